@@ -1,0 +1,142 @@
+"""How every command starts, and how it ends when it cannot go on: with one line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException, ValidationError
+
+from kan_exp.errors import KanExpError, listing, suggest
+
+FULL_ERROR = "HYDRA_FULL_ERROR"
+MENDABLE = (KanExpError, HydraException, OmegaConfBaseException, OSError)
+
+
+def config_folder() -> str:
+    """The folder of the configs: inside the package when installed, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / "conf"
+    return str(inside if inside.is_dir() else package.parent / "conf")
+
+
+def run_command(config_name: str, task: Callable[[DictConfig], None]) -> NoReturn:
+    """Runs a command's task under Hydra and leaves the program.
+
+    Whatever a user can mend becomes one line on stderr and exit code 1; with HYDRA_FULL_ERROR=1 in
+    the environment it stays a traceback. Ctrl-C exits with 130.
+
+    Args:
+        config_name: The primary config in `conf`.
+        task: What to do with the composed configuration.
+    """
+    traceback_wanted = os.environ.get(FULL_ERROR) == "1"
+    # Hydra would print several lines and exit; with this set it raises, and the line is ours.
+    os.environ[FULL_ERROR] = "1"
+
+    def guarded(cfg: DictConfig) -> None:
+        try:
+            task(cfg)
+        except MENDABLE as error:
+            # In a sweep the other jobs go on; Hydra raises what happened at the end.
+            if traceback_wanted or HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise
+            _fail(error)
+
+    command = hydra.main(version_base="1.3", config_path=config_folder(), config_name=config_name)
+    try:
+        command(guarded)()
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)  # noqa: T201
+        sys.exit(128 + signal.SIGINT)
+    except MENDABLE as error:
+        if traceback_wanted:
+            raise
+        _fail(error)
+    sys.exit(0)
+
+
+def _fail(error: BaseException) -> NoReturn:
+    print(f"Error: {one_line(error)}", file=sys.stderr)  # noqa: T201
+    sys.exit(1)
+
+
+def one_line(error: BaseException) -> str:
+    """Says in one line what went wrong and, where it can be told, what was meant."""
+    cause = error.__cause__
+    if isinstance(error, KanExpError):
+        return str(error)
+    if isinstance(cause, KanExpError):
+        return str(cause)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return _unknown_choice(error)
+    if isinstance(error, OverrideParseException):
+        return f"cannot read the option {error.override!r}: {_first_line(error)}"
+    for found in (error, cause):
+        if isinstance(found, MissingMandatoryValue):
+            return f"{found.full_key} is needed: set {found.full_key}=..."
+        if isinstance(found, ValidationError):
+            return f"{found.full_key}: {_first_line(found)}"
+        if isinstance(found, OmegaConfBaseException) and found.parent_node is not None:
+            return _unknown_option(found)
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot write or read {error.filename}: {error.strerror}."
+    return _first_line(error)
+
+
+def _unknown_choice(error: MissingConfigException) -> str:
+    group, _, choice = str(error.missing_cfg_file).rpartition("/")
+    options = sorted(error.options or [])
+    if not group:
+        return f"{choice}: there is no such config."
+    known = f" Choose from: {listing(options, most=20)}." if options else ""
+    return f"{group}={choice}: there is no such {group}.{suggest(choice, options)}{known}"
+
+
+def _unknown_option(error: OmegaConfBaseException) -> str:
+    parent: Any = error.parent_node
+    known = [str(key) for key in parent] if isinstance(parent, DictConfig) else []
+    where = str(parent._get_full_key(None)) if isinstance(parent, DictConfig) else ""
+    name = str(error.key)
+    full = f"{where}.{name}" if where else name
+    known = [key for key in known if key not in ("hydra", "_target_", "_partial_")]
+    has = f" {where or 'There'} {'has' if where else 'are'}: {listing(known, most=20)}."
+    return f"{full}: there is no such option.{suggest(name, known)}{has if known else ''}"
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+
+
+def check_additions(overrides: list[str], closed: tuple[str, ...]) -> None:
+    """Refuses `+group.option=...` for groups whose configs list all their options already.
+
+    Raises:
+        KanExpError: An override adds an option to a closed group.
+    """
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        group, _, option = override.key_or_group.partition(".")
+        if override.is_add() and option and group in closed:
+            raise KanExpError(
+                f"+{override.key_or_group}: {group} has no such option to add; "
+                f"the options of its kinds are listed by --cfg job."
+            )
+
+
+def store_schema(name: str, schema: type) -> None:
+    """Makes a dataclass known to Hydra under a name that a config's defaults can ask for."""
+    ConfigStore.instance().store(name, schema)

@@ -1,0 +1,85 @@
+"""The shape of a run's configuration, and the checks that need no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import DictConfig
+
+from kan_exp.errors import KanExpError
+
+
+@dataclass
+class PenaltyConfig:
+    """Weights of the penalties; conf/train.yaml has the numbers."""
+
+    roughness: float
+    smooth: float
+    l1_edges: float
+    l1_outputs: float
+
+
+@dataclass
+class TrainConfig:
+    """Names and types of conf/train.yaml, so that a misspelt name or a word for a number is told.
+
+    Groups are open: what they hold is checked by what they make.
+    """
+
+    seed: int
+    dims: list[int]
+    steps: int
+    batch_size: int | None
+    log_every_n_steps: int
+    evaluations: int
+    penalty: PenaltyConfig
+    target: Any = None
+    data: Any = None
+    layer: Any = None
+    optimizer: Any = None
+    scheduler: Any = None
+    trainer: Any = None
+    logger: Any = None
+    callbacks: dict[str, Any] = field(default_factory=dict)
+
+
+def check_numbers(cfg: DictConfig) -> None:
+    """Refuses numbers that make no run, before anything heavy is imported.
+
+    Raises:
+        KanExpError: `dims` or a count is out of range.
+    """
+    dims = list(cfg.dims)
+    shown = f"dims=[{','.join(map(str, dims))}]"
+    if len(dims) < 2:
+        raise KanExpError(
+            f"{shown}: a network needs at least an input and an output width: set dims=[2,5,1]."
+        )
+    if any(width < 1 for width in dims):
+        raise KanExpError(f"{shown}: every width must be at least 1.")
+    if dims[-1] != 1:
+        raise KanExpError(
+            f"{shown}: the data have 1 output, so the last width must be 1: "
+            f"set dims=[{','.join(map(str, [*dims[:-1], 1]))}]."
+        )
+    for name in ("steps", "log_every_n_steps", "evaluations"):
+        if cfg[name] < 1:
+            raise KanExpError(f"{name} must be at least 1, got {cfg[name]}.")
+    if cfg.seed < 0:
+        raise KanExpError(f"seed must be at least 0, got {cfg.seed}.")
+
+
+def check_width(source: str, features: tuple[str, ...], dims: list[int]) -> None:
+    """Refuses a first width that is not the number of inputs.
+
+    Raises:
+        KanExpError: They differ; the message has the `dims` to set.
+    """
+    if len(features) != dims[0]:
+        mended = ",".join(map(str, [len(features), *dims[1:]]))
+        inputs = "1 input" if len(features) == 1 else f"{len(features)} inputs"
+        raise KanExpError(
+            f"{source} has {inputs}, but dims=[{','.join(map(str, dims))}] starts with "
+            f"{dims[0]}: set dims=[{mended}]."
+        )

@@ -1,0 +1,191 @@
+"""What every source of data promises to the training: three splits, their names and scales."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+
+from kan_exp.errors import KanExpError
+
+
+class Split(NamedTuple):
+    """Points in the user's own units: `x` `(n, in)` and `y` `(n, 1)`.
+
+    Sampled points are float32. Tables are float64, because a year or a timestamp in float32 loses
+    the very digits that vary; `Scaling.standardise` makes float32 of either.
+    """
+
+    x: Tensor
+    y: Tensor
+
+
+class Scaling(NamedTuple):
+    """Mean and standard deviation of the inputs `(in,)` and of the output `(1,)`."""
+
+    x_mean: Tensor
+    x_std: Tensor
+    y_mean: Tensor
+    y_std: Tensor
+
+    def standardise(self, split: Split) -> Split:
+        """The points in units of these deviations from these means, float32.
+
+        The means are taken off in the split's own precision; only the small rest is rounded.
+        """
+        x = (split.x - self.x_mean) / self.x_std
+        y = (split.y - self.y_mean) / self.y_std
+        return Split(x.float(), y.float())
+
+
+class ChunkLoader:
+    """Mini-batches stacked into chunks, so that a trainer's loop turns once for many steps.
+
+    One pass yields the chunks of one evaluation interval: `x` `(steps, batch, in)` and `y`
+    `(steps, batch, 1)`, drawn without replacement until every point has had its turn. The passes go
+    on where the last one stopped, until `total_steps` are spent.
+
+    Args:
+        split: Standardised points.
+        batch_size: Points per step; `None`, or more than there are, takes all of them each time.
+        total_steps: Optimizer steps of the whole run.
+        chunk_steps: Steps per chunk.
+        interval_steps: Steps per pass.
+        generator: Where the order of the points comes from.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        batch_size: int | None,
+        total_steps: int,
+        chunk_steps: int,
+        interval_steps: int,
+        generator: torch.Generator,
+    ) -> None:
+        self.split = split
+        points = len(split.x)
+        self.batch_size = points if batch_size is None else min(batch_size, points)
+        self.total_steps = total_steps
+        self.chunk_steps = chunk_steps
+        self.interval_steps = interval_steps
+        self.generator = generator
+        self.steps_drawn = 0
+        self._order = torch.empty(0, dtype=torch.long)
+
+    def to(self, device: torch.device) -> ChunkLoader:
+        """Moves the points, once; only indices travel after that."""
+        self.split = Split(self.split.x.to(device), self.split.y.to(device))
+        return self
+
+    def __iter__(self) -> Iterator[Split]:
+        left = min(self.interval_steps, self.total_steps - self.steps_drawn)
+        while left > 0:
+            steps = min(self.chunk_steps, left)
+            left -= steps
+            self.steps_drawn += steps
+            if self.batch_size == len(self.split.x):
+                yield Split(*(part.expand(steps, *part.shape) for part in self.split))
+                continue
+            index = self._draw(steps * self.batch_size).to(self.split.x.device)
+            index = index.view(steps, self.batch_size)
+            yield Split(self.split.x[index], self.split.y[index])
+
+    def _draw(self, count: int) -> Tensor:
+        parts = [self._order]
+        while sum(map(len, parts)) < count:
+            parts.append(torch.randperm(len(self.split.x), generator=self.generator))
+        order = torch.cat(parts)
+        self._order = order[count:]
+        return order[:count]
+
+
+class WholeSplit:
+    """A loader whose only batch is a whole split."""
+
+    def __init__(self, split: Split) -> None:
+        self.split = split
+
+    def __iter__(self) -> Iterator[Split]:
+        yield self.split
+
+    def __len__(self) -> int:
+        return 1
+
+
+class ExperimentData(LightningDataModule, ABC):
+    """Train, validation and test points of one experiment, and how they are fed.
+
+    A subclass fills `train`, `val` and `test` (see `Split`), `scaling`, `features` and
+    `target_name` in its constructor, and says in `summary` what it took. All points are in the
+    user's own units; only what `plan` feeds to the training is standardised.
+
+    Args:
+        seed: Decides which points are drawn or which rows go to which split.
+    """
+
+    features: tuple[str, ...]
+    target_name: str
+    train: Split
+    val: Split
+    test: Split
+    scaling: Scaling
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.seed = seed
+
+    @property
+    @abstractmethod
+    def summary(self) -> str:
+        """One line: what was read or drawn, and how much of it."""
+
+    def true_edges(self, x: Tensor) -> list[Tensor]:
+        """Per layer the known true edges at `x` `(n, in)`, each `(n, edges)`; empty if unknown."""
+        return []
+
+    @abstractmethod
+    def all_points(self) -> Split:
+        """Every point worth scoring when the network was trained on something else."""
+
+    def plan(
+        self,
+        batch_size: int | None,
+        steps: int,
+        chunk_steps: int,
+        evaluations: int,
+        generator: torch.Generator,
+    ) -> None:
+        """Decides how the training points are fed: `evaluations` passes of `steps` in all.
+
+        Raises:
+            KanExpError: `batch_size` is below 1.
+        """
+        if batch_size is not None and batch_size < 1:
+            raise KanExpError(f"batch_size must be at least 1 or null (all), got {batch_size}.")
+        split = self.scaling.standardise(self.train)
+        interval = -(-steps // max(1, evaluations))
+        self._loader = ChunkLoader(split, batch_size, steps, chunk_steps, interval, generator)
+
+    def train_dataloader(self) -> ChunkLoader:
+        if self.trainer is not None:
+            self._loader.to(self.trainer.strategy.root_device)
+        return self._loader
+
+    def val_dataloader(self) -> WholeSplit:
+        return WholeSplit(self.val)
+
+
+def measure_scaling(split: Split) -> Scaling:
+    """Means and standard deviations of a split; a constant output keeps its size."""
+    y_std = split.y.std(0, correction=0)
+    return Scaling(
+        split.x.mean(0),
+        split.x.std(0, correction=0),
+        split.y.mean(0),
+        torch.where(y_std > 0, y_std, torch.ones_like(y_std)),
+    )

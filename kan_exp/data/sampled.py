@@ -1,0 +1,71 @@
+"""Points drawn from a target function."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from kan_exp.data.base import ExperimentData, Scaling, Split, measure_scaling
+from kan_exp.errors import KanExpError
+from kan_exp.targets import Target
+
+
+class SampledData(ExperimentData):
+    """Uniform samples of a target's domain.
+
+    Noise, where the target has any, is added to the training and validation values only: the test
+    measures how far the network is from the function itself.
+
+    Args:
+        target: The function with its domain.
+        num_train: Training points.
+        num_val: Validation points.
+        num_test: Test points.
+        seed: Decides the points and the noise.
+
+    Raises:
+        KanExpError: A count is below 2, or the target is not finite somewhere in its domain.
+    """
+
+    def __init__(
+        self, target: Target, num_train: int, num_val: int, num_test: int, seed: int
+    ) -> None:
+        super().__init__(seed)
+        for name, count in (("train", num_train), ("val", num_val), ("test", num_test)):
+            if count < 2:
+                raise KanExpError(f"data.num_{name} must be at least 2, got {count}.")
+        self.target = target
+        self.features = target.inputs
+        self.target_name = "f"
+        generator = torch.Generator().manual_seed(seed)
+        self.train = self._draw(num_train, target.noise, generator)
+        self.val = self._draw(num_val, target.noise, generator)
+        self.test = self._draw(num_test, 0.0, generator)
+
+        low, high = torch.tensor(target.domain).unbind(1)
+        measured = measure_scaling(self.train)
+        # The domain is known, so its own mean and deviation serve instead of a sample's.
+        self.scaling = Scaling(
+            (low + high) / 2, (high - low) / math.sqrt(12), measured.y_mean, measured.y_std
+        )
+
+    @property
+    def summary(self) -> str:
+        noise = f", noise {self.target.noise:g}" if self.target.noise else ""
+        counts = f"{len(self.train.x):,} train, {len(self.val.x):,} validation, "
+        return f"{self.target.formula.text}{noise}; {counts}{len(self.test.x):,} test points"
+
+    def true_edges(self, x: Tensor) -> list[Tensor]:
+        return self.target.true_edges(x)
+
+    def all_points(self) -> Split:
+        return self.test
+
+    def _draw(self, count: int, noise: float, generator: torch.Generator) -> Split:
+        x = self.target.sample(count, generator)
+        y = self.target(x)
+        if noise:
+            y = y + noise * torch.randn(y.shape, generator=generator)
+        return Split(x, y)

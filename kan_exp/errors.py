@@ -1,0 +1,25 @@
+"""The errors a user can mend: one line that says who, the rule, what came and what to change."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class KanExpError(Exception):
+    """An input, a setting or a result that only the user can change; shown as one line."""
+
+
+class DivergedError(KanExpError):
+    """The loss or a validation figure stopped being a finite number."""
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Names what `word` may have meant: `" Did you mean 'interpo'?"`, or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def listing(names: Iterable[str], most: int = 12) -> str:
+    """Joins names with commas and cuts a long list short."""
+    names = list(names)
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest

@@ -1,0 +1,124 @@
+"""The contract of a KAN layer: a grid of functions of one variable, summed into outputs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+EdgeFunction = Callable[[Tensor], Tensor]
+
+ROUGHNESS_POINTS = 65
+
+
+class EdgeLayer(nn.Module, ABC):
+    """A layer whose output `j` is the sum over inputs `i` of an edge function `f_ij(x_i)`.
+
+    A kind of edge defines `edges`; everything else follows from it. A kind may override `forward`
+    with a faster path that gives the same sum.
+
+    Args:
+        dim_in: Number of inputs.
+        dim_out: Number of outputs.
+        x_min: Low end of the range on which the edges start out.
+        x_max: High end of that range.
+
+    Shape:
+        x `(batch, dim_in)` -> `(batch, dim_out)`; one sample `(dim_in,)` -> `(1, dim_out)`.
+        Buffer `domain` `(dim_in, 2)`: per input the low and high end of the values that it was
+        trained on, which is the starting range until `observe` is called.
+
+    Raises:
+        ValueError: A dimension is no whole number above 0, or `x_min >= x_max`.
+    """
+
+    domain: Tensor
+
+    def __init__(self, dim_in: int, dim_out: int, x_min: float, x_max: float) -> None:
+        super().__init__()
+        self.dim_in = self._whole("dim_in", dim_in, least=1)
+        self.dim_out = self._whole("dim_out", dim_out, least=1)
+        if not x_min < x_max:
+            raise ValueError(f"{type(self).__name__} needs x_min < x_max, got {x_min} and {x_max}.")
+        self.register_buffer("domain", torch.tensor([[x_min, x_max]] * dim_in, dtype=torch.float32))
+
+    @abstractmethod
+    def edges(self, x: Tensor) -> Tensor:
+        """Evaluates every edge: `(batch, dim_in)` -> `(batch, dim_in, dim_out)`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Sums the edges into the outputs: `(batch, dim_in)` -> `(batch, dim_out)`."""
+        return self.edges(x).sum(dim=1)
+
+    def edge(self, i: int, j: int) -> EdgeFunction:
+        """Returns the edge from input `i` to output `j` as a function of a tensor of any shape.
+
+        Raises:
+            IndexError: There is no such input or output.
+        """
+        if not (0 <= i < self.dim_in and 0 <= j < self.dim_out):
+            raise IndexError(f"{self} has no edge ({i}, {j}).")
+
+        def function(x: Tensor) -> Tensor:
+            column = x.reshape(-1, 1)
+            others = column.new_zeros(len(column), self.dim_in)
+            return self.edges(others.index_copy(1, _index(i, x), column))[:, i, j].reshape(x.shape)
+
+        return function
+
+    def take_function(self, i: int, j: int) -> EdgeFunction:
+        """The name that the `mlp-kan` package gives `edge`."""
+        return self.edge(i, j)
+
+    def roughness(self) -> Tensor:
+        """Mean over edges of the mean squared slope on `domain`, in output per input units."""
+        unit = torch.linspace(0, 1, ROUGHNESS_POINTS).to(self.domain)
+        low, high = self.domain.unbind(1)
+        values = self.edges(low + unit[:, None] * (high - low))  # (points, in, out)
+        spacing = (high - low)[:, None] / (ROUGHNESS_POINTS - 1)
+        return (values.diff(dim=0) / spacing).square().mean()
+
+    @staticmethod
+    def magnitude(edges: Tensor) -> Tensor:
+        """Mean absolute value (L1) of edge values `(batch, dim_in, dim_out)`."""
+        return edges.abs().mean()
+
+    @torch.no_grad()
+    def observe(self, x: Tensor) -> None:
+        """Sets `domain` to the range of the values `x` `(batch, dim_in)` that reach this layer."""
+        self.domain.copy_(torch.stack([x.amin(0), x.amax(0)], dim=1))
+
+    def extra_repr(self) -> str:
+        return f"dim_in={self.dim_in}, dim_out={self.dim_out}"
+
+    def _batch(self, x: Tensor) -> Tensor:
+        """Checks what came in and gives it a batch dimension."""
+        if x.ndim == 1:
+            x = x.unsqueeze(0)
+        if x.ndim != 2 or x.shape[1] != self.dim_in:
+            raise ValueError(
+                f"{type(self).__name__}(dim_in={self.dim_in}, dim_out={self.dim_out}) takes x of "
+                f"shape (batch, {self.dim_in}), got {tuple(x.shape)}."
+            )
+        return x
+
+    def _whole(self, name: str, value: int, least: int) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(
+                f"{type(self).__name__} needs {name} to be a whole number of at least {least}, "
+                f"got {value!r}."
+            )
+        return value
+
+    def _one_of(self, name: str, value: str, known: tuple[str, ...]) -> str:
+        if value not in known:
+            raise ValueError(
+                f"{type(self).__name__} needs {name} to be one of {', '.join(known)}, got {value!r}."
+            )
+        return value
+
+
+def _index(i: int, like: Tensor) -> Tensor:
+    return torch.tensor([i], device=like.device)

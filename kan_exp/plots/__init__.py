@@ -1,0 +1,7 @@
+"""Pictures: a layer, a prediction or a history in, a matplotlib `Figure` out; nothing is saved."""
+
+from kan_exp.plots.edges import LayerFigure, LayerView, layer_figure
+from kan_exp.plots.history import history_figure
+from kan_exp.plots.prediction import prediction_figure
+
+__all__ = ["LayerFigure", "LayerView", "history_figure", "layer_figure", "prediction_figure"]

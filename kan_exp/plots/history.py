@@ -1,0 +1,38 @@
+"""The loss over the steps of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from kan_exp.plots.style import DATA, GRID, LEARNED, TRUE, new_figure, tidy
+
+
+def history_figure(
+    train: Sequence[tuple[int, float]], val: Sequence[tuple[int, float]], best_step: int | None
+) -> Figure:
+    """Draws training and validation loss against the step, on a log scale.
+
+    Args:
+        train: Pairs of step and mean loss since the last pair.
+        val: Pairs of step and validation loss.
+        best_step: The step whose network was kept, marked by a line.
+    """
+    figure = new_figure(6, 3.6)
+    axes = figure.subplots()
+    tidy(axes)
+    axes.grid(color=GRID, linewidth=0.6)
+    if train:
+        axes.plot(*zip(*train, strict=True), color=DATA, linewidth=1.2, label="training")
+    if val:
+        style = {"color": LEARNED, "linewidth": 1.8, "marker": "o", "markersize": 3.5}
+        axes.plot(*zip(*val, strict=True), **style, label="validation")
+    if any(loss > 0 for _, loss in [*train, *val]):
+        axes.set_yscale("log")
+    if best_step is not None:
+        axes.axvline(best_step, color=TRUE, linewidth=1.0, label=f"best, step {best_step:,}")
+    axes.set(xlabel="step", ylabel="mean squared error, standardised", title="Loss")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=8, frameon=False)
+    return figure

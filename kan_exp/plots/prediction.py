@@ -1,0 +1,39 @@
+"""Predictions against the truth."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from kan_exp.plots.style import LEARNED, TRUE, new_figure, tidy
+
+MOST_POINTS = 2000
+
+
+def prediction_figure(
+    truth: np.ndarray, predicted: np.ndarray, name: str, caption: str
+) -> Figure:
+    """Draws predictions `(n,)` against the truth `(n,)`, and their errors, on test points.
+
+    Args:
+        truth: Values of the data.
+        predicted: Values of the network at the same points.
+        name: What the values are called.
+        caption: A short result to stand above, such as the error.
+    """
+    truth, predicted = truth[:MOST_POINTS], predicted[:MOST_POINTS]
+    figure = new_figure(7.6, 3.6)
+    left, right = figure.subplots(1, 2)
+    dots = {"s": 8, "alpha": 0.5, "color": LEARNED, "linewidths": 0}
+    both = np.concatenate([truth, predicted])
+    ends = [float(both.min()), float(both.max())]
+    left.plot(ends, ends, color=TRUE, linewidth=1.0)
+    left.scatter(truth, predicted, **dots)
+    left.set(xlabel=f"{name}, true", ylabel=f"{name}, predicted")
+    right.axhline(0, color=TRUE, linewidth=1.0)
+    right.scatter(truth, predicted - truth, **dots)
+    right.set(xlabel=f"{name}, true", ylabel="predicted - true")
+    for axes in (left, right):
+        tidy(axes)
+    figure.suptitle(f"Test points: {caption}", fontsize=11)
+    return figure

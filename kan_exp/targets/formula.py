@@ -1,0 +1,281 @@
+"""Formulas that a user types, read without running them.
+
+The text is parsed with `ast` and translated, node by node from an allow-list, into a list of tensor
+operations. Nothing in it is ever executed as Python, and torch is imported only to evaluate.
+"""
+
+from __future__ import annotations
+
+import ast
+import keyword
+import math
+import re
+import unicodedata
+import warnings
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from kan_exp.errors import KanExpError, listing, suggest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MOST_CHARACTERS = 1000
+MOST_NESTING = 50
+
+CONSTANTS = {"pi": math.pi, "e": math.e}
+
+# What a user writes: (the name below `torch`, the number of arguments). `log` is the natural one.
+FUNCTIONS: dict[str, tuple[str, int]] = {
+    **{
+        name: (name, 1)
+        for name in (
+            *("sin", "cos", "tan", "asin", "acos", "atan"),
+            *("sinh", "cosh", "tanh", "asinh", "acosh", "atanh"),
+            *("exp", "log", "log2", "log10", "sqrt", "square"),
+            *("abs", "sign", "relu", "sigmoid", "erf"),
+        )
+    },
+    "j0": ("special.bessel_j0", 1),
+    "j1": ("special.bessel_j1", 1),
+    "min": ("minimum", 2),
+    "max": ("maximum", 2),
+    "atan2": ("atan2", 2),
+}
+
+_OPERATORS: dict[type[ast.operator] | type[ast.unaryop], str] = {
+    ast.Add: "add",
+    ast.Sub: "sub",
+    ast.Mult: "mul",
+    ast.Div: "div",
+    ast.Pow: "pow",
+    ast.UAdd: "positive",
+    ast.USub: "neg",
+}
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_WORD = re.compile(r"[^\W\d]\w*")
+_FOREIGN = re.compile(r"[^A-Za-z0-9_.+\-*/(), ]")
+_INSTEAD = {
+    "^": "write ** for powers",
+    "=": "a formula is one expression, the right-hand side alone",
+    "\N{GREEK SMALL LETTER PI}": "write pi",
+    "\N{MINUS SIGN}": "write -",
+    "\N{MULTIPLICATION SIGN}": "write *",
+    "\N{MIDDLE DOT}": "write *",
+    "\N{SUPERSCRIPT TWO}": "write **2",
+}
+_VOCABULARY = "a formula has numbers, names, + - * / **, parentheses and functions such as sin(x)"
+
+
+class _Step(NamedTuple):
+    """One move of a stack machine: push a number or an input (arity 0), or apply `torch.<what>`."""
+
+    what: float | str
+    arity: int
+
+
+class Formula:
+    """A function of named inputs, written as text.
+
+    It may hold numbers, `+ - * / **`, parentheses, `pi`, `e`, and the functions in `FUNCTIONS`.
+
+    Args:
+        text: One expression, such as `"exp(sin(pi*x) + y**2)"`.
+        inputs: Names of the inputs, in the order of the columns; by default every name in the text,
+            in the order in which it first appears there.
+        option: What an error calls the text: the option in which the user wrote it.
+
+    Attributes:
+        text: The expression without the blanks around it.
+        inputs: Names of the inputs, one per column.
+
+    Shape:
+        x `(n, in)` -> `(n,)`, in the dtype and on the device of x.
+
+    Raises:
+        KanExpError: The text is not such an expression, or its names are not the inputs.
+    """
+
+    text: str
+    inputs: tuple[str, ...]
+
+    def __init__(
+        self, text: str, inputs: Sequence[str] | None = None, *, option: str = "formula"
+    ) -> None:
+        if not isinstance(text, str):
+            raise KanExpError(
+                f"{option} must be text, such as 'sin(pi*x)'. "
+                f"Got {quote(text)} ({type(text).__name__}) instead."
+            )
+        self.text = text.strip()
+        self._option = option
+        self._steps = self._translate(self._parse())
+        # A dict keeps the order and drops repetitions.
+        pushed = (step.what for step in self._steps if step.arity == 0)
+        names = tuple(dict.fromkeys(what for what in pushed if isinstance(what, str)))
+        self.inputs = names if inputs is None else check_names(inputs)
+        if not self.inputs:
+            raise self._error("has no input: use at least one name, such as x")
+        for name in names:
+            if name not in self.inputs:
+                raise self._error(
+                    f"uses {quote(name)}, but its inputs are {listing(self.inputs)}: "
+                    f"use only these.{suggest(name, self.inputs)}"
+                )
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Evaluates the formula at points x `(n, in)` -> `(n,)`, in the dtype of x.
+
+        Raises:
+            ValueError: x is not a floating-point tensor of that shape.
+        """
+        import torch
+
+        if x.ndim != 2 or x.shape[1] != len(self.inputs) or not x.is_floating_point():
+            raise ValueError(
+                f"{self!r} takes a floating-point x of shape (n, {len(self.inputs)}), "
+                f"got {tuple(x.shape)} of {x.dtype}."
+            )
+        columns = dict(zip(self.inputs, x.unbind(1), strict=True))
+        stack: list[Tensor] = []
+        for what, arity in self._steps:
+            if isinstance(what, float):
+                # As a tensor: torch gives up on 9.0**9**9 at once, with infinity.
+                stack.append(torch.tensor(what, dtype=x.dtype, device=x.device))
+            elif arity == 0:
+                stack.append(columns[what])
+            else:
+                arguments = stack[-arity:]
+                stack[-arity:] = [attrgetter(what)(torch)(*arguments)]
+        # The copy keeps the formula "x" from handing out a view of its argument.
+        return stack.pop().expand(len(x)).clone()
+
+    def __repr__(self) -> str:
+        return f"Formula({self.text!r}, inputs={self.inputs!r})"
+
+    def _parse(self) -> ast.expr:
+        text = self.text
+        if not text:
+            raise self._error("is empty: write an expression, such as sin(pi*x)")
+        if len(text) > MOST_CHARACTERS:
+            raise self._error(
+                f"has {len(text)} characters, more than {MOST_CHARACTERS}: shorten it"
+            )
+        for word in _WORD.findall(text):
+            if keyword.iskeyword(word):
+                raise self._error(
+                    f"uses the reserved word '{word}': {_VOCABULARY}; rename an input"
+                )
+        if foreign := _FOREIGN.search(text):
+            character = foreign.group()
+            name = unicodedata.name(character, "a special character")
+            raise self._error(
+                f"has {character!a} ({name.lower()}) at position {foreign.start() + 1}: "
+                + _INSTEAD.get(character, _VOCABULARY)
+            )
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                return ast.parse(text, mode="eval").body
+        except (RecursionError, MemoryError):
+            raise self._error("nests too deeply: simplify it") from None
+        except (SyntaxError, ValueError) as error:
+            opened, closed = text.count("("), text.count(")")
+            if opened != closed:
+                raise self._error(f"has {opened} '(' but {closed} ')': balance them") from None
+            offset = getattr(error, "offset", None)
+            raise self._error(
+                f"cannot be read{f' at position {offset}' if offset else ''}: "
+                "write every product with * and every call with parentheses, as in 2*sin(x)"
+            ) from None
+
+    def _translate(self, root: ast.expr) -> tuple[_Step, ...]:
+        """Turns the tree into postfix order, without recursion: no text can exhaust the stack.
+
+        Taking each node before its children, the last child first, is the postfix order backwards.
+        """
+        steps: list[_Step] = []
+        todo = [(root, 1)]
+        while todo:
+            node, depth = todo.pop()
+            if depth > MOST_NESTING:
+                raise self._error(f"nests more than {MOST_NESTING} deep: simplify it")
+            step, children = self._read(node)
+            steps.append(step)
+            for place, child in enumerate(children):
+                # A long sum leans to the left, yet a reader would not call it nested.
+                leans = isinstance(node, ast.BinOp) and place == 0
+                todo.append((child, depth if leans else depth + 1))
+        return tuple(reversed(steps))
+
+    def _read(self, node: ast.expr) -> tuple[_Step, Sequence[ast.expr]]:
+        """Translates one node, and names the nodes that it applies to."""
+        match node:
+            case ast.Constant(value=int() | float() as value):
+                return _Step(self._number(value), 0), ()
+            case ast.Name(id=name) if name in CONSTANTS:
+                return _Step(CONSTANTS[name], 0), ()
+            case ast.Name(id=name) if name in FUNCTIONS:
+                raise self._error(f"uses the function '{name}' without arguments: write {name}(x)")
+            case ast.Name(id=name):
+                return _Step(name, 0), ()
+            case ast.UnaryOp(op=sign, operand=operand) if type(sign) in _OPERATORS:
+                return _Step(_OPERATORS[type(sign)], 1), (operand,)
+            case ast.BinOp(left=left, op=operator, right=right) if type(operator) in _OPERATORS:
+                return _Step(_OPERATORS[type(operator)], 2), (left, right)
+            case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
+                return self._call(name, len(arguments)), arguments
+        # The text is plain ASCII in one line, so offsets in bytes are offsets in characters.
+        source = self.text[node.col_offset : node.end_col_offset]
+        raise self._error(f"has {quote(source)}, which is not arithmetic: {_VOCABULARY}")
+
+    def _number(self, value: float) -> float:
+        # A literal such as 1e999 is already infinite; a long integer has no float at all.
+        if abs(value) >= 2**1023:
+            raise self._error("has a number too large for floating point: use a smaller one")
+        return float(value)
+
+    def _call(self, name: str, count: int) -> _Step:
+        if name not in FUNCTIONS:
+            raise self._error(
+                f"calls {quote(name)}, which is not a known function (to multiply, write *): "
+                f"use one of {listing(FUNCTIONS, len(FUNCTIONS))}.{suggest(name, FUNCTIONS)}"
+            )
+        path, arity = FUNCTIONS[name]
+        if count != arity:
+            got = f"{count} argument{'' if count == 1 else 's'}"
+            example = f"{name}({', '.join('xy'[:arity])})"
+            raise self._error(f"calls '{name}' with {got}, not {arity}: write {example}")
+        return _Step(path, arity)
+
+    def _error(self, why: str) -> KanExpError:
+        end = "" if why.endswith(("?", ".")) else "."
+        return KanExpError(f"{self._option} {quote(self.text)} {why}{end}")
+
+
+def check_names(names: Iterable[str], option: str = "inputs") -> tuple[str, ...]:
+    """Checks that `names` can name the inputs of a formula, and returns them as a tuple.
+
+    Raises:
+        KanExpError: A name appears twice, is not an identifier, or means something else already.
+    """
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise KanExpError(f"{option} must be a list of names. Got {quote(names)} instead.")
+    for place, name in enumerate(names):
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or keyword.iskeyword(name):
+            rule = "names of letters, digits and _, none of them reserved by Python"
+        elif name in FUNCTIONS or name in CONSTANTS:
+            rule = "names that no function or constant has"
+        elif name in names[:place]:
+            rule = "different names"
+        else:
+            continue
+        raise KanExpError(f"{option} must be {rule}. Got {quote(name)}: rename it.")
+    return tuple(names)
+
+
+def quote(value: Any) -> str:
+    """Shows what a user wrote: in ASCII, so that it cannot steer a terminal, and cut short."""
+    shown = ascii(value[:MOST_CHARACTERS] if isinstance(value, str) else value)
+    return shown if len(shown) <= 62 else f"{shown[:57]}...{shown[0]}"

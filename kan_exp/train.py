@@ -1,0 +1,126 @@
+"""Trains one network: `python -m kan_exp.train`."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from kan_exp.cli import check_additions, run_command, store_schema
+from kan_exp.config import TrainConfig, check_numbers, check_width
+from kan_exp.errors import KanExpError
+
+if TYPE_CHECKING:
+    from kan_exp.training.experiment import Experiment
+
+# Their configs list every option, so that none can be added.
+CLOSED_GROUPS = ("layer", "target", "data", "penalty")
+
+
+def train(cfg: DictConfig) -> None:
+    """Runs one job: checks its configuration, then trains, scores and writes the results."""
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir)
+    try:
+        _check(cfg, list(hydra.overrides.task), dict(hydra.runtime.choices))
+        experiment = _prepare(cfg, folder, dict(hydra.runtime.choices))
+    except Exception:
+        if hydra.mode == RunMode.RUN:
+            _remove(folder)  # a run that never began leaves nothing to mistake for a result
+        raise
+    experiment.run()
+
+
+def _check(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> None:
+    """Everything that can be told before torch is imported."""
+    check_additions(overrides, CLOSED_GROUPS)
+    check_numbers(cfg)
+    if choices["data"] == "sampled":
+        target = instantiate(cfg.target)
+        check_width(f"target '{choices['target']}'", target.inputs, list(cfg.dims))
+        return
+    useless = [text for text in overrides if text.lstrip("+~").startswith(("target=", "target."))]
+    if useless:
+        raise KanExpError(
+            f"{useless[0]} has no effect with data={choices['data']}, which brings its own values: "
+            f"leave one of the two out."
+        )
+
+
+def _prepare(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> Experiment:
+    """Makes everything that the run needs; all that can be wrong with it shows here."""
+    import torch
+
+    from kan_exp.training.experiment import Experiment, quiet_lightning
+    from kan_exp.training.folder import build_model, describe_model
+    from kan_exp.training.module import KANModule
+
+    quiet_lightning()
+    if cfg.trainer.accelerator == "gpu" and not torch.cuda.is_available():
+        raise KanExpError(
+            "trainer=gpu needs a GPU, and torch finds none: set trainer=cpu or trainer=auto."
+        )
+    dims = list(cfg.dims)
+    data = instantiate(cfg.data)
+    check_width(f"data '{choices['data']}'", data.features, dims)
+    generator = torch.Generator().manual_seed(cfg.seed)
+    data.plan(cfg.batch_size, cfg.steps, cfg.log_every_n_steps, cfg.evaluations, generator)
+
+    options: dict[str, Any] = OmegaConf.to_container(cfg.layer, resolve=True)  # type: ignore[assignment]
+    path = options.pop("_target_")
+    description = describe_model(path, options, dims, data)
+    # The weights have a generator of their own: kinds of layers then see the same order of points.
+    weights = torch.Generator().manual_seed(cfg.seed)
+    model = build_model(description, data.scaling, get_class(path), weights)
+    module = KANModule(
+        model,
+        optimizer=instantiate(cfg.optimizer),
+        scheduler=instantiate(cfg.scheduler) if cfg.scheduler else None,
+        penalty=OmegaConf.to_container(cfg.penalty, resolve=True),  # type: ignore[arg-type]
+        description=description,
+    )
+    module.configure_optimizers()  # refuses a bad learning rate before anything is written
+    return Experiment(
+        module=module,
+        data=data,
+        trainer=instantiate(cfg.trainer),
+        callbacks=instantiate(cfg.callbacks),
+        logger=instantiate(cfg.logger) if cfg.logger else None,
+        folder=folder,
+        choices=_choices(cfg, choices),
+        config=OmegaConf.to_yaml(cfg, resolve=True),
+    )
+
+
+def _choices(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
+    """What a user chooses, flat: groups, numbers of the run, options of layer and optimizer."""
+    groups = ("layer", "target", "data", "optimizer", "scheduler")
+    flat: dict[str, Any] = {group: choices[group] for group in groups}
+    if choices["data"] != "sampled":
+        del flat["target"]
+    for name in ("seed", "dims", "steps", "batch_size"):
+        flat[name] = cfg[name]
+    for group in ("layer", "optimizer", "penalty"):
+        for name, value in cfg[group].items():
+            if not name.startswith("_"):
+                flat[f"{group}.{name}"] = value
+    return flat
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    for parent in list(folder.parents)[:2]:  # the day's folder and `outputs`, if this made them
+        try:
+            parent.rmdir()
+        except OSError:
+            return
+
+
+if __name__ == "__main__":
+    store_schema("train_schema", TrainConfig)
+    run_command("train", train)

@@ -1,0 +1,8 @@
+"""What happens beside the training: pictures, a progress line, an orderly stop."""
+
+from kan_exp.training.callbacks.checkpoint import RunCheckpoint
+from kan_exp.training.callbacks.figures import EdgeFigures
+from kan_exp.training.callbacks.progress import ProgressLine
+from kan_exp.training.callbacks.stop import SignalStop
+
+__all__ = ["EdgeFigures", "ProgressLine", "RunCheckpoint", "SignalStop"]

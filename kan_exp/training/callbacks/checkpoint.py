@@ -1,0 +1,24 @@
+"""Checkpoints from the first moment on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+
+class RunCheckpoint(ModelCheckpoint):
+    """Lightning's `ModelCheckpoint` that also saves the start, so that there is always one to keep."""
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        super().on_train_start(trainer, module)
+        trainer.save_checkpoint(Path(str(self.dirpath)) / f"{self.CHECKPOINT_NAME_LAST}.ckpt")
+
+    def state_dict(self) -> dict[str, Any]:
+        """The callback's state with paths as text, which `weights_only` loading accepts."""
+        return {
+            name: str(value) if isinstance(value, Path) else value
+            for name, value in super().state_dict().items()
+        }

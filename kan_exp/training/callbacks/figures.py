@@ -1,0 +1,64 @@
+"""The edges at a few moments of the training, so that the dashboard can replay how they form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from kan_exp.data import ExperimentData
+from kan_exp.plots import LayerFigure, LayerView
+from kan_exp.plots.style import pixels
+from kan_exp.training.model import KANModel
+
+
+class EdgeFigures(Callback):
+    """Draws every layer's edges before, during and after the training.
+
+    Args:
+        every_n_evaluations: How many validations lie between two drawings during training; 0 draws
+            only at the start and the end.
+        points: Training points whose way through the network is shown.
+    """
+
+    def __init__(self, every_n_evaluations: int, points: int) -> None:
+        self.every_n_evaluations = every_n_evaluations
+        self.points = points
+        self._figures: list[LayerFigure] = []
+        self._evaluations = 0
+
+    def views(self, model: KANModel, data: ExperimentData) -> list[LayerView]:
+        """The layers as they are now, seen through the first training points."""
+        x = data.train.x[: self.points]
+        device = model.x_mean.device
+        return model.views(x.to(device), data.true_edges(x))
+
+    def draw(self, model: KANModel, data: ExperimentData) -> list[LayerFigure]:
+        """Brings the figures, one per layer, up to the model's present state."""
+        views = self.views(model, data)
+        if not self._figures:
+            self._figures = [LayerFigure(view) for view in views]
+        else:
+            for figure, view in zip(self._figures, views, strict=True):
+                figure.update(view)
+        return self._figures
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self._evaluations = 0
+        self._show(trainer, module)
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        self._evaluations += 1
+        at_end = trainer.global_step >= trainer.max_steps
+        due = self.every_n_evaluations and self._evaluations % self.every_n_evaluations == 0
+        if due and not at_end:  # the end is drawn from the best network, once it is known
+            self._show(trainer, module)
+
+    def _show(self, trainer: Trainer, module: LightningModule) -> None:
+        logger = trainer.logger
+        if not isinstance(logger, TensorBoardLogger):
+            return
+        for number, figure in enumerate(self.draw(module.model, trainer.datamodule), 1):
+            tag, image = f"edges/layer_{number}", pixels(figure.figure)
+            logger.experiment.add_image(tag, image, trainer.global_step, dataformats="HWC")

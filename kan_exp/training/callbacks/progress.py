@@ -1,0 +1,60 @@
+"""One line on the terminal: steps done, loss, time left."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+class ProgressLine(Callback):
+    """A rich progress bar over optimizer steps; silent when the output is no terminal."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        console = Console(stderr=True)
+        if not console.is_terminal:
+            return
+        self._progress = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("steps   rmse {task.fields[rmse]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self._progress.start()
+        self._task = self._progress.add_task("training", total=trainer.max_steps, rmse="-")
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        if self._progress is not None:
+            rmse = trainer.callback_metrics.get("train/rmse")
+            shown = "-" if rmse is None else f"{float(rmse):.3g}"
+            self._progress.update(self._task, completed=trainer.global_step, rmse=shown)
+
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        self._close()
+
+    def on_exception(
+        self, trainer: Trainer, module: LightningModule, exception: BaseException
+    ) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None

@@ -1,0 +1,50 @@
+"""Ctrl-C and kill end the training, not the run: what was learned is still scored and written."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+
+class SignalStop(Callback):
+    """Stops the training after the current chunk when SIGINT or SIGTERM comes.
+
+    Used as a context manager around training and the writing of results. A second signal is not
+    held back: it raises `KeyboardInterrupt` at once.
+    """
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> SignalStop:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            raise KeyboardInterrupt
+        self.received = signal.Signals(number)
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        if self.received is not None:
+            trainer.should_stop = True
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        if self.received is not None:
+            trainer.should_stop = True

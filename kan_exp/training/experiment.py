@@ -1,0 +1,201 @@
+"""One run from the first step to the last line on the terminal."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import Logger
+
+from kan_exp import __version__
+from kan_exp.data import ExperimentData
+from kan_exp.errors import DivergedError
+from kan_exp.plots import LayerView, history_figure, prediction_figure
+from kan_exp.plots.style import pixels
+from kan_exp.training.callbacks import EdgeFigures, SignalStop
+from kan_exp.training.folder import read_checkpoint, write_metrics
+from kan_exp.training.model import Score, linear_score, score
+from kan_exp.training.module import KANModule
+from kan_exp.training.tensorboard import RunLogger
+
+log = logging.getLogger(__name__)
+
+FOUND = 0.999  # R2 from which on a noise-free function counts as found
+
+
+def quiet_lightning() -> None:
+    """Keeps the trainer's advice off the terminal: what a run says, it says itself."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="lightning", message=".*(num_workers|many workers).*")
+    warnings.filterwarnings("ignore", message=".*treespec.*", category=FutureWarning)
+
+
+@dataclass
+class Experiment:
+    """A network, its data and its trainer, ready to run once.
+
+    Args:
+        module: What is trained.
+        data: What it is trained on, already planned.
+        trainer: Lightning's trainer, to which callbacks and logger are added here.
+        callbacks: By name; `figures`, if there, also draws the final pictures.
+        logger: Where curves go, or `None`.
+        folder: Where everything else goes.
+        choices: What the user chose, flat, for the HParams table.
+        config: The whole configuration as text.
+    """
+
+    module: KANModule
+    data: ExperimentData
+    trainer: Trainer
+    callbacks: Mapping[str, Callback]
+    logger: Logger | None
+    folder: Path
+    choices: Mapping[str, Any]
+    config: str
+    stop: SignalStop = field(default_factory=SignalStop)
+
+    def run(self) -> None:
+        """Trains, scores the best network on the test points, and writes what came of it.
+
+        Ctrl-C and kill end the training early and then leave with exit code 130 or 143; the folder
+        is as complete as after a whole run.
+
+        Raises:
+            DivergedError: The loss stopped being a number; the last good network is kept.
+        """
+        with self.stop:
+            self._announce()
+            diverged, seconds = self._fit()
+            self._keep_best()
+            metrics = self._score(seconds, diverged)
+            self._draw(metrics)
+            write_metrics(self.folder, metrics)
+            self._report(metrics)
+        if diverged is not None:
+            raise diverged
+        if self.stop.received is not None:
+            sys.exit(128 + self.stop.received)
+
+    def _announce(self) -> None:
+        parameters = sum(weight.numel() for weight in self.module.model.network.parameters())
+        dims = ",".join(str(width) for width in self._dims())
+        log.info("%s [%s], %s parameters", self.choices.get("layer"), dims, f"{parameters:,}")
+        log.info("%s", self.data.summary)
+
+    def _dims(self) -> list[int]:
+        return list(self.module.description["dims"])
+
+    def _fit(self) -> tuple[DivergedError | None, float]:
+        self.trainer.callbacks.extend([*self.callbacks.values(), self.stop])
+        self.trainer.loggers = [] if self.logger is None else [self.logger]
+        if isinstance(self.logger, RunLogger):
+            self.logger.describe(self.module.model, self.config)
+        start = time.perf_counter()
+        diverged = None
+        try:
+            self.trainer.fit(self.module, datamodule=self.data)
+        except DivergedError as error:
+            diverged = error
+        return diverged, time.perf_counter() - start
+
+    def _keep_best(self) -> None:
+        weights = read_checkpoint(self.folder)
+        self.best_step = int(weights["global_step"])
+        self.module.load_state_dict(weights["state_dict"])
+        self.module.eval()
+
+    def _score(self, seconds: float, diverged: DivergedError | None) -> dict[str, Any]:
+        model, data = self.module.model, self.data
+        self.predicted = model.cpu().predict(data.test.x)
+        test: Score = score(self.predicted, data.test.y)
+        validation = score(model.predict(data.val.x), data.val.y)
+        linear = linear_score(data.train, data.test)
+        stopped = "steps"
+        if diverged is not None:
+            stopped = "diverged"
+        elif self.stop.received is not None:
+            stopped = "interrupted"
+        return {
+            "test_rmse": test.rmse,
+            "test_mae": test.mae,
+            "test_r2": test.r2,
+            "val_rmse": validation.rmse,
+            "linear_rmse": linear.rmse,
+            "linear_r2": linear.r2,
+            "parameters": sum(weight.numel() for weight in model.network.parameters()),
+            "steps": self.trainer.global_step,
+            "best_step": self.best_step,
+            "train_seconds": round(seconds, 3),
+            "stopped": stopped,
+            "edge_r2": self._agreements(),
+            "data": data.summary,
+            "device": str(self.trainer.strategy.root_device),
+            "versions": {"kan_exp": __version__, "torch": str(torch.__version__)},
+        }
+
+    def _figures(self) -> EdgeFigures:
+        found = next((c for c in self.callbacks.values() if isinstance(c, EdgeFigures)), None)
+        return found or EdgeFigures(every_n_evaluations=0, points=1000)
+
+    def _agreements(self) -> dict[str, float]:
+        """R2 of every edge whose true function is known, by its name."""
+        views = self._figures().views(self.module.model, self.data)
+        found = {}
+        for view in views:
+            for i, j in view.shown():
+                agreement = view.agreement(i, j)
+                if agreement is not None:
+                    found[view.name(i, j)] = agreement[0]
+        return found
+
+    def _draw(self, metrics: Mapping[str, Any]) -> None:
+        """Writes the final pictures and shows them, with the result, in TensorBoard."""
+        model = self.module.model
+        layers = self._figures().draw(model, self.data)
+        figures = {f"layer_{n}": layer.figure for n, layer in enumerate(layers, 1)}
+        caption = f"RMSE {metrics['test_rmse']:.3g}, R² {metrics['test_r2']:.5f}"
+        figures["loss"] = history_figure(
+            self.module.train_history, self.module.val_history, self.best_step
+        )
+        figures["prediction"] = prediction_figure(
+            self.data.test.y[:, 0].numpy(),
+            self.predicted[:, 0].numpy(),
+            model.target_name,
+            caption,
+        )
+        folder = self.folder / "figures"
+        folder.mkdir(exist_ok=True)
+        for name, figure in figures.items():
+            figure.savefig(folder / f"{name}.png", dpi=150)
+        if isinstance(self.logger, RunLogger):
+            step = self.trainer.global_step
+            for name, figure in figures.items():
+                tag = f"edges/{name}" if name.startswith("layer") else f"result/{name}"
+                self.logger.experiment.add_image(tag, pixels(figure), step, dataformats="HWC")
+            numbers = {
+                name: float(metrics[f"test_{name}"]) for name in ("rmse", "mae", "r2")
+            }
+            self.logger.conclude(
+                self.choices, {f"test/{name}": value for name, value in numbers.items()}, step
+            )
+
+    def _report(self, metrics: Mapping[str, Any]) -> None:
+        rows = [
+            ("test RMSE", f"{metrics['test_rmse']:.3g}", f"linear model {metrics['linear_rmse']:.3g}"),
+            ("test MAE", f"{metrics['test_mae']:.3g}", ""),
+            ("test R²", f"{metrics['test_r2']:.5f}", f"linear model {metrics['linear_r2']:.5f}"),
+            ("steps", f"{metrics['steps']:,}", f"best at {metrics['best_step']:,}"),
+            ("seconds", f"{metrics['train_seconds']:.1f}", f"stopped: {metrics['stopped']}"),
+        ]
+        for name, value, remark in rows:
+            log.info("  %-10s %-10s %s", name, value, remark)

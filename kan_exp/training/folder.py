@@ -1,0 +1,100 @@
+"""What a run leaves behind, and how a trained network comes back from it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kan_exp.data.base import ExperimentData, Scaling
+from kan_exp.errors import KanExpError
+from kan_exp.layers import EdgeLayer, find_layer, make_network
+from kan_exp.training.model import KANModel
+
+METRICS = "metrics.json"
+CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
+
+
+def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
+    """Writes `metrics.json` so that it is either whole or absent: its presence means done."""
+    partial = folder / f".{METRICS}.partial"
+    partial.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+    os.replace(partial, folder / METRICS)
+
+
+def describe_model(
+    layer: str, options: Mapping[str, Any], dims: Sequence[int], data: ExperimentData
+) -> dict[str, Any]:
+    """Plain containers from which `build_model` makes the same model, its numbers aside."""
+    return {
+        "layer": layer,
+        "options": dict(options),
+        "dims": list(dims),
+        "features": list(data.features),
+        "target": data.target_name,
+    }
+
+
+def build_model(
+    description: Mapping[str, Any],
+    scaling: Scaling,
+    layer: type[EdgeLayer],
+    generator: torch.Generator | None = None,
+) -> KANModel:
+    """Makes the model that a description names, freshly started."""
+    network = make_network(layer, description["options"], description["dims"], generator)
+    return KANModel(network, scaling, description["features"], description["target"])
+
+
+def read_checkpoint(folder: str | Path) -> dict[str, Any]:
+    """Reads the best checkpoint of a run, or the last where none was validated.
+
+    Raises:
+        KanExpError: The folder, or a checkpoint in it, is missing or cannot be read.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise KanExpError(f"{folder}: there is no such folder of a run.")
+    path = next((folder / name for name in CHECKPOINTS if (folder / name).is_file()), None)
+    if path is None:
+        raise KanExpError(
+            f"{folder}: no checkpoint found there (looked for {' and '.join(CHECKPOINTS)}): "
+            f"name the folder of one run, such as outputs/<date>/<time>."
+        )
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint["kan_exp"]["layer"]
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with a file, it is one line
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise KanExpError(f"{path}: not a checkpoint of kan_exp ({reason}).") from error
+    return checkpoint
+
+
+def load(folder: str | Path) -> KANModel:
+    """Brings a trained network back from the folder of its run.
+
+    Args:
+        folder: `outputs/<date>/<time>`, as the training printed it.
+
+    Returns:
+        The model in evaluation mode, on the CPU: `model(x)` takes and gives the user's own units,
+        `model.network` is the plain `nn.Sequential`.
+
+    Raises:
+        KanExpError: There is no readable checkpoint, or its layer is unknown.
+    """
+    checkpoint = read_checkpoint(folder)
+    description = checkpoint["kan_exp"]
+    weights = checkpoint["state_dict"]
+    scaling = Scaling(*(weights[f"model.{name}"] for name in Scaling._fields))
+    model = build_model(description, scaling, find_layer(description["layer"]))
+    try:
+        model.load_state_dict({name.removeprefix("model."): w for name, w in weights.items()})
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise KanExpError(f"{folder}: the checkpoint does not fit its layer: {reason}") from error
+    return model.eval()

@@ -1,0 +1,173 @@
+"""The trained network in the user's own units, and what each of its edges has learned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from kan_exp.data.base import Scaling, Split
+from kan_exp.layers import EdgeLayer
+from kan_exp.plots import LayerView
+
+EVALUATION_BATCH = 4096  # keeps the memory of a prediction flat, however many points it takes
+CURVE_POINTS = 200
+
+
+class KANModel(nn.Module):
+    """A network between the standardisation of its inputs and that of its output.
+
+    Args:
+        network: `nn.Sequential` of layers that maps standardised inputs to a standardised output.
+        scaling: Means and deviations of the training data.
+        features: Name of each input.
+        target_name: Name of the output.
+
+    Shape:
+        x `(n, in)` -> `(n, 1)`, both in the user's units.
+    """
+
+    x_mean: Tensor
+    x_std: Tensor
+    y_mean: Tensor
+    y_std: Tensor
+
+    def __init__(
+        self,
+        network: nn.Sequential,
+        scaling: Scaling,
+        features: Sequence[str],
+        target_name: str,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.features = tuple(features)
+        self.target_name = target_name
+        for name, value in scaling._asdict().items():
+            self.register_buffer(name, value)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(self.standardise(x)) * self.y_std + self.y_mean
+
+    def standardise(self, x: Tensor) -> Tensor:
+        """Inputs as the network takes them, in its own dtype."""
+        scaled = (x - self.x_mean) / self.x_std
+        parameter = next(self.network.parameters(), scaled)
+        return scaled.to(parameter.dtype)
+
+    @torch.no_grad()
+    def predict(self, x: Tensor) -> Tensor:
+        """`forward` without gradients, a batch at a time: `(n, in)` -> `(n, 1)`."""
+        return torch.cat([self(part) for part in x.split(EVALUATION_BATCH)])
+
+    @property
+    def edge_layers(self) -> list[EdgeLayer]:
+        return [layer for layer in self.network if isinstance(layer, EdgeLayer)]
+
+    @torch.no_grad()
+    def observe(self, x: Tensor) -> None:
+        """Tells every layer the range of what reaches it when the network is shown `x` `(n, in)`."""
+        hidden = self.standardise(x)
+        for layer in self.edge_layers:
+            layer.observe(hidden)
+            hidden = layer(hidden)
+
+    def unit_names(self) -> list[list[str]]:
+        """Names of inputs, hidden units (`h1`, or `h2.1` in deep networks) and the output."""
+        hidden = [layer.dim_out for layer in self.edge_layers[:-1]]
+        names = [list(self.features)]
+        for depth, width in enumerate(hidden, 1):
+            prefix = f"h{depth}." if len(hidden) > 1 else "h"
+            names.append([f"{prefix}{unit}" for unit in range(1, width + 1)])
+        return [*names, [self.target_name]]
+
+    @torch.no_grad()
+    def views(self, x: Tensor, true_edges: Sequence[Tensor] = ()) -> list[LayerView]:
+        """What every layer does to the points `x` `(n, in)`.
+
+        Args:
+            x: Points in the user's units.
+            true_edges: Per layer, the values of the known true edges at these points, `(n, 1)` or
+                `(n, in)`; a layer that they do not fit is left without.
+        """
+        names = self.unit_names()
+        hidden = self.standardise(x)
+        views = []
+        for depth, layer in enumerate(self.edge_layers):
+            edges = layer.edges(hidden)
+            unit = torch.linspace(0, 1, CURVE_POINTS).to(hidden)
+            low, high = hidden.amin(0), hidden.amax(0)
+            margin = 0.15 * (high - low)
+            curve = (low - margin) + unit[:, None] * (high - low + 2 * margin)
+            first, last = depth == 0, depth == len(self.edge_layers) - 1
+            # The first layer's axis and the last layer's values are shown in the user's units.
+            size, shift = (self.x_std, self.x_mean) if first else (1.0, 0.0)
+            gain = self.y_std if last else 1.0
+            views.append(
+                LayerView(
+                    number=depth + 1,
+                    input_names=names[depth],
+                    output_names=names[depth + 1],
+                    x=(hidden * size + shift).double().cpu().numpy(),
+                    y=(edges * gain).double().cpu().numpy(),
+                    curve_x=(curve * size + shift).double().cpu().numpy(),
+                    curve_y=(layer.edges(curve) * gain).double().cpu().numpy(),
+                    truth=_fitting(true_edges, depth, hidden, self.edge_layers),
+                )
+            )
+            hidden = edges.sum(1)
+        return views
+
+
+def _fitting(true_edges: Sequence[Tensor], depth: int, hidden: Tensor, layers: list[EdgeLayer]):
+    """The true edges of a layer, where they mean the same as the network's.
+
+    The first layer's edges read the inputs themselves. Later ones read hidden units, which are
+    those of the known formula only if the network has its shape.
+    """
+    if len(true_edges) != len(layers) or true_edges[depth].shape[1] != hidden.shape[1]:
+        return None
+    same_shape = all(
+        layer.dim_in == true.shape[1] for layer, true in zip(layers, true_edges, strict=True)
+    )
+    if depth > 0 and not same_shape:
+        return None
+    return true_edges[depth].double().cpu().numpy()
+
+
+@dataclass(frozen=True)
+class Score:
+    """How far predictions are from the truth, in the user's units."""
+
+    rmse: float
+    mae: float
+    r2: float
+    points: int = field(repr=False, default=0)
+
+
+def score(predicted: Tensor, truth: Tensor) -> Score:
+    """Scores predictions `(n, 1)`; R2 is 1 for a perfect fit and 0 for the truth's own mean."""
+    predicted, truth = predicted.double(), truth.double()
+    error = predicted - truth
+    spread = (truth - truth.mean()).square().sum()
+    unexplained = error.square().sum()
+    r2 = 1 - unexplained / spread if spread > 0 else torch.where(unexplained > 0, -torch.inf, 1.0)
+    return Score(
+        error.square().mean().sqrt().item(), error.abs().mean().item(), float(r2), len(truth)
+    )
+
+
+def linear_score(train: Split, test: Split) -> Score:
+    """Score of the least-squares linear model of the same inputs on the same split."""
+    train, test = (Split(part.x.double(), part.y.double()) for part in (train, test))
+    mean, std = train.x.mean(0), train.x.std(0)
+    std = torch.where(std > 0, std, torch.ones_like(std))
+
+    def design(x: Tensor) -> Tensor:
+        return torch.cat([(x - mean) / std, x.new_ones(len(x), 1)], dim=1)
+
+    # gelsd copes with inputs that depend on each other, as columns of real tables do.
+    weights = torch.linalg.lstsq(design(train.x).cpu(), train.y.cpu(), driver="gelsd").solution
+    return score(design(test.x).cpu() @ weights, test.y.cpu())

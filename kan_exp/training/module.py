@@ -1,0 +1,182 @@
+"""The Lightning module: objective, optimizer steps in chunks, validation in the user's units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from kan_exp.data import Split
+from kan_exp.errors import DivergedError, KanExpError
+from kan_exp.layers import EdgeLayer, smooth_penalty
+from kan_exp.training.model import EVALUATION_BATCH, KANModel, score
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+SchedulerFactory = Callable[[Optimizer], LRScheduler]
+
+
+class KANModule(LightningModule):
+    """Trains a `KANModel` on standardised chunks and validates it in the user's units.
+
+    One `training_step` takes as many optimizer steps as its chunk holds mini-batches: the trainer's
+    own work per step would otherwise cost more than a small network's.
+
+    Args:
+        model: The network with its scaling.
+        optimizer: Makes the optimizer from the parameters.
+        scheduler: Makes the learning-rate scheduler, stepped once per optimizer step, or `None`.
+        penalty: Weight of each penalty (see `PENALTIES`), added to the mean squared error.
+        description: Plain containers that say how to build the model again; kept in checkpoints.
+
+    Raises:
+        KanExpError: A penalty is unknown or negative.
+    """
+
+    def __init__(
+        self,
+        model: KANModel,
+        optimizer: OptimizerFactory,
+        scheduler: SchedulerFactory | None,
+        penalty: Mapping[str, float],
+        description: Mapping[str, Any],
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.model = model
+        self.optimizer_factory = optimizer
+        self.scheduler_factory = scheduler
+        self.description = dict(description)
+        for name, weight in penalty.items():
+            if not weight >= 0:
+                raise KanExpError(f"penalty.{name} must be at least 0, got {weight}.")
+        self.penalty = {name: weight for name, weight in penalty.items() if weight > 0}
+        self.train_history: list[tuple[int, float]] = []
+        self.val_history: list[tuple[int, float]] = []
+
+    def configure_optimizers(self) -> Any:
+        try:
+            optimizer = self.optimizer_factory(self.model.parameters())
+        except (TypeError, ValueError) as error:
+            raise KanExpError(f"optimizer: {error}. Change optimizer.<option>=...") from error
+        if self.scheduler_factory is None:
+            return optimizer
+        try:
+            return [optimizer], [self.scheduler_factory(optimizer)]
+        except (TypeError, ValueError, ZeroDivisionError) as error:
+            raise KanExpError(f"scheduler: {error}. Change scheduler.<option>=...") from error
+
+    def objective(self, x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean squared error of standardised points, and the unweighted penalties by name."""
+        network = self.model.network
+        if not self.penalty.keys() & _ON_EDGES.keys():
+            output = network(x)
+            penalties = {name: _ON_LAYERS[name](network) for name in self.penalty}
+            return functional.mse_loss(output, y), penalties
+        edges = []
+        for layer in self.model.edge_layers:
+            edges.append(layer.edges(x))
+            x = edges[-1].sum(1)
+        penalties = {
+            name: _ON_EDGES[name](edges) if name in _ON_EDGES else _ON_LAYERS[name](network)
+            for name in self.penalty
+        }
+        return functional.mse_loss(x, y), penalties
+
+    def training_step(self, chunk: Split, _: int) -> None:
+        optimizer, scheduler = self.optimizers(), self.lr_schedulers()
+        losses: list[Tensor] = []
+        penalties: dict[str, Tensor] = {}
+        for x, y in zip(chunk.x.unbind(), chunk.y.unbind(), strict=True):
+            evaluations: list[Tensor] = []
+
+            def closure(x: Tensor = x, y: Tensor = y, seen: list[Tensor] = evaluations) -> Tensor:
+                nonlocal penalties
+                optimizer.zero_grad()
+                loss, penalties = self.objective(x, y)
+                total = loss
+                for name, value in penalties.items():
+                    total = total + self.penalty[name] * value
+                self.manual_backward(total)
+                seen.append(loss.detach())
+                return total.detach()
+
+            optimizer.step(closure)
+            losses.append(evaluations[0])  # line searches evaluate again; the first is the step's
+            if scheduler is not None:
+                scheduler.step()
+        self._record(torch.stack(losses), penalties)
+
+    def _record(self, losses: Tensor, penalties: Mapping[str, Tensor]) -> None:
+        """Logs a chunk, after a look for the step at which it went wrong."""
+        broken = (~losses.isfinite()).nonzero()
+        if len(broken):
+            step = self.global_step - len(losses) + int(broken[0]) + 1
+            raise DivergedError(self._diverged(step, "training loss"))
+        mean = losses.mean()
+        self.train_history.append((self.global_step, mean.item()))
+        optimizer = self.optimizers()
+        values = {
+            "train/loss": mean,
+            "train/rmse": mean.sqrt() * self.model.y_std.squeeze(),
+            "train/lr": optimizer.param_groups[0]["lr"],
+            **{f"penalty/{name}": value.detach() for name, value in penalties.items()},
+        }
+        self._log_at_step(values)
+
+    def on_validation_epoch_start(self) -> None:
+        # Before the checkpoint, which then holds the range that each edge was trained on.
+        self.model.observe(self.trainer.datamodule.train.x[:EVALUATION_BATCH].to(self.device))
+
+    def validation_step(self, split: Split, _: int) -> None:
+        predicted = self.model.predict(split.x)
+        found = score(predicted, split.y)
+        loss = (found.rmse / self.model.y_std.item()) ** 2
+        if not torch.isfinite(torch.tensor(loss)):
+            raise DivergedError(self._diverged(self.global_step, "validation loss"))
+        self.val_history.append((self.global_step, loss))
+        self._log_at_step({"val/loss": loss, "val/rmse": found.rmse, "val/r2": found.r2})
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["kan_exp"] = self.description
+
+    def _log_at_step(self, values: Mapping[str, Any]) -> None:
+        # Loggers would count chunks; a logged "step" gives them optimizer steps instead.
+        self.log_dict({**values, "step": float(self.global_step)}, batch_size=1)
+
+    def _diverged(self, step: int, what: str) -> str:
+        lr = self.optimizers().param_groups[0]["lr"]
+        return (
+            f"the {what} stopped being a number at step {step:,}: lower optimizer.lr "
+            f"(at that step {lr:.3g}) or raise the penalties."
+        )
+
+
+def _roughness(network: nn.Sequential) -> Tensor:
+    layers = [layer.roughness() for layer in network if isinstance(layer, EdgeLayer)]
+    return torch.stack(layers).sum()
+
+
+def _l1_edges(edges: list[Tensor]) -> Tensor:
+    return torch.stack([EdgeLayer.magnitude(values) for values in edges]).sum()
+
+
+def _l1_outputs(edges: list[Tensor]) -> Tensor:
+    return torch.stack([values.sum(1).abs().mean() for values in edges]).sum()
+
+
+# Each is a sum over layers. `smooth` is the seed project's unsquared norm, `roughness` its square
+# in units that do not depend on the number of knots; the L1 terms read the mini-batch's edges.
+_ON_LAYERS: dict[str, Callable[[nn.Sequential], Tensor]] = {
+    "roughness": _roughness,
+    "smooth": smooth_penalty,
+}
+_ON_EDGES: dict[str, Callable[[list[Tensor]], Tensor]] = {
+    "l1_edges": _l1_edges,
+    "l1_outputs": _l1_outputs,
+}
