@@ -30,6 +30,7 @@ class TrainConfig:
     seed: int
     dims: list[int]
     steps: int
+    threads: int | None
     batch_size: int | None
     log_every_n_steps: int
     evaluations: int
@@ -66,6 +67,8 @@ def check_numbers(cfg: DictConfig) -> None:
     for name in ("steps", "log_every_n_steps", "evaluations"):
         if cfg[name] < 1:
             raise KanExpError(f"{name} must be at least 1, got {cfg[name]}.")
+    if cfg.threads is not None and cfg.threads < 1:
+        raise KanExpError(f"threads must be at least 1 or null (torch decides), got {cfg.threads}.")
     if cfg.seed < 0:
         raise KanExpError(f"seed must be at least 0, got {cfg.seed}.")
 

@@ -56,11 +56,14 @@ def _prepare(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> Experime
     """Makes everything that the run needs; all that can be wrong with it shows here."""
     import torch
 
+    from kan_exp.training.callbacks import SignalStop
     from kan_exp.training.experiment import Experiment, quiet_lightning
     from kan_exp.training.folder import build_model, describe_model
     from kan_exp.training.module import KANModule
 
     quiet_lightning()
+    if cfg.threads is not None:
+        torch.set_num_threads(cfg.threads)
     if cfg.trainer.accelerator == "gpu" and not torch.cuda.is_available():
         raise KanExpError(
             "trainer=gpu needs a GPU, and torch finds none: set trainer=cpu or trainer=auto."
@@ -85,12 +88,12 @@ def _prepare(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> Experime
         description=description,
     )
     module.configure_optimizers()  # refuses a bad learning rate before anything is written
+    callbacks = [*instantiate(cfg.callbacks).values(), SignalStop()]
+    logger = instantiate(cfg.logger) if cfg.logger else False
     return Experiment(
         module=module,
         data=data,
-        trainer=instantiate(cfg.trainer),
-        callbacks=instantiate(cfg.callbacks),
-        logger=instantiate(cfg.logger) if cfg.logger else None,
+        trainer=instantiate(cfg.trainer, callbacks=callbacks, logger=logger),
         folder=folder,
         choices=_choices(cfg, choices),
         config=OmegaConf.to_yaml(cfg, resolve=True),

@@ -115,7 +115,8 @@ class EdgeLayer(nn.Module, ABC):
     def _one_of(self, name: str, value: str, known: tuple[str, ...]) -> str:
         if value not in known:
             raise ValueError(
-                f"{type(self).__name__} needs {name} to be one of {', '.join(known)}, got {value!r}."
+                f"{type(self).__name__} needs {name} to be one of {', '.join(known)}, "
+                f"got {value!r}."
             )
         return value
 

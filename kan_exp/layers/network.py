@@ -6,7 +6,7 @@ import importlib
 import inspect
 import itertools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from kan_exp.layers.base import EdgeLayer
 
 
 def make_network(
-    layer: type[EdgeLayer],
+    layer: Callable[..., EdgeLayer],
     options: Mapping[str, Any],
     dims: Sequence[int],
     generator: torch.Generator | None = None,

@@ -42,7 +42,7 @@ class LayerView:
         return f"{self.input_names[i]} → {self.output_names[j]}"
 
     def agreement(self, i: int, j: int) -> tuple[float, np.ndarray] | None:
-        """R2 between an edge and the true one after the best scale and shift, and the latter so fitted.
+        """R2 between an edge and the true one at its best scale and shift, and its values there.
 
         Edges are only defined up to scale and shift: the next layer can undo both.
         """

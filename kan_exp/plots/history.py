@@ -26,8 +26,8 @@ def history_figure(
     if train:
         axes.plot(*zip(*train, strict=True), color=DATA, linewidth=1.2, label="training")
     if val:
-        style = {"color": LEARNED, "linewidth": 1.8, "marker": "o", "markersize": 3.5}
-        axes.plot(*zip(*val, strict=True), **style, label="validation")
+        (line,) = axes.plot(*zip(*val, strict=True), color=LEARNED, linewidth=1.8)
+        line.set(marker="o", markersize=3.5, label="validation")
     if any(loss > 0 for _, loss in [*train, *val]):
         axes.set_yscale("log")
     if best_step is not None:

@@ -10,9 +10,7 @@ from kan_exp.plots.style import LEARNED, TRUE, new_figure, tidy
 MOST_POINTS = 2000
 
 
-def prediction_figure(
-    truth: np.ndarray, predicted: np.ndarray, name: str, caption: str
-) -> Figure:
+def prediction_figure(truth: np.ndarray, predicted: np.ndarray, name: str, caption: str) -> Figure:
     """Draws predictions `(n,)` against the truth `(n,)`, and their errors, on test points.
 
     Args:

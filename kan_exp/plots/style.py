@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 LEARNED = "#1f5fa8"
 TRUE = "#e07b00"
@@ -16,7 +19,7 @@ GRID = "#e4e7eb"
 
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of the given size in inches, drawn off screen."""
-    figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
@@ -28,9 +31,15 @@ def tidy(axes: Axes) -> None:
 
 
 def pixels(figure: Figure) -> np.ndarray:
-    """Renders a figure to `(height, width, 3)` bytes."""
+    """Renders a figure to `(height, width, 3)` bytes; it is laid out the first time only."""
     canvas = figure.canvas
     if not isinstance(canvas, FigureCanvasAgg):
         raise TypeError("The figure was not made by new_figure.")
     canvas.draw()
+    figure.set_layout_engine("none")  # laying out costs as much as drawing
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
+
+
+def save(image: np.ndarray, path: Path) -> None:
+    """Writes rendered pixels as a PNG, which saves drawing the figure again."""
+    Image.fromarray(image).save(path)

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.loggers import Logger
 
 from kan_exp import __version__
 from kan_exp.data import ExperimentData
 from kan_exp.errors import DivergedError
-from kan_exp.plots import LayerView, history_figure, prediction_figure
-from kan_exp.plots.style import pixels
+from kan_exp.plots import history_figure, prediction_figure
+from kan_exp.plots.style import pixels, save
 from kan_exp.training.callbacks import EdgeFigures, SignalStop
 from kan_exp.training.folder import read_checkpoint, write_metrics
 from kan_exp.training.model import Score, linear_score, score
 from kan_exp.training.module import KANModule
 from kan_exp.training.tensorboard import RunLogger
+
+CallbackT = TypeVar("CallbackT", bound=Callback)
 
 log = logging.getLogger(__name__)
 
@@ -46,10 +46,8 @@ class Experiment:
     Args:
         module: What is trained.
         data: What it is trained on, already planned.
-        trainer: Lightning's trainer, to which callbacks and logger are added here.
-        callbacks: By name; `figures`, if there, also draws the final pictures.
-        logger: Where curves go, or `None`.
-        folder: Where everything else goes.
+        trainer: Lightning's trainer, with its callbacks and logger.
+        folder: Where the run writes.
         choices: What the user chose, flat, for the HParams table.
         config: The whole configuration as text.
     """
@@ -57,12 +55,18 @@ class Experiment:
     module: KANModule
     data: ExperimentData
     trainer: Trainer
-    callbacks: Mapping[str, Callback]
-    logger: Logger | None
     folder: Path
     choices: Mapping[str, Any]
     config: str
-    stop: SignalStop = field(default_factory=SignalStop)
+
+    def __post_init__(self) -> None:
+        self.stop = self._callback(SignalStop) or SignalStop()
+        self.figures = self._callback(EdgeFigures) or EdgeFigures(0, points=1000)
+        logger = self.trainer.logger
+        self._tensorboard = logger if isinstance(logger, RunLogger) else None
+
+    def _callback(self, kind: type[CallbackT]) -> CallbackT | None:
+        return next((c for c in cast(Any, self.trainer).callbacks if isinstance(c, kind)), None)
 
     def run(self) -> None:
         """Trains, scores the best network on the test points, and writes what came of it.
@@ -96,10 +100,8 @@ class Experiment:
         return list(self.module.description["dims"])
 
     def _fit(self) -> tuple[DivergedError | None, float]:
-        self.trainer.callbacks.extend([*self.callbacks.values(), self.stop])
-        self.trainer.loggers = [] if self.logger is None else [self.logger]
-        if isinstance(self.logger, RunLogger):
-            self.logger.describe(self.module.model, self.config)
+        if self._tensorboard is not None:
+            self._tensorboard.describe(self.module.model, self.config)
         start = time.perf_counter()
         diverged = None
         try:
@@ -143,13 +145,9 @@ class Experiment:
             "versions": {"kan_exp": __version__, "torch": str(torch.__version__)},
         }
 
-    def _figures(self) -> EdgeFigures:
-        found = next((c for c in self.callbacks.values() if isinstance(c, EdgeFigures)), None)
-        return found or EdgeFigures(every_n_evaluations=0, points=1000)
-
     def _agreements(self) -> dict[str, float]:
         """R2 of every edge whose true function is known, by its name."""
-        views = self._figures().views(self.module.model, self.data)
+        views = self.figures.views(self.module.model, self.data)
         found = {}
         for view in views:
             for i, j in view.shown():
@@ -161,7 +159,7 @@ class Experiment:
     def _draw(self, metrics: Mapping[str, Any]) -> None:
         """Writes the final pictures and shows them, with the result, in TensorBoard."""
         model = self.module.model
-        layers = self._figures().draw(model, self.data)
+        layers = self.figures.draw(model, self.data)
         figures = {f"layer_{n}": layer.figure for n, layer in enumerate(layers, 1)}
         caption = f"RMSE {metrics['test_rmse']:.3g}, R² {metrics['test_r2']:.5f}"
         figures["loss"] = history_figure(
@@ -175,23 +173,24 @@ class Experiment:
         )
         folder = self.folder / "figures"
         folder.mkdir(exist_ok=True)
+        step = self.trainer.global_step
         for name, figure in figures.items():
-            figure.savefig(folder / f"{name}.png", dpi=150)
-        if isinstance(self.logger, RunLogger):
-            step = self.trainer.global_step
-            for name, figure in figures.items():
+            image = pixels(figure)
+            save(image, folder / f"{name}.png")
+            if self._tensorboard is not None:
                 tag = f"edges/{name}" if name.startswith("layer") else f"result/{name}"
-                self.logger.experiment.add_image(tag, pixels(figure), step, dataformats="HWC")
-            numbers = {
-                name: float(metrics[f"test_{name}"]) for name in ("rmse", "mae", "r2")
-            }
-            self.logger.conclude(
-                self.choices, {f"test/{name}": value for name, value in numbers.items()}, step
-            )
+                self._tensorboard.experiment.add_image(tag, image, step, dataformats="HWC")
+        if self._tensorboard is not None:
+            result = {f"test/{name}": metrics[f"test_{name}"] for name in ("rmse", "mae", "r2")}
+            self._tensorboard.conclude(self.choices, result, step)
 
     def _report(self, metrics: Mapping[str, Any]) -> None:
         rows = [
-            ("test RMSE", f"{metrics['test_rmse']:.3g}", f"linear model {metrics['linear_rmse']:.3g}"),
+            (
+                "test RMSE",
+                f"{metrics['test_rmse']:.3g}",
+                f"linear model {metrics['linear_rmse']:.3g}",
+            ),
             ("test MAE", f"{metrics['test_mae']:.3g}", ""),
             ("test R²", f"{metrics['test_r2']:.5f}", f"linear model {metrics['linear_r2']:.5f}"),
             ("steps", f"{metrics['steps']:,}", f"best at {metrics['best_step']:,}"),

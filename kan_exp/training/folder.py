@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
     """Writes `metrics.json` so that it is either whole or absent: its presence means done."""
     partial = folder / f".{METRICS}.partial"
     partial.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
-    os.replace(partial, folder / METRICS)
+    partial.replace(folder / METRICS)
 
 
 def describe_model(
@@ -68,7 +67,7 @@ def read_checkpoint(folder: str | Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         checkpoint["kan_exp"]["layer"]
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with a file, it is one line
+    except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise KanExpError(f"{path}: not a checkpoint of kan_exp ({reason}).") from error
     return checkpoint

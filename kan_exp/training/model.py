@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kan_exp.data.base import Scaling, Split
@@ -68,7 +70,7 @@ class KANModel(nn.Module):
 
     @torch.no_grad()
     def observe(self, x: Tensor) -> None:
-        """Tells every layer the range of what reaches it when the network is shown `x` `(n, in)`."""
+        """Tells every layer the range of what reaches it when the network sees `x` `(n, in)`."""
         hidden = self.standardise(x)
         for layer in self.edge_layers:
             layer.observe(hidden)
@@ -121,7 +123,9 @@ class KANModel(nn.Module):
         return views
 
 
-def _fitting(true_edges: Sequence[Tensor], depth: int, hidden: Tensor, layers: list[EdgeLayer]):
+def _fitting(
+    true_edges: Sequence[Tensor], depth: int, hidden: Tensor, layers: list[EdgeLayer]
+) -> NDArray[np.float64] | None:
     """The true edges of a layer, where they mean the same as the network's.
 
     The first layer's edges read the inputs themselves. Later ones read hidden units, which are

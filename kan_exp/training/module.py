@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
@@ -71,6 +72,10 @@ class KANModule(LightningModule):
         except (TypeError, ValueError, ZeroDivisionError) as error:
             raise KanExpError(f"scheduler: {error}. Change scheduler.<option>=...") from error
 
+    @property
+    def _optimizer(self) -> LightningOptimizer:
+        return cast(LightningOptimizer, self.optimizers())
+
     def objective(self, x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean squared error of standardised points, and the unweighted penalties by name."""
         network = self.model.network
@@ -89,7 +94,8 @@ class KANModule(LightningModule):
         return functional.mse_loss(x, y), penalties
 
     def training_step(self, chunk: Split, _: int) -> None:
-        optimizer, scheduler = self.optimizers(), self.lr_schedulers()
+        optimizer = self._optimizer
+        scheduler = cast("LRScheduler | None", self.lr_schedulers())
         losses: list[Tensor] = []
         penalties: dict[str, Tensor] = {}
         for x, y in zip(chunk.x.unbind(), chunk.y.unbind(), strict=True):
@@ -120,18 +126,19 @@ class KANModule(LightningModule):
             raise DivergedError(self._diverged(step, "training loss"))
         mean = losses.mean()
         self.train_history.append((self.global_step, mean.item()))
-        optimizer = self.optimizers()
         values = {
             "train/loss": mean,
             "train/rmse": mean.sqrt() * self.model.y_std.squeeze(),
-            "train/lr": optimizer.param_groups[0]["lr"],
+            "train/lr": self._optimizer.param_groups[0]["lr"],
             **{f"penalty/{name}": value.detach() for name, value in penalties.items()},
         }
         self._log_at_step(values)
 
     def on_validation_epoch_start(self) -> None:
         # Before the checkpoint, which then holds the range that each edge was trained on.
-        self.model.observe(self.trainer.datamodule.train.x[:EVALUATION_BATCH].to(self.device))
+        self.model.observe(
+            cast(Any, self.trainer).datamodule.train.x[:EVALUATION_BATCH].to(self.device)
+        )
 
     def validation_step(self, split: Split, _: int) -> None:
         predicted = self.model.predict(split.x)
@@ -150,7 +157,7 @@ class KANModule(LightningModule):
         self.log_dict({**values, "step": float(self.global_step)}, batch_size=1)
 
     def _diverged(self, step: int, what: str) -> str:
-        lr = self.optimizers().param_groups[0]["lr"]
+        lr = self._optimizer.param_groups[0]["lr"]
         return (
             f"the {what} stopped being a number at step {step:,}: lower optimizer.lr "
             f"(at that step {lr:.3g}) or raise the penalties."

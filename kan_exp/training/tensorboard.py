@@ -24,6 +24,9 @@ class RunLogger(TensorBoardLogger):
     def save(self) -> None:
         """Leaves the writing to the event writer's own clock; hyperparameters go to HParams."""
 
+    def finalize(self, status: str) -> None:
+        """Keeps the file open when the training ends: the result is still to be written."""
+
     def describe(self, model: KANModel, config: str) -> None:
         """Logs the configuration as text and the network's graph."""
         self.experiment.add_text("config", f"```yaml\n{config}\n```")
@@ -44,4 +47,4 @@ class RunLogger(TensorBoardLogger):
             self.experiment.file_writer.add_summary(summary)
         for name, value in metrics.items():
             self.experiment.add_scalar(name, value, step)
-        self.experiment.flush()
+        self.experiment.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -56,9 +56,9 @@ class EdgeFigures(Callback):
             self._show(trainer, module)
 
     def _show(self, trainer: Trainer, module: LightningModule) -> None:
-        logger = trainer.logger
+        logger, data = trainer.logger, cast(Any, trainer).datamodule
         if not isinstance(logger, TensorBoardLogger):
             return
-        for number, figure in enumerate(self.draw(module.model, trainer.datamodule), 1):
+        for number, figure in enumerate(self.draw(cast(KANModel, module.model), data), 1):
             tag, image = f"edges/layer_{number}", pixels(figure.figure)
             logger.experiment.add_image(tag, image, trainer.global_step, dataformats="HWC")
