@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -13,7 +14,12 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import (
+    HydraException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException, ValidationError
@@ -54,6 +60,7 @@ def run_command(config_name: str, task: Callable[[DictConfig], None]) -> NoRetur
                 raise
             _fail(error)
 
+    sys.argv[1:] = quote_formulas(sys.argv[1:])
     command = hydra.main(version_base="1.3", config_path=config_folder(), config_name=config_name)
     try:
         command(guarded)()
@@ -82,16 +89,25 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _unknown_choice(error)
     if isinstance(error, OverrideParseException):
-        return f"cannot read the option {error.override!r}: {_first_line(error)}"
+        return (
+            f"cannot read the option {error.override!r}: {_first_line(error)} "
+            f"(is a bracket or a quote missing?)"
+        )
     for found in (error, cause):
         if isinstance(found, MissingMandatoryValue):
-            return f"{found.full_key} is needed: set {found.full_key}=..."
+            return f"{found.full_key} is needed: set it with {found.full_key}=..."
         if isinstance(found, ValidationError):
-            return f"{found.full_key}: {_first_line(found)}"
+            return f"{found.full_key}: {_first_line(found)}."
         if isinstance(found, OmegaConfBaseException) and found.parent_node is not None:
             return _unknown_option(found)
+    if isinstance(error, InstantiationException) and cause is not None:
+        where = re.search(r"full_key: (\S+)", str(error))
+        return f"{where[1] if where else 'config'}: {_first_line(cause)}."
     if isinstance(error, OSError) and error.strerror:
-        return f"cannot write or read {error.filename}: {error.strerror}."
+        return (
+            f"cannot write or read {error.filename}: {error.strerror}. "
+            f"Results go to the folder hydra.run.dir=..., which is under outputs unless set."
+        )
     return _first_line(error)
 
 
@@ -120,6 +136,38 @@ def _first_line(error: BaseException) -> str:
     if not lines:
         return type(error).__name__
     return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+
+
+def quote_formulas(arguments: list[str]) -> list[str]:
+    """Quotes formulas for Hydra, which would read their parentheses as calls of its own functions.
+
+    A shell takes the quotes of `target.formula="sin(a)*b"` away. Commas outside parentheses still
+    separate the formulas of a sweep.
+    """
+    parser = OverridesParser.create()
+    quoted = []
+    for argument in arguments:
+        key, equals, text = argument.partition("=")
+        if equals and key.rpartition(".")[2] == "formula":
+            try:
+                parser.parse_override(argument)
+            except HydraException:
+                parts = [part.replace("\\", "\\\\").replace("'", "\\'") for part in _split(text)]
+                argument = f"{key}=" + ",".join(f"'{part}'" for part in parts)
+        quoted.append(argument)
+    return quoted
+
+
+def _split(text: str) -> list[str]:
+    """Splits at the commas that stand in no parentheses."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character == "(") - (character == ")")
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
 
 
 def check_additions(overrides: list[str], closed: tuple[str, ...]) -> None:

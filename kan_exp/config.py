@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from kan_exp.errors import KanExpError
 
@@ -51,6 +51,8 @@ def check_numbers(cfg: DictConfig) -> None:
     Raises:
         KanExpError: `dims` or a count is out of range.
     """
+    for name in sorted(OmegaConf.missing_keys(cfg)):
+        raise KanExpError(f"{name} is needed: set it with {name}=...")
     dims = list(cfg.dims)
     shown = f"dims=[{','.join(map(str, dims))}]"
     if len(dims) < 2:

@@ -88,6 +88,7 @@ def _prepare(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> Experime
         description=description,
     )
     module.configure_optimizers()  # refuses a bad learning rate before anything is written
+    data.true_edges(data.train.x[:2])  # and components that are not those of the formula
     callbacks = [*instantiate(cfg.callbacks).values(), SignalStop()]
     logger = instantiate(cfg.logger) if cfg.logger else False
     return Experiment(

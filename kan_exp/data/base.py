@@ -144,13 +144,14 @@ class ExperimentData(LightningDataModule, ABC):
     def summary(self) -> str:
         """One line: what was read or drawn, and how much of it."""
 
+    @property
+    def noise_free(self) -> bool:
+        """Whether the output is an exact function of the inputs, so that it can be found."""
+        return False
+
     def true_edges(self, x: Tensor) -> list[Tensor]:
         """Per layer the known true edges at `x` `(n, in)`, each `(n, edges)`; empty if unknown."""
         return []
-
-    @abstractmethod
-    def all_points(self) -> Split:
-        """Every point worth scoring when the network was trained on something else."""
 
     def plan(
         self,

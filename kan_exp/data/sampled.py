@@ -57,11 +57,12 @@ class SampledData(ExperimentData):
         counts = f"{len(self.train.x):,} train, {len(self.val.x):,} validation, "
         return f"{self.target.formula.text}{noise}; {counts}{len(self.test.x):,} test points"
 
+    @property
+    def noise_free(self) -> bool:
+        return self.target.noise == 0
+
     def true_edges(self, x: Tensor) -> list[Tensor]:
         return self.target.true_edges(x)
-
-    def all_points(self) -> Split:
-        return self.test
 
     def _draw(self, count: int, noise: float, generator: torch.Generator) -> Split:
         x = self.target.sample(count, generator)

@@ -161,9 +161,6 @@ class DealtData(ExperimentData):
         counts = f"{len(self.train.x):,} train, {len(self.val.x):,} validation, "
         return f"{table.source}: {read}; {counts}{len(self.test.x):,} test"
 
-    def all_points(self) -> Split:
-        return self.table.split()
-
 
 class TableData(DealtData):
     """Rows of a .csv, .tsv, .parquet or .npz file.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
@@ -31,7 +32,8 @@ class EdgeLayer(nn.Module, ABC):
         trained on, which is the starting range until `observe` is called.
 
     Raises:
-        ValueError: A dimension is no whole number above 0, or `x_min >= x_max`.
+        ValueError: A dimension is no whole number above 0, an end of the range is no finite
+            number, or `x_min >= x_max`.
     """
 
     domain: Tensor
@@ -40,6 +42,8 @@ class EdgeLayer(nn.Module, ABC):
         super().__init__()
         self.dim_in = self._whole("dim_in", dim_in, least=1)
         self.dim_out = self._whole("dim_out", dim_out, least=1)
+        self._finite("x_min", x_min)
+        self._finite("x_max", x_max)
         if not x_min < x_max:
             raise ValueError(f"{type(self).__name__} needs x_min < x_max, got {x_min} and {x_max}.")
         self.register_buffer("domain", torch.tensor([[x_min, x_max]] * dim_in, dtype=torch.float32))
@@ -78,6 +82,7 @@ class EdgeLayer(nn.Module, ABC):
         low, high = self.domain.unbind(1)
         values = self.edges(low + unit[:, None] * (high - low))  # (points, in, out)
         spacing = (high - low)[:, None] / (ROUGHNESS_POINTS - 1)
+        spacing = spacing.where(spacing > 0, 1)  # an input that never varied adds 0, not 0 / 0
         return (values.diff(dim=0) / spacing).square().mean()
 
     @staticmethod
@@ -88,6 +93,7 @@ class EdgeLayer(nn.Module, ABC):
     @torch.no_grad()
     def observe(self, x: Tensor) -> None:
         """Sets `domain` to the range of the values `x` `(batch, dim_in)` that reach this layer."""
+        x = self._batch(x)
         self.domain.copy_(torch.stack([x.amin(0), x.amax(0)], dim=1))
 
     def extra_repr(self) -> str:
@@ -95,20 +101,26 @@ class EdgeLayer(nn.Module, ABC):
 
     def _batch(self, x: Tensor) -> Tensor:
         """Checks what came in and gives it a batch dimension."""
-        if x.ndim == 1:
-            x = x.unsqueeze(0)
-        if x.ndim != 2 or x.shape[1] != self.dim_in:
+        batch = x.unsqueeze(0) if x.ndim == 1 else x
+        if batch.ndim != 2 or batch.shape[1] != self.dim_in:
             raise ValueError(
                 f"{type(self).__name__}(dim_in={self.dim_in}, dim_out={self.dim_out}) takes x of "
                 f"shape (batch, {self.dim_in}), got {tuple(x.shape)}."
             )
-        return x
+        return batch
 
     def _whole(self, name: str, value: int, least: int) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(
                 f"{type(self).__name__} needs {name} to be a whole number of at least {least}, "
                 f"got {value!r}."
+            )
+        return value
+
+    def _finite(self, name: str, value: float) -> float:
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(
+                f"{type(self).__name__} needs {name} to be a finite number, got {value!r}."
             )
         return value
 

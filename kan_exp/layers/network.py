@@ -67,7 +67,7 @@ def find_layer(path: str) -> type[EdgeLayer]:
             f"layer {path!r} is not part of kan_exp: import its module before loading the run "
             f"(on the command line: modules=[{module_name}])."
         )
-    found = getattr(module, name, None)
+    found = vars(module).get(name)  # getattr could import: some modules load their parts lazily
     if not (isinstance(found, type) and issubclass(found, EdgeLayer)):
         raise KanExpError(f"layer {path!r} is no EdgeLayer.")
     return found

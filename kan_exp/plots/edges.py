@@ -12,11 +12,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from kan_exp.plots.style import DATA, DOMAIN, LEARNED, TRUE, new_figure, tidy
+from kan_exp.plots.style import DATA, DOMAIN, LEARNED, TRUE, new_figure, short_r2, tidy
 
 MOST_EDGES = 36  # more small axes than this can neither be read nor drawn quickly
 MOST_COLUMNS = 6
 HISTOGRAM_BINS = 30
+LEAST_WIDTH = 5.4  # inches, which the legend takes
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ class LayerFigure:
     def __init__(self, view: LayerView) -> None:
         self._edges = view.shown()
         columns, rows = _shape(view, len(self._edges))
-        self.figure: Figure = new_figure(2.1 * columns + 0.4, 1.75 * rows + 0.75)
+        width = max(LEAST_WIDTH, 2.1 * columns + 0.4)
+        self.figure: Figure = new_figure(width, 1.75 * rows + 0.75)
         grid = self.figure.subplots(rows, columns, squeeze=False)
         for axes in grid.flat[len(self._edges) :]:
             axes.set_visible(False)
@@ -144,7 +146,7 @@ class _Panel:
             order = np.argsort(x)
             self.truth.set_data(x[order], fitted[order])
             seen.append(fitted)
-            title += f"   R² {_short_r2(r2)}"
+            title += f"   R² {short_r2(r2)}"
         self.axes.set_title(title, fontsize=9)
         _limit(self.axes, curve_x, np.concatenate(seen))
 
@@ -168,11 +170,6 @@ def _legend(with_truth: bool) -> Iterator[Line2D | Patch]:
         yield Line2D([], [], color=TRUE, linewidth=1.0, label="true, best scale and shift")
     yield Patch(color=DOMAIN, label="trained range")
     yield Patch(color=DATA, alpha=0.5, label="data")
-
-
-def _short_r2(r2: float) -> str:
-    """Three digits, but never a rounded-up 1."""
-    return f"{np.floor(r2 * 1e4) / 1e4:.4f}" if r2 > 0.99 else f"{r2:.2f}"
 
 
 def _limit(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:

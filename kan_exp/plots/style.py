@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -43,3 +44,12 @@ def pixels(figure: Figure) -> np.ndarray:
 def save(image: np.ndarray, path: Path) -> None:
     """Writes rendered pixels as a PNG, which saves drawing the figure again."""
     Image.fromarray(image).save(path)
+
+
+def short_r2(r2: float) -> str:
+    """R2 with as many nines as it has and one digit more, and never a rounded-up 1."""
+    if not 0.99 < r2 < 1:
+        return f"{r2:.3f}" if abs(r2) < 100 else f"{r2:.3g}"
+    digits = 1 - math.floor(math.log10(1 - r2))
+    scale = 10**digits
+    return f"{math.floor(r2 * scale) / scale:.{digits}f}"

@@ -18,7 +18,7 @@ from kan_exp import __version__
 from kan_exp.data import ExperimentData
 from kan_exp.errors import DivergedError
 from kan_exp.plots import history_figure, prediction_figure
-from kan_exp.plots.style import pixels, save
+from kan_exp.plots.style import pixels, save, short_r2
 from kan_exp.training.callbacks import EdgeFigures, SignalStop
 from kan_exp.training.folder import read_checkpoint, write_metrics
 from kan_exp.training.model import Score, linear_score, score
@@ -29,6 +29,7 @@ CallbackT = TypeVar("CallbackT", bound=Callback)
 
 log = logging.getLogger(__name__)
 
+MOST_AGREEMENTS = 4
 FOUND = 0.999  # R2 from which on a noise-free function counts as found
 
 
@@ -161,7 +162,7 @@ class Experiment:
         model = self.module.model
         layers = self.figures.draw(model, self.data)
         figures = {f"layer_{n}": layer.figure for n, layer in enumerate(layers, 1)}
-        caption = f"RMSE {metrics['test_rmse']:.3g}, R² {metrics['test_r2']:.5f}"
+        caption = f"RMSE {metrics['test_rmse']:.3g}, R² {short_r2(metrics['test_r2'])}"
         figures["loss"] = history_figure(
             self.module.train_history, self.module.val_history, self.best_step
         )
@@ -185,16 +186,51 @@ class Experiment:
             self._tensorboard.conclude(self.choices, result, step)
 
     def _report(self, metrics: Mapping[str, Any]) -> None:
+        """Says what came of it: a table on the terminal and in train.log."""
+        folder = _from_here(self.folder)
+        steps = f"{metrics['steps']:,}"
+        if metrics["stopped"] != "steps":
+            steps += f" of {self.trainer.max_steps:,}, {metrics['stopped']}"
         rows = [
             (
                 "test RMSE",
-                f"{metrics['test_rmse']:.3g}",
-                f"linear model {metrics['linear_rmse']:.3g}",
+                f"{metrics['test_rmse']:.3g} (linear model {metrics['linear_rmse']:.3g})",
             ),
-            ("test MAE", f"{metrics['test_mae']:.3g}", ""),
-            ("test R²", f"{metrics['test_r2']:.5f}", f"linear model {metrics['linear_r2']:.5f}"),
-            ("steps", f"{metrics['steps']:,}", f"best at {metrics['best_step']:,}"),
-            ("seconds", f"{metrics['train_seconds']:.1f}", f"stopped: {metrics['stopped']}"),
+            ("test MAE", f"{metrics['test_mae']:.3g}"),
+            (
+                "test R²",
+                f"{short_r2(metrics['test_r2'])} (linear model {short_r2(metrics['linear_r2'])})",
+            ),
+            *self._agreement_row(metrics["edge_r2"]),
+            ("parameters", f"{metrics['parameters']:,}"),
+            ("steps", f"{steps}; best on validation at {metrics['best_step']:,}"),
+            ("seconds", f"{metrics['train_seconds']:.1f}"),
+            ("figures", f"{folder / 'figures'}"),
         ]
-        for name, value, remark in rows:
-            log.info("  %-10s %-10s %s", name, value, remark)
+        if self._tensorboard is not None:
+            rows.append(("curves", f"tensorboard --logdir {folder}"))
+        for name, value in rows:
+            log.info("  %-11s %s", name, value)
+        if self.data.noise_free and metrics["test_r2"] < FOUND:
+            log.info(
+                "This run did not find the function: it leaves %.2g%% of the variance unexplained. "
+                "Try another seed, more steps or other dims.",
+                100 * (1 - metrics["test_r2"]),
+            )
+
+    def _agreement_row(self, agreements: Mapping[str, float]) -> list[tuple[str, str]]:
+        """Edges against the true ones: all if they are few, else the best and the worst."""
+        if not agreements:
+            return []
+        shown = sorted(agreements, key=lambda name: -agreements[name])
+        if len(shown) > MOST_AGREEMENTS:
+            shown = [shown[0], shown[-1]]
+        text = ", ".join(f"{name} {short_r2(agreements[name])}" for name in shown)
+        ends = " (best, worst)" if len(shown) < len(agreements) else ""
+        return [("true edges", f"R² {text}{ends}")]
+
+
+def _from_here(folder: Path) -> Path:
+    """The folder as it can be typed from where the command was given."""
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder

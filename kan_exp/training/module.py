@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from kan_exp.data import Split
-from kan_exp.errors import DivergedError, KanExpError
+from kan_exp.errors import DivergedError, KanExpError, listing
 from kan_exp.layers import EdgeLayer, smooth_penalty
 from kan_exp.training.model import EVALUATION_BATCH, KANModel, score
 
@@ -64,13 +64,13 @@ class KANModule(LightningModule):
         try:
             optimizer = self.optimizer_factory(self.model.parameters())
         except (TypeError, ValueError) as error:
-            raise KanExpError(f"optimizer: {error}. Change optimizer.<option>=...") from error
+            raise KanExpError(_refused("optimizer", error, self.optimizer_factory)) from error
         if self.scheduler_factory is None:
             return optimizer
         try:
             return [optimizer], [self.scheduler_factory(optimizer)]
         except (TypeError, ValueError, ZeroDivisionError) as error:
-            raise KanExpError(f"scheduler: {error}. Change scheduler.<option>=...") from error
+            raise KanExpError(_refused("scheduler", error, self.scheduler_factory)) from error
 
     @property
     def _optimizer(self) -> LightningOptimizer:
@@ -162,6 +162,11 @@ class KANModule(LightningModule):
             f"the {what} stopped being a number at step {step:,}: lower optimizer.lr "
             f"(at that step {lr:.3g}) or raise the penalties."
         )
+
+
+def _refused(group: str, error: Exception, factory: Callable[..., Any]) -> str:
+    options = [f"{group}.{name}" for name in getattr(factory, "keywords", {})]
+    return f"{group}: {error}. Change one of its options: {listing(options)}."
 
 
 def _roughness(network: nn.Sequential) -> Tensor:

@@ -14,7 +14,7 @@ FRACTIONS = [0.7, 0.15, 0.15]
 
 
 def rows_of(data: SklearnData) -> np.ndarray:
-    return torch.cat(list(data.all_points()), dim=1).numpy()
+    return torch.cat(list(data.table.split()), dim=1).numpy()
 
 
 def test_diabetes_is_scikit_learns_own_in_raw_units():

@@ -344,7 +344,7 @@ def test_splits_are_disjoint_complete_and_follow_the_seed(tmp_path):
     parts = (first.train, first.val, first.test)
     assert [len(part.x) for part in parts] == [71, 15, 15]
     rows = torch.cat([torch.cat([part.x, part.y], 1) for part in parts]).tolist()
-    every = torch.cat(list(first.all_points()), 1).tolist()
+    every = torch.cat(list(first.table.split()), 1).tolist()
     assert sorted(rows) == sorted(every)
     assert rows != every
     assert torch.equal(first.test.x, again.test.x)

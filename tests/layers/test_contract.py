@@ -1,0 +1,492 @@
+"""What every kind of layer promises, checked on each `conf/layer/*.yaml` as it stands there.
+
+A new kind is covered by its YAML alone. What its edges are, an oracle test of its own must say.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import inspect
+import io
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+from torch.func import functional_call, grad, jacrev, stack_module_state, vmap
+
+from kan_exp.layers import EdgeLayer
+
+LAYER_CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "layer").glob("*.yaml"))
+GIVEN = {"dim_in", "dim_out", "generator"}
+DIM_IN, DIM_OUT, BATCH = 3, 5, 7
+NO_SIZES = (0, -1, True, 2.5, "3", None)
+TIGHT = {"rtol": 1e-10, "atol": 1e-10}
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def irregular(*shape: int, seed: int = 1, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Values that no index slip leaves the same, inside and a little outside the usual range."""
+    return torch.randn(shape, generator=seeded(seed), dtype=torch.float64).mul(1.1).to(dtype)
+
+
+@dataclass
+class Kind:
+    """A kind of layer with the options that its YAML gives it."""
+
+    path: Path
+    layer: type[EdgeLayer]
+    options: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> Kind:
+        options = OmegaConf.to_container(OmegaConf.load(path), resolve=True)["layer"]
+        module, _, name = options.pop("_target_").rpartition(".")
+        return cls(path, getattr(importlib.import_module(module), name), options)
+
+    def start(
+        self, dim_in: int = DIM_IN, dim_out: int = DIM_OUT, seed: int = 0, **others: Any
+    ) -> EdgeLayer:
+        """A layer as it starts out."""
+        return self.layer(dim_in, dim_out, generator=seeded(seed), **(self.options | others))
+
+    def bent(self, *dims: int, seed: int = 0) -> EdgeLayer:
+        """A layer in float64 whose edges are no longer the simple ones of the start."""
+        layer = self.start(*dims, seed=seed).double()
+        noise = seeded(seed + 100)
+        with torch.no_grad():
+            for part in layer.parameters():
+                part += 0.3 * torch.randn(part.shape, generator=noise, dtype=part.dtype)
+        return layer
+
+
+def one_line(error: type[Exception], call: Callable[[], object]) -> str:
+    """The message of the error that the call must raise."""
+    with pytest.raises(error) as caught:
+        call()
+    message = str(caught.value)
+    assert message.isprintable()
+    assert 0 < len(message) < 200
+    return message
+
+
+def same(found: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(found, expected, **TIGHT)
+
+
+def finite(tensor: Tensor | None) -> bool:
+    return tensor is not None and bool(tensor.isfinite().all())
+
+
+# Functions of one variable, summed
+
+
+def check_shapes(kind):
+    layer, x = kind.bent(), irregular(BATCH, DIM_IN)
+    assert isinstance(layer, EdgeLayer)
+    assert (layer.dim_in, layer.dim_out) == (DIM_IN, DIM_OUT)
+    assert layer(x).shape == (BATCH, DIM_OUT)
+    assert layer.edges(x).shape == (BATCH, DIM_IN, DIM_OUT)
+    assert layer(x[:0]).shape == (0, DIM_OUT)
+    assert kind.bent(1, 1)(x[:, :1]).shape == (BATCH, 1)
+
+
+def check_one_sample_is_a_batch_of_one(kind):
+    layer, x = kind.bent(), irregular(BATCH, DIM_IN)
+    assert layer(x[4]).shape == (1, DIM_OUT)
+    same(layer(x[4]), layer(x)[4:5])
+    same(layer.edges(x[4]), layer.edges(x)[4:5])
+
+
+def check_forward_is_the_sum_of_edges(kind):
+    layer, x = kind.bent(), irregular(BATCH, DIM_IN)
+    expected = np.zeros((BATCH, DIM_OUT))
+    for i in range(DIM_IN):
+        expected += layer.edges(x)[:, i].detach().numpy()
+    same(layer(x), torch.from_numpy(expected))
+
+
+def check_an_edge_reads_only_its_own_input(kind):
+    layer, x = kind.bent(), irregular(BATCH, DIM_IN)
+    before = layer.edges(x)
+    for i in range(DIM_IN):
+        moved = x.clone()
+        moved[:, i] += 0.37
+        change = (layer.edges(moved) - before).abs()
+        assert (change[:, i] > 1e-6).any(0).all(), f"an edge of input {i} ignores it"
+        change[:, i] = 0
+        assert change.max() < 1e-12, f"an edge of another input reads input {i}"
+
+
+def check_edges_differ_from_each_other(kind):
+    x = irregular(BATCH, 1).expand(-1, DIM_IN)
+    columns = kind.bent().edges(x).flatten(1).T
+    assert torch.pdist(columns).min() > 1e-3
+
+
+def check_rows_are_independent(kind):
+    layer, x = kind.bent(), irregular(BATCH, DIM_IN)
+    whole = layer(x)
+    same(torch.cat([layer(row) for row in x]), whole)
+    same(layer(x.flip(0)).flip(0), whole)
+    moved = x.clone()
+    moved[2] = 11.0
+    others = [k for k in range(BATCH) if k != 2]
+    same(layer(moved)[others], whole[others])
+
+
+def check_memory_layout_does_not_matter(kind):
+    layer, x = kind.bent(), irregular(BATCH, DIM_IN)
+    before = x.clone()
+    same(layer(x.T.contiguous().T), layer(x))
+    same(layer(torch.stack([x, -x], dim=-1)[..., 0]), layer(x))
+    assert torch.equal(x, before)
+
+
+def check_edge_is_a_column_of_edges(kind):
+    layer, x = kind.bent(), irregular(BATCH)
+    table = layer.edges(x[:, None].expand(-1, DIM_IN))
+    for i, j in itertools.product(range(DIM_IN), range(DIM_OUT)):
+        for function in (layer.edge(i, j), layer.take_function(i, j)):
+            same(function(x), table[:, i, j])
+            same(function(x[:, None]), table[:, i, j, None])
+    same(layer.edge(2, 4)(x[3]), table[3, 2, 4])
+
+
+def check_edge_has_a_slope(kind):
+    layer, x = kind.bent(), irregular(BATCH).requires_grad_()
+    (slope,) = torch.autograd.grad(layer.edge(1, 3)(x).sum(), x)
+    whole = torch.stack([x.detach()] * DIM_IN, dim=1).requires_grad_()
+    (expected,) = torch.autograd.grad(layer.edges(whole)[:, 1, 3].sum(), whole)
+    same(slope, expected[:, 1])
+
+
+def check_edge_out_of_range(kind):
+    layer = kind.start()
+    for i, j in ((-1, 0), (0, -1), (DIM_IN, 0), (0, DIM_OUT), (4, 2)):
+        for take in (layer.edge, layer.take_function):
+            message = one_line(IndexError, lambda take=take, i=i, j=j: take(i, j))
+            assert f"({i}, {j})" in message
+            assert kind.layer.__name__ in message
+
+
+# Derivatives
+
+
+def check_gradients(kind):
+    layer, x = kind.bent(), irregular(BATCH, DIM_IN)
+    names, parts = zip(*layer.named_parameters(), strict=True)
+
+    def call(x, *parts):
+        return functional_call(layer, dict(zip(names, parts, strict=True)), (x,))
+
+    assert torch.autograd.gradcheck(layer, (x.clone().requires_grad_(),))
+    assert torch.autograd.gradcheck(call, (x.requires_grad_(), *parts), fast_mode=True)
+
+
+def check_jacobian_of_each_sample(kind):
+    layer, x = kind.bent(), irregular(BATCH, DIM_IN)
+    parts, buffers = dict(layer.named_parameters()), dict(layer.named_buffers())
+
+    def call(parts, sample):
+        return functional_call(layer, (parts, buffers), (sample[None],))[0]
+
+    by_part, by_x = vmap(jacrev(call, argnums=(0, 1)), in_dims=(None, 0))(parts, x)
+    for k, j in itertools.product(range(BATCH), range(DIM_OUT)):
+        sample = x[k].clone().requires_grad_()
+        expected = torch.autograd.grad(layer(sample)[0, j], (sample, *parts.values()))
+        same(by_x[k, j], expected[0])
+        for name, gradient in zip(parts, expected[1:], strict=True):
+            same(by_part[name][k, j], gradient)
+
+
+def check_stacked_layers_equal_separate_ones(kind):
+    layers = [kind.bent(seed=seed) for seed in range(4)]
+    parts, buffers = stack_module_state(layers)
+    # Values that hide outside the state would be the same in every replica: here they are gone.
+    skeleton = copy.deepcopy(layers[0]).to("meta")
+    x = irregular(4, BATCH, DIM_IN)
+
+    def call(parts, buffers, x):
+        return functional_call(skeleton, (parts, buffers), (x,))
+
+    def loss(parts, buffers, x):
+        return call(parts, buffers, x).square().sum()
+
+    shared = vmap(call, in_dims=(0, 0, None))(parts, buffers, x[0])
+    own = vmap(call)(parts, buffers, x)
+    slopes = vmap(grad(loss))(parts, buffers, x)
+    for k, layer in enumerate(layers):
+        same(shared[k], layer(x[0]))
+        same(own[k], layer(x[k]))
+        layer(x[k]).square().sum().backward()
+        for name, part in layer.named_parameters():
+            same(slopes[name][k], part.grad)
+
+
+# Numbers that users meet sooner or later
+
+
+def check_finite_far_outside(kind):
+    for dtype in (torch.float32, torch.float64):
+        layer = kind.bent().to(dtype)
+        far = torch.tensor([1e3, -1e3, 1e6, -1e6], dtype=dtype)
+        x = torch.stack([far, far.flip(0), irregular(4, dtype=dtype)], dim=1).requires_grad_()
+        y = layer(x)
+        y.sum().backward()
+        assert finite(y)
+        assert finite(layer.edges(x))
+        assert finite(x.grad)
+        assert all(finite(part.grad) for part in layer.parameters())
+
+
+def check_nan_stays_in_its_row(kind):
+    layer, x = kind.bent(), irregular(BATCH, DIM_IN)
+    broken = x.clone()
+    broken[4, 1] = math.nan
+    y, edges = layer(broken), layer.edges(broken)
+    others = [k for k in range(BATCH) if k != 4]
+    assert y[4].isnan().all()
+    same(y[others], layer(x)[others])
+    assert edges[4, 1].isnan().all()
+    assert finite(edges[4, [0, 2]])
+
+
+def check_infinity_raises_nothing(kind):
+    layer, x = kind.bent(), irregular(BATCH, DIM_IN)
+    broken = x.clone()
+    broken[0, 0], broken[1, 2] = math.inf, -math.inf
+    same(layer(broken)[2:], layer(x)[2:])
+
+
+def check_dtype(kind):
+    x = irregular(BATCH, DIM_IN)
+    double = kind.bent()
+    single = copy.deepcopy(double).to(torch.float32)
+    for layer, dtype in ((double, torch.float64), (single, torch.float32)):
+        state = [*layer.parameters(), *layer.buffers()]
+        assert {part.dtype for part in state} == {dtype}
+        y = layer(x.to(dtype))
+        assert y.dtype == layer.edges(x.to(dtype)).dtype == layer.roughness().dtype == dtype
+        assert layer.edge(0, 1)(x[:, 0].to(dtype)).dtype == dtype
+    torch.testing.assert_close(single(x.float()).double(), double(x), rtol=1e-4, atol=1e-4)
+
+
+def check_device(kind):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    x, layer = irregular(BATCH, DIM_IN), kind.bent()
+    moved = copy.deepcopy(layer).to("cuda")
+    assert {part.device.type for part in (*moved.parameters(), *moved.buffers())} == {"cuda"}
+    same(moved(x.cuda()).cpu(), layer(x))
+    same(moved.edges(x.cuda()).cpu(), layer.edges(x))
+    same(moved.edge(2, 3)(x[:, 2].cuda()).cpu(), layer.edge(2, 3)(x[:, 2]))
+    same(moved.roughness().cpu(), layer.roughness())
+    moved.observe(x.cuda())
+    assert moved.domain.device.type == "cuda"
+    same(copy.deepcopy(moved).to("cpu")(x), layer(x))
+
+
+def check_save_and_load(kind):
+    x, layer, file = irregular(BATCH, DIM_IN), kind.bent(), io.BytesIO()
+    layer.observe(x)
+    torch.save(layer.state_dict(), file)
+    file.seek(0)
+    other = kind.start(seed=9).double()
+    other.load_state_dict(torch.load(file, weights_only=True))
+    assert torch.equal(other(x), layer(x))
+    assert torch.equal(other.domain, layer.domain)
+    assert torch.equal(other.roughness(), layer.roughness())
+
+
+def check_deepcopy(kind):
+    x, layer = irregular(BATCH, DIM_IN), kind.bent()
+    twin, before = copy.deepcopy(layer), layer(x)
+    assert torch.equal(twin(x), before)
+    with torch.no_grad():
+        for part in twin.parameters():
+            part.mul_(2)
+    twin.observe(x)
+    assert torch.equal(layer(x), before)
+    assert not torch.equal(layer.domain, twin.domain)
+
+
+def check_wrong_shape_is_named(kind):
+    layer = kind.start()
+    for shape in ((BATCH, 4), (BATCH, 1), (DIM_OUT,), (2, BATCH, DIM_IN), ()):
+        for call in (layer, layer.edges, layer.observe):
+            message = one_line(ValueError, lambda call=call, shape=shape: call(torch.zeros(shape)))
+            assert kind.layer.__name__ in message
+            assert f"(batch, {DIM_IN})" in message
+            assert message.endswith(f"got {shape}.")
+
+
+# The start
+
+
+def check_generator_decides_the_start(kind):
+    first, again, other = (kind.start(seed=seed).state_dict() for seed in (3, 3, 4))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    parameters = dict(kind.start().named_parameters())
+    assert any(not torch.equal(first[name], other[name]) for name in parameters)
+
+
+def check_start_without_a_generator_is_random(kind):
+    # The only check that draws from the global generator; it gives back what it took.
+    state = torch.get_rng_state()
+    first, other = (kind.layer(DIM_IN, DIM_OUT, **kind.options) for _ in range(2))
+    torch.set_rng_state(state)
+    x = irregular(BATCH, DIM_IN, dtype=torch.float32)
+    assert not torch.equal(first(x), other(x))
+
+
+@torch.no_grad()
+def check_start_preserves_variance(kind):
+    draw = seeded(5)
+    for dim_in, dim_out in itertools.product((1, 2, 16, 128), (1, 7, 64)):
+        shape = (max(64, 256 // dim_in), dim_in)
+        for distribution in ("normal", "uniform"):
+            ratios = []
+            for seed in range(math.ceil(128 / dim_out)):
+                if distribution == "normal":
+                    x = torch.randn(shape, generator=draw)
+                else:
+                    x = (2 * torch.rand(shape, generator=draw) - 1) * math.sqrt(3)
+                y = kind.start(dim_in, dim_out, seed=seed)(x)
+                ratios.append(y.var(0).mean() / x.var(0).mean())
+            ratio = torch.stack(ratios).mean()
+            assert 0.5 < ratio < 2, f"{dim_in} -> {dim_out}, {distribution}: {ratio:.3f}"
+
+
+# Domain and penalties
+
+
+def check_observe_sets_the_domain(kind):
+    layer, x = kind.bent(), irregular(BATCH, DIM_IN)
+    before = layer(x)
+    low, high = layer.domain.unbind(1)
+    assert (low < high).all()
+    layer.observe(x)
+    expected = np.stack([x.numpy().min(0), x.numpy().max(0)], axis=1)
+    np.testing.assert_array_equal(layer.domain.numpy(), expected)
+    assert "domain" in layer.state_dict()
+    assert torch.equal(layer(x), before)
+    layer.observe(x[2].clone().requires_grad_())
+    np.testing.assert_array_equal(layer.domain.numpy(), x[2, :, None].expand(-1, 2).numpy())
+    assert not layer.domain.requires_grad
+
+
+def check_roughness_is_the_mean_squared_slope(kind):
+    layer = kind.bent()
+    low, high = layer.domain.unbind(1)
+    x = low + torch.linspace(0, 1, 20_001, dtype=torch.float64)[:, None] * (high - low)
+    slope = np.diff(layer.edges(x).detach().numpy(), axis=0) / np.diff(x.numpy(), axis=0)[..., None]
+    roughness = layer.roughness()
+    assert roughness.shape == ()
+    assert roughness.item() == pytest.approx(np.square(slope).mean(), rel=0.02)
+
+
+def check_roughness_has_a_gradient(kind):
+    layer = kind.bent()
+    layer.roughness().backward()
+    slopes = [part.grad for part in layer.parameters() if part.grad is not None]
+    assert all(finite(slope) for slope in slopes)
+    assert any(slope.abs().max() > 0 for slope in slopes)
+
+
+def check_roughness_of_flat_edges_is_zero(kind):
+    layer = kind.bent()
+    with torch.no_grad():
+        for part in layer.parameters():
+            part.zero_()
+    roughness = layer.roughness()
+    roughness.backward()
+    assert roughness == 0
+    assert all(part.grad is None or finite(part.grad) for part in layer.parameters())
+
+
+def check_roughness_with_an_input_that_never_varies(kind):
+    layer, x = kind.bent(), irregular(BATCH, DIM_IN)
+    x[:, 1] = 0.25
+    layer.observe(x)
+    roughness = layer.roughness()
+    roughness.backward()
+    assert finite(roughness)
+    assert roughness >= 0
+    assert all(part.grad is None or finite(part.grad) for part in layer.parameters())
+
+
+def check_magnitude_is_the_mean_absolute_value(kind):
+    layer, x = kind.bent(), irregular(BATCH, DIM_IN)
+    edges = layer.edges(x)
+    magnitude = layer.magnitude(edges)
+    assert magnitude.shape == ()
+    assert magnitude.item() == pytest.approx(np.abs(edges.detach().numpy()).mean(), rel=1e-12)
+    magnitude.backward()
+    assert any(part.grad.abs().max() > 0 for part in layer.parameters() if part.grad is not None)
+
+
+# The YAML and the constructor
+
+
+def check_yaml_lists_the_options(kind):
+    assert kind.path.read_text().startswith("# @package _global_\n")
+    assert set(kind.options) == set(inspect.signature(kind.layer).parameters) - GIVEN
+
+
+def check_bad_sizes_are_refused(kind):
+    for dims in [(size, 2) for size in NO_SIZES] + [(2, size) for size in NO_SIZES]:
+        name, size = ("dim_in", dims[0]) if dims[1] == 2 else ("dim_out", dims[1])
+        message = one_line(ValueError, lambda dims=dims: kind.start(*dims))
+        assert message.startswith(kind.layer.__name__)
+        assert name in message
+        assert message.endswith(f"got {size!r}.")
+
+
+def check_bad_options_are_refused(kind):
+    bad = {
+        int: (-1, True, 2.5, "3", None),
+        float: ("low", None, math.inf, math.nan),
+        str: ("nonsense", "", 3, None),
+    }
+    for name, value in kind.options.items():
+        for wrong in bad.get(type(value), ()):
+            message = one_line(ValueError, lambda name=name, w=wrong: kind.start(**{name: w}))
+            assert message.startswith(kind.layer.__name__)
+            assert name in message
+            assert repr(wrong) in message
+
+
+def check_repr_tells_the_kind_and_its_size(kind):
+    text = repr(kind.start())
+    assert text.startswith(f"{kind.layer.__name__}(")
+    assert f"dim_in={DIM_IN}, dim_out={DIM_OUT}" in text
+    assert text.isprintable()
+
+
+CHECKS = [check for name, check in list(globals().items()) if name.startswith("check_")]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("config", LAYER_CONFIGS, ids=lambda path: path.stem)
+def test_layer_keeps_its_contract(config, check, capfd):
+    state = torch.get_rng_state()
+    check(Kind.read(config))
+    assert capfd.readouterr() == ("", ""), "a layer prints nothing"
+    assert torch.equal(torch.get_rng_state(), state), "a layer leaves the global generator alone"
+
+
+def test_the_contract_is_checked_on_something():
+    assert {path.stem for path in LAYER_CONFIGS} >= {"interpo", "mlp"}
+    assert len(CHECKS) > 25

@@ -1,0 +1,207 @@
+"""Edges that are small networks, compared with a plain loop and the `mlp-kan` package."""
+
+from __future__ import annotations
+
+import math
+
+import mlp_kan
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from kan_exp.layers import KANLayer
+from kan_exp.layers.mlp import ACTIVATIONS
+
+DIM_IN, DIM_OUT, ROWS = 3, 5, 11
+SHAPES = [(32, 3), (8, 0), (7, 2), (1, 1), (1, 0), (2, 5)]  # fcn_hidden, fcn_n_sin
+BY_HAND = {
+    "silu": lambda z: z / (1 + math.exp(-z)),
+    "gelu": lambda z: z * (1 + math.erf(z / math.sqrt(2))) / 2,
+    "relu": lambda z: max(z, 0.0),
+    "softplus": lambda z: math.log(1 + math.exp(z)),
+}
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def noisy(fcn_hidden: int = 4, fcn_n_sin: int = 2, activation="silu", dims=(DIM_IN, DIM_OUT)):
+    """A layer in float64 whose parameters are noise, so that no two units or edges are alike."""
+    layer = KANLayer(*dims, fcn_hidden, fcn_n_sin, activation, seeded(0)).double()
+    draw = seeded(sum(dims))
+    with torch.no_grad():
+        for part in layer.parameters():
+            part.normal_(generator=draw)
+    return layer
+
+
+def points(dim_in: int = DIM_IN, rows: int = ROWS) -> Tensor:
+    return 2 * torch.randn(rows, dim_in, generator=seeded(3), dtype=torch.float64)
+
+
+def twin(layer: KANLayer) -> mlp_kan.KANLayer:
+    """The `mlp-kan` layer with the same weights."""
+    other = mlp_kan.KANLayer(layer.dim_in, layer.dim_out, layer.fcn_hidden, layer.fcn_n_sin)
+    other = other.to(layer.hidden_weight)
+    with torch.no_grad():
+        other.W1.copy_(layer.hidden_weight)
+        other.W2.copy_(layer.output_weight[:, :, None])
+        other.B1.copy_(layer.hidden_bias)
+        other.B2.copy_(layer.output_bias[:, :, None])
+    return other
+
+
+def edge_by_hand(layer: KANLayer, i: int, j: int, x: float) -> float:
+    """One edge at one point, from the definition."""
+    waves = [2.0**k * x for k in range(layer.fcn_n_sin)]
+    features = [x, *map(math.sin, waves), *map(math.cos, waves)]
+    value = layer.output_bias[i, j].item()
+    for h in range(layer.fcn_hidden):
+        weights = layer.hidden_weight[i, j, h].tolist()
+        z = sum(w * f for w, f in zip(weights, features, strict=True))
+        z += layer.hidden_bias[i, j, h].item()
+        value += layer.output_weight[i, j, h].item() * BY_HAND[layer.activation](z)
+    return value
+
+
+@pytest.fixture(autouse=True)
+def _leave_the_global_generator_alone():
+    # mlp-kan draws its start from it.
+    state = torch.get_rng_state()
+    yield
+    torch.set_rng_state(state)
+
+
+# What an edge is
+
+
+@pytest.mark.parametrize("activation", BY_HAND)
+@pytest.mark.parametrize(("fcn_hidden", "fcn_n_sin"), [(4, 2), (3, 0), (1, 1)])
+def test_edges_are_as_defined(fcn_hidden, fcn_n_sin, activation):
+    layer, x = noisy(fcn_hidden, fcn_n_sin, activation), points(rows=4)
+    edges = layer.edges(x).detach().numpy()
+    for n, i, j in np.ndindex(*edges.shape):
+        expected = edge_by_hand(layer, i, j, x[n, i].item())
+        assert edges[n, i, j] == pytest.approx(expected, rel=1e-10, abs=1e-10)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_split_the_identity(name):
+    z = torch.linspace(-9, 9, 37, dtype=torch.float64)
+    act = ACTIVATIONS[name]
+    torch.testing.assert_close(act(z) - act(-z), z, rtol=1e-9, atol=1e-7)
+
+
+def test_every_activation_has_an_oracle():
+    assert set(BY_HAND) == set(ACTIVATIONS)
+
+
+# The seed's own package
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-12)], ids=str
+)
+@pytest.mark.parametrize(("fcn_hidden", "fcn_n_sin"), SHAPES)
+def test_same_weights_give_what_mlp_kan_gives(fcn_hidden, fcn_n_sin, dtype, tolerance):
+    layer, x = noisy(fcn_hidden, fcn_n_sin).to(dtype), points().to(dtype)
+    torch.testing.assert_close(layer(x), twin(layer)(x), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(("fcn_hidden", "fcn_n_sin"), SHAPES)
+def test_take_function_is_mlp_kans(fcn_hidden, fcn_n_sin):
+    layer, x = noisy(fcn_hidden, fcn_n_sin), points(1)
+    other = twin(layer)
+    for i, j in ((0, 4), (2, 0), (1, 3)):
+        expected = other.take_function(i, j)(x)
+        assert expected.shape == (ROWS, 1)
+        torch.testing.assert_close(layer.take_function(i, j)(x), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_gradients_are_mlp_kans():
+    layer, x = noisy(7, 3), points()
+    other = twin(layer)
+    layer(x).square().sum().backward()
+    other(x).square().sum().backward()
+    for ours, theirs in (
+        (layer.hidden_weight, other.W1.grad),
+        (layer.output_weight, other.W2.grad.squeeze(2)),
+        (layer.hidden_bias, other.B1.grad),
+        (layer.output_bias, other.B2.grad.squeeze(2)),
+    ):
+        torch.testing.assert_close(ours.grad, theirs, rtol=1e-9, atol=1e-9)
+
+
+def test_the_example_of_mlp_kan_runs_as_it_stands():
+    network = nn.Sequential(KANLayer(2, 5), KANLayer(5, 1)).double()
+    x = points(2, rows=16)
+    y = network(x)
+    assert y.shape == (16, 1)
+    torch.testing.assert_close(y, nn.Sequential(*map(twin, network))(x), rtol=1e-10, atol=1e-10)
+
+
+# The start
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("fcn_hidden", [2, 5, 32])
+def test_start_without_waves_is_straight_lines(fcn_hidden, activation):
+    layer = KANLayer(DIM_IN, DIM_OUT, fcn_hidden, 0, activation, seeded(0)).double()
+    x = torch.linspace(-3, 3, 31, dtype=torch.float64)[:, None].expand(-1, DIM_IN)
+    edges = layer.edges(x).detach().numpy()
+    # gelu and softplus are torch's own, exact to about 1e-7.
+    np.testing.assert_allclose(np.diff(edges, n=2, axis=0), 0, atol=1e-6)
+    assert (np.abs(edges[-1] - edges[0]) > 1e-3).all()
+
+
+@pytest.mark.parametrize(("fcn_hidden", "fcn_n_sin"), SHAPES)
+def test_start_is_smoother_than_its_highest_wave(fcn_hidden, fcn_n_sin):
+    x = torch.linspace(-2, 2, 401, dtype=torch.float64)
+    bends, slopes = [], []
+    for seed in range(40):
+        layer = KANLayer(1, 4, fcn_hidden, fcn_n_sin, generator=seeded(seed)).double()
+        values = layer.edges(x[:, None]).detach().numpy()[:, 0]
+        slope = np.diff(values, axis=0) / 0.01
+        slopes.append(np.square(slope).mean())
+        bends.append(np.square(np.diff(slope, axis=0) / 0.01).mean())
+    assert np.mean(bends) < 4 * np.mean(slopes)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(("fcn_hidden", "fcn_n_sin"), [(2, 0), (3, 3), (32, 3), (64, 6)])
+def test_start_preserves_variance(fcn_hidden, fcn_n_sin, activation):
+    draw = seeded(4)
+    for dim_in, dim_out in ((1, 32), (16, 3)):
+        normal = torch.randn(128, dim_in, generator=draw)
+        uniform = (2 * torch.rand(128, dim_in, generator=draw) - 1) * math.sqrt(3)
+        for x in (normal, uniform):
+            ratios = []
+            for seed in range(math.ceil(256 / dim_out)):
+                options = (fcn_hidden, fcn_n_sin, activation, seeded(seed))
+                with torch.no_grad():
+                    y = KANLayer(dim_in, dim_out, *options)(x)
+                ratios.append((y.var(0).mean() / x.var(0).mean()).item())
+            assert 0.5 < np.mean(ratios) < 2
+
+
+# Bad values
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"fcn_hidden": 0}, "fcn_hidden to be a whole number of at least 1, got 0."),
+        ({"fcn_n_sin": -1}, "fcn_n_sin to be a whole number of at least 0, got -1."),
+        ({"fcn_n_sin": 3.0}, "fcn_n_sin to be a whole number of at least 0, got 3.0."),
+        (
+            {"activation": "tanh"},
+            "activation to be one of silu, gelu, relu, softplus, got 'tanh'.",
+        ),
+    ],
+)
+def test_bad_options_are_named(options, said):
+    with pytest.raises(ValueError, match=r"^KANLayer needs ") as caught:
+        KANLayer(2, 5, **options)
+    assert str(caught.value) == f"KANLayer needs {said}"
