@@ -60,7 +60,7 @@ def run_command(config_name: str, task: Callable[[DictConfig], None]) -> NoRetur
                 raise
             _fail(error)
 
-    sys.argv[1:] = quote_formulas(sys.argv[1:])
+    sys.argv[1:] = quote_formulas(flags_first(sys.argv[1:]))
     command = hydra.main(version_base="1.3", config_path=config_folder(), config_name=config_name)
     try:
         command(guarded)()
@@ -136,6 +136,12 @@ def _first_line(error: BaseException) -> str:
     if not lines:
         return type(error).__name__
     return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+
+
+def flags_first(arguments: list[str]) -> list[str]:
+    """Moves -m to the front: the parser would not take options on both sides of it."""
+    flags = ("-m", "--multirun")
+    return sorted(arguments, key=lambda argument: argument not in flags)
 
 
 def quote_formulas(arguments: list[str]) -> list[str]:

@@ -68,6 +68,6 @@ def find_layer(path: str) -> type[EdgeLayer]:
             f"(on the command line: modules=[{module_name}])."
         )
     found = vars(module).get(name)  # getattr could import: some modules load their parts lazily
-    if not (isinstance(found, type) and issubclass(found, EdgeLayer)):
-        raise KanExpError(f"layer {path!r} is no EdgeLayer.")
+    if not (isinstance(found, type) and issubclass(found, EdgeLayer)) or inspect.isabstract(found):
+        raise KanExpError(f"layer {path!r} is no kind of EdgeLayer.")
     return found

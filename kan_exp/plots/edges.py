@@ -112,8 +112,8 @@ class _Panel:
     def __init__(self, axes: Axes, view: LayerView, edge: tuple[int, int]) -> None:
         self.axes, self.edge = axes, edge
         tidy(axes)
-        axes.xaxis.set_major_locator(MaxNLocator(3))
-        axes.yaxis.set_major_locator(MaxNLocator(3))
+        axes.xaxis.set_major_locator(MaxNLocator(4, prune="both"))
+        axes.yaxis.set_major_locator(MaxNLocator(4, prune="both"))
         self.domain = axes.axvspan(0, 1, color=DOMAIN, zorder=0)
         self.density = axes.stairs(
             np.zeros(HISTOGRAM_BINS),

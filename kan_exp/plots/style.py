@@ -31,13 +31,18 @@ def tidy(axes: Axes) -> None:
     axes.tick_params(labelsize=8, length=2)
 
 
-def pixels(figure: Figure) -> np.ndarray:
-    """Renders a figure to `(height, width, 3)` bytes; it is laid out the first time only."""
+def pixels(figure: Figure, *, lay_out: bool = False) -> np.ndarray:
+    """Renders a figure to `(height, width, 3)` bytes.
+
+    It is laid out the first time, and again if asked to: laying out costs as much as drawing.
+    """
     canvas = figure.canvas
+    if lay_out:
+        figure.set_layout_engine("constrained")
     if not isinstance(canvas, FigureCanvasAgg):
         raise TypeError("The figure was not made by new_figure.")
     canvas.draw()
-    figure.set_layout_engine("none")  # laying out costs as much as drawing
+    figure.set_layout_engine("none")
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
 
 

@@ -176,14 +176,16 @@ class Experiment:
         folder.mkdir(exist_ok=True)
         step = self.trainer.global_step
         for name, figure in figures.items():
-            image = pixels(figure)
+            image = pixels(figure, lay_out=True)
             save(image, folder / f"{name}.png")
             if self._tensorboard is not None:
                 tag = f"edges/{name}" if name.startswith("layer") else f"result/{name}"
                 self._tensorboard.experiment.add_image(tag, image, step, dataformats="HWC")
         if self._tensorboard is not None:
-            result = {f"test/{name}": metrics[f"test_{name}"] for name in ("rmse", "mae", "r2")}
-            self._tensorboard.conclude(self.choices, result, step)
+            result = {f"error/test_{name}": metrics[f"test_{name}"] for name in ("rmse", "mae", "r2")}
+            self._tensorboard.conclude(
+                self.choices, result, step, complete=metrics["stopped"] == "steps"
+            )
 
     def _report(self, metrics: Mapping[str, Any]) -> None:
         """Says what came of it: a table on the terminal and in train.log."""

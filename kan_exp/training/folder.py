@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,8 @@ def read_checkpoint(folder: str | Path) -> dict[str, Any]:
         checkpoint["kan_exp"]["layer"]
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):  # torch's advice is to load it all the same
+            reason = "it is damaged, or holds more than numbers and plain containers"
         raise KanExpError(f"{path}: not a checkpoint of kan_exp ({reason}).") from error
     return checkpoint
 

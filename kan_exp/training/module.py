@@ -127,9 +127,9 @@ class KANModule(LightningModule):
         mean = losses.mean()
         self.train_history.append((self.global_step, mean.item()))
         values = {
-            "train/loss": mean,
-            "train/rmse": mean.sqrt() * self.model.y_std.squeeze(),
-            "train/lr": self._optimizer.param_groups[0]["lr"],
+            "loss/train": mean,
+            "error/train_rmse": mean.sqrt() * self.model.y_std.squeeze(),
+            "lr": self._optimizer.param_groups[0]["lr"],
             **{f"penalty/{name}": value.detach() for name, value in penalties.items()},
         }
         self._log_at_step(values)
@@ -147,7 +147,8 @@ class KANModule(LightningModule):
         if not torch.isfinite(torch.tensor(loss)):
             raise DivergedError(self._diverged(self.global_step, "validation loss"))
         self.val_history.append((self.global_step, loss))
-        self._log_at_step({"val/loss": loss, "val/rmse": found.rmse, "val/r2": found.r2})
+        errors = {"error/val_rmse": found.rmse, "error/val_r2": found.r2}
+        self._log_at_step({"loss/val": loss, **errors})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["kan_exp"] = self.description

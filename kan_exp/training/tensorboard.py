@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
+from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard.summary import hparams
 
 from kan_exp.training.model import KANModel
@@ -36,15 +38,37 @@ class RunLogger(TensorBoardLogger):
             warnings.simplefilter("ignore")
             self.experiment.add_graph(model, example)
 
-    def conclude(self, choices: Mapping[str, Any], metrics: Mapping[str, float], step: int) -> None:
-        """Logs what was chosen and what came of it, for the HParams tab."""
+    def conclude(
+        self,
+        choices: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        step: int,
+        *,
+        complete: bool,
+    ) -> None:
+        """Logs what was chosen and what came of it, for the HParams tab, and closes the file.
+
+        TensorBoard puts the columns of several runs together only where no run brings a list of its
+        own, so that none is written.
+        """
         plain = {
-            name: value if isinstance(value, bool | int | float | str) else str(value)
+            name: value if type(value) in (int, float, str) else str(value)
             for name, value in choices.items()
             if value is not None
         }
-        for summary in hparams(plain, dict(metrics)):
-            self.experiment.file_writer.add_summary(summary)
+        _, start, end = hparams(plain, {})
+        if not complete:
+            _mark_failed(end)
+        for part in (start, end):
+            self.experiment.file_writer.add_summary(part)
         for name, value in metrics.items():
             self.experiment.add_scalar(name, value, step)
         self.experiment.close()
+
+
+def _mark_failed(end: Any) -> None:
+    """Changes torch's summary of a session's end, which always says success."""
+    plugin = end.value[0].metadata.plugin_data
+    content = HParamsPluginData.FromString(plugin.content)
+    content.session_end_info.status = STATUS_FAILURE
+    plugin.content = content.SerializeToString()

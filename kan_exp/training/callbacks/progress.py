@@ -42,7 +42,7 @@ class ProgressLine(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         if self._progress is not None:
-            rmse = trainer.callback_metrics.get("train/rmse")
+            rmse = trainer.callback_metrics.get("error/train_rmse")
             shown = "-" if rmse is None else f"{float(rmse):.3g}"
             self._progress.update(self._task, completed=trainer.global_step, rmse=shown)
 

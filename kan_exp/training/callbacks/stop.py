@@ -9,6 +9,8 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 class SignalStop(Callback):
     """Stops the training after the current chunk when SIGINT or SIGTERM comes.
@@ -23,9 +25,13 @@ class SignalStop(Callback):
 
     def __enter__(self) -> SignalStop:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._receive)
+            self._previous = {number: signal.getsignal(number) for number in SIGNALS}
+            self._listen()
         return self
+
+    def _listen(self) -> None:
+        for number in self._previous:
+            signal.signal(number, self._receive)
 
     def __exit__(
         self,
@@ -46,5 +52,7 @@ class SignalStop(Callback):
             trainer.should_stop = True
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        # Lightning has put a SIGTERM handler of its own, which would skip the last validation.
+        self._listen()
         if self.received is not None:
             trainer.should_stop = True

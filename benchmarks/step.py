@@ -1,0 +1,210 @@
+# ruff: noqa: T201 - a benchmark's output is its purpose.
+"""What the trainer adds to a bare PyTorch loop per step, and what logging adds to a run.
+
+python benchmarks/step.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from lightning.pytorch import Callback
+from omegaconf import open_dict
+from torch.nn import functional
+
+from kan_exp.cli import config_folder, store_schema
+from kan_exp.config import TrainConfig
+from kan_exp.train import _prepare
+from kan_exp.training.callbacks import EdgeFigures
+from kan_exp.training.experiment import Experiment
+from kan_exp.training.module import KANModule
+from kan_exp.training.tensorboard import RunLogger
+
+STEPS, WARM_UP = 2000, 50
+LAYERS, BATCHES = ("mlp", "interpo"), (32, 128)
+MOST_RATIO, MOST_SHARE = 1.5, 0.05
+NO_FIGURES = "~callbacks.figures"
+PARTS = {
+    "scalars, in the module": [(KANModule, "_log_at_step")],
+    "scalars, in the logger": [(RunLogger, "log_metrics")],
+    "figures": [(EdgeFigures, "_show")],
+    "text and graph": [(RunLogger, "describe")],
+}
+
+store_schema("train_schema", TrainConfig)
+
+
+class Cost(NamedTuple):
+    """Seconds on the clock, and of processor time, which other programs disturb less."""
+
+    wall: float
+    cpu: float
+
+    @classmethod
+    def now(cls) -> Cost:
+        return cls(time.perf_counter(), time.process_time())
+
+    def since(self, start: Cost) -> Cost:
+        return Cost(self.wall - start.wall, self.cpu - start.cpu)
+
+
+class Stopwatch(Callback):
+    """Times the training from the end of its first chunk to the end of its last."""
+
+    def __init__(self) -> None:
+        self.marks: list[Cost] = []
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.marks.append(Cost.now())
+
+
+def prepare(folder: str, options: Sequence[str]) -> tuple[Experiment, Any]:
+    """Makes the experiment that the training command would run with these options."""
+    overrides = [*options, f"hydra.runtime.output_dir={folder}"]
+    with initialize_config_dir(config_folder(), version_base=None):
+        cfg = compose("train", overrides=overrides, return_hydra_config=True)
+    HydraConfig.instance().set_config(cfg)
+    choices = dict(cfg.hydra.runtime.choices)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return _prepare(cfg, Path(folder), choices), cfg
+
+
+def trainer_steps(options: Sequence[str]) -> tuple[Cost, torch.Tensor]:
+    """Cost of the trainer's steps after the first chunk, and the weights they end with."""
+    with tempfile.TemporaryDirectory() as folder:
+        experiment, _ = prepare(folder, options)
+        watch = Stopwatch()
+        trainer: Any = experiment.trainer
+        trainer.callbacks.append(watch)
+        trainer.fit(experiment.module, datamodule=experiment.data)
+        experiment._tensorboard.experiment.close()
+    return watch.marks[-1].since(watch.marks[0]), weights_of(experiment)
+
+
+def bare_steps(options: Sequence[str]) -> tuple[Cost, torch.Tensor]:
+    """Cost of the same steps, written as plainly as PyTorch allows."""
+    with tempfile.TemporaryDirectory() as folder:
+        experiment, cfg = prepare(folder, options)
+    data, network = experiment.data, experiment.module.model.network
+    points = data.scaling.standardise(data.train)
+    optimizer = experiment.module.optimizer_factory(network.parameters())
+    scheduler = experiment.module.scheduler_factory(optimizer)
+    generator, order = torch.Generator().manual_seed(cfg.seed), torch.empty(0, dtype=torch.long)
+    for step in range(STEPS):
+        if step == WARM_UP:
+            start = Cost.now()
+        if len(order) < cfg.batch_size:
+            order = torch.cat([order, torch.randperm(len(points.x), generator=generator)])
+        index, order = order[: cfg.batch_size], order[cfg.batch_size :]
+        optimizer.zero_grad()
+        loss = functional.mse_loss(network(points.x[index]), points.y[index])
+        if cfg.penalty.roughness:
+            loss = loss + cfg.penalty.roughness * sum(layer.roughness() for layer in network)
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+    return Cost.now().since(start), weights_of(experiment)
+
+
+def weights_of(experiment: Experiment) -> torch.Tensor:
+    return torch.nn.utils.parameters_to_vector(experiment.module.model.network.parameters())
+
+
+def logging_costs() -> dict[str, float]:
+    """Processor seconds of one default run: the whole training, and each part of its logging."""
+    spent: dict[str, float] = dict.fromkeys(PARTS, 0.0)
+
+    def meter(owner: type, method: str, part: str) -> None:
+        plain: Callable[..., Any] = getattr(owner, method)
+
+        def metered(*given: Any, **named: Any) -> Any:
+            start = time.process_time()
+            try:
+                return plain(*given, **named)
+            finally:
+                spent[part] += time.process_time() - start
+
+        setattr(owner, method, metered)
+
+    for part, methods in PARTS.items():
+        for owner, method in methods:
+            meter(owner, method, part)
+    with tempfile.TemporaryDirectory() as folder:
+        experiment, _ = prepare(folder, ["dims=[2,5,1]", "layer=mlp", "threads=1"])
+        start = time.process_time()
+        experiment._fit()
+        spent["whole"] = time.process_time() - start
+        experiment._tensorboard.experiment.close()
+    return spent
+
+
+def shown(values: Sequence[float], digits: str) -> str:
+    """Median and range."""
+    return f"{median(values):{digits}} ({min(values):{digits}} to {max(values):{digits}})"
+
+
+def compare_steps(repetitions: int) -> None:
+    print("| layer | batch | clock | bare loop, us | trainer, us | ratio |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for layer in LAYERS:
+        for batch in BATCHES:
+            options = [f"layer={layer}", f"batch_size={batch}", f"steps={STEPS}", "dims=[2,5,1]"]
+            options += ["trainer=cpu", "threads=1", "evaluations=1", NO_FIGURES]
+            options += [f"log_every_n_steps={WARM_UP}"]
+            pairs = [(bare_steps(options), trainer_steps(options)) for _ in range(repetitions)]
+            for (_, bare_end), (_, our_end) in pairs:
+                torch.testing.assert_close(our_end, bare_end)  # both did the same work
+            for clock in Cost._fields:
+                bare = [1e6 * getattr(cost, clock) / (STEPS - WARM_UP) for (cost, _), _ in pairs]
+                ours = [1e6 * getattr(cost, clock) / (STEPS - WARM_UP) for _, (cost, _) in pairs]
+                ratios = [our / plain for our, plain in zip(ours, bare, strict=True)]
+                cells = f"{shown(bare, '.0f')} | {shown(ours, '.0f')} | {shown(ratios, '.2f')}"
+                print(f"| {layer} | {batch} | {clock} | {cells} |", flush=True)
+    print(f"\nThe ratio may be at most {MOST_RATIO}.\n")
+
+
+def compare_logging(repetitions: int) -> None:
+    rounds = []
+    for _ in range(repetitions):  # a fresh process each, since a run's first figure is its dearest
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            rounds.append(pool.submit(logging_costs).result())
+    print("| part of the logging | processor ms | % of the training |")
+    print("| --- | --- | --- |")
+    for part in [*PARTS, "all"]:
+        seconds = [
+            costs[part] if part in PARTS else sum(costs[name] for name in PARTS) for costs in rounds
+        ]
+        shares = [
+            100 * value / costs["whole"] for value, costs in zip(seconds, rounds, strict=True)
+        ]
+        milliseconds = [1e3 * value for value in seconds]
+        print(f"| {part} | {shown(milliseconds, '.0f')} | {shown(shares, '.1f')} |")
+    print(f"\nThe share of the run's time that logging takes may be at most {MOST_SHARE:.0%}.")
+
+
+def main() -> None:
+    """Both tables: medians, with the smallest and the largest of the repetitions in brackets."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--part", choices=("steps", "logging"))
+    options = parser.parse_args()
+    if options.part != "logging":
+        compare_steps(options.repetitions)
+    if options.part != "steps":
+        compare_logging(options.repetitions)
+
+
+if __name__ == "__main__":
+    main()

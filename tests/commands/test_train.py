@@ -1,0 +1,228 @@
+"""The training command, run as a user would run it."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import kan_exp
+from tests.conftest import environment, read_metrics, run_command, run_folders
+
+SHORT = ["steps=60", "evaluations=3", "log_every_n_steps=20", "data.num_train=500"]
+
+
+@pytest.fixture(scope="module")
+def short_run(tmp_path_factory):
+    """A run of a few steps: its process and its folder."""
+    cwd = tmp_path_factory.mktemp("short")
+    result = run_command("train", "dims=[2,1,1]", *SHORT, cwd=cwd)
+    assert result.returncode == 0, result.stderr
+    (folder,) = run_folders(cwd)
+    return result, folder
+
+
+def test_a_run_leaves_one_folder_with_everything(short_run):
+    _, folder = short_run
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", folder.parent.name)
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    events = {name for name in names if "tfevents" in name}
+    assert len(events) == 1
+    assert names - events == {
+        ".hydra/config.yaml",
+        ".hydra/hydra.yaml",
+        ".hydra/overrides.yaml",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "figures/layer_1.png",
+        "figures/layer_2.png",
+        "figures/loss.png",
+        "figures/prediction.png",
+        "metrics.json",
+        "train.log",
+    }
+
+
+def test_the_metrics_have_what_was_promised(short_run):
+    _, folder = short_run
+    metrics = read_metrics(folder)
+    for name in ("test_rmse", "test_mae", "test_r2", "train_seconds", "linear_r2", "val_rmse"):
+        assert isinstance(metrics[name], float), name
+    assert metrics["steps"] == 60
+    assert metrics["stopped"] == "steps"
+    assert metrics["parameters"] == 3 * (32 * 7 + 32 + 32 + 1)
+    assert set(metrics["edge_r2"]) == {"x → h1", "y → h1", "h1 → f"}
+
+
+def test_the_terminal_shows_a_short_table_and_nothing_else(short_run):
+    result, folder = short_run
+    assert result.stderr == ""
+    lines = result.stdout.splitlines()
+    assert len(lines) <= 12
+    for text in ("mlp [2,1,1], 867 parameters", "10,000 test points", "test RMSE", "linear model"):
+        assert text in result.stdout
+    shown = folder.relative_to(folder.parents[2])
+    assert f"tensorboard --logdir {shown}" in result.stdout
+    assert str(shown / "figures") in result.stdout
+    said = (folder / "train.log").read_text()
+    assert all(line.strip() in said for line in lines if line.strip())
+
+
+def test_a_loaded_network_scores_what_the_run_said(short_run):
+    _, folder = short_run
+    model = kan_exp.load(folder)
+    assert isinstance(model.network, torch.nn.Sequential)
+    assert not model.training
+    x = torch.rand(20_000, 2, generator=torch.Generator().manual_seed(5)) * 2 - 1
+    with torch.no_grad():
+        error = model(x)[:, 0] - torch.exp(torch.sin(torch.pi * x[:, 0]) + x[:, 1] ** 2)
+    metrics = read_metrics(folder)
+    assert error.square().mean().sqrt().item() == pytest.approx(metrics["test_rmse"], rel=0.1)
+
+
+def test_checkpoints_hold_nothing_that_runs_code(short_run):
+    _, folder = short_run
+    for path in (folder / "checkpoints").iterdir():
+        checkpoint = torch.load(path, weights_only=True)
+        assert checkpoint["kan_exp"]["dims"] == [2, 1, 1]
+
+
+def test_the_same_seed_gives_the_same_bits(tmp_path):
+    for seed in (3, 3, 4):
+        arguments = [f"seed={seed}", "layer=interpo", "logger=none", *SHORT]
+        assert run_command("train", *arguments, cwd=tmp_path).returncode == 0
+    first, second, other = map(read_metrics, run_folders(tmp_path))
+    for metrics in (first, second, other):
+        del metrics["train_seconds"]
+    assert first == second
+    assert first["test_rmse"] != other["test_rmse"]
+
+
+def test_every_choice_of_optimizer_scheduler_logger_and_trainer_runs(command, tmp_path):
+    every = [
+        "optimizer=adam,adamw,sgd,lbfgs",
+        "scheduler=cosine,none,onecycle,exponential,step",
+        "logger=csv,none",
+    ]
+    small = ["steps=4", "log_every_n_steps=2", "evaluations=2", "dims=[2,1]", "trainer=auto"]
+    small += ["data.num_train=50", "data.num_val=50", "data.num_test=50", "layer=interpo"]
+    result = command("train", "-m", *every, *small)
+    assert result.returncode == 0, result.stderr
+    folders = run_folders(tmp_path)
+    assert len(folders) == 40
+    assert all(read_metrics(folder)["steps"] == 4 for folder in folders)
+    with_curves = [folder for folder in folders if (folder / "metrics.csv").exists()]
+    assert len(with_curves) == 20
+    header, *rows = (with_curves[0] / "metrics.csv").read_text().splitlines()
+    assert {"step", "loss/train", "lr", "error/val_rmse"} <= set(header.split(","))
+    assert rows
+
+
+def test_a_multirun_runs_all_combinations_in_numbered_folders(command, tmp_path):
+    result = command("train", "-m", "layer=mlp,interpo", "seed=0,1,2", "logger=none", *SHORT)
+    assert result.returncode == 0, result.stderr
+    folders = run_folders(tmp_path)
+    assert sorted(folder.name for folder in folders) == list("012345")
+    assert len({read_metrics(folder)["test_rmse"] for folder in folders}) == 6
+
+
+def test_a_formula_needs_no_second_pair_of_quotes(command, tmp_path):
+    result = command("train", "target=formula", "target.formula=sin(3*a)*b", "logger=none", *SHORT)
+    assert result.returncode == 0, result.stderr
+    assert "sin(3*a)*b" in result.stdout
+    assert kan_exp.load(run_folders(tmp_path)[0]).features == ("a", "b")
+
+
+def test_noise_and_penalties_are_taken(command, tmp_path):
+    weights = [f"penalty.{name}=0.01" for name in ("roughness", "smooth", "l1_edges", "l1_outputs")]
+    result = command("train", "layer=interpo", "target.noise=0.5", "logger=csv", *weights, *SHORT)
+    assert result.returncode == 0, result.stderr
+    assert "noise 0.5" in result.stdout
+    assert "did not find" not in result.stdout
+    header = (run_folders(tmp_path)[0] / "metrics.csv").read_text().splitlines()[0]
+    assert {f"penalty/{name.split('=')[0].split('.')[1]}" for name in weights} <= set(
+        header.split(",")
+    )
+
+
+def test_a_run_that_misses_says_so(short_run):
+    result, folder = short_run
+    assert read_metrics(folder)["test_r2"] < 0.999, "the short run should not find the function"
+    assert "did not find the function" in result.stdout
+
+
+def test_a_loss_that_becomes_nan_stops_the_run_and_keeps_the_last_good_network(command, tmp_path):
+    result = command("train", "optimizer=sgd", "optimizer.lr=1e4", "seed=0", *SHORT)
+    assert result.returncode == 1
+    (line,) = result.stderr.strip().splitlines()
+    assert re.search(r"stopped being a number at step \d+: lower optimizer.lr", line)
+    (folder,) = run_folders(tmp_path)
+    metrics = read_metrics(folder)
+    assert metrics["stopped"] == "diverged"
+    assert metrics["steps"] < 60
+    assert torch.isfinite(kan_exp.load(folder)(torch.zeros(1, 2))).all()
+    assert (folder / "figures" / "layer_1.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_kill_keep_what_there_is(tmp_path, number, code):
+    arguments = ["steps=10000000", "evaluations=100000"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "kan_exp.train", *arguments],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            _wait_for(tmp_path, "checkpoints/best.ckpt", process)
+            process.send_signal(number)
+            said, complaint = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == code, complaint
+    (folder,) = run_folders(tmp_path)
+    assert read_metrics(folder)["stopped"] == "interrupted"
+    assert "interrupted" in said
+    assert "Traceback" not in complaint
+    assert len(list((folder / "figures").iterdir())) == 4
+    assert kan_exp.load(folder)(torch.zeros(1, 2)).shape == (1, 1)
+
+
+def _wait_for(cwd: Path, name: str, process: "subprocess.Popen[str]") -> None:
+    end = time.monotonic() + 90
+    while time.monotonic() < end and process.poll() is None:
+        if list((cwd / "outputs").glob(f"*/*/{name}")):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{name} did not appear")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "rmse"),
+    [([], 0.005), (["dims=[2,1,1]"], 0.01), (["layer=interpo", "dims=[2,5,1]"], 0.01)],
+    ids=["mlp 2,5,1", "mlp 2,1,1", "interpo 2,5,1"],
+)
+def test_the_defaults_find_the_function(command, tmp_path, arguments, rmse):
+    result = command("train", *arguments)
+    assert result.returncode == 0, result.stderr
+    metrics = read_metrics(run_folders(tmp_path)[0])
+    assert metrics["test_rmse"] <= rmse
+    if "dims=[2,1,1]" in arguments:
+        assert min(metrics["edge_r2"].values()) >= 0.999
+
+
+def test_diabetes_is_read_without_a_download(command, tmp_path):
+    result = command("train", "experiment=diabetes", "steps=100", "logger=none")
+    assert result.returncode == 0, result.stderr
+    assert "442 rows, 10 features" in result.stdout
+    metrics = read_metrics(run_folders(tmp_path)[0])
+    assert metrics["linear_r2"] == pytest.approx(0.625, abs=0.001)
+    assert json.dumps(metrics["edge_r2"]) == "{}"

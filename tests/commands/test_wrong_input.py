@@ -1,0 +1,151 @@
+"""Wrong input: one line that says what to change, no traceback, nothing left behind."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import environment
+
+LIGHT = [
+    (["layer=interp"], ["layer=interp:", "Did you mean 'interpo'?", "mlp"]),
+    (["dims=[3,1]"], ["target 'exp_sin_square' has 2 inputs", "set dims=[2,1]"]),
+    (["dims=[2]"], ["dims=[2]:", "set dims=[2,5,1]"]),
+    (["dims=[2,0,1]"], ["dims=[2,0,1]:", "at least 1"]),
+    (["dims=[2,5,2]"], ["set dims=[2,5,1]"]),
+    (["dims=[2,1"], ["dims=[2,1", "bracket"]),
+    (["dim=[2,1]"], ["dim:", "Did you mean 'dims'?"]),
+    (["seed=abc"], ["seed:", "abc"]),
+    (["seed=-1"], ["seed must be at least 0, got -1"]),
+    (["steps=0"], ["steps must be at least 1, got 0"]),
+    (["layer.foo=1"], ["layer.foo:", "fcn_hidden"]),
+    (["+layer.foo=1"], ["+layer.foo:", "no such option"]),
+    (["penalty.rough=1"], ["penalty.rough:", "Did you mean 'roughness'?"]),
+    (["optimizer=adan"], ["optimizer=adan:", "Did you mean 'adam'?"]),
+    (["experiment=diabets"], ["experiment=diabets:", "Did you mean 'diabetes'?"]),
+    (["data=table"], ["data.path is needed", "data.path=..."]),
+    (["data=table", "data.path=a.csv", "data.target=y", "target=product"], ["no effect"]),
+    (["target=formula"], ["target.formula is needed"]),
+    (["target=formula", "target.formula=x^2"], ["x^2", "**"]),
+    (["target=formula", "target.formula=__import__('os').system('x')"], ["target.formula"]),
+    (["target.domain=[1,1]"], ["target.domain", "[1, 1]"]),
+    (["steps=9", "-m", "layer=mlp,interp"], ["layer=interp:", "Did you mean 'interpo'?"]),
+]
+
+HEAVY = [
+    (["optimizer.lr=-1"], ["optimizer: Invalid learning rate: -1", "optimizer.lr"]),
+    (["+optimizer.foo=1"], ["optimizer:", "foo"]),
+    (["layer=interpo", "layer.num_x=1"], ["num_x", "at least 2, got 1"]),
+    (["layer=interpo", "layer.x_min=3"], ["x_min < x_max", "3"]),
+    (["layer.activation=sulu"], ["activation", "silu", "'sulu'"]),
+    (["batch_size=0"], ["batch_size must be at least 1"]),
+    (["penalty.roughness=-1"], ["penalty.roughness must be at least 0, got -1"]),
+    (["data=table", "data.path=nope.csv", "data.target=y"], ["nope.csv", "data.path"]),
+    (["+trainer.foo=1"], ["trainer:", "foo"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "fragments"), LIGHT, ids=lambda part: " ".join(part))
+def test_a_mistake_is_told_in_one_line_before_torch_is_imported(tmp_path, arguments, fragments):
+    result = _run_and_watch_torch(arguments, tmp_path)
+    _is_one_line(result, fragments)
+    assert "torch imported: False" in result.stdout, "a mistyped option must answer at once"
+    assert not list(tmp_path.rglob("metrics.json"))
+    assert "-m" in arguments or not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("arguments", "fragments"), HEAVY, ids=lambda part: " ".join(part))
+def test_a_bad_value_is_told_in_one_line_and_leaves_nothing(
+    command, tmp_path, arguments, fragments
+):
+    result = command("train", *arguments)
+    _is_one_line(result, fragments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_gpu_that_is_not_there_is_told(command, tmp_path):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    result = command("train", "trainer=gpu")
+    _is_one_line(result, ["trainer=gpu needs a GPU", "trainer=cpu"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_output_folder_that_cannot_be_written_is_told(command, tmp_path):
+    (tmp_path / "outputs").write_text("a file where the folder should be")
+    result = command("train", "steps=10")
+    _is_one_line(result, ["outputs", "hydra.run.dir"])
+    assert (tmp_path / "outputs").read_text().startswith("a file")
+
+
+def test_a_table_with_other_inputs_than_dims_is_told(command, tmp_path):
+    (tmp_path / "my.csv").write_text(
+        "a,b,c,y\n" + "".join(f"{i},{i * i},1{i},{i}\n" for i in range(40))
+    )
+    result = command("train", "data=table", "data.path=my.csv", "data.target=y")
+    _is_one_line(result, ["3 inputs", "set dims=[3,5,1]"])
+    assert [path.name for path in tmp_path.iterdir()] == ["my.csv"]
+
+
+def test_a_traceback_is_there_for_those_who_ask(tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-m", "kan_exp.train", "dims=[3,1]"],
+        cwd=tmp_path,
+        env=environment() | {"HYDRA_FULL_ERROR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
+    assert "set dims=[2,1]" in result.stderr
+
+
+def test_help_is_ours_and_does_not_wait_for_torch(tmp_path):
+    result = _run_and_watch_torch(["--help"], tmp_path)
+    assert result.returncode == 0
+    assert "torch imported: False" in result.stdout
+    for text in ("layer: interpo, mlp", "optimizer: adam", "dims=[2,5,1]", "Examples", "-m"):
+        assert text in result.stdout
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["evaluate", "predict"])
+def test_the_other_commands_have_help(command, name):
+    result = command(name, "--help")
+    assert result.returncode == 0
+    assert f"python -m kan_exp.{name} run=FOLDER" in result.stdout
+
+
+def _run_and_watch_torch(arguments: list[str], cwd: Path) -> "subprocess.CompletedProcess[str]":
+    """Runs the command in a process that says at its end whether torch was imported."""
+    watch = (
+        "import runpy, sys\n"
+        f"sys.argv = ['train', *{arguments!r}]\n"
+        "try:\n"
+        "    runpy.run_module('kan_exp.train', run_name='__main__')\n"
+        "finally:\n"
+        "    print('torch imported:', 'torch' in sys.modules)\n"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", watch],
+        cwd=cwd,
+        env=environment() | {"PYTHONPATH": os.environ.get("PYTHONPATH", "")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def _is_one_line(result: "subprocess.CompletedProcess[str]", fragments: list[str]) -> None:
+    assert result.returncode == 1, result.stderr
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("Error: ")
+    for fragment in fragments:
+        assert fragment in lines[0]

@@ -1,0 +1,201 @@
+"""The picture of a layer: every edge, its truth where known, and titles that one can read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+
+from kan_exp.plots import LayerFigure, LayerView, layer_figure
+from kan_exp.plots.edges import MOST_EDGES
+from kan_exp.plots.style import LEARNED, TRUE, pixels, short_r2
+
+
+def layer(
+    inputs: int = 2, outputs: int = 3, seed: int = 0, truth: bool = False, points: int = 60
+) -> LayerView:
+    """A layer of waves, each with its own frequency and height."""
+    rng = np.random.default_rng(seed)
+    frequency = rng.uniform(1, 4, (inputs, outputs))
+    height = rng.uniform(0.1, 3, (inputs, outputs))
+    x = rng.uniform(-1, 2, (points, inputs))
+    curve_x = np.linspace(-1.2, 2.2, 50)[:, None].repeat(inputs, 1)
+
+    def waves(at: np.ndarray) -> np.ndarray:
+        return height * np.sin(frequency * at[:, :, None])
+
+    return LayerView(
+        number=1,
+        input_names=["x", "y", "z"][:inputs] if inputs <= 3 else [f"x{i}" for i in range(inputs)],
+        output_names=[f"h{j + 1}" for j in range(outputs)],
+        x=x,
+        y=waves(x),
+        curve_x=curve_x,
+        curve_y=waves(curve_x),
+        truth=np.exp(x) + rng.normal(0, 0.1, x.shape) if truth else None,
+    )
+
+
+def panels(figure) -> dict:
+    """Visible axes by the name of their edge."""
+    return {axes.get_title().split("   ")[0]: axes for axes in figure.axes if axes.get_visible()}
+
+
+def line(axes, color: str) -> np.ndarray:
+    (found,) = [one for one in axes.lines if to_hex(one.get_color()) == color]
+    return np.asarray(found.get_data()).T
+
+
+# Figure
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs"), [(1, 1), (2, 3), (3, 1), (1, 3), (7, 1), (1, 7), (2, 13), (6, 6)]
+)
+def test_every_edge_has_an_axes_with_its_name_and_curve(inputs, outputs):
+    view = layer(inputs, outputs)
+    figure = layer_figure(view)
+    assert sum(axes.get_visible() for axes in figure.axes) == inputs * outputs
+    shown = panels(figure)
+    for i, start in enumerate(view.input_names):
+        for j, end in enumerate(view.output_names):
+            axes = shown[f"{start} → {end}"]
+            curve = line(axes, LEARNED)
+            np.testing.assert_array_equal(curve[:, 0], view.curve_x[:, i])
+            np.testing.assert_array_equal(curve[:, 1], view.curve_y[:, i, j])
+            low, high = axes.get_ylim()
+            assert low < curve[:, 1].min()
+            assert curve[:, 1].max() < high
+            assert axes.get_xlim() == (curve[0, 0], curve[-1, 0])
+    assert figure.get_suptitle() == "Layer 1"
+
+
+def test_too_many_edges_show_the_strongest_and_say_so():
+    view = layer(5, 9)
+    figure = layer_figure(view)
+    height = {(i, j): np.std(view.y[:, i, j].tolist()) for i in range(5) for j in range(9)}
+    weakest_shown = sorted(height.values(), reverse=True)[MOST_EDGES - 1]
+    expected = {f"x{i} → h{j + 1}" for (i, j), h in height.items() if h >= weakest_shown}
+    assert len(expected) == MOST_EDGES == 36
+    assert set(panels(figure)) == expected
+    assert sum(axes.get_visible() for axes in figure.axes) == 36
+    assert figure.get_suptitle() == "Layer 1, the 36 strongest of 45 edges"
+
+
+def test_datas_range_and_density_are_drawn():
+    view = layer(1, 1)
+    (axes,) = panels(layer_figure(view)).values()
+    span, density = axes.patches
+    assert span.get_x() == view.x.min()
+    assert span.get_x() + span.get_width() == pytest.approx(view.x.max())
+    heights, edges, _ = density.get_data()
+    counts, bins = np.histogram(view.x, bins=30)
+    np.testing.assert_allclose(edges, bins)
+    np.testing.assert_allclose(heights / heights.max(), counts / counts.max())
+
+
+def test_update_shows_another_state_in_the_same_axes():
+    before, after = layer(seed=0, truth=True), layer(seed=1, truth=True)
+    drawn = LayerFigure(before)
+    figure, axes = drawn.figure, list(drawn.figure.axes)
+    drawn.update(after)
+    assert drawn.figure is figure
+    assert list(figure.axes) == axes
+    fresh = panels(LayerFigure(after).figure)
+    old = panels(LayerFigure(before).figure)
+    for name, panel in panels(figure).items():
+        for color in (LEARNED, TRUE):
+            np.testing.assert_array_equal(line(panel, color), line(fresh[name], color))
+            assert not np.array_equal(line(panel, color), line(old[name], color))
+        assert panel.get_title() == fresh[name].get_title()
+        assert panel.get_ylim() == fresh[name].get_ylim()
+    assert (pixels(figure) == pixels(LayerFigure(after).figure)).all()
+
+
+# Truth
+
+
+def test_agreement_is_the_squared_correlation():
+    view = layer(3, 2, truth=True)
+    for i in range(3):
+        for j in range(2):
+            r2, fitted = view.agreement(i, j)
+            expected = np.corrcoef(view.y[:, i, j], view.truth[:, i])[0, 1] ** 2
+            assert r2 == pytest.approx(expected, rel=1e-9)
+            slope, start = np.polyfit(view.truth[:, i], view.y[:, i, j], 1)
+            np.testing.assert_allclose(fitted, start + slope * view.truth[:, i], atol=1e-9)
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(1, 1000), (-0.01, 3), (1e6, -5)])
+def test_agreement_does_not_see_scale_and_shift(scale, shift):
+    view = layer(truth=True)
+    r2, fitted = view.agreement(1, 2)
+    r2_of_moved_truth, same = replace(view, truth=scale * view.truth + shift).agreement(1, 2)
+    assert r2_of_moved_truth == pytest.approx(r2, abs=1e-9)
+    np.testing.assert_allclose(same, fitted, atol=1e-7)  # the truth is drawn on the edge's scale
+    r2_of_moved_edge, moved = replace(view, y=scale * view.y + shift).agreement(1, 2)
+    assert r2_of_moved_edge == pytest.approx(r2, abs=1e-9)
+    np.testing.assert_allclose(moved, scale * fitted + shift, rtol=1e-9, atol=1e-7)
+    exact, _ = replace(view, y=(scale * view.truth + shift)[:, :, None]).agreement(1, 0)
+    assert exact == pytest.approx(1)
+
+
+def test_constants_agree_with_nothing():
+    view = layer(truth=True)
+    r2, fitted = replace(view, y=np.full_like(view.y, 4.0)).agreement(0, 0)
+    assert r2 == 0
+    np.testing.assert_array_equal(fitted, np.full(60, 4.0))
+    r2, fitted = replace(view, truth=np.zeros_like(view.truth)).agreement(0, 0)
+    assert r2 == 0
+    np.testing.assert_allclose(fitted, view.y[:, 0, 0].mean())
+
+
+def test_without_truth_nothing_is_claimed():
+    view = layer(truth=False)
+    assert view.agreement(0, 0) is None
+    figure = layer_figure(view)
+    for axes in panels(figure).values():
+        assert line(axes, TRUE).size == 0
+        assert "R²" not in axes.get_title()
+    (legend,) = figure.legends
+    assert not any("true" in text.get_text() for text in legend.texts)
+
+
+def test_the_truth_drawn_is_the_fitted_one_and_its_r2_is_in_the_title():
+    view = layer(truth=True)
+    figure = layer_figure(view)
+    for i, start in enumerate(view.input_names):
+        for j, end in enumerate(view.output_names):
+            axes = panels(figure)[f"{start} → {end}"]
+            slope, shift = np.polyfit(view.truth[:, i], view.y[:, i, j], 1)
+            order = np.argsort(view.x[:, i])
+            drawn = line(axes, TRUE)
+            np.testing.assert_array_equal(drawn[:, 0], view.x[order, i])
+            np.testing.assert_allclose(drawn[:, 1], shift + slope * view.truth[order, i], atol=1e-9)
+            r2 = np.corrcoef(view.y[:, i, j], view.truth[:, i])[0, 1] ** 2
+            assert axes.get_title() == f"{start} → {end}   R² {short_r2(r2)}"
+    (legend,) = figure.legends
+    assert "true, best scale and shift" in [text.get_text() for text in legend.texts]
+
+
+# Drawn without a warning, which the tests would raise
+
+
+def test_long_names_fit():
+    view = layer(3, 2, truth=True)
+    names = ["a very long name of a column in somebody's table", "$\\alpha_{_", "年齢 [Jahre] & _"]
+    assert pixels(layer_figure(replace(view, input_names=names[:1] * 3))).std() > 0
+
+
+def test_flat_edges_and_inputs_that_never_vary_can_be_drawn():
+    view = layer(2, 2, truth=True)
+    view.x[:, 0], view.curve_x[:, 0] = 3.0, 3.0
+    flat = replace(view, y=np.full_like(view.y, 1e6), curve_y=np.full_like(view.curve_y, 1e6))
+    for state in (flat, replace(flat, y=0 * view.y, curve_y=0 * view.curve_y)):
+        figure = layer_figure(state)
+        pixels(figure)
+        for axes in panels(figure).values():
+            assert axes.get_ylim()[0] < axes.get_ylim()[1]
+            assert axes.get_xlim()[0] < axes.get_xlim()[1]

@@ -1,0 +1,66 @@
+"""What the tests of the training share: a small problem, a small model, a bare trainer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+
+from kan_exp.data import SampledData
+from kan_exp.layers import KANInterpoLayer, KANLayer, make_network
+from kan_exp.targets import Target
+from kan_exp.training.model import KANModel
+
+OPTIONS = {
+    KANInterpoLayer: {"num_x": 7, "x_min": -1.5, "x_max": 2.0},
+    KANLayer: {"fcn_hidden": 4},
+}
+
+
+@pytest.fixture
+def make_data():
+    """Makes 40 training points of a function in a lopsided domain."""
+
+    def make(num_train: int = 40, **changes) -> SampledData:
+        options = {"formula": "exp(sin(pi*x) + y**2)", "domain": [[-1, 2], [0.5, 1]], **changes}
+        return SampledData(Target(**options), num_train, 15, 15, seed=3)
+
+    return make
+
+
+@pytest.fixture
+def make_model():
+    """Makes the same small model every time it is asked to."""
+
+    def make(data, dims=(2, 3, 1), layer=KANInterpoLayer, seed: int = 1) -> KANModel:
+        generator = torch.Generator().manual_seed(seed)
+        network = make_network(layer, OPTIONS[layer], dims, generator)
+        return KANModel(network, data.scaling, data.features, data.target_name)
+
+    return make
+
+
+@pytest.fixture
+def make_trainer(tmp_path: Path):
+    """Makes a silent trainer on the CPU, as conf/trainer/cpu.yaml does."""
+
+    def make(max_steps: int, **changes) -> Trainer:
+        options = {
+            "accelerator": "cpu",
+            "devices": 1,
+            "max_steps": max_steps,
+            "max_epochs": -1,
+            "log_every_n_steps": 1,
+            "num_sanity_val_steps": 0,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "enable_checkpointing": False,
+            "logger": False,
+            "default_root_dir": tmp_path,
+            **changes,
+        }
+        return Trainer(**options)
+
+    return make

@@ -1,0 +1,242 @@
+"""What a run leaves behind comes back unchanged, and a strange file can do no harm."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+import kan_exp
+from kan_exp.data.base import Scaling
+from kan_exp.errors import KanExpError
+from kan_exp.layers import KANInterpoLayer, KANLayer
+from kan_exp.training.callbacks import RunCheckpoint
+from kan_exp.training.folder import (
+    build_model,
+    describe_model,
+    load,
+    read_checkpoint,
+    write_metrics,
+)
+from kan_exp.training.module import KANModule
+
+CONF = Path(__file__).parents[2] / "conf"
+MONITORED = OmegaConf.load(CONF / "callbacks" / "default.yaml").checkpoint.monitor
+
+
+def refusal(folder: Path | str) -> str:
+    """The message of a refused folder, which is one line."""
+    with pytest.raises(KanExpError) as caught:
+        load(folder)
+    message = str(caught.value)
+    assert message.isprintable()
+    return message
+
+
+def saved(folder: Path, content, name: str = "best") -> Path:
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    torch.save(content, folder / "checkpoints" / f"{name}.ckpt")
+    return folder
+
+
+# Metrics
+
+
+def test_metrics_replace_the_old_ones_and_leave_nothing_else(tmp_path):
+    write_metrics(tmp_path, {"test_rmse": 2.0, "old": True})
+    write_metrics(tmp_path, {"test_rmse": 0.1 + 0.2, "edge_r2": {"x → h1": 1.0}})
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
+    found = json.loads((tmp_path / "metrics.json").read_text())
+    assert found == {"test_rmse": 0.1 + 0.2, "edge_r2": {"x → h1": 1.0}}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_metrics_that_json_does_not_know_are_refused(tmp_path, value):
+    with pytest.raises(ValueError, match="JSON"):
+        write_metrics(tmp_path, {"test_r2": value})
+    assert not (tmp_path / "metrics.json").exists()
+
+
+def test_metrics_are_whole_or_absent(tmp_path, monkeypatch):
+    """A disk that fills up while they are written must not leave half a file that means done."""
+
+    def half(path: Path, text: str) -> None:
+        with path.open("w") as file:
+            file.write(text[: len(text) // 2])
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "write_text", half)
+    with pytest.raises(OSError, match="no space"):
+        write_metrics(tmp_path, {"test_rmse": 1.0})
+    assert not (tmp_path / "metrics.json").exists()
+
+
+# Loading
+
+
+@pytest.mark.parametrize(
+    ("layer", "options", "dims"),
+    [
+        (KANInterpoLayer, {"num_x": 9, "outside": "hold", "x_min": -1.0}, [2, 3, 1]),
+        (KANLayer, {"fcn_hidden": 5, "fcn_n_sin": 2, "activation": "gelu"}, [2, 2, 2, 1]),
+    ],
+)
+def test_a_trained_network_comes_back_bit_for_bit(
+    make_data, make_trainer, tmp_path, layer, options, dims
+):
+    data = make_data()
+    path = f"kan_exp.layers.{layer.__name__}"
+    description = describe_model(path, options, dims, data)
+    model = build_model(description, data.scaling, layer, torch.Generator().manual_seed(0))
+    module = KANModule(model, torch.optim.Adam, None, {}, description)
+    keep = RunCheckpoint(
+        dirpath=tmp_path / "checkpoints",
+        filename="best",
+        monitor=MONITORED,
+        save_last=True,
+        save_top_k=1,
+        enable_version_counter=False,
+    )
+    trainer = make_trainer(4, callbacks=[keep], enable_checkpointing=True)
+    data.plan(16, 4, 2, 1, torch.Generator().manual_seed(0))
+    trainer.fit(module, datamodule=data)
+
+    loaded = kan_exp.load(tmp_path)
+    x = data.test.x
+    assert torch.equal(loaded.predict(x), model.predict(x))
+    assert not loaded.training
+    assert (loaded.features, loaded.target_name) == (("x", "y"), "f")
+    for found, trained in zip(loaded.network, model.network, strict=True):
+        assert type(found) is layer
+        assert repr(found) == repr(trained)
+        assert torch.equal(found.domain, trained.domain)
+    assert read_checkpoint(tmp_path)["global_step"] == 4
+    assert torch.equal(load(str(tmp_path)).predict(x), model.predict(x))
+
+
+def test_there_is_a_checkpoint_before_the_first_step(make_data, make_model, make_trainer, tmp_path):
+    """So that a run which diverges or is stopped at once still has a network to keep."""
+    data = make_data()
+    model = make_model(data)
+    x = data.test.x
+    start = model.predict(x)
+    description = describe_model(
+        "kan_exp.layers.KANInterpoLayer", {"num_x": 7, "x_min": -1.5, "x_max": 2.0}, [2, 3, 1], data
+    )
+    found = []
+
+    class Look(RunCheckpoint):
+        def on_train_batch_start(self, *_):
+            found.append(load(tmp_path).predict(x))
+
+    keep = Look(dirpath=tmp_path / "checkpoints", monitor=MONITORED, save_last=True)
+    data.plan(16, 1, 1, 1, torch.Generator().manual_seed(0))
+    trainer = make_trainer(1, callbacks=[keep], enable_checkpointing=True)
+    trainer.fit(KANModule(model, torch.optim.Adam, None, {}, description), datamodule=data)
+    assert len(found) == 1
+    assert torch.equal(found[0], start)
+
+
+def content(make_data, make_model, **changes) -> dict:
+    """A checkpoint as a run writes it, less what loading does not read."""
+    data = make_data()
+    model = make_model(data)
+    options = {"num_x": 7, "x_min": -1.5, "x_max": 2.0}
+    description = describe_model("kan_exp.layers.KANInterpoLayer", options, [2, 3, 1], data)
+    weights = {f"model.{name}": weight for name, weight in model.state_dict().items()}
+    return {"kan_exp": {**description, **changes}, "state_dict": weights, "global_step": 1}
+
+
+def test_the_scaling_comes_from_the_checkpoint(make_data, make_model, tmp_path):
+    expected = make_data().scaling
+    model = load(saved(tmp_path, content(make_data, make_model)))
+    for name in Scaling._fields:
+        assert torch.equal(getattr(model, name), getattr(expected, name))
+
+
+def test_the_best_checkpoint_goes_before_the_last(make_data, make_model, tmp_path):
+    best, last = content(make_data, make_model), content(make_data, make_model)
+    best["state_dict"]["model.y_mean"] = torch.tensor([123.0])
+    saved(tmp_path, last, "last")
+    assert load(tmp_path).y_mean.item() != 123
+    saved(tmp_path, best, "best")
+    assert load(tmp_path).y_mean.item() == 123
+
+
+# What cannot be loaded
+
+
+def test_a_missing_folder_is_told(tmp_path):
+    assert refusal(tmp_path / "none") == f"{tmp_path / 'none'}: there is no such folder of a run."
+    file = tmp_path / "file"
+    file.touch()
+    assert "no such folder" in refusal(file)
+
+
+def test_a_folder_without_checkpoint_is_told(tmp_path):
+    message = refusal(tmp_path)
+    assert message.startswith(f"{tmp_path}: no checkpoint found there")
+    assert "checkpoints/best.ckpt" in message
+
+
+@pytest.mark.parametrize("junk", [b"", b"junk", b"PK\x03\x04" + bytes(50), bytes(range(256))])
+def test_a_file_that_is_no_checkpoint_is_told(tmp_path, junk):
+    (tmp_path / "checkpoints").mkdir()
+    path = tmp_path / "checkpoints" / "best.ckpt"
+    path.write_bytes(junk)
+    assert refusal(tmp_path).startswith(f"{path}: not a checkpoint of kan_exp (")
+
+
+@pytest.mark.parametrize("other", [{"state_dict": {}}, {"kan_exp": {}}, [1, 2], torch.zeros(3)])
+def test_another_programs_checkpoint_is_told(tmp_path, other):
+    assert "not a checkpoint of kan_exp" in refusal(saved(tmp_path, other))
+
+
+class Harm:
+    """What unpickling without care would run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self):
+        return Path.mkdir, (self.folder,)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_checkpoint_cannot_run_code(make_data, make_model, tmp_path, zipped):
+    trace = tmp_path / "trace"
+    path = tmp_path / "checkpoints" / "best.ckpt"
+    path.parent.mkdir()
+    thing = {**content(make_data, make_model), "extra": Harm(trace)}
+    torch.save(thing, path, _use_new_zipfile_serialization=zipped)
+    message = refusal(tmp_path)
+    assert not trace.exists()
+    assert message.startswith(f"{path}: not a checkpoint of kan_exp (")
+    assert "options" not in message  # torch's advice is to load it all the same
+    torch.load(path, weights_only=False)  # it would have done harm
+    assert trace.exists()
+
+
+@pytest.mark.parametrize(
+    "layer",
+    ["os.system", "kan_exp.layers.find_layer", "kan_exp.layers.EdgeLayer", "torch.nn.Linear"],
+)
+def test_a_checkpoint_cannot_name_anything_but_a_layer(make_data, make_model, tmp_path, layer):
+    message = refusal(saved(tmp_path, content(make_data, make_model, layer=layer)))
+    assert message.startswith(f"layer '{layer}' is no ")
+
+
+def test_a_layer_of_the_users_own_asks_for_its_module(make_data, make_model, tmp_path):
+    message = refusal(saved(tmp_path, content(make_data, make_model, layer="my_lab.MyLayer")))
+    assert "modules=[my_lab]" in message
+
+
+@pytest.mark.parametrize("change", [{"dims": [2, 4, 1]}, {"options": {"num_x": 8}}])
+def test_weights_that_do_not_fit_are_told(make_data, make_model, tmp_path, change):
+    message = refusal(saved(tmp_path, content(make_data, make_model, **change)))
+    assert "the checkpoint does not fit its layer" in message
+    assert "size mismatch" in message

@@ -1,0 +1,226 @@
+"""The model in the user's units, its scores, and what it tells about its edges."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LinearRegression
+from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
+
+from kan_exp.data import Split
+from kan_exp.data.base import Scaling
+from kan_exp.layers import KANInterpoLayer, KANLayer
+from kan_exp.training.model import EVALUATION_BATCH, linear_score, score
+
+KINDS = [KANInterpoLayer, KANLayer]
+
+
+def points(count: int = 50, seed: int = 0) -> torch.Tensor:
+    unit = torch.rand(count, 2, generator=torch.Generator().manual_seed(seed))
+    return torch.tensor([-1, 0.5]) + unit * torch.tensor([3, 0.5])
+
+
+def random(*shape: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+# Units
+
+
+@pytest.mark.parametrize("layer", KINDS)
+@torch.no_grad()
+def test_model_works_in_the_users_units(make_data, make_model, layer):
+    data = make_data()
+    model = make_model(data, layer=layer)
+    x = points()
+    standard = (x.double().numpy() - [0.5, 0.75]) / (np.array([3, 0.5]) / math.sqrt(12))
+    inner = model.network(torch.from_numpy(standard).float()).double().numpy()
+    y = data.train.y.double().numpy()
+    assert model(x).shape == (50, 1)
+    np.testing.assert_allclose(model(x), inner * y.std() + y.mean(), rtol=1e-4, atol=1e-4)
+
+
+def test_float64_inputs_keep_their_digits(make_data, make_model):
+    data = make_data()
+    shift = torch.tensor([1.7e9, 0.75], dtype=torch.float64)
+    data.scaling = Scaling(shift, torch.ones(2), torch.ones(1), torch.ones(1))
+    model = make_model(data)
+    x = random(20, 2)
+    expected = model.network(x.float()) + 1
+    assert torch.allclose(model(x + shift), expected, atol=1e-4)
+
+
+def test_prediction_is_forward_in_batches(make_data, make_model):
+    model = make_model(make_data())
+    x = points(2 * EVALUATION_BATCH + 7)
+    sizes = []
+    handle = model.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
+    predicted = model.predict(x)
+    handle.remove()
+    assert sizes == [EVALUATION_BATCH, EVALUATION_BATCH, 7]
+    assert not predicted.requires_grad
+    expected = model(x)
+    assert expected.requires_grad
+    torch.testing.assert_close(predicted, expected.detach())
+
+
+@torch.no_grad()
+def test_observe_sets_each_layers_domain_to_what_reaches_it(make_data, make_model):
+    model = make_model(make_data(), dims=(2, 3, 2, 1))
+    x = points(30)
+    model.observe(x)
+    reaching = (x - model.x_mean) / model.x_std
+    for layer in model.network:
+        for i, column in enumerate(reaching.T.tolist()):
+            assert layer.domain[i].tolist() == [min(column), max(column)]
+        reaching = layer(reaching)
+
+
+@pytest.mark.parametrize(
+    ("dims", "names"),
+    [
+        ((2, 1), [["x", "y"], ["f"]]),
+        ((2, 3, 1), [["x", "y"], ["h1", "h2", "h3"], ["f"]]),
+        ((2, 2, 1, 1), [["x", "y"], ["h1.1", "h1.2"], ["h2.1"], ["f"]]),
+    ],
+)
+def test_units_have_names(make_data, make_model, dims, names):
+    assert make_model(make_data(), dims).unit_names() == names
+
+
+# Views
+
+
+@pytest.mark.parametrize("layer", KINDS)
+@pytest.mark.parametrize("dims", [(2, 1), (2, 3, 1), (2, 3, 2, 1)])
+@torch.no_grad()
+def test_views_show_the_edges_in_the_users_units(make_data, make_model, layer, dims):
+    model = make_model(make_data(), dims, layer)
+    x = points(25)
+    views = model.views(x)
+    names = model.unit_names()
+    assert [view.number for view in views] == list(range(1, len(dims)))
+    reaching = (x - model.x_mean) / model.x_std
+    for depth, (view, edges) in enumerate(zip(views, model.network, strict=True)):
+        first, last = depth == 0, depth == len(dims) - 2
+        assert (view.input_names, view.output_names) == (names[depth], names[depth + 1])
+        gain = model.y_std.item() if last else 1.0
+        shown = x if first else reaching
+        np.testing.assert_allclose(view.x, shown, rtol=1e-5, atol=1e-6)
+        curve = torch.from_numpy(view.curve_x)
+        low, high = shown.amin(0), shown.amax(0)
+        assert (curve.amin(0) < low).all()  # the curve goes on a little beyond the data
+        assert (curve.amax(0) > high).all()
+        assert (curve.diff(dim=0) > 0).all()
+        if first:
+            curve = (curve - model.x_mean) / model.x_std
+        for i in range(edges.dim_in):
+            for j in range(edges.dim_out):
+                function = edges.edge(i, j)
+                expected = function(curve[:, i].float()) * gain
+                np.testing.assert_allclose(view.curve_y[:, i, j], expected, rtol=1e-4, atol=1e-4)
+                expected = function(reaching[:, i]) * gain
+                np.testing.assert_allclose(view.y[:, i, j], expected, rtol=1e-4, atol=1e-5)
+        reaching = edges(reaching)
+    # The last layer's edges add up to the prediction, its mean aside.
+    total = views[-1].y.sum(1) + model.y_mean.item()
+    np.testing.assert_allclose(total, model.predict(x), rtol=1e-4, atol=1e-4)
+    assert all(view.truth is None for view in views)
+
+
+@pytest.mark.parametrize(
+    ("dims", "widths", "fits"),
+    [
+        ((2, 1, 1), (2, 1), [True, True]),
+        ((2, 5, 1), (2, 1), [True, False]),  # later units are not the formula's
+        ((2, 1), (2,), [True]),
+        ((2, 1), (2, 1), [False]),  # another depth, another meaning
+        ((2, 1, 1), (2,), [False, False]),
+        ((2, 1, 1, 1), (2, 1), [False, False, False]),
+        ((2, 3, 1, 1), (2, 1, 1), [True, False, False]),
+        ((2, 1, 1), (), [False, False]),
+    ],
+)
+def test_truth_is_shown_where_it_means_the_same(make_data, make_model, dims, widths, fits):
+    x = points(12)
+    truths = [random(12, width, seed=width) for width in widths]
+    views = make_model(make_data(), dims).views(x, truths)
+    assert [view.truth is not None for view in views] == fits
+    for view, truth in zip(views, truths, strict=False):
+        if view.truth is not None:
+            np.testing.assert_array_equal(view.truth, truth)
+
+
+# Scores
+
+
+def test_score_agrees_with_scikit_learn():
+    truth = 30 + 5 * random(200, 1)
+    predicted = truth + random(200, 1, seed=1).abs() ** 1.5
+    found = score(predicted.float(), truth)
+    rounded = predicted.float().double()
+    assert found.rmse == pytest.approx(math.sqrt(mean_squared_error(truth, rounded)), rel=1e-9)
+    assert found.mae == pytest.approx(mean_absolute_error(truth, rounded), rel=1e-9)
+    assert found.r2 == pytest.approx(r2_score(truth, rounded), rel=1e-9)
+    assert found.points == 200
+
+
+def test_score_of_float32_does_not_round_on_the_way():
+    truth = (1e4 + random(3000, 1)).float()
+    predicted = (truth + 0.1 * random(3000, 1, seed=1)).float()
+    found = score(predicted, truth)
+    exact = truth.double(), predicted.double()
+    assert found.rmse == pytest.approx(math.sqrt(mean_squared_error(*exact)), rel=1e-9)
+    assert found.r2 == pytest.approx(r2_score(*exact), rel=1e-9)
+
+
+def test_a_perfect_fit_and_the_mean_have_the_r2_that_users_expect():
+    truth = random(50, 1)
+    assert score(truth, truth).r2 == 1
+    assert score(truth.mean().expand(50, 1), truth).r2 == pytest.approx(0, abs=1e-12)
+    assert score(-10 * truth, truth).r2 < -50
+
+
+@pytest.mark.parametrize("miss", [0.0, 1.0])
+def test_r2_of_a_constant_truth_is_scikit_learns_or_its_limit(miss):
+    truth = torch.full((9, 1), 4.0)
+    found = score(truth + miss, truth)
+    assert found.r2 == (-math.inf if miss else 1.0)
+    assert (found.rmse, found.mae) == (miss, miss)
+
+
+def linear_oracle(train: Split, test: Split) -> list[float]:
+    fit = LinearRegression().fit(train.x.double().numpy(), train.y.double().numpy())
+    predicted, truth = fit.predict(test.x.double().numpy()), test.y.double().numpy()
+    return [
+        math.sqrt(mean_squared_error(truth, predicted)),
+        mean_absolute_error(truth, predicted),
+        r2_score(truth, predicted),
+    ]
+
+
+def collinear(columns: str) -> tuple[Split, Split]:
+    a, b, noise = random(90, 3).T
+    constant = torch.where(torch.arange(90) < 60, 2.5, a)  # constant in training only
+    known = {"a": a, "b": b, "sum": a + b, "far": 1e6 + 1e-3 * b, "constant": constant}
+    x = torch.stack([known[name] for name in columns.split()], 1)
+    y = (3 * a - b**2 + noise + 20)[:, None]
+    return Split(x[:60], y[:60]), Split(x[60:], y[60:])
+
+
+@pytest.mark.parametrize(
+    "columns", ["a", "a b", "a b sum", "a a a", "a constant", "far a", "constant"]
+)
+def test_the_linear_model_is_scikit_learns(columns):
+    train, test = collinear(columns)
+    found = linear_score(train, test)
+    np.testing.assert_allclose([found.rmse, found.mae, found.r2], linear_oracle(train, test), 1e-7)
+
+
+def test_the_linear_model_with_fewer_rows_than_columns_fits_the_training_rows():
+    split = Split(random(5, 9).float(), random(5, 1, seed=1).float())
+    assert linear_score(split, split).rmse < 1e-6

@@ -1,0 +1,302 @@
+"""The training is the plain loop that anyone would write, only in chunks, and says what breaks."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, StepLR
+
+from kan_exp.errors import DivergedError, KanExpError
+from kan_exp.layers import KANInterpoLayer, KANLayer
+from kan_exp.training.model import EVALUATION_BATCH
+from kan_exp.training.module import KANModule
+
+KINDS = [KANInterpoLayer, KANLayer]
+PENALTIES = ("roughness", "smooth", "l1_edges", "l1_outputs")
+ADAM = partial(torch.optim.Adam, lr=0.02, fused=True)
+
+
+def module(model, optimizer=ADAM, scheduler=None, **penalty: float) -> KANModule:
+    return KANModule(model, optimizer, scheduler, penalty, {"layer": "none"})
+
+
+def plan(data, batch=16, steps=7, chunk=3, evaluations=1, seed=9):
+    data.plan(batch, steps, chunk, evaluations, torch.Generator().manual_seed(seed))
+    return data
+
+
+def plain_batches(data, **planned):
+    """The mini-batches one by one, over all passes."""
+    plan(data, **{**planned, "chunk": 1})
+    feed = data.train_dataloader()
+    while chunks := list(feed):
+        for chunk in chunks:
+            yield chunk.x[0], chunk.y[0]
+
+
+def plain_loop(model, optimizer, scheduler, batches, loss_of) -> list[float]:
+    """Gradient descent as in any tutorial; the losses before each step."""
+    optimizer = optimizer(model.parameters())
+    scheduler = scheduler(optimizer) if scheduler else None
+    losses = []
+    for x, y in batches:
+        seen = []
+
+        def closure(x=x, y=y, seen=seen):
+            optimizer.zero_grad()
+            loss = loss_of(model.network, x, y)
+            loss.backward()
+            seen.append(loss.item())
+            return loss.detach()
+
+        optimizer.step(closure)
+        losses.append(seen[0])
+        if scheduler:
+            scheduler.step()
+    return losses
+
+
+def mse(network, x, y):
+    return ((network(x) - y) ** 2).mean()
+
+
+def slow_penalty(name: str, network, x) -> torch.Tensor:
+    """Each penalty as its definition reads, edge by edge."""
+    total = torch.zeros(())
+    for layer in network:
+        edges = list(itertools.product(range(layer.dim_in), range(layer.dim_out)))
+        if name == "l1_edges":
+            values = [layer.edge(i, j)(x[:, i]).abs().mean() for i, j in edges]
+            total = total + sum(values) / len(edges)
+        elif name == "l1_outputs":
+            total = total + layer(x).abs().mean()
+        elif name == "smooth" and isinstance(layer, KANInterpoLayer):
+            cell = (layer.x_max - layer.x_min) / (layer.num_x - 1)
+            rises = [
+                layer.values[i, k + 1, j] - layer.values[i, k, j]
+                for i, j in edges
+                for k in range(layer.num_x - 1)
+            ]
+            total = total + sum(rise**2 for rise in rises) ** 0.5 / cell
+        elif name == "roughness":
+            slopes = []
+            for i, j in edges:
+                if isinstance(layer, KANInterpoLayer):
+                    at = torch.linspace(layer.x_min, layer.x_max, layer.num_x)
+                else:
+                    at = torch.linspace(*layer.domain[i].tolist(), 65)
+                slopes.append((layer.edge(i, j)(at).diff() / at.diff()).square().mean())
+            total = total + sum(slopes) / len(edges)
+        x = layer(x)
+    return total
+
+
+# Objective
+
+
+@pytest.mark.parametrize("layer", KINDS)
+@pytest.mark.parametrize(
+    "names",
+    [(), *itertools.combinations(PENALTIES, 1), ("roughness", "l1_edges"), PENALTIES],
+    ids="+".join,
+)
+def test_objective_is_the_error_and_the_chosen_penalties(make_data, make_model, layer, names):
+    model = make_model(make_data(), layer=layer)
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():  # away from the start, whose edges are nearly lines
+        parameter.data += 0.3 * torch.randn(parameter.shape, generator=generator)
+    x, y = torch.randn(2, 20, 2, generator=generator)
+    y = y[:, :1]
+    weights = dict.fromkeys(PENALTIES, 0.0) | dict.fromkeys(names, 0.7)
+    loss, penalties = module(model, **weights).objective(x, y)
+    pairs = zip(model.network(x)[:, 0].tolist(), y[:, 0].tolist(), strict=True)
+    expected = sum((predicted - true) ** 2 for predicted, true in pairs) / 20
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    assert set(penalties) == set(names)
+    for name in names:
+        slow = slow_penalty(name, model.network, x).item()
+        assert penalties[name].item() == pytest.approx(slow, rel=1e-4, abs=1e-7)
+        assert slow > 0 or (name, layer) == ("smooth", KANLayer)  # which has no knots
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+@pytest.mark.parametrize("weight", [-1e-9, math.nan])
+def test_a_penalty_below_zero_is_refused(make_data, make_model, name, weight):
+    rule = rf"^penalty\.{name} must be at least 0, got {weight}\.$"
+    with pytest.raises(KanExpError, match=rule):
+        module(make_model(make_data()), **{name: weight})
+
+
+# Training
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "scheduler"),
+    [
+        (ADAM, None),
+        (ADAM, partial(CosineAnnealingLR, T_max=7)),
+        (ADAM, partial(OneCycleLR, max_lr=0.02, total_steps=7, pct_start=0.1)),
+        (
+            partial(torch.optim.SGD, lr=0.05, momentum=0.9, nesterov=True),
+            partial(StepLR, step_size=2, gamma=0.3),
+        ),
+        (partial(torch.optim.AdamW, lr=0.02, weight_decay=0.1), None),
+    ],
+    ids=["adam", "adam-cosine", "adam-onecycle", "sgd-step", "adamw"],
+)
+@pytest.mark.parametrize("batch", [16, None])
+def test_training_is_the_plain_loop_bit_for_bit(
+    make_data, make_model, make_trainer, optimizer, scheduler, batch
+):
+    data = make_data()
+    trained, by_hand, start = make_model(data), make_model(data), make_model(data)
+    losses = plain_loop(by_hand, optimizer, scheduler, plain_batches(data, batch=batch), mse)
+    trainer = make_trainer(7)
+    run = module(trained, optimizer, scheduler)
+    trainer.fit(run, datamodule=plan(data, batch=batch))
+    for name, weight in by_hand.network.named_parameters():
+        assert torch.equal(trained.network.get_parameter(name), weight), name
+        assert not torch.equal(start.network.get_parameter(name), weight), name
+    # The history has one point for each chunk, at the optimizer step that ended it.
+    assert trainer.global_step == 7
+    steps, means = zip(*run.train_history, strict=True)
+    assert steps == (3, 6, 7)
+    expected = [np.mean(losses[0:3]), np.mean(losses[3:6]), losses[6]]
+    np.testing.assert_allclose(means, expected, rtol=1e-5)
+
+
+def test_validations_between_do_not_change_the_training(make_data, make_model, make_trainer):
+    data = make_data()
+    often, once = make_model(data), make_model(data)
+    for model, evaluations in ((often, 4), (once, 1)):
+        make_trainer(12).fit(module(model), datamodule=plan(data, 16, 12, 2, evaluations))
+    for left, right in zip(often.parameters(), once.parameters(), strict=True):
+        assert torch.equal(left, right)
+
+
+@pytest.mark.parametrize(
+    "penalty", [{name: 0.05} for name in PENALTIES] + [{"smooth": 0.01, "l1_edges": 0.1}], ids=str
+)
+def test_training_descends_on_error_plus_weighted_penalties(
+    make_data, make_model, make_trainer, penalty
+):
+    data = make_data()
+    trained, by_hand, free = (make_model(data) for _ in range(3))
+
+    def loss_of(network, x, y):
+        return mse(network, x, y) + sum(
+            weight * slow_penalty(name, network, x) for name, weight in penalty.items()
+        )
+
+    optimizer = partial(torch.optim.SGD, lr=0.05)
+    plain_loop(by_hand, optimizer, None, plain_batches(data, steps=4), loss_of)
+    plain_loop(free, optimizer, None, plain_batches(data, steps=4), mse)
+    make_trainer(4).fit(module(trained, optimizer, **penalty), datamodule=plan(data, steps=4))
+    moved = 0.0
+    for name, weight in by_hand.network.named_parameters():
+        found = trained.network.get_parameter(name)
+        torch.testing.assert_close(found, weight, rtol=1e-4, atol=1e-6)
+        moved += (found - free.network.get_parameter(name)).abs().sum().item()
+    assert moved > 1e-3
+
+
+def test_validation_is_in_units_of_the_training_loss(make_data, make_model, make_trainer):
+    data = make_data(num_train=EVALUATION_BATCH + 50)
+    model = make_model(data)
+    trainer = make_trainer(6)
+    run = module(model)
+    trainer.fit(run, datamodule=plan(data, batch=16, steps=6, chunk=2, evaluations=3))
+    assert [step for step, _ in run.val_history] == [2, 4, 6]
+    error = model.predict(data.val.x).double().numpy() - data.val.y.double().numpy()
+    spread = data.train.y.double().numpy().std()
+    assert run.val_history[-1][1] == pytest.approx(np.mean((error / spread) ** 2), rel=1e-4)
+    logged = trainer.callback_metrics
+    assert float(logged["error/val_rmse"]) == pytest.approx(math.sqrt(np.mean(error**2)), rel=1e-4)
+    truth = data.val.y.double().numpy()
+    r2 = 1 - (error**2).sum() / ((truth - truth.mean()) ** 2).sum()
+    assert float(logged["error/val_r2"]) == pytest.approx(r2, rel=1e-4)
+    # Checkpoints hold the range that each edge was trained on.
+    seen = model.standardise(data.train.x[:EVALUATION_BATCH])
+    expected = torch.stack([seen.amin(0), seen.amax(0)], 1)
+    assert torch.equal(model.network[0].domain, expected)
+
+
+def test_lbfgs_takes_one_global_step_for_each_of_its_own(make_data, make_model, make_trainer):
+    data = make_data()
+    trained, by_hand = make_model(data), make_model(data)
+    optimizer = partial(torch.optim.LBFGS, max_iter=5, line_search_fn="strong_wolfe")
+    planned = {"batch": None, "steps": 5, "chunk": 2}
+    losses = plain_loop(by_hand, optimizer, None, plain_batches(data, **planned), mse)
+    trainer = make_trainer(5)
+    run = module(trained, optimizer)
+    trainer.fit(run, datamodule=plan(data, **planned))
+    assert trainer.global_step == 5
+    for left, right in zip(trained.parameters(), by_hand.parameters(), strict=True):
+        assert torch.equal(left, right)
+    assert [step for step, _ in run.train_history] == [2, 4, 5]
+    # Line searches evaluate more often; a step's loss is the one that it began with.
+    expected = [np.mean(losses[:2]), np.mean(losses[2:4]), losses[4]]
+    np.testing.assert_allclose([loss for _, loss in run.train_history], expected, rtol=1e-5)
+
+
+# What breaks
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "scheduler", "words"),
+    [
+        (partial(torch.optim.Adam, lr=-1.0), None, ["optimizer: ", "-1.0", "optimizer.lr"]),
+        (
+            partial(torch.optim.SGD, lr=0.1, nesterov=True),
+            None,
+            ["optimizer: ", "momentum", "optimizer.lr, optimizer.nesterov"],
+        ),
+        (partial(torch.optim.Adam, learning=1), None, ["optimizer: ", "'learning'"]),
+        (ADAM, partial(StepLR, step=3), ["scheduler: ", "'step'"]),
+        (
+            ADAM,
+            partial(OneCycleLR, max_lr=1, total_steps=-3),
+            ["scheduler: ", "-3", "scheduler.total_steps"],
+        ),
+    ],
+)
+def test_bad_options_name_their_group_in_one_line(
+    make_data, make_model, optimizer, scheduler, words
+):
+    with pytest.raises(KanExpError) as caught:
+        module(make_model(make_data()), optimizer, scheduler).configure_optimizers()
+    message = str(caught.value)
+    assert message.isprintable()
+    assert message.startswith(words[0])
+    for word in words[1:]:
+        assert word in message
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 50])
+def test_divergence_is_told_with_the_step_at_which_it_came(
+    make_data, make_model, make_trainer, chunk
+):
+    data = make_data()
+    optimizer = partial(torch.optim.SGD, lr=2.0)
+    planned = {"steps": 300, "chunk": chunk}
+    losses = plain_loop(make_model(data), optimizer, None, plain_batches(data, **planned), mse)
+    broken = 1 + next(step for step, loss in enumerate(losses) if not math.isfinite(loss))
+    assert 3 < broken < 300
+    with pytest.raises(DivergedError) as caught:
+        make_trainer(300).fit(module(make_model(data), optimizer), datamodule=plan(data, **planned))
+    message = str(caught.value)
+    assert message.isprintable()
+    assert f"at step {broken}:" in message
+    assert "lower optimizer.lr (at that step 2)" in message
+
+
+def test_a_validation_that_is_no_number_is_divergence(make_data, make_model, make_trainer):
+    data = make_data()
+    data.val.y[3] = math.inf
+    with pytest.raises(DivergedError, match=r"validation loss stopped .* at step 4:"):
+        make_trainer(4).fit(module(make_model(data)), datamodule=plan(data, steps=4))
