@@ -1,5 +1,5 @@
 # ruff: noqa: T201 - a benchmark's output is its purpose.
-"""What the trainer adds to a bare PyTorch loop per step, and what logging adds to a run.
+"""What the trainer adds to a bare PyTorch loop per optimizer step.
 
 python benchmarks/step.py
 """
@@ -9,12 +9,10 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from hydra import compose, initialize_config_dir
@@ -26,21 +24,12 @@ from torch.nn import functional
 from kan_exp.cli import config_folder, store_schema
 from kan_exp.config import TrainConfig
 from kan_exp.train import _prepare
-from kan_exp.training.callbacks import EdgeFigures
 from kan_exp.training.experiment import Experiment
-from kan_exp.training.module import KANModule
-from kan_exp.training.tensorboard import RunLogger
 
 STEPS, WARM_UP = 2000, 50
 LAYERS, BATCHES = ("mlp", "interpo"), (32, 128)
-MOST_RATIO, MOST_SHARE = 1.5, 0.05
+MOST_RATIO = 1.5
 NO_FIGURES = "~callbacks.figures"
-PARTS = {
-    "scalars, in the module": [(KANModule, "_log_at_step")],
-    "scalars, in the logger": [(RunLogger, "log_metrics")],
-    "figures": [(EdgeFigures, "_show")],
-    "text and graph": [(RunLogger, "describe")],
-}
 
 store_schema("train_schema", TrainConfig)
 
@@ -89,7 +78,7 @@ def trainer_steps(options: Sequence[str]) -> tuple[Cost, torch.Tensor]:
         trainer: Any = experiment.trainer
         trainer.callbacks.append(watch)
         trainer.fit(experiment.module, datamodule=experiment.data)
-        experiment._tensorboard.experiment.close()
+        cast(Any, trainer.logger).experiment.close()
     return watch.marks[-1].since(watch.marks[0]), weights_of(experiment)
 
 
@@ -97,10 +86,10 @@ def bare_steps(options: Sequence[str]) -> tuple[Cost, torch.Tensor]:
     """Cost of the same steps, written as plainly as PyTorch allows."""
     with tempfile.TemporaryDirectory() as folder:
         experiment, cfg = prepare(folder, options)
-    data, network = experiment.data, experiment.module.model.network
+    data, network = experiment.data, cast(Any, experiment.module.model.network)
     points = data.scaling.standardise(data.train)
     optimizer = experiment.module.optimizer_factory(network.parameters())
-    scheduler = experiment.module.scheduler_factory(optimizer)
+    scheduler = cast(Any, experiment.module.scheduler_factory)(optimizer)
     generator, order = torch.Generator().manual_seed(cfg.seed), torch.empty(0, dtype=torch.long)
     for step in range(STEPS):
         if step == WARM_UP:
@@ -120,34 +109,6 @@ def bare_steps(options: Sequence[str]) -> tuple[Cost, torch.Tensor]:
 
 def weights_of(experiment: Experiment) -> torch.Tensor:
     return torch.nn.utils.parameters_to_vector(experiment.module.model.network.parameters())
-
-
-def logging_costs() -> dict[str, float]:
-    """Processor seconds of one default run: the whole training, and each part of its logging."""
-    spent: dict[str, float] = dict.fromkeys(PARTS, 0.0)
-
-    def meter(owner: type, method: str, part: str) -> None:
-        plain: Callable[..., Any] = getattr(owner, method)
-
-        def metered(*given: Any, **named: Any) -> Any:
-            start = time.process_time()
-            try:
-                return plain(*given, **named)
-            finally:
-                spent[part] += time.process_time() - start
-
-        setattr(owner, method, metered)
-
-    for part, methods in PARTS.items():
-        for owner, method in methods:
-            meter(owner, method, part)
-    with tempfile.TemporaryDirectory() as folder:
-        experiment, _ = prepare(folder, ["dims=[2,5,1]", "layer=mlp", "threads=1"])
-        start = time.process_time()
-        experiment._fit()
-        spent["whole"] = time.process_time() - start
-        experiment._tensorboard.experiment.close()
-    return spent
 
 
 def shown(values: Sequence[float], digits: str) -> str:
@@ -175,35 +136,11 @@ def compare_steps(repetitions: int) -> None:
     print(f"\nThe ratio may be at most {MOST_RATIO}.\n")
 
 
-def compare_logging(repetitions: int) -> None:
-    rounds = []
-    for _ in range(repetitions):  # a fresh process each, since a run's first figure is its dearest
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            rounds.append(pool.submit(logging_costs).result())
-    print("| part of the logging | processor ms | % of the training |")
-    print("| --- | --- | --- |")
-    for part in [*PARTS, "all"]:
-        seconds = [
-            costs[part] if part in PARTS else sum(costs[name] for name in PARTS) for costs in rounds
-        ]
-        shares = [
-            100 * value / costs["whole"] for value, costs in zip(seconds, rounds, strict=True)
-        ]
-        milliseconds = [1e3 * value for value in seconds]
-        print(f"| {part} | {shown(milliseconds, '.0f')} | {shown(shares, '.1f')} |")
-    print(f"\nThe share of the run's time that logging takes may be at most {MOST_SHARE:.0%}.")
-
-
 def main() -> None:
-    """Both tables: medians, with the smallest and the largest of the repetitions in brackets."""
+    """Prints medians, with the smallest and the largest of the repetitions in brackets."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--part", choices=("steps", "logging"))
-    options = parser.parse_args()
-    if options.part != "logging":
-        compare_steps(options.repetitions)
-    if options.part != "steps":
-        compare_logging(options.repetitions)
+    compare_steps(parser.parse_args().repetitions)
 
 
 if __name__ == "__main__":

@@ -238,7 +238,9 @@ def test_hparams_shows_choices_beside_results(page, run):
     assert float(shown["seed"]) == 0
     metrics = read_metrics(run)
     for name in ("rmse", "mae", "r2"):
-        assert float(shown[f"error/test_{name}"]) == pytest.approx(metrics[f"test_{name}"], rel=1e-4)
+        assert float(shown[f"error/test_{name}"]) == pytest.approx(
+            metrics[f"test_{name}"], rel=1e-4
+        )
 
 
 def test_graphs_shows_the_network(page):

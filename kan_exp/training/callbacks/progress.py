@@ -30,7 +30,7 @@ class ProgressLine(Callback):
             TextColumn("training"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("steps   rmse {task.fields[rmse]}"),
+            TextColumn("steps   loss {task.fields[loss]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
@@ -38,13 +38,13 @@ class ProgressLine(Callback):
             transient=True,
         )
         self._progress.start()
-        self._task = self._progress.add_task("training", total=trainer.max_steps, rmse="-")
+        self._task = self._progress.add_task("training", total=trainer.max_steps, loss="-")
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         if self._progress is not None:
-            rmse = trainer.callback_metrics.get("error/train_rmse")
-            shown = "-" if rmse is None else f"{float(rmse):.3g}"
-            self._progress.update(self._task, completed=trainer.global_step, rmse=shown)
+            loss = trainer.callback_metrics.get("loss/train")
+            shown = "-" if loss is None else f"{float(loss):.2e}"
+            self._progress.update(self._task, completed=trainer.global_step, loss=shown)
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
         self._close()

@@ -1,0 +1,74 @@
+"""The package as others get it: silent on import, and whole in a wheel."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, environment, read_metrics, run_folders
+
+STATE = """
+import random, sys, os
+import numpy, torch
+import lightning.pytorch  # draws from Python's generator on its own account
+torch.manual_seed(1); random.seed(1); numpy.random.seed(1)
+before = (torch.get_rng_state().sum(), random.getstate(), numpy.random.get_state()[1].sum())
+threads, default = torch.get_num_threads(), torch.get_default_dtype()
+import kan_exp, kan_exp.layers, kan_exp.data, kan_exp.targets, kan_exp.plots
+import kan_exp.training.experiment
+kan_exp.load
+after = (torch.get_rng_state().sum(), random.getstate(), numpy.random.get_state()[1].sum())
+assert before == after, "importing drew random numbers"
+assert (threads, default) == (torch.get_num_threads(), torch.get_default_dtype())
+assert "matplotlib.pyplot" not in sys.modules
+assert not os.listdir("."), "importing wrote something"
+"""
+
+
+def test_importing_seeds_prints_and_writes_nothing(tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning:kan_exp", "-c", STATE],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == ""
+    assert result.stderr == ""
+
+
+@pytest.mark.slow
+def test_a_wheel_trains_from_an_empty_folder(tmp_path):
+    """Builds a wheel, installs it with nothing else in a new environment, and uses it there."""
+    _run(ROOT, sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path / "dist", ".")
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    _run(tmp_path, sys.executable, "-m", "venv", tmp_path / "venv")
+    python = tmp_path / "venv" / "bin" / "python"
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    _run(tmp_path, *pip, "--constraint", ROOT / "constraints.txt", wheel)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    short = ["layer=interpo", "steps=100", "dims=[2,1,1]"]
+    said = _run(empty, python, "-m", "kan_exp.train", *short)
+    assert "test RMSE" in said
+    assert [path.name for path in empty.iterdir()] == ["outputs"]
+    (folder,) = run_folders(empty)
+    assert read_metrics(folder)["steps"] == 100
+    said = _run(empty, python, "-m", "kan_exp.evaluate", f"run={folder}")
+    assert "10,000" in said
+
+
+def _run(cwd: Path, *command: object) -> str:
+    result = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env={key: value for key, value in environment().items() if key != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
