@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -25,6 +26,9 @@ from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException, ValidationError
 
 from kan_exp.errors import KanExpError, listing, suggest
+
+if TYPE_CHECKING:
+    from kan_exp.training.model import KANModel
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 MENDABLE = (KanExpError, HydraException, OmegaConfBaseException, OSError)
@@ -194,3 +198,16 @@ def check_additions(overrides: list[str], closed: tuple[str, ...]) -> None:
 def store_schema(name: str, schema: type) -> None:
     """Makes a dataclass known to Hydra under a name that a config's defaults can ask for."""
     ConfigStore.instance().store(name, schema)
+
+
+def load_model(cfg: DictConfig) -> KANModel:
+    """Loads a run's network after the modules that the user names for its layer."""
+    run, modules = cfg.run, list(cfg.modules)
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise KanExpError(f"modules: cannot import {name!r}: {error}.") from error
+    from kan_exp.training.folder import load
+
+    return load(run)

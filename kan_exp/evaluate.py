@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from kan_exp.cli import run_command
+from kan_exp.cli import load_model, run_command
 from kan_exp.errors import KanExpError
 
 if TYPE_CHECKING:
@@ -36,19 +35,6 @@ def evaluate(cfg: DictConfig) -> None:
         log.info("  %-8s %.4g", name, value)
     log.info("  %-8s %.6f", "R²", found.r2)
     log.info("  %-8s %s", "points", f"{found.points:,}")
-
-
-def load_model(cfg: DictConfig) -> KANModel:
-    """Loads a run's network after the modules that the user names for its layer."""
-    run, modules = cfg.run, list(cfg.modules)
-    for name in modules:
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise KanExpError(f"modules: cannot import {name!r}: {error}.") from error
-    from kan_exp.training.folder import load
-
-    return load(run)
 
 
 def _own_test_points(run: Path) -> Split:

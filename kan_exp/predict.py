@@ -9,9 +9,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from kan_exp.cli import run_command
+from kan_exp.cli import load_model, run_command
 from kan_exp.errors import KanExpError
-from kan_exp.evaluate import load_model
 
 log = logging.getLogger(__name__)
 

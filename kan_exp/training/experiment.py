@@ -182,7 +182,9 @@ class Experiment:
                 tag = f"edges/{name}" if name.startswith("layer") else f"result/{name}"
                 self._tensorboard.experiment.add_image(tag, image, step, dataformats="HWC")
         if self._tensorboard is not None:
-            result = {f"error/test_{name}": metrics[f"test_{name}"] for name in ("rmse", "mae", "r2")}
+            result = {
+                f"error/test_{name}": metrics[f"test_{name}"] for name in ("rmse", "mae", "r2")
+            }
             self._tensorboard.conclude(
                 self.choices, result, step, complete=metrics["stopped"] == "steps"
             )

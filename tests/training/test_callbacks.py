@@ -121,13 +121,14 @@ def test_progress_is_for_terminals_only(
     monkeypatch.setenv("COLUMNS", "120")
     error = stream()
     monkeypatch.setattr(sys, "stderr", error)
-    fit(make_data, make_model, make_trainer(12, callbacks=[ProgressLine()]))
+    module = fit(make_data, make_model, make_trainer(12, callbacks=[ProgressLine()]))
     said = error.getvalue()
     assert capsys.readouterr().out == ""
     if stream is Terminal:
         assert "training" in said
         assert "12/12" in said
-        assert "rmse" in said
+        _, loss = module.train_history[-1]
+        assert f"loss {loss:.2e}" in said
         assert said.rstrip().endswith("\x1b[2K")  # and takes itself away
     else:
         assert said == ""
