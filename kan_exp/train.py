@@ -87,8 +87,9 @@ def _prepare(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> Experime
         penalty=OmegaConf.to_container(cfg.penalty, resolve=True),  # type: ignore[arg-type]
         description=description,
     )
-    module.configure_optimizers()  # refuses a bad learning rate before anything is written
-    data.true_edges(data.train.x[:2])  # and components that are not those of the formula
+    # A bad learning rate, or components that are not the formula's, are told before the training.
+    module.check_optimizer()
+    data.true_edges(data.train.x[:2])
     callbacks = [*instantiate(cfg.callbacks).values(), SignalStop()]
     logger = instantiate(cfg.logger) if cfg.logger else False
     return Experiment(

@@ -39,10 +39,13 @@ class SampledData(ExperimentData):
         self.target = target
         self.features = target.inputs
         self.target_name = "f"
-        generator = torch.Generator().manual_seed(seed)
-        self.train = self._draw(num_train, target.noise, generator)
-        self.val = self._draw(num_val, target.noise, generator)
-        self.test = self._draw(num_test, 0.0, generator)
+        # Each split has its own stream: more training points or noise leave the test points alone.
+        train, val, test, noise = (
+            torch.Generator().manual_seed(4 * seed + stream) for stream in range(4)
+        )
+        self.train = self._draw(num_train, train, noise)
+        self.val = self._draw(num_val, val, noise)
+        self.test = self._draw(num_test, test)
 
         low, high = torch.tensor(target.domain).unbind(1)
         measured = measure_scaling(self.train)
@@ -64,9 +67,11 @@ class SampledData(ExperimentData):
     def true_edges(self, x: Tensor) -> list[Tensor]:
         return self.target.true_edges(x)
 
-    def _draw(self, count: int, noise: float, generator: torch.Generator) -> Split:
-        x = self.target.sample(count, generator)
+    def _draw(
+        self, count: int, points: torch.Generator, noise: torch.Generator | None = None
+    ) -> Split:
+        x = self.target.sample(count, points)
         y = self.target(x)
-        if noise:
-            y = y + noise * torch.randn(y.shape, generator=generator)
+        if noise is not None and self.target.noise:
+            y = y + self.target.noise * torch.randn(y.shape, generator=noise)
         return Split(x, y)

@@ -10,14 +10,27 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from kan_exp.plots.style import DATA, DOMAIN, LEARNED, TRUE, new_figure, short_r2, tidy
+from kan_exp.plots.style import (
+    DATA,
+    DOMAIN,
+    LEARNED,
+    TRUE,
+    new_figure,
+    short_number,
+    short_r2,
+    tidy,
+)
 
 MOST_EDGES = 36  # more small axes than this can neither be read nor drawn quickly
 MOST_COLUMNS = 6
 HISTOGRAM_BINS = 30
-LEAST_WIDTH = 5.4  # inches, which the legend takes
+NAME_LENGTH = 11
+# Inches: a panel with the room around its axes, the figure's title and legend.
+LEAST_WIDTH, PANEL_WIDTH, PANEL_HEIGHT = 5.4, 1.95, 1.75
+LEFT, RIGHT, TITLE, BELOW = 0.47, 0.1, 0.27, 0.28
+HEAD, FOOT = 0.28, 0.3
 
 
 @dataclass(frozen=True)
@@ -41,6 +54,11 @@ class LayerView:
 
     def name(self, i: int, j: int) -> str:
         return f"{self.input_names[i]} → {self.output_names[j]}"
+
+    def title(self, i: int, j: int) -> str:
+        """The edge's name, cut to the width of a panel."""
+        names = self.input_names[i], self.output_names[j]
+        return " → ".join(n if len(n) <= NAME_LENGTH else f"{n[: NAME_LENGTH - 1]}…" for n in names)
 
     def agreement(self, i: int, j: int) -> tuple[float, np.ndarray] | None:
         """R2 between an edge and the true one at its best scale and shift, and its values there.
@@ -80,9 +98,20 @@ class LayerFigure:
     def __init__(self, view: LayerView) -> None:
         self._edges = view.shown()
         columns, rows = _shape(view, len(self._edges))
-        width = max(LEAST_WIDTH, 2.1 * columns + 0.4)
-        self.figure: Figure = new_figure(width, 1.75 * rows + 0.75)
+        width = max(LEAST_WIDTH, columns * PANEL_WIDTH)
+        height = rows * PANEL_HEIGHT + HEAD + FOOT
+        # Laid out by hand: matplotlib's own layout costs twice what drawing does.
+        self.figure: Figure = new_figure(width, height, layout=None)
         grid = self.figure.subplots(rows, columns, squeeze=False)
+        inner_width, inner_height = PANEL_WIDTH - LEFT - RIGHT, PANEL_HEIGHT - TITLE - BELOW
+        self.figure.subplots_adjust(
+            left=LEFT / width,
+            right=1 - RIGHT / width,
+            bottom=(FOOT + BELOW) / height,
+            top=1 - (HEAD + TITLE) / height,
+            wspace=(LEFT + RIGHT) / inner_width,
+            hspace=(TITLE + BELOW) / inner_height,
+        )
         for axes in grid.flat[len(self._edges) :]:
             axes.set_visible(False)
         self._panels = [
@@ -90,10 +119,10 @@ class LayerFigure:
         ]
         total = len(view.input_names) * len(view.output_names)
         cut = f", the {len(self._edges)} strongest of {total:,} edges" if total > MOST_EDGES else ""
-        self.figure.suptitle(f"Layer {view.number}{cut}", fontsize=11)
+        self.figure.suptitle(f"Layer {view.number}{cut}", fontsize=11, y=1 - 0.08 / height)
         self.figure.legend(
             handles=list(_legend(view.truth is not None)),
-            loc="outside lower center",
+            loc="lower center",
             ncols=4,
             fontsize=8,
             frameon=False,
@@ -112,8 +141,10 @@ class _Panel:
     def __init__(self, axes: Axes, view: LayerView, edge: tuple[int, int]) -> None:
         self.axes, self.edge = axes, edge
         tidy(axes)
-        axes.xaxis.set_major_locator(MaxNLocator(4, prune="both"))
-        axes.yaxis.set_major_locator(MaxNLocator(4, prune="both"))
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(4, prune="both"))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
+            axis.set_label_coords(0, 0)  # there is no label, and looking for its place takes long
         self.domain = axes.axvspan(0, 1, color=DOMAIN, zorder=0)
         self.density = axes.stairs(
             np.zeros(HISTOGRAM_BINS),
@@ -139,7 +170,7 @@ class _Panel:
         self.density.set_data(0.22 * counts / max(1, counts.max()), bins)
         self.curve.set_data(curve_x, curve_y)
         seen = [curve_y]
-        title = view.name(i, j)
+        title = view.title(i, j)
         found = view.agreement(i, j)
         if found is not None:
             r2, fitted = found
@@ -147,7 +178,7 @@ class _Panel:
             self.truth.set_data(x[order], fitted[order])
             seen.append(fitted)
             title += f"   R² {short_r2(r2)}"
-        self.axes.set_title(title, fontsize=9)
+        self.axes.set_title(title, fontsize=9, y=1.03)
         _limit(self.axes, curve_x, np.concatenate(seen))
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
-from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,9 +19,11 @@ DOMAIN = "#eef3f9"
 GRID = "#e4e7eb"
 
 
-def new_figure(width: float, height: float) -> Figure:
+def new_figure(
+    width: float, height: float, layout: Literal["constrained"] | None = "constrained"
+) -> Figure:
     """An empty figure of the given size in inches, drawn off screen."""
-    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=110, layout=layout)
     FigureCanvasAgg(figure)
     return figure
 
@@ -31,30 +34,36 @@ def tidy(axes: Axes) -> None:
     axes.tick_params(labelsize=8, length=2)
 
 
-def pixels(figure: Figure, *, lay_out: bool = False) -> np.ndarray:
-    """Renders a figure to `(height, width, 3)` bytes.
-
-    It is laid out the first time, and again if asked to: laying out costs as much as drawing.
-    """
+def pixels(figure: Figure) -> np.ndarray:
+    """Renders a figure to `(height, width, 3)` bytes."""
     canvas = figure.canvas
-    if lay_out:
-        figure.set_layout_engine("constrained")
     if not isinstance(canvas, FigureCanvasAgg):
         raise TypeError("The figure was not made by new_figure.")
     canvas.draw()
-    figure.set_layout_engine("none")
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
 
 
-def save(image: np.ndarray, path: Path) -> None:
-    """Writes rendered pixels as a PNG, which saves drawing the figure again."""
-    Image.fromarray(image).save(path)
+def png(image: np.ndarray) -> bytes:
+    """Encodes rendered pixels."""
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, format="png")
+    return file.getvalue()
 
 
-def short_r2(r2: float) -> str:
+def short_number(value: float) -> str:
+    """A tick's label in at most six characters or so: 0.25, -1200, 6e4."""
+    if value == 0 or 1e-3 <= abs(value) < 1e4:
+        return f"{value:.4g}"
+    digits, exponent = f"{value:.2e}".split("e")
+    return f"{float(digits):g}e{int(exponent)}"
+
+
+def short_r2(r2: float | None) -> str:
     """R2 with as many nines as it has and one digit more, and never a rounded-up 1."""
+    if r2 is None:
+        return "undefined"
     if not 0.99 < r2 < 1:
         return f"{r2:.3f}" if abs(r2) < 100 else f"{r2:.3g}"
-    digits = 1 - math.floor(math.log10(1 - r2))
+    digits = 1 - math.floor(math.log10(1 - r2) + 1e-9)
     scale = 10**digits
     return f"{math.floor(r2 * scale) / scale:.{digits}f}"

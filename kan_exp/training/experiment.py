@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import time
 import warnings
@@ -18,7 +19,7 @@ from kan_exp import __version__
 from kan_exp.data import ExperimentData
 from kan_exp.errors import DivergedError
 from kan_exp.plots import history_figure, prediction_figure
-from kan_exp.plots.style import pixels, save, short_r2
+from kan_exp.plots.style import pixels, png, short_r2
 from kan_exp.training.callbacks import EdgeFigures, SignalStop
 from kan_exp.training.folder import read_checkpoint, write_metrics
 from kan_exp.training.model import Score, linear_score, score
@@ -131,10 +132,10 @@ class Experiment:
         return {
             "test_rmse": test.rmse,
             "test_mae": test.mae,
-            "test_r2": test.r2,
+            "test_r2": _finite(test.r2),
             "val_rmse": validation.rmse,
             "linear_rmse": linear.rmse,
-            "linear_r2": linear.r2,
+            "linear_r2": _finite(linear.r2),
             "parameters": sum(weight.numel() for weight in model.network.parameters()),
             "steps": self.trainer.global_step,
             "best_step": self.best_step,
@@ -176,11 +177,11 @@ class Experiment:
         folder.mkdir(exist_ok=True)
         step = self.trainer.global_step
         for name, figure in figures.items():
-            image = pixels(figure, lay_out=True)
-            save(image, folder / f"{name}.png")
+            picture = png(pixels(figure))
+            (folder / f"{name}.png").write_bytes(picture)
             if self._tensorboard is not None:
-                tag = f"edges/{name}" if name.startswith("layer") else f"result/{name}"
-                self._tensorboard.experiment.add_image(tag, image, step, dataformats="HWC")
+                group = "edges" if name.startswith("layer") else "result"
+                self._tensorboard.picture(f"{group}/{name}", picture, step)
         if self._tensorboard is not None:
             result = {
                 f"error/test_{name}": metrics[f"test_{name}"] for name in ("rmse", "mae", "r2")
@@ -207,7 +208,7 @@ class Experiment:
             ),
             *self._agreement_row(metrics["edge_r2"]),
             ("parameters", f"{metrics['parameters']:,}"),
-            ("steps", f"{steps}; best on validation at {metrics['best_step']:,}"),
+            ("steps", f"{steps}; kept the best on validation, of step {metrics['best_step']:,}"),
             ("seconds", f"{metrics['train_seconds']:.1f}"),
             ("figures", f"{folder / 'figures'}"),
         ]
@@ -215,11 +216,13 @@ class Experiment:
             rows.append(("curves", f"tensorboard --logdir {folder}"))
         for name, value in rows:
             log.info("  %-11s %s", name, value)
-        if self.data.noise_free and metrics["test_r2"] < FOUND:
+        r2 = metrics["test_r2"]
+        done = metrics["stopped"] == "steps"
+        if done and self.data.noise_free and r2 is not None and r2 < FOUND:
             log.info(
-                "This run did not find the function: it leaves %.2g%% of the variance unexplained. "
+                "This run did not find the function: it leaves %.3g%% of the variance unexplained. "
                 "Try another seed, more steps or other dims.",
-                100 * (1 - metrics["test_r2"]),
+                100 * (1 - r2),
             )
 
     def _agreement_row(self, agreements: Mapping[str, float]) -> list[tuple[str, str]]:
@@ -232,6 +235,11 @@ class Experiment:
         text = ", ".join(f"{name} {short_r2(agreements[name])}" for name in shown)
         ends = " (best, worst)" if len(shown) < len(agreements) else ""
         return [("true edges", f"R² {text}{ends}")]
+
+
+def _finite(r2: float) -> float | None:
+    """R2, or nothing where the test values are all the same and R2 is not defined."""
+    return r2 if math.isfinite(r2) else None
 
 
 def _from_here(folder: Path) -> Path:

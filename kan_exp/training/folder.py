@@ -67,7 +67,10 @@ def read_checkpoint(folder: str | Path) -> dict[str, Any]:
         )
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        checkpoint["kan_exp"]["layer"]
+        for name in ("layer", "options", "dims", "features", "target"):
+            checkpoint["kan_exp"][name]
+        for name in Scaling._fields:
+            checkpoint["state_dict"][f"model.{name}"]
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if isinstance(error, pickle.UnpicklingError):  # torch's advice is to load it all the same

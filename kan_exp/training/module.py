@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -53,7 +53,10 @@ class KANModule(LightningModule):
         self.optimizer_factory = optimizer
         self.scheduler_factory = scheduler
         self.description = dict(description)
+        known = [*_ON_LAYERS, *_ON_EDGES]
         for name, weight in penalty.items():
+            if name not in known:
+                raise KanExpError(f"penalty.{name}: there is none. There are: {listing(known)}.")
             if not weight >= 0:
                 raise KanExpError(f"penalty.{name} must be at least 0, got {weight}.")
         self.penalty = {name: weight for name, weight in penalty.items() if weight > 0}
@@ -61,16 +64,38 @@ class KANModule(LightningModule):
         self.val_history: list[tuple[int, float]] = []
 
     def configure_optimizers(self) -> Any:
-        try:
-            optimizer = self.optimizer_factory(self.model.parameters())
-        except (TypeError, ValueError) as error:
-            raise KanExpError(_refused("optimizer", error, self.optimizer_factory)) from error
+        optimizer = self.optimizer_factory(self.model.parameters())
         if self.scheduler_factory is None:
             return optimizer
+        return [optimizer], [self.scheduler_factory(optimizer)]
+
+    def check_optimizer(self) -> None:
+        """Takes a step with a stand-in for the parameters, to find what is wrong before training.
+
+        Raises:
+            KanExpError: The optimizer or the scheduler refuses one of its options.
+        """
+        parameter = nn.Parameter(torch.zeros(1))
+        parameter.grad = torch.zeros_like(parameter)
+        make_scheduler = self.scheduler_factory
+        group = "optimizer"
         try:
-            return [optimizer], [self.scheduler_factory(optimizer)]
-        except (TypeError, ValueError, ZeroDivisionError) as error:
-            raise KanExpError(_refused("scheduler", error, self.scheduler_factory)) from error
+            optimizer = self.optimizer_factory([parameter])
+            if make_scheduler is not None:
+                group = "scheduler"
+                scheduler = make_scheduler(optimizer)
+            group = "optimizer"
+            optimizer.step(lambda: torch.zeros(()))  # type: ignore[arg-type, return-value]
+            if make_scheduler is not None:
+                group = "scheduler"
+                scheduler.step()
+        except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
+            factory = self.optimizer_factory if group == "optimizer" else make_scheduler
+            options = [f"{group}.{name}" for name in getattr(factory, "keywords", {})]
+            reason = str(error).rstrip(".")
+            raise KanExpError(
+                f"{group}: {reason}. Change one of its options: {listing(options)}."
+            ) from error
 
     @property
     def _optimizer(self) -> LightningOptimizer:
@@ -97,6 +122,7 @@ class KANModule(LightningModule):
         optimizer = self._optimizer
         scheduler = cast("LRScheduler | None", self.lr_schedulers())
         losses: list[Tensor] = []
+        rates: list[float] = []
         penalties: dict[str, Tensor] = {}
         for x, y in zip(chunk.x.unbind(), chunk.y.unbind(), strict=True):
             evaluations: list[Tensor] = []
@@ -112,27 +138,36 @@ class KANModule(LightningModule):
                 seen.append(loss.detach())
                 return total.detach()
 
+            rates.append(optimizer.param_groups[0]["lr"])
             optimizer.step(closure)
             losses.append(evaluations[0])  # line searches evaluate again; the first is the step's
             if scheduler is not None:
                 scheduler.step()
-        self._record(torch.stack(losses), penalties)
+        self._record(torch.stack(losses), rates, penalties)
 
-    def _record(self, losses: Tensor, penalties: Mapping[str, Tensor]) -> None:
+    def _record(
+        self, losses: Tensor, rates: Sequence[float], penalties: Mapping[str, Tensor]
+    ) -> None:
         """Logs a chunk, after a look for the step at which it went wrong."""
         broken = (~losses.isfinite()).nonzero()
         if len(broken):
-            step = self.global_step - len(losses) + int(broken[0]) + 1
-            raise DivergedError(self._diverged(step, "training loss"))
+            first = int(broken[0])
+            step = self.global_step - len(losses) + first + 1
+            raise DivergedError(_diverged("training loss", step, rates[first]))
         mean = losses.mean()
         self.train_history.append((self.global_step, mean.item()))
         values = {
-            "loss/train": mean,
-            "error/train_rmse": mean.sqrt() * self.model.y_std.squeeze(),
-            "lr": self._optimizer.param_groups[0]["lr"],
-            **{f"penalty/{name}": value.detach() for name, value in penalties.items()},
+            "loss/train": mean.item(),
+            "error/train_rmse": (mean.sqrt() * self.model.y_std.squeeze()).item(),
+            "lr": rates[-1],
+            **{f"penalty/{name}": value.item() for name, value in penalties.items()},
         }
         self._log_at_step(values)
+
+    def _log_at_step(self, values: dict[str, float]) -> None:
+        """Logs against optimizer steps; `self.log` would count chunks, and takes far longer."""
+        for logger in self.loggers:
+            logger.log_metrics(values, step=self.global_step)
 
     def on_validation_epoch_start(self) -> None:
         # Before the checkpoint, which then holds the range that each edge was trained on.
@@ -145,29 +180,22 @@ class KANModule(LightningModule):
         found = score(predicted, split.y)
         loss = (found.rmse / self.model.y_std.item()) ** 2
         if not torch.isfinite(torch.tensor(loss)):
-            raise DivergedError(self._diverged(self.global_step, "validation loss"))
+            lr = self._optimizer.param_groups[0]["lr"]
+            raise DivergedError(_diverged("validation loss", self.global_step, lr))
         self.val_history.append((self.global_step, loss))
         errors = {"error/val_rmse": found.rmse, "error/val_r2": found.r2}
         self._log_at_step({"loss/val": loss, **errors})
+        self.log("error/val_rmse", found.rmse, logger=False, batch_size=1)  # for the checkpoint
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["kan_exp"] = self.description
 
-    def _log_at_step(self, values: Mapping[str, Any]) -> None:
-        # Loggers would count chunks; a logged "step" gives them optimizer steps instead.
-        self.log_dict({**values, "step": float(self.global_step)}, batch_size=1)
 
-    def _diverged(self, step: int, what: str) -> str:
-        lr = self._optimizer.param_groups[0]["lr"]
-        return (
-            f"the {what} stopped being a number at step {step:,}: lower optimizer.lr "
-            f"(at that step {lr:.3g}) or raise the penalties."
-        )
-
-
-def _refused(group: str, error: Exception, factory: Callable[..., Any]) -> str:
-    options = [f"{group}.{name}" for name in getattr(factory, "keywords", {})]
-    return f"{group}: {error}. Change one of its options: {listing(options)}."
+def _diverged(what: str, step: int, lr: float) -> str:
+    return (
+        f"the {what} stopped being a number at step {step:,}: lower optimizer.lr "
+        f"(at that step {lr:.3g}) or raise the penalties."
+    )
 
 
 def _roughness(network: nn.Sequential) -> Tensor:

@@ -114,6 +114,8 @@ def test_every_exported_layer_is_found():
     kinds = [item for item in exported if isinstance(item, type) and issubclass(item, EdgeLayer)]
     assert len(kinds) >= 3
     for kind in kinds:
+        if kind is EdgeLayer:  # abstract: nothing can be made of it
+            continue
         assert find_layer(f"kan_exp.layers.{kind.__name__}") is kind
 
 

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from kan_exp.plots.style import new_figure, pixels, save, short_r2
+from kan_exp.plots.style import new_figure, pixels, png, short_r2
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_pixels_are_bytes_of_the_figures_size():
 
 def test_pixels_are_saved_as_they_are(tmp_path):
     image = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
-    save(image, tmp_path / "a.png")
+    (tmp_path / "a.png").write_bytes(png(image))
     with Image.open(tmp_path / "a.png") as file:
         np.testing.assert_array_equal(np.asarray(file), image)
 

@@ -10,11 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from kan_exp.plots.style import pixels
 from kan_exp.training.callbacks import EdgeFigures, ProgressLine, SignalStop
 from kan_exp.training.module import KANModule
+from kan_exp.training.tensorboard import RunLogger
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
@@ -185,11 +185,9 @@ def test_figures_see_the_first_training_points(make_data, make_model):
 def test_figures_are_shown_as_often_as_asked(
     make_data, make_model, make_trainer, tmp_path, monkeypatch, every, at
 ):
-    logger = TensorBoardLogger(tmp_path)
+    logger = RunLogger(str(tmp_path), flush_secs=10)
     shown = []
-    monkeypatch.setattr(
-        logger.experiment, "add_image", lambda tag, image, step, **_: shown.append((tag, step))
-    )
+    monkeypatch.setattr(logger, "picture", lambda tag, png, step: shown.append((tag, step)))
     callback = EdgeFigures(every, points=20)
     trainer = make_trainer(12, callbacks=[callback], logger=logger)
     fit(make_data, make_model, trainer, evaluations=4)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from kan_exp.data import ExperimentData
 from kan_exp.plots import LayerFigure, LayerView
-from kan_exp.plots.style import pixels
+from kan_exp.plots.style import pixels, png
 from kan_exp.training.model import KANModel
+from kan_exp.training.tensorboard import RunLogger
 
 
 class EdgeFigures(Callback):
@@ -57,8 +57,7 @@ class EdgeFigures(Callback):
 
     def _show(self, trainer: Trainer, module: LightningModule) -> None:
         logger, data = trainer.logger, cast(Any, trainer).datamodule
-        if not isinstance(logger, TensorBoardLogger):
-            return
-        for number, figure in enumerate(self.draw(cast(KANModel, module.model), data), 1):
-            tag, image = f"edges/layer_{number}", pixels(figure.figure)
-            logger.experiment.add_image(tag, image, trainer.global_step, dataformats="HWC")
+        if isinstance(logger, RunLogger):
+            for number, layer in enumerate(self.draw(cast(KANModel, module.model), data), 1):
+                picture = png(pixels(layer.figure))
+                logger.picture(f"edges/layer_{number}", picture, trainer.global_step)

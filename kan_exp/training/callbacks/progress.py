@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
@@ -14,6 +14,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from kan_exp.training.module import KANModule
 
 
 class ProgressLine(Callback):
@@ -42,9 +44,8 @@ class ProgressLine(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         if self._progress is not None:
-            loss = trainer.callback_metrics.get("loss/train")
-            shown = "-" if loss is None else f"{float(loss):.2e}"
-            self._progress.update(self._task, completed=trainer.global_step, loss=shown)
+            step, loss = cast(KANModule, trainer.lightning_module).train_history[-1]
+            self._progress.update(self._task, completed=step, loss=f"{loss:.2e}")
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
         self._close()
