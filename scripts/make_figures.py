@@ -13,8 +13,11 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
+
+from kan_exp.plots.style import short_r2
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
@@ -31,11 +34,11 @@ COLOURS = 64  # enough for curves and their smoothing, at a fifth of the size
 log = logging.getLogger("make_figures")
 
 
-def train(experiment: str, folder: Path) -> dict[str, object]:
+def train(experiment: str, folder: Path) -> dict[str, Any]:
     """Runs an experiment as a user would and returns its metrics."""
     command = [sys.executable, "-m", "kan_exp.train", f"experiment={experiment}"]
     subprocess.run([*command, f"hydra.run.dir={folder}", "logger=none"], check=True, cwd=ROOT)
-    metrics: dict[str, object] = json.loads((folder / "metrics.json").read_text())
+    metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
     return metrics
 
 
@@ -64,8 +67,8 @@ def main() -> None:
     for experiment in chosen:
         with tempfile.TemporaryDirectory() as folder:
             metrics = train(experiment, Path(folder))
-            r2 = f"{metrics['test_r2']:.6f}"
-            title = f"{SHOWN[experiment]}: test RMSE {metrics['test_rmse']:.3g}, R2 {r2}"
+            result = f"test RMSE {metrics['test_rmse']:.3g}, R² {short_r2(metrics['test_r2'])}"
+            title = f"{SHOWN[experiment]}: {result}"
             lay_out(title, Path(folder), IMAGES / f"{experiment}.png")
             log.info("wrote %s", (IMAGES / f"{experiment}.png").relative_to(ROOT))
 
