@@ -21,6 +21,7 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
+from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException, ValidationError
@@ -108,9 +109,10 @@ def one_line(error: BaseException) -> str:
         where = re.search(r"full_key: (\S+)", str(error))
         return f"{where[1] if where else 'config'}: {_first_line(cause)}."
     if isinstance(error, OSError) and error.strerror:
+        name = f" {error.filename}" if error.filename else ""
         return (
-            f"cannot write or read {error.filename}: {error.strerror}. "
-            f"Results go to the folder hydra.run.dir=..., which is under outputs unless set."
+            f"cannot write or read{name}: {error.strerror}. "
+            f"Results of a training go to hydra.run.dir=..., under outputs unless set."
         )
     return _first_line(error)
 
@@ -198,6 +200,21 @@ def check_additions(overrides: list[str], closed: tuple[str, ...]) -> None:
 def store_schema(name: str, schema: type) -> None:
     """Makes a dataclass known to Hydra under a name that a config's defaults can ask for."""
     ConfigStore.instance().store(name, schema)
+
+
+class FreshFolder(Callback):
+    """Keeps a run out of a folder that holds another's results, before anything is written."""
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        folder = Path(config.hydra.run.dir)
+        for name in ("metrics.json", "checkpoints"):
+            if (folder / name).exists():
+                # Hydra would turn an exception of a callback into a warning.
+                _fail(
+                    KanExpError(
+                        f"{folder} holds a run already ({name}): set hydra.run.dir=... to another."
+                    )
+                )
 
 
 def load_model(cfg: DictConfig) -> KANModel:

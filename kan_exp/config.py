@@ -9,6 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from kan_exp.errors import KanExpError
 
+MOST_SEED = 2**60
+
 
 @dataclass
 class PenaltyConfig:
@@ -69,10 +71,17 @@ def check_numbers(cfg: DictConfig) -> None:
     for name in ("steps", "log_every_n_steps", "evaluations"):
         if cfg[name] < 1:
             raise KanExpError(f"{name} must be at least 1, got {cfg[name]}.")
+    for name in ("max_steps", "max_epochs", "max_time"):
+        if name in cfg.trainer:
+            raise KanExpError(f"trainer.{name}: the length of a run is steps: set steps=...")
     if cfg.threads is not None and cfg.threads < 1:
         raise KanExpError(f"threads must be at least 1 or null (torch decides), got {cfg.threads}.")
-    if cfg.seed < 0:
-        raise KanExpError(f"seed must be at least 0, got {cfg.seed}.")
+    if not 0 <= cfg.seed < MOST_SEED:
+        raise KanExpError(f"seed must be at least 0 and below {MOST_SEED:,}, got {cfg.seed}.")
+    if cfg.trainer.devices != 1:
+        raise KanExpError(f"trainer.devices must be 1 for now, got {cfg.trainer.devices}.")
+    if cfg.trainer.precision != "32-true":
+        raise KanExpError(f"trainer.precision must be 32-true, got {cfg.trainer.precision}.")
 
 
 def check_width(source: str, features: tuple[str, ...], dims: list[int]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +29,9 @@ def train(cfg: DictConfig) -> None:
     try:
         _check(cfg, list(hydra.overrides.task), dict(hydra.runtime.choices))
         experiment = _prepare(cfg, folder, dict(hydra.runtime.choices))
-    except Exception:
+    except BaseException:
         if hydra.mode == RunMode.RUN:
-            _remove(folder)  # a run that never began leaves nothing to mistake for a result
+            _remove_traces(folder)  # a run that never began leaves nothing to mistake for a result
         raise
     experiment.run()
 
@@ -40,7 +40,7 @@ def _check(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> No
     """Everything that can be told before torch is imported."""
     check_additions(overrides, CLOSED_GROUPS)
     check_numbers(cfg)
-    if choices["data"] == "sampled":
+    if _uses_target(cfg):
         target = instantiate(cfg.target)
         check_width(f"target '{choices['target']}'", target.inputs, list(cfg.dims))
         return
@@ -56,7 +56,7 @@ def _prepare(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> Experime
     """Makes everything that the run needs; all that can be wrong with it shows here."""
     import torch
 
-    from kan_exp.training.callbacks import SignalStop
+    from kan_exp.training.callbacks import RunCheckpoint, SignalStop
     from kan_exp.training.experiment import Experiment, quiet_lightning
     from kan_exp.training.folder import build_model, describe_model
     from kan_exp.training.module import KANModule
@@ -90,12 +90,22 @@ def _prepare(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> Experime
     # A bad learning rate, or components that are not the formula's, are told before the training.
     module.check_optimizer()
     data.true_edges(data.train.x[:2])
-    callbacks = [*instantiate(cfg.callbacks).values(), SignalStop()]
+    callbacks = [
+        *instantiate(cfg.callbacks).values(),
+        RunCheckpoint(folder / "checkpoints"),
+        SignalStop(),
+    ]
     logger = instantiate(cfg.logger) if cfg.logger else False
     return Experiment(
         module=module,
         data=data,
-        trainer=instantiate(cfg.trainer, callbacks=callbacks, logger=logger),
+        trainer=instantiate(
+            cfg.trainer,
+            max_steps=cfg.steps,
+            max_epochs=-1,  # each pass over the loader is one evaluation's; the steps end the run
+            callbacks=callbacks,
+            logger=logger,
+        ),
         folder=folder,
         choices=_choices(cfg, choices),
         config=OmegaConf.to_yaml(cfg, resolve=True),
@@ -106,7 +116,7 @@ def _choices(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
     """What a user chooses, flat: groups, numbers of the run, options of layer and optimizer."""
     groups = ("layer", "target", "data", "optimizer", "scheduler")
     flat: dict[str, Any] = {group: choices[group] for group in groups}
-    if choices["data"] != "sampled":
+    if not _uses_target(cfg):
         del flat["target"]
     for name in ("seed", "dims", "steps", "batch_size"):
         flat[name] = cfg[name]
@@ -117,13 +127,25 @@ def _choices(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
     return flat
 
 
-def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    for parent in list(folder.parents)[:2]:  # the day's folder and `outputs`, if this made them
-        try:
-            parent.rmdir()
-        except OSError:
-            return
+def _uses_target(cfg: DictConfig) -> bool:
+    """Whether the data are drawn from the target that was chosen."""
+    return "target" in cfg.data and OmegaConf.is_interpolation(cfg.data, "target")
+
+
+def _remove_traces(folder: Path) -> None:
+    """Removes what Hydra has written for this run, and folders that are empty without it.
+
+    Nothing else: the folder may be one of the user's own, named by hydra.run.dir.
+    """
+    traces = [folder / ".hydra" / f"{name}.yaml" for name in ("config", "hydra", "overrides")]
+    for path in (*traces, folder / "train.log"):
+        path.unlink(missing_ok=True)
+    emptied = [folder / ".hydra", folder]
+    if folder.parent.parent.name == "outputs":
+        emptied += [folder.parent, folder.parent.parent]
+    for path in emptied:
+        with contextlib.suppress(OSError):  # not empty
+            path.rmdir()
 
 
 if __name__ == "__main__":

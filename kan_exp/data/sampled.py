@@ -7,7 +7,13 @@ import math
 import torch
 from torch import Tensor
 
-from kan_exp.data.base import ExperimentData, Scaling, Split, measure_scaling
+from kan_exp.data.base import (
+    ExperimentData,
+    Scaling,
+    Split,
+    check_whole,
+    measure_scaling,
+)
 from kan_exp.errors import KanExpError
 from kan_exp.targets import Target
 
@@ -34,8 +40,13 @@ class SampledData(ExperimentData):
     ) -> None:
         super().__init__(seed)
         for name, count in (("train", num_train), ("val", num_val), ("test", num_test)):
-            if count < 2:
-                raise KanExpError(f"data.num_{name} must be at least 2, got {count}.")
+            check_whole(f"data.num_{name}", count, least=2)
+        for name, (low, high) in zip(target.inputs, target.domain, strict=True):
+            if high - low < 1e-4 * max(abs(low), abs(high)):
+                raise KanExpError(
+                    f"target.domain of {name}, [{low:g}, {high:g}], is too narrow so far from zero "
+                    f"for float32: shift the formula's input."
+                )
         self.target = target
         self.features = target.inputs
         self.target_name = "f"
@@ -47,11 +58,11 @@ class SampledData(ExperimentData):
         self.val = self._draw(num_val, val, noise)
         self.test = self._draw(num_test, test)
 
-        low, high = torch.tensor(target.domain).unbind(1)
+        lows, highs = torch.tensor(target.domain).unbind(1)
         measured = measure_scaling(self.train)
         # The domain is known, so its own mean and deviation serve instead of a sample's.
         self.scaling = Scaling(
-            (low + high) / 2, (high - low) / math.sqrt(12), measured.y_mean, measured.y_std
+            (lows + highs) / 2, (highs - lows) / math.sqrt(12), measured.y_mean, measured.y_std
         )
 
     @property

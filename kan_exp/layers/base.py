@@ -96,6 +96,11 @@ class EdgeLayer(nn.Module, ABC):
         x = self._batch(x)
         self.domain.copy_(torch.stack([x.amin(0), x.amax(0)], dim=1))
 
+    @property
+    def numbers_per_sample(self) -> int:
+        """How many numbers a forward pass holds per sample at most: what its memory grows with."""
+        return self.dim_in * self.dim_out
+
     def extra_repr(self) -> str:
         return f"dim_in={self.dim_in}, dim_out={self.dim_out}"
 

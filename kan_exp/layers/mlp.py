@@ -101,6 +101,10 @@ class KANLayer(EdgeLayer):
         hidden = self._hidden(self._batch(x))
         return torch.einsum("iboh,ioh->bo", hidden, self.output_weight) + self.output_bias.sum(0)
 
+    @property
+    def numbers_per_sample(self) -> int:
+        return self.dim_in * self.dim_out * self.fcn_hidden
+
     def _hidden(self, x: Tensor) -> Tensor:
         """Hidden activations of every edge, `(in, batch, out, hidden)`."""
         phase = x.unsqueeze(-1) * self.frequencies.to(x)

@@ -39,8 +39,9 @@ class LayerView:
 
     Shape:
         `x` `(n, in)` values that reach the layer, `y` `(n, in, out)` what the edges make of them;
-        `curve_x` `(points, in)` and `curve_y` `(points, in, out)` the curves to draw; `truth`
-        `(n, in)` the known true edge of each input at the same points, or `None`.
+        `curve_x` `(points, in)` and `curve_y` `(points, in, out)` the curves to draw; `domain`
+        `(in, 2)` the range on which they were trained; `truth` `(n, in)` the known true edge of
+        each input at the same points, or `None`.
     """
 
     number: int
@@ -50,6 +51,7 @@ class LayerView:
     y: np.ndarray
     curve_x: np.ndarray
     curve_y: np.ndarray
+    domain: np.ndarray
     truth: np.ndarray | None
 
     def name(self, i: int, j: int) -> str:
@@ -71,7 +73,9 @@ class LayerView:
         centred = true - true.mean()
         spread = float(centred @ centred)
         variation = float(((learned - learned.mean()) ** 2).sum())
-        if spread == 0 or variation == 0:
+        if spread == 0:
+            return None  # any constant would do
+        if variation == 0:
             return 0.0, np.full_like(true, learned.mean())
         scale = float(centred @ learned) / spread
         fitted = learned.mean() + scale * centred
@@ -164,8 +168,8 @@ class _Panel:
         low, high = float(x.min()), float(x.max())
         if low == high:
             low, high = low - 0.5, high + 0.5
-        self.domain.set_x(low)
-        self.domain.set_width(high - low)
+        self.domain.set_x(view.domain[i, 0])
+        self.domain.set_width(view.domain[i, 1] - view.domain[i, 0])
         counts, bins = np.histogram(x, bins=HISTOGRAM_BINS, range=(low, high))
         self.density.set_data(0.22 * counts / max(1, counts.max()), bins)
         self.curve.set_data(curve_x, curve_y)

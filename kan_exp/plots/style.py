@@ -64,6 +64,6 @@ def short_r2(r2: float | None) -> str:
         return "undefined"
     if not 0.99 < r2 < 1:
         return f"{r2:.3f}" if abs(r2) < 100 else f"{r2:.3g}"
-    digits = 1 - math.floor(math.log10(1 - r2) + 1e-9)
+    digits = min(9, 1 - math.floor(math.log10(1 - r2) + 1e-9))
     scale = 10**digits
     return f"{math.floor(r2 * scale) / scale:.{digits}f}"

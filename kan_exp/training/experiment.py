@@ -23,7 +23,7 @@ from kan_exp.plots.style import pixels, png, short_r2
 from kan_exp.training.callbacks import EdgeFigures, SignalStop
 from kan_exp.training.folder import read_checkpoint, write_metrics
 from kan_exp.training.model import Score, linear_score, score
-from kan_exp.training.module import KANModule
+from kan_exp.training.module import OBSERVED_POINTS, KANModule
 from kan_exp.training.tensorboard import RunLogger
 
 CallbackT = TypeVar("CallbackT", bound=Callback)
@@ -63,7 +63,7 @@ class Experiment:
 
     def __post_init__(self) -> None:
         self.stop = self._callback(SignalStop) or SignalStop()
-        self.figures = self._callback(EdgeFigures) or EdgeFigures(0, points=1000)
+        self.figures = self._callback(EdgeFigures)
         logger = self.trainer.logger
         self._tensorboard = logger if isinstance(logger, RunLogger) else None
 
@@ -87,6 +87,8 @@ class Experiment:
             self._draw(metrics)
             write_metrics(self.folder, metrics)
             self._report(metrics)
+            if diverged is not None:
+                log.info("Stopped: %s", diverged)  # for train.log; the command says it as its error
         if diverged is not None:
             raise diverged
         if self.stop.received is not None:
@@ -110,6 +112,10 @@ class Experiment:
             self.trainer.fit(self.module, datamodule=self.data)
         except DivergedError as error:
             diverged = error
+        except SystemExit as error:
+            if self.stop.received is not None:  # Lightning's way of passing on a second Ctrl-C
+                raise KeyboardInterrupt from error
+            raise
         return diverged, time.perf_counter() - start
 
     def _keep_best(self) -> None:
@@ -149,7 +155,8 @@ class Experiment:
 
     def _agreements(self) -> dict[str, float]:
         """R2 of every edge whose true function is known, by its name."""
-        views = self.figures.views(self.module.model, self.data)
+        x = self.data.train.x[:OBSERVED_POINTS]
+        views = self.module.model.views(x, self.data.true_edges(x))
         found = {}
         for view in views:
             for i, j in view.shown():
@@ -161,7 +168,7 @@ class Experiment:
     def _draw(self, metrics: Mapping[str, Any]) -> None:
         """Writes the final pictures and shows them, with the result, in TensorBoard."""
         model = self.module.model
-        layers = self.figures.draw(model, self.data)
+        layers = [] if self.figures is None else self.figures.draw(model, self.data)
         figures = {f"layer_{n}": layer.figure for n, layer in enumerate(layers, 1)}
         caption = f"RMSE {metrics['test_rmse']:.3g}, R² {short_r2(metrics['test_r2'])}"
         figures["loss"] = history_figure(
@@ -194,6 +201,8 @@ class Experiment:
         """Says what came of it: a table on the terminal and in train.log."""
         folder = _from_here(self.folder)
         steps = f"{metrics['steps']:,}"
+        best = metrics["best_step"]
+        kept = f"the best on validation, of step {best:,}" if best else "the start"
         if metrics["stopped"] != "steps":
             steps += f" of {self.trainer.max_steps:,}, {metrics['stopped']}"
         rows = [
@@ -208,7 +217,7 @@ class Experiment:
             ),
             *self._agreement_row(metrics["edge_r2"]),
             ("parameters", f"{metrics['parameters']:,}"),
-            ("steps", f"{steps}; kept the best on validation, of step {metrics['best_step']:,}"),
+            ("steps", f"{steps}; kept {kept}"),
             ("seconds", f"{metrics['train_seconds']:.1f}"),
             ("figures", f"{folder / 'figures'}"),
         ]

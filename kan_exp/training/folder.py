@@ -36,6 +36,7 @@ def describe_model(
         "dims": list(dims),
         "features": list(data.features),
         "target": data.target_name,
+        "test_points": data.fingerprint,
     }
 
 

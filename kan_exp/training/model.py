@@ -14,7 +14,9 @@ from kan_exp.data.base import Scaling, Split
 from kan_exp.layers import EdgeLayer
 from kan_exp.plots import LayerView
 
-EVALUATION_BATCH = 4096  # keeps the memory of a prediction flat, however many points it takes
+# Numbers that one layer may hold at a time when points are only looked at, 64 MB in float32.
+EVALUATION_NUMBERS = 2**24
+MOST_POINTS = 4096
 CURVE_POINTS = 200
 
 
@@ -62,7 +64,12 @@ class KANModel(nn.Module):
     @torch.no_grad()
     def predict(self, x: Tensor) -> Tensor:
         """`forward` without gradients, a batch at a time: `(n, in)` -> `(n, 1)`."""
-        return torch.cat([self(part) for part in x.split(EVALUATION_BATCH)])
+        return torch.cat([self(part) for part in x.split(self._points_at_a_time)])
+
+    @property
+    def _points_at_a_time(self) -> int:
+        widest = max((layer.numbers_per_sample for layer in self.edge_layers), default=1)
+        return max(1, min(MOST_POINTS, EVALUATION_NUMBERS // widest))
 
     @property
     def edge_layers(self) -> list[EdgeLayer]:
@@ -71,10 +78,14 @@ class KANModel(nn.Module):
     @torch.no_grad()
     def observe(self, x: Tensor) -> None:
         """Tells every layer the range of what reaches it when the network sees `x` `(n, in)`."""
-        hidden = self.standardise(x)
-        for layer in self.edge_layers:
-            layer.observe(hidden)
-            hidden = layer(hidden)
+        ranges: list[list[Tensor]] = [[] for _ in self.edge_layers]
+        for part in x.split(self._points_at_a_time):
+            hidden = self.standardise(part)
+            for layer, found in zip(self.edge_layers, ranges, strict=True):
+                found += [hidden.amin(0), hidden.amax(0)]
+                hidden = layer(hidden)
+        for layer, found in zip(self.edge_layers, ranges, strict=True):
+            layer.observe(torch.stack(found))
 
     def unit_names(self) -> list[list[str]]:
         """Names of inputs, hidden units (`h1`, or `h2.1` in deep networks) and the output."""
@@ -98,7 +109,8 @@ class KANModel(nn.Module):
         hidden = self.standardise(x)
         views = []
         for depth, layer in enumerate(self.edge_layers):
-            edges = layer.edges(hidden)
+            parts = hidden.split(self._points_at_a_time)
+            edges = torch.cat([layer.edges(part) for part in parts])
             unit = torch.linspace(0, 1, CURVE_POINTS).to(hidden)
             low, high = hidden.amin(0), hidden.amax(0)
             margin = 0.15 * (high - low)
@@ -116,6 +128,7 @@ class KANModel(nn.Module):
                     y=(edges * gain).double().cpu().numpy(),
                     curve_x=(curve * size + shift).double().cpu().numpy(),
                     curve_y=(layer.edges(curve) * gain).double().cpu().numpy(),
+                    domain=((layer.domain.T * size + shift).T).double().cpu().numpy(),
                     truth=_fitting(true_edges, depth, hidden, self.edge_layers),
                 )
             )

@@ -15,8 +15,11 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from kan_exp.data import Split
 from kan_exp.errors import DivergedError, KanExpError, listing
-from kan_exp.layers import EdgeLayer, smooth_penalty
-from kan_exp.training.model import EVALUATION_BATCH, KANModel, score
+from kan_exp.layers import EdgeLayer, KANInterpoLayer, smooth_penalty
+from kan_exp.training.model import KANModel, score
+
+OBSERVE_EVERY = 200  # optimizer steps
+OBSERVED_POINTS = 1024
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
@@ -32,7 +35,7 @@ class KANModule(LightningModule):
         model: The network with its scaling.
         optimizer: Makes the optimizer from the parameters.
         scheduler: Makes the learning-rate scheduler, stepped once per optimizer step, or `None`.
-        penalty: Weight of each penalty (see `PENALTIES`), added to the mean squared error.
+        penalty: Weight of each penalty (see the table at the end), added to the mean squared error.
         description: Plain containers that say how to build the model again; kept in checkpoints.
 
     Raises:
@@ -60,6 +63,11 @@ class KANModule(LightningModule):
             if not weight >= 0:
                 raise KanExpError(f"penalty.{name} must be at least 0, got {weight}.")
         self.penalty = {name: weight for name, weight in penalty.items() if weight > 0}
+        tables = any(isinstance(layer, KANInterpoLayer) for layer in model.network)
+        if "smooth" in self.penalty and not tables:
+            raise KanExpError(
+                "penalty.smooth: only interpolation layers have it: set penalty.roughness=..."
+            )
         self.train_history: list[tuple[int, float]] = []
         self.val_history: list[tuple[int, float]] = []
 
@@ -138,11 +146,15 @@ class KANModule(LightningModule):
                 seen.append(loss.detach())
                 return total.detach()
 
+            if self.global_step % OBSERVE_EVERY == 0:
+                self._observe()
             rates.append(optimizer.param_groups[0]["lr"])
             optimizer.step(closure)
             losses.append(evaluations[0])  # line searches evaluate again; the first is the step's
             if scheduler is not None:
                 scheduler.step()
+            if self.trainer.should_stop:  # someone waits; a chunk of a wide network takes long
+                break
         self._record(torch.stack(losses), rates, penalties)
 
     def _record(
@@ -169,11 +181,13 @@ class KANModule(LightningModule):
         for logger in self.loggers:
             logger.log_metrics(values, step=self.global_step)
 
-    def on_validation_epoch_start(self) -> None:
-        # Before the checkpoint, which then holds the range that each edge was trained on.
-        self.model.observe(
-            cast(Any, self.trainer).datamodule.train.x[:EVALUATION_BATCH].to(self.device)
-        )
+    def _observe(self) -> None:
+        """Tells the edges the range of what reaches them, which roughness is measured on.
+
+        It goes by optimizer steps alone: how often a run is logged or validated must not matter.
+        """
+        points = cast(Any, self.trainer).datamodule.train.x[:OBSERVED_POINTS]
+        self.model.observe(points.to(self.device))
 
     def validation_step(self, split: Split, _: int) -> None:
         predicted = self.model.predict(split.x)

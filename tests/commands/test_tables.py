@@ -2,6 +2,7 @@
 
 import csv
 import math
+import shutil
 
 import pytest
 
@@ -116,8 +117,6 @@ def test_what_cannot_be_scored_is_told_in_one_line(trained, command, name, argum
 
 def test_a_run_folder_cannot_make_evaluate_call_what_it_names(trained, command, tmp_path):
     _, folder, _ = trained
-    import shutil
-
     shutil.copytree(folder, tmp_path / "run")
     config = tmp_path / "run" / ".hydra" / "config.yaml"
     text = config.read_text().replace("kan_exp.data.TableData", "os.system")
@@ -126,3 +125,20 @@ def test_a_run_folder_cannot_make_evaluate_call_what_it_names(trained, command, 
     assert result.returncode == 1
     assert "os.system" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_evaluate_notices_that_the_table_has_changed(trained, command, tmp_path):
+    """Rows the network was trained on could otherwise pass for its test rows."""
+    cwd, folder, _ = trained
+    for path in cwd.glob("*.csv"):
+        shutil.copy(path, tmp_path)
+    shutil.copytree(folder, tmp_path / "run")
+    same = command("evaluate", "run=run")
+    assert same.returncode == 0, same.stderr
+    table = tmp_path / "rectangles.csv"
+    header, first, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([header, *rows, first]) + "\n")
+    moved = command("evaluate", "run=run")
+    assert moved.returncode == 1
+    assert "its data have changed since" in moved.stderr
+    assert len(moved.stderr.strip().splitlines()) == 1

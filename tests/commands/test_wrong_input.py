@@ -18,10 +18,13 @@ LIGHT = [
     (["dims=[2,1"], ["dims=[2,1", "bracket"]),
     (["dim=[2,1]"], ["dim:", "Did you mean 'dims'?"]),
     (["seed=abc"], ["seed:", "abc"]),
-    (["seed=-1"], ["seed must be at least 0, got -1"]),
+    (["seed=-1"], ["seed must be at least 0 and below"]),
     (["steps=0"], ["steps must be at least 1, got 0"]),
     (["layer.foo=1"], ["layer.foo:", "fcn_hidden"]),
     (["+layer.foo=1"], ["+layer.foo:", "no such option"]),
+    (["+trainer.max_steps=9"], ["trainer.max_steps", "set steps=..."]),
+    (["trainer.devices=2"], ["trainer.devices must be 1", "2"]),
+    (["trainer.precision=16-mixed"], ["trainer.precision must be 32-true", "16-mixed"]),
     (["penalty.rough=1"], ["penalty.rough:", "Did you mean 'roughness'?"]),
     (["optimizer=adan"], ["optimizer=adan:", "Did you mean 'adam'?"]),
     (["experiment=diabets"], ["experiment=diabets:", "Did you mean 'diabetes'?"]),
@@ -41,6 +44,7 @@ HEAVY = [
     (["layer=interpo", "layer.x_min=3"], ["x_min < x_max", "3"]),
     (["layer.activation=sulu"], ["activation", "silu", "'sulu'"]),
     (["batch_size=0"], ["batch_size must be at least 1"]),
+    (["penalty.smooth=1"], ["penalty.smooth", "penalty.roughness"]),
     (["penalty.roughness=-1"], ["penalty.roughness must be at least 0, got -1"]),
     (["data=table", "data.path=nope.csv", "data.target=y"], ["nope.csv", "data.path"]),
     (["+trainer.foo=1"], ["trainer:", "foo"]),
@@ -80,6 +84,24 @@ def test_an_output_folder_that_cannot_be_written_is_told(command, tmp_path):
     result = command("train", "steps=10")
     _is_one_line(result, ["outputs", "hydra.run.dir"])
     assert (tmp_path / "outputs").read_text().startswith("a file")
+
+
+def test_a_refused_run_removes_nothing_of_the_users(command, tmp_path):
+    for name in ("notes.txt", ".hydra/mine.yaml", "checkpoints_old/a.ckpt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    result = command("train", "hydra.run.dir=.", "optimizer.lr=-1")
+    _is_one_line(result, ["optimizer.lr"])
+    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+    assert left == [".hydra/mine.yaml", "checkpoints_old/a.ckpt", "notes.txt"]
+
+
+def test_a_folder_that_holds_a_run_is_not_written_over(command, tmp_path):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "metrics.json").write_text("{}")
+    result = command("train", "hydra.run.dir=here")
+    _is_one_line(result, ["here holds a run already (metrics.json)", "hydra.run.dir=..."])
+    assert [path.name for path in (tmp_path / "here").iterdir()] == ["metrics.json"]
 
 
 def test_a_table_with_other_inputs_than_dims_is_told(command, tmp_path):

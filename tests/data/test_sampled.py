@@ -100,7 +100,7 @@ def test_inputs_are_scaled_by_the_domain_and_the_output_by_the_training_points()
 def test_counts_below_two_are_refused_by_name(place, count):
     sizes = [5, 5, 5]
     sizes[place] = count
-    rule = rf"^data\.num_{SPLITS[place]} must be at least 2, got {count}\.$"
+    rule = rf"^data\.num_{SPLITS[place]} must be a whole number of at least 2, got {count}\.$"
     with pytest.raises(KanExpError, match=rule):
         sampled(sizes=sizes)
 

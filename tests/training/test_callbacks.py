@@ -45,11 +45,10 @@ def handlers():
 def test_the_first_signal_asks_and_the_second_insists(handlers, number):
     trainer = SimpleNamespace(should_stop=False)
     with SignalStop() as stop:
-        stop.on_train_batch_end(trainer)
+        stop.on_train_start(trainer, None)
         assert not trainer.should_stop
         signal.raise_signal(number)
         assert stop.received == number
-        stop.on_train_batch_end(trainer)
         assert trainer.should_stop
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(number)
@@ -87,7 +86,7 @@ def test_outside_the_main_thread_it_leaves_signals_alone(handlers):
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_training_ends_with_the_chunk_in_which_the_signal_came(
+def test_training_ends_with_the_step_in_which_the_signal_came(
     handlers, make_data, make_model, make_trainer, number
 ):
     class Ring(SignalStop):
@@ -99,8 +98,8 @@ def test_training_ends_with_the_chunk_in_which_the_signal_came(
         trainer = make_trainer(3000, callbacks=[stop])
         module = fit(make_data, make_model, trainer, steps=3000)
     assert stop.received == number
-    assert trainer.global_step == 6
-    assert [step for step, _ in module.val_history] == [6]  # what was learned is still validated
+    assert trainer.global_step == 4
+    assert [step for step, _ in module.val_history] == [4]  # what was learned is still validated
 
 
 # Progress

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 import kan_exp
 from kan_exp.data.base import Scaling
@@ -23,9 +22,6 @@ from kan_exp.training.folder import (
     write_metrics,
 )
 from kan_exp.training.module import KANModule
-
-CONF = Path(__file__).parents[2] / "conf"
-MONITORED = OmegaConf.load(CONF / "callbacks" / "default.yaml").checkpoint.monitor
 
 
 def refusal(folder: Path | str) -> str:
@@ -93,14 +89,7 @@ def test_a_trained_network_comes_back_bit_for_bit(
     description = describe_model(path, options, dims, data)
     model = build_model(description, data.scaling, layer, torch.Generator().manual_seed(0))
     module = KANModule(model, torch.optim.Adam, None, {}, description)
-    keep = RunCheckpoint(
-        dirpath=tmp_path / "checkpoints",
-        filename="best",
-        monitor=MONITORED,
-        save_last=True,
-        save_top_k=1,
-        enable_version_counter=False,
-    )
+    keep = RunCheckpoint(tmp_path / "checkpoints")
     trainer = make_trainer(4, callbacks=[keep], enable_checkpointing=True)
     data.plan(16, 4, 2, 1, torch.Generator().manual_seed(0))
     trainer.fit(module, datamodule=data)
@@ -133,7 +122,7 @@ def test_there_is_a_checkpoint_before_the_first_step(make_data, make_model, make
         def on_train_batch_start(self, *_):
             found.append(load(tmp_path).predict(x))
 
-    keep = Look(dirpath=tmp_path / "checkpoints", monitor=MONITORED, save_last=True)
+    keep = Look(tmp_path / "checkpoints")
     data.plan(16, 1, 1, 1, torch.Generator().manual_seed(0))
     trainer = make_trainer(1, callbacks=[keep], enable_checkpointing=True)
     trainer.fit(KANModule(model, torch.optim.Adam, None, {}, description), datamodule=data)

@@ -13,7 +13,7 @@ from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 from kan_exp.data import Split
 from kan_exp.data.base import Scaling
 from kan_exp.layers import KANInterpoLayer, KANLayer
-from kan_exp.training.model import EVALUATION_BATCH, linear_score, score
+from kan_exp.training.model import MOST_POINTS, linear_score, score
 
 KINDS = [KANInterpoLayer, KANLayer]
 
@@ -56,12 +56,12 @@ def test_float64_inputs_keep_their_digits(make_data, make_model):
 
 def test_prediction_is_forward_in_batches(make_data, make_model):
     model = make_model(make_data())
-    x = points(2 * EVALUATION_BATCH + 7)
+    x = points(2 * MOST_POINTS + 7)
     sizes = []
     handle = model.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
     predicted = model.predict(x)
     handle.remove()
-    assert sizes == [EVALUATION_BATCH, EVALUATION_BATCH, 7]
+    assert sizes == [MOST_POINTS, MOST_POINTS, 7]
     assert not predicted.requires_grad
     expected = model(x)
     assert expected.requires_grad

@@ -13,8 +13,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, StepLR
 
 from kan_exp.errors import DivergedError, KanExpError
 from kan_exp.layers import KANInterpoLayer, KANLayer
-from kan_exp.training.model import EVALUATION_BATCH
-from kan_exp.training.module import KANModule
+from kan_exp.training.module import OBSERVED_POINTS, KANModule
 
 KINDS = [KANInterpoLayer, KANLayer]
 PENALTIES = ("roughness", "smooth", "l1_edges", "l1_outputs")
@@ -112,6 +111,10 @@ def test_objective_is_the_error_and_the_chosen_penalties(make_data, make_model, 
         parameter.data += 0.3 * torch.randn(parameter.shape, generator=generator)
     x, y = torch.randn(2, 20, 2, generator=generator)
     y = y[:, :1]
+    if layer is KANLayer and "smooth" in names:
+        with pytest.raises(KanExpError, match="only interpolation layers have it"):
+            module(model, smooth=0.7)
+        names = tuple(name for name in names if name != "smooth")
     weights = dict.fromkeys(PENALTIES, 0.0) | dict.fromkeys(names, 0.7)
     loss, penalties = module(model, **weights).objective(x, y)
     pairs = zip(model.network(x)[:, 0].tolist(), y[:, 0].tolist(), strict=True)
@@ -121,7 +124,7 @@ def test_objective_is_the_error_and_the_chosen_penalties(make_data, make_model, 
     for name in names:
         slow = slow_penalty(name, model.network, x).item()
         assert penalties[name].item() == pytest.approx(slow, rel=1e-4, abs=1e-7)
-        assert slow > 0 or (name, layer) == ("smooth", KANLayer)  # which has no knots
+        assert slow > 0
 
 
 @pytest.mark.parametrize("name", PENALTIES)
@@ -170,11 +173,16 @@ def test_training_is_the_plain_loop_bit_for_bit(
     np.testing.assert_allclose(means, expected, rtol=1e-5)
 
 
-def test_validations_between_do_not_change_the_training(make_data, make_model, make_trainer):
+@pytest.mark.parametrize(("layer", "roughness"), [(KANInterpoLayer, 0.0), (KANLayer, 0.1)])
+def test_looking_more_often_does_not_change_the_training(
+    make_data, make_model, make_trainer, layer, roughness, monkeypatch
+):
+    monkeypatch.setattr("kan_exp.training.module.OBSERVE_EVERY", 5)
     data = make_data()
-    often, once = make_model(data), make_model(data)
-    for model, evaluations in ((often, 4), (once, 1)):
-        make_trainer(12).fit(module(model), datamodule=plan(data, 16, 12, 2, evaluations))
+    often, once = make_model(data, layer=layer), make_model(data, layer=layer)
+    for model, chunk, evaluations in ((often, 2, 4), (once, 12, 1)):
+        run = module(model, roughness=roughness)
+        make_trainer(12).fit(run, datamodule=plan(data, 16, 12, chunk, evaluations))
     for left, right in zip(often.parameters(), once.parameters(), strict=True):
         assert torch.equal(left, right)
 
@@ -206,7 +214,7 @@ def test_training_descends_on_error_plus_weighted_penalties(
 
 
 def test_validation_is_in_units_of_the_training_loss(make_data, make_model, make_trainer):
-    data = make_data(num_train=EVALUATION_BATCH + 50)
+    data = make_data(num_train=OBSERVED_POINTS + 50)
     model = make_model(data)
     trainer = make_trainer(6)
     run = module(model)
@@ -218,7 +226,7 @@ def test_validation_is_in_units_of_the_training_loss(make_data, make_model, make
     logged = trainer.callback_metrics
     assert float(logged["error/val_rmse"]) == pytest.approx(math.sqrt(np.mean(error**2)), rel=1e-4)
     # Checkpoints hold the range that each edge was trained on.
-    seen = model.standardise(data.train.x[:EVALUATION_BATCH])
+    seen = model.standardise(data.train.x[:OBSERVED_POINTS])
     expected = torch.stack([seen.amin(0), seen.amax(0)], 1)
     assert torch.equal(model.network[0].domain, expected)
 

@@ -10,7 +10,21 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 
 class RunCheckpoint(ModelCheckpoint):
-    """Lightning's `ModelCheckpoint` that also saves the start: there is always one to keep."""
+    """Keeps the best network on validation and the last, and the start, so that there is one.
+
+    Args:
+        folder: Where `best.ckpt` and `last.ckpt` go.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            dirpath=folder,
+            filename="best",
+            monitor="error/val_rmse",
+            save_last=True,
+            save_top_k=1,
+            enable_version_counter=False,
+        )
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         super().on_train_start(trainer, module)

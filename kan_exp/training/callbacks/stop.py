@@ -13,7 +13,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class SignalStop(Callback):
-    """Stops the training after the current chunk when SIGINT or SIGTERM comes.
+    """Stops the training after the current step when SIGINT or SIGTERM comes.
 
     Used as a context manager around training and the writing of results. A second signal is not
     held back: it raises `KeyboardInterrupt` at once.
@@ -21,6 +21,7 @@ class SignalStop(Callback):
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
+        self._trainer: Trainer | None = None
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> SignalStop:
@@ -46,13 +47,14 @@ class SignalStop(Callback):
         if self.received is not None:
             raise KeyboardInterrupt
         self.received = signal.Signals(number)
-
-    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        if self.received is not None:
-            trainer.should_stop = True
+        if self._trainer is not None:
+            self._trainer.should_stop = True
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         # Lightning has put a SIGTERM handler of its own, which would skip the last validation.
         self._listen()
-        if self.received is not None:
-            trainer.should_stop = True
+        self._trainer = trainer
+        trainer.should_stop = trainer.should_stop or self.received is not None
+
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        self._trainer = None
