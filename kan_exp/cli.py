@@ -110,11 +110,14 @@ def one_line(error: BaseException) -> str:
         return f"{where[1] if where else 'config'}: {_first_line(cause)}."
     if isinstance(error, OSError) and error.strerror:
         name = f" {error.filename}" if error.filename else ""
-        return (
-            f"cannot write or read{name}: {error.strerror}. "
-            f"Results of a training go to hydra.run.dir=..., under outputs unless set."
-        )
+        return f"cannot write or read{name}: {error.strerror}.{_where_results_go()}"
     return _first_line(error)
+
+
+def _where_results_go() -> str:
+    if "train" not in Path(sys.argv[0]).stem:
+        return ""
+    return " Results of a training go to hydra.run.dir=..., under outputs unless set."
 
 
 def _unknown_choice(error: MissingConfigException) -> str:
