@@ -17,6 +17,7 @@ class PenaltyConfig:
     """Weights of the penalties; conf/train.yaml has the numbers."""
 
     roughness: float
+    curvature: float
     smooth: float
     l1_edges: float
     l1_outputs: float
@@ -37,6 +38,7 @@ class TrainConfig:
     log_every_n_steps: int
     evaluations: int
     penalty: PenaltyConfig
+    layers: list[Any] | None
     target: Any = None
     data: Any = None
     layer: Any = None

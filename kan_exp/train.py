@@ -6,6 +6,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import get_class, instantiate
@@ -16,6 +17,7 @@ from kan_exp.config import TrainConfig, check_numbers, check_width
 from kan_exp.errors import KanExpError
 
 if TYPE_CHECKING:
+    from kan_exp.layers import LayerSpec
     from kan_exp.training.experiment import Experiment
 
 # Their configs list every option, so that none can be added.
@@ -56,9 +58,11 @@ def _prepare(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> Experime
     """Makes everything that the run needs; all that can be wrong with it shows here."""
     import torch
 
+    from kan_exp.layers import make_network
     from kan_exp.training.callbacks import RunCheckpoint, SignalStop
     from kan_exp.training.experiment import Experiment, quiet_lightning
-    from kan_exp.training.folder import build_model, describe_model
+    from kan_exp.training.folder import describe_model
+    from kan_exp.training.model import KANModel
     from kan_exp.training.module import KANModule
 
     quiet_lightning()
@@ -74,18 +78,15 @@ def _prepare(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> Experime
     generator = torch.Generator().manual_seed(cfg.seed)
     data.plan(cfg.batch_size, cfg.steps, cfg.log_every_n_steps, cfg.evaluations, generator)
 
-    options: dict[str, Any] = OmegaConf.to_container(cfg.layer, resolve=True)  # type: ignore[assignment]
-    path = options.pop("_target_")
-    description = describe_model(path, options, dims, data)
+    specs = _layer_specs(cfg)
     # The weights have a generator of their own: kinds of layers then see the same order of points.
-    weights = torch.Generator().manual_seed(cfg.seed)
-    model = build_model(description, data.scaling, get_class(path), weights)
+    network = make_network(specs, dims, torch.Generator().manual_seed(cfg.seed))
     module = KANModule(
-        model,
+        KANModel(network, data.scaling, data.features, data.target_name),
         optimizer=instantiate(cfg.optimizer),
         scheduler=instantiate(cfg.scheduler) if cfg.scheduler else None,
         penalty=OmegaConf.to_container(cfg.penalty, resolve=True),  # type: ignore[arg-type]
-        description=description,
+        description=describe_model(specs, dims, data),
     )
     # A bad learning rate, or components that are not the formula's, are told before the training.
     module.check_optimizer()
@@ -112,12 +113,48 @@ def _prepare(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> Experime
     )
 
 
+def _layer_specs(cfg: DictConfig) -> list[LayerSpec]:
+    """The kind and the options of every layer: those of `layer`, or what `layers` names."""
+    from kan_exp.layers import LayerSpec
+
+    if cfg.layers is None:
+        return [_layer_spec(cfg.layer)] * (len(cfg.dims) - 1)
+    specs = []
+    for entry in OmegaConf.to_container(cfg.layers, resolve=True):
+        named = entry if isinstance(entry, dict) else {str(entry): {}}
+        if len(named) != 1 or not isinstance(next(iter(named.values())), dict | None):
+            raise KanExpError(
+                f"layers: {entry} is neither a kind nor one with its options: write "
+                f"layers=[spline,mlp] or layers=[spline,{{mlp: {{fcn_hidden: 8}}}}]."
+            )
+        ((name, options),) = named.items()
+        composed = (
+            GlobalHydra.instance()
+            .config_loader()
+            .load_configuration("train", [f"layer={name}"], RunMode.RUN)
+        )
+        kind, defaults = _layer_spec(composed.layer)
+        specs.append(LayerSpec(kind, {**defaults, **(options or {})}))
+    return specs
+
+
+def _layer_spec(layer: DictConfig) -> LayerSpec:
+    from kan_exp.layers import LayerSpec
+
+    options: dict[str, Any] = OmegaConf.to_container(layer, resolve=True)  # type: ignore[assignment]
+    return LayerSpec(get_class(options.pop("_target_")), options)
+
+
 def _choices(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
     """What a user chooses, flat: groups, numbers of the run, options of layer and optimizer."""
     groups = ("layer", "target", "data", "optimizer", "scheduler")
     flat: dict[str, Any] = {group: choices[group] for group in groups}
     if not _uses_target(cfg):
         del flat["target"]
+    if cfg.layers is not None:
+        flat["layer"] = "+".join(
+            entry if isinstance(entry, str) else next(iter(entry)) for entry in cfg.layers
+        )
     for name in ("seed", "dims", "steps", "batch_size"):
         flat[name] = cfg[name]
     for group in ("layer", "optimizer", "penalty"):

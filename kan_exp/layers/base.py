@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 EdgeFunction = Callable[[Tensor], Tensor]
 
-ROUGHNESS_POINTS = 65
+SLOPE_POINTS = 129
 
 
 class EdgeLayer(nn.Module, ABC):
@@ -76,14 +77,24 @@ class EdgeLayer(nn.Module, ABC):
         """The name that the `mlp-kan` package gives `edge`."""
         return self.edge(i, j)
 
-    def roughness(self) -> Tensor:
-        """Mean over edges of the mean squared slope on `domain`, in output per input units."""
-        unit = torch.linspace(0, 1, ROUGHNESS_POINTS).to(self.domain)
+    def roughness(self, order: int = 1) -> Tensor:
+        """Each edge's mean squared derivative over its range, `(dim_in, dim_out)`.
+
+        Args:
+            order: Of the derivative: 1 for slopes, 2 for bends. The unit is that of the output per
+                that of the input to this power, whatever the edge is made of.
+        """
+        return self.slopes(order).square().mean(0)
+
+    def slopes(self, order: int = 1) -> Tensor:
+        """Derivatives at evenly spaced points of `domain`, `(points, dim_in, dim_out)`."""
+        order = self._whole("order", order, least=1)
+        unit = torch.linspace(0, 1, SLOPE_POINTS).to(self.domain)
         low, high = self.domain.unbind(1)
         values = self.edges(low + unit[:, None] * (high - low))  # (points, in, out)
-        spacing = (high - low)[:, None] / (ROUGHNESS_POINTS - 1)
+        spacing = (high - low)[:, None] / (SLOPE_POINTS - 1)
         spacing = spacing.where(spacing > 0, 1)  # an input that never varied adds 0, not 0 / 0
-        return (values.diff(dim=0) / spacing).square().mean()
+        return values.diff(n=order, dim=0) / spacing**order
 
     @staticmethod
     def magnitude(edges: Tensor) -> Tensor:
@@ -95,6 +106,11 @@ class EdgeLayer(nn.Module, ABC):
         """Sets `domain` to the range of the values `x` `(batch, dim_in)` that reach this layer."""
         x = self._batch(x)
         self.domain.copy_(torch.stack([x.amin(0), x.amax(0)], dim=1))
+
+    @classmethod
+    def options_at(cls, depth: int, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of a layer at a place in a network, 0 being the first."""
+        return dict(options)
 
     @property
     def numbers_per_sample(self) -> int:
@@ -114,10 +130,12 @@ class EdgeLayer(nn.Module, ABC):
             )
         return batch
 
-    def _whole(self, name: str, value: int, least: int) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    def _whole(self, name: str, value: int, least: int, most: int | None = None) -> int:
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if not whole or value < least or (most is not None and value > most):
+            bounds = f"at least {least}" if most is None else f"{least} to {most}"
             raise ValueError(
-                f"{type(self).__name__} needs {name} to be a whole number of at least {least}, "
+                f"{type(self).__name__} needs {name} to be a whole number of {bounds}, "
                 f"got {value!r}."
             )
         return value

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from kan_exp.layers.base import EdgeLayer
+from kan_exp.layers.tracing import is_traced, plain_gradients
+
+Activation = Callable[[Tensor], Tensor]
+
+# Numbers of a block, measured (benchmarks/README.md): half a megabyte in float32.
+BLOCK = 2**17
+# Below so many hidden activations one pass over all of them is faster.
+SMALL = 2**20
 
 # Each of these satisfies a(z) - a(-z) = z, on which the start below rests.
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+ACTIVATIONS: dict[str, Activation] = {
     "silu": functional.silu,
     "gelu": functional.gelu,
     "relu": functional.relu,
@@ -93,23 +102,97 @@ class KANLayer(EdgeLayer):
             self.output_weight[:, :, 2 * pairs :] = 0  # the odd one out has no partner to cancel it
 
     def edges(self, x: Tensor) -> Tensor:
-        hidden = self._hidden(self._batch(x))  # (in, batch, out, hidden)
+        features = self._features(self._batch(x))
+        hidden = _hidden(features, self._weights, ACTIVATIONS[self.activation])
         values = (hidden * self.output_weight.unsqueeze(1)).sum(-1)  # (in, batch, out)
         return values.transpose(0, 1) + self.output_bias
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = self._hidden(self._batch(x))
-        return torch.einsum("iboh,ioh->bo", hidden, self.output_weight) + self.output_bias.sum(0)
+        x = self._batch(x)
+        features, activation = self._features(x), ACTIVATIONS[self.activation]
+        small = len(x) * self.numbers_per_sample < SMALL
+        if small or is_traced():
+            values = _edge_sum(features, self._weights, self.output_weight, activation)
+        else:
+            values = _BlockedSum.apply(  # type: ignore[no-untyped-call]
+                features, self._weights, self.output_weight, activation
+            )
+        return values + self.output_bias.sum(0)
 
     @property
     def numbers_per_sample(self) -> int:
         return self.dim_in * self.dim_out * self.fcn_hidden
 
-    def _hidden(self, x: Tensor) -> Tensor:
-        """Hidden activations of every edge, `(in, batch, out, hidden)`."""
-        phase = x.unsqueeze(-1) * self.frequencies.to(x)
-        features = torch.cat([x.unsqueeze(-1), phase.sin(), phase.cos()], dim=-1).transpose(0, 1)
-        weight = self.hidden_weight.flatten(1, 2).transpose(1, 2)  # (in, features, out * hidden)
-        hidden = torch.baddbmm(self.hidden_bias.flatten(1).unsqueeze(1), features, weight)
-        hidden = ACTIVATIONS[self.activation](hidden)
-        return hidden.unflatten(-1, (self.dim_out, self.fcn_hidden))
+    def _features(self, x: Tensor) -> Tensor:
+        """A 1 for the bias and the positional encoding of every input, `(in, batch, features)`."""
+        x = x.unsqueeze(-1)
+        phase = x * self.frequencies.to(x)
+        return torch.cat([torch.ones_like(x), x, phase.sin(), phase.cos()], -1).transpose(0, 1)
+
+    @property
+    def _weights(self) -> Tensor:
+        """Biases and weights of the hidden units, `(in, out, hidden, features)`."""
+        return torch.cat([self.hidden_bias.unsqueeze(-1), self.hidden_weight], dim=-1)
+
+
+def _hidden(features: Tensor, weights: Tensor, activation: Activation) -> Tensor:
+    """Hidden activations of every edge, `(in, batch, out, hidden)`."""
+    hidden = features @ weights.flatten(1, 2).transpose(1, 2)
+    return activation(hidden).unflatten(-1, weights.shape[1:3])
+
+
+def _edge_sum(features: Tensor, weights: Tensor, output: Tensor, activation: Activation) -> Tensor:
+    """What all edges add to the outputs, but for their last biases: `(batch, out)`."""
+    return torch.einsum("iboh,ioh->bo", _hidden(features, weights, activation), output)
+
+
+class _BlockedSum(torch.autograd.Function):
+    """`_edge_sum` in blocks that stay in the cache: one input and a few samples at a time.
+
+    Hidden activations are as many as edges times samples times hidden units. They are thrown away
+    and computed once more for the gradient, which is faster than reading them back from memory.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, features: Tensor, weights: Tensor, output: Tensor, activation: Activation
+    ) -> Tensor:
+        ctx.save_for_backward(features, weights, output)
+        ctx.activation = activation
+        dim_out, batch = weights.shape[1], features.shape[1]
+        total = features.new_zeros(dim_out, batch)
+        for columns in _blocks(weights, batch):
+            for feature, weight, out in zip(features, weights, output, strict=True):
+                hidden = activation(weight.flatten(0, 1) @ feature[columns].T)
+                values = out.unsqueeze(1) @ hidden.unflatten(0, out.shape)  # (out, 1, samples)
+                total[:, columns] += values.squeeze(1)
+        return total.T
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = grads
+        tensors, activation = ctx.saved_tensors, ctx.activation
+        if torch.is_grad_enabled():  # a derivative of this derivative is wanted: keep its graph
+            return *plain_gradients(_edge_sum(*tensors, activation), tensors, grad), None
+        features, weights, output = tensors
+        by_features, by_weights, by_output = map(torch.zeros_like, tensors)
+        scaled = weights * output.unsqueeze(-1)
+        for columns in _blocks(weights, features.shape[1]):
+            slope_of_outputs = grad[columns].T.unsqueeze(1).contiguous()  # (out, 1, samples)
+            for i, feature in enumerate(features[:, columns]):
+                hidden = (weights[i].flatten(0, 1) @ feature.T).unflatten(0, output.shape[1:])
+                with torch.enable_grad():
+                    active = activation(hidden.requires_grad_())
+                (slope,) = torch.autograd.grad(active, hidden, slope_of_outputs.expand_as(hidden))
+                slope = slope.flatten(0, 1)  # (out * hidden, samples), but for the output weights
+                # These products are far faster the way they are turned here than the other.
+                by_output[i] += (slope_of_outputs @ active.detach().transpose(1, 2)).squeeze(1)
+                by_weights[i] += (feature.T @ slope.T).T.unflatten(0, output.shape[1:])
+                by_features[i, columns] = (scaled[i].flatten(0, 1).T @ slope).T
+        return by_features, by_weights * output.unsqueeze(-1), by_output, None
+
+
+def _blocks(weights: Tensor, batch: int) -> list[slice]:
+    """Ranges of samples for which one input's hidden activations fit into the cache."""
+    samples = max(16, BLOCK // weights[0, :, :, 0].numel())
+    return [slice(start, start + samples) for start in range(0, batch, samples)]

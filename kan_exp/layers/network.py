@@ -6,8 +6,8 @@ import importlib
 import inspect
 import itertools
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -16,37 +16,64 @@ from kan_exp.errors import KanExpError, listing, suggest
 from kan_exp.layers.base import EdgeLayer
 
 
+class LayerSpec(NamedTuple):
+    """A kind of layer, and its keyword arguments beyond the dimensions and the generator."""
+
+    kind: type[EdgeLayer]
+    options: Mapping[str, Any]
+
+
 def make_network(
-    layer: Callable[..., EdgeLayer],
-    options: Mapping[str, Any],
+    specs: LayerSpec | Sequence[LayerSpec],
     dims: Sequence[int],
     generator: torch.Generator | None = None,
 ) -> nn.Sequential:
     """Builds one layer for each neighbouring pair of `dims`.
 
     Args:
-        layer: The kind of layer.
-        options: Its keyword arguments beyond the dimensions and the generator.
+        specs: One specification for all layers, or one for each.
         dims: Widths from the input to the output, at least two.
         generator: Source of the random start, consumed layer by layer.
 
     Raises:
-        KanExpError: An option is unknown to the layer or out of its range.
+        KanExpError: An option is unknown to its layer or out of its range, or there are more or
+            fewer specifications than layers.
     """
-    known = [name for name in inspect.signature(layer).parameters if name not in _GIVEN]
-    for name in options:
+    each = [specs] * (len(dims) - 1) if isinstance(specs, LayerSpec) else list(specs)
+    if len(each) != len(dims) - 1:
+        raise KanExpError(
+            f"layers names {len(each)} kinds, but dims=[{','.join(map(str, dims))}] has "
+            f"{len(dims) - 1} layers: name one for each."
+        )
+    layers = []
+    for depth, (spec, (dim_in, dim_out)) in enumerate(
+        zip(each, itertools.pairwise(dims), strict=True)
+    ):
+        _check_options(spec)
+        options = spec.kind.options_at(depth, spec.options)
+        try:
+            layers.append(spec.kind(dim_in, dim_out, **options, generator=generator))
+        except ValueError as error:
+            raise KanExpError(f"layer: {error}") from error
+    return nn.Sequential(*layers)
+
+
+def _check_options(spec: LayerSpec) -> None:
+    known = [name for name in inspect.signature(spec.kind).parameters if name not in _GIVEN]
+    for name in spec.options:
         if name not in known:
             hint = suggest(name, known) or f" It has: {listing(known)}."
-            raise KanExpError(f"layer.{name}: {layer.__name__} has no such option.{hint}")
-    try:
-        return nn.Sequential(
-            *(layer(i, o, **options, generator=generator) for i, o in itertools.pairwise(dims))
-        )
-    except ValueError as error:
-        raise KanExpError(f"layer: {error}") from error
+            raise KanExpError(f"layer.{name}: {spec.kind.__name__} has no such option.{hint}")
 
 
 _GIVEN = ("dim_in", "dim_out", "generator")
+PUBLIC = "kan_exp.layers"
+
+
+def layer_path(kind: type[EdgeLayer]) -> str:
+    """The dotted path by which `find_layer` finds a class again, wherever its file lies."""
+    module = PUBLIC if kind.__module__.startswith(f"{PUBLIC}.") else kind.__module__
+    return f"{module}.{kind.__name__}"
 
 
 def find_layer(path: str) -> type[EdgeLayer]:
@@ -59,7 +86,7 @@ def find_layer(path: str) -> type[EdgeLayer]:
         KanExpError: There is no such class, or it is no `EdgeLayer`.
     """
     module_name, _, name = path.rpartition(".")
-    if module_name == "kan_exp.layers":
+    if module_name == PUBLIC:
         importlib.import_module(module_name)
     module = sys.modules.get(module_name)
     if module is None:

@@ -12,7 +12,7 @@ import torch
 
 from kan_exp.data.base import ExperimentData, Scaling
 from kan_exp.errors import KanExpError
-from kan_exp.layers import EdgeLayer, find_layer, make_network
+from kan_exp.layers import LayerSpec, find_layer, layer_path, make_network
 from kan_exp.training.model import KANModel
 
 METRICS = "metrics.json"
@@ -27,28 +27,22 @@ def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
 
 
 def describe_model(
-    layer: str, options: Mapping[str, Any], dims: Sequence[int], data: ExperimentData
+    specs: Sequence[LayerSpec], dims: Sequence[int], data: ExperimentData
 ) -> dict[str, Any]:
-    """Plain containers from which `build_model` makes the same model, its numbers aside."""
+    """Plain containers from which `load` makes the same model, its numbers aside.
+
+    Args:
+        specs: One for each layer.
+        dims: Widths from the input to the output.
+        data: What it is trained on.
+    """
     return {
-        "layer": layer,
-        "options": dict(options),
+        "layers": [{"kind": layer_path(kind), "options": dict(options)} for kind, options in specs],
         "dims": list(dims),
         "features": list(data.features),
         "target": data.target_name,
         "test_points": data.fingerprint,
     }
-
-
-def build_model(
-    description: Mapping[str, Any],
-    scaling: Scaling,
-    layer: type[EdgeLayer],
-    generator: torch.Generator | None = None,
-) -> KANModel:
-    """Makes the model that a description names, freshly started."""
-    network = make_network(layer, description["options"], description["dims"], generator)
-    return KANModel(network, scaling, description["features"], description["target"])
 
 
 def read_checkpoint(folder: str | Path) -> dict[str, Any]:
@@ -68,7 +62,7 @@ def read_checkpoint(folder: str | Path) -> dict[str, Any]:
         )
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        for name in ("layer", "options", "dims", "features", "target"):
+        for name in ("layers", "dims", "features", "target"):
             checkpoint["kan_exp"][name]
         for name in Scaling._fields:
             checkpoint["state_dict"][f"model.{name}"]
@@ -97,7 +91,9 @@ def load(folder: str | Path) -> KANModel:
     description = checkpoint["kan_exp"]
     weights = checkpoint["state_dict"]
     scaling = Scaling(*(weights[f"model.{name}"] for name in Scaling._fields))
-    model = build_model(description, scaling, find_layer(description["layer"]))
+    specs = [LayerSpec(find_layer(one["kind"]), one["options"]) for one in description["layers"]]
+    network = make_network(specs, description["dims"])
+    model = KANModel(network, scaling, description["features"], description["target"])
     try:
         model.load_state_dict({name.removeprefix("model."): w for name, w in weights.items()})
     except RuntimeError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -212,8 +213,8 @@ def _diverged(what: str, step: int, lr: float) -> str:
     )
 
 
-def _roughness(network: nn.Sequential) -> Tensor:
-    layers = [layer.roughness() for layer in network if isinstance(layer, EdgeLayer)]
+def _roughness(order: int, network: nn.Sequential) -> Tensor:
+    layers = [layer.roughness(order).mean() for layer in network if isinstance(layer, EdgeLayer)]
     return torch.stack(layers).sum()
 
 
@@ -226,9 +227,11 @@ def _l1_outputs(edges: list[Tensor]) -> Tensor:
 
 
 # Each is a sum over layers. `smooth` is the seed project's unsquared norm, `roughness` its square
-# in units that do not depend on the number of knots; the L1 terms read the mini-batch's edges.
+# in units that do not depend on the number of knots, `curvature` the same of second derivatives;
+# the L1 terms read the mini-batch's edges.
 _ON_LAYERS: dict[str, Callable[[nn.Sequential], Tensor]] = {
-    "roughness": _roughness,
+    "roughness": partial(_roughness, 1),
+    "curvature": partial(_roughness, 2),
     "smooth": smooth_penalty,
 }
 _ON_EDGES: dict[str, Callable[[list[Tensor]], Tensor]] = {

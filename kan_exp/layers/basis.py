@@ -1,0 +1,76 @@
+"""Edges that are weighted sums of functions which all edges of a layer share."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from kan_exp.layers.base import EdgeLayer
+
+
+class BasisLayer(EdgeLayer):
+    """Edges `f_ij(x) = sum over k of coefficients[i, k, j] * basis_k(x)`.
+
+    A kind of basis defines `basis` and `line`; the layer is then one matrix product.
+
+    Args:
+        dim_in: Number of inputs.
+        dim_out: Number of outputs.
+        count: Number of basis functions.
+        x_min: Low end of the range for which the basis is made.
+        x_max: High end of that range.
+        generator: Source of the random start; torch's default generator if not given.
+
+    Shape:
+        x `(batch, dim_in)` -> `(batch, dim_out)`; parameter `coefficients`
+        `(dim_in, count, dim_out)`.
+    """
+
+    def __init__(
+        self,
+        dim_in: int,
+        dim_out: int,
+        count: int,
+        x_min: float,
+        x_max: float,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(dim_in, dim_out, x_min, x_max)
+        self.x_min, self.x_max = float(x_min), float(x_max)
+        self.coefficients = nn.Parameter(torch.empty(dim_in, count, dim_out))
+        self.reset_parameters(generator)
+
+    @abstractmethod
+    def basis(self, x: Tensor) -> Tensor:
+        """Values of all basis functions: `(batch, dim_in)` -> `(batch, dim_in, count)`."""
+
+    @abstractmethod
+    def line(self) -> Tensor:
+        """Coefficients `(count,)` of a function that varies like `x` with slope 1."""
+
+    @torch.no_grad()
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draws straight lines of slopes with variance `1 / dim_in`, which preserves variance."""
+        slope = torch.empty_like(self.coefficients[:, :1]).normal_(generator=generator)
+        line = self.line().to(self.coefficients)
+        self.coefficients.copy_(slope * line[:, None] / math.sqrt(self.dim_in))
+
+    def edges(self, x: Tensor) -> Tensor:
+        return torch.einsum("bik,ikj->bij", self.basis(self._batch(x)), self.coefficients)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.basis(self._batch(x)).flatten(1) @ self.coefficients.flatten(0, 1)
+
+    def _unit(self, x: Tensor) -> Tensor:
+        """Inputs with the range of the basis moved to -1 to 1."""
+        return (x - (self.x_min + self.x_max) / 2) / self._half
+
+    @property
+    def _half(self) -> float:
+        return (self.x_max - self.x_min) / 2
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, x_min={self.x_min:g}, x_max={self.x_max:g}"

@@ -1,0 +1,61 @@
+"""Edges that are Fourier series, with a straight line."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from kan_exp.layers.basis import BasisLayer
+
+
+class KANFourierLayer(BasisLayer):
+    """Edges that are a straight line and a Fourier series whose period is the range.
+
+    The line carries what does not repeat; the waves go on forever beyond the range.
+
+    Args:
+        dim_in: Number of inputs.
+        dim_out: Number of outputs.
+        num_frequencies: Sines and cosines with 1 to this many periods in the range, at least 1.
+        x_min: Low end of the range.
+        x_max: High end of the range.
+        generator: Source of the random start; torch's default generator if not given.
+
+    Shape:
+        x `(batch, dim_in)` -> `(batch, dim_out)`; parameter `coefficients`
+        `(dim_in, 2 + 2 num_frequencies, dim_out)`: constant, line, cosines, sines.
+
+    Raises:
+        ValueError: `num_frequencies < 1`, or `x_min >= x_max`.
+
+    Source:
+        Xu et al., "FourierKAN-GCF", arXiv 2406.01034; the line is added here.
+    """
+
+    frequencies: Tensor
+
+    def __init__(
+        self,
+        dim_in: int,
+        dim_out: int,
+        num_frequencies: int = 5,
+        x_min: float = -2.0,
+        x_max: float = 2.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        self.num_frequencies = self._whole("num_frequencies", num_frequencies, least=1)
+        super().__init__(dim_in, dim_out, 2 + 2 * num_frequencies, x_min, x_max, generator)
+        frequencies = math.pi * torch.arange(1.0, num_frequencies + 1)
+        self.register_buffer("frequencies", frequencies, persistent=False)
+
+    def basis(self, x: Tensor) -> Tensor:
+        unit = self._unit(x).unsqueeze(-1)
+        phase = unit * self.frequencies
+        return torch.cat([1 + 0 * unit, unit, phase.cos(), phase.sin()], dim=-1)
+
+    def line(self) -> Tensor:
+        coefficients = torch.zeros(2 + 2 * self.num_frequencies)
+        coefficients[1] = self._half
+        return coefficients

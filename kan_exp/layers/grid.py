@@ -1,0 +1,279 @@
+"""Edges on a grid of evenly spaced knots: B-splines of any degree, tables being those of degree 1.
+
+On a cell between two knots a spline of degree p is a polynomial, the sum of p + 1 basis functions.
+A sample reads these only, so that time and memory do not depend on the number of knots.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from kan_exp.layers.base import EdgeLayer
+from kan_exp.layers.spline_sum import Grid, spline_sum, spline_values
+
+SAMPLES_PER_CELL = 4  # where a function is looked at when its grid moves
+
+
+class GridLayer(EdgeLayer):
+    """Edges that are splines on evenly spaced knots, each input with a range of its own.
+
+    Args:
+        dim_in: Number of inputs.
+        dim_out: Number of outputs.
+        num_intervals: Cells between the first and the last knot, at least 1.
+        degree: Degree of the polynomials, at least 1.
+        x_min: First knot, in the units of the layer's input.
+        x_max: Last knot.
+
+    Shape:
+        Parameter `values` `(dim_in, num_intervals + degree, dim_out)`: the coefficients, with the
+        outputs last so that what a sample reads is contiguous. Buffers `first_knot` and `spacing`
+        `(dim_in,)`: where each input's grid begins, and the distance of two knots.
+
+    Source:
+        C. de Boor, A Practical Guide to Splines, 2001, chapters IX and X.
+    """
+
+    first_knot: Tensor
+    spacing: Tensor
+    _polynomials: Tensor
+
+    def __init__(
+        self,
+        dim_in: int,
+        dim_out: int,
+        num_intervals: int,
+        degree: int,
+        x_min: float,
+        x_max: float,
+    ) -> None:
+        super().__init__(dim_in, dim_out, x_min, x_max)
+        self.degree = degree
+        width = float(x_max) - float(x_min)
+        self.register_buffer("first_knot", self.domain[:, 0].clone())
+        self.register_buffer("spacing", torch.full((dim_in,), width / num_intervals))
+        polynomials = np.round(_cell(degree) * math.factorial(degree))  # whole numbers
+        slopes = np.zeros_like(polynomials)
+        slopes[:-1] = polynomials[1:] * np.arange(1, degree + 1)[:, None]
+        both = torch.from_numpy(np.concatenate([polynomials, slopes], axis=1)).to(self.spacing)
+        self.register_buffer("_polynomials", both, persistent=False)
+        self.values = nn.Parameter(torch.empty(dim_in, num_intervals + degree, dim_out))
+
+    @property
+    def num_intervals(self) -> int:
+        """Cells between the first and the last knot."""
+        return self.values.shape[1] - self.degree
+
+    @property
+    def grid(self) -> Tensor:
+        """First and last knot of each input, `(dim_in, 2)`."""
+        width = self.num_intervals * self.spacing
+        return torch.stack([self.first_knot, self.first_knot + width], dim=1)
+
+    @property
+    def knots(self) -> Tensor:
+        """Positions of the knots, `(dim_in, num_intervals + 1)`."""
+        steps = torch.arange(self.num_intervals + 1).to(self.spacing)
+        return self.first_knot[:, None] + steps * self.spacing[:, None]
+
+    @torch.no_grad()
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draws straight lines through the middle of the grid.
+
+        A line's variance is its input's times the squared slope, whatever the number of knots and
+        however the input is distributed; slopes of variance `1 / dim_in` preserve it at any width.
+        """
+        slope = torch.empty_like(self.values[:, :1]).normal_(generator=generator)
+        count = self.values.shape[1]
+        # Coefficients of the identity (Greville's abscissae), from the middle of the grid.
+        place = torch.arange(count).to(self.values) - (count - 1) / 2
+        centred = self.spacing[:, None, None] * place[:, None]
+        self.values.copy_(slope * centred / math.sqrt(self.dim_in))
+
+    def edges(self, x: Tensor) -> Tensor:
+        return self._splines(self._batch(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return spline_sum(*self._read(self._batch(x)))
+
+    def _splines(self, x: Tensor) -> Tensor:
+        return spline_values(*self._read(x))
+
+    def _read(self, x: Tensor) -> tuple[Tensor, Tensor, Grid]:
+        """Samples, coefficients and cells as the sums of splines take them."""
+        grid = Grid(self.first_knot, self.spacing, self._polynomials)
+        return x, self.values, grid
+
+    def slopes(self, order: int = 1) -> Tensor:
+        """Derivatives over the grid, weighted so that their mean square is exact.
+
+        A derivative is a spline of a lower degree; its square is integrated over each cell by
+        Gauss's rule. Where the degree is exhausted, differences of the coefficients take its place.
+        """
+        order = self._whole("order", order, least=1)
+        if self.values.shape[1] <= order:
+            return self.values.new_zeros(1, self.dim_in, self.dim_out)
+        coefficients = self.values.diff(n=order, dim=1) / self.spacing[:, None, None] ** order
+        degree = self.degree - order
+        if degree <= 0:
+            return coefficients.transpose(0, 1)
+        weights = torch.from_numpy(_gauss_weights(degree)).to(self.values)  # (degree + 1, nodes)
+        cells = coefficients.unfold(1, degree + 1, 1)  # (in, cells, out, degree + 1)
+        return (cells @ weights).permute(1, 3, 0, 2).flatten(0, 1)
+
+    @torch.no_grad()
+    def refine(self, num_intervals: int, optimizer: torch.optim.Optimizer | None = None) -> None:
+        """Adds knots without changing the function, exactly but for rounding.
+
+        Args:
+            num_intervals: How many cells there shall be: a multiple of what there are.
+            optimizer: If given, it forgets its state of the coefficients (moments and the like),
+                whose number changes; its state of all other parameters stays.
+
+        Raises:
+            ValueError: The number is no multiple of the present one.
+
+        Source:
+            W. Boehm, "Inserting new knots into B-spline curves", 1980, for evenly spaced knots.
+        """
+        factor, rest = divmod(self._whole("num_intervals", num_intervals, 1), self.num_intervals)
+        if rest or factor < 1:
+            raise ValueError(
+                f"{type(self).__name__} has {self.num_intervals} intervals: refine needs a "
+                f"multiple of that, got {num_intervals}."
+            )
+        matrix = torch.from_numpy(_subdivision(self.num_intervals, self.degree, factor))
+        self.spacing.div_(factor)
+        self._replace(torch.einsum("fk,iko->ifo", matrix.to(self.values), self.values), optimizer)
+
+    @torch.no_grad()
+    def fit_domain(
+        self, x: Tensor, margin: float = 0.0, optimizer: torch.optim.Optimizer | None = None
+    ) -> float:
+        """Moves each input's grid to the range of the values that reach it.
+
+        The number of knots stays. The new coefficients are those whose edges are closest, in least
+        squares, to what the edges were on the new range: exact for straight lines, and otherwise as
+        exact as a grid of that many knots can be. Call `refine` first where that is not enough.
+
+        Args:
+            x: Values that reach the layer, `(batch, dim_in)`.
+            margin: How far the grid goes beyond them on both sides, as a share of their range.
+            optimizer: If given, it forgets its state of the coefficients.
+
+        Returns:
+            The largest change of an output at these values.
+        """
+        x = self._batch(x)
+        before = self(x)
+        low, high = x.amin(0), x.amax(0)
+        room = margin * (high - low)
+        # An input that never varies keeps a grid of some width around its value.
+        room = room.where(high > low, self.spacing)
+        self.move_grid(torch.stack([low - room, high + room], dim=1), optimizer)
+        return (self(x) - before).abs().max().item()
+
+    @torch.no_grad()
+    def move_grid(self, grid: Tensor, optimizer: torch.optim.Optimizer | None = None) -> None:
+        """Moves the grid to `(dim_in, 2)` and fits the coefficients to the present edges there."""
+        self.place(grid, self._splines, optimizer)
+
+    @torch.no_grad()
+    def place(
+        self,
+        grid: Tensor,
+        edges: Callable[[Tensor], Tensor],
+        optimizer: torch.optim.Optimizer | None = None,
+    ) -> None:
+        """Moves the grid to `(dim_in, 2)` and fits the coefficients to any edges there.
+
+        Args:
+            grid: First and last knot of each input.
+            edges: `(batch, dim_in)` -> `(batch, dim_in, dim_out)`, as `EdgeLayer.edges`.
+            optimizer: If given, it forgets its state of the coefficients.
+        """
+        grid = grid.to(self.spacing)
+        values = self._fitted(grid, edges)
+        self.first_knot.copy_(grid[:, 0])
+        self.spacing.copy_((grid[:, 1] - grid[:, 0]) / self.num_intervals)
+        self._replace(values, optimizer)
+
+    def _fitted(self, grid: Tensor, edges: Callable[[Tensor], Tensor]) -> Tensor:
+        places, solution = _least_squares(self.num_intervals, self.degree)
+        points = torch.lerp(grid[:, 0], grid[:, 1], torch.from_numpy(places).to(grid)[:, None])
+        values = edges(points)  # (points, in, out)
+        return torch.einsum("kp,pio->iko", torch.from_numpy(solution).to(values), values)
+
+    def _replace(self, values: Tensor, optimizer: torch.optim.Optimizer | None) -> None:
+        """Puts other coefficients into the same parameter, which optimizers go on knowing."""
+        self.values.data = values.contiguous()
+        self.values.grad = None
+        if optimizer is not None:
+            optimizer.state.pop(self.values, None)
+
+
+@functools.cache
+def _cell(degree: int) -> NDArray[np.float64]:
+    """The basis functions on one cell as polynomials of the place in it, by Cox and de Boor.
+
+    Returns:
+        Coefficients `(power, basis function)`.
+    """
+    basis = np.ones((1, 1))
+    for p in range(1, degree + 1):
+        raised = np.zeros((p + 1, p + 1))
+        for j in range(p + 1):
+            if j > 0:  # (t - j + p) / p times the lower function on the left
+                raised[1:, j] += basis[:, j - 1] / p
+                raised[:-1, j] += basis[:, j - 1] * (p - j) / p
+            if j < p:  # (j + 1 - t) / p times the one on the right
+                raised[1:, j] -= basis[:, j] / p
+                raised[:-1, j] += basis[:, j] * (j + 1) / p
+        basis = raised
+    return basis
+
+
+@functools.cache
+def _gauss_weights(degree: int) -> NDArray[np.float64]:
+    """Basis values `(basis function, node)` whose squares' plain mean is the integral of a cell."""
+    nodes, weights = np.polynomial.legendre.leggauss(degree + 1)
+    powers = ((nodes[:, None] + 1) / 2) ** np.arange(degree + 1)
+    values = powers @ _cell(degree)
+    return np.ascontiguousarray((values * np.sqrt(weights / 2 * len(nodes))[:, None]).T)
+
+
+@functools.cache
+def _subdivision(intervals: int, degree: int, factor: int) -> NDArray[np.float64]:
+    """Matrix `(fine, coarse)` that writes a spline on cells `factor` times as small."""
+    # A basis function is a weighted sum of the fine ones: the box, convolved degree + 1 times.
+    mask = np.ones(1)
+    for _ in range(degree + 1):
+        mask = np.convolve(mask, np.ones(factor))
+    mask = mask / float(factor) ** degree
+    fine = np.zeros((intervals * factor + degree, intervals + degree))
+    for coarse in range(intervals + degree):
+        for step, weight in enumerate(mask):
+            row = factor * (coarse - degree) + step + degree
+            if 0 <= row < len(fine):
+                fine[row, coarse] = weight
+    return fine
+
+
+@functools.cache
+def _least_squares(intervals: int, degree: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Places in the unit range, and the matrix from a function's values there to coefficients."""
+    places = np.linspace(0, 1, SAMPLES_PER_CELL * intervals + degree + 1)
+    position = places * intervals
+    cell = np.clip(np.floor(position).astype(int), 0, intervals - 1)
+    powers = (position - cell)[:, None] ** np.arange(degree + 1)
+    design = np.zeros((len(places), intervals + degree))
+    for j, column in enumerate((powers @ _cell(degree)).T):
+        design[np.arange(len(places)), cell + j] = column
+    return places, np.linalg.pinv(design)

@@ -1,0 +1,79 @@
+"""Edges that only scale a fixed activation: the layers of an ordinary MLP, for comparison."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kan_exp.layers.base import EdgeLayer
+
+# Each with the variance that it leaves of x ~ N(0, 1).
+ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], float]] = {
+    "silu": (functional.silu, 0.3131),
+    "gelu": (functional.gelu, 0.3456),
+    "relu": (functional.relu, 0.3408),
+    "tanh": (torch.tanh, 0.3943),
+    "none": (lambda x: x, 1.0),
+}
+
+
+class KANLinearLayer(EdgeLayer):
+    """Edges `w_ij * activation(x)`: an activation and `nn.Linear`, in that order.
+
+    In a network the first layer takes its inputs as they are, so that `dims=[2,64,64,1]` is the
+    usual MLP of two hidden layers.
+
+    Args:
+        dim_in: Number of inputs.
+        dim_out: Number of outputs.
+        activation: `silu`, `gelu`, `relu`, `tanh` or `none`.
+        generator: Source of the random start; torch's default generator if not given.
+
+    Shape:
+        x `(batch, dim_in)` -> `(batch, dim_out)`; parameters `weight` `(dim_out, dim_in)` and
+        `bias` `(dim_out,)`, as `nn.Linear` has them.
+
+    Raises:
+        ValueError: The activation is unknown.
+    """
+
+    def __init__(
+        self,
+        dim_in: int,
+        dim_out: int,
+        activation: str = "silu",
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(dim_in, dim_out, x_min=-1.0, x_max=1.0)
+        self.activation = self._one_of("activation", activation, tuple(ACTIVATIONS))
+        self.weight = nn.Parameter(torch.empty(dim_out, dim_in))
+        self.bias = nn.Parameter(torch.empty(dim_out))
+        self.reset_parameters(generator)
+
+    @classmethod
+    def options_at(cls, depth: int, options: Mapping[str, Any]) -> dict[str, Any]:
+        return {**options, "activation": "none"} if depth == 0 else dict(options)
+
+    @torch.no_grad()
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draws weights that preserve variance, and biases that spread the activations' bends."""
+        _, variance = ACTIVATIONS[self.activation]
+        self.weight.normal_(std=1 / math.sqrt(variance * self.dim_in), generator=generator)
+        self.bias.normal_(std=0.5, generator=generator)
+
+    def edges(self, x: Tensor) -> Tensor:
+        function, _ = ACTIVATIONS[self.activation]
+        active = function(self._batch(x)).unsqueeze(-1)
+        return active * self.weight.T + self.bias / self.dim_in
+
+    def forward(self, x: Tensor) -> Tensor:
+        function, _ = ACTIVATIONS[self.activation]
+        return functional.linear(function(self._batch(x)), self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, activation={self.activation}"

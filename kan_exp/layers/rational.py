@@ -1,0 +1,79 @@
+"""Edges that are quotients of polynomials."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from kan_exp.layers.base import EdgeLayer
+
+
+class KANRationalLayer(EdgeLayer):
+    """Edges `P(x) / sqrt(1 + Q(x)^2)`: a safe Pade approximant, which has no poles.
+
+    P is of one degree more than Q, so that an edge grows like a straight line far outside.
+
+    Args:
+        dim_in: Number of inputs.
+        dim_out: Number of outputs.
+        degree: Degree of P, 2 to 8.
+        x_min: Low end of the range in which the edges start out.
+        x_max: High end of that range.
+        generator: Source of the random start; torch's default generator if not given.
+
+    Shape:
+        x `(batch, dim_in)` -> `(batch, dim_out)`; parameters `numerator`
+        `(dim_in, degree + 1, dim_out)`, from the constant up, and `denominator`
+        `(dim_in, degree - 1, dim_out)`, from the linear term up.
+
+    Raises:
+        ValueError: `degree` is out of range, or `x_min >= x_max`.
+
+    Source:
+        Molina et al., "Pade Activation Units", arXiv 1907.06732, section 2.2; there the denominator
+        is 1 + |Q|, whose slope jumps where Q passes zero.
+    """
+
+    def __init__(
+        self,
+        dim_in: int,
+        dim_out: int,
+        degree: int = 5,
+        x_min: float = -2.0,
+        x_max: float = 2.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(dim_in, dim_out, x_min, x_max)
+        self.degree = self._whole("degree", degree, least=2, most=8)
+        self.x_min, self.x_max = float(x_min), float(x_max)
+        self.numerator = nn.Parameter(torch.empty(dim_in, degree + 1, dim_out))
+        self.denominator = nn.Parameter(torch.empty(dim_in, degree - 1, dim_out))
+        self.reset_parameters(generator)
+
+    @torch.no_grad()
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draws edges that are nearly straight lines, as in the other kinds of layers."""
+        self.numerator.zero_()
+        slope = self.numerator[:, 1]
+        slope.normal_(std=self._half / math.sqrt(self.dim_in), generator=generator)
+        # Exactly zero it would have no gradient.
+        self.denominator.normal_(std=0.05, generator=generator)
+
+    @property
+    def _half(self) -> float:
+        return (self.x_max - self.x_min) / 2
+
+    def edges(self, x: Tensor) -> Tensor:
+        unit = (self._batch(x) - (self.x_min + self.x_max) / 2) / self._half
+        powers = [unit]
+        for _ in range(1, self.degree):
+            powers.append(powers[-1] * unit)
+        rising = torch.stack(powers, dim=-1)  # (batch, in, degree)
+        above = torch.einsum("bik,ikj->bij", rising, self.numerator[:, 1:]) + self.numerator[:, 0]
+        below = torch.einsum("bik,ikj->bij", rising[..., :-1], self.denominator)
+        return above / (1 + below.square()).sqrt()
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, degree={self.degree}"

@@ -1,0 +1,68 @@
+"""Edges that are sums of Gaussian bumps beside a base function."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from kan_exp.layers.basis import BasisLayer
+
+BASES = ("silu", "linear")
+# Variance of silu(x) for x ~ N(0, 1).
+SILU_VARIANCE = 0.3131
+
+
+class KANRBFLayer(BasisLayer):
+    """Edges that are a base function and Gaussians at evenly spaced centres.
+
+    Far from the centres only the base is left, which keeps gradients alive.
+
+    Args:
+        dim_in: Number of inputs.
+        dim_out: Number of outputs.
+        num_centers: Gaussians per edge, at least 2; their width is the distance of two centres.
+        x_min: First centre.
+        x_max: Last centre.
+        base: `linear` or `silu`.
+        generator: Source of the random start; torch's default generator if not given.
+
+    Shape:
+        x `(batch, dim_in)` -> `(batch, dim_out)`; parameter `coefficients`
+        `(dim_in, num_centers + 1, dim_out)`, the base first.
+
+    Raises:
+        ValueError: A size is out of range, `x_min >= x_max`, or `base` is unknown.
+
+    Source:
+        Z. Li, "Kolmogorov-Arnold Networks are Radial Basis Function Networks", arXiv 2405.06721.
+    """
+
+    centers: Tensor
+
+    def __init__(
+        self,
+        dim_in: int,
+        dim_out: int,
+        num_centers: int = 8,
+        x_min: float = -2.0,
+        x_max: float = 2.0,
+        base: str = "silu",
+        generator: torch.Generator | None = None,
+    ) -> None:
+        self.num_centers = self._whole("num_centers", num_centers, least=2)
+        self.base = self._one_of("base", base, BASES)
+        super().__init__(dim_in, dim_out, num_centers + 1, x_min, x_max, generator)
+        centers = torch.linspace(self.x_min, self.x_max, num_centers)
+        self.register_buffer("centers", centers, persistent=False)
+
+    def basis(self, x: Tensor) -> Tensor:
+        spacing = 2 * self._half / (self.num_centers - 1)
+        bumps = torch.exp(-((x.unsqueeze(-1) - self.centers) / spacing).square())
+        base = functional.silu(x) if self.base == "silu" else x
+        return torch.cat([base.unsqueeze(-1), bumps], dim=-1)
+
+    def line(self) -> Tensor:
+        coefficients = torch.zeros(self.num_centers + 1)
+        coefficients[0] = SILU_VARIANCE**-0.5 if self.base == "silu" else 1.0
+        return coefficients

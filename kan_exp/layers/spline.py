@@ -1,0 +1,83 @@
+"""Edges that are B-splines, with a smooth base function beside them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kan_exp.layers.base import EdgeLayer
+from kan_exp.layers.grid import GridLayer
+
+BASES = ("none", "linear", "silu")
+
+
+class KANSplineLayer(GridLayer):
+    """B-spline edges on evenly spaced knots, evaluated where they are not zero.
+
+    Beyond the grid an edge goes on along a straight line.
+
+    Args:
+        dim_in: Number of inputs.
+        dim_out: Number of outputs.
+        num_intervals: Cells of the grid, at least 1.
+        degree: Degree of the polynomials, 1 to 5.
+        x_min: First knot, in the units of the layer's input.
+        x_max: Last knot.
+        base: A function that each edge adds with a weight of its own: `silu`, `linear` or `none`.
+        generator: Source of the random start; torch's default generator if not given.
+
+    Shape:
+        x `(batch, dim_in)` -> `(batch, dim_out)`; parameters `values`
+        `(dim_in, num_intervals + degree, dim_out)` and, with a base, `base_weight`
+        `(dim_in, dim_out)`; buffers `first_knot` and `spacing` `(dim_in,)` with each input's grid.
+
+    Raises:
+        ValueError: A size is out of range, `x_min >= x_max`, or `base` is unknown.
+
+    Source:
+        Liu et al., "KAN: Kolmogorov-Arnold Networks", arXiv 2404.19756, section 2.2.
+    """
+
+    def __init__(
+        self,
+        dim_in: int,
+        dim_out: int,
+        num_intervals: int = 8,
+        degree: int = 3,
+        x_min: float = -2.0,
+        x_max: float = 2.0,
+        base: str = "none",
+        generator: torch.Generator | None = None,
+    ) -> None:
+        self._whole("num_intervals", num_intervals, least=1)
+        self._whole("degree", degree, least=1, most=5)
+        super().__init__(dim_in, dim_out, num_intervals, degree, x_min, x_max)
+        self.base = self._one_of("base", base, BASES)
+        # It starts at nothing: the start is the spline's straight line, whatever the base.
+        weight = None if base == "none" else nn.Parameter(torch.zeros(dim_in, dim_out))
+        self.register_parameter("base_weight", weight)
+        self.reset_parameters(generator)
+
+    def edges(self, x: Tensor) -> Tensor:
+        values = super().edges(x)
+        if self.base_weight is None:
+            return values
+        return values + self._base(self._batch(x)).unsqueeze(-1) * self.base_weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        values = super().forward(x)
+        if self.base_weight is None:
+            return values
+        return torch.addmm(values, self._base(self._batch(x)), self.base_weight)
+
+    def slopes(self, order: int = 1) -> Tensor:
+        # The base's derivatives are not a spline's: they are measured like any other edge's.
+        return super().slopes(order) if self.base_weight is None else EdgeLayer.slopes(self, order)
+
+    def _base(self, x: Tensor) -> Tensor:
+        return functional.silu(x) if self.base == "silu" else x
+
+    def extra_repr(self) -> str:
+        grid = f"num_intervals={self.num_intervals}, degree={self.degree}, base={self.base}"
+        return f"{super().extra_repr()}, {grid}"

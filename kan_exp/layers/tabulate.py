@@ -1,0 +1,64 @@
+"""Turns any edges into tables, which cost the same whatever the edges cost."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from kan_exp.layers.base import EdgeLayer
+from kan_exp.layers.interpo import KANInterpoLayer
+from kan_exp.layers.spline import KANSplineLayer
+
+PROBES_PER_CELL = 7  # an odd number sees the middle of a cell, where an interpolation errs most
+
+
+class Tabulated(NamedTuple):
+    """A table and how far it is from what it stands for.
+
+    `error` is the largest difference of an edge, `bound` of an output (the sum over inputs of the
+    largest differences), both measured at several points in every cell of the layer's domain.
+    """
+
+    layer: KANInterpoLayer | KANSplineLayer
+    error: float
+    bound: float
+
+
+@torch.no_grad()
+def tabulate(layer: EdgeLayer, num_points: int = 256, degree: int = 1) -> Tabulated:
+    """Looks a layer's edges up in a table over the range on which they were trained.
+
+    Args:
+        layer: Any layer; its `domain` is the range of the table, beyond which it is linear.
+        num_points: Numbers per edge.
+        degree: 1 for straight lines between the points, 3 for a cubic spline.
+
+    Returns:
+        The table and its measured error.
+
+    Raises:
+        ValueError: There are too few points for the degree, or the degree is not 1 or 3.
+    """
+    if degree not in (1, 3):
+        raise ValueError(f"tabulate needs degree to be 1 or 3, got {degree!r}.")
+    if num_points < 2 * degree:
+        raise ValueError(f"tabulate needs at least {2 * degree} points, got {num_points!r}.")
+    size = layer.dim_in, layer.dim_out
+    intervals = num_points - degree
+    table: KANInterpoLayer | KANSplineLayer
+    generator = torch.Generator()
+    if degree == 1:
+        table = KANInterpoLayer(*size, num_x=num_points, generator=generator)
+    else:
+        table = KANSplineLayer(*size, intervals, degree, generator=generator)
+    table.to(layer.domain)
+    low, high = layer.domain.unbind(1)
+    width = (high - low).where(high > low, 1.0)  # of an input that never varied
+    table.place(torch.stack([low, low + width], dim=1), layer.edges)
+    table.observe(layer.domain.T)
+
+    unit = torch.linspace(0, 1, PROBES_PER_CELL * intervals + 1).to(low)
+    probes = low + unit[:, None] * width
+    differences = (table.edges(probes) - layer.edges(probes)).abs().amax(0)  # (in, out)
+    return Tabulated(table, differences.max().item(), differences.sum(0).max().item())
