@@ -34,6 +34,7 @@ class TrainConfig:
     dims: list[int]
     steps: int
     threads: int | None
+    compile: bool
     batch_size: int | None
     log_every_n_steps: int
     evaluations: int

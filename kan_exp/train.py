@@ -87,6 +87,7 @@ def _prepare(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> Experime
         scheduler=instantiate(cfg.scheduler) if cfg.scheduler else None,
         penalty=OmegaConf.to_container(cfg.penalty, resolve=True),  # type: ignore[arg-type]
         description=describe_model(specs, dims, data),
+        compile_network=cfg.compile,
     )
     # A bad learning rate, or components that are not the formula's, are told before the training.
     module.check_optimizer()
@@ -119,23 +120,32 @@ def _layer_specs(cfg: DictConfig) -> list[LayerSpec]:
 
     if cfg.layers is None:
         return [_layer_spec(cfg.layer)] * (len(cfg.dims) - 1)
+    entries: list[Any] = OmegaConf.to_container(cfg.layers, resolve=True)  # type: ignore[assignment]
     specs = []
-    for entry in OmegaConf.to_container(cfg.layers, resolve=True):
-        named = entry if isinstance(entry, dict) else {str(entry): {}}
-        if len(named) != 1 or not isinstance(next(iter(named.values())), dict | None):
-            raise KanExpError(
-                f"layers: {entry} is neither a kind nor one with its options: write "
-                f"layers=[spline,mlp] or layers=[spline,{{mlp: {{fcn_hidden: 8}}}}]."
-            )
-        ((name, options),) = named.items()
+    for entry in entries:
+        name, options = _kind_and_options(entry)
         composed = (
             GlobalHydra.instance()
             .config_loader()
             .load_configuration("train", [f"layer={name}"], RunMode.RUN)
         )
         kind, defaults = _layer_spec(composed.layer)
-        specs.append(LayerSpec(kind, {**defaults, **(options or {})}))
+        specs.append(LayerSpec(kind, {**defaults, **options}))
     return specs
+
+
+def _kind_and_options(entry: Any) -> tuple[str, dict[str, Any]]:
+    """Reads an entry of `layers`: `mlp`, or `{mlp: {fcn_hidden: 8}}`."""
+    if isinstance(entry, str):
+        return entry, {}
+    if isinstance(entry, dict) and len(entry) == 1:
+        ((name, options),) = entry.items()
+        if isinstance(options, dict):
+            return str(name), options
+    raise KanExpError(
+        f"layers: {entry!r} is neither a kind nor one with its options: write "
+        f"layers=[spline,mlp] or layers=[spline,{{mlp:{{fcn_hidden:8}}}}]."
+    )
 
 
 def _layer_spec(layer: DictConfig) -> LayerSpec:
@@ -153,7 +163,10 @@ def _choices(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
         del flat["target"]
     if cfg.layers is not None:
         flat["layer"] = "+".join(
-            entry if isinstance(entry, str) else next(iter(entry)) for entry in cfg.layers
+            _kind_and_options(
+                OmegaConf.to_container(entry) if OmegaConf.is_config(entry) else entry
+            )[0]
+            for entry in cfg.layers
         )
     for name in ("seed", "dims", "steps", "batch_size"):
         flat[name] = cfg[name]

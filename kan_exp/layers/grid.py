@@ -276,4 +276,4 @@ def _least_squares(intervals: int, degree: int) -> tuple[NDArray[np.float64], ND
     design = np.zeros((len(places), intervals + degree))
     for j, column in enumerate((powers @ _cell(degree)).T):
         design[np.arange(len(places)), cell + j] = column
-    return places, np.linalg.pinv(design)
+    return places, np.asarray(np.linalg.pinv(design), np.float64)

@@ -114,9 +114,7 @@ class KANLayer(EdgeLayer):
         if small or is_traced():
             values = _edge_sum(features, self._weights, self.output_weight, activation)
         else:
-            values = _BlockedSum.apply(  # type: ignore[no-untyped-call]
-                features, self._weights, self.output_weight, activation
-            )
+            values = _BlockedSum.apply(features, self._weights, self.output_weight, activation)
         return values + self.output_bias.sum(0)
 
     @property
@@ -173,7 +171,8 @@ class _BlockedSum(torch.autograd.Function):
         (grad,) = grads
         tensors, activation = ctx.saved_tensors, ctx.activation
         if torch.is_grad_enabled():  # a derivative of this derivative is wanted: keep its graph
-            return *plain_gradients(_edge_sum(*tensors, activation), tensors, grad), None
+            total = _edge_sum(tensors[0], tensors[1], tensors[2], activation)
+            return *plain_gradients(total, tensors, grad), None
         features, weights, output = tensors
         by_features, by_weights, by_output = map(torch.zeros_like, tensors)
         scaled = weights * output.unsqueeze(-1)

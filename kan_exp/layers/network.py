@@ -6,7 +6,7 @@ import importlib
 import inspect
 import itertools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -52,7 +52,8 @@ def make_network(
         _check_options(spec)
         options = spec.kind.options_at(depth, spec.options)
         try:
-            layers.append(spec.kind(dim_in, dim_out, **options, generator=generator))
+            make: Callable[..., EdgeLayer] = spec.kind
+            layers.append(make(dim_in, dim_out, **options, generator=generator))
         except ValueError as error:
             raise KanExpError(f"layer: {error}") from error
     return nn.Sequential(*layers)

@@ -39,6 +39,8 @@ class KANSplineLayer(GridLayer):
         Liu et al., "KAN: Kolmogorov-Arnold Networks", arXiv 2404.19756, section 2.2.
     """
 
+    base_weight: nn.Parameter | None
+
     def __init__(
         self,
         dim_in: int,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from typing import Any, NamedTuple
 
@@ -81,7 +82,7 @@ def spline_sum(x: Tensor, table: Tensor, grid: Grid) -> Tensor:
     small = x.numel() * table.shape[2] < SMALL and not _is_dense(x, table, grid)
     if small or x.device.type != "cpu" or is_traced():
         return spline_values(x, table, grid).sum(1)
-    total: Tensor = _SplineSum.apply(x, table, *grid)  # type: ignore[no-untyped-call]
+    total: Tensor = _SplineSum.apply(x, table, *grid)
     return total
 
 
@@ -117,7 +118,7 @@ class _SplineSum(torch.autograd.Function):
         grid = Grid(*tensors)
         cell, t = grid.locate(x, table)
         inside = t.clamp(0, 1)
-        both = _evaluate(grid.polynomials, inside)
+        both = _evaluate(grid, inside)
         weights, slopes = both[: grid.functions], both[grid.functions :]
         beyond = t - inside
         if beyond.count_nonzero():  # most often all samples lie on the grid
@@ -125,13 +126,13 @@ class _SplineSum(torch.autograd.Function):
         weights = weights.view(grid.functions, *x.shape)
         if not _is_dense(x, table, grid):
             ctx.save_for_backward(x, table, *tensors, slopes, cell, weights)
-            return _bags(weights, cell, table) / grid.scale
+            return _bags(weights, cell, table)
         rows = table.shape[1]
         places = (_starts(*x.shape, rows, grid.functions) + cell).flatten()
         basis = x.new_zeros(cell.numel() * rows).scatter_(0, places, weights.flatten())
         basis = basis.view(len(x), rows * x.shape[1])
         ctx.save_for_backward(x, table, *tensors, slopes, places, basis)
-        return basis @ table.flatten(0, 1) / grid.scale
+        return basis @ table.flatten(0, 1)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -142,7 +143,6 @@ class _SplineSum(torch.autograd.Function):
             total = spline_values(x, table, grid).sum(1)
             by_x, by_table = plain_gradients(total, (x, table), grad)
         else:
-            grad = grad / grid.scale
             dense = _is_dense(x, table, grid)
             by_weights, table_slope = _dense_slopes if dense else _bag_slopes
             if ctx.needs_input_grad[0]:
@@ -160,13 +160,16 @@ def _starts(batch: int, dim_in: int, rows: int, functions: int) -> Tensor:
     return start + torch.arange(functions).view(-1, 1, 1)
 
 
-def _evaluate(polynomials: Tensor, t: Tensor) -> Tensor:
-    """Values of polynomials `(powers, count)` at `t`: `(count, t.numel())`, by a matrix product."""
+def _evaluate(grid: Grid, t: Tensor) -> Tensor:
+    """Values of the basis functions, and then their derivatives: `(2 functions, batch * in)`."""
     t = t.flatten()
-    powers = [torch.ones_like(t), t]
-    while len(powers) < len(polynomials):
-        powers.append(powers[-1] * t)
-    return polynomials.T @ torch.stack(powers)
+    powers = t.new_empty(grid.functions - 1, len(t))
+    rows = powers.unbind()
+    torch.div(t, grid.scale, out=rows[0])
+    for power, following in itertools.pairwise(rows):
+        torch.mul(power, t, out=following)
+    constant = grid.polynomials[0].unsqueeze(1) / grid.scale
+    return torch.addmm(constant, grid.polynomials[1:].T, powers)
 
 
 def _dense_by_weights(table: Tensor, grad: Tensor, places: Tensor, basis: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
@@ -18,6 +19,8 @@ from kan_exp.data import Split
 from kan_exp.errors import DivergedError, KanExpError, listing
 from kan_exp.layers import EdgeLayer, KANInterpoLayer, smooth_penalty
 from kan_exp.training.model import KANModel, score
+
+log = logging.getLogger(__name__)
 
 OBSERVE_EVERY = 200  # optimizer steps
 OBSERVED_POINTS = 1024
@@ -38,6 +41,7 @@ class KANModule(LightningModule):
         scheduler: Makes the learning-rate scheduler, stepped once per optimizer step, or `None`.
         penalty: Weight of each penalty (see the table at the end), added to the mean squared error.
         description: Plain containers that say how to build the model again; kept in checkpoints.
+        compile_network: Whether to compile the network's pass before the first step.
 
     Raises:
         KanExpError: A penalty is unknown or negative.
@@ -50,6 +54,7 @@ class KANModule(LightningModule):
         scheduler: SchedulerFactory | None,
         penalty: Mapping[str, float],
         description: Mapping[str, Any],
+        compile_network: bool = False,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -69,6 +74,8 @@ class KANModule(LightningModule):
             raise KanExpError(
                 "penalty.smooth: only interpolation layers have it: set penalty.roughness=..."
             )
+        self._to_compile = compile_network
+        self._compiled: Callable[[Tensor], Tensor] | None = None
         self.train_history: list[tuple[int, float]] = []
         self.val_history: list[tuple[int, float]] = []
 
@@ -106,6 +113,19 @@ class KANModule(LightningModule):
                 f"{group}: {reason}. Change one of its options: {listing(options)}."
             ) from error
 
+    def _use_compiler(self, chunk: Split) -> None:
+        """Compiles the network's pass for mini-batches like these; says so where nothing can."""
+        self._to_compile = False
+        compiled = torch.compile(self.model.network.forward)
+        try:
+            functional.mse_loss(compiled(chunk.x[0]), chunk.y[0]).backward()
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[0]
+            log.info("compile: no compiler works here (%s): going on without.", reason)
+        else:
+            self._compiled = compiled
+        self.model.zero_grad()
+
     @property
     def _optimizer(self) -> LightningOptimizer:
         return cast(LightningOptimizer, self.optimizers())
@@ -114,7 +134,7 @@ class KANModule(LightningModule):
         """Mean squared error of standardised points, and the unweighted penalties by name."""
         network = self.model.network
         if not self.penalty.keys() & _ON_EDGES.keys():
-            output = network(x)
+            output = network(x) if self._compiled is None else self._compiled(x)
             penalties = {name: _ON_LAYERS[name](network) for name in self.penalty}
             return functional.mse_loss(output, y), penalties
         edges = []
@@ -130,6 +150,8 @@ class KANModule(LightningModule):
     def training_step(self, chunk: Split, _: int) -> None:
         optimizer = self._optimizer
         scheduler = cast("LRScheduler | None", self.lr_schedulers())
+        if self._to_compile:
+            self._use_compiler(chunk)
         losses: list[Tensor] = []
         rates: list[float] = []
         penalties: dict[str, Tensor] = {}
