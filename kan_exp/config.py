@@ -18,9 +18,21 @@ class PenaltyConfig:
 
     roughness: float
     curvature: float
+    jerk: float
     smooth: float
     l1_edges: float
     l1_outputs: float
+
+
+@dataclass
+class RefineConfig:
+    """How optimizer=lm goes from coarse to fine."""
+
+    grids: list[int] | None
+    keep: list[int]
+    steps: list[int]
+    wiggle: float
+    jerk: float
 
 
 @dataclass
@@ -32,13 +44,14 @@ class TrainConfig:
 
     seed: int
     dims: list[int]
-    steps: int
+    steps: int | None
     threads: int | None
     compile: bool
     batch_size: int | None
     log_every_n_steps: int
     evaluations: int
     penalty: PenaltyConfig
+    refine: RefineConfig
     layers: list[Any] | None
     target: Any = None
     data: Any = None
@@ -72,7 +85,7 @@ def check_numbers(cfg: DictConfig) -> None:
             f"set dims=[{','.join(map(str, [*dims[:-1], 1]))}]."
         )
     for name in ("steps", "log_every_n_steps", "evaluations"):
-        if cfg[name] < 1:
+        if cfg[name] is not None and cfg[name] < 1:
             raise KanExpError(f"{name} must be at least 1, got {cfg[name]}.")
     for name in ("max_steps", "max_epochs", "max_time"):
         if name in cfg.trainer:

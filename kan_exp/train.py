@@ -17,8 +17,10 @@ from kan_exp.config import TrainConfig, check_numbers, check_width
 from kan_exp.errors import KanExpError
 
 if TYPE_CHECKING:
+    from kan_exp.data import ExperimentData
     from kan_exp.layers import LayerSpec
     from kan_exp.training.experiment import Experiment
+    from kan_exp.training.module import KANModule
 
 # Their configs list every option, so that none can be added.
 CLOSED_GROUPS = ("layer", "target", "data", "penalty")
@@ -58,12 +60,8 @@ def _prepare(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> Experime
     """Makes everything that the run needs; all that can be wrong with it shows here."""
     import torch
 
-    from kan_exp.layers import make_network
     from kan_exp.training.callbacks import RunCheckpoint, SignalStop
     from kan_exp.training.experiment import Experiment, quiet_lightning
-    from kan_exp.training.folder import describe_model
-    from kan_exp.training.model import KANModel
-    from kan_exp.training.module import KANModule
 
     quiet_lightning()
     if cfg.threads is not None:
@@ -76,19 +74,9 @@ def _prepare(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> Experime
     data = instantiate(cfg.data)
     check_width(f"data '{choices['data']}'", data.features, dims)
     generator = torch.Generator().manual_seed(cfg.seed)
-    data.plan(cfg.batch_size, cfg.steps, cfg.log_every_n_steps, cfg.evaluations, generator)
-
-    specs = _layer_specs(cfg)
-    # The weights have a generator of their own: kinds of layers then see the same order of points.
-    network = make_network(specs, dims, torch.Generator().manual_seed(cfg.seed))
-    module = KANModule(
-        KANModel(network, data.scaling, data.features, data.target_name),
-        optimizer=instantiate(cfg.optimizer),
-        scheduler=instantiate(cfg.scheduler) if cfg.scheduler else None,
-        penalty=OmegaConf.to_container(cfg.penalty, resolve=True),  # type: ignore[arg-type]
-        description=describe_model(specs, dims, data),
-        compile_network=cfg.compile,
-    )
+    steps = _steps(cfg)
+    data.plan(cfg.batch_size, steps, cfg.log_every_n_steps, cfg.evaluations, generator)
+    module = _make_module(cfg, data)
     # A bad learning rate, or components that are not the formula's, are told before the training.
     module.check_optimizer()
     data.true_edges(data.train.x[:2])
@@ -103,7 +91,7 @@ def _prepare(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> Experime
         data=data,
         trainer=instantiate(
             cfg.trainer,
-            max_steps=cfg.steps,
+            max_steps=steps,
             max_epochs=-1,  # each pass over the loader is one evaluation's; the steps end the run
             callbacks=callbacks,
             logger=logger,
@@ -111,6 +99,65 @@ def _prepare(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> Experime
         folder=folder,
         choices=_choices(cfg, choices),
         config=OmegaConf.to_yaml(cfg, resolve=True),
+    )
+
+
+def _uses_least_squares(cfg: DictConfig) -> bool:
+    return bool(cfg.optimizer._target_ == "kan_exp.optimizers.LevenbergMarquardt")
+
+
+def _steps(cfg: DictConfig) -> int:
+    """How many optimizer steps the run has: `steps`, or those of `refine` if that is null."""
+    if cfg.steps is not None:
+        return int(cfg.steps)
+    if not _uses_least_squares(cfg):
+        raise KanExpError("steps is needed: only optimizer=lm takes its steps from refine.")
+    return sum(cfg.refine.steps)
+
+
+def _make_module(cfg: DictConfig, data: ExperimentData) -> KANModule:
+    """The network, or the networks to choose from, and what trains them."""
+    import torch
+
+    from kan_exp.layers import make_network
+    from kan_exp.training.folder import describe_model
+    from kan_exp.training.least_squares import LeastSquaresModule
+    from kan_exp.training.model import KANModel
+    from kan_exp.training.module import KANModule
+    from kan_exp.training.starts import make_stages, make_starts
+
+    specs, dims = _layer_specs(cfg), list(cfg.dims)
+    description = describe_model(specs, dims, data)
+    penalty: dict[str, float] = OmegaConf.to_container(cfg.penalty, resolve=True)  # type: ignore[assignment]
+    optimizer = instantiate(cfg.optimizer)
+    if not _uses_least_squares(cfg):
+        # The weights have a generator of their own: all kinds see the same order of points.
+        network = make_network(specs, dims, torch.Generator().manual_seed(cfg.seed))
+        return KANModule(
+            KANModel(network, data.scaling, data.features, data.target_name),
+            optimizer=optimizer,
+            scheduler=instantiate(cfg.scheduler) if cfg.scheduler else None,
+            penalty=penalty,
+            description=description,
+            compile_network=cfg.compile,
+        )
+    if cfg.scheduler or cfg.batch_size is not None or cfg.compile:
+        raise KanExpError(
+            "optimizer=lm needs scheduler=none, batch_size=null and compile=false: it takes all "
+            "points at once."
+        )
+    stages = make_stages(cfg.refine.grids, cfg.refine.keep, cfg.refine.steps)
+    scaling = data.scaling
+    x = scaling.standardise(data.train).x.double()
+    bounds = ((data.bounds.double().T - scaling.x_mean) / scaling.x_std).T
+    starts = make_starts(specs, dims, stages[0], cfg.seed, cfg.refine.wiggle, x, bounds)
+    return LeastSquaresModule(
+        KANModel(starts[0], scaling, data.features, data.target_name),
+        starts,
+        stages,
+        optimizer,
+        penalty,
+        description,
     )
 
 

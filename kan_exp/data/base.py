@@ -156,6 +156,11 @@ class ExperimentData(LightningDataModule, ABC):
         return []
 
     @property
+    def bounds(self) -> Tensor:
+        """Least and greatest value of each input, `(in, 2)`: those of the training points."""
+        return torch.stack([self.train.x.amin(0), self.train.x.amax(0)], dim=1)
+
+    @property
     def fingerprint(self) -> str:
         """A digest of the test points, by which a later scoring knows that they are the same."""
         digest = hashlib.sha256()

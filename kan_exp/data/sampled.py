@@ -66,6 +66,10 @@ class SampledData(ExperimentData):
         )
 
     @property
+    def bounds(self) -> Tensor:
+        return torch.tensor(self.target.domain)
+
+    @property
     def summary(self) -> str:
         noise = f", noise {self.target.noise:g}" if self.target.noise else ""
         counts = f"{len(self.train.x):,} train, {len(self.val.x):,} validation, "

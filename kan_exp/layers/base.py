@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call, vjp, vmap
 
 EdgeFunction = Callable[[Tensor], Tensor]
 
@@ -106,6 +107,37 @@ class EdgeLayer(nn.Module, ABC):
         """Sets `domain` to the range of the values `x` `(batch, dim_in)` that reach this layer."""
         x = self._batch(x)
         self.domain.copy_(torch.stack([x.amin(0), x.amax(0)], dim=1))
+
+    def sample_gradients(self, x: Tensor, grad: Tensor) -> list[Tensor]:
+        """Gradients of each sample by itself, which `backward` would add up.
+
+        Args:
+            x: Inputs `(batch, dim_in)`.
+            grad: Gradient of something with respect to the outputs, `(batch, dim_out)`.
+
+        Returns:
+            For each parameter, in their order, `(batch, *parameter.shape)`.
+        """
+        parameters = dict(self.named_parameters())
+
+        def gradients(sample: Tensor, slope: Tensor) -> dict[str, Tensor]:
+            def outputs(parameters: dict[str, Tensor]) -> Tensor:
+                return cast(Tensor, functional_call(self, parameters, (sample.unsqueeze(0),)))
+
+            (found,) = vjp(outputs, parameters)[1](slope.unsqueeze(0))
+            return cast("dict[str, Tensor]", found)
+
+        found = vmap(gradients)(x, grad)
+        return [found[name] for name in parameters]
+
+    @classmethod
+    def with_intervals(cls, options: Mapping[str, Any], num_intervals: int) -> dict[str, Any]:
+        """The options with so many cells per edge; unchanged where edges have no cells."""
+        return dict(options)
+
+    def present_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options with which a layer of the present sizes is made."""
+        return dict(options)
 
     @classmethod
     def options_at(cls, depth: int, options: Mapping[str, Any]) -> dict[str, Any]:

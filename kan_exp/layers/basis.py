@@ -64,6 +64,9 @@ class BasisLayer(EdgeLayer):
     def forward(self, x: Tensor) -> Tensor:
         return self.basis(self._batch(x)).flatten(1) @ self.coefficients.flatten(0, 1)
 
+    def sample_gradients(self, x: Tensor, grad: Tensor) -> list[Tensor]:
+        return [torch.einsum("bik,bj->bikj", self.basis(x), grad)]
+
     def _unit(self, x: Tensor) -> Tensor:
         """Inputs with the range of the basis moved to -1 to 1."""
         return (x - (self.x_min + self.x_max) / 2) / self._half

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kan_exp.layers.base import EdgeLayer
-from kan_exp.layers.spline_sum import Grid, spline_sum, spline_values
+from kan_exp.layers.spline_sum import Grid, spline_basis, spline_sum, spline_values
 
 SAMPLES_PER_CELL = 4  # where a function is looked at when its grid moves
 
@@ -110,6 +111,25 @@ class GridLayer(EdgeLayer):
         """Samples, coefficients and cells as the sums of splines take them."""
         grid = Grid(self.first_knot, self.spacing, self._polynomials)
         return x, self.values, grid
+
+    def present_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        return self.with_intervals(options, self.num_intervals)
+
+    def sample_gradients(self, x: Tensor, grad: Tensor) -> list[Tensor]:
+        return [torch.einsum("bik,bj->bikj", self._basis(x), grad)]
+
+    def _basis(self, x: Tensor) -> Tensor:
+        return spline_basis(*self._read(x))
+
+    def curvature_matrix(self, order: int) -> Tensor:
+        """The quadratic form of `roughness`: `(dim_in, rows, rows)`, the same for every output.
+
+        For the values `v` `(rows,)` of an edge from input `i`, `v @ matrix[i] @ v` is its mean
+        squared derivative.
+        """
+        rows = self.values.shape[1]
+        matrix = torch.from_numpy(_roughness_matrix(rows - self.degree, self.degree, order))
+        return matrix.to(self.values) / self.spacing[:, None, None] ** (2 * order)
 
     def slopes(self, order: int = 1) -> Tensor:
         """Derivatives over the grid, weighted so that their mean square is exact.
@@ -247,6 +267,18 @@ def _gauss_weights(degree: int) -> NDArray[np.float64]:
     powers = ((nodes[:, None] + 1) / 2) ** np.arange(degree + 1)
     values = powers @ _cell(degree)
     return np.ascontiguousarray((values * np.sqrt(weights / 2 * len(nodes))[:, None]).T)
+
+
+@functools.cache
+def _roughness_matrix(intervals: int, degree: int, order: int) -> NDArray[np.float64]:
+    """Matrix of the mean squared derivative on cells of width 1."""
+    terms = np.diff(np.eye(intervals + degree), n=order, axis=0)  # (places, coefficients)
+    if degree > order:
+        left = degree - order
+        cells = np.lib.stride_tricks.sliding_window_view(terms, left + 1, axis=0)
+        terms = (cells @ _gauss_weights(left)).transpose(0, 2, 1).reshape(-1, intervals + degree)
+    found: NDArray[np.float64] = terms.T @ terms / max(1, len(terms))
+    return found
 
 
 @functools.cache

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -66,6 +69,14 @@ class KANInterpoLayer(GridLayer):
         if self.outside != "linear":
             x = x.clamp(grid.first, grid.first + (table.shape[1] - 1) * grid.spacing)
         return x, table, grid
+
+    def _basis(self, x: Tensor) -> Tensor:
+        basis = super()._basis(x)
+        return basis[..., 1:-1] if self.outside == "zero" else basis
+
+    @classmethod
+    def with_intervals(cls, options: Mapping[str, Any], num_intervals: int) -> dict[str, Any]:
+        return {**options, "num_x": num_intervals + 1}
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, num_x={self.num_x}, outside={self.outside}"

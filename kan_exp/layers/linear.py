@@ -75,5 +75,9 @@ class KANLinearLayer(EdgeLayer):
         function, _ = ACTIVATIONS[self.activation]
         return functional.linear(function(self._batch(x)), self.weight, self.bias)
 
+    def sample_gradients(self, x: Tensor, grad: Tensor) -> list[Tensor]:
+        function, _ = ACTIVATIONS[self.activation]
+        return [torch.einsum("bi,bj->bji", function(x), grad), grad]
+
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, activation={self.activation}"

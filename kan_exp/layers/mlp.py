@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import vjp
 from torch.nn import functional
 
 from kan_exp.layers.base import EdgeLayer
@@ -116,6 +117,19 @@ class KANLayer(EdgeLayer):
         else:
             values = _BlockedSum.apply(features, self._weights, self.output_weight, activation)
         return values + self.output_bias.sum(0)
+
+    def sample_gradients(self, x: Tensor, grad: Tensor) -> list[Tensor]:
+        features = self._features(x)
+        before = (features @ self._weights.flatten(1, 2).transpose(1, 2)).unflatten(
+            -1, self.output_weight.shape[1:]
+        )
+        active, pull = vjp(ACTIVATIONS[self.activation], before)[:2]
+        scale = grad.unsqueeze(-1) * self.output_weight.unsqueeze(1)  # (in, batch, out, hidden)
+        (by_hidden,) = pull(scale)
+        by_weights = torch.einsum("iboh,ibf->biohf", by_hidden, features)
+        by_output = torch.einsum("iboh,bo->bioh", active, grad)
+        by_bias = grad.unsqueeze(1).expand(-1, self.dim_in, -1)
+        return [by_weights[..., 1:], by_weights[..., 0], by_output, by_bias]
 
     @property
     def numbers_per_sample(self) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -72,6 +75,16 @@ class KANSplineLayer(GridLayer):
         if self.base_weight is None:
             return values
         return torch.addmm(values, self._base(self._batch(x)), self.base_weight)
+
+    def sample_gradients(self, x: Tensor, grad: Tensor) -> list[Tensor]:
+        found = super().sample_gradients(x, grad)
+        if self.base_weight is not None:
+            found.append(torch.einsum("bi,bj->bij", self._base(x), grad))
+        return found
+
+    @classmethod
+    def with_intervals(cls, options: Mapping[str, Any], num_intervals: int) -> dict[str, Any]:
+        return {**options, "num_intervals": num_intervals}
 
     def slopes(self, order: int = 1) -> Tensor:
         # The base's derivatives are not a spline's: they are measured like any other edge's.

@@ -63,14 +63,26 @@ def spline_values(x: Tensor, table: Tensor, grid: Grid) -> Tensor:
     Returns:
         `(batch, in, out)`.
     """
+    cell, weights = _plain_weights(x, table, grid)
+    rows = _first_row(cell, table).unsqueeze(-1) + torch.arange(grid.functions, device=x.device)
+    found = functional.embedding(rows, table.flatten(0, 1))  # (batch, in, functions, out)
+    return (found * weights.unsqueeze(-1)).sum(2)
+
+
+def spline_basis(x: Tensor, table: Tensor, grid: Grid) -> Tensor:
+    """The values of all basis functions, `(batch, in, rows)`; arguments as in `spline_values`."""
+    cell, weights = _plain_weights(x, table, grid)
+    places = cell.unsqueeze(-1) + torch.arange(grid.functions, device=x.device)
+    return weights.new_zeros(*x.shape, table.shape[1]).scatter(-1, places, weights)
+
+
+def _plain_weights(x: Tensor, table: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    """The cell `(batch, in)` and its basis functions' values `(batch, in, functions)`."""
     cell, t = grid.locate(x, table)
     inside = t.clamp(0, 1)
     beyond = (t - inside).unsqueeze(-1)
     weights, slopes = _horner(grid.polynomials, inside).chunk(2, dim=-1)
-    weights = weights + beyond * slopes
-    rows = _first_row(cell, table).unsqueeze(-1) + torch.arange(grid.functions, device=x.device)
-    found = functional.embedding(rows, table.flatten(0, 1))  # (batch, in, functions, out)
-    return (found * weights.unsqueeze(-1)).sum(2) / grid.scale
+    return cell, (weights + beyond * slopes) / grid.scale
 
 
 def spline_sum(x: Tensor, table: Tensor, grid: Grid) -> Tensor:

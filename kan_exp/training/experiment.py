@@ -21,7 +21,7 @@ from kan_exp.errors import DivergedError
 from kan_exp.plots import history_figure, prediction_figure
 from kan_exp.plots.style import pixels, png, short_r2
 from kan_exp.training.callbacks import EdgeFigures, SignalStop
-from kan_exp.training.folder import read_checkpoint, write_metrics
+from kan_exp.training.folder import load, read_checkpoint, write_metrics
 from kan_exp.training.model import Score, linear_score, score
 from kan_exp.training.module import OBSERVED_POINTS, KANModule
 from kan_exp.training.tensorboard import RunLogger
@@ -119,9 +119,8 @@ class Experiment:
         return diverged, time.perf_counter() - start
 
     def _keep_best(self) -> None:
-        weights = read_checkpoint(self.folder)
-        self.best_step = int(weights["global_step"])
-        self.module.load_state_dict(weights["state_dict"])
+        self.best_step = int(read_checkpoint(self.folder)["global_step"])
+        self.module.model = load(self.folder)  # whose grids may be coarser than the last
         self.module.eval()
 
     def _score(self, seconds: float, diverged: DivergedError | None) -> dict[str, Any]:

@@ -93,6 +93,7 @@ def load(folder: str | Path) -> KANModel:
     scaling = Scaling(*(weights[f"model.{name}"] for name in Scaling._fields))
     specs = [LayerSpec(find_layer(one["kind"]), one["options"]) for one in description["layers"]]
     network = make_network(specs, description["dims"])
+    network.to(next(w for name, w in weights.items() if name.startswith("model.network.")).dtype)
     model = KANModel(network, scaling, description["features"], description["target"])
     try:
         model.load_state_dict({name.removeprefix("model."): w for name, w in weights.items()})

@@ -249,11 +249,12 @@ def _l1_outputs(edges: list[Tensor]) -> Tensor:
 
 
 # Each is a sum over layers. `smooth` is the seed project's unsquared norm, `roughness` its square
-# in units that do not depend on the number of knots, `curvature` the same of second derivatives;
-# the L1 terms read the mini-batch's edges.
+# in units that do not depend on the number of knots, `curvature` and `jerk` the same of second
+# and third derivatives; the L1 terms read the mini-batch's edges.
 _ON_LAYERS: dict[str, Callable[[nn.Sequential], Tensor]] = {
     "roughness": partial(_roughness, 1),
     "curvature": partial(_roughness, 2),
+    "jerk": partial(_roughness, 3),
     "smooth": smooth_penalty,
 }
 _ON_EDGES: dict[str, Callable[[list[Tensor]], Tensor]] = {

@@ -1,0 +1,152 @@
+"""From coarse to fine: many starts on a coarse grid, few on a fine one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from kan_exp.errors import KanExpError
+from kan_exp.layers import EdgeLayer, GridLayer, LayerSpec, make_network
+
+# A hidden grid moves when values leave it, or when it is wider than this many times their range.
+SLACK = 1.3
+MARGIN = 0.05
+
+
+class Stage(NamedTuple):
+    """Part of a training: cells per edge (`None` leaves them), networks that go on, steps."""
+
+    num_intervals: int | None
+    keep: int
+    steps: int
+
+
+def make_stages(
+    grids: Sequence[int] | None, keep: Sequence[int], steps: Sequence[int]
+) -> list[Stage]:
+    """Puts the three lists of `refine` together.
+
+    Raises:
+        KanExpError: Their lengths differ, a number is below 1, a grid is no multiple of the one
+            before, or more networks go on than there were.
+    """
+    sizes: Sequence[int | None] = [None] * len(keep) if grids is None else grids
+    if not len(sizes) == len(keep) == len(steps) > 0:
+        raise KanExpError(
+            f"refine: grids, keep and steps must be lists of the same length, got {len(sizes)}, "
+            f"{len(keep)} and {len(steps)} numbers."
+        )
+    for name, numbers in (("grids", grids or []), ("keep", keep), ("steps", steps)):
+        if any(number < 1 for number in numbers):
+            raise KanExpError(f"refine.{name} must be at least 1 each, got {list(numbers)}.")
+    if any(fine % coarse for coarse, fine in zip(grids or [], (grids or [])[1:], strict=False)):
+        raise KanExpError(
+            f"refine.grids must each be a multiple of the one before, got {list(grids or [])}."
+        )
+    if sorted(keep, reverse=True) != list(keep):
+        raise KanExpError(f"refine.keep must not rise, got {list(keep)}.")
+    return [Stage(*stage) for stage in zip(sizes, keep, steps, strict=True)]
+
+
+def make_starts(
+    specs: Sequence[LayerSpec],
+    dims: Sequence[int],
+    stage: Stage,
+    seed: int,
+    wiggle: float,
+    x: Tensor,
+    bounds: Tensor,
+) -> list[nn.Sequential]:
+    """Makes the networks of the first stage in float64; the first has the seed of the run.
+
+    Args:
+        specs: A specification for each layer, whose sizes the stage overrules.
+        dims: Widths from the input to the output.
+        stage: How many networks of which size.
+        seed: Of the first network; the others have those that follow.
+        wiggle: Deviation of what is added to the coefficients of grids, so that starts differ in
+            more than slopes.
+        x: Standardised training points, whose range decides hidden grids.
+        bounds: Range of each input, standardised, `(in, 2)`.
+    """
+    sized = [
+        LayerSpec(kind, kind.with_intervals(options, stage.num_intervals))
+        if stage.num_intervals is not None
+        else LayerSpec(kind, options)
+        for kind, options in specs
+    ]
+    networks = []
+    for number in range(stage.keep):
+        generator = torch.Generator().manual_seed(seed + number)
+        network = make_network(sized, dims, generator).double()
+        _bend(network, wiggle, generator)
+        first = network[0]
+        if isinstance(first, GridLayer):
+            first.move_grid(bounds)
+        follow(network, x, slack=1)
+        networks.append(network)
+    return networks
+
+
+@torch.no_grad()
+def _bend(network: nn.Sequential, wiggle: float, generator: torch.Generator) -> None:
+    for layer in network:
+        if isinstance(layer, GridLayer):
+            noise = torch.empty_like(layer.values).normal_(generator=generator)
+            layer.values += noise * wiggle / math.sqrt(layer.dim_in)
+
+
+@torch.no_grad()
+def follow(network: nn.Sequential, x: Tensor, slack: float = SLACK) -> bool:
+    """Moves the grids of hidden layers to where their values lie; says whether any moved."""
+    moved = False
+    hidden = x
+    for depth, layer in enumerate(network):
+        if depth > 0 and isinstance(layer, GridLayer):
+            low, high = hidden.amin(0), hidden.amax(0)
+            width = (high - low).clamp(min=1e-6)
+            grid = layer.grid
+            outside = (low < grid[:, 0]) | (high > grid[:, 1])
+            loose = grid[:, 1] - grid[:, 0] > slack * (1 + 2 * MARGIN) * width
+            astray = outside | loose
+            if astray.any():
+                wanted = torch.stack([low - MARGIN * width, high + MARGIN * width], dim=1)
+                layer.move_grid(torch.where(astray[:, None], wanted, grid))
+                moved = True
+        hidden = layer(hidden)
+    return moved
+
+
+def penalty_matrix(network: nn.Module, weights: dict[int, float]) -> Tensor:
+    """The penalties on derivatives as a quadratic form of all parameters.
+
+    Args:
+        network: Layers one after the other.
+        weights: By the order of the derivative, how much its mean square counts; it is the mean
+            over a layer's edges and the sum over layers.
+
+    Returns:
+        `(parameters, parameters)`.
+    """
+    blocks = []
+    for layer in network.modules():
+        if not isinstance(layer, EdgeLayer):
+            continue
+        for name, part in layer.named_parameters():
+            if isinstance(layer, GridLayer) and name == "values":
+                blocks += _grid_blocks(layer, weights)
+            else:
+                blocks.append(part.new_zeros(part.numel(), part.numel()))
+    return torch.block_diag(*blocks)
+
+
+def _grid_blocks(layer: GridLayer, weights: dict[int, float]) -> list[Tensor]:
+    """One block for each input: the same form for every output."""
+    edges = layer.dim_in * layer.dim_out
+    forms = [weight / edges * layer.curvature_matrix(order) for order, weight in weights.items()]
+    eye = torch.eye(layer.dim_out).to(layer.values)
+    return [torch.kron(form, eye) for form in torch.stack(forms).sum(0)]
