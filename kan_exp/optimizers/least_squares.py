@@ -78,8 +78,9 @@ def step(problem: Problem, parameters: Tensor, state: State, attempts: int) -> t
     residuals, jacobian = problem.linearise(parameters)
     objective = problem.objective(parameters, residuals)
     solve = _solver(problem, parameters, residuals, jacobian)
-    damping, error = state.damping, state.error
-    pending = objective.isfinite()
+    damping, error = state.damping, residuals.square().mean(1)
+    lost = ~objective.isfinite()  # nothing can be said about where to go from there
+    pending = ~lost
     for _ in range(attempts):
         change, gain = solve(damping)
         trial = parameters + change
@@ -96,7 +97,7 @@ def step(problem: Problem, parameters: Tensor, state: State, attempts: int) -> t
         pending = pending & ~better
         if not pending.any():
             break
-    return parameters, State(damping, error, objective, pending)
+    return parameters, State(damping, error, objective, pending | lost)
 
 
 def _solver(

@@ -1,4 +1,4 @@
-"""Trains by Levenberg-Marquardt: all points at once, many starts, from coarse grids to fine ones."""
+"""Trains by Levenberg-Marquardt: all points at once, many starts, from coarse to fine grids."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from kan_exp.data import Split
 from kan_exp.errors import KanExpError
-from kan_exp.layers import EdgeLayer, GridLayer
+from kan_exp.layers import GridLayer
 from kan_exp.optimizers import LevenbergMarquardt
 from kan_exp.training.model import KANModel
 from kan_exp.training.module import KANModule
@@ -88,7 +88,8 @@ class LeastSquaresModule(KANModule):
             self.errors = cast(Tensor, optimizer.step(lambda: (x, y)))
             self._steps_in_stage += 1
             losses.append(self.errors.nan_to_num(torch.inf).min())
-            self.model.network = engine.modules[int(self.errors.nan_to_num(torch.inf).argmin())]
+            best = int(self.errors.nan_to_num(torch.inf).argmin())
+            self.model.network = cast(nn.Sequential, engine.modules[best])
             if self._steps_in_stage % FOLLOW_EVERY == 0 and not self._stage_is_over(engine):
                 for network in engine.modules:
                     follow(cast(nn.Sequential, network), x)
@@ -126,12 +127,9 @@ class LeastSquaresModule(KANModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Describes the layers as large as they are now."""
+        entries = zip(self.description["layers"], self.model.edge_layers, strict=True)
         layers = [
             {**entry, "options": layer.present_options(entry["options"])}
-            for entry, layer in zip(
-                self.description["layers"],
-                cast("list[EdgeLayer]", self.model.edge_layers),
-                strict=True,
-            )
+            for entry, layer in entries
         ]
         checkpoint["kan_exp"] = {**self.description, "layers": layers}

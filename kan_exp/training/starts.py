@@ -97,7 +97,7 @@ def _bend(network: nn.Sequential, wiggle: float, generator: torch.Generator) -> 
     for layer in network:
         if isinstance(layer, GridLayer):
             noise = torch.empty_like(layer.values).normal_(generator=generator)
-            layer.values += noise * wiggle / math.sqrt(layer.dim_in)
+            layer.values.add_(noise, alpha=wiggle / math.sqrt(layer.dim_in))
 
 
 @torch.no_grad()
