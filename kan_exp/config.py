@@ -48,6 +48,7 @@ class TrainConfig:
     threads: int | None
     compile: bool
     batch_size: int | None
+    points: int
     log_every_n_steps: int
     evaluations: int
     penalty: PenaltyConfig

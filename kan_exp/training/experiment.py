@@ -129,7 +129,7 @@ class Experiment:
         test: Score = score(self.predicted, data.test.y)
         validation = score(model.predict(data.val.x), data.val.y)
         linear = linear_score(data.train, data.test)
-        stopped = "steps"
+        stopped = "converged" if self.module.converged else "steps"
         if diverged is not None:
             stopped = "diverged"
         elif self.stop.received is not None:
@@ -193,7 +193,7 @@ class Experiment:
                 f"error/test_{name}": metrics[f"test_{name}"] for name in ("rmse", "mae", "r2")
             }
             self._tensorboard.conclude(
-                self.choices, result, step, complete=metrics["stopped"] == "steps"
+                self.choices, result, step, complete=metrics["stopped"] in ("steps", "converged")
             )
 
     def _report(self, metrics: Mapping[str, Any]) -> None:
@@ -225,7 +225,7 @@ class Experiment:
         for name, value in rows:
             log.info("  %-11s %s", name, value)
         r2 = metrics["test_r2"]
-        done = metrics["stopped"] == "steps"
+        done = metrics["stopped"] in ("steps", "converged")
         if done and self.data.noise_free and r2 is not None and r2 < FOUND:
             log.info(
                 "This run did not find the function: it leaves %.3g%% of the variance unexplained. "

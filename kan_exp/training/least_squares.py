@@ -35,6 +35,8 @@ class LeastSquaresModule(KANModule):
         KanExpError: A penalty is no quadratic form of the parameters.
     """
 
+    rate_name = "damping"
+
     def __init__(
         self,
         model: KANModel,
@@ -93,14 +95,22 @@ class LeastSquaresModule(KANModule):
             if self._steps_in_stage % FOLLOW_EVERY == 0 and not self._stage_is_over(engine):
                 for network in engine.modules:
                     follow(cast(nn.Sequential, network), x)
-            if self._is_last and self._stage_is_over(engine):
-                self.trainer.should_stop = True
+            if self._is_last and bool(cast(Any, engine.replicas).stalled.all()):
+                self.converged = self.trainer.should_stop = True
             if self.trainer.should_stop:
                 break
         self._observe()
-        state = engine.replicas
-        damping = float(state.damping.min()) if state is not None else 0.0
-        self._record(torch.stack(losses), [damping], {})
+        self._record(torch.stack(losses), [self._rate()] * len(losses), {})
+
+    def _diverged(self, what: str, step: int, rate: float) -> str:
+        return f"the {what} is no number at step {step:,}: look at the data, or raise refine.jerk."
+
+    def _rate(self) -> float:
+        """The damping of the best network's next step."""
+        state = cast(LevenbergMarquardt, self._optimizer.optimizer).replicas
+        if state is None:
+            return float(self._optimizer.param_groups[0]["damping"])
+        return float(state.damping[state.error.nan_to_num(torch.inf).argmin()])
 
     @property
     def _is_last(self) -> bool:

@@ -47,6 +47,8 @@ class KANModule(LightningModule):
         KanExpError: A penalty is unknown or negative.
     """
 
+    rate_name = "lr"
+
     def __init__(
         self,
         model: KANModel,
@@ -74,6 +76,7 @@ class KANModule(LightningModule):
             raise KanExpError(
                 "penalty.smooth: only interpolation layers have it: set penalty.roughness=..."
             )
+        self.converged = False
         self._to_compile = compile_network
         self._compiled: Callable[[Tensor], Tensor] | None = None
         self.train_history: list[tuple[int, float]] = []
@@ -171,7 +174,7 @@ class KANModule(LightningModule):
 
             if self.global_step % OBSERVE_EVERY == 0:
                 self._observe()
-            rates.append(optimizer.param_groups[0]["lr"])
+            rates.append(self._rate())
             optimizer.step(closure)
             losses.append(evaluations[0])  # line searches evaluate again; the first is the step's
             if scheduler is not None:
@@ -188,13 +191,13 @@ class KANModule(LightningModule):
         if len(broken):
             first = int(broken[0])
             step = self.global_step - len(losses) + first + 1
-            raise DivergedError(_diverged("training loss", step, rates[first]))
+            raise DivergedError(self._diverged("training loss", step, rates[first]))
         mean = losses.mean()
         self.train_history.append((self.global_step, mean.item()))
         values = {
             "loss/train": mean.item(),
             "error/train_rmse": (mean.sqrt() * self.model.y_std.squeeze()).item(),
-            "lr": rates[-1],
+            self.rate_name: rates[-1],
             **{f"penalty/{name}": value.item() for name, value in penalties.items()},
         }
         self._log_at_step(values)
@@ -217,22 +220,24 @@ class KANModule(LightningModule):
         found = score(predicted, split.y)
         loss = (found.rmse / self.model.y_std.item()) ** 2
         if not torch.isfinite(torch.tensor(loss)):
-            lr = self._optimizer.param_groups[0]["lr"]
-            raise DivergedError(_diverged("validation loss", self.global_step, lr))
+            raise DivergedError(self._diverged("validation loss", self.global_step, self._rate()))
         self.val_history.append((self.global_step, loss))
         errors = {"error/val_rmse": found.rmse, "error/val_r2": found.r2}
         self._log_at_step({"loss/val": loss, **errors})
         self.log("error/val_rmse", found.rmse, logger=False, batch_size=1)  # for the checkpoint
 
+    def _rate(self) -> float:
+        """How far the next step goes: the learning rate."""
+        return float(self._optimizer.param_groups[0]["lr"])
+
+    def _diverged(self, what: str, step: int, rate: float) -> str:
+        return (
+            f"the {what} stopped being a number at step {step:,}: lower optimizer.lr "
+            f"(at that step {rate:.3g}) or raise the penalties."
+        )
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["kan_exp"] = self.description
-
-
-def _diverged(what: str, step: int, lr: float) -> str:
-    return (
-        f"the {what} stopped being a number at step {step:,}: lower optimizer.lr "
-        f"(at that step {lr:.3g}) or raise the penalties."
-    )
 
 
 def _roughness(order: int, network: nn.Sequential) -> Tensor:

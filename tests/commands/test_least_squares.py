@@ -1,0 +1,64 @@
+"""optimizer=lm from the command line: it finds the function, and tells when it cannot be used."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import kan_exp
+from tests.conftest import read_metrics, run_folders
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rmse"),
+    [
+        (["layer=spline", "dims=[2,1,1]"], 2e-5),
+        (["layer=spline", "dims=[2,1,1]", "seed=3"], 2e-5),
+        (["layer=interpo", "dims=[2,1,1]"], 1.5e-3),
+    ],
+    ids=lambda part: " ".join(part) if isinstance(part, list) else "",
+)
+def test_least_squares_find_the_function_and_its_edges(command, tmp_path, arguments, rmse):
+    result = command("train", "optimizer=lm", "logger=none", *arguments)
+    assert result.returncode == 0, result.stderr
+    assert "did not find" not in result.stdout
+    (folder,) = run_folders(tmp_path)
+    metrics = read_metrics(folder)
+    assert metrics["test_rmse"] < rmse
+    assert min(metrics["edge_r2"].values()) > 0.9999
+    model = kan_exp.load(folder)
+    size = model.network[0].num_intervals
+    assert size in (63, 64, 32)  # refined, and loaded as large as it was kept
+    x = torch.rand(50, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    true = torch.exp(torch.sin(torch.pi * x[:, :1]) + x[:, 1:] ** 2)
+    assert (model(x) - true).abs().max() < 20 * rmse
+    assert command("evaluate", f"run={folder}").returncode == 0
+
+
+def test_the_same_seed_gives_the_same_bits(command, tmp_path):
+    for name in ("a", "b"):
+        arguments = ["layer=spline", "steps=12", f"hydra.run.dir={name}", "logger=none"]
+        assert command("train", "optimizer=lm", *arguments).returncode == 0
+    first, second = (read_metrics(tmp_path / name) for name in ("a", "b"))
+    assert first["test_rmse"] == second["test_rmse"]
+    assert first["steps"] == second["steps"] == 12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["batch_size=10"], "batch_size=null"),
+        (["scheduler=cosine"], "scheduler=none"),
+        (["layer=mlp", "penalty.roughness=1"], "penalty.roughness does not go with optimizer=lm"),
+        (["layer=spline", "penalty.l1_edges=1"], "penalty.l1_edges does not go with optimizer=lm"),
+        (["layer=spline", "refine.grids=[4,6]"], "same length"),
+        (["optimizer.damping=0"], "needs damping above 0"),
+    ],
+    ids=lambda part: " ".join(part) if isinstance(part, list) else "",
+)
+def test_what_does_not_go_together_is_told_in_one_line(command, tmp_path, arguments, said):
+    result = command("train", "optimizer=lm", *arguments)
+    assert result.returncode == 1
+    (line,) = result.stderr.strip().splitlines()
+    assert said in line
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,102 @@
+"""From coarse grids to fine ones: the stages, the starts, the grids that follow the values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from kan_exp.errors import KanExpError
+from kan_exp.layers import KANInterpoLayer, KANLayer, KANSplineLayer, LayerSpec
+from kan_exp.training.starts import Stage, follow, make_stages, make_starts, penalty_matrix
+
+SPLINE = LayerSpec(KANSplineLayer, {"num_intervals": 8})
+BOUNDS = torch.tensor([[-1.5, 1.5], [-1.0, 2.0]], dtype=torch.float64)
+
+
+def points(count: int = 50) -> torch.Tensor:
+    unit = torch.rand(count, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return BOUNDS[:, 0] + unit * (BOUNDS[:, 1] - BOUNDS[:, 0])
+
+
+def starts(spec: LayerSpec = SPLINE, keep: int = 3, cells: int | None = 4, seed: int = 5):
+    return make_starts([spec] * 2, [2, 3, 1], Stage(cells, keep, 1), seed, 0.3, points(), BOUNDS)
+
+
+@pytest.mark.parametrize(
+    ("grids", "keep", "steps", "said"),
+    [
+        ([4, 8], [2], [1, 1], "same length, got 2, 1 and 2"),
+        ([], [], [], "same length"),
+        ([4, 6], [2, 1], [1, 1], "a multiple of the one before, got [4, 6]"),
+        ([4, 8], [1, 2], [1, 1], "keep must not rise, got [1, 2]"),
+        ([4, 0], [2, 1], [1, 1], "grids must be at least 1"),
+        (None, [2, 0], [1, 1], "keep must be at least 1"),
+        (None, [2, 1], [1, 0], "steps must be at least 1"),
+    ],
+)
+def test_stages_that_cannot_be_are_refused(grids, keep, steps, said):
+    with pytest.raises(KanExpError) as caught:
+        make_stages(grids, keep, steps)
+    assert said in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+def test_stages_without_grids_leave_the_sizes():
+    assert make_stages(None, [3, 1], [5, 7]) == [Stage(None, 3, 5), Stage(None, 1, 7)]
+
+
+def test_starts_are_what_their_seeds_say():
+    first, second, third = starts(seed=5)
+    again = starts(seed=6)
+    x = points()
+    assert torch.equal(second(x), again[0](x))
+    assert torch.equal(third(x), again[1](x))
+    assert (first(x) - second(x)).abs().max() > 0.1
+    assert {part.dtype for part in first.parameters()} == {torch.float64}
+    assert [layer.num_intervals for layer in first] == [4, 4]
+
+
+def test_the_first_grid_is_the_datas_and_hidden_ones_hold_their_values():
+    for network in starts():
+        torch.testing.assert_close(network[0].grid, BOUNDS)
+        hidden = network[0](points()).detach()
+        low, high = network[1].grid.unbind(1)
+        assert (low <= hidden.amin(0)).all()
+        assert (high >= hidden.amax(0)).all()
+        assert (high - low <= 1.3 * (hidden.amax(0) - hidden.amin(0))).all()
+
+
+def test_layers_without_grids_are_left_as_they_are():
+    (network,) = starts(LayerSpec(KANLayer, {"fcn_hidden": 4}), keep=1, cells=None)
+    assert not follow(network, points())
+
+
+@torch.no_grad()
+def test_a_grid_follows_the_values_that_left_it_and_the_function_stays():
+    (network,) = starts(keep=1, cells=16)
+    x = points()
+    before = network(x)
+    assert not follow(network, x)  # it fits already
+    network[0].values.mul_(3)
+    network[1].values.div_(3)
+    moved = network(x)
+    assert follow(network, x)
+    hidden = network[0](x)
+    assert (network[1].grid[:, 0] <= hidden.amin(0)).all()
+    assert (network[1].grid[:, 1] >= hidden.amax(0)).all()
+    assert (network(x) - moved).abs().max() < 0.5 * before.std()
+
+
+@pytest.mark.parametrize("kind", [KANInterpoLayer, KANSplineLayer])
+def test_the_penalty_matrix_is_the_mean_squared_derivative(kind):
+    (network,) = starts(LayerSpec(kind, {}), keep=1, cells=6)
+    weights = {1: 0.3, 2: 0.02, 3: 0.001}
+    parameters = torch.cat([part.detach().flatten() for part in network.parameters()])
+    found = parameters @ penalty_matrix(network, weights) @ parameters
+    expected = sum(
+        weight * layer.roughness(order).mean().item()
+        for layer in network
+        for order, weight in weights.items()
+    )
+    np.testing.assert_allclose(found.item(), expected, rtol=1e-9)
