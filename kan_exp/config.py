@@ -25,6 +25,15 @@ class PenaltyConfig:
 
 
 @dataclass
+class GradientConfig:
+    """What layers recommend to optimizers that follow gradients."""
+
+    steps: int
+    batch_size: int
+    roughness: float
+
+
+@dataclass
 class RefineConfig:
     """How optimizer=lm goes from coarse to fine."""
 
@@ -52,6 +61,7 @@ class TrainConfig:
     log_every_n_steps: int
     evaluations: int
     penalty: PenaltyConfig
+    gradient: GradientConfig
     refine: RefineConfig
     layers: list[Any] | None
     target: Any = None

@@ -11,7 +11,8 @@ PACKAGE = Path(kan_exp.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 COMMANDS = {"train", "evaluate", "predict", "cli", "config"}
 # A room may import those before it.
-ROOMS = ["errors", "layers", "targets", "plots", "data", "training", *sorted(COMMANDS)]
+ROOMS = ["errors", "layers", "targets", "plots", "data", "optimizers", "training"]
+ROOMS += sorted(COMMANDS)
 
 
 def imports(path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -112,6 +113,11 @@ class GridLayer(EdgeLayer):
         grid = Grid(self.first_knot, self.spacing, self._polynomials)
         return x, self.values, grid
 
+    @classmethod
+    @abstractmethod
+    def with_intervals(cls, options: Mapping[str, Any], num_intervals: int) -> dict[str, Any]:
+        """The options with so many cells per edge."""
+
     def present_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
         return self.with_intervals(options, self.num_intervals)
 
@@ -196,7 +202,7 @@ class GridLayer(EdgeLayer):
         low, high = x.amin(0), x.amax(0)
         room = margin * (high - low)
         # An input that never varies keeps a grid of some width around its value.
-        room = room.where(high > low, self.spacing)
+        room = room.where(high > low, self.spacing.maximum(1e-3 * low.abs()))
         self.move_grid(torch.stack([low - room, high + room], dim=1), optimizer)
         return (self(x) - before).abs().max().item()
 
@@ -226,13 +232,22 @@ class GridLayer(EdgeLayer):
         self._replace(values, optimizer)
 
     def _fitted(self, grid: Tensor, edges: Callable[[Tensor], Tensor]) -> Tensor:
-        places, solution = _least_squares(self.num_intervals, self.degree)
-        points = torch.lerp(grid[:, 0], grid[:, 1], torch.from_numpy(places).to(grid)[:, None])
-        values = edges(points)  # (points, in, out)
-        return torch.einsum("kp,pio->iko", torch.from_numpy(solution).to(values), values)
+        if self.degree == 1:  # a table has the values at its knots
+            places = torch.linspace(0, 1, self.num_intervals + 1, dtype=grid.dtype).to(grid)
+            return edges(torch.lerp(grid[:, 0], grid[:, 1], places[:, None])).transpose(0, 1)
+        samples, design = _design(self.num_intervals, self.degree)
+        places, matrix = torch.from_numpy(samples).to(grid), torch.from_numpy(design)
+        values = edges(torch.lerp(grid[:, 0], grid[:, 1], places[:, None]))  # (points, in, out)
+        right = matrix.T @ values.double().flatten(1)
+        found = torch.linalg.solve(matrix.T @ matrix, right).view(-1, *values.shape[1:])
+        return found.transpose(0, 1).to(values)
 
     def _replace(self, values: Tensor, optimizer: torch.optim.Optimizer | None) -> None:
         """Puts other coefficients into the same parameter, which optimizers go on knowing."""
+        # Autograd remembers a parameter's shape as long as an old loss is alive; it forgets it with
+        # the dtype.
+        other = torch.float16 if values.dtype != torch.float16 else torch.float32
+        self.values.data = values.new_empty(0, dtype=other)
         self.values.data = values.contiguous()
         self.values.grad = None
         if optimizer is not None:
@@ -298,9 +313,9 @@ def _subdivision(intervals: int, degree: int, factor: int) -> NDArray[np.float64
     return fine
 
 
-@functools.cache
-def _least_squares(intervals: int, degree: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Places in the unit range, and the matrix from a function's values there to coefficients."""
+@functools.lru_cache(4)
+def _design(intervals: int, degree: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Places in the unit range, and the basis functions' values there `(places, coefficients)`."""
     places = np.linspace(0, 1, SAMPLES_PER_CELL * intervals + degree + 1)
     position = places * intervals
     cell = np.clip(np.floor(position).astype(int), 0, intervals - 1)
@@ -308,4 +323,4 @@ def _least_squares(intervals: int, degree: int) -> tuple[NDArray[np.float64], ND
     design = np.zeros((len(places), intervals + degree))
     for j, column in enumerate((powers @ _cell(degree)).T):
         design[np.arange(len(places)), cell + j] = column
-    return places, np.asarray(np.linalg.pinv(design), np.float64)
+    return places, design

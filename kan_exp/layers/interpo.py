@@ -27,7 +27,8 @@ class KANInterpoLayer(GridLayer):
         x_min: First knot, in the units of the layer's input.
         x_max: Last knot.
         outside: Beyond the knots an edge goes on along its last segment (`linear`), keeps its last
-            value (`hold`), or falls to zero within one more cell (`zero`, as `mlp-kan` does).
+            value (`hold`), or falls to zero within one more cell (`zero`, as `mlp-kan` does; it
+            copies the table at each pass).
         generator: Source of the random start; torch's default generator if not given.
 
     Shape:

@@ -111,8 +111,7 @@ class KANLayer(EdgeLayer):
     def forward(self, x: Tensor) -> Tensor:
         x = self._batch(x)
         features, activation = self._features(x), ACTIVATIONS[self.activation]
-        small = len(x) * self.numbers_per_sample < SMALL
-        if small or is_traced():
+        if is_traced() or len(x) * self.numbers_per_sample < SMALL:
             values = _edge_sum(features, self._weights, self.output_weight, activation)
         else:
             values = _BlockedSum.apply(features, self._weights, self.output_weight, activation)

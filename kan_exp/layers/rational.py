@@ -67,13 +67,20 @@ class KANRationalLayer(EdgeLayer):
 
     def edges(self, x: Tensor) -> Tensor:
         unit = (self._batch(x) - (self.x_min + self.x_max) / 2) / self._half
-        powers = [unit]
-        for _ in range(1, self.degree):
-            powers.append(powers[-1] * unit)
-        rising = torch.stack(powers, dim=-1)  # (batch, in, degree)
-        above = torch.einsum("bik,ikj->bij", rising, self.numerator[:, 1:]) + self.numerator[:, 0]
-        below = torch.einsum("bik,ikj->bij", rising[..., :-1], self.denominator)
-        return above / (1 + below.square()).sqrt()
+        # Powers of large inputs overflow: both polynomials are divided by that of the size.
+        size = unit.abs().clamp(min=1).unsqueeze(-1)
+        up, down = unit.unsqueeze(-1) / size, 1 / size
+        above = self._homogeneous(up, down, self.degree, self.numerator, 0)
+        below = self._homogeneous(up, down, self.degree - 1, self.denominator, 1)
+        one = down.pow(2 * (self.degree - 1))
+        tiny = torch.finfo(unit.dtype).tiny
+        return size * above / (one + below.square()).clamp(min=tiny).sqrt()
+
+    @staticmethod
+    def _homogeneous(up: Tensor, down: Tensor, degree: int, factors: Tensor, least: int) -> Tensor:
+        """Sums `factors * up^k * down^(degree - k)` for k from `least`, `(batch, in, out)`."""
+        terms = [up**k * down ** (degree - k) for k in range(least, degree + 1)]
+        return torch.einsum("bik,ikj->bij", torch.cat(terms, dim=-1), factors)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, degree={self.degree}"

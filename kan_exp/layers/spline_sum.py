@@ -91,8 +91,8 @@ def spline_sum(x: Tensor, table: Tensor, grid: Grid) -> Tensor:
     The ways agree to rounding. Compiled code, `torch.func` and other devices than the CPU take the
     definition: compilers fuse it, and transforms have rules for all that it does.
     """
-    small = x.numel() * table.shape[2] < SMALL and not _is_dense(x, table, grid)
-    if small or x.device.type != "cpu" or is_traced():
+    # Sizes may be unknown to who traces, and are asked for only after that.
+    if is_traced() or x.device.type != "cpu" or _is_small(x, table, grid):
         return spline_values(x, table, grid).sum(1)
     total: Tensor = _SplineSum.apply(x, table, *grid)
     return total
@@ -110,6 +110,10 @@ def _horner(polynomials: Tensor, t: Tensor) -> Tensor:
 def _first_row(cell: Tensor, table: Tensor) -> Tensor:
     """Rows in the flattened table."""
     return cell + table.shape[1] * torch.arange(table.shape[0], device=cell.device)
+
+
+def _is_small(x: Tensor, table: Tensor, grid: Grid) -> bool:
+    return x.numel() * table.shape[2] < SMALL and not _is_dense(x, table, grid)
 
 
 def _is_dense(x: Tensor, table: Tensor, grid: Grid) -> bool:
@@ -140,7 +144,8 @@ class _SplineSum(torch.autograd.Function):
             ctx.save_for_backward(x, table, *tensors, slopes, cell, weights)
             return _bags(weights, cell, table)
         rows = table.shape[1]
-        places = (_starts(*x.shape, rows, grid.functions) + cell).flatten()
+        starts = _starts if cell.numel() < SMALL else _starts.__wrapped__  # keep what is small
+        places = (starts(*x.shape, rows, grid.functions) + cell).flatten()
         basis = x.new_zeros(cell.numel() * rows).scatter_(0, places, weights.flatten())
         basis = basis.view(len(x), rows * x.shape[1])
         ctx.save_for_backward(x, table, *tensors, slopes, places, basis)

@@ -54,7 +54,8 @@ def tabulate(layer: EdgeLayer, num_points: int = 256, degree: int = 1) -> Tabula
         table = KANSplineLayer(*size, intervals, degree, generator=generator)
     table.to(layer.domain)
     low, high = layer.domain.unbind(1)
-    width = (high - low).where(high > low, 1.0)  # of an input that never varied
+    never_varied = (1e-3 * low.abs()).clamp(min=1)  # a width that is more than rounding
+    width = (high - low).where(high > low, never_varied)
     table.place(torch.stack([low, low + width], dim=1), layer.edges)
     table.observe(layer.domain.T)
 

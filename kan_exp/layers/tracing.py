@@ -9,10 +9,19 @@ from torch import Tensor
 
 
 def is_traced() -> bool:
-    """Whether a compiler, an exporter or a transform of `torch.func` looks at every operation."""
+    """Whether something looks at every operation or changes what it does.
+
+    Compilers do, exporters, transforms of `torch.func`, forward-mode derivatives and autocast.
+    """
     # What torch.autograd.Function asks itself before it refuses; there is no public way to ask.
     transformed: bool = torch._C._are_functorch_transforms_active()
-    return transformed or torch.compiler.is_compiling()
+    return (
+        transformed
+        or torch.compiler.is_compiling()
+        or torch.jit.is_tracing()  # type: ignore[attr-defined]
+        or torch.autograd.forward_ad._current_level >= 0
+        or torch.is_autocast_enabled("cpu")
+    )
 
 
 def plain_gradients(

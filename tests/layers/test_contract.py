@@ -11,6 +11,8 @@ import inspect
 import io
 import itertools
 import math
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from torch import Tensor
+from torch.autograd import forward_ad
+from torch.export import Dim
 from torch.func import functional_call, grad, jacrev, stack_module_state, vmap
 
 from kan_exp.layers import EdgeLayer, GridLayer
@@ -195,6 +199,65 @@ def check_gradients(kind):
     assert torch.autograd.gradcheck(call, (x.requires_grad_(), *parts), fast_mode=True)
 
 
+def check_second_derivatives(kind):
+    """As differential equations and penalties on slopes ask for them."""
+    layer, x = kind.bent(), irregular(BATCH, DIM_IN)
+    names, parts = zip(*layer.named_parameters(), strict=True)
+
+    def call(x, *parts):
+        return functional_call(layer, dict(zip(names, parts, strict=True)), (x,))
+
+    weight = irregular(BATCH, DIM_OUT, seed=2).requires_grad_()
+    inputs = (x.clone().requires_grad_(), *parts)
+    assert torch.autograd.gradgradcheck(layer, inputs[:1], weight)
+    assert torch.autograd.gradgradcheck(call, inputs, weight, fast_mode=True)
+    (slope,) = torch.autograd.grad(layer(x.requires_grad_()).sum(), x, create_graph=True)
+    slope.square().sum().backward()
+    assert any(part.grad is not None and part.grad.any() for part in layer.parameters())
+
+
+def check_derivative_in_forward_mode(kind):
+    layer, x = kind.bent(), irregular(BATCH, DIM_IN).requires_grad_()
+    direction = irregular(BATCH, DIM_IN, seed=2)
+    with forward_ad.dual_level():
+        found = forward_ad.unpack_dual(layer(forward_ad.make_dual(x.detach(), direction))).tangent
+    for j in range(DIM_OUT):
+        (slope,) = torch.autograd.grad(layer(x)[:, j].sum(), x)
+        same(found[:, j], (slope * direction).sum(1))
+
+
+def check_large_batches(kind):
+    """A faster way for large problems gives the same values and gradients as the edges."""
+    layer, x = kind.bent(40, 3), irregular(300, 40).requires_grad_()
+    parts = (x, *layer.parameters())
+    found, expected = layer(x), layer.edges(x).sum(1)
+    same(found, expected)
+    for ours, theirs in zip(
+        torch.autograd.grad(found.square().sum(), parts),
+        torch.autograd.grad(expected.square().sum(), parts),
+        strict=True,
+    ):
+        scale = theirs.abs().max()
+        same(ours / scale, theirs / scale)
+    jacobian = vmap(jacrev(lambda x: layer(x).sum(0)))(torch.stack([x.detach(), -x.detach()]))
+    for j in range(3):
+        (slope,) = torch.autograd.grad(layer.edges(x)[:, :, j].sum(), x)
+        torch.testing.assert_close(jacobian[0, j], slope, rtol=1e-8, atol=1e-8)
+
+
+def check_gradients_of_single_samples(kind):
+    layer, x = kind.bent(), irregular(BATCH, DIM_IN)
+    weight = irregular(BATCH, DIM_OUT, seed=2)
+    found = layer.sample_gradients(x, weight)
+    parts = list(layer.parameters())
+    assert len(found) == len(parts)
+    for k in range(BATCH):
+        expected = torch.autograd.grad(layer(x[k]), parts, weight[k : k + 1])
+        for ours, theirs in zip(found, expected, strict=True):
+            assert ours.shape == (BATCH, *theirs.shape)
+            same(ours[k], theirs)
+
+
 def check_jacobian_of_each_sample(kind):
     layer, x = kind.bent(), irregular(BATCH, DIM_IN)
     parts, buffers = dict(layer.named_parameters()), dict(layer.named_buffers())
@@ -281,6 +344,44 @@ def check_dtype(kind):
         assert y.dtype == layer.edges(x.to(dtype)).dtype == layer.roughness().dtype == dtype
         assert layer.edge(0, 1)(x[:, 0].to(dtype)).dtype == dtype
     torch.testing.assert_close(single(x.float()).double(), double(x), rtol=1e-4, atol=1e-4)
+
+
+def check_default_dtype(kind):
+    """Who works in float64 says so once, before anything is made."""
+    x = irregular(BATCH, DIM_IN)
+    torch.set_default_dtype(torch.float64)
+    try:
+        layer = kind.start()
+        layer.observe(x)
+        found = [layer(x), layer.edges(x), layer.roughness(), layer.roughness(2)]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert {part.dtype for part in (*layer.parameters(), *found)} == {torch.float64}
+
+
+def check_bfloat16(kind):
+    layer = kind.start()
+    x = irregular(64, DIM_IN, dtype=torch.float32).clamp(-2, 2)
+    low = copy.deepcopy(layer).bfloat16()
+    y = low(x.bfloat16())
+    assert y.dtype == torch.bfloat16
+    torch.testing.assert_close(y.float(), layer(x), rtol=0, atol=0.1)
+    y.sum().backward()
+    low.roughness().sum().backward()
+    assert all(finite(part.grad) for part in low.parameters() if part.grad is not None)
+
+
+def check_mixed_precision(kind):
+    layer = kind.start()
+    x = irregular(64, DIM_IN, dtype=torch.float32).clamp(-2, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = layer(x)
+        edges = layer.edges(x)
+    torch.testing.assert_close(y.float(), layer(x), rtol=0, atol=0.1)
+    torch.testing.assert_close(edges.float(), layer.edges(x), rtol=0, atol=0.1)
+    y.float().square().sum().backward()
+    assert all(part.grad.dtype == torch.float32 for part in layer.parameters())
+    assert all(finite(part.grad) for part in layer.parameters())
 
 
 def check_device(kind):
@@ -409,6 +510,15 @@ def check_second_roughness_is_the_mean_squared_bend(kind):
     np.testing.assert_allclose(layer.roughness(2).detach().numpy(), expected, rtol=0.25, atol=1e-6)
 
 
+def check_roughness_keeps_its_digits_on_a_narrow_domain(kind):
+    """A hidden unit that has nearly stopped to vary, in float32."""
+    layer = kind.bent().float()
+    for order, width in ((1, 0.01), (2, 0.01), (3, 0.1)):
+        layer.observe(torch.tensor([[1.0 - width] * DIM_IN, [1.0] * DIM_IN]))
+        expected = copy.deepcopy(layer).double().roughness(order).float()
+        torch.testing.assert_close(layer.roughness(order), expected, rtol=0.05, atol=0.05)
+
+
 def check_roughness_has_a_gradient(kind):
     layer = kind.bent()
     layer.roughness().sum().backward()
@@ -480,6 +590,22 @@ def check_bad_options_are_refused(kind):
             assert repr(wrong) in message
 
 
+def check_present_options_make_it_again(kind):
+    layer = kind.bent()
+    if isinstance(layer, GridLayer):
+        layer.refine(3 * layer.num_intervals)
+        layer.fit_domain(irregular(BATCH, DIM_IN))
+    given = dict(kind.options)
+    options = layer.present_options(kind.options)
+    assert kind.options == given
+    assert set(options) == set(given)
+    again = kind.start(**options).double()
+    again.load_state_dict(layer.state_dict())
+    x = irregular(BATCH, DIM_IN)
+    assert torch.equal(again(x), layer(x))
+    assert repr(again) == repr(layer)
+
+
 def check_repr_tells_the_kind_and_its_size(kind):
     text = repr(kind.start())
     assert text.startswith(f"{kind.layer.__name__}(")
@@ -499,6 +625,88 @@ def test_layer_keeps_its_contract(config, check, capfd):
     assert torch.equal(torch.get_rng_state(), state), "a layer leaves the global generator alone"
 
 
+# Compilers and exporters, which read the code and print what they like
+
+EACH_KIND = pytest.mark.parametrize("config", LAYER_CONFIGS, ids=lambda path: path.stem)
+
+
+def fresh_slopes(layer: EdgeLayer, call: Callable[[Tensor], Tensor], x: Tensor) -> list[Tensor]:
+    """Values and gradients of a call, and then none are left."""
+    x = x.clone().requires_grad_()
+    y = call(x)
+    y.square().sum().backward()
+    slopes = [x.grad, *(part.grad for part in layer.parameters())]
+    layer.zero_grad()
+    return [y.detach(), *slopes]
+
+
+@pytest.fixture
+def _new_compiler():
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+@EACH_KIND
+@pytest.mark.usefixtures("_new_compiler")
+def test_layer_compiles_as_one_graph(config):
+    layer = Kind.read(config).bent()
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    x = irregular(BATCH, DIM_IN)
+    pairs = zip(fresh_slopes(layer, compiled, x), fresh_slopes(layer, layer, x), strict=True)
+    for ours, theirs in pairs:
+        same(ours, theirs)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which(os.environ.get("CXX", "g++")), reason="no C++ compiler")
+@pytest.mark.parametrize("name", ["spline", "mlp"])
+@pytest.mark.usefixtures("_new_compiler")
+def test_compiled_layer_gives_the_same_numbers(name):
+    (config,) = (path for path in LAYER_CONFIGS if path.stem == name)
+    layer = Kind.read(config).bent()
+    compiled = torch.compile(layer, fullgraph=True)
+    x = irregular(BATCH, DIM_IN)
+    pairs = zip(fresh_slopes(layer, compiled, x), fresh_slopes(layer, layer, x), strict=True)
+    for ours, theirs in pairs:
+        same(ours, theirs)
+
+
+@pytest.mark.parametrize("batch", ["fixed", "any"])
+@EACH_KIND
+def test_exported_layer_gives_the_same_numbers(config, batch):
+    layer, x = Kind.read(config).bent(), irregular(BATCH, DIM_IN)
+    shapes = ({0: Dim("batch")},) if batch == "any" else None
+    program = torch.export.export(layer, (x,), dynamic_shapes=shapes).module()
+    same(program(x), layer(x))
+    if batch == "any":
+        for rows in (1, 2, 500, 20_000):
+            other = irregular(rows, DIM_IN, seed=rows)
+            same(program(other), layer(other))
+
+
+@pytest.mark.slow
+@EACH_KIND
+def test_layer_runs_in_onnxruntime(config):
+    for name in ("onnx", "onnxscript"):  # which torch.onnx needs
+        pytest.importorskip(name)
+    runtime = pytest.importorskip("onnxruntime")
+    layer = Kind.read(config).bent().float().eval()
+    x = irregular(BATCH, DIM_IN, dtype=torch.float32)
+    program = torch.onnx.export(
+        layer, (x,), dynamo=True, verbose=False, dynamic_shapes=({0: Dim("batch")},)
+    )
+    file = io.BytesIO()
+    program.save(file)
+    session = runtime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
+    (given,) = session.get_inputs()
+    for rows in (BATCH, 1, 500):
+        other = irregular(rows, DIM_IN, seed=rows, dtype=torch.float32)
+        (found,) = session.run(None, {given.name: other.numpy()})
+        expected = layer(other).detach().numpy()
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_the_contract_is_checked_on_something():
-    assert {path.stem for path in LAYER_CONFIGS} >= {"interpo", "mlp"}
-    assert len(CHECKS) > 25
+    assert {path.stem for path in LAYER_CONFIGS} >= {"interpo", "mlp", "spline", "linear"}
+    assert len(CHECKS) > 35

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call, jacrev, vmap
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from kan_exp.layers import KANLayer
-from kan_exp.layers.mlp import ACTIVATIONS
+from kan_exp.layers.mlp import ACTIVATIONS, SMALL
 
 DIM_IN, DIM_OUT, ROWS = 3, 5, 11
 SHAPES = [(32, 3), (8, 0), (7, 2), (1, 1), (1, 0), (2, 5)]  # fcn_hidden, fcn_n_sin
@@ -140,6 +142,143 @@ def test_the_example_of_mlp_kan_runs_as_it_stands():
     y = network(x)
     assert y.shape == (16, 1)
     torch.testing.assert_close(y, nn.Sequential(*map(twin, network))(x), rtol=1e-10, atol=1e-10)
+
+
+# Large sums, in blocks that fit into the cache
+
+
+def plain(layer: KANLayer, x: Tensor) -> Tensor:
+    """The same outputs from the definition."""
+    return layer.edges(x).sum(1)
+
+
+@pytest.fixture(params=["small blocks", "one block", "as it comes"])
+def blocked(request, monkeypatch):
+    """A layer and samples for which the sum goes in blocks, some of them not whole."""
+    if request.param == "as it comes":
+        layer, x = noisy(32, 3, dims=(3, 40)), points(rows=401)
+        assert len(x) * layer.numbers_per_sample > SMALL
+        return layer, x
+    monkeypatch.setattr("kan_exp.layers.mlp.SMALL", 0)
+    monkeypatch.setattr(
+        "kan_exp.layers.mlp.BLOCK", 400 if request.param == "small blocks" else 2**20
+    )
+    return noisy(4, 2), points(rows=51)
+
+
+class Largest(TorchDispatchMode):
+    """Notes how many numbers the largest tensor has that an operation makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, Tensor):
+            self.numbers = max(self.numbers, result.numel())
+        return result
+
+
+def test_a_large_sum_holds_no_large_tensor():
+    """Hidden activations, as many as edges times samples, are never there all at once."""
+    layer, x = noisy(32, 3, dims=(3, 40)).float(), points(rows=1001).float()
+    with Largest() as largest:
+        layer(x).sum().backward()
+    assert largest.numbers < len(x) * layer.numbers_per_sample / 5
+    with Largest() as largest:
+        plain(layer, x).sum().backward()
+    assert largest.numbers >= len(x) * layer.numbers_per_sample
+
+
+def test_blocks_give_the_values_of_the_definition(blocked):
+    layer, x = blocked
+    torch.testing.assert_close(layer(x), plain(layer, x), rtol=1e-10, atol=1e-10)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x), plain(layer, x), rtol=1e-10, atol=1e-10)
+    for rows in (0, 1, 2, 16, 17):
+        torch.testing.assert_close(layer(x[:rows]), plain(layer, x[:rows]), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("activation", BY_HAND)
+def test_blocks_give_the_gradients_of_the_definition(blocked, activation):
+    layer, x = blocked
+    layer.activation = activation
+    x.requires_grad_()
+    weight = torch.randn(len(x), layer.dim_out, generator=seeded(4), dtype=torch.float64)
+    parts = x, *layer.parameters()
+    found = torch.autograd.grad(layer(x), parts, weight)
+    for ours, theirs in zip(
+        found, torch.autograd.grad(plain(layer, x), parts, weight), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
+def test_blocks_in_float32(blocked):
+    layer, x = blocked[0].float(), blocked[1].float().requires_grad_()
+    parts = x, *layer.parameters()
+    found, expected = layer(x), plain(layer, x)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
+    pairs = zip(
+        torch.autograd.grad(found.sum(), parts),  # of an expanded gradient, too
+        torch.autograd.grad(expected.sum(), parts),
+        strict=True,
+    )
+    for ours, theirs in pairs:
+        assert ours.dtype == torch.float32
+        scale = theirs.abs().max()
+        torch.testing.assert_close(ours / scale, theirs / scale, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("wanted", ["x", "hidden_weight", "output_weight"])
+def test_blocks_give_one_gradient_without_the_others(blocked, wanted):
+    layer, x = blocked
+    layer.requires_grad_(False)
+    part = x if wanted == "x" else layer.get_parameter(wanted)
+    part.requires_grad_()
+    (found,) = torch.autograd.grad(layer(x).square().sum(), part)
+    (expected,) = torch.autograd.grad(plain(layer, x).square().sum(), part)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-8)
+    assert not layer.requires_grad_(False)(x.detach()).requires_grad
+
+
+@pytest.mark.parametrize("activation", ["silu", "softplus"])
+def test_blocks_give_the_second_derivatives_of_the_definition(blocked, activation):
+    layer, x = blocked
+    layer.activation = activation
+    parts = x.requires_grad_(), *layer.parameters()
+    found = []
+    for function in (layer, lambda x: plain(layer, x)):
+        (slope,) = torch.autograd.grad(function(x).square().sum(), x, create_graph=True)
+        found.append(torch.autograd.grad(slope.sin().sum(), parts))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-7)
+
+
+def test_blocks_leave_transforms_to_the_definition(blocked):
+    layer, x = blocked
+    x = x[:9]
+    parts, buffers = dict(layer.named_parameters()), dict(layer.named_buffers())
+
+    def call(sample: Tensor) -> Tensor:
+        return functional_call(layer, (parts, buffers), (sample[None],))[0]
+
+    jacobian = vmap(jacrev(call))(x)
+    for j in (0, layer.dim_out - 1):
+        sample = x.clone().requires_grad_()
+        (expected,) = torch.autograd.grad(plain(layer, sample)[:, j].sum(), sample)
+        torch.testing.assert_close(jacobian[:, j], expected, rtol=1e-9, atol=1e-9)
+
+
+def test_blocks_keep_nan_in_its_row(blocked):
+    layer, x = blocked
+    whole = layer(x)
+    broken = x.clone()
+    broken[7, 1] = math.nan
+    others = [row for row in range(len(x)) if row != 7]
+    found = layer(broken)
+    assert found[7].isnan().all()
+    torch.testing.assert_close(found[others], whole[others], rtol=1e-10, atol=1e-10)
 
 
 # The start

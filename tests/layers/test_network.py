@@ -12,9 +12,25 @@ from torch import nn
 
 import kan_exp.layers
 from kan_exp.errors import KanExpError
-from kan_exp.layers import EdgeLayer, KANInterpoLayer, KANLayer, find_layer, make_network
+from kan_exp.layers import (
+    BasisLayer,
+    EdgeLayer,
+    KANInterpoLayer,
+    KANLayer,
+    KANLinearLayer,
+    KANRBFLayer,
+    KANSplineLayer,
+    LayerSpec,
+    find_layer,
+    layer_path,
+    make_network,
+)
 
-KINDS = [(KANInterpoLayer, {"num_x": 9}), (KANLayer, {"fcn_hidden": 3})]
+KINDS = [
+    LayerSpec(KANInterpoLayer, {"num_x": 9}),
+    LayerSpec(KANLayer, {"fcn_hidden": 3}),
+    LayerSpec(KANSplineLayer, {"num_intervals": 4, "degree": 2}),
+]
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -34,11 +50,11 @@ def refusal(call) -> str:
 # Building
 
 
-@pytest.mark.parametrize(("layer", "options"), KINDS)
-def test_one_layer_for_each_pair_of_widths(layer, options):
-    network = make_network(layer, options, [3, 5, 2, 1], seeded(0))
+@pytest.mark.parametrize("spec", KINDS, ids=lambda spec: spec.kind.__name__)
+def test_one_layer_for_each_pair_of_widths(spec):
+    network = make_network(spec, [3, 5, 2, 1], seeded(0))
     assert type(network) is nn.Sequential
-    assert [type(part) for part in network] == [layer] * 3
+    assert [type(part) for part in network] == [spec.kind] * 3
     assert [(part.dim_in, part.dim_out) for part in network] == [(3, 5), (5, 2), (2, 1)]
     x = torch.randn(7, 3, generator=seeded(1))
     by_hand = network[2](network[1](network[0](x)))
@@ -48,22 +64,64 @@ def test_one_layer_for_each_pair_of_widths(layer, options):
 
 def test_options_reach_every_layer():
     options = {"num_x": 9, "x_min": -3, "x_max": 1.5, "outside": "hold"}
-    for part in make_network(KANInterpoLayer, options, [2, 3, 1], seeded(0)):
-        assert (part.num_x, part.x_min, part.x_max, part.outside) == (9, -3, 1.5, "hold")
+    for part in make_network(LayerSpec(KANInterpoLayer, options), [2, 3, 1], seeded(0)):
+        assert (part.num_x, part.outside) == (9, "hold")
+        assert part.grid.tolist() == [[-3, 1.5]] * part.dim_in
     options = {"fcn_hidden": 6, "fcn_n_sin": 1, "activation": "relu"}
-    for part in make_network(KANLayer, options, [2, 3, 1], seeded(0)):
+    for part in make_network(LayerSpec(KANLayer, options), [2, 3, 1], seeded(0)):
         assert (part.fcn_hidden, part.fcn_n_sin, part.activation) == (6, 1, "relu")
 
 
-@pytest.mark.parametrize(("layer", "options"), KINDS)
-def test_generator_decides_the_start(layer, options):
+def test_each_layer_can_be_of_a_kind_of_its_own():
+    specs = [*KINDS, LayerSpec(KANRBFLayer, {}), LayerSpec(KANInterpoLayer, {"num_x": 33})]
+    network = make_network(specs, [2, 4, 3, 5, 2, 1], seeded(0))
+    assert [type(part) for part in network] == [spec.kind for spec in specs]
+    assert [(part.dim_in, part.dim_out) for part in network] == [
+        (2, 4),
+        (4, 3),
+        (3, 5),
+        (5, 2),
+        (2, 1),
+    ]
+    assert (network[0].num_x, network[4].num_x, network[1].fcn_hidden) == (9, 33, 3)
+    assert (network[2].num_intervals, network[2].degree) == (4, 2)
+    assert network(torch.randn(7, 2, generator=seeded(1))).shape == (7, 1)
+    # One generator goes through them all, in order.
+    draw = seeded(0)
+    for part, spec in zip(network, specs, strict=True):
+        alone = spec.kind(part.dim_in, part.dim_out, **spec.options, generator=draw)
+        for weight, expected in zip(part.parameters(), alone.parameters(), strict=True):
+            assert torch.equal(weight, expected)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_too_many_or_too_few_kinds_are_refused_in_one_line(count):
+    message = refusal(lambda: make_network([KINDS[0]] * count, [2, 5, 1]))
+    assert message.startswith(f"layers names {count} kind")
+    assert "dims=[2,5,1] has 2 layers" in message
+
+
+def test_only_the_first_linear_layer_takes_its_inputs_as_they_are():
+    spec = LayerSpec(KANLinearLayer, {"activation": "tanh"})
+    assert [part.activation for part in make_network(spec, [2, 3, 3, 1], seeded(0))] == [
+        "none",
+        "tanh",
+        "tanh",
+    ]
+    mixed = make_network([KINDS[0], spec], [2, 3, 1], seeded(0))
+    assert mixed[1].activation == "tanh"
+    assert spec.options == {"activation": "tanh"}  # which is the caller's
+
+
+@pytest.mark.parametrize("spec", KINDS, ids=lambda spec: spec.kind.__name__)
+def test_generator_decides_the_start(spec):
     global_state = torch.get_rng_state()
     x = torch.randn(7, 4, generator=seeded(1))
-    first, again, other = (make_network(layer, options, [4, 4, 4], seeded(s)) for s in (3, 3, 5))
+    first, again, other = (make_network(spec, [4, 4, 4], seeded(s)) for s in (3, 3, 5))
     assert torch.equal(first(x), again(x))
     assert not torch.equal(first(x), other(x))
     assert not torch.equal(first[0](x), first[1](x))
-    assert torch.equal(first[0](x), layer(4, 4, **options, generator=seeded(3))(x))
+    assert torch.equal(first[0](x), spec.kind(4, 4, **spec.options, generator=seeded(3))(x))
     assert torch.equal(torch.get_rng_state(), global_state)
 
 
@@ -90,17 +148,23 @@ def test_generator_decides_the_start(layer, options):
     ],
 )
 def test_bad_options_are_refused_in_one_line(layer, options, said):
-    message = refusal(lambda: make_network(layer, options, [2, 5, 1]))
+    message = refusal(lambda: make_network(LayerSpec(layer, options), [2, 5, 1]))
     assert message.startswith("layer")
     assert said in message
+    # It is refused at any place.
+    assert refusal(lambda: make_network([KINDS[0], LayerSpec(layer, options)], [2, 5, 1]))
 
 
 @pytest.mark.parametrize("dims", [[0, 1], [2, -5, 1], [2, 5, 0], [2, 2.5, 1], [2, "5", 1]])
 def test_bad_widths_are_refused_in_one_line(dims):
-    assert "whole number of at least 1" in refusal(lambda: make_network(KANLayer, {}, dims))
+    message = refusal(lambda: make_network(LayerSpec(KANLayer, {}), dims))
+    assert "whole number of at least 1" in message
 
 
 # Finding
+
+
+ABSTRACT = (BasisLayer, EdgeLayer, GridLayer)
 
 
 def test_layers_are_found_by_their_path():
@@ -112,11 +176,14 @@ def test_layers_are_found_by_their_path():
 def test_every_exported_layer_is_found():
     exported = [getattr(kan_exp.layers, name) for name in kan_exp.layers.__all__]
     kinds = [item for item in exported if isinstance(item, type) and issubclass(item, EdgeLayer)]
-    assert len(kinds) >= 3
+    assert len(kinds) >= 10
     for kind in kinds:
-        if kind is EdgeLayer:  # abstract: nothing can be made of it
+        path = f"kan_exp.layers.{kind.__name__}"
+        if kind in ABSTRACT:
+            assert repr(path) in refusal(lambda path=path: find_layer(path))
             continue
-        assert find_layer(f"kan_exp.layers.{kind.__name__}") is kind
+        assert find_layer(path) is kind
+        assert layer_path(kind) == path
 
 
 @pytest.mark.parametrize(
@@ -161,6 +228,7 @@ def test_a_users_layer_is_found_once_they_have_imported_it(tmp_path, monkeypatch
 
     module = importlib.import_module("their_layers_xyz")
     assert find_layer("their_layers_xyz.TheirLayer") is module.TheirLayer
+    assert layer_path(module.TheirLayer) == "their_layers_xyz.TheirLayer"
     del sys.modules["their_layers_xyz"]
 
 

@@ -9,13 +9,14 @@ import torch
 from lightning.pytorch import Trainer
 
 from kan_exp.data import SampledData
-from kan_exp.layers import KANInterpoLayer, KANLayer, make_network
+from kan_exp.layers import KANInterpoLayer, KANLayer, KANSplineLayer, LayerSpec, make_network
 from kan_exp.targets import Target
 from kan_exp.training.model import KANModel
 
 OPTIONS = {
     KANInterpoLayer: {"num_x": 7, "x_min": -1.5, "x_max": 2.0},
     KANLayer: {"fcn_hidden": 4},
+    KANSplineLayer: {"num_intervals": 5, "base": "silu"},
 }
 
 
@@ -36,7 +37,7 @@ def make_model():
 
     def make(data, dims=(2, 3, 1), layer=KANInterpoLayer, seed: int = 1) -> KANModel:
         generator = torch.Generator().manual_seed(seed)
-        network = make_network(layer, OPTIONS[layer], dims, generator)
+        network = make_network(LayerSpec(layer, OPTIONS[layer]), dims, generator)
         return KANModel(network, data.scaling, data.features, data.target_name)
 
     return make

@@ -12,16 +12,26 @@ import torch
 import kan_exp
 from kan_exp.data.base import Scaling
 from kan_exp.errors import KanExpError
-from kan_exp.layers import KANInterpoLayer, KANLayer
+from kan_exp.layers import (
+    KANInterpoLayer,
+    KANLayer,
+    KANLinearLayer,
+    KANRBFLayer,
+    KANSplineLayer,
+    LayerSpec,
+    make_network,
+)
 from kan_exp.training.callbacks import RunCheckpoint
 from kan_exp.training.folder import (
-    build_model,
     describe_model,
     load,
     read_checkpoint,
     write_metrics,
 )
+from kan_exp.training.model import KANModel
 from kan_exp.training.module import KANModule
+
+SMALL = LayerSpec(KANInterpoLayer, {"num_x": 7, "x_min": -1.5, "x_max": 2.0})
 
 
 def refusal(folder: Path | str) -> str:
@@ -74,20 +84,28 @@ def test_metrics_are_whole_or_absent(tmp_path, monkeypatch):
 # Loading
 
 
+TABLE = LayerSpec(KANInterpoLayer, {"num_x": 9, "outside": "hold", "x_min": -1.0})
+MLP = LayerSpec(KANLayer, {"fcn_hidden": 5, "fcn_n_sin": 2, "activation": "gelu"})
+SPLINE = LayerSpec(KANSplineLayer, {"num_intervals": 3, "degree": 2, "base": "silu"})
+LINEAR = LayerSpec(KANLinearLayer, {"activation": "tanh"})
+RBF = LayerSpec(KANRBFLayer, {"num_centers": 4})
+
+
 @pytest.mark.parametrize(
-    ("layer", "options", "dims"),
+    ("specs", "dims"),
     [
-        (KANInterpoLayer, {"num_x": 9, "outside": "hold", "x_min": -1.0}, [2, 3, 1]),
-        (KANLayer, {"fcn_hidden": 5, "fcn_n_sin": 2, "activation": "gelu"}, [2, 2, 2, 1]),
+        ([TABLE, TABLE], [2, 3, 1]),
+        ([MLP, MLP, MLP], [2, 2, 2, 1]),
+        ([LINEAR, LINEAR], [2, 6, 1]),
+        ([SPLINE, MLP, RBF, TABLE], [2, 3, 2, 4, 1]),
     ],
+    ids=["tables", "mlps", "linear", "mixed"],
 )
-def test_a_trained_network_comes_back_bit_for_bit(
-    make_data, make_trainer, tmp_path, layer, options, dims
-):
+def test_a_trained_network_comes_back_bit_for_bit(make_data, make_trainer, tmp_path, specs, dims):
     data = make_data()
-    path = f"kan_exp.layers.{layer.__name__}"
-    description = describe_model(path, options, dims, data)
-    model = build_model(description, data.scaling, layer, torch.Generator().manual_seed(0))
+    network = make_network(specs, dims, torch.Generator().manual_seed(0))
+    model = KANModel(network, data.scaling, data.features, data.target_name)
+    description = describe_model(specs, dims, data)
     module = KANModule(model, torch.optim.Adam, None, {}, description)
     keep = RunCheckpoint(tmp_path / "checkpoints")
     trainer = make_trainer(4, callbacks=[keep], enable_checkpointing=True)
@@ -99,12 +117,63 @@ def test_a_trained_network_comes_back_bit_for_bit(
     assert torch.equal(loaded.predict(x), model.predict(x))
     assert not loaded.training
     assert (loaded.features, loaded.target_name) == (("x", "y"), "f")
-    for found, trained in zip(loaded.network, model.network, strict=True):
-        assert type(found) is layer
+    for found, trained, spec in zip(loaded.network, model.network, specs, strict=True):
+        assert type(found) is spec.kind
         assert repr(found) == repr(trained)
-        assert torch.equal(found.domain, trained.domain)
+        assert found.state_dict().keys() == trained.state_dict().keys()
+        for name, part in trained.state_dict().items():
+            assert torch.equal(found.state_dict()[name], part), name
     assert read_checkpoint(tmp_path)["global_step"] == 4
     assert torch.equal(load(str(tmp_path)).predict(x), model.predict(x))
+
+
+def test_a_network_whose_grids_have_moved_comes_back(make_data, tmp_path):
+    data = make_data()
+    specs = [SPLINE, TABLE]
+    network = make_network(specs, [2, 3, 1], torch.Generator().manual_seed(0))
+    model = KANModel(network, data.scaling, data.features, data.target_name)
+    reaching = model.standardise(data.train.x)
+    network[0].fit_domain(reaching)
+    network[1].fit_domain(network[0](reaching), margin=0.1)
+    weights = {f"model.{name}": weight for name, weight in model.state_dict().items()}
+    description = describe_model(specs, [2, 3, 1], data)
+    saved(tmp_path, {"kan_exp": description, "state_dict": weights, "global_step": 0})
+    loaded = load(tmp_path)
+    assert torch.equal(loaded.predict(data.test.x), model.predict(data.test.x))
+    assert torch.equal(loaded.network[1].grid, network[1].grid)
+    assert not torch.equal(network[1].grid[0], network[1].grid[1])
+
+
+def test_a_network_in_float64_comes_back_with_all_its_digits(make_data, tmp_path):
+    data = make_data()
+    network = make_network([SPLINE, MLP], [2, 3, 1], torch.Generator().manual_seed(0)).double()
+    with torch.no_grad():
+        for part in network.parameters():
+            part += 1e-9
+    model = KANModel(network, data.scaling, data.features, data.target_name)
+    weights = {f"model.{name}": weight for name, weight in model.state_dict().items()}
+    description = describe_model([SPLINE, MLP], [2, 3, 1], data)
+    saved(tmp_path, {"kan_exp": description, "state_dict": weights, "global_step": 0})
+    loaded = load(tmp_path)
+    for name, weight in network.state_dict().items():
+        assert torch.equal(loaded.network.state_dict()[name], weight), name
+    assert torch.equal(loaded.predict(data.test.x), model.predict(data.test.x))
+
+
+def test_the_description_is_plain_and_names_every_layer(make_data):
+    found = describe_model([SPLINE, MLP], [2, 3, 1], make_data())
+    assert found["layers"] == [
+        {
+            "kind": "kan_exp.layers.KANSplineLayer",
+            "options": {"num_intervals": 3, "degree": 2, "base": "silu"},
+        },
+        {
+            "kind": "kan_exp.layers.KANLayer",
+            "options": {"fcn_hidden": 5, "fcn_n_sin": 2, "activation": "gelu"},
+        },
+    ]
+    assert (found["dims"], found["features"], found["target"]) == ([2, 3, 1], ["x", "y"], "f")
+    assert json.loads(json.dumps(found)) == found
 
 
 def test_there_is_a_checkpoint_before_the_first_step(make_data, make_model, make_trainer, tmp_path):
@@ -113,9 +182,7 @@ def test_there_is_a_checkpoint_before_the_first_step(make_data, make_model, make
     model = make_model(data)
     x = data.test.x
     start = model.predict(x)
-    description = describe_model(
-        "kan_exp.layers.KANInterpoLayer", {"num_x": 7, "x_min": -1.5, "x_max": 2.0}, [2, 3, 1], data
-    )
+    description = describe_model([SMALL, SMALL], [2, 3, 1], data)
     found = []
 
     class Look(RunCheckpoint):
@@ -134,10 +201,15 @@ def content(make_data, make_model, **changes) -> dict:
     """A checkpoint as a run writes it, less what loading does not read."""
     data = make_data()
     model = make_model(data)
-    options = {"num_x": 7, "x_min": -1.5, "x_max": 2.0}
-    description = describe_model("kan_exp.layers.KANInterpoLayer", options, [2, 3, 1], data)
+    description = describe_model([SMALL, SMALL], [2, 3, 1], data)
     weights = {f"model.{name}": weight for name, weight in model.state_dict().items()}
     return {"kan_exp": {**description, **changes}, "state_dict": weights, "global_step": 1}
+
+
+def renamed(description_content: dict, **changes) -> dict:
+    """The same checkpoint with another second layer."""
+    description_content["kan_exp"]["layers"][1].update(changes)
+    return description_content
 
 
 def test_the_scaling_comes_from_the_checkpoint(make_data, make_model, tmp_path):
@@ -215,17 +287,24 @@ def test_a_checkpoint_cannot_run_code(make_data, make_model, tmp_path, zipped):
     ["os.system", "kan_exp.layers.find_layer", "kan_exp.layers.EdgeLayer", "torch.nn.Linear"],
 )
 def test_a_checkpoint_cannot_name_anything_but_a_layer(make_data, make_model, tmp_path, layer):
-    message = refusal(saved(tmp_path, content(make_data, make_model, layer=layer)))
+    changed = renamed(content(make_data, make_model), kind=layer)
+    message = refusal(saved(tmp_path, changed))
     assert message.startswith(f"layer '{layer}' is no ")
 
 
 def test_a_layer_of_the_users_own_asks_for_its_module(make_data, make_model, tmp_path):
-    message = refusal(saved(tmp_path, content(make_data, make_model, layer="my_lab.MyLayer")))
+    changed = renamed(content(make_data, make_model), kind="my_lab.MyLayer")
+    message = refusal(saved(tmp_path, changed))
     assert "modules=[my_lab]" in message
 
 
-@pytest.mark.parametrize("change", [{"dims": [2, 4, 1]}, {"options": {"num_x": 8}}])
+@pytest.mark.parametrize("change", ["dims", "options"])
 def test_weights_that_do_not_fit_are_told(make_data, make_model, tmp_path, change):
-    message = refusal(saved(tmp_path, content(make_data, make_model, **change)))
+    changed = content(make_data, make_model)
+    if change == "dims":
+        changed["kan_exp"]["dims"] = [2, 4, 1]
+    else:
+        renamed(changed, options={"num_x": 8})
+    message = refusal(saved(tmp_path, changed))
     assert "the checkpoint does not fit its layer" in message
     assert "size mismatch" in message

@@ -12,10 +12,10 @@ from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
 from kan_exp.data import Split
 from kan_exp.data.base import Scaling
-from kan_exp.layers import KANInterpoLayer, KANLayer
+from kan_exp.layers import KANInterpoLayer, KANLayer, KANSplineLayer
 from kan_exp.training.model import MOST_POINTS, linear_score, score
 
-KINDS = [KANInterpoLayer, KANLayer]
+KINDS = [KANInterpoLayer, KANLayer, KANSplineLayer]
 
 
 def points(count: int = 50, seed: int = 0) -> torch.Tensor:
@@ -66,6 +66,29 @@ def test_prediction_is_forward_in_batches(make_data, make_model):
     expected = model(x)
     assert expected.requires_grad
     torch.testing.assert_close(predicted, expected.detach())
+
+
+@torch.no_grad()
+def test_wide_layers_are_looked_at_in_smaller_batches(make_data, make_model, monkeypatch):
+    model = make_model(make_data(), layer=KANLayer)
+    x, truths = points(57), [random(57, 2), random(57, 1)]
+    expected, whole = model.predict(x), model.views(x, truths)
+    model.observe(x)
+    domains = [layer.domain.clone() for layer in model.network]
+    # The widest layer holds 2 inputs x 3 outputs x 4 hidden units for each sample.
+    monkeypatch.setattr("kan_exp.training.model.EVALUATION_NUMBERS", 10 * 24 + 23)
+    sizes = []
+    for layer in model.network:
+        layer.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
+    torch.testing.assert_close(model.predict(x), expected)
+    assert sizes == [size for size in (10, 10, 10, 10, 10, 7) for _ in range(2)]
+    model.observe(x)
+    for layer, domain in zip(model.network, domains, strict=True):
+        torch.testing.assert_close(layer.domain, domain)
+    for view, other in zip(model.views(x, truths), whole, strict=True):
+        np.testing.assert_allclose(view.y, other.y, rtol=1e-5, atol=1e-6)
+    monkeypatch.setattr("kan_exp.training.model.EVALUATION_NUMBERS", 5)
+    torch.testing.assert_close(model.predict(x[:3]), expected[:3])  # one at a time at least
 
 
 @torch.no_grad()

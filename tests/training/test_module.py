@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
+import os
+import shutil
 from functools import partial
 
 import numpy as np
@@ -11,12 +14,15 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, StepLR
 
+from kan_exp.data.base import Scaling
 from kan_exp.errors import DivergedError, KanExpError
-from kan_exp.layers import KANInterpoLayer, KANLayer
+from kan_exp.layers import KANInterpoLayer, KANLayer, KANSplineLayer, LayerSpec, make_network
+from kan_exp.training.model import KANModel
 from kan_exp.training.module import OBSERVED_POINTS, KANModule
 
-KINDS = [KANInterpoLayer, KANLayer]
-PENALTIES = ("roughness", "smooth", "l1_edges", "l1_outputs")
+KINDS = [KANInterpoLayer, KANLayer, KANSplineLayer]
+ORDERS = {"roughness": 1, "curvature": 2, "jerk": 3}
+PENALTIES = (*ORDERS, "smooth", "l1_edges", "l1_outputs")
 ADAM = partial(torch.optim.Adam, lr=0.02, fused=True)
 
 
@@ -75,22 +81,24 @@ def slow_penalty(name: str, network, x) -> torch.Tensor:
         elif name == "l1_outputs":
             total = total + layer(x).abs().mean()
         elif name == "smooth" and isinstance(layer, KANInterpoLayer):
-            cell = (layer.x_max - layer.x_min) / (layer.num_x - 1)
-            rises = [
-                layer.values[i, k + 1, j] - layer.values[i, k, j]
+            slopes = [
+                (layer.values[i, k + 1, j] - layer.values[i, k, j]) / layer.spacing[i]
                 for i, j in edges
                 for k in range(layer.num_x - 1)
             ]
-            total = total + sum(rise**2 for rise in rises) ** 0.5 / cell
-        elif name == "roughness":
-            slopes = []
+            total = total + sum(slope**2 for slope in slopes) ** 0.5
+        elif name in ORDERS:
+            means = []
             for i, j in edges:
                 if isinstance(layer, KANInterpoLayer):
-                    at = torch.linspace(layer.x_min, layer.x_max, layer.num_x)
+                    at = layer.knots[i]
                 else:
-                    at = torch.linspace(*layer.domain[i].tolist(), 65)
-                slopes.append((layer.edge(i, j)(at).diff() / at.diff()).square().mean())
-            total = total + sum(slopes) / len(edges)
+                    at = torch.linspace(*layer.domain[i].tolist(), 129)
+                derivative = layer.edge(i, j)(at)
+                for _ in range(ORDERS[name]):
+                    derivative = derivative.diff() / (at[1] - at[0])
+                means.append(derivative.square().mean())
+            total = total + sum(means) / len(edges)
         x = layer(x)
     return total
 
@@ -111,7 +119,7 @@ def test_objective_is_the_error_and_the_chosen_penalties(make_data, make_model, 
         parameter.data += 0.3 * torch.randn(parameter.shape, generator=generator)
     x, y = torch.randn(2, 20, 2, generator=generator)
     y = y[:, :1]
-    if layer is KANLayer and "smooth" in names:
+    if layer is not KANInterpoLayer and "smooth" in names:
         with pytest.raises(KanExpError, match="only interpolation layers have it"):
             module(model, smooth=0.7)
         names = tuple(name for name in names if name != "smooth")
@@ -123,8 +131,48 @@ def test_objective_is_the_error_and_the_chosen_penalties(make_data, make_model, 
     assert set(penalties) == set(names)
     for name in names:
         slow = slow_penalty(name, model.network, x).item()
-        assert penalties[name].item() == pytest.approx(slow, rel=1e-4, abs=1e-7)
+        # Differences of differences lose digits in float32.
+        tolerance = 1e-4 if layer is KANInterpoLayer else 10.0 ** (ORDERS.get(name, 0) - 4)
+        assert penalties[name].item() == pytest.approx(slow, rel=tolerance, abs=1e-7)
         assert slow > 0
+
+
+def test_roughness_and_curvature_of_a_known_network():
+    """Parabolas and a straight line, whose derivatives anyone can write down."""
+    specs = [
+        LayerSpec(KANSplineLayer, {"num_intervals": 4, "degree": 2, "x_min": 0.0, "x_max": 4.0}),
+        LayerSpec(KANInterpoLayer, {"num_x": 5, "x_min": -1.0, "x_max": 1.0}),
+    ]
+    network = make_network(specs, [1, 2, 1], torch.Generator().manual_seed(0))
+    grid = torch.tensor([[0.0, 4.0]])
+    network[0].place(grid, lambda x: torch.stack([x**2 / 2, 3 - 2 * x], dim=-1))
+    network[1].place(torch.tensor([[-1.0, 1.0]] * 2), lambda x: 0.5 * x.unsqueeze(-1))
+    scaling = Scaling(torch.zeros(1), torch.ones(1), torch.zeros(1), torch.ones(1))
+    model = KANModel(network, scaling, ["x"], "y")
+    x = torch.linspace(0, 4, 9)[:, None]
+    _, penalties = module(model, roughness=1.0, curvature=1.0, jerk=1.0).objective(x, x)
+    # Slopes: x on 0 to 4, whose mean square is 16 / 3, and -2; then 0.5. Bends: 1 and 0; then 0.
+    assert penalties["jerk"].item() == pytest.approx(0, abs=1e-6)
+    assert penalties["roughness"].item() == pytest.approx((16 / 3 + 4) / 2 + 0.25, rel=1e-4)
+    assert penalties["curvature"].item() == pytest.approx((1 + 0) / 2, rel=1e-3)
+
+
+def test_smooth_counts_the_tables_of_a_mixed_network(make_data):
+    data = make_data()
+    specs = [LayerSpec(KANSplineLayer, {}), LayerSpec(KANInterpoLayer, {"num_x": 7})]
+    network = make_network(specs, [2, 3, 1], torch.Generator().manual_seed(0))
+    model = KANModel(network, data.scaling, data.features, data.target_name)
+    _, penalties = module(model, smooth=1.0).objective(data.train.x, data.train.y)
+    slow = slow_penalty("smooth", network, data.train.x).item()
+    assert penalties["smooth"].item() == pytest.approx(slow, rel=1e-4)
+
+
+def test_an_unknown_penalty_is_refused(make_data, make_model):
+    with pytest.raises(
+        KanExpError, match=r"^penalty\.wiggle: there is none\. There are: "
+    ) as caught:
+        module(make_model(make_data()), wiggle=0.1)
+    assert all(name in str(caught.value) for name in PENALTIES)
 
 
 @pytest.mark.parametrize("name", PENALTIES)
@@ -211,6 +259,44 @@ def test_training_descends_on_error_plus_weighted_penalties(
         torch.testing.assert_close(found, weight, rtol=1e-4, atol=1e-6)
         moved += (found - free.network.get_parameter(name)).abs().sum().item()
     assert moved > 1e-3
+
+
+def said(caplog) -> list[str]:
+    """What the program itself logged."""
+    return [record.getMessage() for record in caplog.records if record.name.startswith("kan_exp")]
+
+
+def test_without_a_compiler_training_goes_on(
+    make_data, make_model, make_trainer, monkeypatch, caplog
+):
+    def broken(*_):
+        raise RuntimeError("no g++ here\nand much more")
+
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: broken)
+    caplog.set_level(logging.INFO, logger="kan_exp")
+    data = make_data()
+    asked, plain = make_model(data), make_model(data)
+    run = KANModule(asked, ADAM, None, {}, {}, compile_network=True)
+    make_trainer(7).fit(run, datamodule=plan(data))
+    make_trainer(7).fit(module(plain), datamodule=plan(data))
+    for left, right in zip(asked.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(left, right)
+    assert said(caplog) == ["compile: no compiler works here (no g++ here): going on without."]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which(os.environ.get("CXX", "g++")), reason="no C++ compiler")
+def test_compiled_training_is_the_same(make_data, make_model, make_trainer, caplog):
+    caplog.set_level(logging.INFO, logger="kan_exp")
+    data = make_data()
+    compiled, plain = make_model(data), make_model(data)
+    sgd = partial(torch.optim.SGD, lr=0.05)
+    run = KANModule(compiled, sgd, None, {"roughness": 0.01}, {}, compile_network=True)
+    make_trainer(7).fit(run, datamodule=plan(data))
+    make_trainer(7).fit(module(plain, sgd, roughness=0.01), datamodule=plan(data))
+    for left, right in zip(compiled.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-6)
+    assert said(caplog) == []
 
 
 def test_validation_is_in_units_of_the_training_loss(make_data, make_model, make_trainer):
