@@ -36,6 +36,7 @@ ROUNDS, CURVE_ROUNDS, FEW_ROUNDS = 11, 5, 3  # few where a pass takes longer tha
 BLOCK, DEAR = 0.05, 0.4  # seconds; short passes are repeated until a block is full
 LOW, HIGH = -2.0, 2.0  # the first and last knot of all layers; samples lie between them
 MB = 1e6
+BUSY = 0.5  # load average from which on a reader is warned
 
 # A curve of the plot ends with a pass that takes this many seconds, or before a tensor of this many
 # numbers (a gigabyte), because the seed project's layers fill any memory.
@@ -787,12 +788,17 @@ def main() -> None:
     """Prints tables; leaves them as layers.csv, with a plot, in a folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--threads", type=int, nargs="+", help="1 and 2 if not given; 1 with cuda")
+    parser.add_argument(
+        "--threads", type=int, nargs="+", help="1 and 2 if not given; 1 with --ways and on a GPU"
+    )
     parser.add_argument("--quick", action="store_true", help="3 rounds, no torch.compile, no plot")
     parser.add_argument("--ways", action="store_true", help="only: ways to sum a table's rows")
     parser.add_argument("--output", type=Path, default=Path("outputs"), metavar="FOLDER")
     options = parser.parse_args()
-    threads = options.threads or ([1] if options.device == "cuda" else [1, 2])
+    one = options.ways or options.device == "cuda"
+    threads = options.threads or ([1] if one else [1, 2])
+    if (load := os.getloadavg()[0]) > BUSY:
+        print(f"Other programs are at work (a load of {load:.1f}), which threads wait for.")
     rows: list[Row] = []
     os.environ["KINETO_LOG_LEVEL"] = "99"  # or torch's profiler says that it starts, and ends
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # or JAX takes most of a GPU's memory

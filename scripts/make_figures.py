@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
 
 from kan_exp.plots.style import short_r2
@@ -48,7 +49,7 @@ def lay_out(title: str, folder: Path, target: Path) -> None:
     layers = [Image.open(path) for path in sorted((folder / "figures").glob("layer_*.png"))]
     width = max(image.width for image in layers)
     sheet = Image.new("RGB", (width, TITLE_HEIGHT + sum(image.height for image in layers)), "white")
-    font = ImageFont.load_default(size=18)
+    font = ImageFont.truetype(findfont("DejaVu Sans"), 16)
     ImageDraw.Draw(sheet).text((12, 8), title, fill="black", font=font)
     top = TITLE_HEIGHT
     for image in layers:

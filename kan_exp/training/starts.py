@@ -61,13 +61,13 @@ def make_starts(
     x: Tensor,
     bounds: Tensor,
 ) -> list[nn.Sequential]:
-    """Makes the networks of the first stage in float64; the first has the seed of the run.
+    """Makes the networks of the first stage in float64, one after the other from one seed.
 
     Args:
         specs: A specification for each layer, whose sizes the stage overrules.
         dims: Widths from the input to the output.
         stage: How many networks of which size.
-        seed: Of the first network; the others have those that follow.
+        seed: Of all of them; another seed gives others.
         wiggle: Deviation of what is added to the coefficients of grids, so that starts differ in
             more than slopes.
         x: Standardised training points, whose range decides hidden grids.
@@ -79,9 +79,9 @@ def make_starts(
         else LayerSpec(kind, options)
         for kind, options in specs
     ]
+    generator = torch.Generator().manual_seed(seed)
     networks = []
-    for number in range(stage.keep):
-        generator = torch.Generator().manual_seed(seed + number)
+    for _ in range(stage.keep):
         network = make_network(sized, dims, generator).double()
         _bend(network, wiggle, generator)
         first = network[0]

@@ -15,6 +15,7 @@ from kan_exp.errors import KanExpError
 from kan_exp.layers import (
     BasisLayer,
     EdgeLayer,
+    GridLayer,
     KANInterpoLayer,
     KANLayer,
     KANLinearLayer,
