@@ -15,6 +15,7 @@ from kan_exp.targets import Target
 
 if TYPE_CHECKING:
     from kan_exp.data import ExperimentData, Split
+    from kan_exp.plots.style import short_r2
     from kan_exp.training.model import KANModel
 
 log = logging.getLogger(__name__)
@@ -36,8 +37,8 @@ def evaluate(cfg: DictConfig) -> None:
     found = score(model.predict(points.x), points.y)
     log.info("%s on %s", cfg.run, source)
     for name, value in (("RMSE", found.rmse), ("MAE", found.mae)):
-        log.info("  %-8s %.4g", name, value)
-    log.info("  %-8s %.6f", "R²", found.r2)
+        log.info("  %-8s %.3g", name, value)
+    log.info("  %-8s %s", "R²", short_r2(found.r2))
     log.info("  %-8s %s", "points", f"{found.points:,}")
 
 

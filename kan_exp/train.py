@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from kan_exp.layers import LayerSpec
     from kan_exp.training.experiment import Experiment
     from kan_exp.training.module import KANModule
+    from kan_exp.training.starts import Stage
 
 # Their configs list every option, so that none can be added.
 CLOSED_GROUPS = ("layer", "target", "data", "penalty")
@@ -112,7 +113,17 @@ def _steps(cfg: DictConfig) -> int:
         return int(cfg.steps)
     if not _uses_least_squares(cfg):
         raise KanExpError("steps is needed: only optimizer=lm takes its steps from refine.")
-    return sum(cfg.refine.steps)
+    return sum(stage.steps for stage in _stages(cfg))
+
+
+def _stages(cfg: DictConfig) -> list[Stage]:
+    from kan_exp.training.starts import make_stages
+
+    refine: dict[str, Any] = OmegaConf.to_container(cfg.refine, resolve=True)  # type: ignore[assignment]
+    try:
+        return make_stages(_layer_specs(cfg), refine["grids"], refine["keep"], refine["steps"])
+    except (TypeError, ValueError, KeyError) as error:  # the layer refuses its options itself
+        raise KanExpError(f"layer: {error}") from error
 
 
 def _make_module(cfg: DictConfig, data: ExperimentData) -> KANModule:
@@ -124,7 +135,7 @@ def _make_module(cfg: DictConfig, data: ExperimentData) -> KANModule:
     from kan_exp.training.least_squares import LeastSquaresModule
     from kan_exp.training.model import KANModel
     from kan_exp.training.module import KANModule
-    from kan_exp.training.starts import make_stages, make_starts
+    from kan_exp.training.starts import make_starts
 
     specs, dims = _layer_specs(cfg), list(cfg.dims)
     description = describe_model(specs, dims, data)
@@ -146,10 +157,12 @@ def _make_module(cfg: DictConfig, data: ExperimentData) -> KANModule:
             "optimizer=lm needs scheduler=none, batch_size=null and compile=false: it takes all "
             "points at once."
         )
-    stages = make_stages(cfg.refine.grids, cfg.refine.keep, cfg.refine.steps)
+    stages = _stages(cfg)
     scaling = data.scaling
     x = scaling.standardise(data.train).x.double()
     bounds = ((data.bounds.double().T - scaling.x_mean) / scaling.x_std).T
+    # Options that a layer refuses are told about the layer as the user asked for it.
+    make_network(specs, dims, torch.Generator())
     starts = make_starts(specs, dims, stages[0], cfg.seed, cfg.refine.wiggle, x, bounds)
     return LeastSquaresModule(
         KANModel(starts[0], scaling, data.features, data.target_name),

@@ -136,6 +136,11 @@ class EdgeLayer(nn.Module, ABC):
         """The options with so many cells per edge; unchanged where edges have no cells."""
         return dict(options)
 
+    @classmethod
+    def cells(cls, options: Mapping[str, Any]) -> int | None:
+        """How many cells the edges of a layer with these options have, where they have any."""
+        return None
+
     def present_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options with which a layer of the present sizes is made."""
         return dict(options)

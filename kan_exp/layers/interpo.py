@@ -76,6 +76,10 @@ class KANInterpoLayer(GridLayer):
         return basis[..., 1:-1] if self.outside == "zero" else basis
 
     @classmethod
+    def cells(cls, options: Mapping[str, Any]) -> int | None:
+        return int(options["num_x"]) - 1
+
+    @classmethod
     def with_intervals(cls, options: Mapping[str, Any], num_intervals: int) -> dict[str, Any]:
         return {**options, "num_x": num_intervals + 1}
 

@@ -83,6 +83,10 @@ class KANSplineLayer(GridLayer):
         return found
 
     @classmethod
+    def cells(cls, options: Mapping[str, Any]) -> int | None:
+        return int(options["num_intervals"])
+
+    @classmethod
     def with_intervals(cls, options: Mapping[str, Any], num_intervals: int) -> dict[str, Any]:
         return {**options, "num_intervals": num_intervals}
 

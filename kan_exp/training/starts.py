@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from kan_exp.layers import EdgeLayer, GridLayer, LayerSpec, make_network
 # A hidden grid moves when values leave it, or when it is wider than this many times their range.
 SLACK = 1.3
 MARGIN = 0.05
+COARSEST = 4  # cells; starts on fewer differ too little
 
 
 class Stage(NamedTuple):
@@ -26,30 +28,59 @@ class Stage(NamedTuple):
 
 
 def make_stages(
-    grids: Sequence[int] | None, keep: Sequence[int], steps: Sequence[int]
+    specs: Sequence[LayerSpec],
+    grids: Sequence[int] | None,
+    keep: Sequence[int],
+    steps: Sequence[int],
 ) -> list[Stage]:
-    """Puts the three lists of `refine` together.
+    """Puts the lists of `refine` together.
+
+    Args:
+        specs: The layers, whose own number of cells is the last grid if `grids` is not given.
+        grids: Cells per edge at each stage; otherwise the layers' own number, divided by its prime
+            factors as long as `COARSEST` or more are left.
+        keep: Networks of each stage; the last number holds for all stages that follow.
+        steps: Steps of each stage, likewise.
 
     Raises:
-        KanExpError: Their lengths differ, a number is below 1, a grid is no multiple of the one
-            before, or more networks go on than there were.
+        KanExpError: A number is below 1, a grid is no multiple of the one before, more networks go
+            on than there were, or layers differ in their cells and `grids` is not given.
     """
-    sizes: Sequence[int | None] = [None] * len(keep) if grids is None else grids
-    if not len(sizes) == len(keep) == len(steps) > 0:
+    for name, numbers in (("grids", grids), ("keep", keep), ("steps", steps)):
+        if numbers is not None and (not numbers or min(numbers) < 1):
+            raise KanExpError(f"refine.{name} needs numbers of at least 1, got {list(numbers)}.")
+    if any(fine % coarse for coarse, fine in itertools.pairwise(grids or ())):
         raise KanExpError(
-            f"refine: grids, keep and steps must be lists of the same length, got {len(sizes)}, "
-            f"{len(keep)} and {len(steps)} numbers."
-        )
-    for name, numbers in (("grids", grids or []), ("keep", keep), ("steps", steps)):
-        if any(number < 1 for number in numbers):
-            raise KanExpError(f"refine.{name} must be at least 1 each, got {list(numbers)}.")
-    if any(fine % coarse for coarse, fine in zip(grids or [], (grids or [])[1:], strict=False)):
-        raise KanExpError(
-            f"refine.grids must each be a multiple of the one before, got {list(grids or [])}."
+            f"refine.grids must each be a multiple of the one before, got {list(grids or ())}."
         )
     if sorted(keep, reverse=True) != list(keep):
         raise KanExpError(f"refine.keep must not rise, got {list(keep)}.")
-    return [Stage(*stage) for stage in zip(sizes, keep, steps, strict=True)]
+    sizes = _sizes(specs) if grids is None else list(grids)
+    count = len(sizes) or max(len(keep), len(steps))
+
+    def each(numbers: Sequence[int]) -> list[int]:
+        return [*numbers, *[numbers[-1]] * count][:count]
+
+    cells: list[int | None] = [*sizes] if sizes else [None] * count
+    return [Stage(*stage) for stage in zip(cells, each(keep), each(steps), strict=True)]
+
+
+def _sizes(specs: Sequence[LayerSpec]) -> list[int]:
+    """Grids from coarse to the layers' own; none where no layer has a grid."""
+    every = [kind.cells(options) for kind, options in specs]
+    sizes = sorted({size for size in every if size is not None})
+    if len(sizes) > 1:
+        raise KanExpError(
+            f"refine: the layers have {' and '.join(map(str, sizes))} cells: choose "
+            f"refine.grids=[...]."
+        )
+    factor = 2
+    while sizes and factor <= sizes[0] // COARSEST:
+        if sizes[0] % factor == 0:
+            sizes.insert(0, sizes[0] // factor)
+        else:
+            factor += 1
+    return sizes
 
 
 def make_starts(

@@ -140,7 +140,8 @@ def test_a_formula_needs_no_second_pair_of_quotes(command, tmp_path):
 
 def test_noise_and_penalties_are_taken(command, tmp_path):
     weights = [f"penalty.{name}=0.01" for name in ("roughness", "smooth", "l1_edges", "l1_outputs")]
-    result = command("train", "layer=interpo", "target.noise=0.5", "logger=csv", *weights, *SHORT)
+    chosen = ["layer=interpo", "optimizer=adam", "target.noise=0.5", "logger=csv"]
+    result = command("train", *chosen, *weights, *SHORT)
     assert result.returncode == 0, result.stderr
     assert "noise 0.5" in result.stdout
     assert "did not find" not in result.stdout

@@ -131,7 +131,13 @@ def test_help_is_ours_and_does_not_wait_for_torch(tmp_path):
     result = _run_and_watch_torch(["--help"], tmp_path)
     assert result.returncode == 0
     assert "torch imported: False" in result.stdout
-    for text in ("layer: interpo, mlp", "optimizer: adam", "dims=[2,5,1]", "Examples", "-m"):
+    for text in (
+        "layer: chebyshev, fourier",
+        "optimizer: adam",
+        "dims=[2,5,1]",
+        "Examples",
+        "-m",
+    ):
         assert text in result.stdout
     assert not list(tmp_path.iterdir())
 

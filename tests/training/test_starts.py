@@ -26,24 +26,48 @@ def starts(spec: LayerSpec = SPLINE, keep: int = 3, cells: int | None = 4, seed:
 @pytest.mark.parametrize(
     ("grids", "keep", "steps", "said"),
     [
-        ([4, 8], [2], [1, 1], "same length, got 2, 1 and 2"),
-        ([], [], [], "same length"),
+        ([], [1], [1], "grids needs numbers of at least 1, got []"),
         ([4, 6], [2, 1], [1, 1], "a multiple of the one before, got [4, 6]"),
         ([4, 8], [1, 2], [1, 1], "keep must not rise, got [1, 2]"),
-        ([4, 0], [2, 1], [1, 1], "grids must be at least 1"),
-        (None, [2, 0], [1, 1], "keep must be at least 1"),
-        (None, [2, 1], [1, 0], "steps must be at least 1"),
+        ([4, 0], [2, 1], [1, 1], "grids needs numbers of at least 1, got [4, 0]"),
+        (None, [2, 0], [1, 1], "keep needs numbers of at least 1, got [2, 0]"),
+        (None, [2, 1], [], "steps needs numbers of at least 1, got []"),
     ],
 )
 def test_stages_that_cannot_be_are_refused(grids, keep, steps, said):
     with pytest.raises(KanExpError) as caught:
-        make_stages(grids, keep, steps)
+        make_stages([SPLINE], grids, keep, steps)
     assert said in str(caught.value)
     assert str(caught.value).isprintable()
 
 
-def test_stages_without_grids_leave_the_sizes():
-    assert make_stages(None, [3, 1], [5, 7]) == [Stage(None, 3, 5), Stage(None, 1, 7)]
+@pytest.mark.parametrize(
+    ("spec", "grids"),
+    [
+        (LayerSpec(KANSplineLayer, {"num_intervals": 64}), [4, 8, 16, 32, 64]),
+        (LayerSpec(KANSplineLayer, {"num_intervals": 7}), [7]),
+        (LayerSpec(KANSplineLayer, {"num_intervals": 1}), [1]),
+        (LayerSpec(KANInterpoLayer, {"num_x": 64}), [7, 21, 63]),
+        (LayerSpec(KANInterpoLayer, {"num_x": 256}), [17, 85, 255]),
+    ],
+)
+def test_grids_lead_to_the_layers_own(spec, grids):
+    stages = make_stages([spec, spec], None, [9, 3], [5])
+    assert [stage.num_intervals for stage in stages] == grids
+    assert [stage.keep for stage in stages] == [9, 3, 3, 3, 3][: len(grids)]
+    assert {stage.steps for stage in stages} == {5}
+
+
+def test_layers_of_different_sizes_need_grids_of_the_users():
+    specs = [SPLINE, LayerSpec(KANInterpoLayer, {"num_x": 64})]
+    with pytest.raises(KanExpError, match="8 and 63 cells: choose refine.grids"):
+        make_stages(specs, None, [1], [1])
+    assert make_stages(specs, [4, 8], [1], [1])[-1].num_intervals == 8
+
+
+def test_layers_without_grids_leave_the_sizes():
+    spec = LayerSpec(KANLayer, {})
+    assert make_stages([spec], None, [3, 1], [5, 7]) == [Stage(None, 3, 5), Stage(None, 1, 7)]
 
 
 def test_a_seed_decides_all_starts_and_another_seed_shares_none():
