@@ -15,7 +15,6 @@ from kan_exp.targets import Target
 
 if TYPE_CHECKING:
     from kan_exp.data import ExperimentData, Split
-    from kan_exp.plots.style import short_r2
     from kan_exp.training.model import KANModel
 
 log = logging.getLogger(__name__)
@@ -23,11 +22,12 @@ log = logging.getLogger(__name__)
 
 def evaluate(cfg: DictConfig) -> None:
     """Prints the scores of a run's network on its test points or on other data."""
-    if unknown := set(cfg) - {"run", "target", "data", "modules"}:
+    if unknown := set(cfg) - {"run", "target", "data", "modules", "points"}:
         raise KanExpError(f"+{sorted(unknown)[0]}: evaluate has no such option.")
     if cfg.target is not None and (cfg.data is None or "target" not in cfg.data):
         raise KanExpError("target=... has no effect without data=sampled.")
     model = load_model(cfg)
+    from kan_exp.plots.style import short_r2
     from kan_exp.training.model import score
 
     if cfg.data is None:
