@@ -46,7 +46,7 @@ def test_evaluate_scores_the_runs_own_test_rows_as_the_run_did(trained, command)
     cwd, folder, _ = trained
     result = command("evaluate", f"run={folder.relative_to(cwd)}", cwd=cwd)
     assert result.returncode == 0, result.stderr
-    assert f"{read_metrics(folder)['test_rmse']:.4g}" in result.stdout
+    assert f"{read_metrics(folder)['test_rmse']:.3g}" in result.stdout
 
 
 def test_evaluate_scores_new_rows_whatever_the_order_of_their_columns(trained, command):
