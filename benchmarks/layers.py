@@ -805,7 +805,7 @@ def main() -> None:
     for count in threads:
         # JAX takes its threads from NPROC when it starts; each number has a process of its own.
         os.environ.update(OMP_NUM_THREADS=str(count), NPROC=str(count))
-        follow = count == threads[0] and not options.quick
+        follow = count == min(threads) and not options.quick
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             given = options.device, count, options.quick, options.ways, follow
             rows += pool.submit(measure, *given).result()
