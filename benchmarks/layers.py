@@ -20,6 +20,7 @@ from importlib import metadata
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
@@ -28,8 +29,8 @@ from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
 from kan_exp import layers
-from kan_exp.layers import mlp, spline_sum
-from kan_exp.layers.spline_sum import Grid, spline_values
+from kan_exp.layers import mlp
+from kan_exp.layers.kernels import Grid, native_sum, spline_sum, spline_values, torch_sum
 from kan_exp.plots.style import GRID, LEARNED, TRUE, new_figure, tidy
 
 ROUNDS, CURVE_ROUNDS, FEW_ROUNDS = 11, 5, 3  # few where a pass takes longer than DEAR
@@ -58,6 +59,7 @@ class Size(NamedTuple):
 
 
 BIG, SMALL, WIDE = Size(32, 32, 1024), Size(2, 5, 32), Size(64, 64, 1024)
+MANY = BIG._replace(batch=16384)  # enough for what a table's gradient takes by itself to be little
 
 
 class Pass(NamedTuple):
@@ -427,6 +429,7 @@ TARGETS = (
     Target("memory", WIDE, our_interpo(256), None, 64, 16),
     Target("time", BIG, our_interpo(256), seed_interpo(256), 400, 1000, faster=True),
     Target("time", BIG, our_interpo(4096), our_interpo(16), 1.3, 1.1),
+    Target("time", MANY, our_interpo(4096), our_interpo(16), 1.3, 1.1),
     Target("time", BIG, OUR_MLP, SEED_MLP, 10, 40, faster=True),
     Target("time", BIG, our_spline(5), LINEAR, 8, 4),
     Target("time", BIG, our_spline(100), our_spline(5), 2, 1.2),
@@ -669,17 +672,23 @@ def plain_weights(x: Tensor, table: Tensor, grid: Grid) -> tuple[Tensor, Tensor]
     return cell, weights / grid.scale
 
 
-# `spline_sum` chooses between two ways of its own by these constants.
-CHOSEN = {name: getattr(spline_sum, name) for name in ("DENSE_ROWS", "DENSE_PRODUCTS", "SMALL")}
-DENSE = {"DENSE_ROWS": 2**30, "DENSE_PRODUCTS": 2**60, "SMALL": 0}
-LOOKED_UP = {"DENSE_ROWS": 0, "DENSE_PRODUCTS": 0, "SMALL": 0}
-WAYS: dict[str, tuple[Callable[..., Tensor], dict[str, int]]] = {
-    "gather": (gathered, CHOSEN),
-    "embedding_bag": (in_bags, CHOSEN),
-    "dense basis": (with_all, CHOSEN),
-    "ours, dense": (spline_sum.spline_sum, DENSE),
-    "ours, looked up": (spline_sum.spline_sum, LOOKED_UP),
-    "as chosen": (spline_sum.spline_sum, CHOSEN),
+# How `spline_sum` chooses: whether C code takes a sum, and by which constants torch's ways do.
+AS_CHOSEN = {
+    native_sum: {"takes": native_sum.takes},
+    torch_sum: {n: getattr(torch_sum, n) for n in ("DENSE_ROWS", "DENSE_PRODUCTS", "SMALL")},
+}
+NO_C = {"takes": lambda x, table: False}
+DENSE = {native_sum: NO_C, torch_sum: {"DENSE_ROWS": 2**30, "DENSE_PRODUCTS": 2**60, "SMALL": 0}}
+LOOKED_UP = {native_sum: NO_C, torch_sum: {"DENSE_ROWS": 0, "DENSE_PRODUCTS": 0, "SMALL": 0}}
+Choice = dict[ModuleType, dict[str, Any]]
+WAYS: dict[str, tuple[Callable[..., Tensor], Choice]] = {
+    "gather": (gathered, AS_CHOSEN),
+    "embedding_bag": (in_bags, AS_CHOSEN),
+    "dense basis": (with_all, AS_CHOSEN),
+    "torch, dense": (spline_sum, DENSE),
+    "torch, looked up": (spline_sum, LOOKED_UP),
+    "torch, as chosen": (spline_sum, {**AS_CHOSEN, native_sum: NO_C}),
+    "C": (spline_sum, AS_CHOSEN),
 }
 ROWS = (16, 32, 64, 256, 1024, 4096)
 SMALLER = (
@@ -699,7 +708,7 @@ ONE_PASS = (SMALL, Size(2, 5, 1024), Size(8, 8, 128), Size(8, 8, 512), Size(8, 8
 
 
 def compare_ways(bench: Bench) -> None:
-    """Prints what the constants in `spline_sum.py` and `mlp.py` rest on, in milliseconds."""
+    """Prints what the constants in `torch_sum.py` and `mlp.py` rest on, in milliseconds."""
     print(f"| rows per input | of which read | size | {' | '.join(WAYS)} |")
     print("| --- | --- | --- |" + " --- |" * len(WAYS))
     for size, rows in [*((BIG, rows) for rows in ROWS), *SMALLER]:
@@ -729,14 +738,15 @@ def compare_ways(bench: Bench) -> None:
 
 
 def way_pass(
-    size: Size, rows: int, degree: int, way: Callable[..., Tensor], constants: dict[str, int]
+    size: Size, rows: int, degree: int, way: Callable[..., Tensor], choice: Choice
 ) -> Pass:
     layer = layers.KANSplineLayer(size.dim_in, size.dim_out, rows - degree, degree)
     x, grad = samples(size)
     wanted = x.requires_grad_(), layer.values
 
     def run() -> tuple[Tensor, ...]:
-        vars(spline_sum).update(constants)
+        for module, names in choice.items():
+            vars(module).update(names)
         return torch.autograd.grad(way(*layer._read(x)), wanted, grad)
 
     return Pass(run, layer)

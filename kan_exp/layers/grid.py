@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kan_exp.layers.base import EdgeLayer
-from kan_exp.layers.spline_sum import Grid, spline_basis, spline_sum, spline_values
+from kan_exp.layers.kernels import Grid, spline_basis, spline_sum, spline_values
 
 SAMPLES_PER_CELL = 4  # where a function is looked at when its grid moves
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kan_exp.layers.grid import GridLayer
-from kan_exp.layers.spline_sum import Grid
+from kan_exp.layers.kernels import Grid
 
 OUTSIDE = ("linear", "hold", "zero")
 

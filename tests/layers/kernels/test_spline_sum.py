@@ -12,7 +12,7 @@ from torch.func import functional_call, jacrev, vmap
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kan_exp.layers import GridLayer, KANInterpoLayer, KANSplineLayer
-from kan_exp.layers.spline_sum import Grid, spline_sum, spline_values
+from kan_exp.layers.kernels import Grid, native_sum, spline_sum, spline_values, torch_sum
 
 TOLERANCE = {
     torch.float32: {"rtol": 1e-4, "atol": 2e-4},
@@ -28,7 +28,8 @@ class Size(NamedTuple):
     degree: int = 1
 
 
-# The operation that gives each way away, and sizes at which it is taken.
+# The operation of torch that gives each way away, and sizes at which it is taken where there is no
+# compiled code.
 LOOK_UP, PRODUCT, PLAIN = "_embedding_bag_forward_only", "scatter_", "embedding"
 SIZES = {
     "few rows": (PRODUCT, Size(50, 3, 5, 6, 3)),
@@ -44,6 +45,16 @@ SIZES = {
 }
 EACH = pytest.mark.parametrize("name", SIZES)
 EACH_DTYPE = pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+
+
+@pytest.fixture(autouse=True, params=["native", "torch"])
+def way(request, monkeypatch) -> str:
+    """Every fact here holds for the C code and for torch's operations alike."""
+    if request.param == "torch":
+        monkeypatch.setattr(native_sum, "takes", lambda x, table: False)
+    elif native_sum._library(torch.float64) is None:
+        pytest.skip("no C compiler here")
+    return request.param
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -90,12 +101,13 @@ class Names(TorchDispatchMode):
 
 
 @EACH
-def test_each_size_takes_its_way(name):
+def test_each_size_takes_its_way(name, way):
     """Or else the other tests here would not test what they say."""
-    way, size = SIZES[name]
+    operation, size = SIZES[name]
     with Names() as names:
         spline_sum(*problem(size))
-    assert [one for one in (LOOK_UP, PRODUCT, PLAIN) if one in names.seen] == [way]
+    seen = [one for one in (LOOK_UP, PRODUCT, PLAIN) if one in names.seen]
+    assert seen == ([] if way == "native" else [operation])
 
 
 # Values and gradients
@@ -200,13 +212,13 @@ def test_second_derivatives_are_those_of_the_definition(name, wanted):
             torch.testing.assert_close(ours / scale, theirs / scale, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("way", ["product", "look-up"])
+@pytest.mark.parametrize("looked_up", [False, True])
 @pytest.mark.parametrize("degree", [1, 2, 3])
-def test_first_and_second_derivatives_are_numerical_ones(way, degree, monkeypatch):
-    monkeypatch.setattr("kan_exp.layers.spline_sum.SMALL", 0)
-    if way == "look-up":
-        monkeypatch.setattr("kan_exp.layers.spline_sum.DENSE_ROWS", 0)
-        monkeypatch.setattr("kan_exp.layers.spline_sum.DENSE_PRODUCTS", 0)
+def test_first_and_second_derivatives_are_numerical_ones(looked_up, degree, way, monkeypatch):
+    monkeypatch.setattr(torch_sum, "SMALL", 0)
+    if looked_up:
+        monkeypatch.setattr(torch_sum, "DENSE_ROWS", 0)
+        monkeypatch.setattr(torch_sum, "DENSE_PRODUCTS", 0)
     size = Size(6, 2, 3, 4, degree)
     _, table, grid = problem(size)
     # Away from the knots, where a table has no slope and a parabola no bend.
@@ -214,7 +226,7 @@ def test_first_and_second_derivatives_are_numerical_ones(way, degree, monkeypatc
     x = grid.first + cells.double() * grid.spacing
     with Names() as names:
         spline_sum(x, table, grid)
-    assert (LOOK_UP in names.seen) == (way == "look-up")
+    assert (LOOK_UP in names.seen) == (looked_up and way == "torch")
     inputs = x.requires_grad_(), table.requires_grad_()
     assert torch.autograd.gradcheck(lambda x, table: spline_sum(x, table, grid), inputs)
     assert torch.autograd.gradgradcheck(lambda x, table: spline_sum(x, table, grid), inputs)
@@ -274,6 +286,33 @@ def test_no_samples_give_no_values(name):
     assert none.shape == (0, SIZES[name][1].dim_out)
     none.sum().backward()
     assert table.grad is None or not table.grad.any()
+
+
+@pytest.mark.parametrize("threads", [2, 3, 64])
+def test_the_number_of_threads_changes_no_bit(threads, way, monkeypatch):
+    monkeypatch.setattr(native_sum, "LEAST_WORK", 1)
+    found = []
+    before = torch.get_num_threads()
+    for count in (1, threads):
+        x, table, grid = problem(Size(700, 5, 9, 40, 3), torch.float32)
+        parts = x.requires_grad_(), table.requires_grad_()
+        torch.set_num_threads(count if way == "native" else 1)
+        total = spline_sum(x, table, grid)
+        found.append((total, *torch.autograd.grad(total.sin().sum(), parts)))
+        torch.set_num_threads(before)
+    for one, several in zip(*found, strict=True):
+        assert torch.equal(one, several)
+
+
+def test_other_numbers_than_the_compiled_ones_are_summed_too():
+    x, table, grid = problem(Size(40, 2, 3, 8, 3), torch.float32)
+    half = Grid(*(part.bfloat16() for part in grid))
+    found = spline_sum(x.bfloat16(), table.bfloat16(), half)
+    assert found.dtype == torch.bfloat16
+    inside = ((x >= grid.first) & (x <= grid.first + 8 * grid.spacing)).all(1)
+    torch.testing.assert_close(
+        found[inside].float(), definition(x, table, grid)[inside], rtol=0.1, atol=0.2
+    )
 
 
 # Where else it is called

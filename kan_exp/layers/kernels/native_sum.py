@@ -1,0 +1,126 @@
+"""Sums of splines in C, compiled on this machine: `spline_sum.c`."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import itertools
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from kan_exp.layers.kernels.compiler import load_library
+from kan_exp.layers.kernels.splines import Grid
+
+REALS = {torch.float32: "float", torch.float64: "double"}
+# Numbers that a pass reads for each thread that it employs: waking one takes some 50 microseconds.
+LEAST_WORK = 2**19
+
+_POINTER, _WHOLE = ctypes.c_void_p, ctypes.c_int64
+_SPLINES = [_POINTER] * 5 + [_WHOLE] * 6
+
+
+def takes(x: Tensor, table: Tensor) -> bool:
+    """Whether there is compiled code for such numbers."""
+    return x.dtype == table.dtype and x.dtype in REALS and _library(x.dtype) is not None
+
+
+def pays(x: Tensor, table: Tensor, grid: Grid) -> bool:
+    """Whether it is faster than the definition: at any size."""
+    return True
+
+
+def forward(x: Tensor, table: Tensor, grid: Grid) -> tuple[Tensor, list[Tensor]]:
+    """The sums `(batch, out)`; nothing is kept, since weights are cheaper to compute than to read.
+
+    Args:
+        x: Samples `(batch, in)`.
+        table: Coefficients `(in, rows, out)`.
+        grid: The cells.
+    """
+    library = _library(x.dtype)
+    assert library is not None
+    total = x.new_empty(len(x), table.shape[2])
+    splines = _Splines(x, table, grid)
+
+    def call(begin: int, end: int) -> None:
+        library.spline_sum_forward(*splines.arguments, total.data_ptr(), begin, end)
+
+    _share(call, len(x), splines.work)
+    return total, []
+
+
+def backward(
+    x: Tensor,
+    table: Tensor,
+    grid: Grid,
+    grad: Tensor,
+    kept: Sequence[Tensor],
+    wanted: Sequence[bool],
+) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients of `x` and of the table, each if it is wanted, for that of the sums, `grad`."""
+    library = _library(x.dtype)
+    assert library is not None
+    grad = grad.contiguous()
+    splines = _Splines(x, table, grid)
+    found = [
+        torch.empty_like(part, memory_format=torch.contiguous_format) if wants else None
+        for part, wants in zip((x, table), wanted, strict=True)
+    ]
+    pointers = [None if part is None else part.data_ptr() for part in found]
+
+    def call(begin: int, end: int) -> None:
+        library.spline_sum_backward(*splines.arguments, grad.data_ptr(), *pointers, begin, end)
+
+    _share(call, len(table), 2 * splines.work)
+    by_x, by_table = found
+    return by_x, by_table
+
+
+class _Splines:
+    """The first arguments of the functions in C; holds the tensors whose addresses they are."""
+
+    def __init__(self, x: Tensor, table: Tensor, grid: Grid) -> None:
+        self.tensors = [part.contiguous() for part in (x, table, *grid)]
+        dim_in, rows, dim_out = table.shape
+        self.work = len(x) * dim_in * dim_out * grid.functions
+        sizes = len(x), dim_in, rows, dim_out, grid.functions, grid.scale
+        self.arguments = [*(part.data_ptr() for part in self.tensors), *sizes]
+
+
+@functools.cache
+def _library(dtype: torch.dtype) -> ctypes.CDLL | None:
+    library = load_library("spline_sum.c", {"REAL": REALS[dtype]})
+    if library is not None:
+        library.spline_sum_forward.argtypes = [*_SPLINES, _POINTER, _WHOLE, _WHOLE]
+        library.spline_sum_backward.argtypes = [*_SPLINES, *[_POINTER] * 3, _WHOLE, _WHOLE]
+        for function in (library.spline_sum_forward, library.spline_sum_backward):
+            function.restype = None
+    return library
+
+
+def _share(call: Callable[[int, int], None], count: int, work: int) -> None:
+    """Calls for parts of `range(count)`, on as many threads as torch may use and the work is worth.
+
+    Each part writes numbers of its own, so that results do not depend on the number of threads.
+    """
+    threads = min(torch.get_num_threads(), count, work // LEAST_WORK)
+    if threads <= 1:
+        call(0, count)
+        return
+    ends = [count * part // threads for part in range(threads + 1)]
+    others = [
+        _workers(os.getpid(), threads).submit(call, *part) for part in itertools.pairwise(ends[1:])
+    ]
+    call(0, ends[1])
+    for other in others:
+        other.result()
+
+
+@functools.lru_cache(1)
+def _workers(process: int, threads: int) -> ThreadPoolExecutor:
+    """Threads that wait for work; a forked process needs its own. C code lets them run at once."""
+    return ThreadPoolExecutor(threads - 1)
