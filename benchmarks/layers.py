@@ -380,6 +380,7 @@ CONTESTANTS = (
     our_spline(5, base="silu"),
     ours(OUTSIDE, layers.KANSplineLayer, outside=True, num_intervals=5),
     OUR_MLP,
+    ours("mlp, table of 128 points", layers.KANLayer, table_points=128),
     ours("chebyshev, degree 7", layers.KANChebyshevLayer, degree=7),
     ours("fourier, 3 frequencies", layers.KANFourierLayer, num_frequencies=3),
     ours("rbf, 7 centres, silu", layers.KANRBFLayer, num_centers=7),

@@ -61,11 +61,9 @@ class GridLayer(EdgeLayer):
         width = float(x_max) - float(x_min)
         self.register_buffer("first_knot", self.domain[:, 0].clone())
         self.register_buffer("spacing", torch.full((dim_in,), width / num_intervals))
-        polynomials = np.round(_cell(degree) * math.factorial(degree))  # whole numbers
-        slopes = np.zeros_like(polynomials)
-        slopes[:-1] = polynomials[1:] * np.arange(1, degree + 1)[:, None]
-        both = torch.from_numpy(np.concatenate([polynomials, slopes], axis=1)).to(self.spacing)
-        self.register_buffer("_polynomials", both, persistent=False)
+        self.register_buffer(
+            "_polynomials", cell_polynomials(degree).to(self.spacing), persistent=False
+        )
         self.values = nn.Parameter(torch.empty(dim_in, num_intervals + degree, dim_out))
 
     @property
@@ -252,6 +250,14 @@ class GridLayer(EdgeLayer):
         self.values.grad = None
         if optimizer is not None:
             optimizer.state.pop(self.values, None)
+
+
+def cell_polynomials(degree: int) -> Tensor:
+    """The basis functions on a cell and their derivatives, `Grid.polynomials`, in float64."""
+    polynomials = np.round(_cell(degree) * math.factorial(degree))  # whole numbers
+    slopes = np.zeros_like(polynomials)
+    slopes[:-1] = polynomials[1:] * np.arange(1, degree + 1)[:, None]
+    return torch.from_numpy(np.concatenate([polynomials, slopes], axis=1))
 
 
 @functools.cache

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from kan_exp.layers import GridLayer, KANInterpoLayer, KANLayer, KANSplineLayer
+from kan_exp.layers.kernels import native_sum, torch_sum
 
 DIM_IN, DIM_OUT = 3, 4
 # A kind of grid: degree and what lies beside it.
@@ -345,14 +346,15 @@ def test_a_moved_grid_is_saved_and_loaded(kind):
 # On the knots
 
 
-@pytest.fixture(params=["definition", "product", "look-up"])
+@pytest.fixture(params=["native", "definition", "product", "look-up"])
 def _way(request, monkeypatch):
     """Each way in which sums are made, at any size."""
-    sums = "kan_exp.layers.spline_sum"
     dense = 2**30 if request.param == "product" else 0
-    monkeypatch.setattr(f"{sums}.DENSE_ROWS", dense)
-    monkeypatch.setattr(f"{sums}.DENSE_PRODUCTS", dense)
-    monkeypatch.setattr(f"{sums}.SMALL", 2**30 if request.param == "definition" else 0)
+    monkeypatch.setattr(torch_sum, "DENSE_ROWS", dense)
+    monkeypatch.setattr(torch_sum, "DENSE_PRODUCTS", dense)
+    monkeypatch.setattr(torch_sum, "SMALL", 2**30 if request.param == "definition" else 0)
+    if request.param != "native":
+        monkeypatch.setattr(native_sum, "takes", lambda x, table: False)
 
 
 @pytest.mark.usefixtures("_way")

@@ -325,6 +325,75 @@ def test_start_preserves_variance(fcn_hidden, fcn_n_sin, activation):
             assert 0.5 < np.mean(ratios) < 2
 
 
+# Training through a table
+
+
+def looked_up(layer: KANLayer, x: Tensor, points: int) -> Tensor:
+    """The sum of edges read off straight lines, by numpy."""
+    total = np.zeros((len(x), layer.dim_out))
+    for i in range(layer.dim_in):
+        column = x[:, i].detach().numpy()
+        places = np.linspace(column.min(), column.max(), points)
+        for j in range(layer.dim_out):
+            values = layer.edge(i, j)(torch.from_numpy(places)).detach().numpy()
+            total[:, j] += np.interp(column, places, values)
+    return torch.from_numpy(total)
+
+
+def with_table(points: int) -> KANLayer:
+    layer = KANLayer(DIM_IN, DIM_OUT, 4, 2, table_points=points).double()
+    layer.load_state_dict(noisy().state_dict())
+    return layer
+
+
+def test_large_batches_are_looked_up():
+    x = points(rows=80)
+    layer = with_table(20)
+    torch.testing.assert_close(layer(x), looked_up(layer, x, 20))
+    assert (layer(x) - layer.edges(x).sum(1)).abs().max() > 1e-3  # or nothing was looked up
+    torch.testing.assert_close(layer(x[:20]), layer.edges(x[:20]).sum(1))
+
+
+def test_gradients_flow_through_the_table():
+    """Those of the weights and of the samples come near the edges' own as points come near."""
+    x = points(rows=3000).requires_grad_()
+    weight = torch.randn(3000, DIM_OUT, generator=seeded(5), dtype=torch.float64)
+    plain = noisy()
+    expected = torch.autograd.grad(plain(x), [x, *plain.parameters()], weight)
+    errors = []
+    for points_ in (250, 1000):
+        layer = with_table(points_)
+        found = torch.autograd.grad(layer(x), [x, *layer.parameters()], weight)
+        pairs = zip(found, expected, strict=True)
+        errors.append([((a - b).norm() / b.norm()).item() for a, b in pairs])
+    coarse, fine = (np.array(each) for each in errors)
+    assert (fine < [0.05, *[2e-3] * 4]).all()  # slopes err as the distance of points,
+    assert fine[0] < coarse[0] / 3
+    assert (fine[1:4] < coarse[1:4] / 10).all()  # all else as its square
+
+
+def test_a_sample_that_is_no_number_spoils_only_its_own_row():
+    x = points(rows=80)
+    layer = with_table(20)
+    whole = layer(x)
+    x[3, 1] = math.nan
+    found = layer(x)
+    assert found[3].isnan().all()
+    assert found[4:].isfinite().all()
+    torch.testing.assert_close(found[4:], whole[4:], rtol=1, atol=1)  # another range, perhaps
+
+
+def test_equal_samples_have_a_table_too():
+    layer = with_table(20)
+    x = points(rows=1).expand(50, -1)
+    torch.testing.assert_close(layer(x), layer.edges(x).sum(1))
+
+
+def test_a_table_needs_two_points():
+    with pytest.raises(ValueError, match="table_points to be 0 or at least 2, got 1"):
+        KANLayer(2, 5, table_points=1)
+
+
 # Bad values
 
 
