@@ -95,7 +95,8 @@ INLINE void forward(const int F, const Splines *s, REAL *restrict total, int64_t
     const int large = is_large(s);
     Weights w;
 
-    memset(total + begin * outputs, 0, (end - begin) * outputs * sizeof(REAL));
+    if (begin < end)
+        memset(total + begin * outputs, 0, (end - begin) * outputs * sizeof(REAL));
     for (int64_t start = begin; start < end; start += BLOCK) {
         const int64_t count = end - start < BLOCK ? end - start : BLOCK;
         for (int64_t input = 0; input < s->inputs; input++) {
