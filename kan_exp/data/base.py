@@ -151,6 +151,11 @@ class ExperimentData(LightningDataModule, ABC):
         """Whether the output is an exact function of the inputs, so that it can be found."""
         return False
 
+    @property
+    def doubts(self) -> list[str]:
+        """Lines about what may make the result worth less than it seems; mostly none."""
+        return []
+
     def true_edges(self, x: Tensor) -> list[Tensor]:
         """Per layer the known true edges at `x` `(n, in)`, each `(n, edges)`; empty if unknown."""
         return []

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from kan_exp.data.base import ExperimentData, Scaling, Split, measure_scaling
 from kan_exp.data.columns import FloatArray, shown, tidy
+from kan_exp.data.doubts import far_values, repeated_rows
 from kan_exp.data.readers import open_columns
 from kan_exp.errors import KanExpError, listing, suggest
 
@@ -160,6 +162,13 @@ class DealtData(ExperimentData):
         read = f"{table.rows:,} rows, {len(self.features)} feature{many} -> {table.target}"
         counts = f"{len(self.train.x):,} train, {len(self.val.x):,} validation, "
         return f"{table.source}: {read}; {counts}{len(self.test.x):,} test"
+
+    @property
+    def doubts(self) -> list[str]:
+        table = self.table
+        columns = np.column_stack([table.x, self.table.split().y.numpy()])
+        far = far_values([*table.features, self.target_name], columns)
+        return [*far, *repeated_rows(self.train.x, self.test.x)]
 
 
 class TableData(DealtData):

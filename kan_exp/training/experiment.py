@@ -99,6 +99,8 @@ class Experiment:
         dims = ",".join(str(width) for width in self._dims())
         log.info("%s [%s], %s parameters", self.choices.get("layer"), dims, f"{parameters:,}")
         log.info("%s", self.data.summary)
+        for doubt in self.data.doubts:
+            log.info("Note: %s", doubt)
 
     def _dims(self) -> list[int]:
         return list(self.module.description["dims"])
