@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import functools
 import hashlib
 import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -35,7 +37,8 @@ def load_library(source: str, macros: Mapping[str, str]) -> ctypes.CDLL | None:
     """Loads a C file of this folder, compiled for this machine.
 
     What was compiled is kept in the user's cache folder, by a name that depends on the source, the
-    flags and the processor. `KAN_EXP_NATIVE=0` in the environment switches this off.
+    flags and the processor. `CC` in the environment names the compiler, with arguments if need be;
+    `KAN_EXP_NATIVE=0` switches this off.
 
     Args:
         source: Name of the file.
@@ -46,62 +49,86 @@ def load_library(source: str, macros: Mapping[str, str]) -> ctypes.CDLL | None:
     """
     if os.environ.get(SWITCH) == "0":
         return None
-    compiler = _find_compiler()
-    if compiler is None:
-        _tell(f"no C compiler was found ({', '.join(COMPILERS)})")
-        return None
-    path = Path(__file__).with_name(source)
-    defined = [f"-D{name}={value}" for name, value in macros.items()]
-    key = "\n".join([path.read_text(), compiler, *FLAGS, *TUNED, *defined, _processor()])
-    name = f"{path.stem}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.so"
     try:
+        compiler = _find_compiler()
+        if compiler is None:
+            _tell(f"no C compiler was found ({os.environ.get('CC') or ', '.join(COMPILERS)})")
+            return None
+        path = Path(__file__).with_name(source)
+        command = [*compiler, *FLAGS, *(f"-D{name}={value}" for name, value in macros.items())]
+        key = "\n".join([path.read_text("utf-8"), *command, *TUNED, _processor()])
+        name = f"{path.stem}-{_digest(key.encode())}"
         folder = _cache_folder()
-        if not (folder / name).is_file():
-            _compile([compiler, *FLAGS, *defined, str(path)], folder / name)
-        return ctypes.CDLL(str(folder / name))
-    except (OSError, subprocess.SubprocessError) as error:
+        made = next(filter(_is_whole, folder.glob(f"{name}-*.so")), None)
+        return ctypes.CDLL(str(made or _compile([*command, str(path)], folder, name)))
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
         _tell(_reason(error))
         return None
 
 
-def _find_compiler() -> str | None:
-    chosen = os.environ.get("CC")
-    names = [chosen, *COMPILERS] if chosen else COMPILERS
-    return next((found for name in names if (found := shutil.which(name))), None)
+def _find_compiler() -> list[str] | None:
+    """The command: what `CC` says and nothing else, or the first compiler that is here."""
+    chosen = shlex.split(os.environ.get("CC", ""))
+    for name, *arguments in [chosen] if chosen else [[name] for name in COMPILERS]:
+        if found := shutil.which(name):
+            return [found, *arguments]
+    return None
 
 
-def _compile(command: list[str], target: Path) -> None:
+def _compile(command: list[str], folder: Path, name: str) -> Path:
     """Compiles to a file that is whole whenever it is there, even if others compile it too."""
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        made = Path(folder) / target.name
+    with tempfile.TemporaryDirectory(dir=folder) as own:
+        made = Path(own) / f"{name}.so"
         for tuned in (TUNED, ()):  # not every compiler knows the processor that it runs on
             done = subprocess.run(
                 [*command, *tuned, "-o", str(made)],
+                stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
+                errors="replace",
                 timeout=LONGEST,
                 check=not tuned,
             )
             if done.returncode == 0:
                 break
-        made.replace(target)
+        return made.replace(folder / f"{name}-{_digest(made.read_bytes())}.so")
+
+
+def _is_whole(library: Path) -> bool:
+    """Whether a file holds what its name says: one cut short would end the process when loaded."""
+    return library.stem.endswith(_digest(library.read_bytes()))
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:24]
 
 
 def _cache_folder() -> Path:
-    """The user's own cache; a folder for this process alone where that cannot be written."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(base) / "kan_exp"
+    """The user's own cache; a folder for this process alone where others can write, or nobody."""
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     try:
+        # A relative path is to be ignored, says the XDG specification.
+        folder = (base if base.is_absolute() else Path.home() / ".cache") / "kan_exp"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError:
-        return Path(_own_folder().name)
+        if _is_private(folder):
+            with tempfile.TemporaryFile(dir=folder):
+                return folder
+    except (OSError, RuntimeError):  # RuntimeError: the user has no home
+        pass
+    return _own_folder()
+
+
+def _is_private(folder: Path) -> bool:
+    """Whether code in it can come from nobody else."""
+    about = folder.stat()
+    return os.name != "posix" or (about.st_uid == os.geteuid() and not about.st_mode & 0o022)
 
 
 @functools.cache
-def _own_folder() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="kan_exp-")  # which goes with the process
+def _own_folder() -> Path:
+    folder = tempfile.mkdtemp(prefix="kan_exp-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def _processor() -> str:
@@ -116,6 +143,8 @@ def _reason(error: Exception) -> str:
     if isinstance(error, subprocess.CalledProcessError):
         said = (error.stderr or "").strip().splitlines()
         return f"the C compiler failed ({said[0] if said else error.returncode})"
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"the C compiler took more than {error.timeout:g} s"
     return f"the C code could not be compiled or loaded ({error})"
 
 

@@ -70,9 +70,10 @@ def backward(
         torch.empty_like(part, memory_format=torch.contiguous_format) if wants else None
         for part, wants in zip((x, table), wanted, strict=True)
     ]
-    pointers = [None if part is None else part.data_ptr() for part in found]
 
     def call(begin: int, end: int) -> None:
+        # Holds what it writes to: other threads go on after Ctrl-C has ended this one's work.
+        pointers = [None if part is None else part.data_ptr() for part in found]
         library.spline_sum_backward(*splines.arguments, grad.data_ptr(), *pointers, begin, end)
 
     _share(call, len(table), 2 * splines.work)

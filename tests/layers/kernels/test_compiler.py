@@ -9,6 +9,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import weakref
 
 import pytest
 import torch
@@ -76,9 +77,100 @@ def test_without_a_folder_to_write_to_it_is_compiled_for_this_process(tmp_path, 
     assert load_library("spline_sum.c", FLOAT) is not None
 
 
+@needs_compiler
+def test_a_file_that_was_cut_short_is_compiled_anew(cache):
+    """Loading it would end the process, without a word."""
+    code = (
+        "from kan_exp.layers.kernels.compiler import load_library\n"
+        "assert load_library('spline_sum.c', {'REAL': 'float'}) is not None"
+    )
+    assert load_library("spline_sum.c", FLOAT) is not None
+    (library,) = cache.iterdir()
+    whole = library.read_bytes()
+    library.unlink()  # it stays in this process's memory
+    library.write_bytes(whole[:4096])
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    assert library.read_bytes() == whole
+
+
+@needs_compiler
+@pytest.mark.skipif(os.name != "posix", reason="folders with owners")
+@pytest.mark.parametrize("mode", [0o777, 0o770])
+def test_code_is_not_taken_from_a_folder_that_others_can_write_to(mode, cache):
+    cache.mkdir(parents=True)
+    cache.chmod(mode)
+    assert load_library("spline_sum.c", FLOAT) is not None
+    assert not list(cache.iterdir())
+
+
+@needs_compiler
+@pytest.mark.skipif(os.name != "posix", reason="folders with owners")
+def test_code_is_not_taken_from_a_folder_of_somebody_else(cache, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    assert load_library("spline_sum.c", FLOAT) is not None
+    assert not list(cache.iterdir())
+
+
+@needs_compiler
+@pytest.mark.parametrize("cache_home", ["", "relative"])
+def test_the_cache_is_at_home_if_no_other_place_is_given(cache_home, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", cache_home)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert load_library("spline_sum.c", FLOAT) is not None
+    assert len(list((tmp_path / "home/.cache/kan_exp").iterdir())) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+@needs_compiler
+def test_a_user_without_a_home_is_served(monkeypatch):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(compiler.Path, "home", no_home)
+    assert load_library("spline_sum.c", FLOAT) is not None
+
+
+@needs_compiler
+def test_a_compiler_may_have_arguments(tmp_path, monkeypatch):
+    seen = tmp_path / "seen"
+    fake_compiler(tmp_path, monkeypatch, f'echo "$1" > "{seen}"; shift; exec {COMPILER} "$@"')
+    monkeypatch.setenv("CC", f"'{os.environ['CC']}' --first")
+    assert load_library("spline_sum.c", FLOAT) is not None
+    assert seen.read_text() == "--first\n"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "reason"), [("no-such-cc -m64", "(no-such-cc -m64)"), ("'", "quot")]
+)
+def test_a_chosen_compiler_that_is_not_there_is_told(chosen, reason, monkeypatch, caplog):
+    monkeypatch.setenv("CC", chosen)
+    with caplog.at_level(logging.INFO):
+        assert load_library("spline_sum.c", FLOAT) is None
+    (line,) = caplog.messages
+    assert reason in line
+
+
+def test_a_compiler_that_hangs_is_given_up(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(compiler, "LONGEST", 0.2)
+    fake_compiler(tmp_path, monkeypatch, "exec sleep 60")
+    with caplog.at_level(logging.INFO):
+        assert load_library("spline_sum.c", FLOAT) is None
+    assert caplog.text.endswith("the C compiler took more than 0.2 s.\n")
+
+
+def test_a_source_that_is_not_there_is_told(caplog):
+    """As in a program that was packed without its C files."""
+    with caplog.at_level(logging.INFO):
+        assert load_library("missing.c", FLOAT) is None
+    assert "missing.c" in caplog.text or "no C compiler" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
+        (r"printf '\377 bad' >&2; exit 1", "bad"),
         ("echo spline_sum.c: no >&2; exit 1", "spline_sum.c: no"),
         ("exit 3", "3"),
         ('while [ "$1" != "-o" ]; do shift; done; echo junk > "$2"', "loaded"),
@@ -147,3 +239,20 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=120
     )
     assert done.stdout.strip() == "7", done.stderr
+
+
+@needs_compiler
+def test_threads_write_to_memory_that_is_held(monkeypatch):
+    """After Ctrl-C nothing else may hold the gradients that they have not finished."""
+    left = []
+    monkeypatch.setattr(native_sum, "_share", lambda call, count, work: left.append(call))
+    x, table, grid = KANSplineLayer(3, 4)._read(torch.zeros(5, 3))
+    sums = weakref.ref(native_sum.forward(x, table, grid)[0])
+    wanted = weakref.ref(
+        native_sum.backward(x, table, grid, torch.ones(5, 4), [], [False, True])[1]
+    )
+    assert sums() is not None
+    assert wanted() is not None
+    left.clear()
+    assert sums() is None
+    assert wanted() is None
