@@ -46,10 +46,11 @@ class KANLayer(EdgeLayer):
         fcn_n_sin: Frequencies in the positional encoding, 0 or more.
         activation: `silu`, `gelu`, `relu` or `softplus`.
         generator: Source of the random start; torch's default generator if not given.
-        table_points: In batches of more samples than this, edges are evaluated at so many points
-            across the batch's range, and samples are looked up on straight lines between them;
-            gradients flow through the table. It then costs what a table costs, and errs as much
-            (`tabulate` measures it). 0 evaluates every sample.
+        table_points: While training, in batches of more samples than this, edges are evaluated at
+            so many points across the batch's range, and samples are looked up on straight lines
+            between them; gradients flow through the table. It then costs what a table costs, and
+            errs as much (`tabulate` measures it). After `eval()`, or with 0, every sample is
+            evaluated, so that none depends on the others in its batch.
 
     Shape:
         x `(batch, dim_in)` -> `(batch, dim_out)`; parameters `hidden_weight`
@@ -120,7 +121,7 @@ class KANLayer(EdgeLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self._batch(x)
-        if self.table_points and len(x) > self.table_points:
+        if self.training and 0 < self.table_points < len(x):
             return self._looked_up(x)
         features, activation = self._features(x), ACTIVATIONS[self.activation]
         if is_traced(x) or len(x) * self.numbers_per_sample < SMALL:

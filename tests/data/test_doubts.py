@@ -47,6 +47,18 @@ def test_one_input_in_common_makes_no_repeated_row():
     assert repeated_rows(train, test)[0].startswith("1 of 2 test rows")
 
 
+def test_zero_has_no_sign_among_inputs():
+    assert repeated_rows(torch.tensor([[0.0, 1.0]]), torch.tensor([[-0.0, 1.0]])) != []
+
+
+def test_values_far_from_most_but_not_from_each_other_are_counted():
+    values = np.linspace(-1, 1, 100)[:, None]
+    values[::5] = 1e6
+    (line,) = far_values(["a"], values)
+    assert "has 1e+06 in row 1 (one of 20 so far out), " in line
+    assert line.endswith("these decide the scale.")
+
+
 def test_a_column_that_is_mostly_one_value_has_no_far_values():
     values = np.zeros((50, 1))
     values[3] = 1e6  # a rare event, not a slip: there is no spread to compare it with

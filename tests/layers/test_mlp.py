@@ -354,6 +354,14 @@ def test_large_batches_are_looked_up():
     torch.testing.assert_close(layer(x[:20]), layer.edges(x[:20]).sum(1))
 
 
+def test_what_is_evaluated_does_not_depend_on_its_batch():
+    x = points(rows=80)
+    layer = with_table(20).eval()
+    torch.testing.assert_close(layer(x), layer.edges(x).sum(1))
+    program = torch.export.export(layer, (x,), dynamic_shapes=({0: torch.export.Dim("rows")},))
+    torch.testing.assert_close(program.module()(x[:30]), layer(x[:30]))
+
+
 def test_gradients_flow_through_the_table():
     """Those of the weights and of the samples come near the edges' own as points come near."""
     x = points(rows=3000).requires_grad_()
