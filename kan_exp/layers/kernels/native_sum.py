@@ -6,6 +6,7 @@ import ctypes
 import functools
 import itertools
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -109,7 +110,7 @@ def _share(call: Callable[[int, int], None], count: int, work: int) -> None:
     Each part writes numbers of its own, so that results do not depend on the number of threads.
     """
     threads = min(torch.get_num_threads(), count, work // LEAST_WORK)
-    if threads <= 1:
+    if threads <= 1 or not threading.main_thread().is_alive():  # at its end a program starts none
         call(0, count)
         return
     ends = [count * part // threads for part in range(threads + 1)]

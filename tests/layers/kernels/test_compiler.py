@@ -242,6 +242,23 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 @needs_compiler
+def test_layers_work_while_the_program_ends():
+    """In what `atexit` calls, and in a user's threads that outlive the main one."""
+    code = """
+import atexit, torch
+from kan_exp.layers import KANInterpoLayer
+from kan_exp.layers.kernels import native_sum
+native_sum.LEAST_WORK = 1
+torch.set_num_threads(2)
+layer, x = KANInterpoLayer(3, 4), torch.ones(100, 3)
+layer(x)
+atexit.register(lambda: print(*layer(x).shape))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.stdout.strip(), done.stderr) == ("100 4", "")
+
+
+@needs_compiler
 def test_threads_write_to_memory_that_is_held(monkeypatch):
     """After Ctrl-C nothing else may hold the gradients that they have not finished."""
     left = []
