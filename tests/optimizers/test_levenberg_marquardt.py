@@ -20,7 +20,7 @@ from kan_exp.layers import (
     KANRationalLayer,
     KANSplineLayer,
 )
-from kan_exp.optimizers import LevenbergMarquardt, Problem, Stack, start, step
+from kan_exp.optimizers import LeastSquares, LevenbergMarquardt, Stack, start, step
 
 KINDS = [KANChebyshevLayer, KANInterpoLayer, KANLayer, KANLinearLayer, KANRationalLayer]
 
@@ -103,7 +103,7 @@ def linear_problem(replicas: int = 3, count: int = 9, size: int = 4, quadratic: 
         return torch.einsum("rnp,rp->rn", matrix, parameters) - target
 
     penalty = torch.eye(size, dtype=torch.float64).expand(replicas, -1, -1) if quadratic else None
-    return Problem(residuals, lambda p: (residuals(p), matrix), penalty), matrix, target
+    return LeastSquares(residuals, lambda p: (residuals(p), matrix), penalty), matrix, target
 
 
 @pytest.mark.parametrize("quadratic", [False, True])
@@ -144,7 +144,7 @@ def test_it_reaches_what_scipy_reaches():
     def one(p):
         return p[0] * torch.exp(p[1] * t) - y
 
-    problem = Problem(
+    problem = LeastSquares(
         vmap(one), lambda parameters: (vmap(one)(parameters), vmap(jacrev(one))(parameters))
     )
     places = torch.tensor([[1.0, -1.0], [0.5, 0.2], [3.0, -3.0]], dtype=torch.float64)
@@ -176,7 +176,7 @@ def test_a_singular_system_only_raises_the_damping():
         return torch.stack([parameters[:, 0] - 3, parameters[:, 0] - 5], dim=1)
 
     jacobian = torch.tensor([[[1.0, 0.0], [1.0, 0.0]]], dtype=torch.float64)
-    problem = Problem(residuals, lambda p: (residuals(p), jacobian))
+    problem = LeastSquares(residuals, lambda p: (residuals(p), jacobian))
     parameters = torch.zeros(1, 2, dtype=torch.float64)
     state = start(problem, parameters, 1e-3)
     for _ in range(5):
