@@ -240,8 +240,29 @@ def test_a_quadratic_penalty_pulls_parameters_towards_nothing():
     assert length(held) < 0.3 * length(free)
 
 
+def test_fresh_points_at_every_step_find_what_all_points_would():
+    """Batches of fewer samples than parameters, of data without noise."""
+    truth = torch.randn(12, 1, generator=seeded(0), dtype=torch.float64)
+    model, generator = torch.nn.Linear(12, 1, bias=False).double(), seeded(1)
+
+    def batch():
+        x = torch.randn(5, 12, generator=generator, dtype=torch.float64)
+        return x, x @ truth
+
+    optimizer = LevenbergMarquardt(model)
+    for _ in range(100):
+        optimizer.step(batch)
+    torch.testing.assert_close(model.weight.detach().T, truth, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize(
-    ("options", "said"), [({"damping": 0}, "damping"), ({"attempts": 0}, "attempts")]
+    ("options", "said"),
+    [
+        ({"damping": 0}, "damping"),
+        ({"attempts": 0}, "attempts"),
+        ({"memory": 0}, "memory"),
+        ({"cg_steps": 0}, "cg_steps"),
+    ],
 )
 def test_bad_options_are_named(options, said):
     with pytest.raises(ValueError, match=f"LevenbergMarquardt needs {said} above 0, got 0"):
