@@ -30,8 +30,8 @@ class Limits(NamedTuple):
     """
 
     memory: float = 2**30
-    cg_tolerance: float = 1e-3
-    cg_steps: int = 100
+    cg_tolerance: float = 1e-2
+    cg_steps: int = 50
 
 
 LIMITS = Limits()
