@@ -51,7 +51,7 @@ def fit(modules, loss, count: int, penalties, memory: float) -> tuple[Fit, torch
     y = torch.sin(3 * x[:, :1]) * torch.ones(1, 3 if isinstance(loss, CrossEntropy) else 1)
     if isinstance(loss, CrossEntropy):
         y = torch.randint(3, (count,), generator=seeded(2))
-    limits = Limits(memory, cg_tolerance=1e-13, cg_steps=2000)
+    limits = Limits(memory, cg_tolerance=1e-10, cg_steps=1000)
     return Fit(stack, x, y, loss, penalties, limits), stack.read()
 
 
