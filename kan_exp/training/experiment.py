@@ -31,6 +31,7 @@ CallbackT = TypeVar("CallbackT", bound=Callback)
 log = logging.getLogger(__name__)
 
 MOST_AGREEMENTS = 4
+CUT_SHORT = ("diverged", "interrupted")
 FOUND = 0.999  # R2 from which on a noise-free function counts as found
 
 
@@ -131,7 +132,8 @@ class Experiment:
         test: Score = score(self.predicted, data.test.y)
         validation = score(model.predict(data.val.x), data.val.y)
         linear = linear_score(data.train, data.test)
-        stopped = "converged" if self.module.converged else "steps"
+        converged = self.module.converged
+        stopped = "steps" if converged is None else f"converged ({converged})"
         if diverged is not None:
             stopped = "diverged"
         elif self.stop.received is not None:
@@ -195,7 +197,7 @@ class Experiment:
                 f"error/test_{name}": metrics[f"test_{name}"] for name in ("rmse", "mae", "r2")
             }
             self._tensorboard.conclude(
-                self.choices, result, step, complete=metrics["stopped"] in ("steps", "converged")
+                self.choices, result, step, complete=metrics["stopped"] not in CUT_SHORT
             )
 
     def _report(self, metrics: Mapping[str, Any]) -> None:
@@ -227,7 +229,7 @@ class Experiment:
         for name, value in rows:
             log.info("  %-11s %s", name, value)
         r2 = metrics["test_r2"]
-        done = metrics["stopped"] in ("steps", "converged")
+        done = metrics["stopped"] not in CUT_SHORT
         if done and self.data.noise_free and r2 is not None and r2 < FOUND:
             log.info(
                 "This run did not find the function: it leaves %.3g%% of the variance unexplained. "

@@ -76,7 +76,7 @@ class KANModule(LightningModule):
             raise KanExpError(
                 "penalty.smooth: only interpolation layers have it: set penalty.roughness=..."
             )
-        self.converged = False
+        self.converged: str | None = None  # by which of its tests the optimizer found no more
         self._to_compile = compile_network
         self._compiled: Callable[[Tensor], Tensor] | None = None
         self.train_history: list[tuple[int, float]] = []
