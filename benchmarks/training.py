@@ -32,8 +32,8 @@ FIELDS = ("by", "dims", "seed", "seconds", "rmse", "note")
 
 # pykan's own example of function fitting: grids and steps for each.
 PYKAN_GRIDS, PYKAN_STEPS, PYKAN_LOOKS = (3, 10, 20, 50, 100), 200, 5
-# jaxkan's tutorials take Adam. Of the rates 0.003, 0.01 and 0.03 on grids of 3 to 20 intervals these
-# did best; starts on 3 often fail.
+# jaxkan's tutorials take Adam. Of the rates 0.003, 0.01 and 0.03 on grids of 3 to 20 intervals
+# these did best; starts on 3 often fail.
 JAXKAN_GRIDS, JAXKAN_RATE, JAXKAN_STEPS, JAXKAN_LOOKS = (10, 20, 50), 0.01, 10_000, 100
 SEED_STEPS, SEED_BATCH, SEED_LOOKS = 10_000, 32, 100
 
@@ -79,14 +79,14 @@ def ours(layer: str) -> Contestant:
 
     def run(dims: list[int], seed: int, watch: Watch) -> None:
         from lightning.pytorch.callbacks import LambdaCallback
-        from step import prepare
 
         import kan_exp
+        from kan_exp.train import prepare
 
         widths = ",".join(map(str, dims))
         options = [f"layer={layer}", f"dims=[{widths}]", f"seed={seed}", f"data.seed={seed}"]
         with tempfile.TemporaryDirectory() as folder:
-            experiment, _ = prepare(folder, [*options, f"points={POINTS}", "logger=none"])
+            experiment = prepare([*options, f"points={POINTS}", "logger=none"], folder)
             assert (experiment.data.test.x == watch.data.test.x).all()
             trainer: Any = experiment.trainer
             trainer.callbacks.append(
