@@ -137,7 +137,8 @@ def draw(runs: dict[str, list[dict[int, float]]], points: int, file: Path) -> No
     axes.set_xlabel("cells per edge, G", fontsize=9)
     axes.set_ylabel("test RMSE", fontsize=9)
     seeds = len(runs[KINDS[0].layer])
-    title = f"exp(sin(pi x) + y²), [2,1,1], {points:,} points, median and range of {seeds} seeds"
+    which = f"median and range of {seeds} seeds" if seeds > 1 else "one seed"
+    title = f"exp(sin(pi x) + y²), [2,1,1], {points:,} points, {which}"
     axes.set_title(title, fontsize=9)
     axes.grid(color=GRID, linewidth=0.6)
     axes.legend(fontsize=8, frameon=False)
