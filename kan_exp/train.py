@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import get_class, instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
-from kan_exp.cli import check_additions, run_command, store_schema
+from kan_exp.cli import check_additions, config_folder, run_command, store_schema
 from kan_exp.config import TrainConfig, check_numbers, check_width
 from kan_exp.errors import KanExpError
 
@@ -39,6 +41,28 @@ def train(cfg: DictConfig) -> None:
             _remove_traces(folder)  # a run that never began leaves nothing to mistake for a result
         raise
     experiment.run()
+
+
+def prepare(overrides: Sequence[str], folder: str | Path) -> Experiment:
+    """Makes the experiment that the command would run, to run it or to look into it from Python.
+
+    Args:
+        overrides: What would stand on the command line, such as `["layer=spline", "seed=1"]`.
+        folder: Where the run is to write.
+
+    Raises:
+        KanExpError: As the command would say.
+    """
+    store_schema("train_schema", TrainConfig)
+    overrides = [*overrides, f"hydra.runtime.output_dir={folder}"]
+    with initialize_config_dir(config_folder(), version_base=None):
+        cfg = compose("train", overrides=overrides, return_hydra_config=True)
+        HydraConfig.instance().set_config(cfg)
+        choices = dict(cfg.hydra.runtime.choices)
+        with open_dict(cfg):
+            del cfg["hydra"]
+        _check(cfg, overrides[:-1], choices)
+        return _prepare(cfg, Path(folder), choices)
 
 
 def _check(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> None:

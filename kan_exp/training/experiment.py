@@ -142,6 +142,7 @@ class Experiment:
             "test_rmse": test.rmse,
             "test_mae": test.mae,
             "test_r2": _finite(test.r2),
+            "test_r": _finite(test.r),
             "val_rmse": validation.rmse,
             "linear_rmse": linear.rmse,
             "linear_r2": _finite(linear.r2),
@@ -216,7 +217,8 @@ class Experiment:
             ("test MAE", f"{metrics['test_mae']:.3g}"),
             (
                 "test R²",
-                f"{short_r2(metrics['test_r2'])} (linear model {short_r2(metrics['linear_r2'])})",
+                f"{short_r2(metrics['test_r2'])} (linear model {short_r2(metrics['linear_r2'])}), "
+                f"r {short_r2(metrics['test_r'])}",
             ),
             *self._agreement_row(metrics["edge_r2"]),
             ("parameters", f"{metrics['parameters']:,}"),
@@ -249,9 +251,9 @@ class Experiment:
         return [("true edges", f"R² {text}{ends}")]
 
 
-def _finite(r2: float) -> float | None:
-    """R2, or nothing where the test values are all the same and R2 is not defined."""
-    return r2 if math.isfinite(r2) else None
+def _finite(value: float) -> float | None:
+    """R2 or r, or nothing where values are all the same and it is not defined."""
+    return value if math.isfinite(value) else None
 
 
 def _from_here(folder: Path) -> Path:
