@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from kan_exp.layers.base import EdgeLayer
 from kan_exp.layers.spline_sum import Grid, spline_basis, spline_sum, spline_values
-from kan_exp.layers.stacked_sum import stacked_spline_sum
+from kan_exp.layers.stacked_sum import squared_differences, stacked_spline_sum
 
 SAMPLES_PER_CELL = 4  # where a function is looked at when its grid moves
 
@@ -124,8 +124,15 @@ class GridLayer(EdgeLayer):
         return stacked_spline_sum(*self._continued(x, self.values.flatten(0, 1), grid))
 
     def roughness_stacked(self, order: int = 1) -> Tensor:
-        slopes = self._slopes(self.values.flatten(0, 1), self.spacing.flatten(), order)
-        return slopes.square().unflatten(1, self.spacing.shape).mean((0, 2, 3))
+        order = self._whole("order", order, least=1)
+        values = self.values.flatten(0, 1)
+        if self.degree <= order < values.shape[1]:  # differences of the coefficients, as in slopes
+            squares = squared_differences(values, order) / (values.shape[1] - order)
+        else:
+            unit = torch.ones_like(self.spacing.flatten())
+            squares = self._slopes(values, unit, order).square().mean(0).sum(-1)
+        squares = squares.view_as(self.spacing) / self.spacing ** (2 * order)
+        return squares.mean(1) / self.dim_out
 
     @classmethod
     @abstractmethod

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from kan_exp.plots.style import DATA, GRID, LEARNED, TRUE, new_figure, tidy
+from kan_exp.plots.style import DATA, GRID, LEARNED, TRUE, new_figure, short_number, tidy
 
 Band = Sequence[tuple[int, NDArray[np.float64]]]
 
@@ -33,7 +33,7 @@ def replicas_figure(
         kept: The replica that is the run's network.
         seed: Of the first replica.
     """
-    figure = new_figure(8.4, 3.8)
+    figure = new_figure(8.4, 4.0)
     left, right = figure.subplots(1, 2, width_ratios=[2.1, 1])
     for axes in (left, right):
         tidy(axes)
@@ -43,11 +43,17 @@ def replicas_figure(
     _draw_band(left, val, LEARNED, "validation")
     left.set(xlabel="step", ylabel="mean squared error, standardised")
     left.set_title(f"Loss of {len(errors)} replicas: median, quartiles, range", fontsize=10)
-    left.legend(fontsize=8, frameon=False)
     _draw_strip(right, errors, diverged, kept, seed)
     for axes, values in ((left, [v for _, v in [*train, *val]]), (right, [errors])):
         if values and min(np.nanmin(v, initial=np.inf) for v in values) > 0:
             axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
+            axes.yaxis.set_minor_formatter(NullFormatter())
+            if max(np.nanmax(v) for v in values) < 10 * min(np.nanmin(v) for v in values):
+                axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))  # too few decades
+        axes.legend(  # below, where no point can lie
+            fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=3
+        )
     return figure
 
 
@@ -86,13 +92,11 @@ def _draw_strip(
         facecolors="none",
         edgecolors=TRUE,
         linewidths=1.6,
-        label=f"kept: seed {seed + kept}, {errors[kept]:.3g}",
+        label=f"seed {seed + kept}, kept",
         zorder=4,
     )
     axes.set_xlim(-1.15, 1.15)
     axes.set_xticks([place[0], place[-1]] if len(errors) > 1 else [0])
     axes.set_xticklabels([str(seed), str(seed + len(errors) - 1)][: min(2, len(errors))])
-    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set(xlabel="seed", ylabel="test RMSE")
     axes.set_title("Final errors", fontsize=10)
-    axes.legend(fontsize=8, frameon=False)

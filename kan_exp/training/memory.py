@@ -61,9 +61,12 @@ def _kept_bytes(module: Any, points: int) -> int:
     seen: dict[int, int] = {}
 
     def see(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            seen[storage.data_ptr()] = storage.nbytes()
+        try:
+            key, size = tensor.untyped_storage().data_ptr(), tensor.untyped_storage().nbytes()
+        except RuntimeError:  # a wrapper of torch.func, which has no storage of its own
+            key, size = id(tensor), tensor.nbytes
+        if key not in own:
+            seen[key] = size
         return tensor
 
     like = next(module.stack.parameters())

@@ -128,12 +128,14 @@ class ReplicaModule(KANModule):
             optimizer.zero_grad()
             loss, penalties = self.objective(x, y)
             losses.append(loss.detach())
-            newly += self._freeze(losses[-1], self.global_step + 1, "training loss")
+            frozen = self._freeze(losses[-1], self.global_step + 1, "training loss")
+            newly += frozen
             for name, value in penalties.items():
                 loss = loss + self.penalty[name] * value
             # A replica's numbers enter its own loss only: a NaN of one stays with it.
             self.manual_backward(loss.sum())
             rate = self._rate()
+            self._undo(frozen)
             self._step(optimizer)
             if scheduler is not None:
                 scheduler.step()
@@ -161,7 +163,7 @@ class ReplicaModule(KANModule):
             weight[replicas] = before[replicas]
 
     def _freeze(self, values: Tensor, step: int, what: str) -> list[int]:
-        """Freezes the replicas whose value is no number as they were before the last step."""
+        """Marks the replicas whose value is no number, and returns those that are new."""
         if values.isfinite().all():
             return []
         broken = (~values.isfinite()).nonzero().flatten().tolist()
@@ -170,14 +172,18 @@ class ReplicaModule(KANModule):
         if len(self.diverged) == self.count:
             said = self._diverged(what, step, self._rate())
             raise DivergedError(f"all {self.count} replicas diverged; in the last {said}")
-        if newly:
-            self._restore(newly)
-            optimizer = self._optimizer.optimizer
-            for weight in self.stack.parameters():
-                for moment in optimizer.state[weight].values():
-                    if isinstance(moment, Tensor) and moment.shape == weight.shape:
-                        moment[newly] = 0
         return newly
+
+    def _undo(self, replicas: list[int]) -> None:
+        """Puts replicas back to where they were before the last step, and forgets its momentum."""
+        if not replicas:
+            return
+        self._restore(replicas)
+        optimizer = self._optimizer.optimizer
+        for weight in self.stack.parameters():
+            for moment in optimizer.state[weight].values():
+                if isinstance(moment, Tensor) and moment.shape == weight.shape:
+                    moment[replicas] = 0
 
     def _tell(self, newly: Sequence[int]) -> None:
         """Says which replicas have diverged, at most some of them one by one."""
@@ -218,7 +224,9 @@ class ReplicaModule(KANModule):
             self.take(replica)
             errors[replica] = score(self.model.predict(split.x), split.y).rmse
         checked = errors.where(self.alive, errors.new_zeros(()))
-        self._tell(self._freeze(checked, self.global_step, "validation loss"))
+        newly = self._freeze(checked, self.global_step, "validation loss")
+        self._undo(newly)
+        self._tell(newly)
         self._keep(errors)
         self.take(int(errors.nan_to_num(torch.inf).argmin()))
         losses = (self._of_alive(errors) / self.model.y_std.item()) ** 2
