@@ -14,7 +14,7 @@ from statistics import median
 from step import NO_FIGURES, Cost, Stopwatch, prepare, shown
 
 REPLICAS = {1: None, 64: 3.0, 256: 5.0}  # at most so many times the cost of one
-WARM_UP = 10
+WARM_UP = 50
 
 
 def steps_cost(count: int, steps: int, options: Sequence[str]) -> Cost:
@@ -55,7 +55,7 @@ def main() -> None:
     """Prints medians, with the smallest and the largest of the repetitions in brackets."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=310)
+    parser.add_argument("--steps", type=int, default=550)
     parser.add_argument("options", nargs="*", default=["layer=interpo", "optimizer=adam"])
     chosen = parser.parse_args()
     compare(chosen.repetitions, chosen.steps, [*chosen.options, "dims=[2,5,1]", "batch_size=32"])

@@ -75,10 +75,10 @@ def _prepare(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> Experime
     dims = list(cfg.dims)
     data = instantiate(cfg.data)
     check_width(f"data '{choices['data']}'", data.features, dims)
-    generators = [torch.Generator().manual_seed(cfg.seed + k) for k in range(cfg.replicas)]
     steps = _steps(cfg)
-    data.plan(cfg.batch_size, steps, cfg.log_every_n_steps, cfg.evaluations, *generators)
     module = _make_module(cfg, data)
+    generators = [torch.Generator().manual_seed(cfg.seed + k) for k in range(cfg.replicas)]
+    data.plan(cfg.batch_size, steps, cfg.log_every_n_steps, cfg.evaluations, *generators)
     # A bad learning rate, or components that are not the formula's, are told before the training.
     module.check_optimizer()
     data.true_edges(data.train.x[:2])
@@ -184,7 +184,7 @@ def _make_replicas(cfg: DictConfig, data: ExperimentData) -> KANModule:
 
     from kan_exp.layers import make_network
     from kan_exp.training.folder import describe_model
-    from kan_exp.training.memory import check_memory
+    from kan_exp.training.memory import Sizes, check_memory
     from kan_exp.training.model import KANModel
     from kan_exp.training.replicas import ReplicaModule
 
@@ -206,10 +206,11 @@ def _make_replicas(cfg: DictConfig, data: ExperimentData) -> KANModule:
             description=describe_model(specs, dims, data),
         )
 
-    batch = min(cfg.batch_size or len(data.train.x), len(data.train.x))
+    count = len(data.train.x)
+    sizes = Sizes(cfg.log_every_n_steps, min(cfg.batch_size or count, count), count)
     on_gpu = cfg.trainer.accelerator != "cpu" and torch.cuda.is_available()
     device = torch.device("cuda" if on_gpu else "cpu")
-    check_memory(make(1), cfg.replicas, (cfg.log_every_n_steps, batch), device)
+    check_memory(make(1), cfg.replicas, sizes, device)
     return make(cfg.replicas)
 
 

@@ -51,9 +51,10 @@ def replicas_figure(
             axes.yaxis.set_minor_formatter(NullFormatter())
             if max(np.nanmax(v) for v in values) < 10 * min(np.nanmin(v) for v in values):
                 axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))  # too few decades
-        axes.legend(  # below, where no point can lie
-            fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=3
-        )
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(  # below, where no point can lie
+                fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=3
+            )
     return figure
 
 

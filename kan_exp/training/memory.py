@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,19 +19,27 @@ PASS_COPIES = 2.5
 TRIAL_POINTS = 8
 
 
-def check_memory(module: Any, replicas: int, points: tuple[int, int], device: torch.device) -> None:
+class Sizes(NamedTuple):
+    """Steps of a chunk, points of a mini-batch, and points that there are."""
+
+    steps: int
+    batch: int
+    points: int
+
+
+def check_memory(module: Any, replicas: int, sizes: Sizes, device: torch.device) -> None:
     """Refuses more replicas than fit into the memory that is free.
 
     Args:
         module: A `ReplicaModule` of one replica, from which the rest is reckoned.
         replicas: How many there shall be.
-        points: Steps of a chunk, and points of a mini-batch.
+        sizes: Of what is fed to each.
         device: Where they are trained.
 
     Raises:
         KanExpError: They would not fit; the message says how many would.
     """
-    each, free = replica_bytes(module, *points), free_bytes(device)
+    each, free = replica_bytes(module, sizes), free_bytes(device)
     if replicas * each > free:
         raise KanExpError(
             f"replicas={replicas} needs about {replicas * each / 1e9:,.1f} GB of memory, but "
@@ -40,8 +48,8 @@ def check_memory(module: Any, replicas: int, points: tuple[int, int], device: to
         )
 
 
-def replica_bytes(module: Any, steps: int, batch: int) -> float:
-    """Bytes that one more replica takes: its weights, its mini-batches, and what a pass keeps.
+def replica_bytes(module: Any, sizes: Sizes) -> float:
+    """Bytes that one more replica takes: its weights, its points, and what a pass keeps.
 
     What a pass keeps is measured on few points and extended to the batch, so that it holds for
     every kind of layer and penalty.
@@ -49,10 +57,13 @@ def replica_bytes(module: Any, steps: int, batch: int) -> float:
     weights = sum(weight.numel() * weight.element_size() for weight in module.stack.parameters())
     few, more = (_kept_bytes(module, count) for count in (TRIAL_POINTS, 2 * TRIAL_POINTS))
     growing = (more - few) / TRIAL_POINTS
-    kept = few + growing * (batch - TRIAL_POINTS)
+    kept = few + growing * (sizes.batch - TRIAL_POINTS)
     inputs = len(module.model.features)
-    chunk = steps * batch * ((inputs + 1) * 4 + 2 * 8)  # float32 numbers, and indices
-    return COPIES * weights + PASS_COPIES * kept + chunk
+    fed = 0
+    if sizes.batch < sizes.points:  # else all replicas share the points
+        numbers = (inputs + 1) * 4 + 2 * 8  # float32, and indices
+        fed = sizes.steps * sizes.batch * numbers + 2 * 8 * sizes.points
+    return COPIES * weights + PASS_COPIES * kept + fed
 
 
 def _kept_bytes(module: Any, points: int) -> int:

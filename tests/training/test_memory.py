@@ -25,19 +25,20 @@ def make_module(make_data, make_model):
 
 def test_the_number_that_fits_is_told_and_fits(make_module, monkeypatch):
     module = make_module()
-    each = memory.replica_bytes(module, 50, 32)
+    sizes = memory.Sizes(steps=50, batch=32, points=1000)
+    each = memory.replica_bytes(module, sizes)
     monkeypatch.setattr(memory, "free_bytes", lambda _: 7.5 * each)
-    memory.check_memory(module, 7, (50, 32), CPU)
+    memory.check_memory(module, 7, sizes, CPU)
     with pytest.raises(KanExpError, match=r"^replicas=8 needs about .*: set replicas=7\.$"):
-        memory.check_memory(module, 8, (50, 32), CPU)
+        memory.check_memory(module, 8, sizes, CPU)
 
 
 @pytest.mark.parametrize("layer", [KANInterpoLayer, KANLayer])
 def test_what_a_replica_needs_grows_with_its_points(make_module, layer):
     module = make_module(layer, roughness=1e-3)
-    few, many = (memory.replica_bytes(module, 1, batch) for batch in (32, 3200))
+    few, many = (memory.replica_bytes(module, memory.Sizes(1, n, 3200)) for n in (320, 3200))
     numbers = sum(each.numbers_per_sample for each in module.model.edge_layers)
-    assert many - few > 4 * 3168 * numbers  # float32 numbers that at least one pass holds
+    assert many - few > 4 * 2880 * numbers  # float32 numbers that at least one pass holds
 
 
 def test_free_memory_is_no_more_than_there_is():
