@@ -15,7 +15,7 @@ from kan_exp.errors import KanExpError
 # single networks that are stacked.
 COPIES = 7
 # Backward, a pass makes gradients of what it has kept, and temporaries on the way.
-PASS_COPIES = 2.5
+PASS_COPIES = 3.0
 TRIAL_POINTS = 8
 
 
