@@ -87,6 +87,7 @@ def _prepare(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> Experime
 
     from kan_exp.training.callbacks import RunCheckpoint, SignalStop
     from kan_exp.training.experiment import Experiment, quiet_lightning
+    from kan_exp.training.replica_experiment import ReplicaExperiment
 
     quiet_lightning()
     if cfg.threads is not None:
@@ -98,10 +99,10 @@ def _prepare(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> Experime
     dims = list(cfg.dims)
     data = instantiate(cfg.data)
     check_width(f"data '{choices['data']}'", data.features, dims)
-    generator = torch.Generator().manual_seed(cfg.seed)
     steps = _steps(cfg)
-    data.plan(cfg.batch_size, steps, cfg.log_every_n_steps, cfg.evaluations, generator)
     module = _make_module(cfg, data)
+    generators = [torch.Generator().manual_seed(cfg.seed + k) for k in range(cfg.replicas)]
+    data.plan(cfg.batch_size, steps, cfg.log_every_n_steps, cfg.evaluations, *generators)
     # A bad learning rate, or components that are not the formula's, are told before the training.
     module.check_optimizer()
     data.true_edges(data.train.x[:2])
@@ -111,7 +112,8 @@ def _prepare(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> Experime
         SignalStop(),
     ]
     logger = instantiate(cfg.logger) if cfg.logger else False
-    return Experiment(
+    kind = Experiment if cfg.replicas == 1 else ReplicaExperiment
+    return kind(
         module=module,
         data=data,
         trainer=instantiate(
@@ -165,6 +167,8 @@ def _make_module(cfg: DictConfig, data: ExperimentData) -> KANModule:
     description = describe_model(specs, dims, data)
     penalty: dict[str, float] = OmegaConf.to_container(cfg.penalty, resolve=True)  # type: ignore[assignment]
     optimizer = instantiate(cfg.optimizer)
+    if cfg.replicas > 1:
+        return _make_replicas(cfg, data)
     if not _uses_least_squares(cfg):
         # The weights have a generator of their own: all kinds see the same order of points.
         network = make_network(specs, dims, torch.Generator().manual_seed(cfg.seed))
@@ -196,6 +200,42 @@ def _make_module(cfg: DictConfig, data: ExperimentData) -> KANModule:
         penalty,
         description,
     )
+
+
+def _make_replicas(cfg: DictConfig, data: ExperimentData) -> KANModule:
+    """The networks of all seeds as one, after a look at whether they fit."""
+    import torch
+
+    from kan_exp.layers import make_network
+    from kan_exp.training.folder import describe_model
+    from kan_exp.training.memory import Sizes, check_memory
+    from kan_exp.training.model import KANModel
+    from kan_exp.training.replicas import ReplicaModule
+
+    specs, dims = _layer_specs(cfg), list(cfg.dims)
+    penalty: dict[str, float] = OmegaConf.to_container(cfg.penalty, resolve=True)  # type: ignore[assignment]
+    scaling = data.scaling
+
+    def make(count: int) -> ReplicaModule:
+        seeds = range(cfg.seed, cfg.seed + count)
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        networks = [make_network(specs, dims, generator) for generator in generators]
+        return ReplicaModule(
+            KANModel(networks[0], scaling, data.features, data.target_name),
+            networks,
+            cfg.seed,
+            optimizer=instantiate(cfg.optimizer),
+            scheduler=instantiate(cfg.scheduler) if cfg.scheduler else None,
+            penalty=penalty,
+            description=describe_model(specs, dims, data),
+        )
+
+    count = len(data.train.x)
+    sizes = Sizes(cfg.log_every_n_steps, min(cfg.batch_size or count, count), count)
+    on_gpu = cfg.trainer.accelerator != "cpu" and torch.cuda.is_available()
+    device = torch.device("cuda" if on_gpu else "cpu")
+    check_memory(make(1), cfg.replicas, sizes, device)
+    return make(cfg.replicas)
 
 
 def _layer_specs(cfg: DictConfig) -> list[LayerSpec]:
@@ -254,6 +294,8 @@ def _choices(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
         )
     for name in ("seed", "dims", "steps", "batch_size"):
         flat[name] = cfg[name]
+    if cfg.replicas > 1:
+        flat["replicas"] = cfg.replicas
     for group in ("layer", "optimizer", "penalty"):
         for name, value in cfg[group].items():
             if not name.startswith("_"):

@@ -62,8 +62,7 @@ class KANInterpoLayer(GridLayer):
         """Knots per edge."""
         return self.num_intervals + 1
 
-    def _read(self, x: Tensor) -> tuple[Tensor, Tensor, Grid]:
-        x, table, grid = super()._read(x)
+    def _continued(self, x: Tensor, table: Tensor, grid: Grid) -> tuple[Tensor, Tensor, Grid]:
         if self.outside == "zero":  # one more knot on both sides, where the edge has fallen to zero
             table = functional.pad(table, (0, 0, 1, 1))
             grid = grid._replace(first=grid.first - grid.spacing)

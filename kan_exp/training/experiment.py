@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 from lightning.pytorch import Callback, Trainer
+from matplotlib.figure import Figure
 
 from kan_exp import __version__
 from kan_exp.data import ExperimentData
@@ -171,19 +172,7 @@ class Experiment:
 
     def _draw(self, metrics: Mapping[str, Any]) -> None:
         """Writes the final pictures and shows them, with the result, in TensorBoard."""
-        model = self.module.model
-        layers = [] if self.figures is None else self.figures.draw(model, self.data)
-        figures = {f"layer_{n}": layer.figure for n, layer in enumerate(layers, 1)}
-        caption = f"RMSE {metrics['test_rmse']:.3g}, R² {short_r2(metrics['test_r2'])}"
-        figures["loss"] = history_figure(
-            self.module.train_history, self.module.val_history, self.best_step
-        )
-        figures["prediction"] = prediction_figure(
-            self.data.test.y[:, 0].numpy(),
-            self.predicted[:, 0].numpy(),
-            model.target_name,
-            caption,
-        )
+        figures = self._make_figures(metrics)
         folder = self.folder / "figures"
         folder.mkdir(exist_ok=True)
         step = self.trainer.global_step
@@ -200,6 +189,22 @@ class Experiment:
             self._tensorboard.conclude(
                 self.choices, result, step, complete=metrics["stopped"] not in CUT_SHORT
             )
+
+    def _make_figures(self, metrics: Mapping[str, Any]) -> dict[str, Figure]:
+        model = self.module.model
+        layers = [] if self.figures is None else self.figures.draw(model, self.data)
+        figures = {f"layer_{n}": layer.figure for n, layer in enumerate(layers, 1)}
+        caption = f"RMSE {metrics['test_rmse']:.3g}, R² {short_r2(metrics['test_r2'])}"
+        figures["loss"] = history_figure(
+            self.module.train_history, self.module.val_history, self.best_step
+        )
+        figures["prediction"] = prediction_figure(
+            self.data.test.y[:, 0].numpy(),
+            self.predicted[:, 0].numpy(),
+            model.target_name,
+            caption,
+        )
+        return figures
 
     def _report(self, metrics: Mapping[str, Any]) -> None:
         """Says what came of it: a table on the terminal and in train.log."""
@@ -221,6 +226,7 @@ class Experiment:
                 f"r {short_r2(metrics['test_r'])}",
             ),
             *self._agreement_row(metrics["edge_r2"]),
+            *self._more_rows(metrics),
             ("parameters", f"{metrics['parameters']:,}"),
             ("steps", f"{steps}; kept {kept}"),
             ("seconds", f"{metrics['train_seconds']:.1f}"),
@@ -238,6 +244,10 @@ class Experiment:
                 "Try another seed, more steps or other dims.",
                 100 * (1 - r2),
             )
+
+    def _more_rows(self, metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """What a special kind of run has to say beside."""
+        return []
 
     def _agreement_row(self, agreements: Mapping[str, float]) -> list[tuple[str, str]]:
         """Edges against the true ones: all if they are few, else the best and the worst."""
