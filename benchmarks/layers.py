@@ -678,7 +678,7 @@ AS_CHOSEN = {
     native_sum: {"takes": native_sum.takes},
     torch_sum: {n: getattr(torch_sum, n) for n in ("DENSE_ROWS", "DENSE_PRODUCTS", "SMALL")},
 }
-NO_C = {"takes": lambda x, table: False}
+NO_C = {"takes": lambda x: False}
 DENSE = {native_sum: NO_C, torch_sum: {"DENSE_ROWS": 2**30, "DENSE_PRODUCTS": 2**60, "SMALL": 0}}
 LOOKED_UP = {native_sum: NO_C, torch_sum: {"DENSE_ROWS": 0, "DENSE_PRODUCTS": 0, "SMALL": 0}}
 Choice = dict[ModuleType, dict[str, Any]]

@@ -123,7 +123,7 @@ class KANLayer(EdgeLayer):
         if self.table_points and len(x) > self.table_points:
             return self._looked_up(x)
         features, activation = self._features(x), ACTIVATIONS[self.activation]
-        if is_traced() or len(x) * self.numbers_per_sample < SMALL:
+        if is_traced(x) or len(x) * self.numbers_per_sample < SMALL:
             values = _edge_sum(features, self._weights, self.output_weight, activation)
         else:
             values = _BlockedSum.apply(features, self._weights, self.output_weight, activation)
@@ -134,7 +134,9 @@ class KANLayer(EdgeLayer):
         # Where the points lie is no part of the function; a sample that is no number has no place.
         known = x.detach().nan_to_num(0, 0, 0)
         low, high = known.amin(0), known.amax(0)
-        spacing = (high - low).clamp(min=torch.finfo(x.dtype).eps) / (self.table_points - 1)
+        spacing = (high - low).clamp(min=torch.finfo(self.output_bias.dtype).eps) / (
+            self.table_points - 1
+        )
         places = torch.arange(self.table_points, device=x.device).to(x)
         table = self.edges(low + places[:, None] * spacing).transpose(0, 1)
         return spline_sum(x, table, Grid(low, spacing, cell_polynomials(1).to(x)))
@@ -205,9 +207,11 @@ class _BlockedSum(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grads
         tensors, activation = ctx.saved_tensors, ctx.activation
-        if torch.is_grad_enabled():  # a derivative of this derivative is wanted: keep its graph
-            total = _edge_sum(tensors[0], tensors[1], tensors[2], activation)
-            return *plain_gradients(total, tensors, grad), None
+        twice = torch.is_grad_enabled()  # a derivative of this derivative is wanted: keep its graph
+        if twice or is_traced(grad):
+            with torch.enable_grad():
+                total = _edge_sum(tensors[0], tensors[1], tensors[2], activation)
+            return *plain_gradients(total, tensors, grad, twice), None
         features, weights, output = tensors
         by_features, by_weights, by_output = map(torch.zeros_like, tensors)
         scaled = weights * output.unsqueeze(-1)

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 
-def is_traced() -> bool:
+def is_traced(*tensors: Tensor) -> bool:
     """Whether something looks at every operation or changes what it does.
 
-    Compilers do, exporters, transforms of `torch.func`, forward-mode derivatives and autocast.
+    Compilers do, exporters, tracers, transforms of `torch.func`, forward-mode derivatives and
+    autocast; so do tensors that are more than numbers in memory.
     """
     # What torch.autograd.Function asks itself before it refuses; there is no public way to ask.
     transformed: bool = torch._C._are_functorch_transforms_active()
@@ -21,19 +22,37 @@ def is_traced() -> bool:
         or torch.jit.is_tracing()  # type: ignore[attr-defined]
         or torch.autograd.forward_ad._current_level >= 0
         or torch.is_autocast_enabled("cpu")
+        or (torch._C._len_torch_dispatch_stack() > 0 and _is_rewritten())
+        or not all(map(_is_plain, tensors))
+    )
+
+
+def _is_rewritten() -> bool:
+    """Whether the program runs on tensors without numbers, or is written down (`make_fx`)."""
+    kinds = torch._C._TorchDispatchModeKey
+    return any(torch._C._get_dispatch_mode(kind) is not None for kind in (kinds.FAKE, kinds.PROXY))
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether the numbers lie in memory as they are: not fake, negated or a batch of gradients."""
+    return (
+        type(tensor).__torch_dispatch__ is Tensor.__torch_dispatch__
+        and not tensor.is_neg()
+        and not torch._C._functorch.is_legacy_batchedtensor(tensor)  # `is_grads_batched`
     )
 
 
 def plain_gradients(
-    value: Tensor, inputs: Sequence[Tensor], grad: Tensor
+    value: Tensor, inputs: Sequence[Tensor], grad: Tensor, create_graph: bool
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of a value by autograd, which can be differentiated again.
+    """Gradients of a value by autograd.
 
     Args:
         value: What the definition makes of the inputs.
         inputs: Tensors, of which some may need no gradient.
         grad: Gradient of the value.
+        create_graph: Whether they can be differentiated again.
     """
     needed = [tensor for tensor in inputs if tensor.requires_grad]
-    found = iter(torch.autograd.grad(value, needed, grad, create_graph=True))
+    found = iter(torch.autograd.grad(value, needed, grad, create_graph=create_graph))
     return tuple(next(found) if tensor.requires_grad else None for tensor in inputs)

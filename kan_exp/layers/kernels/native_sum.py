@@ -23,9 +23,9 @@ _POINTER, _WHOLE = ctypes.c_void_p, ctypes.c_int64
 _SPLINES = [_POINTER] * 5 + [_WHOLE] * 6
 
 
-def takes(x: Tensor, table: Tensor) -> bool:
+def takes(x: Tensor) -> bool:
     """Whether there is compiled code for such numbers."""
-    return x.dtype == table.dtype and x.dtype in REALS and _library(x.dtype) is not None
+    return x.dtype in REALS and _library(x.dtype) is not None
 
 
 def pays(x: Tensor, table: Tensor, grid: Grid) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,14 +19,21 @@ def spline_sum(x: Tensor, table: Tensor, grid: Grid) -> Tensor:
     The ways agree to rounding. Compiled code, `torch.func` and other devices than the CPU take the
     definition: compilers fuse it, and transforms have rules for all that it does.
     """
+    tensors = (x, table, *grid)
     # Sizes may be unknown to who traces, and are asked for only after that.
-    if is_traced() or x.device.type != "cpu":
+    if is_traced(x, table) or not _are_alike(tensors):
         return spline_values(x, table, grid).sum(1)
-    way: Any = native_sum if native_sum.takes(x, table) else torch_sum
+    way: Any = native_sum if native_sum.takes(x) else torch_sum
     if not way.pays(x, table, grid):
         return spline_values(x, table, grid).sum(1)
-    total: Tensor = _SplineSum.apply(way, x, table, *grid)
+    total: Tensor = _SplineSum.apply(way, *tensors)
     return total
+
+
+def _are_alike(tensors: Sequence[Tensor]) -> bool:
+    """Whether all are numbers of one kind in the CPU's memory."""
+    dtype = tensors[0].dtype
+    return all(tensor.dtype == dtype and tensor.is_cpu for tensor in tensors)
 
 
 class _SplineSum(torch.autograd.Function):
@@ -44,9 +52,11 @@ class _SplineSum(torch.autograd.Function):
         grid, (grad,) = Grid(first, spacing, polynomials), grads
         by_x: Tensor | None
         by_table: Tensor | None
-        if torch.is_grad_enabled():  # a derivative of this derivative is wanted: keep its graph
-            total = spline_values(x, table, grid).sum(1)
-            by_x, by_table = plain_gradients(total, (x, table), grad)
+        twice = torch.is_grad_enabled()  # a derivative of this derivative is wanted: keep its graph
+        if twice or is_traced(grad):
+            with torch.enable_grad():
+                total = spline_values(x, table, grid).sum(1)
+            by_x, by_table = plain_gradients(total, (x, table), grad, twice)
         else:
             wanted = ctx.needs_input_grad[1:3]
             by_x, by_table = ctx.way.backward(x, table, grid, grad, kept, wanted)
