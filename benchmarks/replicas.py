@@ -11,7 +11,9 @@ import tempfile
 from collections.abc import Sequence
 from statistics import median
 
-from step import NO_FIGURES, Cost, Stopwatch, prepare, shown
+from step import NO_FIGURES, Cost, Stopwatch, shown
+
+from kan_exp.train import prepare
 
 REPLICAS = {1: None, 64: 3.0, 256: 5.0}  # at most so many times the cost of one
 WARM_UP = 50
@@ -22,7 +24,7 @@ def steps_cost(count: int, steps: int, options: Sequence[str]) -> Cost:
     with tempfile.TemporaryDirectory() as folder:
         overrides = [*options, f"replicas={count}", f"steps={steps}", NO_FIGURES, "logger=none"]
         overrides += [f"log_every_n_steps={WARM_UP}", "evaluations=1", "trainer=cpu", "threads=1"]
-        experiment, _ = prepare(folder, [*overrides, "data.num_val=100"])
+        experiment = prepare([*overrides, "data.num_val=100"], folder)
         watch = Stopwatch()
         experiment.trainer.callbacks.append(watch)  # type: ignore[attr-defined]
         experiment.trainer.fit(experiment.module, datamodule=experiment.data)

@@ -18,8 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kan_exp.layers.base import EdgeLayer
-from kan_exp.layers.kernels import Grid, spline_basis, spline_sum, spline_values
-from kan_exp.layers.stacked_sum import squared_differences, stacked_spline_sum
+from kan_exp.layers.kernels import (
+    Grid,
+    spline_basis,
+    spline_sum,
+    spline_values,
+    stacked_spline_sum,
+)
+from kan_exp.layers.kernels.differences import squared_differences
 
 SAMPLES_PER_CELL = 4  # where a function is looked at when its grid moves
 
@@ -110,16 +116,10 @@ class GridLayer(EdgeLayer):
     def _read(self, x: Tensor) -> tuple[Tensor, Tensor, Grid]:
         """Samples, coefficients and cells as the sums of splines take them."""
         grid = Grid(self.first_knot, self.spacing, self._polynomials)
-        return self._continued(x, self.values, grid)
-
-    def _continued(self, x: Tensor, table: Tensor, grid: Grid) -> tuple[Tensor, Tensor, Grid]:
-        """What to read instead where edges do not go on along straight lines beyond the grid."""
-        return x, table, grid
+        return x, self.values, grid
 
     def forward_stacked(self, x: Tensor) -> Tensor:
-        # Each replica's inputs have tables of their own: they are inputs of one wide layer.
-        grid = Grid(self.first_knot.unsqueeze(1), self.spacing.unsqueeze(1), self._polynomials)
-        return stacked_spline_sum(*self._continued(x, self.values.flatten(0, 1), grid))
+        return stacked_spline_sum(*self._read(x))
 
     def roughness_stacked(self, order: int = 1) -> Tensor:
         order = self._whole("order", order, least=1)

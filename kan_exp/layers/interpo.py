@@ -62,12 +62,14 @@ class KANInterpoLayer(GridLayer):
         """Knots per edge."""
         return self.num_intervals + 1
 
-    def _continued(self, x: Tensor, table: Tensor, grid: Grid) -> tuple[Tensor, Tensor, Grid]:
+    def _read(self, x: Tensor) -> tuple[Tensor, Tensor, Grid]:
+        x, table, grid = super()._read(x)
         if self.outside == "zero":  # one more knot on both sides, where the edge has fallen to zero
             table = functional.pad(table, (0, 0, 1, 1))
             grid = grid._replace(first=grid.first - grid.spacing)
         if self.outside != "linear":
-            x = x.clamp(grid.first, grid.first + (table.shape[1] - 1) * grid.spacing)
+            width = (table.shape[-2] - 1) * grid.spacing
+            x = x.clamp(grid.first.unsqueeze(-2), (grid.first + width).unsqueeze(-2))
         return x, table, grid
 
     def _basis(self, x: Tensor) -> Tensor:

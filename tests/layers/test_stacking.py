@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from kan_exp.layers import KANInterpoLayer, KANSplineLayer, LayerSpec, make_network, stack_networks
+from kan_exp.layers.kernels import native_sum
 
 KINDS = [
     (KANInterpoLayer, {"num_x": 7}),
@@ -29,8 +30,11 @@ def layers(request):
     return [network[0] for network in networks], stack_networks(networks)[0]
 
 
-def test_values_and_gradients_are_those_of_each_replica(layers):
+@pytest.mark.parametrize("native", [True, False])
+def test_values_and_gradients_are_those_of_each_replica(layers, native, monkeypatch):
     each, stack = layers
+    if not native:
+        monkeypatch.setattr(native_sum, "takes", lambda x: False)
     x = 4 * torch.randn(3, 40, 2, generator=torch.Generator().manual_seed(1)).double()
     together = x.clone().requires_grad_()
     found = stack.forward_stacked(together)
