@@ -10,28 +10,21 @@ import argparse
 import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple, cast
 
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch import Callback
-from omegaconf import open_dict
+from omegaconf import OmegaConf
 from torch.nn import functional
 
-from kan_exp.cli import config_folder, store_schema
-from kan_exp.config import TrainConfig
-from kan_exp.train import _prepare
+from kan_exp.train import prepare
 from kan_exp.training.experiment import Experiment
 
 STEPS, WARM_UP = 2000, 50
 LAYERS, BATCHES = ("mlp", "interpo"), (32, 128)
 MOST_RATIO = 1.5
 NO_FIGURES = "~callbacks.figures"
-
-store_schema("train_schema", TrainConfig)
 
 
 class Cost(NamedTuple):
@@ -58,22 +51,10 @@ class Stopwatch(Callback):
         self.marks.append(Cost.now())
 
 
-def prepare(folder: str, options: Sequence[str]) -> tuple[Experiment, Any]:
-    """Makes the experiment that the training command would run with these options."""
-    overrides = [*options, f"hydra.runtime.output_dir={folder}"]
-    with initialize_config_dir(config_folder(), version_base=None):
-        cfg = compose("train", overrides=overrides, return_hydra_config=True)
-    HydraConfig.instance().set_config(cfg)
-    choices = dict(cfg.hydra.runtime.choices)
-    with open_dict(cfg):
-        del cfg["hydra"]
-    return _prepare(cfg, Path(folder), choices), cfg
-
-
 def trainer_steps(options: Sequence[str]) -> tuple[Cost, torch.Tensor]:
     """Cost of the trainer's steps after the first chunk, and the weights they end with."""
     with tempfile.TemporaryDirectory() as folder:
-        experiment, _ = prepare(folder, options)
+        experiment = prepare(options, folder)
         watch = Stopwatch()
         trainer: Any = experiment.trainer
         trainer.callbacks.append(watch)
@@ -85,7 +66,8 @@ def trainer_steps(options: Sequence[str]) -> tuple[Cost, torch.Tensor]:
 def bare_steps(options: Sequence[str]) -> tuple[Cost, torch.Tensor]:
     """Cost of the same steps, written as plainly as PyTorch allows."""
     with tempfile.TemporaryDirectory() as folder:
-        experiment, cfg = prepare(folder, options)
+        experiment = prepare(options, folder)
+    cfg: Any = OmegaConf.create(experiment.config)
     data, network = experiment.data, cast(Any, experiment.module.model.network)
     points = data.scaling.standardise(data.train)
     optimizer = experiment.module.optimizer_factory(network.parameters())

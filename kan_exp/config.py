@@ -52,6 +52,7 @@ class TrainConfig:
     """
 
     seed: int
+    replicas: int
     dims: list[int]
     steps: int | None
     threads: int | None
@@ -72,6 +73,37 @@ class TrainConfig:
     trainer: Any = None
     logger: Any = None
     callbacks: dict[str, Any] = field(default_factory=dict)
+
+
+# Optimizers whose step treats every number by itself, so that replicas cannot act on each other.
+ELEMENTWISE = ("Adam", "AdamW", "SGD")
+
+
+def check_replicas(cfg: DictConfig) -> None:
+    """Refuses `replicas` where networks cannot be trained as one stack.
+
+    Raises:
+        KanExpError: `replicas` is below 1, or does not go with another option.
+    """
+    if cfg.replicas < 1:
+        raise KanExpError(f"replicas must be at least 1, got {cfg.replicas}.")
+    if cfg.replicas == 1:
+        return
+    shown = f"replicas={cfg.replicas}"
+    if cfg.optimizer._target_ == "kan_exp.optimizers.LevenbergMarquardt":
+        raise KanExpError(
+            f"{shown} does not go with optimizer=lm, which runs many starts anyway (refine.keep): "
+            f"set optimizer=adam, or leave replicas out."
+        )
+    if cfg.optimizer._target_ not in [f"torch.optim.{name}" for name in ELEMENTWISE]:
+        raise KanExpError(
+            f"{shown} does not go with {cfg.optimizer._target_}, whose step would mix the "
+            f"replicas: set optimizer=adam, adamw or sgd."
+        )
+    if cfg.compile:
+        raise KanExpError(f"{shown} needs compile=false.")
+    if cfg.seed + cfg.replicas > MOST_SEED:
+        raise KanExpError(f"{shown} needs seeds up to seed + replicas: lower seed.")
 
 
 def check_numbers(cfg: DictConfig) -> None:
@@ -105,6 +137,7 @@ def check_numbers(cfg: DictConfig) -> None:
         raise KanExpError(f"threads must be at least 1 or null (torch decides), got {cfg.threads}.")
     if not 0 <= cfg.seed < MOST_SEED:
         raise KanExpError(f"seed must be at least 0 and below {MOST_SEED:,}, got {cfg.seed}.")
+    check_replicas(cfg)
     if cfg.trainer.devices != 1:
         raise KanExpError(f"trainer.devices must be 1 for now, got {cfg.trainer.devices}.")
     if cfg.trainer.precision != "32-true":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -39,6 +40,7 @@ def evaluate(cfg: DictConfig) -> None:
     for name, value in (("RMSE", found.rmse), ("MAE", found.mae)):
         log.info("  %-8s %.3g", name, value)
     log.info("  %-8s %s", "R²", short_r2(found.r2))
+    log.info("  %-8s %s", "r", short_r2(found.r if math.isfinite(found.r) else None))
     log.info("  %-8s %s", "points", f"{found.points:,}")
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import get_class, instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
-from kan_exp.cli import check_additions, run_command, store_schema
+from kan_exp.cli import check_additions, config_folder, run_command, store_schema
 from kan_exp.config import TrainConfig, check_numbers, check_width
 from kan_exp.errors import KanExpError
 
@@ -41,6 +43,28 @@ def train(cfg: DictConfig) -> None:
     experiment.run()
 
 
+def prepare(overrides: Sequence[str], folder: str | Path) -> Experiment:
+    """Makes the experiment that the command would run, to run it or to look into it from Python.
+
+    Args:
+        overrides: What would stand on the command line, such as `["layer=spline", "seed=1"]`.
+        folder: Where the run is to write.
+
+    Raises:
+        KanExpError: As the command would say.
+    """
+    store_schema("train_schema", TrainConfig)
+    overrides = [*overrides, f"hydra.runtime.output_dir={folder}"]
+    with initialize_config_dir(config_folder(), version_base=None):
+        cfg = compose("train", overrides=overrides, return_hydra_config=True)
+        HydraConfig.instance().set_config(cfg)
+        choices = dict(cfg.hydra.runtime.choices)
+        with open_dict(cfg):
+            del cfg["hydra"]
+        _check(cfg, overrides[:-1], choices)
+        return _prepare(cfg, Path(folder), choices)
+
+
 def _check(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> None:
     """Everything that can be told before torch is imported."""
     check_additions(overrides, CLOSED_GROUPS)
@@ -63,6 +87,7 @@ def _prepare(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> Experime
 
     from kan_exp.training.callbacks import RunCheckpoint, SignalStop
     from kan_exp.training.experiment import Experiment, quiet_lightning
+    from kan_exp.training.replica_experiment import ReplicaExperiment
 
     quiet_lightning()
     if cfg.threads is not None:
@@ -74,10 +99,10 @@ def _prepare(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> Experime
     dims = list(cfg.dims)
     data = instantiate(cfg.data)
     check_width(f"data '{choices['data']}'", data.features, dims)
-    generator = torch.Generator().manual_seed(cfg.seed)
     steps = _steps(cfg)
-    data.plan(cfg.batch_size, steps, cfg.log_every_n_steps, cfg.evaluations, generator)
     module = _make_module(cfg, data)
+    generators = [torch.Generator().manual_seed(cfg.seed + k) for k in range(cfg.replicas)]
+    data.plan(cfg.batch_size, steps, cfg.log_every_n_steps, cfg.evaluations, *generators)
     # A bad learning rate, or components that are not the formula's, are told before the training.
     module.check_optimizer()
     data.true_edges(data.train.x[:2])
@@ -87,7 +112,8 @@ def _prepare(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> Experime
         SignalStop(),
     ]
     logger = instantiate(cfg.logger) if cfg.logger else False
-    return Experiment(
+    kind = Experiment if cfg.replicas == 1 else ReplicaExperiment
+    return kind(
         module=module,
         data=data,
         trainer=instantiate(
@@ -141,6 +167,8 @@ def _make_module(cfg: DictConfig, data: ExperimentData) -> KANModule:
     description = describe_model(specs, dims, data)
     penalty: dict[str, float] = OmegaConf.to_container(cfg.penalty, resolve=True)  # type: ignore[assignment]
     optimizer = instantiate(cfg.optimizer)
+    if cfg.replicas > 1:
+        return _make_replicas(cfg, data)
     if not _uses_least_squares(cfg):
         # The weights have a generator of their own: all kinds see the same order of points.
         network = make_network(specs, dims, torch.Generator().manual_seed(cfg.seed))
@@ -172,6 +200,42 @@ def _make_module(cfg: DictConfig, data: ExperimentData) -> KANModule:
         penalty,
         description,
     )
+
+
+def _make_replicas(cfg: DictConfig, data: ExperimentData) -> KANModule:
+    """The networks of all seeds as one, after a look at whether they fit."""
+    import torch
+
+    from kan_exp.layers import make_network
+    from kan_exp.training.folder import describe_model
+    from kan_exp.training.memory import Sizes, check_memory
+    from kan_exp.training.model import KANModel
+    from kan_exp.training.replicas import ReplicaModule
+
+    specs, dims = _layer_specs(cfg), list(cfg.dims)
+    penalty: dict[str, float] = OmegaConf.to_container(cfg.penalty, resolve=True)  # type: ignore[assignment]
+    scaling = data.scaling
+
+    def make(count: int) -> ReplicaModule:
+        seeds = range(cfg.seed, cfg.seed + count)
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        networks = [make_network(specs, dims, generator) for generator in generators]
+        return ReplicaModule(
+            KANModel(networks[0], scaling, data.features, data.target_name),
+            networks,
+            cfg.seed,
+            optimizer=instantiate(cfg.optimizer),
+            scheduler=instantiate(cfg.scheduler) if cfg.scheduler else None,
+            penalty=penalty,
+            description=describe_model(specs, dims, data),
+        )
+
+    count = len(data.train.x)
+    sizes = Sizes(cfg.log_every_n_steps, min(cfg.batch_size or count, count), count)
+    on_gpu = cfg.trainer.accelerator != "cpu" and torch.cuda.is_available()
+    device = torch.device("cuda" if on_gpu else "cpu")
+    check_memory(make(1), cfg.replicas, sizes, device)
+    return make(cfg.replicas)
 
 
 def _layer_specs(cfg: DictConfig) -> list[LayerSpec]:
@@ -230,6 +294,8 @@ def _choices(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
         )
     for name in ("seed", "dims", "steps", "batch_size"):
         flat[name] = cfg[name]
+    if cfg.replicas > 1:
+        flat["replicas"] = cfg.replicas
     for group in ("layer", "optimizer", "penalty"):
         for name, value in cfg[group].items():
             if not name.startswith("_"):

@@ -48,7 +48,9 @@ class ChunkLoader:
 
     One pass yields the chunks of one evaluation interval: `x` `(steps, batch, in)` and `y`
     `(steps, batch, 1)`, drawn without replacement until every point has had its turn. The passes go
-    on where the last one stopped, until `total_steps` are spent.
+    on where the last one stopped, until `total_steps` are spent. With several generators a chunk
+    has an axis of replicas, `(steps, replicas, batch, in)`: each sees the points in an order of its
+    own, the same as if it were alone.
 
     Args:
         split: Standardised points.
@@ -56,7 +58,7 @@ class ChunkLoader:
         total_steps: Optimizer steps of the whole run.
         chunk_steps: Steps per chunk.
         interval_steps: Steps per pass.
-        generator: Where the order of the points comes from.
+        generators: Where the order of the points comes from, one for each replica.
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class ChunkLoader:
         total_steps: int,
         chunk_steps: int,
         interval_steps: int,
-        generator: torch.Generator,
+        *generators: torch.Generator,
     ) -> None:
         self.split = split
         points = len(split.x)
@@ -74,9 +76,9 @@ class ChunkLoader:
         self.total_steps = total_steps
         self.chunk_steps = chunk_steps
         self.interval_steps = interval_steps
-        self.generator = generator
+        self.generators = generators
         self.steps_drawn = 0
-        self._order = torch.empty(0, dtype=torch.long)
+        self._orders = [torch.empty(0, dtype=torch.long)] * len(generators)
 
     def to(self, device: torch.device) -> ChunkLoader:
         """Moves the points, once; only indices travel after that."""
@@ -89,19 +91,22 @@ class ChunkLoader:
             steps = min(self.chunk_steps, left)
             left -= steps
             self.steps_drawn += steps
+            replicas = len(self.generators)
+            lead = (steps,) if replicas == 1 else (steps, replicas)
             if self.batch_size == len(self.split.x):
-                yield Split(*(part.expand(steps, *part.shape) for part in self.split))
+                yield Split(*(part.expand(*lead, *part.shape) for part in self.split))
                 continue
-            index = self._draw(steps * self.batch_size).to(self.split.x.device)
-            index = index.view(steps, self.batch_size)
+            drawn = [self._draw(k, steps * self.batch_size) for k in range(replicas)]
+            index = torch.stack(drawn).view(replicas, steps, self.batch_size).transpose(0, 1)
+            index = index.reshape(*lead, self.batch_size).to(self.split.x.device)
             yield Split(self.split.x[index], self.split.y[index])
 
-    def _draw(self, count: int) -> Tensor:
-        parts = [self._order]
+    def _draw(self, replica: int, count: int) -> Tensor:
+        parts = [self._orders[replica]]
         while sum(map(len, parts)) < count:
-            parts.append(torch.randperm(len(self.split.x), generator=self.generator))
+            parts.append(torch.randperm(len(self.split.x), generator=self.generators[replica]))
         order = torch.cat(parts)
-        self._order = order[count:]
+        self._orders[replica] = order[count:]
         return order[:count]
 
 
@@ -179,9 +184,11 @@ class ExperimentData(LightningDataModule, ABC):
         steps: int,
         chunk_steps: int,
         evaluations: int,
-        generator: torch.Generator,
+        *generators: torch.Generator,
     ) -> None:
         """Decides how the training points are fed: `evaluations` passes of `steps` in all.
+
+        Where several generators are given, chunks have an axis of replicas (see `ChunkLoader`).
 
         Raises:
             KanExpError: `batch_size` is below 1.
@@ -190,7 +197,7 @@ class ExperimentData(LightningDataModule, ABC):
             raise KanExpError(f"batch_size must be at least 1 or null (all), got {batch_size}.")
         split = self.scaling.standardise(self.train)
         interval = -(-steps // max(1, evaluations))
-        self._loader = ChunkLoader(split, batch_size, steps, chunk_steps, interval, generator)
+        self._loader = ChunkLoader(split, batch_size, steps, chunk_steps, interval, *generators)
 
     def train_dataloader(self) -> ChunkLoader:
         if self.trainer is not None:

@@ -12,6 +12,7 @@ from kan_exp.layers.network import LayerSpec, find_layer, layer_path, make_netwo
 from kan_exp.layers.rational import KANRationalLayer
 from kan_exp.layers.rbf import KANRBFLayer
 from kan_exp.layers.spline import KANSplineLayer
+from kan_exp.layers.stacking import over_replicas, stack_networks
 from kan_exp.layers.tabulate import Tabulated, tabulate
 
 __all__ = [
@@ -31,6 +32,8 @@ __all__ = [
     "find_layer",
     "layer_path",
     "make_network",
+    "over_replicas",
     "smooth_penalty",
+    "stack_networks",
     "tabulate",
 ]

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jvp, vjp, vmap
 
+from kan_exp.layers.stacking import over_replicas
+
 EdgeFunction = Callable[[Tensor], Tensor]
 
 SLOPE_POINTS = 129
@@ -97,6 +99,25 @@ class EdgeLayer(nn.Module, ABC):
         for _ in range(order):  # exact: differences would be rounding noise on a narrow domain
             derivative = _derivative(derivative)
         return derivative(points)
+
+    def forward_stacked(self, x: Tensor) -> Tensor:
+        """`forward` of many replicas, where this layer is part of what `stack_networks` returns.
+
+        A kind may override it with a faster path that gives the same.
+
+        Args:
+            x: Inputs of each replica, `(replicas, batch, dim_in)`.
+
+        Returns:
+            `(replicas, batch, dim_out)`.
+        """
+        found: Tensor = over_replicas(self, lambda layer, x: layer(x), x)
+        return found
+
+    def roughness_stacked(self, order: int = 1) -> Tensor:
+        """The mean of `roughness` over edges, `(replicas,)`, of a stacked layer."""
+        found: Tensor = over_replicas(self, lambda layer: layer.roughness(order).mean())
+        return found
 
     @staticmethod
     def magnitude(edges: Tensor) -> Tensor:

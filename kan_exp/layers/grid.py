@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kan_exp.layers.base import EdgeLayer
-from kan_exp.layers.kernels import Grid, spline_basis, spline_sum, spline_values
+from kan_exp.layers.kernels import (
+    Grid,
+    spline_basis,
+    spline_sum,
+    spline_values,
+    stacked_spline_sum,
+)
+from kan_exp.layers.kernels.differences import squared_differences
 
 SAMPLES_PER_CELL = 4  # where a function is looked at when its grid moves
 
@@ -111,6 +118,20 @@ class GridLayer(EdgeLayer):
         grid = Grid(self.first_knot, self.spacing, self._polynomials)
         return x, self.values, grid
 
+    def forward_stacked(self, x: Tensor) -> Tensor:
+        return stacked_spline_sum(*self._read(x))
+
+    def roughness_stacked(self, order: int = 1) -> Tensor:
+        order = self._whole("order", order, least=1)
+        values = self.values.flatten(0, 1)
+        if self.degree <= order < values.shape[1]:  # differences of the coefficients, as in slopes
+            squares = squared_differences(values, order) / (values.shape[1] - order)
+        else:
+            unit = torch.ones_like(self.spacing.flatten())
+            squares = self._slopes(values, unit, order).square().mean(0).sum(-1)
+        squares = squares.view_as(self.spacing) / self.spacing ** (2 * order)
+        return squares.mean(1) / self.dim_out
+
     @classmethod
     @abstractmethod
     def with_intervals(cls, options: Mapping[str, Any], num_intervals: int) -> dict[str, Any]:
@@ -142,13 +163,16 @@ class GridLayer(EdgeLayer):
         Gauss's rule. Where the degree is exhausted, differences of the coefficients take its place.
         """
         order = self._whole("order", order, least=1)
-        if self.values.shape[1] <= order:
-            return self.values.new_zeros(1, self.dim_in, self.dim_out)
-        coefficients = self.values.diff(n=order, dim=1) / self.spacing[:, None, None] ** order
+        return self._slopes(self.values, self.spacing, order)
+
+    def _slopes(self, values: Tensor, spacing: Tensor, order: int) -> Tensor:
+        if values.shape[1] <= order:
+            return values.new_zeros(1, values.shape[0], values.shape[2])
+        coefficients = values.diff(n=order, dim=1) / spacing[:, None, None] ** order
         degree = self.degree - order
         if degree <= 0:
             return coefficients.transpose(0, 1)
-        weights = torch.from_numpy(_gauss_weights(degree)).to(self.values)  # (degree + 1, nodes)
+        weights = torch.from_numpy(_gauss_weights(degree)).to(values)  # (degree + 1, nodes)
         cells = coefficients.unfold(1, degree + 1, 1)  # (in, cells, out, degree + 1)
         return (cells @ weights).permute(1, 3, 0, 2).flatten(0, 1)
 

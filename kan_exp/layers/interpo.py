@@ -68,7 +68,8 @@ class KANInterpoLayer(GridLayer):
             table = functional.pad(table, (0, 0, 1, 1))
             grid = grid._replace(first=grid.first - grid.spacing)
         if self.outside != "linear":
-            x = x.clamp(grid.first, grid.first + (table.shape[1] - 1) * grid.spacing)
+            width = (table.shape[-2] - 1) * grid.spacing
+            x = x.clamp(grid.first.unsqueeze(-2), (grid.first + width).unsqueeze(-2))
         return x, table, grid
 
     def _basis(self, x: Tensor) -> Tensor:

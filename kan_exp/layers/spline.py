@@ -76,6 +76,12 @@ class KANSplineLayer(GridLayer):
             return values
         return torch.addmm(values, self._base(self._batch(x)), self.base_weight)
 
+    def forward_stacked(self, x: Tensor) -> Tensor:
+        values = super().forward_stacked(x)
+        if self.base_weight is None:
+            return values
+        return torch.baddbmm(values, self._base(x), self.base_weight)
+
     def sample_gradients(self, x: Tensor, grad: Tensor) -> list[Tensor]:
         found = super().sample_gradients(x, grad)
         if self.base_weight is not None:
@@ -93,6 +99,11 @@ class KANSplineLayer(GridLayer):
     def slopes(self, order: int = 1) -> Tensor:
         # The base's derivatives are not a spline's: they are measured like any other edge's.
         return super().slopes(order) if self.base_weight is None else EdgeLayer.slopes(self, order)
+
+    def roughness_stacked(self, order: int = 1) -> Tensor:
+        if self.base_weight is None:
+            return super().roughness_stacked(order)
+        return EdgeLayer.roughness_stacked(self, order)
 
     def _base(self, x: Tensor) -> Tensor:
         return functional.silu(x) if self.base == "silu" else x

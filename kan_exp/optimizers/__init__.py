@@ -1,7 +1,53 @@
 """Optimizers beyond torch's own: pure functions first, a thin `torch.optim.Optimizer` around."""
 
+from kan_exp.optimizers.fit import Fit, Limits
 from kan_exp.optimizers.jacobian import Stack
-from kan_exp.optimizers.least_squares import Problem, State, start, step
+from kan_exp.optimizers.least_squares import (
+    LeastSquares,
+    Problem,
+    State,
+    Stop,
+    Tolerances,
+    Value,
+    minimise,
+    start,
+    step,
+)
 from kan_exp.optimizers.levenberg_marquardt import LevenbergMarquardt
+from kan_exp.optimizers.losses import (
+    BinaryCrossEntropy,
+    CrossEntropy,
+    Huber,
+    Local,
+    Loss,
+    Squared,
+)
+from kan_exp.optimizers.penalties import Expansion, Penalty, Quadratic, SmoothL1
+from kan_exp.optimizers.systems import conjugate_gradients
 
-__all__ = ["LevenbergMarquardt", "Problem", "Stack", "State", "start", "step"]
+__all__ = [
+    "BinaryCrossEntropy",
+    "CrossEntropy",
+    "Expansion",
+    "Fit",
+    "Huber",
+    "LeastSquares",
+    "LevenbergMarquardt",
+    "Limits",
+    "Local",
+    "Loss",
+    "Penalty",
+    "Problem",
+    "Quadratic",
+    "SmoothL1",
+    "Squared",
+    "Stack",
+    "State",
+    "Stop",
+    "Tolerances",
+    "Value",
+    "conjugate_gradients",
+    "minimise",
+    "start",
+    "step",
+]

@@ -1,67 +1,150 @@
-"""Damped Gauss-Newton steps for many least-squares problems at once, as pure functions."""
+"""Damped Gauss-Newton steps for many problems at once, as pure functions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from enum import IntEnum
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from kan_exp.optimizers.penalties import Penalty, Quadratic, Sum
+from kan_exp.optimizers.systems import System, dense_system
+
 LEAST_DAMPING, MOST_DAMPING = 1e-14, 1e14
-# A parameter that nothing depends on is held by this share of the largest curvature.
-LEAST_CURVATURE = 1e-8
+# Only a step that went much as foretold says by its small fall that there is no more to gain.
+FORETOLD = 0.25
 
 
-@dataclass(frozen=True)
-class Problem:
-    """Problems of one shape: minimise `mean(residuals^2) + p @ quadratic @ p` for each replica.
+class Stop(IntEnum):
+    """Why a replica goes no further."""
+
+    NO = 0
+    GRADIENT = 1  # the slope is next to nothing
+    STEP = 2  # the step is, beside the parameters
+    LOSS = 3  # the fall is, or no damping brings one
+    STEPS = 4  # there were as many as wanted
+    LOST = 5  # what is minimised is no number
+
+
+class Tolerances(NamedTuple):
+    """What counts as nothing; 0 switches a reason off, but for steps that bring no fall.
+
+    Args:
+        gradient: Of the cosine between residuals and their derivative by any parameter, where the
+            loss is the squared error; otherwise of the gradient in like units.
+        step: Of the step, beside the parameters.
+        loss: Of the fall of what is minimised, beside it.
+
+    Source:
+        J. Moré, "The Levenberg-Marquardt algorithm: implementation and theory", 1978 (MINPACK).
+    """
+
+    gradient: float = 1e-10
+    step: float = 1e-12
+    loss: float = 1e-10
+
+
+TOLERANCES = Tolerances()
+
+
+class Value(NamedTuple):
+    """How good parameters are, all `(replicas,)`: the loss, and the loss with penalties."""
+
+    error: Tensor
+    objective: Tensor
+
+
+class Problem(ABC):
+    """Problems of one shape, one for each replica; parameters are `(replicas, parameters)`."""
+
+    @abstractmethod
+    def evaluate(self, parameters: Tensor) -> Value:
+        """What is minimised."""
+
+    @abstractmethod
+    def expand(self, parameters: Tensor) -> tuple[Value, System]:
+        """What is minimised, and its quadratic model."""
+
+
+class LeastSquares(Problem):
+    """Minimises `mean(residuals^2)` and penalties.
 
     Args:
         residuals: Parameters `(replicas, parameters)` -> residuals `(replicas, residuals)`.
         linearise: The same parameters -> residuals and their Jacobian `(replicas, residuals,
             parameters)`.
-        quadratic: Symmetric penalty `(replicas, parameters, parameters)`, or `None`.
+        quadratic: Matrix of a penalty `p @ quadratic @ p`, `(replicas, parameters, parameters)`.
+        penalties: Others.
     """
 
-    residuals: Callable[[Tensor], Tensor]
-    linearise: Callable[[Tensor], tuple[Tensor, Tensor]]
-    quadratic: Tensor | None = None
+    def __init__(
+        self,
+        residuals: Callable[[Tensor], Tensor],
+        linearise: Callable[[Tensor], tuple[Tensor, Tensor]],
+        quadratic: Tensor | None = None,
+        penalties: Sequence[Penalty] = (),
+    ) -> None:
+        self.residuals, self.linearise = residuals, linearise
+        quadratics = [] if quadratic is None else [Quadratic(quadratic)]
+        self.penalty = Sum([*quadratics, *penalties])
 
-    def objective(self, parameters: Tensor, residuals: Tensor) -> Tensor:
-        """What is minimised, `(replicas,)`."""
+    def evaluate(self, parameters: Tensor) -> Value:
+        return self._value(parameters, self.residuals(parameters))
+
+    def expand(self, parameters: Tensor) -> tuple[Value, System]:
+        residuals, jacobian = self.linearise(parameters)
+        penalty = self.penalty.expand(parameters)
+        system = dense_system(jacobian, residuals, residuals.shape[1], penalty)
+        return self._value(parameters, residuals), system
+
+    def _value(self, parameters: Tensor, residuals: Tensor) -> Value:
         error = residuals.square().mean(1)
-        if self.quadratic is None:
-            return error
-        return error + torch.einsum("rp,rpq,rq->r", parameters, self.quadratic, parameters)
+        return Value(error, error + self.penalty.value(parameters))
 
 
 class State(NamedTuple):
     """Where each replica stands, all `(replicas,)`.
 
-    `damping` of the next step; `error`, the mean squared residual, and `objective`, that and the
-    penalty, of the present parameters; `stalled`: no damping lowered the objective any more.
+    `damping` of the next step; `error`, the loss, and `objective`, that and the penalty, of the
+    present parameters; `stopped`, a `Stop`.
     """
 
     damping: Tensor
     error: Tensor
     objective: Tensor
-    stalled: Tensor
+    stopped: Tensor
+
+    @property
+    def stalled(self) -> Tensor:
+        """Which replicas go no further, `(replicas,)`."""
+        return self.stopped != Stop.NO
+
+    @property
+    def reasons(self) -> list[str | None]:
+        """Why each replica goes no further, as a word; `None` if it does."""
+        words = [Stop(int(code)) for code in self.stopped]
+        return [None if word is Stop.NO else word.name.lower() for word in words]
 
 
 def start(problem: Problem, parameters: Tensor, damping: float) -> State:
     """The state before the first step."""
-    residuals = problem.residuals(parameters)
     return State(
         torch.full_like(parameters[:, 0], damping),
-        residuals.square().mean(1),
-        problem.objective(parameters, residuals),
-        torch.zeros_like(parameters[:, 0], dtype=torch.bool),
+        *problem.evaluate(parameters),
+        torch.zeros_like(parameters[:, 0], dtype=torch.long),
     )
 
 
-def step(problem: Problem, parameters: Tensor, state: State, attempts: int) -> tuple[Tensor, State]:
+def step(
+    problem: Problem,
+    parameters: Tensor,
+    state: State,
+    attempts: int,
+    tolerances: Tolerances = TOLERANCES,
+) -> tuple[Tensor, State]:
     """One Levenberg-Marquardt step of every replica.
 
     A replica whose objective would not fall tries again with more damping, up to `attempts` times,
@@ -75,78 +158,57 @@ def step(problem: Problem, parameters: Tensor, state: State, attempts: int) -> t
         Nocedal and Wright, Numerical Optimization, 2006, chapter 10.3; the damping follows the gain
         ratio as in H. B. Nielsen, "Damping parameter in Marquardt's method", 1999.
     """
-    residuals, jacobian = problem.linearise(parameters)
-    objective = problem.objective(parameters, residuals)
-    solve = _solver(problem, parameters, residuals, jacobian)
-    damping, error = state.damping, residuals.square().mean(1)
-    lost = ~objective.isfinite()  # nothing can be said about where to go from there
-    pending = ~lost
+    (error, objective), system = problem.expand(parameters)
+    damping, stopped = state.damping, torch.zeros_like(state.stopped)
+    steepness = (
+        system.slope.abs()
+        <= tolerances.gradient * (system.scale * objective.abs().unsqueeze(1)).sqrt()
+    )
+    stopped = stopped.masked_fill(steepness.all(1), Stop.GRADIENT)
+    stopped = stopped.masked_fill(~objective.isfinite(), Stop.LOST)
+    pending = stopped == Stop.NO
     for _ in range(attempts):
-        change, gain = solve(damping)
+        if not pending.any():
+            break
+        change, gain = system.step(damping)
         trial = parameters + change
-        trial_residuals = problem.residuals(trial)
-        trial_objective = problem.objective(trial, trial_residuals)
-        better = pending & (trial_objective < objective)  # not so for a NaN
-        ratio = ((objective - trial_objective) / gain).nan_to_num(0, 0, 0)
+        value = problem.evaluate(trial)
+        fall = objective - value.objective
+        better = pending & (fall > 0)  # not so for a NaN
+        ratio = (fall / gain).nan_to_num(0, 0, 0)
         trusted = damping * (1 - (2 * ratio - 1) ** 3).clamp(1 / 3, 1)
         damping = torch.where(better, trusted, torch.where(pending, damping * 4, damping))
         damping = damping.clamp(LEAST_DAMPING, MOST_DAMPING)
+
+        length, size = change.norm(dim=1), parameters.norm(dim=1)
+        short = length <= tolerances.step * (tolerances.step + size)
+        small = (fall <= tolerances.loss * objective.abs()) & (ratio > FORETOLD)
+        stopped = stopped.masked_fill(better & small, Stop.LOSS)
+        stopped = stopped.masked_fill(better & short, Stop.STEP)
+
         parameters = torch.where(better.unsqueeze(1), trial, parameters)
-        error = torch.where(better, trial_residuals.square().mean(1), error)
-        objective = torch.where(better, trial_objective, objective)
+        error = torch.where(better, value.error, error)
+        objective = torch.where(better, value.objective, objective)
         pending = pending & ~better
-        if not pending.any():
+    stopped = stopped.masked_fill(pending, Stop.LOSS)
+    return parameters, State(damping, error, objective, stopped)
+
+
+def minimise(
+    problem: Problem,
+    parameters: Tensor,
+    steps: int,
+    damping: float = 1e-2,
+    attempts: int = 8,
+    tolerances: Tolerances = TOLERANCES,
+) -> tuple[Tensor, State]:
+    """Steps until every replica has a reason to stop; each stays where it found its own."""
+    state = start(problem, parameters, damping)
+    for _ in range(steps):
+        moved, after = step(problem, parameters, state, attempts, tolerances)
+        done = state.stalled
+        parameters = torch.where(done.unsqueeze(1), parameters, moved)
+        state = State(*(torch.where(done, old, new) for old, new in zip(state, after, strict=True)))
+        if state.stalled.all():
             break
-    return parameters, State(damping, error, objective, pending | lost)
-
-
-def _solver(
-    problem: Problem, parameters: Tensor, residuals: Tensor, jacobian: Tensor
-) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """Solves the linearised problem for any damping: the step, and the fall that it predicts."""
-    count, quadratic = residuals.shape[1], problem.quadratic
-    slope = torch.einsum("rnp,rn->rp", jacobian, residuals) / count
-    curvature = jacobian.square().mean(1)
-    if quadratic is not None:
-        slope = slope + torch.einsum("rpq,rq->rp", quadratic, parameters)
-        curvature = curvature + quadratic.diagonal(dim1=1, dim2=2)
-    largest = curvature.amax(1, keepdim=True)
-    scale = curvature.maximum(LEAST_CURVATURE * largest)  # Marquardt's: damping in units of each
-
-    if quadratic is None and jacobian.shape[2] > count:  # fewer samples than parameters
-        scaled = jacobian / scale.sqrt().unsqueeze(1)
-        inner = scaled @ scaled.mT / count
-        root = scaled.mT / count
-
-        def solve(damping: Tensor) -> tuple[Tensor, Tensor]:
-            factor, failed = _factor(inner, damping.unsqueeze(1).expand(-1, count))
-            weights = torch.cholesky_solve(residuals.unsqueeze(2), factor)
-            change = -(root @ weights).squeeze(2) / scale.sqrt()
-            return _predicted(change, slope, damping.unsqueeze(1) * scale, failed)
-    else:
-        hessian = jacobian.mT @ jacobian / count
-        if quadratic is not None:
-            hessian = hessian + quadratic
-
-        def solve(damping: Tensor) -> tuple[Tensor, Tensor]:
-            added = damping.unsqueeze(1) * scale
-            factor, failed = _factor(hessian, added)
-            change = -torch.cholesky_solve(slope.unsqueeze(2), factor).squeeze(2)
-            return _predicted(change, slope, added, failed)
-
-    return solve
-
-
-def _factor(matrix: Tensor, diagonal: Tensor) -> tuple[Tensor, Tensor]:
-    factor, info = torch.linalg.cholesky_ex(matrix + torch.diag_embed(diagonal))
-    return factor, info != 0
-
-
-def _predicted(
-    change: Tensor, slope: Tensor, added: Tensor, failed: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The step, and by how much the quadratic model falls along it."""
-    change = change.masked_fill(failed.unsqueeze(1), torch.nan)
-    # With (H + D) d = -g, the model's fall -2 g d - d H d is d D d - g d.
-    gain = (added * change.square()).sum(1) - (slope * change).sum(1)
-    return change, gain
+    return parameters, state._replace(stopped=state.stopped.masked_fill(~state.stalled, Stop.STEPS))

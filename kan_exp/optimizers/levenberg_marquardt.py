@@ -9,8 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from kan_exp.optimizers.fit import LIMITS, Fit, Limits
 from kan_exp.optimizers.jacobian import Stack
-from kan_exp.optimizers.least_squares import Problem, State, start, step
+from kan_exp.optimizers.least_squares import TOLERANCES, State, Tolerances, start, step
+from kan_exp.optimizers.losses import Loss, Squared
+from kan_exp.optimizers.penalties import Penalty, Quadratic
 
 Batch = tuple[Tensor, Tensor]
 
@@ -29,9 +32,17 @@ class LevenbergMarquardt(Optimizer):
         attempts: How often a step may be tried with more damping.
         quadratic: For each module the matrix `(parameters, parameters)` of a penalty `p @ Q @ p`,
             asked for before every step; none if not given.
+        loss: What is minimised; the squared error if not given.
+        penalties: What is added to it.
+        gradient_tolerance: See `Tolerances`, as for the two that follow.
+        step_tolerance: A step this small beside the parameters is the last.
+        loss_tolerance: A fall this small beside what is minimised is the last.
+        memory: Bytes that the largest tensor of a step may take, see `Limits`.
+        cg_tolerance: Where steps are found by conjugate gradients, how exactly.
+        cg_steps: And in how many steps at most.
 
     Raises:
-        ValueError: `damping` or `attempts` is not above 0.
+        ValueError: A number is out of range.
 
     Example:
         >>> optimizer = LevenbergMarquardt(model)
@@ -45,16 +56,39 @@ class LevenbergMarquardt(Optimizer):
         damping: float = 1e-2,
         attempts: int = 8,
         quadratic: Callable[[nn.Module], Tensor] | None = None,
+        loss: Loss | None = None,
+        penalties: Sequence[Penalty] = (),
+        gradient_tolerance: float = TOLERANCES.gradient,
+        step_tolerance: float = TOLERANCES.step,
+        loss_tolerance: float = TOLERANCES.loss,
+        memory: float = LIMITS.memory,
+        cg_tolerance: float = LIMITS.cg_tolerance,
+        cg_steps: int = LIMITS.cg_steps,
     ) -> None:
         self.modules = [modules] if isinstance(modules, nn.Module) else list(modules)
-        if not damping > 0:
-            raise ValueError(f"LevenbergMarquardt needs damping above 0, got {damping!r}.")
-        if attempts < 1:
-            raise ValueError(f"LevenbergMarquardt needs attempts above 0, got {attempts!r}.")
+        tolerances = {
+            "gradient_tolerance": gradient_tolerance,
+            "step_tolerance": step_tolerance,
+            "loss_tolerance": loss_tolerance,
+        }
+        options = {"memory": memory, "cg_tolerance": cg_tolerance, "cg_steps": cg_steps}
+        options = {"damping": damping, "attempts": attempts, **options}
+        for name, value in options.items():
+            if not value > 0:
+                raise ValueError(f"LevenbergMarquardt needs {name} above 0, got {value!r}.")
+        for name, value in tolerances.items():
+            if not value >= 0:
+                raise ValueError(f"LevenbergMarquardt needs {name} at least 0, got {value!r}.")
         parameters = [part for module in self.modules for part in module.parameters()]
-        super().__init__(parameters, {"damping": damping, "attempts": attempts})
-        self.quadratic = quadratic
+        super().__init__(parameters, {**options, **tolerances})
+        self.quadratic, self.penalties = quadratic, list(penalties)
+        self.loss = Squared() if loss is None else loss
         self.replicas: State | None = None
+
+    @property
+    def stopped(self) -> list[str | None]:
+        """Why each module goes no further (gradient, step, loss or lost), `None` if it does."""
+        return [None] * len(self.modules) if self.replicas is None else self.replicas.reasons
 
     def keep(self, which: Sequence[int]) -> None:
         """Goes on with some of the modules only, each with its damping."""
@@ -67,33 +101,34 @@ class LevenbergMarquardt(Optimizer):
         """One step of every module.
 
         Args:
-            closure: Gives the points `x` `(samples, in)` and the values `y` `(samples, out)`.
+            closure: Gives the points `x` `(samples, in)` and what the outputs should be, `y`: for
+                most losses `(samples, out)`.
 
         Returns:
-            The mean squared error of every module after the step, `(modules,)`; `replicas` has it
-            and more.
+            The loss of every module after the step, without penalties, `(modules,)`; `replicas` has
+            it and more.
+
+        Raises:
+            ValueError: `y` does not go with the loss.
         """
         x, y = closure()
-        problem, stack = self._problem(x.double(), y.double())
         options: dict[str, Any] = self.param_groups[0]
+        stack = Stack(self.modules)
+        problem = self._problem(stack, x.double(), y.double() if y.is_floating_point() else y)
         parameters = stack.read()
         if self.replicas is None or len(self.replicas.damping) != len(self.modules):
             self.replicas = start(problem, parameters, options["damping"])
-        parameters, self.replicas = step(problem, parameters, self.replicas, options["attempts"])
+        tolerances = Tolerances(*(options[f"{name}_tolerance"] for name in Tolerances._fields))
+        parameters, self.replicas = step(
+            problem, parameters, self.replicas, options["attempts"], tolerances
+        )
         stack.write(parameters)
         return self.replicas.error
 
-    def _problem(self, x: Tensor, y: Tensor) -> tuple[Problem, Stack]:
-        stack = Stack(self.modules)
-
-        def residuals(parameters: Tensor) -> Tensor:
-            return (stack.outputs(parameters, x) - y).flatten(1)
-
-        def linearise(parameters: Tensor) -> tuple[Tensor, Tensor]:
-            outputs, jacobian = stack.jacobian(parameters, x)
-            return (outputs - y).flatten(1), jacobian.flatten(1, 2)
-
-        if self.quadratic is None:
-            return Problem(residuals, linearise), stack
-        quadratic = torch.stack([self.quadratic(module).double() for module in self.modules])
-        return Problem(residuals, linearise, quadratic), stack
+    def _problem(self, stack: Stack, x: Tensor, y: Tensor) -> Fit:
+        penalties = list(self.penalties)
+        if self.quadratic is not None:
+            matrices = [self.quadratic(module).double() for module in self.modules]
+            penalties.append(Quadratic(torch.stack(matrices)))
+        limits = Limits(*(self.param_groups[0][name] for name in Limits._fields))
+        return Fit(stack, x, y, self.loss, penalties, limits)

@@ -3,5 +3,13 @@
 from kan_exp.plots.edges import LayerFigure, LayerView, layer_figure
 from kan_exp.plots.history import history_figure
 from kan_exp.plots.prediction import prediction_figure
+from kan_exp.plots.replicas import replicas_figure
 
-__all__ = ["LayerFigure", "LayerView", "history_figure", "layer_figure", "prediction_figure"]
+__all__ = [
+    "LayerFigure",
+    "LayerView",
+    "history_figure",
+    "layer_figure",
+    "prediction_figure",
+    "replicas_figure",
+]

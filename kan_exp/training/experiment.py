@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 from lightning.pytorch import Callback, Trainer
+from matplotlib.figure import Figure
 
 from kan_exp import __version__
 from kan_exp.data import ExperimentData
@@ -31,6 +32,7 @@ CallbackT = TypeVar("CallbackT", bound=Callback)
 log = logging.getLogger(__name__)
 
 MOST_AGREEMENTS = 4
+CUT_SHORT = ("diverged", "interrupted")
 FOUND = 0.999  # R2 from which on a noise-free function counts as found
 
 
@@ -131,7 +133,8 @@ class Experiment:
         test: Score = score(self.predicted, data.test.y)
         validation = score(model.predict(data.val.x), data.val.y)
         linear = linear_score(data.train, data.test)
-        stopped = "converged" if self.module.converged else "steps"
+        converged = self.module.converged
+        stopped = "steps" if converged is None else f"converged ({converged})"
         if diverged is not None:
             stopped = "diverged"
         elif self.stop.received is not None:
@@ -140,6 +143,7 @@ class Experiment:
             "test_rmse": test.rmse,
             "test_mae": test.mae,
             "test_r2": _finite(test.r2),
+            "test_r": _finite(test.r),
             "val_rmse": validation.rmse,
             "linear_rmse": linear.rmse,
             "linear_r2": _finite(linear.r2),
@@ -168,19 +172,7 @@ class Experiment:
 
     def _draw(self, metrics: Mapping[str, Any]) -> None:
         """Writes the final pictures and shows them, with the result, in TensorBoard."""
-        model = self.module.model
-        layers = [] if self.figures is None else self.figures.draw(model, self.data)
-        figures = {f"layer_{n}": layer.figure for n, layer in enumerate(layers, 1)}
-        caption = f"RMSE {metrics['test_rmse']:.3g}, R² {short_r2(metrics['test_r2'])}"
-        figures["loss"] = history_figure(
-            self.module.train_history, self.module.val_history, self.best_step
-        )
-        figures["prediction"] = prediction_figure(
-            self.data.test.y[:, 0].numpy(),
-            self.predicted[:, 0].numpy(),
-            model.target_name,
-            caption,
-        )
+        figures = self._make_figures(metrics)
         folder = self.folder / "figures"
         folder.mkdir(exist_ok=True)
         step = self.trainer.global_step
@@ -195,8 +187,24 @@ class Experiment:
                 f"error/test_{name}": metrics[f"test_{name}"] for name in ("rmse", "mae", "r2")
             }
             self._tensorboard.conclude(
-                self.choices, result, step, complete=metrics["stopped"] in ("steps", "converged")
+                self.choices, result, step, complete=metrics["stopped"] not in CUT_SHORT
             )
+
+    def _make_figures(self, metrics: Mapping[str, Any]) -> dict[str, Figure]:
+        model = self.module.model
+        layers = [] if self.figures is None else self.figures.draw(model, self.data)
+        figures = {f"layer_{n}": layer.figure for n, layer in enumerate(layers, 1)}
+        caption = f"RMSE {metrics['test_rmse']:.3g}, R² {short_r2(metrics['test_r2'])}"
+        figures["loss"] = history_figure(
+            self.module.train_history, self.module.val_history, self.best_step
+        )
+        figures["prediction"] = prediction_figure(
+            self.data.test.y[:, 0].numpy(),
+            self.predicted[:, 0].numpy(),
+            model.target_name,
+            caption,
+        )
+        return figures
 
     def _report(self, metrics: Mapping[str, Any]) -> None:
         """Says what came of it: a table on the terminal and in train.log."""
@@ -214,9 +222,11 @@ class Experiment:
             ("test MAE", f"{metrics['test_mae']:.3g}"),
             (
                 "test R²",
-                f"{short_r2(metrics['test_r2'])} (linear model {short_r2(metrics['linear_r2'])})",
+                f"{short_r2(metrics['test_r2'])} (linear model {short_r2(metrics['linear_r2'])}), "
+                f"r {short_r2(metrics['test_r'])}",
             ),
             *self._agreement_row(metrics["edge_r2"]),
+            *self._more_rows(metrics),
             ("parameters", f"{metrics['parameters']:,}"),
             ("steps", f"{steps}; kept {kept}"),
             ("seconds", f"{metrics['train_seconds']:.1f}"),
@@ -227,13 +237,17 @@ class Experiment:
         for name, value in rows:
             log.info("  %-11s %s", name, value)
         r2 = metrics["test_r2"]
-        done = metrics["stopped"] in ("steps", "converged")
+        done = metrics["stopped"] not in CUT_SHORT
         if done and self.data.noise_free and r2 is not None and r2 < FOUND:
             log.info(
                 "This run did not find the function: it leaves %.3g%% of the variance unexplained. "
                 "Try another seed, more steps or other dims.",
                 100 * (1 - r2),
             )
+
+    def _more_rows(self, metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """What a special kind of run has to say beside."""
+        return []
 
     def _agreement_row(self, agreements: Mapping[str, float]) -> list[tuple[str, str]]:
         """Edges against the true ones: all if they are few, else the best and the worst."""
@@ -247,9 +261,9 @@ class Experiment:
         return [("true edges", f"R² {text}{ends}")]
 
 
-def _finite(r2: float) -> float | None:
-    """R2, or nothing where the test values are all the same and R2 is not defined."""
-    return r2 if math.isfinite(r2) else None
+def _finite(value: float) -> float | None:
+    """R2 or r, or nothing where values are all the same and it is not defined."""
+    return value if math.isfinite(value) else None
 
 
 def _from_here(folder: Path) -> Path:

@@ -45,8 +45,12 @@ def describe_model(
     }
 
 
-def read_checkpoint(folder: str | Path) -> dict[str, Any]:
+def read_checkpoint(folder: str | Path, names: Sequence[str] = CHECKPOINTS) -> dict[str, Any]:
     """Reads the best checkpoint of a run, or the last where none was validated.
+
+    Args:
+        folder: `outputs/<date>/<time>`.
+        names: Files to look for, in this order.
 
     Raises:
         KanExpError: The folder, or a checkpoint in it, is missing or cannot be read.
@@ -54,10 +58,10 @@ def read_checkpoint(folder: str | Path) -> dict[str, Any]:
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise KanExpError(f"{folder}: there is no such folder of a run.")
-    path = next((folder / name for name in CHECKPOINTS if (folder / name).is_file()), None)
+    path = next((folder / name for name in names if (folder / name).is_file()), None)
     if path is None:
         raise KanExpError(
-            f"{folder}: no checkpoint found there (looked for {' and '.join(CHECKPOINTS)}): "
+            f"{folder}: no checkpoint found there (looked for {' and '.join(names)}): "
             f"name the folder of one run, such as outputs/<date>/<time>."
         )
     try:
@@ -74,22 +78,27 @@ def read_checkpoint(folder: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
-def load(folder: str | Path) -> KANModel:
+def load(folder: str | Path, replica: int | None = None) -> KANModel:
     """Brings a trained network back from the folder of its run.
 
     Args:
         folder: `outputs/<date>/<time>`, as the training printed it.
+        replica: Of a run with `replicas=N`, which of them, from 0; the best on validation if not
+            given. Each comes as it was when it was best on validation.
 
     Returns:
         The model in evaluation mode, on the CPU: `model(x)` takes and gives the user's own units,
         `model.network` is the plain `nn.Sequential`.
 
     Raises:
-        KanExpError: There is no readable checkpoint, or its layer is unknown.
+        KanExpError: There is no readable checkpoint, its layer is unknown, or there is no such
+            replica.
     """
-    checkpoint = read_checkpoint(folder)
+    checkpoint = read_checkpoint(folder, CHECKPOINTS if replica is None else CHECKPOINTS[1:])
     description = checkpoint["kan_exp"]
-    weights = checkpoint["state_dict"]
+    weights = {n: w for n, w in checkpoint["state_dict"].items() if n.startswith("model.")}
+    if replica is not None:
+        weights.update(_replica_weights(folder, checkpoint, replica))
     scaling = Scaling(*(weights[f"model.{name}"] for name in Scaling._fields))
     specs = [LayerSpec(find_layer(one["kind"]), one["options"]) for one in description["layers"]]
     network = make_network(specs, description["dims"])
@@ -101,3 +110,16 @@ def load(folder: str | Path) -> KANModel:
         reason = " ".join(str(error).split())
         raise KanExpError(f"{folder}: the checkpoint does not fit its layer: {reason}") from error
     return model.eval()
+
+
+def _replica_weights(
+    folder: str | Path, checkpoint: Mapping[str, Any], replica: int
+) -> dict[str, Any]:
+    """The weights of one replica, named as in a model's own checkpoint."""
+    stacked = checkpoint.get("replicas")
+    if stacked is None:
+        raise KanExpError(f"{folder}: the run has one network, no replicas: leave replica out.")
+    count = len(stacked["seeds"])
+    if not 0 <= replica < count:
+        raise KanExpError(f"{folder}: the run has replicas 0 to {count - 1}, got {replica}.")
+    return {f"model.network.{name}": part[replica] for name, part in stacked["best"].items()}

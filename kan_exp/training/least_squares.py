@@ -96,7 +96,8 @@ class LeastSquaresModule(KANModule):
                 for network in engine.modules:
                     follow(cast(nn.Sequential, network), x)
             if self._is_last and bool(cast(Any, engine.replicas).stalled.all()):
-                self.converged = self.trainer.should_stop = True
+                self.converged = engine.stopped[best]
+                self.trainer.should_stop = True
             if self.trainer.should_stop:
                 break
         self._observe()

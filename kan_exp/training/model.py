@@ -161,19 +161,25 @@ class Score:
     rmse: float
     mae: float
     r2: float
+    r: float
     points: int = field(repr=False, default=0)
 
 
 def score(predicted: Tensor, truth: Tensor) -> Score:
-    """Scores predictions `(n, 1)`; R2 is 1 for a perfect fit and 0 for the truth's own mean."""
+    """Scores predictions `(n, 1)`.
+
+    R2 is 1 for a perfect fit and 0 for the truth's own mean; r is Pearson's correlation, which a
+    wrong scale or shift does not lower, and no number where either side is constant.
+    """
     predicted, truth = predicted.double(), truth.double()
     error = predicted - truth
-    spread = (truth - truth.mean()).square().sum()
+    centred, around = truth - truth.mean(), predicted - predicted.mean()
+    spread = centred.square().sum()
     unexplained = error.square().sum()
     r2 = 1 - unexplained / spread if spread > 0 else torch.where(unexplained > 0, -torch.inf, 1.0)
-    return Score(
-        error.square().mean().sqrt().item(), error.abs().mean().item(), float(r2), len(truth)
-    )
+    r = (centred * around).sum() / (spread * around.square().sum()).sqrt()
+    rmse, mae = error.square().mean().sqrt(), error.abs().mean()
+    return Score(rmse.item(), mae.item(), float(r2), r.clamp(-1, 1).item(), len(truth))
 
 
 def linear_score(train: Split, test: Split) -> Score:

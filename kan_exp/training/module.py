@@ -64,7 +64,7 @@ class KANModule(LightningModule):
         self.optimizer_factory = optimizer
         self.scheduler_factory = scheduler
         self.description = dict(description)
-        known = [*_ON_LAYERS, *_ON_EDGES]
+        known = [*ON_LAYERS, *ON_EDGES]
         for name, weight in penalty.items():
             if name not in known:
                 raise KanExpError(f"penalty.{name}: there is none. There are: {listing(known)}.")
@@ -76,14 +76,18 @@ class KANModule(LightningModule):
             raise KanExpError(
                 "penalty.smooth: only interpolation layers have it: set penalty.roughness=..."
             )
-        self.converged = False
+        self.converged: str | None = None  # by which of its tests the optimizer found no more
         self._to_compile = compile_network
         self._compiled: Callable[[Tensor], Tensor] | None = None
         self.train_history: list[tuple[int, float]] = []
         self.val_history: list[tuple[int, float]] = []
 
+    def trained(self) -> Iterable[nn.Parameter]:
+        """The parameters that the optimizer changes."""
+        return self.model.parameters()
+
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer_factory(self.model.parameters())
+        optimizer = self.optimizer_factory(self.trained())
         if self.scheduler_factory is None:
             return optimizer
         return [optimizer], [self.scheduler_factory(optimizer)]
@@ -136,19 +140,11 @@ class KANModule(LightningModule):
     def objective(self, x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean squared error of standardised points, and the unweighted penalties by name."""
         network = self.model.network
-        if not self.penalty.keys() & _ON_EDGES.keys():
-            output = network(x) if self._compiled is None else self._compiled(x)
-            penalties = {name: _ON_LAYERS[name](network) for name in self.penalty}
-            return functional.mse_loss(output, y), penalties
-        edges = []
-        for layer in self.model.edge_layers:
-            edges.append(layer.edges(x))
-            x = edges[-1].sum(1)
-        penalties = {
-            name: _ON_EDGES[name](edges) if name in _ON_EDGES else _ON_LAYERS[name](network)
-            for name in self.penalty
-        }
-        return functional.mse_loss(x, y), penalties
+        if self.penalty.keys() & ON_EDGES.keys():
+            return objective_by_edges(network, x, y, tuple(self.penalty))
+        output = network(x) if self._compiled is None else self._compiled(x)
+        penalties = {name: ON_LAYERS[name](network) for name in self.penalty}
+        return functional.mse_loss(output, y), penalties
 
     def training_step(self, chunk: Split, _: int) -> None:
         optimizer = self._optimizer
@@ -253,16 +249,31 @@ def _l1_outputs(edges: list[Tensor]) -> Tensor:
     return torch.stack([values.sum(1).abs().mean() for values in edges]).sum()
 
 
+def objective_by_edges(
+    network: nn.Module, x: Tensor, y: Tensor, names: Sequence[str]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The objective where a penalty reads every edge's values, which a fused pass never has."""
+    edges = []
+    for layer in cast("Iterable[EdgeLayer]", network):
+        edges.append(layer.edges(x))
+        x = edges[-1].sum(1)
+    penalties = {
+        name: ON_EDGES[name](edges) if name in ON_EDGES else ON_LAYERS[name](network)  # type: ignore[arg-type]
+        for name in names
+    }
+    return functional.mse_loss(x, y), penalties
+
+
 # Each is a sum over layers. `smooth` is the seed project's unsquared norm, `roughness` its square
 # in units that do not depend on the number of knots, `curvature` and `jerk` the same of second
 # and third derivatives; the L1 terms read the mini-batch's edges.
-_ON_LAYERS: dict[str, Callable[[nn.Sequential], Tensor]] = {
+ON_LAYERS: dict[str, Callable[[nn.Sequential], Tensor]] = {
     "roughness": partial(_roughness, 1),
     "curvature": partial(_roughness, 2),
     "jerk": partial(_roughness, 3),
     "smooth": smooth_penalty,
 }
-_ON_EDGES: dict[str, Callable[[list[Tensor]], Tensor]] = {
+ON_EDGES: dict[str, Callable[[list[Tensor]], Tensor]] = {
     "l1_edges": _l1_edges,
     "l1_outputs": _l1_outputs,
 }

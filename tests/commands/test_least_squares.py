@@ -44,6 +44,17 @@ def test_the_same_seed_gives_the_same_bits(command, tmp_path):
     assert first["steps"] == second["steps"] == 12
 
 
+def test_a_training_that_goes_no_further_ends_and_says_why(command, tmp_path):
+    arguments = ["layer=linear", "dims=[1,1]", "target=formula", "target.formula=2*x-1"]
+    result = command("train", "optimizer=lm", "logger=none", "points=50", *arguments)
+    assert result.returncode == 0, result.stderr
+    (folder,) = run_folders(tmp_path)
+    metrics = read_metrics(folder)
+    assert metrics["stopped"] in ("converged (loss)", "converged (gradient)")
+    assert metrics["steps"] < 50
+    assert metrics["test_rmse"] < 1e-6
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -51,7 +51,9 @@ def test_a_run_leaves_one_folder_with_everything(short_run):
 def test_the_metrics_have_what_was_promised(short_run):
     _, folder = short_run
     metrics = read_metrics(folder)
-    for name in ("test_rmse", "test_mae", "test_r2", "train_seconds", "linear_r2", "val_rmse"):
+    for name in ("rmse", "mae", "r2", "r"):
+        assert isinstance(metrics[f"test_{name}"], float), name
+    for name in ("train_seconds", "linear_r2", "val_rmse"):
         assert isinstance(metrics[name], float), name
     assert metrics["steps"] == 60
     assert metrics["stopped"] == "steps"

@@ -93,6 +93,18 @@ def test_chunks_and_passes_do_not_change_the_mini_batches():
     assert batches(loader(total=20, chunk=50, interval=6)) == expected
 
 
+@pytest.mark.parametrize("batch", [3, None])
+def test_each_replica_sees_what_it_would_see_alone(batch):
+    seeds = [seeded(seed) for seed in (1, 2, 3)]
+    stacked = passes(ChunkLoader(numbered(10), batch, 11, 4, 6, *seeds))
+    for replica in range(3):
+        alone = passes(loader(batch=batch, seed=replica + 1))
+        for chunks, expected in zip(stacked, alone, strict=True):
+            for chunk, own in zip(chunks, expected, strict=True):
+                assert torch.equal(chunk.x[:, replica], own.x)
+                assert torch.equal(chunk.y[:, replica], own.y)
+
+
 def sampled(num_train: int = 30) -> SampledData:
     return SampledData(Target("x + 3*y"), num_train, 5, 5, seed=0)
 

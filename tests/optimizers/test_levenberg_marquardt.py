@@ -20,7 +20,7 @@ from kan_exp.layers import (
     KANRationalLayer,
     KANSplineLayer,
 )
-from kan_exp.optimizers import LevenbergMarquardt, Problem, Stack, start, step
+from kan_exp.optimizers import LeastSquares, LevenbergMarquardt, Stack, start, step
 
 KINDS = [KANChebyshevLayer, KANInterpoLayer, KANLayer, KANLinearLayer, KANRationalLayer]
 
@@ -103,7 +103,7 @@ def linear_problem(replicas: int = 3, count: int = 9, size: int = 4, quadratic: 
         return torch.einsum("rnp,rp->rn", matrix, parameters) - target
 
     penalty = torch.eye(size, dtype=torch.float64).expand(replicas, -1, -1) if quadratic else None
-    return Problem(residuals, lambda p: (residuals(p), matrix), penalty), matrix, target
+    return LeastSquares(residuals, lambda p: (residuals(p), matrix), penalty), matrix, target
 
 
 @pytest.mark.parametrize("quadratic", [False, True])
@@ -144,7 +144,7 @@ def test_it_reaches_what_scipy_reaches():
     def one(p):
         return p[0] * torch.exp(p[1] * t) - y
 
-    problem = Problem(
+    problem = LeastSquares(
         vmap(one), lambda parameters: (vmap(one)(parameters), vmap(jacrev(one))(parameters))
     )
     places = torch.tensor([[1.0, -1.0], [0.5, 0.2], [3.0, -3.0]], dtype=torch.float64)
@@ -176,7 +176,7 @@ def test_a_singular_system_only_raises_the_damping():
         return torch.stack([parameters[:, 0] - 3, parameters[:, 0] - 5], dim=1)
 
     jacobian = torch.tensor([[[1.0, 0.0], [1.0, 0.0]]], dtype=torch.float64)
-    problem = Problem(residuals, lambda p: (residuals(p), jacobian))
+    problem = LeastSquares(residuals, lambda p: (residuals(p), jacobian))
     parameters = torch.zeros(1, 2, dtype=torch.float64)
     state = start(problem, parameters, 1e-3)
     for _ in range(5):
@@ -240,8 +240,29 @@ def test_a_quadratic_penalty_pulls_parameters_towards_nothing():
     assert length(held) < 0.3 * length(free)
 
 
+def test_fresh_points_at_every_step_find_what_all_points_would():
+    """Batches of fewer samples than parameters, of data without noise."""
+    truth = torch.randn(12, 1, generator=seeded(0), dtype=torch.float64)
+    model, generator = torch.nn.Linear(12, 1, bias=False).double(), seeded(1)
+
+    def batch():
+        x = torch.randn(5, 12, generator=generator, dtype=torch.float64)
+        return x, x @ truth
+
+    optimizer = LevenbergMarquardt(model)
+    for _ in range(100):
+        optimizer.step(batch)
+    torch.testing.assert_close(model.weight.detach().T, truth, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize(
-    ("options", "said"), [({"damping": 0}, "damping"), ({"attempts": 0}, "attempts")]
+    ("options", "said"),
+    [
+        ({"damping": 0}, "damping"),
+        ({"attempts": 0}, "attempts"),
+        ({"memory": 0}, "memory"),
+        ({"cg_steps": 0}, "cg_steps"),
+    ],
 )
 def test_bad_options_are_named(options, said):
     with pytest.raises(ValueError, match=f"LevenbergMarquardt needs {said} above 0, got 0"):

@@ -67,6 +67,14 @@ class TestEveryConfig:
         assert set(target.domain) == {(0.25, 0.5)}
 
 
+def test_the_determinant_is_that_of_linear_algebra():
+    (path,) = (path for path in CONFIGS if path.stem == "determinant")
+    target = load(path)
+    x = target.sample(500, generator())
+    expected = torch.linalg.det(x.double().view(-1, 4, 4))
+    torch.testing.assert_close(target(x).double()[:, 0], expected, rtol=0, atol=1e-7)
+
+
 def test_values_agree_with_plain_python():
     target = Target("exp(sin(pi*x) + y**2)")
     x = target.sample(20, generator())

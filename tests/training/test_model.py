@@ -189,6 +189,7 @@ def test_score_agrees_with_scikit_learn():
     assert found.rmse == pytest.approx(math.sqrt(mean_squared_error(truth, rounded)), rel=1e-9)
     assert found.mae == pytest.approx(mean_absolute_error(truth, rounded), rel=1e-9)
     assert found.r2 == pytest.approx(r2_score(truth, rounded), rel=1e-9)
+    assert found.r == pytest.approx(np.corrcoef(truth.T, rounded.T)[0, 1], rel=1e-9)
     assert found.points == 200
 
 
@@ -206,6 +207,13 @@ def test_a_perfect_fit_and_the_mean_have_the_r2_that_users_expect():
     assert score(truth, truth).r2 == 1
     assert score(truth.mean().expand(50, 1), truth).r2 == pytest.approx(0, abs=1e-12)
     assert score(-10 * truth, truth).r2 < -50
+
+
+def test_r_does_not_mind_scale_and_shift_but_knows_the_direction():
+    truth = random(50, 1)
+    assert score(1e-6 * truth + 3, truth).r == pytest.approx(1, abs=1e-9)
+    assert score(-truth, truth).r == pytest.approx(-1, abs=1e-12)
+    assert math.isnan(score(torch.zeros_like(truth), truth).r)
 
 
 @pytest.mark.parametrize("miss", [0.0, 1.0])

@@ -21,7 +21,7 @@ REALS = {torch.float32: "float", torch.float64: "double"}
 LEAST_WORK = 2**19
 
 _POINTER, _WHOLE = ctypes.c_void_p, ctypes.c_int64
-_SPLINES = [_POINTER] * 5 + [_WHOLE] * 6
+_SPLINES = [_POINTER] * 5 + [_WHOLE] * 7
 
 
 def takes(x: Tensor) -> bool:
@@ -41,16 +41,18 @@ def forward(x: Tensor, table: Tensor, grid: Grid) -> tuple[Tensor, list[Tensor]]
         x: Samples `(batch, in)`.
         table: Coefficients `(in, rows, out)`.
         grid: The cells.
+
+    All may have a leading axis of replicas, and so have the sums; the polynomials have none.
     """
     library = _library(x.dtype)
     assert library is not None
-    total = x.new_empty(len(x), table.shape[2])
+    total = x.new_empty(*x.shape[:-1], table.shape[-1])
     splines = _Splines(x, table, grid)
 
     def call(begin: int, end: int) -> None:
         library.spline_sum_forward(*splines.arguments, total.data_ptr(), begin, end)
 
-    _share(call, len(x), splines.work)
+    _share(call, len(x), splines.work)  # len: of samples, or of replicas
     return total, []
 
 
@@ -87,9 +89,10 @@ class _Splines:
 
     def __init__(self, x: Tensor, table: Tensor, grid: Grid) -> None:
         self.tensors = [part.contiguous() for part in (x, table, *grid)]
-        dim_in, rows, dim_out = table.shape
-        self.work = len(x) * dim_in * dim_out * grid.functions
-        sizes = len(x), dim_in, rows, dim_out, grid.functions, grid.scale
+        replicas = table.shape[0] if table.ndim == 4 else 1
+        batch, (dim_in, rows, dim_out) = x.shape[-2], table.shape[-3:]
+        self.work = x.numel() * dim_out * grid.functions
+        sizes = replicas, batch, dim_in, rows, dim_out, grid.functions, grid.scale
         self.arguments = [*(part.data_ptr() for part in self.tensors), *sizes]
 
 

@@ -1,6 +1,7 @@
 /* Sums of splines, and their gradients, on one thread.
 
-Compiled once for each type of numbers, REAL. All arrays are contiguous:
+Compiled once for each type of numbers, REAL. All arrays are contiguous; all but the polynomials have
+a leading axis of replicas, which know nothing of each other:
 
     x            (batch, inputs)
     table        (inputs, rows, outputs)      coefficients
@@ -31,6 +32,17 @@ typedef struct {
     int64_t batch, inputs, rows, outputs;
     REAL scale;
 } Splines;
+
+/* Those of one replica. */
+INLINE Splines replica_of(const Splines *s, int64_t replica)
+{
+    Splines one = *s;
+    one.x += replica * s->batch * s->inputs;
+    one.table += replica * s->inputs * s->rows * s->outputs;
+    one.first += replica * s->inputs;
+    one.spacing += replica * s->inputs;
+    return one;
+}
 
 typedef struct {
     int32_t cell[BLOCK];
@@ -171,6 +183,35 @@ INLINE void backward(const int F, const Splines *s, const REAL *restrict grad,
     }
 }
 
+/* The same for many replicas, of which parts are shared out: replicas from `begin` to `end`. */
+INLINE void forward_each(const int F, const Splines *s, int64_t replicas, REAL *total,
+                         int64_t begin, int64_t end)
+{
+    if (replicas == 1) {
+        forward(F, s, total, begin, end);
+        return;
+    }
+    for (int64_t replica = begin; replica < end; replica++) {
+        const Splines one = replica_of(s, replica);
+        forward(F, &one, total + replica * s->batch * s->outputs, 0, s->batch);
+    }
+}
+
+INLINE void backward_each(const int F, const Splines *s, int64_t replicas, const REAL *grad,
+                          REAL *by_x, REAL *by_table, int64_t begin, int64_t end)
+{
+    if (replicas == 1) {
+        backward(F, s, grad, by_x, by_table, begin, end);
+        return;
+    }
+    for (int64_t replica = begin; replica < end; replica++) {
+        const Splines one = replica_of(s, replica);
+        REAL *x = by_x ? by_x + replica * s->batch * s->inputs : 0;
+        REAL *table = by_table ? by_table + replica * s->inputs * s->rows * s->outputs : 0;
+        backward(F, &one, grad + replica * s->batch * s->outputs, x, table, 0, s->inputs);
+    }
+}
+
 /* The number of functions is a constant in each case, so that loops over it are unrolled. */
 #define FOR_EACH_DEGREE(call, ...)                                                                 \
     switch (functions) {                                                                           \
@@ -183,20 +224,21 @@ INLINE void backward(const int F, const Splines *s, const REAL *restrict grad,
 
 #define ARGUMENTS                                                                                  \
     const REAL *x, const REAL *table, const REAL *first, const REAL *spacing,                      \
-        const REAL *polynomials, int64_t batch, int64_t inputs, int64_t rows, int64_t outputs,     \
-        int64_t functions, int64_t scale
+        const REAL *polynomials, int64_t replicas, int64_t batch, int64_t inputs, int64_t rows,    \
+        int64_t outputs, int64_t functions, int64_t scale
 #define SPLINES                                                                                    \
     { x, table, first, spacing, polynomials, batch, inputs, rows, outputs, (REAL)scale }
 
+/* Parts are samples in the first, inputs in the second; of several replicas, these. */
 void spline_sum_forward(ARGUMENTS, REAL *total, int64_t begin, int64_t end)
 {
     const Splines s = SPLINES;
-    FOR_EACH_DEGREE(forward, &s, total, begin, end)
+    FOR_EACH_DEGREE(forward_each, &s, replicas, total, begin, end)
 }
 
 void spline_sum_backward(ARGUMENTS, const REAL *grad, REAL *by_x, REAL *by_table, int64_t begin,
                          int64_t end)
 {
     const Splines s = SPLINES;
-    FOR_EACH_DEGREE(backward, &s, grad, by_x, by_table, begin, end)
+    FOR_EACH_DEGREE(backward_each, &s, replicas, grad, by_x, by_table, begin, end)
 }

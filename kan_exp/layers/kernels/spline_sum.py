@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.func import vmap
 
 from kan_exp.layers.kernels import native_sum, torch_sum
 from kan_exp.layers.kernels.splines import Grid, spline_values
@@ -22,11 +23,39 @@ def spline_sum(x: Tensor, table: Tensor, grid: Grid) -> Tensor:
     tensors = (x, table, *grid)
     # Sizes may be unknown to who traces, and are asked for only after that.
     if is_traced(x, table) or not _are_alike(tensors):
-        return spline_values(x, table, grid).sum(1)
+        return _defined(x, table, grid)
     way: Any = native_sum if native_sum.takes(x) else torch_sum
     if not way.pays(x, table, grid):
-        return spline_values(x, table, grid).sum(1)
+        return _defined(x, table, grid)
     total: Tensor = _SplineSum.apply(way, *tensors)
+    return total
+
+
+def stacked_spline_sum(x: Tensor, table: Tensor, grid: Grid) -> Tensor:
+    """`spline_sum` of many replicas that know nothing of each other.
+
+    Args:
+        x: Samples `(replicas, batch, in)`.
+        table: Coefficients `(replicas, in, rows, out)`.
+        grid: The cells, `first` and `spacing` being `(replicas, in)`.
+
+    Returns:
+        `(replicas, batch, out)`.
+    """
+    tensors = (x, table, *grid)
+    if is_traced(x, table) or not _are_alike(tensors) or not native_sum.takes(x):
+        return _defined(x, table, grid)
+    total: Tensor = _SplineSum.apply(native_sum, *tensors)
+    return total
+
+
+def _defined(x: Tensor, table: Tensor, grid: Grid) -> Tensor:
+    """The sums by their definition, of one replica or of all."""
+
+    def sums(x: Tensor, table: Tensor, first: Tensor, spacing: Tensor) -> Tensor:
+        return spline_values(x, table, Grid(first, spacing, grid.polynomials)).sum(1)
+
+    total: Tensor = (vmap(sums) if x.ndim == 3 else sums)(x, table, grid.first, grid.spacing)
     return total
 
 
@@ -55,7 +84,7 @@ class _SplineSum(torch.autograd.Function):
         twice = torch.is_grad_enabled()  # a derivative of this derivative is wanted: keep its graph
         if twice or is_traced(grad):
             with torch.enable_grad():
-                total = spline_values(x, table, grid).sum(1)
+                total = _defined(x, table, grid)
             by_x, by_table = plain_gradients(total, (x, table), grad, twice)
         else:
             wanted = ctx.needs_input_grad[1:3]

@@ -21,13 +21,19 @@ class RunCheckpoint(ModelCheckpoint):
             dirpath=folder,
             filename="best",
             monitor="error/val_rmse",
-            save_last=True,
             save_top_k=1,
             enable_version_counter=False,
         )
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         super().on_train_start(trainer, module)
+        self._save_last(trainer)
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        super().on_validation_end(trainer, module)
+        self._save_last(trainer)  # Lightning's own option writes it only when the best is written
+
+    def _save_last(self, trainer: Trainer) -> None:
         trainer.save_checkpoint(Path(str(self.dirpath)) / f"{self.CHECKPOINT_NAME_LAST}.ckpt")
 
     def state_dict(self) -> dict[str, Any]:

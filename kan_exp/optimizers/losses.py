@@ -1,0 +1,183 @@
+"""Losses as Gauss-Newton sees them: a sum of squares, at least around the present outputs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+LEAST_PROBABILITY = 1e-150  # its square is still a number
+
+
+class Local(NamedTuple):
+    """A loss around present outputs: `value + 2 residuals @ root.T @ d + |root.T @ d|^2`.
+
+    Args:
+        residuals: `(replicas, samples, terms)`.
+        root: Square root of half the Hessian by the outputs: `(replicas, samples, out, terms)`;
+            `(replicas, samples, out)` is a diagonal one, and `None` is 1.
+    """
+
+    residuals: Tensor
+    root: Tensor | None = None
+
+    def weigh(self, changes: Tensor) -> Tensor:
+        """Changes of outputs `(replicas, samples, out, *)` -> `(replicas, samples, terms, *)`."""
+        if self.root is None:
+            return changes
+        if self.root.ndim == 4:
+            return torch.einsum("rnot,rno...->rnt...", self.root, changes)
+        return self.root.view(*self.root.shape, *[1] * (changes.ndim - 3)) * changes
+
+    def pull(self, terms: Tensor) -> Tensor:
+        """The transpose: `(replicas, samples, terms)` -> `(replicas, samples, out)`."""
+        if self.root is None:
+            return terms
+        if self.root.ndim == 4:
+            return torch.einsum("rnot,rnt->rno", self.root, terms)
+        return self.root * terms
+
+
+class Loss(ABC):
+    """A loss that is a mean over samples, convex in the outputs.
+
+    Source:
+        N. Schraudolph, "Fast curvature matrix-vector products for second-order gradient descent",
+        2002: the generalised Gauss-Newton matrix is the outputs' Jacobian around the Hessian of
+        the loss by the outputs.
+    """
+
+    @abstractmethod
+    def values(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Each sample's loss, `(replicas, samples)`.
+
+        Args:
+            outputs: `(replicas, samples, out)`.
+            y: What the outputs should be, for all replicas.
+        """
+
+    @abstractmethod
+    def expand(self, outputs: Tensor, y: Tensor) -> Local:
+        """Each sample's first two derivatives by the outputs; arguments as in `values`."""
+
+    def check(self, outputs: Tensor, y: Tensor) -> None:
+        """Refuses values that do not go with the outputs.
+
+        Raises:
+            ValueError: Their shapes differ.
+        """
+        if outputs.shape[1:] != y.shape:
+            raise ValueError(
+                f"{type(self).__name__} needs y in the shape of the outputs, "
+                f"{tuple(outputs.shape[1:])}, got {tuple(y.shape)}."
+            )
+
+
+class Squared(Loss):
+    """The squared error, `(f - y)^2`, its mean over outputs."""
+
+    def values(self, outputs: Tensor, y: Tensor) -> Tensor:
+        return (outputs - y).square().mean(-1)
+
+    def expand(self, outputs: Tensor, y: Tensor) -> Local:
+        residuals = outputs - y
+        if residuals.shape[-1] == 1:
+            return Local(residuals)
+        return _mean(residuals, torch.ones_like(residuals))
+
+
+class Huber(Loss):
+    """The squared error up to `delta`, and from there on a straight line, for data with outliers.
+
+    `r^2` for `|r| <= delta`, else `2 delta |r| - delta^2` (twice torch's), its mean over outputs.
+
+    Args:
+        delta: Residual from which on a point counts as an outlier.
+
+    Raises:
+        ValueError: `delta` is not above 0.
+
+    Source:
+        Iteratively reweighted least squares: P. Holland and R. Welsch, "Robust regression using
+        iteratively reweighted least-squares", 1977. The weights make a parabola that lies above
+        the loss and touches it.
+    """
+
+    def __init__(self, delta: float) -> None:
+        if not delta > 0:
+            raise ValueError(f"Huber needs delta above 0, got {delta!r}.")
+        self.delta = delta
+
+    def values(self, outputs: Tensor, y: Tensor) -> Tensor:
+        return 2 * functional.huber_loss(
+            outputs, y.expand_as(outputs), reduction="none", delta=self.delta
+        ).mean(-1)
+
+    def expand(self, outputs: Tensor, y: Tensor) -> Local:
+        residuals = outputs - y
+        root = (self.delta / residuals.abs().clamp(min=self.delta)).sqrt()
+        return _mean(root * residuals, root)
+
+
+class BinaryCrossEntropy(Loss):
+    """Minus the logarithm of the probability of `y`, 0 or 1 or between; outputs are logits.
+
+    Several outputs are as many questions of their own; the loss is the mean over them.
+    """
+
+    def values(self, outputs: Tensor, y: Tensor) -> Tensor:
+        return functional.binary_cross_entropy_with_logits(
+            outputs, y.to(outputs).expand_as(outputs), reduction="none"
+        ).mean(-1)
+
+    def expand(self, outputs: Tensor, y: Tensor) -> Local:
+        one = outputs.sigmoid()
+        root = (one * (-outputs).sigmoid() / 2).clamp(min=LEAST_PROBABILITY).sqrt()
+        return _mean((one - y) / (2 * root), root)
+
+
+class CrossEntropy(Loss):
+    """Minus the logarithm of the probability of a sample's class; outputs are logits.
+
+    `y` has the number of each sample's class, `(samples,)`, or probabilities `(samples, out)`.
+    """
+
+    def values(self, outputs: Tensor, y: Tensor) -> Tensor:
+        return -(self._probabilities(outputs, y) * outputs.log_softmax(-1)).sum(-1)
+
+    def expand(self, outputs: Tensor, y: Tensor) -> Local:
+        # The Hessian diag(p) - p p' is S S' with S = diag(s) - p s', s the square root of p.
+        chance = outputs.softmax(-1).clamp(min=LEAST_PROBABILITY)
+        root = chance.sqrt()
+        whole = torch.diag_embed(root) - chance.unsqueeze(-1) * root.unsqueeze(-2)
+        slope = chance - self._probabilities(outputs, y)
+        return Local(slope / (root * 2**0.5), whole / 2**0.5)
+
+    def check(self, outputs: Tensor, y: Tensor) -> None:
+        if y.ndim != 1:
+            super().check(outputs, y)
+        elif y.is_floating_point() or len(y) != outputs.shape[1]:
+            raise ValueError(
+                f"CrossEntropy needs y to be {outputs.shape[1]} whole numbers, one class for each "
+                f"sample, got {len(y)} of {y.dtype}."
+            )
+        elif len(y) and not 0 <= int(y.min()) <= int(y.max()) < outputs.shape[2]:
+            raise ValueError(
+                f"CrossEntropy needs classes from 0 to {outputs.shape[2] - 1}, one for each "
+                f"output, got {int(y.min())} to {int(y.max())}."
+            )
+
+    @staticmethod
+    def _probabilities(outputs: Tensor, y: Tensor) -> Tensor:
+        if y.ndim == 1:
+            return functional.one_hot(y, outputs.shape[-1]).to(outputs)
+        return y.to(outputs)
+
+
+def _mean(residuals: Tensor, root: Tensor) -> Local:
+    """Makes a sum over outputs their mean."""
+    share = residuals.shape[-1] ** -0.5
+    return Local(share * residuals, share * root)

@@ -1,0 +1,103 @@
+"""How the replicas of a stacked run are spread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from numpy.typing import NDArray
+
+from kan_exp.plots.style import DATA, GRID, LEARNED, TRUE, new_figure, short_number, tidy
+
+Band = Sequence[tuple[int, NDArray[np.float64]]]
+
+
+def replicas_figure(
+    train: Band,
+    val: Band,
+    errors: NDArray[np.float64],
+    diverged: NDArray[np.bool_],
+    kept: int,
+    seed: int,
+) -> Figure:
+    """Draws the replicas' losses as bands over the steps, and beside them all their final errors.
+
+    Args:
+        train: Pairs of step and each replica's training loss; NaN where it has diverged.
+        val: The same of validation.
+        errors: Test RMSE of each replica, `(replicas,)`.
+        diverged: Which of them diverged.
+        kept: The replica that is the run's network.
+        seed: Of the first replica.
+    """
+    figure = new_figure(8.4, 4.0)
+    left, right = figure.subplots(1, 2, width_ratios=[2.1, 1])
+    for axes in (left, right):
+        tidy(axes)
+        axes.grid(color=GRID, linewidth=0.6)
+        axes.set_axisbelow(True)
+    _draw_band(left, train, DATA, "training")
+    _draw_band(left, val, LEARNED, "validation")
+    left.set(xlabel="step", ylabel="mean squared error, standardised")
+    left.set_title(f"Loss of {len(errors)} replicas: median, quartiles, range", fontsize=10)
+    _draw_strip(right, errors, diverged, kept, seed)
+    for axes, values in ((left, [v for _, v in [*train, *val]]), (right, [errors])):
+        if values and min(np.nanmin(v, initial=np.inf) for v in values) > 0:
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
+            axes.yaxis.set_minor_formatter(NullFormatter())
+            if max(np.nanmax(v) for v in values) < 10 * min(np.nanmin(v) for v in values):
+                axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))  # too few decades
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(  # below, where no point can lie
+                fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=3
+            )
+    return figure
+
+
+def _draw_band(axes: Axes, band: Band, color: str, label: str) -> None:
+    shown = [(step, values[np.isfinite(values)]) for step, values in band]
+    shown = [(step, values) for step, values in shown if len(values)]
+    if not shown:
+        return
+    steps = [step for step, _ in shown]
+    low, first, middle, third, high = np.array(
+        [np.quantile(values, [0, 0.25, 0.5, 0.75, 1]) for _, values in shown]
+    ).T
+    axes.fill_between(steps, low, high, color=color, alpha=0.15, linewidth=0)
+    axes.fill_between(steps, first, third, color=color, alpha=0.35, linewidth=0)
+    axes.plot(steps, middle, color=color, linewidth=1.6, label=label)
+
+
+def _draw_strip(
+    axes: Axes, errors: NDArray[np.float64], diverged: NDArray[np.bool_], kept: int, seed: int
+) -> None:
+    """Every replica a point, spread sideways in the order of their numbers."""
+    place = np.linspace(-1, 1, len(errors)) if len(errors) > 1 else np.zeros(1)
+    fine = ~diverged
+    axes.scatter(place[fine], errors[fine], s=14, color=LEARNED, alpha=0.6, linewidths=0)
+    if diverged.any():
+        axes.scatter(
+            place[diverged], errors[diverged], s=18, color=DATA, marker="x", label="diverged"
+        )
+    if fine.any():
+        middle = float(np.median(errors[fine]))
+        axes.axhline(middle, color=LEARNED, linewidth=1.0, label=f"median {middle:.3g}")
+    axes.scatter(
+        place[kept],
+        errors[kept],
+        s=60,
+        facecolors="none",
+        edgecolors=TRUE,
+        linewidths=1.6,
+        label=f"seed {seed + kept}, kept",
+        zorder=4,
+    )
+    axes.set_xlim(-1.15, 1.15)
+    axes.set_xticks([place[0], place[-1]] if len(errors) > 1 else [0])
+    axes.set_xticklabels([str(seed), str(seed + len(errors) - 1)][: min(2, len(errors))])
+    axes.set(xlabel="seed", ylabel="test RMSE")
+    axes.set_title("Final errors", fontsize=10)

@@ -1,0 +1,104 @@
+"""How much memory a stack of replicas takes, before it is taken."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from kan_exp.errors import KanExpError
+
+# Beside the weights: gradients, two moments, the step before, the best on validation, and the
+# single networks that are stacked.
+COPIES = 7
+# Backward, a pass makes gradients of what it has kept, and temporaries on the way.
+PASS_COPIES = 3.0
+TRIAL_POINTS = 8
+
+
+class Sizes(NamedTuple):
+    """Steps of a chunk, points of a mini-batch, and points that there are."""
+
+    steps: int
+    batch: int
+    points: int
+
+
+def check_memory(module: Any, replicas: int, sizes: Sizes, device: torch.device) -> None:
+    """Refuses more replicas than fit into the memory that is free.
+
+    Args:
+        module: A `ReplicaModule` of one replica, from which the rest is reckoned.
+        replicas: How many there shall be.
+        sizes: Of what is fed to each.
+        device: Where they are trained.
+
+    Raises:
+        KanExpError: They would not fit; the message says how many would.
+    """
+    each, free = replica_bytes(module, sizes), free_bytes(device)
+    if replicas * each > free:
+        raise KanExpError(
+            f"replicas={replicas} needs about {replicas * each / 1e9:,.1f} GB of memory, but "
+            f"{free / 1e9:,.1f} GB are free: set replicas={max(1, int(free // each))}"
+            f"{'' if free >= each else ' and a lower batch_size'}."
+        )
+
+
+def replica_bytes(module: Any, sizes: Sizes) -> float:
+    """Bytes that one more replica takes: its weights, its points, and what a pass keeps.
+
+    What a pass keeps is measured on few points and extended to the batch, so that it holds for
+    every kind of layer and penalty.
+    """
+    weights = sum(weight.numel() * weight.element_size() for weight in module.stack.parameters())
+    few, more = (_kept_bytes(module, count) for count in (TRIAL_POINTS, 2 * TRIAL_POINTS))
+    growing = (more - few) / TRIAL_POINTS
+    kept = few + growing * (sizes.batch - TRIAL_POINTS)
+    inputs = len(module.model.features)
+    fed = 0
+    if sizes.batch < sizes.points:  # else all replicas share the points
+        numbers = (inputs + 1) * 4 + 2 * 8  # float32, and indices
+        fed = sizes.steps * sizes.batch * numbers + 2 * 8 * sizes.points
+    return COPIES * weights + PASS_COPIES * kept + fed
+
+
+def _kept_bytes(module: Any, points: int) -> int:
+    """Bytes that the objective keeps for its backward pass, beside the parameters."""
+    own = {part.untyped_storage().data_ptr() for part in module.state_dict().values()}
+    seen: dict[int, int] = {}
+
+    def see(tensor: Tensor) -> Tensor:
+        try:
+            key, size = tensor.untyped_storage().data_ptr(), tensor.untyped_storage().nbytes()
+        except RuntimeError:  # a wrapper of torch.func, which has no storage of its own
+            key, size = id(tensor), tensor.nbytes
+        if key not in own:
+            seen[key] = size
+        return tensor
+
+    like = next(module.stack.parameters())
+    x, y = (like.new_zeros(1, points, width) for width in (len(module.model.features), 1))
+    with torch.autograd.graph.saved_tensors_hooks(see, lambda tensor: tensor):
+        loss, penalties = module.objective(x, y)
+        torch.stack([loss, *penalties.values()]).sum()
+    return sum(seen.values())
+
+
+def free_bytes(device: torch.device) -> float:
+    """Memory that can be taken on a device."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    free = [float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))]
+    meminfo = Path("/proc/meminfo")
+    if meminfo.is_file():
+        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        free.append(1024.0 * int(lines["MemAvailable"].split()[0]))
+    group = Path("/sys/fs/cgroup")  # a container may have less than its machine
+    limit, used = group / "memory.max", group / "memory.current"
+    if limit.is_file() and used.is_file() and (text := limit.read_text().strip()) != "max":
+        free.append(float(text) - float(used.read_text()))
+    return max(0.0, min(free))

@@ -1,0 +1,114 @@
+"""A run of many seeds at once: one network is kept, and all of them are told."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from kan_exp.errors import DivergedError
+from kan_exp.plots import replicas_figure
+from kan_exp.training.experiment import Experiment
+from kan_exp.training.model import score
+from kan_exp.training.replicas import QUANTILES, ReplicaModule, spread
+
+log = logging.getLogger(__name__)
+
+
+class ReplicaExperiment(Experiment):
+    """An `Experiment` of a `ReplicaModule`: the replica that is best on validation is its network.
+
+    What it reports of the others is scored with each as it was when it was best on validation, as
+    a run of that seed alone would have kept it.
+    """
+
+    @property
+    def _replicas(self) -> ReplicaModule:
+        return cast(ReplicaModule, self.module)
+
+    def _announce(self) -> None:
+        super()._announce()
+        module = self._replicas
+        seeds = f"seeds {module.seed} to {module.seed + module.count - 1}"
+        log.info("%d replicas, %s, as one stacked network", module.count, seeds)
+
+    def _keep_best(self) -> None:
+        module = self._replicas
+        module.cpu()
+        self._errors = self._test_errors()
+        self.kept = int(module.best_errors.argmin())
+        # The loss curve is that of the network which is kept.
+        for history, errors in (
+            (module.train_history, module.train_errors),
+            (module.val_history, module.val_errors),
+        ):
+            own = [(step, float(values[self.kept])) for step, values in errors]
+            history[:] = [(step, value) for step, value in own if math.isfinite(value)]
+        super()._keep_best()
+
+    def _test_errors(self) -> Tensor:
+        """Test RMSE of every replica, `(replicas,)`."""
+        module, test = self._replicas, self.data.test
+        state = {name: part.cpu() for name, part in module.best_state.items()}
+        errors = []
+        for replica in range(module.count):
+            module.take(replica, state)
+            errors.append(score(module.model.predict(test.x), test.y).rmse)
+        return torch.tensor(errors, dtype=torch.float64)
+
+    def _score(self, seconds: float, diverged: DivergedError | None) -> dict[str, Any]:
+        metrics = super()._score(seconds, diverged)
+        module = self._replicas
+        trained = self._errors[module.alive]
+        quantiles = spread("test", trained) if len(trained) else {}
+        metrics["replicas"] = {
+            "count": module.count,
+            "kept_seed": module.seed + self.kept,
+            **{name: quantiles.get(f"test/{name}") for name in QUANTILES},
+            "diverged": [
+                {"seed": module.seed + replica, "step": step}
+                for replica, step in sorted(module.diverged.items())
+            ],
+            "each": [
+                {
+                    "seed": module.seed + replica,
+                    "test_rmse": _finite(self._errors[replica]),
+                    "val_rmse": _finite(module.best_errors[replica]),
+                    "best_step": int(module.best_steps[replica]),
+                }
+                for replica in range(module.count)
+            ],
+        }
+        return metrics
+
+    def _make_figures(self, metrics: Mapping[str, Any]) -> dict[str, Figure]:
+        figures = super()._make_figures(metrics)
+        module = self._replicas
+        figures["replicas"] = replicas_figure(
+            [(step, values.numpy()) for step, values in module.train_errors],
+            [(step, values.numpy()) for step, values in module.val_errors],
+            self._errors.numpy().astype(np.float64),
+            (~module.alive).numpy(),
+            self.kept,
+            module.seed,
+        )
+        return figures
+
+    def _more_rows(self, metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+        found = metrics["replicas"]
+        diverged = f"{len(found['diverged'])} of {found['count']} diverged"
+        if found["median"] is None:
+            return [("replicas", diverged)]
+        best, low, middle, high, worst = (f"{found[name]:.3g}" for name in QUANTILES)
+        text = f"test RMSE median {middle} (quartiles {low} to {high}), best {best}, worst {worst}"
+        return [("replicas", f"{text}; {diverged}; kept seed {found['kept_seed']}")]
+
+
+def _finite(value: Tensor) -> float | None:
+    return value.item() if value.isfinite() else None

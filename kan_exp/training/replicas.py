@@ -1,0 +1,286 @@
+"""Trains many seeds of one experiment as one stacked network."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from kan_exp.data import Split
+from kan_exp.errors import DivergedError, listing
+from kan_exp.layers import EdgeLayer, over_replicas, stack_networks
+from kan_exp.training.model import EVALUATION_NUMBERS, KANModel, score
+from kan_exp.training.module import (
+    OBSERVE_EVERY,
+    OBSERVED_POINTS,
+    ON_EDGES,
+    ON_LAYERS,
+    KANModule,
+    OptimizerFactory,
+    SchedulerFactory,
+    objective_by_edges,
+)
+
+log = logging.getLogger(__name__)
+
+ORDERS = {"roughness": 1, "curvature": 2, "jerk": 3}
+MOST_NAMED = 3
+QUANTILES = {
+    "best": 0.0,
+    "lower_quartile": 0.25,
+    "median": 0.5,
+    "upper_quartile": 0.75,
+    "worst": 1.0,
+}
+
+History = list[tuple[int, Tensor]]
+
+
+class ReplicaModule(KANModule):
+    """Trains replicas that know nothing of each other; the model's network is the best of them.
+
+    A replica whose loss stops being a number stays where it was before, and the others go on.
+
+    Args:
+        model: The scaling, with any one of the networks.
+        networks: Networks of one shape, the replicas' starts.
+        seed: Of the first replica; replica k has `seed + k`.
+        optimizer: Makes the optimizer from the stacked parameters. It must treat every number by
+            itself, as Adam, AdamW and SGD do: its step is then a step of each replica.
+        scheduler: Makes the learning-rate scheduler, or `None`.
+        penalty: Weight of each penalty.
+        description: Plain containers that say how to build the model again; kept in checkpoints.
+
+    Shape:
+        Chunks of training points `(steps, replicas, batch, in)`. `train_errors` and `val_errors`
+        hold pairs of the step and a value for each replica `(replicas,)`, NaN once it has
+        diverged; `best_errors` and `best_steps` `(replicas,)` say where each was best.
+    """
+
+    def __init__(
+        self,
+        model: KANModel,
+        networks: Sequence[nn.Sequential],
+        seed: int,
+        optimizer: OptimizerFactory,
+        scheduler: SchedulerFactory | None,
+        penalty: Mapping[str, float],
+        description: Mapping[str, Any],
+    ) -> None:
+        super().__init__(model, optimizer, scheduler, penalty, description)
+        self.seed = seed
+        self.count = len(networks)
+        self.stack = stack_networks(networks)
+        self.diverged: dict[int, int] = {}  # replica -> step
+        self.best_errors = torch.full((self.count,), torch.inf, dtype=torch.float64)
+        self.best_steps = torch.zeros(self.count, dtype=torch.long)
+        self.best_state: dict[str, Tensor] = {}
+        self.train_errors: History = []
+        self.val_errors: History = []
+        self._before: list[Tensor] = []
+
+    @property
+    def alive(self) -> Tensor:
+        """Which replicas have not diverged, `(replicas,)`."""
+        alive = torch.ones(self.count, dtype=torch.bool)
+        alive[list(self.diverged)] = False
+        return alive
+
+    def trained(self) -> Iterable[nn.Parameter]:
+        return self.stack.parameters()
+
+    def on_train_start(self) -> None:
+        self._before = [weight.detach().clone() for weight in self.stack.parameters()]
+        self.best_state = {name: part.clone() for name, part in self.stack.state_dict().items()}
+
+    def objective(self, x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Each replica's mean squared error, and its unweighted penalties: `(replicas,)` each."""
+        names = tuple(self.penalty)
+        if self.penalty.keys() & ON_EDGES.keys():
+
+            def by_edges(network: nn.Module, x: Tensor, y: Tensor) -> Any:
+                return objective_by_edges(network, x, y, names)
+
+            found: tuple[Tensor, dict[str, Tensor]] = over_replicas(self.stack, by_edges, x, y)
+            return found
+        for layer in self.stack:
+            x = cast(EdgeLayer, layer).forward_stacked(x)
+        return (x - y).square().mean((1, 2)), {name: self._penalty(name) for name in names}
+
+    def _penalty(self, name: str) -> Tensor:
+        if name in ORDERS:
+            layers = [cast(EdgeLayer, layer) for layer in self.stack]
+            return torch.stack([layer.roughness_stacked(ORDERS[name]) for layer in layers]).sum(0)
+        found: Tensor = over_replicas(self.stack, cast(Callable[..., Any], ON_LAYERS[name]))
+        return found
+
+    def training_step(self, chunk: Split, _: int) -> None:
+        optimizer = self._optimizer
+        scheduler = cast(Any, self.lr_schedulers())
+        losses: list[Tensor] = []
+        newly: list[int] = []
+        for x, y in zip(chunk.x.unbind(), chunk.y.unbind(), strict=True):
+            if self.global_step % OBSERVE_EVERY == 0:
+                self._observe()
+            optimizer.zero_grad()
+            loss, penalties = self.objective(x, y)
+            losses.append(loss.detach())
+            frozen = self._freeze(losses[-1], self.global_step + 1, "training loss")
+            newly += frozen
+            for name, value in penalties.items():
+                loss = loss + self.penalty[name] * value
+            # A replica's numbers enter its own loss only: a NaN of one stays with it.
+            self.manual_backward(loss.sum())
+            rate = self._rate()
+            self._undo(frozen)
+            self._step(optimizer)
+            if scheduler is not None:
+                scheduler.step()
+            if self.trainer.should_stop:
+                break
+        self._tell(newly)
+        self._record_all(torch.stack(losses).mean(0), rate, penalties)
+
+    def _step(self, optimizer: Any) -> None:
+        """Takes a step with all replicas but the frozen ones."""
+        weights: list[Tensor] = list(self.stack.parameters())
+        frozen = list(self.diverged)
+        with torch.no_grad():
+            torch._foreach_copy_(self._before, weights)
+            if frozen:
+                for weight in weights:
+                    cast(Tensor, weight.grad)[frozen] = 0
+        optimizer.step()
+        if frozen:  # momentum is gone, but weight decay is not
+            self._restore(frozen)
+
+    @torch.no_grad()
+    def _restore(self, replicas: list[int]) -> None:
+        for weight, before in zip(self.stack.parameters(), self._before, strict=True):
+            weight[replicas] = before[replicas]
+
+    def _freeze(self, values: Tensor, step: int, what: str) -> list[int]:
+        """Marks the replicas whose value is no number, and returns those that are new."""
+        if values.isfinite().all():
+            return []
+        broken = (~values.isfinite()).nonzero().flatten().tolist()
+        newly = [replica for replica in broken if replica not in self.diverged]
+        self.diverged.update(dict.fromkeys(newly, step))
+        if len(self.diverged) == self.count:
+            said = self._diverged(what, step, self._rate())
+            raise DivergedError(f"all {self.count} replicas diverged; in the last {said}")
+        return newly
+
+    def _undo(self, replicas: list[int]) -> None:
+        """Puts replicas back to where they were before the last step, and forgets its momentum."""
+        if not replicas:
+            return
+        self._restore(replicas)
+        optimizer = self._optimizer.optimizer
+        for weight in self.stack.parameters():
+            for moment in optimizer.state[weight].values():
+                if isinstance(moment, Tensor) and moment.shape == weight.shape:
+                    moment[replicas] = 0
+
+    def _tell(self, newly: Sequence[int]) -> None:
+        """Says which replicas have diverged, at most some of them one by one."""
+        for replica in newly[:MOST_NAMED]:
+            step = self.diverged[replica]
+            log.info("replica %d (seed %d) diverged at step %s", replica, self.seed + replica, step)
+        if rest := newly[MOST_NAMED:]:
+            names = listing(map(str, rest))
+            log.info("%d more replicas diverged by step %s: %s", len(rest), self.global_step, names)
+
+    def _observe(self) -> None:
+        points = cast(Any, self.trainer).datamodule.train.x[:OBSERVED_POINTS].to(self.device)
+        observe(self.stack, self.model.standardise(points))
+
+    def _record_all(self, losses: Tensor, rate: float, penalties: Mapping[str, Tensor]) -> None:
+        """Logs how the replicas' losses are spread."""
+        losses = self._of_alive(losses)
+        y_std = self.model.y_std.item()
+        self.train_errors.append((self.global_step, losses))
+        self.train_history.append((self.global_step, losses.nanmedian().item()))
+        values = {
+            **spread("loss/train", losses),
+            **spread("error/train_rmse", losses.sqrt() * y_std),
+            self.rate_name: rate,
+            "replicas/diverged": float(len(self.diverged)),
+        }
+        for name, value in penalties.items():
+            values[f"penalty/{name}"] = self._of_alive(value.detach()).nanmedian().item()
+        self._log_at_step(values)
+
+    def _of_alive(self, values: Tensor) -> Tensor:
+        values = values.double().cpu()
+        return values.where(self.alive, values.new_tensor(torch.nan))
+
+    def validation_step(self, split: Split, _: int) -> None:
+        errors = torch.full((self.count,), torch.nan, dtype=torch.float64)
+        for replica in self.alive.nonzero().flatten().tolist():
+            self.take(replica)
+            errors[replica] = score(self.model.predict(split.x), split.y).rmse
+        checked = errors.where(self.alive, errors.new_zeros(()))
+        newly = self._freeze(checked, self.global_step, "validation loss")
+        self._undo(newly)
+        self._tell(newly)
+        self._keep(errors)
+        self.take(int(errors.nan_to_num(torch.inf).argmin()))
+        losses = (self._of_alive(errors) / self.model.y_std.item()) ** 2
+        self.val_errors.append((self.global_step, losses))
+        self.val_history.append((self.global_step, losses.nanmedian().item()))
+        self._log_at_step({**spread("loss/val", losses), **spread("error/val_rmse", errors)})
+        best = float(errors.nan_to_num(torch.inf).min())
+        self.log("error/val_rmse", best, logger=False, batch_size=1)  # for the checkpoint
+
+    def _keep(self, errors: Tensor) -> None:
+        """Keeps the state of the replicas that are better than they ever were."""
+        better = errors < self.best_errors
+        self.best_errors = torch.where(better, errors, self.best_errors)
+        self.best_steps[better] = self.global_step
+        which = better.nonzero().flatten().to(self.device)
+        for name, part in self.stack.state_dict().items():
+            self.best_state[name][which] = part[which]
+
+    @torch.no_grad()
+    def take(self, replica: int, state: Mapping[str, Tensor] | None = None) -> None:
+        """Gives the model the network of a replica, as it is now or from a stacked state."""
+        state = self.stack.state_dict() if state is None else state
+        for name, part in self.model.network.state_dict().items():
+            part.copy_(state[name][replica])
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["replicas"] = {
+            "seeds": [self.seed + replica for replica in range(self.count)],
+            "best_steps": self.best_steps.tolist(),
+            "diverged": dict(self.diverged),
+            "best": {name: part.clone() for name, part in self.best_state.items()},
+        }
+
+
+def spread(name: str, values: Tensor) -> dict[str, float]:
+    """Median, quartiles, best and worst of the values that are numbers, `name/median` and so on."""
+    found = values.double().nanquantile(torch.tensor(list(QUANTILES.values()), dtype=torch.float64))
+    return {f"{name}/{key}": value for key, value in zip(QUANTILES, found.tolist(), strict=True)}
+
+
+@torch.no_grad()
+def observe(stack: nn.Sequential, x: Tensor) -> None:
+    """Tells stacked layers the ranges of what reaches them when the network sees `x` `(n, in)`."""
+    layers = [cast(EdgeLayer, layer) for layer in stack]
+    replicas = len(next(stack.parameters()))
+    widest = replicas * max(layer.numbers_per_sample for layer in layers)
+    ranges: list[list[Tensor]] = [[] for _ in layers]
+    for part in x.split(max(1, EVALUATION_NUMBERS // widest)):
+        hidden = part.expand(replicas, *part.shape)
+        for layer, found in zip(layers, ranges, strict=True):
+            found += [hidden.amin(1), hidden.amax(1)]
+            if layer is not layers[-1]:
+                hidden = layer.forward_stacked(hidden)
+    for layer, found in zip(layers, ranges, strict=True):
+        seen = torch.stack(found, dim=1)  # (replicas, 2 parts, in)
+        layer.domain.copy_(torch.stack([seen.amin(1), seen.amax(1)], dim=-1))

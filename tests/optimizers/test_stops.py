@@ -1,0 +1,86 @@
+"""Every end has a name."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from kan_exp.optimizers import LeastSquares, LevenbergMarquardt, Tolerances, minimise
+
+
+def tensor(*numbers: float) -> torch.Tensor:
+    return torch.tensor([numbers], dtype=torch.float64)
+
+
+def polynomial(residuals, jacobian) -> LeastSquares:
+    return LeastSquares(residuals, lambda p: (residuals(p), jacobian(p)))
+
+
+def root(power: int = 1, rest: float = 1.0) -> LeastSquares:
+    """Minimises `p^(2 power) + rest^2`, whose least place is zero."""
+    return polynomial(
+        lambda p: torch.cat([p**power, torch.full_like(p, rest)], dim=1),
+        lambda p: torch.stack([power * p ** (power - 1), torch.zeros_like(p)], dim=1),
+    )
+
+
+OFF = Tolerances(0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("reason", "problem", "tolerances", "steps"),
+    [
+        ("gradient", root(), OFF._replace(gradient=1e-6), 50),
+        ("step", root(rest=0), OFF._replace(step=0.5), 50),
+        ("loss", root(3), OFF._replace(loss=1e-6), 50),
+        ("loss", root(3), OFF, 200),  # none that lowers it within rounding
+        ("steps", root(3), OFF, 4),
+        ("lost", polynomial(lambda p: p * math.nan, lambda p: p[:, :, None]), OFF, 50),
+    ],
+)
+def test_the_reason_is_named(reason, problem, tolerances, steps):
+    _, state = minimise(problem, tensor(0.7), steps, tolerances=tolerances)
+    assert state.reasons == [reason]
+
+
+def test_the_least_place_is_a_place_to_stop():
+    """Zero residuals and zero slopes, where ratios are 0 / 0."""
+    for problem in (root(rest=0), root()):
+        found, state = minimise(problem, tensor(0.0), 5)
+        assert state.reasons == ["gradient"]
+        assert found.item() == 0
+
+
+def test_each_replica_stays_where_it_stopped():
+    problem, starts = root(3), torch.tensor([[0.0], [0.01], [5.0]], dtype=torch.float64)
+    together, state = minimise(problem, starts, 100)
+    for k in range(3):
+        alone, its = minimise(problem, starts[k : k + 1], 100)
+        assert alone.item() == together[k].item()
+        assert its.reasons == [state.reasons[k]]
+    assert state.reasons[0] == "gradient"
+    assert state.stalled.all()
+
+
+def test_the_optimizer_says_why_it_goes_no_further():
+    x = torch.linspace(0, 1, 9, dtype=torch.float64)[:, None]
+    model = nn.Linear(1, 1)
+    optimizer = LevenbergMarquardt(model)
+    assert optimizer.stopped == [None]
+    optimizer.step(lambda: (x, x**2))
+    assert optimizer.stopped == [None]
+    for _ in range(20):
+        optimizer.step(lambda: (x, x**2))
+    assert optimizer.stopped[0] in ("gradient", "loss")
+    optimizer.step(lambda: (x, x * math.nan))
+    assert optimizer.stopped == ["lost"]
+
+
+@pytest.mark.parametrize("name", ["gradient", "step", "loss"])
+def test_bad_tolerances_are_named(name):
+    said = f"LevenbergMarquardt needs {name}_tolerance at least 0, got -1"
+    with pytest.raises(ValueError, match=said):
+        LevenbergMarquardt(nn.Linear(1, 1), **{f"{name}_tolerance": -1})
