@@ -121,7 +121,8 @@ def _stages(cfg: DictConfig) -> list[Stage]:
 
     refine: dict[str, Any] = OmegaConf.to_container(cfg.refine, resolve=True)  # type: ignore[assignment]
     try:
-        return make_stages(_layer_specs(cfg), refine["grids"], refine["keep"], refine["steps"])
+        lists = (refine[name] for name in ("grids", "keep", "steps", "points"))
+        return make_stages(_layer_specs(cfg), *lists)
     except (TypeError, ValueError, KeyError) as error:  # the layer refuses its options itself
         raise KanExpError(f"layer: {error}") from error
 
@@ -168,8 +169,10 @@ def _make_module(cfg: DictConfig, data: ExperimentData) -> KANModule:
         KANModel(starts[0], scaling, data.features, data.target_name),
         starts,
         stages,
+        scaling.standardise(data.val),
         optimizer,
         penalty,
+        cfg.refine.fade,
         description,
     )
 

@@ -31,6 +31,7 @@ CallbackT = TypeVar("CallbackT", bound=Callback)
 log = logging.getLogger(__name__)
 
 MOST_AGREEMENTS = 4
+FINISHED = ("steps", "converged", "overfitting")
 FOUND = 0.999  # R2 from which on a noise-free function counts as found
 
 
@@ -99,6 +100,7 @@ class Experiment:
         dims = ",".join(str(width) for width in self._dims())
         log.info("%s [%s], %s parameters", self.choices.get("layer"), dims, f"{parameters:,}")
         log.info("%s", self.data.summary)
+        log.info("%s", self.module.summary)
 
     def _dims(self) -> list[int]:
         return list(self.module.description["dims"])
@@ -130,6 +132,8 @@ class Experiment:
         validation = score(model.predict(data.val.x), data.val.y)
         linear = linear_score(data.train, data.test)
         stopped = "converged" if self.module.converged else "steps"
+        if self.module.overfits:
+            stopped = "overfitting"
         if diverged is not None:
             stopped = "diverged"
         elif self.stop.received is not None:
@@ -193,7 +197,7 @@ class Experiment:
                 f"error/test_{name}": metrics[f"test_{name}"] for name in ("rmse", "mae", "r2")
             }
             self._tensorboard.conclude(
-                self.choices, result, step, complete=metrics["stopped"] in ("steps", "converged")
+                self.choices, result, step, complete=metrics["stopped"] in FINISHED
             )
 
     def _report(self, metrics: Mapping[str, Any]) -> None:
@@ -225,7 +229,7 @@ class Experiment:
         for name, value in rows:
             log.info("  %-11s %s", name, value)
         r2 = metrics["test_r2"]
-        done = metrics["stopped"] in ("steps", "converged")
+        done = metrics["stopped"] in FINISHED
         if done and self.data.noise_free and r2 is not None and r2 < FOUND:
             log.info(
                 "This run did not find the function: it leaves %.3g%% of the variance unexplained. "

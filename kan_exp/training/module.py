@@ -76,11 +76,17 @@ class KANModule(LightningModule):
             raise KanExpError(
                 "penalty.smooth: only interpolation layers have it: set penalty.roughness=..."
             )
-        self.converged = False
+        self.converged = self.overfits = False
         self._to_compile = compile_network
         self._compiled: Callable[[Tensor], Tensor] | None = None
         self.train_history: list[tuple[int, float]] = []
         self.val_history: list[tuple[int, float]] = []
+
+    @property
+    def summary(self) -> str:
+        """One line: how the network is trained."""
+        rule = getattr(self.optimizer_factory, "func", self.optimizer_factory)
+        return f"trained by {getattr(rule, '__name__', rule)}"
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer_factory(self.model.parameters())
