@@ -27,7 +27,6 @@ from omegaconf import open_dict
 
 from kan_exp.cli import config_folder, store_schema
 from kan_exp.config import TrainConfig
-from kan_exp.data import ExperimentData
 from kan_exp.train import _prepare
 from kan_exp.training.experiment import Experiment
 
@@ -64,7 +63,7 @@ class Result(NamedTuple):
     how: str
 
 
-def prepare(folder: str, options: list[str]) -> tuple[Experiment, ExperimentData]:
+def prepare(folder: str, options: list[str]) -> Experiment:
     """Makes the experiment that the training command would run with these options."""
     overrides = [*options, "logger=none", f"hydra.runtime.output_dir={folder}"]
     with initialize_config_dir(config_folder(), version_base=None):
@@ -73,14 +72,13 @@ def prepare(folder: str, options: list[str]) -> tuple[Experiment, ExperimentData
     choices = dict(cfg.hydra.runtime.choices)
     with open_dict(cfg):
         del cfg["hydra"]
-    experiment = _prepare(cfg, Path(folder), choices)
-    return experiment, experiment.data
+    return _prepare(cfg, Path(folder), choices)
 
 
 def train(options: list[str]) -> Result:
     """One whole training, scored as the command scores it; no pictures."""
     with tempfile.TemporaryDirectory() as folder:
-        experiment, _ = prepare(folder, options)
+        experiment = prepare(folder, options)
         before = time.process_time()
         diverged, seconds = experiment._fit()
         processor = time.process_time() - before
@@ -105,10 +103,8 @@ def main() -> None:
             seeds = [f"seed={seed}", f"data.seed={seed}", f"threads={chosen.threads}"]
             results.append(train([*row.options.split(), *seeds]))
             one = results[-1]
-            print(
-                f"  {name} {seed}: {one.rmse:.2e}, {one.seconds:.1f} s ({one.processor:.1f}), {one.how}",
-                flush=True,
-            )
+            times = f"{one.seconds:.1f} s ({one.processor:.1f})"
+            print(f"  {name} {seed}: {one.rmse:.2e}, {times}, {one.how}", flush=True)
         errors = [one.rmse for one in results]
         print(
             f"{name}: worst {max(errors):.2g} (must {row.rmse:g}, aim {row.aim:g}), median "

@@ -101,6 +101,6 @@ def test_the_other_commands_compose(name):
 
 
 def test_a_choice_on_the_command_line_wins_over_what_goes_with_a_layer():
-    assert composed("layer=interpo").steps != composed().steps
+    assert composed("layer=interpo", "optimizer=adam").steps != composed("optimizer=adam").steps
     assert composed("layer=interpo", "steps=7").steps == 7
     assert composed("experiment=seed_interpo_2_1_1", "seed=7").seed == 7
