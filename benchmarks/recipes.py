@@ -43,8 +43,8 @@ class Row(NamedTuple):
 ROWS = {
     "spline_2_1_1": Row("layer=spline dims=[2,1,1]", 2e-5, 1e-6, 3),
     "spline_2_5_1": Row("layer=spline dims=[2,5,1]", 1e-4, 1e-5, 5),
-    "interpo_2_1_1": Row("layer=interpo dims=[2,1,1]", 1.5e-3, 1.9e-3, 3),
-    "interpo_2_1_1_257": Row("layer=interpo layer.num_x=257 dims=[2,1,1]", 4e-4, 1.2e-4, 6),
+    "interpo_2_1_1": Row("layer=interpo dims=[2,1,1]", 1.5e-3, 1.3e-3, 3),
+    "interpo_2_1_1_257": Row("layer=interpo layer.num_x=257 dims=[2,1,1]", 4e-4, 8e-5, 6),
     "interpo_2_5_1": Row("layer=interpo dims=[2,5,1]", 3e-3, 1e-3, 5),
     "mlp_2_1_1": Row("layer=mlp dims=[2,1,1]", 1e-3, 1e-4, 15),
     "mlp_2_5_1": Row("layer=mlp dims=[2,5,1]", 1e-3, 1e-4, 20),

@@ -44,6 +44,11 @@ def train(cfg: DictConfig) -> None:
 def _check(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> None:
     """Everything that can be told before torch is imported."""
     check_additions(overrides, CLOSED_GROUPS)
+    if _uses_least_squares(cfg) and (cfg.scheduler or cfg.batch_size is not None or cfg.compile):
+        raise KanExpError(
+            "optimizer=lm takes all points at once: it needs scheduler=none, batch_size=null and "
+            "compile=false. Set these, or optimizer=adam."
+        )
     check_numbers(cfg)
     if _uses_target(cfg):
         target = instantiate(cfg.target)
@@ -152,11 +157,6 @@ def _make_module(cfg: DictConfig, data: ExperimentData) -> KANModule:
             penalty=penalty,
             description=description,
             compile_network=cfg.compile,
-        )
-    if cfg.scheduler or cfg.batch_size is not None or cfg.compile:
-        raise KanExpError(
-            "optimizer=lm needs scheduler=none, batch_size=null and compile=false: it takes all "
-            "points at once."
         )
     stages = _stages(cfg)
     scaling = data.scaling

@@ -21,6 +21,7 @@ CHOICES = [
 ]
 NEEDED = {
     "target=formula": ["target.formula='a*b'"],
+    "scheduler=onecycle": ["optimizer=adam"],
     "data=table": ["data.path=a", "data.target=y"],
 }
 
@@ -70,7 +71,7 @@ def test_an_optimizers_config_makes_it(path):
 
 @pytest.mark.parametrize("path", sorted((CONF / "scheduler").glob("*.yaml")), ids=lambda p: p.stem)
 def test_a_scheduler_ends_with_the_run(path):
-    cfg = composed(f"scheduler={path.stem}", "steps=50")
+    cfg = composed("optimizer=adam", f"scheduler={path.stem}", "steps=50")
     if not cfg.scheduler:
         assert path.stem == "none"
         return

@@ -49,6 +49,7 @@ def test_the_same_seed_gives_the_same_bits(command, tmp_path):
     [
         (["batch_size=10"], "batch_size=null"),
         (["scheduler=cosine"], "scheduler=none"),
+        (["scheduler=onecycle"], "scheduler=none"),
         (["layer=mlp", "penalty.roughness=1"], "penalty.roughness does not go with optimizer=lm"),
         (["layer=spline", "penalty.l1_edges=1"], "penalty.l1_edges does not go with optimizer=lm"),
         (["layer=spline", "refine.grids=[4,6]"], "a multiple of the one before, got [4, 6]"),
