@@ -182,7 +182,8 @@ class LeastSquaresModule(KANModule):
     def _overfits(self, engine: LevenbergMarquardt) -> bool:
         """Whether a finer grid did more harm than good, told once it has had time to settle."""
         # The first steps on a finer grid may raise the error that later ones lower again.
-        settled = self._steps_in_stage % FOLLOW_EVERY == 0 or self._stage_is_over(engine)
+        settled = self._is_last and self._steps_in_stage % FOLLOW_EVERY == 0
+        settled = settled or self._stage_is_over(engine)
         if self._stage == 0 or not settled:
             return False
         least = float(self._validate(engine).min())
