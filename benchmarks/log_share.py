@@ -49,7 +49,9 @@ def logging_costs() -> dict[str, float]:
         for owner, method in methods:
             meter(owner, method, part)
     with tempfile.TemporaryDirectory() as folder:
-        experiment, _ = prepare(folder, ["dims=[2,5,1]", "layer=mlp", "threads=1"])
+        experiment, _ = prepare(
+            folder, ["dims=[2,5,1]", "layer=mlp", "optimizer=adam", "threads=1"]
+        )
         # The end of every run makes these figures, logger or not; drawing them again counts.
         for layer in experiment.figures.draw(experiment.module.model, experiment.data):
             pixels(layer.figure)

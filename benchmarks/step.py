@@ -103,7 +103,13 @@ def compare_steps(repetitions: int) -> None:
     print("| --- | --- | --- | --- | --- | --- |")
     for layer in LAYERS:
         for batch in BATCHES:
-            options = [f"layer={layer}", f"batch_size={batch}", f"steps={STEPS}", "dims=[2,5,1]"]
+            options = [
+                f"layer={layer}",
+                "optimizer=adam",
+                f"batch_size={batch}",
+                f"steps={STEPS}",
+                "dims=[2,5,1]",
+            ]
             options += ["trainer=cpu", "threads=1", "evaluations=1", NO_FIGURES]
             options += [f"log_every_n_steps={WARM_UP}"]
             pairs = [(bare_steps(options), trainer_steps(options)) for _ in range(repetitions)]

@@ -40,8 +40,10 @@ class RefineConfig:
     grids: list[int] | None
     keep: list[int]
     steps: list[int]
+    points: list[int] | None
     wiggle: float
     jerk: float
+    fade: float
 
 
 @dataclass

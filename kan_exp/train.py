@@ -68,6 +68,11 @@ def prepare(overrides: Sequence[str], folder: str | Path) -> Experiment:
 def _check(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> None:
     """Everything that can be told before torch is imported."""
     check_additions(overrides, CLOSED_GROUPS)
+    if _uses_least_squares(cfg) and (cfg.scheduler or cfg.batch_size is not None or cfg.compile):
+        raise KanExpError(
+            "optimizer=lm takes all points at once: it needs scheduler=none, batch_size=null and "
+            "compile=false. Set these, or optimizer=adam."
+        )
     check_numbers(cfg)
     if _uses_target(cfg):
         target = instantiate(cfg.target)
@@ -147,7 +152,8 @@ def _stages(cfg: DictConfig) -> list[Stage]:
 
     refine: dict[str, Any] = OmegaConf.to_container(cfg.refine, resolve=True)  # type: ignore[assignment]
     try:
-        return make_stages(_layer_specs(cfg), refine["grids"], refine["keep"], refine["steps"])
+        lists = (refine[name] for name in ("grids", "keep", "steps", "points"))
+        return make_stages(_layer_specs(cfg), *lists)
     except (TypeError, ValueError, KeyError) as error:  # the layer refuses its options itself
         raise KanExpError(f"layer: {error}") from error
 
@@ -180,11 +186,6 @@ def _make_module(cfg: DictConfig, data: ExperimentData) -> KANModule:
             description=description,
             compile_network=cfg.compile,
         )
-    if cfg.scheduler or cfg.batch_size is not None or cfg.compile:
-        raise KanExpError(
-            "optimizer=lm needs scheduler=none, batch_size=null and compile=false: it takes all "
-            "points at once."
-        )
     stages = _stages(cfg)
     scaling = data.scaling
     x = scaling.standardise(data.train).x.double()
@@ -196,8 +197,10 @@ def _make_module(cfg: DictConfig, data: ExperimentData) -> KANModule:
         KANModel(starts[0], scaling, data.features, data.target_name),
         starts,
         stages,
+        scaling.standardise(data.val),
         optimizer,
         penalty,
+        cfg.refine.fade,
         description,
     )
 

@@ -21,6 +21,7 @@ CHOICES = [
 ]
 NEEDED = {
     "target=formula": ["target.formula='a*b'"],
+    "scheduler=onecycle": ["optimizer=adam"],
     "data=table": ["data.path=a", "data.target=y"],
 }
 
@@ -70,7 +71,7 @@ def test_an_optimizers_config_makes_it(path):
 
 @pytest.mark.parametrize("path", sorted((CONF / "scheduler").glob("*.yaml")), ids=lambda p: p.stem)
 def test_a_scheduler_ends_with_the_run(path):
-    cfg = composed(f"scheduler={path.stem}", "steps=50")
+    cfg = composed("optimizer=adam", f"scheduler={path.stem}", "steps=50")
     if not cfg.scheduler:
         assert path.stem == "none"
         return
@@ -101,6 +102,6 @@ def test_the_other_commands_compose(name):
 
 
 def test_a_choice_on_the_command_line_wins_over_what_goes_with_a_layer():
-    assert composed("layer=interpo").steps != composed().steps
+    assert composed("layer=interpo", "optimizer=adam").steps != composed("optimizer=adam").steps
     assert composed("layer=interpo", "steps=7").steps == 7
     assert composed("experiment=seed_interpo_2_1_1", "seed=7").seed == 7

@@ -17,6 +17,8 @@ from kan_exp.data.base import (
 from kan_exp.errors import KanExpError
 from kan_exp.targets import Target
 
+MOST_TEXT = 200  # characters of a formula that a summary shows
+
 
 class SampledData(ExperimentData):
     """Uniform samples of a target's domain.
@@ -73,7 +75,10 @@ class SampledData(ExperimentData):
     def summary(self) -> str:
         noise = f", noise {self.target.noise:g}" if self.target.noise else ""
         counts = f"{len(self.train.x):,} train, {len(self.val.x):,} validation, "
-        return f"{self.target.formula.text}{noise}; {counts}{len(self.test.x):,} test points"
+        text = self.target.formula.text
+        if len(text) > MOST_TEXT:
+            text = f"{text[:MOST_TEXT]}..."
+        return f"{text}{noise}; {counts}{len(self.test.x):,} test points"
 
     @property
     def noise_free(self) -> bool:

@@ -74,6 +74,19 @@ class GridLayer(EdgeLayer):
         self.values = nn.Parameter(torch.empty(dim_in, num_intervals + degree, dim_out))
 
     @property
+    def polynomials(self) -> Tensor:
+        """Basis functions on a cell, then their slopes, `(powers, 2 (degree + 1))`.
+
+        As polynomials of the place in the cell, 0 to 1.
+        """
+        return self._polynomials / math.factorial(self.degree)
+
+    @property
+    def only_splines(self) -> bool:
+        """Whether edges are their splines and nothing else, on straight lines outside the grid."""
+        return True
+
+    @property
     def num_intervals(self) -> int:
         """Cells between the first and the last knot."""
         return self.values.shape[1] - self.degree

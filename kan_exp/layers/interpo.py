@@ -62,6 +62,10 @@ class KANInterpoLayer(GridLayer):
         """Knots per edge."""
         return self.num_intervals + 1
 
+    @property
+    def only_splines(self) -> bool:
+        return self.outside == "linear"
+
     def _read(self, x: Tensor) -> tuple[Tensor, Tensor, Grid]:
         x, table, grid = super()._read(x)
         if self.outside == "zero":  # one more knot on both sides, where the edge has fallen to zero

@@ -64,6 +64,10 @@ class KANSplineLayer(GridLayer):
         self.register_parameter("base_weight", weight)
         self.reset_parameters(generator)
 
+    @property
+    def only_splines(self) -> bool:
+        return self.base_weight is None
+
     def edges(self, x: Tensor) -> Tensor:
         values = super().edges(x)
         if self.base_weight is None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vjp, vmap
 
 from kan_exp.layers import EdgeLayer
+from kan_exp.optimizers.grid_stack import GridStack
 
 MOST_NUMBERS = 2**25  # of the Jacobians that are built at a time, 256 MB in float64
 
@@ -45,10 +46,14 @@ class Stack:
 
     def outputs(self, parameters: Tensor, x: Tensor) -> Tensor:
         """What the modules with these parameters make of `x`: `(modules, samples, out)`."""
+        if GridStack.takes(self.modules):
+            return GridStack(self.modules, parameters).outputs(x)
         return cast(Tensor, self._map(self.modules[0], "", parameters, x, chunk=None))
 
     def jacobian(self, parameters: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs, and their derivatives `(modules, samples, out, parameters)`."""
+        if GridStack.takes(self.modules):
+            return GridStack(self.modules, parameters).jacobian(x)
         chunk = max(1, MOST_NUMBERS // max(1, len(x) * parameters.shape[1]))
         linearised = _Linearised(self.modules[0])
         return cast("tuple[Tensor, Tensor]", self._map(linearised, "module.", parameters, x, chunk))

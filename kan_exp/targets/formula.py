@@ -21,7 +21,7 @@ from kan_exp.errors import KanExpError, listing, suggest
 if TYPE_CHECKING:
     from torch import Tensor
 
-MOST_CHARACTERS = 1000
+MOST_CHARACTERS = 4000
 MOST_NESTING = 50
 
 CONSTANTS = {"pi": math.pi, "e": math.e}

@@ -103,6 +103,7 @@ class Experiment:
         log.info("%s", self.data.summary)
         for doubt in self.data.doubts:
             log.info("Note: %s", doubt)
+        log.info("%s", self.module.summary)
 
     def _dims(self) -> list[int]:
         return list(self.module.description["dims"])
@@ -135,6 +136,8 @@ class Experiment:
         linear = linear_score(data.train, data.test)
         converged = self.module.converged
         stopped = "steps" if converged is None else f"converged ({converged})"
+        if self.module.overfits:
+            stopped = "overfitting"
         if diverged is not None:
             stopped = "diverged"
         elif self.stop.received is not None:

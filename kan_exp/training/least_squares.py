@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -14,21 +16,32 @@ from kan_exp.layers import GridLayer
 from kan_exp.optimizers import LevenbergMarquardt
 from kan_exp.training.model import KANModel
 from kan_exp.training.module import KANModule
-from kan_exp.training.starts import Stage, follow, penalty_matrix
+from kan_exp.training.starts import COARSEST, Stage, follow, penalty_matrix
+
+log = logging.getLogger(__name__)
 
 FOLLOW_EVERY = 5  # steps
+RISE = 2  # how many times the validation error of before is borne in the middle of a stage
+MOST_VALIDATED = 4  # networks that are looked at on validation after every chunk
 ORDERS = {"roughness": 1, "curvature": 2, "jerk": 3}
 
 
 class LeastSquaresModule(KANModule):
     """Trains several networks at once and goes on with the best; the model's network is the best.
 
+    The best are those whose error on the validation points is least. Where a stage raises it, the
+    finer grid follows the training points instead of the function: the training ends there, and the
+    checkpoint has the network from before.
+
     Args:
         model: The scaling, with any one of the starts as its network.
         starts: Networks of one shape, in float64.
         stages: What to do with them, one stage after the other.
+        validation: Standardised points to choose by.
         optimizer: Makes the optimizer from the networks.
-        penalty: Weights of `roughness`, `curvature` and `jerk`, for tables and splines only.
+        penalty: Weights of `roughness`, `curvature` and `jerk`, for tables and splines only, on a
+            grid of `COARSEST` cells.
+        fade: The power of the number of cells with which these weights fall.
         description: Plain containers that say how to build the model again; kept in checkpoints.
 
     Raises:
@@ -42,8 +55,10 @@ class LeastSquaresModule(KANModule):
         model: KANModel,
         starts: Sequence[nn.Sequential],
         stages: Sequence[Stage],
+        validation: Split,
         optimizer: Any,
         penalty: Mapping[str, float],
+        fade: float,
         description: Mapping[str, Any],
     ) -> None:
         super().__init__(model, optimizer, None, penalty, description)
@@ -55,9 +70,13 @@ class LeastSquaresModule(KANModule):
                     f"curvature and jerk of layer=interpo or spline: set penalty.{name}=0."
                 )
         self.stages = list(stages)
+        self.fade = fade
+        self.validation = Split(*(part.double() for part in validation))
         self._starts = list(starts)  # in a list: only the best of them is part of the model
         self._stage = 0
         self._steps_in_stage = 0
+        self._least = math.inf  # validation error at the end of the stage before
+        self._forms: dict[int, tuple[Any, Tensor]] = {}
         self.errors: Tensor = torch.empty(0)
 
     def configure_optimizers(self) -> Any:
@@ -65,8 +84,26 @@ class LeastSquaresModule(KANModule):
         return self.optimizer_factory(self._starts, quadratic=quadratic)  # type: ignore[call-arg, arg-type]
 
     def _quadratic(self, network: nn.Module) -> Tensor:
-        weights = {ORDERS[name]: weight for name, weight in self.penalty.items()}
-        return penalty_matrix(network, weights)
+        """The penalty of a network, made anew when one of its grids has changed."""
+        layers = cast("Sequence[GridLayer]", network)
+        grids = [(layer.num_intervals, layer.spacing.tolist()) for layer in layers]
+        known = self._forms.get(id(network))
+        if known is None or known[0] != grids:
+            share = (COARSEST / layers[0].num_intervals) ** self.fade
+            weights = {ORDERS[name]: share * weight for name, weight in self.penalty.items()}
+            known = self._forms[id(network)] = grids, penalty_matrix(network, weights)
+        return known[1]
+
+    @property
+    def summary(self) -> str:
+        """One line: how the network is trained."""
+        cells = [str(stage.num_intervals) for stage in self.stages if stage.num_intervals]
+        parts = [f"least squares from {self.stages[0].keep} starts"]
+        parts += [f"cells {', '.join(cells)}"] if cells else []
+        for name in ("keep", "steps"):
+            numbers = ", ".join(str(getattr(stage, name)) for stage in self.stages)
+            parts.append(f"{'networks' if name == 'keep' else name} {numbers}")
+        return "; ".join(parts)
 
     def check_optimizer(self) -> None:
         """Makes the optimizer once, to find what is wrong before training.
@@ -83,25 +120,31 @@ class LeastSquaresModule(KANModule):
     def training_step(self, chunk: Split, _: int) -> None:
         optimizer = self._optimizer
         engine = cast(LevenbergMarquardt, optimizer.optimizer)
-        x, y = chunk.x[0].double(), chunk.y[0].double()  # every step sees all points
+        x, y = chunk.x[0].double(), chunk.y[0].double()  # every step has all points to see
         losses: list[Tensor] = []
         for _step in chunk.x:
             self._move_on(engine)
-            self.errors = cast(Tensor, optimizer.step(lambda: (x, y)))
+            self.errors = cast(Tensor, optimizer.step(lambda: self._seen(x, y)))
             self._steps_in_stage += 1
             losses.append(self.errors.nan_to_num(torch.inf).min())
-            best = int(self.errors.nan_to_num(torch.inf).argmin())
-            self.model.network = cast(nn.Sequential, engine.modules[best])
             if self._steps_in_stage % FOLLOW_EVERY == 0 and not self._stage_is_over(engine):
                 for network in engine.modules:
                     follow(cast(nn.Sequential, network), x)
             if self._is_last and bool(cast(Any, engine.replicas).stalled.all()):
+                best = int(self.errors.nan_to_num(torch.inf).argmin())
                 self.converged = engine.stopped[best]
                 self.trainer.should_stop = True
+            if self._overfits(engine):
+                self.overfits = self.trainer.should_stop = True
             if self.trainer.should_stop:
                 break
+        self._choose(engine)
         self._observe()
         self._record(torch.stack(losses), [self._rate()] * len(losses), {})
+
+    def _seen(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        count = self.stages[self._stage].points
+        return x[:count], y[:count]
 
     def _diverged(self, what: str, step: int, rate: float) -> str:
         return f"the {what} is no number at step {step:,}: look at the data, or raise refine.jerk."
@@ -121,6 +164,40 @@ class LeastSquaresModule(KANModule):
         stalled = engine.replicas is not None and bool(engine.replicas.stalled.all())
         return stalled or self._steps_in_stage >= self.stages[self._stage].steps
 
+    @torch.no_grad()
+    def _validate(self, engine: LevenbergMarquardt) -> Tensor:
+        """Root mean squared error of each network on the validation points, in the user's units."""
+        x, y = self.validation
+        errors = torch.stack([(network(x) - y).square().mean() for network in engine.modules])
+        return errors.sqrt().nan_to_num(torch.inf) * self.model.y_std.item()
+
+    def _choose(self, engine: LevenbergMarquardt) -> None:
+        """Makes the best network the model's."""
+        # With many networks on a coarse grid, the training error does: all that follows is open.
+        few = len(engine.modules) <= MOST_VALIDATED
+        errors = self._validate(engine) if few else self.errors.nan_to_num(torch.inf)
+        self.model.network = cast(nn.Sequential, engine.modules[int(errors.argmin())])
+
+    def _overfits(self, engine: LevenbergMarquardt) -> bool:
+        """Whether a finer grid did more harm than good, told once it has had time to settle."""
+        # The first steps on a finer grid may raise the error that later ones lower again.
+        settled = self._is_last and self._steps_in_stage % FOLLOW_EVERY == 0
+        settled = settled or self._stage_is_over(engine)
+        if self._stage == 0 or not settled:
+            return False
+        least = float(self._validate(engine).min())
+        tolerated = 1 if self._stage_is_over(engine) else RISE
+        if least <= tolerated * self._least:
+            return False
+        cells = self.stages[self._stage].num_intervals
+        log.info(
+            "Stopped at %s: the validation error rose from %.3g to %.3g.",
+            f"stage {self._stage + 1}" if cells is None else f"{cells} cells",
+            self._least,
+            least,
+        )
+        return True
+
     def _move_on(self, engine: LevenbergMarquardt) -> None:
         """Goes to the next stage when this one is over: fewer networks, finer grids."""
         if self._is_last or not self._stage_is_over(engine):
@@ -128,8 +205,10 @@ class LeastSquaresModule(KANModule):
         self._stage += 1
         self._steps_in_stage = 0
         stage = self.stages[self._stage]
-        best = self.errors.nan_to_num(torch.inf).argsort().tolist()
-        engine.keep(best[: stage.keep])
+        errors = self._validate(engine)
+        self._least = float(errors.min())
+        engine.keep(errors.argsort().tolist()[: stage.keep])
+        self._forms.clear()
         if stage.num_intervals is not None:
             for network in engine.modules:
                 for layer in cast(nn.Sequential, network):

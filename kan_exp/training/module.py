@@ -77,6 +77,7 @@ class KANModule(LightningModule):
                 "penalty.smooth: only interpolation layers have it: set penalty.roughness=..."
             )
         self.converged: str | None = None  # by which of its tests the optimizer found no more
+        self.overfits = False
         self._to_compile = compile_network
         self._compiled: Callable[[Tensor], Tensor] | None = None
         self.train_history: list[tuple[int, float]] = []
@@ -85,6 +86,12 @@ class KANModule(LightningModule):
     def trained(self) -> Iterable[nn.Parameter]:
         """The parameters that the optimizer changes."""
         return self.model.parameters()
+
+    @property
+    def summary(self) -> str:
+        """One line: how the network is trained."""
+        rule = getattr(self.optimizer_factory, "func", self.optimizer_factory)
+        return f"trained by {getattr(rule, '__name__', rule)}"
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer_factory(self.trained())

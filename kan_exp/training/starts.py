@@ -20,11 +20,16 @@ COARSEST = 4  # cells; starts on fewer differ too little
 
 
 class Stage(NamedTuple):
-    """Part of a training: cells per edge (`None` leaves them), networks that go on, steps."""
+    """Part of a training.
+
+    Cells per edge (`None` leaves them), networks that go on, steps, and how many of the training
+    points they see (`None`: all).
+    """
 
     num_intervals: int | None
     keep: int
     steps: int
+    points: int | None = None
 
 
 def make_stages(
@@ -32,6 +37,7 @@ def make_stages(
     grids: Sequence[int] | None,
     keep: Sequence[int],
     steps: Sequence[int],
+    points: Sequence[int] | None = None,
 ) -> list[Stage]:
     """Puts the lists of `refine` together.
 
@@ -41,12 +47,14 @@ def make_stages(
             factors as long as `COARSEST` or more are left.
         keep: Networks of each stage; the last number holds for all stages that follow.
         steps: Steps of each stage, likewise.
+        points: Training points of the first stages; those that follow see all of them.
 
     Raises:
         KanExpError: A number is below 1, a grid is no multiple of the one before, more networks go
             on than there were, or layers differ in their cells and `grids` is not given.
     """
-    for name, numbers in (("grids", grids), ("keep", keep), ("steps", steps)):
+    lists = {"grids": grids, "keep": keep, "steps": steps, "points": points}
+    for name, numbers in lists.items():
         if numbers is not None and (not numbers or min(numbers) < 1):
             raise KanExpError(f"refine.{name} needs numbers of at least 1, got {list(numbers)}.")
     if any(fine % coarse for coarse, fine in itertools.pairwise(grids or ())):
@@ -62,7 +70,8 @@ def make_stages(
         return [*numbers, *[numbers[-1]] * count][:count]
 
     cells: list[int | None] = [*sizes] if sizes else [None] * count
-    return [Stage(*stage) for stage in zip(cells, each(keep), each(steps), strict=True)]
+    seen = [*(points or ()), *[None] * count][:count]
+    return [Stage(*stage) for stage in zip(cells, each(keep), each(steps), seen, strict=True)]
 
 
 def _sizes(specs: Sequence[LayerSpec]) -> list[int]:

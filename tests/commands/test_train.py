@@ -21,7 +21,7 @@ SHORT = ["steps=60", "evaluations=3", "log_every_n_steps=20", "data.num_train=50
 def short_run(tmp_path_factory):
     """A run of a few steps: its process and its folder."""
     cwd = tmp_path_factory.mktemp("short")
-    result = run_command("train", "dims=[2,1,1]", *SHORT, cwd=cwd)
+    result = run_command("train", "optimizer=adam", "dims=[2,1,1]", *SHORT, cwd=cwd)
     assert result.returncode == 0, result.stderr
     (folder,) = run_folders(cwd)
     return result, folder
@@ -57,7 +57,7 @@ def test_the_metrics_have_what_was_promised(short_run):
         assert isinstance(metrics[name], float), name
     assert metrics["steps"] == 60
     assert metrics["stopped"] == "steps"
-    assert metrics["parameters"] == 3 * (32 * 7 + 32 + 32 + 1)
+    assert metrics["parameters"] == 3 * (8 * 3 + 8 + 8 + 1)
     assert set(metrics["edge_r2"]) == {"x → h1", "y → h1", "h1 → f"}
 
 
@@ -174,7 +174,7 @@ def test_a_loss_that_becomes_nan_stops_the_run_and_keeps_the_last_good_network(c
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_ctrl_c_and_kill_keep_what_there_is(tmp_path, number, code):
-    arguments = ["steps=10000000", "evaluations=100000"]
+    arguments = ["optimizer=adam", "steps=10000000", "evaluations=100000"]
     with subprocess.Popen(
         [sys.executable, "-m", "kan_exp.train", *arguments],
         cwd=tmp_path,
@@ -210,7 +210,7 @@ def _wait_for(cwd: Path, name: str, process: "subprocess.Popen[str]") -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "rmse"),
-    [([], 0.005), (["dims=[2,1,1]"], 0.01), (["layer=interpo", "dims=[2,5,1]"], 0.01)],
+    [([], 0.001), (["dims=[2,1,1]"], 0.001), (["layer=interpo", "dims=[2,5,1]"], 0.003)],
     ids=["mlp 2,5,1", "mlp 2,1,1", "interpo 2,5,1"],
 )
 def test_the_defaults_find_the_function(command, tmp_path, arguments, rmse):

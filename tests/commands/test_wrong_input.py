@@ -41,13 +41,19 @@ LIGHT = [
 ]
 
 HEAVY = [
-    (["optimizer.lr=-1"], ["optimizer: Invalid learning rate: -1", "optimizer.lr"]),
-    (["+optimizer.foo=1"], ["optimizer:", "foo"]),
+    (
+        ["optimizer=adam", "optimizer.lr=-1"],
+        ["optimizer: Invalid learning rate: -1", "optimizer.lr"],
+    ),
+    (["optimizer=adam", "+optimizer.foo=1"], ["optimizer:", "foo"]),
     (["layer=interpo", "layer.num_x=1"], ["num_x", "at least 2, got 1"]),
     (["layer=interpo", "layer.x_min=3"], ["x_min < x_max", "3"]),
     (["layer.activation=sulu"], ["activation", "silu", "'sulu'"]),
-    (["batch_size=0"], ["batch_size must be at least 1"]),
-    (["replicas=9999999"], ["replicas=9999999 needs about", "GB are free: set replicas="]),
+    (["optimizer=adam", "batch_size=0"], ["batch_size must be at least 1"]),
+    (
+        ["optimizer=adam", "replicas=9999999"],
+        ["replicas=9999999 needs about", "GB are free: set replicas="],
+    ),
     (["penalty.smooth=1"], ["penalty.smooth", "penalty.roughness"]),
     (["penalty.roughness=-1"], ["penalty.roughness must be at least 0, got -1"]),
     (["data=table", "data.path=nope.csv", "data.target=y"], ["nope.csv", "data.path"]),
@@ -94,7 +100,7 @@ def test_a_refused_run_removes_nothing_of_the_users(command, tmp_path):
     for name in ("notes.txt", ".hydra/mine.yaml", "checkpoints_old/a.ckpt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
-    result = command("train", "hydra.run.dir=.", "optimizer.lr=-1")
+    result = command("train", "hydra.run.dir=.", "optimizer=adam", "optimizer.lr=-1")
     _is_one_line(result, ["optimizer.lr"])
     left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
     assert left == [".hydra/mine.yaml", "checkpoints_old/a.ckpt", "notes.txt"]

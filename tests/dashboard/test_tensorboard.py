@@ -117,7 +117,7 @@ def serve(folder: Path, runs: int) -> Iterator[str]:
 def run(tmp_path_factory) -> Path:
     """The folder of a finished run, trained from an empty folder."""
     folder = tmp_path_factory.mktemp("user")
-    train(folder)
+    train(folder, "optimizer=adam")
     (finished,) = run_folders(folder)
     return finished
 

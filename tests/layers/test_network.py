@@ -133,7 +133,7 @@ def test_generator_decides_the_start(spec):
         (KANInterpoLayer, {"num_xs": 9}, "Did you mean 'num_x'?"),
         (KANLayer, {"fcn_hiden": 9}, "Did you mean 'fcn_hidden'?"),
         (KANLayer, {"activaton": "silu"}, "Did you mean 'activation'?"),
-        (KANLayer, {"zzz": 9}, "It has: fcn_hidden, fcn_n_sin, activation."),
+        (KANLayer, {"zzz": 9}, "It has: fcn_hidden, fcn_n_sin, activation, table_points."),
         (KANLayer, {"dim_in": 9}, "layer.dim_in: KANLayer has no such option."),
         (KANLayer, {"generator": None}, "layer.generator: KANLayer has no such option."),
         (KANInterpoLayer, {"num_x": 1}, "num_x"),

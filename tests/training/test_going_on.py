@@ -1,0 +1,113 @@
+"""What least squares do between steps: whom they keep, what penalties weigh, where they stop."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from kan_exp.data import Split
+from kan_exp.data.base import Scaling
+from kan_exp.layers import KANInterpoLayer, KANSplineLayer, LayerSpec
+from kan_exp.optimizers import LevenbergMarquardt
+from kan_exp.training.least_squares import LeastSquaresModule
+from kan_exp.training.model import KANModel
+from kan_exp.training.starts import Stage, make_starts
+
+X = torch.rand(40, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64) * 2 - 1
+BOUNDS = torch.tensor([[-1.0, 1.0], [-1.0, 1.0]], dtype=torch.float64)
+UNIT = Scaling(torch.zeros(2), torch.ones(2), torch.zeros(1), torch.full((1,), 3.0))
+
+
+def networks(count: int, kind=KANSplineLayer, cells: int = 8) -> list[nn.Sequential]:
+    specs = [LayerSpec(kind, {})] * 2
+    return make_starts(specs, [2, 1, 1], Stage(cells, count, 1), 0, 0.3, X, BOUNDS)
+
+
+def module(starts, stages, y, fade=0.0, **penalty: float) -> LeastSquaresModule:
+    return LeastSquaresModule(
+        KANModel(starts[0], UNIT, ("a", "b"), "f"),
+        starts,
+        stages,
+        Split(X, y),
+        LevenbergMarquardt,
+        penalty,
+        fade,
+        {},
+    )
+
+
+def settled(made: LeastSquaresModule, starts) -> LevenbergMarquardt:
+    """Brings a module to the end of its first stage without any step."""
+    engine = LevenbergMarquardt(starts)
+    made.errors = torch.arange(len(starts), dtype=torch.float64)  # on training the first is best
+    made._steps_in_stage = made.stages[0].steps
+    return engine
+
+
+@torch.no_grad()
+def test_networks_that_are_right_on_validation_go_on():
+    starts = networks(3)
+    y = starts[2](X)
+    made = module(starts, [Stage(8, 3, 1), Stage(16, 1, 1)], y)
+    engine = settled(made, starts)
+    made._choose(engine)
+    assert made.model.network is starts[2]
+    made._move_on(engine)
+    assert engine.modules == [starts[2]]
+    assert starts[2][0].num_intervals == 16
+    torch.testing.assert_close(starts[2](X), y)
+
+
+@torch.no_grad()
+def test_a_stage_that_raises_the_validation_error_ends_the_training():
+    starts = networks(2)
+    y = starts[0](X) + 0.01
+    made = module(starts, [Stage(8, 2, 1), Stage(16, 1, 5)], y)
+    engine = settled(made, starts)
+    assert not made._overfits(engine)  # nothing came before
+    made._move_on(engine)
+    made._steps_in_stage = 5
+    assert not made._overfits(engine)
+    starts[0][1].values.add_(0.02)
+    assert made._overfits(engine)
+
+
+@pytest.mark.parametrize(("kind", "fade"), [(KANSplineLayer, 5.0), (KANInterpoLayer, 0.0)])
+def test_the_weight_of_a_penalty_follows_the_grid(kind, fade):
+    (network,) = networks(1, kind, cells=8)
+    made = module([network], [Stage(8, 1, 1)], X[:, :1], fade, jerk=2.0)
+    for cells in (8, 16):
+        for layer in network:
+            layer.refine(cells)
+        parameters = torch.cat([part.detach().flatten() for part in network.parameters()])
+        found = parameters @ made._quadratic(network) @ parameters
+        jerk = sum(layer.roughness(3).mean() for layer in network).detach()
+        torch.testing.assert_close(found, 2.0 * (4 / cells) ** fade * jerk)
+
+
+def test_a_grid_that_moved_has_another_penalty():
+    (network,) = networks(1)
+    made = module([network], [Stage(8, 1, 1)], X[:, :1], jerk=1.0)
+    before = made._quadratic(network)
+    assert made._quadratic(network) is before
+    network[1].move_grid(2 * network[1].grid)
+    fresh = module([copy.deepcopy(network)], [Stage(8, 1, 1)], X[:, :1], jerk=1.0)
+    moved = made._quadratic(network)
+    assert not torch.allclose(moved, before)
+    torch.testing.assert_close(moved, fresh._quadratic(fresh.model.network))
+
+
+def test_first_stages_see_the_points_that_they_are_given():
+    made = module(networks(1), [Stage(8, 1, 1, 10), Stage(8, 1, 1)], X[:, :1])
+    assert [len(part) for part in made._seen(X, X[:, :1])] == [10, 10]
+    made._stage = 1
+    assert len(made._seen(X, X[:, :1])[0]) == 40
+
+
+def test_the_recipe_is_told_in_one_line():
+    made = module(networks(2), [Stage(8, 2, 5), Stage(16, 1, 3)], X[:, :1])
+    expected = "least squares from 2 starts; cells 8, 16; networks 2, 1; steps 5, 3"
+    assert made.summary == expected
