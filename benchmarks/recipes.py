@@ -16,19 +16,12 @@ import argparse
 import logging
 import tempfile
 import time
-from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import open_dict
 
-from kan_exp.cli import config_folder, store_schema
-from kan_exp.config import TrainConfig
-from kan_exp.train import _prepare
-from kan_exp.training.experiment import Experiment
+from kan_exp.train import prepare
 
 
 class Row(NamedTuple):
@@ -52,8 +45,6 @@ ROWS = {
     "many_inputs_100_1_1": Row("experiment=many_inputs_100_1_1", 1e-3, 1e-4, 60),
 }
 
-store_schema("train_schema", TrainConfig)
-
 
 class Result(NamedTuple):
     rmse: float
@@ -63,22 +54,10 @@ class Result(NamedTuple):
     how: str
 
 
-def prepare(folder: str, options: list[str]) -> Experiment:
-    """Makes the experiment that the training command would run with these options."""
-    overrides = [*options, "logger=none", f"hydra.runtime.output_dir={folder}"]
-    with initialize_config_dir(config_folder(), version_base=None):
-        cfg = compose("train", overrides=overrides, return_hydra_config=True)
-    HydraConfig.instance().set_config(cfg)
-    choices = dict(cfg.hydra.runtime.choices)
-    with open_dict(cfg):
-        del cfg["hydra"]
-    return _prepare(cfg, Path(folder), choices)
-
-
 def train(options: list[str]) -> Result:
     """One whole training, scored as the command scores it; no pictures."""
     with tempfile.TemporaryDirectory() as folder:
-        experiment = prepare(folder, options)
+        experiment = prepare([*options, "logger=none"], folder)
         before = time.process_time()
         diverged, seconds = experiment._fit()
         processor = time.process_time() - before
