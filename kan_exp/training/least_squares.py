@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 FOLLOW_EVERY = 5  # steps
 RISE = 2  # how many times the validation error of before is borne in the middle of a stage
+SAME = 1.001  # and at its end: less is rounding, such as that of a refinement
 MOST_VALIDATED = 4  # networks that are looked at on validation after every chunk
 ORDERS = {"roughness": 1, "curvature": 2, "jerk": 3}
 
@@ -186,7 +187,7 @@ class LeastSquaresModule(KANModule):
         if self._stage == 0 or not settled:
             return False
         least = float(self._validate(engine).min())
-        tolerated = 1 if self._stage_is_over(engine) else RISE
+        tolerated = SAME if self._stage_is_over(engine) else RISE
         if least <= tolerated * self._least:
             return False
         cells = self.stages[self._stage].num_intervals

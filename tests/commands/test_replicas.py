@@ -58,7 +58,7 @@ def test_the_best_and_every_other_come_back(stacked_run):
     assert not torch.allclose(predicted[0], predicted[1])
     last = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     assert last["replicas"]["seeds"] == [7, 8, 9]
-    assert last["replicas"]["best"]["0.values"].shape == (3, 2, 64, 2)
+    assert last["replicas"]["best"]["0.values"].shape == (3, 2, 65, 2)
     assert last["global_step"] == 60
 
 
