@@ -270,11 +270,9 @@ class GridLayer(EdgeLayer):
         if self.degree == 1:  # a table has the values at its knots
             places = torch.linspace(0, 1, self.num_intervals + 1, dtype=grid.dtype).to(grid)
             return edges(torch.lerp(grid[:, 0], grid[:, 1], places[:, None])).transpose(0, 1)
-        samples, design = _design(self.num_intervals, self.degree)
-        places, matrix = torch.from_numpy(samples).to(grid), torch.from_numpy(design)
-        values = edges(torch.lerp(grid[:, 0], grid[:, 1], places[:, None]))  # (points, in, out)
-        right = matrix.T @ values.double().flatten(1)
-        found = torch.linalg.solve(matrix.T @ matrix, right).view(-1, *values.shape[1:])
+        samples, fit = map(torch.from_numpy, _fit(self.num_intervals, self.degree))
+        values = edges(torch.lerp(grid[:, 0], grid[:, 1], samples.to(grid)[:, None]))
+        found = torch.tensordot(fit.to(values.device), values.double(), dims=1)  # (rows, in, out)
         return found.transpose(0, 1).to(values)
 
     def _replace(self, values: Tensor, optimizer: torch.optim.Optimizer | None) -> None:
@@ -356,9 +354,13 @@ def _subdivision(intervals: int, degree: int, factor: int) -> NDArray[np.float64
     return fine
 
 
-@functools.lru_cache(4)
-def _design(intervals: int, degree: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Places in the unit range, and the basis functions' values there `(places, coefficients)`."""
+@functools.lru_cache(16)
+def _fit(intervals: int, degree: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Places in the unit range, and what makes of values there the closest spline's coefficients.
+
+    Returns:
+        `(places,)` and `(coefficients, places)`.
+    """
     places = np.linspace(0, 1, SAMPLES_PER_CELL * intervals + degree + 1)
     position = places * intervals
     cell = np.clip(np.floor(position).astype(int), 0, intervals - 1)
@@ -366,4 +368,5 @@ def _design(intervals: int, degree: int) -> tuple[NDArray[np.float64], NDArray[n
     design = np.zeros((len(places), intervals + degree))
     for j, column in enumerate((powers @ _cell(degree)).T):
         design[np.arange(len(places)), cell + j] = column
-    return places, design
+    fit: NDArray[np.float64] = np.linalg.solve(design.T @ design, design.T)
+    return places, fit
