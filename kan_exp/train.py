@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -61,8 +62,11 @@ def prepare(overrides: Sequence[str], folder: str | Path) -> Experiment:
         choices = dict(cfg.hydra.runtime.choices)
         with open_dict(cfg):
             del cfg["hydra"]
-        _check(cfg, overrides[:-1], choices)
-        return _prepare(cfg, Path(folder), choices)
+        try:
+            _check(cfg, overrides[:-1], choices)
+            return _prepare(cfg, Path(folder), choices)
+        except InstantiationException as error:  # Hydra's frame around what we have to say
+            raise error.__cause__ if isinstance(error.__cause__, KanExpError) else error from None
 
 
 def _check(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> None:

@@ -368,5 +368,4 @@ def _fit(intervals: int, degree: int) -> tuple[NDArray[np.float64], NDArray[np.f
     design = np.zeros((len(places), intervals + degree))
     for j, column in enumerate((powers @ _cell(degree)).T):
         design[np.arange(len(places)), cell + j] = column
-    fit: NDArray[np.float64] = np.linalg.solve(design.T @ design, design.T)
-    return places, fit
+    return places, np.asarray(np.linalg.solve(design.T @ design, design.T), dtype=np.float64)
