@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 # Their configs list every option, so that none can be added.
 CLOSED_GROUPS = ("layer", "target", "data", "penalty")
+# What least squares may take where they are a layer's default: some five minutes on a core.
+MULTIPLICATIONS_PER_MINUTE = 4e11
+MOST_WORK = 5 * MULTIPLICATIONS_PER_MINUTE
 
 
 def train(cfg: DictConfig) -> None:
@@ -171,7 +174,7 @@ def _make_module(cfg: DictConfig, data: ExperimentData) -> KANModule:
     from kan_exp.training.least_squares import LeastSquaresModule
     from kan_exp.training.model import KANModel
     from kan_exp.training.module import KANModule
-    from kan_exp.training.starts import make_starts
+    from kan_exp.training.starts import make_starts, multiplications
 
     specs, dims = _layer_specs(cfg), list(cfg.dims)
     description = describe_model(specs, dims, data)
@@ -196,6 +199,7 @@ def _make_module(cfg: DictConfig, data: ExperimentData) -> KANModule:
     bounds = ((data.bounds.double().T - scaling.x_mean) / scaling.x_std).T
     # Options that a layer refuses are told about the layer as the user asked for it.
     make_network(specs, dims, torch.Generator())
+    _check_work(multiplications(specs, dims, stages, len(x)), len(x))
     starts = make_starts(specs, dims, stages[0], cfg.seed, cfg.refine.wiggle, x, bounds)
     return LeastSquaresModule(
         KANModel(starts[0], scaling, data.features, data.target_name),
@@ -207,6 +211,20 @@ def _make_module(cfg: DictConfig, data: ExperimentData) -> KANModule:
         cfg.refine.fade,
         description,
     )
+
+
+def _check_work(multiplications: float, points: int) -> None:
+    """Refuses a training that would take long if it is a default and nobody asked for it."""
+    hydra = HydraConfig.get()
+    asked = any(text.lstrip("+").startswith("optimizer=") for text in hydra.overrides.task)
+    if asked or hydra.runtime.choices.get("experiment") is not None:
+        return
+    if multiplications > MOST_WORK:
+        minutes = multiplications / MULTIPLICATIONS_PER_MINUTE
+        raise KanExpError(
+            f"{points:,} points are many for least squares on this network (about {minutes:,.0f} "
+            f"minutes): set optimizer=adam, or optimizer=lm to take the time."
+        )
 
 
 def _make_replicas(cfg: DictConfig, data: ExperimentData) -> KANModule:

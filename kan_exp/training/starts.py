@@ -113,12 +113,7 @@ def make_starts(
         x: Standardised training points, whose range decides hidden grids.
         bounds: Range of each input, standardised, `(in, 2)`.
     """
-    sized = [
-        LayerSpec(kind, kind.with_intervals(options, stage.num_intervals))
-        if stage.num_intervals is not None
-        else LayerSpec(kind, options)
-        for kind, options in specs
-    ]
+    sized = _sized(specs, stage)
     generator = torch.Generator().manual_seed(seed)
     networks = []
     for _ in range(stage.keep):
@@ -130,6 +125,29 @@ def make_starts(
         follow(network, x, slack=1)
         networks.append(network)
     return networks
+
+
+def _sized(specs: Sequence[LayerSpec], stage: Stage) -> list[LayerSpec]:
+    """The layers with the cells of a stage."""
+    if stage.num_intervals is None:
+        return list(specs)
+    return [
+        LayerSpec(kind, kind.with_intervals(options, stage.num_intervals))
+        for kind, options in specs
+    ]
+
+
+def multiplications(
+    specs: Sequence[LayerSpec], dims: Sequence[int], stages: Sequence[Stage], points: int
+) -> float:
+    """About how many the normal matrices of all steps take, which is most of a training's work."""
+    total = 0.0
+    for stage in stages:
+        network = make_network(_sized(specs, stage), dims, torch.Generator())
+        size = sum(part.numel() for part in network.parameters())
+        seen = points if stage.points is None else min(points, stage.points)
+        total += stage.keep * stage.steps * float(seen * size * min(seen, size))
+    return total
 
 
 @torch.no_grad()

@@ -49,6 +49,7 @@ HEAVY = [
     (["layer=interpo", "layer.num_x=1"], ["num_x", "at least 2, got 1"]),
     (["layer=interpo", "layer.x_min=3"], ["x_min < x_max", "3"]),
     (["layer.activation=sulu"], ["activation", "silu", "'sulu'"]),
+    (["points=100000"], ["100,000 points are many for least squares", "set optimizer=adam, or"]),
     (["optimizer=adam", "batch_size=0"], ["batch_size must be at least 1"]),
     (
         ["optimizer=adam", "replicas=9999999"],
