@@ -49,6 +49,18 @@ def test_values_and_gradients_are_those_of_each_replica(layers, native, monkeypa
             torch.testing.assert_close(stacked.grad[replica], part.grad)
 
 
+@pytest.mark.parametrize("kind", KINDS[::3], ids=str)
+def test_a_stack_of_one_is_that_one(kind):
+    generator = torch.Generator().manual_seed(0)
+    network = make_network(LayerSpec(*kind), [2, 3], generator)
+    (layer,), (stack,) = network, stack_networks([network])
+    x = torch.randn(40, 2, generator=generator)
+    torch.testing.assert_close(stack.forward_stacked(x[None])[0], layer(x))
+    stack.forward_stacked(x[None]).sin().sum().backward()
+    layer(x).sin().sum().backward()
+    torch.testing.assert_close(stack.values.grad[0], layer.values.grad)
+
+
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_roughness_and_its_gradients_are_those_of_each_replica(layers, order):
     each, stack = layers

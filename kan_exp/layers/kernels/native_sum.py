@@ -52,7 +52,7 @@ def forward(x: Tensor, table: Tensor, grid: Grid) -> tuple[Tensor, list[Tensor]]
     def call(begin: int, end: int) -> None:
         library.spline_sum_forward(*splines.arguments, total.data_ptr(), begin, end)
 
-    _share(call, len(x), splines.work)  # len: of samples, or of replicas
+    _share(call, splines.parts(x.shape[-2]), splines.work)
     return total, []
 
 
@@ -79,7 +79,7 @@ def backward(
         pointers = [None if part is None else part.data_ptr() for part in found]
         library.spline_sum_backward(*splines.arguments, grad.data_ptr(), *pointers, begin, end)
 
-    _share(call, len(table), 2 * splines.work)
+    _share(call, splines.parts(x.shape[-1]), 2 * splines.work)
     by_x, by_table = found
     return by_x, by_table
 
@@ -89,11 +89,15 @@ class _Splines:
 
     def __init__(self, x: Tensor, table: Tensor, grid: Grid) -> None:
         self.tensors = [part.contiguous() for part in (x, table, *grid)]
-        replicas = table.shape[0] if table.ndim == 4 else 1
+        self.replicas = table.shape[0] if table.ndim == 4 else 1
         batch, (dim_in, rows, dim_out) = x.shape[-2], table.shape[-3:]
         self.work = x.numel() * dim_out * grid.functions
-        sizes = replicas, batch, dim_in, rows, dim_out, grid.functions, grid.scale
+        sizes = self.replicas, batch, dim_in, rows, dim_out, grid.functions, grid.scale
         self.arguments = [*(part.data_ptr() for part in self.tensors), *sizes]
+
+    def parts(self, of_one: int) -> int:
+        """What the work is shared out by: replicas, or parts of the only one."""
+        return self.replicas if self.replicas > 1 else of_one
 
 
 @functools.cache
