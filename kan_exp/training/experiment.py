@@ -41,6 +41,8 @@ def quiet_lightning() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning", message=".*(num_workers|many workers).*")
     warnings.filterwarnings("ignore", message=".*treespec.*", category=FutureWarning)
+    # Hydra has put its own files there already; a folder with another run's is refused.
+    warnings.filterwarnings("ignore", message="Experiment logs directory .* is not empty")
 
 
 @dataclass
