@@ -69,7 +69,9 @@ def prepare(overrides: Sequence[str], folder: str | Path) -> Experiment:
             _check(cfg, overrides[:-1], choices)
             return _prepare(cfg, Path(folder), choices)
         except InstantiationException as error:  # Hydra's frame around what we have to say
-            raise error.__cause__ if isinstance(error.__cause__, KanExpError) else error from None
+            if isinstance(error.__cause__, KanExpError):
+                raise error.__cause__ from None
+            raise
 
 
 def _check(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> None:

@@ -15,7 +15,7 @@ from kan_exp.errors import KanExpError
 from kan_exp.layers import GridLayer
 from kan_exp.optimizers import LevenbergMarquardt
 from kan_exp.training.model import KANModel
-from kan_exp.training.module import KANModule
+from kan_exp.training.module import ORDERS, KANModule
 from kan_exp.training.starts import COARSEST, Stage, follow, penalty_matrix
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,6 @@ FOLLOW_EVERY = 5  # steps
 RISE = 2  # how many times the validation error of before is borne in the middle of a stage
 SAME = 1.001  # and at its end: less is rounding, such as that of a refinement
 MOST_VALIDATED = 4  # networks that are looked at on validation after every chunk
-ORDERS = {"roughness": 1, "curvature": 2, "jerk": 3}
 
 
 class LeastSquaresModule(KANModule):

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 OBSERVE_EVERY = 200  # optimizer steps
 OBSERVED_POINTS = 1024
+ORDERS = {"roughness": 1, "curvature": 2, "jerk": 3}  # of the derivatives that penalties weigh
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
@@ -275,9 +276,7 @@ def objective_by_edges(
 # in units that do not depend on the number of knots, `curvature` and `jerk` the same of second
 # and third derivatives; the L1 terms read the mini-batch's edges.
 ON_LAYERS: dict[str, Callable[[nn.Sequential], Tensor]] = {
-    "roughness": partial(_roughness, 1),
-    "curvature": partial(_roughness, 2),
-    "jerk": partial(_roughness, 3),
+    **{name: partial(_roughness, order) for name, order in ORDERS.items()},
     "smooth": smooth_penalty,
 }
 ON_EDGES: dict[str, Callable[[list[Tensor]], Tensor]] = {

@@ -18,6 +18,7 @@ from kan_exp.training.module import (
     OBSERVED_POINTS,
     ON_EDGES,
     ON_LAYERS,
+    ORDERS,
     KANModule,
     OptimizerFactory,
     SchedulerFactory,
@@ -26,7 +27,6 @@ from kan_exp.training.module import (
 
 log = logging.getLogger(__name__)
 
-ORDERS = {"roughness": 1, "curvature": 2, "jerk": 3}
 MOST_NAMED = 3
 QUANTILES = {
     "best": 0.0,

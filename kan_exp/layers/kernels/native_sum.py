@@ -29,11 +29,6 @@ def takes(x: Tensor) -> bool:
     return x.dtype in REALS and _library(x.dtype) is not None
 
 
-def pays(x: Tensor, table: Tensor, grid: Grid) -> bool:
-    """Whether it is faster than the definition: at any size."""
-    return True
-
-
 def forward(x: Tensor, table: Tensor, grid: Grid) -> tuple[Tensor, list[Tensor]]:
     """The sums `(batch, out)`; nothing is kept, since weights are cheaper to compute than to read.
 

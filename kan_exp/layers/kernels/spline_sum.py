@@ -24,10 +24,10 @@ def spline_sum(x: Tensor, table: Tensor, grid: Grid) -> Tensor:
     # Sizes may be unknown to who traces, and are asked for only after that.
     if is_traced(x, table) or not _are_alike(tensors):
         return _defined(x, table, grid)
-    way: Any = native_sum if native_sum.takes(x) else torch_sum
-    if not way.pays(x, table, grid):
+    native = native_sum.takes(x)  # which pays at any size
+    if not native and not torch_sum.pays(x, table, grid):
         return _defined(x, table, grid)
-    total: Tensor = _SplineSum.apply(way, *tensors)
+    total: Tensor = _SplineSum.apply(native_sum if native else torch_sum, *tensors)
     return total
 
 
