@@ -69,7 +69,9 @@ def replica_bytes(module: Any, sizes: Sizes) -> float:
 def _kept_bytes(module: Any, points: int) -> int:
     """Bytes that the objective keeps for its backward pass, beside the parameters."""
     own = {part.untyped_storage().data_ptr() for part in module.state_dict().values()}
-    seen: dict[int, int] = {}
+    # What is kept for a moment only is held here until the end: memory that is given back would be
+    # taken again at the same address, and one address would stand for several tensors.
+    seen: dict[int, tuple[Tensor, int]] = {}
 
     def see(tensor: Tensor) -> Tensor:
         try:
@@ -77,7 +79,7 @@ def _kept_bytes(module: Any, points: int) -> int:
         except RuntimeError:  # a wrapper of torch.func, which has no storage of its own
             key, size = id(tensor), tensor.nbytes
         if key not in own:
-            seen[key] = size
+            seen[key] = tensor, size
         return tensor
 
     like = next(module.stack.parameters())
@@ -85,7 +87,7 @@ def _kept_bytes(module: Any, points: int) -> int:
     with torch.autograd.graph.saved_tensors_hooks(see, lambda tensor: tensor):
         loss, penalties = module.objective(x, y)
         torch.stack([loss, *penalties.values()]).sum()
-    return sum(seen.values())
+    return sum(size for _, size in seen.values())
 
 
 def free_bytes(device: torch.device) -> float:
