@@ -9,9 +9,9 @@ import kan_exp
 
 PACKAGE = Path(kan_exp.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-COMMANDS = {"train", "evaluate", "predict", "cli", "config"}
+COMMANDS = {"train", "evaluate", "predict", "cli", "config", "preparing"}
 # A room may import those before it.
-ROOMS = ["errors", "layers", "targets", "plots", "data", "optimizers", "training"]
+ROOMS = ["errors", "runs", "layers", "targets", "plots", "data", "optimizers", "training"]
 ROOMS += sorted(COMMANDS)
 
 

@@ -21,6 +21,7 @@ from kan_exp.data import ExperimentData
 from kan_exp.errors import DivergedError
 from kan_exp.plots import history_figure, prediction_figure
 from kan_exp.plots.style import pixels, png, short_r2
+from kan_exp.runs import write_json
 from kan_exp.training.callbacks import EdgeFigures, SignalStop
 from kan_exp.training.folder import load, read_checkpoint, write_metrics
 from kan_exp.training.model import Score, linear_score, score
@@ -89,6 +90,7 @@ class Experiment:
             self._keep_best()
             metrics = self._score(seconds, diverged)
             self._draw(metrics)
+            write_json(self.folder / "history.json", self._history(), indent=None)
             write_metrics(self.folder, metrics)
             self._report(metrics)
             if diverged is not None:
@@ -159,9 +161,16 @@ class Experiment:
             "stopped": stopped,
             "edge_r2": self._agreements(),
             "data": data.summary,
+            "test_points": data.fingerprint,
+            "choices": dict(self.choices),
             "device": str(self.trainer.strategy.root_device),
             "versions": {"kan_exp": __version__, "torch": str(torch.__version__)},
         }
+
+    def _history(self) -> dict[str, Any]:
+        """The curves of what is trained and of validation, for tables of many runs."""
+        module = self.module
+        return {"train": module.train_history, "val": module.val_history}
 
     def _agreements(self) -> dict[str, float]:
         """R2 of every edge whose true function is known, by its name."""

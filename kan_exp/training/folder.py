@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from kan_exp.data.base import ExperimentData, Scaling
 from kan_exp.errors import KanExpError
 from kan_exp.layers import LayerSpec, find_layer, layer_path, make_network
+from kan_exp.runs import write_json
 from kan_exp.training.model import KANModel
 
 METRICS = "metrics.json"
@@ -21,9 +21,7 @@ CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
 
 def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
     """Writes `metrics.json` so that it is either whole or absent: its presence means done."""
-    partial = folder / f".{METRICS}.partial"
-    partial.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
-    partial.replace(folder / METRICS)
+    write_json(folder / METRICS, metrics)
 
 
 def describe_model(

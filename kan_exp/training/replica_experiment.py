@@ -87,6 +87,14 @@ class ReplicaExperiment(Experiment):
         }
         return metrics
 
+    def _history(self) -> dict[str, Any]:
+        module = self._replicas
+        every = {
+            name: [[step, [_finite(value) for value in values]] for step, values in errors]
+            for name, errors in (("train", module.train_errors), ("val", module.val_errors))
+        }
+        return {**super()._history(), "replicas": every}
+
     def _make_figures(self, metrics: Mapping[str, Any]) -> dict[str, Figure]:
         figures = super()._make_figures(metrics)
         module = self._replicas

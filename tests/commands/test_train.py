@@ -43,7 +43,9 @@ def test_a_run_leaves_one_folder_with_everything(short_run):
         "figures/layer_2.png",
         "figures/loss.png",
         "figures/prediction.png",
+        "history.json",
         "metrics.json",
+        "status.json",
         "train.log",
     }
 

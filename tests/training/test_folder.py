@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -70,15 +71,13 @@ def test_metrics_that_json_does_not_know_are_refused(tmp_path, value):
 def test_metrics_are_whole_or_absent(tmp_path, monkeypatch):
     """A disk that fills up while they are written must not leave half a file that means done."""
 
-    def half(path: Path, text: str) -> None:
-        with path.open("w") as file:
-            file.write(text[: len(text) // 2])
+    def full(_: int) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(Path, "write_text", half)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="no space"):
         write_metrics(tmp_path, {"test_rmse": 1.0})
-    assert not (tmp_path / "metrics.json").exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 # Loading

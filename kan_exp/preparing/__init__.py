@@ -1,0 +1,7 @@
+"""From a configuration to an experiment that is ready to run."""
+
+from kan_exp.preparing.checks import check
+from kan_exp.preparing.choices import flat_choices, run_key
+from kan_exp.preparing.experiment import make_experiment
+
+__all__ = ["check", "flat_choices", "make_experiment", "run_key"]

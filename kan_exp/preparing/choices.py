@@ -1,0 +1,51 @@
+"""What a user has chosen, in forms by which runs are shown and told apart."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from kan_exp.preparing.checks import uses_target
+from kan_exp.preparing.layers import kind_and_options
+
+# They decide where and how a run is shown, not what comes of it.
+BESIDE = ("logger", "callbacks", "sweep", "threads")
+
+
+def run_key(cfg: DictConfig) -> str:
+    """A digest of all that decides what a run finds, by which a repeated job is recognised."""
+    cfg = cfg.copy()
+    with open_dict(cfg):
+        for name in BESIDE:
+            cfg.pop(name, None)
+    try:
+        plain = OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException:  # it will be refused in better words
+        plain = OmegaConf.to_container(cfg, resolve=False)
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def flat_choices(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
+    """Groups, numbers of the run, options of layer and optimizer: one level, plain values."""
+    groups = ("layer", "target", "data", "optimizer", "scheduler")
+    flat: dict[str, Any] = {group: choices[group] for group in groups}
+    if not uses_target(cfg):
+        del flat["target"]
+    if cfg.layers is not None:
+        entries: list[Any] = OmegaConf.to_container(cfg.layers, resolve=True)  # type: ignore[assignment]
+        flat["layer"] = "+".join(kind_and_options(entry)[0] for entry in entries)
+    for name in ("seed", "steps", "batch_size"):
+        flat[name] = cfg[name]
+    flat["dims"] = list(cfg.dims)
+    if cfg.replicas > 1:
+        flat["replicas"] = cfg.replicas
+    for group in ("layer", "optimizer", "penalty"):
+        options: dict[str, Any] = OmegaConf.to_container(cfg[group], resolve=True)  # type: ignore[assignment]
+        for name, value in options.items():
+            if not name.startswith("_"):
+                flat[f"{group}.{name}"] = value
+    return flat

@@ -1,0 +1,75 @@
+"""The experiment of a configuration, ready to run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from kan_exp.config import check_width
+from kan_exp.errors import KanExpError
+from kan_exp.preparing.checks import uses_least_squares
+from kan_exp.preparing.choices import flat_choices
+from kan_exp.preparing.modules import make_module, stages_of
+
+if TYPE_CHECKING:
+    from kan_exp.training.experiment import Experiment
+
+
+def make_experiment(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> Experiment:
+    """Makes everything that the run needs; all that can be wrong with it shows here."""
+    import torch
+
+    from kan_exp.training.callbacks import RunCheckpoint, SignalStop
+    from kan_exp.training.experiment import Experiment, quiet_lightning
+    from kan_exp.training.replica_experiment import ReplicaExperiment
+
+    quiet_lightning()
+    if cfg.threads is not None:
+        torch.set_num_threads(cfg.threads)
+    if cfg.trainer.accelerator == "gpu" and not torch.cuda.is_available():
+        raise KanExpError(
+            "trainer=gpu needs a GPU, and torch finds none: set trainer=cpu or trainer=auto."
+        )
+    dims = list(cfg.dims)
+    data = instantiate(cfg.data)
+    check_width(f"data '{choices['data']}'", data.features, dims)
+    steps = _steps(cfg)
+    module = make_module(cfg, data)
+    generators = [torch.Generator().manual_seed(cfg.seed + k) for k in range(cfg.replicas)]
+    data.plan(cfg.batch_size, steps, cfg.log_every_n_steps, cfg.evaluations, *generators)
+    # A bad learning rate, or components that are not the formula's, are told before the training.
+    module.check_optimizer()
+    data.true_edges(data.train.x[:2])
+    callbacks = [
+        *instantiate(cfg.callbacks).values(),
+        RunCheckpoint(folder / "checkpoints"),
+        SignalStop(),
+    ]
+    logger = instantiate(cfg.logger) if cfg.logger else False
+    kind = Experiment if cfg.replicas == 1 else ReplicaExperiment
+    return kind(
+        module=module,
+        data=data,
+        trainer=instantiate(
+            cfg.trainer,
+            max_steps=steps,
+            max_epochs=-1,  # each pass over the loader is one evaluation's; the steps end the run
+            callbacks=callbacks,
+            logger=logger,
+        ),
+        folder=folder,
+        choices=flat_choices(cfg, choices),
+        config=OmegaConf.to_yaml(cfg, resolve=True),
+    )
+
+
+def _steps(cfg: DictConfig) -> int:
+    """How many optimizer steps the run has: `steps`, or those of `refine` if that is null."""
+    if cfg.steps is not None:
+        return int(cfg.steps)
+    if not uses_least_squares(cfg):
+        raise KanExpError("steps is needed: only optimizer=lm takes its steps from refine.")
+    return sum(stage.steps for stage in stages_of(cfg))

@@ -1,0 +1,64 @@
+"""The kind and the options of every layer, as a configuration asks for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
+
+from kan_exp.errors import KanExpError
+
+if TYPE_CHECKING:
+    from kan_exp.layers import LayerSpec
+
+
+def layer_specs(cfg: DictConfig) -> list[LayerSpec]:
+    """Those of `layer` for every layer, or what `layers` names.
+
+    Raises:
+        KanExpError: `layers` cannot be read.
+    """
+    from kan_exp.layers import LayerSpec
+
+    if cfg.layers is None:
+        return [_layer_spec(cfg.layer)] * (len(cfg.dims) - 1)
+    entries: list[Any] = OmegaConf.to_container(cfg.layers, resolve=True)  # type: ignore[assignment]
+    specs = []
+    for entry in entries:
+        name, options = kind_and_options(entry)
+        composed = (
+            GlobalHydra.instance()
+            .config_loader()
+            .load_configuration("train", [f"layer={name}"], RunMode.RUN)
+        )
+        kind, defaults = _layer_spec(composed.layer)
+        specs.append(LayerSpec(kind, {**defaults, **options}))
+    return specs
+
+
+def kind_and_options(entry: Any) -> tuple[str, dict[str, Any]]:
+    """Reads an entry of `layers`: `mlp`, or `{mlp: {fcn_hidden: 8}}`.
+
+    Raises:
+        KanExpError: It is neither.
+    """
+    if isinstance(entry, str):
+        return entry, {}
+    if isinstance(entry, dict) and len(entry) == 1:
+        ((name, options),) = entry.items()
+        if isinstance(options, dict):
+            return str(name), options
+    raise KanExpError(
+        f"layers: {entry!r} is neither a kind nor one with its options: write "
+        f"layers=[spline,mlp] or layers=[spline,{{mlp:{{fcn_hidden:8}}}}]."
+    )
+
+
+def _layer_spec(layer: DictConfig) -> LayerSpec:
+    from kan_exp.layers import LayerSpec
+
+    options: dict[str, Any] = OmegaConf.to_container(layer, resolve=True)  # type: ignore[assignment]
+    return LayerSpec(get_class(options.pop("_target_")), options)

@@ -1,0 +1,6 @@
+"""What runs leave behind, read and written without torch."""
+
+from kan_exp.runs.files import write_json, write_text
+from kan_exp.runs.status import Status, StatusFile, read_status
+
+__all__ = ["Status", "StatusFile", "read_status", "write_json", "write_text"]

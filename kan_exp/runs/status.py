@@ -1,0 +1,110 @@
+"""What has become of a run: `status.json`, from its first moment to its last."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+from kan_exp.runs.files import write_json
+
+NAME = "status.json"
+State = Literal["running", "done", "failed", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Status:
+    """One moment of a run.
+
+    Args:
+        state: What has become of it; "running" of a process that is gone means killed.
+        reason: Why it failed, in one line.
+        overrides: What was asked for, as typed.
+        key: A digest of its whole configuration.
+        job: Its number in its sweep.
+        pid: Of the process that runs it, on `host`.
+        host: Name of the machine.
+        started: When, in UTC.
+        seconds: How long it took, once it is over.
+    """
+
+    state: State
+    reason: str | None
+    overrides: Sequence[str]
+    key: str
+    job: int | None
+    pid: int
+    host: str
+    started: str
+    seconds: float | None = None
+
+
+def read_status(folder: Path) -> Status | None:
+    """The status of the run in a folder; nothing where none can be read."""
+    try:
+        return Status(**json.loads((folder / NAME).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def write_status(folder: Path, status: Status) -> None:
+    """Puts a status in the place of the one before.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    write_json(folder / NAME, asdict(status))
+
+
+class StatusFile:
+    """Keeps `status.json` while a run goes on, as a context manager around it.
+
+    Args:
+        folder: Of the run.
+        overrides: What was asked for.
+        key: A digest of the configuration.
+        job: The run's number in its sweep, if it is part of one.
+        explain: Says in one line what an exception means to the user.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        overrides: Sequence[str],
+        key: str,
+        job: int | None,
+        explain: Callable[[BaseException], str],
+    ) -> None:
+        self.folder, self.explain = folder, explain
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        host = socket.gethostname()
+        self.status = Status("running", None, list(overrides), key, job, os.getpid(), host, now)
+
+    def __enter__(self) -> StatusFile:
+        self._began = time.perf_counter()
+        write_status(self.folder, self.status)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        state: State = "failed"
+        reason = None
+        if error is None:
+            state = "done"
+        elif isinstance(error, (KeyboardInterrupt, SystemExit)):  # the run ends itself by these
+            state = "interrupted"
+        else:
+            reason = self.explain(error)
+        seconds = round(time.perf_counter() - self._began, 3)
+        write_status(self.folder, replace(self.status, state=state, reason=reason, seconds=seconds))
