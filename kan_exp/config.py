@@ -47,6 +47,16 @@ class RefineConfig:
 
 
 @dataclass
+class SweepConfig:
+    """What a multirun does with its jobs."""
+
+    metric: str
+    stack_seeds: bool
+    most_stacked: int
+    resume: str | None
+
+
+@dataclass
 class TrainConfig:
     """Names and types of conf/train.yaml, so that a misspelt name or a word for a number is told.
 
@@ -67,6 +77,7 @@ class TrainConfig:
     gradient: GradientConfig
     refine: RefineConfig
     layers: list[Any] | None
+    sweep: SweepConfig
     target: Any = None
     data: Any = None
     layer: Any = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,8 @@ def train(cfg: DictConfig) -> None:
     folder = Path(hydra.runtime.output_dir)
     overrides = list(hydra.overrides.task)
     alone = hydra.mode == RunMode.RUN
+    if not alone:
+        _leave_the_terminal(cfg)
     began = False
     try:
         job = None if alone else int(hydra.job.num)
@@ -68,6 +71,16 @@ def prepare(overrides: Sequence[str], folder: str | Path) -> Experiment:
             if isinstance(error.__cause__, KanExpError):
                 raise error.__cause__ from None
             raise
+
+
+def _leave_the_terminal(cfg: DictConfig) -> None:
+    """Keeps what a job says in its log: of many jobs, the sweep tells what is worth telling."""
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if type(handler) is logging.StreamHandler:
+            root.removeHandler(handler)
+    with open_dict(cfg):
+        cfg.callbacks.pop("progress", None)
 
 
 def _remove_traces(folder: Path) -> None:

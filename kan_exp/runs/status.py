@@ -54,6 +54,19 @@ def read_status(folder: Path) -> Status | None:
         return None
 
 
+def is_running(status: Status) -> bool:
+    """Whether a run goes on, as far as can be told: not where its process here is gone."""
+    if status.state != "running" or status.host != socket.gethostname():
+        return status.state == "running"
+    try:
+        os.kill(status.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is somebody else's, and there
+        return True
+    return True
+
+
 def write_status(folder: Path, status: Status) -> None:
     """Puts a status in the place of the one before.
 

@@ -149,11 +149,11 @@ class Experiment:
         return {
             "test_rmse": test.rmse,
             "test_mae": test.mae,
-            "test_r2": _finite(test.r2),
-            "test_r": _finite(test.r),
+            "test_r2": finite(test.r2),
+            "test_r": finite(test.r),
             "val_rmse": validation.rmse,
             "linear_rmse": linear.rmse,
-            "linear_r2": _finite(linear.r2),
+            "linear_r2": finite(linear.r2),
             "parameters": sum(weight.numel() for weight in model.network.parameters()),
             "steps": self.trainer.global_step,
             "best_step": self.best_step,
@@ -275,8 +275,8 @@ class Experiment:
         return [("true edges", f"R² {text}{ends}")]
 
 
-def _finite(value: float) -> float | None:
-    """R2 or r, or nothing where values are all the same and it is not defined."""
+def finite(value: float) -> float | None:
+    """A number, or nothing where it is none, as R2 is not where values are all the same."""
     return value if math.isfinite(value) else None
 
 

@@ -10,12 +10,11 @@ from typing import Any, cast
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from kan_exp.errors import DivergedError
 from kan_exp.plots import replicas_figure
-from kan_exp.training.experiment import Experiment
-from kan_exp.training.model import score
+from kan_exp.training.experiment import Experiment, finite
+from kan_exp.training.model import Score, score
 from kan_exp.training.replicas import QUANTILES, ReplicaModule, spread
 
 log = logging.getLogger(__name__)
@@ -41,7 +40,8 @@ class ReplicaExperiment(Experiment):
     def _keep_best(self) -> None:
         module = self._replicas
         module.cpu()
-        self._errors = self._test_errors()
+        self._scores = self._test_scores()
+        self._errors = torch.tensor([one.rmse for one in self._scores], dtype=torch.float64)
         self.kept = int(module.best_errors.argmin())
         # The loss curve is that of the network which is kept.
         for history, errors in (
@@ -52,15 +52,15 @@ class ReplicaExperiment(Experiment):
             history[:] = [(step, value) for step, value in own if math.isfinite(value)]
         super()._keep_best()
 
-    def _test_errors(self) -> Tensor:
-        """Test RMSE of every replica, `(replicas,)`."""
+    def _test_scores(self) -> list[Score]:
+        """Every replica's score on the test points."""
         module, test = self._replicas, self.data.test
         state = {name: part.cpu() for name, part in module.best_state.items()}
-        errors = []
+        scores = []
         for replica in range(module.count):
             module.take(replica, state)
-            errors.append(score(module.model.predict(test.x), test.y).rmse)
-        return torch.tensor(errors, dtype=torch.float64)
+            scores.append(score(module.model.predict(test.x), test.y))
+        return scores
 
     def _score(self, seconds: float, diverged: DivergedError | None) -> dict[str, Any]:
         metrics = super()._score(seconds, diverged)
@@ -78,11 +78,14 @@ class ReplicaExperiment(Experiment):
             "each": [
                 {
                     "seed": module.seed + replica,
-                    "test_rmse": _finite(self._errors[replica]),
-                    "val_rmse": _finite(module.best_errors[replica]),
+                    "test_rmse": finite(one.rmse),
+                    "test_mae": finite(one.mae),
+                    "test_r2": finite(one.r2),
+                    "test_r": finite(one.r),
+                    "val_rmse": finite(float(module.best_errors[replica])),
                     "best_step": int(module.best_steps[replica]),
                 }
-                for replica in range(module.count)
+                for replica, one in enumerate(self._scores)
             ],
         }
         return metrics
@@ -90,7 +93,7 @@ class ReplicaExperiment(Experiment):
     def _history(self) -> dict[str, Any]:
         module = self._replicas
         every = {
-            name: [[step, [_finite(value) for value in values]] for step, values in errors]
+            name: [[step, [finite(value) for value in values.tolist()]] for step, values in errors]
             for name, errors in (("train", module.train_errors), ("val", module.val_errors))
         }
         return {**super()._history(), "replicas": every}
@@ -116,7 +119,3 @@ class ReplicaExperiment(Experiment):
         best, low, middle, high, worst = (f"{found[name]:.3g}" for name in QUANTILES)
         text = f"test RMSE median {middle} (quartiles {low} to {high}), best {best}, worst {worst}"
         return [("replicas", f"{text}; {diverged}; kept seed {found['kept_seed']}")]
-
-
-def _finite(value: Tensor) -> float | None:
-    return value.item() if value.isfinite() else None

@@ -1,0 +1,1 @@
+"""Many runs by one command: which, by whom they are launched, and what came of them."""

@@ -1,0 +1,165 @@
+"""The jobs of a sweep, and which of them are trained together."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from kan_exp.config import check_replicas
+from kan_exp.errors import KanExpError
+from kan_exp.preparing import run_key
+
+LONGEST_NAME = 100
+Compose = Callable[[Sequence[str]], DictConfig]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One combination of what is swept.
+
+    Args:
+        number: Its place in the sweep.
+        overrides: What it is run with.
+        key: A digest of its resolved configuration; equal keys mean the same result.
+        name: What distinguishes it from the sweep's other jobs.
+        seed: Where it is a plain override, so that jobs that differ in nothing else can be told.
+        setting: The overrides without the seed.
+        stackable: Whether such jobs can be trained as one network.
+    """
+
+    number: int
+    overrides: tuple[str, ...]
+    key: str
+    name: str
+    seed: int | None = None
+    setting: tuple[str, ...] = ()
+    stackable: bool = False
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What is launched as one: a job, or jobs with consecutive seeds as replicas of one network.
+
+    Args:
+        jobs: One or more; of several, replica k is the k-th.
+        folder: Where it writes.
+    """
+
+    jobs: tuple[Job, ...]
+    folder: Path
+
+    @property
+    def overrides(self) -> list[str]:
+        """What it is run with, its folder included."""
+        first = self.jobs[0]
+        overrides = list(first.overrides)
+        if len(self.jobs) > 1:
+            overrides = [*first.setting, f"seed={first.seed}", f"replicas={len(self.jobs)}"]
+        return [*overrides, f"hydra.sweep.subdir='{self.folder.name}'"]
+
+    @property
+    def name(self) -> str:
+        """How it is called on the terminal."""
+        first, last = self.jobs[0], self.jobs[-1]
+        if first is last:
+            return first.name
+        return re.sub(r"(?<!\S)seed=\d+", f"seed={first.seed}..{last.seed}", first.name)
+
+
+def plan_jobs(combinations: Sequence[Sequence[str]], compose: Compose) -> list[Job]:
+    """Makes the jobs of a sweep, after a look at whether each can be composed.
+
+    Args:
+        combinations: The overrides of each job.
+        compose: Gives the configuration of overrides.
+    """
+    varied = _varied(combinations)
+    settings: dict[tuple[str, ...], DictConfig] = {}
+    jobs = []
+    for number, overrides in enumerate(combinations):
+        seed, setting = _split_seed(overrides)
+        cfg = settings.get(setting)
+        if cfg is None:
+            cfg = settings[setting] = compose(overrides)
+        if seed is not None:
+            cfg.seed = seed
+        name = " ".join(text for text in overrides if _option(text) in varied)
+        job = Job(number, tuple(overrides), run_key(cfg), name or f"job {number}", seed, setting)
+        jobs.append(job)
+    stackable = {setting: _is_stackable(cfg) for setting, cfg in settings.items()}
+    return [
+        Job(**{**vars(job), "stackable": job.seed is not None and stackable[job.setting]})
+        for job in jobs
+    ]
+
+
+def _option(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
+
+
+def _varied(combinations: Sequence[Sequence[str]]) -> set[str]:
+    """The options whose values differ between jobs."""
+    seen: dict[str, set[str]] = {}
+    for overrides in combinations:
+        for text in overrides:
+            seen.setdefault(_option(text), set()).add(text)
+    return {option for option, texts in seen.items() if len(texts) > 1}
+
+
+def _split_seed(overrides: Sequence[str]) -> tuple[int | None, tuple[str, ...]]:
+    """The seed, if it is plainly given once, and the overrides without it."""
+    seeds = [text for text in overrides if _option(text) == "seed"]
+    value = seeds[0].partition("=")[2] if len(seeds) == 1 else ""
+    if not value.isdecimal():
+        return None, tuple(overrides)
+    return int(value), tuple(text for text in overrides if text != seeds[0])
+
+
+def _is_stackable(cfg: DictConfig) -> bool:
+    if cfg.replicas != 1:
+        return False
+    cfg = cfg.copy()
+    cfg.replicas = 2
+    try:
+        check_replicas(cfg)
+    except KanExpError:
+        return False
+    return True
+
+
+def make_stacks(jobs: Sequence[Job], folder: Path, most: int) -> list[Stack]:
+    """Puts jobs together that differ in the seed alone, in stacks of consecutive seeds.
+
+    Args:
+        jobs: What is to be run.
+        folder: Of the sweep; each stack gets a folder in it.
+        most: Jobs in a stack; 1 leaves all alone.
+    """
+    groups: dict[object, list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(job.setting if job.stackable and most > 1 else job.number, []).append(job)
+    parts = itertools.chain.from_iterable(_consecutive(group, most) for group in groups.values())
+    return [make_stack(part, folder) for part in sorted(parts, key=lambda part: part[0].number)]
+
+
+def _consecutive(jobs: Sequence[Job], most: int) -> Iterator[tuple[Job, ...]]:
+    part: list[Job] = []
+    for job in sorted(jobs, key=lambda job: job.seed or 0):
+        if part and (len(part) == most or (job.seed or 0) != (part[-1].seed or 0) + 1):
+            yield tuple(part)
+            part = []
+        part.append(job)
+    yield tuple(part)
+
+
+def make_stack(jobs: Sequence[Job], folder: Path) -> Stack:
+    """A stack with a folder of its own, such as `3_layer-mlp_seed-0`."""
+    stack = Stack(tuple(jobs), folder)
+    words = [re.sub(r"[^\w.+-]+", "-", word).strip("-") for word in stack.name.split()]
+    name = "_".join([str(jobs[0].number), *words])
+    return Stack(tuple(jobs), folder / name[:LONGEST_NAME])

@@ -1,0 +1,113 @@
+"""What has become of a sweep's jobs, read from their folders."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from kan_exp.runs import Status, read_status, write_status
+from kan_exp.sweeps.jobs import Job, Stack
+
+KILLED = "its process ended without a word: it was killed, or memory ran out."
+HIGHER_IS_BETTER = ("test_r2", "test_r")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one job.
+
+    Args:
+        job: Which.
+        state: As in `status.json`; "waiting" where it has not begun.
+        reason: Why it failed.
+        folder: Of its run, by its name in the sweep's folder.
+        replica: Which of the run's replicas it is, if it was trained with others.
+        stacked: How many were.
+        seconds: Its share of the run's time.
+        metrics: Its figures; none if it has not finished well.
+    """
+
+    job: Job
+    state: str
+    reason: str | None
+    folder: str
+    replica: int | None
+    stacked: int
+    seconds: float | None
+    metrics: dict[str, Any]
+
+    def figure(self, metric: str) -> float | None:
+        """One of its figures, if it has it."""
+        value = self.metrics.get(metric)
+        return float(value) if isinstance(value, (int, float)) else None
+
+
+def outcomes(stack: Stack) -> list[Outcome]:
+    """What came of each job of a stack, as far as can be told now."""
+    status = read_status(stack.folder)
+    metrics = _read_metrics(stack.folder) if status and status.state != "running" else {}
+    count = len(stack.jobs)
+    if count == 1:
+        return [_outcome(stack, 0, status, None, metrics)]
+    replicas = metrics.get("replicas", {})
+    each = {one["seed"]: one for one in replicas.get("each", [])}
+    diverged = {one["seed"]: one["step"] for one in replicas.get("diverged", [])}
+    shared = {name: metrics[name] for name in ("parameters", "test_points") if name in metrics}
+    found = []
+    for k, job in enumerate(stack.jobs):
+        own = {**shared, **each[job.seed]} if job.seed in each else {}
+        step = diverged.get(job.seed)
+        reason = None if step is None else f"the loss stopped being a number at step {step:,}."
+        found.append(_outcome(stack, k, status, reason, own))
+    return found
+
+
+def _outcome(
+    stack: Stack, k: int, status: Status | None, reason: str | None, metrics: dict[str, Any]
+) -> Outcome:
+    count = len(stack.jobs)
+    seconds = None if status is None or status.seconds is None else status.seconds / count
+    state = "waiting" if status is None else status.state
+    if reason is not None:
+        state = "failed"
+    elif status is not None:
+        reason = status.reason
+    return Outcome(
+        job=stack.jobs[k],
+        state=state,
+        reason=reason,
+        folder=stack.folder.name,
+        replica=k if count > 1 else None,
+        stacked=count,
+        seconds=seconds,
+        metrics=metrics if state == "done" else {},
+    )
+
+
+def _read_metrics(folder: Path) -> dict[str, Any]:
+    try:
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return metrics if isinstance(metrics, dict) else {}
+
+
+def close(folder: Path) -> None:
+    """Writes down that a run whose process is gone has failed.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    status = read_status(folder)
+    if status is not None and status.state == "running":
+        write_status(folder, replace(status, state="failed", reason=KILLED))
+
+
+def rank(outcome: Outcome, metric: str) -> tuple[bool, float]:
+    """Sorts the best to the front, and what has no figure to the end."""
+    figure = outcome.figure(metric)
+    if figure is None:
+        return True, float(outcome.job.number)
+    return False, -figure if metric in HIGHER_IS_BETTER else figure

@@ -1,0 +1,224 @@
+"""Launches the jobs of a sweep until each has been given its chance."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.plugins.launcher import Launcher
+from omegaconf import DictConfig
+from rich.console import Console
+
+from kan_exp.errors import KanExpError
+from kan_exp.runs import is_running, read_status
+from kan_exp.sweeps.jobs import Job, Stack, make_stack
+from kan_exp.sweeps.launcher import WarmLauncher
+from kan_exp.sweeps.outcomes import KILLED, Outcome, close, outcomes
+from kan_exp.sweeps.summary import failures, print_table, read_summary, write_summary
+from kan_exp.sweeps.watch import POLL_SECONDS, Watch
+
+log = logging.getLogger(__name__)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: the sweep ends in order, like after Ctrl-C."""
+
+
+class SweepRunner:
+    """Runs jobs by any of Hydra's launchers, and keeps the sweep's files up to date.
+
+    What a launcher returns or raises is not relied on, since a dead worker makes some of them lose
+    all they know: the jobs' own folders tell what has become of each.
+
+    Args:
+        launcher: Hydra's, ready to launch.
+        config: Hydra's configuration of the sweep.
+        folder: Of the sweep.
+        overrides: What the user typed, by which the sweep can be run again.
+        known: What is over already, of an earlier attempt.
+        total: Jobs of the whole sweep, if that is known.
+    """
+
+    def __init__(
+        self,
+        launcher: Launcher,
+        config: DictConfig,
+        folder: Path,
+        overrides: Sequence[str],
+        known: Sequence[Outcome],
+        total: int,
+    ) -> None:
+        self.launcher, self.folder, self.overrides = launcher, folder, list(overrides)
+        self.metric = str(config.sweep.metric)
+        self.known = list(known)
+        self.stacks: list[Stack] = []
+        self.console = Console(soft_wrap=True)
+        self.watch = Watch(self.console, total, len(known), self.metric)
+
+    def outcomes(self) -> list[Outcome]:
+        """What has become of all jobs so far."""
+        return [*self.known, *(one for stack in self.stacks for one in outcomes(stack))]
+
+    def run(self, stacks: Sequence[Stack]) -> None:
+        """Runs stacks to their ends.
+
+        Raises:
+            KeyboardInterrupt: The user asked for an end; what was running has written its own.
+        """
+        waiting = list(stacks)
+        error: Exception | None = None
+        with self.watch, _sigterm_interrupts():
+            while waiting:
+                self.stacks += waiting
+                for stack in waiting:
+                    _clear(stack)
+                self._write()
+                try:
+                    error = self._launch(waiting)
+                finally:
+                    self._close(waiting)
+                    self._write()
+                waiting = self._again(waiting, error)
+
+    def _launch(self, stacks: Sequence[Stack]) -> Exception | None:
+        """Launches stacks; returns what the launcher had to say if it broke."""
+        self.watch.follow(stacks)
+        where = f"hydra.sweep.dir='{_escaped(self.folder)}'"
+        overrides = [[*stack.overrides, where] for stack in stacks]
+        try:
+            with self._watched():
+                self.launcher.launch(overrides, initial_job_idx=stacks[0].jobs[0].number)
+        except Exception as error:
+            log.debug("the launcher failed", exc_info=True)
+            return error
+        return None
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        if isinstance(self.launcher, WarmLauncher):  # no thread beside it: it copies its process
+            self.launcher.watch = self.watch.poll
+            try:
+                yield
+            finally:
+                self.watch.look()
+            return
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(POLL_SECONDS):
+                self.watch.look()
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+            self.watch.look()
+
+    def _close(self, stacks: Sequence[Stack]) -> None:
+        """Marks runs whose process is gone."""
+        for stack in stacks:
+            close(stack.folder)
+        self.watch.look()
+
+    def _again(self, stacks: Sequence[Stack], error: Exception | None) -> list[Stack]:
+        """What is to be launched once more: what a broken launcher left, and parts of stacks."""
+        untouched = [stack for stack in stacks if read_status(stack.folder) is None]
+        self.stacks = [stack for stack in self.stacks if stack not in untouched]
+        if untouched and len(untouched) == len(stacks):
+            names = ", ".join(stack.name for stack in untouched)
+            reason = str(error).strip().splitlines()[0] if error else "it did not say why"
+            raise KanExpError(f"{type(self.launcher).__name__} cannot run {names}: {reason}")
+        parts = [half for stack in stacks for half in self._halves(stack)]
+        return sorted([*untouched, *parts], key=lambda stack: stack.jobs[0].number)
+
+    def _halves(self, stack: Stack) -> list[Stack]:
+        """A stack that asked for too much, in two; the jobs in it shall not pay for each other."""
+        status = read_status(stack.folder)
+        reason = (status and status.reason) or ""
+        if len(stack.jobs) == 1 or not reason.startswith((KILLED, "replicas=")):
+            return []
+        shutil.rmtree(stack.folder)
+        self.stacks.remove(stack)
+        self.watch.done -= len(stack.jobs)
+        middle = len(stack.jobs) // 2
+        return [
+            make_stack(jobs, self.folder) for jobs in (stack.jobs[:middle], stack.jobs[middle:])
+        ]
+
+    def _write(self) -> None:
+        write_summary(self.folder, self.overrides, self.metric, self.outcomes())
+
+    def finish(self) -> None:
+        """Shows the table.
+
+        Raises:
+            KanExpError: Jobs have failed; the message names them all.
+        """
+        found = self.outcomes()
+        print_table(self.console, self.metric, found)
+        self.console.print(f"\n{self.folder / 'sweep.csv'}", highlight=False)
+        again = f"-m sweep.resume={self.folder}"
+        if any(one.state in ("waiting", "interrupted") for one in found):
+            self.console.print(f"To go on: {again}", highlight=False)
+        if lines := failures(found):
+            again = f"to run them again: -m sweep.resume={self.folder}"
+            raise KanExpError(
+                "\n".join([f"{len(lines)} of {len(found)} jobs failed:", *lines, again])
+            )
+
+
+def remember(folder: Path, jobs: Sequence[Job]) -> list[Outcome]:
+    """The jobs that are done in the folder of an earlier attempt, recognised by their keys.
+
+    Args:
+        folder: Of that sweep.
+        jobs: What is wanted now.
+
+    Raises:
+        KanExpError: It still runs.
+    """
+    wanted = {job.key: job for job in jobs}
+    found = {}
+    for stack in read_summary(folder)[1]:
+        status = read_status(stack.folder)
+        if status is not None and is_running(status):
+            raise KanExpError(f"{folder} still runs (process {status.pid}): wait, or end it first.")
+        for one in outcomes(stack):
+            if one.state == "done" and one.job.key in wanted:
+                found[one.job.key] = Outcome(**{**vars(one), "job": wanted[one.job.key]})
+    return list(found.values())
+
+
+def _clear(stack: Stack) -> None:
+    """Removes what an attempt that failed has left; one that was cut short may go on from it."""
+    status = read_status(stack.folder)
+    if status is not None and status.state == "failed" and status.reason != KILLED:
+        shutil.rmtree(stack.folder)
+
+
+def _escaped(path: Path) -> str:
+    return str(path).replace("\\", "\\\\").replace("'", "\\'")
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    def interrupt(number: int, frame: Any) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

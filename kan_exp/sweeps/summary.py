@@ -1,0 +1,156 @@
+"""What a sweep leaves: `sweep.json`, `sweep.csv`, and a table on the terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from kan_exp.runs import write_json, write_text
+from kan_exp.sweeps.jobs import Job, Stack
+from kan_exp.sweeps.outcomes import Outcome, rank
+
+NAME = "sweep.json"
+FIGURES = ("test_rmse", "test_mae", "test_r2", "val_rmse", "parameters", "best_step")
+TITLES = {
+    "test_rmse": "test RMSE",
+    "test_mae": "test MAE",
+    "test_r2": "test R²",
+    "test_r": "test r",
+    "val_rmse": "validation RMSE",
+}
+MOST_ROWS = 20
+MOST_REASON = 60
+
+
+def title(metric: str) -> str:
+    """How a metric is called on the terminal."""
+    return TITLES.get(metric, metric)
+
+
+def shown(value: float) -> str:
+    """A figure in three digits."""
+    return f"{value:.3g}"
+
+
+def options(job: Job) -> dict[str, str]:
+    """What a job's overrides set, by name."""
+    pairs = (text.lstrip("+~").partition("=") for text in job.overrides)
+    return {name: value for name, _, value in pairs}
+
+
+def write_summary(
+    folder: Path, overrides: Sequence[str], metric: str, outcomes: Sequence[Outcome]
+) -> None:
+    """Writes both files, each whole or not at all.
+
+    Raises:
+        OSError: They cannot be written.
+    """
+    found = sorted(outcomes, key=lambda outcome: outcome.job.number)
+    content = {
+        "overrides": list(overrides),
+        "metric": metric,
+        "jobs": [_row(outcome, metric) for outcome in found],
+    }
+    write_json(folder / NAME, content)
+    write_text(folder / "sweep.csv", _csv(found, metric))
+
+
+def _row(outcome: Outcome, metric: str) -> dict[str, Any]:
+    job = outcome.job
+    names = FIGURES if metric in FIGURES else (*FIGURES, metric)
+    return {
+        "job": job.number,
+        "overrides": list(job.overrides),
+        "key": job.key,
+        "seed": job.seed,
+        "state": outcome.state,
+        "reason": outcome.reason,
+        "folder": outcome.folder,
+        "replica": outcome.replica,
+        "stacked": outcome.stacked,
+        "seconds": None if outcome.seconds is None else round(outcome.seconds, 3),
+        **{name: outcome.metrics.get(name) for name in names},
+    }
+
+
+def _csv(outcomes: Sequence[Outcome], metric: str) -> str:
+    names = list(dict.fromkeys(name for one in outcomes for name in options(one.job)))
+    text = io.StringIO()
+    writer: csv.DictWriter[str] | None = None
+    for outcome in outcomes:
+        row = _row(outcome, metric)
+        set_to = options(outcome.job)
+        own = {name: set_to.get(name) for name in names}
+        rest = {name: row[name] for name in row if name not in ("overrides", "job", *own)}
+        line = {"job": row["job"], **own, **rest}
+        if writer is None:
+            writer = csv.DictWriter(text, list(line), lineterminator="\n")
+            writer.writeheader()
+        writer.writerow(line)
+    return text.getvalue()
+
+
+def read_summary(folder: Path) -> tuple[list[str], list[Stack]]:
+    """What a sweep was told, and what it launched, from its `sweep.json`.
+
+    Raises:
+        ValueError: The file is not one of a sweep.
+        OSError: It cannot be read.
+    """
+    content = json.loads((folder / NAME).read_text(encoding="utf-8"))
+    try:
+        overrides = [str(text) for text in content["overrides"]]
+        groups: dict[str, list[Job]] = {}
+        for row in content["jobs"]:
+            seed = None if row["seed"] is None else int(row["seed"])
+            job = Job(int(row["job"]), tuple(row["overrides"]), str(row["key"]), "", seed)
+            # A path would lead out of the sweep's folder.
+            groups.setdefault(Path(row["folder"]).name, []).append(job)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{error} is missing or of another kind") from error
+    return overrides, [Stack(tuple(jobs), folder / name) for name, jobs in groups.items()]
+
+
+def print_table(console: Console, metric: str, outcomes: Sequence[Outcome]) -> None:
+    """Shows the jobs, the best first."""
+    ranked = sorted(outcomes, key=lambda outcome: rank(outcome, metric))
+    every = [options(outcome.job) for outcome in ranked]
+    names = list(dict.fromkeys(name for one in every for name in one))
+    varied = [name for name in names if len({one.get(name) for one in every}) > 1]
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    table.add_column("job", justify="right")
+    for name in varied:
+        table.add_column(name)
+    table.add_column(title(metric), justify="right")
+    table.add_column("seconds", justify="right")
+    table.add_column("")
+    for outcome, own in list(zip(ranked, every, strict=True))[:MOST_ROWS]:
+        figure = outcome.figure(metric)
+        table.add_row(
+            str(outcome.job.number),
+            *[own.get(name, "-") for name in varied],
+            "-" if figure is None else shown(figure),
+            "-" if outcome.seconds is None else f"{outcome.seconds:.1f}",
+            "" if outcome.state == "done" else outcome.state,
+        )
+    console.print()
+    console.print(table, markup=False, highlight=False)
+    if len(ranked) > MOST_ROWS:
+        console.print(f"... and {len(ranked) - MOST_ROWS} more in sweep.csv", highlight=False)
+
+
+def failures(outcomes: Sequence[Outcome]) -> list[str]:
+    """A line for every job that has failed."""
+    return [
+        f"  job {one.job.number} ({one.job.name}): {one.reason or 'no reason is known'}"
+        for one in outcomes
+        if one.state == "failed"
+    ]

@@ -1,0 +1,119 @@
+"""A line for every job as it ends, and a bar with the time that is left."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections.abc import Sequence
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from kan_exp.runs import is_running, read_status
+from kan_exp.sweeps.jobs import Stack
+from kan_exp.sweeps.outcomes import Outcome, close, outcomes
+from kan_exp.sweeps.summary import shown, title
+
+POLL_SECONDS = 0.2
+WIDEST_NAME = 60
+
+
+class Watch:
+    """Looks at the folders of jobs while they run, whoever runs them.
+
+    Args:
+        console: Where lines go; a bar is drawn if it is a terminal.
+        total: Jobs of the whole sweep.
+        done: How many of them are over already.
+        metric: The figure that a line tells.
+    """
+
+    def __init__(self, console: Console, total: int, done: int, metric: str) -> None:
+        self.console, self.metric, self.total, self.done = console, metric, total, done
+        self.running: list[Stack] = []
+        self._width = 0
+        self._looked = 0.0
+        self._lock = threading.Lock()
+        self._progress = Progress(
+            TextColumn("sweep"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("jobs"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            console=console,
+            transient=True,
+            auto_refresh=False,  # by a thread, which the copies of this process would not have
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("sweep", total=total, completed=done)
+
+    def __enter__(self) -> Watch:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def follow(self, stacks: Sequence[Stack]) -> None:
+        """Names what runs now."""
+        self.running = list(stacks)
+        names = [stack.name for stack in stacks]
+        self._width = min(WIDEST_NAME, max(map(len, names), default=0))
+
+    def poll(self) -> None:
+        """Tells what has ended, at most some times a second."""
+        if time.monotonic() - self._looked >= POLL_SECONDS:
+            self.look()
+
+    def look(self) -> None:
+        """Tells what has ended since the last look."""
+        with self._lock:
+            for stack in list(self.running):
+                status = read_status(stack.folder)
+                if status is not None and status.state == "running" and not is_running(status):
+                    close(stack.folder)
+                found = outcomes(stack)
+                if found[0].state not in ("waiting", "running"):
+                    self.running.remove(stack)
+                    self._tell(stack, found)
+            self._progress.refresh()
+            self._looked = time.monotonic()
+
+    def _tell(self, stack: Stack, found: Sequence[Outcome]) -> None:
+        self.done += len(stack.jobs)
+        self._progress.update(self._task, completed=self.done)
+        digits = len(str(self.total))
+        line = (
+            f"{self.done:>{digits}}/{self.total}  {stack.name:<{self._width}}  {self._what(found)}"
+        )
+        self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def _what(self, found: Sequence[Outcome]) -> str:
+        seconds = sum(one.seconds or 0.0 for one in found)
+        figures = [one.figure(self.metric) for one in found]
+        good = sorted(figure for figure in figures if figure is not None)
+        failed = [one for one in found if one.state != "done"]
+        if not good:
+            why = failed[0].reason if failed else f"it has no {self.metric}"
+            return f"{failed[0].state if failed else 'done'}{f': {why}' if why else ''}"
+        if len(found) == 1:
+            return f"{title(self.metric)} {shown(good[0])}  {seconds:.1f} s"
+        spread = f"median {shown(statistics.median(good))} ({shown(good[0])} to {shown(good[-1])})"
+        lost = f", {len(failed)} of {len(found)} failed" if failed else ""
+        return f"{title(self.metric)} {spread}{lost}  {seconds:.1f} s"
