@@ -34,6 +34,8 @@ def train(cfg: DictConfig) -> None:
         _leave_the_terminal(cfg)
     began = False
     try:
+        if alone and cfg.sweep.resume is not None:
+            raise KanExpError("sweep.resume goes on with a sweep: add -m.")
         job = None if alone else int(hydra.job.num)
         with StatusFile(folder, overrides, run_key(cfg), job, one_line):
             check(cfg, overrides, dict(hydra.runtime.choices))

@@ -37,6 +37,8 @@ class GridSweeper(BasicSweeper):
         assert context is not None
         assert self.launcher is not None
         options = config.sweep
+        if options.most_stacked < 1:
+            raise KanExpError(f"sweep.most_stacked must be at least 1, got {options.most_stacked}.")
         asked = [text for text in arguments if not text.lstrip("+").startswith("sweep.")]
         folder = Path(config.hydra.sweep.dir)
         if options.resume is not None:

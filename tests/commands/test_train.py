@@ -127,14 +127,6 @@ def test_every_choice_of_optimizer_scheduler_logger_and_trainer_runs(command, tm
     assert rows
 
 
-def test_a_multirun_runs_all_combinations_in_numbered_folders(command, tmp_path):
-    result = command("train", "-m", "layer=mlp,interpo", "seed=0,1,2", "logger=none", *SHORT)
-    assert result.returncode == 0, result.stderr
-    folders = run_folders(tmp_path)
-    assert sorted(folder.name for folder in folders) == list("012345")
-    assert len({read_metrics(folder)["test_rmse"] for folder in folders}) == 6
-
-
 def test_a_formula_needs_no_second_pair_of_quotes(command, tmp_path):
     result = command("train", "target=formula", "target.formula=sin(3*a)*b", "logger=none", *SHORT)
     assert result.returncode == 0, result.stderr

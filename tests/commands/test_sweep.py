@@ -1,0 +1,109 @@
+"""Many runs by one command."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from kan_exp.runs import read_status
+from tests.conftest import environment, read_metrics, run_command, run_folders
+
+SMALL = ["layer=interpo", "optimizer=adam", "dims=[2,1,1]", "steps=40", "evaluations=2"]
+SMALL += ["log_every_n_steps=20", "data.num_train=100", "data.num_test=100", "logger=none"]
+
+
+def sweep_folder(cwd):
+    (folder,) = (cwd / "outputs" / "sweeps").glob("*/*")
+    return folder
+
+
+def rows(folder):
+    return json.loads((folder / "sweep.json").read_text())["jobs"]
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    """Stacked seeds, a setting that diverges, and one that is refused."""
+    cwd = tmp_path_factory.mktemp("sweep")
+    swept = ["optimizer.lr=0.02,1e12", "target=exp_sin_square,bessel", "seed=0,1"]
+    result = run_command("train", "-m", *SMALL, *swept, cwd=cwd)
+    return result, sweep_folder(cwd)
+
+
+def test_every_job_has_a_line_and_the_failed_are_named_at_the_end(sweep):
+    result, folder = sweep
+    assert result.returncode == 1
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("8 jobs, seeds stacked: 4 runs; ")
+    assert sum(line.partition("/8  ")[1] != "" for line in lines) == 4
+    assert "Traceback" not in result.stderr
+    head, *named, again = result.stderr.strip().splitlines()
+    assert head == "Error: 6 of 8 jobs failed:"
+    assert len(named) == 6
+    assert sum("set dims=[1,1,1]" in line for line in named) == 4
+    assert sum("stopped being a number" in line for line in named) == 2
+    assert again.endswith(f"-m sweep.resume={folder.relative_to(folder.parents[3])}")
+
+
+def test_the_files_of_a_sweep_say_the_same(sweep):
+    _, folder = sweep
+    found = rows(folder)
+    with (folder / "sweep.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert [row["state"] for row in found].count("done") == 2
+    for row, line in zip(found, table, strict=True):
+        assert line["seed"] == str(row["seed"])
+        assert line["state"] == row["state"]
+        assert (line["test_rmse"] != "") == (row["state"] == "done")
+        assert read_status(folder / row["folder"]).state == row["state"]
+
+
+def test_a_stacked_seed_is_the_run_of_that_seed(sweep, tmp_path):
+    _, folder = sweep
+    one = next(row for row in rows(folder) if row["state"] == "done" and row["seed"] == 1)
+    assert run_command("train", *one["overrides"], cwd=tmp_path).returncode == 0
+    alone = read_metrics(run_folders(tmp_path)[0])
+    assert one["test_rmse"] == pytest.approx(alone["test_rmse"], rel=1e-4)
+    assert one["stacked"] == 2
+
+
+def test_a_killed_job_and_an_interrupted_sweep_cost_nothing_else(tmp_path):
+    """Kills a job outright, ends the sweep while another runs, and lets it go on."""
+    long = ["steps=100000", "evaluations=100", "sweep.stack_seeds=false", "seed=0,1,2"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "kan_exp.train", "-m", *SMALL, *long, "hydra.launcher.workers=1"],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            os.kill(running(tmp_path, 0, process), signal.SIGKILL)
+            running(tmp_path, 1, process)
+            process.send_signal(signal.SIGINT)
+            said, complaint = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    folder = sweep_folder(tmp_path)
+    assert [row["state"] for row in rows(folder)] == ["failed", "interrupted", "waiting"]
+    assert "its process ended without a word" in complaint
+    assert f"sweep.resume={folder.relative_to(tmp_path)}" in said
+    assert process.returncode == 1
+
+
+def running(cwd, job, process):
+    """Waits until a job trains; gives its process."""
+    end = time.monotonic() + 90
+    while time.monotonic() < end and process.poll() is None:
+        for folder in (cwd / "outputs").glob(f"sweeps/*/*/{job}_*"):
+            status = read_status(folder)
+            if status is not None and (folder / "checkpoints" / "last.ckpt").exists():
+                return status.pid
+        time.sleep(0.05)
+    raise AssertionError(f"job {job} did not begin: {process.poll()}")

@@ -1,0 +1,194 @@
+"""A sweep goes on whatever its launcher and its jobs do."""
+
+import json
+import os
+import re
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hydra.plugins.launcher import Launcher
+from omegaconf import OmegaConf
+
+from kan_exp.errors import KanExpError
+from kan_exp.runs import Status, read_status, write_json, write_status
+from kan_exp.sweeps.jobs import Job, make_stacks
+from kan_exp.sweeps.runner import SweepRunner, remember
+from kan_exp.sweeps.summary import NAME, read_summary
+
+NOBODY = 2**22 + 1  # more than the system's largest process number
+SECONDS = 4.0
+
+
+def status(**fields) -> Status:
+    usual = Status("running", None, [], "key", 0, NOBODY, socket.gethostname(), "2026-01-31")
+    return replace(usual, **fields)
+
+
+class FakeLauncher(Launcher):
+    """Does with each job what a script says, one entry for each time it is launched."""
+
+    def __init__(self, **scripts):
+        self.scripts = {name: list(script) for name, script in scripts.items()}
+        self.launched = []
+
+    def setup(self, *, hydra_context, task_function, config):
+        raise NotImplementedError
+
+    def launch(self, job_overrides, initial_job_idx):
+        self.launched.append([" ".join(texts[:-2]) for texts in job_overrides])
+        for texts in job_overrides:
+            subdir = next(text for text in texts if text.startswith("hydra.sweep.subdir="))
+            root = next(text for text in texts if text.startswith("hydra.sweep.dir="))
+            folder = Path(root.partition("=")[2].strip("'"), subdir.partition("=")[2].strip("'"))
+            name = texts[0].partition("=")[2]
+            self.act(self.scripts[name].pop(0), folder, texts)
+        return []
+
+    def act(self, what, folder, texts):
+        if what == "breaks":
+            raise RuntimeError("a worker died")
+        folder.mkdir()
+        if what == "is killed":
+            write_status(folder, status())
+        elif what == "diverges":
+            write_status(folder, status(state="failed", reason="diverged", seconds=SECONDS))
+        elif what == "is too large":
+            write_status(folder, status(state="failed", reason="replicas=4 needs 9 GB", seconds=0))
+        else:
+            write_json(folder / "metrics.json", result(what, texts))
+            write_status(folder, status(state="done", seconds=SECONDS))
+
+
+def result(rmse, texts):
+    options = dict(text.split("=") for text in texts if text.startswith(("seed=", "replicas=")))
+    if "replicas" not in options:
+        return {"test_rmse": rmse}
+    first = int(options["seed"])
+    each = [
+        {"seed": seed, "test_rmse": rmse + seed, "val_rmse": 1.0}
+        for seed in range(first, first + int(options["replicas"]))
+    ]
+    return {"test_rmse": rmse, "replicas": {"each": each, "diverged": [{"seed": 1, "step": 9}]}}
+
+
+def job(number, name, seed=None, stackable=False):
+    setting = (f"name={name}",)
+    overrides = setting if seed is None else (*setting, f"seed={seed}")
+    return Job(number, overrides, f"{name}{seed}", " ".join(overrides), seed, setting, stackable)
+
+
+@pytest.fixture
+def sweep(tmp_path, capsys):
+    """Runs jobs by scripts; gives the launcher, the table of `sweep.json`, and what was said."""
+
+    def run(jobs, known=(), **scripts):
+        launcher = FakeLauncher(**scripts)
+        config = OmegaConf.create({"sweep": {"metric": "test_rmse"}})
+        runner = SweepRunner(launcher, config, tmp_path, ["a=1,2"], known, len(jobs) + len(known))
+        error = None
+        try:
+            runner.run(make_stacks(jobs, tmp_path, most=64))
+            runner.finish()
+        except KanExpError as raised:
+            error = str(raised)
+        rows = json.loads((tmp_path / NAME).read_text())["jobs"]
+        return launcher, rows, capsys.readouterr().out, error
+
+    return run
+
+
+def test_the_best_comes_first_and_failures_are_named_last(sweep, tmp_path):
+    jobs = [job(0, "a"), job(1, "b"), job(2, "c")]
+    _, rows, said, error = sweep(jobs, a=[0.5], b=["diverges"], c=[0.25])
+    assert [row["state"] for row in rows] == ["done", "failed", "done"]
+    table = said.partition("\njob ")[2].splitlines()[1:4]
+    assert [line.split()[0] for line in table] == ["2", "0", "1"]
+    assert re.search(r"1/3 .* name=a .*0.5 .*4.0 s", said)
+    assert error.splitlines()[:2] == ["1 of 3 jobs failed:", "  job 1 (name=b): diverged"]
+    csv = (tmp_path / "sweep.csv").read_text().splitlines()
+    assert csv[0].startswith("job,name,")
+    assert csv[1].startswith("0,a,")
+
+
+def test_a_killed_job_costs_no_other(sweep, tmp_path):
+    jobs = [job(0, "a"), job(1, "b")]
+    _, rows, _, error = sweep(jobs, a=["is killed"], b=[0.5])
+    assert [row["state"] for row in rows] == ["failed", "done"]
+    assert "killed" in error
+    assert read_status(tmp_path / rows[0]["folder"]).state == "failed"
+
+
+def test_what_a_broken_launcher_left_is_launched_again(sweep):
+    jobs = [job(0, "a"), job(1, "b"), job(2, "c")]
+    launcher, rows, _, error = sweep(jobs, a=[0.5], b=["breaks", 0.25], c=[0.75])
+    assert launcher.launched == [["name=a", "name=b", "name=c"], ["name=b", "name=c"]]
+    assert [row["test_rmse"] for row in rows] == [0.5, 0.25, 0.75]
+    assert error is None
+
+
+def test_a_launcher_that_runs_nothing_is_given_up(sweep):
+    *_, error = sweep([job(0, "a"), job(1, "b")], a=["breaks"], b=[0.5])
+    assert error == "FakeLauncher cannot run name=a, name=b: a worker died"
+
+
+def test_each_seed_of_a_stack_has_a_row_of_its_own(sweep):
+    jobs = [job(number, "a", seed=number, stackable=True) for number in range(3)]
+    launcher, rows, said, error = sweep(jobs, a=[10.0])
+    assert launcher.launched == [["name=a seed=0 replicas=3"]]
+    assert [row["test_rmse"] for row in rows] == [10.0, None, 12.0]
+    assert [row["replica"] for row in rows] == [0, 1, 2]
+    assert sum(row["seconds"] for row in rows) == pytest.approx(SECONDS, abs=0.01)
+    assert "median 11 (10 to 12), 1 of 3 failed" in said
+    assert "job 1 (name=a seed=1): the loss stopped being a number at step 9" in error
+
+
+@pytest.mark.parametrize("trouble", ["is killed", "is too large"])
+def test_a_stack_that_is_too_much_is_halved_until_it_fits(sweep, trouble):
+    jobs = [job(number, "a", seed=number, stackable=True) for number in (4, 5, 6)]
+    launcher, rows, _, error = sweep(jobs, a=[trouble, 1.0, trouble, 2.0, 3.0])
+    assert launcher.launched == [
+        ["name=a seed=4 replicas=3"],
+        ["name=a seed=4", "name=a seed=5 replicas=2"],
+        ["name=a seed=5", "name=a seed=6"],
+    ]
+    assert [row["test_rmse"] for row in rows] == [1.0, 2.0, 3.0]
+    assert error is None
+
+
+def test_a_later_attempt_knows_what_is_done_by_its_key(sweep, tmp_path):
+    first = [job(0, "a"), job(1, "b")]
+    sweep(first, a=[0.5], b=["diverges"])
+    overrides, stacks = read_summary(tmp_path)
+    assert overrides == ["a=1,2"]
+    assert len(stacks) == 2
+    wanted = [job(0, "c"), job(1, "b"), job(2, "a")]  # its numbers have changed
+    known = remember(tmp_path, wanted)
+    assert [(one.job.number, one.figure("test_rmse")) for one in known] == [(2, 0.5)]
+    launcher, rows, _, error = sweep(wanted[:2], known, b=[0.75], c=[1.0])
+    assert launcher.launched == [["name=c", "name=b"]]
+    assert [(row["job"], row["test_rmse"]) for row in rows] == [(0, 1.0), (1, 0.75), (2, 0.5)]
+    assert error is None
+
+
+def test_a_sweep_that_still_runs_is_left_alone(sweep, tmp_path):
+    sweep([job(0, "a")], a=[0.5])
+    (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    write_status(folder, status(pid=os.getpid()))
+    with pytest.raises(KanExpError, match=rf"still runs \(process {os.getpid()}\)"):
+        remember(tmp_path, [job(0, "a")])
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"overrides": [], "jobs": [{}]}'])
+def test_a_damaged_summary_is_told(tmp_path, text):
+    (tmp_path / NAME).write_text(text)
+    with pytest.raises(ValueError):  # noqa: PT011 - JSON's own, or ours
+        read_summary(tmp_path)
+
+
+def test_a_summary_cannot_lead_out_of_its_folder(tmp_path):
+    row = {"job": 0, "overrides": [], "key": "k", "seed": None, "folder": "../../etc"}
+    (tmp_path / NAME).write_text(json.dumps({"overrides": [], "jobs": [row]}))
+    (stack,) = read_summary(tmp_path)[1]
+    assert stack.folder == tmp_path / "etc"
