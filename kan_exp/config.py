@@ -53,6 +53,7 @@ class SweepConfig:
     metric: str
     stack_seeds: bool
     most_stacked: int
+    most_stacked_work: int
     resume: str | None
 
 

@@ -76,7 +76,8 @@ def plan_jobs(combinations: Sequence[Sequence[str]], compose: Compose) -> list[J
 
     Args:
         combinations: The overrides of each job.
-        compose: Gives the configuration of overrides.
+        compose: Gives the configuration of overrides; in it, `sweep.most_stacked_work` says up to
+            which work a step jobs are worth stacking.
     """
     varied = _varied(combinations)
     settings: dict[tuple[str, ...], DictConfig] = {}
@@ -121,7 +122,8 @@ def _split_seed(overrides: Sequence[str]) -> tuple[int | None, tuple[str, ...]]:
 
 
 def _is_stackable(cfg: DictConfig) -> bool:
-    if cfg.replicas != 1:
+    """Whether jobs can be trained as one network, and whether it would be faster."""
+    if cfg.replicas != 1 or _work(cfg) > cfg.sweep.most_stacked_work:
         return False
     cfg = cfg.copy()
     cfg.replicas = 2
@@ -130,6 +132,13 @@ def _is_stackable(cfg: DictConfig) -> bool:
     except KanExpError:
         return False
     return True
+
+
+def _work(cfg: DictConfig) -> int:
+    """Values of edges that a step computes; 0 where the number of points is not known yet."""
+    edges = sum(before * after for before, after in itertools.pairwise(cfg.dims))
+    batch = cfg.data.get("num_train", 0) if cfg.batch_size is None else cfg.batch_size
+    return int(batch) * edges
 
 
 def make_stacks(jobs: Sequence[Job], folder: Path, most: int) -> list[Stack]:

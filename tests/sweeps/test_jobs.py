@@ -54,10 +54,16 @@ def test_only_consecutive_seeds_are_since_replica_k_has_seed_plus_k(plan, tmp_pa
 
 @pytest.mark.parametrize(
     "setting",
-    [["optimizer=lm"], ["optimizer=lbfgs"], ["optimizer=adam", "compile=true"]],
+    [
+        ["optimizer=lm"],
+        ["optimizer=lbfgs"],
+        ["optimizer=adam", "compile=true"],
+        ["optimizer=adam", "dims=[2,64,64,1]"],
+        ["optimizer=adam", "batch_size=null", "points=100000"],
+    ],
     ids=" ".join,
 )
-def test_what_cannot_be_one_network_runs_alone(plan, tmp_path, setting):
+def test_what_cannot_be_one_network_or_gains_nothing_runs_alone(plan, tmp_path, setting):
     jobs = plan(*[[text] for text in setting], seeds(0, 1))
     assert members(make_stacks(jobs, tmp_path, most=64)) == [[0], [1]]
 
