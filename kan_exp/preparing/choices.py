@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kan_exp.preparing.checks import uses_target
@@ -18,15 +18,15 @@ BESIDE = ("logger", "callbacks", "sweep", "threads")
 
 def run_key(cfg: DictConfig) -> str:
     """A digest of all that decides what a run finds, by which a repeated job is recognised."""
-    cfg = cfg.copy()
-    with open_dict(cfg):
-        for name in BESIDE:
-            cfg.pop(name, None)
     try:
-        plain = OmegaConf.to_container(cfg, resolve=True)
+        plain = {name: _plain(cfg[name]) for name in cfg if name not in BESIDE}
     except OmegaConfBaseException:  # it will be refused in better words
-        plain = OmegaConf.to_container(cfg, resolve=False)
+        plain = OmegaConf.to_container(cfg, resolve=False)  # type: ignore[assignment]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 def flat_choices(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
