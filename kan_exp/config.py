@@ -89,6 +89,40 @@ class TrainConfig:
     callbacks: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass
+class BootstrapConfig:
+    """How intervals are drawn."""
+
+    level: float
+    resamples: int
+    seed: int
+
+
+@dataclass
+class MostConfig:
+    """How much of what there is a report shows."""
+
+    rows: int
+    terminal_rows: int
+    drawn: int
+    curves: int
+    histories: int
+    pictured_sections: int
+    unfinished: int
+
+
+@dataclass
+class ReportConfig:
+    """Names and types of conf/report.yaml."""
+
+    folders: list[str]
+    metric: str
+    group_by: list[str] | None
+    output: str | None
+    bootstrap: BootstrapConfig
+    most: MostConfig
+
+
 # Optimizers whose step treats every number by itself, so that replicas cannot act on each other.
 ELEMENTWISE = ("Adam", "AdamW", "SGD")
 

@@ -1,0 +1,149 @@
+"""Compares runs: `python -m kan_exp.report [FOLDER ...] [metric=...]`.
+
+Folders stand on the command line as they are, so that a shell can complete and multiply them;
+Hydra, which knows only `option=value`, never sees them. Torch is not needed and not imported.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from kan_exp.cli import run_command, store_schema
+from kan_exp.config import ReportConfig
+from kan_exp.errors import KanExpError
+
+if TYPE_CHECKING:
+    from kan_exp.reporting.figures import Picture
+    from kan_exp.reporting.summary import Section, Summary
+
+# Flags of Hydra whose value follows as a word of its own.
+WITH_VALUE = (
+    *("--cfg", "-c", "--package", "-p", "--config-path", "-cp"),
+    *("--config-name", "-cn", "--config-dir", "-cd", "--info", "-i"),
+)
+
+
+def report(folders: Sequence[str], cfg: DictConfig) -> None:
+    """Reads the runs, prints the tables, and writes the page and the CSV files."""
+    folders = folders or list(cfg.folders)
+    page_path = _page_path(cfg.output, folders)
+    from rich.console import Console
+
+    from kan_exp.reporting.page import page
+    from kan_exp.reporting.statistics import Bootstrap
+    from kan_exp.reporting.summary import summarise
+    from kan_exp.reporting.tables import print_tables, runs_csv, settings_csv
+    from kan_exp.runs.records import read_records
+
+    if not 0 < cfg.bootstrap.level < 1 or cfg.bootstrap.resamples < 1:
+        raise KanExpError(
+            f"bootstrap needs 0 < level < 1 and resamples of at least 1, got "
+            f"{cfg.bootstrap.level:g} and {cfg.bootstrap.resamples}."
+        )
+    summary = summarise(
+        read_records(folders),
+        cfg.metric,
+        None if cfg.group_by is None else list(cfg.group_by),
+        Bootstrap(cfg.bootstrap.level, cfg.bootstrap.resamples, cfg.bootstrap.seed),
+    )
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    print_tables(summary, console, cfg.most.terminal_rows)
+    whole = page(
+        summary,
+        folders,
+        _pictures(summary, cfg),
+        cfg.most.rows,
+        cfg.most.unfinished,
+        cfg.bootstrap.level,
+    )
+    page_path.parent.mkdir(parents=True, exist_ok=True)
+    for suffix, text in (
+        (".html", whole),
+        (".csv", settings_csv(summary)),
+        ("_runs.csv", runs_csv(summary.records.records)),
+    ):
+        path = page_path.with_name(f"{page_path.stem}{suffix}")
+        partial_path = path.with_name(f".{path.name}.partial")
+        partial_path.write_text(text, encoding="utf-8")
+        partial_path.replace(path)
+        console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _page_path(output: str | None, folders: Sequence[str]) -> Path:
+    """Where the page goes; the other files are beside it."""
+    if output is None:
+        return Path(os.path.commonpath([Path(name).resolve() for name in folders])) / "report.html"
+    path = Path(output).expanduser()
+    if path.suffix == ".html":
+        return path
+    if path.suffix and not path.is_dir():
+        raise KanExpError(f"output must be a folder or a .html file, got {output}.")
+    return path / "report.html"
+
+
+def _pictures(summary: Summary, cfg: DictConfig) -> dict[int, list[Picture]]:
+    """The pictures of the first sections."""
+    shown = summary.sections[: cfg.most.pictured_sections]
+    if len(shown) < len(summary.sections):
+        summary.notes.append(
+            f"Pictures are of the first {len(shown)} of {len(summary.sections)} sections."
+        )
+    return {number: _draw(summary, section, cfg) for number, section in enumerate(shown)}
+
+
+def _draw(summary: Summary, section: Section, cfg: DictConfig) -> list[Picture]:
+    from kan_exp.reporting.curves import band, read_curves
+    from kan_exp.reporting.figures import LINES, cost_picture, curves_picture, error_picture
+
+    settings, metric = section.settings, summary.metric
+    curves_shown = min(cfg.most.curves, len(LINES))
+    finished = [one for one in settings if one.finished]
+    each = max(1, cfg.most.histories // max(1, len(finished[:curves_shown])))
+    bands = [band(one.label, read_curves(one.finished[:each])) for one in finished[:curves_shown]]
+    skipped = ""
+    if len(finished) > curves_shown:
+        skipped += f" The first {curves_shown} of {len(finished)} settings."
+    if any(len(one.finished) > each for one in finished[:curves_shown]):
+        skipped += f" At most {each} seeds of each were read."
+    costs = (
+        ("Error against parameters", "parameters", lambda one: one.parameters),
+        ("Error against time", "seconds of training a seed", lambda one: one.seconds),
+    )
+    found = [
+        error_picture(settings, metric, cfg.most.drawn),
+        *(
+            cost_picture(settings, metric, title, label, cost, summary.more_is_better)
+            for title, label, cost in costs
+        ),
+        curves_picture([one for one in bands if one is not None], skipped),
+    ]
+    return [picture for picture in found if picture is not None]
+
+
+def take_folders(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Parts the command line into folders and what Hydra is to see.
+
+    A word with `=` in it is an option unless there is a folder of that name.
+    """
+    folders: list[str] = []
+    rest: list[str] = []
+    flag = ""
+    for word in arguments:
+        is_flag = flag in WITH_VALUE or word.startswith("-")
+        is_option = "=" in word and not Path(word).expanduser().is_dir()
+        (rest if is_flag or is_option else folders).append(word)
+        flag = word
+    return folders, rest
+
+
+if __name__ == "__main__":
+    named, sys.argv[1:] = take_folders(sys.argv[1:])
+    store_schema("report_schema", ReportConfig)
+    run_command("report", partial(report, named))

@@ -1,0 +1,206 @@
+"""Pictures of a section, each with the sentence that stands below it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from kan_exp.plots.style import DATA, GRID, LEARNED, TRUE, new_figure, short_number, tidy
+from kan_exp.reporting.curves import Band
+from kan_exp.reporting.summary import Setting
+
+WIDTH = 5.4  # inches: at this width the letters stay readable on a telephone
+MOST_LABEL = 34  # characters
+MOST_VECTORS = 1500  # dots beyond which they are drawn as pixels
+LINES = (LEARNED, TRUE, "#2a8f5b", "#b0468f", "#7a5bc7", "#8a6d1b")
+
+
+@dataclass
+class Picture:
+    """A figure with its heading and what must be said of it."""
+
+    title: str
+    figure: Figure
+    caption: str
+
+
+def error_picture(settings: Sequence[Setting], metric: str, most: int) -> Picture | None:
+    """Every seed a dot, a row for each setting, the best above."""
+    shown = [one for one in settings if len(one.values)][:most]
+    if not shown:
+        return None
+    figure = new_figure(WIDTH, 1.1 + 0.34 * len(shown))
+    axes = _axes(figure)
+    pixels = sum(len(one.values) for one in shown) > MOST_VECTORS
+    for row, one in enumerate(shown):
+        # Spread in a fixed order, so that equal values do not hide one another.
+        place = row + 0.5 * ((np.arange(len(one.values)) * 0.618034) % 1 - 0.5)
+        axes.scatter(
+            one.values, place, s=15, color=LEARNED, alpha=0.55, linewidths=0, rasterized=pixels
+        )
+        if one.interval is not None:
+            axes.plot(list(one.interval), [row, row], color=TRUE, linewidth=2.2, zorder=3)
+        if one.quartiles is not None:
+            axes.plot([one.quartiles[1]], [row], "|", color=TRUE, markersize=13, mew=2.2, zorder=4)
+        if one.undone:
+            count = len(one.records) - len(one.values)
+            axes.annotate(
+                f"{count} unfinished",
+                (1, row),
+                xycoords=("axes fraction", "data"),
+                ha="right",
+                va="bottom",
+                fontsize=7.5,
+            )
+    ranks = {id(one): rank for rank, one in enumerate(settings, 1)}
+    axes.set_yticks(range(len(shown)), [f"{_short(o.label)}  {ranks[id(o)]}" for o in shown])
+    axes.set_ylim(len(shown) - 0.5, -0.5)
+    axes.set_xlabel(metric)
+    axes.grid(visible=False, axis="y")
+    _log(axes, "x", np.concatenate([one.values for one in shown]))
+    caption = "Each dot is a seed; the bar is the median, the line its interval."
+    if any(one.undone for one in shown):
+        caption += " Runs that did not finish have no dot."
+    if len(shown) < len(settings):
+        caption += f" The first {len(shown)} of {len(settings)} settings."
+    return Picture("Error by setting", figure, caption)
+
+
+def cost_picture(
+    settings: Sequence[Setting],
+    metric: str,
+    title: str,
+    x_label: str,
+    cost: Callable[[Setting], float | None],
+    more_is_better: bool,
+) -> Picture | None:
+    """Each setting's median against what it costs, with those that no other beats in both."""
+    points = [
+        (rank, x, one.quartiles, one)
+        for rank, one in enumerate(settings, 1)
+        if one.quartiles is not None and (x := cost(one)) is not None
+    ]
+    if len({x for _, x, _, _ in points}) < 2:
+        return None
+    figure = new_figure(WIDTH, 3.7)
+    axes = _axes(figure)
+    for whole in (True, False):  # hollow where some did not finish
+        own = [(x, q) for _, x, q, one in points if (not one.undone) == whole]
+        if not own:
+            continue
+        places = [x for x, _ in own]
+        low, middle, high = np.array([q for _, q in own]).T
+        lines = axes.errorbar(
+            places,
+            middle,
+            [middle - low, high - middle],
+            fmt="o",
+            ms=5,
+            color=LEARNED,
+            mfc=LEARNED if whole else "none",
+            elinewidth=0.9,
+            alpha=0.8,
+            zorder=2,
+        )
+        if len(own) > MOST_VECTORS:
+            for part in lines.get_children():
+                part.set_rasterized(True)
+    sign = -1.0 if more_is_better else 1.0
+    front = pareto([(x, sign * q[1]) for _, x, q, _ in points])
+    best = [points[n] for n in front]
+    axes.step(
+        [x for _, x, _, _ in best],
+        [q[1] for _, _, q, _ in best],
+        where="post",
+        color=TRUE,
+        linewidth=1.6,
+        zorder=3,
+    )
+    for rank, x_value, q, _ in best:
+        axes.annotate(
+            str(rank),
+            (x_value, q[1]),
+            textcoords="offset points",
+            xytext=(6, 5),
+            fontsize=9,
+            fontweight="bold",
+        )
+    axes.set(xlabel=x_label, ylabel=metric)
+    _log(axes, "x", np.array([x for _, x, _, _ in points]))
+    _log(axes, "y", np.array([q for _, _, q, _ in points]))
+    caption = (
+        "Medians with quartiles. The line is the Pareto front: its settings, by their number in "
+        "the table, are those that no other beats in both."
+    )
+    if any(one.undone for _, _, _, one in points):
+        caption += " Hollow: some seeds did not finish."
+    return Picture(title, figure, caption)
+
+
+def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Places of the points `(cost, error)` that no other beats in both, in the order of cost."""
+    order = sorted(range(len(points)), key=lambda n: points[n])
+    front: list[int] = []
+    for n in order:
+        if not front or points[n][1] < points[front[-1]][1]:
+            front.append(n)
+    return front
+
+
+def curves_picture(bands: Sequence[Band], skipped: str) -> Picture | None:
+    """Validation loss over the steps, a line for each setting."""
+    if not bands:
+        return None
+    figure = new_figure(WIDTH, 3.4 + 0.2 * len(bands))
+    axes = _axes(figure)
+    for color, one in zip(LINES, bands, strict=False):
+        low, middle, high = one.quartiles
+        label = f"{_short(one.label)} ({one.seeds})"
+        axes.fill_between(one.steps, low, high, color=color, alpha=0.22, linewidth=0)
+        axes.plot(one.steps, middle, color=color, linewidth=1.7, label=label)
+    axes.set(xlabel="step", ylabel="loss, standardised")
+    _log(axes, "y", np.concatenate([one.quartiles.ravel() for one in bands]))
+    axes.legend(
+        fontsize=8.5, frameon=False, loc="upper center", bbox_to_anchor=(0.45, -0.16), ncols=1
+    )
+    caption = (
+        "Validation loss: median and quartiles over the seeds that finished, whose count is in "
+        f"brackets. A seed that stopped early goes on with its last value.{skipped}"
+    )
+    return Picture("Learning curves", figure, caption)
+
+
+def _axes(figure: Figure) -> Axes:
+    axes = figure.subplots()
+    tidy(axes)
+    axes.tick_params(labelsize=9)
+    axes.xaxis.label.set_fontsize(9.5)
+    axes.yaxis.label.set_fontsize(9.5)
+    axes.grid(color=GRID, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["left", "bottom"]].set_color(DATA)
+    axes.tick_params(color=DATA)
+    return axes
+
+
+def _log(axes: Axes, which: str, values: np.ndarray) -> None:
+    """A logarithmic axis where all values are positive, with short labels."""
+    values = values[np.isfinite(values)]
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    if len(values) and values.min() > 0:
+        (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+        if values.max() < 12 * values.min():  # too few decades for labels at each
+            axis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        axis.set_minor_formatter(NullFormatter())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
+
+
+def _short(label: str) -> str:
+    if len(label) <= MOST_LABEL:
+        return label
+    return f"{label[: MOST_LABEL // 2]}…{label[-(MOST_LABEL // 2 - 1) :]}"

@@ -1,0 +1,161 @@
+"""Which runs are compared: settings, told apart by few choices, on the same test points."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from kan_exp.errors import KanExpError, listing, suggest
+from kan_exp.runs.records import BESIDE, Record
+
+MAIN = ("layer", "dims", "target", "data", "optimizer", "scheduler", "steps", "batch_size")
+ABSENT = "-"  # a choice that a run does not have, or that was left at its default
+
+Name = tuple[str, ...]  # the values of a setting, in the order of the choices
+
+
+@dataclass
+class Cell:
+    """The records of one setting on one set of test points."""
+
+    name: Name
+    records: list[Record] = field(default_factory=list)
+
+
+@dataclass
+class Part:
+    """Settings that were scored on the same test points, and may be compared.
+
+    Args:
+        test_points: Their fingerprint; None where no run tells.
+        keys: The choices that differ here.
+        constants: Choices that differ between parts, but not here.
+        cells: One for each setting; their names are the values of `keys`.
+    """
+
+    test_points: str | None
+    keys: list[str]
+    constants: dict[str, str]
+    cells: list[Cell]
+
+
+def value_text(value: Any) -> str:
+    """A choice as it would be typed: mlp, [2,5,1], 0.01, null."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return repr(value)  # as JSON has it, in a tenth of the time
+    return json.dumps(value, separators=(",", ":"))
+
+
+def differing(records: Sequence[Record]) -> list[str]:
+    """The choices that tell settings apart, without those that follow from others.
+
+    What was typed comes first, then the groups and numbers of a run, then options: if `layer` was
+    chosen, the options that one kind of layer has and another does not say nothing more.
+    """
+    typed = dict.fromkeys(name for record in records for name in record.typed)
+    options = sorted({name for record in records for name in record.choices})
+    keys: list[str] = []
+    classes = [0] * len(records)
+    for name in dict.fromkeys([*typed, *MAIN, *options]):
+        values = [_value(record, name) for record in records]
+        pairs = list(zip(classes, values, strict=True))
+        known = {pair for pair in set(pairs) if pair[1] is not None}
+        if len(known) > len({number for number, _ in known}):  # a class has two values of it
+            keys.append(name)
+            numbers = {pair: number for number, pair in enumerate(dict.fromkeys(pairs))}
+            classes = [numbers[pair] for pair in pairs]
+    return keys
+
+
+def _value(record: Record, name: str) -> str | None:
+    """A record's choice as text; None where a run without a result does not tell."""
+    if name in record.choices:
+        return value_text(record.choices[name])
+    return ABSENT if record.complete else None
+
+
+def check_keys(asked: Sequence[str], records: Sequence[Record]) -> list[str]:
+    """The choices by which the user wants to group.
+
+    Raises:
+        KanExpError: One of them is no choice of any run.
+    """
+    known = sorted({name for record in records for name in record.choices})
+    for name in asked:
+        if name in BESIDE:
+            raise KanExpError(f"group_by: {name} is not a setting: its runs are what is summed up.")
+        if name not in known:
+            raise KanExpError(
+                f"group_by: no run has a choice {name!r}.{suggest(name, known)} "
+                f"Choose from: {listing(known, most=30)}."
+            )
+    return list(dict.fromkeys(asked))
+
+
+def divide(records: Sequence[Record], keys: Sequence[str]) -> tuple[list[Part], list[Record]]:
+    """Puts each record with those of its setting and of its test points.
+
+    A run without a result tells neither its test points nor the choices it left at their defaults:
+    it is counted with the one setting that fits what was typed.
+
+    Returns:
+        The parts, and the records that fit no setting, or several.
+    """
+    cells: dict[tuple[str | None, Name], Cell] = {}
+    by_name: dict[Name, list[Cell]] = {}
+
+    def add(record: Record, points: str | None, name: Name) -> None:
+        if (points, name) not in cells:
+            cells[points, name] = Cell(name)
+            by_name.setdefault(name, []).append(cells[points, name])
+        cells[points, name].records.append(record)
+
+    for record in records:
+        if record.complete:
+            add(record, record.test_points, tuple(str(_value(record, key)) for key in keys))
+    settled = {name: list(found) for name, found in by_name.items()}
+    points = {where for where, _ in cells}
+    homeless = []
+    for record in records:
+        if record.complete:
+            continue
+        own = [_value(record, key) for key in keys]
+        name = tuple(str(value) for value in own)
+        named = None not in own
+        candidates = settled.get(name, []) if named else [c for f in settled.values() for c in f]
+        fits = [cell for cell in candidates if _fits(record, cell)]
+        if len(fits) == 1:
+            fits[0].records.append(record)
+        elif not fits and named and len(points) <= 1:
+            add(record, next(iter(points), None), name)
+        else:
+            homeless.append(record)
+    return _parts(cells, keys), homeless
+
+
+def _fits(record: Record, cell: Cell) -> bool:
+    """Whether nothing that was typed for a record speaks against one of a setting's runs."""
+    return any(
+        all(_value(other, name) == _value(record, name) for name in record.choices)
+        for other in cell.records
+        if other.complete
+    )
+
+
+def _parts(cells: Mapping[tuple[str | None, Name], Cell], keys: Sequence[str]) -> list[Part]:
+    by_points: dict[str | None, list[Cell]] = {}
+    for (points, _), cell in cells.items():
+        by_points.setdefault(points, []).append(cell)
+    parts = []
+    for points, own in by_points.items():
+        fixed = [len({cell.name[n] for cell in own}) == 1 for n in range(len(keys))]
+        # With a single part and a single setting there is nothing else to call it by.
+        here = [n for n in range(len(keys)) if not fixed[n] or len(by_points) == 1]
+        constants = {key: own[0].name[n] for n, key in enumerate(keys) if n not in here}
+        shown = [Cell(tuple(cell.name[n] for n in here), cell.records) for cell in own]
+        parts.append(Part(points, [keys[n] for n in here], constants, shown))
+    return parts

@@ -1,0 +1,180 @@
+"""One page that holds everything: no script, no address outside itself, light and dark."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from string import Template
+
+from kan_exp import __version__
+from kan_exp.reporting import words
+from kan_exp.reporting.figures import Picture
+from kan_exp.reporting.pictures import data_address, svg
+from kan_exp.reporting.summary import Section, Setting, Summary
+from kan_exp.runs.records import DONE, Record
+
+
+def page(
+    summary: Summary,
+    folders: Sequence[str],
+    pictures: Mapping[int, Sequence[Picture]],
+    most_rows: int,
+    most_unfinished: int,
+    level: float,
+) -> str:
+    """The whole page.
+
+    Args:
+        summary: What it reports.
+        folders: What was read, as the user named it.
+        pictures: Of each section that has any, by its number.
+        most_rows: Settings shown of a section.
+        most_unfinished: Runs without a result shown.
+        level: Of the intervals, which the page explains.
+    """
+    sections = "".join(
+        _section(summary, number, section, pictures.get(number, []), most_rows)
+        for number, section in enumerate(summary.sections)
+    )
+    title = f"{summary.metric} of {_count(len(summary.records.records), 'run')}"
+    return Template(_own("page.html")).substitute(
+        title=escape(title),
+        css=_own("page.css"),
+        lead=_lead(summary, folders),
+        content=_notes(summary.notes) + sections + _unfinished(summary, most_unfinished),
+        level=f"{100 * level:.4g}%",
+    )
+
+
+def _own(name: str) -> str:
+    return files("kan_exp.reporting").joinpath(name).read_text(encoding="utf-8")
+
+
+def _lead(summary: Summary, folders: Sequence[str]) -> str:
+    every = summary.records.records
+    done = sum(record.state == DONE for record in every)
+    settings = sum(len(section.settings) for section in summary.sections)
+    by = f" by {', '.join(summary.keys)}" if summary.keys else ""
+    named = ", ".join(folders[:4]) + (f" and {len(folders) - 4} more" if len(folders) > 4 else "")
+    return (
+        f"{_count(settings, 'setting')}{escape(by)}; "
+        f"{done:,} of {len(every):,} finished. From <code>{escape(named)}</code>, "
+        f"read by kan_exp {__version__}."
+    )
+
+
+def _notes(notes: Sequence[str]) -> str:
+    if not notes:
+        return ""
+    return f'<ul class="notes">{"".join(f"<li>{escape(note)}</li>" for note in notes)}</ul>\n'
+
+
+def _section(
+    summary: Summary, number: int, section: Section, pictures: Sequence[Picture], most: int
+) -> str:
+    title = section.title if len(summary.sections) > 1 else "Settings"
+    headings = [("", True), *((key, True) for key in section.part.keys or ["setting"])]
+    headings += [
+        ("seeds", False),
+        ("median", False),
+        ("interval", False),
+        ("quartiles", False),
+        ("best", False),
+        ("worst", False),
+        ("against the first", True),
+        ("parameters", False),
+        ("seconds", False),
+    ]
+    head = "".join(
+        f'<th scope="col"{" class=t" if text else ""}>{escape(name) or "<small>#</small>"}</th>'
+        for name, text in headings
+    )
+    rows = "".join(
+        _row([name for name, _ in headings], rank, setting)
+        for rank, setting in enumerate(section.settings[:most], 1)
+    )
+    more = len(section.settings) - most
+    rest = f"<p><small>and {more:,} more in the CSV of settings</small></p>" if more > 0 else ""
+    figures = "".join(_figure(picture) for picture in pictures)
+    return f"""<section id="s{number}">
+<h2>{escape(title)}</h2>
+<div class="card scroll"><table class="settings">
+<thead><tr>{head}</tr></thead>
+<tbody>
+{rows}</tbody></table></div>{rest}
+<div class="figures">{figures}</div>
+</section>
+"""
+
+
+def _row(names: Sequence[str], rank: int, setting: Setting) -> str:
+    undone = words.undone(setting)
+    seeds = escape(words.finished(setting))
+    if undone:
+        seeds = f'{seeds}<span class="bad">{escape(undone)}</span>'
+    effect = escape(words.effect(setting.effect))
+    verdict = "the first" if rank == 1 and not setting.verdict else setting.verdict
+    paired = ", by seed" if setting.effect and setting.effect.paired else ""
+    cells = [
+        ("t", str(rank)),
+        *(("t key", escape(value)) for value in setting.name or ["all runs"]),
+        ("", seeds),
+        ("main", words.number(setting.quartiles and setting.quartiles[1])),
+        ("", words.span(setting.interval)),
+        ("", words.quartiles(setting)),
+        ("", words.number(setting.best)),
+        ("", words.number(setting.worst)),
+        ("t", f"{effect}<small>{escape(verdict)}{paired}</small>"),
+        ("", words.NOTHING if setting.parameters is None else f"{setting.parameters:,.0f}"),
+        ("", words.seconds(setting)),
+    ]
+    columns = zip(names, cells, strict=True)
+    return (
+        "<tr>"
+        + "".join(
+            f'<td class="{kind}" data-name="{escape(name or "place")}"><span>{text}</span></td>'
+            for name, (kind, text) in columns
+        )
+        + "</tr>\n"
+    )
+
+
+def _figure(picture: Picture) -> str:
+    caption = escape(picture.caption)
+    return (
+        f'<figure class="card"><h3>{escape(picture.title)}</h3>'
+        f'<img alt="{escape(picture.title)}: {caption}" src="{data_address(svg(picture.figure))}">'
+        f"<figcaption>{caption}</figcaption></figure>\n"
+    )
+
+
+def _unfinished(summary: Summary, most: int) -> str:
+    """Every run without a result, with its reason."""
+    undone = [record for record in summary.records.records if record.state != DONE]
+    if not undone:
+        return ""
+    rows = "".join(_unfinished_row(record) for record in undone[:most])
+    more = len(undone) - most
+    rest = f"<p><small>and {more:,} more in the CSV of runs</small></p>" if more > 0 else ""
+    return f"""<section>
+<h2>Not finished</h2>
+<div class="card scroll"><table>
+<thead><tr><th class="t">run</th><th class="t">state</th><th class="t">reason</th></tr></thead>
+<tbody>
+{rows}</tbody></table></div>{rest}
+</section>
+"""
+
+
+def _unfinished_row(record: Record) -> str:
+    seed = "" if record.seed is None else f"<small>seed {record.seed}</small>"
+    return (
+        f'<tr><td class="t long">{escape(words.folder(record.folder))}{seed}</td>'
+        f'<td class="t bad">{record.state}</td>'
+        f'<td class="t long">{escape(record.reason or words.NOTHING)}</td></tr>\n'
+    )
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -1,0 +1,275 @@
+"""From records to what is reported: settings summed up over seeds, in order, with every doubt."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from kan_exp.errors import KanExpError, listing, suggest
+from kan_exp.reporting.grouping import Cell, Name, Part, check_keys, differing, divide
+from kan_exp.reporting.statistics import LEAST_SEEDS, Bootstrap, Effect, Interval, Sample, Values
+from kan_exp.runs.records import DONE, UNDONE, Record, Records
+
+# Of all other metrics less is better.
+MORE_IS_BETTER = ("test_r2", "test_r", "linear_r2")
+
+
+@dataclass
+class Setting:
+    """One setting with its seeds.
+
+    Numbers are of the runs that finished and have the metric; None where none did.
+
+    Args:
+        name: The values of the section's keys.
+        records: All its records.
+        finished: Those that count.
+        sample: Their metric, `(finished,)`, by seed.
+        quartiles: Lower, median, upper.
+        interval: Of the median.
+        effect: Against the first setting of its section; None for the first itself.
+    """
+
+    name: Name
+    records: list[Record]
+    finished: list[Record]
+    sample: Sample
+    best: float | None = None
+    worst: float | None = None
+    quartiles: tuple[float, float, float] | None = None
+    interval: Interval | None = None
+    effect: Effect | None = None
+
+    @property
+    def values(self) -> Values:
+        """The metric of those that count, `(finished,)`."""
+        return self.sample.values
+
+    @property
+    def label(self) -> str:
+        """Its values in one line."""
+        return " · ".join(self.name) or "all runs"
+
+    @property
+    def undone(self) -> dict[str, int]:
+        """How many ended in each other way."""
+        states = Counter(record.state for record in self.records)
+        return {state: states[state] for state in UNDONE if states[state]}
+
+    @property
+    def parameters(self) -> float | None:
+        """Median number of parameters."""
+        return _median([record.metrics.get("parameters") for record in self.finished])
+
+    @property
+    def seconds(self) -> float | None:
+        """Median seconds of training a seed."""
+        return _median([record.seconds for record in self.finished])
+
+    @property
+    def verdict(self) -> str:
+        """What the seeds let one say against the first setting."""
+        if self.effect is None:
+            return "" if len(self.values) else "none finished"
+        if self.effect.interval is None:
+            return "too few seeds to tell"
+        return "a visible difference" if self.effect.visible else "no difference visible"
+
+
+@dataclass
+class Section:
+    """Settings on the same test points, the best first."""
+
+    part: Part
+    settings: list[Setting]
+
+    @property
+    def title(self) -> str:
+        """What sets it apart from other sections."""
+        points = self.part.test_points
+        where = "test points not recorded" if points is None else f"test points {points[:8]}"
+        fixed = [f"{name}={value}" for name, value in self.part.constants.items()]
+        return ", ".join([*fixed, where])
+
+
+@dataclass
+class Summary:
+    """All that a report shows."""
+
+    metric: str
+    keys: list[str]
+    sections: list[Section]
+    records: Records
+    homeless: list[Record]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def more_is_better(self) -> bool:
+        """Whether the largest value of the metric is the best."""
+        return self.metric in MORE_IS_BETTER
+
+
+def summarise(
+    records: Records, metric: str, group_by: Sequence[str] | None, bootstrap: Bootstrap
+) -> Summary:
+    """Groups, sums up, compares and orders.
+
+    Raises:
+        KanExpError: No run has the metric or records its choices, or `group_by` names none.
+    """
+    every = records.records
+    _check_metric(metric, every)
+    old = [record for record in every if record.metrics and not record.complete]
+    known = [record for record in every if record.complete or not record.metrics]
+    if not any(record.metrics for record in known):
+        raise KanExpError("the runs that finished are of an older version and record no choices.")
+    keys = differing(known) if group_by is None else check_keys(group_by, known)
+    parts, homeless = divide(known, keys)
+    summary = Summary(metric, keys, [], records, homeless)
+    for part in parts:
+        settings = [_sum_up(cell, metric, bootstrap) for cell in part.cells]
+        settings.sort(key=lambda one: _rank(one, summary.more_is_better))
+        _compare(settings, summary.more_is_better)
+        summary.sections.append(Section(part, settings))
+    summary.sections.sort(key=lambda one: (one.part.test_points is None, one.title))
+    summary.notes = _notes(summary, old, group_by is not None)
+    return summary
+
+
+def _check_metric(metric: str, records: Sequence[Record]) -> None:
+    known = sorted({name for record in records for name in record.metrics})
+    if metric in known:
+        return
+    if not known:
+        raise KanExpError("no run has finished yet: there is nothing to compare.")
+    raise KanExpError(
+        f"metric={metric}: no run has it.{suggest(metric, known)} "
+        f"Choose from: {listing(known, most=30)}."
+    )
+
+
+def _sum_up(cell: Cell, metric: str, bootstrap: Bootstrap) -> Setting:
+    finished = [r for r in cell.records if r.state == DONE and metric in r.metrics]
+    finished.sort(key=lambda r: (r.seed is None, r.seed or 0, str(r.folder)))
+    values = np.array([record.metrics[metric] for record in finished], dtype=np.float64)
+    setting = Setting(cell.name, cell.records, finished, Sample(values, bootstrap))
+    if len(values):
+        low, middle, high = np.quantile(values, [0.25, 0.5, 0.75]).tolist()
+        setting.quartiles = (low, middle, high)
+        ends = float(values.min()), float(values.max())
+        setting.best, setting.worst = ends if metric not in MORE_IS_BETTER else ends[::-1]
+        setting.interval = setting.sample.interval
+    return setting
+
+
+def _rank(setting: Setting, more_is_better: bool) -> tuple[float, float, Name]:
+    """By the median of all runs, in which one that did not finish is worse than all that did."""
+    sign = -1.0 if more_is_better else 1.0
+    values = np.full(len(setting.records), np.inf)
+    values[: len(setting.values)] = np.sort(sign * setting.values)
+    values.sort()
+    # The upper of two middle values: half of the runs unfinished is infinitely bad.
+    median = float(values[len(values) // 2])
+    if len(values) % 2 == 0 and np.isfinite(median):
+        median = float(values[len(values) // 2 - 1 : len(values) // 2 + 1].mean())
+    own = sign * setting.quartiles[1] if setting.quartiles else np.inf
+    return (median, float(own), setting.name)
+
+
+def _compare(settings: Sequence[Setting], more_is_better: bool) -> None:
+    """Holds each setting against the first, if that has any result."""
+    if not settings or not len(settings[0].values):
+        return
+    first = settings[0]
+    is_ratio = not more_is_better and all((one.values > 0).all() for one in settings)
+    for other in settings[1:]:
+        if len(other.values):
+            paired = same_seeds(first.finished, other.finished)
+            other.effect = other.sample.against(first.sample, paired, is_ratio)
+
+
+def same_seeds(first: Sequence[Record], other: Sequence[Record]) -> bool:
+    """Whether two settings have the same seeds, each once, in the same order."""
+    seeds = [record.seed for record in first]
+    return (
+        None not in seeds
+        and len(set(seeds)) == len(seeds)
+        and seeds == [record.seed for record in other]
+    )
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.median(known)) if known else None
+
+
+def _notes(summary: Summary, old: Sequence[Record], chosen: bool) -> list[str]:
+    """What a reader must know before believing the tables, a line each."""
+    found, sections = summary.records, summary.sections
+    settings = [one for section in sections for one in section.settings]
+    notes = []
+    if len(sections) > 1:
+        notes.append(
+            f"These runs were scored on {len(sections)} different sets of test points: settings "
+            f"are compared within each, never between them."
+        )
+    if any(section.part.test_points is None for section in sections):
+        notes.append("Some runs do not record their test points: nothing shows they are the same.")
+    for state in UNDONE:
+        count = sum(record.state == state for record in found.records)
+        if count:
+            notes.append(f"{_runs(count)} {state}: not in the medians, but in the order.")
+    if found.unreadable:
+        shown = listing(found.unreadable, most=5)
+        notes.append(f"{len(found.unreadable)} unreadable: {shown}.")
+    if old:
+        notes.append(
+            f"{_runs(len(old))} of an older version without recorded choices: only in the CSV "
+            f"of runs."
+        )
+    if summary.homeless:
+        notes.append(
+            f"{_runs(len(summary.homeless))} without a result could belong to several settings, "
+            f"or to none that finished: listed below, in no setting's count."
+        )
+    if found.silent:
+        notes.append(f"{len(found.silent)} folders hold neither a state nor a result: left out.")
+    if found.repeated:
+        notes.append(f"{_runs(found.repeated)} repeat another, configuration and seed: left out.")
+    without = sum(
+        record.state == DONE and summary.metric not in record.metrics
+        for one in settings
+        for record in one.records
+    )
+    if without:
+        notes.append(f"{_runs(without)} finished without {summary.metric}: not in the medians.")
+    if not chosen:
+        twice = [one.label for one in settings if _has_a_seed_twice(one)]
+        if twice:
+            notes.append(
+                f"Some seeds are there more than once, from runs that differ in something their "
+                f"choices do not show: {listing(twice, most=5)}."
+            )
+    few = sum(0 < len(one.values) < LEAST_SEEDS for one in settings)
+    if few and len(settings) > 1:
+        notes.append(f"{few} of {len(settings)} settings have fewer than {LEAST_SEEDS} seeds.")
+    places = sorted({" with ".join(filter(None, r.place)) for r in found.records if r.place})
+    if len(places) > 1:
+        notes.append(f"Seconds and results come from several places: {'; '.join(places[:5])}.")
+    if any(record.shared_by > 1 and record.seconds for one in settings for record in one.finished):
+        notes.append(
+            "Seconds of seeds trained as one stack (*) are the stack's, divided by its seeds."
+        )
+    return notes
+
+
+def _has_a_seed_twice(setting: Setting) -> bool:
+    seeds = [record.seed for record in setting.finished if record.seed is not None]
+    return len(set(seeds)) < len(seeds)
+
+
+def _runs(count: int) -> str:
+    return "1 run" if count == 1 else f"{count:,} runs"

@@ -1,0 +1,296 @@
+"""Reads many run folders at once, and tells each seed of each run as one record."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from kan_exp.errors import KanExpError
+
+METRICS, STATUS, SWEEP = "metrics.json", "status.json", "sweep.json"
+TRACES = {METRICS, STATUS, ".hydra"}  # any of them makes a folder a run's
+# How a seed can have ended. Only those that are done have a result that counts.
+DONE = "done"
+UNDONE = ("failed", "diverged", "interrupted", "unfinished", "unreadable")
+# They decide where and how a run is shown, not what comes of it; seeds are what is folded.
+BESIDE = ("hydra", "logger", "callbacks", "sweep", "threads", "replicas", "seed")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One seed of one run.
+
+    Args:
+        folder: Of the run.
+        state: `DONE` or one of `UNDONE`.
+        choices: What the user chose, seeds aside; of a run without a result, only what was typed.
+        typed: The choices that stood on the command line, in their order.
+        complete: Whether `choices` has all choices, or only the typed ones.
+        seed: If it is known.
+        metrics: The finite numbers of the result; of a stacked seed, its own.
+        seconds: Of training; of a stacked seed, the stack's divided by its seeds.
+        shared_by: Seeds that were trained as one stack, 1 for a run of its own.
+        replica: Place in the stack.
+        test_points: Fingerprint of the points on which it was scored.
+        key: Digest of the whole configuration.
+        reason: Why it did not end well.
+        started: ISO-8601.
+        place: Device and versions, on which seconds depend.
+    """
+
+    folder: Path
+    state: str
+    choices: Mapping[str, Any] = field(default_factory=dict)
+    typed: tuple[str, ...] = ()
+    complete: bool = False
+    seed: int | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    seconds: float | None = None
+    shared_by: int = 1
+    replica: int | None = None
+    test_points: str | None = None
+    key: str | None = None
+    reason: str | None = None
+    started: str = ""
+    place: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Everything that was found.
+
+    Args:
+        records: One for each seed of each run.
+        unreadable: A line for each file or folder that could not be read.
+        silent: Folders that say neither what was chosen nor what came of it.
+        repeated: Records that were left out because the same run and seed is there once more.
+    """
+
+    records: list[Record]
+    unreadable: list[str]
+    silent: list[Path]
+    repeated: int
+
+
+def read_records(folders: Sequence[str | Path]) -> Records:
+    """Reads every run in or below the given folders; a run found twice counts once.
+
+    Raises:
+        KanExpError: A folder is not there, or there is no run in any.
+    """
+    unreadable: list[str] = []
+    silent: list[Path] = []
+    found: list[Record] = []
+    for folder, names in _find_runs(folders, unreadable):
+        if SWEEP in names:
+            found.extend(_never_begun(folder, unreadable))
+        elif names & {METRICS, STATUS}:
+            found.extend(_read_run(folder, names, unreadable))
+        else:
+            silent.append(folder)
+    if not (found or unreadable or silent):
+        shown = ", ".join(str(folder) for folder in folders)
+        raise KanExpError(f"{shown}: no run there (no folder with {METRICS} or {STATUS}).")
+    kept = _without_repetitions(found)
+    return Records(kept, unreadable, silent, len(found) - len(kept))
+
+
+def _find_runs(
+    folders: Sequence[str | Path], unreadable: list[str]
+) -> Iterator[tuple[Path, set[str]]]:
+    """Folders of runs, and of sweeps, with the names in them; nothing inside a run is visited."""
+    for given in folders:
+        if not Path(given).expanduser().is_dir():
+            raise KanExpError(f"{given}: there is no such folder of runs.")
+    seen: set[str] = set()
+    stack = [str(Path(given).expanduser().resolve()) for given in reversed(folders)]
+    while stack:
+        path = stack.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        try:
+            with os.scandir(path) as listed:
+                entries = list(listed)
+        except OSError as error:
+            unreadable.append(f"{path}: {error.strerror}")
+            continue
+        names = {entry.name for entry in entries}
+        if SWEEP in names or names & TRACES:
+            yield Path(path), names
+        if SWEEP in names or not names & TRACES:
+            inside = (
+                entry.path
+                for entry in entries
+                if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
+            )
+            stack.extend(sorted(inside, reverse=True))
+
+
+def _read_run(folder: Path, names: set[str], unreadable: list[str]) -> Iterable[Record]:
+    """The records of one run: several if its seeds were trained as one stack."""
+    status = _read(folder / STATUS, unreadable) if STATUS in names else {}
+    metrics = _read(folder / METRICS, unreadable) if METRICS in names else {}
+    typed = parse_overrides(_entry(status, "overrides", list))
+    chosen = _entry(metrics, "choices", dict)
+    seed = chosen.get("seed", typed.get("seed"))
+    choices = {name: value for name, value in {**typed, **chosen}.items() if name not in BESIDE}
+    versions = _entry(metrics, "versions", dict)
+    record = Record(
+        folder=folder,
+        state=_state(status, metrics),
+        choices=choices,
+        typed=tuple(name for name in typed if name not in BESIDE),
+        complete=bool(chosen),
+        seed=seed if isinstance(seed, int) else None,
+        metrics=_numbers(metrics or {}),
+        seconds=_number((metrics or {}).get("train_seconds")),
+        test_points=_text((metrics or {}).get("test_points")),
+        key=_text((status or {}).get("key")),
+        reason=_text((status or {}).get("reason")),
+        started=_text((status or {}).get("started")) or "",
+        place=(
+            str((metrics or {}).get("device", "")),
+            *(f"{name} {version}" for name, version in sorted(versions.items())),
+        )
+        if metrics
+        else (),
+    )
+    replicas = _entry(metrics, "replicas", dict)
+    if replicas:
+        return _unstack(record, replicas)
+    count = chosen.get("replicas", typed.get("replicas", 1))
+    if isinstance(count, int) and count > 1:  # a stack that left no result
+        return [
+            replace(record, seed=None if seed is None else seed + k, shared_by=count, replica=k)
+            for k in range(count)
+        ]
+    return [record]
+
+
+def _unstack(record: Record, replicas: Mapping[str, Any]) -> list[Record]:
+    """One record for each seed of a stack, whose time they share evenly."""
+    each = [one for one in _entry(replicas, "each", list) if isinstance(one, dict)]
+    diverged = {one.get("seed"): one for one in _entry(replicas, "diverged", list)}
+    common = {n: record.metrics[n] for n in ("parameters", "steps") if n in record.metrics}
+    records = []
+    for replica, one in enumerate(each):
+        seed = one.get("seed")
+        gone = diverged.get(seed) if record.state == DONE else None
+        records.append(
+            replace(
+                record,
+                seed=seed,
+                state="diverged" if gone else record.state,
+                reason=f"diverged at step {gone.get('step')}" if gone else record.reason,
+                metrics={**common, **_numbers({n: v for n, v in one.items() if n != "seed"})},
+                seconds=None if record.seconds is None else record.seconds / len(each),
+                shared_by=len(each),
+                replica=replica,
+            )
+        )
+    return records
+
+
+def _state(status: Mapping[str, Any] | None, metrics: Mapping[str, Any] | None) -> str:
+    """How a run ended: its result decides, since it is written last; None is a damaged file."""
+    if metrics is None:
+        return "unreadable"
+    if metrics:
+        stopped = metrics.get("stopped")
+        return stopped if stopped in ("diverged", "interrupted") else DONE
+    if status is None:
+        return "unreadable"
+    state = status.get("state")
+    return state if state in ("failed", "interrupted") else "unfinished"
+
+
+def _never_begun(sweep: Path, unreadable: list[str]) -> Iterator[Record]:
+    """Jobs that a sweep tells of without a folder of theirs."""
+    for job in _entry(_read(sweep / SWEEP, unreadable), "jobs", list):
+        if not isinstance(job, dict):
+            continue
+        folder = sweep / str(job.get("folder") or job.get("job"))
+        if not folder.is_dir():
+            typed = parse_overrides(_entry(job, "overrides", list))
+            yield Record(
+                folder=folder,
+                state="failed" if job.get("state") == "failed" else "unfinished",
+                choices={name: value for name, value in typed.items() if name not in BESIDE},
+                typed=tuple(name for name in typed if name not in BESIDE),
+                seed=typed["seed"] if isinstance(typed.get("seed"), int) else None,
+                key=_text(job.get("key")),
+                reason=_text(job.get("reason")),
+            )
+
+
+def _without_repetitions(records: list[Record]) -> list[Record]:
+    """Keeps one of each run and seed, that with a result and then the latest.
+
+    The same configuration and seed gives the same result: counted twice, it would make the spread
+    look better known than it is.
+    """
+    kept: dict[Any, Record] = {}
+    for number, record in enumerate(records):
+        name = number if record.key is None else (record.key, record.seed, record.replica)
+        before = kept.get(name)
+        rank = (record.state == DONE, record.started)
+        if before is None or rank >= (before.state == DONE, before.started):
+            kept[name] = record
+    return list(kept.values())
+
+
+def parse_overrides(overrides: Iterable[Any]) -> dict[str, Any]:
+    """Names and values of what was typed, without Hydra: lists and numbers as such, else words."""
+    typed: dict[str, Any] = {}
+    for override in overrides:
+        name, equals, text = str(override).lstrip("+").partition("=")
+        if not equals or name.partition(".")[0] in (set(BESIDE) - {"seed", "replicas"}):
+            continue
+        try:
+            typed[name] = json.loads(text)
+        except ValueError:
+            typed[name] = text.strip("'\"")
+    return typed
+
+
+def _read(path: Path, unreadable: list[str]) -> dict[str, Any] | None:
+    """What a JSON file holds, or nothing if it is damaged, which is noted."""
+    try:
+        with path.open("rb") as file:
+            content = json.loads(file.read())
+        if isinstance(content, dict) and content:
+            return content
+        reason = "holds no object"
+    except OSError as error:
+        reason = str(error.strerror)
+    except ValueError as error:  # not JSON, or not UTF-8
+        reason = str(error).splitlines()[0]
+    unreadable.append(f"{path}: {reason}")
+    return None
+
+
+def _entry(content: Mapping[str, Any] | None, name: str, kind: type) -> Any:
+    """An entry of the expected kind, or an empty one."""
+    value = (content or {}).get(name)
+    return value if isinstance(value, kind) else kind()
+
+
+def _numbers(content: Mapping[str, Any]) -> dict[str, float]:
+    numbers = {name: _number(value) for name, value in content.items()}
+    return {name: value for name, value in numbers.items() if value is not None}
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return value
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
