@@ -40,6 +40,7 @@ def report(folders: Sequence[str], cfg: DictConfig) -> None:
     from kan_exp.reporting.statistics import Bootstrap
     from kan_exp.reporting.summary import summarise
     from kan_exp.reporting.tables import print_tables, runs_csv, settings_csv
+    from kan_exp.runs.files import write_text
     from kan_exp.runs.records import read_records
 
     if not 0 < cfg.bootstrap.level < 1 or cfg.bootstrap.resamples < 1:
@@ -70,9 +71,7 @@ def report(folders: Sequence[str], cfg: DictConfig) -> None:
         ("_runs.csv", runs_csv(summary.records.records)),
     ):
         path = page_path.with_name(f"{page_path.stem}{suffix}")
-        partial_path = path.with_name(f".{path.name}.partial")
-        partial_path.write_text(text, encoding="utf-8")
-        partial_path.replace(path)
+        write_text(path, text)
         console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
 
 

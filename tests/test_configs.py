@@ -10,7 +10,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf, read_write
 
 from kan_exp.cli import config_folder, store_schema
-from kan_exp.config import TrainConfig
+from kan_exp.config import ReportConfig, TrainConfig
 from kan_exp.layers import EdgeLayer
 
 CONF = Path(config_folder())
@@ -99,6 +99,11 @@ def test_an_experiment_states_claim_expectation_and_command(path):
 @pytest.mark.parametrize("name", ["evaluate", "predict"])
 def test_the_other_commands_compose(name):
     assert "run" in OmegaConf.missing_keys(without_hydra(composed(name=name)))
+
+
+def test_the_report_has_a_default_for_everything():
+    store_schema("report_schema", ReportConfig)
+    assert not OmegaConf.missing_keys(without_hydra(composed(name="report")))
 
 
 def test_a_choice_on_the_command_line_wins_over_what_goes_with_a_layer():

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from kan_exp.plots.style import DATA, GRID, LEARNED, TRUE, new_figure, short_number, tidy
+from kan_exp.plots.style import DATA, GRID, LEARNED, TRUE, log_scale, new_figure, tidy
 
 Band = Sequence[tuple[int, NDArray[np.float64]]]
 
@@ -45,12 +44,7 @@ def replicas_figure(
     left.set_title(f"Loss of {len(errors)} replicas: median, quartiles, range", fontsize=10)
     _draw_strip(right, errors, diverged, kept, seed)
     for axes, values in ((left, [v for _, v in [*train, *val]]), (right, [errors])):
-        if values and min(np.nanmin(v, initial=np.inf) for v in values) > 0:
-            axes.set_yscale("log")
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
-            axes.yaxis.set_minor_formatter(NullFormatter())
-            if max(np.nanmax(v) for v in values) < 10 * min(np.nanmin(v) for v in values):
-                axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))  # too few decades
+        log_scale(axes, "y", np.concatenate([*values, []]))
         if axes.get_legend_handles_labels()[0]:
             axes.legend(  # below, where no point can lie
                 fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=3

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from PIL import Image
 
 LEARNED = "#1f5fa8"
@@ -32,6 +33,22 @@ def tidy(axes: Axes) -> None:
     """Leaves an axes with two spines and small labels."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8, length=2)
+
+
+def log_scale(axes: Axes, which: Literal["x", "y"], values: np.ndarray) -> None:
+    """Makes an axis logarithmic if all of its finite values are positive, with short labels."""
+    values = values[np.isfinite(values)]
+    positive = len(values) > 0 and values.min() > 0
+    if positive:
+        axes.set(**{f"{which}scale": "log"})  # which sets a formatter of its own
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
+    if not positive:
+        return
+    axis.set_minor_formatter(NullFormatter())
+    ratio = values.max() / values.min()
+    if ratio < 100:  # too few decades for a label at each to do
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if ratio > 5 else (1, 1.5, 2, 3, 4, 5, 7)))
 
 
 def pixels(figure: Figure) -> np.ndarray:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from kan_exp.plots.style import DATA, GRID, LEARNED, TRUE, new_figure, short_number, tidy
+from kan_exp.plots.style import DATA, GRID, LEARNED, TRUE, log_scale, new_figure, tidy
 from kan_exp.reporting.curves import Band
 from kan_exp.reporting.summary import Setting
 
@@ -41,12 +40,19 @@ def error_picture(settings: Sequence[Setting], metric: str, most: int) -> Pictur
         # Spread in a fixed order, so that equal values do not hide one another.
         place = row + 0.5 * ((np.arange(len(one.values)) * 0.618034) % 1 - 0.5)
         axes.scatter(
-            one.values, place, s=15, color=LEARNED, alpha=0.55, linewidths=0, rasterized=pixels
+            one.values,
+            place,
+            s=16,
+            color=LEARNED,
+            alpha=0.7,
+            linewidths=0,
+            rasterized=pixels,
+            zorder=3,
         )
         if one.interval is not None:
-            axes.plot(list(one.interval), [row, row], color=TRUE, linewidth=2.2, zorder=3)
+            axes.plot(list(one.interval), [row, row], color=TRUE, linewidth=1.6, zorder=2)
         if one.quartiles is not None:
-            axes.plot([one.quartiles[1]], [row], "|", color=TRUE, markersize=13, mew=2.2, zorder=4)
+            axes.plot([one.quartiles[1]], [row], "|", color=TRUE, markersize=14, mew=2.4, zorder=4)
         if one.undone:
             count = len(one.records) - len(one.values)
             axes.annotate(
@@ -62,7 +68,7 @@ def error_picture(settings: Sequence[Setting], metric: str, most: int) -> Pictur
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlabel(metric)
     axes.grid(visible=False, axis="y")
-    _log(axes, "x", np.concatenate([one.values for one in shown]))
+    log_scale(axes, "x", np.concatenate([one.values for one in shown]))
     caption = "Each dot is a seed; the bar is the median, the line its interval."
     if any(one.undone for one in shown):
         caption += " Runs that did not finish have no dot."
@@ -131,8 +137,8 @@ def cost_picture(
             fontweight="bold",
         )
     axes.set(xlabel=x_label, ylabel=metric)
-    _log(axes, "x", np.array([x for _, x, _, _ in points]))
-    _log(axes, "y", np.array([q for _, _, q, _ in points]))
+    log_scale(axes, "x", np.array([x for _, x, _, _ in points]))
+    log_scale(axes, "y", np.array([q for _, _, q, _ in points]))
     caption = (
         "Medians with quartiles. The line is the Pareto front: its settings, by their number in "
         "the table, are those that no other beats in both."
@@ -160,17 +166,17 @@ def curves_picture(bands: Sequence[Band], skipped: str) -> Picture | None:
     axes = _axes(figure)
     for color, one in zip(LINES, bands, strict=False):
         low, middle, high = one.quartiles
-        label = f"{_short(one.label)} ({one.seeds})"
+        label = f"{_short(one.label)}: {one.seeds}"
         axes.fill_between(one.steps, low, high, color=color, alpha=0.22, linewidth=0)
         axes.plot(one.steps, middle, color=color, linewidth=1.7, label=label)
     axes.set(xlabel="step", ylabel="loss, standardised")
-    _log(axes, "y", np.concatenate([one.quartiles.ravel() for one in bands]))
+    log_scale(axes, "y", np.concatenate([one.quartiles.ravel() for one in bands]))
     axes.legend(
-        fontsize=8.5, frameon=False, loc="upper center", bbox_to_anchor=(0.45, -0.16), ncols=1
+        fontsize=9, frameon=False, loc="upper center", bbox_to_anchor=(0.45, -0.16), ncols=1
     )
     caption = (
-        "Validation loss: median and quartiles over the seeds that finished, whose count is in "
-        f"brackets. A seed that stopped early goes on with its last value.{skipped}"
+        "Validation loss: median and quartiles over the seeds that finished, as many as stand "
+        f"beside each name. A seed that stopped early goes on with its last value.{skipped}"
     )
     return Picture("Learning curves", figure, caption)
 
@@ -184,20 +190,8 @@ def _axes(figure: Figure) -> Axes:
     axes.grid(color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["left", "bottom"]].set_color(DATA)
-    axes.tick_params(color=DATA)
+    axes.tick_params(color=DATA, which="both")
     return axes
-
-
-def _log(axes: Axes, which: str, values: np.ndarray) -> None:
-    """A logarithmic axis where all values are positive, with short labels."""
-    values = values[np.isfinite(values)]
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    if len(values) and values.min() > 0:
-        (axes.set_xscale if which == "x" else axes.set_yscale)("log")
-        if values.max() < 12 * values.min():  # too few decades for labels at each
-            axis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
-        axis.set_minor_formatter(NullFormatter())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
 
 
 def _short(label: str) -> str:

@@ -77,11 +77,9 @@ def _section(
     headings = [("", True), *((key, True) for key in section.part.keys or ["setting"])]
     headings += [
         ("seeds", False),
-        ("median", False),
-        ("interval", False),
+        ("median, interval", False),
         ("quartiles", False),
-        ("best", False),
-        ("worst", False),
+        ("best to worst", False),
         ("against the first", True),
         ("parameters", False),
         ("seconds", False),
@@ -114,18 +112,16 @@ def _row(names: Sequence[str], rank: int, setting: Setting) -> str:
     if undone:
         seeds = f'{seeds}<span class="bad">{escape(undone)}</span>'
     effect = escape(words.effect(setting.effect))
-    verdict = "the first" if rank == 1 and not setting.verdict else setting.verdict
-    paired = ", by seed" if setting.effect and setting.effect.paired else ""
+    verdict = setting.verdict or "the first"
+    paired = ", seeds paired" if setting.effect and setting.effect.paired else ""
     cells = [
         ("t", str(rank)),
         *(("t key", escape(value)) for value in setting.name or ["all runs"]),
         ("", seeds),
-        ("main", words.number(setting.quartiles and setting.quartiles[1])),
-        ("", words.span(setting.interval)),
+        ("", f"<b>{words.median(setting)}</b>{_small(words.span(setting.interval))}"),
         ("", words.quartiles(setting)),
-        ("", words.number(setting.best)),
-        ("", words.number(setting.worst)),
-        ("t", f"{effect}<small>{escape(verdict)}{paired}</small>"),
+        ("", words.ends(setting)),
+        ("t", effect + _small(verdict + paired)),
         ("", words.NOTHING if setting.parameters is None else f"{setting.parameters:,.0f}"),
         ("", words.seconds(setting)),
     ]
@@ -133,11 +129,16 @@ def _row(names: Sequence[str], rank: int, setting: Setting) -> str:
     return (
         "<tr>"
         + "".join(
-            f'<td class="{kind}" data-name="{escape(name or "place")}"><span>{text}</span></td>'
+            f'<td class="{kind}{" empty" * (text == words.NOTHING)}" '
+            f'data-name="{escape(name or "place")}"><span>{text}</span></td>'
             for name, (kind, text) in columns
         )
         + "</tr>\n"
     )
+
+
+def _small(text: str) -> str:
+    return "" if text == words.NOTHING else f"<small>{escape(text)}</small>"
 
 
 def _figure(picture: Picture) -> str:

@@ -35,16 +35,18 @@ def _table(summary: Summary, section: Section, most: int) -> Table:
     table.add_column("", justify="right", style="dim")
     for key in section.part.keys or ["setting"]:
         table.add_column(key, overflow="fold", style="bold")
-    for heading in ("seeds", "median", "quartiles", "best, worst", "against the first", "seconds"):
-        table.add_column(heading, justify="left" if heading == "against the first" else "right")
+    for heading in ("seeds", "median", "quartiles", "best to worst"):
+        table.add_column(heading, justify="right")
+    table.add_column("against the first")
+    table.add_column("seconds", justify="right")
     for rank, setting in enumerate(section.settings[:most], 1):
         table.add_row(
             str(rank),
             *(setting.name or ["all runs"]),
             _seeds(setting),
-            words.number(setting.quartiles and setting.quartiles[1]),
+            words.median(setting),
             words.quartiles(setting),
-            f"{words.number(setting.best)}, {words.number(setting.worst)}",
+            words.ends(setting),
             "\n".join(filter(None, [words.effect(setting.effect), setting.verdict])),
             words.seconds(setting),
         )

@@ -21,6 +21,18 @@ def span(ends: Interval | tuple[float, float] | None) -> str:
     return NOTHING if ends is None else f"{number(ends[0])} to {number(ends[1])}"
 
 
+def median(setting: Setting) -> str:
+    """Of those that finished."""
+    return number(None if setting.quartiles is None else setting.quartiles[1])
+
+
+def ends(setting: Setting) -> str:
+    """Best to worst."""
+    if setting.best is None or setting.worst is None:
+        return NOTHING
+    return span((setting.best, setting.worst))
+
+
 def quartiles(setting: Setting) -> str:
     """Lower to upper."""
     return span(None if setting.quartiles is None else setting.quartiles[::2])

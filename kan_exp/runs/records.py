@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from kan_exp.errors import KanExpError
+from kan_exp.runs.status import NAME as STATUS
 
-METRICS, STATUS, SWEEP = "metrics.json", "status.json", "sweep.json"
+METRICS, SWEEP = "metrics.json", "sweep.json"
 TRACES = {METRICS, STATUS, ".hydra"}  # any of them makes a folder a run's
 # How a seed can have ended. Only those that are done have a result that counts.
 DONE = "done"
 UNDONE = ("failed", "diverged", "interrupted", "unfinished", "unreadable")
+# Metrics that all seeds of a stack have in common.
+OF_STACKS = ("parameters", "steps", "linear_rmse", "linear_r2")
 # They decide where and how a run is shown, not what comes of it; seeds are what is folded.
 BESIDE = ("hydra", "logger", "callbacks", "sweep", "threads", "replicas", "seed")
 
@@ -177,7 +180,7 @@ def _unstack(record: Record, replicas: Mapping[str, Any]) -> list[Record]:
     """One record for each seed of a stack, whose time they share evenly."""
     each = [one for one in _entry(replicas, "each", list) if isinstance(one, dict)]
     diverged = {one.get("seed"): one for one in _entry(replicas, "diverged", list)}
-    common = {n: record.metrics[n] for n in ("parameters", "steps") if n in record.metrics}
+    common = {n: record.metrics[n] for n in OF_STACKS if n in record.metrics}
     records = []
     for replica, one in enumerate(each):
         seed = one.get("seed")
