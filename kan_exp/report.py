@@ -36,6 +36,7 @@ def report(folders: Sequence[str], cfg: DictConfig) -> None:
     page_path = _page_path(cfg.output, folders)
     from rich.console import Console
 
+    from kan_exp.reporting.notes import make_notes
     from kan_exp.reporting.page import page
     from kan_exp.reporting.statistics import Bootstrap
     from kan_exp.reporting.summary import summarise
@@ -55,11 +56,19 @@ def report(folders: Sequence[str], cfg: DictConfig) -> None:
         Bootstrap(cfg.bootstrap.level, cfg.bootstrap.resamples, cfg.bootstrap.seed),
     )
     console = Console(width=None if sys.stdout.isatty() else 160)
-    print_tables(summary, console, cfg.most.terminal_rows)
+    notes = make_notes(summary)
+    pictured = cfg.most.pictured_sections
+    if pictured < len(summary.sections):
+        notes.append(f"Pictures are of the first {pictured} sections.")
+    print_tables(summary, notes, console, cfg.most.terminal_rows)
     whole = page(
         summary,
+        notes,
         folders,
-        _pictures(summary, cfg),
+        [
+            _draw(summary, section, cfg) if number < pictured else []
+            for number, section in enumerate(summary.sections)
+        ],
         cfg.most.rows,
         cfg.most.unfinished,
         cfg.bootstrap.level,
@@ -85,16 +94,6 @@ def _page_path(output: str | None, folders: Sequence[str]) -> Path:
     if path.suffix and not path.is_dir():
         raise KanExpError(f"output must be a folder or a .html file, got {output}.")
     return path / "report.html"
-
-
-def _pictures(summary: Summary, cfg: DictConfig) -> dict[int, list[Picture]]:
-    """The pictures of the first sections."""
-    shown = summary.sections[: cfg.most.pictured_sections]
-    if len(shown) < len(summary.sections):
-        summary.notes.append(
-            f"Pictures are of the first {len(shown)} of {len(summary.sections)} sections."
-        )
-    return {number: _draw(summary, section, cfg) for number, section in enumerate(shown)}
 
 
 def _draw(summary: Summary, section: Section, cfg: DictConfig) -> list[Picture]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,9 +14,10 @@ from kan_exp.plots.style import DATA, GRID, LEARNED, TRUE, log_scale, new_figure
 from kan_exp.reporting.curves import Band
 from kan_exp.reporting.summary import Setting
 
-WIDTH = 5.4  # inches: at this width the letters stay readable on a telephone
-MOST_LABEL = 34  # characters
+WIDTH = 4.9  # inches: at this width the letters stay readable on a telephone
+MOST_LABEL = 30  # characters
 MOST_VECTORS = 1500  # dots beyond which they are drawn as pixels
+MOST_WHISKERS = 60  # settings beyond which quartiles would hide one another
 LINES = (LEARNED, TRUE, "#2a8f5b", "#b0468f", "#7a5bc7", "#8a6d1b")
 
 
@@ -85,67 +87,81 @@ def cost_picture(
     cost: Callable[[Setting], float | None],
     more_is_better: bool,
 ) -> Picture | None:
-    """Each setting's median against what it costs, with those that no other beats in both."""
+    """Each setting's median against what it costs, with those that no other beats in both.
+
+    Nothing comes of fewer than two different costs.
+    """
     points = [
-        (rank, x, one.quartiles, one)
+        Point(rank, x, one.quartiles, not one.undone)
         for rank, one in enumerate(settings, 1)
         if one.quartiles is not None and (x := cost(one)) is not None
     ]
-    if len({x for _, x, _, _ in points}) < 2:
+    if len({point.x for point in points}) < 2:
         return None
     figure = new_figure(WIDTH, 3.7)
     axes = _axes(figure)
-    for whole in (True, False):  # hollow where some did not finish
-        own = [(x, q) for _, x, q, one in points if (not one.undone) == whole]
-        if not own:
-            continue
-        places = [x for x, _ in own]
-        low, middle, high = np.array([q for _, q in own]).T
-        lines = axes.errorbar(
-            places,
-            middle,
-            [middle - low, high - middle],
-            fmt="o",
-            ms=5,
-            color=LEARNED,
-            mfc=LEARNED if whole else "none",
-            elinewidth=0.9,
-            alpha=0.8,
-            zorder=2,
-        )
-        if len(own) > MOST_VECTORS:
-            for part in lines.get_children():
-                part.set_rasterized(True)
+    crowded = len(points) > MOST_WHISKERS
+    for whole in (True, False):
+        _draw_medians(axes, [point for point in points if point.whole == whole], whole, crowded)
     sign = -1.0 if more_is_better else 1.0
-    front = pareto([(x, sign * q[1]) for _, x, q, _ in points])
-    best = [points[n] for n in front]
-    axes.step(
-        [x for _, x, _, _ in best],
-        [q[1] for _, _, q, _ in best],
-        where="post",
-        color=TRUE,
-        linewidth=1.6,
-        zorder=3,
+    front = [points[n] for n in pareto([(p.x, sign * p.quartiles[1]) for p in points])]
+    _draw_front(axes, front)
+    axes.set(xlabel=x_label, ylabel=metric)
+    log_scale(axes, "x", np.array([point.x for point in points]))
+    shown = slice(1, 2) if crowded else slice(None)
+    log_scale(axes, "y", np.array([point.quartiles[shown] for point in points]))
+    caption = "Medians." if crowded else "Medians with quartiles."
+    caption += (
+        " The line is the Pareto front: its settings, by their number in the table, are those "
+        "that no other beats in both."
     )
-    for rank, x_value, q, _ in best:
+    if not all(point.whole for point in points):
+        caption += " Hollow: some seeds did not finish."
+    return Picture(title, figure, caption)
+
+
+class Point(NamedTuple):
+    """A setting: place in the table, cost, quartiles, and whether all of its runs finished."""
+
+    rank: int
+    x: float
+    quartiles: tuple[float, float, float]
+    whole: bool
+
+
+def _draw_medians(axes: Axes, points: Sequence[Point], filled: bool, crowded: bool) -> None:
+    if not points:
+        return
+    low, middle, high = np.array([point.quartiles for point in points]).T
+    marks = axes.errorbar(
+        [point.x for point in points],
+        middle,
+        None if crowded else [middle - low, high - middle],
+        fmt="o",
+        ms=3.5 if crowded else 5,
+        color=LEARNED,
+        mfc=LEARNED if filled else "none",
+        elinewidth=0.9,
+        alpha=0.4 if crowded else 0.8,
+        zorder=2,
+    )
+    for part in marks.get_children():
+        part.set_rasterized(len(points) > MOST_VECTORS)
+
+
+def _draw_front(axes: Axes, front: Sequence[Point]) -> None:
+    medians = [point.quartiles[1] for point in front]
+    places = [point.x for point in front]
+    axes.step(places, medians, where="post", color=TRUE, linewidth=1.6, zorder=3)
+    for point in front:
         axes.annotate(
-            str(rank),
-            (x_value, q[1]),
+            str(point.rank),
+            (point.x, point.quartiles[1]),
             textcoords="offset points",
             xytext=(6, 5),
             fontsize=9,
             fontweight="bold",
         )
-    axes.set(xlabel=x_label, ylabel=metric)
-    log_scale(axes, "x", np.array([x for _, x, _, _ in points]))
-    log_scale(axes, "y", np.array([q for _, _, q, _ in points]))
-    caption = (
-        "Medians with quartiles. The line is the Pareto front: its settings, by their number in "
-        "the table, are those that no other beats in both."
-    )
-    if any(one.undone for _, _, _, one in points):
-        caption += " Hollow: some seeds did not finish."
-    return Picture(title, figure, caption)
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[int]:

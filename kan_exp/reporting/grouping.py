@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kan_exp.errors import KanExpError, listing, suggest
-from kan_exp.runs.records import BESIDE, Record
+from kan_exp.runs.loose import BESIDE
+from kan_exp.runs.records import Record
 
 MAIN = ("layer", "dims", "target", "data", "optimizer", "scheduler", "steps", "batch_size")
 ABSENT = "-"  # a choice that a run does not have, or that was left at its default
@@ -126,11 +127,12 @@ def divide(records: Sequence[Record], keys: Sequence[str]) -> tuple[list[Part], 
         own = [_value(record, key) for key in keys]
         name = tuple(str(value) for value in own)
         named = None not in own
-        candidates = settled.get(name, []) if named else [c for f in settled.values() for c in f]
-        fits = [cell for cell in candidates if _fits(record, cell)]
+        fits = settled.get(name, []) if named else [c for found in settled.values() for c in found]
+        if len(fits) > 1 or not named:
+            fits = [cell for cell in fits if _fits(record, cell)]
         if len(fits) == 1:
             fits[0].records.append(record)
-        elif not fits and named and len(points) <= 1:
+        elif named and name not in settled and len(points) <= 1:
             add(record, next(iter(points), None), name)
         else:
             homeless.append(record)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 from string import Template
@@ -17,8 +17,9 @@ from kan_exp.runs.records import DONE, Record
 
 def page(
     summary: Summary,
+    notes: Sequence[str],
     folders: Sequence[str],
-    pictures: Mapping[int, Sequence[Picture]],
+    pictures: Sequence[Sequence[Picture]],
     most_rows: int,
     most_unfinished: int,
     level: float,
@@ -27,22 +28,23 @@ def page(
 
     Args:
         summary: What it reports.
+        notes: What must be said of it.
         folders: What was read, as the user named it.
-        pictures: Of each section that has any, by its number.
+        pictures: Of each section, or none.
         most_rows: Settings shown of a section.
         most_unfinished: Runs without a result shown.
         level: Of the intervals, which the page explains.
     """
     sections = "".join(
-        _section(summary, number, section, pictures.get(number, []), most_rows)
-        for number, section in enumerate(summary.sections)
+        _section(summary, section, own, most_rows)
+        for section, own in zip(summary.sections, pictures, strict=True)
     )
     title = f"{summary.metric} of {_count(len(summary.records.records), 'run')}"
     return Template(_own("page.html")).substitute(
         title=escape(title),
         css=_own("page.css"),
         lead=_lead(summary, folders),
-        content=_notes(summary.notes) + sections + _unfinished(summary, most_unfinished),
+        content=_notes(notes) + sections + _unfinished(summary, most_unfinished),
         level=f"{100 * level:.4g}%",
     )
 
@@ -54,7 +56,7 @@ def _own(name: str) -> str:
 def _lead(summary: Summary, folders: Sequence[str]) -> str:
     every = summary.records.records
     done = sum(record.state == DONE for record in every)
-    settings = sum(len(section.settings) for section in summary.sections)
+    settings = len(summary.settings)
     by = f" by {', '.join(summary.keys)}" if summary.keys else ""
     named = ", ".join(folders[:4]) + (f" and {len(folders) - 4} more" if len(folders) > 4 else "")
     return (
@@ -70,9 +72,7 @@ def _notes(notes: Sequence[str]) -> str:
     return f'<ul class="notes">{"".join(f"<li>{escape(note)}</li>" for note in notes)}</ul>\n'
 
 
-def _section(
-    summary: Summary, number: int, section: Section, pictures: Sequence[Picture], most: int
-) -> str:
+def _section(summary: Summary, section: Section, pictures: Sequence[Picture], most: int) -> str:
     title = section.title if len(summary.sections) > 1 else "Settings"
     headings = [("", True), *((key, True) for key in section.part.keys or ["setting"])]
     headings += [
@@ -95,7 +95,7 @@ def _section(
     more = len(section.settings) - most
     rest = f"<p><small>and {more:,} more in the CSV of settings</small></p>" if more > 0 else ""
     figures = "".join(_figure(picture) for picture in pictures)
-    return f"""<section id="s{number}">
+    return f"""<section>
 <h2>{escape(title)}</h2>
 <div class="card scroll"><table class="settings">
 <thead><tr>{head}</tr></thead>

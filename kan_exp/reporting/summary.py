@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from kan_exp.errors import KanExpError, listing, suggest
 from kan_exp.reporting.grouping import Cell, Name, Part, check_keys, differing, divide
-from kan_exp.reporting.statistics import LEAST_SEEDS, Bootstrap, Effect, Interval, Sample, Values
+from kan_exp.reporting.statistics import Bootstrap, Effect, Interval, Sample, Values
 from kan_exp.runs.records import DONE, UNDONE, Record, Records
 
 # Of all other metrics less is better.
@@ -97,19 +97,35 @@ class Section:
 
 @dataclass
 class Summary:
-    """All that a report shows."""
+    """All that a report shows.
+
+    Args:
+        metric: By which runs are compared.
+        keys: The choices that tell settings apart.
+        asked: Whether the user has named them.
+        sections: One for each set of test points.
+        records: Everything that was found.
+        homeless: Runs without a result that belong to no setting.
+        old: Results without choices, which belong to none either.
+    """
 
     metric: str
     keys: list[str]
+    asked: bool
     sections: list[Section]
     records: Records
     homeless: list[Record]
-    notes: list[str] = field(default_factory=list)
+    old: list[Record]
 
     @property
     def more_is_better(self) -> bool:
         """Whether the largest value of the metric is the best."""
         return self.metric in MORE_IS_BETTER
+
+    @property
+    def settings(self) -> list[Setting]:
+        """Those of all sections."""
+        return [one for section in self.sections for one in section.settings]
 
 
 def summarise(
@@ -128,14 +144,13 @@ def summarise(
         raise KanExpError("the runs that finished are of an older version and record no choices.")
     keys = differing(known) if group_by is None else check_keys(group_by, known)
     parts, homeless = divide(known, keys)
-    summary = Summary(metric, keys, [], records, homeless)
+    summary = Summary(metric, keys, group_by is not None, [], records, homeless, old)
     for part in parts:
         settings = [_sum_up(cell, metric, bootstrap) for cell in part.cells]
         settings.sort(key=lambda one: _rank(one, summary.more_is_better))
         _compare(settings, summary.more_is_better)
         summary.sections.append(Section(part, settings))
     summary.sections.sort(key=lambda one: (one.part.test_points is None, one.title))
-    summary.notes = _notes(summary, old, group_by is not None)
     return summary
 
 
@@ -204,72 +219,3 @@ def same_seeds(first: Sequence[Record], other: Sequence[Record]) -> bool:
 def _median(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return float(np.median(known)) if known else None
-
-
-def _notes(summary: Summary, old: Sequence[Record], chosen: bool) -> list[str]:
-    """What a reader must know before believing the tables, a line each."""
-    found, sections = summary.records, summary.sections
-    settings = [one for section in sections for one in section.settings]
-    notes = []
-    if len(sections) > 1:
-        notes.append(
-            f"These runs were scored on {len(sections)} different sets of test points: settings "
-            f"are compared within each, never between them."
-        )
-    if any(section.part.test_points is None for section in sections):
-        notes.append("Some runs do not record their test points: nothing shows they are the same.")
-    for state in UNDONE:
-        count = sum(record.state == state for record in found.records)
-        if count:
-            notes.append(f"{_runs(count)} {state}: not in the medians, but in the order.")
-    if found.unreadable:
-        shown = listing(found.unreadable, most=5)
-        notes.append(f"{len(found.unreadable)} unreadable: {shown}.")
-    if old:
-        notes.append(
-            f"{_runs(len(old))} of an older version without recorded choices: only in the CSV "
-            f"of runs."
-        )
-    if summary.homeless:
-        notes.append(
-            f"{_runs(len(summary.homeless))} without a result could belong to several settings, "
-            f"or to none that finished: listed below, in no setting's count."
-        )
-    if found.silent:
-        notes.append(f"{len(found.silent)} folders hold neither a state nor a result: left out.")
-    if found.repeated:
-        notes.append(f"{_runs(found.repeated)} repeat another, configuration and seed: left out.")
-    without = sum(
-        record.state == DONE and summary.metric not in record.metrics
-        for one in settings
-        for record in one.records
-    )
-    if without:
-        notes.append(f"{_runs(without)} finished without {summary.metric}: not in the medians.")
-    if not chosen:
-        twice = [one.label for one in settings if _has_a_seed_twice(one)]
-        if twice:
-            notes.append(
-                f"Some seeds are there more than once, from runs that differ in something their "
-                f"choices do not show: {listing(twice, most=5)}."
-            )
-    few = sum(0 < len(one.values) < LEAST_SEEDS for one in settings)
-    if few and len(settings) > 1:
-        notes.append(f"{few} of {len(settings)} settings have fewer than {LEAST_SEEDS} seeds.")
-    places = sorted({" with ".join(filter(None, r.place)) for r in found.records if r.place})
-    if len(places) > 1:
-        notes.append(f"Seconds and results come from several places: {'; '.join(places[:5])}.")
-    if any(record.shared_by > 1 and record.seconds for one in settings for record in one.finished):
-        notes.append(
-            "Seconds of seeds trained as one stack (*) are the stack's, divided by its seeds."
-        )
-    return notes
-
-
-def _has_a_seed_twice(setting: Setting) -> bool:
-    seeds = [record.seed for record in setting.finished if record.seed is not None]
-    return len(set(seeds)) < len(seeds)
-
-
-def _runs(count: int) -> str:
-    return "1 run" if count == 1 else f"{count:,} runs"

@@ -16,14 +16,14 @@ from kan_exp.reporting.summary import Section, Setting, Summary
 from kan_exp.runs.records import UNDONE, Record
 
 
-def print_tables(summary: Summary, console: Console, most: int) -> None:
+def print_tables(summary: Summary, notes: Sequence[str], console: Console, most: int) -> None:
     """Shows each section's best settings, and how many more there are."""
     for section in summary.sections:
         console.print(_table(summary, section, most), highlight=False)
         more = len(section.settings) - most
         if more > 0:
             console.print(f"  and {more:,} more settings in the CSV of settings.", highlight=False)
-    for note in summary.notes:
+    for note in notes:
         console.print(f"Note: {note}", style="yellow", highlight=False, markup=False)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kan_exp.errors import KanExpError
+from kan_exp.runs.loose import BESIDE, entry, number, numbers, parse_overrides, read_object, text
 from kan_exp.runs.status import NAME as STATUS
 
 METRICS, SWEEP = "metrics.json", "sweep.json"
@@ -20,8 +19,6 @@ DONE = "done"
 UNDONE = ("failed", "diverged", "interrupted", "unfinished", "unreadable")
 # Metrics that all seeds of a stack have in common.
 OF_STACKS = ("parameters", "steps", "linear_rmse", "linear_r2")
-# They decide where and how a run is shown, not what comes of it; seeds are what is folded.
-BESIDE = ("hydra", "logger", "callbacks", "sweep", "threads", "replicas", "seed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +134,14 @@ def _find_runs(
 
 def _read_run(folder: Path, names: set[str], unreadable: list[str]) -> Iterable[Record]:
     """The records of one run: several if its seeds were trained as one stack."""
-    status = _read(folder / STATUS, unreadable) if STATUS in names else {}
-    metrics = _read(folder / METRICS, unreadable) if METRICS in names else {}
-    typed = parse_overrides(_entry(status, "overrides", list))
-    chosen = _entry(metrics, "choices", dict)
+    status = read_object(folder / STATUS, unreadable) if STATUS in names else {}
+    metrics = read_object(folder / METRICS, unreadable) if METRICS in names else {}
+    typed = parse_overrides(entry(status, "overrides", list))
+    chosen = entry(metrics, "choices", dict)
     seed = chosen.get("seed", typed.get("seed"))
     choices = {name: value for name, value in {**typed, **chosen}.items() if name not in BESIDE}
-    versions = _entry(metrics, "versions", dict)
+    versions = entry(metrics, "versions", dict)
+    parts = [f"{name} {version}" for name, version in versions.items()]
     record = Record(
         folder=folder,
         state=_state(status, metrics),
@@ -151,20 +149,15 @@ def _read_run(folder: Path, names: set[str], unreadable: list[str]) -> Iterable[
         typed=tuple(name for name in typed if name not in BESIDE),
         complete=bool(chosen),
         seed=seed if isinstance(seed, int) else None,
-        metrics=_numbers(metrics or {}),
-        seconds=_number((metrics or {}).get("train_seconds")),
-        test_points=_text((metrics or {}).get("test_points")),
-        key=_text((status or {}).get("key")),
-        reason=_text((status or {}).get("reason")),
-        started=_text((status or {}).get("started")) or "",
-        place=(
-            str((metrics or {}).get("device", "")),
-            *(f"{name} {version}" for name, version in sorted(versions.items())),
-        )
-        if metrics
-        else (),
+        metrics=numbers(metrics or {}),
+        seconds=number((metrics or {}).get("train_seconds")),
+        test_points=text((metrics or {}).get("test_points")),
+        key=text((status or {}).get("key")),
+        reason=text((status or {}).get("reason")),
+        started=text((status or {}).get("started")) or "",
+        place=tuple(filter(None, [text((metrics or {}).get("device")), *sorted(parts)])),
     )
-    replicas = _entry(metrics, "replicas", dict)
+    replicas = entry(metrics, "replicas", dict)
     if replicas:
         return _unstack(record, replicas)
     count = chosen.get("replicas", typed.get("replicas", 1))
@@ -178,8 +171,8 @@ def _read_run(folder: Path, names: set[str], unreadable: list[str]) -> Iterable[
 
 def _unstack(record: Record, replicas: Mapping[str, Any]) -> list[Record]:
     """One record for each seed of a stack, whose time they share evenly."""
-    each = [one for one in _entry(replicas, "each", list) if isinstance(one, dict)]
-    diverged = {one.get("seed"): one for one in _entry(replicas, "diverged", list)}
+    each = [one for one in entry(replicas, "each", list) if isinstance(one, dict)]
+    diverged = {one.get("seed"): one for one in entry(replicas, "diverged", list)}
     common = {n: record.metrics[n] for n in OF_STACKS if n in record.metrics}
     records = []
     for replica, one in enumerate(each):
@@ -191,7 +184,7 @@ def _unstack(record: Record, replicas: Mapping[str, Any]) -> list[Record]:
                 seed=seed,
                 state="diverged" if gone else record.state,
                 reason=f"diverged at step {gone.get('step')}" if gone else record.reason,
-                metrics={**common, **_numbers({n: v for n, v in one.items() if n != "seed"})},
+                metrics={**common, **numbers({n: v for n, v in one.items() if n != "seed"})},
                 seconds=None if record.seconds is None else record.seconds / len(each),
                 shared_by=len(each),
                 replica=replica,
@@ -215,85 +208,38 @@ def _state(status: Mapping[str, Any] | None, metrics: Mapping[str, Any] | None) 
 
 def _never_begun(sweep: Path, unreadable: list[str]) -> Iterator[Record]:
     """Jobs that a sweep tells of without a folder of theirs."""
-    for job in _entry(_read(sweep / SWEEP, unreadable), "jobs", list):
+    for job in entry(read_object(sweep / SWEEP, unreadable), "jobs", list):
         if not isinstance(job, dict):
             continue
         folder = sweep / str(job.get("folder") or job.get("job"))
         if not folder.is_dir():
-            typed = parse_overrides(_entry(job, "overrides", list))
+            typed = parse_overrides(entry(job, "overrides", list))
             yield Record(
                 folder=folder,
                 state="failed" if job.get("state") == "failed" else "unfinished",
                 choices={name: value for name, value in typed.items() if name not in BESIDE},
                 typed=tuple(name for name in typed if name not in BESIDE),
                 seed=typed["seed"] if isinstance(typed.get("seed"), int) else None,
-                key=_text(job.get("key")),
-                reason=_text(job.get("reason")),
+                replica=job["replica"] if isinstance(job.get("replica"), int) else None,
+                key=text(job.get("key")),
+                reason=text(job.get("reason")),
             )
 
 
 def _without_repetitions(records: list[Record]) -> list[Record]:
-    """Keeps one of each run and seed, that with a result and then the latest.
+    """Keeps one of each configuration and seed: one with a result, and of several the latest.
 
-    The same configuration and seed gives the same result: counted twice, it would make the spread
-    look better known than it is.
+    The same run twice gives the same result twice: both counted, the spread would look better
+    known than it is. Where its data have changed in between, it is not the same.
     """
-    kept: dict[Any, Record] = {}
-    for number, record in enumerate(records):
-        name = number if record.key is None else (record.key, record.seed, record.replica)
-        before = kept.get(name)
-        rank = (record.state == DONE, record.started)
-        if before is None or rank >= (before.state == DONE, before.started):
-            kept[name] = record
-    return list(kept.values())
 
+    def run(record: Record) -> Any:
+        return (record.key, record.seed, record.replica) if record.key else id(record)
 
-def parse_overrides(overrides: Iterable[Any]) -> dict[str, Any]:
-    """Names and values of what was typed, without Hydra: lists and numbers as such, else words."""
-    typed: dict[str, Any] = {}
-    for override in overrides:
-        name, equals, text = str(override).lstrip("+").partition("=")
-        if not equals or name.partition(".")[0] in (set(BESIDE) - {"seed", "replicas"}):
-            continue
-        try:
-            typed[name] = json.loads(text)
-        except ValueError:
-            typed[name] = text.strip("'\"")
-    return typed
-
-
-def _read(path: Path, unreadable: list[str]) -> dict[str, Any] | None:
-    """What a JSON file holds, or nothing if it is damaged, which is noted."""
-    try:
-        with path.open("rb") as file:
-            content = json.loads(file.read())
-        if isinstance(content, dict) and content:
-            return content
-        reason = "holds no object"
-    except OSError as error:
-        reason = str(error.strerror)
-    except ValueError as error:  # not JSON, or not UTF-8
-        reason = str(error).splitlines()[0]
-    unreadable.append(f"{path}: {reason}")
-    return None
-
-
-def _entry(content: Mapping[str, Any] | None, name: str, kind: type) -> Any:
-    """An entry of the expected kind, or an empty one."""
-    value = (content or {}).get(name)
-    return value if isinstance(value, kind) else kind()
-
-
-def _numbers(content: Mapping[str, Any]) -> dict[str, float]:
-    numbers = {name: _number(value) for name, value in content.items()}
-    return {name: value for name, value in numbers.items() if value is not None}
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return None
-    return value
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
+    latest = {
+        (run(record), record.state == DONE and record.test_points): id(record)
+        for record in sorted(records, key=lambda record: record.started)
+    }
+    done = {run(record) for record in records if record.state == DONE}
+    kept = set(latest.values())
+    return [r for r in records if id(r) in kept and (r.state == DONE or run(r) not in done)]

@@ -1,0 +1,66 @@
+"""JSON that may be damaged, old or edited: what is as expected is taken, the rest is left."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+# They decide where and how a run is shown, not what comes of it; seeds are what is folded.
+BESIDE = ("hydra", "logger", "callbacks", "sweep", "threads", "replicas", "seed")
+
+
+def parse_overrides(overrides: Iterable[Any]) -> dict[str, Any]:
+    """Names and values of what was typed, without Hydra: lists and numbers as such, else words."""
+    typed: dict[str, Any] = {}
+    for override in overrides:
+        name, equals, value = str(override).lstrip("+").partition("=")
+        if not equals or name.partition(".")[0] in (set(BESIDE) - {"seed", "replicas"}):
+            continue
+        try:
+            typed[name] = json.loads(value)
+        except ValueError:
+            typed[name] = value.strip("'\"")
+    return typed
+
+
+def read_object(path: Path, unreadable: list[str]) -> dict[str, Any] | None:
+    """What a JSON file holds, or nothing if it is damaged, which is noted."""
+    try:
+        with path.open("rb") as file:
+            content = json.loads(file.read())
+        if isinstance(content, dict) and content:
+            return content
+        reason = "holds no object"
+    except OSError as error:
+        reason = str(error.strerror)
+    except ValueError as error:  # not JSON, or not UTF-8
+        reason = str(error).splitlines()[0]
+    unreadable.append(f"{path}: {reason}")
+    return None
+
+
+def entry(content: Mapping[str, Any] | None, name: str, kind: type) -> Any:
+    """An entry of the expected kind, or an empty one."""
+    value = (content or {}).get(name)
+    return value if isinstance(value, kind) else kind()
+
+
+def numbers(content: Mapping[str, Any]) -> dict[str, float]:
+    """Those entries that are finite numbers."""
+    found = {name: number(value) for name, value in content.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def number(value: Any) -> float | None:
+    """The value if it is a finite number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return value
+
+
+def text(value: Any) -> str | None:
+    """The value if it is text, and not empty."""
+    return value if isinstance(value, str) and value else None

@@ -1,0 +1,120 @@
+"""`python -m kan_exp.report` as a user calls it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from kan_exp.cli import config_folder, store_schema
+from kan_exp.config import ReportConfig
+from kan_exp.errors import KanExpError
+from kan_exp.report import report, take_folders
+from tests.conftest import environment
+from tests.reporting.conftest import write_run
+
+# Runs the command as `python -m` does, and says what has been imported by its end.
+CODE = """
+import runpy, sys
+try:
+    runpy.run_module("kan_exp.report", run_name="__main__", alter_sys=True)
+finally:
+    print("imported:", *(n for n in ("torch", "lightning", "tensorboard") if n in sys.modules))
+"""
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory):
+    """A folder `outputs` with two settings of three seeds."""
+    root = tmp_path_factory.mktemp("report")
+    for layer, errors in {"mlp": [0.1, 0.2, 0.3], "interpo": [0.5, 0.6, None]}.items():
+        for seed, error in enumerate(errors):
+            state = "failed" if error is None else "done"
+            typed = {"layer": layer}
+            folder = write_run(
+                root / "outputs" / f"{layer}{seed}", error, seed=seed, typed=typed, state=state
+            )
+            history = {"train": [], "val": [[1, 1.0], [2, error or 1.0]]}
+            (folder / "history.json").write_text(json.dumps(history))
+    return root / "outputs"
+
+
+def run(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, "-c", CODE, *arguments],
+        cwd=cwd,
+        env={**environment(), "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def called(*folders, **options):
+    """Calls the task within this process."""
+    store_schema("report_schema", ReportConfig)
+    with initialize_config_dir(config_folder(), version_base="1.3"):
+        cfg = compose("report", overrides=[f"{name}={value}" for name, value in options.items()])
+    report([str(folder) for folder in folders], cfg)
+
+
+def test_all_of_outputs_is_reported_without_torch(outputs):
+    done = run(cwd=outputs.parent)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[-1] == "imported:"
+    for name in ("report.html", "report.csv", "report_runs.csv"):
+        assert (outputs / name).is_file()
+        assert any(line.strip() == str(outputs / name) for line in lines)
+    assert "2 of 3" in done.stdout
+    assert "1 run failed" in done.stdout
+    page = (outputs / "report.html").read_text()
+    assert page.count("<img ") == 2  # all have as many parameters and took as long
+    assert "Learning curves" in page
+
+
+def test_a_wrong_option_is_one_line(outputs):
+    done = run("outputs", "metrics=test_rmse", cwd=outputs.parent)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "Did you mean 'metric'?" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"metric": "rmse"}, "metric=rmse: no run has it"),
+        ({"group_by": "[layers]"}, "Did you mean 'layer'?"),
+        ({"output": "x.pdf"}, "output must be a folder or a .html file, got x.pdf"),
+        ({"bootstrap.level": "1.5"}, "0 < level < 1"),
+    ],
+)
+def test_wrong_values_are_told(outputs, options, said):
+    with pytest.raises(KanExpError) as error:
+        called(outputs, **options)
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("output", "page"), [("x", "x/report.html"), ("y/z.html", "y/z.html"), ("v1.2", None)]
+)
+def test_the_output_goes_where_it_is_asked_to(outputs, tmp_path, output, page):
+    if page is None:  # a folder with a dot in its name
+        (tmp_path / output).mkdir()
+        page = f"{output}/report.html"
+    called(outputs / "mlp0", outputs / "interpo0", output=tmp_path / output)
+    assert (tmp_path / page).is_file()
+    assert (tmp_path / page).with_suffix(".csv").read_text().count("\n") == 3
+
+
+def test_folders_are_told_from_options(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lr=1").mkdir()
+    words = ["a/b", "metric=x", "lr=1", "--cfg", "job", "c", "-cd", "mine", "group_by=[layer]"]
+    folders, rest = take_folders(words)
+    assert folders == ["a/b", "lr=1", "c"]
+    assert rest == ["metric=x", "--cfg", "job", "-cd", "mine", "group_by=[layer]"]

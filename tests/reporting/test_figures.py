@@ -1,0 +1,100 @@
+"""What the pictures show, and that they stand by themselves on light and dark pages."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from kan_exp.plots.style import LEARNED, new_figure
+from kan_exp.reporting.curves import band
+from kan_exp.reporting.figures import cost_picture, curves_picture, error_picture, pareto
+from kan_exp.reporting.pictures import DARK, svg
+from kan_exp.reporting.statistics import Bootstrap
+from kan_exp.reporting.summary import summarise
+from kan_exp.runs.records import read_records
+from tests.reporting.conftest import write_run
+
+ERRORS = {"a": [0.1, 0.2, 0.4], "b": [0.5, None, 0.9], "c": [None]}
+PARAMETERS = {"a": 100, "b": 20, "c": 5}
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+    for layer, errors in ERRORS.items():
+        for seed, error in enumerate(errors):
+            state = "failed" if error is None else "done"
+            more = {"parameters": PARAMETERS[layer]}
+            typed = {"layer": layer}
+            folder = root / f"{layer}{seed}"
+            write_run(folder, error, state=state, seed=seed, typed=typed, more=more)
+    (section,) = summarise(
+        read_records([root]), "test_rmse", None, Bootstrap(0.95, 100, 0)
+    ).sections
+    return section.settings
+
+
+def test_every_seed_is_a_dot(settings):
+    picture = error_picture(settings, "test_rmse", most=9)
+    (axes,) = picture.figure.axes
+    dots = np.concatenate([part.get_offsets()[:, 0] for part in axes.collections])
+    assert sorted(dots) == [0.1, 0.2, 0.4, 0.5, 0.9]
+    assert axes.get_xscale() == "log"
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a  1", "b  2"]
+    assert "1 unfinished" in {text.get_text() for text in axes.texts}
+    assert "The first 2 of 3 settings" in picture.caption
+    assert error_picture(settings[2:], "test_rmse", most=9) is None
+
+
+def test_the_front_names_the_settings_that_no_other_beats(settings):
+    picture = cost_picture(settings, "e", "t", "x", lambda one: one.parameters, False)
+    (axes,) = picture.figure.axes
+    assert {text.get_text() for text in axes.texts} == {"1", "2"}
+    assert "Hollow" in picture.caption
+    same = cost_picture(settings, "e", "t", "x", lambda one: one.seconds, False)
+    assert same is None  # all took as long
+
+
+def test_pareto_is_what_trying_all_pairs_gives():
+    points = [tuple(p) for p in np.random.default_rng(0).integers(0, 9, size=(60, 2)).tolist()]
+
+    def beaten(p):
+        return any(q != p and q[0] <= p[0] and q[1] <= p[1] for q in points)
+
+    found = pareto(points)
+    assert {points[n] for n in found} == {p for p in points if not beaten(p)}
+    assert [points[n][0] for n in found] == sorted({points[n][0] for n in found})
+
+
+def test_curves_are_bands_with_a_line_each():
+    bands = [band(name, [[(1, 1.0), (2, 0.5)], [(1, 2.0), (2, 0.1)]]) for name in "ab"]
+    picture = curves_picture(bands, " Skipped.")
+    (axes,) = picture.figure.axes
+    assert [line.get_label() for line in axes.lines] == ["a: 2", "b: 2"]
+    assert len(axes.collections) == 2
+    assert picture.caption.endswith(" Skipped.")
+    assert curves_picture([], "") is None
+
+
+def test_a_picture_holds_both_themes_and_needs_nothing_else(settings):
+    text = svg(error_picture(settings, "test_rmse", most=9).figure)
+    root = ElementTree.fromstring(text)
+    style = next(part.text for part in root.iter() if part.tag.endswith("style"))
+    assert "prefers-color-scheme:dark" in style
+    assert DARK[LEARNED] in style
+    body = text.replace(style, "")
+    assert not any(color in body for color in DARK)
+    links = [value for part in root.iter() for n, value in part.attrib.items() if "href" in n]
+    assert all(link.startswith("#") for link in links)
+    assert "DOCTYPE" not in text
+
+
+def test_the_same_figure_is_the_same_text():
+    def draw():
+        figure = new_figure(2, 2)
+        figure.subplots().plot([1, 2], [1, 2])
+        return svg(figure)
+
+    assert draw() == draw()
