@@ -126,7 +126,7 @@ def test_every_doubt_is_noted(tmp_path):
         "1 folders hold neither",
         "Some seeds are there more than once",
         "fewer than 3 seeds",
-        "different places: cuda:0",
+        "different places: cpu, cuda:0",
     ):
         assert said in notes
 
