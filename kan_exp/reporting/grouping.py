@@ -46,6 +46,8 @@ def value_text(value: Any) -> str:
     """A choice as it would be typed: mlp, [2,5,1], 0.01, null."""
     if isinstance(value, str):
         return value
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        value = int(value)  # 1 was typed, 1.0 is what came of it
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return repr(value)  # as JSON has it, in a tenth of the time
     return json.dumps(value, separators=(",", ":"))
@@ -101,7 +103,7 @@ def divide(records: Sequence[Record], keys: Sequence[str]) -> tuple[list[Part], 
     """Puts each record with those of its setting and of its test points.
 
     A run without a result tells neither its test points nor the choices it left at their defaults:
-    it is counted with the one setting that fits what was typed.
+    it is counted with the one setting that fits what was typed, or as one of its own.
 
     Returns:
         The parts, and the records that fit no setting, or several.
@@ -119,7 +121,11 @@ def divide(records: Sequence[Record], keys: Sequence[str]) -> tuple[list[Part], 
         if record.complete:
             add(record, record.test_points, tuple(str(_value(record, key)) for key in keys))
     settled = {name: list(found) for name, found in by_name.items()}
-    points = {where for where, _ in cells}
+    # What decides the points; where a setting has no result, its points are told by these.
+    data = [n for n, key in enumerate(keys) if key.partition(".")[0] in ("target", "data")]
+    points: dict[Name, set[str | None]] = {}
+    for where, name in cells:
+        points.setdefault(tuple(name[n] for n in data), set()).add(where)
     homeless = []
     for record in records:
         if record.complete:
@@ -132,8 +138,10 @@ def divide(records: Sequence[Record], keys: Sequence[str]) -> tuple[list[Part], 
             fits = [cell for cell in fits if _fits(record, cell)]
         if len(fits) == 1:
             fits[0].records.append(record)
-        elif named and name not in settled and len(points) <= 1:
-            add(record, next(iter(points), None), name)
+            continue
+        likely = points.get(tuple(name[n] for n in data), set())
+        if named and name not in settled and len(likely) == 1:
+            add(record, next(iter(likely)), name)
         else:
             homeless.append(record)
     return _parts(cells, keys), homeless

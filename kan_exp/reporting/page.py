@@ -113,7 +113,7 @@ def _row(names: Sequence[str], rank: int, setting: Setting) -> str:
         seeds = f'{seeds}<span class="bad">{escape(undone)}</span>'
     effect = escape(words.effect(setting.effect))
     verdict = setting.verdict or "the first"
-    paired = ", seeds paired" if setting.effect and setting.effect.paired else ""
+    paired = ", paired" if setting.effect and setting.effect.paired else ""
     cells = [
         ("t", str(rank)),
         *(("t key", escape(value)) for value in setting.name or ["all runs"]),

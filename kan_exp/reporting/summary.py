@@ -76,7 +76,7 @@ class Setting:
             return "" if len(self.values) else "none finished"
         if self.effect.interval is None:
             return "too few seeds to tell"
-        return "a visible difference" if self.effect.visible else "no difference visible"
+        return "visible difference" if self.effect.visible else "no difference visible"
 
 
 @dataclass

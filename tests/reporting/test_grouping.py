@@ -40,6 +40,14 @@ def test_what_was_typed_comes_first():
     assert differing(records) == ["lr"]
 
 
+def test_numbers_and_lists_are_the_same_however_they_are_written():
+    records = [done(a=1.0, b=[2, 5]), done(a=1, b=[2, 5]), failed(a=1)]
+    assert differing(records) == []
+    parts, homeless = divide(records, ["a", "b"])
+    assert not homeless
+    assert named(parts) == [{("1", "[2,5]"): 3}]
+
+
 def test_a_value_and_its_absence_differ_as_do_null_and_numbers():
     assert differing([done(a=1), done()]) == ["a"]
     assert differing([done(a=None), done(a=0)]) == ["a"]
@@ -95,6 +103,14 @@ def test_a_run_without_a_result_goes_to_the_points_of_its_like():
     parts, homeless = divide(records, ["layer"])
     assert not homeless
     assert named(parts) == [{(): 1}, {(): 2}]
+
+
+def test_a_setting_that_never_finished_stands_with_the_points_of_its_data():
+    records = [done(points=t, target=t, layer="a") for t in ("f", "g")]
+    records.append(failed(target="g", layer="b"))
+    parts, homeless = divide(records, ["target", "layer"])
+    assert not homeless
+    assert named(parts) == [{(): 1}, {("a",): 1, ("b",): 1}]
 
 
 def test_runs_can_be_grouped_by_less_than_what_differs():

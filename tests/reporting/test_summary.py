@@ -62,7 +62,7 @@ def test_failures_are_counted_and_cost_the_place(tmp_path):
     ("other", "verdict"),
     [
         ([0.11, 0.10, 0.12, 0.09], "no difference visible"),
-        ([0.5, 0.6, 0.55, 0.65], "a visible difference"),
+        ([0.5, 0.6, 0.55, 0.65], "visible difference"),
         ([0.5, 0.6], "too few seeds to tell"),
         ([None, None], "none finished"),
     ],
@@ -95,7 +95,7 @@ def test_more_is_better_for_r2_and_differences_are_told(tmp_path):
     assert (good.name, good.best) == (("good",), pytest.approx(0.9))
     assert not bad.effect.is_ratio
     assert bad.effect.value == pytest.approx(-1.4)
-    assert bad.verdict == "a visible difference"
+    assert bad.verdict == "visible difference"
 
 
 def test_settings_on_other_points_are_not_compared(tmp_path):
