@@ -33,7 +33,7 @@ WITH_VALUE = (
 def report(folders: Sequence[str], cfg: DictConfig) -> None:
     """Reads the runs, prints the tables, and writes the page and the CSV files."""
     folders = folders or list(cfg.folders)
-    page_path = _page_path(cfg.output, folders)
+    target = page_path(cfg.output, folders)
     from rich.console import Console
 
     from kan_exp.reporting.notes import make_notes
@@ -73,19 +73,23 @@ def report(folders: Sequence[str], cfg: DictConfig) -> None:
         cfg.most.unfinished,
         cfg.bootstrap.level,
     )
-    page_path.parent.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     for suffix, text in (
         (".html", whole),
         (".csv", settings_csv(summary)),
         ("_runs.csv", runs_csv(summary.records.records)),
     ):
-        path = page_path.with_name(f"{page_path.stem}{suffix}")
+        path = target.with_name(f"{target.stem}{suffix}")
         write_text(path, text)
         console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _page_path(output: str | None, folders: Sequence[str]) -> Path:
-    """Where the page goes; the other files are beside it."""
+def page_path(output: str | None, folders: Sequence[str]) -> Path:
+    """Where the page goes; the other files are beside it.
+
+    Raises:
+        KanExpError: `output` is a file of another kind.
+    """
     if output is None:
         return Path(os.path.commonpath([Path(name).resolve() for name in folders])) / "report.html"
     path = Path(output).expanduser()

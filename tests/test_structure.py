@@ -53,6 +53,12 @@ def test_layers_plots_and_targets_do_not_know_lightning(name):
         assert not any(module.startswith("lightning") for module in imports(path))
 
 
+@pytest.mark.parametrize("name", ["runs", "reporting"])
+def test_what_reads_runs_does_not_know_torch(name):
+    for path in (PACKAGE / name).rglob("*.py"):
+        assert not any(module.startswith(("torch", "lightning")) for module in imports(path))
+
+
 def test_nothing_is_executed_from_text():
     for path in FILES:
         for node in ast.walk(ast.parse(path.read_text())):

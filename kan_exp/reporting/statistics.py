@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
 
-LEAST_SEEDS = 3  # of fewer nothing is said
+# Of fewer nothing is said: of three, paired, a quarter of equal settings would seem to differ
+# (benchmarks/intervals.py).
+LEAST_SEEDS = 5
 MOST_DRAWN = 2_000_000  # values drawn at once, which bounds the memory
 
 

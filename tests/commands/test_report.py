@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -13,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from kan_exp.cli import config_folder, store_schema
 from kan_exp.config import ReportConfig
 from kan_exp.errors import KanExpError
-from kan_exp.report import report, take_folders
+from kan_exp.report import page_path, report, take_folders
 from tests.conftest import environment
 from tests.reporting.conftest import write_run
 
@@ -77,6 +78,13 @@ def test_all_of_outputs_is_reported_without_torch(outputs):
     assert "Learning curves" in page
 
 
+def test_chosen_runs_go_to_a_chosen_page(outputs, tmp_path):
+    called(outputs / "mlp0", outputs / "interpo0", output=tmp_path / "new" / "few.html")
+    assert (tmp_path / "new" / "few.html").is_file()
+    assert (tmp_path / "new" / "few.csv").read_text().count("\n") == 3
+    assert (tmp_path / "new" / "few_runs.csv").read_text().count("\n") == 3
+
+
 def test_a_wrong_option_is_one_line(outputs):
     done = run("outputs", "metrics=test_rmse", cwd=outputs.parent)
     assert done.returncode == 1
@@ -99,16 +107,16 @@ def test_wrong_values_are_told(outputs, options, said):
     assert said in str(error.value)
 
 
-@pytest.mark.parametrize(
-    ("output", "page"), [("x", "x/report.html"), ("y/z.html", "y/z.html"), ("v1.2", None)]
-)
-def test_the_output_goes_where_it_is_asked_to(outputs, tmp_path, output, page):
-    if page is None:  # a folder with a dot in its name
-        (tmp_path / output).mkdir()
-        page = f"{output}/report.html"
-    called(outputs / "mlp0", outputs / "interpo0", output=tmp_path / output)
-    assert (tmp_path / page).is_file()
-    assert (tmp_path / page).with_suffix(".csv").read_text().count("\n") == 3
+def test_the_output_goes_where_it_is_asked_to(tmp_path):
+    (tmp_path / "v1.2").mkdir()
+    read = [str(tmp_path / "a" / "b"), str(tmp_path / "a" / "c")]
+    for output, page in [
+        (None, tmp_path / "a" / "report.html"),
+        ("x", Path("x/report.html")),
+        ("y/z.html", Path("y/z.html")),
+        (str(tmp_path / "v1.2"), tmp_path / "v1.2" / "report.html"),
+    ]:
+        assert page_path(output, read) == page
 
 
 def test_folders_are_told_from_options(tmp_path, monkeypatch):

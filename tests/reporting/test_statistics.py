@@ -55,11 +55,13 @@ def test_the_interval_of_a_ratio_is_scipys(bootstrap, values, paired):
     assert found.value == pytest.approx(np.median(other) / np.median(first))
 
 
-def test_three_seeds_give_what_all_their_resamples_give(bootstrap):
-    values = np.array([1.0, 2.0, 4.0])
-    medians = np.sort([np.median(drawn) for drawn in product(values, repeat=3)])
-    expected = np.quantile(medians, [0.05, 0.95])
-    assert Sample(values, bootstrap).interval == pytest.approx(expected)
+def test_five_seeds_give_what_all_their_resamples_give():
+    values = np.array([1.0, 2.0, 4.0, 8.0, 16.0])
+    medians = np.sort([np.median(drawn) for drawn in product(values, repeat=5)])
+    found = Sample(values, Bootstrap(level=0.8, resamples=RESAMPLES, seed=1))
+    assert found.interval == pytest.approx(np.quantile(medians, [0.1, 0.9]))
+    share = np.mean(found.medians == 4)
+    assert share == pytest.approx(np.mean(medians == 4), abs=0.02)
 
 
 def test_even_counts_have_the_mean_of_the_middle_two(bootstrap):
@@ -68,11 +70,13 @@ def test_even_counts_have_the_mean_of_the_middle_two(bootstrap):
     np.testing.assert_allclose(bootstrap.medians(values), np.median(values[drawn], axis=1))
 
 
-def test_two_seeds_say_nothing(bootstrap):
-    two, three = (Sample(np.arange(1.0, n), bootstrap) for n in (3, 4))
-    assert two.interval is None
-    assert two.against(three, False, True).interval is None
-    assert three.against(two, False, True).visible is None
+def test_few_seeds_say_nothing(bootstrap):
+    few, enough = (Sample(np.arange(1.0, 1 + n), bootstrap) for n in (4, 5))
+    assert few.interval is None
+    assert enough.interval is not None
+    assert few.against(enough, False, True).interval is None
+    assert enough.against(few, False, True).visible is None
+    assert enough.against(enough, False, True).visible is False
 
 
 def test_what_is_the_same_shows_no_difference_and_what_is_not_does(bootstrap, values):

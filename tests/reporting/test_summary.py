@@ -61,14 +61,14 @@ def test_failures_are_counted_and_cost_the_place(tmp_path):
 @pytest.mark.parametrize(
     ("other", "verdict"),
     [
-        ([0.11, 0.10, 0.12, 0.09], "no difference visible"),
-        ([0.5, 0.6, 0.55, 0.65], "visible difference"),
-        ([0.5, 0.6], "too few seeds to tell"),
+        ([0.11, 0.10, 0.12, 0.09, 0.11], "no difference visible"),
+        ([0.5, 0.6, 0.55, 0.65, 0.4], "visible difference"),
+        ([0.5, 0.6, 0.55, 0.65, None], "too few seeds to tell"),
         ([None, None], "none finished"),
     ],
 )
 def test_a_difference_is_claimed_only_where_it_shows(tmp_path, other, verdict):
-    write_seeds(tmp_path, "first", [0.08, 0.10, 0.11, 0.10])
+    write_seeds(tmp_path, "first", [0.08, 0.10, 0.11, 0.10, 0.10])
     write_seeds(tmp_path, "other", other)
     settings = settings_of(tmp_path)
     assert settings[1].verdict == verdict
@@ -89,13 +89,29 @@ def test_seeds_are_paired_only_where_they_are_the_same(tmp_path):
 
 
 def test_more_is_better_for_r2_and_differences_are_told(tmp_path):
-    write_seeds(tmp_path, "good", [0.1, 0.1, 0.1])
-    write_seeds(tmp_path, "bad", [1.5, 1.5, 1.5])  # R2 below zero, where a ratio says nothing
+    write_seeds(tmp_path, "good", [0.1] * 5)
+    write_seeds(tmp_path, "bad", [0.8] * 5)
     good, bad = settings_of(tmp_path, metric="test_r2")
     assert (good.name, good.best) == (("good",), pytest.approx(0.9))
-    assert not bad.effect.is_ratio
-    assert bad.effect.value == pytest.approx(-1.4)
+    assert not bad.effect.is_ratio  # R2 may be zero or less, where a ratio says nothing
+    assert bad.effect.value == pytest.approx(-0.7)
     assert bad.verdict == "visible difference"
+
+
+def test_an_error_of_zero_has_no_ratio(tmp_path):
+    write_seeds(tmp_path, "perfect", [0.0] * 5)
+    write_seeds(tmp_path, "other", [0.5] * 5)
+    assert settings_of(tmp_path)[1].effect == ((0.5), (0.5, 0.5), True, False)
+
+
+@pytest.mark.parametrize("stopped", ["diverged", "interrupted"])
+def test_the_score_of_a_run_that_was_cut_short_does_not_count(tmp_path, stopped):
+    write_seeds(tmp_path, "a", [0.1, 0.2, 0.3])
+    cut = {"stopped": stopped}
+    write_run(tmp_path / "cut", 99.0, state="failed", seed=3, typed={"layer": "a"}, more=cut)
+    (one,) = settings_of(tmp_path)
+    assert one.worst == 0.3
+    assert one.undone == {stopped: 1}
 
 
 def test_settings_on_other_points_are_not_compared(tmp_path):
@@ -125,7 +141,7 @@ def test_every_doubt_is_noted(tmp_path):
         "1 run finished without test_rmse",
         "1 folders hold neither",
         "Some seeds are there more than once",
-        "fewer than 3 seeds",
+        "fewer than 5 seeds",
         "different places: cpu, cuda:0",
     ):
         assert said in notes
