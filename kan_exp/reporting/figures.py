@@ -32,7 +32,8 @@ class Picture:
 
 def error_picture(settings: Sequence[Setting], metric: str, most: int) -> Picture | None:
     """Every seed a dot, a row for each setting, the best above."""
-    shown = [one for one in settings if len(one.values)][:most]
+    finished = [one for one in settings if len(one.values)]
+    shown = finished[:most]
     if not shown:
         return None
     figure = new_figure(WIDTH, 1.1 + 0.34 * len(shown))
@@ -74,8 +75,10 @@ def error_picture(settings: Sequence[Setting], metric: str, most: int) -> Pictur
     caption = "Each dot is a seed; the bar is the median, the line its interval."
     if any(one.undone for one in shown):
         caption += " Runs that did not finish have no dot."
-    if len(shown) < len(settings):
-        caption += f" The first {len(shown)} of {len(settings)} settings."
+    if len(shown) < len(finished):
+        caption += f" The first {len(shown)} of {len(finished)} settings."
+    if len(finished) < len(settings):
+        caption += f" Of {len(settings) - len(finished)} more settings no run finished."
     return Picture("Error by setting", figure, caption)
 
 

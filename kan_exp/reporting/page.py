@@ -120,7 +120,7 @@ def _row(names: Sequence[str], rank: int, setting: Setting) -> str:
         ("t", str(rank)),
         *(("t key", escape(value)) for value in setting.name or ["all runs"]),
         ("", seeds),
-        ("", f"<b>{words.median(setting)}</b>{_small(words.span(setting.interval))}"),
+        ("", _median(setting)),
         ("", words.quartiles(setting)),
         ("", words.ends(setting)),
         ("t", effect + _small(verdict + paired)),
@@ -137,6 +137,12 @@ def _row(names: Sequence[str], rank: int, setting: Setting) -> str:
         )
         + "</tr>\n"
     )
+
+
+def _median(setting: Setting) -> str:
+    if setting.quartiles is None:
+        return words.NOTHING
+    return f"<b>{words.median(setting)}</b>{_small(words.span(setting.interval))}"
 
 
 def _small(text: str) -> str:

@@ -44,7 +44,7 @@ def test_every_seed_is_a_dot(settings):
     assert axes.get_xscale() == "log"
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a  1", "b  2"]
     assert "1 unfinished" in {text.get_text() for text in axes.texts}
-    assert "The first 2 of 3 settings" in picture.caption
+    assert "Of 1 more settings no run finished" in picture.caption
     assert error_picture(settings[2:], "test_rmse", most=9) is None
 
 
