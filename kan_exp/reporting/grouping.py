@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from kan_exp.errors import KanExpError, listing, suggest
 from kan_exp.runs.loose import BESIDE
@@ -42,17 +40,6 @@ class Part:
     cells: list[Cell]
 
 
-def value_text(value: Any) -> str:
-    """A choice as it would be typed: mlp, [2,5,1], 0.01, null."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        value = int(value)  # 1 was typed, 1.0 is what came of it
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return repr(value)  # as JSON has it, in a tenth of the time
-    return json.dumps(value, separators=(",", ":"))
-
-
 def differing(records: Sequence[Record]) -> list[str]:
     """The choices that tell settings apart, without those that follow from others.
 
@@ -75,10 +62,8 @@ def differing(records: Sequence[Record]) -> list[str]:
 
 
 def _value(record: Record, name: str) -> str | None:
-    """A record's choice as text; None where a run without a result does not tell."""
-    if name in record.choices:
-        return value_text(record.choices[name])
-    return ABSENT if record.complete else None
+    """A record's choice; None where a run without a result does not tell."""
+    return record.choices.get(name, ABSENT if record.complete else None)
 
 
 def check_keys(asked: Sequence[str], records: Sequence[Record]) -> list[str]:

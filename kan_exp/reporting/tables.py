@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kan_exp.reporting import words
-from kan_exp.reporting.grouping import ABSENT, value_text
+from kan_exp.reporting.grouping import ABSENT
 from kan_exp.reporting.summary import Section, Setting, Summary
 from kan_exp.runs.records import UNDONE, Record
 
@@ -125,12 +125,7 @@ def runs_csv(records: Sequence[Record]) -> str:
             "seconds": record.seconds,
             "seconds_shared_by": record.shared_by,
             "test_points": record.test_points,
-            **{
-                f"choices.{name}": value_text(record.choices[name])
-                if name in record.choices
-                else ABSENT
-                for name in choices
-            },
+            **{f"choices.{name}": record.choices.get(name, ABSENT) for name in choices},
         }
         for record in records
     )

@@ -64,3 +64,14 @@ def number(value: Any) -> float | None:
 def text(value: Any) -> str | None:
     """The value if it is text, and not empty."""
     return value if isinstance(value, str) and value else None
+
+
+def value_text(value: Any) -> str:
+    """A choice as it would be typed: mlp, [2,5,1], 0.01, null."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        value = int(value)  # 1 was typed, 1.0 is what came of it
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return repr(value)  # as JSON has it, in a tenth of the time
+    return json.dumps(value, separators=(",", ":"))

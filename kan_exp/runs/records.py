@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from kan_exp.errors import KanExpError
-from kan_exp.runs.loose import BESIDE, entry, number, numbers, parse_overrides, read_object, text
+from kan_exp.runs.loose import (
+    BESIDE,
+    entry,
+    number,
+    numbers,
+    parse_overrides,
+    read_object,
+    text,
+    value_text,
+)
 from kan_exp.runs.status import NAME as STATUS
 
 METRICS, SWEEP = "metrics.json", "sweep.json"
@@ -28,7 +37,8 @@ class Record:
     Args:
         folder: Of the run.
         state: `DONE` or one of `UNDONE`.
-        choices: What the user chose, seeds aside; of a run without a result, only what was typed.
+        choices: What the user chose, as text and without seeds; of a run without a result, only
+            what was typed.
         typed: The choices that stood on the command line, in their order.
         complete: Whether `choices` has all choices, or only the typed ones.
         seed: If it is known.
@@ -45,7 +55,7 @@ class Record:
 
     folder: Path
     state: str
-    choices: Mapping[str, Any] = field(default_factory=dict)
+    choices: Mapping[str, str] = field(default_factory=dict)
     typed: tuple[str, ...] = ()
     complete: bool = False
     seed: int | None = None
@@ -139,7 +149,7 @@ def _read_run(folder: Path, names: set[str], unreadable: list[str]) -> Iterable[
     typed = parse_overrides(entry(status, "overrides", list))
     chosen = entry(metrics, "choices", dict)
     seed = chosen.get("seed", typed.get("seed"))
-    choices = {name: value for name, value in {**typed, **chosen}.items() if name not in BESIDE}
+    choices = _choices({**typed, **chosen})
     versions = entry(metrics, "versions", dict)
     parts = [f"{name} {version}" for name, version in versions.items()]
     record = Record(
@@ -167,6 +177,10 @@ def _read_run(folder: Path, names: set[str], unreadable: list[str]) -> Iterable[
             for k in range(count)
         ]
     return [record]
+
+
+def _choices(values: Mapping[str, Any]) -> dict[str, str]:
+    return {name: value_text(value) for name, value in values.items() if name not in BESIDE}
 
 
 def _unstack(record: Record, replicas: Mapping[str, Any]) -> list[Record]:
@@ -217,7 +231,7 @@ def _never_begun(sweep: Path, unreadable: list[str]) -> Iterator[Record]:
             yield Record(
                 folder=folder,
                 state="failed" if job.get("state") == "failed" else "unfinished",
-                choices={name: value for name, value in typed.items() if name not in BESIDE},
+                choices=_choices(typed),
                 typed=tuple(name for name in typed if name not in BESIDE),
                 seed=typed["seed"] if isinstance(typed.get("seed"), int) else None,
                 replica=job["replica"] if isinstance(job.get("replica"), int) else None,

@@ -8,16 +8,18 @@ import pytest
 
 from kan_exp.errors import KanExpError
 from kan_exp.reporting.grouping import check_keys, differing, divide
+from kan_exp.runs.loose import value_text
 from kan_exp.runs.records import Record
 
 
 def done(points="p", typed=(), **choices):
-    choices = {name.replace("__", "."): value for name, value in choices.items()}
+    choices = {name.replace("__", "."): value_text(value) for name, value in choices.items()}
     return Record(Path(), "done", choices, tuple(typed), True, test_points=points)
 
 
 def failed(**choices):
-    return Record(Path(), "failed", choices, tuple(choices))
+    texts = {name: value_text(value) for name, value in choices.items()}
+    return Record(Path(), "failed", texts, tuple(choices))
 
 
 def named(parts):
