@@ -154,6 +154,58 @@ def check_replicas(cfg: DictConfig) -> None:
         raise KanExpError(f"{shown} needs seeds up to seed + replicas: lower seed.")
 
 
+def rank_count(cfg: DictConfig) -> int:
+    """How many processes train the network."""
+    return int(cfg.trainer.devices) if _shares_steps(cfg) else 1
+
+
+def _shares_steps(cfg: DictConfig) -> bool:
+    strategy = OmegaConf.select(cfg, "trainer.strategy._target_")
+    return bool(strategy == "kan_exp.ranks.strategy.RankStrategy")
+
+
+def check_devices(cfg: DictConfig) -> None:
+    """Refuses numbers of devices that cannot be had, and what cannot be shared by processes.
+
+    Raises:
+        KanExpError: `trainer.devices` is no such number, or does not go with another option.
+    """
+    devices = cfg.trainer.devices
+    shown = f"trainer.devices={devices}"
+    if not _shares_steps(cfg):
+        if devices != 1 or cfg.trainer.get("strategy", "auto") != "auto":
+            raise KanExpError(
+                f"{shown}: only trainer=ddp trains in any other way than on one device: "
+                f"set trainer=ddp or trainer.devices=1, and no trainer.strategy."
+            )
+        return
+    if isinstance(devices, bool) or not isinstance(devices, int) or devices < 2:
+        raise KanExpError(
+            f"{shown}: trainer=ddp is for 2 devices or more: set such a number, or trainer=auto."
+        )
+    if cfg.trainer.get("num_nodes", 1) != 1:
+        raise KanExpError("trainer.num_nodes must be 1: trainer=ddp stays on one machine.")
+    if cfg.optimizer._target_ == "kan_exp.optimizers.LevenbergMarquardt":
+        raise KanExpError(
+            "trainer=ddp does not go with optimizer=lm, which takes all points at once: "
+            "set optimizer=adam."
+        )
+    if cfg.optimizer._target_ == "torch.optim.LBFGS":
+        raise KanExpError(
+            "trainer=ddp does not go with optimizer=lbfgs, whose line search would magnify the "
+            "rounding by which sums over processes differ: set optimizer=adam."
+        )
+    if cfg.replicas > 1:
+        raise KanExpError(f"trainer=ddp trains one network, got replicas={cfg.replicas}.")
+    if cfg.compile:
+        raise KanExpError("trainer=ddp needs compile=false.")
+    if cfg.batch_size is not None and cfg.batch_size < devices:
+        raise KanExpError(
+            f"batch_size={cfg.batch_size} has no row for each of {devices} processes: "
+            f"raise it, or lower trainer.devices."
+        )
+
+
 def check_numbers(cfg: DictConfig) -> None:
     """Refuses numbers that make no run, before anything heavy is imported.
 
@@ -186,8 +238,7 @@ def check_numbers(cfg: DictConfig) -> None:
     if not 0 <= cfg.seed < MOST_SEED:
         raise KanExpError(f"seed must be at least 0 and below {MOST_SEED:,}, got {cfg.seed}.")
     check_replicas(cfg)
-    if cfg.trainer.devices != 1:
-        raise KanExpError(f"trainer.devices must be 1 for now, got {cfg.trainer.devices}.")
+    check_devices(cfg)
     if cfg.trainer.precision != "32-true":
         raise KanExpError(f"trainer.precision must be 32-true, got {cfg.trainer.precision}.")
 

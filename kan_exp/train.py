@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
@@ -15,13 +18,17 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
 from kan_exp.cli import config_folder, one_line, run_command, store_schema
-from kan_exp.config import TrainConfig
+from kan_exp.config import TrainConfig, rank_count
 from kan_exp.errors import KanExpError
 from kan_exp.preparing import check, make_experiment, run_key
+from kan_exp.ranks import Leader, Member
 from kan_exp.runs import StatusFile
 
 if TYPE_CHECKING:
     from kan_exp.training.experiment import Experiment
+
+# Where users' own configurations come from.
+ADDED_SOURCES = ("command-line", "hydra.searchpath in command-line", "hydra.searchpath in main")
 
 
 def train(cfg: DictConfig) -> None:
@@ -37,23 +44,54 @@ def train(cfg: DictConfig) -> None:
         if alone and cfg.sweep.resume is not None:
             raise KanExpError("sweep.resume goes on with a sweep: add -m.")
         job = None if alone else int(hydra.job.num)
-        with StatusFile(folder, overrides, run_key(cfg), job, one_line):
+        with StatusFile(folder, overrides, run_key(cfg), job, one_line) as status:
             check(cfg, overrides, dict(hydra.runtime.choices))
-            experiment = make_experiment(cfg, folder, dict(hydra.runtime.choices))
-            began = True
-            experiment.run()
+            with _other_ranks(cfg, folder, status) as member:
+                experiment = make_experiment(cfg, folder, dict(hydra.runtime.choices), member)
+                began = True
+                experiment.run()
     except BaseException:
         if alone and not began:
             _remove_traces(folder)  # a run that never began leaves nothing to mistake for a result
         raise
 
 
-def prepare(overrides: Sequence[str], folder: str | Path) -> Experiment:
+def _other_ranks(cfg: DictConfig, folder: Path, status: StatusFile) -> AbstractContextManager[Any]:
+    """The processes that train together with this one, where several were asked for."""
+    count = rank_count(cfg)
+    if count == 1:
+        return contextlib.nullcontext()
+
+    def give_up(reason: str) -> None:
+        error = KanExpError(reason)
+        status.__exit__(KanExpError, error, None)
+        print(f"Error: {one_line(error)}", file=sys.stderr, flush=True)  # noqa: T201
+        os._exit(1)
+
+    hydra = HydraConfig.get()
+    added = [s.path for s in hydra.runtime.config_sources if s.provider in ADDED_SOURCES]
+    search = [f"hydra.searchpath=[{','.join(f'file://{path}' for path in added)}]"] if added else []
+    job = {
+        "overrides": [*hydra.overrides.task, *search],
+        "folder": str(folder),
+        "config": hydra.job.config_name,
+    }
+    return Leader(count, job, give_up)
+
+
+def prepare(
+    overrides: Sequence[str],
+    folder: str | Path,
+    config: str = "train",
+    member: Member | None = None,
+) -> Experiment:
     """Makes the experiment that the command would run, to run it or to look into it from Python.
 
     Args:
         overrides: What would stand on the command line, such as `["layer=spline", "seed=1"]`.
         folder: Where the run is to write.
+        config: The primary configuration.
+        member: This process, where it is one of several that train together.
 
     Raises:
         KanExpError: As the command would say.
@@ -61,14 +99,14 @@ def prepare(overrides: Sequence[str], folder: str | Path) -> Experiment:
     store_schema("train_schema", TrainConfig)
     overrides = [*overrides, f"hydra.runtime.output_dir={folder}"]
     with initialize_config_dir(config_folder(), version_base=None):
-        cfg = compose("train", overrides=overrides, return_hydra_config=True)
+        cfg = compose(config, overrides=overrides, return_hydra_config=True)
         HydraConfig.instance().set_config(cfg)
         choices = dict(cfg.hydra.runtime.choices)
         with open_dict(cfg):
             del cfg["hydra"]
         try:
             check(cfg, overrides[:-1], choices)
-            return make_experiment(cfg, Path(folder), choices)
+            return make_experiment(cfg, Path(folder), choices, member)
         except InstantiationException as error:  # Hydra's frame around what we have to say
             if isinstance(error.__cause__, KanExpError):
                 raise error.__cause__ from None

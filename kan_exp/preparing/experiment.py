@@ -2,36 +2,62 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from kan_exp.config import check_width
+from kan_exp.config import check_width, rank_count
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.checks import uses_least_squares
 from kan_exp.preparing.choices import flat_choices
 from kan_exp.preparing.modules import make_module, stages_of
 
 if TYPE_CHECKING:
+    from kan_exp.ranks import Member
     from kan_exp.training.experiment import Experiment
 
 
-def make_experiment(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> Experiment:
-    """Makes everything that the run needs; all that can be wrong with it shows here."""
+def make_experiment(
+    cfg: DictConfig, folder: Path, choices: dict[str, str], member: Member | None = None
+) -> Experiment:
+    """Makes everything that the run needs; all that can be wrong with it shows here.
+
+    Args:
+        cfg: A configuration that has been checked.
+        folder: Where the run writes.
+        choices: The choice of every group.
+        member: This process, where it is one of several that train together.
+
+    Raises:
+        KanExpError: What was asked for cannot be made.
+    """
     import torch
 
+    from kan_exp.ranks.strategy import RankEnvironment
     from kan_exp.training.callbacks import RunCheckpoint, SignalStop
     from kan_exp.training.experiment import Experiment, quiet_lightning
     from kan_exp.training.replica_experiment import ReplicaExperiment
 
     quiet_lightning()
+    count = 1 if member is None else member.count
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
+    elif count > 1:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // count))
     if cfg.trainer.accelerator == "gpu" and not torch.cuda.is_available():
         raise KanExpError(
             "trainer=gpu needs a GPU, and torch finds none: set trainer=cpu or trainer=auto."
+        )
+    if rank_count(cfg) != count:
+        raise KanExpError("trainer=ddp is for the command, which starts the other processes.")
+    there = torch.cuda.device_count() if cfg.trainer.accelerator != "cpu" else 0
+    if there and count > there:
+        raise KanExpError(
+            f"trainer.devices={count}: torch finds {there} GPU{'s' if there > 1 else ''}: "
+            f"set trainer.accelerator=cpu, or fewer devices."
         )
     dims = list(cfg.dims)
     data = instantiate(cfg.data)
@@ -40,6 +66,8 @@ def make_experiment(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> E
     module = make_module(cfg, data)
     generators = [torch.Generator().manual_seed(cfg.seed + k) for k in range(cfg.replicas)]
     data.plan(cfg.batch_size, steps, cfg.log_every_n_steps, cfg.evaluations, *generators)
+    if len(data.train.x) < count:
+        raise KanExpError(f"{len(data.train.x)} training points are too few for {count} processes.")
     # A bad learning rate, or components that are not the formula's, are told before the training.
     module.check_optimizer()
     data.true_edges(data.train.x[:2])
@@ -59,6 +87,7 @@ def make_experiment(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> E
             max_epochs=-1,  # each pass over the loader is one evaluation's; the steps end the run
             callbacks=callbacks,
             logger=logger,
+            **({} if member is None else {"plugins": [RankEnvironment(member)]}),
         ),
         folder=folder,
         choices=flat_choices(cfg, choices),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from kan_exp.config import rank_count
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.checks import uses_least_squares
 from kan_exp.preparing.layers import layer_specs
@@ -31,6 +33,7 @@ def make_module(cfg: DictConfig, data: ExperimentData) -> KANModule:
     from kan_exp.training.least_squares import LeastSquaresModule
     from kan_exp.training.model import KANModel
     from kan_exp.training.module import KANModule
+    from kan_exp.training.shared import SharedModule
     from kan_exp.training.starts import make_starts, multiplications
 
     specs, dims = layer_specs(cfg), list(cfg.dims)
@@ -42,7 +45,9 @@ def make_module(cfg: DictConfig, data: ExperimentData) -> KANModule:
     if not uses_least_squares(cfg):
         # The weights have a generator of their own: all kinds see the same order of points.
         network = make_network(specs, dims, torch.Generator().manual_seed(cfg.seed))
-        return KANModule(
+        count = rank_count(cfg)
+        kind = KANModule if count == 1 else partial(SharedModule, count=count)
+        return kind(
             KANModel(network, data.scaling, data.features, data.target_name),
             optimizer=optimizer,
             scheduler=instantiate(cfg.scheduler) if cfg.scheduler else None,

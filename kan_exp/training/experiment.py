@@ -164,6 +164,7 @@ class Experiment:
             "test_points": data.fingerprint,
             "choices": dict(self.choices),
             "device": str(self.trainer.strategy.root_device),
+            "devices": self.trainer.world_size,
             "versions": {"kan_exp": __version__, "torch": str(torch.__version__)},
         }
 

@@ -154,6 +154,19 @@ class KANModule(LightningModule):
         penalties = {name: ON_LAYERS[name](network) for name in self.penalty}
         return functional.mse_loss(output, y), penalties
 
+    def evaluate(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """What is minimised, with its gradient in the parameters, the loss and the penalties."""
+        loss, penalties = self.objective(x, y)
+        total = loss
+        for name, value in penalties.items():
+            total = total + self.penalty[name] * value
+        self.manual_backward(total)
+        return total.detach(), loss.detach(), penalties
+
+    def ask_to_stop(self) -> None:
+        """Ends the training after the current step."""
+        self.trainer.should_stop = True
+
     def training_step(self, chunk: Split, _: int) -> None:
         optimizer = self._optimizer
         scheduler = cast("LRScheduler | None", self.lr_schedulers())
@@ -168,13 +181,9 @@ class KANModule(LightningModule):
             def closure(x: Tensor = x, y: Tensor = y, seen: list[Tensor] = evaluations) -> Tensor:
                 nonlocal penalties
                 optimizer.zero_grad()
-                loss, penalties = self.objective(x, y)
-                total = loss
-                for name, value in penalties.items():
-                    total = total + self.penalty[name] * value
-                self.manual_backward(total)
-                seen.append(loss.detach())
-                return total.detach()
+                total, loss, penalties = self.evaluate(x, y)
+                seen.append(loss)
+                return total
 
             if self.global_step % OBSERVE_EVERY == 0:
                 self._observe()
@@ -228,7 +237,8 @@ class KANModule(LightningModule):
         self.val_history.append((self.global_step, loss))
         errors = {"error/val_rmse": found.rmse, "error/val_r2": found.r2}
         self._log_at_step({"loss/val": loss, **errors})
-        self.log("error/val_rmse", found.rmse, logger=False, batch_size=1)  # for the checkpoint
+        # For the checkpoint. All ranks, where there are several, have found the same.
+        self.log("error/val_rmse", found.rmse, logger=False, batch_size=1, sync_dist=True)
 
     def _rate(self) -> float:
         """How far the next step goes: the learning rate."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+
+from kan_exp.training.module import KANModule
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -21,7 +23,7 @@ class SignalStop(Callback):
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
-        self._trainer: Trainer | None = None
+        self._module: KANModule | None = None
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> SignalStop:
@@ -47,14 +49,15 @@ class SignalStop(Callback):
         if self.received is not None:
             raise KeyboardInterrupt
         self.received = signal.Signals(number)
-        if self._trainer is not None:
-            self._trainer.should_stop = True
+        if self._module is not None:
+            self._module.ask_to_stop()
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         # Lightning has put a SIGTERM handler of its own, which would skip the last validation.
         self._listen()
-        self._trainer = trainer
-        trainer.should_stop = trainer.should_stop or self.received is not None
+        self._module = cast(KANModule, module)
+        if self.received is not None:
+            self._module.ask_to_stop()
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        self._trainer = None
+        self._module = None
