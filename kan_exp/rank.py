@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import sys
 
-from kan_exp.cli import one_line, store_schema
+from kan_exp.cli import MENDABLE, one_line, store_schema
 from kan_exp.config import TrainConfig
-from kan_exp.errors import KanExpError
 from kan_exp.ranks import Follower
 
 
@@ -20,6 +19,7 @@ def follow() -> None:
 
     job = member.job
     experiment = prepare([*job["overrides"], "logger=none"], job["folder"], job["config"], member)
+    member.gather()
     experiment.trainer.fit(experiment.module, datamodule=experiment.data)
 
 
@@ -27,5 +27,5 @@ if __name__ == "__main__":
     store_schema("train_schema", TrainConfig)
     try:
         follow()
-    except KanExpError as error:
+    except MENDABLE as error:
         sys.exit(one_line(error))

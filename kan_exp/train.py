@@ -20,15 +20,12 @@ from omegaconf import DictConfig, open_dict
 from kan_exp.cli import config_folder, one_line, run_command, store_schema
 from kan_exp.config import TrainConfig, rank_count
 from kan_exp.errors import KanExpError
-from kan_exp.preparing import check, make_experiment, run_key
+from kan_exp.preparing import check, make_experiment, run_key, search_path_override
 from kan_exp.ranks import Leader, Member
 from kan_exp.runs import StatusFile
 
 if TYPE_CHECKING:
     from kan_exp.training.experiment import Experiment
-
-# Where users' own configurations come from.
-ADDED_SOURCES = ("command-line", "hydra.searchpath in command-line", "hydra.searchpath in main")
 
 
 def train(cfg: DictConfig) -> None:
@@ -48,6 +45,8 @@ def train(cfg: DictConfig) -> None:
             check(cfg, overrides, dict(hydra.runtime.choices))
             with _other_ranks(cfg, folder, status) as member:
                 experiment = make_experiment(cfg, folder, dict(hydra.runtime.choices), member)
+                if member is not None:
+                    member.gather()
                 began = True
                 experiment.run()
     except BaseException:
@@ -69,10 +68,8 @@ def _other_ranks(cfg: DictConfig, folder: Path, status: StatusFile) -> AbstractC
         os._exit(1)
 
     hydra = HydraConfig.get()
-    added = [s.path for s in hydra.runtime.config_sources if s.provider in ADDED_SOURCES]
-    search = [f"hydra.searchpath=[{','.join(f'file://{path}' for path in added)}]"] if added else []
     job = {
-        "overrides": [*hydra.overrides.task, *search],
+        "overrides": [*hydra.overrides.task, *search_path_override()],
         "folder": str(folder),
         "config": hydra.job.config_name,
     }

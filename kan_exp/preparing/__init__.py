@@ -3,5 +3,6 @@
 from kan_exp.preparing.checks import check
 from kan_exp.preparing.choices import flat_choices, run_key
 from kan_exp.preparing.experiment import make_experiment
+from kan_exp.preparing.layers import search_path_override
 
-__all__ = ["check", "flat_choices", "make_experiment", "run_key"]
+__all__ = ["check", "flat_choices", "make_experiment", "run_key", "search_path_override"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
@@ -13,6 +14,8 @@ from kan_exp.errors import KanExpError
 
 if TYPE_CHECKING:
     from kan_exp.layers import LayerSpec
+
+HYDRAS_OWN = ("hydra", "main", "schema")  # who provides the configurations that are always there
 
 
 def layer_specs(cfg: DictConfig) -> list[LayerSpec]:
@@ -32,11 +35,21 @@ def layer_specs(cfg: DictConfig) -> list[LayerSpec]:
         composed = (
             GlobalHydra.instance()
             .config_loader()
-            .load_configuration("train", [f"layer={name}"], RunMode.RUN)
+            .load_configuration("train", [f"layer={name}", *search_path_override()], RunMode.RUN)
         )
         kind, defaults = _layer_spec(composed.layer)
         specs.append(LayerSpec(kind, {**defaults, **options}))
     return specs
+
+
+def search_path_override() -> list[str]:
+    """An override that adds the folders of configurations that a user has added to this run."""
+    sources = HydraConfig.get().runtime.config_sources
+    added = [source for source in sources if source.provider not in HYDRAS_OWN]
+    if not added:
+        return []
+    quoted = [f"{source.schema}://{source.path}".replace("'", "\\'") for source in added]
+    return ["hydra.searchpath=[" + ",".join(f"'{path}'" for path in quoted) + "]"]
 
 
 def kind_and_options(entry: Any) -> tuple[str, dict[str, Any]]:

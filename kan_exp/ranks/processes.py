@@ -37,12 +37,18 @@ class Member(ABC):
         self.rank, self.count = rank, count
 
     @abstractmethod
-    def meet(self, port: int | None) -> int:
-        """Waits until all are ready; takes rank 0's port and hands it to every rank."""
+    def gather(self) -> None:
+        """Says that this rank could begin; rank 0 waits until all have said so."""
 
+    @abstractmethod
+    def share_port(self, port: int | None) -> int:
+        """Takes rank 0's port and hands it to every rank."""
+
+    @abstractmethod
     def look_for_lost(self) -> None:
         """Waits a moment for a rank that is gone, after something went wrong."""
 
+    @abstractmethod
     def part(self) -> None:
         """Says that the training is over: ranks may go."""
 
@@ -115,13 +121,15 @@ class Leader(Member):
         if self.lost is not None and not known:
             raise KanExpError(self.lost) from error
 
-    def meet(self, port: int | None) -> int:
-        assert port is not None
+    def gather(self) -> None:
         for process in self._others.values():
             assert process.stdout is not None
             if READY not in iter(process.stdout.readline, ""):
                 self.look_for_lost()
                 raise KanExpError(self.lost or "a rank ended before the training began.")
+
+    def share_port(self, port: int | None) -> int:
+        assert port is not None
         for rank in self._others:
             self._tell(rank, str(port))
         return port
@@ -189,11 +197,19 @@ class Follower(Member):
         self.job: dict[str, Any] = json.loads(self._lines.get())
         super().__init__(self.job["rank"], self.job["count"])
 
-    def meet(self, port: int | None) -> int:
+    def gather(self) -> None:
         sys.stdout.write(READY)
         sys.stdout.flush()
         os.dup2(2, 1)  # nobody reads on: a full pipe would stop this process
+
+    def share_port(self, port: int | None) -> int:
         return int(self._lines.get())
+
+    def look_for_lost(self) -> None:
+        """Rank 0 tells."""
+
+    def part(self) -> None:
+        """Rank 0 closes the standard input when it no longer needs this process."""
 
     def _listen(self) -> None:
         for line in sys.stdin:

@@ -7,6 +7,7 @@ from typing import cast
 from lightning.fabric.plugins import ClusterEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from torch import distributed
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from kan_exp.errors import KanExpError
 from kan_exp.ranks.processes import Member
@@ -80,10 +81,10 @@ class RankStrategy(DDPStrategy):
         if member.rank == 0:
             # A port that rank 0 holds from its choice on: a free one that is only looked up could
             # be another's by the time it is used.
-            store = distributed.TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
-            member.meet(store.port)
+            store = TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
+            member.share_port(store.port)
         else:
-            store = distributed.TCPStore(HOST, member.meet(None), is_master=False)
+            store = TCPStore(HOST, member.share_port(None), is_master=False)
         on_gpu = device.type == "cuda"
         distributed.init_process_group(
             self.process_group_backend or ("nccl" if on_gpu else "gloo"),

@@ -41,12 +41,9 @@ class SharedModule(KANModule):
 
     def training_step(self, chunk: Split, index: int) -> None:
         self._batch = chunk.x.shape[1]
-        first, end = (self._batch * rank // self.count for rank in (self.rank, self.rank + 1))
+        rank = self.global_rank
+        first, end = (self._batch * edge // self.count for edge in (rank, rank + 1))
         super().training_step(Split(*(part[:, first:end] for part in chunk)), index)
-
-    @property
-    def rank(self) -> int:
-        return self.global_rank
 
     def objective(self, x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """This rank's parts of the loss and the penalties: the sums over ranks are the whole.

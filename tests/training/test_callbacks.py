@@ -6,7 +6,7 @@ import io
 import signal
 import sys
 import threading
-from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -43,25 +43,23 @@ def handlers():
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_the_first_signal_asks_and_the_second_insists(handlers, number):
-    trainer = SimpleNamespace(should_stop=False)
+    module = Mock()
     with SignalStop() as stop:
-        stop.on_train_start(trainer, None)
-        assert not trainer.should_stop
+        stop.on_train_start(None, module)
+        module.ask_to_stop.assert_not_called()
         signal.raise_signal(number)
         assert stop.received == number
-        assert trainer.should_stop
+        module.ask_to_stop.assert_called_once()
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(number)
 
 
 def test_a_signal_before_the_training_stops_it_too(handlers):
-    trainer = SimpleNamespace(should_stop=False)
+    module = Mock()
     with SignalStop() as stop:
-        stop.on_train_start(trainer, None)
-        assert not trainer.should_stop
         signal.raise_signal(signal.SIGTERM)
-        stop.on_train_start(trainer, None)
-    assert trainer.should_stop
+        stop.on_train_start(None, module)
+    module.ask_to_stop.assert_called_once()
 
 
 def test_handlers_come_back_after_an_error(handlers):
