@@ -150,12 +150,14 @@ def check_replicas(cfg: DictConfig) -> None:
         )
     if cfg.compile:
         raise KanExpError(f"{shown} needs compile=false.")
+    if _shares_steps(cfg):
+        raise KanExpError(f"{shown} does not go with trainer=ddp, which trains one network.")
     if cfg.seed + cfg.replicas > MOST_SEED:
         raise KanExpError(f"{shown} needs seeds up to seed + replicas: lower seed.")
 
 
 def rank_count(cfg: DictConfig) -> int:
-    """How many processes train the network."""
+    """How many processes train the network, as `check_devices` lets them."""
     return int(cfg.trainer.devices) if _shares_steps(cfg) else 1
 
 
@@ -195,8 +197,6 @@ def check_devices(cfg: DictConfig) -> None:
             "trainer=ddp does not go with optimizer=lbfgs, whose line search would magnify the "
             "rounding by which sums over processes differ: set optimizer=adam."
         )
-    if cfg.replicas > 1:
-        raise KanExpError(f"trainer=ddp trains one network, got replicas={cfg.replicas}.")
     if cfg.compile:
         raise KanExpError("trainer=ddp needs compile=false.")
     if cfg.batch_size is not None and cfg.batch_size < devices:

@@ -9,9 +9,9 @@ import kan_exp
 
 PACKAGE = Path(kan_exp.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-COMMANDS = {"train", "evaluate", "predict", "report", "cli", "config", "preparing"}
+COMMANDS = {"train", "rank", "evaluate", "predict", "report", "cli", "config", "preparing"}
 # A room may import those before it.
-ROOMS = ["errors", "runs", "layers", "targets", "plots", "reporting", "data", "optimizers"]
+ROOMS = ["errors", "runs", "ranks", "layers", "targets", "plots", "reporting", "data", "optimizers"]
 ROOMS += ["training"]
 ROOMS += sorted(COMMANDS)
 

@@ -93,7 +93,9 @@ class WarmLauncher(Launcher):
             return self.workers
         if self.config.trainer.accelerator != "cpu":
             return 1
-        return max(1, len(os.sched_getaffinity(0)) // (self.config.threads or 1))
+        devices = self.config.trainer.devices  # processes of a job, with trainer=ddp
+        each = (self.config.threads or 1) * (devices if isinstance(devices, int) else 1)
+        return max(1, len(os.sched_getaffinity(0)) // max(1, each))
 
     def _start(self, number: int, overrides: Sequence[str]) -> int:
         sys.stdout.flush()

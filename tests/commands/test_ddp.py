@@ -79,7 +79,7 @@ def test_a_killed_rank_ends_the_run_with_one_line(tmp_path):
     [
         (["optimizer=lm"], "set optimizer=adam"),
         (["optimizer=lbfgs"], "set optimizer=adam"),
-        (["replicas=2"], "got replicas=2"),
+        (["replicas=2"], "replicas=2 does not go with trainer=ddp"),
         (["compile=true"], "compile=false"),
         (["trainer.devices=1"], "set such a number, or trainer=auto"),
         (["trainer.devices=auto"], "set such a number, or trainer=auto"),
