@@ -1,30 +1,50 @@
 """Any rank but the first of a run on several devices; `kan_exp.train` starts it.
 
-It trains and writes nothing, shows nothing and scores nothing.
+It trains, and writes nothing, shows nothing and scores nothing.
 """
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+from typing import Any
 
-from kan_exp.cli import MENDABLE, one_line, store_schema
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from kan_exp.cli import MENDABLE, config_folder, one_line, store_schema
 from kan_exp.config import TrainConfig
+from kan_exp.preparing import make_experiment, search_path_override
 from kan_exp.ranks import Follower
 
 
-def follow() -> None:
-    """Makes the run's experiment again and takes part in its training."""
-    member = Follower()
-    from kan_exp.train import prepare
+def make_job(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> dict[str, Any]:
+    """What rank 0 tells the others, in plain containers: the very configuration that it has."""
+    return {
+        "config": OmegaConf.to_container(cfg, resolve=False),
+        "folder": str(folder),
+        "choices": dict(choices),
+        "search": search_path_override(),
+    }
 
+
+def follow() -> None:
+    """Makes rank 0's experiment again and takes part in its training."""
+    member = Follower()
     job = member.job
-    experiment = prepare([*job["overrides"], "logger=none"], job["folder"], job["config"], member)
+    cfg = OmegaConf.create(job["config"])
+    cfg.logger = None
+    with initialize_config_dir(config_folder(), version_base=None):
+        store_schema("train_schema", TrainConfig)
+        hydra = compose("train", overrides=job["search"], return_hydra_config=True)
+        HydraConfig.instance().set_config(hydra)
+        experiment = make_experiment(cfg, Path(job["folder"]), job["choices"], member)
     member.gather()
     experiment.trainer.fit(experiment.module, datamodule=experiment.data)
 
 
 if __name__ == "__main__":
-    store_schema("train_schema", TrainConfig)
     try:
         follow()
     except MENDABLE as error:

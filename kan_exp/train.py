@@ -20,7 +20,8 @@ from omegaconf import DictConfig, open_dict
 from kan_exp.cli import config_folder, one_line, run_command, store_schema
 from kan_exp.config import TrainConfig, rank_count
 from kan_exp.errors import KanExpError
-from kan_exp.preparing import check, make_experiment, run_key, search_path_override
+from kan_exp.preparing import check, make_experiment, run_key
+from kan_exp.rank import make_job
 from kan_exp.ranks import Leader, Member
 from kan_exp.runs import StatusFile
 
@@ -67,27 +68,18 @@ def _other_ranks(cfg: DictConfig, folder: Path, status: StatusFile) -> AbstractC
         print(f"Error: {one_line(error)}", file=sys.stderr, flush=True)  # noqa: T201
         os._exit(1)
 
-    hydra = HydraConfig.get()
-    job = {
-        "overrides": [*hydra.overrides.task, *search_path_override()],
-        "folder": str(folder),
-        "config": hydra.job.config_name,
-    }
-    return Leader(count, job, give_up)
+    choices = dict(HydraConfig.get().runtime.choices)
+    return Leader(count, make_job(cfg, folder, choices), give_up)
 
 
 def prepare(
-    overrides: Sequence[str],
-    folder: str | Path,
-    config: str = "train",
-    member: Member | None = None,
+    overrides: Sequence[str], folder: str | Path, member: Member | None = None
 ) -> Experiment:
     """Makes the experiment that the command would run, to run it or to look into it from Python.
 
     Args:
         overrides: What would stand on the command line, such as `["layer=spline", "seed=1"]`.
         folder: Where the run is to write.
-        config: The primary configuration.
         member: This process, where it is one of several that train together.
 
     Raises:
@@ -96,7 +88,7 @@ def prepare(
     store_schema("train_schema", TrainConfig)
     overrides = [*overrides, f"hydra.runtime.output_dir={folder}"]
     with initialize_config_dir(config_folder(), version_base=None):
-        cfg = compose(config, overrides=overrides, return_hydra_config=True)
+        cfg = compose("train", overrides=overrides, return_hydra_config=True)
         HydraConfig.instance().set_config(cfg)
         choices = dict(cfg.hydra.runtime.choices)
         with open_dict(cfg):
