@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kan_exp.data import Split
-from kan_exp.training.module import ON_EDGES, KANModule
+from kan_exp.training.module import KANModule
 
 
 class SharedModule(KANModule):
@@ -48,16 +48,12 @@ class SharedModule(KANModule):
     def objective(self, x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """This rank's parts of the loss and the penalties: the sums over ranks are the whole.
 
-        Means over the batch count by rows; what depends on the parameters alone is the same on
-        every rank.
+        Means over the batch count by rows. So may what depends on the parameters alone: it is the
+        same on every rank, and all shares are one together.
         """
         loss, penalties = super().objective(x, y)
         share = len(x) / self._batch
-        parts = {
-            name: value * (share if name in ON_EDGES else 1 / self.count)
-            for name, value in penalties.items()
-        }
-        return loss * share, parts
+        return loss * share, {name: value * share for name, value in penalties.items()}
 
     def evaluate(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         total, loss, penalties = super().evaluate(x, y)
