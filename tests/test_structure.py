@@ -9,7 +9,17 @@ import kan_exp
 
 PACKAGE = Path(kan_exp.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-COMMANDS = {"train", "rank", "evaluate", "predict", "report", "cli", "config", "preparing"}
+COMMANDS = {
+    "train",
+    "rank",
+    "evaluate",
+    "predict",
+    "report",
+    "cli",
+    "config",
+    "preparing",
+    "sweeps",
+}
 # A room may import those before it.
 ROOMS = ["errors", "runs", "ranks", "layers", "targets", "plots", "reporting", "data", "optimizers"]
 ROOMS += ["training"]
