@@ -15,6 +15,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
 from hydra.errors import (
     HydraException,
     InstantiationException,
@@ -65,6 +66,7 @@ def run_command(config_name: str, task: Callable[[DictConfig], None]) -> NoRetur
                 raise
             _fail(error)
 
+    _replace_plugins_configs()
     sys.argv[1:] = quote_formulas(flags_first(sys.argv[1:]))
     command = hydra.main(version_base="1.3", config_path=config_folder(), config_name=config_name)
     try:
@@ -77,6 +79,16 @@ def run_command(config_name: str, task: Callable[[DictConfig], None]) -> NoRetur
             raise
         _fail(error)
     sys.exit(0)
+
+
+def _replace_plugins_configs() -> None:
+    """Takes away what plugins have stored under the names that conf/hydra has configs for.
+
+    Hydra would merge each with ours, and warn that this is deprecated.
+    """
+    Plugins.instance()  # finds them all, and they store what they have
+    for path in Path(config_folder(), "hydra").glob("*/*.yaml"):
+        ConfigStore.instance().repo["hydra"].get(path.parent.name, {}).pop(path.name, None)
 
 
 def _fail(error: BaseException) -> NoReturn:

@@ -94,14 +94,22 @@ def _read_metrics(folder: Path) -> dict[str, Any]:
     return metrics if isinstance(metrics, dict) else {}
 
 
-def close(folder: Path) -> None:
-    """Writes down that a run whose process is gone has failed.
+def close(folder: Path, cut_short: bool = False) -> None:
+    """Writes down what became of a run whose process is gone.
+
+    Args:
+        folder: Of the run.
+        cut_short: Whether it was ended on purpose, and did not fail.
 
     Raises:
         OSError: It cannot be written.
     """
     status = read_status(folder)
-    if status is not None and status.state == "running":
+    if status is None or status.state != "running":
+        return
+    if cut_short:
+        write_status(folder, replace(status, state="interrupted"))
+    else:
         write_status(folder, replace(status, state="failed", reason=KILLED))
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import signal
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,15 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from kan_exp.errors import KanExpError
-from kan_exp.runs import is_running, read_status
+from kan_exp.runs import is_running, read_status, write_status
 from kan_exp.sweeps.jobs import Job, Stack, make_stack
-from kan_exp.sweeps.launcher import WarmLauncher
-from kan_exp.sweeps.outcomes import KILLED, Outcome, close, outcomes
+from kan_exp.sweeps.launching import launch
+from kan_exp.sweeps.outcomes import KILLED, Outcome, outcomes
 from kan_exp.sweeps.summary import failures, print_table, read_summary, write_summary
-from kan_exp.sweeps.watch import POLL_SECONDS, Watch
+from kan_exp.sweeps.watch import Watch
 
-log = logging.getLogger(__name__)
+# So often a job may be ended by what happened to another; then it is told as killed.
+MOST_LOSSES = 3
 
 
 class Terminated(KeyboardInterrupt):
@@ -58,6 +60,7 @@ class SweepRunner:
         self.metric = str(config.sweep.metric)
         self.known = list(known)
         self.stacks: list[Stack] = []
+        self.losses: Counter[Path] = Counter()
         self.console = Console(soft_wrap=True)
         self.watch = Watch(self.console, total, len(known), self.metric)
 
@@ -80,65 +83,37 @@ class SweepRunner:
                     _clear(stack)
                 self._write()
                 try:
-                    error = self._launch(waiting)
+                    error = launch(self.launcher, waiting, self.folder, self.watch)
                 finally:
-                    self._close(waiting)
                     self._write()
                 waiting = self._again(waiting, error)
 
-    def _launch(self, stacks: Sequence[Stack]) -> Exception | None:
-        """Launches stacks; returns what the launcher had to say if it broke."""
-        self.watch.follow(stacks)
-        where = f"hydra.sweep.dir='{_escaped(self.folder)}'"
-        overrides = [[*stack.overrides, where] for stack in stacks]
-        try:
-            with self._watched():
-                self.launcher.launch(overrides, initial_job_idx=stacks[0].jobs[0].number)
-        except Exception as error:
-            log.debug("the launcher failed", exc_info=True)
-            return error
-        return None
-
-    @contextmanager
-    def _watched(self) -> Iterator[None]:
-        if isinstance(self.launcher, WarmLauncher):  # no thread beside it: it copies its process
-            self.launcher.watch = self.watch.poll
-            try:
-                yield
-            finally:
-                self.watch.look()
-            return
-        over = threading.Event()
-
-        def watch() -> None:
-            while not over.wait(POLL_SECONDS):
-                self.watch.look()
-
-        thread = threading.Thread(target=watch, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
-            self.watch.look()
-
-    def _close(self, stacks: Sequence[Stack]) -> None:
-        """Marks runs whose process is gone."""
-        for stack in stacks:
-            close(stack.folder)
-        self.watch.look()
-
     def _again(self, stacks: Sequence[Stack], error: Exception | None) -> list[Stack]:
         """What is to be launched once more: what a broken launcher left, and parts of stacks."""
-        untouched = [stack for stack in stacks if read_status(stack.folder) is None]
-        self.stacks = [stack for stack in self.stacks if stack not in untouched]
+        untouched = [stack for stack in stacks if not self.watch.has_begun(stack)]
         if untouched and len(untouched) == len(stacks):
             names = ", ".join(stack.name for stack in untouched)
             reason = str(error).strip().splitlines()[0] if error else "it did not say why"
             raise KanExpError(f"{type(self.launcher).__name__} cannot run {names}: {reason}")
-        parts = [half for stack in stacks for half in self._halves(stack)]
-        return sorted([*untouched, *parts], key=lambda stack: stack.jobs[0].number)
+        lost = [stack for stack in stacks if stack not in untouched and self._is_lost(stack)]
+        if lost:
+            count = "1 job" if len(lost) == 1 else f"{len(lost)} jobs"
+            self.console.print(f"{count} had to end with it: launched again", highlight=False)
+        self.stacks = [stack for stack in self.stacks if stack not in (*untouched, *lost)]
+        begun = [stack for stack in stacks if stack not in (*untouched, *lost)]
+        parts = [half for stack in begun for half in self._halves(stack)]
+        return sorted([*untouched, *lost, *parts], key=lambda stack: stack.jobs[0].number)
+
+    def _is_lost(self, stack: Stack) -> bool:
+        """Whether a launcher ended a stack because of another, and it has chances left."""
+        status = read_status(stack.folder)
+        if status is None or status.state != "interrupted":
+            return False
+        self.losses[stack.folder] += 1
+        if self.losses[stack.folder] < MOST_LOSSES:
+            return True
+        write_status(stack.folder, replace(status, state="failed", reason=KILLED))
+        return False
 
     def _halves(self, stack: Stack) -> list[Stack]:
         """A stack that asked for too much, in two; the jobs in it shall not pay for each other."""
@@ -203,10 +178,6 @@ def _clear(stack: Stack) -> None:
     status = read_status(stack.folder)
     if status is not None and status.state == "failed" and status.reason != KILLED:
         shutil.rmtree(stack.folder)
-
-
-def _escaped(path: Path) -> str:
-    return str(path).replace("\\", "\\\\").replace("'", "\\'")
 
 
 @contextmanager

@@ -11,10 +11,12 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kan_exp.errors import KanExpError
 from kan_exp.sweeps.jobs import Job, make_stacks, plan_jobs
+from kan_exp.sweeps.plugins import check_installed
 from kan_exp.sweeps.runner import SweepRunner, Terminated, remember
 from kan_exp.sweeps.summary import NAME, read_summary
 
@@ -30,6 +32,12 @@ class GridSweeper(BasicSweeper):
 
     def __init__(self, params: dict[str, str] | None) -> None:
         super().__init__(max_batch_size=None, params=params)
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        check_installed(config)
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> Any:
         config, context = self.config, self.hydra_context

@@ -6,6 +6,7 @@ import statistics
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
@@ -18,7 +19,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from kan_exp.runs import is_running, read_status
+from kan_exp.runs import Status, is_running, read_status
+from kan_exp.sweeps.deaths import Deaths
 from kan_exp.sweeps.jobs import Stack
 from kan_exp.sweeps.outcomes import Outcome, close, outcomes
 from kan_exp.sweeps.summary import shown, title
@@ -40,6 +42,10 @@ class Watch:
     def __init__(self, console: Console, total: int, done: int, metric: str) -> None:
         self.console, self.metric, self.total, self.done = console, metric, total, done
         self.running: list[Stack] = []
+        self.has_lost = False  # a process, and with it the others
+        self._die_together = False
+        self._before: dict[Path, Status | None] = {}
+        self._deaths = Deaths()
         self._width = 0
         self._looked = 0.0
         self._lock = threading.Lock()
@@ -70,32 +76,71 @@ class Watch:
     ) -> None:
         self._progress.stop()
 
-    def follow(self, stacks: Sequence[Stack]) -> None:
-        """Names what runs now."""
+    def follow(self, stacks: Sequence[Stack], die_together: bool = False) -> None:
+        """Names what runs now.
+
+        Args:
+            stacks: Which; what an earlier attempt has left in their folders is not theirs.
+            die_together: Whether the end of one process makes the launcher end the others.
+        """
         self.running = list(stacks)
+        self._before = {stack.folder: read_status(stack.folder) for stack in stacks}
+        self._die_together, self.has_lost = die_together, False
+        self._deaths.forget()
         names = [stack.name for stack in stacks]
         self._width = min(WIDEST_NAME, max(map(len, names), default=0))
+
+    def has_begun(self, stack: Stack) -> bool:
+        """Whether a stack that is followed has written anything of its own."""
+        status = read_status(stack.folder)
+        return status is not None and status != self._before[stack.folder]
 
     def poll(self) -> None:
         """Tells what has ended, at most some times a second."""
         if time.monotonic() - self._looked >= POLL_SECONDS:
             self.look()
 
+    def wait(self) -> None:
+        """Lets a moment pass, or less if a process ends in it."""
+        self._deaths.wait(POLL_SECONDS)
+
     def look(self) -> None:
         """Tells what has ended since the last look."""
         with self._lock:
+            self._note_killed()
             for stack in list(self.running):
-                status = read_status(stack.folder)
-                if status is not None and status.state == "running" and not is_running(status):
-                    close(stack.folder)
-                found = outcomes(stack)
-                if found[0].state not in ("waiting", "running"):
-                    self.running.remove(stack)
-                    self._tell(stack, found)
+                # What was interrupted may be begun again by its launcher, as Slurm does.
+                if self.has_begun(stack) and outcomes(stack)[0].state in ("done", "failed"):
+                    self._tell(stack)
             self._progress.refresh()
             self._looked = time.monotonic()
 
-    def _tell(self, stack: Stack, found: Sequence[Outcome]) -> None:
+    def finish(self) -> None:
+        """Tells the rest, when nothing runs any more."""
+        self.look()
+        for stack in list(self.running):
+            if self.has_begun(stack) and not self.has_lost:
+                self._tell(stack)
+
+    def _note_killed(self) -> None:
+        """Marks the runs whose process is gone, but for those that went with the first."""
+        gone = []
+        for stack in self.running:
+            status = read_status(stack.folder)
+            if status is None or status.state != "running" or not self.has_begun(stack):
+                continue
+            if not is_running(status) or self._deaths.has(status.pid, status.host):
+                gone.append(stack)
+            else:
+                self._deaths.follow(status.pid, status.host)
+        if gone and not self.has_lost:
+            self.has_lost = self._die_together
+            for stack in gone:
+                close(stack.folder)
+
+    def _tell(self, stack: Stack) -> None:
+        found = outcomes(stack)
+        self.running.remove(stack)
         self.done += len(stack.jobs)
         self._progress.update(self._task, completed=self.done)
         digits = len(str(self.total))

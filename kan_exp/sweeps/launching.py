@@ -1,0 +1,116 @@
+"""One launch: jobs are handed to a launcher, and watched until none of them runs."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from hydra.plugins.launcher import Launcher
+
+from kan_exp.runs import is_running, read_status
+from kan_exp.sweeps.jobs import Stack
+from kan_exp.sweeps.launcher import WarmLauncher
+from kan_exp.sweeps.outcomes import close
+from kan_exp.sweeps.plugins import cancel_rest, is_joblib, wait_for_rest
+from kan_exp.sweeps.watch import POLL_SECONDS, Watch
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 10.0  # seconds in which a process ends that has been told to
+FAR_PATIENCE = 60.0  # and those after which a shared file system shows what another machine wrote
+
+
+def launch(
+    launcher: Launcher, stacks: Sequence[Stack], folder: Path, watch: Watch
+) -> Exception | None:
+    """Launches stacks and waits for their ends; afterwards no status says "running".
+
+    A stack that went down with another's process is "interrupted".
+
+    Args:
+        launcher: Hydra's, ready to launch.
+        stacks: What to launch.
+        folder: Of the sweep.
+        watch: What tells of each as it ends.
+
+    Returns:
+        What the launcher had to say, if it broke.
+
+    Raises:
+        KeyboardInterrupt: The user asked for an end; what was running is "interrupted".
+    """
+    watch.follow(stacks, die_together=is_joblib(launcher))
+    # Absolute: a worker may have been started somewhere else.
+    where = f"hydra.sweep.dir='{_escaped(folder.absolute())}'"
+    overrides = [[*stack.overrides, where] for stack in stacks]
+    error: Exception | None = None
+    try:
+        with _watched(launcher, watch):
+            try:
+                launcher.launch(overrides, initial_job_idx=stacks[0].jobs[0].number)
+            except Exception as raised:
+                log.debug("the launcher failed", exc_info=True)
+                error = raised
+                wait_for_rest(raised)
+            except KeyboardInterrupt as interrupt:
+                cancel_rest(interrupt)
+                raise
+            finally:
+                _wait_for_ends(stacks)
+    except KeyboardInterrupt:
+        _close(stacks, watch, cut_short=True)
+        raise
+    _close(stacks, watch, cut_short=error is not None and watch.has_lost)
+    return error
+
+
+@contextmanager
+def _watched(launcher: Launcher, watch: Watch) -> Iterator[None]:
+    if isinstance(launcher, WarmLauncher):  # no thread beside it: it copies its process
+        launcher.watch = watch.poll
+        yield
+        return
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            watch.wait()
+            watch.look()
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _wait_for_ends(stacks: Sequence[Stack]) -> None:
+    """Gives what still seems to run some time: a launcher may be faster than the signals it sends,
+    and than a file system that machines share.
+    """
+    begun = time.monotonic()
+    while True:
+        found = [read_status(stack.folder) for stack in stacks]
+        hosts = {status.host for status in found if status is not None and is_running(status)}
+        here = hosts <= {socket.gethostname()}
+        if not hosts or time.monotonic() - begun > (PATIENCE if here else FAR_PATIENCE):
+            return
+        time.sleep(POLL_SECONDS)
+
+
+def _close(stacks: Sequence[Stack], watch: Watch, cut_short: bool) -> None:
+    """Marks runs whose process is gone."""
+    for stack in stacks:
+        close(stack.folder, cut_short)
+    watch.finish()
+
+
+def _escaped(path: Path) -> str:
+    return str(path).replace("\\", "\\\\").replace("'", "\\'")
