@@ -6,11 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from kan_exp.runs import read_status
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -51,3 +54,15 @@ def run_folders(cwd: Path) -> list[Path]:
 
 def read_metrics(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "metrics.json").read_text())
+
+
+def until_it_trains(cwd: Path, job: int, process: subprocess.Popen[str]) -> int:
+    """Waits until a job of a sweep trains; gives its process."""
+    end = time.monotonic() + 120
+    while time.monotonic() < end and process.poll() is None:
+        for folder in (cwd / "outputs").glob(f"sweeps/*/*/{job}_*"):
+            status = read_status(folder)
+            if status is not None and (folder / "checkpoints" / "last.ckpt").exists():
+                return status.pid
+        time.sleep(0.05)
+    raise AssertionError(f"job {job} did not begin: {process.poll()}")

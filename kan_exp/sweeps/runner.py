@@ -113,6 +113,8 @@ class SweepRunner:
         if self.losses[stack.folder] < MOST_LOSSES:
             return True
         write_status(stack.folder, replace(status, state="failed", reason=KILLED))
+        self.watch.look()
+        self._write()
         return False
 
     def _halves(self, stack: Stack) -> list[Stack]:

@@ -6,12 +6,17 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
 from kan_exp.runs import read_status
-from tests.conftest import environment, read_metrics, run_command, run_folders
+from tests.conftest import (
+    environment,
+    read_metrics,
+    run_command,
+    run_folders,
+    until_it_trains,
+)
 
 SMALL = ["layer=interpo", "optimizer=adam", "dims=[2,1,1]", "steps=40", "evaluations=2"]
 SMALL += ["log_every_n_steps=20", "data.num_train=100", "data.num_test=100", "logger=none"]
@@ -84,8 +89,8 @@ def test_a_killed_job_and_an_interrupted_sweep_cost_nothing_else(tmp_path):
         text=True,
     ) as process:
         try:
-            os.kill(running(tmp_path, 0, process), signal.SIGKILL)
-            running(tmp_path, 1, process)
+            os.kill(until_it_trains(tmp_path, 0, process), signal.SIGKILL)
+            until_it_trains(tmp_path, 1, process)
             process.send_signal(signal.SIGINT)
             said, complaint = process.communicate(timeout=60)
         finally:
@@ -95,15 +100,3 @@ def test_a_killed_job_and_an_interrupted_sweep_cost_nothing_else(tmp_path):
     assert "its process ended without a word" in complaint
     assert f"sweep.resume={folder.relative_to(tmp_path)}" in said
     assert process.returncode == 1
-
-
-def running(cwd, job, process):
-    """Waits until a job trains; gives its process."""
-    end = time.monotonic() + 90
-    while time.monotonic() < end and process.poll() is None:
-        for folder in (cwd / "outputs").glob(f"sweeps/*/*/{job}_*"):
-            status = read_status(folder)
-            if status is not None and (folder / "checkpoints" / "last.ckpt").exists():
-                return status.pid
-        time.sleep(0.05)
-    raise AssertionError(f"job {job} did not begin: {process.poll()}")

@@ -4,6 +4,8 @@ import json
 import os
 import re
 import socket
+import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from kan_exp.runs import Status, read_status, write_json, write_status
 from kan_exp.sweeps.jobs import Job, make_stacks
 from kan_exp.sweeps.runner import SweepRunner, remember
 from kan_exp.sweeps.summary import NAME, read_summary
+from kan_exp.sweeps.watch import POLL_SECONDS
 
 NOBODY = 2**22 + 1  # more than the system's largest process number
 SECONDS = 4.0
@@ -49,7 +52,7 @@ class FakeLauncher(Launcher):
     def act(self, what, folder, texts):
         if what == "breaks":
             raise RuntimeError("a worker died")
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         if what == "is killed":
             write_status(folder, status())
         elif what == "diverges":
@@ -59,6 +62,28 @@ class FakeLauncher(Launcher):
         else:
             write_json(folder / "metrics.json", result(what, texts))
             write_status(folder, status(state="done", seconds=SECONDS))
+
+
+class FragileLauncher(FakeLauncher):
+    """Loses the process of its first job, and then kills those of the others, as joblib does."""
+
+    __module__ = "hydra_plugins.hydra_joblib_launcher.fake"
+
+    def act(self, what, folder, texts):
+        folder.mkdir(exist_ok=True)
+        process = subprocess.Popen(["sleep", "60"])
+        self.processes.append(process)
+        write_status(folder, status(pid=process.pid))
+
+    def launch(self, job_overrides, initial_job_idx):
+        self.processes = []
+        super().launch(job_overrides, initial_job_idx)
+        time.sleep(3 * POLL_SECONDS)  # until it has been seen that they run
+        for process in self.processes:
+            process.kill()
+            process.wait()
+            time.sleep(0.05)
+        raise RuntimeError("a worker died")
 
 
 def result(rmse, texts):
@@ -83,8 +108,8 @@ def job(number, name, seed=None, stackable=False):
 def sweep(tmp_path, capsys):
     """Runs jobs by scripts; gives the launcher, the table of `sweep.json`, and what was said."""
 
-    def run(jobs, known=(), **scripts):
-        launcher = FakeLauncher(**scripts)
+    def run(jobs, known=(), kind=FakeLauncher, **scripts):
+        launcher = kind(**scripts)
         config = OmegaConf.create({"sweep": {"metric": "test_rmse"}})
         runner = SweepRunner(launcher, config, tmp_path, ["a=1,2"], known, len(jobs) + len(known))
         error = None
@@ -126,6 +151,30 @@ def test_what_a_broken_launcher_left_is_launched_again(sweep):
     assert launcher.launched == [["name=a", "name=b", "name=c"], ["name=b", "name=c"]]
     assert [row["test_rmse"] for row in rows] == [0.5, 0.25, 0.75]
     assert error is None
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="the system does not tell who died first")
+def test_jobs_that_went_down_with_another_are_launched_again_but_not_for_ever(sweep):
+    jobs = [job(number, name) for number, name in enumerate("abcd")]
+    launcher, rows, said, _ = sweep(
+        jobs, kind=FragileLauncher, **{name: [0] * 3 for name in "abcd"}
+    )
+    names = [[text.removeprefix("name=") for text in texts] for texts in launcher.launched]
+    assert names == [["a", "b", "c", "d"], ["b", "c", "d"], ["c", "d"]]
+    assert [row["state"] for row in rows] == ["failed"] * 4
+    assert "3 jobs had to end with it: launched again" in said
+    assert [line.partition("/4  ")[0] for line in said.splitlines() if "/4  " in line] == list(
+        "1234"
+    )
+
+
+def test_what_an_earlier_attempt_left_is_not_taken_for_the_new_one(sweep, tmp_path):
+    """A run goes on in its folder, where the status of its first part lies until it begins."""
+    (tmp_path / "1_name-b").mkdir()
+    write_status(tmp_path / "1_name-b", status(state="interrupted", pid=1))
+    launcher, rows, *_ = sweep([job(0, "a"), job(1, "b")], a=[0.5], b=["breaks", 0.25])
+    assert launcher.launched == [["name=a", "name=b"], ["name=b"]]
+    assert [row["state"] for row in rows] == ["done", "done"]
 
 
 def test_a_launcher_that_runs_nothing_is_given_up(sweep):

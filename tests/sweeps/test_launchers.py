@@ -1,0 +1,66 @@
+"""The same sweep by launchers of others, one of whose processes is killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+from omegaconf import OmegaConf
+
+from kan_exp.errors import KanExpError
+from kan_exp.sweeps import plugins
+from kan_exp.train import prepare
+from tests.conftest import environment, read_metrics, until_it_trains
+
+SHORT = ["layer=interpo", "optimizer=adam", "dims=[2,1,1]", "steps=4000", "evaluations=20"]
+SHORT += ["data.num_train=100", "data.num_test=100", "logger=none"]
+SWEPT = ["target=exp_sin_square,bessel", "seed=0,1", "sweep.stack_seeds=false"]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The test RMSE of seed 1 by itself."""
+    folder = tmp_path_factory.mktemp("alone")
+    prepare([*SHORT, "seed=1"], folder).run()
+    return read_metrics(folder)["test_rmse"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "ray"])
+def test_a_killed_worker_costs_its_job_alone(launcher, alone, tmp_path):
+    if find_spec(f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher") is None:
+        pytest.skip("the launcher is not installed")
+    with subprocess.Popen(
+        [sys.executable, "-m", "kan_exp.train", "-m", *SHORT, *SWEPT, f"hydra/launcher={launcher}"],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            os.kill(until_it_trains(tmp_path, 0, process), signal.SIGKILL)
+            said, complaint = process.communicate(timeout=200)
+        finally:
+            process.kill()
+    assert process.returncode == 1
+    (summary,) = tmp_path.glob("outputs/sweeps/*/*/sweep.json")
+    rows = json.loads(summary.read_text())["jobs"]
+    assert [row["state"] for row in rows] == ["failed", "done", "failed", "failed"]
+    assert rows[0]["reason"].startswith("its process ended without a word")
+    assert "set dims=[1,1,1]" in rows[2]["reason"]
+    assert rows[1]["test_rmse"] == alone
+    # One line for each as it ends, and nothing of what the launcher itself has to say.
+    assert sum(line.partition("/4  ")[1] != "" for line in said.splitlines()) == 4
+    assert complaint.startswith("Error: 3 of 4 jobs failed:"), complaint
+
+
+def test_a_launcher_that_is_missing_is_told_with_what_to_install(monkeypatch):
+    monkeypatch.setattr(plugins.importlib.util, "find_spec", lambda name: None)
+    target = "hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher"
+    hydra = {"launcher": {"_target_": target}, "runtime": {"choices": {"hydra/launcher": "ray"}}}
+    with pytest.raises(KanExpError, match=r"^hydra/launcher=ray needs: pip install 'kan_exp\[ray"):
+        plugins.check_installed(OmegaConf.create({"hydra": hydra}))
