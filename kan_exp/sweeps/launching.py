@@ -16,7 +16,7 @@ from kan_exp.runs import is_running, read_status
 from kan_exp.sweeps.jobs import Stack
 from kan_exp.sweeps.launcher import WarmLauncher
 from kan_exp.sweeps.outcomes import close
-from kan_exp.sweeps.plugins import cancel_rest, is_joblib, wait_for_rest
+from kan_exp.sweeps.plugins import cancel_rest, is_joblib, quiet_helpers, wait_for_rest
 from kan_exp.sweeps.watch import POLL_SECONDS, Watch
 
 log = logging.getLogger(__name__)
@@ -52,20 +52,29 @@ def launch(
     try:
         with _watched(launcher, watch):
             try:
-                launcher.launch(overrides, initial_job_idx=stacks[0].jobs[0].number)
+                with quiet_helpers(launcher):
+                    launcher.launch(overrides, initial_job_idx=stacks[0].jobs[0].number)
             except Exception as raised:
                 log.debug("the launcher failed", exc_info=True)
                 error = raised
                 wait_for_rest(raised)
             except KeyboardInterrupt as interrupt:
+                watch.expect_ends()
                 cancel_rest(interrupt)
                 raise
             finally:
                 _wait_for_ends(stacks)
     except KeyboardInterrupt:
-        _close(stacks, watch, cut_short=True)
+        _close(stacks, cut_short=True)
+        watch.finish()
         raise
-    _close(stacks, watch, cut_short=error is not None and watch.has_lost)
+    if error is not None and watch.first_lost:
+        _close(watch.first_lost)
+        watch.look()
+        _close(stacks, cut_short=True)
+    else:
+        _close(stacks)
+        watch.finish()
     return error
 
 
@@ -105,11 +114,10 @@ def _wait_for_ends(stacks: Sequence[Stack]) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def _close(stacks: Sequence[Stack], watch: Watch, cut_short: bool) -> None:
+def _close(stacks: Sequence[Stack], cut_short: bool = False) -> None:
     """Marks runs whose process is gone."""
     for stack in stacks:
         close(stack.folder, cut_short)
-    watch.finish()
 
 
 def _escaped(path: Path) -> str:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
+import os
 import re
+import sys
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from hydra.plugins.launcher import Launcher
@@ -14,7 +20,8 @@ from omegaconf import DictConfig
 
 from kan_exp.errors import KanExpError
 
-POLL_SECONDS = 0.2
+STDERR = 2
+POLL_SECONDS = 1.0  # of many jobs, on a file system that may be slow
 
 
 def check_installed(config: DictConfig) -> None:
@@ -33,9 +40,51 @@ def check_installed(config: DictConfig) -> None:
         raise KanExpError(f"hydra/launcher={choice} needs: pip install 'kan_exp[{plugin[1]}]'")
 
 
+def start(launcher: Launcher) -> None:
+    """Starts what a launcher needs, before any handler of signals is set: Ray sets its own.
+
+    Raises:
+        KanExpError: It cannot be started.
+    """
+    if not _is_of(launcher, "ray"):
+        return
+    try:
+        util = importlib.import_module("hydra_plugins.hydra_ray_launcher._launcher_util")
+        util.start_ray(launcher.ray_cfg.init)  # type: ignore[attr-defined]
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise KanExpError(f"hydra/launcher=ray: Ray does not start: {reason}") from error
+
+
 def is_joblib(launcher: Launcher) -> bool:
     """Whether the launcher kills all its jobs when one of them is killed."""
-    return type(launcher).__module__.startswith("hydra_plugins.hydra_joblib_launcher")
+    return _is_of(launcher, "joblib")
+
+
+def _is_of(launcher: Launcher, name: str) -> bool:
+    return type(launcher).__module__.startswith(f"hydra_plugins.hydra_{name}_launcher")
+
+
+@contextmanager
+def quiet_helpers(launcher: Launcher) -> Iterator[None]:
+    """Keeps the helpers of submitit_local, of which each meets Ctrl-C with a traceback, off the
+    terminal: while it launches, stderr is a file beside what the jobs print.
+    """
+    if not _is_of(launcher, "submitit") or type(launcher).__name__ != "LocalLauncher":
+        yield
+        return
+    folder = Path(launcher.params["submitit_folder"]).parent  # type: ignore[attr-defined]
+    folder.mkdir(parents=True, exist_ok=True)
+    sys.stderr.flush()
+    terminal = os.dup(STDERR)
+    try:
+        with (folder / "helpers.log").open("ab") as file:
+            os.dup2(file.fileno(), STDERR)
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(terminal, STDERR)
+        os.close(terminal)
 
 
 def wait_for_rest(error: BaseException) -> None:

@@ -21,6 +21,7 @@ from kan_exp.runs import is_running, read_status, write_status
 from kan_exp.sweeps.jobs import Job, Stack, make_stack
 from kan_exp.sweeps.launching import launch
 from kan_exp.sweeps.outcomes import KILLED, Outcome, outcomes
+from kan_exp.sweeps.plugins import start
 from kan_exp.sweeps.summary import failures, print_table, read_summary, write_summary
 from kan_exp.sweeps.watch import Watch
 
@@ -74,6 +75,7 @@ class SweepRunner:
         Raises:
             KeyboardInterrupt: The user asked for an end; what was running has written its own.
         """
+        start(self.launcher)
         waiting = list(stacks)
         error: Exception | None = None
         with self.watch, _sigterm_interrupts():

@@ -37,6 +37,9 @@ class GridSweeper(BasicSweeper):
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         check_installed(config)
+        if config.sweep.resume is not None:  # the launcher, too, is to know the folder
+            with open_dict(config):
+                config.hydra.sweep.dir = str(Path(config.sweep.resume).expanduser())
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> Any:
@@ -50,10 +53,7 @@ class GridSweeper(BasicSweeper):
         asked = [text for text in arguments if not text.lstrip("+").startswith("sweep.")]
         folder = Path(config.hydra.sweep.dir)
         if options.resume is not None:
-            folder = Path(options.resume).expanduser()
             asked = asked or self._overrides_of(folder)
-            with open_dict(config):
-                config.hydra.sweep.dir = str(folder)
         jobs = plan_jobs(self._combinations([*self._parse_config(), *asked]), self._compose)
         known = remember(folder, jobs) if options.resume is not None else []
         self._begin(folder, config)

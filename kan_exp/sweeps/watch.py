@@ -42,8 +42,8 @@ class Watch:
     def __init__(self, console: Console, total: int, done: int, metric: str) -> None:
         self.console, self.metric, self.total, self.done = console, metric, total, done
         self.running: list[Stack] = []
-        self.has_lost = False  # a process, and with it the others
-        self._die_together = False
+        self.first_lost: list[Stack] = []
+        self._die_together = self._ends = False
         self._before: dict[Path, Status | None] = {}
         self._deaths = Deaths()
         self._width = 0
@@ -81,11 +81,12 @@ class Watch:
 
         Args:
             stacks: Which; what an earlier attempt has left in their folders is not theirs.
-            die_together: Whether the end of one process makes the launcher end the others.
+            die_together: Whether the end of one process makes the launcher end the others; then
+                `first_lost` has those whose process was the first to go, and none is marked.
         """
         self.running = list(stacks)
         self._before = {stack.folder: read_status(stack.folder) for stack in stacks}
-        self._die_together, self.has_lost = die_together, False
+        self._die_together, self._ends, self.first_lost = die_together, False, []
         self._deaths.forget()
         names = [stack.name for stack in stacks]
         self._width = min(WIDEST_NAME, max(map(len, names), default=0))
@@ -115,15 +116,20 @@ class Watch:
             self._progress.refresh()
             self._looked = time.monotonic()
 
+    def expect_ends(self) -> None:
+        """From now on a process that goes was told to."""
+        with self._lock:
+            self._ends = True
+
     def finish(self) -> None:
-        """Tells the rest, when nothing runs any more."""
+        """Tells the rest, when nothing runs any more and each has been marked."""
         self.look()
         for stack in list(self.running):
-            if self.has_begun(stack) and not self.has_lost:
+            if self.has_begun(stack):
                 self._tell(stack)
 
     def _note_killed(self) -> None:
-        """Marks the runs whose process is gone, but for those that went with the first."""
+        """Marks the runs whose process is gone."""
         gone = []
         for stack in self.running:
             status = read_status(stack.folder)
@@ -133,8 +139,9 @@ class Watch:
                 gone.append(stack)
             else:
                 self._deaths.follow(status.pid, status.host)
-        if gone and not self.has_lost:
-            self.has_lost = self._die_together
+        if self._die_together:
+            self.first_lost = self.first_lost or gone
+        elif not self._ends:
             for stack in gone:
                 close(stack.folder)
 
