@@ -20,7 +20,7 @@ from kan_exp.ranks import Follower
 
 
 def make_job(
-    cfg: DictConfig, folder: Path, choices: dict[str, str], checkpoint: Path | None
+    cfg: DictConfig, folder: Path, choices: dict[str, str], checkpoint: Path | None = None
 ) -> dict[str, Any]:
     """What rank 0 tells the others, in plain containers: the very configuration that it has."""
     return {

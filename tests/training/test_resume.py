@@ -30,6 +30,10 @@ ADAM += ["evaluations=4"]
 LM = ["optimizer=lm", "log_every_n_steps=2", "evaluations=6"]
 CASES = {
     "adam, mini-batches": (ADAM, 33),
+    "adam, best long ago": (
+        [*ADAM, "optimizer.lr=1", "scheduler=none", "steps=55", "evaluations=11"],
+        33,
+    ),
     "adamw, all points": ([*ADAM, "optimizer=adamw", "batch_size=null", "scheduler=onecycle"], 33),
     "sgd, penalties": ([*ADAM, "optimizer=sgd", "optimizer.lr=0.001", "penalty.l1_edges=0.01"], 33),
     "lbfgs": (["layer=spline", "optimizer=lbfgs", "steps=12", "evaluations=3"], 6),
@@ -37,6 +41,20 @@ CASES = {
     # In stage 2 of 3, three starts of the first five being left.
     "lm, refined": (
         [*LM, "layer=interpo", "layer.num_x=17", "refine.keep=[5,3,1]", "refine.steps=[6,8,6]"],
+        10,
+    ),
+    # Whose validation error had risen since the stage before.
+    "lm, overfits": (
+        [
+            *LM,
+            "layer=interpo",
+            "layer.num_x=33",
+            "points=100",
+            "target.noise=0.3",
+            "refine.keep=[3,1]",
+            "refine.steps=[6]",
+            "refine.jerk=0",
+        ],
         10,
     ),
     "lm, first stage": ([*LM, "layer=spline", "layer.num_intervals=8", "refine.steps=[9]"], 4),
