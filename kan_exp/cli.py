@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from kan_exp.training.model import KANModel
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
+RESUMED = "resumed_run"  # the primary config of a run that goes on in its folder
 MENDABLE = (KanExpError, HydraException, OmegaConfBaseException, OSError)
 
 
@@ -43,7 +44,11 @@ def config_folder() -> str:
     return str(inside if inside.is_dir() else package.parent / "conf")
 
 
-def run_command(config_name: str, task: Callable[[DictConfig], None]) -> NoReturn:
+def run_command(
+    config_name: str,
+    task: Callable[[DictConfig], None],
+    read: Callable[[list[str]], tuple[str, list[str]]] | None = None,
+) -> NoReturn:
     """Runs a command's task under Hydra and leaves the program.
 
     Whatever a user can mend becomes one line on stderr and exit code 1; with HYDRA_FULL_ERROR=1 in
@@ -52,6 +57,7 @@ def run_command(config_name: str, task: Callable[[DictConfig], None]) -> NoRetur
     Args:
         config_name: The primary config in `conf`.
         task: What to do with the composed configuration.
+        read: Takes what is not for Hydra off the arguments, and may name another primary config.
     """
     traceback_wanted = os.environ.get(FULL_ERROR) == "1"
     # Hydra would print several lines and exit; with this set it raises, and the line is ours.
@@ -67,9 +73,13 @@ def run_command(config_name: str, task: Callable[[DictConfig], None]) -> NoRetur
             _fail(error)
 
     _replace_plugins_configs()
-    sys.argv[1:] = quote_formulas(flags_first(sys.argv[1:]))
-    command = hydra.main(version_base="1.3", config_path=config_folder(), config_name=config_name)
     try:
+        if read is not None:
+            config_name, sys.argv[1:] = read(sys.argv[1:])
+        sys.argv[1:] = quote_formulas(flags_first(sys.argv[1:]))
+        command = hydra.main(
+            version_base="1.3", config_path=config_folder(), config_name=config_name
+        )
         command(guarded)()
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)  # noqa: T201
@@ -221,13 +231,16 @@ class FreshFolder(Callback):
     """Keeps a run out of a folder that holds another's results, before anything is written."""
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        if config.hydra.job.config_name == RESUMED:
+            return
         folder = Path(config.hydra.run.dir)
         for name in ("metrics.json", "checkpoints"):
             if (folder / name).exists():
                 # Hydra would turn an exception of a callback into a warning.
                 _fail(
                     KanExpError(
-                        f"{folder} holds a run already ({name}): set hydra.run.dir=... to another."
+                        f"{folder} holds a run already ({name}): set hydra.run.dir=... to another"
+                        f"{'.' if name == 'metrics.json' else f', or go on with resume={folder}.'}"
                     )
                 )
 

@@ -74,6 +74,7 @@ class TrainConfig:
     points: int
     log_every_n_steps: int
     evaluations: int
+    checkpoint_seconds: float
     penalty: PenaltyConfig
     gradient: GradientConfig
     refine: RefineConfig
@@ -233,6 +234,8 @@ def check_numbers(cfg: DictConfig) -> None:
     for name in ("max_steps", "max_epochs", "max_time"):
         if name in cfg.trainer:
             raise KanExpError(f"trainer.{name}: the length of a run is steps: set steps=...")
+    if not cfg.checkpoint_seconds >= 0:
+        raise KanExpError(f"checkpoint_seconds must be at least 0, got {cfg.checkpoint_seconds}.")
     if cfg.threads is not None and cfg.threads < 1:
         raise KanExpError(f"threads must be at least 1 or null (torch decides), got {cfg.threads}.")
     if not 0 <= cfg.seed < MOST_SEED:

@@ -19,13 +19,16 @@ from kan_exp.preparing import make_experiment, search_path_override
 from kan_exp.ranks import Follower
 
 
-def make_job(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> dict[str, Any]:
+def make_job(
+    cfg: DictConfig, folder: Path, choices: dict[str, str], checkpoint: Path | None = None
+) -> dict[str, Any]:
     """What rank 0 tells the others, in plain containers: the very configuration that it has."""
     return {
         "config": OmegaConf.to_container(cfg, resolve=False),
         "folder": str(folder),
         "choices": dict(choices),
         "search": search_path_override(),
+        "checkpoint": None if checkpoint is None else str(checkpoint),
     }
 
 
@@ -39,7 +42,9 @@ def follow() -> None:
         store_schema("train_schema", TrainConfig)
         hydra = compose("train", overrides=job["search"], return_hydra_config=True)
         HydraConfig.instance().set_config(hydra)
-        experiment = make_experiment(cfg, Path(job["folder"]), job["choices"], member)
+        checkpoint = None if job["checkpoint"] is None else Path(job["checkpoint"])
+        folder = Path(job["folder"])
+        experiment = make_experiment(cfg, folder, job["choices"], member, checkpoint)
     member.gather()
     experiment.trainer.fit(experiment.module, datamodule=experiment.data)
 

@@ -15,48 +15,79 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
-from kan_exp.cli import config_folder, one_line, run_command, store_schema
+from kan_exp.cli import RESUMED, config_folder, one_line, run_command, store_schema
 from kan_exp.config import TrainConfig, rank_count
 from kan_exp.errors import KanExpError
-from kan_exp.preparing import check, make_experiment, run_key
+from kan_exp.preparing import LAST, check, from_folder, make_experiment, run_key, unfinished
+from kan_exp.preparing.layers import spelled_out
 from kan_exp.rank import make_job
 from kan_exp.ranks import Leader, Member
-from kan_exp.runs import StatusFile
+from kan_exp.runs import (
+    StatusFile,
+    changes,
+    read_status,
+    versions,
+    write_status,
+    write_text,
+)
 
 if TYPE_CHECKING:
     from kan_exp.training.experiment import Experiment
 
+log = logging.getLogger(__name__)
+
 
 def train(cfg: DictConfig) -> None:
-    """Runs one job: checks its configuration, then trains, scores and writes the results."""
+    """Runs one job: checks its configuration, then trains, scores and writes the results.
+
+    Where the folder holds an unfinished run of the same configuration, it goes on with that.
+    """
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    overrides = list(hydra.overrides.task)
-    alone = hydra.mode == RunMode.RUN
+    overrides, choices = list(hydra.overrides.task), dict(hydra.runtime.choices)
+    alone, resumed = hydra.mode == RunMode.RUN, hydra.job.config_name == RESUMED
     if not alone:
         _leave_the_terminal(cfg)
+    before = read_status(folder)
+    key, job = run_key(cfg), None if alone else int(hydra.job.num)
+    if resumed and before is not None:  # an option that is new since then would change the key
+        key, job = before.key, before.job
+    checkpoint = unfinished(folder, key)
     began = False
     try:
         if alone and cfg.sweep.resume is not None:
             raise KanExpError("sweep.resume goes on with a sweep: add -m.")
-        job = None if alone else int(hydra.job.num)
-        with StatusFile(folder, overrides, run_key(cfg), job, one_line) as status:
-            check(cfg, overrides, dict(hydra.runtime.choices))
-            with _other_ranks(cfg, folder, status) as member:
-                experiment = make_experiment(cfg, folder, dict(hydra.runtime.choices), member)
+        with StatusFile(folder, overrides, key, job, one_line) as status:
+            check(cfg, overrides, choices)
+            with _other_ranks(cfg, folder, status, checkpoint) as member:
+                experiment = make_experiment(cfg, folder, choices, member, checkpoint)
                 if member is not None:
                     member.gather()
+                stored = folder / ".hydra" / "config.yaml"
+                if cfg.layers is not None and not resumed and stored.is_file():
+                    write_text(stored, OmegaConf.to_yaml(spelled_out(cfg)))
                 began = True
+                if checkpoint is not None:
+                    for line in changes(before.versions, versions()) if before else []:
+                        log.info("Note: %s", line)
+                elif before is not None:
+                    experiment.start_over()
+                    log.info("Note: it had no checkpoint yet, and starts from the beginning.")
+                (folder / "metrics.json").unlink(missing_ok=True)  # it would say that it is done
                 experiment.run()
     except BaseException:
-        if alone and not began:
+        if not began and resumed and before is not None:
+            write_status(folder, before)  # it is as unfinished as it was
+        elif not began and alone:
             _remove_traces(folder)  # a run that never began leaves nothing to mistake for a result
         raise
 
 
-def _other_ranks(cfg: DictConfig, folder: Path, status: StatusFile) -> AbstractContextManager[Any]:
+def _other_ranks(
+    cfg: DictConfig, folder: Path, status: StatusFile, checkpoint: Path | None
+) -> AbstractContextManager[Any]:
     """The processes that train together with this one, where several were asked for."""
     count = rank_count(cfg)
     if count == 1:
@@ -69,11 +100,14 @@ def _other_ranks(cfg: DictConfig, folder: Path, status: StatusFile) -> AbstractC
         os._exit(1)
 
     choices = dict(HydraConfig.get().runtime.choices)
-    return Leader(count, make_job(cfg, folder, choices), give_up)
+    return Leader(count, make_job(cfg, folder, choices, checkpoint), give_up)
 
 
 def prepare(
-    overrides: Sequence[str], folder: str | Path, member: Member | None = None
+    overrides: Sequence[str],
+    folder: str | Path,
+    member: Member | None = None,
+    resume: bool = False,
 ) -> Experiment:
     """Makes the experiment that the command would run, to run it or to look into it from Python.
 
@@ -81,6 +115,7 @@ def prepare(
         overrides: What would stand on the command line, such as `["layer=spline", "seed=1"]`.
         folder: Where the run is to write.
         member: This process, where it is one of several that train together.
+        resume: Whether it goes on from the checkpoint that the folder has.
 
     Raises:
         KanExpError: As the command would say.
@@ -95,7 +130,8 @@ def prepare(
             del cfg["hydra"]
         try:
             check(cfg, overrides[:-1], choices)
-            return make_experiment(cfg, Path(folder), choices, member)
+            checkpoint = Path(folder) / LAST if resume else None
+            return make_experiment(cfg, Path(folder), choices, member, checkpoint)
         except InstantiationException as error:  # Hydra's frame around what we have to say
             if isinstance(error.__cause__, KanExpError):
                 raise error.__cause__ from None
@@ -133,4 +169,4 @@ if __name__ == "__main__":
     from kan_exp.train import train as task
 
     store_schema("train_schema", TrainConfig)
-    run_command("train", task)
+    run_command("train", task, from_folder)

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf, read_write
 from kan_exp.cli import config_folder, store_schema
 from kan_exp.config import ReportConfig, TrainConfig
 from kan_exp.layers import EdgeLayer
+from kan_exp.preparing.targets import check_targets
 
 CONF = Path(config_folder())
 CHOICES = [
@@ -110,3 +111,9 @@ def test_a_choice_on_the_command_line_wins_over_what_goes_with_a_layer():
     assert composed("layer=interpo", "optimizer=adam").steps != composed("optimizer=adam").steps
     assert composed("layer=interpo", "steps=7").steps == 7
     assert composed("experiment=seed_interpo_2_1_1", "seed=7").seed == 7
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_a_run_of_every_choice_can_be_repeated_from_its_folder(choice):
+    own = without_hydra(composed(choice, *NEEDED.get(choice, [])))
+    check_targets(OmegaConf.to_container(own, resolve=False), [])

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections import deque
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from kan_exp.errors import KanExpError
+
+KNOWN_DRAWS = 4  # of a loader's last
 
 
 class Split(NamedTuple):
@@ -79,6 +83,9 @@ class ChunkLoader:
         self.generators = generators
         self.steps_drawn = 0
         self._orders = [torch.empty(0, dtype=torch.long)] * len(generators)
+        self._sources = [generator.get_state() for generator in generators]  # of these orders
+        # A trainer draws a chunk ahead of the one it trains on: what is known of the last draws.
+        self._marks: deque[dict[str, Any]] = deque([self._mark()], maxlen=KNOWN_DRAWS)
 
     def to(self, device: torch.device) -> ChunkLoader:
         """Moves the points, once; only indices travel after that."""
@@ -86,7 +93,8 @@ class ChunkLoader:
         return self
 
     def __iter__(self) -> Iterator[Split]:
-        left = min(self.interval_steps, self.total_steps - self.steps_drawn)
+        begun = self.steps_drawn % self.interval_steps  # of a pass that goes on
+        left = min(self.interval_steps - begun, self.total_steps - self.steps_drawn)
         while left > 0:
             steps = min(self.chunk_steps, left)
             left -= steps
@@ -94,20 +102,49 @@ class ChunkLoader:
             replicas = len(self.generators)
             lead = (steps,) if replicas == 1 else (steps, replicas)
             if self.batch_size == len(self.split.x):
+                self._marks.append(self._mark())
                 yield Split(*(part.expand(*lead, *part.shape) for part in self.split))
                 continue
             drawn = [self._draw(k, steps * self.batch_size) for k in range(replicas)]
             index = torch.stack(drawn).view(replicas, steps, self.batch_size).transpose(0, 1)
             index = index.reshape(*lead, self.batch_size).to(self.split.x.device)
+            self._marks.append(self._mark())
             yield Split(self.split.x[index], self.split.y[index])
 
     def _draw(self, replica: int, count: int) -> Tensor:
         parts = [self._orders[replica]]
         while sum(map(len, parts)) < count:
+            self._sources[replica] = self.generators[replica].get_state()
             parts.append(torch.randperm(len(self.split.x), generator=self.generators[replica]))
         order = torch.cat(parts)
         self._orders[replica] = order[count:]
         return order[:count]
+
+    def _mark(self) -> dict[str, Any]:
+        """Where the loader is: an order is known by the generator's state before it was drawn."""
+        left = len(self._orders[0]) if self._orders else 0
+        return {"steps": self.steps_drawn, "left": left, "sources": list(self._sources)}
+
+    def position(self, steps: int) -> dict[str, Any] | None:
+        """Where the loader was when so many steps had been drawn, in plain containers.
+
+        Nothing where that was no end of a chunk, or long ago.
+        """
+        mark = next((mark for mark in self._marks if mark["steps"] == steps), None)
+        return mark and {**mark, "sources": torch.stack(mark["sources"])}
+
+    def go_on(self, position: Mapping[str, Any]) -> None:
+        """Draws from now on what it drew after this position."""
+        self.steps_drawn = position["steps"]
+        points, left = len(self.split.x), position["left"]
+        for k, (generator, source) in enumerate(
+            zip(self.generators, position["sources"], strict=True)
+        ):
+            self._sources[k] = source.clone()  # torch 2.13 reads a view from its storage's start
+            generator.set_state(self._sources[k])
+            if self.batch_size < points and self.steps_drawn:
+                self._orders[k] = torch.randperm(points, generator=generator)[points - left :]
+        self._marks = deque([self._mark()], maxlen=KNOWN_DRAWS)
 
 
 class WholeSplit:
@@ -173,10 +210,12 @@ class ExperimentData(LightningDataModule, ABC):
     @property
     def fingerprint(self) -> str:
         """A digest of the test points, by which a later scoring knows that they are the same."""
-        digest = hashlib.sha256()
-        for part in self.test:
-            digest.update(part.contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        return _digest(self.test)
+
+    @cached_property
+    def training_fingerprint(self) -> str:
+        """A digest of the points that a training sees, by which it goes on with the same only."""
+        return _digest(self.train, self.val)
 
     def plan(
         self,
@@ -199,6 +238,14 @@ class ExperimentData(LightningDataModule, ABC):
         interval = -(-steps // max(1, evaluations))
         self._loader = ChunkLoader(split, batch_size, steps, chunk_steps, interval, *generators)
 
+    def position(self, steps: int) -> dict[str, Any] | None:
+        """Where the feeding is after so many steps, see `ChunkLoader`."""
+        return self._loader.position(steps)
+
+    def go_on(self, position: Mapping[str, Any]) -> None:
+        """Feeds what came after a position; to be called once all is planned."""
+        self._loader.go_on(position)
+
     def train_dataloader(self) -> ChunkLoader:
         if self.trainer is not None:
             self._loader.to(self.trainer.strategy.root_device)
@@ -206,6 +253,14 @@ class ExperimentData(LightningDataModule, ABC):
 
     def val_dataloader(self) -> WholeSplit:
         return WholeSplit(self.val)
+
+
+def _digest(*splits: Split) -> str:
+    digest = hashlib.sha256()
+    for split in splits:
+        for part in split:
+            digest.update(part.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def check_whole(name: str, value: object, least: int) -> None:

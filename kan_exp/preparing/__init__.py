@@ -1,8 +1,18 @@
 """From a configuration to an experiment that is ready to run."""
 
+from kan_exp.preparing.again import LAST, from_folder, unfinished
 from kan_exp.preparing.checks import check
 from kan_exp.preparing.choices import flat_choices, run_key
 from kan_exp.preparing.experiment import make_experiment
 from kan_exp.preparing.layers import search_path_override
 
-__all__ = ["check", "flat_choices", "make_experiment", "run_key", "search_path_override"]
+__all__ = [
+    "LAST",
+    "check",
+    "flat_choices",
+    "from_folder",
+    "make_experiment",
+    "run_key",
+    "search_path_override",
+    "unfinished",
+]

@@ -13,7 +13,7 @@ from kan_exp.preparing.checks import uses_target
 from kan_exp.preparing.layers import kind_and_options
 
 # They decide where and how a run is shown, not what comes of it.
-BESIDE = ("logger", "callbacks", "sweep", "threads")
+BESIDE = ("logger", "callbacks", "sweep", "threads", "checkpoint_seconds")
 
 
 def run_key(cfg: DictConfig) -> str:

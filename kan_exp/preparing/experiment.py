@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 
 def make_experiment(
-    cfg: DictConfig, folder: Path, choices: dict[str, str], member: Member | None = None
+    cfg: DictConfig,
+    folder: Path,
+    choices: dict[str, str],
+    member: Member | None = None,
+    checkpoint: Path | None = None,
 ) -> Experiment:
     """Makes everything that the run needs; all that can be wrong with it shows here.
 
@@ -30,9 +34,10 @@ def make_experiment(
         folder: Where the run writes.
         choices: The choice of every group.
         member: This process, where it is one of several that train together.
+        checkpoint: The whole state from which the run goes on; from the start if not given.
 
     Raises:
-        KanExpError: What was asked for cannot be made.
+        KanExpError: What was asked for cannot be made, or the checkpoint is not of such a run.
     """
     import torch
 
@@ -40,6 +45,7 @@ def make_experiment(
     from kan_exp.training.callbacks import RunCheckpoint, SignalStop
     from kan_exp.training.experiment import Experiment, quiet_lightning
     from kan_exp.training.replica_experiment import ReplicaExperiment
+    from kan_exp.training.state import read_state
 
     quiet_lightning()
     count = 1 if member is None else member.count
@@ -73,12 +79,12 @@ def make_experiment(
     data.true_edges(data.train.x[:2])
     callbacks = [
         *instantiate(cfg.callbacks).values(),
-        RunCheckpoint(folder / "checkpoints"),
+        RunCheckpoint(folder / "checkpoints", cfg.checkpoint_seconds),
         SignalStop(),
     ]
     logger = instantiate(cfg.logger) if cfg.logger else False
     kind = Experiment if cfg.replicas == 1 else ReplicaExperiment
-    return kind(
+    experiment = kind(
         module=module,
         data=data,
         trainer=instantiate(
@@ -93,6 +99,12 @@ def make_experiment(
         choices=flat_choices(cfg, choices),
         config=OmegaConf.to_yaml(cfg, resolve=True),
     )
+    if checkpoint is not None:
+        try:
+            experiment.go_on(read_state(checkpoint))
+        except KanExpError as error:
+            raise KanExpError(f"{folder}: {error}") from error
+    return experiment
 
 
 def _steps(cfg: DictConfig) -> int:

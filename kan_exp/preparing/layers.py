@@ -28,16 +28,9 @@ def layer_specs(cfg: DictConfig) -> list[LayerSpec]:
 
     if cfg.layers is None:
         return [_layer_spec(cfg.layer)] * (len(cfg.dims) - 1)
-    entries: list[Any] = OmegaConf.to_container(cfg.layers, resolve=True)  # type: ignore[assignment]
     specs = []
-    for entry in entries:
-        name, options = kind_and_options(entry)
-        composed = (
-            GlobalHydra.instance()
-            .config_loader()
-            .load_configuration("train", [f"layer={name}", *search_path_override()], RunMode.RUN)
-        )
-        kind, defaults = _layer_spec(composed.layer)
+    for name, options in _entries(cfg):
+        kind, defaults = _layer_spec(_composed(name))
         specs.append(LayerSpec(kind, {**defaults, **options}))
     return specs
 
@@ -50,6 +43,32 @@ def search_path_override() -> list[str]:
         return []
     quoted = [f"{source.schema}://{source.path}".replace("'", "\\'") for source in added]
     return ["hydra.searchpath=[" + ",".join(f"'{path}'" for path in quoted) + "]"]
+
+
+def spelled_out(cfg: DictConfig) -> DictConfig:
+    """The configuration with all options of every entry of `layers`.
+
+    A run's folder has to say by itself what the layers were, whatever the defaults will be.
+    """
+    entries = []
+    for name, options in _entries(cfg):
+        defaults: dict[str, Any] = OmegaConf.to_container(_composed(name), resolve=True)  # type: ignore[assignment]
+        del defaults["_target_"]
+        entries.append({name: {**defaults, **options}})
+    cfg = cfg.copy()
+    cfg.layers = entries
+    return cfg
+
+
+def _entries(cfg: DictConfig) -> list[tuple[str, dict[str, Any]]]:
+    entries: list[Any] = OmegaConf.to_container(cfg.layers, resolve=True)  # type: ignore[assignment]
+    return [kind_and_options(entry) for entry in entries]
+
+
+def _composed(name: str) -> DictConfig:
+    loader = GlobalHydra.instance().config_loader()
+    overrides = [f"layer={name}", *search_path_override()]
+    return loader.load_configuration("train", overrides, RunMode.RUN).layer
 
 
 def kind_and_options(entry: Any) -> tuple[str, dict[str, Any]]:

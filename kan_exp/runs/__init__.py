@@ -1,13 +1,17 @@
 """What runs leave behind, read and written without torch."""
 
-from kan_exp.runs.files import write_json, write_text
+from kan_exp.runs.files import replacing, write_json, write_text
 from kan_exp.runs.status import Status, StatusFile, is_running, read_status, write_status
+from kan_exp.runs.versions import changes, versions
 
 __all__ = [
     "Status",
     "StatusFile",
+    "changes",
     "is_running",
     "read_status",
+    "replacing",
+    "versions",
     "write_json",
     "write_status",
     "write_text",

@@ -4,26 +4,39 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a file under another name and gives it its own once it is complete.
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to, which takes the place of `path` once it is complete and on the disk.
 
     Raises:
         OSError: The disk is full, or the folder cannot be written; the file is as it was before.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with partial.open("wb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-    except OSError:
+    except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file under another name and gives it its own once it is complete.
+
+    Raises:
+        OSError: As for `replacing`.
+    """
+    with replacing(path) as file:
+        file.write(text.encode())
 
 
 def write_json(path: Path, content: Any, indent: int | None = 2) -> None:
@@ -31,6 +44,6 @@ def write_json(path: Path, content: Any, indent: int | None = 2) -> None:
 
     Raises:
         ValueError: A number is not finite, which JSON has no word for.
-        OSError: As for `write_text`.
+        OSError: As for `replacing`.
     """
     write_text(path, json.dumps(content, indent=indent, allow_nan=False) + "\n")

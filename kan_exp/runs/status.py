@@ -6,14 +6,15 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
 from kan_exp.runs.files import write_json
+from kan_exp.runs.versions import versions
 
 NAME = "status.json"
 State = Literal["running", "done", "failed", "interrupted"]
@@ -33,6 +34,7 @@ class Status:
         host: Name of the machine.
         started: When, in UTC.
         seconds: How long it took, once it is over.
+        versions: With what it is made, see `kan_exp.runs.versions`.
     """
 
     state: State
@@ -44,6 +46,7 @@ class Status:
     host: str
     started: str
     seconds: float | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_status(folder: Path) -> Status | None:
@@ -63,8 +66,20 @@ def is_running(status: Status) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:  # it is somebody else's, and there
-        return True
-    return True
+        pass
+    born = _birth(status.pid)
+    return born is None or born <= datetime.fromisoformat(status.started).timestamp() + 1
+
+
+def _birth(pid: int) -> float | None:
+    """When a process began, in seconds since 1970, where /proc tells; its number may be reused."""
+    try:
+        ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        lines = Path("/proc/stat").read_text().splitlines()
+        boot = next(int(line.split()[1]) for line in lines if line.startswith("btime "))
+    except (OSError, ValueError, IndexError, StopIteration):
+        return None
+    return boot + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def write_status(folder: Path, status: Status) -> None:
@@ -98,7 +113,9 @@ class StatusFile:
         self.folder, self.explain = folder, explain
         now = datetime.now(UTC).isoformat(timespec="seconds")
         host = socket.gethostname()
-        self.status = Status("running", None, list(overrides), key, job, os.getpid(), host, now)
+        self.status = Status(
+            "running", None, list(overrides), key, job, os.getpid(), host, now, None, versions()
+        )
 
     def __enter__(self) -> StatusFile:
         self._began = time.perf_counter()

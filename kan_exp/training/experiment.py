@@ -12,20 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import torch
 from lightning.pytorch import Callback, Trainer
 from matplotlib.figure import Figure
 
-from kan_exp import __version__
 from kan_exp.data import ExperimentData
 from kan_exp.errors import DivergedError
 from kan_exp.plots import history_figure, prediction_figure
 from kan_exp.plots.style import pixels, png, short_r2
-from kan_exp.runs import write_json
-from kan_exp.training.callbacks import EdgeFigures, SignalStop
+from kan_exp.runs import versions, write_json
+from kan_exp.training.callbacks import EdgeFigures, RunCheckpoint, SignalStop
 from kan_exp.training.folder import load, read_checkpoint, write_metrics
 from kan_exp.training.model import Score, linear_score, score
 from kan_exp.training.module import OBSERVED_POINTS, KANModule
+from kan_exp.training.state import go_on
 from kan_exp.training.tensorboard import RunLogger
 
 CallbackT = TypeVar("CallbackT", bound=Callback)
@@ -69,11 +68,31 @@ class Experiment:
     def __post_init__(self) -> None:
         self.stop = self._callback(SignalStop) or SignalStop()
         self.figures = self._callback(EdgeFigures)
+        self._checkpoint = self._callback(RunCheckpoint)
+        self._begun = 0  # steps that were taken before this process
         logger = self.trainer.logger
         self._tensorboard = logger if isinstance(logger, RunLogger) else None
 
     def _callback(self, kind: type[CallbackT]) -> CallbackT | None:
         return next((c for c in cast(Any, self.trainer).callbacks if isinstance(c, kind)), None)
+
+    def go_on(self, state: Mapping[str, Any]) -> None:
+        """Takes up the training where a state from `read_state` has it, before `run`.
+
+        Raises:
+            KanExpError: The training points are others, or the state does not fit.
+        """
+        go_on(state, self.trainer, self.module, self.data)
+        if self._checkpoint is not None:
+            self._checkpoint.go_on(state["kept"])
+        self._begun = state["global_step"]
+
+    def start_over(self) -> None:
+        """Sees to it that nothing of an earlier attempt in the same folder is taken for this."""
+        if self._checkpoint is not None:
+            self._checkpoint.clear()
+        if self._tensorboard is not None:
+            self._tensorboard.go_on(-1)
 
     def run(self) -> None:
         """Trains, scores the best network on the test points, and writes what came of it.
@@ -108,14 +127,16 @@ class Experiment:
         for doubt in self.data.doubts:
             log.info("Note: %s", doubt)
         log.info("%s", self.module.summary)
+        if self._begun:
+            log.info("goes on at step %s of %s", f"{self._begun:,}", f"{self.trainer.max_steps:,}")
 
     def _dims(self) -> list[int]:
         return list(self.module.description["dims"])
 
     def _fit(self) -> tuple[DivergedError | None, float]:
-        if self._tensorboard is not None:
+        if self._tensorboard is not None and not self._begun:
             self._tensorboard.describe(self.module.model, self.config)
-        start = time.perf_counter()
+        start = time.perf_counter() - (self._checkpoint.spent if self._checkpoint else 0.0)
         diverged = None
         try:
             self.trainer.fit(self.module, datamodule=self.data)
@@ -165,7 +186,7 @@ class Experiment:
             "choices": dict(self.choices),
             "device": str(self.trainer.strategy.root_device),
             "devices": self.trainer.world_size,
-            "versions": {"kan_exp": __version__, "torch": str(torch.__version__)},
+            "versions": dict(versions()),
         }
 
     def _history(self) -> dict[str, Any]:

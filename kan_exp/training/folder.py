@@ -5,9 +5,10 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch import nn
 
 from kan_exp.data.base import ExperimentData, Scaling
 from kan_exp.errors import KanExpError
@@ -62,6 +63,15 @@ def read_checkpoint(folder: str | Path, names: Sequence[str] = CHECKPOINTS) -> d
             f"{folder}: no checkpoint found there (looked for {' and '.join(names)}): "
             f"name the folder of one run, such as outputs/<date>/<time>."
         )
+    return read_file(path)
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """Reads a checkpoint, which cannot run code.
+
+    Raises:
+        KanExpError: It is missing, damaged or not ours.
+    """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         for name in ("layers", "dims", "features", "target"):
@@ -73,7 +83,7 @@ def read_checkpoint(folder: str | Path, names: Sequence[str] = CHECKPOINTS) -> d
         if isinstance(error, pickle.UnpicklingError):  # torch's advice is to load it all the same
             reason = "it is damaged, or holds more than numbers and plain containers"
         raise KanExpError(f"{path}: not a checkpoint of kan_exp ({reason}).") from error
-    return checkpoint
+    return cast("dict[str, Any]", checkpoint)
 
 
 def load(folder: str | Path, replica: int | None = None) -> KANModel:
@@ -92,14 +102,13 @@ def load(folder: str | Path, replica: int | None = None) -> KANModel:
         KanExpError: There is no readable checkpoint, its layer is unknown, or there is no such
             replica.
     """
-    checkpoint = read_checkpoint(folder, CHECKPOINTS if replica is None else CHECKPOINTS[1:])
+    checkpoint = read_checkpoint(folder)
     description = checkpoint["kan_exp"]
     weights = {n: w for n, w in checkpoint["state_dict"].items() if n.startswith("model.")}
     if replica is not None:
         weights.update(_replica_weights(folder, checkpoint, replica))
     scaling = Scaling(*(weights[f"model.{name}"] for name in Scaling._fields))
-    specs = [LayerSpec(find_layer(one["kind"]), one["options"]) for one in description["layers"]]
-    network = make_network(specs, description["dims"])
+    network = network_of(description)
     network.to(next(w for name, w in weights.items() if name.startswith("model.network.")).dtype)
     model = KANModel(network, scaling, description["features"], description["target"])
     try:
@@ -108,6 +117,16 @@ def load(folder: str | Path, replica: int | None = None) -> KANModel:
         reason = " ".join(str(error).split())
         raise KanExpError(f"{folder}: the checkpoint does not fit its layer: {reason}") from error
     return model.eval()
+
+
+def network_of(description: Mapping[str, Any]) -> nn.Sequential:
+    """A network of the kinds and sizes that `describe_model` has told, its weights aside.
+
+    Raises:
+        KanExpError: A layer is unknown.
+    """
+    specs = [LayerSpec(find_layer(one["kind"]), one["options"]) for one in description["layers"]]
+    return make_network(specs, description["dims"])
 
 
 def _replica_weights(

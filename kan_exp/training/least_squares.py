@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from kan_exp.data import Split
 from kan_exp.errors import KanExpError
 from kan_exp.layers import GridLayer
-from kan_exp.optimizers import LevenbergMarquardt
+from kan_exp.optimizers import LevenbergMarquardt, State
+from kan_exp.training.folder import network_of
 from kan_exp.training.model import KANModel
 from kan_exp.training.module import ORDERS, KANModule
 from kan_exp.training.starts import COARSEST, Stage, follow, penalty_matrix
@@ -81,7 +82,13 @@ class LeastSquaresModule(KANModule):
 
     def configure_optimizers(self) -> Any:
         quadratic = self._quadratic if self.penalty else None
-        return self.optimizer_factory(self._starts, quadratic=quadratic)  # type: ignore[call-arg, arg-type]
+        engine = cast(
+            LevenbergMarquardt,
+            self.optimizer_factory(self._starts, quadratic=quadratic),  # type: ignore[call-arg, arg-type]
+        )
+        if self._rules is not None and self._rules["replicas"] is not None:
+            engine.replicas = State(**self._rules["replicas"])
+        return engine
 
     def _quadratic(self, network: nn.Module) -> Tensor:
         """The penalty of a network, made anew when one of its grids has changed."""
@@ -223,3 +230,29 @@ class LeastSquaresModule(KANModule):
             for entry, layer in entries
         ]
         checkpoint["kan_exp"] = {**self.description, "layers": layers}
+
+    def progress(self) -> dict[str, Any]:
+        engine = cast(LevenbergMarquardt, self._optimizer.optimizer)
+        networks = engine.modules
+        return {
+            **super().progress(),
+            "optimizer": None,  # all that it knows of its own is `replicas`
+            "networks": [dict(network.state_dict()) for network in networks],
+            "chosen": [network is self.model.network for network in networks].index(True),
+            "replicas": None if engine.replicas is None else engine.replicas._asdict(),
+            "stage": self._stage,
+            "steps_in_stage": self._steps_in_stage,
+            "least": self._least,
+        }
+
+    def go_on(self, checkpoint: Mapping[str, Any]) -> None:
+        progress = checkpoint["progress"]
+        self._starts = []
+        for weights in progress["networks"]:  # as large as they are by now
+            network = network_of(checkpoint["kan_exp"]).double()
+            network.load_state_dict(weights)
+            self._starts.append(network)
+        self.model.network = self._starts[progress["chosen"]]
+        self._stage, self._steps_in_stage = progress["stage"], progress["steps_in_stage"]
+        self._least = progress["least"]
+        super().go_on(checkpoint)

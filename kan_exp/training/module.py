@@ -83,6 +83,7 @@ class KANModule(LightningModule):
         self._compiled: Callable[[Tensor], Tensor] | None = None
         self.train_history: list[tuple[int, float]] = []
         self.val_history: list[tuple[int, float]] = []
+        self._rules: Mapping[str, Any] | None = None  # state of the rules that is to be taken up
 
     def trained(self) -> Iterable[nn.Parameter]:
         """The parameters that the optimizer changes."""
@@ -96,9 +97,13 @@ class KANModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer_factory(self.trained())
-        if self.scheduler_factory is None:
-            return optimizer
-        return [optimizer], [self.scheduler_factory(optimizer)]
+        make_scheduler = self.scheduler_factory
+        scheduler = None if make_scheduler is None else make_scheduler(optimizer)
+        if self._rules is not None:
+            optimizer.load_state_dict(self._rules["optimizer"])
+            if scheduler is not None:
+                scheduler.load_state_dict(self._rules["scheduler"])
+        return optimizer if scheduler is None else ([optimizer], [scheduler])
 
     def check_optimizer(self) -> None:
         """Takes a step with a stand-in for the parameters, to find what is wrong before training.
@@ -252,6 +257,45 @@ class KANModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["kan_exp"] = self.description
+
+    def progress(self) -> dict[str, Any]:
+        """What the training has come to beside the weights, in plain containers and tensors.
+
+        It holds between two chunks only.
+        """
+        scheduler = cast("LRScheduler | None", self.lr_schedulers())
+        return {
+            "optimizer": self._optimizer.optimizer.state_dict(),
+            "scheduler": None if scheduler is None else scheduler.state_dict(),
+            "train": pack(self.train_history),
+            "val": pack(self.val_history),
+            "converged": self.converged,
+            "overfits": self.overfits,
+        }
+
+    def go_on(self, checkpoint: Mapping[str, Any]) -> None:
+        """Takes up the weights and the `progress` of a checkpoint, before the training begins."""
+        self.load_state_dict(checkpoint["state_dict"])
+        progress = self._rules = checkpoint["progress"]
+        self.train_history, self.val_history = (
+            [(step, value.item()) for step, value in unpack(progress[name])]
+            for name in ("train", "val")
+        )
+        self.converged, self.overfits = progress["converged"], progress["overfits"]
+
+
+def pack(history: Sequence[tuple[int, Any]]) -> dict[str, Tensor]:
+    """Steps and values of a history as two tensors: thousands of small ones are slow to write."""
+    values = [torch.as_tensor(value, dtype=torch.float64) for _, value in history]
+    return {
+        "steps": torch.tensor([step for step, _ in history], dtype=torch.long),
+        "values": torch.stack(values) if values else torch.empty(0, dtype=torch.float64),
+    }
+
+
+def unpack(packed: Mapping[str, Tensor]) -> list[tuple[int, Tensor]]:
+    """The history from which `pack` made this."""
+    return list(zip(packed["steps"].tolist(), packed["values"], strict=True))
 
 
 def _roughness(order: int, network: nn.Sequential) -> Tensor:

@@ -23,6 +23,8 @@ from kan_exp.training.module import (
     OptimizerFactory,
     SchedulerFactory,
     objective_by_edges,
+    pack,
+    unpack,
 )
 
 log = logging.getLogger(__name__)
@@ -93,6 +95,10 @@ class ReplicaModule(KANModule):
         return self.stack.parameters()
 
     def on_train_start(self) -> None:
+        if self._before:  # of a training that goes on
+            self._before = [weight.to(self.device) for weight in self._before]
+            self.best_state = {name: part.to(self.device) for name, part in self.best_state.items()}
+            return
         self._before = [weight.detach().clone() for weight in self.stack.parameters()]
         self.best_state = {name: part.clone() for name, part in self.stack.state_dict().items()}
 
@@ -258,8 +264,27 @@ class ReplicaModule(KANModule):
             "seeds": [self.seed + replica for replica in range(self.count)],
             "best_steps": self.best_steps.tolist(),
             "diverged": dict(self.diverged),
-            "best": {name: part.clone() for name, part in self.best_state.items()},
+            "best": dict(self.best_state),
         }
+
+    def progress(self) -> dict[str, Any]:
+        return {
+            **super().progress(),
+            "before": self._before,
+            "best_errors": self.best_errors,
+            "train_errors": pack(self.train_errors),
+            "val_errors": pack(self.val_errors),
+        }
+
+    def go_on(self, checkpoint: Mapping[str, Any]) -> None:
+        super().go_on(checkpoint)
+        progress, replicas = checkpoint["progress"], checkpoint["replicas"]
+        self._before = progress["before"]
+        self.best_state, self.diverged = replicas["best"], replicas["diverged"]
+        self.best_errors = progress["best_errors"]
+        self.best_steps = torch.tensor(replicas["best_steps"])
+        self.train_errors = unpack(progress["train_errors"])
+        self.val_errors = unpack(progress["val_errors"])
 
 
 def spread(name: str, values: Tensor) -> dict[str, float]:

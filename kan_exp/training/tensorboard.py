@@ -27,6 +27,14 @@ class RunLogger(TensorBoardLogger):
     def save(self) -> None:
         """Leaves the writing to the event writer's own clock; hyperparameters go to HParams."""
 
+    def flush(self) -> None:
+        """Writes what has been logged until now."""
+        self.experiment.flush()
+
+    def go_on(self, step: int) -> None:
+        """Goes on after a step: TensorBoard drops what an earlier process has logged beyond it."""
+        self._kwargs["purge_step"] = step + 1
+
     def finalize(self, status: str) -> None:
         """Keeps the file open when the training ends: the result is still to be written."""
 

@@ -168,7 +168,7 @@ def test_a_loss_that_becomes_nan_stops_the_run_and_keeps_the_last_good_network(c
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_ctrl_c_and_kill_keep_what_there_is(tmp_path, number, code):
-    arguments = ["optimizer=adam", "steps=10000000", "evaluations=100000"]
+    arguments = ["optimizer=adam", "steps=10000000", "evaluations=100000", "checkpoint_seconds=0"]
     with subprocess.Popen(
         [sys.executable, "-m", "kan_exp.train", *arguments],
         cwd=tmp_path,

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import Callback
 
 import kan_exp
 from kan_exp.data.base import Scaling
-from kan_exp.errors import KanExpError
+from kan_exp.errors import DivergedError, KanExpError
 from kan_exp.layers import (
     KANInterpoLayer,
     KANLayer,
@@ -106,7 +107,7 @@ def test_a_trained_network_comes_back_bit_for_bit(make_data, make_trainer, tmp_p
     model = KANModel(network, data.scaling, data.features, data.target_name)
     description = describe_model(specs, dims, data)
     module = KANModule(model, torch.optim.Adam, None, {}, description)
-    keep = RunCheckpoint(tmp_path / "checkpoints")
+    keep = RunCheckpoint(tmp_path / "checkpoints", 0)
     trainer = make_trainer(4, callbacks=[keep], enable_checkpointing=True)
     data.plan(16, 4, 2, 1, torch.Generator().manual_seed(0))
     trainer.fit(module, datamodule=data)
@@ -175,25 +176,28 @@ def test_the_description_is_plain_and_names_every_layer(make_data):
     assert json.loads(json.dumps(found)) == found
 
 
-def test_there_is_a_checkpoint_before_the_first_step(make_data, make_model, make_trainer, tmp_path):
+def test_the_start_is_kept_where_no_step_did_any_good(
+    make_data, make_model, make_trainer, tmp_path
+):
     """So that a run which diverges or is stopped at once still has a network to keep."""
     data = make_data()
     model = make_model(data)
     x = data.test.x
     start = model.predict(x)
     description = describe_model([SMALL, SMALL], [2, 3, 1], data)
-    found = []
 
-    class Look(RunCheckpoint):
-        def on_train_batch_start(self, *_):
-            found.append(load(tmp_path).predict(x))
+    class Diverge(Callback):
+        def on_train_batch_end(self, *_) -> None:
+            raise DivergedError("told by the run")
 
-    keep = Look(tmp_path / "checkpoints")
+    keep = RunCheckpoint(tmp_path / "checkpoints", 1e9)
     data.plan(16, 1, 1, 1, torch.Generator().manual_seed(0))
-    trainer = make_trainer(1, callbacks=[keep], enable_checkpointing=True)
-    trainer.fit(KANModule(model, torch.optim.Adam, None, {}, description), datamodule=data)
-    assert len(found) == 1
-    assert torch.equal(found[0], start)
+    trainer = make_trainer(1, callbacks=[keep, Diverge()], enable_checkpointing=True)
+    module = KANModule(model, torch.optim.Adam, None, {}, description)
+    with pytest.raises(DivergedError):
+        trainer.fit(module, datamodule=data)
+    assert torch.equal(load(tmp_path).predict(x), start)
+    assert not torch.equal(module.model.predict(x), start)
 
 
 def content(make_data, make_model, **changes) -> dict:

@@ -178,7 +178,7 @@ def test_a_run_of_which_all_replicas_diverge_ends(make_data, make_trainer):
 
 def test_every_replica_comes_back_as_it_was_best(make_data, make_trainer, tmp_path):
     data, layers = make_data(), specs("KANSplineLayer")
-    folder = RunCheckpoint(tmp_path / "checkpoints")
+    folder = RunCheckpoint(tmp_path / "checkpoints", 0)
     trainer = make_trainer(STEPS, callbacks=[folder], enable_checkpointing=True)
     starts = networks(layers, 3)
     module = ReplicaModule(

@@ -45,8 +45,15 @@ class EdgeFigures(Callback):
         return self._figures
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        self._evaluations = 0
-        self._show(trainer, module)
+        if trainer.global_step == 0:
+            self._evaluations = 0
+            self._show(trainer, module)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"evaluations": self._evaluations}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._evaluations = state["evaluations"]
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         self._evaluations += 1

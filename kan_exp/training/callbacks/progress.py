@@ -40,7 +40,9 @@ class ProgressLine(Callback):
             transient=True,
         )
         self._progress.start()
-        self._task = self._progress.add_task("training", total=trainer.max_steps, loss="-")
+        self._task = self._progress.add_task(
+            "training", total=trainer.max_steps, completed=trainer.global_step, loss="-"
+        )
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         if self._progress is not None:

@@ -1,0 +1,213 @@
+"""A run's own configuration, read from its folder to go on with it or to run it again."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from kan_exp.cli import RESUMED, config_folder
+from kan_exp.config import TrainConfig
+from kan_exp.errors import KanExpError
+from kan_exp.preparing.targets import check_targets
+from kan_exp.runs import changes, is_running, read_status, versions
+
+REPEATED = "repeated_run"
+LAST = "checkpoints/last.ckpt"
+
+
+class Stored(NamedTuple):
+    """What a run's folder says of how it was made: plain containers, references unresolved."""
+
+    config: dict[str, Any]
+    overrides: list[str]
+    choices: dict[str, str]
+
+
+def from_folder(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """Reads `resume=FOLDER`, or `--from FOLDER`, off a command line.
+
+    Hydra then takes the run's stored configuration in the place of conf/train.yaml, as if it had
+    always been there.
+
+    Returns:
+        The primary config, and the arguments that are left for Hydra.
+
+    Raises:
+        KanExpError: The folder is no such run, or its configuration is not to be trusted.
+    """
+    rest = list(arguments)
+    resumed = _take(rest, "resume=")
+    source = _take(rest, "--from=")
+    if source is None and "--from" in rest:
+        at = rest.index("--from")
+        if at + 1 == len(rest):
+            raise KanExpError("--from needs the folder of a run: --from outputs/<date>/<time>.")
+        source = rest.pop(at + 1)
+        del rest[at]
+    if resumed is None and source is None:
+        return "train", rest
+    modules = [name for name in (_take(rest, "modules=") or "").strip("[]").split(",") if name]
+    if resumed is not None:
+        if source is not None or rest:
+            raise KanExpError(
+                f"resume={resumed} goes on with the run's own options, so that "
+                f"{(rest or ['--from'])[0]!r} has no place beside it: leave it out, or make a new "
+                f"run with --from {resumed}."
+            )
+        folder = Path(resumed).expanduser()
+        stored = read_stored(folder, modules)
+        check_unfinished(folder)
+        _offer(RESUMED, stored, {"run": {"dir": str(folder)}, "output_subdir": None})
+        return RESUMED, rest
+    folder = Path(cast(str, source)).expanduser()
+    stored = read_stored(folder, modules)
+    _check_groups(rest)
+    status = read_status(folder)
+    for line in changes(status.versions, versions()) if status and status.versions else []:
+        print(f"Note: {line}", file=sys.stderr)  # noqa: T201
+    _offer(REPEATED, stored, {})
+    return REPEATED, rest
+
+
+def _take(arguments: list[str], prefix: str) -> str | None:
+    """Takes the last argument that begins so out of the list, and what follows in it."""
+    found = [text for text in arguments if text.startswith(prefix)]
+    for text in found:
+        arguments.remove(text)
+    return found[-1].removeprefix(prefix) if found else None
+
+
+def read_stored(folder: Path, modules: Sequence[str] = ()) -> Stored:
+    """Reads how a run was made.
+
+    Args:
+        folder: Of the run.
+        modules: What its configuration may call beside kan_exp's own, see `check_targets`.
+
+    Raises:
+        KanExpError: The folder is missing or no run's, or would call something else.
+    """
+    if not folder.is_dir():
+        raise KanExpError(f"{folder}: there is no such folder of a run.")
+    hydra = folder / ".hydra"
+    try:
+        config, overrides, about = (
+            _read(hydra / f"{name}.yaml") for name in ("config", "overrides", "hydra")
+        )
+        choices = about["hydra"]["runtime"]["choices"].items()
+        stored = Stored(
+            # What -m did with its jobs is not this job's.
+            {str(name): value for name, value in config.items() if name != "sweep"},
+            [str(text) for text in overrides],
+            {str(group): str(name) for group, name in choices if "/" not in group},
+        )
+    except FileNotFoundError as error:
+        raise KanExpError(
+            f"{folder}: holds no run ({error.filename} is not there): name the folder of one run, "
+            f"such as outputs/<date>/<time>."
+        ) from error
+    except (YAMLError, OmegaConfBaseException, TypeError, KeyError, AttributeError) as error:
+        raise KanExpError(f"{folder}: its configuration cannot be read.") from error
+    known = [field.name for field in fields(TrainConfig)]
+    if unknown := sorted(stored.config.keys() - set(known)):
+        raise KanExpError(f"{hydra / 'config.yaml'}: there is no option {unknown[0]!r}.")
+    try:
+        check_targets(stored.config, modules)
+    except KanExpError as error:
+        raise KanExpError(f"{folder}: {error}") from error
+    return stored
+
+
+def _read(path: Path) -> Any:
+    """A YAML file as plain containers, its references unresolved."""
+    return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+
+
+def check_unfinished(folder: Path) -> None:
+    """Refuses to go on with a run that is done, or that another process is still at.
+
+    Raises:
+        KanExpError: It is; the message says what to do instead.
+    """
+    status = read_status(folder)
+    here = status is not None and status.host == socket.gethostname()  # of others, nobody can tell
+    if status is not None and here and is_running(status):
+        raise KanExpError(
+            f"{folder}: process {status.pid} is still at it: stop it first (kill {status.pid})."
+        )
+    ended = how_it_ended(folder)
+    if ended is not None:
+        raise KanExpError(
+            f"{folder}: the run is done ({ended}): make a new one with --from {folder}."
+        )
+
+
+def how_it_ended(folder: Path) -> str | None:
+    """Why a run has stopped, if for good: one that a signal has stopped can go on."""
+    try:
+        stopped = str(json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["stopped"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return None if stopped == "interrupted" else stopped
+
+
+def unfinished(folder: Path, key: str) -> Path | None:
+    """The checkpoint from which a run goes on.
+
+    Args:
+        folder: Where it writes.
+        key: The `run_key` of its configuration.
+
+    Returns:
+        Nothing where the folder holds no run of this configuration, one that is done, or one that
+        had not got as far as its first checkpoint.
+    """
+    status = read_status(folder)
+    if status is None or status.key != key or how_it_ended(folder) is not None:
+        return None
+    checkpoint = folder / LAST
+    return checkpoint if checkpoint.is_file() else None
+
+
+def _check_groups(overrides: Sequence[str]) -> None:
+    """Refuses another choice of a group: a stored configuration has its choices' options only."""
+    for text in overrides:
+        group, equals, _ = text.lstrip("+~").partition("=")
+        if equals and group.isidentifier() and (Path(config_folder()) / group).is_dir():
+            raise KanExpError(
+                f"{text}: --from keeps the run's own {group}; options of it can be changed "
+                f"({group}.<option>=...)."
+            )
+
+
+def _offer(name: str, stored: Stored, hydra: dict[str, Any]) -> None:
+    """Makes a stored configuration one that Hydra finds by name, and adds to."""
+    base = cast(DictConfig, OmegaConf.load(Path(config_folder()) / "train.yaml"))
+    # What Hydra is to do is conf/train.yaml's; what the run is to do, its own.
+    defaults = [
+        entry
+        for entry in OmegaConf.to_container(base.defaults)  # type: ignore[union-attr]
+        if entry in ("train_schema", "_self_")
+        or (isinstance(entry, dict) and str(next(iter(entry))).startswith("override hydra/"))
+    ]
+    today = {str(k): v for k, v in base.items() if k not in ("defaults", "hydra")}
+    for option in sorted(today.keys() - stored.config.keys() - {"sweep"}):
+        print(f"Note: {option} is new since then: {today[option]}", file=sys.stderr)  # noqa: T201
+    about = OmegaConf.merge(
+        base.hydra,
+        {"overrides": {"task": stored.overrides}, "runtime": {"choices": stored.choices}},
+        hydra,
+    )
+    config = OmegaConf.merge(today, stored.config)
+    node = {"defaults": defaults, **cast("dict[str, Any]", OmegaConf.to_container(config))}
+    ConfigStore.instance().store(name, {**node, "hydra": OmegaConf.to_container(about)})

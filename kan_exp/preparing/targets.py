@@ -1,0 +1,66 @@
+"""What a configuration that was read from a run's folder may call."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from kan_exp.errors import KanExpError
+
+# One class by its public name: nothing that such a module has imported, and no function.
+HOMES = (
+    r"kan_exp\.(data|layers|optimizers|targets)",
+    r"kan_exp\.training\.(callbacks|tensorboard)",
+    r"torch\.optim(\.lr_scheduler)?",
+    r"lightning\.pytorch",
+)
+LOGGERS = r"lightning\.pytorch\.loggers\.(CSVLogger|TensorBoardLogger)"  # others send things away
+KNOWN = re.compile(rf"({'|'.join(HOMES)})\.[A-Z][A-Za-z0-9]*|{LOGGERS}")
+# Other options, what Hydra knows of the run, the environment; all else could write a `_target_`.
+REFERENCE = re.compile(r"\$\{((hydra:)?[\w.\[\]]*|oc\.env:[^${}]*)\}")
+
+
+def check_targets(config: Any, modules: Sequence[str]) -> None:
+    """Refuses a configuration that would call what is neither kan_exp's nor named by the user.
+
+    A run's folder is data: whoever made it must not decide what runs here.
+
+    Args:
+        config: Plain containers, references unresolved.
+        modules: Names of modules whose classes and functions may be called beside.
+
+    Raises:
+        KanExpError: It would.
+    """
+    for where, target in _targets(config):
+        module = str(target).rpartition(".")[0]
+        named = any(module == name or module.startswith(f"{name}.") for name in modules)
+        if not named and not (isinstance(target, str) and KNOWN.fullmatch(target)):
+            raise KanExpError(
+                f"{where}: it would call {target!r}, which is not kan_exp's: if you trust it, "
+                f"add modules=[{module or target}]."
+            )
+    for where, text in _texts(config):
+        if "${" in REFERENCE.sub("", text):
+            raise KanExpError(f"{where}: {text!r} is more than a reference to another option.")
+
+
+def _walk(config: Any, where: str = "") -> Iterator[tuple[str, str, Any]]:
+    """Every leaf, as the place of its container, its key and its value."""
+    items = config.items() if isinstance(config, dict) else enumerate(config)
+    for key, value in items:
+        if isinstance(value, dict | list):
+            yield from _walk(value, f"{where}.{key}".lstrip("."))
+        else:
+            yield where, str(key), value
+
+
+def _targets(config: Any) -> Iterator[tuple[str, Any]]:
+    return ((where, value) for where, key, value in _walk(config) if key == "_target_")
+
+
+def _texts(config: Any) -> Iterator[tuple[str, str]]:
+    for where, key, value in _walk(config):
+        if isinstance(value, str):
+            yield f"{where}.{key}".lstrip("."), value

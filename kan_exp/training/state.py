@@ -1,0 +1,113 @@
+"""The whole state of a training, from which it goes on as if it had never stopped."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.loggers import CSVLogger
+
+from kan_exp.data import ExperimentData
+from kan_exp.errors import KanExpError
+from kan_exp.runs import write_text
+from kan_exp.training.folder import read_file
+from kan_exp.training.module import KANModule
+from kan_exp.training.tensorboard import RunLogger
+
+
+def whole_state(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
+    """All that a training has come to between two chunks, in plain containers and tensors."""
+    data = cast(ExperimentData, cast(Any, trainer).datamodule)
+    step = trainer.global_step
+    state: dict[str, Any] = {
+        "global_step": step,
+        "state_dict": dict(module.state_dict()),
+        "progress": cast(KANModule, module).progress(),
+        "callbacks": {c.state_key: c.state_dict() for c in _callbacks(trainer) if c.state_dict()},
+        "data": {"fingerprint": data.training_fingerprint, "position": data.position(step)},
+    }
+    module.on_save_checkpoint(state)
+    return state
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Reads a checkpoint that holds a whole state.
+
+    Raises:
+        KanExpError: It cannot be read, or holds a network only.
+    """
+    state = read_file(path)
+    if missing := {"progress", "callbacks", "data", "kept"} - state.keys():
+        raise KanExpError(
+            f"{path}: holds a network, but not what a training needs to go on "
+            f"({', '.join(sorted(missing))}): repeat the run with --from."
+        )
+    return state
+
+
+def go_on(
+    state: Mapping[str, Any], trainer: Trainer, module: KANModule, data: ExperimentData
+) -> None:
+    """Puts a training that has not begun to where a state has it.
+
+    Args:
+        state: From `read_state`.
+        trainer: The trainer, with its callbacks and loggers.
+        module: What it is to train, made of the same configuration.
+        data: What it is to be trained on, already planned.
+
+    Raises:
+        KanExpError: The training points are others, or the state does not fit the configuration.
+    """
+    if state["data"]["fingerprint"] != data.training_fingerprint:
+        raise KanExpError(
+            "its training points have changed since, so that it cannot go on: "
+            "repeat it with --from."
+        )
+    step = state["global_step"]
+    try:
+        module.go_on(state)
+        if state["data"]["position"] is not None:
+            data.go_on(state["data"]["position"])
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise KanExpError(f"its checkpoint does not fit its configuration: {reason}") from error
+    for callback in _callbacks(trainer):
+        if callback.state_key in state["callbacks"]:
+            callback.load_state_dict(state["callbacks"][callback.state_key])
+    # The loop counts from here on; its epochs are passes over the points and decide nothing.
+    steps = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total
+    steps.ready = steps.completed = step
+    for logger in trainer.loggers:
+        if isinstance(logger, RunLogger):
+            logger.go_on(step)
+        elif isinstance(logger, CSVLogger):
+            _cut(logger, step)
+
+
+def _callbacks(trainer: Trainer) -> list[Any]:
+    return list(cast(Any, trainer).callbacks)
+
+
+def _cut(logger: CSVLogger, step: int) -> None:
+    """Takes the rows after a step out of the logger's file, and makes it go on with the rest."""
+    path = Path(logger.log_dir) / "metrics.csv"
+    if not path.is_file():
+        return
+    text = io.StringIO()
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        names = list(reader.fieldnames or ())
+        writer = csv.DictWriter(text, names)
+        writer.writeheader()
+        for row in reader:
+            number = row.get("step") or ""  # the last row may be cut
+            if number.isdigit() and int(number) <= step:
+                writer.writerow(row)
+    inner = logger.experiment  # which removes the file as it begins
+    write_text(path, text.getvalue())
+    inner.metrics_keys = names  # else it would begin the columns anew
