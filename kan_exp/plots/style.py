@@ -18,13 +18,14 @@ TRUE = "#e07b00"
 DATA = "#9aa7b5"
 DOMAIN = "#eef3f9"
 GRID = "#e4e7eb"
+DPI = 110
 
 
 def new_figure(
     width: float, height: float, layout: Literal["constrained"] | None = "constrained"
 ) -> Figure:
     """An empty figure of the given size in inches, drawn off screen."""
-    figure = Figure(figsize=(width, height), dpi=110, layout=layout)
+    figure = Figure(figsize=(width, height), dpi=DPI, layout=layout)
     FigureCanvasAgg(figure)
     return figure
 
@@ -51,6 +52,13 @@ def log_scale(axes: Axes, which: Literal["x", "y"], values: np.ndarray) -> None:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5) if ratio > 5 else (1, 1.5, 2, 3, 4, 5, 7)))
 
 
+def place_labels(axes: Axes) -> None:
+    """Puts the axes' names where there is room: to look for it takes a third of the drawing."""
+    width, height = axes.bbox.size
+    axes.xaxis.set_label_coords(0.5, -0.27 * DPI / height)
+    axes.yaxis.set_label_coords(-0.56 * DPI / width, 0.5)
+
+
 def pixels(figure: Figure) -> np.ndarray:
     """Renders a figure to `(height, width, 3)` bytes."""
     canvas = figure.canvas
@@ -61,9 +69,9 @@ def pixels(figure: Figure) -> np.ndarray:
 
 
 def png(image: np.ndarray) -> bytes:
-    """Encodes rendered pixels."""
+    """Encodes rendered pixels; to press them harder takes twice as long for 4 % less."""
     file = io.BytesIO()
-    Image.fromarray(image).save(file, format="png")
+    Image.fromarray(image).save(file, format="png", compress_level=3)
     return file.getvalue()
 
 
