@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -37,6 +39,7 @@ def make_experiment(
     import torch
 
     from kan_exp.ranks.strategy import RankEnvironment
+    from kan_exp.board.summaries import trial_name
     from kan_exp.training.callbacks import RunCheckpoint, SignalStop
     from kan_exp.training.experiment import Experiment, quiet_lightning
     from kan_exp.training.replica_experiment import ReplicaExperiment
@@ -77,6 +80,8 @@ def make_experiment(
         SignalStop(),
     ]
     logger = instantiate(cfg.logger) if cfg.logger else False
+    hydra = HydraConfig.get()
+    job = int(hydra.job.num) if hydra.mode == RunMode.MULTIRUN else None
     kind = Experiment if cfg.replicas == 1 else ReplicaExperiment
     return kind(
         module=module,
@@ -92,6 +97,7 @@ def make_experiment(
         folder=folder,
         choices=flat_choices(cfg, choices),
         config=OmegaConf.to_yaml(cfg, resolve=True),
+        trial=trial_name(hydra.overrides.task, folder, job),
     )
 
 

@@ -57,6 +57,7 @@ class Experiment:
         folder: Where the run writes.
         choices: What the user chose, flat, for the HParams table.
         config: The whole configuration as text.
+        trial: What the run is called among others.
     """
 
     module: KANModule
@@ -65,6 +66,7 @@ class Experiment:
     folder: Path
     choices: Mapping[str, Any]
     config: str
+    trial: str
 
     def __post_init__(self) -> None:
         self.stop = self._callback(SignalStop) or SignalStop()
@@ -114,7 +116,9 @@ class Experiment:
 
     def _fit(self) -> tuple[DivergedError | None, float]:
         if self._tensorboard is not None:
-            self._tensorboard.describe(self.module.model, self.config)
+            self._tensorboard.describe(self.choices, self.trial, self.config)
+            self._tensorboard.lay_out(self.module.logs_penalties, self.module.logs_replicas)
+            self._tensorboard.graph(self.module.model)
         start = time.perf_counter()
         diverged = None
         try:
@@ -198,12 +202,8 @@ class Experiment:
                 group = "edges" if name.startswith("layer") else "result"
                 self._tensorboard.picture(f"{group}/{name}", picture, step)
         if self._tensorboard is not None:
-            result = {
-                f"error/test_{name}": metrics[f"test_{name}"] for name in ("rmse", "mae", "r2")
-            }
-            self._tensorboard.conclude(
-                self.choices, result, step, complete=metrics["stopped"] not in CUT_SHORT
-            )
+            complete = metrics["stopped"] not in CUT_SHORT
+            self._tensorboard.conclude(metrics, step, complete=complete)
 
     def _make_figures(self, metrics: Mapping[str, Any]) -> dict[str, Figure]:
         model = self.module.model
@@ -248,7 +248,7 @@ class Experiment:
             ("figures", f"{folder / 'figures'}"),
         ]
         if self._tensorboard is not None:
-            rows.append(("curves", f"tensorboard --logdir {folder}"))
+            rows.append(("curves", f"python -m kan_exp.dashboard {folder}"))
         for name, value in rows:
             log.info("  %-11s %s", name, value)
         r2 = metrics["test_r2"]
