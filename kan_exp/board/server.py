@@ -71,4 +71,3 @@ def _has_data_server() -> bool:
     except server_ingester.NoDataServerError:
         return False
     return True
-

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
-from tensorboard.compat.proto.types_pb2 import DT_STRING
+from tensorboard.compat.proto.types_pb2 import DT_DOUBLE, DT_STRING
 from tensorboard.plugins.custom_scalar import metadata as custom_scalars
 from tensorboard.plugins.custom_scalar.layout_pb2 import (
     Category,
@@ -31,6 +33,7 @@ from tensorboard.plugins.text import metadata as text_plugin
 # Of metrics.json, in the order in which the HParams tab shows them; there they have this prefix.
 RESULTS = ("test_rmse", "val_rmse", "test_mae", "test_r2", "train_seconds", "parameters")
 RESULT = "result/"
+SEED_TAG = f"{hparams.SESSION_START_INFO_TAG}/"
 
 
 def scalars(values: Mapping[str, float]) -> Summary:
@@ -72,43 +75,74 @@ def result_text(metrics: Mapping[str, Any]) -> str:
     return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {v} |" for name, v in rows.items())])
 
 
-def trial_name(overrides: Sequence[str], folder: Path, job: int | None) -> str:
-    """What a run is called in the HParams tab: by its overrides, and by when it began.
-
-    TensorBoard takes runs of one name for repetitions and shows their mean.
+@dataclass(frozen=True)
+class Trial:
+    """A run, or one seed of a stacked run, as the HParams tab knows it.
 
     Args:
         overrides: What was asked for, as typed.
         folder: Of the run.
         job: Its number in its sweep, if it is part of one.
+        choices: What was chosen, flat; what is `None` is left out, so that a column has one type.
     """
-    place = folder.parts[-2:] if job is None else [*folder.parts[-3:-1], str(job)]
-    return f"{', '.join(overrides) or 'defaults'} ({'/'.join(place)})"
 
+    overrides: Sequence[str]
+    folder: Path
+    job: int | None
+    choices: Mapping[str, Any]
 
-def session_start(choices: Mapping[str, Any], name: str) -> Summary:
-    """What was chosen, for the HParams tab.
+    @property
+    def name(self) -> str:
+        """The overrides, and when the run began.
 
-    Args:
-        choices: Flat; what is `None` is left out, so that a column has one type.
-        name: Of the trial.
-    """
-    info = SessionStartInfo(group_name=name, start_time_secs=time.time())
-    for choice, value in choices.items():
-        if isinstance(value, bool):
-            info.hparams[choice].string_value = str(value).lower()
-        elif isinstance(value, (int, float)):
-            info.hparams[choice].number_value = value
-        elif value is not None:
-            info.hparams[choice].string_value = str(value)
-    return _session(hparams.SESSION_START_INFO_TAG, HParamsPluginData(session_start_info=info))
+        TensorBoard takes runs of one name for repetitions and shows their mean.
+        """
+        parts = self.folder.parts
+        place = parts[-2:] if self.job is None else [*parts[-3:-1], str(self.job)]
+        return f"{', '.join(self.overrides) or 'defaults'} ({'/'.join(place)})"
+
+    def of_seed(self, seed: int) -> Trial:
+        """What a run of that seed alone would have been."""
+        rest = [text for text in self.overrides if not text.startswith(("seed=", "replicas="))]
+        choices = {name: value for name, value in self.choices.items() if name != "replicas"}
+        return replace(self, overrides=[*rest, f"seed={seed}"], choices={**choices, "seed": seed})
+
+    def _start(self) -> SessionStartInfo:
+        info = SessionStartInfo(group_name=self.name, start_time_secs=time.time())
+        for choice, value in self.choices.items():
+            if isinstance(value, bool):
+                info.hparams[choice].string_value = str(value).lower()
+            elif isinstance(value, (int, float)):
+                info.hparams[choice].number_value = value
+            elif value is not None:
+                info.hparams[choice].string_value = str(value)
+        return info
+
+    def start(self) -> Summary:
+        """What was chosen, for the HParams tab."""
+        content = HParamsPluginData(session_start_info=self._start())
+        return _session(hparams.SESSION_START_INFO_TAG, content, hparams.NULL_TENSOR)
+
+    def seed_with_results(self, metrics: Mapping[str, Any]) -> Summary:
+        """One seed of a stacked run with its results, for `ResultsContext`.
+
+        TensorBoard by itself knows one trial per folder and looks for its results among the
+        curves; it passes over this.
+        """
+        values = [metrics[name] for name in RESULTS]
+        numbers = [math.nan if value is None else float(value) for value in values]
+        shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=len(numbers))])
+        tensor = TensorProto(dtype=DT_DOUBLE, double_val=numbers, tensor_shape=shape)
+        content = HParamsPluginData(session_start_info=self._start())
+        return _session(f"{SEED_TAG}{self.choices['seed']}", content, tensor)
 
 
 def session_end(complete: bool) -> Summary:
     """That a run is over, for the HParams tab."""
     status = STATUS_SUCCESS if complete else STATUS_FAILURE
     info = SessionEndInfo(status=status, end_time_secs=time.time())
-    return _session(hparams.SESSION_END_INFO_TAG, HParamsPluginData(session_end_info=info))
+    content = HParamsPluginData(session_end_info=info)
+    return _session(hparams.SESSION_END_INFO_TAG, content, hparams.NULL_TENSOR)
 
 
 def layout(penalties: bool, replicas: bool) -> Summary:
@@ -158,9 +192,9 @@ def _band(title: str, tag: str) -> Chart:
     return Chart(title=title, margin=MarginChartContent(series=[band]))
 
 
-def _session(tag: str, content: HParamsPluginData) -> Summary:
+def _session(tag: str, content: HParamsPluginData, tensor: TensorProto) -> Summary:
     metadata = hparams.create_summary_metadata(content)
-    return Summary(value=[Summary.Value(tag=tag, metadata=metadata, tensor=hparams.NULL_TENSOR)])
+    return Summary(value=[Summary.Value(tag=tag, metadata=metadata, tensor=tensor)])
 
 
 def _strings(tag: str, strings: Sequence[bytes], metadata: SummaryMetadata) -> Summary:

@@ -38,8 +38,8 @@ def make_experiment(
     """
     import torch
 
+    from kan_exp.board.summaries import Trial
     from kan_exp.ranks.strategy import RankEnvironment
-    from kan_exp.board.summaries import trial_name
     from kan_exp.training.callbacks import RunCheckpoint, SignalStop
     from kan_exp.training.experiment import Experiment, quiet_lightning
     from kan_exp.training.replica_experiment import ReplicaExperiment
@@ -80,7 +80,7 @@ def make_experiment(
         SignalStop(),
     ]
     logger = instantiate(cfg.logger) if cfg.logger else False
-    hydra = HydraConfig.get()
+    hydra, flat = HydraConfig.get(), flat_choices(cfg, choices)
     job = int(hydra.job.num) if hydra.mode == RunMode.MULTIRUN else None
     kind = Experiment if cfg.replicas == 1 else ReplicaExperiment
     return kind(
@@ -95,9 +95,9 @@ def make_experiment(
             **({} if member is None else {"plugins": [RankEnvironment(member)]}),
         ),
         folder=folder,
-        choices=flat_choices(cfg, choices),
+        choices=flat,
         config=OmegaConf.to_yaml(cfg, resolve=True),
-        trial=trial_name(hydra.overrides.task, folder, job),
+        trial=Trial(list(hydra.overrides.task), folder, job, flat),
     )
 
 

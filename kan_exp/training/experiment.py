@@ -17,6 +17,7 @@ from lightning.pytorch import Callback, Trainer
 from matplotlib.figure import Figure
 
 from kan_exp import __version__
+from kan_exp.board.summaries import Trial
 from kan_exp.data import ExperimentData
 from kan_exp.errors import DivergedError
 from kan_exp.plots import history_figure, prediction_figure
@@ -57,7 +58,7 @@ class Experiment:
         folder: Where the run writes.
         choices: What the user chose, flat, for the HParams table.
         config: The whole configuration as text.
-        trial: What the run is called among others.
+        trial: What the HParams tab is told of it.
     """
 
     module: KANModule
@@ -66,7 +67,7 @@ class Experiment:
     folder: Path
     choices: Mapping[str, Any]
     config: str
-    trial: str
+    trial: Trial
 
     def __post_init__(self) -> None:
         self.stop = self._callback(SignalStop) or SignalStop()
@@ -116,7 +117,7 @@ class Experiment:
 
     def _fit(self) -> tuple[DivergedError | None, float]:
         if self._tensorboard is not None:
-            self._tensorboard.describe(self.choices, self.trial, self.config)
+            self._tensorboard.describe(self.trial, self.config)
             self._tensorboard.lay_out(self.module.logs_penalties, self.module.logs_replicas)
             self._tensorboard.graph(self.module.model)
         start = time.perf_counter()
@@ -203,7 +204,7 @@ class Experiment:
                 self._tensorboard.picture(f"{group}/{name}", picture, step)
         if self._tensorboard is not None:
             complete = metrics["stopped"] not in CUT_SHORT
-            self._tensorboard.conclude(metrics, step, complete=complete)
+            self._tensorboard.conclude(self.trial, metrics, step, complete=complete)
 
     def _make_figures(self, metrics: Mapping[str, Any]) -> dict[str, Figure]:
         model = self.module.model

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 from kan_exp.board import summaries
+from kan_exp.board.summaries import Trial
 from kan_exp.training.model import KANModel
 
 
@@ -34,15 +35,9 @@ class RunLogger(TensorBoardLogger):
         """Logs a point of each curve, all in one event."""
         self._write(summaries.scalars(metrics), step)
 
-    def describe(self, choices: Mapping[str, Any], name: str, config: str) -> None:
-        """Logs what was chosen, for the HParams tab and as text.
-
-        Args:
-            choices: Flat, plain values.
-            name: Of the trial.
-            config: The whole configuration in YAML.
-        """
-        self._write(summaries.session_start(choices, name))
+    def describe(self, trial: Trial, config: str) -> None:
+        """Logs what was chosen, for the HParams tab, and the configuration in YAML as text."""
+        self._write(trial.start())
         self._write(summaries.text("config", f"```yaml\n{config}\n```"))
 
     def lay_out(self, penalties: bool, replicas: bool) -> None:
@@ -63,10 +58,13 @@ class RunLogger(TensorBoardLogger):
         """Logs a picture that is encoded already: torch's own method would encode it once more."""
         self._write(summaries.picture(tag, png), step)
 
-    def conclude(self, metrics: Mapping[str, Any], step: int, *, complete: bool) -> None:
+    def conclude(
+        self, trial: Trial, metrics: Mapping[str, Any], step: int, *, complete: bool
+    ) -> None:
         """Logs what came of it, for the HParams tab and as text, and closes the file.
 
         Args:
+            trial: The run.
             metrics: The content of metrics.json.
             step: The last one.
             complete: Whether the training was not cut short.
@@ -74,6 +72,9 @@ class RunLogger(TensorBoardLogger):
         found = {name: metrics[name] for name in summaries.RESULTS if metrics[name] is not None}
         results = {f"{summaries.RESULT}{name}": float(value) for name, value in found.items()}
         self._write(summaries.scalars(results), step)
+        for one in metrics.get("replicas", {}).get("each", []):
+            own = trial.of_seed(one["seed"])
+            self._write(own.seed_with_results({**metrics, **one}), step)
         self._write(summaries.text("result", summaries.result_text(metrics)), step)
         self._write(summaries.session_end(complete))
         self.experiment.close()
