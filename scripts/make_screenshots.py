@@ -17,8 +17,8 @@ from browser import Page, browser, dashboard, find_programs, wait_for
 from PIL import Image
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
-SWEEP = "-m layer=mlp,interpo,rbf optimizer=adam steps=1000 seed=range(0,4) evaluations=10"
-SINGLE = "layer=mlp optimizer=adam steps=1000 dims=[2,1,1] evaluations=20"
+SWEEP = "-m layer=mlp,interpo,rbf optimizer=adam steps=600 seed=range(0,4) evaluations=10"
+SINGLE = "layer=mlp optimizer=adam steps=600 dims=[2,1,1] callbacks.figures.every_n_evaluations=1"
 COLOURS = 128  # enough for TensorBoard's flat surfaces, at a third of the size
 WIDTH, HEIGHT = 1280, 640
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import math
+import struct
+import zlib
 from typing import Literal
 
 import numpy as np
@@ -11,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-from PIL import Image
 
 LEARNED = "#1f5fa8"
 TRUE = "#e07b00"
@@ -69,10 +69,20 @@ def pixels(figure: Figure) -> np.ndarray:
 
 
 def png(image: np.ndarray) -> bytes:
-    """Encodes rendered pixels; to press them harder takes twice as long for 4 % less."""
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, format="png", compress_level=3)
-    return file.getvalue()
+    """Encodes rendered pixels `(height, width, 3)`.
+
+    Diagrams are mostly plain surfaces: without the filters that photographs need, which Pillow
+    tries on every row, this takes half the time and less space.
+    """
+    height, width, _ = image.shape
+    rows = np.zeros((height, 1 + 3 * width), dtype=np.uint8)  # each begins with its filter: none
+    rows[:, 1:] = image.reshape(height, -1)
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits, RGB
+    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 3)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in parts
+    )
 
 
 def short_number(value: float) -> str:
