@@ -11,6 +11,7 @@ import logging
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from browser import Page, browser, dashboard, find_programs, wait_for
@@ -20,7 +21,9 @@ IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
 SWEEP = "-m layer=mlp,interpo,rbf optimizer=adam steps=600 seed=range(0,4) evaluations=10"
 SINGLE = "layer=mlp optimizer=adam steps=600 dims=[2,1,1] callbacks.figures.every_n_evaluations=1"
 COLOURS = 128  # enough for TensorBoard's flat surfaces, at a third of the size
-WIDTH, HEIGHT = 1280, 640
+PAUSE = 4  # seconds, for what TensorBoard moves and fades
+WIDTH, HEIGHT = 1600, 1000  # of the browser's page
+SHOWN = (1200, 750)
 
 log = logging.getLogger("make_screenshots")
 
@@ -29,7 +32,8 @@ def save(page: Page, name: str) -> None:
     """Writes what the page shows, reduced to a palette."""
     image = Image.open(io.BytesIO(page.driver.get_screenshot_as_png())).convert("RGB")
     path = IMAGES / f"dashboard_{name}.png"
-    image.crop((0, 0, WIDTH, HEIGHT)).quantize(COLOURS).save(path, optimize=True)
+    image = image.crop((0, 0, WIDTH, HEIGHT)).resize(SHOWN, Image.Resampling.LANCZOS)
+    image.quantize(COLOURS).save(path, optimize=True)
     log.info("wrote %s, %d kB", path.relative_to(IMAGES.parent.parent), path.stat().st_size // 1000)
 
 
@@ -62,9 +66,10 @@ def show_hparams(page: Page) -> None:
 
 
 def show_edges(page: Page) -> None:
-    """The edges of the single run in the middle of their forming."""
+    """The edges of the single run first, at a size that one can read."""
     page.open("images")
     page.wait_for_texts("edges/layer_1")
+    page.click("Show actual image size")
     loaded = "return seen.filter(e => e.tagName === 'IMG' && e.naturalWidth > 0).length;"
     wait_for("pictures", lambda: page.ask(loaded) > 2)
 
@@ -85,22 +90,15 @@ def main() -> None:
             driver.set_window_size(WIDTH, HEIGHT + 150)
             page = Page(driver, address)
             show_hparams(page)
-            pause()
+            time.sleep(PAUSE)
             save(page, "hparams")
             page.open("custom_scalars")
             page.wait_for_texts("Training and validation", "Replicas")
-            pause()
+            time.sleep(PAUSE)
             save(page, "curves")
             show_edges(page)
-            pause()
+            time.sleep(PAUSE)
             save(page, "edges")
-
-
-def pause() -> None:
-    """Waits for what TensorBoard moves and fades."""
-    import time
-
-    time.sleep(3)
 
 
 if __name__ == "__main__":
