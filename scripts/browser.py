@@ -17,7 +17,7 @@ from selenium.common.exceptions import WebDriverException
 
 FLAGS = (
     "headless no-sandbox disable-gpu no-first-run disable-background-networking "
-    "disable-component-update disable-sync hide-scrollbars window-size=2400,1200"
+    "disable-component-update disable-sync hide-scrollbars window-size=3000,1200"
 )
 # Most of TensorBoard sits in shadow roots, which neither XPath nor `innerText` look into.
 DEEP = """
