@@ -1,5 +1,5 @@
 # ruff: noqa: T201 - a benchmark's output is its purpose.
-"""How much of a default run's training its logging takes, and which part of the logging.
+"""How much of a run's time its logging takes, and which part of the logging.
 
 python benchmarks/log_share.py
 """
@@ -7,85 +7,111 @@ python benchmarks/log_share.py
 from __future__ import annotations
 
 import argparse
+import logging
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
-from typing import Any, cast
+from statistics import median
+from typing import Any
 
-from step import prepare, shown
+from step import shown
 
-from kan_exp.plots.style import pixels
+from kan_exp.train import prepare
 from kan_exp.training.callbacks import EdgeFigures
-from kan_exp.training.module import KANModule
+from kan_exp.training.experiment import Experiment
 from kan_exp.training.tensorboard import RunLogger
 
-MOST_SHARE = 0.05
-PARTS: dict[str, list[tuple[type, str]]] = {
-    "scalars": [(KANModule, "_log_at_step")],
-    "figures": [(EdgeFigures, "_show")],
-    "text and graph": [(RunLogger, "describe")],
+MOST_SHARE, AIM = 0.05, 0.02
+RUNS = {
+    "mlp by adam": ["optimizer=adam"],
+    "mlp": [],
+    "interpo": ["layer=interpo"],
+    "spline, [2,1,1]": ["layer=spline", "dims=[2,1,1]"],
+    "mlp by adam, 1,000 steps": ["optimizer=adam", "steps=1000"],
 }
+# Parts of the logging; what one of them calls of another counts for the one that was called.
+PARTS: dict[str, list[tuple[type, str]]] = {
+    "scalars": [(RunLogger, "log_metrics")],
+    "pictures while it trains": [(EdgeFigures, "_show")],
+    "graph": [(RunLogger, "graph")],
+    "choices, texts, layout, results": [
+        (RunLogger, "describe"),
+        (RunLogger, "lay_out"),
+        (RunLogger, "picture"),
+        (RunLogger, "conclude"),
+    ],
+}
+# The last pictures are files of the run, which it has without a logger too.
+BESIDE: dict[str, list[tuple[type, str]]] = {"(pictures of the result)": [(Experiment, "_draw")]}
 
 
-def logging_costs() -> dict[str, float]:
-    """Processor seconds of one default run: command, training, and each part of its logging."""
-    spent: dict[str, float] = dict.fromkeys(PARTS, 0.0)
+class Meter:
+    """Adds up the processor seconds of each part, from outside."""
 
-    def meter(owner: type, method: str, part: str) -> None:
+    def __init__(self) -> None:
+        self.spent: dict[str, float] = {}
+        self._inner: list[float] = []
+        for part, methods in {**PARTS, **BESIDE}.items():
+            for owner, method in methods:
+                self._watch(owner, method, part)
+
+    def _watch(self, owner: type, method: str, part: str) -> None:
         plain: Callable[..., Any] = getattr(owner, method)
 
         def metered(*given: Any, **named: Any) -> Any:
+            self._inner.append(0.0)
             start = time.process_time()
             try:
                 return plain(*given, **named)
             finally:
-                spent[part] += time.process_time() - start
+                spent = time.process_time() - start
+                self.spent[part] = self.spent.get(part, 0.0) + spent - self._inner.pop()
+                if self._inner:
+                    self._inner[-1] += spent
 
         setattr(owner, method, metered)
 
-    for part, methods in PARTS.items():
-        for owner, method in methods:
-            meter(owner, method, part)
+
+def run(meter: Meter, options: list[str]) -> dict[str, float]:
+    """Processor seconds of each part, and of the whole run, in a process that is warm."""
+    meter.spent.clear()
     with tempfile.TemporaryDirectory() as folder:
-        experiment, _ = prepare(
-            folder, ["dims=[2,5,1]", "layer=mlp", "optimizer=adam", "threads=1"]
-        )
-        # The end of every run makes these figures, logger or not; drawing them again counts.
-        for layer in experiment.figures.draw(experiment.module.model, experiment.data):
-            pixels(layer.figure)
         start = time.process_time()
-        experiment._fit()
-        spent["training"] = time.process_time() - start
-        cast(Any, experiment.trainer.logger).experiment.close()
-        spent["command"] = time.process_time()  # imports and set-up included, final pictures not
-    return spent
+        prepare(options, folder).run()
+        return {**meter.spent, "whole": time.process_time() - start}
 
 
-def compare(repetitions: int) -> None:
+def compare(repetitions: int, names: list[str]) -> None:
     """Prints medians, with the smallest and the largest of the repetitions in brackets."""
-    rounds = []
-    for _ in range(repetitions):  # a fresh process each, since a run's first figure is its dearest
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            rounds.append(pool.submit(logging_costs).result())
-    print("| part of the logging | processor ms | % of the command | % of the training |")
+    logging.disable(logging.INFO)
+    meter = Meter()
+    print("| run | part of the logging | processor ms | % of the run |")
     print("| --- | --- | --- | --- |")
-    for part in [*PARTS, "all"]:
-        seconds = [sum(costs[name] for name in PARTS if part in (name, "all")) for costs in rounds]
-        cells = [shown([1e3 * value for value in seconds], ".0f")]
-        for whole in ("command", "training"):
-            pairs = zip(seconds, rounds, strict=True)
-            cells.append(shown([100 * value / costs[whole] for value, costs in pairs], ".1f"))
-        print(f"| {part} | {' | '.join(cells)} |")
-    print(f"\nLogging may take at most {MOST_SHARE:.0%} of the command's time.")
+    for name in names:
+        run(meter, RUNS[name])
+        rounds = [run(meter, RUNS[name]) for _ in range(repetitions)]
+        for part in [*PARTS, "all", *BESIDE]:
+            parts = list(PARTS) if part == "all" else [part]
+            seconds = [sum(costs.get(one, 0.0) for one in parts) for costs in rounds]
+            shares = [100 * s / costs["whole"] for s, costs in zip(seconds, rounds, strict=True)]
+            milliseconds = shown([1e3 * value for value in seconds], ".0f")
+            print(f"| {name} | {part} | {milliseconds} | {shown(shares, '.1f')} |", flush=True)
+            if part == "all":
+                share = median(shares) / 100
+                told = f"must {MOST_SHARE:.0%}, " + ("met" if share <= MOST_SHARE else "not met")
+                aim = f"aim {AIM:.0%}, " + ("met" if share <= AIM else "not met")
+                print(f"| {name} | | {told} | {aim} |")
+        whole = [costs["whole"] for costs in rounds]
+        print(f"| {name} | (the run) | {shown([1e3 * w for w in whole], '.0f')} | |", flush=True)
 
 
 def main() -> None:
-    """Reads how many repetitions are wanted."""
+    """Reads how many repetitions of which runs are wanted."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=5)
-    compare(parser.parse_args().repetitions)
+    parser.add_argument("--runs", nargs="*", choices=RUNS, default=list(RUNS))
+    arguments = parser.parse_args()
+    compare(arguments.repetitions, arguments.runs)
 
 
 if __name__ == "__main__":

@@ -15,14 +15,15 @@ COMMANDS = {
     "evaluate",
     "predict",
     "report",
+    "dashboard",
     "cli",
     "config",
     "preparing",
     "sweeps",
 }
 # A room may import those before it.
-ROOMS = ["errors", "runs", "ranks", "layers", "targets", "plots", "reporting", "data", "optimizers"]
-ROOMS += ["training"]
+ROOMS = ["errors", "runs", "ranks", "board", "layers", "targets", "plots", "reporting", "data"]
+ROOMS += ["optimizers", "training"]
 ROOMS += sorted(COMMANDS)
 
 

@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.axes import Axes
+from matplotlib.artist import Artist
+from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
 
-from kan_exp.plots.style import (
-    DATA,
-    DOMAIN,
-    LEARNED,
-    TRUE,
-    new_figure,
-    short_number,
-    short_r2,
-    tidy,
-)
+from kan_exp.plots.panel import LABELS, POINT, Panel, Pen, corners
+from kan_exp.plots.stamps import draw_text, text_width
+from kan_exp.plots.style import DATA, DOMAIN, DPI, LEARNED, TRUE, new_figure, short_r2
 
-MOST_EDGES = 36  # more small axes than this can neither be read nor drawn quickly
+MOST_EDGES = 36  # more small diagrams than this cannot be read
 MOST_COLUMNS = 6
 HISTOGRAM_BINS = 30
 NAME_LENGTH = 11
-# Inches: a panel with the room around its axes, the figure's title and legend.
+# Inches: a panel with the room around its curves, the figure's title and legend.
 LEAST_WIDTH, PANEL_WIDTH, PANEL_HEIGHT = 5.4, 1.95, 1.75
 LEFT, RIGHT, TITLE, BELOW = 0.47, 0.1, 0.27, 0.28
 HEAD, FOOT = 0.28, 0.3
+# What the colours mean: label, colour, width of the line or 0 for a surface, opacity.
+Entry = tuple[str, str, float, float]
+LEGEND: tuple[Entry, ...] = (
+    ("learned", LEARNED, 1.8, 1.0),
+    ("trained range", DOMAIN, 0, 1.0),
+    ("data", DATA, 0, 0.5),
+)
+LEGEND_TRUE: Entry = ("true, best scale and shift", TRUE, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,14 @@ class LayerView:
         fitted = learned.mean() + scale * centred
         return 1 - float(((learned - fitted) ** 2).sum()) / variation, fitted
 
+    def histogram(self, i: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """How the values of an input are spread: counts `(bins,)` and the bins' ends."""
+        low, high = float(self.x[:, i].min()), float(self.x[:, i].max())
+        if low == high:
+            low, high = low - 0.5, high + 0.5
+        counts, bins = np.histogram(self.x[:, i], bins=HISTOGRAM_BINS, range=(low, high))
+        return counts.astype(np.float64), bins
+
     def shown(self) -> list[tuple[int, int]]:
         """The edges to draw: all, or those that vary most if there are too many."""
         inputs, outputs = len(self.input_names), len(self.output_names)
@@ -93,7 +101,7 @@ class LayerView:
 
 
 class LayerFigure:
-    """The figure of one layer, drawn once and then only updated: that is much faster.
+    """The figure of one layer, drawn once and then only updated.
 
     Args:
         view: The layer as it is now; later views must have the same edges.
@@ -104,86 +112,45 @@ class LayerFigure:
         columns, rows = _shape(view, len(self._edges))
         width = max(LEAST_WIDTH, columns * PANEL_WIDTH)
         height = rows * PANEL_HEIGHT + HEAD + FOOT
-        # Laid out by hand: matplotlib's own layout costs twice what drawing does.
         self.figure: Figure = new_figure(width, height, layout=None)
-        grid = self.figure.subplots(rows, columns, squeeze=False)
-        inner_width, inner_height = PANEL_WIDTH - LEFT - RIGHT, PANEL_HEIGHT - TITLE - BELOW
-        self.figure.subplots_adjust(
-            left=LEFT / width,
-            right=1 - RIGHT / width,
-            bottom=(FOOT + BELOW) / height,
-            top=1 - (HEAD + TITLE) / height,
-            wspace=(LEFT + RIGHT) / inner_width,
-            hspace=(TITLE + BELOW) / inner_height,
-        )
-        for axes in grid.flat[len(self._edges) :]:
-            axes.set_visible(False)
-        self._panels = [
-            _Panel(axes, view, edge) for axes, edge in zip(grid.flat, self._edges, strict=False)
+        self.panels = [
+            Panel(
+                DPI * (column * width / columns + LEFT),
+                DPI * (height - HEAD - (row + 1) * PANEL_HEIGHT + BELOW),
+                DPI * (width / columns - LEFT - RIGHT),
+                DPI * (PANEL_HEIGHT - TITLE - BELOW),
+            )
+            for row, column in (divmod(n, columns) for n in range(len(self._edges)))
         ]
+        for panel in self.panels:
+            self.figure.add_artist(panel)
         total = len(view.input_names) * len(view.output_names)
         cut = f", the {len(self._edges)} strongest of {total:,} edges" if total > MOST_EDGES else ""
-        self.figure.suptitle(f"Layer {view.number}{cut}", fontsize=11, y=1 - 0.08 / height)
-        self.figure.legend(
-            handles=list(_legend(view.truth is not None)),
-            loc="lower center",
-            ncols=4,
-            fontsize=8,
-            frameon=False,
-        )
+        self.title = f"Layer {view.number}{cut}"
+        self.legend = [*LEGEND] if view.truth is None else [LEGEND[0], LEGEND_TRUE, *LEGEND[1:]]
+        self.figure.add_artist(_Frame(self.title, self.legend))
         self.update(view)
 
     def update(self, view: LayerView) -> None:
         """Shows another state of the same layer."""
-        for panel in self._panels:
-            panel.update(view)
-
-
-class _Panel:
-    """One edge: its curve, the data's range and density behind it, the truth beside it."""
-
-    def __init__(self, axes: Axes, view: LayerView, edge: tuple[int, int]) -> None:
-        self.axes, self.edge = axes, edge
-        tidy(axes)
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(MaxNLocator(4, prune="both"))
-            axis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
-            axis.set_label_coords(0, 0)  # there is no label, and looking for its place takes long
-        self.domain = axes.axvspan(0, 1, color=DOMAIN, zorder=0)
-        self.density = axes.stairs(
-            np.zeros(HISTOGRAM_BINS),
-            np.linspace(0, 1, HISTOGRAM_BINS + 1),
-            transform=axes.get_xaxis_transform(),
-            fill=True,
-            color=DATA,
-            alpha=0.5,
-            zorder=1,
-        )
-        (self.truth,) = axes.plot([], [], color=TRUE, linewidth=1.0, zorder=4)
-        (self.curve,) = axes.plot([], [], color=LEARNED, linewidth=1.8, zorder=3)
-
-    def update(self, view: LayerView) -> None:
-        i, j = self.edge
-        x, curve_x, curve_y = view.x[:, i], view.curve_x[:, i], view.curve_y[:, i, j]
-        low, high = float(x.min()), float(x.max())
-        if low == high:
-            low, high = low - 0.5, high + 0.5
-        self.domain.set_x(view.domain[i, 0])
-        self.domain.set_width(view.domain[i, 1] - view.domain[i, 0])
-        counts, bins = np.histogram(x, bins=HISTOGRAM_BINS, range=(low, high))
-        self.density.set_data(0.22 * counts / max(1, counts.max()), bins)
-        self.curve.set_data(curve_x, curve_y)
-        seen = [curve_y]
-        title = view.title(i, j)
-        found = view.agreement(i, j)
-        if found is not None:
-            r2, fitted = found
-            order = np.argsort(x)
-            self.truth.set_data(x[order], fitted[order])
-            seen.append(fitted)
-            title += f"   R² {short_r2(r2)}"
-        self.axes.set_title(title, fontsize=9, y=1.03)
-        _limit(self.axes, curve_x, np.concatenate(seen))
+        spread = [view.histogram(i) for i in range(len(view.input_names))]
+        orders = np.argsort(view.x, axis=0)
+        for panel, (i, j) in zip(self.panels, self._edges, strict=True):
+            curve_x, curve_y = view.curve_x[:, i], view.curve_y[:, i, j]
+            panel.title = view.title(i, j)
+            panel.domain = float(view.domain[i, 0]), float(view.domain[i, 1])
+            panel.curve = np.stack([curve_x, curve_y], 1)
+            panel.counts, panel.bins = spread[i]
+            shown = [curve_y]
+            found = view.agreement(i, j)
+            panel.truth = None
+            if found is not None:
+                r2, fitted = found
+                order = orders[:, i]
+                panel.truth = np.stack([view.x[order, i], fitted[order]], 1)
+                shown.append(fitted)
+                panel.title += f"   R² {short_r2(r2)}"
+            panel.x_limits, panel.y_limits = _limits(curve_x, np.concatenate(shown))
 
 
 def layer_figure(view: LayerView) -> Figure:
@@ -199,17 +166,36 @@ def _shape(view: LayerView, count: int) -> tuple[int, int]:
     return columns, -(-count // columns)
 
 
-def _legend(with_truth: bool) -> Iterator[Line2D | Patch]:
-    yield Line2D([], [], color=LEARNED, linewidth=1.8, label="learned")
-    if with_truth:
-        yield Line2D([], [], color=TRUE, linewidth=1.0, label="true, best scale and shift")
-    yield Patch(color=DOMAIN, label="trained range")
-    yield Patch(color=DATA, alpha=0.5, label="data")
+class _Frame(Artist):
+    """What stands above and below the panels: the layer's name, and what the colours mean."""
+
+    def __init__(self, title: str, legend: Sequence[Entry]) -> None:
+        super().__init__()
+        self.title, self.legend = title, legend
+
+    def draw(self, renderer: RendererAgg) -> None:  # type: ignore[override]
+        width, height = renderer.width, renderer.height
+        draw_text(renderer, self.title, 11, width / 2, height - 15 * POINT / 2 - 4)
+        sample, gap, between = 20 * POINT, 6 * POINT, 18 * POINT
+        lengths = [text_width(label, LABELS) for label, *_ in self.legend]
+        total = sum(lengths) + len(lengths) * (sample + gap) + (len(lengths) - 1) * between
+        x, y, pen = (width - total) / 2, 12 * POINT, Pen(renderer)
+        for (label, color, line_width, alpha), length in zip(self.legend, lengths, strict=True):
+            if line_width:
+                pen.line(np.array([[x, y], [x + sample, y]]), color, line_width)
+            else:
+                half = 2.8 * POINT
+                pen.fill(corners(x, x + sample, y - half, y + half), color, alpha)
+            x += sample + gap
+            draw_text(renderer, label, LABELS, x, y, across=0)
+            x += length + between
 
 
-def _limit(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
-    """Sets limits with room below for the density; a flat edge gets a visible scale."""
+def _limits(
+    x: NDArray[np.float64], y: NDArray[np.float64]
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Limits with room below for the density; a flat edge gets a visible scale."""
     low, high = float(np.min(y)), float(np.max(y))
     pad = max(high - low, 1e-3 * max(abs(low), abs(high)), 1e-6)
-    axes.set_xlim(float(x.min()), float(x.max()) if x.max() > x.min() else float(x.min()) + 1)
-    axes.set_ylim(low - 0.35 * pad, high + 0.1 * pad)
+    left, right = float(x.min()), float(x.max())
+    return (left, right if right > left else left + 1), (low - 0.35 * pad, high + 0.1 * pad)

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from kan_exp.plots.style import DATA, GRID, LEARNED, TRUE, new_figure, tidy
+from kan_exp.plots.style import DATA, GRID, LEARNED, TRUE, new_figure, place_labels, tidy
+
+MARGINS = {"left": 0.13, "right": 0.97, "bottom": 0.135, "top": 0.92}
 
 
 def history_figure(
@@ -19,8 +21,8 @@ def history_figure(
         val: Pairs of step and validation loss.
         best_step: The step whose network was kept, marked by a line.
     """
-    figure = new_figure(6, 3.6)
-    axes = figure.subplots()
+    figure = new_figure(6, 3.6, layout=None)
+    axes = figure.subplots(gridspec_kw=MARGINS)
     tidy(axes)
     axes.grid(color=GRID, linewidth=0.6)
     if train:
@@ -32,7 +34,9 @@ def history_figure(
         axes.set_yscale("log")
     if best_step is not None:
         axes.axvline(best_step, color=TRUE, linewidth=1.0, label=f"best, step {best_step:,}")
-    axes.set(xlabel="step", ylabel="mean squared error, standardised", title="Loss")
+    axes.set(xlabel="step", ylabel="mean squared error, standardised")
+    axes.set_title("Loss", y=1.02)
+    place_labels(axes)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=8, frameon=False)
     return figure

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from kan_exp.plots.style import LEARNED, TRUE, new_figure, tidy
+from kan_exp.plots.style import LEARNED, TRUE, new_figure, place_labels, tidy
 
 MOST_POINTS = 2000
+MARGINS = {"left": 0.1, "right": 0.985, "bottom": 0.14, "top": 0.9, "wspace": 0.3}
 
 
 def prediction_figure(truth: np.ndarray, predicted: np.ndarray, name: str, caption: str) -> Figure:
@@ -20,8 +21,8 @@ def prediction_figure(truth: np.ndarray, predicted: np.ndarray, name: str, capti
         caption: A short result to stand above, such as the error.
     """
     truth, predicted = truth[:MOST_POINTS], predicted[:MOST_POINTS]
-    figure = new_figure(7.6, 3.6)
-    left, right = figure.subplots(1, 2)
+    figure = new_figure(7.6, 3.6, layout=None)
+    left, right = figure.subplots(1, 2, gridspec_kw=MARGINS)
     dots = {"s": 8, "alpha": 0.5, "color": LEARNED, "linewidths": 0}
     both = np.concatenate([truth, predicted])
     ends = [float(both.min()), float(both.max())]
@@ -33,5 +34,6 @@ def prediction_figure(truth: np.ndarray, predicted: np.ndarray, name: str, capti
     right.set(xlabel=f"{name}, true", ylabel="predicted - true")
     for axes in (left, right):
         tidy(axes)
+        place_labels(axes)
     figure.suptitle(f"Test points: {caption}", fontsize=11)
     return figure

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -41,6 +43,7 @@ def make_experiment(
     """
     import torch
 
+    from kan_exp.board.summaries import Trial
     from kan_exp.ranks.strategy import RankEnvironment
     from kan_exp.training.callbacks import RunCheckpoint, SignalStop
     from kan_exp.training.experiment import Experiment, quiet_lightning
@@ -83,6 +86,8 @@ def make_experiment(
         SignalStop(),
     ]
     logger = instantiate(cfg.logger) if cfg.logger else False
+    hydra, flat = HydraConfig.get(), flat_choices(cfg, choices)
+    job = int(hydra.job.num) if hydra.mode == RunMode.MULTIRUN else None
     kind = Experiment if cfg.replicas == 1 else ReplicaExperiment
     experiment = kind(
         module=module,
@@ -96,8 +101,9 @@ def make_experiment(
             **({} if member is None else {"plugins": [RankEnvironment(member)]}),
         ),
         folder=folder,
-        choices=flat_choices(cfg, choices),
+        choices=flat,
         config=OmegaConf.to_yaml(cfg, resolve=True),
+        trial=Trial(list(hydra.overrides.task), folder, job, flat),
     )
     if checkpoint is not None:
         try:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 from lightning.pytorch import Callback, Trainer
 from matplotlib.figure import Figure
 
+from kan_exp.board.summaries import Trial
 from kan_exp.data import ExperimentData
 from kan_exp.errors import DivergedError
 from kan_exp.plots import history_figure, prediction_figure
@@ -56,6 +57,7 @@ class Experiment:
         folder: Where the run writes.
         choices: What the user chose, flat, for the HParams table.
         config: The whole configuration as text.
+        trial: What the HParams tab is told of it.
     """
 
     module: KANModule
@@ -64,6 +66,7 @@ class Experiment:
     folder: Path
     choices: Mapping[str, Any]
     config: str
+    trial: Trial
 
     def __post_init__(self) -> None:
         self.stop = self._callback(SignalStop) or SignalStop()
@@ -135,7 +138,9 @@ class Experiment:
 
     def _fit(self) -> tuple[DivergedError | None, float]:
         if self._tensorboard is not None and not self._begun:
-            self._tensorboard.describe(self.module.model, self.config)
+            self._tensorboard.describe(self.trial, self.config)
+            self._tensorboard.lay_out(self.module.logs_penalties, self.module.logs_replicas)
+            self._tensorboard.graph(self.module.model)
         start = time.perf_counter() - (self._checkpoint.spent if self._checkpoint else 0.0)
         diverged = None
         try:
@@ -219,12 +224,8 @@ class Experiment:
                 group = "edges" if name.startswith("layer") else "result"
                 self._tensorboard.picture(f"{group}/{name}", picture, step)
         if self._tensorboard is not None:
-            result = {
-                f"error/test_{name}": metrics[f"test_{name}"] for name in ("rmse", "mae", "r2")
-            }
-            self._tensorboard.conclude(
-                self.choices, result, step, complete=metrics["stopped"] not in CUT_SHORT
-            )
+            complete = metrics["stopped"] not in CUT_SHORT
+            self._tensorboard.conclude(self.trial, metrics, step, complete=complete)
 
     def _make_figures(self, metrics: Mapping[str, Any]) -> dict[str, Figure]:
         model = self.module.model
@@ -269,7 +270,7 @@ class Experiment:
             ("figures", f"{folder / 'figures'}"),
         ]
         if self._tensorboard is not None:
-            rows.append(("curves", f"tensorboard --logdir {folder}"))
+            rows.append(("curves", f"python -m kan_exp.dashboard {folder}"))
         for name, value in rows:
             log.info("  %-11s %s", name, value)
         r2 = metrics["test_r2"]

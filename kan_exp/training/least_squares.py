@@ -50,6 +50,7 @@ class LeastSquaresModule(KANModule):
     """
 
     rate_name = "damping"
+    logs_penalties = False  # they are part of its equations
 
     def __init__(
         self,

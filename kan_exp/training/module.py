@@ -49,6 +49,7 @@ class KANModule(LightningModule):
     """
 
     rate_name = "lr"
+    logs_replicas = False
 
     def __init__(
         self,
@@ -88,6 +89,10 @@ class KANModule(LightningModule):
     def trained(self) -> Iterable[nn.Parameter]:
         """The parameters that the optimizer changes."""
         return self.model.parameters()
+
+    @property
+    def logs_penalties(self) -> bool:
+        return bool(self.penalty)
 
     @property
     def summary(self) -> str:

@@ -62,6 +62,8 @@ class ReplicaModule(KANModule):
         diverged; `best_errors` and `best_steps` `(replicas,)` say where each was best.
     """
 
+    logs_replicas = True
+
     def __init__(
         self,
         model: KANModel,

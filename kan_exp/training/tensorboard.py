@@ -1,4 +1,4 @@
-"""What a run shows in TensorBoard beside its scalars."""
+"""What a run shows in TensorBoard."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE
-from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
-from torch.utils.tensorboard.summary import hparams
 
+from kan_exp.board import summaries
+from kan_exp.board.summaries import Trial
 from kan_exp.training.model import KANModel
 
 
@@ -38,54 +38,54 @@ class RunLogger(TensorBoardLogger):
     def finalize(self, status: str) -> None:
         """Keeps the file open when the training ends: the result is still to be written."""
 
-    def describe(self, model: KANModel, config: str) -> None:
-        """Logs the configuration as text and the network's graph."""
-        self.experiment.add_text("config", f"```yaml\n{config}\n```")
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Logs a point of each curve, all in one event."""
+        self._write(summaries.scalars(metrics), step)
+
+    def describe(self, trial: Trial, config: str) -> None:
+        """Logs what was chosen, for the HParams tab, and the configuration in YAML as text."""
+        self._write(trial.start())
+        self._write(summaries.text("config", f"```yaml\n{config}\n```"))
+
+    def lay_out(self, penalties: bool, replicas: bool) -> None:
+        """Logs which curves belong together, for the Custom Scalars tab."""
+        self._write(summaries.layout(penalties, replicas))
+
+    def graph(self, model: KANModel) -> None:
+        """Logs the network's graph."""
         example = torch.zeros(1, len(model.features), device=model.x_mean.device)
         with warnings.catch_warnings():
             # Tracing notes shape checks as constants and that it is legacy; the graph is right.
             warnings.simplefilter("ignore")
-            self.experiment.add_graph(model, example)
+            # The writer would trace twice, to compare.
+            traced = torch.jit.trace(model, example, check_trace=False)
+            self.experiment.add_graph(traced, example)
 
     def picture(self, tag: str, png: bytes, step: int) -> None:
         """Logs a picture that is encoded already: torch's own method would encode it once more."""
-        width, height = (int.from_bytes(png[at : at + 4]) for at in (16, 20))  # of the PNG's header
-        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png)
-        summary = Summary(value=[Summary.Value(tag=tag, image=image)])
-        self.experiment.file_writer.add_summary(summary, step)
+        self._write(summaries.picture(tag, png), step)
 
     def conclude(
-        self,
-        choices: Mapping[str, Any],
-        metrics: Mapping[str, float | None],
-        step: int,
-        *,
-        complete: bool,
+        self, trial: Trial, metrics: Mapping[str, Any], step: int, *, complete: bool
     ) -> None:
-        """Logs what was chosen and what came of it, for the HParams tab, and closes the file.
+        """Logs what came of it, for the HParams tab and as text, and closes the file.
 
-        TensorBoard puts the columns of several runs together only where no run brings a list of its
-        own, so that none is written.
+        Args:
+            trial: The run.
+            metrics: The content of metrics.json.
+            step: The last one.
+            complete: Whether the training was not cut short.
         """
-        plain = {
-            name: value if type(value) in (int, float, str) else str(value)
-            for name, value in choices.items()
-            if value is not None
-        }
-        _, start, end = hparams(plain, {})
-        if not complete:
-            _mark_failed(end)
-        for part in (start, end):
-            self.experiment.file_writer.add_summary(part)
-        for name, value in metrics.items():
-            if value is not None:
-                self.experiment.add_scalar(name, value, step)
+        found = {name: metrics[name] for name in summaries.RESULTS if metrics[name] is not None}
+        results = {f"{summaries.RESULT}{name}": float(value) for name, value in found.items()}
+        self._write(summaries.scalars(results), step)
+        for one in metrics.get("replicas", {}).get("each", []):
+            own = trial.of_seed(one["seed"])
+            self._write(own.seed_with_results({**metrics, **one}), step)
+        self._write(summaries.text("result", summaries.result_text(metrics)), step)
+        self._write(summaries.session_end(complete))
         self.experiment.close()
 
-
-def _mark_failed(end: Any) -> None:
-    """Changes torch's summary of a session's end, which always says success."""
-    plugin = end.value[0].metadata.plugin_data
-    content = HParamsPluginData.FromString(plugin.content)
-    content.session_end_info.status = STATUS_FAILURE
-    plugin.content = content.SerializeToString()
+    def _write(self, summary: Summary, step: int | None = None) -> None:
+        self.experiment.file_writer.add_summary(summary, step)

@@ -71,7 +71,7 @@ def test_the_terminal_shows_a_short_table_and_nothing_else(short_run):
     for text in ("mlp [2,1,1], 123 parameters", "10,000 test points", "test RMSE", "linear model"):
         assert text in result.stdout
     shown = folder.relative_to(folder.parents[2])
-    assert f"tensorboard --logdir {shown}" in result.stdout
+    assert f"python -m kan_exp.dashboard {shown}" in result.stdout
     assert str(shown / "figures") in result.stdout
     said = (folder / "train.log").read_text()
     assert all(line.strip() in said for line in lines if line.strip())

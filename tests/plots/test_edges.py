@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_rgb
 
 from kan_exp.plots import LayerFigure, LayerView, layer_figure
 from kan_exp.plots.edges import MOST_EDGES
+from kan_exp.plots.panel import Panel
 from kan_exp.plots.style import LEARNED, TRUE, pixels, short_r2
 
 
@@ -39,14 +40,13 @@ def layer(
     )
 
 
-def panels(figure) -> dict:
-    """Visible axes by the name of their edge."""
-    return {axes.get_title().split("   ")[0]: axes for axes in figure.axes if axes.get_visible()}
+def panels(figure: LayerFigure) -> dict[str, Panel]:
+    """The diagrams by the name of their edge."""
+    return {panel.title.split("   ")[0]: panel for panel in figure.panels}
 
 
-def line(axes, color: str) -> np.ndarray:
-    (found,) = [one for one in axes.lines if to_hex(one.get_color()) == color]
-    return np.asarray(found.get_data()).T
+def labels(figure: LayerFigure) -> list[str]:
+    return [label for label, *_ in figure.legend]
 
 
 # Figure
@@ -55,64 +55,77 @@ def line(axes, color: str) -> np.ndarray:
 @pytest.mark.parametrize(
     ("inputs", "outputs"), [(1, 1), (2, 3), (3, 1), (1, 3), (7, 1), (1, 7), (2, 13), (6, 6)]
 )
-def test_every_edge_has_an_axes_with_its_name_and_curve(inputs, outputs):
+def test_every_edge_has_a_diagram_with_its_name_and_curve(inputs, outputs):
     view = layer(inputs, outputs)
-    figure = layer_figure(view)
-    assert sum(axes.get_visible() for axes in figure.axes) == inputs * outputs
+    figure = LayerFigure(view)
+    assert len(figure.panels) == inputs * outputs
     shown = panels(figure)
     for i, start in enumerate(view.input_names):
         for j, end in enumerate(view.output_names):
-            axes = shown[f"{start} → {end}"]
-            curve = line(axes, LEARNED)
+            panel = shown[f"{start} → {end}"]
+            curve = panel.curve
             np.testing.assert_array_equal(curve[:, 0], view.curve_x[:, i])
             np.testing.assert_array_equal(curve[:, 1], view.curve_y[:, i, j])
-            low, high = axes.get_ylim()
+            low, high = panel.y_limits
             assert low < curve[:, 1].min()
             assert curve[:, 1].max() < high
-            assert axes.get_xlim() == (curve[0, 0], curve[-1, 0])
-    assert figure.get_suptitle() == "Layer 1"
+            assert panel.x_limits == (curve[0, 0], curve[-1, 0])
+    assert figure.title == "Layer 1"
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (2, 3), (7, 1), (6, 6)])
+def test_curves_lie_where_the_scale_says(inputs, outputs):
+    figure = LayerFigure(layer(inputs, outputs))
+    image = pixels(figure.figure)[::-1] / 255  # from below
+    boxes = []
+    for panel in figure.panels:
+        low, high = np.transpose([panel.x_limits, panel.y_limits])
+        left, bottom, width, height = panel.box.bounds
+        places = (panel.curve - low) / (high - low) * [width, height] + [left, bottom]
+        x, y = places[5:-5].astype(int).T
+        assert np.abs(image[y, x] - to_rgb(LEARNED)).mean() < 0.1
+        blue = np.abs(image - to_rgb(LEARNED)).sum(-1) < 0.1
+        boxes.append(blue[int(bottom) : int(bottom + height), int(left) : int(left + width)].sum())
+    legend = 25 * 5  # pixels at most
+    assert 0 <= blue.sum() - sum(boxes) < legend  # no curve leaves its box
 
 
 def test_too_many_edges_show_the_strongest_and_say_so():
     view = layer(5, 9)
-    figure = layer_figure(view)
+    figure = LayerFigure(view)
     height = {(i, j): np.std(view.y[:, i, j].tolist()) for i in range(5) for j in range(9)}
     weakest_shown = sorted(height.values(), reverse=True)[MOST_EDGES - 1]
     expected = {f"x{i} → h{j + 1}" for (i, j), h in height.items() if h >= weakest_shown}
     assert len(expected) == MOST_EDGES == 36
     assert set(panels(figure)) == expected
-    assert sum(axes.get_visible() for axes in figure.axes) == 36
-    assert figure.get_suptitle() == "Layer 1, the 36 strongest of 45 edges"
+    assert len(figure.panels) == 36
+    assert figure.title == "Layer 1, the 36 strongest of 45 edges"
 
 
 def test_datas_range_and_density_are_drawn():
     view = layer(1, 1)
-    (axes,) = panels(layer_figure(view)).values()
-    span, density = axes.patches
-    assert span.get_x() == view.domain[0, 0]
-    assert span.get_x() + span.get_width() == pytest.approx(view.domain[0, 1])
-    heights, edges, _ = density.get_data()
+    (panel,) = LayerFigure(view).panels
+    assert panel.domain == tuple(view.domain[0])
     counts, bins = np.histogram(view.x, bins=30)
-    np.testing.assert_allclose(edges, bins)
-    np.testing.assert_allclose(heights / heights.max(), counts / counts.max())
+    np.testing.assert_allclose(panel.bins, bins)
+    np.testing.assert_array_equal(panel.counts, counts)
 
 
-def test_update_shows_another_state_in_the_same_axes():
+def test_update_shows_another_state_in_the_same_figure():
     before, after = layer(seed=0, truth=True), layer(seed=1, truth=True)
     drawn = LayerFigure(before)
-    figure, axes = drawn.figure, list(drawn.figure.axes)
+    figure = drawn.figure
     drawn.update(after)
     assert drawn.figure is figure
-    assert list(figure.axes) == axes
-    fresh = panels(LayerFigure(after).figure)
-    old = panels(LayerFigure(before).figure)
-    for name, panel in panels(figure).items():
-        for color in (LEARNED, TRUE):
-            np.testing.assert_array_equal(line(panel, color), line(fresh[name], color))
-            assert not np.array_equal(line(panel, color), line(old[name], color))
-        assert panel.get_title() == fresh[name].get_title()
-        assert panel.get_ylim() == fresh[name].get_ylim()
-    assert (pixels(figure) == pixels(LayerFigure(after).figure)).all()
+    fresh, old = panels(LayerFigure(after)), panels(LayerFigure(before))
+    for name, panel in panels(drawn).items():
+        for curve in ("curve", "truth"):
+            now = getattr(panel, curve)
+            np.testing.assert_array_equal(now, getattr(fresh[name], curve))
+            assert not np.array_equal(now, getattr(old[name], curve))
+        assert panel.title == fresh[name].title
+        assert panel.y_limits == fresh[name].y_limits
+    assert (pixels(figure) == pixels(layer_figure(after))).all()
 
 
 # Truth
@@ -155,29 +168,29 @@ def test_constants_agree_with_nothing():
 def test_without_truth_nothing_is_claimed():
     view = layer(truth=False)
     assert view.agreement(0, 0) is None
-    figure = layer_figure(view)
-    for axes in panels(figure).values():
-        assert line(axes, TRUE).size == 0
-        assert "R²" not in axes.get_title()
-    (legend,) = figure.legends
-    assert not any("true" in text.get_text() for text in legend.texts)
+    figure = LayerFigure(view)
+    for panel in figure.panels:
+        assert panel.truth is None
+        assert "R²" not in panel.title
+    assert not any("true" in label for label in labels(figure))
+    orange = np.abs(pixels(figure.figure) / 255 - to_rgb(TRUE)).sum(-1) < 0.1
+    assert not orange.any()
 
 
 def test_the_truth_drawn_is_the_fitted_one_and_its_r2_is_in_the_title():
     view = layer(truth=True)
-    figure = layer_figure(view)
+    figure = LayerFigure(view)
     for i, start in enumerate(view.input_names):
         for j, end in enumerate(view.output_names):
-            axes = panels(figure)[f"{start} → {end}"]
+            panel = panels(figure)[f"{start} → {end}"]
             slope, shift = np.polyfit(view.truth[:, i], view.y[:, i, j], 1)
             order = np.argsort(view.x[:, i])
-            drawn = line(axes, TRUE)
+            drawn = panel.truth
             np.testing.assert_array_equal(drawn[:, 0], view.x[order, i])
             np.testing.assert_allclose(drawn[:, 1], shift + slope * view.truth[order, i], atol=1e-9)
             r2 = np.corrcoef(view.y[:, i, j], view.truth[:, i])[0, 1] ** 2
-            assert axes.get_title() == f"{start} → {end}   R² {short_r2(r2)}"
-    (legend,) = figure.legends
-    assert "true, best scale and shift" in [text.get_text() for text in legend.texts]
+            assert panel.title == f"{start} → {end}   R² {short_r2(r2)}"
+    assert "true, best scale and shift" in labels(figure)
 
 
 # Drawn without a warning, which the tests would raise
@@ -194,8 +207,8 @@ def test_flat_edges_and_inputs_that_never_vary_can_be_drawn():
     view.x[:, 0], view.curve_x[:, 0] = 3.0, 3.0
     flat = replace(view, y=np.full_like(view.y, 1e6), curve_y=np.full_like(view.curve_y, 1e6))
     for state in (flat, replace(flat, y=0 * view.y, curve_y=0 * view.curve_y)):
-        figure = layer_figure(state)
-        pixels(figure)
-        for axes in panels(figure).values():
-            assert axes.get_ylim()[0] < axes.get_ylim()[1]
-            assert axes.get_xlim()[0] < axes.get_xlim()[1]
+        figure = LayerFigure(state)
+        pixels(figure.figure)
+        for panel in figure.panels:
+            assert panel.y_limits[0] < panel.y_limits[1]
+            assert panel.x_limits[0] < panel.x_limits[1]

@@ -1,0 +1,203 @@
+"""Summaries for TensorBoard's plugins, made of its own messages: its helpers need TensorFlow."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.compat.proto.types_pb2 import DT_DOUBLE, DT_STRING
+from tensorboard.plugins.custom_scalar import metadata as custom_scalars
+from tensorboard.plugins.custom_scalar.layout_pb2 import (
+    Category,
+    Chart,
+    Layout,
+    MarginChartContent,
+    MultilineChartContent,
+)
+from tensorboard.plugins.hparams import metadata as hparams
+from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
+from tensorboard.plugins.hparams.plugin_data_pb2 import (
+    HParamsPluginData,
+    SessionEndInfo,
+    SessionStartInfo,
+)
+from tensorboard.plugins.text import metadata as text_plugin
+
+# Of metrics.json, in the order in which the HParams tab shows them; there they have this prefix.
+RESULTS = ("test_rmse", "val_rmse", "test_mae", "test_r2", "train_seconds", "parameters")
+RESULT = "result/"
+SEED_TAG = f"{hparams.SESSION_START_INFO_TAG}/"
+
+
+def scalars(values: Mapping[str, float]) -> Summary:
+    """One point of several curves."""
+    return Summary(value=[Summary.Value(tag=tag, simple_value=v) for tag, v in values.items()])
+
+
+def picture(tag: str, png: bytes) -> Summary:
+    """A picture that is encoded already."""
+    width, height = (int.from_bytes(png[at : at + 4]) for at in (16, 20))  # of the PNG's header
+    image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png)
+    return Summary(value=[Summary.Value(tag=tag, image=image)])
+
+
+def text(tag: str, markdown: str) -> Summary:
+    """Something to read in the Text tab."""
+    metadata = text_plugin.create_summary_metadata(display_name="", description="")
+    return _strings(tag, [markdown.encode()], metadata)
+
+
+def result_text(metrics: Mapping[str, Any]) -> str:
+    """What came of a run, as a table in markdown.
+
+    Args:
+        metrics: The content of metrics.json.
+    """
+    versions = ", ".join(f"{name} {version}" for name, version in metrics["versions"].items())
+    rows = {
+        "test RMSE": f"{metrics['test_rmse']:.4g} (linear model {metrics['linear_rmse']:.4g})",
+        "test MAE": f"{metrics['test_mae']:.4g}",
+        "test R²": "undefined" if metrics["test_r2"] is None else f"{metrics['test_r2']:.9g}",
+        "validation RMSE": f"{metrics['val_rmse']:.4g}",
+        "parameters": f"{metrics['parameters']:,}",
+        "steps": f"{metrics['steps']:,}, kept the network of step {metrics['best_step']:,}",
+        "stopped by": metrics["stopped"],
+        "seconds": f"{metrics['train_seconds']:.1f} on {metrics['device']}",
+        "versions": versions,
+    }
+    return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {v} |" for name, v in rows.items())])
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A run, or one seed of a stacked run, as the HParams tab knows it.
+
+    Args:
+        overrides: What was asked for, as typed.
+        folder: Of the run.
+        job: Its number in its sweep, if it is part of one.
+        choices: What was chosen, flat; what is `None` is left out, so that a column has one type.
+    """
+
+    overrides: Sequence[str]
+    folder: Path
+    job: int | None
+    choices: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The overrides, and when the run began.
+
+        TensorBoard takes runs of one name for repetitions and shows their mean.
+        """
+        parts = self.folder.parts
+        place = parts[-2:] if self.job is None else [*parts[-3:-1], str(self.job)]
+        return f"{', '.join(self.overrides) or 'defaults'} ({'/'.join(place)})"
+
+    def of_seed(self, seed: int) -> Trial:
+        """What a run of that seed alone would have been."""
+        rest = [text for text in self.overrides if not text.startswith(("seed=", "replicas="))]
+        choices = {name: value for name, value in self.choices.items() if name != "replicas"}
+        return replace(self, overrides=[*rest, f"seed={seed}"], choices={**choices, "seed": seed})
+
+    def _start(self) -> SessionStartInfo:
+        info = SessionStartInfo(group_name=self.name, start_time_secs=time.time())
+        for choice, value in self.choices.items():
+            if isinstance(value, bool):
+                info.hparams[choice].string_value = str(value).lower()
+            elif isinstance(value, (int, float)):
+                info.hparams[choice].number_value = value
+            elif value is not None:
+                info.hparams[choice].string_value = str(value)
+        return info
+
+    def start(self) -> Summary:
+        """What was chosen, for the HParams tab."""
+        content = HParamsPluginData(session_start_info=self._start())
+        return _session(hparams.SESSION_START_INFO_TAG, content, hparams.NULL_TENSOR)
+
+    def seed_with_results(self, metrics: Mapping[str, Any]) -> Summary:
+        """One seed of a stacked run with its results, for `ResultsContext`.
+
+        TensorBoard by itself knows one trial per folder and looks for its results among the
+        curves; it passes over this.
+        """
+        values = [metrics[name] for name in RESULTS]
+        numbers = [math.nan if value is None else float(value) for value in values]
+        shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=len(numbers))])
+        tensor = TensorProto(dtype=DT_DOUBLE, double_val=numbers, tensor_shape=shape)
+        content = HParamsPluginData(session_start_info=self._start())
+        return _session(f"{SEED_TAG}{self.choices['seed']}", content, tensor)
+
+
+def session_end(complete: bool) -> Summary:
+    """That a run is over, for the HParams tab."""
+    status = STATUS_SUCCESS if complete else STATUS_FAILURE
+    info = SessionEndInfo(status=status, end_time_secs=time.time())
+    content = HParamsPluginData(session_end_info=info)
+    return _session(hparams.SESSION_END_INFO_TAG, content, hparams.NULL_TENSOR)
+
+
+def layout(penalties: bool, replicas: bool) -> Summary:
+    """What the Custom Scalars tab draws together.
+
+    TensorBoard puts the layouts of several runs together by the titles of their categories: those
+    of one title must have the same charts.
+
+    Args:
+        penalties: Whether the run logs any.
+        replicas: Whether it logs how its replicas are spread.
+    """
+    of_one, of_many = "$", "/median$"
+    both = [f"(train|val){end}" for end in (of_one, of_many)]
+    categories = [
+        Category(
+            title="Training and validation",
+            chart=[
+                _lines("loss", [f"loss/{name}" for name in both]),
+                _lines("RMSE", [f"error/{name}".replace(")", ")_rmse") for name in both]),
+            ],
+        )
+    ]
+    if penalties:
+        categories.append(Category(title="Penalties", chart=[_lines("penalties", ["penalty/"])]))
+    if replicas:
+        bands = {
+            "loss of replicas, training: median and quartiles": "loss/train",
+            "loss of replicas, validation: median and quartiles": "loss/val",
+            "RMSE of replicas, validation: median and quartiles": "error/val_rmse",
+        }
+        charts = [_band(title, tag) for title, tag in bands.items()]
+        categories.append(Category(title="Replicas", chart=charts))
+    content = Layout(category=categories).SerializeToString()
+    tag = custom_scalars.CONFIG_SUMMARY_TAG
+    return _strings(tag, [content], custom_scalars.create_summary_metadata())
+
+
+def _lines(title: str, tags: Sequence[str]) -> Chart:
+    return Chart(title=title, multiline=MultilineChartContent(tag=tags))
+
+
+def _band(title: str, tag: str) -> Chart:
+    band = MarginChartContent.Series(
+        value=f"{tag}/median", lower=f"{tag}/lower_quartile", upper=f"{tag}/upper_quartile"
+    )
+    return Chart(title=title, margin=MarginChartContent(series=[band]))
+
+
+def _session(tag: str, content: HParamsPluginData, tensor: TensorProto) -> Summary:
+    metadata = hparams.create_summary_metadata(content)
+    return Summary(value=[Summary.Value(tag=tag, metadata=metadata, tensor=tensor)])
+
+
+def _strings(tag: str, strings: Sequence[bytes], metadata: SummaryMetadata) -> Summary:
+    shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=len(strings))])
+    tensor = TensorProto(dtype=DT_STRING, string_val=strings, tensor_shape=shape)
+    return Summary(value=[Summary.Value(tag=tag, metadata=metadata, tensor=tensor)])
