@@ -15,7 +15,7 @@ from kan_exp.sweeps import plugins
 from kan_exp.train import prepare
 from tests.conftest import environment, read_metrics, until_it_trains
 
-SHORT = ["layer=interpo", "optimizer=adam", "dims=[2,1,1]", "steps=4000", "evaluations=20"]
+SHORT = ["layer=interpo", "optimizer=adam", "dims=[2,1,1]", "steps=3000", "evaluations=4"]
 SHORT += ["data.num_train=100", "data.num_test=100", "logger=none"]
 SWEPT = ["target=exp_sin_square,bessel", "seed=0,1", "sweep.stack_seeds=false"]
 
