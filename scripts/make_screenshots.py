@@ -19,7 +19,7 @@ from PIL import Image
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
 SWEEP = "-m layer=mlp,interpo,rbf optimizer=adam steps=600 seed=range(0,4) evaluations=10"
-SINGLE = "layer=mlp optimizer=adam steps=600 dims=[2,1,1] callbacks.figures.every_n_evaluations=1"
+SINGLE = "layer=mlp optimizer=adam steps=600 dims=[2,1,1] callbacks.figures.moments=9"
 COLOURS = 128  # enough for TensorBoard's flat surfaces, at a third of the size
 PAUSE = 4  # seconds, for what TensorBoard moves and fades
 WIDTH, HEIGHT = 1600, 1000  # of the browser's page

@@ -178,14 +178,16 @@ def test_figures_see_the_first_training_points(make_data, make_model):
     )
 
 
-@pytest.mark.parametrize(("every", "at"), [(0, [0]), (1, [0, 3, 6, 9]), (2, [0, 6]), (3, [0, 9])])
+@pytest.mark.parametrize(
+    ("moments", "at"), [(0, [0]), (1, [0, 6]), (2, [0, 6, 9]), (3, [0, 3, 6, 9]), (9, [0, 3, 6, 9])]
+)
 def test_figures_are_shown_as_often_as_asked(
-    make_data, make_model, make_trainer, tmp_path, monkeypatch, every, at
+    make_data, make_model, make_trainer, tmp_path, monkeypatch, moments, at
 ):
     logger = RunLogger(str(tmp_path), flush_secs=10)
     shown = []
     monkeypatch.setattr(logger, "picture", lambda tag, png, step: shown.append((tag, step)))
-    callback = EdgeFigures(every, points=20)
+    callback = EdgeFigures(moments, points=20)
     trainer = make_trainer(12, callbacks=[callback], logger=logger)
     fit(make_data, make_model, trainer, evaluations=4)
     logger.experiment.close()

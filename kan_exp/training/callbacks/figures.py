@@ -17,16 +17,15 @@ class EdgeFigures(Callback):
     """Draws every layer's edges before, during and after the training.
 
     Args:
-        every_n_evaluations: How many validations lie between two drawings during training; 0 draws
-            only at the start and the end.
+        moments: How often they are drawn between the start and the end, spread evenly over the
+            steps; each time at the next validation.
         points: Training points whose way through the network is shown.
     """
 
-    def __init__(self, every_n_evaluations: int, points: int) -> None:
-        self.every_n_evaluations = every_n_evaluations
-        self.points = points
+    def __init__(self, moments: int, points: int) -> None:
+        self.moments, self.points = moments, points
         self._figures: list[LayerFigure] = []
-        self._evaluations = 0
+        self._drawn = 0  # in how many parts of the training
 
     def views(self, model: KANModel, data: ExperimentData) -> list[LayerView]:
         """The layers as they are now, seen through the first training points."""
@@ -46,20 +45,20 @@ class EdgeFigures(Callback):
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.global_step == 0:
-            self._evaluations = 0
+            self._drawn = 0
             self._show(trainer, module)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"evaluations": self._evaluations}
+        return {"drawn": self._drawn}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._evaluations = state["evaluations"]
+        self._drawn = state["drawn"]
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
-        self._evaluations += 1
+        part = trainer.global_step * (self.moments + 1) // trainer.max_steps
         at_end = trainer.global_step >= trainer.max_steps
-        due = self.every_n_evaluations and self._evaluations % self.every_n_evaluations == 0
-        if due and not at_end:  # the end is drawn from the best network, once it is known
+        if part > self._drawn and not at_end:  # the end is drawn from the best, once it is known
+            self._drawn = part
             self._show(trainer, module)
 
     def _show(self, trainer: Trainer, module: LightningModule) -> None:
