@@ -32,6 +32,7 @@ from kan_exp.runs import (
     write_status,
     write_text,
 )
+from kan_exp.sweeps.jobs import number_of
 
 if TYPE_CHECKING:
     from kan_exp.training.experiment import Experiment
@@ -51,7 +52,7 @@ def train(cfg: DictConfig) -> None:
     if not alone:
         _leave_the_terminal(cfg)
     before = read_status(folder)
-    key, job = run_key(cfg), None if alone else int(hydra.job.num)
+    key, job = run_key(cfg), None if alone else number_of(folder)
     if resumed and before is not None:  # an option that is new since then would change the key
         key, job = before.key, before.job
     checkpoint = unfinished(folder, key)

@@ -172,3 +172,9 @@ def make_stack(jobs: Sequence[Job], folder: Path) -> Stack:
     words = [re.sub(r"[^\w.+-]+", "-", word).strip("-") for word in stack.name.split()]
     name = "_".join([str(jobs[0].number), *words])
     return Stack(tuple(jobs), folder / name[:LONGEST_NAME])
+
+
+def number_of(folder: Path) -> int | None:
+    """The number of a stack's first job, which the name of its folder begins with."""
+    number = folder.name.partition("_")[0]
+    return int(number) if number.isdecimal() else None

@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 
 from kan_exp.cli import config_folder, store_schema
 from kan_exp.config import TrainConfig
-from kan_exp.sweeps.jobs import make_stack, make_stacks, plan_jobs
+from kan_exp.sweeps.jobs import make_stack, make_stacks, number_of, plan_jobs
 
 
 @pytest.fixture(scope="module")
@@ -89,4 +89,6 @@ def test_jobs_are_known_by_what_they_compute_not_by_how_it_is_written(plan):
 
 def test_a_folder_is_named_by_what_is_swept_and_by_nothing_a_shell_would_read(plan, tmp_path):
     jobs = plan(["dims=[2,1,1]", "dims=[2,5,1]"], ["layer=mlp"], ["optimizer.damping=1e-3"])
-    assert make_stack(jobs[1:], tmp_path).folder == tmp_path / "1_dims-2-5-1"
+    folder = make_stack(jobs[1:], tmp_path).folder
+    assert folder == tmp_path / "1_dims-2-5-1"
+    assert number_of(folder) == 1
