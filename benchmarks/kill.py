@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import torch
 
 import kan_exp.training.experiment  # noqa: F401 - for all processes at once
+from kan_exp.runs import read_status
 from kan_exp.training.callbacks import checkpoint
 
 COMMON = ["dims=[2,2,1]", "points=1000", "logger=none", "checkpoint_seconds=0.1", "evaluations=8"]
@@ -36,12 +37,14 @@ class Case(NamedTuple):
         go_on: Those with which it goes on.
         began: A file in the folder from which on there is something to lose.
         outcome: What it leaves in the folder, times aside; compared to the last bit.
+        victims: Which processes may be killed, of the command's own and those it has started.
     """
 
     start: Sequence[str]
     go_on: Sequence[str]
     began: str
     outcome: Callable[[Path], Any]
+    victims: Callable[[Path, int], list[int]] = lambda _, number: [number]
 
 
 def run_outcome(folder: Path) -> Any:
@@ -61,10 +64,33 @@ def one_run(*options: str) -> Case:
     return Case(start, ["resume={folder}"], "status.json", run_outcome)
 
 
+def sweep_outcome(folder: Path) -> Any:
+    """What is known of every job, and what each run has left."""
+    jobs = json.loads((folder / "sweep.json").read_text())["jobs"]
+    for job in jobs:
+        del job["seconds"]
+    return [jobs, [run_outcome(folder / name) for name in sorted({job["folder"] for job in jobs})]]
+
+
+def running_jobs(folder: Path, _: int) -> list[int]:
+    """The processes of a sweep's jobs."""
+    found = [read_status(path.parent) for path in folder.glob("*/status.json")]
+    return [status.pid for status in found if status is not None and status.state == "running"]
+
+
+def one_sweep(victims: Callable[[Path, int], list[int]] | None = None) -> Case:
+    swept = ["-m", "layer=interpo,spline", "optimizer=adam", "seed=0,1,3", "steps=400"]
+    start = [*swept, *COMMON, "hydra.launcher.workers=2", "hydra.sweep.dir={folder}"]
+    case = Case(start, ["-m", "sweep.resume={folder}"], "sweep.json", sweep_outcome)
+    return case if victims is None else case._replace(victims=victims)
+
+
 CASES = {
     "adam": one_run("layer=interpo", "optimizer=adam", "steps=1000"),
     "lm": one_run("layer=spline", "optimizer=lm", "refine.keep=[16,8,4,2,1]"),
     "replicas": one_run("layer=interpo", "optimizer=adam", "replicas=4", "steps=400"),
+    "sweep": one_sweep(),
+    "sweep, a job": one_sweep(running_jobs),
 }
 
 
@@ -115,19 +141,23 @@ def whole(case: Case, folder: Path) -> tuple[Any, float]:
 
 
 def killed(case: Case, folder: Path, delay: float) -> float | None:
-    """Kills the command so long after it has begun, and lets it go on.
+    """Kills the command, or a process of it, so long after it has begun, and lets it go on.
 
     Returns:
-        The moment of the kill; nothing if the command was done by then.
+        The moment of the kill; nothing if there was nothing to kill any more.
     """
     number = launch(case.start, folder)
     began = wait_for(folder / case.began)
     time.sleep(max(0.0, began + delay - time.perf_counter()))
     if ended(number) is not None:
         return None
-    os.kill(number, signal.SIGKILL)
+    victims = case.victims(folder, number)
+    if victims:
+        os.kill(victims[0], signal.SIGKILL)
     at = time.perf_counter() - began
     os.waitpid(number, 0)
+    if not victims:
+        return None
     finish(launch(case.go_on, folder), case.go_on)
     return at
 
@@ -166,9 +196,11 @@ def main() -> None:
 
 
 def went_on(folder: Path) -> str:
-    """The step from which a run went on, as its log tells."""
-    words = (folder / "train.log").read_text().split("goes on at step ")
-    return words[1].split()[0] if len(words) > 1 else "the start"
+    """The steps from which runs went on, as their logs tell."""
+    logs = sorted(folder.glob("train.log")) or sorted(folder.glob("*/train.log"))
+    steps = [log.read_text().split("goes on at step ")[1:] for log in logs]
+    found = [words[-1].split()[0] for words in steps if words]
+    return ", ".join(found) or "the start"
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ from kan_exp.sweeps.watch import Watch
 
 # So often a job may be ended by what happened to another; then it is told as killed.
 MOST_LOSSES = 3
+# Seconds in which jobs end by themselves whose sweep has been killed.
+ENDING, LOOK_EVERY = 5.0, 0.1
 
 
 class Terminated(KeyboardInterrupt):
@@ -167,10 +170,14 @@ def remember(folder: Path, jobs: Sequence[Job]) -> list[Outcome]:
     """
     wanted = {job.key: job for job in jobs}
     found = {}
+    end = time.monotonic() + ENDING
     for stack in read_summary(folder)[1]:
-        status = read_status(stack.folder)
-        if status is not None and is_running(status):
-            raise KanExpError(f"{folder} still runs (process {status.pid}): wait, or end it first.")
+        while (status := read_status(stack.folder)) is not None and is_running(status):
+            if time.monotonic() > end:
+                raise KanExpError(
+                    f"{folder} still runs (process {status.pid}): wait, or end it first."
+                )
+            time.sleep(LOOK_EVERY)
         for one in outcomes(stack):
             if one.state == "done" and one.job.key in wanted:
                 found[one.job.key] = Outcome(**{**vars(one), "job": wanted[one.job.key]})

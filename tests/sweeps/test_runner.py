@@ -221,7 +221,8 @@ def test_a_later_attempt_knows_what_is_done_by_its_key(sweep, tmp_path):
     assert error is None
 
 
-def test_a_sweep_that_still_runs_is_left_alone(sweep, tmp_path):
+def test_a_sweep_that_still_runs_is_left_alone(sweep, tmp_path, monkeypatch):
+    monkeypatch.setattr("kan_exp.sweeps.runner.ENDING", 0.0)
     sweep([job(0, "a")], a=[0.5])
     (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
     write_status(folder, status(pid=os.getpid(), started="2999-01-31"))
