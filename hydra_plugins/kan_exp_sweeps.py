@@ -1,6 +1,6 @@
-"""Makes our launcher and sweeper known to Hydra, which takes plugins from this package only."""
+"""Makes our launcher and sweepers known to Hydra, which takes plugins from this package only."""
 
-from kan_exp.sweeps import launcher, sweeper
+from kan_exp.sweeps import launcher, optuna_sweeper, sweeper
 
 
 class WarmLauncher(launcher.WarmLauncher):
@@ -9,3 +9,7 @@ class WarmLauncher(launcher.WarmLauncher):
 
 class GridSweeper(sweeper.GridSweeper):
     __doc__ = sweeper.GridSweeper.__doc__
+
+
+class OptunaSweeper(optuna_sweeper.OptunaSweeper):
+    __doc__ = optuna_sweeper.OptunaSweeper.__doc__

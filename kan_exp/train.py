@@ -167,7 +167,8 @@ def _remove_traces(folder: Path) -> None:
 
 if __name__ == "__main__":
     # Not the function of `__main__`: workers in other processes import it by its module's name.
+    from kan_exp.sweeps.summary import same_again
     from kan_exp.train import train as task
 
     store_schema("train_schema", TrainConfig)
-    run_command("train", task, from_folder)
+    run_command("train", task, lambda given: from_folder(same_again(given)))

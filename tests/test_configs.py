@@ -84,7 +84,11 @@ def test_a_scheduler_ends_with_the_run(path):
     assert 0 <= scheduler.get_last_lr()[0] <= cfg.optimizer.lr
 
 
-@pytest.mark.parametrize("path", sorted((CONF / "experiment").glob("*.yaml")), ids=lambda p: p.stem)
+STATED = sorted([*CONF.glob("experiment/*.yaml"), *CONF.glob("search/*.yaml")])
+STATED.remove(CONF / "search" / "none.yaml")
+
+
+@pytest.mark.parametrize("path", STATED, ids=lambda p: p.stem)
 def test_an_experiment_states_claim_expectation_and_command(path):
     head = path.read_text().splitlines()
     assert head[0] == "# @package _global_"
@@ -92,7 +96,7 @@ def test_an_experiment_states_claim_expectation_and_command(path):
     for word in (
         "# Claim:",
         "# Expect:",
-        f"# Command: python -m kan_exp.train experiment={path.stem}",
+        f"# Command: python -m kan_exp.train {path.parent.name}={path.stem}",
     ):
         assert word in text
 

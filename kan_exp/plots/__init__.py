@@ -4,12 +4,16 @@ from kan_exp.plots.edges import LayerFigure, LayerView, layer_figure
 from kan_exp.plots.history import history_figure
 from kan_exp.plots.prediction import prediction_figure
 from kan_exp.plots.replicas import replicas_figure
+from kan_exp.plots.search import importance_figure, parallel_figure, search_history_figure
 
 __all__ = [
     "LayerFigure",
     "LayerView",
     "history_figure",
+    "importance_figure",
     "layer_figure",
+    "parallel_figure",
     "prediction_figure",
     "replicas_figure",
+    "search_history_figure",
 ]

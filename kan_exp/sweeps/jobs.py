@@ -48,10 +48,12 @@ class Stack:
     Args:
         jobs: One or more; of several, replica k is the k-th.
         folder: Where it writes.
+        beside: What else it is told, which decides nothing of its result.
     """
 
     jobs: tuple[Job, ...]
     folder: Path
+    beside: tuple[str, ...] = ()
 
     @property
     def overrides(self) -> list[str]:
@@ -60,7 +62,7 @@ class Stack:
         overrides = list(first.overrides)
         if len(self.jobs) > 1:
             overrides = [*first.setting, f"seed={first.seed}", f"replicas={len(self.jobs)}"]
-        return [*overrides, f"hydra.sweep.subdir='{self.folder.name}'"]
+        return [*overrides, *self.beside, f"hydra.sweep.subdir='{self.folder.name}'"]
 
     @property
     def name(self) -> str:
@@ -83,7 +85,7 @@ def plan_jobs(combinations: Sequence[Sequence[str]], compose: Compose) -> list[J
     settings: dict[tuple[str, ...], DictConfig] = {}
     jobs = []
     for number, overrides in enumerate(combinations):
-        seed, setting = _split_seed(overrides)
+        seed, setting = split_seed(overrides)
         cfg = settings.get(setting)
         if cfg is None:
             cfg = settings[setting] = compose(overrides)
@@ -112,7 +114,7 @@ def _varied(combinations: Sequence[Sequence[str]]) -> set[str]:
     return {option for option, texts in seen.items() if len(texts) > 1}
 
 
-def _split_seed(overrides: Sequence[str]) -> tuple[int | None, tuple[str, ...]]:
+def split_seed(overrides: Sequence[str]) -> tuple[int | None, tuple[str, ...]]:
     """The seed, if it is plainly given once, and the overrides without it."""
     seeds = [text for text in overrides if _option(text) == "seed"]
     value = seeds[0].partition("=")[2] if len(seeds) == 1 else ""

@@ -38,6 +38,11 @@ class Outcome:
     seconds: float | None
     metrics: dict[str, Any]
 
+    @property
+    def pruned(self) -> bool:
+        """Whether a search has ended it early."""
+        return self.metrics.get("stopped") == "pruned"
+
     def figure(self, metric: str) -> float | None:
         """One of its figures, if it has it."""
         value = self.metrics.get(metric)

@@ -92,6 +92,13 @@ class SweepRunner:
                 finally:
                     self._write()
                 waiting = self._again(waiting, error)
+        self.known, self.stacks = self.outcomes(), []
+
+    def note(self, stack: Stack) -> None:
+        """Tells of a job that is over without having been launched."""
+        self.watch.tell(stack)
+        self.known += outcomes(stack)
+        self._write()
 
     def _again(self, stacks: Sequence[Stack], error: Exception | None) -> list[Stack]:
         """What is to be launched once more: what a broken launcher left, and parts of stacks."""
@@ -139,23 +146,28 @@ class SweepRunner:
     def _write(self) -> None:
         write_summary(self.folder, self.overrides, self.metric, self.outcomes())
 
-    def finish(self) -> None:
+    def finish(self, more: Sequence[str] = (), failed_again: bool = True) -> None:
         """Shows the table.
+
+        Args:
+            more: Lines to say after it.
+            failed_again: Whether going on runs again what has failed.
 
         Raises:
             KanExpError: Jobs have failed; the message names them all.
         """
         found = self.outcomes()
         print_table(self.console, self.metric, found)
-        self.console.print(f"\n{self.folder / 'sweep.csv'}", highlight=False)
+        for line in ("", *more, str(self.folder / "sweep.csv")):
+            self.console.print(line, markup=False, highlight=False)
         again = f"-m sweep.resume={self.folder}"
         if any(one.state in ("waiting", "interrupted") for one in found):
             self.console.print(f"To go on: {again}", highlight=False)
         if lines := failures(found):
-            again = f"to run them again: -m sweep.resume={self.folder}"
-            raise KanExpError(
-                "\n".join([f"{len(lines)} of {len(found)} jobs failed:", *lines, again])
-            )
+            lines.insert(0, f"{len(lines)} of {len(found)} jobs failed:")
+            if failed_again:
+                lines.append(f"to run them again: {again}")
+            raise KanExpError("\n".join(lines))
 
 
 def remember(folder: Path, jobs: Sequence[Job]) -> list[Outcome]:

@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from kan_exp.errors import KanExpError
 from kan_exp.runs import write_json, write_text
 from kan_exp.sweeps.jobs import Job, Stack
 from kan_exp.sweeps.outcomes import Outcome, rank
@@ -26,6 +27,7 @@ TITLES = {
     "val_rmse": "validation RMSE",
 }
 MOST_ROWS = 20
+WIDEST = 400
 MOST_REASON = 60
 
 
@@ -37,6 +39,14 @@ def title(metric: str) -> str:
 def shown(value: float) -> str:
     """A figure in three digits."""
     return f"{value:.3g}"
+
+
+def brief(text: str) -> str:
+    """A value, a long number among them in four digits."""
+    try:
+        return f"{float(text):.4g}" if len(text) > len("0.12345") else text
+    except ValueError:
+        return text
 
 
 def options(job: Job) -> dict[str, str]:
@@ -77,7 +87,7 @@ def _row(outcome: Outcome, metric: str) -> dict[str, Any]:
         "replica": outcome.replica,
         "stacked": outcome.stacked,
         "seconds": None if outcome.seconds is None else round(outcome.seconds, 3),
-        **{name: outcome.metrics.get(name) for name in names},
+        **{name: outcome.metrics.get(name) for name in (*names, "stopped")},
     }
 
 
@@ -119,6 +129,30 @@ def read_summary(folder: Path) -> tuple[list[str], list[Stack]]:
     return overrides, [Stack(tuple(jobs), folder / name) for name, jobs in groups.items()]
 
 
+def same_again(arguments: Sequence[str]) -> list[str]:
+    """Adds what a sweep was told to what is said now, where `sweep.resume` names its folder.
+
+    Raises:
+        KanExpError: No sweep is known there.
+    """
+    said = [text.partition("=") for text in arguments]
+    resumed = [value.strip("'\"") for name, _, value in said if name == "sweep.resume"]
+    if not resumed or resumed[-1] in ("", "null"):
+        return list(arguments)
+    folder = Path(resumed[-1]).expanduser()
+    try:
+        told = read_summary(folder)[0]
+    except (OSError, ValueError) as error:
+        raise KanExpError(
+            f"sweep.resume={folder}: no sweep is known there ({NAME} cannot be read: {error})."
+        ) from error
+    names = {name.lstrip("+~") for name, equals, _ in said if equals}
+    rest = [text for text in told if text.partition("=")[0].lstrip("+~") not in names]
+    # Beside it, since Hydra's parser wants all overrides in one place.
+    place = [name for name, _, _ in said].index("sweep.resume")
+    return [*arguments[:place], *rest, *arguments[place:]]
+
+
 def print_table(console: Console, metric: str, outcomes: Sequence[Outcome]) -> None:
     """Shows the jobs, the best first."""
     ranked = sorted(outcomes, key=lambda outcome: rank(outcome, metric))
@@ -136,13 +170,15 @@ def print_table(console: Console, metric: str, outcomes: Sequence[Outcome]) -> N
         figure = outcome.figure(metric)
         table.add_row(
             str(outcome.job.number),
-            *[own.get(name, "-") for name in varied],
+            *[brief(own.get(name, "-")) for name in varied],
             "-" if figure is None else shown(figure),
             "-" if outcome.seconds is None else f"{outcome.seconds:.1f}",
-            "" if outcome.state == "done" else outcome.state,
+            "pruned" if outcome.pruned else "" if outcome.state == "done" else outcome.state,
         )
     console.print()
-    console.print(table, markup=False, highlight=False)
+    wide = console.options.update(width=WIDEST)  # cut words would tell nothing
+    table.width = console.measure(table, options=wide).maximum
+    console.print(table, markup=False, highlight=False, crop=False)
     if len(ranked) > MOST_ROWS:
         console.print(f"... and {len(ranked) - MOST_ROWS} more in sweep.csv", highlight=False)
 

@@ -1,16 +1,20 @@
-"""Every combination of what is swept."""
+"""What a sweep does by any plan, and the plan that runs every combination."""
 
 from __future__ import annotations
 
 import logging
 import signal
 import sys
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -18,20 +22,22 @@ from kan_exp.errors import KanExpError
 from kan_exp.sweeps.jobs import Job, make_stacks, plan_jobs
 from kan_exp.sweeps.plugins import check_installed
 from kan_exp.sweeps.runner import SweepRunner, Terminated, remember
-from kan_exp.sweeps.summary import NAME, read_summary
 
 log = logging.getLogger(__name__)
 
 
-class GridSweeper(BasicSweeper):
-    """Hydra's own sweeper, which also stacks seeds, can go on, and tells what came of its jobs.
+class FolderSweeper(Sweeper):
+    """Runs jobs in a folder that tells what came of them, and can go on there.
 
     Args:
         params: What is swept beside the command line's own, by name.
     """
 
     def __init__(self, params: dict[str, str] | None) -> None:
-        super().__init__(max_batch_size=None, params=params)
+        self.params = params or {}
+        self.config: DictConfig | None = None
+        self.hydra_context: HydraContext | None = None
+        self.launcher: Launcher | None = None
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -40,45 +46,73 @@ class GridSweeper(BasicSweeper):
         if config.sweep.resume is not None:  # the launcher, too, is to know the folder
             with open_dict(config):
                 config.hydra.sweep.dir = str(Path(config.sweep.resume).expanduser())
-        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self.hydra_context, self.config = hydra_context, config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
 
     def sweep(self, arguments: list[str]) -> Any:
-        config, context = self.config, self.hydra_context
+        config = self.config
         assert config is not None
-        assert context is not None
-        assert self.launcher is not None
         options = config.sweep
         if options.most_stacked < 1:
             raise KanExpError(f"sweep.most_stacked must be at least 1, got {options.most_stacked}.")
         asked = [text for text in arguments if not text.lstrip("+").startswith("sweep.")]
-        folder = Path(config.hydra.sweep.dir)
-        if options.resume is not None:
-            asked = asked or self._overrides_of(folder)
-        jobs = plan_jobs(self._combinations([*self._parse_config(), *asked]), self._compose)
-        known = remember(folder, jobs) if options.resume is not None else []
-        self._begin(folder, config)
-        over = {outcome.job.number for outcome in known}
-        left = [job for job in jobs if job.number not in over]
-        stacks = make_stacks(left, folder, options.most_stacked if options.stack_seeds else 1)
-        self._announce(jobs, left, len(stacks), folder)
-        runner = SweepRunner(self.launcher, config, folder, asked, known, len(jobs))
+        self.folder = Path(config.hydra.sweep.dir)
+        runner = self.plan(asked)
         try:
-            runner.run(stacks)
+            self.run(runner)
         except Terminated:
-            runner.finish()
+            self.finish(runner)
             sys.exit(128 + signal.SIGTERM)
         except KeyboardInterrupt:
-            runner.finish()
+            self.finish(runner)
             raise
+        self.finish(runner)
+
+    @abstractmethod
+    def plan(self, asked: list[str]) -> SweepRunner:
+        """Looks at everything that can be told before the first job.
+
+        Args:
+            asked: What the command line says about the jobs.
+        """
+
+    @abstractmethod
+    def run(self, runner: SweepRunner) -> None:
+        """Runs the jobs."""
+
+    def finish(self, runner: SweepRunner) -> None:
+        """Tells what came of them."""
         runner.finish()
 
-    def _combinations(self, arguments: list[str]) -> list[list[str]]:
+    @property
+    def resumes(self) -> bool:
+        """Whether an earlier attempt goes on."""
+        assert self.config is not None
+        return self.config.sweep.resume is not None
+
+    @property
+    def typed(self) -> list[str]:
+        """What the user said, but for what begins or resumes a sweep."""
+        assert self.config is not None
+        said = self.config.hydra.overrides
+        leave = ("sweep.resume=", "hydra.sweep.dir=", "hydra.mode=")
+        every = [*said.hydra, *said.task]
+        return [text for text in every if not text.lstrip("+").startswith(leave)]
+
+    def begin(self) -> None:
+        """Makes the folder, with the configuration in it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(self.config, self.folder / "multirun.yaml")
+
+    def parse(self, arguments: list[str]) -> list[Override]:
+        """Reads overrides."""
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        (combinations,) = self.split_arguments(parser.parse_overrides(arguments), None)
-        return combinations
+        return parser.parse_overrides(arguments)
 
-    def _compose(self, overrides: Sequence[str]) -> DictConfig:
+    def compose(self, overrides: Sequence[str]) -> DictConfig:
         """The configuration of a job, without Hydra's part."""
         assert self.hydra_context is not None
         loader = self.hydra_context.config_loader
@@ -87,22 +121,37 @@ class GridSweeper(BasicSweeper):
             del cfg["hydra"]
         return cfg
 
-    def _overrides_of(self, folder: Path) -> list[str]:
-        try:
-            return read_summary(folder)[0]
-        except (OSError, ValueError) as error:
-            raise KanExpError(
-                f"sweep.resume={folder}: no sweep is known there ({NAME} cannot be read: {error})."
-            ) from error
 
-    def _begin(self, folder: Path, config: DictConfig) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(config, folder / "multirun.yaml")
+class GridSweeper(FolderSweeper):
+    """Runs every combination of what is swept, seeds stacked where that is faster."""
 
-    def _announce(self, jobs: Sequence[Job], left: Sequence[Job], count: int, folder: Path) -> None:
+    def plan(self, asked: list[str]) -> SweepRunner:
+        assert self.config is not None
+        assert self.launcher is not None
+        options = self.config.sweep
+        # Not at the top: Hydra loads its own plugins anew, and a class from before would not fit.
+        from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+        swept = [f"{name}={values}" for name, values in self.params.items()]
+        (combinations,) = BasicSweeper.split_arguments(self.parse([*swept, *asked]), None)
+        jobs = plan_jobs(combinations, self.compose)
+        known = remember(self.folder, jobs) if self.resumes else []
+        self.begin()
+        over = {outcome.job.number for outcome in known}
+        left = [job for job in jobs if job.number not in over]
+        most = options.most_stacked if options.stack_seeds else 1
+        self.stacks = make_stacks(left, self.folder, most)
+        self._announce(jobs, left)
+        return SweepRunner(self.launcher, self.config, self.folder, self.typed, known, len(jobs))
+
+    def run(self, runner: SweepRunner) -> None:
+        runner.run(self.stacks)
+
+    def _announce(self, jobs: Sequence[Job], left: Sequence[Job]) -> None:
+        count = len(self.stacks)
         parts = [f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'}"]
         if len(left) < len(jobs):
             parts.append(f"{len(jobs) - len(left)} done before")
         if count < len(left):
             parts.append(f"seeds stacked: {count} {'run' if count == 1 else 'runs'}")
-        log.info("%s; %s", ", ".join(parts), folder)
+        log.info("%s; %s", ", ".join(parts), self.folder)

@@ -89,7 +89,7 @@ class Watch:
         self._die_together, self._ends, self.first_lost = die_together, False, []
         self._deaths.forget()
         names = [stack.name for stack in stacks]
-        self._width = min(WIDEST_NAME, max(map(len, names), default=0))
+        self._width = min(WIDEST_NAME, max(self._width, *map(len, names)))
 
     def has_begun(self, stack: Stack) -> bool:
         """Whether a stack that is followed has written anything of its own."""
@@ -112,7 +112,7 @@ class Watch:
             for stack in list(self.running):
                 # What was interrupted may be begun again by its launcher, as Slurm does.
                 if self.has_begun(stack) and outcomes(stack)[0].state in ("done", "failed"):
-                    self._tell(stack)
+                    self.tell(stack)
             self._progress.refresh()
             self._looked = time.monotonic()
 
@@ -126,7 +126,7 @@ class Watch:
         self.look()
         for stack in list(self.running):
             if self.has_begun(stack):
-                self._tell(stack)
+                self.tell(stack)
 
     def _note_killed(self) -> None:
         """Marks the runs whose process is gone."""
@@ -145,9 +145,11 @@ class Watch:
             for stack in gone:
                 close(stack.folder)
 
-    def _tell(self, stack: Stack) -> None:
+    def tell(self, stack: Stack) -> None:
+        """Says what came of a stack that is over."""
         found = outcomes(stack)
-        self.running.remove(stack)
+        if stack in self.running:
+            self.running.remove(stack)
         self.done += len(stack.jobs)
         self._progress.update(self._task, completed=self.done)
         digits = len(str(self.total))
@@ -165,7 +167,8 @@ class Watch:
             why = failed[0].reason if failed else f"it has no {self.metric}"
             return f"{failed[0].state if failed else 'done'}{f': {why}' if why else ''}"
         if len(found) == 1:
-            return f"{title(self.metric)} {shown(good[0])}  {seconds:.1f} s"
+            line = f"{title(self.metric)} {shown(good[0])}  {seconds:.1f} s"
+            return f"{line}  pruned" if found[0].pruned else line
         spread = f"median {shown(statistics.median(good))} ({shown(good[0])} to {shown(good[-1])})"
         lost = f", {len(failed)} of {len(found)} failed" if failed else ""
         return f"{title(self.metric)} {spread}{lost}  {seconds:.1f} s"

@@ -21,7 +21,7 @@ from kan_exp.errors import DivergedError
 from kan_exp.plots import history_figure, prediction_figure
 from kan_exp.plots.style import pixels, png, short_r2
 from kan_exp.runs import versions, write_json
-from kan_exp.training.callbacks import EdgeFigures, RunCheckpoint, SignalStop
+from kan_exp.training.callbacks import EdgeFigures, RunCheckpoint, SignalStop, TrialPruning
 from kan_exp.training.folder import load, read_checkpoint, write_metrics
 from kan_exp.training.model import Score, linear_score, score
 from kan_exp.training.module import OBSERVED_POINTS, KANModule
@@ -33,7 +33,7 @@ CallbackT = TypeVar("CallbackT", bound=Callback)
 log = logging.getLogger(__name__)
 
 MOST_AGREEMENTS = 4
-CUT_SHORT = ("diverged", "interrupted")
+CUT_SHORT = ("diverged", "interrupted", "pruned")
 FOUND = 0.999  # R2 from which on a noise-free function counts as found
 
 
@@ -168,6 +168,9 @@ class Experiment:
         stopped = "steps" if converged is None else f"converged ({converged})"
         if self.module.overfits:
             stopped = "overfitting"
+        pruning = self._callback(TrialPruning)
+        if pruning is not None and pruning.pruned:
+            stopped = "pruned"
         if diverged is not None:
             stopped = "diverged"
         elif self.stop.received is not None:

@@ -3,6 +3,7 @@
 from kan_exp.training.callbacks.checkpoint import RunCheckpoint
 from kan_exp.training.callbacks.figures import EdgeFigures
 from kan_exp.training.callbacks.progress import ProgressLine
+from kan_exp.training.callbacks.pruning import TrialPruning
 from kan_exp.training.callbacks.stop import SignalStop
 
-__all__ = ["EdgeFigures", "ProgressLine", "RunCheckpoint", "SignalStop"]
+__all__ = ["EdgeFigures", "ProgressLine", "RunCheckpoint", "SignalStop", "TrialPruning"]

@@ -1,0 +1,190 @@
+"""A search: Optuna chooses what the next job is by what came of the ones before."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kan_exp.cli import MENDABLE, one_line
+from kan_exp.errors import KanExpError
+from kan_exp.preparing import run_key
+from kan_exp.runs import StatusFile, is_running, read_status
+from kan_exp.sweeps.jobs import Job, Stack, make_stack, split_seed
+from kan_exp.sweeps.outcomes import KILLED, outcomes
+from kan_exp.sweeps.runner import SweepRunner
+from kan_exp.sweeps.space import read_space
+from kan_exp.sweeps.summary import shown, title
+from kan_exp.sweeps.sweeper import FolderSweeper
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial, Trial
+
+log = logging.getLogger(__name__)
+
+REPORTED = "val_rmse"  # what a job reports while it runs
+PRUNING = "callbacks=pruning"  # by which it does so, and may be ended
+
+
+class OptunaSweeper(FolderSweeper):
+    """Runs so many trials of a space of options.
+
+    Args:
+        n_trials: Jobs in all, those of earlier attempts included.
+        n_jobs: Trials that are chosen, and launched, at once.
+        params: What each option may be, in Hydra's grammar of sweeps.
+        only: The same of options that exist only with another's choice.
+        settings: The metric, and how the search chooses (see `study.Settings`).
+    """
+
+    def __init__(
+        self,
+        n_trials: int,
+        n_jobs: int,
+        params: dict[str, str] | None,
+        only: dict[str, dict[str, str]] | None,
+        **settings: Any,
+    ) -> None:
+        super().__init__(params)
+        for name, number in (("n_trials", n_trials), ("n_jobs", n_jobs)):
+            if number < 1:
+                raise KanExpError(f"hydra.sweeper.{name} must be at least 1, got {number}.")
+        self.n_trials, self.n_jobs, self.only = n_trials, n_jobs, only or {}
+        self.settings = settings
+
+    def plan(self, asked: list[str]) -> SweepRunner:
+        assert self.config is not None
+        assert self.launcher is not None
+        try:
+            from kan_exp.sweeps.study import Settings, StoredStudy, check_metric
+        except ImportError as error:
+            raise KanExpError(
+                f"a search needs Optuna ({error}): pip install 'kan_exp[search]'."
+            ) from error
+        self.metric = str(self.config.sweep.metric)
+        check_metric(self.metric)
+        groups = {name: str(choice) for name, choice in self.config.hydra.runtime.choices.items()}
+        # A job is told what was chosen, not by what: that makes no part of its result.
+        self.by = [text for text in asked if text.startswith("search=")]
+        rest = [text for text in asked if text not in self.by]
+        self.space = read_space(self.params, self.only, rest, groups, self.parse)
+        self.begin()
+        self.study = StoredStudy(self.folder, Settings(**{**self.settings, "metric": self.metric}))
+        known = [outcomes(_stack(self.folder, trial))[0] for trial in self.study.finished()]
+        before = f", {len(known)} done before" if known else ""
+        log.info("a search of %d trials%s; %s", self.n_trials, before, self.folder)
+        total = max(self.n_trials, len(known))
+        prunes = not self.settings["pruner"]._target_.endswith(".NopPruner")
+        self.beside = (*self.by, PRUNING) if prunes and self.metric == REPORTED else (*self.by,)
+        return SweepRunner(self.launcher, self.config, self.folder, self.typed, known, total)
+
+    def run(self, runner: SweepRunner) -> None:
+        while (left := self.n_trials - len(self.study.finished())) > 0:
+            # What was cut short ends first, as it would have, before anything is chosen by it.
+            count = min(self.n_jobs, len(self.study.open) or left)
+            batch = [self._take() for _ in range(count)]
+            ended = [stack for _, stack in batch if _is_over(stack)]
+            waiting = [stack for _, stack in batch if stack not in ended]
+            for stack in ended:
+                runner.note(stack)
+            try:
+                if waiting:
+                    runner.run(waiting)
+            except BaseException:  # what is over is not lost, and what is not stays open
+                batch = [(trial, stack) for trial, stack in batch if _is_over(stack)]
+                raise
+            finally:
+                for trial, stack in batch:
+                    self.study.tell(trial, outcomes(stack)[0])
+
+    def _take(self) -> tuple[Trial, Stack]:
+        """The next trial and its job; one that cannot be composed is a job that has failed.
+
+        Raises:
+            KanExpError: It still runs, or the space is not what it was.
+            HydraException: Not even the first can be composed: the space is wrong.
+        """
+        trial = self.study.next()
+        try:
+            chosen = self.space.choose(trial)
+        except ValueError as error:
+            raise KanExpError(
+                f"{self.folder}: the search began with other values ({error}): begin a new one."
+            ) from error
+        searched = {entry.option for entry in self.space.searched}
+        overrides = self.space.overrides(chosen)
+        name = " ".join(
+            f"{option}={value if isinstance(value, str) else shown(value)}"
+            for option, value in chosen.items()
+            if option in searched
+        )
+        key, refusal = "", None
+        try:
+            key = run_key(self.compose([*self.by, *overrides]))
+        except MENDABLE as error:
+            if trial.number == 0:
+                raise
+            refusal = error
+        stack = make_stack([_job(trial.number, overrides, key, name)], self.folder)
+        stack = replace(stack, beside=self.beside)
+        if (twin := self.study.twin(key)) is not None:  # whose result would be this one's
+            job = _job(trial.number, overrides, key, f"{name} (as job {twin.number})")
+            stack = Stack((job,), _stack(self.folder, twin).folder)
+        known = {name: getattr(stack.jobs[0], name) for name in ("overrides", "key", "name")}
+        trial.set_user_attr("job", {**known, "folder": stack.folder.name})
+        if refusal is not None:
+            stack.folder.mkdir(exist_ok=True)
+            with (
+                contextlib.suppress(*MENDABLE),
+                StatusFile(stack.folder, overrides, key, trial.number, one_line),
+            ):
+                raise refusal
+        return trial, stack
+
+    def finish(self, runner: SweepRunner) -> None:
+        from kan_exp.sweeps.figures import draw_search
+
+        best = self.study.best()
+        lines = []
+        if best is not None:
+            (outcome,) = (one for one in runner.outcomes() if one.job.number == best.number)
+            figures = [
+                f"{title(name)} {shown(figure)}"
+                for name in dict.fromkeys((self.metric, "test_rmse"))
+                if (figure := outcome.figure(name)) is not None
+            ]
+            lines = [
+                f"best: job {best.number}, {', '.join(figures)}",
+                f"  python -m kan_exp.train {shlex.join(outcome.job.overrides)}",
+            ]
+        lines += [str(path) for path in draw_search(self.folder, self.study)]
+        runner.finish(lines, failed_again=False)
+
+
+def _job(number: int, overrides: Sequence[str], key: str, name: str) -> Job:
+    return Job(number, tuple(overrides), key, name, *split_seed(overrides))
+
+
+def _stack(folder: Path, trial: FrozenTrial) -> Stack:
+    """What a trial of the study has launched, in the folder of the search."""
+    known = trial.user_attrs["job"]
+    job = _job(trial.number, known["overrides"], known["key"], known["name"])
+    return Stack((job,), folder / Path(known["folder"]).name)
+
+
+def _is_over(stack: Stack) -> bool:
+    """Whether a job has come to an end of its own, before it is launched or after.
+
+    Raises:
+        KanExpError: It still runs.
+    """
+    status = read_status(stack.folder)
+    if status is not None and is_running(status):
+        raise KanExpError(
+            f"{stack.folder.parent} still runs (process {status.pid}): wait, or end it first."
+        )
+    return status is not None and status.state in ("done", "failed") and status.reason != KILLED

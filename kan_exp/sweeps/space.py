@@ -1,0 +1,211 @@
+"""What a search may choose, written in Hydra's grammar of sweeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Sweep
+
+from kan_exp.errors import KanExpError, listing
+
+Parse = Callable[[list[str]], list[Override]]
+
+
+class Trial(Protocol):
+    """The part of Optuna's trials that chooses, or tells what has been chosen."""
+
+    def suggest_categorical(self, name: str, choices: Sequence[str]) -> Any: ...
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float: ...
+
+    def suggest_int(
+        self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
+    ) -> int: ...
+
+
+@dataclass(frozen=True)
+class Words:
+    """One of some values, which are in no order."""
+
+    choices: tuple[str, ...]
+
+    def choose(self, trial: Trial, name: str) -> str:
+        return str(trial.suggest_categorical(name, self.choices))
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A number between two, both of them included; whole where they are."""
+
+    low: float
+    high: float
+    step: float | None = None
+    log: bool = False
+
+    def choose(self, trial: Trial, name: str) -> float:
+        low, high, step = self.low, self.high, self.step
+        if isinstance(low, int) and isinstance(high, int):
+            return trial.suggest_int(name, low, high, step=int(step or 1), log=self.log)
+        return trial.suggest_float(name, low, high, step=step, log=self.log)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One option of the jobs.
+
+    Args:
+        option: Its key on the command line.
+        values: What it may be; a text if that is settled.
+        condition: Option and value with which alone it is set.
+    """
+
+    option: str
+    values: Words | Numbers | str
+    condition: tuple[str, str] | None = None
+
+    @property
+    def name(self) -> str:
+        """How a study knows it: options of two kinds of layer may share a name, and no more."""
+        if self.condition is None:
+            return self.option
+        return f"{self.option} ({'='.join(self.condition)})"
+
+
+@dataclass(frozen=True)
+class Space:
+    """Options in the order in which they are set.
+
+    Args:
+        entries: Those whose condition names another stand after it.
+        groups: The choices that hold where no entry makes them.
+    """
+
+    entries: tuple[Entry, ...]
+    groups: Mapping[str, str]
+
+    def choose(self, trial: Trial) -> dict[str, str | float]:
+        """The value of every option, settled ones first to last; only those whose condition holds.
+
+        Raises:
+            ValueError: The trial has chosen from another space.
+        """
+        chosen: dict[str, str | float] = {}
+        for entry in self.entries:
+            if entry.condition is not None:
+                option, wanted = entry.condition
+                if str(chosen.get(option, self.groups.get(option))) != wanted:
+                    continue
+            values = entry.values
+            if not isinstance(values, str):
+                chosen[entry.option] = values.choose(trial, entry.name)
+            else:
+                chosen[entry.option] = values
+        return chosen
+
+    def overrides(self, chosen: Mapping[str, str | float]) -> list[str]:
+        """What a job is told to have what was chosen."""
+        return [
+            option if option.startswith("~") and value == "" else f"{option}={value}"
+            for option, value in chosen.items()
+        ]
+
+    @property
+    def searched(self) -> list[Entry]:
+        """What is chosen anew for every job."""
+        return [entry for entry in self.entries if not isinstance(entry.values, str)]
+
+
+def read_space(
+    params: Mapping[str, Any],
+    only: Mapping[str, Mapping[str, Any]],
+    arguments: Sequence[str],
+    groups: Mapping[str, str],
+    parse: Parse,
+) -> Space:
+    """Reads the space of a search.
+
+    Args:
+        params: Values of each option, such as `{"layer": "choice(mlp,spline)"}`.
+        only: The same of options that are set with one choice only, by that:
+            `{"layer=spline": {"layer.degree": "range(2,5)"}}`.
+        arguments: The command line's; they win over both.
+        groups: The choice of every group of configs.
+        parse: Hydra's parser.
+
+    Raises:
+        KanExpError: Nothing is searched, or values or a condition make no sense.
+    """
+    typed = {entry.option: entry for entry in _entries(arguments, None, parse)}
+    entries = list(_entries([f"{name}={value}" for name, value in params.items()], None, parse))
+    known = {*groups, *typed, *(entry.option for entry in entries)}
+    for text, options in only.items():
+        option, equals, value = str(text).partition("=")
+        if not equals or option not in known:
+            raise KanExpError(
+                f"hydra.sweeper.only: {text!r} is no choice that a job can have made: write it as "
+                f"in layer=spline, of an option that is set before. There are: {listing(known)}."
+            )
+        texts = [f"{name}={one}" for name, one in options.items()]
+        entries += _entries(texts, (option, value), parse)
+        known |= {entry.option for entry in entries}
+    replaced = {entry.option for entry in entries}
+    first = [entry for option, entry in typed.items() if option not in replaced]
+    entries = [
+        replace(typed[one.option], condition=one.condition) if one.option in typed else one
+        for one in entries
+    ]
+    space = Space((*first, *entries), groups)
+    if not space.searched:
+        raise KanExpError(
+            "a search needs something to choose: name a space, as in search=layer_and_grid, or "
+            "values, as in 'optimizer.lr=tag(log,interval(1e-4,1e-1))'."
+        )
+    return space
+
+
+def _entries(texts: Sequence[str], condition: tuple[str, str] | None, parse: Parse) -> list[Entry]:
+    return [
+        Entry(override.get_key_element(), _values(override), condition)
+        for override in parse(list(texts))
+    ]
+
+
+def _values(override: Override) -> Words | Numbers | str:
+    if override.is_delete() and override.value_type is None:
+        return ""
+    if not override.is_sweep_override():
+        return override.get_value_element_as_str()
+    sweep = override._value  # `value()` gives no sweeps
+    tags = set(sweep.tags) if isinstance(sweep, Sweep) else set()
+    if tags - {"log"}:
+        raise KanExpError(f"{override.input_line}: a search knows no tag but log.")
+    log = "log" in tags
+    if isinstance(sweep, IntervalSweep):
+        numbers = Numbers(_number(sweep.start), _number(sweep.end), log=log)
+    elif isinstance(sweep, RangeSweep):
+        every = list(sweep.range())
+        if not every:
+            raise KanExpError(f"{override.input_line}: no number lies in this range.")
+        numbers = Numbers(_number(every[0]), _number(every[-1]), abs(sweep.step), log)
+        if every[0] > every[-1]:
+            numbers = replace(numbers, low=numbers.high, high=numbers.low)
+    else:
+        if log:
+            raise KanExpError(f"{override.input_line}: tag(log) is for numbers between two.")
+        return Words(tuple(override.sweep_string_iterator()))
+    if not numbers.low <= numbers.high or (log and numbers.low <= 0):
+        raise KanExpError(
+            f"{override.input_line}: the ends must rise{', from above 0 with tag(log)' * log}."
+        )
+    if log and numbers.step not in (None, 1):
+        raise KanExpError(f"{override.input_line}: tag(log) goes with steps of 1 only.")
+    return numbers
+
+
+def _number(value: Any) -> float:
+    assert isinstance(value, (int, float))
+    return value

@@ -1,0 +1,69 @@
+"""A trial of a search tells how it fares, and ends early where that is not worth going on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from kan_exp.errors import KanExpError
+from kan_exp.training.module import KANModule
+
+if TYPE_CHECKING:
+    from optuna.pruners import BasePruner
+    from optuna.trial import Trial
+
+
+class TrialPruning(Callback):
+    """Reports the validation error after each validation, by its number: shares of a run compare,
+    steps do not, since kinds of layers take different numbers of them.
+
+    Args:
+        journal: The file that holds the study.
+        study_name: Of the study in it.
+        trial: Number of the trial.
+        pruner: Decides by the trials so far.
+
+    Raises:
+        KanExpError: There is no such study or trial.
+    """
+
+    def __init__(self, journal: str, study_name: str, trial: int, pruner: BasePruner) -> None:
+        if not Path(journal).is_file():
+            raise KanExpError(f"callbacks.pruning belongs to a search, and {journal} is not there.")
+        self.pruned = False
+        self._trial = open_trial(journal, study_name, trial, pruner)
+        self._known = max(self._trial.study.trials[trial].intermediate_values, default=0)
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        number = len(cast(KANModule, module).val_history)
+        if number <= self._known:  # an attempt that was cut short has been here
+            return
+        self._trial.report(trainer.callback_metrics["error/val_rmse"].item(), number)
+        over = trainer.should_stop or trainer.global_step >= trainer.max_steps
+        if not over and self._trial.should_prune():
+            self.pruned = trainer.should_stop = True
+
+
+def open_trial(journal: str, study_name: str, number: int, pruner: BasePruner) -> Trial:
+    """A trial of a stored study, to report to.
+
+    Raises:
+        KanExpError: There is no such study or trial.
+    """
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        study = optuna.load_study(
+            study_name=study_name,
+            storage=JournalStorage(JournalFileBackend(journal)),
+            pruner=pruner,
+            sampler=optuna.samplers.RandomSampler(),  # it is not asked
+        )
+        return optuna.trial.Trial(study, study.trials[number]._trial_id)
+    except (KeyError, IndexError) as error:
+        raise KanExpError(f"{journal}: there is no trial {number} of {study_name!r}.") from error

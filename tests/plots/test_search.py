@@ -1,0 +1,58 @@
+"""The pictures of a search show the numbers that went in."""
+
+import numpy as np
+import pytest
+
+from kan_exp.plots import importance_figure, parallel_figure, search_history_figure
+from kan_exp.plots.search import Axis
+from kan_exp.plots.style import TRUE, pixels
+
+
+def test_the_best_so_far_falls_and_takes_no_notice_of_what_was_cut_or_failed():
+    errors = [3.0, None, 0.5, 2.0, 1.0]
+    figure = search_history_figure(errors, [False, False, True, False, False], "error")
+    (axes,) = figure.axes
+    assert list(axes.lines[0].get_ydata()) == [3.0, 3.0, 3.0, 2.0, 1.0]
+    whole, cut, failed = (dots.get_offsets() for dots in axes.collections)
+    assert whole.tolist() == [[0, 3.0], [3, 2.0], [4, 1.0]]
+    assert cut.tolist() == [[2, 0.5]]
+    assert failed[:, 0].tolist() == [1]
+    labels = {text.get_text() for text in axes.get_legend().texts}
+    assert labels == {"trial", "pruned", "best so far", "failed"}
+    assert pixels(figure).std() > 0
+
+
+def test_the_most_important_is_on_top():
+    figure = importance_figure({"a": 0.2, "layer.num_intervals (layer=spline)": 0.8}, 9)
+    (axes,) = figure.axes
+    assert [bar.get_width() for bar in axes.patches] == [0.2, 0.8]
+    assert axes.get_yticklabels()[1].get_text() == "layer.num_intervals\n(layer=spline)"
+    assert "from 9 whole trials" in axes.get_title()
+    assert pixels(figure).std() > 0
+
+
+def test_every_trial_is_a_line_and_the_best_is_marked():
+    axes = [
+        Axis("layer", ["spline", "mlp", "spline", "mlp"]),
+        Axis("layer.num_x (layer=mlp)", [None, "129", None, "17"]),
+        Axis("optimizer.lr", [1e-4, 1e-2, 1.0, 1e-3], log=True),
+    ]
+    errors = [1.0, 0.01, None, 0.1]
+    figure = parallel_figure(axes, errors, "error")
+    (place,) = figure.axes
+    ours = [line for line in place.collections[0].get_segments() if len(line) == 4]
+    assert len(ours) == 3
+    worst, middle, best = (line[:, 1] for line in ours)
+    assert worst.tolist() == pytest.approx([0.75, -0.1, 0.0, 1.0])
+    assert middle.tolist() == pytest.approx([0.25, 0.25, 0.5, 0.5])
+    assert best.tolist() == pytest.approx([0.25, 0.75, 1.0, 0.0])
+    (marked,) = (line for line in place.lines if line.get_color() == TRUE)
+    assert marked.get_ydata().tolist() == best.tolist()
+    assert pixels(figure).std() > 0
+
+
+@pytest.mark.parametrize("errors", [[None, None], [0.5, np.nan], [0.0, 0.0]])
+def test_searches_that_found_nothing_much_are_drawn(errors):
+    axes = [Axis("x", [1.0, 1.0], log=True), Axis("y", [None, None])]
+    assert pixels(parallel_figure(axes, errors, "error")).std() > 0
+    assert pixels(search_history_figure(errors, [False, False], "error")).std() > 0
