@@ -90,7 +90,7 @@ CASES = {
     "lm": one_run("layer=spline", "optimizer=lm", "refine.keep=[16,8,4,2,1]"),
     "replicas": one_run("layer=interpo", "optimizer=adam", "replicas=4", "steps=400"),
     "sweep": one_sweep(),
-    "sweep, a job": one_sweep(running_jobs),
+    "job": one_sweep(running_jobs),
 }
 
 
@@ -119,9 +119,11 @@ def ended(number: int) -> int | None:
     return os.waitstatus_to_exitcode(status) if found else None
 
 
-def wait_for(path: Path) -> float:
-    """The moment at which a file appears."""
+def wait_for(path: Path, number: int) -> float:
+    """The moment at which a file of a process appears."""
     while not path.exists():
+        if ended(number) is not None:
+            raise SystemExit(f"the command ended before {path.name} was there.")
         time.sleep(0.001)
     return time.perf_counter()
 
@@ -135,7 +137,7 @@ def finish(number: int, arguments: Sequence[str]) -> None:
 def whole(case: Case, folder: Path) -> tuple[Any, float]:
     """What an uninterrupted command leaves, and its seconds once it has begun."""
     number = launch(case.start, folder)
-    began = wait_for(folder / case.began)
+    began = wait_for(folder / case.began, number)
     finish(number, case.start)
     return case.outcome(folder), time.perf_counter() - began
 
@@ -147,7 +149,7 @@ def killed(case: Case, folder: Path, delay: float) -> float | None:
         The moment of the kill; nothing if there was nothing to kill any more.
     """
     number = launch(case.start, folder)
-    began = wait_for(folder / case.began)
+    began = wait_for(folder / case.began, number)
     time.sleep(max(0.0, began + delay - time.perf_counter()))
     if ended(number) is not None:
         return None

@@ -17,6 +17,7 @@ from kan_exp.runs.files import write_json
 from kan_exp.runs.versions import versions
 
 NAME = "status.json"
+CLOCK = 60.0  # seconds by which a machine may have set its clock since
 State = Literal["running", "done", "failed", "interrupted"]
 
 
@@ -68,7 +69,7 @@ def is_running(status: Status) -> bool:
     except PermissionError:  # it is somebody else's, and there
         pass
     born = _birth(status.pid)
-    return born is None or born <= datetime.fromisoformat(status.started).timestamp() + 1
+    return born is None or born <= datetime.fromisoformat(status.started).timestamp() + CLOCK
 
 
 def _birth(pid: int) -> float | None:

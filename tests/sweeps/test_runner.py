@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -73,7 +74,8 @@ class FragileLauncher(FakeLauncher):
         folder.mkdir(exist_ok=True)
         process = subprocess.Popen(["sleep", "60"])
         self.processes.append(process)
-        write_status(folder, status(pid=process.pid))
+        now = datetime.now(UTC).isoformat()
+        write_status(folder, status(pid=process.pid, started=now))
 
     def launch(self, job_overrides, initial_job_idx):
         self.processes = []
