@@ -78,11 +78,10 @@ def running_jobs(folder: Path, _: int) -> list[int]:
     return [status.pid for status in found if status is not None and status.state == "running"]
 
 
-def one_sweep(victims: Callable[[Path, int], list[int]] | None = None) -> Case:
+def one_sweep(*options: str) -> Case:
     swept = ["-m", "layer=interpo,spline", "optimizer=adam", "seed=0,1,3", "steps=400"]
-    start = [*swept, *COMMON, "hydra.launcher.workers=2", "hydra.sweep.dir={folder}"]
-    case = Case(start, ["-m", "sweep.resume={folder}"], "sweep.json", sweep_outcome)
-    return case if victims is None else case._replace(victims=victims)
+    start = [*swept, *COMMON, *options, "hydra.launcher.workers=2", "hydra.sweep.dir={folder}"]
+    return Case(start, ["-m", "sweep.resume={folder}"], "sweep.json", sweep_outcome)
 
 
 CASES = {
@@ -90,7 +89,8 @@ CASES = {
     "lm": one_run("layer=spline", "optimizer=lm", "refine.keep=[16,8,4,2,1]"),
     "replicas": one_run("layer=interpo", "optimizer=adam", "replicas=4", "steps=400"),
     "sweep": one_sweep(),
-    "job": one_sweep(running_jobs),
+    # Of stacked seeds the rest would go on one by one at once, equal to rounding only.
+    "job": one_sweep("sweep.stack_seeds=false")._replace(victims=running_jobs),
 }
 
 
