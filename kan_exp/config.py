@@ -50,7 +50,7 @@ class RefineConfig:
 class SweepConfig:
     """What a multirun does with its jobs."""
 
-    metric: str
+    metric: str | None
     stack_seeds: bool
     most_stacked: int
     most_stacked_work: int

@@ -21,6 +21,7 @@ from kan_exp.errors import KanExpError
 from kan_exp.preparing.targets import check_targets
 from kan_exp.runs import changes, is_running, read_status, versions
 
+HYDRAS = ("override hydra/", "search")  # defaults by which conf/train.yaml says what Hydra is to do
 REPEATED = "repeated_run"
 LAST = "checkpoints/last.ckpt"
 
@@ -105,6 +106,8 @@ def read_stored(folder: Path, modules: Sequence[str] = ()) -> Stored:
             _read(hydra / f"{name}.yaml") for name in ("config", "overrides", "hydra")
         )
         choices = about["hydra"]["runtime"]["choices"].items()
+        if isinstance(callbacks := config.get("callbacks"), dict):
+            callbacks.pop("pruning", None)  # the search that it reported to is over, or another's
         stored = Stored(
             # What -m did with its jobs is not this job's.
             {str(name): value for name, value in config.items() if name != "sweep"},
@@ -198,7 +201,7 @@ def _offer(name: str, stored: Stored, hydra: dict[str, Any]) -> None:
         entry
         for entry in OmegaConf.to_container(base.defaults)  # type: ignore[union-attr]
         if entry in ("train_schema", "_self_")
-        or (isinstance(entry, dict) and str(next(iter(entry))).startswith("override hydra/"))
+        or (isinstance(entry, dict) and str(next(iter(entry))).startswith(HYDRAS))
     ]
     today = {str(k): v for k, v in base.items() if k not in ("defaults", "hydra")}
     for option in sorted(today.keys() - stored.config.keys() - {"sweep"}):

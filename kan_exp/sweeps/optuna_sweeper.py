@@ -38,7 +38,8 @@ class OptunaSweeper(FolderSweeper):
         n_jobs: Trials that are chosen, and launched, at once.
         params: What each option may be, in Hydra's grammar of sweeps.
         only: The same of options that exist only with another's choice.
-        settings: The metric, and how the search chooses (see `study.Settings`).
+        metric: What the search makes least where `sweep.metric` names nothing else.
+        settings: How the search chooses (see `study.Settings`).
     """
 
     def __init__(
@@ -47,9 +48,10 @@ class OptunaSweeper(FolderSweeper):
         n_jobs: int,
         params: dict[str, str] | None,
         only: dict[str, dict[str, str]] | None,
+        metric: str,
         **settings: Any,
     ) -> None:
-        super().__init__(params)
+        super().__init__(params, metric)
         for name, number in (("n_trials", n_trials), ("n_jobs", n_jobs)):
             if number < 1:
                 raise KanExpError(f"hydra.sweeper.{name} must be at least 1, got {number}.")
@@ -65,7 +67,6 @@ class OptunaSweeper(FolderSweeper):
             raise KanExpError(
                 f"a search needs Optuna ({error}): pip install 'kan_exp[search]'."
             ) from error
-        self.metric = str(self.config.sweep.metric)
         check_metric(self.metric)
         groups = {name: str(choice) for name, choice in self.config.hydra.runtime.choices.items()}
         # A job is told what was chosen, not by what: that makes no part of its result.
@@ -73,7 +74,7 @@ class OptunaSweeper(FolderSweeper):
         rest = [text for text in asked if text not in self.by]
         self.space = read_space(self.params, self.only, rest, groups, self.parse)
         self.begin()
-        self.study = StoredStudy(self.folder, Settings(**{**self.settings, "metric": self.metric}))
+        self.study = StoredStudy(self.folder, Settings(self.metric, **self.settings))
         known = [outcomes(_stack(self.folder, trial))[0] for trial in self.study.finished()]
         before = f", {len(known)} done before" if known else ""
         log.info("a search of %d trials%s; %s", self.n_trials, before, self.folder)

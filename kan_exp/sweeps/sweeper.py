@@ -31,10 +31,11 @@ class FolderSweeper(Sweeper):
 
     Args:
         params: What is swept beside the command line's own, by name.
+        metric: By what jobs are compared where `sweep.metric` names nothing else.
     """
 
-    def __init__(self, params: dict[str, str] | None) -> None:
-        self.params = params or {}
+    def __init__(self, params: dict[str, str] | None, metric: str) -> None:
+        self.params, self.metric = params or {}, metric
         self.config: DictConfig | None = None
         self.hydra_context: HydraContext | None = None
         self.launcher: Launcher | None = None
@@ -57,6 +58,7 @@ class FolderSweeper(Sweeper):
         options = config.sweep
         if options.most_stacked < 1:
             raise KanExpError(f"sweep.most_stacked must be at least 1, got {options.most_stacked}.")
+        self.metric = options.metric = options.metric or self.metric
         asked = [text for text in arguments if not text.lstrip("+").startswith("sweep.")]
         self.folder = Path(config.hydra.sweep.dir)
         runner = self.plan(asked)
