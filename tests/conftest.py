@@ -42,6 +42,18 @@ def run_command(name: str, *args: str, cwd: Path) -> subprocess.CompletedProcess
     )
 
 
+def start_command(name: str, *args: str, cwd: Path) -> subprocess.Popen[str]:
+    """Starts `python -m kan_exp.<name> ...`, to be interfered with; to be used by `with`."""
+    return subprocess.Popen(
+        [sys.executable, "-m", f"kan_exp.{name}", *args],
+        cwd=cwd,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 def environment() -> dict[str, str]:
     """The tests' own environment without what would change how errors are shown."""
     return {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}

@@ -11,10 +11,10 @@ import numpy as np
 from kan_exp.errors import KanExpError, listing, suggest
 from kan_exp.reporting.grouping import Cell, Name, Part, check_keys, differing, divide
 from kan_exp.reporting.statistics import Bootstrap, Effect, Interval, Sample, Values
+from kan_exp.runs.metrics import HIGHER_IS_BETTER
 from kan_exp.runs.records import DONE, UNDONE, Record, Records
 
 # Of all other metrics less is better.
-MORE_IS_BETTER = ("test_r2", "test_r", "linear_r2")
 
 
 @dataclass
@@ -120,7 +120,7 @@ class Summary:
     @property
     def more_is_better(self) -> bool:
         """Whether the largest value of the metric is the best."""
-        return self.metric in MORE_IS_BETTER
+        return self.metric in HIGHER_IS_BETTER
 
     @property
     def settings(self) -> list[Setting]:
@@ -175,7 +175,7 @@ def _sum_up(cell: Cell, metric: str, bootstrap: Bootstrap) -> Setting:
         low, middle, high = np.quantile(values, [0.25, 0.5, 0.75]).tolist()
         setting.quartiles = (low, middle, high)
         ends = float(values.min()), float(values.max())
-        setting.best, setting.worst = ends if metric not in MORE_IS_BETTER else ends[::-1]
+        setting.best, setting.worst = ends if metric not in HIGHER_IS_BETTER else ends[::-1]
         setting.interval = setting.sample.interval
     return setting
 

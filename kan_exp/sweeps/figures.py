@@ -10,8 +10,8 @@ from optuna.trial import FrozenTrial, TrialState
 from kan_exp.plots import importance_figure, parallel_figure, search_history_figure
 from kan_exp.plots.search import Axis
 from kan_exp.plots.style import pixels, png
+from kan_exp.runs.metrics import title
 from kan_exp.sweeps.study import StoredStudy
-from kan_exp.sweeps.summary import title
 
 
 def draw_search(folder: Path, study: StoredStudy) -> list[Path]:

@@ -14,11 +14,12 @@ from kan_exp.cli import MENDABLE, one_line
 from kan_exp.errors import KanExpError
 from kan_exp.preparing import run_key
 from kan_exp.runs import StatusFile, is_running, read_status
+from kan_exp.runs.metrics import title
 from kan_exp.sweeps.jobs import Job, Stack, make_stack, split_seed
 from kan_exp.sweeps.outcomes import KILLED, outcomes
 from kan_exp.sweeps.runner import SweepRunner
 from kan_exp.sweeps.space import read_space
-from kan_exp.sweeps.summary import shown, title
+from kan_exp.sweeps.summary import shown
 from kan_exp.sweeps.sweeper import FolderSweeper
 
 if TYPE_CHECKING:

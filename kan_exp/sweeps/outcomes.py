@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from kan_exp.runs import Status, read_status, write_status
+from kan_exp.runs.metrics import HIGHER_IS_BETTER
 from kan_exp.sweeps.jobs import Job, Stack
 
 KILLED = "its process ended without a word: it was killed, or memory ran out."
-HIGHER_IS_BETTER = ("test_r2", "test_r")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kan_exp.errors import KanExpError
-from kan_exp.sweeps.outcomes import HIGHER_IS_BETTER, Outcome
+from kan_exp.runs.metrics import HIGHER_IS_BETTER
+from kan_exp.sweeps.outcomes import Outcome
 
 JOURNAL = "study.journal"
 FEWEST = 5  # trials that importances are told from

@@ -14,26 +14,15 @@ from rich.table import Table
 
 from kan_exp.errors import KanExpError
 from kan_exp.runs import write_json, write_text
+from kan_exp.runs.metrics import title
 from kan_exp.sweeps.jobs import Job, Stack
 from kan_exp.sweeps.outcomes import Outcome, rank
 
 NAME = "sweep.json"
 FIGURES = ("test_rmse", "test_mae", "test_r2", "val_rmse", "parameters", "best_step")
-TITLES = {
-    "test_rmse": "test RMSE",
-    "test_mae": "test MAE",
-    "test_r2": "test R²",
-    "test_r": "test r",
-    "val_rmse": "validation RMSE",
-}
 MOST_ROWS = 20
 WIDEST = 400
 MOST_REASON = 60
-
-
-def title(metric: str) -> str:
-    """How a metric is called on the terminal."""
-    return TITLES.get(metric, metric)
 
 
 def shown(value: float) -> str:

@@ -20,10 +20,11 @@ from rich.progress import (
 )
 
 from kan_exp.runs import Status, is_running, read_status
+from kan_exp.runs.metrics import title
 from kan_exp.sweeps.deaths import Deaths
 from kan_exp.sweeps.jobs import Stack
 from kan_exp.sweeps.outcomes import Outcome, close, outcomes
-from kan_exp.sweeps.summary import shown, title
+from kan_exp.sweeps.summary import shown
 
 POLL_SECONDS = 0.2
 WIDEST_NAME = 60

@@ -4,17 +4,15 @@ import csv
 import json
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
 
 from kan_exp.runs import read_status
 from tests.conftest import (
-    environment,
     read_metrics,
     run_command,
     run_folders,
+    start_command,
     until_it_trains,
 )
 
@@ -80,13 +78,8 @@ def test_a_stacked_seed_is_the_run_of_that_seed(sweep, tmp_path):
 def test_a_killed_job_and_an_interrupted_sweep_cost_nothing_else(tmp_path):
     """Kills a job outright, ends the sweep while another runs, and lets it go on."""
     long = ["steps=100000", "evaluations=100", "sweep.stack_seeds=false", "seed=0,1,2"]
-    with subprocess.Popen(
-        [sys.executable, "-m", "kan_exp.train", "-m", *SMALL, *long, "hydra.launcher.workers=1"],
-        cwd=tmp_path,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    with start_command(
+        "train", "-m", *SMALL, *long, "hydra.launcher.workers=1", cwd=tmp_path
     ) as process:
         try:
             os.kill(until_it_trains(tmp_path, 0, process), signal.SIGKILL)

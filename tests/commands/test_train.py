@@ -4,7 +4,6 @@ import json
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 import torch
 
 import kan_exp
-from tests.conftest import environment, read_metrics, run_command, run_folders
+from tests.conftest import read_metrics, run_command, run_folders, start_command
 
 SHORT = ["steps=60", "evaluations=3", "log_every_n_steps=20", "data.num_train=500"]
 
@@ -169,14 +168,7 @@ def test_a_loss_that_becomes_nan_stops_the_run_and_keeps_the_last_good_network(c
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_ctrl_c_and_kill_keep_what_there_is(tmp_path, number, code):
     arguments = ["optimizer=adam", "steps=10000000", "evaluations=100000", "checkpoint_seconds=0"]
-    with subprocess.Popen(
-        [sys.executable, "-m", "kan_exp.train", *arguments],
-        cwd=tmp_path,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with start_command("train", *arguments, cwd=tmp_path) as process:
         try:
             _wait_for(tmp_path, "checkpoints/best.ckpt", process)
             process.send_signal(number)

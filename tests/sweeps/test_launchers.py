@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from importlib.util import find_spec
 
 import pytest
@@ -13,7 +11,7 @@ from omegaconf import OmegaConf
 from kan_exp.errors import KanExpError
 from kan_exp.sweeps import plugins
 from kan_exp.train import prepare
-from tests.conftest import environment, read_metrics, until_it_trains
+from tests.conftest import read_metrics, start_command, until_it_trains
 
 SHORT = ["layer=interpo", "optimizer=adam", "dims=[2,1,1]", "steps=3000", "evaluations=4"]
 SHORT += ["data.num_train=100", "data.num_test=100", "logger=none"]
@@ -33,13 +31,8 @@ def alone(tmp_path_factory):
 def test_a_killed_worker_costs_its_job_alone(launcher, alone, tmp_path):
     if find_spec(f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher") is None:
         pytest.skip("the launcher is not installed")
-    with subprocess.Popen(
-        [sys.executable, "-m", "kan_exp.train", "-m", *SHORT, *SWEPT, f"hydra/launcher={launcher}"],
-        cwd=tmp_path,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    with start_command(
+        "train", "-m", *SHORT, *SWEPT, f"hydra/launcher={launcher}", cwd=tmp_path
     ) as process:
         try:
             os.kill(until_it_trains(tmp_path, 0, process), signal.SIGKILL)

@@ -1,0 +1,17 @@
+"""What the figures in `metrics.json` are called, and which way they are better."""
+
+from __future__ import annotations
+
+HIGHER_IS_BETTER = ("test_r2", "test_r", "linear_r2")
+TITLES = {
+    "test_rmse": "test RMSE",
+    "test_mae": "test MAE",
+    "test_r2": "test R²",
+    "test_r": "test r",
+    "val_rmse": "validation RMSE",
+}
+
+
+def title(metric: str) -> str:
+    """How a metric is called where it is shown."""
+    return TITLES.get(metric, metric)
