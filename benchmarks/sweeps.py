@@ -35,7 +35,6 @@ class Size:
         stacked_steps: Of each of them.
         long_jobs: Jobs that two processes share.
         long_steps: Of each.
-        repetitions: Of everything.
     """
 
     seeds: int = 10
@@ -45,10 +44,9 @@ class Size:
     stacked_steps: int = 4000
     long_jobs: int = 4
     long_steps: int = 40000
-    repetitions: int = 3
 
 
-QUICK = Size(1, 4, 100, 3, 200, 2, 400, 1)
+QUICK = Size(1, 4, 100, 3, 200, 2, 400)
 
 
 def seconds(*arguments: str) -> float:
@@ -114,13 +112,15 @@ def main() -> None:
     """Prints medians, with the smallest and the largest of the repetitions in brackets."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="tiny jobs, only to see it work")
-    size = QUICK if parser.parse_args().quick else Size()
+    parser.add_argument("--repetitions", type=int, default=3)
+    chosen = parser.parse_args()
+    size = QUICK if chosen.quick else Size()
     judged = size != QUICK  # in tiny jobs there is little to save
     jobs = size.seeds * len(SETTINGS)
     alone, one = "sweep.stack_seeds=false", "hydra.launcher.workers=1"
     print("| | seconds | times as fast | must |\n| --- | --- | --- | --- |", flush=True)
     compare(
-        size.repetitions,
+        chosen.repetitions,
         f"{jobs} commands of {size.steps:,} steps, from {size.commands} of them",
         lambda: separate(size),
         [
@@ -131,13 +131,13 @@ def main() -> None:
         ],
     )
     compare(
-        size.repetitions,
+        chosen.repetitions,
         f"{size.stacked} seeds of {size.stacked_steps:,} steps, one job at a time",
         lambda: seeds(size, alone, one),
         [("the same, stacked", 4.0 * judged, lambda: seeds(size, one))],
     )
     compare(
-        size.repetitions,
+        chosen.repetitions,
         f"{size.long_jobs} jobs of {size.long_steps:,} steps, joblib with one process",
         lambda: joblib(size, 1),
         [("the same, two processes", 1.7 * judged, lambda: joblib(size, 2))],

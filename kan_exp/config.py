@@ -200,6 +200,11 @@ def check_devices(cfg: DictConfig) -> None:
         )
     if cfg.compile:
         raise KanExpError("trainer=ddp needs compile=false.")
+    if "pruning" in cfg.callbacks:
+        raise KanExpError(
+            "trainer=ddp cannot be pruned, since each process would decide for itself: set "
+            "hydra/sweeper/pruner=none."
+        )
     if cfg.batch_size is not None and cfg.batch_size < devices:
         raise KanExpError(
             f"batch_size={cfg.batch_size} has no row for each of {devices} processes: "

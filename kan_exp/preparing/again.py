@@ -76,6 +76,8 @@ def from_folder(arguments: Sequence[str]) -> tuple[str, list[str]]:
     status = read_status(folder)
     for line in changes(status.versions, versions()) if status and status.versions else []:
         print(f"Note: {line}", file=sys.stderr)  # noqa: T201
+    if {"-m", "--multirun"} & set(rest):  # Hydra would sweep over what the run was told, too
+        stored = stored._replace(overrides=[])
     _offer(REPEATED, stored, {})
     return REPEATED, rest
 

@@ -149,12 +149,12 @@ def print_table(console: Console, metric: str, outcomes: Sequence[Outcome]) -> N
     names = list(dict.fromkeys(name for one in every for name in one))
     varied = [name for name in names if len({one.get(name) for one in every}) > 1]
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
-    table.add_column("job", justify="right")
+    table.add_column("job", justify="right", no_wrap=True)
     for name in varied:
-        table.add_column(name)
-    table.add_column(title(metric), justify="right")
-    table.add_column("seconds", justify="right")
-    table.add_column("")
+        table.add_column(name, no_wrap=True)
+    for name in (title(metric), "seconds"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
     for outcome, own in list(zip(ranked, every, strict=True))[:MOST_ROWS]:
         figure = outcome.figure(metric)
         table.add_row(
@@ -167,7 +167,7 @@ def print_table(console: Console, metric: str, outcomes: Sequence[Outcome]) -> N
     console.print()
     wide = console.options.update(width=WIDEST)  # cut words would tell nothing
     table.width = console.measure(table, options=wide).maximum
-    console.print(table, markup=False, highlight=False, crop=False)
+    console.print(table, markup=False, highlight=False, crop=False, width=table.width)
     if len(ranked) > MOST_ROWS:
         console.print(f"... and {len(ranked) - MOST_ROWS} more in sweep.csv", highlight=False)
 

@@ -26,6 +26,7 @@ LIGHT = [
     (["replicas=0"], ["replicas must be at least 1, got 0"]),
     (["replicas=9", "layer=spline"], ["optimizer=lm", "refine.keep", "set optimizer=adam"]),
     (["replicas=9", "optimizer=lbfgs"], ["LBFGS", "set optimizer=adam, adamw or sgd"]),
+    (["trainer=ddp", "optimizer=adam", "callbacks=pruning"], ["pruned", "pruner=none"]),
     (["trainer.devices=2"], ["trainer.devices=2:", "set trainer=ddp or trainer.devices=1"]),
     (["trainer.precision=16-mixed"], ["trainer.precision must be 32-true", "16-mixed"]),
     (["penalty.rough=1"], ["penalty.rough:", "Did you mean 'roughness'?"]),

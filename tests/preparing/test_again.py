@@ -183,3 +183,11 @@ def test_a_job_goes_on_where_the_same_one_had_begun(run):
     assert unfinished(run, "another") is None
     write(run, "metrics.json", stopped="steps")
     assert unfinished(run, key) is None
+
+
+def test_a_sweep_of_a_repeated_run_varies_only_what_is_asked_now(stored):
+    name, rest = from_folder(["--from", str(stored), "-m", "seed=1,2"])
+    assert (name, rest) == (REPEATED, ["-m", "seed=1,2"])
+    cfg, hydra = composed(name)
+    assert cfg.batch_size == 77
+    assert hydra.overrides.task == []
