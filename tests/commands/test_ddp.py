@@ -17,8 +17,10 @@ from kan_exp.train import prepare
 from tests.conftest import environment, read_metrics, run_command
 
 OPTIONS = ["optimizer=adam", "layer=interpo", "dims=[2,3,1]", "points=500", "evaluations=3"]
-# A batch that two cannot share evenly, and penalties of both kinds.
+# A batch that two cannot share evenly, and penalties of both kinds. Adam would magnify rounding:
+# its first steps go by the sign of gradients, and many of a table's are nearly zero.
 SHORT = ["steps=90", "batch_size=33", "log_every_n_steps=20", "penalty.l1_edges=0.01"]
+SHORT += ["optimizer=sgd", "optimizer.lr=0.001"]
 
 
 def files(folder: Path) -> set[str]:
@@ -50,7 +52,7 @@ def test_two_processes_end_with_what_one_ends_with(tmp_path):
     events = list((tmp_path / "two").glob("*tfevents*"))
     assert len(events) == 1
     log = (tmp_path / "two" / "train.log").read_text()
-    assert log.count("trained by Adam in 2 processes") == 1
+    assert log.count("trained by SGD in 2 processes") == 1
     assert result.stdout.count("test RMSE") == 1
 
 

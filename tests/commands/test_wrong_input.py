@@ -38,7 +38,7 @@ LIGHT = [
     (["target=formula", "target.formula=x^2"], ["x^2", "**"]),
     (["target=formula", "target.formula=__import__('os').system('x')"], ["target.formula"]),
     (["target.domain=[1,1]"], ["target.domain", "[1, 1]"]),
-    (["sweep.resume=outputs"], ["sweep.resume", "add -m"]),
+    (["sweep.resume=outputs"], ["sweep.resume=outputs", "no sweep is known there"]),
     (["sweep.resume=nowhere", "-m"], ["sweep.resume=nowhere", "no sweep", "sweep.json"]),
     (["sweep.most_stacked=0", "-m"], ["sweep.most_stacked must be at least 1, got 0"]),
     (["hydra.launcher.workers=0", "-m"], ["hydra.launcher.workers must be at least 1, got 0"]),
