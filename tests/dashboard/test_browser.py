@@ -66,7 +66,7 @@ def test_images_of_several_moments_are_loaded(page):
     wait_for("every picture", lambda: sum(width > 0 for width in page.ask(widths)) == shown)
     sliders = page.ask("return seen.filter(e => e.tagName === 'PAPER-SLIDER').map(e => e.max);")
     # After brightness and contrast, the edges': from the first moment to the last.
-    assert sliders[2:] == [3] * 2 * runs
+    assert sliders[2:] == [2] * 2 * runs
 
 
 def test_curves_that_belong_together_are_drawn_together(page):
