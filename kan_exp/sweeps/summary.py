@@ -122,7 +122,7 @@ def same_again(arguments: Sequence[str]) -> list[str]:
     """Adds what a sweep was told to what is said now, where `sweep.resume` names its folder.
 
     Raises:
-        KanExpError: No sweep is known there.
+        KanExpError: No sweep is known there, or `-m` is missing.
     """
     said = [text.partition("=") for text in arguments]
     resumed = [value.strip("'\"") for name, _, value in said if name == "sweep.resume"]
@@ -135,6 +135,9 @@ def same_again(arguments: Sequence[str]) -> list[str]:
         raise KanExpError(
             f"sweep.resume={folder}: no sweep is known there ({NAME} cannot be read: {error})."
         ) from error
+    flagged = {"-m", "--multirun"} & set(arguments)
+    if not flagged and not any(text.startswith("search=") for text in told):  # which needs none
+        raise KanExpError("sweep.resume goes on with a sweep: add -m.")
     names = {name.lstrip("+~") for name, equals, _ in said if equals}
     rest = [text for text in told if text.partition("=")[0].lstrip("+~") not in names]
     # Beside it, since Hydra's parser wants all overrides in one place.

@@ -75,6 +75,13 @@ def test_a_stacked_seed_is_the_run_of_that_seed(sweep, tmp_path):
     assert one["stacked"] == 2
 
 
+def test_going_on_without_the_flag_is_told(sweep, tmp_path):
+    _, folder = sweep
+    result = run_command("train", f"sweep.resume={folder}", *SMALL, "seed=0", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "add -m" in result.stderr.splitlines()[-1]
+
+
 def test_a_killed_job_and_an_interrupted_sweep_cost_nothing_else(tmp_path):
     """Kills a job outright, ends the sweep while another runs, and lets it go on."""
     long = ["steps=100000", "evaluations=100", "sweep.stack_seeds=false", "seed=0,1,2"]
