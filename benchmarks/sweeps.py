@@ -108,19 +108,12 @@ def compare(
         print(row, flush=True)
 
 
-def main() -> None:
-    """Prints medians, with the smallest and the largest of the repetitions in brackets."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="tiny jobs, only to see it work")
-    parser.add_argument("--repetitions", type=int, default=3)
-    chosen = parser.parse_args()
-    size = QUICK if chosen.quick else Size()
-    judged = size != QUICK  # in tiny jobs there is little to save
-    jobs = size.seeds * len(SETTINGS)
+def short(size: Size, repetitions: int, judged: bool) -> None:
+    """Many short jobs: commands of their own, or one sweep."""
     alone, one = "sweep.stack_seeds=false", "hydra.launcher.workers=1"
-    print("| | seconds | times as fast | must |\n| --- | --- | --- | --- |", flush=True)
+    jobs = size.seeds * len(SETTINGS)
     compare(
-        chosen.repetitions,
+        repetitions,
         f"{jobs} commands of {size.steps:,} steps, from {size.commands} of them",
         lambda: separate(size),
         [
@@ -130,18 +123,44 @@ def main() -> None:
             ("the same, one job at a time", 0.0, lambda: together(size, alone, one)),
         ],
     )
+
+
+def stacked(size: Size, repetitions: int, judged: bool) -> None:
+    """Seeds of one experiment: one after the other, or stacked."""
+    alone, one = "sweep.stack_seeds=false", "hydra.launcher.workers=1"
     compare(
-        chosen.repetitions,
+        repetitions,
         f"{size.stacked} seeds of {size.stacked_steps:,} steps, one job at a time",
         lambda: seeds(size, alone, one),
         [("the same, stacked", 4.0 * judged, lambda: seeds(size, one))],
     )
+
+
+def processes(size: Size, repetitions: int, judged: bool) -> None:
+    """Long jobs in one process of joblib's, or in two."""
     compare(
-        chosen.repetitions,
+        repetitions,
         f"{size.long_jobs} jobs of {size.long_steps:,} steps, joblib with one process",
         lambda: joblib(size, 1),
         [("the same, two processes", 1.7 * judged, lambda: joblib(size, 2))],
     )
+
+
+PARTS = {"short": short, "stacked": stacked, "processes": processes}
+
+
+def main() -> None:
+    """Prints medians, with the smallest and the largest of the repetitions in brackets."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="tiny jobs, only to see it work")
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
+    chosen = parser.parse_args()
+    size = QUICK if chosen.quick else Size()
+    judged = size != QUICK  # in tiny jobs there is little to save
+    print("| | seconds | times as fast | must |\n| --- | --- | --- | --- |", flush=True)
+    for part in chosen.parts:
+        PARTS[part](size, chosen.repetitions, judged)
 
 
 if __name__ == "__main__":

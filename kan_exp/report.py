@@ -6,7 +6,6 @@ Hydra, which knows only `option=value`, never sees them. Torch is not needed and
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -147,8 +146,6 @@ def take_folders(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 if __name__ == "__main__":
-    # All that is read stays to the end, and looking for garbage in it takes as long as reading it.
-    gc.disable()
     named, sys.argv[1:] = take_folders(sys.argv[1:])
     store_schema("report_schema", ReportConfig)
     run_command("report", partial(report, named))

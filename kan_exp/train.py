@@ -17,7 +17,14 @@ from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from kan_exp.cli import RESUMED, config_folder, one_line, run_command, store_schema
+from kan_exp.cli import (
+    RESUMED,
+    config_folder,
+    imports_are_done,
+    one_line,
+    run_command,
+    store_schema,
+)
 from kan_exp.config import TrainConfig, rank_count
 from kan_exp.errors import KanExpError
 from kan_exp.preparing import LAST, check, from_folder, make_experiment, run_key, unfinished
@@ -77,6 +84,7 @@ def train(cfg: DictConfig) -> None:
                     experiment.start_over()
                     log.info("Note: it had no checkpoint yet, and starts from the beginning.")
                 (folder / "metrics.json").unlink(missing_ok=True)  # it would say that it is done
+                imports_are_done()
                 experiment.run()
     except BaseException:
         if not began and resumed and before is not None:

@@ -17,6 +17,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
+from kan_exp.cli import imports_are_done
 from kan_exp.errors import KanExpError
 
 # What every job would import for itself, seconds in all. Nothing is computed before the copies are
@@ -68,6 +69,7 @@ class WarmLauncher(Launcher):
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         for name in HEAVY:
             importlib.import_module(name)
+        imports_are_done()
         waiting = list(enumerate(job_overrides, initial_job_idx))
         running: dict[int, int] = {}  # process -> job
         codes: dict[int, int] = {}
