@@ -9,12 +9,14 @@ from __future__ import annotations
 import argparse
 import logging
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from statistics import median
 from typing import Any
 
 from step import shown
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from kan_exp.train import prepare
 from kan_exp.training.callbacks import EdgeFigures
@@ -40,6 +42,7 @@ PARTS: dict[str, list[tuple[type, str]]] = {
         (RunLogger, "picture"),
         (RunLogger, "conclude"),
     ],
+    "records, in a thread": [(RecordWriter, "write")],
 }
 # The last pictures are files of the run, which it has without a logger too.
 BESIDE: dict[str, list[tuple[type, str]]] = {"(pictures of the result)": [(Experiment, "_draw")]}
@@ -50,7 +53,7 @@ class Meter:
 
     def __init__(self) -> None:
         self.spent: dict[str, float] = {}
-        self._inner: list[float] = []
+        self._inner: dict[int, list[float]] = {}  # per thread
         for part, methods in {**PARTS, **BESIDE}.items():
             for owner, method in methods:
                 self._watch(owner, method, part)
@@ -59,15 +62,16 @@ class Meter:
         plain: Callable[..., Any] = getattr(owner, method)
 
         def metered(*given: Any, **named: Any) -> Any:
-            self._inner.append(0.0)
-            start = time.process_time()
+            inner = self._inner.setdefault(threading.get_ident(), [])
+            inner.append(0.0)
+            start = time.thread_time()
             try:
                 return plain(*given, **named)
             finally:
-                spent = time.process_time() - start
-                self.spent[part] = self.spent.get(part, 0.0) + spent - self._inner.pop()
-                if self._inner:
-                    self._inner[-1] += spent
+                spent = time.thread_time() - start
+                self.spent[part] = self.spent.get(part, 0.0) + spent - inner.pop()
+                if inner:
+                    inner[-1] += spent
 
         setattr(owner, method, metered)
 

@@ -25,10 +25,11 @@ from hydra.errors import (
 )
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException, ValidationError
 
 from kan_exp.errors import KanExpError, listing, suggest
+from kan_exp.runs import folder_name
 
 if TYPE_CHECKING:
     from kan_exp.training.model import KANModel
@@ -76,6 +77,7 @@ def run_command(
                 raise
             _fail(error)
 
+    OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
     _replace_plugins_configs()
     try:
         if read is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,6 +34,7 @@ from tensorboard.plugins.text import metadata as text_plugin
 # Of metrics.json, in the order in which the HParams tab shows them; there they have this prefix.
 RESULTS = ("test_rmse", "val_rmse", "test_mae", "test_r2", "train_seconds", "parameters")
 RESULT = "result/"
+BEGAN = re.compile(r"(\d\d-){3}\d{6}(?=_)")
 SEED_TAG = f"{hparams.SESSION_START_INFO_TAG}/"
 
 
@@ -97,8 +99,10 @@ class Trial:
 
         TensorBoard takes runs of one name for repetitions and shows their mean.
         """
-        parts = self.folder.parts
-        place = parts[-2:] if self.job is None else [*parts[-3:-1], str(self.job)]
+        above = self.folder.parts[:-1]
+        began = BEGAN.match(self.folder.name)  # the rest of such a name is the overrides again
+        last = began[0] if began else self.folder.name
+        place = [*above[-1:], last] if self.job is None else [*above[-2:], str(self.job)]
         return f"{', '.join(self.overrides) or 'defaults'} ({'/'.join(place)})"
 
     def of_seed(self, seed: int) -> Trial:

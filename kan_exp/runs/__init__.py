@@ -1,6 +1,7 @@
 """What runs leave behind, read and written without torch."""
 
 from kan_exp.runs.files import replacing, write_json, write_text
+from kan_exp.runs.names import folder_name
 from kan_exp.runs.status import Status, StatusFile, is_running, read_status, write_status
 from kan_exp.runs.versions import changes, versions
 
@@ -8,6 +9,7 @@ __all__ = [
     "Status",
     "StatusFile",
     "changes",
+    "folder_name",
     "is_running",
     "read_status",
     "replacing",

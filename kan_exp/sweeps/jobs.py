@@ -13,8 +13,8 @@ from omegaconf import DictConfig
 from kan_exp.config import check_replicas
 from kan_exp.errors import KanExpError
 from kan_exp.preparing import run_key
+from kan_exp.runs import folder_name
 
-LONGEST_NAME = 100
 Compose = Callable[[Sequence[str]], DictConfig]
 
 
@@ -171,9 +171,7 @@ def _consecutive(jobs: Sequence[Job], most: int) -> Iterator[tuple[Job, ...]]:
 def make_stack(jobs: Sequence[Job], folder: Path) -> Stack:
     """A stack with a folder of its own, such as `3_layer-mlp_seed-0`."""
     stack = Stack(tuple(jobs), folder)
-    words = [re.sub(r"[^\w.+-]+", "-", word).strip("-") for word in stack.name.split()]
-    name = "_".join([str(jobs[0].number), *words])
-    return Stack(tuple(jobs), folder / name[:LONGEST_NAME])
+    return Stack(tuple(jobs), folder / folder_name(str(jobs[0].number), stack.name.split()))
 
 
 def number_of(folder: Path) -> int | None:

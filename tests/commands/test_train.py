@@ -29,6 +29,7 @@ def short_run(tmp_path_factory):
 def test_a_run_leaves_one_folder_with_everything(short_run):
     _, folder = short_run
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", folder.parent.name)
+    assert re.match(r"(\d\d-){3}\d{6}_optimizer-adam_dims-2-1-1_steps-60_", folder.name)
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     events = {name for name in names if "tfevents" in name}
     assert len(events) == 1

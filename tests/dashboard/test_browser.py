@@ -126,4 +126,4 @@ def test_parallel_coordinates_has_a_line_for_every_seed(page):
 
 def test_graphs_shows_the_network(page):
     page.open("graphs")
-    page.wait_for_texts("KANModel", "input", "output")
+    page.wait_for_texts("input", "layer_1", "layer_2", "output")

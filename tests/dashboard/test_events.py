@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.compat.tensorflow_stub import pywrap_tensorflow
 from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from tensorboard.summary.writer import record_writer
 
 from kan_exp.board.summaries import Trial
 from kan_exp.train import prepare
@@ -94,3 +96,8 @@ def test_a_seed_of_a_stack_is_called_as_a_run_of_its_own(tmp_path):
     stack = Trial(asked, tmp_path, 5, {"layer": "mlp", "seed": 3, "replicas": 4})
     alone = Trial(["layer=mlp", "seed=4"], tmp_path, 5, {"layer": "mlp", "seed": 4})
     assert stack.of_seed(4) == alone
+
+
+@pytest.mark.parametrize("data", [b"", b"\0", bytes(range(256)) * 9])
+def test_records_have_the_checksums_that_readers_look_for(data):
+    assert record_writer.masked_crc32c(data) == pywrap_tensorflow.masked_crc32c(data)

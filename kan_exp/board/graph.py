@@ -1,0 +1,59 @@
+"""The network as the Graphs tab shows it: a box for every layer, and in it every edge and every sum."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from tensorboard.compat.proto.attr_value_pb2 import AttrValue
+from tensorboard.compat.proto.graph_pb2 import GraphDef
+from tensorboard.compat.proto.node_def_pb2 import NodeDef
+from tensorboard.compat.proto.versions_pb2 import VersionDef
+
+# A layer with more edges is one box that cannot be opened: nobody could tell them apart.
+MOST_EDGES = 100
+FORMAT = 22  # of the protocol, as torch's own graphs say
+
+
+def graph(units: Sequence[Sequence[str]], kinds: Sequence[str]) -> GraphDef:
+    """Draws what flows where.
+
+    Traced by torch, a network is the operations of its arithmetic, and no edge is to be seen.
+
+    Args:
+        units: Names of the inputs, of each layer's hidden units, and of the output.
+        kinds: Per layer, what its edges are called.
+    """
+    sources = [f"input/{name}" for name in _plain(units[0])]
+    nodes = [NodeDef(name=source, op="Input") for source in sources]
+    for number, kind in enumerate(kinds, 1):
+        layer, before = f"layer_{number}", _plain(units[number - 1])
+        edges = len(before) * len(units[number])
+        if edges > MOST_EDGES:
+            inputs, shown = dict.fromkeys(sources), {"edges": AttrValue(i=edges)}
+            nodes.append(NodeDef(name=layer, op=kind, input=inputs, attr=shown))
+            sources = [layer] * len(units[number])
+            continue
+        sums = [f"{layer}/{name}" for name in _plain(units[number])]
+        for place in sums:
+            names = [f"{place}_of_{name}" for name in before]
+            nodes += [
+                NodeDef(name=name, op=kind, input=[source])
+                for name, source in zip(names, sources, strict=True)
+            ]
+            nodes.append(NodeDef(name=place, op="Sum", input=names))
+        sources = sums
+    nodes.append(NodeDef(name="output", op="Output", input=dict.fromkeys(sources)))
+    return GraphDef(node=nodes, versions=VersionDef(producer=FORMAT))
+
+
+def _plain(names: Sequence[str]) -> list[str]:
+    """Names without what the Graphs tab takes for structure, none twice."""
+    seen: Counter[str] = Counter()
+    found = []
+    for name in names:
+        plain = re.sub(r"[^\w.]+", "-", name)
+        seen[plain] += 1
+        found.append(plain if seen[plain] == 1 else f"{plain}-{seen[plain]}")
+    return found

@@ -1,0 +1,20 @@
+"""How the folders of runs are called: TensorBoard shows nothing else of them in most of its tabs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+LONGEST = 100  # bytes; file systems allow 255
+
+
+def folder_name(first: str, overrides: Iterable[str]) -> str:
+    """What a folder is called by: `3` and `layer=mlp`, `seed=0` give `3_layer-mlp_seed-0`.
+
+    Args:
+        first: What makes it unique: a time, or a job's number.
+        overrides: What it was run with.
+    """
+    words = [re.sub(r"[^\w.+-]+", "-", text).strip("-") for text in overrides]
+    name = "_".join([first, *words]).encode()[:LONGEST]
+    return name.decode(errors="ignore").rstrip("-_.")

@@ -1,0 +1,26 @@
+"""How folders of runs are called."""
+
+from __future__ import annotations
+
+import pytest
+
+from kan_exp.runs import folder_name
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ([], "12"),
+        (["layer=mlp", "seed=0"], "12_layer-mlp_seed-0"),
+        (["dims=[2,1,1]", "optimizer.lr=1e-3"], "12_dims-2-1-1_optimizer.lr-1e-3"),
+        (["data.path=/home/a b/c.csv"], "12_data.path-home-a-b-c.csv"),
+        (["+x=../..", "~y"], "12_+x-..-.._y"),
+    ],
+)
+def test_names_say_what_was_asked_for(overrides, expected):
+    assert folder_name("12", overrides) == expected
+
+
+def test_no_name_is_too_long_for_a_file_system():
+    assert len(folder_name("12", [f"target.formula={'x*' * 500}1"]).encode()) <= 255
+    assert len(folder_name("12", ["data.path=" + "\u4ef7" * 500]).encode()) <= 255
