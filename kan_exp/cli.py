@@ -61,7 +61,7 @@ def run_command(
         task: What to do with the composed configuration.
         read: Takes what is not for Hydra off the arguments, and may name another primary config.
     """
-    # Importing makes millions of objects that stay, and looking for garbage among them over and over
+    # Importing makes a great many objects that stay; to look for garbage among them over and over
     # takes a fifth of that time. Commands that go on to make garbage call `imports_are_done`.
     gc.disable()
     traceback_wanted = os.environ.get(FULL_ERROR) == "1"

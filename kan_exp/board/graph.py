@@ -1,4 +1,4 @@
-"""The network as the Graphs tab shows it: a box for every layer, and in it every edge and every sum."""
+"""The network as the Graphs tab shows it: a box for every layer, in it the edges and their sums."""
 
 from __future__ import annotations
 

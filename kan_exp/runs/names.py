@@ -1,4 +1,4 @@
-"""How the folders of runs are called: TensorBoard shows nothing else of them in most of its tabs."""
+"""How the folders of runs are called, which is all that most of TensorBoard shows of a run."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ def flows(units, kinds) -> dict[str, list[str]]:
     nodes = graph(units, kinds).node
     found = {node.name: list(node.input) for node in nodes}
     assert len(found) == len(nodes)
-    assert set(sum(found.values(), [])) <= set(found)
+    assert {name for read in found.values() for name in read} <= set(found)
     return found
 
 
