@@ -50,7 +50,8 @@ class Case(NamedTuple):
 def run_outcome(folder: Path) -> Any:
     """Metrics, curves and weights of one run."""
     metrics = json.loads((folder / "metrics.json").read_text())
-    del metrics["train_seconds"]
+    for name in ("train_seconds", "versions"):  # neither is of the result
+        del metrics[name]
     parts = [metrics, json.loads((folder / "history.json").read_text())]
     for name in ("best", "last"):
         checkpoint = torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)

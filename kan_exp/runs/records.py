@@ -20,6 +20,7 @@ from kan_exp.runs.loose import (
     value_text,
 )
 from kan_exp.runs.status import NAME as STATUS
+from kan_exp.runs.status import is_running, read_status
 
 METRICS, SWEEP = "metrics.json", "sweep.json"
 TRACES = {METRICS, STATUS, ".hydra"}  # any of them makes a folder a run's
@@ -163,7 +164,7 @@ def _read_run(folder: Path, names: set[str], unreadable: list[str]) -> Iterable[
         seconds=number((metrics or {}).get("train_seconds")),
         test_points=text((metrics or {}).get("test_points")),
         key=text((status or {}).get("key")),
-        reason=text((status or {}).get("reason")),
+        reason=text((status or {}).get("reason")) or (None if metrics else _fate(folder)),
         started=text((status or {}).get("started")) or "",
         place=tuple(filter(None, [text((metrics or {}).get("device")), *sorted(parts)])),
     )
@@ -218,6 +219,17 @@ def _state(status: Mapping[str, Any] | None, metrics: Mapping[str, Any] | None) 
         return "unreadable"
     state = status.get("state")
     return state if state in ("failed", "interrupted") else "unfinished"
+
+
+def _fate(folder: Path) -> str | None:
+    """What keeps a run without a result from being over, if its status says that it goes on."""
+    status = read_status(folder)
+    if status is None or status.state != "running":
+        return None
+    try:
+        return "still running" if is_running(status) else "its process is gone: it was killed"
+    except (TypeError, ValueError):  # a status that somebody has edited
+        return None
 
 
 def _never_begun(sweep: Path, unreadable: list[str]) -> Iterator[Record]:

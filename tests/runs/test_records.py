@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
 
 import pytest
 
 from kan_exp.errors import KanExpError
+from kan_exp.runs import StatusFile, write_status
 from kan_exp.runs.loose import parse_overrides
 from kan_exp.runs.records import read_records
 from tests.reporting.conftest import write_run
@@ -28,9 +33,24 @@ def test_how_a_run_ended_is_told(tmp_path):
     }
     by_name = {record.folder.name: record for record in found.records}
     assert by_name["failed"].reason == "out of memory"
+    assert by_name["done"].reason is None
     assert by_name["done"].metrics["test_rmse"] == 0.5
     assert (by_name["done"].seed, by_name["done"].seconds) == (3, 2.0)
     assert by_name["failed"].choices == {"layer": "mlp"}
+
+
+def test_a_run_that_goes_on_is_told_from_one_that_was_killed(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    expected = {"live": "still running", "dead": "its process is gone: it was killed", "odd": None}
+    for name, pid in {"live": os.getpid(), "dead": ended.pid, "odd": "x"}.items():
+        (tmp_path / name).mkdir()
+        with StatusFile(tmp_path / name, [], name, None, str) as status:
+            pass
+        write_status(tmp_path / name, replace(status.status, pid=pid))
+    found = read_records([tmp_path]).records
+    assert {record.folder.name: record.reason for record in found} == expected
+    assert {record.state for record in found} == {"unfinished"}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", "\xff", '"text"'])
