@@ -33,6 +33,7 @@ class Size:
         steps: Of a short job.
         stacked: Seeds that are trained together.
         stacked_steps: Of each of them.
+        alone: How many of these seeds are also run as commands of their own.
         long_jobs: Jobs that two processes share.
         long_steps: Of each.
     """
@@ -42,11 +43,12 @@ class Size:
     steps: int = 1000
     stacked: int = 10
     stacked_steps: int = 4000
+    alone: int = 3
     long_jobs: int = 4
     long_steps: int = 40000
 
 
-QUICK = Size(1, 4, 100, 3, 200, 2, 400)
+QUICK = Size(1, 4, 100, 3, 200, 1, 2, 400)
 
 
 def seconds(*arguments: str) -> float:
@@ -82,6 +84,13 @@ def seeds(size: Size, *options: str) -> float:
     """Seconds of a sweep over seeds alone."""
     swept = ["layer=interpo", f"seed=range(0,{size.stacked})", f"steps={size.stacked_steps}"]
     return seconds("-m", *swept, *options)
+
+
+def each_alone(size: Size) -> float:
+    """Seconds of the same seeds as commands of their own, from those of some of them."""
+    each = ["layer=interpo", f"steps={size.stacked_steps}"]
+    spent = sum(seconds(*each, f"seed={seed}") for seed in range(size.alone))
+    return spent * size.stacked / size.alone
 
 
 def joblib(size: Size, processes: int) -> float:
@@ -132,7 +141,10 @@ def stacked(size: Size, repetitions: int, judged: bool) -> None:
         repetitions,
         f"{size.stacked} seeds of {size.stacked_steps:,} steps, one job at a time",
         lambda: seeds(size, alone, one),
-        [("the same, stacked", 4.0 * judged, lambda: seeds(size, one))],
+        [
+            ("the same, stacked", 4.0 * judged, lambda: seeds(size, one)),
+            (f"commands of their own, from {size.alone}", 0.0, lambda: each_alone(size)),
+        ],
     )
 
 

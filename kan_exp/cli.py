@@ -29,7 +29,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException, ValidationError
 
 from kan_exp.errors import KanExpError, listing, suggest
-from kan_exp.runs import folder_name
+from kan_exp.runs import run_name
 
 if TYPE_CHECKING:
     from kan_exp.training.model import KANModel
@@ -77,7 +77,7 @@ def run_command(
                 raise
             _fail(error)
 
-    OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
+    OmegaConf.register_new_resolver("run_name", run_name, replace=True)
     _replace_plugins_configs()
     try:
         if read is not None:

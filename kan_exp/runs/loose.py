@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-# They decide where and how a run is shown, not what comes of it; seeds are what is folded.
-BESIDE = ("hydra", "logger", "callbacks", "sweep", "threads", "replicas", "seed")
+# They decide where and how a run is shown, not what comes of it.
+SHOWN = ("hydra", "logger", "callbacks", "sweep", "threads")
+BESIDE = (*SHOWN, "replicas", "seed")  # seeds are what is folded
 
 
 def parse_overrides(overrides: Iterable[Any]) -> dict[str, Any]:
@@ -17,7 +18,7 @@ def parse_overrides(overrides: Iterable[Any]) -> dict[str, Any]:
     typed: dict[str, Any] = {}
     for override in overrides:
         name, equals, value = str(override).lstrip("+").partition("=")
-        if not equals or name.partition(".")[0] in (set(BESIDE) - {"seed", "replicas"}):
+        if not equals or name.partition(".")[0] in SHOWN:
             continue
         try:
             typed[name] = json.loads(value)

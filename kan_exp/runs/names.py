@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from kan_exp.runs.loose import SHOWN
+
 LONGEST = 100  # bytes; file systems allow 255
 
 
@@ -18,3 +20,13 @@ def folder_name(first: str, overrides: Iterable[str]) -> str:
     words = [re.sub(r"[^\w.+-]+", "-", text).strip("-") for text in overrides]
     name = "_".join([first, *words]).encode()[:LONGEST]
     return name.decode(errors="ignore").rstrip("-_.")
+
+
+def run_name(began: str, overrides: Iterable[str]) -> str:
+    """What the folder of a run by itself is called, without what decides only how it is shown.
+
+    Args:
+        began: When it began.
+        overrides: What it was run with.
+    """
+    return folder_name(began, [t for t in overrides if not t.lstrip("+~").startswith(SHOWN)])

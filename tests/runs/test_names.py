@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kan_exp.runs import folder_name
+from kan_exp.runs import folder_name, run_name
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,8 @@ def test_names_say_what_was_asked_for(overrides, expected):
 def test_no_name_is_too_long_for_a_file_system():
     assert len(folder_name("12", [f"target.formula={'x*' * 500}1"]).encode()) <= 255
     assert len(folder_name("12", ["data.path=" + "\u4ef7" * 500]).encode()) <= 255
+
+
+def test_a_run_is_not_named_by_how_it_is_shown():
+    shown = ["logger=none", "callbacks.figures.moments=9", "~callbacks.progress", "threads=2"]
+    assert run_name("12", ["layer=mlp", *shown, "seed=3"]) == "12_layer-mlp_seed-3"
