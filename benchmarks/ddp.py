@@ -38,6 +38,13 @@ SIZES = {
         "batch_size=4096",
         "steps=35",
     ],
+    "spline [10,64,64,1], batch 16384": [
+        "target=many_inputs",
+        "dims=[10,64,64,1]",
+        "points=20000",
+        "batch_size=16384",
+        "steps=25",
+    ],
     "mlp [2,5,1], batch 4096": ["layer=mlp", "dims=[2,5,1]", "batch_size=4096", "steps=55"],
 }
 
