@@ -161,7 +161,8 @@ def killed(case: Case, folder: Path, delay: float) -> float | None:
     os.waitpid(number, 0)
     if not victims:
         return None
-    finish(launch(case.go_on, folder), case.go_on)
+    if not (folder / "metrics.json").exists():  # else it was done, and on its way out
+        finish(launch(case.go_on, folder), case.go_on)
     return at
 
 
