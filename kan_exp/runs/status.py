@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import time
@@ -73,9 +74,15 @@ def is_running(status: Status) -> bool:
 
 
 def _birth(pid: int) -> float | None:
-    """When a process began, in seconds since 1970, where /proc tells; its number may be reused."""
+    """When a process began, in seconds since 1970, where /proc tells; its number may be reused.
+
+    Of one that is dead, and that its parent has not yet taken note of, it lies in the future.
+    """
     try:
-        ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        if state in "ZX":
+            return math.inf
+        ticks = int(fields[18])
         lines = Path("/proc/stat").read_text().splitlines()
         boot = next(int(line.split()[1]) for line in lines if line.startswith("btime "))
     except (OSError, ValueError, IndexError, StopIteration):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -46,10 +47,15 @@ def changes(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """What differs between two `versions`, a line each: "torch 2.13.0 now, 2.12.1 then"."""
     names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
     return [
-        f"{name.replace('_', ' ') if 'commit' in name else name} {now.get(name, 'none')} now, "
-        f"{then.get(name, 'none')} then"
+        f"{name.replace('_', ' ') if 'commit' in name else name} "
+        f"{_short(now.get(name, 'none'))} now, {_short(then.get(name, 'none'))} then"
         for name in names
     ]
+
+
+def _short(version: str) -> str:
+    """A version as one reads it: of a commit, the digits that git shows."""
+    return re.sub(r"\b([0-9a-f]{10})[0-9a-f]{30}\b", r"\1", version)
 
 
 def _repository(folder: Path) -> Path | None:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from kan_exp.errors import KanExpError
 from kan_exp.train import prepare
@@ -56,9 +57,9 @@ def test_two_processes_end_with_what_one_ends_with(tmp_path):
     assert result.stdout.count("test RMSE") == 1
 
 
-def test_a_killed_rank_ends_the_run_with_one_line(tmp_path):
-    argv = [sys.executable, "-m", "kan_exp.train", *OPTIONS, "trainer=ddp", "steps=1000000"]
-    argv += ["hydra.run.dir=run", "logger=none"]
+def test_a_killed_rank_ends_the_run_with_one_line_and_it_can_go_on(tmp_path):
+    options = [*OPTIONS, "trainer=ddp", "steps=1500", "logger=none", "checkpoint_seconds=0"]
+    argv = [sys.executable, "-m", "kan_exp.train", *options, "hydra.run.dir=run"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(argv, cwd=tmp_path, env=environment(), **pipes) as rank_0:
         checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
@@ -74,6 +75,15 @@ def test_a_killed_rank_ends_the_run_with_one_line(tmp_path):
     status = json.loads((tmp_path / "run" / "status.json").read_text())
     assert (status["state"], f"Error: {status['reason']}\n") == ("failed", said)
     assert not (tmp_path / "run" / "metrics.json").exists()
+    for arguments in (["resume=run"], [*options, "hydra.run.dir=whole"]):
+        result = run_command("train", *arguments, cwd=tmp_path)
+        assert (result.returncode, result.stderr) == (0, "")
+    cut, whole = (
+        torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for name in ("run", "whole")
+    )
+    assert cut.keys() == whole.keys()
+    assert all(torch.equal(cut[name], whole[name]) for name in whole)
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,15 @@ def test_a_process_that_is_gone_is_at_no_run():
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/stat"), reason="only Linux tells")  # noqa: PTH110
+def test_a_process_that_nobody_has_taken_note_of_is_gone_as_well():
+    with subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE) as dead:
+        assert dead.stdout is not None
+        dead.stdout.read()  # it is closed by its end
+        os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
+        assert not is_running(status(dead.pid))
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/stat"), reason="only Linux tells")  # noqa: PTH110
 def test_a_number_that_another_process_has_by_now_is_not_the_run(sleeper):
     earlier = (datetime.now(UTC) - timedelta(days=1)).isoformat(timespec="seconds")
     assert not is_running(replace(status(sleeper), started=earlier))

@@ -56,3 +56,8 @@ def test_each_difference_is_a_line():
         "folder commit def-dirty now, none then",
     ]
     assert changes(then, then) == []
+
+
+def test_of_commits_one_sees_as_much_as_git_shows():
+    then, now = {"commit": "ab" * 20}, {"commit": f"{'12' * 20}-dirty"}
+    assert changes(then, now) == ["commit 1212121212-dirty now, ababababab then"]
