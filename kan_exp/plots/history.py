@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.figure import Figure
 
-from kan_exp.plots.style import DATA, GRID, LEARNED, TRUE, new_figure, place_labels, tidy
+from kan_exp.plots.style import DATA, GRID, LEARNED, TRUE, log_scale, new_figure, place_labels, tidy
 
 MARGINS = {"left": 0.13, "right": 0.97, "bottom": 0.135, "top": 0.92}
 
@@ -30,8 +31,9 @@ def history_figure(
     if val:
         (line,) = axes.plot(*zip(*val, strict=True), color=LEARNED, linewidth=1.8)
         line.set(marker="o", markersize=3.5, label="validation")
-    if any(loss > 0 for _, loss in [*train, *val]):
-        axes.set_yscale("log")
+    losses = np.array([loss for _, loss in [*train, *val]])
+    if any(losses > 0):
+        log_scale(axes, "y", losses[losses > 0])
     if best_step is not None:
         axes.axvline(best_step, color=TRUE, linewidth=1.0, label=f"best, step {best_step:,}")
     axes.set(xlabel="step", ylabel="mean squared error, standardised")

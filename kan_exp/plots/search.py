@@ -11,9 +11,18 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
-from kan_exp.plots.style import DATA, GRID, LEARNED, TRUE, new_figure, short_number, tidy
+from kan_exp.plots.style import (
+    DATA,
+    GRID,
+    LEARNED,
+    TRUE,
+    log_scale,
+    new_figure,
+    short_number,
+    tidy,
+)
 
 GOOD_TO_BAD = LinearSegmentedColormap.from_list("search", [LEARNED, "#d7e3f1"])
 WIDEST_LABEL = 22
@@ -61,7 +70,7 @@ def search_history_figure(
     if whole.any():
         so_far = np.fmin.accumulate(np.where(whole, values, np.nan))
         axes.step(numbers, so_far, where="post", color=TRUE, linewidth=1.6, label="best so far")
-        _log_scale(axes, values[np.isfinite(values)])
+        log_scale(axes, "y", values)
     failed = np.flatnonzero([one is None for one in errors])
     if len(failed):
         below = axes.get_xaxis_transform()
@@ -179,14 +188,3 @@ def _word_order(word: str) -> tuple[bool, float, str]:
         return False, float(word), word
     except ValueError:
         return True, 0.0, word
-
-
-def _log_scale(axes: Axes, values: np.ndarray) -> None:
-    if values.min() > 0:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
-        if values.max() > 10 * values.min():
-            axes.yaxis.set_minor_formatter(NullFormatter())
-        else:
-            axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: short_number(value)))
-            axes.tick_params(which="minor", labelsize=8)

@@ -146,8 +146,9 @@ def same_again(arguments: Sequence[str]) -> list[str]:
 
 
 def print_table(console: Console, metric: str, outcomes: Sequence[Outcome]) -> None:
-    """Shows the jobs, the best first."""
-    ranked = sorted(outcomes, key=lambda outcome: rank(outcome, metric))
+    """Shows the jobs, the best first, each run once: a search may come to the same one again."""
+    runs = {(one.folder, one.replica): one for one in reversed(outcomes)}
+    ranked = sorted(runs.values(), key=lambda outcome: (*rank(outcome, metric), outcome.job.number))
     every = [options(outcome.job) for outcome in ranked]
     names = list(dict.fromkeys(name for one in every for name in one))
     varied = [name for name in names if len({one.get(name) for one in every}) > 1]
