@@ -8,9 +8,9 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -25,7 +25,7 @@ from hydra.errors import (
 )
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException, ValidationError
 
 from kan_exp.errors import KanExpError, listing, suggest
@@ -54,7 +54,7 @@ def run_command(
     """Runs a command's task under Hydra and leaves the program.
 
     Whatever a user can mend becomes one line on stderr and exit code 1; with HYDRA_FULL_ERROR=1 in
-    the environment it stays a traceback. Ctrl-C exits with 130.
+    the environment it stays a traceback. Ctrl-C exits with 130, unless jobs of a sweep have failed.
 
     Args:
         config_name: The primary config in `conf`.
@@ -77,7 +77,7 @@ def run_command(
                 raise
             _fail(error)
 
-    OmegaConf.register_new_resolver("run_name", run_name, replace=True)
+    OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
     _replace_plugins_configs()
     try:
         if read is not None:
@@ -95,6 +95,19 @@ def run_command(
             raise
         _fail(error)
     sys.exit(0)
+
+
+def _run_name(began: str, *, _root_: DictConfig) -> str:
+    """The name of a run's folder, for its place in the configuration."""
+    return run_name(began, as_typed(_root_.hydra.overrides.task))
+
+
+def as_typed(overrides: Sequence[str]) -> list[str]:
+    """Hydra's lists of overrides as plain texts, as they were typed.
+
+    What an override refers to may not be there yet, and may be a secret.
+    """
+    return cast("list[str]", OmegaConf.to_container(cast(ListConfig, overrides), resolve=False))
 
 
 def imports_are_done() -> None:

@@ -55,6 +55,7 @@ class SweepConfig:
     most_stacked: int
     most_stacked_work: int
     resume: str | None
+    origin: list[str]
 
 
 @dataclass

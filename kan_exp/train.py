@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kan_exp.cli import (
     RESUMED,
+    as_typed,
     config_folder,
     imports_are_done,
     one_line,
@@ -54,17 +55,17 @@ def train(cfg: DictConfig) -> None:
     """
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    overrides, choices = list(hydra.overrides.task), dict(hydra.runtime.choices)
+    overrides, choices = as_typed(hydra.overrides.task), dict(hydra.runtime.choices)
     alone, resumed = hydra.mode == RunMode.RUN, hydra.job.config_name == RESUMED
     if not alone:
         _leave_the_terminal(cfg)
     before = read_status(folder)
-    key, job = run_key(cfg), None if alone else number_of(folder)
-    if resumed and before is not None:  # an option that is new since then would change the key
-        key, job = before.key, before.job
-    checkpoint = unfinished(folder, key)
     began = False
     try:
+        key, job = run_key(cfg), None if alone else number_of(folder)
+        if resumed and before is not None:  # an option that is new since then would change the key
+            key, job = before.key, before.job
+        checkpoint = unfinished(folder, key)
         if alone and cfg.sweep.resume is not None:
             raise KanExpError("sweep.resume goes on with a sweep: add -m.")
         with StatusFile(folder, overrides, key, job, one_line) as status:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections import Counter
 from collections.abc import Sequence
 
 from tensorboard.compat.proto.attr_value_pb2 import AttrValue
@@ -24,6 +24,9 @@ def graph(units: Sequence[Sequence[str]], kinds: Sequence[str]) -> GraphDef:
     Args:
         units: Names of the inputs, of each layer's hidden units, and of the output.
         kinds: Per layer, what its edges are called.
+
+    Returns:
+        TensorFlow's message for a graph, as event files hold it.
     """
     sources = [f"input/{name}" for name in _plain(units[0])]
     nodes = [NodeDef(name=source, op="Input") for source in sources]
@@ -50,10 +53,9 @@ def graph(units: Sequence[Sequence[str]], kinds: Sequence[str]) -> GraphDef:
 
 def _plain(names: Sequence[str]) -> list[str]:
     """Names without what the Graphs tab takes for structure, none twice."""
-    seen: Counter[str] = Counter()
-    found = []
+    found: list[str] = []
     for name in names:
         plain = re.sub(r"[^\w.]+", "-", name)
-        seen[plain] += 1
-        found.append(plain if seen[plain] == 1 else f"{plain}-{seen[plain]}")
+        again = (f"{plain}-{number}" for number in itertools.count(2))
+        found.append(next(one for one in itertools.chain([plain], again) if one not in found))
     return found

@@ -52,7 +52,7 @@ def from_folder(arguments: Sequence[str]) -> tuple[str, list[str]]:
     if source is None and "--from" in rest:
         at = rest.index("--from")
         if at + 1 == len(rest):
-            raise KanExpError("--from needs the folder of a run: --from outputs/<date>/<time>.")
+            raise KanExpError("--from needs the folder of a run: --from outputs/<date>/<run>.")
         source = rest.pop(at + 1)
         del rest[at]
     if resumed is None and source is None:
@@ -76,9 +76,13 @@ def from_folder(arguments: Sequence[str]) -> tuple[str, list[str]]:
     status = read_status(folder)
     for line in changes(status.versions, versions()) if status and status.versions else []:
         print(f"Note: {line}", file=sys.stderr)  # noqa: T201
+    origin = []
     if {"-m", "--multirun"} & set(rest):  # Hydra would sweep over what the run was told, too
         stored = stored._replace(overrides=[])
-    _offer(REPEATED, stored, {})
+        origin = [f"--from={folder.resolve()}"]
+        if modules:
+            origin.append(f"modules=[{','.join(modules)}]")
+    _offer(REPEATED, stored, {}, origin)
     return REPEATED, rest
 
 
@@ -119,7 +123,7 @@ def read_stored(folder: Path, modules: Sequence[str] = ()) -> Stored:
     except FileNotFoundError as error:
         raise KanExpError(
             f"{folder}: holds no run ({error.filename} is not there): name the folder of one run, "
-            f"such as outputs/<date>/<time>."
+            f"such as outputs/<date>/<run>."
         ) from error
     except (YAMLError, OmegaConfBaseException, TypeError, KeyError, AttributeError) as error:
         raise KanExpError(f"{folder}: its configuration cannot be read.") from error
@@ -188,6 +192,11 @@ def _check_groups(overrides: Sequence[str]) -> None:
     """Refuses another choice of a group: a stored configuration has its choices' options only."""
     for text in overrides:
         group, equals, _ = text.lstrip("+~").partition("=")
+        if equals and group in ("experiment", "search"):
+            raise KanExpError(
+                f"{text} sets much at once that --from keeps as the run had it: leave one of the "
+                f"two out."
+            )
         if equals and group.isidentifier() and (Path(config_folder()) / group).is_dir():
             raise KanExpError(
                 f"{text}: --from keeps the run's own {group}; options of it can be changed "
@@ -195,7 +204,7 @@ def _check_groups(overrides: Sequence[str]) -> None:
             )
 
 
-def _offer(name: str, stored: Stored, hydra: dict[str, Any]) -> None:
+def _offer(name: str, stored: Stored, hydra: dict[str, Any], origin: Sequence[str] = ()) -> None:
     """Makes a stored configuration one that Hydra finds by name, and adds to."""
     base = cast(DictConfig, OmegaConf.load(Path(config_folder()) / "train.yaml"))
     # What Hydra is to do is conf/train.yaml's; what the run is to do, its own.
@@ -214,5 +223,6 @@ def _offer(name: str, stored: Stored, hydra: dict[str, Any]) -> None:
         hydra,
     )
     config = OmegaConf.merge(today, stored.config)
+    config.sweep.origin = list(origin)
     node = {"defaults": defaults, **cast("dict[str, Any]", OmegaConf.to_container(config))}
     ConfigStore.instance().store(name, {**node, "hydra": OmegaConf.to_container(about)})

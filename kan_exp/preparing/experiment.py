@@ -11,6 +11,7 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from kan_exp.cli import as_typed
 from kan_exp.config import check_width, rank_count
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.checks import uses_least_squares
@@ -103,7 +104,7 @@ def make_experiment(
         folder=folder,
         choices=flat,
         config=OmegaConf.to_yaml(cfg, resolve=True),
-        trial=Trial(list(hydra.overrides.task), folder, job, flat),
+        trial=Trial(as_typed(hydra.overrides.task), folder, job, flat),
     )
     if checkpoint is not None:
         try:

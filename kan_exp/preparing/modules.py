@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from kan_exp.cli import as_typed
 from kan_exp.config import rank_count
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.checks import uses_least_squares
@@ -78,7 +79,9 @@ def make_module(cfg: DictConfig, data: ExperimentData) -> KANModule:
 def _check_work(multiplications: float, points: int) -> None:
     """Refuses a training that would take long if it is a default and nobody asked for it."""
     hydra = HydraConfig.get()
-    asked = any(text.lstrip("+").startswith("optimizer=") for text in hydra.overrides.task)
+    asked = any(
+        text.lstrip("+").startswith("optimizer=") for text in as_typed(hydra.overrides.task)
+    )
     if asked or hydra.runtime.choices.get("experiment") is not None:
         return
     if multiplications > MOST_WORK:

@@ -18,13 +18,18 @@ def parse_overrides(overrides: Iterable[Any]) -> dict[str, Any]:
     typed: dict[str, Any] = {}
     for override in overrides:
         name, equals, value = str(override).lstrip("+").partition("=")
-        if not equals or name.partition(".")[0] in SHOWN:
+        if not equals or only_shows(str(override)):
             continue
         try:
             typed[name] = json.loads(value)
         except ValueError:
             typed[name] = value.strip("'\"")
     return typed
+
+
+def only_shows(override: str) -> bool:
+    """Whether what was typed decides only where and how a run is shown."""
+    return override.lstrip("+~").partition("=")[0].partition(".")[0] in SHOWN
 
 
 def read_object(path: Path, unreadable: list[str]) -> dict[str, Any] | None:

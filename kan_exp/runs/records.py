@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -49,7 +50,7 @@ class Record:
         replica: Place in the stack.
         test_points: Fingerprint of the points on which it was scored.
         key: Digest of the whole configuration.
-        reason: Why it did not end well.
+        reason: Why it did not end well, or that it has not ended.
         started: ISO-8601.
         place: Device and versions, on which seconds depend.
     """
@@ -222,13 +223,15 @@ def _state(status: Mapping[str, Any] | None, metrics: Mapping[str, Any] | None) 
 
 
 def _fate(folder: Path) -> str | None:
-    """What keeps a run without a result from being over, if its status says that it goes on."""
+    """What has become of a run of which there is no more than that it began."""
     status = read_status(folder)
     if status is None or status.state != "running":
         return None
     try:
+        if status.host != socket.gethostname():
+            return f"running on {status.host}, as far as is known"
         return "still running" if is_running(status) else "its process is gone: it was killed"
-    except (TypeError, ValueError):  # a status that somebody has edited
+    except (TypeError, ValueError, OverflowError):  # a status that somebody has edited
         return None
 
 

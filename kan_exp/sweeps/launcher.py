@@ -30,6 +30,7 @@ HEAVY = (
     "kan_exp.training.tensorboard",
     "matplotlib.font_manager",
 )
+ENDS = (signal.SIGINT, signal.SIGTERM)
 POLL_SECONDS = 0.02
 PATIENCE = 10.0  # seconds that a job has to end in order
 SIGNAL_ON_PARENTS_DEATH = 1  # PR_SET_PDEATHSIG of prctl(2)
@@ -80,7 +81,7 @@ class WarmLauncher(Launcher):
                     running[self._start(number, overrides)] = number
                 self._collect(running, codes)
                 self.watch()
-        except KeyboardInterrupt:
+        except BaseException:  # no process to be had, no space on the disk, Ctrl-C
             self._stop(running, codes)
             raise
         returns = []
@@ -102,19 +103,26 @@ class WarmLauncher(Launcher):
     def _start(self, number: int, overrides: Sequence[str]) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
-        process = os.fork()
-        if process == 0:
-            self._become_job(number, overrides)
+        parent = os.getpid()
+        # A signal between the two lines would find the copy with what the parent does about it.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)
+        try:
+            process = os.fork()
+            if process == 0:
+                self._become_job(number, overrides, parent)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return process
 
-    def _become_job(self, number: int, overrides: Sequence[str]) -> NoReturn:
+    def _become_job(self, number: int, overrides: Sequence[str], parent: int) -> NoReturn:
         """Runs a job in this process, which is a copy, and ends it with the job."""
         code = 1
         try:
             os.setpgid(0, 0)  # Ctrl-C is the parent's, which passes it on once
-            for which in (signal.SIGINT, signal.SIGTERM):
+            for which in ENDS:
                 signal.signal(which, signal.default_int_handler)
-            _end_with_parent()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
+            _end_with(parent)
             config = self.context.config_loader.load_sweep_config(self.config, list(overrides))
             with open_dict(config):
                 config.hydra.job.id = config.hydra.job.num = number
@@ -159,7 +167,9 @@ class WarmLauncher(Launcher):
                 continue  # whoever waits is impatient: the next signal is harder
 
 
-def _end_with_parent() -> None:
+def _end_with(parent: int) -> None:
     """Has this process asked to end when its parent is gone, where the system can do that."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(SIGNAL_ON_PARENTS_DEATH, signal.SIGTERM)
+        if os.getppid() != parent:  # it was faster
+            sys.exit(1)

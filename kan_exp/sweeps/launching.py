@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hydra.plugins.launcher import Launcher
 
+from kan_exp.cli import imports_are_done
 from kan_exp.runs import is_running, read_status
 from kan_exp.sweeps.jobs import Stack
 from kan_exp.sweeps.launcher import WarmLauncher
@@ -84,6 +85,7 @@ def _watched(launcher: Launcher, watch: Watch) -> Iterator[None]:
         launcher.watch = watch.poll
         yield
         return
+    imports_are_done()  # the workers import for themselves
     over = threading.Event()
 
     def look() -> None:

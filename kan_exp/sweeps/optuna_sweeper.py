@@ -17,7 +17,7 @@ from kan_exp.runs import StatusFile, is_running, read_status
 from kan_exp.runs.metrics import title
 from kan_exp.sweeps.jobs import Job, Stack, make_stack, split_seed
 from kan_exp.sweeps.outcomes import KILLED, outcomes
-from kan_exp.sweeps.runner import SweepRunner
+from kan_exp.sweeps.runner import SweepRunner, still_runs
 from kan_exp.sweeps.space import read_space
 from kan_exp.sweeps.summary import shown
 from kan_exp.sweeps.sweeper import FolderSweeper
@@ -74,14 +74,23 @@ class OptunaSweeper(FolderSweeper):
         self.by = [text for text in asked if text.startswith("search=")]
         rest = [text for text in asked if text not in self.by]
         self.space = read_space(self.params, self.only, rest, groups, self.parse)
+        prunes = (
+            not self.settings["pruner"]._target_.endswith(".NopPruner")
+            and self.metric == REPORTED
+            and not any(text.lstrip("+").startswith("callbacks=") for text in asked)
+        )
+        if prunes and self.origin:
+            raise KanExpError(
+                "--from keeps the run's own callbacks, so that its repetitions cannot be pruned: "
+                "set hydra/sweeper/pruner=none."
+            )
         self.begin()
         self.study = StoredStudy(self.folder, Settings(self.metric, **self.settings))
         known = [outcomes(_stack(self.folder, trial))[0] for trial in self.study.finished()]
         before = f", {len(known)} done before" if known else ""
         log.info("a search of %d trials%s; %s", self.n_trials, before, self.folder)
         total = max(self.n_trials, len(known))
-        prunes = not self.settings["pruner"]._target_.endswith(".NopPruner")
-        self.beside = (*self.by, PRUNING) if prunes and self.metric == REPORTED else (*self.by,)
+        self.beside = (*self.by, PRUNING) if prunes else (*self.by,)
         return SweepRunner(self.launcher, self.config, self.folder, self.typed, known, total)
 
     def run(self, runner: SweepRunner) -> None:
@@ -161,7 +170,7 @@ class OptunaSweeper(FolderSweeper):
             ]
             lines = [
                 f"best: job {best.number}, {', '.join(figures)}",
-                f"  python -m kan_exp.train {shlex.join(outcome.job.overrides)}",
+                f"  python -m kan_exp.train {shlex.join([*self.origin, *outcome.job.overrides])}",
             ]
         lines += [str(path) for path in draw_search(self.folder, self.study)]
         runner.finish(lines, failed_again=False)
@@ -186,7 +195,5 @@ def _is_over(stack: Stack) -> bool:
     """
     status = read_status(stack.folder)
     if status is not None and is_running(status):
-        raise KanExpError(
-            f"{stack.folder.parent} still runs (process {status.pid}): wait, or end it first."
-        )
+        raise still_runs(stack, status)
     return status is not None and status.state in ("done", "failed") and status.reason != KILLED

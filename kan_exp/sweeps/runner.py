@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import socket
 import threading
 import time
 from collections import Counter
@@ -18,7 +19,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from kan_exp.errors import KanExpError
-from kan_exp.runs import is_running, read_status, write_status
+from kan_exp.runs import Status, is_running, read_status, write_status
 from kan_exp.sweeps.jobs import Job, Stack, make_stack
 from kan_exp.sweeps.launching import launch
 from kan_exp.sweeps.outcomes import KILLED, Outcome, outcomes
@@ -186,14 +187,24 @@ def remember(folder: Path, jobs: Sequence[Job]) -> list[Outcome]:
     for stack in read_summary(folder)[1]:
         while (status := read_status(stack.folder)) is not None and is_running(status):
             if time.monotonic() > end:
-                raise KanExpError(
-                    f"{folder} still runs (process {status.pid}): wait, or end it first."
-                )
+                raise still_runs(stack, status)
             time.sleep(LOOK_EVERY)
         for one in outcomes(stack):
             if one.state == "done" and one.job.key in wanted:
                 found[one.job.key] = Outcome(**{**vars(one), "job": wanted[one.job.key]})
     return list(found.values())
+
+
+def still_runs(stack: Stack, status: Status) -> KanExpError:
+    """What to say where a sweep is to go on that has not ended."""
+    folder = stack.folder.parent
+    if status.host == socket.gethostname():
+        return KanExpError(f"{folder} still runs (process {status.pid}): wait, or end it first.")
+    return KanExpError(
+        f"{folder} still runs on {status.host}, as far as is known (process {status.pid} there): "
+        f"wait, or end it; if it is gone, write interrupted for running in "
+        f"{stack.folder / 'status.json'}."
+    )
 
 
 def _clear(stack: Stack) -> None:

@@ -57,6 +57,9 @@ class StoredStudy:
     Args:
         folder: Of the search.
         settings: How it chooses.
+
+    Raises:
+        KanExpError: The folder holds a search by another metric.
     """
 
     def __init__(self, folder: Path, settings: Settings) -> None:
@@ -69,6 +72,13 @@ class StoredStudy:
             pruner=instantiate(settings.pruner),
             load_if_exists=True,
         )
+        known = self.study.user_attrs.get("metric", settings.metric)
+        if known != settings.metric:
+            raise KanExpError(
+                f"{folder}: this search goes by {known}: leave out sweep.metric={settings.metric}, "
+                f"or begin a new one."
+            )
+        self.study.set_user_attr("metric", known)
         self.open = [one.number for one in self.trials(TrialState.RUNNING)]
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
@@ -134,7 +144,7 @@ def check_metric(metric: str) -> None:
     Raises:
         KanExpError: The metric is one of theirs.
     """
-    if metric.startswith("test_"):
+    if metric.startswith(("test_", "linear_")):
         raise KanExpError(
             f"sweep.metric={metric} would choose by the test points, whose error then says nothing "
             f"about new ones: set sweep.metric=val_rmse."

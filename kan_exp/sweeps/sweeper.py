@@ -18,10 +18,12 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from kan_exp.cli import as_typed
 from kan_exp.errors import KanExpError
 from kan_exp.sweeps.jobs import Job, make_stacks, plan_jobs
 from kan_exp.sweeps.plugins import check_installed
 from kan_exp.sweeps.runner import SweepRunner, Terminated, remember
+from kan_exp.sweeps.summary import NAME as SUMMARY
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +67,7 @@ class FolderSweeper(Sweeper):
         try:
             self.run(runner)
         except Terminated:
-            self.finish(runner)
+            self.finish(runner)  # which raises if jobs have failed: the exit code is then 1
             sys.exit(128 + signal.SIGTERM)
         except KeyboardInterrupt:
             self.finish(runner)
@@ -100,11 +102,27 @@ class FolderSweeper(Sweeper):
         assert self.config is not None
         said = self.config.hydra.overrides
         leave = ("sweep.resume=", "hydra.sweep.dir=", "hydra.mode=")
-        every = [*said.hydra, *said.task]
-        return [text for text in every if not text.lstrip("+").startswith(leave)]
+        every = [*as_typed(said.hydra), *as_typed(said.task)]
+        rest = [text for text in every if not text.lstrip("+").startswith(leave)]
+        return [*self.origin, *rest]
+
+    @property
+    def origin(self) -> list[str]:
+        """What the user said of the run whose configuration is swept over, if there is one."""
+        assert self.config is not None
+        return list(self.config.sweep.origin)
 
     def begin(self) -> None:
-        """Makes the folder, with the configuration in it."""
+        """Makes the folder, with the configuration in it.
+
+        Raises:
+            KanExpError: It holds another sweep.
+        """
+        if not self.resumes and (self.folder / SUMMARY).exists():
+            raise KanExpError(
+                f"{self.folder} holds a sweep already: set hydra.sweep.dir=... to another, or go "
+                f"on with sweep.resume={self.folder}."
+            )
         self.folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, self.folder / "multirun.yaml")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import statistics
 import threading
 import time
@@ -21,7 +22,7 @@ from rich.progress import (
 
 from kan_exp.runs import Status, is_running, read_status
 from kan_exp.runs.metrics import title
-from kan_exp.sweeps.deaths import Deaths
+from kan_exp.sweeps.deaths import wait_for_death
 from kan_exp.sweeps.jobs import Stack
 from kan_exp.sweeps.outcomes import Outcome, close, outcomes
 from kan_exp.sweeps.summary import shown
@@ -46,7 +47,7 @@ class Watch:
         self.first_lost: list[Stack] = []
         self._die_together = self._ends = False
         self._before: dict[Path, Status | None] = {}
-        self._deaths = Deaths()
+        self._here = socket.gethostname()
         self._width = 0
         self._looked = 0.0
         self._lock = threading.Lock()
@@ -88,7 +89,6 @@ class Watch:
         self.running = list(stacks)
         self._before = {stack.folder: read_status(stack.folder) for stack in stacks}
         self._die_together, self._ends, self.first_lost = die_together, False, []
-        self._deaths.forget()
         names = [stack.name for stack in stacks]
         self._width = min(WIDEST_NAME, max(self._width, *map(len, names)))
 
@@ -104,7 +104,9 @@ class Watch:
 
     def wait(self) -> None:
         """Lets a moment pass, or less if a process ends in it."""
-        self._deaths.wait(POLL_SECONDS)
+        found = [read_status(stack.folder) for stack in list(self.running)]
+        here = [one for one in found if one and one.host == self._here and is_running(one)]
+        wait_for_death([status.pid for status in here], POLL_SECONDS)
 
     def look(self) -> None:
         """Tells what has ended since the last look."""
@@ -136,10 +138,8 @@ class Watch:
             status = read_status(stack.folder)
             if status is None or status.state != "running" or not self.has_begun(stack):
                 continue
-            if not is_running(status) or self._deaths.has(status.pid, status.host):
+            if not is_running(status):
                 gone.append(stack)
-            else:
-                self._deaths.follow(status.pid, status.host)
         if self._die_together:
             self.first_lost = self.first_lost or gone
         elif not self._ends:

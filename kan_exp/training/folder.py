@@ -48,7 +48,7 @@ def read_checkpoint(folder: str | Path, names: Sequence[str] = CHECKPOINTS) -> d
     """Reads the best checkpoint of a run, or the last where none was validated.
 
     Args:
-        folder: `outputs/<date>/<time>`.
+        folder: `outputs/<date>/<run>`.
         names: Files to look for, in this order.
 
     Raises:
@@ -61,7 +61,7 @@ def read_checkpoint(folder: str | Path, names: Sequence[str] = CHECKPOINTS) -> d
     if path is None:
         raise KanExpError(
             f"{folder}: no checkpoint found there (looked for {' and '.join(names)}): "
-            f"name the folder of one run, such as outputs/<date>/<time>."
+            f"name the folder of one run, such as outputs/<date>/<run>."
         )
     return read_file(path)
 
@@ -90,7 +90,7 @@ def load(folder: str | Path, replica: int | None = None) -> KANModel:
     """Brings a trained network back from the folder of its run.
 
     Args:
-        folder: `outputs/<date>/<time>`, as the training printed it.
+        folder: `outputs/<date>/<run>`, as the training printed it.
         replica: Of a run with `replicas=N`, which of them, from 0; the best on validation if not
             given. Each comes as it was when it was best on validation.
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 
 import pytest
@@ -100,3 +101,25 @@ def test_a_killed_job_and_an_interrupted_sweep_cost_nothing_else(tmp_path):
     assert "its process ended without a word" in complaint
     assert f"sweep.resume={folder.relative_to(tmp_path)}" in said
     assert process.returncode == 1
+
+
+def test_repetitions_of_a_run_go_on_as_such(tmp_path):
+    base = [*SMALL, "dims=[2,2,1]", "target=product", "hydra.run.dir=base"]
+    assert run_command("train", *base, cwd=tmp_path).returncode == 0
+    swept = ["-m", "--from", "base", "seed=1,2", "hydra.sweep.dir=again"]
+    assert run_command("train", *swept, cwd=tmp_path).returncode == 0
+    before = rows(tmp_path / "again")
+    (tmp_path / "base").rename(tmp_path / "moved")
+    result = run_command("train", "-m", "sweep.resume=again", cwd=tmp_path)
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+    assert str(tmp_path / "base") in result.stderr
+    (tmp_path / "moved").rename(tmp_path / "base")
+    shutil.rmtree(tmp_path / "again" / before[0]["folder"])
+    result = run_command("train", "-m", "sweep.resume=again", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    after = rows(tmp_path / "again")
+    assert [row["key"] for row in after] == [row["key"] for row in before]
+    assert [row["test_rmse"] for row in after] == [row["test_rmse"] for row in before]
+    result = run_command("train", *swept, cwd=tmp_path)
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+    assert "again holds a sweep already: set hydra.sweep.dir=..." in result.stderr

@@ -216,3 +216,12 @@ def test_diabetes_is_read_without_a_download(command, tmp_path):
     metrics = read_metrics(run_folders(tmp_path)[0])
     assert metrics["linear_r2"] == pytest.approx(0.625, abs=0.001)
     assert json.dumps(metrics["edge_r2"]) == "{}"
+
+
+def test_an_option_may_refer_to_another(tmp_path):
+    options = ["optimizer=adam", *SHORT, "data.num_val=${.num_test}", "data.num_test=70"]
+    result = run_command("train", *options, cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "70 validation, 70 test points" in result.stdout
+    (folder,) = run_folders(tmp_path)
+    assert json.loads((folder / "status.json").read_text())["overrides"] == options

@@ -244,3 +244,13 @@ def test_a_summary_cannot_lead_out_of_its_folder(tmp_path):
     (tmp_path / NAME).write_text(json.dumps({"overrides": [], "jobs": [row]}))
     (stack,) = read_summary(tmp_path)[1]
     assert stack.folder == tmp_path / "etc"
+
+
+def test_a_sweep_that_another_machine_may_be_at_is_left_alone(sweep, tmp_path, monkeypatch):
+    monkeypatch.setattr("kan_exp.sweeps.runner.ENDING", 0.0)
+    sweep([job(0, "a")], a=[0.5])
+    (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    write_status(folder, status(host="node17", pid=5))
+    with pytest.raises(KanExpError, match=r"runs on node17, .*\(process 5 there\)") as told:
+        remember(tmp_path, [job(0, "a")])
+    assert f"write interrupted for running in {folder / 'status.json'}" in str(told.value)

@@ -90,7 +90,7 @@ def search(tmp_path, capsys, monkeypatch):
         hydra = {"sweep": {"dir": str(folder)}, "runtime": {"choices": GROUPS}}
         hydra["overrides"] = {"hydra": [], "task": list(arguments)}
         hydra["launcher"] = {"_target_": "fake"}
-        own = {"metric": metric, "most_stacked": 1, "resume": resumed}
+        own = {"metric": metric, "most_stacked": 1, "resume": resumed, "origin": []}
         sweeper.config = OmegaConf.create({"hydra": hydra, "sweep": own})
         sweeper.launcher = FakeLauncher(score)
         error = None
@@ -277,3 +277,15 @@ def test_resuming_repeats_what_was_told_but_for_what_is_said_now(tmp_path):
     assert same_again(["-m", "seed=0,1"]) == ["-m", "seed=0,1"]
     with pytest.raises(KanExpError, match="no sweep is known there"):
         same_again([f"sweep.resume={tmp_path / 'elsewhere'}"])
+
+
+def test_a_search_goes_by_one_metric(search):
+    search(parabola, 2, "x=interval(0,1)")
+    *_, error = search(parabola, 3, "x=interval(0,1)", resume=True, metric="steps")
+    assert "this search goes by val_rmse: leave out sweep.metric=steps" in str(error)
+
+
+@pytest.mark.parametrize("metric", ["test_rmse", "linear_r2"])
+def test_a_search_does_not_go_by_the_test_points(search, metric):
+    with pytest.raises(FileNotFoundError):  # it has not begun
+        search(parabola, 2, "x=interval(0,1)", metric=metric)

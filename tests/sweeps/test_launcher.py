@@ -1,0 +1,66 @@
+"""The launcher that copies its process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from omegaconf import OmegaConf
+
+from kan_exp.sweeps import launcher
+from kan_exp.sweeps.deaths import wait_for_death
+
+
+class Patient(launcher.WarmLauncher):
+    """Its jobs wait."""
+
+    def _become_job(self, number, overrides, parent):
+        time.sleep(60)
+        os._exit(0)
+
+
+@pytest.fixture
+def patient(monkeypatch):
+    monkeypatch.setattr(launcher, "HEAVY", ())
+    monkeypatch.setattr(launcher, "PATIENCE", 0.5)
+    monkeypatch.setattr(launcher, "configure_log", lambda *_: None)
+    made = Patient(workers=2)
+    made.config = OmegaConf.create({"hydra": {"hydra_logging": None, "verbose": False}})
+    return made
+
+
+def test_no_job_outlives_a_launcher_that_breaks(patient, monkeypatch):
+    fork, started = os.fork, []
+
+    def fork_once():
+        if started:
+            raise BlockingIOError("no more processes")
+        number = fork()
+        started.append(number)
+        return number
+
+    monkeypatch.setattr(os, "fork", fork_once)
+    with pytest.raises(BlockingIOError):
+        patient.launch([["a=1"], ["a=2"]], 0)
+    with pytest.raises(ChildProcessError):  # it is over, and taken note of
+        os.waitpid(started[0], os.WNOHANG)
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux tells")
+def test_a_death_is_told_at_once_and_nothing_stays_open():
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    with subprocess.Popen(command) as long, subprocess.Popen(command) as short:
+        start = time.monotonic()
+        wait_for_death([long.pid, short.pid], 0.05)
+        assert 0.04 < time.monotonic() - start < 10
+        short.kill()
+        wait_for_death([long.pid, short.pid], 50)
+        short.wait()
+        wait_for_death([long.pid, short.pid], 50)  # not even its number is left
+        long.kill()
+        assert time.monotonic() - start < 40
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
