@@ -169,7 +169,9 @@ def one_line(error: BaseException) -> str:
 def _where_results_go() -> str:
     if "train" not in Path(sys.argv[0]).stem:
         return ""
-    return " Results of a training go to hydra.run.dir=..., under outputs unless set."
+    many = {"-m", "--multirun"} & set(sys.argv)
+    option = "hydra.sweep.dir" if many else "hydra.run.dir"
+    return f" Results of a training go to {option}=..., under outputs unless set."
 
 
 def _unknown_choice(error: MissingConfigException) -> str:

@@ -119,7 +119,7 @@ class ReportConfig:
 
     folders: list[str]
     metric: str
-    group_by: list[str] | None
+    group_by: Any
     output: str | None
     bootstrap: BootstrapConfig
     most: MostConfig

@@ -22,6 +22,8 @@ def predict(cfg: DictConfig) -> None:
         raise KanExpError(f"output must be a .csv file, got {cfg.output}.")
     if output.resolve() == source.resolve():
         raise KanExpError("output is the same file as input: name another.")
+    if not source.is_file():
+        raise KanExpError(f"input: there is no file {cfg.input} in {Path.cwd()}.")
     if not output.parent.is_dir():
         raise KanExpError(f"output: there is no folder {output.parent}: make it first.")
     model = load_model(cfg)

@@ -52,7 +52,7 @@ def report(folders: Sequence[str], cfg: DictConfig) -> None:
     summary = summarise(
         read_records(folders),
         cfg.metric,
-        None if cfg.group_by is None else list(cfg.group_by),
+        [cfg.group_by] if isinstance(cfg.group_by, str) else cfg.group_by,
         Bootstrap(cfg.bootstrap.level, cfg.bootstrap.resamples, cfg.bootstrap.seed),
     )
     console = Console(width=None if sys.stdout.isatty() else 160)

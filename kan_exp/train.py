@@ -28,7 +28,15 @@ from kan_exp.cli import (
 )
 from kan_exp.config import TrainConfig, rank_count
 from kan_exp.errors import KanExpError
-from kan_exp.preparing import LAST, check, from_folder, make_experiment, run_key, unfinished
+from kan_exp.preparing import (
+    LAST,
+    check,
+    from_folder,
+    make_experiment,
+    run_key,
+    setting_key,
+    unfinished,
+)
 from kan_exp.preparing.layers import spelled_out
 from kan_exp.rank import make_job
 from kan_exp.ranks import Leader, Member
@@ -62,13 +70,14 @@ def train(cfg: DictConfig) -> None:
     before = read_status(folder)
     began = False
     try:
-        key, job = run_key(cfg), None if alone else number_of(folder)
-        if resumed and before is not None:  # an option that is new since then would change the key
-            key, job = before.key, before.job
+        key, setting = run_key(cfg), setting_key(cfg)
+        job = None if alone else number_of(folder)
+        if resumed and before is not None:  # an option that is new since then would change the keys
+            key, setting, job = before.key, before.setting or setting, before.job
         checkpoint = unfinished(folder, key)
         if alone and cfg.sweep.resume is not None:
             raise KanExpError("sweep.resume goes on with a sweep: add -m.")
-        with StatusFile(folder, overrides, key, job, one_line) as status:
+        with StatusFile(folder, overrides, key, job, one_line, setting) as status:
             check(cfg, overrides, choices)
             with _other_ranks(cfg, folder, status, checkpoint) as member:
                 experiment = make_experiment(cfg, folder, choices, member, checkpoint)

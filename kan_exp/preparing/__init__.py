@@ -2,7 +2,7 @@
 
 from kan_exp.preparing.again import LAST, from_folder, unfinished
 from kan_exp.preparing.checks import check
-from kan_exp.preparing.choices import flat_choices, run_key
+from kan_exp.preparing.choices import flat_choices, run_key, setting_key
 from kan_exp.preparing.experiment import make_experiment
 from kan_exp.preparing.layers import search_path_override
 
@@ -14,5 +14,6 @@ __all__ = [
     "make_experiment",
     "run_key",
     "search_path_override",
+    "setting_key",
     "unfinished",
 ]

@@ -76,6 +76,9 @@ def from_folder(arguments: Sequence[str]) -> tuple[str, list[str]]:
     status = read_status(folder)
     for line in changes(status.versions, versions()) if status and status.versions else []:
         print(f"Note: {line}", file=sys.stderr)  # noqa: T201
+    said = {text.lstrip("+~").partition("=")[0] for text in rest}
+    kept = [text for text in stored.overrides if text.lstrip("+~").partition("=")[0] not in said]
+    stored = stored._replace(overrides=kept)
     origin = []
     if {"-m", "--multirun"} & set(rest):  # Hydra would sweep over what the run was told, too
         stored = stored._replace(overrides=[])

@@ -25,6 +25,13 @@ def run_key(cfg: DictConfig) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def setting_key(cfg: DictConfig) -> str:
+    """The same for all seeds, whether they are trained as one stack or by themselves."""
+    setting = cfg.copy()
+    setting.seed, setting.replicas = 0, 1
+    return run_key(setting)
+
+
 def _plain(value: Any) -> Any:
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 

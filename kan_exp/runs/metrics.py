@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+NUMBERS = (
+    "test_rmse",
+    "test_mae",
+    "test_r2",
+    "test_r",
+    "val_rmse",
+    "linear_rmse",
+    "linear_r2",
+    "parameters",
+    "steps",
+    "best_step",
+    "train_seconds",
+    "devices",
+)
 HIGHER_IS_BETTER = ("test_r2", "test_r", "linear_r2")
 TITLES = {
     "test_rmse": "test RMSE",

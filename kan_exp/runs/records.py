@@ -50,6 +50,7 @@ class Record:
         replica: Place in the stack.
         test_points: Fingerprint of the points on which it was scored.
         key: Digest of the whole configuration.
+        setting: Digest of the configuration without seeds; the same of stacked ones.
         reason: Why it did not end well, or that it has not ended.
         started: ISO-8601.
         place: Device and versions, on which seconds depend.
@@ -67,6 +68,7 @@ class Record:
     replica: int | None = None
     test_points: str | None = None
     key: str | None = None
+    setting: str | None = None
     reason: str | None = None
     started: str = ""
     place: tuple[str, ...] = ()
@@ -165,6 +167,7 @@ def _read_run(folder: Path, names: set[str], unreadable: list[str]) -> Iterable[
         seconds=number((metrics or {}).get("train_seconds")),
         test_points=text((metrics or {}).get("test_points")),
         key=text((status or {}).get("key")),
+        setting=text((status or {}).get("setting")),
         reason=text((status or {}).get("reason")) or (None if metrics else _fate(folder)),
         started=text((status or {}).get("started")) or "",
         place=tuple(filter(None, [text((metrics or {}).get("device")), *sorted(parts)])),
@@ -263,6 +266,8 @@ def _without_repetitions(records: list[Record]) -> list[Record]:
     """
 
     def run(record: Record) -> Any:
+        if record.setting and record.seed is not None:
+            return record.setting, record.seed
         return (record.key, record.seed, record.replica) if record.key else id(record)
 
     latest = {

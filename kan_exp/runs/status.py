@@ -37,6 +37,7 @@ class Status:
         started: When, in UTC.
         seconds: How long it took, once it is over.
         versions: With what it is made, see `kan_exp.runs.versions`.
+        setting: A digest of its configuration without the seed, and without how many are stacked.
     """
 
     state: State
@@ -49,6 +50,7 @@ class Status:
     started: str
     seconds: float | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    setting: str | None = None
 
 
 def read_status(folder: Path) -> Status | None:
@@ -108,6 +110,7 @@ class StatusFile:
         key: A digest of the configuration.
         job: The run's number in its sweep, if it is part of one.
         explain: Says in one line what an exception means to the user.
+        setting: A digest of the configuration without the seed.
     """
 
     def __init__(
@@ -117,12 +120,23 @@ class StatusFile:
         key: str,
         job: int | None,
         explain: Callable[[BaseException], str],
+        setting: str | None = None,
     ) -> None:
         self.folder, self.explain = folder, explain
         now = datetime.now(UTC).isoformat(timespec="seconds")
         host = socket.gethostname()
         self.status = Status(
-            "running", None, list(overrides), key, job, os.getpid(), host, now, None, versions()
+            "running",
+            None,
+            list(overrides),
+            key,
+            job,
+            os.getpid(),
+            host,
+            now,
+            None,
+            versions(),
+            setting,
         )
 
     def __enter__(self) -> StatusFile:

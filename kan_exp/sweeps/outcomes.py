@@ -11,6 +11,8 @@ from kan_exp.runs import Status, read_status, write_status
 from kan_exp.runs.metrics import HIGHER_IS_BETTER
 from kan_exp.sweeps.jobs import Job, Stack
 
+# Of the figures of a stack, those that all its seeds have in common.
+SHARED = ("parameters", "test_points", "steps", "linear_rmse", "linear_r2", "devices")
 KILLED = "its process ended without a word: it was killed, or memory ran out."
 
 
@@ -54,26 +56,40 @@ def outcomes(stack: Stack) -> list[Outcome]:
     status = read_status(stack.folder)
     metrics = _read_metrics(stack.folder) if status and status.state != "running" else {}
     count = len(stack.jobs)
+    seconds = _seconds(status, metrics)
+    if status is not None and status.state == "done" and not metrics:
+        status = replace(status, state="failed", reason="its metrics.json cannot be read.")
     if count == 1:
-        return [_outcome(stack, 0, status, None, metrics)]
+        return [_outcome(stack, 0, status, None, metrics, seconds)]
     replicas = metrics.get("replicas", {})
     each = {one["seed"]: one for one in replicas.get("each", [])}
     diverged = {one["seed"]: one["step"] for one in replicas.get("diverged", [])}
-    shared = {name: metrics[name] for name in ("parameters", "test_points") if name in metrics}
+    shared = {name: metrics[name] for name in SHARED if name in metrics}
     found = []
     for k, job in enumerate(stack.jobs):
         own = {**shared, **each[job.seed]} if job.seed in each else {}
         step = diverged.get(job.seed)
         reason = None if step is None else f"the loss stopped being a number at step {step:,}."
-        found.append(_outcome(stack, k, status, reason, own))
+        found.append(_outcome(stack, k, status, reason, own, seconds))
     return found
 
 
+def _seconds(status: Status | None, metrics: dict[str, Any]) -> float | None:
+    """How long a run took, all attempts together where it went on."""
+    each = [None if status is None else status.seconds, metrics.get("train_seconds")]
+    known = [float(one) for one in each if isinstance(one, (int, float))]
+    return max(known) if status is not None and status.seconds is not None else None
+
+
 def _outcome(
-    stack: Stack, k: int, status: Status | None, reason: str | None, metrics: dict[str, Any]
+    stack: Stack,
+    k: int,
+    status: Status | None,
+    reason: str | None,
+    metrics: dict[str, Any],
+    seconds: float | None,
 ) -> Outcome:
     count = len(stack.jobs)
-    seconds = None if status is None or status.seconds is None else status.seconds / count
     state = "waiting" if status is None else status.state
     if reason is not None:
         state = "failed"
@@ -86,7 +102,7 @@ def _outcome(
         folder=stack.folder.name,
         replica=k if count > 1 else None,
         stacked=count,
-        seconds=seconds,
+        seconds=None if seconds is None else seconds / count,
         metrics=metrics if state == "done" else {},
     )
 

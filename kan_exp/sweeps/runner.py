@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import signal
 import socket
@@ -20,7 +21,7 @@ from rich.console import Console
 
 from kan_exp.errors import KanExpError
 from kan_exp.runs import Status, is_running, read_status, write_status
-from kan_exp.sweeps.jobs import Job, Stack, make_stack
+from kan_exp.sweeps.jobs import Job, Stack, make_stack, number_of
 from kan_exp.sweeps.launching import launch
 from kan_exp.sweeps.outcomes import KILLED, Outcome, outcomes
 from kan_exp.sweeps.plugins import start
@@ -157,6 +158,7 @@ class SweepRunner:
         Raises:
             KanExpError: Jobs have failed; the message names them all.
         """
+        self._write()
         found = self.outcomes()
         print_table(self.console, self.metric, found)
         for line in ("", *more, str(self.folder / "sweep.csv")):
@@ -171,18 +173,41 @@ class SweepRunner:
             raise KanExpError("\n".join(lines))
 
 
-def remember(folder: Path, jobs: Sequence[Job]) -> list[Outcome]:
-    """The jobs that are done in the folder of an earlier attempt, recognised by their keys.
+def renumber(folder: Path, jobs: Sequence[Job]) -> list[Job]:
+    """Gives jobs the numbers that they had in an earlier attempt, and others to those that are new.
+
+    Folders are called by numbers: no job may come into one that holds another.
 
     Args:
         folder: Of that sweep.
         jobs: What is wanted now.
+    """
+    numbers: dict[str, list[int]] = {}
+    taken = [number for path in folder.iterdir() if (number := number_of(path)) is not None]
+    for stack in read_summary(folder)[1]:
+        for job in stack.jobs:
+            numbers.setdefault(job.key, []).append(job.number)
+            taken.append(job.number)
+    free = itertools.count(max(taken, default=-1) + 1)
+    for own in numbers.values():
+        own.sort(reverse=True)
+    return [replace(job, number=(numbers.get(job.key) or [next(free)]).pop()) for job in jobs]
+
+
+def remember(folder: Path, jobs: Sequence[Job]) -> list[Outcome]:
+    """What is done in the folder of an earlier attempt: also what is not wanted any more.
+
+    Args:
+        folder: Of that sweep.
+        jobs: What is wanted now, recognised by its keys.
 
     Raises:
         KanExpError: It still runs.
     """
-    wanted = {job.key: job for job in jobs}
-    found = {}
+    wanted: dict[str, list[Job]] = {}
+    for job in reversed(jobs):
+        wanted.setdefault(job.key, []).append(job)
+    found = []
     end = time.monotonic() + ENDING
     for stack in read_summary(folder)[1]:
         while (status := read_status(stack.folder)) is not None and is_running(status):
@@ -190,9 +215,10 @@ def remember(folder: Path, jobs: Sequence[Job]) -> list[Outcome]:
                 raise still_runs(stack, status)
             time.sleep(LOOK_EVERY)
         for one in outcomes(stack):
-            if one.state == "done" and one.job.key in wanted:
-                found[one.job.key] = Outcome(**{**vars(one), "job": wanted[one.job.key]})
-    return list(found.values())
+            if one.state == "done":
+                same = wanted.get(one.job.key)
+                found.append(replace(one, job=same.pop()) if same else one)
+    return found
 
 
 def still_runs(stack: Stack, status: Status) -> KanExpError:

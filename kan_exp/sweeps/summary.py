@@ -21,6 +21,7 @@ from kan_exp.sweeps.outcomes import Outcome, rank
 NAME = "sweep.json"
 FIGURES = ("test_rmse", "test_mae", "test_r2", "val_rmse", "parameters", "best_step")
 MOST_ROWS = 20
+MOST_DIGITS = 17  # of a number in double precision
 WIDEST = 400
 MOST_REASON = 60
 
@@ -30,12 +31,21 @@ def shown(value: float) -> str:
     return f"{value:.3g}"
 
 
-def brief(text: str) -> str:
-    """A value, a long number among them in four digits."""
+def brief(texts: Sequence[str]) -> list[str]:
+    """Values of one option: fractions in four digits, or in as many as tell them apart."""
+    for digits in range(4, MOST_DIGITS):
+        short = [_brief(text, digits) for text in texts]
+        if len(set(short)) == len(set(texts)):
+            return short
+    return list(texts)
+
+
+def _brief(text: str, digits: int) -> str:
     try:
-        return f"{float(text):.4g}" if len(text) > len("0.12345") else text
+        short = f"{float(text):.{digits}g}"
     except ValueError:
         return text
+    return text if text.lstrip("-").isdecimal() or len(text) <= len("0.12345") else short
 
 
 def options(job: Job) -> dict[str, str]:
@@ -159,11 +169,12 @@ def print_table(console: Console, metric: str, outcomes: Sequence[Outcome]) -> N
     for name in (title(metric), "seconds"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    for outcome, own in list(zip(ranked, every, strict=True))[:MOST_ROWS]:
+    columns = [brief([own.get(name, "-") for own in every]) for name in varied]
+    for outcome, *values in list(zip(ranked, *columns, strict=True))[:MOST_ROWS]:
         figure = outcome.figure(metric)
         table.add_row(
             str(outcome.job.number),
-            *[brief(own.get(name, "-")) for name in varied],
+            *values,
             "-" if figure is None else shown(figure),
             "-" if outcome.seconds is None else f"{outcome.seconds:.1f}",
             "pruned" if outcome.pruned else "" if outcome.state == "done" else outcome.state,

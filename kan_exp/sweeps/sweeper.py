@@ -19,10 +19,11 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kan_exp.cli import as_typed
-from kan_exp.errors import KanExpError
+from kan_exp.errors import KanExpError, suggest
+from kan_exp.runs.metrics import NUMBERS
 from kan_exp.sweeps.jobs import Job, make_stacks, plan_jobs
 from kan_exp.sweeps.plugins import check_installed
-from kan_exp.sweeps.runner import SweepRunner, Terminated, remember
+from kan_exp.sweeps.runner import SweepRunner, Terminated, remember, renumber
 from kan_exp.sweeps.summary import NAME as SUMMARY
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,11 @@ class FolderSweeper(Sweeper):
         if options.most_stacked < 1:
             raise KanExpError(f"sweep.most_stacked must be at least 1, got {options.most_stacked}.")
         self.metric = options.metric = options.metric or self.metric
+        if self.metric not in NUMBERS:
+            raise KanExpError(
+                f"sweep.metric={self.metric}: runs have no such figure."
+                f"{suggest(self.metric, NUMBERS)} There are: {', '.join(NUMBERS)}."
+            )
         asked = [text for text in arguments if not text.lstrip("+").startswith("sweep.")]
         self.folder = Path(config.hydra.sweep.dir)
         runner = self.plan(asked)
@@ -155,14 +161,18 @@ class GridSweeper(FolderSweeper):
         swept = [f"{name}={values}" for name, values in self.params.items()]
         (combinations,) = BasicSweeper.split_arguments(self.parse([*swept, *asked]), None)
         jobs = plan_jobs(combinations, self.compose)
-        known = remember(self.folder, jobs) if self.resumes else []
+        known = []
+        if self.resumes:
+            jobs = renumber(self.folder, jobs)
+            known = remember(self.folder, jobs)
         self.begin()
         over = {outcome.job.number for outcome in known}
         left = [job for job in jobs if job.number not in over]
         most = options.most_stacked if options.stack_seeds else 1
         self.stacks = make_stacks(left, self.folder, most)
         self._announce(jobs, left)
-        return SweepRunner(self.launcher, self.config, self.folder, self.typed, known, len(jobs))
+        total = len(known) + len(left)
+        return SweepRunner(self.launcher, self.config, self.folder, self.typed, known, total)
 
     def run(self, runner: SweepRunner) -> None:
         runner.run(self.stacks)

@@ -120,6 +120,14 @@ def test_repetitions_of_a_run_go_on_as_such(tmp_path):
     after = rows(tmp_path / "again")
     assert [row["key"] for row in after] == [row["key"] for row in before]
     assert [row["test_rmse"] for row in after] == [row["test_rmse"] for row in before]
+    more = run_command("train", "-m", "sweep.resume=again", "steps=60", cwd=tmp_path)
+    assert more.returncode == 0, more.stderr
+    both = rows(tmp_path / "again")
+    assert both[:2] == after  # nothing that is done is lost, or comes under another's number
+    assert [row["job"] for row in both] == [0, 1, 2, 3]
+    assert [read_metrics(tmp_path / "again" / row["folder"])["steps"] for row in both] == [
+        40, 40, 60, 60,
+    ]  # fmt: skip
     result = run_command("train", *swept, cwd=tmp_path)
     assert (result.returncode, result.stderr.count("\n")) == (1, 1)
     assert "again holds a sweep already: set hydra.sweep.dir=..." in result.stderr

@@ -167,3 +167,18 @@ def test_overrides_are_read_without_hydra():
         "z": "a=b",
         "seed": 7,
     }
+
+
+def test_a_seed_counts_once_whether_stacked_or_by_itself(tmp_path):
+    for name, replicas, seed in (("stack", 3, 0), ("more", 2, 2), ("alone", 1, 1), ("other", 1, 7)):
+        each = [{"seed": seed + k, "test_rmse": 0.5} for k in range(replicas)]
+        more = {"choices": {"layer": "mlp", "seed": seed, "replicas": replicas}}
+        if replicas > 1:
+            more["replicas"] = {"count": replicas, "each": each}
+        run = write_run(tmp_path / name, 0.5, more=more)
+        status = json.loads((run / "status.json").read_text())
+        status |= {"key": name, "setting": "same"}
+        (run / "status.json").write_text(json.dumps(status))
+    found = read_records([tmp_path])
+    assert sorted(record.seed for record in found.records) == [0, 1, 2, 3, 7]
+    assert found.repeated == 2

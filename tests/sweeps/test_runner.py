@@ -17,8 +17,8 @@ from omegaconf import OmegaConf
 from kan_exp.errors import KanExpError
 from kan_exp.runs import Status, read_status, write_json, write_status
 from kan_exp.sweeps.jobs import Job, make_stacks
-from kan_exp.sweeps.runner import SweepRunner, remember
-from kan_exp.sweeps.summary import NAME, read_summary
+from kan_exp.sweeps.runner import SweepRunner, remember, renumber
+from kan_exp.sweeps.summary import NAME, brief, read_summary
 from kan_exp.sweeps.watch import POLL_SECONDS
 
 NOBODY = 2**22 + 1  # more than the system's largest process number
@@ -254,3 +254,39 @@ def test_a_sweep_that_another_machine_may_be_at_is_left_alone(sweep, tmp_path, m
     with pytest.raises(KanExpError, match=r"runs on node17, .*\(process 5 there\)") as told:
         remember(tmp_path, [job(0, "a")])
     assert f"write interrupted for running in {folder / 'status.json'}" in str(told.value)
+
+
+def test_jobs_that_are_new_get_new_numbers(sweep, tmp_path):
+    sweep([job(0, "a"), job(1, "b")], a=[0.5], b=["diverges"])
+    (tmp_path / "7_of-an-attempt-before").mkdir()
+    wanted = [job(0, "c"), job(1, "b"), job(2, "a"), job(3, "b")]
+    assert [one.number for one in renumber(tmp_path, wanted)] == [8, 1, 0, 9]
+
+
+def test_what_is_done_stays_known_when_it_is_not_wanted_any_more(sweep, tmp_path):
+    sweep([job(0, "a"), job(1, "b")], a=[0.5], b=["diverges"])
+    known = remember(tmp_path, [job(2, "c")])
+    assert [(one.job.number, one.state, one.metrics["test_rmse"]) for one in known] == [
+        (0, "done", 0.5)
+    ]
+
+
+def test_a_result_that_cannot_be_read_is_none(sweep, tmp_path):
+    sweep([job(0, "a")], a=[0.5])
+    (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    (folder / "metrics.json").write_text('{"x')
+    assert remember(tmp_path, [job(0, "a")]) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        (["20260101", "20260102"], ["20260101", "20260102"]),
+        (["0.0123456", "0.0123457", "-"], ["0.0123456", "0.0123457", "-"]),
+        (["0.010004", "0.010001"], ["0.010004", "0.010001"]),
+        (["0.0404387801", "mlp", "1e-9"], ["0.04044", "mlp", "1e-9"]),
+        (["0.1234567", "0.1234567"], ["0.1235", "0.1235"]),
+    ],
+)
+def test_values_are_as_short_as_can_be_told_apart(values, shown):
+    assert brief(values) == shown
