@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from kan_exp.cli import run_command, store_schema
 from kan_exp.config import ReportConfig
@@ -49,10 +49,13 @@ def report(folders: Sequence[str], cfg: DictConfig) -> None:
             f"bootstrap needs 0 < level < 1 and resamples of at least 1, got "
             f"{cfg.bootstrap.level:g} and {cfg.bootstrap.resamples}."
         )
+    group_by = cfg.group_by
+    if group_by is not None and not isinstance(group_by, ListConfig):
+        group_by = [group_by]
     summary = summarise(
         read_records(folders),
         cfg.metric,
-        [cfg.group_by] if isinstance(cfg.group_by, str) else cfg.group_by,
+        None if group_by is None else [str(name) for name in group_by],
         Bootstrap(cfg.bootstrap.level, cfg.bootstrap.resamples, cfg.bootstrap.seed),
     )
     console = Console(width=None if sys.stdout.isatty() else 160)
