@@ -50,10 +50,10 @@ class WarmLauncher(Launcher):
     """
 
     def __init__(self, workers: int | None) -> None:
-        if workers is not None and (not isinstance(workers, int) or workers < 1):
-            raise KanExpError(
-                f"hydra.launcher.workers must be a whole number of at least 1, got {workers}."
-            )
+        if workers is not None and not isinstance(workers, int):
+            raise KanExpError(f"hydra.launcher.workers must be a whole number, got {workers}.")
+        if workers is not None and workers < 1:
+            raise KanExpError(f"hydra.launcher.workers must be at least 1, got {workers}.")
         if not hasattr(os, "fork"):
             raise KanExpError("hydra/launcher=warm needs os.fork: set hydra/launcher=joblib.")
         self.workers = workers
