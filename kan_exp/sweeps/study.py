@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import optuna
@@ -17,7 +17,6 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kan_exp.errors import KanExpError
-from kan_exp.runs.metrics import HIGHER_IS_BETTER
 from kan_exp.sweeps.outcomes import Outcome
 
 JOURNAL = "study.journal"
@@ -29,7 +28,7 @@ class Settings:
     """How a search chooses.
 
     Args:
-        metric: What it makes least, or most: a name in `metrics.json`.
+        metric: What it makes least: a name in `metrics.json`.
         study_name: Of the study in its file.
         sampler: Config of Optuna's sampler, to which the seed is added.
         pruner: Config of Optuna's pruner.
@@ -41,11 +40,6 @@ class Settings:
     sampler: Any
     pruner: Any
     seed: int
-
-    @property
-    def direction(self) -> Literal["minimize", "maximize"]:
-        """As Optuna calls it."""
-        return "maximize" if self.metric in HIGHER_IS_BETTER else "minimize"
 
 
 class StoredStudy:
@@ -68,7 +62,7 @@ class StoredStudy:
         self.study = optuna.create_study(
             study_name=settings.study_name,
             storage=JournalStorage(JournalFileBackend(str(folder / JOURNAL))),
-            direction=settings.direction,
+            direction="minimize",  # of what a search may go by, less is better
             pruner=instantiate(settings.pruner),
             load_if_exists=True,
         )
