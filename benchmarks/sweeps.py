@@ -20,6 +20,7 @@ from step import shown
 SETTINGS = [
     [layer, dims] for layer in ("layer=mlp", "layer=interpo") for dims in ("[2,1,1]", "[2,5,1]")
 ]
+ALONE, ONE = "sweep.stack_seeds=false", "hydra.launcher.workers=1"
 Measure = Callable[[], float]
 
 
@@ -97,7 +98,7 @@ def joblib(size: Size, processes: int) -> float:
     """Seconds of long jobs in so many processes."""
     options = ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={processes}"]
     swept = ["layer=interpo", f"seed=range(0,{size.long_jobs})", f"steps={size.long_steps}"]
-    return seconds("-m", *swept, *options, "sweep.stack_seeds=false")
+    return seconds("-m", *swept, *options, ALONE)
 
 
 def compare(
@@ -119,7 +120,6 @@ def compare(
 
 def short(size: Size, repetitions: int, judged: bool) -> None:
     """Many short jobs: commands of their own, or one sweep."""
-    alone, one = "sweep.stack_seeds=false", "hydra.launcher.workers=1"
     jobs = size.seeds * len(SETTINGS)
     compare(
         repetitions,
@@ -127,22 +127,21 @@ def short(size: Size, repetitions: int, judged: bool) -> None:
         lambda: separate(size),
         [
             ("one sweep", 5.0 * judged, lambda: together(size)),
-            ("one sweep, one job at a time", 0.0, lambda: together(size, one)),
-            ("one sweep, seeds not stacked", 0.0, lambda: together(size, alone)),
-            ("the same, one job at a time", 0.0, lambda: together(size, alone, one)),
+            ("one sweep, one job at a time", 0.0, lambda: together(size, ONE)),
+            ("one sweep, seeds not stacked", 0.0, lambda: together(size, ALONE)),
+            ("the same, one job at a time", 0.0, lambda: together(size, ALONE, ONE)),
         ],
     )
 
 
 def stacked(size: Size, repetitions: int, judged: bool) -> None:
     """Seeds of one experiment: one after the other, or stacked."""
-    alone, one = "sweep.stack_seeds=false", "hydra.launcher.workers=1"
     compare(
         repetitions,
         f"{size.stacked} seeds of {size.stacked_steps:,} steps, one job at a time",
-        lambda: seeds(size, alone, one),
+        lambda: seeds(size, ALONE, ONE),
         [
-            ("the same, stacked", 4.0 * judged, lambda: seeds(size, one)),
+            ("the same, stacked", 4.0 * judged, lambda: seeds(size, ONE)),
             (f"commands of their own, from {size.alone}", 0.0, lambda: each_alone(size)),
         ],
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -19,7 +18,7 @@ from kan_exp.cli import RESUMED, config_folder
 from kan_exp.config import TrainConfig
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.targets import check_targets
-from kan_exp.runs import changes, is_running, read_status, versions
+from kan_exp.runs import changes, is_running, option_name, read_status, versions
 
 HYDRAS = ("override hydra/", "search")  # defaults by which conf/train.yaml says what Hydra is to do
 REPEATED = "repeated_run"
@@ -76,8 +75,8 @@ def from_folder(arguments: Sequence[str]) -> tuple[str, list[str]]:
     status = read_status(folder)
     for line in changes(status.versions, versions()) if status and status.versions else []:
         print(f"Note: {line}", file=sys.stderr)  # noqa: T201
-    said = {text.lstrip("+~").partition("=")[0] for text in rest}
-    kept = [text for text in stored.overrides if text.lstrip("+~").partition("=")[0] not in said]
+    said = {option_name(text) for text in rest}
+    kept = [text for text in stored.overrides if option_name(text) not in said]
     stored = stored._replace(overrides=kept)
     origin = []
     if {"-m", "--multirun"} & set(rest):  # Hydra would sweep over what the run was told, too
@@ -152,8 +151,8 @@ def check_unfinished(folder: Path) -> None:
         KanExpError: It is; the message says what to do instead.
     """
     status = read_status(folder)
-    here = status is not None and status.host == socket.gethostname()  # of others, nobody can tell
-    if status is not None and here and is_running(status):
+    # Of other machines, nobody can tell.
+    if status is not None and status.is_here and is_running(status):
         raise KanExpError(
             f"{folder}: process {status.pid} is still at it: stop it first (kill {status.pid})."
         )

@@ -27,9 +27,14 @@ def parse_overrides(overrides: Iterable[Any]) -> dict[str, Any]:
     return typed
 
 
+def option_name(override: str) -> str:
+    """Which option an override sets: `layer.num_x` of `+layer.num_x=9`."""
+    return override.partition("=")[0].lstrip("+~")
+
+
 def only_shows(override: str) -> bool:
     """Whether what was typed decides only where and how a run is shown."""
-    return override.lstrip("+~").partition("=")[0].partition(".")[0] in SHOWN
+    return option_name(override).partition(".")[0] in SHOWN
 
 
 def read_object(path: Path, unreadable: list[str]) -> dict[str, Any] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from kan_exp.runs.loose import (
     value_text,
 )
 from kan_exp.runs.status import NAME as STATUS
-from kan_exp.runs.status import is_running, read_status
+from kan_exp.runs.status import Status, is_running
 
 METRICS, SWEEP = "metrics.json", "sweep.json"
 TRACES = {METRICS, STATUS, ".hydra"}  # any of them makes a folder a run's
@@ -168,7 +167,7 @@ def _read_run(folder: Path, names: set[str], unreadable: list[str]) -> Iterable[
         test_points=text((metrics or {}).get("test_points")),
         key=text((status or {}).get("key")),
         setting=text((status or {}).get("setting")),
-        reason=text((status or {}).get("reason")) or (None if metrics else _fate(folder)),
+        reason=text((status or {}).get("reason")) or (None if metrics else _fate(status)),
         started=text((status or {}).get("started")) or "",
         place=tuple(filter(None, [text((metrics or {}).get("device")), *sorted(parts)])),
     )
@@ -225,13 +224,13 @@ def _state(status: Mapping[str, Any] | None, metrics: Mapping[str, Any] | None) 
     return state if state in ("failed", "interrupted") else "unfinished"
 
 
-def _fate(folder: Path) -> str | None:
+def _fate(content: Mapping[str, Any] | None) -> str | None:
     """What has become of a run of which there is no more than that it began."""
-    status = read_status(folder)
-    if status is None or status.state != "running":
+    if not content or content.get("state") != "running":
         return None
     try:
-        if status.host != socket.gethostname():
+        status = Status(**content)
+        if not status.is_here:
             return f"running on {status.host}, as far as is known"
         return "still running" if is_running(status) else "its process is gone: it was killed"
     except (TypeError, ValueError, OverflowError):  # a status that somebody has edited

@@ -52,6 +52,11 @@ class Status:
     versions: Mapping[str, str] = field(default_factory=dict)
     setting: str | None = None
 
+    @property
+    def is_here(self) -> bool:
+        """Whether its process is, or was, one of this machine."""
+        return self.host == socket.gethostname()
+
 
 def read_status(folder: Path) -> Status | None:
     """The status of the run in a folder; nothing where none can be read."""
@@ -63,7 +68,7 @@ def read_status(folder: Path) -> Status | None:
 
 def is_running(status: Status) -> bool:
     """Whether a run goes on, as far as can be told: not where its process here is gone."""
-    if status.state != "running" or status.host != socket.gethostname():
+    if status.state != "running" or not status.is_here:
         return status.state == "running"
     try:
         os.kill(status.pid, 0)

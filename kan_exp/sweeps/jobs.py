@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from kan_exp.config import check_replicas
 from kan_exp.errors import KanExpError
 from kan_exp.preparing import run_key
-from kan_exp.runs import folder_name
+from kan_exp.runs import folder_name, option_name
 
 Compose = Callable[[Sequence[str]], DictConfig]
 
@@ -91,7 +91,7 @@ def plan_jobs(combinations: Sequence[Sequence[str]], compose: Compose) -> list[J
             cfg = settings[setting] = compose(overrides)
         if seed is not None:
             cfg.seed = seed
-        name = " ".join(text for text in overrides if _option(text) in varied)
+        name = " ".join(text for text in overrides if option_name(text) in varied)
         job = Job(number, tuple(overrides), run_key(cfg), name or f"job {number}", seed, setting)
         jobs.append(job)
     stackable = {setting: _is_stackable(cfg) for setting, cfg in settings.items()}
@@ -101,22 +101,18 @@ def plan_jobs(combinations: Sequence[Sequence[str]], compose: Compose) -> list[J
     ]
 
 
-def _option(override: str) -> str:
-    return override.partition("=")[0].lstrip("+~")
-
-
 def _varied(combinations: Sequence[Sequence[str]]) -> set[str]:
     """The options whose values differ between jobs."""
     seen: dict[str, set[str]] = {}
     for overrides in combinations:
         for text in overrides:
-            seen.setdefault(_option(text), set()).add(text)
+            seen.setdefault(option_name(text), set()).add(text)
     return {option for option, texts in seen.items() if len(texts) > 1}
 
 
 def split_seed(overrides: Sequence[str]) -> tuple[int | None, tuple[str, ...]]:
     """The seed, if it is plainly given once, and the overrides without it."""
-    seeds = [text for text in overrides if _option(text) == "seed"]
+    seeds = [text for text in overrides if option_name(text) == "seed"]
     value = seeds[0].partition("=")[2] if len(seeds) == 1 else ""
     if not value.isdecimal():
         return None, tuple(overrides)

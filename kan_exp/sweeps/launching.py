@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -109,9 +108,9 @@ def _wait_for_ends(stacks: Sequence[Stack]) -> None:
     begun = time.monotonic()
     while True:
         found = [read_status(stack.folder) for stack in stacks]
-        hosts = {status.host for status in found if status is not None and is_running(status)}
-        here = hosts <= {socket.gethostname()}
-        if not hosts or time.monotonic() - begun > (PATIENCE if here else FAR_PATIENCE):
+        running = [status for status in found if status is not None and is_running(status)]
+        here = all(status.is_here for status in running)
+        if not running or time.monotonic() - begun > (PATIENCE if here else FAR_PATIENCE):
             return
         time.sleep(POLL_SECONDS)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import shutil
 import signal
-import socket
 import threading
 import time
 from collections import Counter
@@ -224,7 +223,7 @@ def remember(folder: Path, jobs: Sequence[Job]) -> list[Outcome]:
 def still_runs(stack: Stack, status: Status) -> KanExpError:
     """What to say where a sweep is to go on that has not ended."""
     folder = stack.folder.parent
-    if status.host == socket.gethostname():
+    if status.is_here:
         return KanExpError(f"{folder} still runs (process {status.pid}): wait, or end it first.")
     return KanExpError(
         f"{folder} still runs on {status.host}, as far as is known (process {status.pid} there): "

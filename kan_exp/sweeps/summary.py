@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kan_exp.errors import KanExpError
-from kan_exp.runs import write_json, write_text
+from kan_exp.runs import option_name, write_json, write_text
 from kan_exp.runs.metrics import title
 from kan_exp.sweeps.jobs import Job, Stack
 from kan_exp.sweeps.outcomes import Outcome, rank
@@ -149,7 +149,7 @@ def same_again(arguments: Sequence[str]) -> list[str]:
     if not flagged and not any(text.startswith("search=") for text in told):  # which needs none
         raise KanExpError("sweep.resume goes on with a sweep: add -m.")
     names = {name.lstrip("+~") for name, equals, _ in said if equals}
-    rest = [text for text in told if text.partition("=")[0].lstrip("+~") not in names]
+    rest = [text for text in told if option_name(text) not in names]
     # Beside it, since Hydra's parser wants all overrides in one place.
     place = [name for name, _, _ in said].index("sweep.resume")
     return [*arguments[:place], *rest, *arguments[place:]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import statistics
 import threading
 import time
@@ -47,7 +46,7 @@ class Watch:
         self.first_lost: list[Stack] = []
         self._die_together = self._ends = False
         self._before: dict[Path, Status | None] = {}
-        self._here = socket.gethostname()
+        self._processes: list[int] = []  # of this machine, that ran at the last look
         self._width = 0
         self._looked = 0.0
         self._lock = threading.Lock()
@@ -104,9 +103,7 @@ class Watch:
 
     def wait(self) -> None:
         """Lets a moment pass, or less if a process ends in it."""
-        found = [read_status(stack.folder) for stack in list(self.running)]
-        here = [one for one in found if one and one.host == self._here and is_running(one)]
-        wait_for_death([status.pid for status in here], POLL_SECONDS)
+        wait_for_death(self._processes, POLL_SECONDS)
 
     def look(self) -> None:
         """Tells what has ended since the last look."""
@@ -133,13 +130,16 @@ class Watch:
 
     def _note_killed(self) -> None:
         """Marks the runs whose process is gone."""
-        gone = []
+        gone, processes = [], []
         for stack in self.running:
             status = read_status(stack.folder)
             if status is None or status.state != "running" or not self.has_begun(stack):
                 continue
             if not is_running(status):
                 gone.append(stack)
+            elif status.is_here:
+                processes.append(status.pid)
+        self._processes = processes
         if self._die_together:
             self.first_lost = self.first_lost or gone
         elif not self._ends:
