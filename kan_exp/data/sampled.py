@@ -21,7 +21,11 @@ MOST_TEXT = 200  # characters of a formula that a summary shows
 
 
 class SampledData(ExperimentData):
-    """Uniform samples of a target's domain.
+    """Samples of a target's domain.
+
+    Validation and test points are uniform. A share of the training points lies on the border of
+    the domain: between the outermost of uniform points and the border a network would extrapolate,
+    and a few test points there would make most of its error.
 
     Noise, where the target has any, is added to the training and validation values only: the test
     measures how far the network is from the function itself.
@@ -32,15 +36,27 @@ class SampledData(ExperimentData):
         num_val: Validation points.
         num_test: Test points.
         seed: Decides the points and the noise.
+        border: Share of each input's training values that are moved to an end of its range, half
+            to either; points at which the target is not finite, or far beyond its values inside,
+            stay where they were. The rest of the points does not depend on it.
 
     Raises:
-        KanExpError: A count is below 2, or the target is not finite somewhere in its domain.
+        KanExpError: A count is below 2, `border` is no share below 1, or the target is not finite
+            somewhere in its domain.
     """
 
     def __init__(
-        self, target: Target, num_train: int, num_val: int, num_test: int, seed: int
+        self,
+        target: Target,
+        num_train: int,
+        num_val: int,
+        num_test: int,
+        seed: int,
+        border: float = 0.0,
     ) -> None:
         super().__init__(seed)
+        if isinstance(border, bool) or not isinstance(border, int | float) or not 0 <= border < 1:
+            raise KanExpError(f"data.border must be at least 0 and below 1, got {border!r}.")
         for name, count in (("train", num_train), ("val", num_val), ("test", num_test)):
             check_whole(f"data.num_{name}", count, least=2)
         for name, (low, high) in zip(target.inputs, target.domain, strict=True):
@@ -56,7 +72,7 @@ class SampledData(ExperimentData):
         train, val, test, noise = (
             torch.Generator().manual_seed(4 * seed + stream) for stream in range(4)
         )
-        self.train = self._draw(num_train, train, noise)
+        self.train = self._draw(num_train, train, noise, border)
         self.val = self._draw(num_val, val, noise)
         self.test = self._draw(num_test, test)
 
@@ -88,10 +104,29 @@ class SampledData(ExperimentData):
         return self.target.true_edges(x)
 
     def _draw(
-        self, count: int, points: torch.Generator, noise: torch.Generator | None = None
+        self,
+        count: int,
+        points: torch.Generator,
+        noise: torch.Generator | None = None,
+        border: float = 0.0,
     ) -> Split:
         x = self.target.sample(count, points)
         y = self.target(x)
+        if border:
+            x, y = self._to_border(x, y, border, points)
         if noise is not None and self.target.noise:
             y = y + self.target.noise * torch.randn(y.shape, generator=noise)
         return Split(x, y)
+
+    def _to_border(
+        self, x: Tensor, y: Tensor, share: float, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Moves a share of each input's values to the ends of its range."""
+        lows, highs = torch.tensor(self.target.domain).unbind(1)
+        chance = torch.rand(x.shape, generator=generator)
+        moved = x.where(chance >= share, lows.where(chance < share / 2, highs))
+        values = self.target.formula(moved.double()).to(y)[:, None]
+        # At the border there may be a pole, such as that of 1/x, which rounding makes finite.
+        low, high = y.aminmax()
+        near = (values >= low - (high - low)) & (values <= high + (high - low))  # false for NaN
+        return moved.where(near, x), values.where(near, y)

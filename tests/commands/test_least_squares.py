@@ -6,6 +6,8 @@ import pytest
 import torch
 
 import kan_exp
+from kan_exp.targets import Target
+from kan_exp.train import prepare
 from tests.conftest import read_metrics, run_folders
 
 
@@ -75,3 +77,24 @@ def test_what_does_not_go_together_is_told_in_one_line(command, tmp_path, argume
     (line,) = result.stderr.strip().splitlines()
     assert said in line
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "seeds"),
+    [
+        # Draws whose outermost points are far from the border, or from where the sum is largest.
+        (["layer=spline", "dims=[2,1,1]"], [0, 3, 5]),
+        (["layer=interpo", "dims=[2,5,1]"], [0]),
+    ],
+    ids=["spline", "interpo"],
+)
+def test_the_reported_error_is_that_of_other_points(tmp_path, options, seeds):
+    target = Target("exp(sin(pi*x) + y**2)")
+    x = target.sample(100_000, torch.Generator().manual_seed(2**40))
+    for seed in seeds:
+        folder = tmp_path / str(seed)
+        chosen = [*options, f"seed={seed}", f"data.seed={seed}", "logger=none", "callbacks={}"]
+        prepare(chosen, folder).run()
+        error = (kan_exp.load(folder).predict(x) - target(x)).double()
+        reported = read_metrics(folder)["test_rmse"]
+        assert reported == pytest.approx(error.square().mean().sqrt().item(), rel=0.1)

@@ -121,3 +121,60 @@ def test_known_edges_are_the_targets():
     np.testing.assert_allclose(first, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(second, oracle(x), rtol=1e-5)
     assert sampled(sizes=(5, 5, 5)).true_edges(x) == []
+
+
+def with_border(border: float, seed: int = 0, **changes) -> SampledData:
+    options = {"formula": FORMULA, "domain": DOMAIN, **changes}
+    return SampledData(Target(**options), 4000, 300, 200, seed=seed, border=border)
+
+
+def test_a_share_of_the_training_points_lies_on_the_border():
+    data, uniform = with_border(0.1), with_border(0.0)
+    x = data.train.x
+    ends = torch.tensor(DOMAIN)
+    at_end = torch.stack([x == ends[:, 0], x == ends[:, 1]])  # (ends, points, inputs)
+    np.testing.assert_allclose(at_end.double().mean(1), 0.05, atol=0.015)
+    np.testing.assert_allclose(data.train.y, oracle(x), rtol=1e-6)
+    corners = at_end.any(0).all(1).double().mean()  # the inputs are moved independently
+    assert 0.005 < corners < 0.02
+    # All other values, and all other points, are what they are without a border.
+    inside = ~at_end.any(0)
+    assert torch.equal(x[inside], uniform.train.x[inside])
+    assert torch.equal(data.val.x, uniform.val.x)
+    assert torch.equal(data.test.x, uniform.test.x)
+    assert torch.equal(x, with_border(0.1).train.x)
+
+
+@pytest.mark.parametrize(
+    ("formula", "domain"),
+    [
+        ("log(x)", [0, 1]),
+        ("1/x + y", [[0, 2], [-1, 1]]),
+        ("tan(pi*x/2)", [-1, 1]),  # where rounding makes the pole a finite 1.6e16
+        ("1/sin(pi*x)", [0, 1]),
+        ("sqrt(x - 1)", [1 - 1e-12, 2]),
+    ],
+)
+def test_a_border_on_which_the_target_has_no_value_is_left_out(formula, domain):
+    uniform = with_border(0.0, formula=formula, domain=domain)
+    data = with_border(0.3, formula=formula, domain=domain)
+    low, high = uniform.train.y.aminmax()
+    assert data.train.y.isfinite().all()
+    assert data.train.y.min() >= low - (high - low)
+    assert data.train.y.max() <= high + (high - low)
+    exact = Target(formula, domain=domain).formula(data.train.x.double())[:, None]
+    torch.testing.assert_close(data.train.y, exact.float())
+
+
+@pytest.mark.parametrize("border", [-0.1, 1, 1.5, math.nan, True, "0.1", None])
+def test_a_border_that_is_no_share_is_refused(border):
+    with pytest.raises(KanExpError, match=r"data.border must be at least 0 and below 1, got"):
+        with_border(border)
+
+
+def test_noise_is_added_on_the_border_too():
+    data, exact = with_border(0.2, noise=0.5), with_border(0.2)
+    assert torch.equal(data.train.x, exact.train.x)
+    moved = (data.train.x[:, 0] == DOMAIN[0][0]) | (data.train.x[:, 0] == DOMAIN[0][1])
+    noise = (data.train.y - exact.train.y)[moved]
+    assert noise.std().item() == pytest.approx(0.5, rel=0.2)
