@@ -19,7 +19,7 @@ from matplotlib.transforms import Bbox, IdentityTransform
 from numpy.typing import NDArray
 
 from kan_exp.plots.labels import text_width
-from kan_exp.plots.stamps import draw_text
+from kan_exp.plots.stamps import draw_text, drawn_width
 from kan_exp.plots.style import DATA, DOMAIN, DPI, LEARNED, TRUE, plain_formatter, short_number
 
 OFFSETS, LABELS, TITLE = 7, 8, 9  # points
@@ -75,7 +75,7 @@ class Panel(Artist):
         if self.truth is not None:
             pen.line(self.to_pixels(self.truth), TRUE, 1.0)
         self._draw_scales(renderer, Pen(renderer))
-        half = text_width(self.title, TITLE) / 2
+        half = drawn_width(self.title, TITLE) / 2
         left, right = self.room
         middle = min(max((self.box.x0 + self.box.x1) / 2, left + half), right - half)
         draw_text(renderer, self.title, TITLE, middle, self.box.y1 + ABOVE * POINT)
