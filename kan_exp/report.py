@@ -58,7 +58,7 @@ def report(folders: Sequence[str], cfg: DictConfig) -> None:
         None if group_by is None else [str(name) for name in group_by],
         Bootstrap(cfg.bootstrap.level, cfg.bootstrap.resamples, cfg.bootstrap.seed),
     )
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = Console(width=None if sys.stdout.isatty() else 160, markup=False, emoji=False)
     notes = make_notes(summary)
     pictured = cfg.most.pictured_sections
     if pictured < len(summary.sections):
@@ -84,7 +84,7 @@ def report(folders: Sequence[str], cfg: DictConfig) -> None:
     ):
         path = target.with_name(f"{target.stem}{suffix}")
         write_text(path, text)
-        console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"  {path}", highlight=False, soft_wrap=True)
 
 
 def page_path(output: str | None, folders: Sequence[str]) -> Path:

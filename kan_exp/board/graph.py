@@ -13,6 +13,7 @@ from tensorboard.compat.proto.versions_pb2 import VersionDef
 
 # A layer with more edges is one box that cannot be opened: nobody could tell them apart.
 MOST_EDGES = 100
+LONGEST = 60  # letters of a name that a box can show
 FORMAT = 22  # of the protocol, as torch's own graphs say
 
 
@@ -28,19 +29,20 @@ def graph(units: Sequence[Sequence[str]], kinds: Sequence[str]) -> GraphDef:
     Returns:
         TensorFlow's message for a graph, as event files hold it.
     """
-    sources = [f"input/{name}" for name in _plain(units[0])]
+    taken: set[str] = set()
+    sources = [_free(f"input/{_plain(name)}", taken) for name in units[0]]
     nodes = [NodeDef(name=source, op="Input") for source in sources]
     for number, kind in enumerate(kinds, 1):
-        layer, before = f"layer_{number}", _plain(units[number - 1])
+        layer, before = f"layer_{number}", [_plain(name) for name in units[number - 1]]
         edges = len(before) * len(units[number])
         if edges > MOST_EDGES:
             inputs, shown = dict.fromkeys(sources), {"edges": AttrValue(i=edges)}
             nodes.append(NodeDef(name=layer, op=kind, input=inputs, attr=shown))
             sources = [layer] * len(units[number])
             continue
-        sums = [f"{layer}/{name}" for name in _plain(units[number])]
+        sums = [_free(f"{layer}/{_plain(name)}", taken) for name in units[number]]
         for place in sums:
-            names = [f"{place}_of_{name}" for name in before]
+            names = [_free(f"{place}_of_{name}", taken) for name in before]
             nodes += [
                 NodeDef(name=name, op=kind, input=[source])
                 for name, source in zip(names, sources, strict=True)
@@ -51,11 +53,15 @@ def graph(units: Sequence[Sequence[str]], kinds: Sequence[str]) -> GraphDef:
     return GraphDef(node=nodes, versions=VersionDef(producer=FORMAT))
 
 
-def _plain(names: Sequence[str]) -> list[str]:
-    """Names without what the Graphs tab takes for structure, none twice."""
-    found: list[str] = []
-    for name in names:
-        plain = re.sub(r"[^\w.]+", "-", name)
-        again = (f"{plain}-{number}" for number in itertools.count(2))
-        found.append(next(one for one in itertools.chain([plain], again) if one not in found))
-    return found
+def _plain(name: str) -> str:
+    """A name without what the Graphs tab takes for structure."""
+    plain = re.sub(r"[^\w.]+", "-", name) or "unnamed"
+    return plain if len(plain) <= LONGEST else f"{plain[: LONGEST - 1]}…"
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """The name, with a number if it is taken already; from then on it is."""
+    numbered = (f"{name}-{number}" for number in itertools.count(2))
+    free = next(one for one in itertools.chain([name], numbered) if one not in taken)
+    taken.add(free)
+    return free

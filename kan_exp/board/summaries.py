@@ -31,9 +31,12 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import (
 )
 from tensorboard.plugins.text import metadata as text_plugin
 
+from kan_exp.runs.printable import printable
+
 # Of metrics.json, in the order in which the HParams tab shows them; there they have this prefix.
 RESULTS = ("test_rmse", "val_rmse", "test_mae", "test_r2", "train_seconds", "parameters")
 RESULT = "result/"
+MARKUP = re.compile(r"[\\`*_{}\[\]()#!|<>&~^$]")
 BEGAN = re.compile(r"(\d\d-){3}\d{6}(?=_)")
 SEED_TAG = f"{hparams.SESSION_START_INFO_TAG}/"
 
@@ -53,7 +56,18 @@ def picture(tag: str, png: bytes) -> Summary:
 def text(tag: str, markdown: str) -> Summary:
     """Something to read in the Text tab."""
     metadata = text_plugin.create_summary_metadata(display_name="", description="")
-    return _strings(tag, [markdown.encode()], metadata)
+    return _strings(tag, [markdown.encode(errors="backslashreplace")], metadata)
+
+
+def code_block(content: str, language: str) -> str:
+    """Text as it is, in markdown: with a fence that does not occur in it."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", content)), default=0))
+    return f"{fence}{language}\n{content}\n{fence}"
+
+
+def literal(content: str) -> str:
+    """A line of text without what markdown, its tables and HTML would take for structure."""
+    return MARKUP.sub(lambda found: f"&#{ord(found[0])};", printable(content))
 
 
 def result_text(metrics: Mapping[str, Any]) -> str:
@@ -70,9 +84,9 @@ def result_text(metrics: Mapping[str, Any]) -> str:
         "validation RMSE": f"{metrics['val_rmse']:.4g}",
         "parameters": f"{metrics['parameters']:,}",
         "steps": f"{metrics['steps']:,}, kept the network of step {metrics['best_step']:,}",
-        "stopped by": metrics["stopped"],
-        "seconds": f"{metrics['train_seconds']:.1f} on {metrics['device']}",
-        "versions": versions,
+        "stopped by": literal(metrics["stopped"]),
+        "seconds": f"{metrics['train_seconds']:.1f} on {literal(metrics['device'])}",
+        "versions": literal(versions),
     }
     return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {v} |" for name, v in rows.items())])
 
@@ -103,7 +117,7 @@ class Trial:
         began = BEGAN.match(self.folder.name)  # the rest of such a name is the overrides again
         last = began[0] if began else self.folder.name
         place = [*above[-1:], last] if self.job is None else [*above[-2:], str(self.job)]
-        return f"{', '.join(self.overrides) or 'defaults'} ({'/'.join(place)})"
+        return printable(f"{', '.join(self.overrides) or 'defaults'} ({'/'.join(place)})")
 
     def of_seed(self, seed: int) -> Trial:
         """What a run of that seed alone would have been."""
@@ -113,13 +127,14 @@ class Trial:
 
     def _start(self) -> SessionStartInfo:
         info = SessionStartInfo(group_name=self.name, start_time_secs=time.time())
-        for choice, value in self.choices.items():
+        for name, value in self.choices.items():
+            choice = printable(name)
             if isinstance(value, bool):
                 info.hparams[choice].string_value = str(value).lower()
             elif isinstance(value, (int, float)):
                 info.hparams[choice].number_value = value
             elif value is not None:
-                info.hparams[choice].string_value = str(value)
+                info.hparams[choice].string_value = printable(str(value))
         return info
 
     def start(self) -> Summary:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,18 +12,20 @@ from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from kan_exp.plots.panel import LABELS, POINT, Panel, Pen, corners
-from kan_exp.plots.stamps import draw_text, text_width
+from kan_exp.plots.labels import literal, shorten, text_width
+from kan_exp.plots.panel import LABELS, POINT, TITLE, Panel, Pen, corners
+from kan_exp.plots.stamps import draw_text
 from kan_exp.plots.style import DATA, DOMAIN, DPI, LEARNED, TRUE, new_figure, short_r2
 
 MOST_EDGES = 36  # more small diagrams than this cannot be read
 MOST_COLUMNS = 6
 HISTOGRAM_BINS = 30
-NAME_LENGTH = 11
+RESOLUTION = 1e-12  # of a scale, below which values count as one
 # Inches: a panel with the room around its curves, the figure's title and legend.
 LEAST_WIDTH, PANEL_WIDTH, PANEL_HEIGHT = 5.4, 1.95, 1.75
-LEFT, RIGHT, TITLE, BELOW = 0.47, 0.1, 0.27, 0.28
+LEFT, RIGHT, ABOVE, BELOW = 0.47, 0.1, 0.27, 0.28
 HEAD, FOOT = 0.28, 0.3
+APART = 0.05  # between texts of neighbouring panels
 # What the colours mean: label, colour, width of the line or 0 for a surface, opacity.
 Entry = tuple[str, str, float, float]
 LEGEND: tuple[Entry, ...] = (
@@ -57,10 +60,14 @@ class LayerView:
     def name(self, i: int, j: int) -> str:
         return f"{self.input_names[i]} → {self.output_names[j]}"
 
-    def title(self, i: int, j: int) -> str:
-        """The edge's name, cut to the width of a panel."""
-        names = self.input_names[i], self.output_names[j]
-        return " → ".join(n if len(n) <= NAME_LENGTH else f"{n[: NAME_LENGTH - 1]}…" for n in names)
+    def title(self, i: int, j: int, width: float) -> str:
+        """The edge's name, shortened to a width in pixels."""
+        start, end, arrow = self.input_names[i], self.output_names[j], " → "
+        room = width - text_width(arrow, TITLE)
+        # A short name leaves its room to the other.
+        start = shorten(start, max(room / 2, room - text_width(literal(end), TITLE)), TITLE)
+        end = shorten(end, room - text_width(start, TITLE), TITLE)
+        return f"{start}{arrow}{end}"
 
     def agreement(self, i: int, j: int) -> tuple[float, np.ndarray] | None:
         """R2 between an edge and the true one at its best scale and shift, and its values there.
@@ -84,8 +91,9 @@ class LayerView:
     def histogram(self, i: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """How the values of an input are spread: counts `(bins,)` and the bins' ends."""
         low, high = float(self.x[:, i].min()), float(self.x[:, i].max())
-        if low == high:
-            low, high = low - 0.5, high + 0.5
+        if high - low <= RESOLUTION * abs(low):
+            half = max(0.5, RESOLUTION * abs(low))
+            low, high = low - half, high + half
         counts, bins = np.histogram(self.x[:, i], bins=HISTOGRAM_BINS, range=(low, high))
         return counts.astype(np.float64), bins
 
@@ -118,7 +126,11 @@ class LayerFigure:
                 DPI * (column * width / columns + LEFT),
                 DPI * (height - HEAD - (row + 1) * PANEL_HEIGHT + BELOW),
                 DPI * (width / columns - LEFT - RIGHT),
-                DPI * (PANEL_HEIGHT - TITLE - BELOW),
+                DPI * (PANEL_HEIGHT - ABOVE - BELOW),
+                (
+                    DPI * (column * width / columns + APART),
+                    DPI * ((column + 1) * width / columns - APART),
+                ),
             )
             for row, column in (divmod(n, columns) for n in range(len(self._edges)))
         ]
@@ -137,7 +149,7 @@ class LayerFigure:
         orders = np.argsort(view.x, axis=0)
         for panel, (i, j) in zip(self.panels, self._edges, strict=True):
             curve_x, curve_y = view.curve_x[:, i], view.curve_y[:, i, j]
-            panel.title = view.title(i, j)
+            agreement = ""
             panel.domain = float(view.domain[i, 0]), float(view.domain[i, 1])
             panel.curve = np.stack([curve_x, curve_y], 1)
             panel.counts, panel.bins = spread[i]
@@ -149,7 +161,11 @@ class LayerFigure:
                 order = orders[:, i]
                 panel.truth = np.stack([view.x[order, i], fitted[order]], 1)
                 shown.append(fitted)
-                panel.title += f"   R² {short_r2(r2)}"
+                agreement = f"   R² {short_r2(r2)}"
+            left, right = panel.room
+            # All digits are of one width: so few texts are ever measured.
+            room = right - left - text_width(re.sub(r"\d", "0", agreement), TITLE)
+            panel.title = view.title(i, j, room) + agreement
             panel.x_limits, panel.y_limits = _limits(curve_x, np.concatenate(shown))
 
 
@@ -198,4 +214,6 @@ def _limits(
     low, high = float(np.min(y)), float(np.max(y))
     pad = max(high - low, 1e-3 * max(abs(low), abs(high)), 1e-6)
     left, right = float(x.min()), float(x.max())
-    return (left, right if right > left else left + 1), (low - 0.35 * pad, high + 0.1 * pad)
+    if right - left <= RESOLUTION * abs(left):
+        right = left + max(1.0, RESOLUTION * abs(left))
+    return (left, right), (low - 0.35 * pad, high + 0.1 * pad)

@@ -7,6 +7,7 @@ most of it for texts and ticks, and a layer has dozens of edges. This one takes 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -17,13 +18,16 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox, IdentityTransform
 from numpy.typing import NDArray
 
-from kan_exp.plots.stamps import draw_text
-from kan_exp.plots.style import DATA, DOMAIN, DPI, LEARNED, TRUE, short_number
+from kan_exp.plots.labels import text_width
+from kan_exp.plots.stamps import draw_text, drawn_width
+from kan_exp.plots.style import DATA, DOMAIN, DPI, LEARNED, TRUE, plain_formatter, short_number
 
-LABELS, TITLE = 8, 9  # points
+OFFSETS, LABELS, TITLE = 7, 8, 9  # points
 TICK, GAP, ABOVE = 2, 3.5, 11.5  # points: of a tick, to its label, to the middle of the title
+NEXT_LINE = 12.5  # points from the tops of the labels below the box to the middle of their offset
 DENSITY = 0.22  # of the height is the most that the data's density takes
 TICKS = MaxNLocator(4, prune="both")
+TICKS_ACROSS = 3.3  # labels for which there is room below the box
 POINT = DPI / 72  # pixels
 
 Points = NDArray[np.float64]
@@ -34,6 +38,7 @@ class Panel(Artist):
 
     Args:
         left, bottom, width, height: Of the rectangle in which the curves lie, in pixels.
+        room: From the left to the right end of what the panel may cover, in pixels.
 
     Shape:
         `curve` and `truth` `(n, 2)` are points in the user's units, joined in order; `domain` the
@@ -41,8 +46,11 @@ class Panel(Artist):
         histogram; `x_limits` and `y_limits` what is shown.
     """
 
-    def __init__(self, left: float, bottom: float, width: float, height: float) -> None:
+    def __init__(
+        self, left: float, bottom: float, width: float, height: float, room: tuple[float, float]
+    ) -> None:
         super().__init__()
+        self.room = room
         self.box = Bbox.from_bounds(round(left), round(bottom), round(width), round(height))
         self.title = ""
         self.curve: Points = np.empty((0, 2))
@@ -67,7 +75,9 @@ class Panel(Artist):
         if self.truth is not None:
             pen.line(self.to_pixels(self.truth), TRUE, 1.0)
         self._draw_scales(renderer, Pen(renderer))
-        middle = (self.box.x0 + self.box.x1) / 2
+        half = drawn_width(self.title, TITLE) / 2
+        left, right = self.room
+        middle = min(max((self.box.x0 + self.box.x1) / 2, left + half), right - half)
         draw_text(renderer, self.title, TITLE, middle, self.box.y1 + ABOVE * POINT)
 
     def _density(self) -> Points:
@@ -82,14 +92,23 @@ class Panel(Artist):
         pen.edges([[(left, self.box.y1), (left, bottom), (self.box.x1, bottom)]])
         reach = (TICK + GAP) * POINT
         ticks = []
-        for value in _ticks(self.x_limits):
+        values, labels, offset = tick_labels(self.x_limits, self.box.width / TICKS_ACROSS)
+        end = self.room[0]
+        for value, label in zip(values, labels, strict=True):
             x, _ = self.to_pixels(np.array([[value, self.y_limits[0]]]))[0]
             ticks.append([(x, bottom), (x, bottom - TICK * POINT)])
-            draw_text(renderer, short_number(value), LABELS, x, bottom - reach, up=1 - 0.15)
-        for value in _ticks(self.y_limits):
+            half = text_width(label, LABELS) / 2
+            if end <= x - half and x + half <= self.room[1]:
+                draw_text(renderer, label, LABELS, x, bottom - reach, up=1 - 0.15)
+                end = x + half + 2 * POINT
+        below = bottom - reach - NEXT_LINE * POINT
+        draw_text(renderer, offset, OFFSETS, self.room[1], below, across=1)
+        values, labels, offset = tick_labels(self.y_limits, left - reach - self.room[0])
+        for value, label in zip(values, labels, strict=True):
             _, y = self.to_pixels(np.array([[self.x_limits[0], value]]))[0]
             ticks.append([(left, y), (left - TICK * POINT, y)])
-            draw_text(renderer, short_number(value), LABELS, left - reach, y, across=1)
+            draw_text(renderer, label, LABELS, left - reach, y, across=1)
+        draw_text(renderer, offset, OFFSETS, left + TICK * POINT, self.box.y1 + 4 * POINT, across=0)
         pen.edges(ticks)
 
 
@@ -134,10 +153,32 @@ class Pen:
         graphics.restore()
 
 
-def _ticks(limits: tuple[float, float]) -> list[float]:
-    """A few round numbers within the limits."""
+def tick_labels(limits: tuple[float, float], width: float) -> tuple[list[float], list[str], str]:
+    """A few round numbers within the limits, and labels that tell them apart.
+
+    Args:
+        limits: What is shown.
+        width: Room for a label, in pixels.
+
+    Returns:
+        The numbers, their labels, and what must be multiplied with these and added, as matplotlib
+        writes it: `1e5+1.7e9`; empty if they are the numbers.
+    """
     low, high = limits
-    return [float(value) for value in TICKS.tick_values(low, high) if low <= value <= high]
+    values = [float(value) for value in TICKS.tick_values(low, high) if low <= value <= high]
+    labels = [short_number(value) for value in values]
+    exact = 1e-3 * (high - low)
+    if all(
+        abs(float(label) - value) <= exact and text_width(label, LABELS) <= width
+        for label, value in zip(labels, values, strict=True)
+    ):
+        return values, labels, ""
+    formatter = plain_formatter()
+    formatter.create_dummy_axis()
+    axis: Any = formatter.axis
+    axis.set_view_interval(low, high)
+    labels = [label.replace("\u2212", "-") for label in formatter.format_ticks(values)]
+    return values, labels, formatter.get_offset().replace("\u2212", "-")
 
 
 def corners(left: float, right: float, low: float, high: float) -> Points:

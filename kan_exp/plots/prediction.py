@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from kan_exp.plots.style import LEARNED, TRUE, new_figure, place_labels, tidy
+from kan_exp.plots.labels import shorten
+from kan_exp.plots.style import DPI, LEARNED, TRUE, new_figure, place_labels, tidy
 
 MOST_POINTS = 2000
-MARGINS = {"left": 0.1, "right": 0.985, "bottom": 0.14, "top": 0.9, "wspace": 0.3}
+LABELS = 10  # points
+WIDEST = 2.3, 1.75  # inches: of the name below and at the left
+MARGINS = {"left": 0.1, "right": 0.985, "bottom": 0.17, "top": 0.885, "wspace": 0.3}
 
 
 def prediction_figure(truth: np.ndarray, predicted: np.ndarray, name: str, caption: str) -> Figure:
@@ -21,19 +24,23 @@ def prediction_figure(truth: np.ndarray, predicted: np.ndarray, name: str, capti
         caption: A short result to stand above, such as the error.
     """
     truth, predicted = truth[:MOST_POINTS], predicted[:MOST_POINTS]
-    figure = new_figure(7.6, 3.6, layout=None)
+    figure = new_figure(7.6, 3.7, layout=None)
     left, right = figure.subplots(1, 2, gridspec_kw=MARGINS)
+    for axes in (left, right):
+        tidy(axes)
     dots = {"s": 8, "alpha": 0.5, "color": LEARNED, "linewidths": 0}
     both = np.concatenate([truth, predicted])
     ends = [float(both.min()), float(both.max())]
     left.plot(ends, ends, color=TRUE, linewidth=1.0)
     left.scatter(truth, predicted, **dots)
-    left.set(xlabel=f"{name}, true", ylabel=f"{name}, predicted")
+    below, beside = (shorten(name, width * DPI, LABELS) for width in WIDEST)
+    left.set(xlabel=f"{below}, true", ylabel=f"{beside}, predicted")
     right.axhline(0, color=TRUE, linewidth=1.0)
     right.scatter(truth, predicted - truth, **dots)
-    right.set(xlabel=f"{name}, true", ylabel="predicted - true")
+    right.set(xlabel=f"{below}, true", ylabel="predicted - true")
     for axes in (left, right):
-        tidy(axes)
+        axes.xaxis.label.set_fontsize(LABELS)
+        axes.yaxis.label.set_fontsize(LABELS)
         place_labels(axes)
-    figure.suptitle(f"Test points: {caption}", fontsize=11)
+    figure.suptitle(f"Test points: {caption}", fontsize=11, y=0.99)
     return figure

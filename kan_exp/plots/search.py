@@ -13,10 +13,13 @@ from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from kan_exp.plots.labels import shorten, shorten_all, wrap
 from kan_exp.plots.style import (
     DATA,
+    DPI,
     GRID,
     LEARNED,
+    TICKS,
     TRUE,
     log_scale,
     new_figure,
@@ -25,7 +28,12 @@ from kan_exp.plots.style import (
 )
 
 GOOD_TO_BAD = LinearSegmentedColormap.from_list("search", [LEARNED, "#d7e3f1"])
-WIDEST_LABEL = 22
+# Widths of texts, in pixels, and sizes of fonts, in points.
+WIDEST_METRIC, WIDEST_OPTION, WIDEST_VALUE = 2.6 * DPI, 1.8 * DPI, 1.1 * DPI
+AXIS_WIDTH = 1.55 * DPI  # of the parallel coordinates
+METRIC, LABELS, OPTIONS, VALUES = 10.0, 8.0, 8.5, 7.5
+MOST_DIGITS = 17  # of a number in double precision
+MOST_WORDS = 20  # values of one option that are written out
 
 
 @dataclass(frozen=True)
@@ -78,8 +86,11 @@ def search_history_figure(
             failed, np.full(len(failed), 0.02), marker="|", s=40, color=TRUE, transform=below,
             label="failed", clip_on=False,
         )  # fmt: skip
+    name = shorten(name, WIDEST_METRIC, METRIC)
+    axes.yaxis.label.set_fontsize(METRIC)
     axes.set(xlabel="trial", ylabel=name, title=f"{len(errors)} trials")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlim(-0.5, max(len(errors), 1) - 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(TICKS, integer=True))
     axes.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4)
     return figure
 
@@ -95,8 +106,11 @@ def importance_figure(shares: Mapping[str, float], trials: int) -> Figure:
     figure = new_figure(6.4, 1.3 + 0.32 * max(len(ranked), 1))
     axes = figure.subplots()
     tidy(axes)
-    names = [name.replace(" (", "\n(") if len(name) > WIDEST_LABEL else name for name, _ in ranked]
-    bars = axes.barh(names, [share for _, share in ranked], color=LEARNED, height=0.62)
+    places = range(len(ranked))
+    bars = axes.barh(places, [share for _, share in ranked], color=LEARNED, height=0.62)
+    names = [name for name, _ in ranked]
+    short = dict(zip(names, shorten_all(names, 2 * WIDEST_OPTION, LABELS), strict=True))
+    axes.set_yticks(places, [wrap(short[name], WIDEST_OPTION, LABELS, lines=2) for name in names])
     axes.bar_label(bars, [f"{share:.2f}" for _, share in ranked], padding=3, fontsize=8)
     axes.set_xlim(0, max([share for _, share in ranked], default=1.0) * 1.12)
     axes.set(xlabel="share in what sets the best tenth of the trials apart")
@@ -139,17 +153,19 @@ def _draw_axis(place: Axes, x: int, axis: Axis, shown: Sequence[int]) -> list[fl
     """Draws one vertical axis with its labels; gives the height of each trial that is shown."""
     values = [axis.values[k] for k in shown]
     place.plot([x, x], [0, 1], color=DATA, linewidth=0.9, zorder=1)
-    label = axis.name.replace(" (", "\n(").replace(".", ".\n" if len(axis.name) > 14 else ".")
-    place.text(x, 1.03, label, ha="center", va="bottom", fontsize=8.5)
+    label = wrap(axis.name, 0.9 * AXIS_WIDTH, OPTIONS, lines=3)
+    place.text(x, 1.03, label, ha="center", va="bottom", fontsize=OPTIONS)
     heights, ticks = _heights(values, axis.log)
     for height, text in ticks:
         place.plot([x - 0.02, x], [height, height], color=DATA, linewidth=0.9, zorder=1)
         box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.75}
         place.text(
-            x - 0.04, height, text, ha="right", va="center", fontsize=7.5, bbox=box, zorder=4
+            x - 0.04, height, text, ha="right", va="center", fontsize=VALUES, bbox=box, zorder=4
         )
     if None in values:
-        place.text(x - 0.04, -0.1, "none", ha="right", va="center", fontsize=7.5, color="#66707c")
+        place.text(
+            x - 0.04, -0.1, "none", ha="right", va="center", fontsize=VALUES, color="#66707c"
+        )
     return heights
 
 
@@ -163,7 +179,9 @@ def _heights(
         words = sorted({str(value) for value in found}, key=_word_order)
         level = {word: (k + 0.5) / len(words) for k, word in enumerate(words)}
         heights = [missing if value is None else level[str(value)] for value in values]
-        return heights, [(level[word], word) for word in words]
+        written = words[:: -(-len(words) // MOST_WORDS)]
+        texts = shorten_all(written, WIDEST_VALUE, VALUES)
+        return heights, [(level[word], text) for word, text in zip(written, texts, strict=True)]
     numbers = np.array([math.nan if value is None else float(value) for value in values])
     if len(found) == 0:
         return [missing] * len(values), []
@@ -176,10 +194,20 @@ def _heights(
     decades = np.arange(math.ceil(low / math.log(10)), high / math.log(10)) * math.log(10)
     if log and len(decades) > 1:
         marks = decades
-    texts = [short_number(float(f"{math.exp(mark) if log else mark:.2g}")) for mark in marks]
+    texts = _told_apart((np.exp(marks) if log else marks).tolist())
     relative = (scaled - low) / (high - low)
     heights = np.where(np.isnan(relative), missing, relative).tolist()
     return heights, list(zip(((marks - low) / (high - low)).tolist(), texts, strict=True))
+
+
+def _told_apart(numbers: Sequence[float]) -> list[str]:
+    """Numbers in two digits, or in as many as tell them apart."""
+    for digits in range(2, MOST_DIGITS):
+        rounded = [float(f"{number:.{digits}g}") for number in numbers]
+        texts = [short_number(n) if digits == 2 else f"{n:.{digits}g}" for n in rounded]
+        if len(set(texts)) == len(texts):
+            break
+    return texts
 
 
 def _word_order(word: str) -> tuple[bool, float, str]:

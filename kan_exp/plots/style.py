@@ -5,14 +5,25 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from typing import Literal
+from typing import Any, Literal
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.text import Text
+from matplotlib.ticker import (
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    NullLocator,
+    ScalarFormatter,
+)
 from PIL import Image
+
+from kan_exp.plots.fonts import FONTS
 
 LEARNED = "#1f5fa8"
 TRUE = "#e07b00"
@@ -20,21 +31,58 @@ DATA = "#9aa7b5"
 DOMAIN = "#eef3f9"
 GRID = "#e4e7eb"
 DPI = 110
+TICKS = 6  # intervals between the ticks of an axis, at most
+LEAST_RATIO = 3  # of the largest to the least value, for the ticks of a log scale to be enough
 
 
 def new_figure(
     width: float, height: float, layout: Literal["constrained"] | None = "constrained"
 ) -> Figure:
     """An empty figure of the given size in inches, drawn off screen."""
-    figure = Figure(figsize=(width, height), dpi=DPI, layout=layout)
+    figure = _LiteralFigure(figsize=(width, height), dpi=DPI, layout=layout)
     FigureCanvasAgg(figure)
     return figure
 
 
+class _LiteralFigure(Figure):
+    """A figure whose texts are drawn as they are, whatever the user's matplotlibrc says.
+
+    A `$` in the name of a column does not begin a formula, and characters that DejaVu Sans lacks
+    are drawn with the fonts that were found for them.
+    """
+
+    def draw(self, renderer: Any) -> None:
+        for text in self.findobj(Text):
+            text.set(parse_math=False, usetex=False, fontfamily=FONTS.families)
+        own: Any = {  # for ticks that are made while drawing
+            "text.parse_math": False,
+            "text.usetex": False,
+            "font.family": FONTS.families,
+        }
+        with mpl.rc_context(own):
+            super().draw(renderer)
+
+
 def tidy(axes: Axes) -> None:
-    """Leaves an axes with two spines and small labels."""
+    """Leaves an axes with two spines, small labels, and few ticks that can be told apart."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8, length=2)
+    for axis, digits in ((axes.xaxis, 6), (axes.yaxis, 5)):
+        axis.set_major_locator(MaxNLocator(TICKS, steps=[1, 2, 2.5, 5, 10]))
+        axis.set_major_formatter(plain_formatter(digits))
+        axis.get_offset_text().set_fontsize(8)
+
+
+def plain_formatter(digits: int = 5) -> ScalarFormatter:
+    """Labels of ticks in as many digits as tell them apart, with an offset if they were long.
+
+    Args:
+        digits: Before the decimal point; larger numbers are divided by a power of ten.
+    """
+    with mpl.rc_context({"text.usetex": False}):
+        formatter = ScalarFormatter(useOffset=True, useMathText=False, useLocale=False)
+    formatter.set_powerlimits((-3, digits))
+    return formatter
 
 
 def log_scale(axes: Axes, which: Literal["x", "y"], values: np.ndarray) -> None:
@@ -44,11 +92,16 @@ def log_scale(axes: Axes, which: Literal["x", "y"], values: np.ndarray) -> None:
     if positive:
         axes.set(**{f"{which}scale": "log"})  # which sets a formatter of its own
     axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
     if not positive:
         return
-    axis.set_minor_formatter(NullFormatter())
     ratio = values.max() / values.min()
+    if ratio < LEAST_RATIO:
+        axis.set_major_locator(MaxNLocator(TICKS - 1, steps=[1, 2, 2.5, 5, 10]))
+        axis.set_major_formatter(plain_formatter())
+        axis.set_minor_locator(NullLocator())
+        return
+    axis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
+    axis.set_minor_formatter(NullFormatter())
     if ratio < 100:  # too few decades for a label at each to do
         axis.set_major_locator(LogLocator(subs=(1, 2, 5) if ratio > 5 else (1, 1.5, 2, 3, 4, 5, 7)))
 
@@ -56,7 +109,10 @@ def log_scale(axes: Axes, which: Literal["x", "y"], values: np.ndarray) -> None:
 def place_labels(axes: Axes) -> None:
     """Puts the axes' names where there is room: to look for it takes a third of the drawing."""
     width, height = axes.bbox.size
-    axes.xaxis.set_label_coords(0.5, -0.27 * DPI / height)
+    ticks = axes.xaxis.get_major_formatter()
+    ticks.format_ticks(list(axes.xaxis.get_majorticklocs()))
+    below = 0.27 if ticks.get_offset() == "" else 0.40  # the offset stands at the right, between
+    axes.xaxis.set_label_coords(0.5, -below * DPI / height)
     axes.yaxis.set_label_coords(-0.56 * DPI / width, 0.5)
 
 

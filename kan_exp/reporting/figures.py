@@ -10,12 +10,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kan_exp.plots.style import DATA, GRID, LEARNED, TRUE, log_scale, new_figure, tidy
+from kan_exp.plots.labels import shorten
+from kan_exp.plots.style import DATA, DPI, GRID, LEARNED, TRUE, log_scale, new_figure, tidy
 from kan_exp.reporting.curves import Band
 from kan_exp.reporting.summary import Setting
 
 WIDTH = 4.9  # inches: at this width the letters stay readable on a telephone
-MOST_LABEL = 30  # characters
+WIDEST_SETTING, WIDEST_METRIC = 1.9 * DPI, 2.6 * DPI  # pixels
+LABELS, NAMES = 9.0, 9.5  # points: of ticks and the legend, of the axes
 MOST_VECTORS = 1500  # dots beyond which they are drawn as pixels
 MOST_WHISKERS = 60  # settings beyond which quartiles would hide one another
 LINES = (LEARNED, TRUE, "#2a8f5b", "#b0468f", "#7a5bc7", "#8a6d1b")
@@ -67,9 +69,11 @@ def error_picture(settings: Sequence[Setting], metric: str, most: int) -> Pictur
                 fontsize=7.5,
             )
     ranks = {id(one): rank for rank, one in enumerate(settings, 1)}
-    axes.set_yticks(range(len(shown)), [f"{_short(o.label)}  {ranks[id(o)]}" for o in shown])
+    names = [shorten(one.label, WIDEST_SETTING, LABELS) for one in shown]
+    labels = [f"{name}  {ranks[id(one)]}" for name, one in zip(names, shown, strict=True)]
+    axes.set_yticks(range(len(shown)), labels)
     axes.set_ylim(len(shown) - 0.5, -0.5)
-    axes.set_xlabel(metric)
+    axes.set_xlabel(shorten(metric, WIDEST_METRIC, NAMES))
     axes.grid(visible=False, axis="y")
     log_scale(axes, "x", np.concatenate([one.values for one in shown]))
     caption = "Each dot is a seed; the bar is the median, the line its interval."
@@ -109,7 +113,7 @@ def cost_picture(
     sign = -1.0 if more_is_better else 1.0
     front = [points[n] for n in pareto([(p.x, sign * p.quartiles[1]) for p in points])]
     _draw_front(axes, front)
-    axes.set(xlabel=x_label, ylabel=metric)
+    axes.set(xlabel=x_label, ylabel=shorten(metric, WIDEST_METRIC, NAMES))
     log_scale(axes, "x", np.array([point.x for point in points]))
     shown = slice(1, 2) if crowded else slice(None)
     log_scale(axes, "y", np.array([point.quartiles[shown] for point in points]))
@@ -185,14 +189,22 @@ def curves_picture(bands: Sequence[Band], skipped: str) -> Picture | None:
     axes = _axes(figure)
     for color, one in zip(LINES, bands, strict=False):
         low, middle, high = one.quartiles
-        label = f"{_short(one.label)}: {one.seeds}"
         axes.fill_between(one.steps, low, high, color=color, alpha=0.22, linewidth=0)
-        axes.plot(one.steps, middle, color=color, linewidth=1.7, label=label)
+        axes.plot(one.steps, middle, color=color, linewidth=1.7, label=_label(one))
     axes.set(xlabel="step", ylabel="loss, standardised")
     log_scale(axes, "y", np.concatenate([one.quartiles.ravel() for one in bands]))
-    axes.legend(
-        fontsize=9, frameon=False, loc="upper center", bbox_to_anchor=(0.45, -0.16), ncols=1
+    legend = axes.legend(
+        axes.lines,
+        ["" for _ in axes.lines],
+        fontsize=LABELS,
+        frameon=False,
+        loc="upper center",
+        bbox_to_anchor=(0.45, -0.16),
+        ncols=1,
     )
+    # Matplotlib leaves out what begins with an underscore.
+    for text, one in zip(legend.get_texts(), bands, strict=False):
+        text.set_text(_label(one))
     caption = (
         "Validation loss: median and quartiles over the seeds that finished, as many as stand "
         f"beside each name. A seed that stopped early goes on with its last value.{skipped}"
@@ -203,9 +215,9 @@ def curves_picture(bands: Sequence[Band], skipped: str) -> Picture | None:
 def _axes(figure: Figure) -> Axes:
     axes = figure.subplots()
     tidy(axes)
-    axes.tick_params(labelsize=9)
-    axes.xaxis.label.set_fontsize(9.5)
-    axes.yaxis.label.set_fontsize(9.5)
+    axes.tick_params(labelsize=LABELS)
+    axes.xaxis.label.set_fontsize(NAMES)
+    axes.yaxis.label.set_fontsize(NAMES)
     axes.grid(color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["left", "bottom"]].set_color(DATA)
@@ -213,7 +225,5 @@ def _axes(figure: Figure) -> Axes:
     return axes
 
 
-def _short(label: str) -> str:
-    if len(label) <= MOST_LABEL:
-        return label
-    return f"{label[: MOST_LABEL // 2]}…{label[-(MOST_LABEL // 2 - 1) :]}"
+def _label(one: Band) -> str:
+    return f"{shorten(one.label, 2 * WIDEST_SETTING, LABELS)}: {one.seeds}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
+from html import escape as escape_html
 from importlib.resources import files
 from string import Template
 
@@ -13,6 +13,7 @@ from kan_exp.reporting.figures import Picture
 from kan_exp.reporting.pictures import data_address, svg
 from kan_exp.reporting.statistics import LEAST_SEEDS
 from kan_exp.reporting.summary import Section, Setting, Summary
+from kan_exp.runs.printable import printable
 from kan_exp.runs.records import DONE, Record
 
 
@@ -49,6 +50,11 @@ def page(
         level=f"{100 * level:.4g}%",
         least=str(LEAST_SEEDS),
     )
+
+
+def escape(text: str) -> str:
+    """Text as it is, for the page and for its attributes."""
+    return escape_html(printable(text))
 
 
 def _own(name: str) -> str:

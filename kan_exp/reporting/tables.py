@@ -9,10 +9,13 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from kan_exp.reporting import words
 from kan_exp.reporting.grouping import ABSENT
 from kan_exp.reporting.summary import Section, Setting, Summary
+from kan_exp.runs.cells import csv_row, plain
+from kan_exp.runs.printable import printable
 from kan_exp.runs.records import UNDONE, Record
 
 
@@ -24,17 +27,17 @@ def print_tables(summary: Summary, notes: Sequence[str], console: Console, most:
         if more > 0:
             console.print(f"  and {more:,} more settings in the CSV of settings.", highlight=False)
     for note in notes:
-        console.print(f"Note: {note}", style="yellow", highlight=False, markup=False)
+        console.print(Text(f"Note: {printable(note)}", style="yellow"))
 
 
 def _table(summary: Summary, section: Section, most: int) -> Table:
-    title = f"{summary.metric} by {', '.join(section.part.keys) or 'run'}"
+    title = printable(f"{summary.metric} by {', '.join(section.part.keys) or 'run'}")
     if len(summary.sections) > 1:
-        title = f"{section.title}\n{title}"
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 1))
+        title = f"{printable(section.title)}\n{title}"
+    table = Table(title=Text(title, "bold"), title_justify="left", box=None, padding=(0, 1))
     table.add_column("", justify="right", style="dim")
     for key in section.part.keys or ["setting"]:
-        table.add_column(key, overflow="fold", style="bold")
+        table.add_column(plain(key), overflow="fold", style="bold")
     for heading in ("seeds", "median", "quartiles", "best to worst"):
         table.add_column(heading, justify="right")
     table.add_column("against the first")
@@ -42,7 +45,7 @@ def _table(summary: Summary, section: Section, most: int) -> Table:
     for rank, setting in enumerate(section.settings[:most], 1):
         table.add_row(
             str(rank),
-            *(setting.name or ["all runs"]),
+            *(plain(value) for value in setting.name or ["all runs"]),
             _seeds(setting),
             words.median(setting),
             words.quartiles(setting),
@@ -53,10 +56,10 @@ def _table(summary: Summary, section: Section, most: int) -> Table:
     return table
 
 
-def _seeds(setting: Setting) -> str:
+def _seeds(setting: Setting) -> Text:
     undone = words.undone(setting)
     count = words.finished(setting)
-    return f"[red]{count}\n{undone}[/red]" if undone else count
+    return Text(f"{count}\n{undone}", style="red") if undone else Text(count)
 
 
 def settings_csv(summary: Summary) -> str:
@@ -135,7 +138,7 @@ def _csv(rows: Iterable[dict[str, Any]]) -> str:
     """Rows that all have the same columns; numbers in full, nothing where there is none."""
     text = io.StringIO()
     writer: csv.DictWriter[str] | None = None
-    for row in rows:
+    for row in map(csv_row, rows):
         if writer is None:
             writer = csv.DictWriter(text, list(row), lineterminator="\n")
             writer.writeheader()

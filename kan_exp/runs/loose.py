@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,21 @@ def parse_overrides(overrides: Iterable[Any]) -> dict[str, Any]:
         try:
             typed[name] = json.loads(value)
         except ValueError:
-            typed[name] = value.strip("'\"")
+            typed[name] = unquoted(value)
     return typed
+
+
+def unquoted(value: str) -> str:
+    """A value without the pair of quotes around it, as Hydra reads it."""
+    quote = value[:1]
+    if quote not in ("'", '"') or len(value) < 2 or value[-1] != quote:
+        return value
+    # A backslash counts before a quote alone: there two stand for one.
+    return re.sub(
+        rf"(\\+)({quote}|$)",
+        lambda found: "\\" * (len(found[1]) // 2) + found[2],
+        value[1:-1],
+    )
 
 
 def option_name(override: str) -> str:

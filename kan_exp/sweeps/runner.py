@@ -66,7 +66,7 @@ class SweepRunner:
         self.known = list(known)
         self.stacks: list[Stack] = []
         self.losses: Counter[Path] = Counter()
-        self.console = Console(soft_wrap=True)
+        self.console = Console(soft_wrap=True, markup=False, emoji=False)
         self.watch = Watch(self.console, total, len(known), self.metric)
 
     def outcomes(self) -> list[Outcome]:

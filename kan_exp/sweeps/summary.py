@@ -14,7 +14,9 @@ from rich.table import Table
 
 from kan_exp.errors import KanExpError
 from kan_exp.runs import option_name, write_json, write_text
+from kan_exp.runs.cells import csv_row, plain
 from kan_exp.runs.metrics import title
+from kan_exp.runs.printable import printable
 from kan_exp.sweeps.jobs import Job, Stack
 from kan_exp.sweeps.outcomes import Outcome, rank
 
@@ -99,7 +101,7 @@ def _csv(outcomes: Sequence[Outcome], metric: str) -> str:
         set_to = options(outcome.job)
         own = {name: set_to.get(name) for name in names}
         rest = {name: row[name] for name in row if name not in ("overrides", "job", *own)}
-        line = {"job": row["job"], **own, **rest}
+        line = csv_row({"job": row["job"], **own, **rest})
         if writer is None:
             writer = csv.DictWriter(text, list(line), lineterminator="\n")
             writer.writeheader()
@@ -165,16 +167,16 @@ def print_table(console: Console, metric: str, outcomes: Sequence[Outcome]) -> N
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
     table.add_column("job", justify="right", no_wrap=True)
     for name in varied:
-        table.add_column(name, no_wrap=True)
+        table.add_column(plain(name), no_wrap=True)
     for name in (title(metric), "seconds"):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(plain(name), justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     columns = [brief([own.get(name, "-") for own in every]) for name in varied]
     for outcome, *values in list(zip(ranked, *columns, strict=True))[:MOST_ROWS]:
         figure = outcome.figure(metric)
         table.add_row(
             str(outcome.job.number),
-            *values,
+            *map(plain, values),
             "-" if figure is None else shown(figure),
             "-" if outcome.seconds is None else f"{outcome.seconds:.1f}",
             "pruned" if outcome.pruned else "" if outcome.state == "done" else outcome.state,
@@ -182,7 +184,7 @@ def print_table(console: Console, metric: str, outcomes: Sequence[Outcome]) -> N
     console.print()
     wide = console.options.update(width=WIDEST)  # cut words would tell nothing
     table.width = console.measure(table, options=wide).maximum
-    console.print(table, markup=False, highlight=False, crop=False, width=table.width)
+    console.print(table, highlight=False, crop=False, width=table.width)
     if len(ranked) > MOST_ROWS:
         console.print(f"... and {len(ranked) - MOST_ROWS} more in sweep.csv", highlight=False)
 
@@ -190,7 +192,7 @@ def print_table(console: Console, metric: str, outcomes: Sequence[Outcome]) -> N
 def failures(outcomes: Sequence[Outcome]) -> list[str]:
     """A line for every job that has failed."""
     return [
-        f"  job {one.job.number} ({one.job.name}): {one.reason or 'no reason is known'}"
+        printable(f"  job {one.job.number} ({one.job.name}): {one.reason or 'no reason is known'}")
         for one in outcomes
         if one.state == "failed"
     ]

@@ -21,6 +21,7 @@ from rich.progress import (
 
 from kan_exp.runs import Status, is_running, read_status
 from kan_exp.runs.metrics import title
+from kan_exp.runs.printable import printable
 from kan_exp.sweeps.deaths import wait_for_death
 from kan_exp.sweeps.jobs import Stack
 from kan_exp.sweeps.outcomes import Outcome, close, outcomes
@@ -157,7 +158,9 @@ class Watch:
         line = (
             f"{self.done:>{digits}}/{self.total}  {stack.name:<{self._width}}  {self._what(found)}"
         )
-        self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._progress.console.print(
+            printable(line), markup=False, emoji=False, highlight=False, soft_wrap=True
+        )
 
     def _what(self, found: Sequence[Outcome]) -> str:
         seconds = sum(one.seconds or 0.0 for one in found)

@@ -63,7 +63,7 @@ class RunLogger(TensorBoardLogger):
     def describe(self, trial: Trial, config: str) -> None:
         """Logs what was chosen, for the HParams tab, and the configuration in YAML as text."""
         self._write(trial.start())
-        self._write(summaries.text("config", f"```yaml\n{config}\n```"))
+        self._write(summaries.text("config", summaries.code_block(config, "yaml")))
 
     def lay_out(self, penalties: bool, replicas: bool) -> None:
         """Logs which curves belong together, for the Custom Scalars tab."""

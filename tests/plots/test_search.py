@@ -5,7 +5,8 @@ import pytest
 
 from kan_exp.plots import importance_figure, parallel_figure, search_history_figure
 from kan_exp.plots.search import Axis
-from kan_exp.plots.style import TRUE, pixels
+from kan_exp.plots.style import TRUE
+from tests.plots.drawn import check_texts
 
 
 def test_the_best_so_far_falls_and_takes_no_notice_of_what_was_cut_or_failed():
@@ -19,7 +20,7 @@ def test_the_best_so_far_falls_and_takes_no_notice_of_what_was_cut_or_failed():
     assert failed[:, 0].tolist() == [1]
     labels = {text.get_text() for text in axes.get_legend().texts}
     assert labels == {"trial", "pruned", "best so far", "failed"}
-    assert pixels(figure).std() > 0
+    check_texts(figure)
 
 
 def test_the_most_important_is_on_top():
@@ -28,7 +29,7 @@ def test_the_most_important_is_on_top():
     assert [bar.get_width() for bar in axes.patches] == [0.2, 0.8]
     assert axes.get_yticklabels()[1].get_text() == "layer.num_intervals\n(layer=spline)"
     assert "from 9 whole trials" in axes.get_title()
-    assert pixels(figure).std() > 0
+    check_texts(figure)
 
 
 def test_every_trial_is_a_line_and_the_best_is_marked():
@@ -48,11 +49,11 @@ def test_every_trial_is_a_line_and_the_best_is_marked():
     assert best.tolist() == pytest.approx([0.25, 0.75, 1.0, 0.0])
     (marked,) = (line for line in place.lines if line.get_color() == TRUE)
     assert marked.get_ydata().tolist() == best.tolist()
-    assert pixels(figure).std() > 0
+    check_texts(figure)
 
 
 @pytest.mark.parametrize("errors", [[None, None], [0.5, np.nan], [0.0, 0.0]])
 def test_searches_that_found_nothing_much_are_drawn(errors):
     axes = [Axis("x", [1.0, 1.0], log=True), Axis("y", [None, None])]
-    assert pixels(parallel_figure(axes, errors, "error")).std() > 0
-    assert pixels(search_history_figure(errors, [False, False], "error")).std() > 0
+    check_texts(parallel_figure(axes, errors, "error"))
+    check_texts(search_history_figure(errors, [False, False], "error"))

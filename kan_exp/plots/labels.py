@@ -1,0 +1,148 @@
+"""Names as they are drawn: literally, in one line, in no more than the room there is."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import groupby
+
+from PIL import ImageFont, features
+
+from kan_exp.plots.fonts import FONTS
+from kan_exp.plots.style import DPI
+from kan_exp.runs.printable import escaped, printable
+
+UNNAMED = "(unnamed)"
+MOST_MARKS = 3  # combining marks of one letter; more would pile up into other texts
+JOINERS = "\u200c\u200d"  # invisible, but letters are joined by them
+_CODE = re.compile(r"\\(?:x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
+_WORD = re.compile(r"[^\s._/,=:|-]*[\s._/,=:|-]?")
+
+
+@lru_cache(maxsize=4096)
+def literal(name: str) -> str:
+    r"""What is drawn for a name.
+
+    Control characters, and characters that no font has, are shown by their codes, such as `\n`
+    or `\u6e29`; invisible ones are left out.
+    """
+    kept: list[str] = []
+    marks = 0
+    for character in printable(unicodedata.normalize("NFC", name)):
+        category = unicodedata.category(character)
+        character = " " if category == "Zs" else character
+        marks = marks + 1 if category in ("Mn", "Me") else 0
+        if marks <= MOST_MARKS and (category != "Cf" or character in JOINERS):
+            kept.append(character)
+    missing = FONTS.missing("".join(kept))
+    shown = (_stand_in(character) if character in missing else character for character in kept)
+    return "".join(shown).strip(f" {JOINERS}") or UNNAMED
+
+
+def _stand_in(character: str) -> str:
+    is_selector = unicodedata.name(character, "").startswith("VARIATION SELECTOR")
+    return "" if is_selector or character in JOINERS else escaped(character)
+
+
+# Texts go from left to right also where the name that they begin with does not.
+DIRECTION = "ltr" if features.check("raqm") else None  # without it Pillow knows no other
+
+
+@lru_cache(maxsize=64)
+def font(path: str, points: float) -> ImageFont.FreeTypeFont:
+    """A font in a size, for Pillow."""
+    return ImageFont.truetype(path, points * DPI / 72)
+
+
+def runs(text: str, points: float) -> Iterator[tuple[ImageFont.FreeTypeFont, str]]:
+    """The parts of a text that one font draws, with that font."""
+    for path, characters in groupby(text, FONTS.path):
+        yield font(path, points), "".join(characters)
+
+
+@lru_cache(maxsize=4096)
+def text_width(text: str, points: float) -> float:
+    """Width of a line of literal text, in pixels."""
+    return sum(drawn.getlength(part, direction=DIRECTION) for drawn, part in runs(text, points))
+
+
+def shorten(name: str, width: float, points: float) -> str:
+    """A name, literally, with as much of its middle left out as makes it fit.
+
+    Args:
+        name: Any text.
+        width: Room, in pixels.
+        points: Size of the font.
+    """
+    text = literal(name)
+    if text_width(text, points) <= width:
+        return text
+    letters = _letters(text)
+    fits, too_many = 0, len(letters)
+    while too_many - fits > 1:
+        middle = (fits + too_many) // 2
+        if text_width(_cut(letters, middle), points) <= width:
+            fits = middle
+        else:
+            too_many = middle
+    return _cut(letters, fits)
+
+
+def _cut(letters: Sequence[str], kept: int) -> str:
+    head, tail = (kept + 1) // 2, kept // 2
+    return f"{''.join(letters[:head]).rstrip()}…{''.join(letters[len(letters) - tail :]).lstrip()}"
+
+
+def _letters(text: str) -> list[str]:
+    """What must not be taken apart: letters with their marks, joined ones, codes."""
+    letters: list[str] = []
+    at = 0
+    while at < len(text):
+        code = _CODE.match(text, at)
+        one = code[0] if code else text[at]
+        at += len(one)
+        is_mark = unicodedata.category(one[0]).startswith("M") or one in JOINERS
+        if letters and (is_mark or letters[-1][-1] in JOINERS):
+            letters[-1] += one
+        else:
+            letters.append(one)
+    return letters
+
+
+def shorten_all(names: Sequence[str], width: float, points: float) -> list[str]:
+    """Shortens each name; different names that would look the same are numbered."""
+    short = {name: shorten(name, width, points) for name in names}
+    count = Counter(short.values())
+    number: Counter[str] = Counter()
+    for name, shown in list(short.items()):
+        if count[shown] > 1:
+            number[shown] += 1
+            mark = f" ({number[shown]})"
+            short[name] = shorten(name, width - text_width(mark, points), points) + mark
+    return [short[name] for name in names]
+
+
+def wrap(name: str, width: float, points: float, lines: int) -> str:
+    """A name in several lines, broken where words end; the last is shortened if it must be.
+
+    Args:
+        name: Any text.
+        width: Room, in pixels.
+        points: Size of the font.
+        lines: How many at most.
+    """
+    text = literal(name)
+    if text_width(text, points) <= width:
+        return text
+    rows: list[str] = []
+    for part in re.split(r"(?<= )(?=\()", text):
+        rows.append("")
+        for word in _WORD.findall(part):
+            if rows[-1] and text_width((rows[-1] + word).rstrip(), points) > width:
+                rows.append("")
+            rows[-1] += word
+    rows[lines - 1 :] = ["".join(rows[lines - 1 :])] if len(rows) >= lines else []
+    return "\n".join(shorten(row, width, points) for row in rows)
