@@ -11,8 +11,7 @@ from torch import Tensor
 from kan_exp.data.base import Split
 
 RESAMPLES = 200  # the standard error is then known to 5%
-MAX_BLOCKS = 10_000  # resampled units: larger sets are resampled in blocks of points
-DRAWS_AT_A_TIME = 2**22
+MAX_BLOCKS = 2_000  # resampled units: larger sets are resampled in blocks of points
 BOOTSTRAP_SEED = 0
 
 
@@ -77,24 +76,22 @@ def rmse_standard_errors(errors: Tensor, generator: torch.Generator) -> Tensor:
     Source:
         B. Efron and R. Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 6.
     """
-    squares = errors.double().square()
-    networks, points = squares.shape
+    points = errors.shape[1]
     if points < 2:
-        return squares.new_full((networks,), torch.nan)
-    # Sums over blocks of random points vary like the points: the cost stays the same beyond 10,000.
+        return errors.new_full((len(errors),), torch.nan, dtype=torch.float64)
+    # Sums over blocks of random points vary like the points: the cost does not grow with them.
     blocks = min(points, MAX_BLOCKS)
     block = torch.randperm(points, generator=generator) % blocks
-    sums = squares.new_zeros(blocks, networks).index_add_(0, block, squares.T)
-    counts = block.bincount(minlength=blocks).double()
+    sizes = block.bincount(minlength=blocks).double()
+    drawn = torch.randint(blocks, (RESAMPLES, blocks), generator=generator)
+    weights = sizes.new_zeros(drawn.shape)
+    weights.scatter_add_(1, drawn, sizes.new_ones(()).expand(drawn.shape))
+    resampled = weights @ sizes
     found = []
-    at_a_time = max(1, DRAWS_AT_A_TIME // blocks)
-    for done in range(0, RESAMPLES, at_a_time):
-        resamples = min(at_a_time, RESAMPLES - done)
-        drawn = torch.randint(blocks, (resamples, blocks), generator=generator)
-        ones = squares.new_ones(()).expand(drawn.shape)
-        weights = squares.new_zeros(drawn.shape).scatter_add_(1, drawn, ones)
-        found.append((weights @ sums / (weights @ counts)[:, None]).sqrt())
-    return torch.cat(found).std(0)
+    for own in errors.double():  # by itself, so that its last digit does not depend on the others
+        sums = sizes.new_zeros(blocks).index_add_(0, block, own.square())
+        found.append((weights @ sums / resampled).sqrt().std())
+    return torch.stack(found)
 
 
 def rmse_standard_error(predicted: Tensor, truth: Tensor, generator: torch.Generator) -> float:
