@@ -121,8 +121,7 @@ class KANLayer(EdgeLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self._batch(x)
-        batch = len(x) if self.whole_batch is None else self.whole_batch.size
-        if self.training and 0 < self.table_points < batch:
+        if self.training and 0 < self.table_points < self._batch_size(x):
             return self._looked_up(x)
         features, activation = self._features(x), ACTIVATIONS[self.activation]
         if is_traced(x) or len(x) * self.numbers_per_sample < SMALL:
@@ -130,6 +129,9 @@ class KANLayer(EdgeLayer):
         else:
             values = _BlockedSum.apply(features, self._weights, self.output_weight, activation)
         return values + self.output_bias.sum(0)
+
+    def _batch_size(self, x: Tensor) -> int:
+        return len(x) if self.whole_batch is None else self.whole_batch.size
 
     def _looked_up(self, x: Tensor) -> Tensor:
         """The sum of the edges, each a table of `table_points` values over the batch's range."""
