@@ -80,10 +80,9 @@ def linear(summary: Summary, section: Section) -> str:
     )
     shown = " to ".join(dict.fromkeys((errors[0], errors[-1])))
     text = f"Linear model on the same data: {summary.metric} {shown}"
-    if worse == 0:
-        return f"{text}."
-    which = "the setting is" if len(known) == 1 else f"{worse} of {len(known)} settings are"
-    return f"{text}; the median of {which} not better."
+    if worse:
+        text = f"{text}, not beaten by the median of {worse} of {len(known)} settings"
+    return f"{text}."
 
 
 def folder(path: Path) -> str:
