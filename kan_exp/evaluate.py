@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,19 +28,26 @@ def evaluate(cfg: DictConfig) -> None:
         raise KanExpError("target=... has no effect without data=sampled.")
     model = load_model(cfg)
     from kan_exp.plots.style import short_r2
-    from kan_exp.training.model import score
+    from kan_exp.training.closing import number, with_error
+    from kan_exp.training.score import bootstrap_generator, finite, rmse_standard_error, score
 
     if cfg.data is None:
         points, source = _own_test_points(Path(cfg.run)), "its own test points"
     else:
         points, source = _other_points(cfg, model)
-    found = score(model.predict(points.x), points.y)
+    predicted = model.predict(points.x)
+    found = score(predicted, points.y)
+    error = finite(rmse_standard_error(predicted, points.y, bootstrap_generator()))
     log.info("%s on %s", cfg.run, source)
-    for name, value in (("RMSE", found.rmse), ("MAE", found.mae)):
-        log.info("  %-8s %.3g", name, value)
-    log.info("  %-8s %s", "R²", short_r2(found.r2))
-    log.info("  %-8s %s", "r", short_r2(found.r if math.isfinite(found.r) else None))
-    log.info("  %-8s %s", "points", f"{found.points:,}")
+    rmse = f"{with_error(finite(found.rmse), error)}, largest error {number(found.max_error)}"
+    for name, value in (
+        ("RMSE", rmse),
+        ("MAE", number(finite(found.mae))),
+        ("R²", short_r2(finite(found.r2))),
+        ("r", short_r2(finite(found.r))),
+        ("points", f"{found.points:,}"),
+    ):
+        log.info("  %-8s %s", name, value)
 
 
 def _own_test_points(run: Path) -> Split:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ from kan_exp.errors import KanExpError
 
 if TYPE_CHECKING:
     from kan_exp.reporting.figures import Picture
-    from kan_exp.reporting.summary import Section, Summary
+    from kan_exp.reporting.summary import Section, Setting, Summary
 
 # Flags of Hydra whose value follows as a word of its own.
 WITH_VALUE = (
@@ -64,27 +64,26 @@ def report(folders: Sequence[str], cfg: DictConfig) -> None:
     if pictured < len(summary.sections):
         notes.append(f"Pictures are of the first {pictured} sections.")
     print_tables(summary, notes, console, cfg.most.terminal_rows)
-    whole = page(
-        summary,
-        notes,
-        folders,
-        [
-            _draw(summary, section, cfg) if number < pictured else []
-            for number, section in enumerate(summary.sections)
-        ],
-        cfg.most.rows,
-        cfg.most.unfinished,
-        cfg.bootstrap.level,
-    )
     target.parent.mkdir(parents=True, exist_ok=True)
-    for suffix, text in (
-        (".html", whole),
-        (".csv", settings_csv(summary)),
-        ("_runs.csv", runs_csv(summary.records.records)),
-    ):
+
+    def write(suffix: str, text: str) -> None:
         path = target.with_name(f"{target.stem}{suffix}")
         write_text(path, text)
         console.print(f"  {path}", highlight=False, soft_wrap=True)
+
+    write(".csv", settings_csv(summary))
+    write("_runs.csv", runs_csv(summary.records.records))
+    # Pictures last: one that cannot be drawn is missing from the page, and costs nothing else.
+    failures: list[str] = []
+    pictures = [_draw(summary, one, cfg, failures.append) for one in summary.sections[:pictured]]
+    pictures += [[] for _ in summary.sections[pictured:]]
+    failures = list(dict.fromkeys(failures))
+    for failure in failures:
+        console.print(failure, style="yellow", highlight=False, markup=False)
+    notes += [failure.removeprefix("Note: ") for failure in failures]
+    most = cfg.most
+    level = cfg.bootstrap.level
+    write(".html", page(summary, notes, folders, pictures, most.rows, most.unfinished, level))
 
 
 def page_path(output: str | None, folders: Sequence[str]) -> Path:
@@ -103,11 +102,41 @@ def page_path(output: str | None, folders: Sequence[str]) -> Path:
     return path / "report.html"
 
 
-def _draw(summary: Summary, section: Section, cfg: DictConfig) -> list[Picture]:
-    from kan_exp.reporting.curves import band, read_curves
-    from kan_exp.reporting.figures import LINES, cost_picture, curves_picture, error_picture
+def _draw(
+    summary: Summary, section: Section, cfg: DictConfig, tell: Callable[[str], None]
+) -> list[Picture]:
+    """The pictures of a section; `tell` takes a note for each that cannot be drawn."""
+    from kan_exp.reporting.figures import cost_picture, error_picture
+    from kan_exp.runs.best_effort import best_effort
 
     settings, metric = section.settings, summary.metric
+
+    def costs(title: str, label: str, cost: Callable[[Setting], float | None]) -> Picture | None:
+        return cost_picture(settings, metric, title, label, cost, summary.more_is_better)
+
+    makers: dict[str, Callable[[], Picture | None]] = {
+        "error by setting": lambda: error_picture(settings, metric, cfg.most.drawn),
+        "error against parameters": lambda: costs(
+            "Error against parameters", "parameters", lambda one: one.parameters
+        ),
+        "error against time": lambda: costs(
+            "Error against time", "seconds of training a seed", lambda one: one.seconds
+        ),
+        "learning curves": lambda: _draw_curves(settings, cfg),
+    }
+    found = []
+    for name, make in makers.items():
+        with best_effort(f"the picture of {name} could not be drawn", tell):
+            picture = make()
+            if picture is not None and picture.svg:
+                found.append(picture)
+    return found
+
+
+def _draw_curves(settings: Sequence[Setting], cfg: DictConfig) -> Picture | None:
+    from kan_exp.reporting.curves import band, read_curves
+    from kan_exp.reporting.figures import LINES, curves_picture
+
     curves_shown = min(cfg.most.curves, len(LINES))
     finished = [one for one in settings if one.finished]
     each = max(1, cfg.most.histories // max(1, len(finished[:curves_shown])))
@@ -117,19 +146,7 @@ def _draw(summary: Summary, section: Section, cfg: DictConfig) -> list[Picture]:
         skipped += f" The first {curves_shown} of {len(finished)} settings."
     if any(len(one.finished) > each for one in finished[:curves_shown]):
         skipped += f" At most {each} seeds of each were read."
-    costs = (
-        ("Error against parameters", "parameters", lambda one: one.parameters),
-        ("Error against time", "seconds of training a seed", lambda one: one.seconds),
-    )
-    found = [
-        error_picture(settings, metric, cfg.most.drawn),
-        *(
-            cost_picture(settings, metric, title, label, cost, summary.more_is_better)
-            for title, label, cost in costs
-        ),
-        curves_picture([one for one in bands if one is not None], skipped),
-    ]
-    return [picture for picture in found if picture is not None]
+    return curves_picture([one for one in bands if one is not None], skipped)
 
 
 def take_folders(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

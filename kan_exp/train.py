@@ -94,6 +94,7 @@ def train(cfg: DictConfig) -> None:
                     experiment.start_over()
                     log.info("Note: it had no checkpoint yet, and starts from the beginning.")
                 (folder / "metrics.json").unlink(missing_ok=True)  # it would say that it is done
+                status.began = True
                 imports_are_done()
                 experiment.run()
     except BaseException:

@@ -22,7 +22,7 @@ from lightning.pytorch.callbacks import LambdaCallback
 from kan_exp.layers import GridLayer
 from kan_exp.plots.style import GRID, LEARNED, TRUE, new_figure, tidy
 from kan_exp.train import prepare
-from kan_exp.training.model import score
+from kan_exp.training.score import score
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / "docs" / "images" / "scaling.png"

@@ -76,12 +76,19 @@ def result_text(metrics: Mapping[str, Any]) -> str:
     Args:
         metrics: The content of metrics.json.
     """
+
+    def shown(name: str) -> str:
+        value = metrics.get(name)
+        return "not finite" if value is None else f"{value:.4g}"
+
     versions = ", ".join(f"{name} {version}" for name, version in metrics["versions"].items())
     rows = {
-        "test RMSE": f"{metrics['test_rmse']:.4g} (linear model {metrics['linear_rmse']:.4g})",
-        "test MAE": f"{metrics['test_mae']:.4g}",
+        "test RMSE": f"{shown('test_rmse')} (linear model {shown('linear_rmse')})",
+        "its standard error": shown("test_rmse_se"),
+        "largest test error": shown("test_max_error"),
+        "test MAE": shown("test_mae"),
         "test R²": "undefined" if metrics["test_r2"] is None else f"{metrics['test_r2']:.9g}",
-        "validation RMSE": f"{metrics['val_rmse']:.4g}",
+        "validation RMSE": shown("val_rmse"),
         "parameters": f"{metrics['parameters']:,}",
         "steps": f"{metrics['steps']:,}, kept the network of step {metrics['best_step']:,}",
         "stopped by": literal(metrics["stopped"]),

@@ -1,6 +1,6 @@
 """Kinds of KAN layers: pure torch, usable on their own in any `nn.Sequential`."""
 
-from kan_exp.layers.base import EdgeLayer
+from kan_exp.layers.base import EdgeLayer, WholeBatch
 from kan_exp.layers.basis import BasisLayer
 from kan_exp.layers.chebyshev import KANChebyshevLayer
 from kan_exp.layers.fourier import KANFourierLayer
@@ -29,6 +29,7 @@ __all__ = [
     "KANSplineLayer",
     "LayerSpec",
     "Tabulated",
+    "WholeBatch",
     "find_layer",
     "layer_path",
     "make_network",

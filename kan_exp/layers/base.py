@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,19 @@ from kan_exp.layers.stacking import over_replicas
 EdgeFunction = Callable[[Tensor], Tensor]
 
 SLOPE_POINTS = 129
+
+
+class WholeBatch(NamedTuple):
+    """A batch of which several processes have a share each.
+
+    Args:
+        size: Samples of the whole batch.
+        maximum: Takes a tensor of this process and returns the elementwise maximum over all of
+            them, without a gradient. All processes must call it.
+    """
+
+    size: int
+    maximum: Callable[[Tensor], Tensor]
 
 
 class EdgeLayer(nn.Module, ABC):
@@ -35,12 +48,17 @@ class EdgeLayer(nn.Module, ABC):
         Buffer `domain` `(dim_in, 2)`: per input the low and high end of the values that it was
         trained on, which is the starting range until `observe` is called.
 
+    Attributes:
+        whole_batch: Set while several processes train on a share of each batch. A kind whose
+            outputs depend on other samples of the batch must ask it what the whole batch is like.
+
     Raises:
         ValueError: A dimension is no whole number above 0, an end of the range is no finite
             number, or `x_min >= x_max`.
     """
 
     domain: Tensor
+    whole_batch: WholeBatch | None = None
 
     def __init__(self, dim_in: int, dim_out: int, x_min: float, x_max: float) -> None:
         super().__init__()

@@ -121,7 +121,7 @@ class KANLayer(EdgeLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self._batch(x)
-        if self.training and 0 < self.table_points < len(x):
+        if self.training and 0 < self.table_points < self._batch_size(x):
             return self._looked_up(x)
         features, activation = self._features(x), ACTIVATIONS[self.activation]
         if is_traced(x) or len(x) * self.numbers_per_sample < SMALL:
@@ -130,11 +130,17 @@ class KANLayer(EdgeLayer):
             values = _BlockedSum.apply(features, self._weights, self.output_weight, activation)
         return values + self.output_bias.sum(0)
 
+    def _batch_size(self, x: Tensor) -> int:
+        return len(x) if self.whole_batch is None else self.whole_batch.size
+
     def _looked_up(self, x: Tensor) -> Tensor:
         """The sum of the edges, each a table of `table_points` values over the batch's range."""
         # Where the points lie is no part of the function; a sample that is no number has no place.
         known = x.detach().nan_to_num(0, 0, 0)
         low, high = known.amin(0), known.amax(0)
+        if self.whole_batch is not None:  # all shares are looked up in the same table
+            below, high = self.whole_batch.maximum(torch.stack([-low, high])).unbind()
+            low = -below
         spacing = (high - low).clamp(min=torch.finfo(self.output_bias.dtype).eps) / (
             self.table_points - 1
         )

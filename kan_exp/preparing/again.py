@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -19,6 +18,7 @@ from kan_exp.config import TrainConfig
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.targets import check_targets
 from kan_exp.runs import changes, is_running, option_name, read_status, versions
+from kan_exp.runs.results import read_metrics
 
 HYDRAS = ("override hydra/", "search")  # defaults by which conf/train.yaml says what Hydra is to do
 REPEATED = "repeated_run"
@@ -165,11 +165,8 @@ def check_unfinished(folder: Path) -> None:
 
 def how_it_ended(folder: Path) -> str | None:
     """Why a run has stopped, if for good: one that a signal has stopped can go on."""
-    try:
-        stopped = str(json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["stopped"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return None if stopped == "interrupted" else stopped
+    stopped = read_metrics(folder).get("stopped")
+    return None if stopped in (None, "interrupted") else str(stopped)
 
 
 def unfinished(folder: Path, key: str) -> Path | None:

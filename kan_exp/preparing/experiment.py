@@ -16,6 +16,7 @@ from kan_exp.config import check_width, rank_count
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.checks import uses_least_squares
 from kan_exp.preparing.choices import flat_choices
+from kan_exp.preparing.layers import search_path_override
 from kan_exp.preparing.modules import make_module, stages_of
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def make_experiment(
         choices=flat,
         config=OmegaConf.to_yaml(cfg, resolve=True),
         trial=Trial(as_typed(hydra.overrides.task), folder, job, flat),
+        arguments=_arguments(cfg),
     )
     if checkpoint is not None:
         try:
@@ -112,6 +114,13 @@ def make_experiment(
         except KanExpError as error:
             raise KanExpError(f"{folder}: {error}") from error
     return experiment
+
+
+def _arguments(cfg: DictConfig) -> list[str] | None:
+    """By which the command repeats the run; None where its overrides say only half of it."""
+    if cfg.sweep.origin:  # the rest is in the folder of another run
+        return None
+    return [*search_path_override(), *as_typed(HydraConfig.get().overrides.task)]
 
 
 def _steps(cfg: DictConfig) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from matplotlib.figure import Figure
 from kan_exp.plots.labels import shorten
 from kan_exp.plots.style import DATA, DPI, GRID, LEARNED, TRUE, log_scale, new_figure, tidy
 from kan_exp.reporting.curves import Band
+from kan_exp.reporting.pictures import svg
 from kan_exp.reporting.summary import Setting
 
 WIDTH = 4.9  # inches: at this width the letters stay readable on a telephone
@@ -30,6 +32,11 @@ class Picture:
     title: str
     figure: Figure
     caption: str
+
+    @cached_property
+    def svg(self) -> str:
+        """The figure as SVG, drawn once."""
+        return svg(self.figure)
 
 
 def error_picture(settings: Sequence[Setting], metric: str, most: int) -> Picture | None:

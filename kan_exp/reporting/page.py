@@ -10,7 +10,7 @@ from string import Template
 from kan_exp import __version__
 from kan_exp.reporting import words
 from kan_exp.reporting.figures import Picture
-from kan_exp.reporting.pictures import data_address, svg
+from kan_exp.reporting.pictures import data_address
 from kan_exp.reporting.statistics import LEAST_SEEDS
 from kan_exp.reporting.summary import Section, Setting, Summary
 from kan_exp.runs.printable import printable
@@ -86,6 +86,7 @@ def _section(summary: Summary, section: Section, pictures: Sequence[Picture], mo
     headings += [
         ("seeds", False),
         ("median, interval", False),
+        *([("std. error", False)] if section.has_standard_errors else []),
         ("quartiles", False),
         ("best to worst", False),
         ("against the first", True),
@@ -97,24 +98,27 @@ def _section(summary: Summary, section: Section, pictures: Sequence[Picture], mo
         for name, text in headings
     )
     rows = "".join(
-        _row([name for name, _ in headings], rank, setting)
+        _row([name for name, _ in headings], rank, setting, section.has_standard_errors)
         for rank, setting in enumerate(section.settings[:most], 1)
     )
     more = len(section.settings) - most
     rest = f"<p><small>and {more:,} more in the CSV of settings</small></p>" if more > 0 else ""
+    linear = (
+        f"<p><small>{escape(text)}</small></p>" if (text := words.linear(summary, section)) else ""
+    )
     figures = "".join(_figure(picture) for picture in pictures)
     return f"""<section>
 <h2>{escape(title)}</h2>
 <div class="card scroll"><table class="settings">
 <thead><tr>{head}</tr></thead>
 <tbody>
-{rows}</tbody></table></div>{rest}
+{rows}</tbody></table></div>{rest}{linear}
 <div class="figures">{figures}</div>
 </section>
 """
 
 
-def _row(names: Sequence[str], rank: int, setting: Setting) -> str:
+def _row(names: Sequence[str], rank: int, setting: Setting, with_error: bool) -> str:
     undone = words.undone(setting)
     seeds = escape(words.finished(setting))
     if undone:
@@ -127,6 +131,7 @@ def _row(names: Sequence[str], rank: int, setting: Setting) -> str:
         *(("t key", escape(value)) for value in setting.name or ["all runs"]),
         ("", seeds),
         ("", _median(setting)),
+        *([("", words.number(setting.standard_error))] if with_error else []),
         ("", words.quartiles(setting)),
         ("", words.ends(setting)),
         ("t", effect + _small(verdict + paired)),
@@ -159,7 +164,7 @@ def _figure(picture: Picture) -> str:
     caption = escape(picture.caption)
     return (
         f'<figure class="card"><h3>{escape(picture.title)}</h3>'
-        f'<img alt="{escape(picture.title)}: {caption}" src="{data_address(svg(picture.figure))}">'
+        f'<img alt="{escape(picture.title)}: {caption}" src="{data_address(picture.svg)}">'
         f"<figcaption>{caption}</figcaption></figure>\n"
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 from kan_exp.errors import KanExpError, listing, suggest
 from kan_exp.reporting.grouping import Cell, Name, Part, check_keys, differing, divide
 from kan_exp.reporting.statistics import Bootstrap, Effect, Interval, Sample, Values
-from kan_exp.runs.metrics import HIGHER_IS_BETTER
+from kan_exp.runs.metrics import HIGHER_IS_BETTER, LINEAR, STANDARD_ERRORS
 from kan_exp.runs.records import DONE, UNDONE, Record, Records
 
 # Of all other metrics less is better.
@@ -31,6 +31,8 @@ class Setting:
         quartiles: Lower, median, upper.
         interval: Of the median.
         effect: Against the first setting of its section; None for the first itself.
+        standard_error: Of one run's metric, over the draw of its test points; median over seeds.
+        linear: The same metric of the linear model on the same split; median over seeds.
     """
 
     name: Name
@@ -42,6 +44,8 @@ class Setting:
     quartiles: tuple[float, float, float] | None = None
     interval: Interval | None = None
     effect: Effect | None = None
+    standard_error: float | None = None
+    linear: float | None = None
 
     @property
     def values(self) -> Values:
@@ -93,6 +97,11 @@ class Section:
         where = "test points not recorded" if points is None else f"test points {points[:8]}"
         fixed = [f"{name}={value}" for name, value in self.part.constants.items()]
         return ", ".join([*fixed, where])
+
+    @property
+    def has_standard_errors(self) -> bool:
+        """Whether the metric has one, and any run has it."""
+        return any(one.standard_error is not None for one in self.settings)
 
 
 @dataclass
@@ -177,7 +186,13 @@ def _sum_up(cell: Cell, metric: str, bootstrap: Bootstrap) -> Setting:
         ends = float(values.min()), float(values.max())
         setting.best, setting.worst = ends if metric not in HIGHER_IS_BETTER else ends[::-1]
         setting.interval = setting.sample.interval
+    setting.standard_error = _median_of(finished, STANDARD_ERRORS.get(metric))
+    setting.linear = _median_of(finished, LINEAR.get(metric))
     return setting
+
+
+def _median_of(records: Sequence[Record], metric: str | None) -> float | None:
+    return None if metric is None else _median([one.metrics.get(metric) for one in records])
 
 
 def _rank(setting: Setting, more_is_better: bool) -> tuple[float, float, Name]:

@@ -23,6 +23,8 @@ def print_tables(summary: Summary, notes: Sequence[str], console: Console, most:
     """Shows each section's best settings, and how many more there are."""
     for section in summary.sections:
         console.print(_table(summary, section, most), highlight=False)
+        if linear := words.linear(summary, section):
+            console.print(f"  {linear}", highlight=False, markup=False)
         more = len(section.settings) - most
         if more > 0:
             console.print(f"  and {more:,} more settings in the CSV of settings.", highlight=False)
@@ -38,7 +40,8 @@ def _table(summary: Summary, section: Section, most: int) -> Table:
     table.add_column("", justify="right", style="dim")
     for key in section.part.keys or ["setting"]:
         table.add_column(plain(key), overflow="fold", style="bold")
-    for heading in ("seeds", "median", "quartiles", "best to worst"):
+    errors = ["std. error"] if section.has_standard_errors else []
+    for heading in ("seeds", "median", *errors, "quartiles", "best to worst"):
         table.add_column(heading, justify="right")
     table.add_column("against the first")
     table.add_column("seconds", justify="right")
@@ -48,6 +51,7 @@ def _table(summary: Summary, section: Section, most: int) -> Table:
             *(plain(value) for value in setting.name or ["all runs"]),
             _seeds(setting),
             words.median(setting),
+            *(words.number(setting.standard_error) for _ in errors),
             words.quartiles(setting),
             words.ends(setting),
             "\n".join(filter(None, [words.effect(setting.effect), setting.verdict])),
@@ -101,6 +105,8 @@ def _numbers(summary: Summary, setting: Setting) -> dict[str, Any]:
         "upper_quartile": high,
         "best": setting.best,
         "worst": setting.worst,
+        "standard_error": setting.standard_error,
+        "linear": setting.linear,
         "against_first": against and against.value,
         "against_first_is": against and ("ratio" if against.is_ratio else "difference"),
         "against_first_low": within and within.low,

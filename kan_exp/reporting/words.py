@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kan_exp.plots.style import short_number
 from kan_exp.reporting.statistics import Effect, Interval
-from kan_exp.reporting.summary import Setting
+from kan_exp.reporting.summary import Section, Setting, Summary
 
 NOTHING = "\u2013"  # a dash
 
@@ -64,6 +64,25 @@ def seconds(setting: Setting) -> str:
     shared = any(record.shared_by > 1 for record in setting.finished)
     mark = "*" if shared and setting.seconds is not None else ""
     return f"{number(setting.seconds)}{mark}"
+
+
+def linear(summary: Summary, section: Section) -> str:
+    """How the settings of a section compare with the linear model; empty where it is unknown."""
+    known = [one for one in section.settings if one.linear is not None]
+    errors = sorted({number(one.linear) for one in known}, key=float)
+    if not errors:
+        return ""
+    sign = -1 if summary.more_is_better else 1
+    worse = sum(
+        sign * one.quartiles[1] >= sign * one.linear
+        for one in known
+        if one.quartiles is not None and one.linear is not None
+    )
+    shown = " to ".join(dict.fromkeys((errors[0], errors[-1])))
+    text = f"Linear model on the same data: {summary.metric} {shown}"
+    if worse:
+        text = f"{text}, not beaten by the median of {worse} of {len(known)} settings"
+    return f"{text}."
 
 
 def folder(path: Path) -> str:

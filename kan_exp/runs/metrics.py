@@ -1,29 +1,52 @@
-"""What the figures in `metrics.json` are called, and which way they are better."""
+"""The metrics of `metrics.json`: the one list of what they are called and where they are shown."""
 
 from __future__ import annotations
 
-NUMBERS = (
-    "test_rmse",
-    "test_mae",
-    "test_r2",
-    "test_r",
-    "val_rmse",
-    "linear_rmse",
-    "linear_r2",
-    "parameters",
-    "steps",
-    "best_step",
-    "train_seconds",
-    "devices",
+from typing import NamedTuple
+
+
+class Metric(NamedTuple):
+    """A number in `metrics.json`.
+
+    Args:
+        name: Its key.
+        title: How it is called where it is shown; its key if not given.
+        higher_is_better: Of all others, less is better.
+        per_seed: Whether seeds trained together have one each (`replicas.each`).
+        in_sweeps: Whether it is a column of `sweep.csv`.
+    """
+
+    name: str
+    title: str | None = None
+    higher_is_better: bool = False
+    per_seed: bool = True
+    in_sweeps: bool = False
+
+
+METRICS = (
+    Metric("test_rmse", "test RMSE", in_sweeps=True),
+    Metric("test_rmse_se", "standard error of the test RMSE", in_sweeps=True),
+    Metric("test_max_error", "largest test error", in_sweeps=True),
+    Metric("test_mae", "test MAE", in_sweeps=True),
+    Metric("test_r2", "test R²", higher_is_better=True, in_sweeps=True),
+    Metric("test_r", "test r", higher_is_better=True),
+    Metric("val_rmse", "validation RMSE", in_sweeps=True),
+    Metric("linear_rmse", "linear model's test RMSE", per_seed=False, in_sweeps=True),
+    Metric("linear_r2", "linear model's test R²", higher_is_better=True, per_seed=False),
+    Metric("parameters", per_seed=False, in_sweeps=True),
+    Metric("steps", per_seed=False),
+    Metric("best_step", in_sweeps=True),
+    Metric("train_seconds"),
+    Metric("devices", per_seed=False),
 )
-HIGHER_IS_BETTER = ("test_r2", "test_r", "linear_r2")
-TITLES = {
-    "test_rmse": "test RMSE",
-    "test_mae": "test MAE",
-    "test_r2": "test R²",
-    "test_r": "test r",
-    "val_rmse": "validation RMSE",
-}
+NUMBERS = tuple(metric.name for metric in METRICS)
+HIGHER_IS_BETTER = tuple(metric.name for metric in METRICS if metric.higher_is_better)
+SHARED = tuple(metric.name for metric in METRICS if not metric.per_seed)
+SWEEP_COLUMNS = tuple(metric.name for metric in METRICS if metric.in_sweeps)
+TITLES = {metric.name: metric.title for metric in METRICS if metric.title is not None}
+STANDARD_ERRORS = {"test_rmse": "test_rmse_se"}
+# The linear model's metric that a network's is compared with.
+LINEAR = {"test_rmse": "linear_rmse", "test_r2": "linear_r2"}
 
 
 def title(metric: str) -> str:

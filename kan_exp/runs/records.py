@@ -19,16 +19,16 @@ from kan_exp.runs.loose import (
     text,
     value_text,
 )
+from kan_exp.runs.metrics import SHARED
+from kan_exp.runs.results import NAME as METRICS
 from kan_exp.runs.status import NAME as STATUS
 from kan_exp.runs.status import Status, is_running
 
-METRICS, SWEEP = "metrics.json", "sweep.json"
+SWEEP = "sweep.json"
 TRACES = {METRICS, STATUS, ".hydra"}  # any of them makes a folder a run's
 # How a seed can have ended. Only those that are done have a result that counts.
 DONE = "done"
 UNDONE = ("failed", "diverged", "interrupted", "unfinished", "unreadable")
-# Metrics that all seeds of a stack have in common.
-OF_STACKS = ("parameters", "steps", "linear_rmse", "linear_r2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +191,7 @@ def _unstack(record: Record, replicas: Mapping[str, Any]) -> list[Record]:
     """One record for each seed of a stack, whose time they share evenly."""
     each = [one for one in entry(replicas, "each", list) if isinstance(one, dict)]
     diverged = {one.get("seed"): one for one in entry(replicas, "diverged", list)}
-    common = {n: record.metrics[n] for n in OF_STACKS if n in record.metrics}
+    common = {n: record.metrics[n] for n in SHARED if n in record.metrics}
     records = []
     for replica, one in enumerate(each):
         seed = one.get("seed")

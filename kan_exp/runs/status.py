@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Literal
 
 from kan_exp.runs.files import write_json
+from kan_exp.runs.results import is_complete
 from kan_exp.runs.versions import versions
 
 NAME = "status.json"
@@ -59,11 +60,17 @@ class Status:
 
 
 def read_status(folder: Path) -> Status | None:
-    """The status of the run in a folder; nothing where none can be read."""
+    """The status of the run in a folder; nothing where none can be read.
+
+    A run that was killed once its result was written is done.
+    """
     try:
-        return Status(**json.loads((folder / NAME).read_text(encoding="utf-8")))
+        status = Status(**json.loads((folder / NAME).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
+    if status.state == "running" and is_complete(folder) and not is_running(status):
+        return replace(status, state="done")
+    return status
 
 
 def is_running(status: Status) -> bool:
@@ -128,6 +135,7 @@ class StatusFile:
         setting: str | None = None,
     ) -> None:
         self.folder, self.explain = folder, explain
+        self.began = False  # whether a result in the folder is this run's
         now = datetime.now(UTC).isoformat(timespec="seconds")
         host = socket.gethostname()
         self.status = Status(
@@ -157,7 +165,7 @@ class StatusFile:
     ) -> None:
         state: State = "failed"
         reason = None
-        if error is None:
+        if error is None or (self.began and is_complete(self.folder)):
             state = "done"
         elif isinstance(error, (KeyboardInterrupt, SystemExit)):  # the run ends itself by these
             state = "interrupted"

@@ -2,47 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from matplotlib.figure import Figure
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from kan_exp.plots import importance_figure, parallel_figure, search_history_figure
+from kan_exp.plots.saving import save_png
 from kan_exp.plots.search import Axis
-from kan_exp.plots.style import pixels, png
+from kan_exp.runs.best_effort import best_effort
 from kan_exp.runs.metrics import title
 from kan_exp.sweeps.study import StoredStudy
 
 
-def draw_search(folder: Path, study: StoredStudy) -> list[Path]:
+def draw_search(folder: Path, study: StoredStudy) -> list[str]:
     """Draws history, importances and parallel coordinates of the trials that are over.
 
     Returns:
-        The files that were written.
-
-    Raises:
-        OSError: They cannot be.
+        A line for each: the file that was written, or a note why there is none.
     """
     trials = study.finished()
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     if not complete:
         return []
-    name = title(study.settings.metric)
+    makers: dict[str, Callable[[], Figure | None]] = {
+        "history": lambda: _history(trials, study),
+        "importance": lambda: _importance(study, len(complete)),
+        "parallel": lambda: _parallel(complete, study),
+    }
+    lines: list[str] = []
+    for stem, make in makers.items():
+        path = folder / "figures" / f"{stem}.png"
+        with best_effort(f"{path} could not be drawn", lines.append):
+            figure = make()
+            if figure is not None:
+                save_png(figure, path)
+                lines.append(str(path))
+    return lines
+
+
+def _history(trials: Sequence[FrozenTrial], study: StoredStudy) -> Figure:
     pruned = [trial.state == TrialState.PRUNED for trial in trials]
     errors = [None if trial.state == TrialState.FAIL else trial.value for trial in trials]
-    figures = {"history": search_history_figure(errors, pruned, name)}
+    return search_history_figure(errors, pruned, title(study.settings.metric))
+
+
+def _importance(study: StoredStudy, complete: int) -> Figure | None:
     shares = study.importances()
-    if len(shares) > 1:
-        figures["importance"] = importance_figure(shares, len(complete))
+    return importance_figure(shares, complete) if len(shares) > 1 else None
+
+
+def _parallel(complete: list[FrozenTrial], study: StoredStudy) -> Figure:
     options = dict.fromkeys(option for trial in complete for option in trial.params)
     axes = [_axis(option, complete) for option in options]
-    figures["parallel"] = parallel_figure(axes, [trial.value for trial in complete], name)
-    paths = []
-    for stem, figure in figures.items():
-        paths.append(folder / "figures" / f"{stem}.png")
-        paths[-1].parent.mkdir(exist_ok=True)
-        paths[-1].write_bytes(png(pixels(figure)))
-    return paths
+    values = [trial.value for trial in complete]
+    return parallel_figure(axes, values, title(study.settings.metric))
 
 
 def _axis(option: str, trials: list[FrozenTrial]) -> Axis:

@@ -172,7 +172,7 @@ class OptunaSweeper(FolderSweeper):
                 f"best: job {best.number}, {', '.join(figures)}",
                 f"  python -m kan_exp.train {shlex.join([*self.origin, *outcome.job.overrides])}",
             ]
-        lines += [str(path) for path in draw_search(self.folder, self.study)]
+        lines += draw_search(self.folder, self.study)
         runner.finish(lines, failed_again=False)
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from kan_exp.runs import Status, read_status, write_status
-from kan_exp.runs.metrics import HIGHER_IS_BETTER
+from kan_exp.runs.metrics import HIGHER_IS_BETTER, SHARED
+from kan_exp.runs.results import read_metrics
 from kan_exp.sweeps.jobs import Job, Stack
 
-# Of the figures of a stack, those that all its seeds have in common.
-SHARED = ("parameters", "test_points", "steps", "linear_rmse", "linear_r2", "devices")
 KILLED = "its process ended without a word: it was killed, or memory ran out."
 
 
@@ -54,7 +52,7 @@ class Outcome:
 def outcomes(stack: Stack) -> list[Outcome]:
     """What came of each job of a stack, as far as can be told now."""
     status = read_status(stack.folder)
-    metrics = _read_metrics(stack.folder) if status and status.state != "running" else {}
+    metrics = read_metrics(stack.folder) if status and status.state != "running" else {}
     count = len(stack.jobs)
     seconds = _seconds(status, metrics)
     if status is not None and status.state == "done" and not metrics:
@@ -64,7 +62,7 @@ def outcomes(stack: Stack) -> list[Outcome]:
     replicas = metrics.get("replicas", {})
     each = {one["seed"]: one for one in replicas.get("each", [])}
     diverged = {one["seed"]: one["step"] for one in replicas.get("diverged", [])}
-    shared = {name: metrics[name] for name in SHARED if name in metrics}
+    shared = {name: metrics[name] for name in (*SHARED, "test_points") if name in metrics}
     found = []
     for k, job in enumerate(stack.jobs):
         own = {**shared, **each[job.seed]} if job.seed in each else {}
@@ -78,7 +76,7 @@ def _seconds(status: Status | None, metrics: dict[str, Any]) -> float | None:
     """How long a run took, all attempts together where it went on."""
     each = [None if status is None else status.seconds, metrics.get("train_seconds")]
     known = [float(one) for one in each if isinstance(one, (int, float))]
-    return max(known) if status is not None and status.seconds is not None else None
+    return max(known, default=None)
 
 
 def _outcome(
@@ -105,14 +103,6 @@ def _outcome(
         seconds=None if seconds is None else seconds / count,
         metrics=metrics if state == "done" else {},
     )
-
-
-def _read_metrics(folder: Path) -> dict[str, Any]:
-    try:
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return metrics if isinstance(metrics, dict) else {}
 
 
 def close(folder: Path, cut_short: bool = False) -> None:

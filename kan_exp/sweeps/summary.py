@@ -15,13 +15,12 @@ from rich.table import Table
 from kan_exp.errors import KanExpError
 from kan_exp.runs import option_name, write_json, write_text
 from kan_exp.runs.cells import csv_row, plain
-from kan_exp.runs.metrics import title
+from kan_exp.runs.metrics import LINEAR, SWEEP_COLUMNS, title
 from kan_exp.runs.printable import printable
 from kan_exp.sweeps.jobs import Job, Stack
 from kan_exp.sweeps.outcomes import Outcome, rank
 
 NAME = "sweep.json"
-FIGURES = ("test_rmse", "test_mae", "test_r2", "val_rmse", "parameters", "best_step")
 MOST_ROWS = 20
 MOST_DIGITS = 17  # of a number in double precision
 WIDEST = 400
@@ -76,7 +75,7 @@ def write_summary(
 
 def _row(outcome: Outcome, metric: str) -> dict[str, Any]:
     job = outcome.job
-    names = FIGURES if metric in FIGURES else (*FIGURES, metric)
+    names = dict.fromkeys((*SWEEP_COLUMNS, metric))
     return {
         "job": job.number,
         "overrides": list(job.overrides),
@@ -168,16 +167,21 @@ def print_table(console: Console, metric: str, outcomes: Sequence[Outcome]) -> N
     table.add_column("job", justify="right", no_wrap=True)
     for name in varied:
         table.add_column(plain(name), no_wrap=True)
-    for name in (title(metric), "seconds"):
+    linear = _linear(metric, ranked)
+    headings = [title(metric), "seconds"]
+    if len(set(linear)) > 1:
+        headings.insert(1, "linear model")
+    for name in headings:
         table.add_column(plain(name), justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     columns = [brief([own.get(name, "-") for own in every]) for name in varied]
-    for outcome, *values in list(zip(ranked, *columns, strict=True))[:MOST_ROWS]:
+    for outcome, own, *values in list(zip(ranked, linear, *columns, strict=True))[:MOST_ROWS]:
         figure = outcome.figure(metric)
         table.add_row(
             str(outcome.job.number),
             *map(plain, values),
             "-" if figure is None else shown(figure),
+            *([own] if len(headings) > 2 else []),
             "-" if outcome.seconds is None else f"{outcome.seconds:.1f}",
             "pruned" if outcome.pruned else "" if outcome.state == "done" else outcome.state,
         )
@@ -187,6 +191,14 @@ def print_table(console: Console, metric: str, outcomes: Sequence[Outcome]) -> N
     console.print(table, highlight=False, crop=False, width=table.width)
     if len(ranked) > MOST_ROWS:
         console.print(f"... and {len(ranked) - MOST_ROWS} more in sweep.csv", highlight=False)
+    if len(headings) == 2 and linear and linear[0] != "-":
+        console.print(f"linear model: {title(metric)} {linear[0]}", highlight=False)
+
+
+def _linear(metric: str, found: Sequence[Outcome]) -> list[str]:
+    """The linear model's figure for each job; a dash where it is unknown."""
+    figures = [one.figure(LINEAR.get(metric, "")) for one in found]
+    return ["-" if figure is None else shown(figure) for figure in figures]
 
 
 def failures(outcomes: Sequence[Outcome]) -> list[str]:

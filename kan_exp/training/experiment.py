@@ -7,8 +7,9 @@ import math
 import sys
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -19,22 +20,29 @@ from kan_exp.board.summaries import Trial
 from kan_exp.data import ExperimentData
 from kan_exp.errors import DivergedError
 from kan_exp.plots import history_figure, prediction_figure
-from kan_exp.plots.style import pixels, png, short_r2
+from kan_exp.plots.saving import save_png
+from kan_exp.plots.style import short_r2
 from kan_exp.runs import versions, write_json
+from kan_exp.runs.best_effort import best_effort
 from kan_exp.training.callbacks import EdgeFigures, RunCheckpoint, SignalStop, TrialPruning
+from kan_exp.training.closing import CUT_SHORT, advice, from_here, result_rows
 from kan_exp.training.folder import load, read_checkpoint, write_metrics
-from kan_exp.training.model import Score, linear_score, score
 from kan_exp.training.module import OBSERVED_POINTS, KANModule
+from kan_exp.training.score import (
+    bootstrap_generator,
+    finite,
+    linear_score,
+    rmse_standard_error,
+    score,
+)
 from kan_exp.training.state import go_on
 from kan_exp.training.tensorboard import RunLogger
 
 CallbackT = TypeVar("CallbackT", bound=Callback)
 
-log = logging.getLogger(__name__)
+Pictures = dict[str, Callable[[], Figure]]
 
-MOST_AGREEMENTS = 4
-CUT_SHORT = ("diverged", "interrupted", "pruned")
-FOUND = 0.999  # R2 from which on a noise-free function counts as found
+log = logging.getLogger(__name__)
 
 
 def quiet_lightning() -> None:
@@ -58,6 +66,7 @@ class Experiment:
         choices: What the user chose, flat, for the HParams table.
         config: The whole configuration as text.
         trial: What the HParams tab is told of it.
+        arguments: By which `python -m kan_exp.train` repeats the run, if that is possible.
     """
 
     module: KANModule
@@ -67,6 +76,7 @@ class Experiment:
     choices: Mapping[str, Any]
     config: str
     trial: Trial
+    arguments: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         self.stop = self._callback(SignalStop) or SignalStop()
@@ -100,8 +110,9 @@ class Experiment:
     def run(self) -> None:
         """Trains, scores the best network on the test points, and writes what came of it.
 
-        Ctrl-C and kill end the training early and then leave with exit code 130 or 143; the folder
-        is as complete as after a whole run.
+        The result is on the disk before anything is shown or drawn, and none of that can cost it:
+        what fails there is a note. Ctrl-C and kill end the training early and then leave with exit
+        code 130 or 143; the folder is as complete as after a whole run.
 
         Raises:
             DivergedError: The loss stopped being a number; the last good network is kept.
@@ -111,10 +122,12 @@ class Experiment:
             diverged, seconds = self._fit()
             self._keep_best()
             metrics = self._score(seconds, diverged)
-            self._draw(metrics)
             write_json(self.folder / "history.json", self._history(), indent=None)
             write_metrics(self.folder, metrics)
-            self._report(metrics)
+            with best_effort("the table of the result could not be shown"):
+                self._report(metrics)
+            self._draw(metrics)
+            self._conclude(metrics)
             if diverged is not None:
                 log.info("Stopped: %s", diverged)  # for train.log; the command says it as its error
         if diverged is not None:
@@ -138,9 +151,11 @@ class Experiment:
 
     def _fit(self) -> tuple[DivergedError | None, float]:
         if self._tensorboard is not None and not self._begun:
-            self._tensorboard.describe(self.trial, self.config)
-            self._tensorboard.lay_out(self.module.logs_penalties, self.module.logs_replicas)
-            self._tensorboard.graph(self.module.model)
+            with best_effort("the run could not be described in TensorBoard"):
+                self._tensorboard.describe(self.trial, self.config)
+                self._tensorboard.lay_out(self.module.logs_penalties, self.module.logs_replicas)
+            with best_effort("TensorBoard's graph could not be drawn"):
+                self._tensorboard.graph(self.module.model)
         start = time.perf_counter() - (self._checkpoint.spent if self._checkpoint else 0.0)
         diverged = None
         try:
@@ -161,7 +176,8 @@ class Experiment:
     def _score(self, seconds: float, diverged: DivergedError | None) -> dict[str, Any]:
         model, data = self.module.model, self.data
         self.predicted = model.cpu().predict(data.test.x)
-        test: Score = score(self.predicted, data.test.y)
+        test = score(self.predicted, data.test.y)
+        standard_error = rmse_standard_error(self.predicted, data.test.y, bootstrap_generator())
         validation = score(model.predict(data.val.x), data.val.y)
         linear = linear_score(data.train, data.test)
         converged = self.module.converged
@@ -176,12 +192,14 @@ class Experiment:
         elif self.stop.received is not None:
             stopped = "interrupted"
         return {
-            "test_rmse": test.rmse,
-            "test_mae": test.mae,
+            "test_rmse": finite(test.rmse),
+            "test_rmse_se": finite(standard_error),
+            "test_max_error": finite(test.max_error),
+            "test_mae": finite(test.mae),
             "test_r2": finite(test.r2),
             "test_r": finite(test.r),
-            "val_rmse": validation.rmse,
-            "linear_rmse": linear.rmse,
+            "val_rmse": finite(validation.rmse),
+            "linear_rmse": finite(linear.rmse),
             "linear_r2": finite(linear.r2),
             "parameters": sum(weight.numel() for weight in model.network.parameters()),
             "steps": self.trainer.global_step,
@@ -204,109 +222,68 @@ class Experiment:
 
     def _agreements(self) -> dict[str, float]:
         """R2 of every edge whose true function is known, by its name."""
-        x = self.data.train.x[:OBSERVED_POINTS]
-        views = self.module.model.views(x, self.data.true_edges(x))
-        found = {}
-        for view in views:
-            for i, j in view.shown():
-                agreement = view.agreement(i, j)
-                if agreement is not None:
-                    found[view.name(i, j)] = agreement[0]
+        found: dict[str, float] = {}
+        with best_effort("the edges could not be compared with the true ones"):
+            x = self.data.train.x[:OBSERVED_POINTS]
+            for view in self.module.model.views(x, self.data.true_edges(x)):
+                for i, j in view.shown():
+                    agreement = view.agreement(i, j)
+                    if agreement is not None and math.isfinite(agreement[0]):
+                        found[view.name(i, j)] = agreement[0]
         return found
 
-    def _draw(self, metrics: Mapping[str, Any]) -> None:
-        """Writes the final pictures and shows them, with the result, in TensorBoard."""
-        figures = self._make_figures(metrics)
-        folder = self.folder / "figures"
-        folder.mkdir(exist_ok=True)
-        step = self.trainer.global_step
-        for name, figure in figures.items():
-            picture = png(pixels(figure))
-            (folder / f"{name}.png").write_bytes(picture)
-            if self._tensorboard is not None:
-                group = "edges" if name.startswith("layer") else "result"
-                self._tensorboard.picture(f"{group}/{name}", picture, step)
+    def _report(self, metrics: Mapping[str, Any]) -> None:
+        """Shows the result as a table, on the terminal and in train.log, and what to try next."""
+        folder = from_here(self.folder)
+        rows = [*result_rows(metrics, self.trainer.max_steps), ("figures", f"{folder / 'figures'}")]
         if self._tensorboard is not None:
-            complete = metrics["stopped"] not in CUT_SHORT
-            self._tensorboard.conclude(self.trial, metrics, step, complete=complete)
+            rows.append(("curves", f"python -m kan_exp.dashboard {folder}"))
+        for name, value in rows:
+            log.info("  %-11s %s", name, value)
+        errors = self.predicted.double() - self.data.test.y.double()
+        for line in advice(metrics, self.data, errors, self.arguments):
+            log.info("%s", line)
 
-    def _make_figures(self, metrics: Mapping[str, Any]) -> dict[str, Figure]:
-        model = self.module.model
-        layers = [] if self.figures is None else self.figures.draw(model, self.data)
-        figures = {f"layer_{n}": layer.figure for n, layer in enumerate(layers, 1)}
-        caption = f"RMSE {metrics['test_rmse']:.3g}, R² {short_r2(metrics['test_r2'])}"
-        figures["loss"] = history_figure(
-            self.module.train_history, self.module.val_history, self.best_step
+    def _draw(self, metrics: Mapping[str, Any]) -> None:
+        """Writes the final pictures, and shows them in TensorBoard."""
+        folder = self.folder / "figures"
+        for name, make in self._pictures(metrics).items():
+            with best_effort(f"figures/{name}.png could not be drawn"):
+                picture = save_png(make(), folder / f"{name}.png")
+                if self._tensorboard is not None:
+                    group = "edges" if name.startswith("layer") else "result"
+                    self._tensorboard.picture(f"{group}/{name}", picture, self.trainer.global_step)
+
+    def _pictures(self, metrics: Mapping[str, Any]) -> Pictures:
+        """What draws each of the final pictures, by its name."""
+        model, module, edges = self.module.model, self.module, self.figures
+        pictures: Pictures = {}
+        if edges is not None:
+            views = cache(lambda: edges.views(model, self.data))
+
+            def draw(layer: int, figures: EdgeFigures = edges) -> Figure:
+                return figures.draw(layer, views()[layer])
+
+            for n in range(len(model.edge_layers)):
+                pictures[f"layer_{n + 1}"] = partial(draw, n)
+        pictures["loss"] = lambda: history_figure(
+            module.train_history, module.val_history, self.best_step
         )
-        figures["prediction"] = prediction_figure(
+        rmse = metrics["test_rmse"]
+        caption = "" if rmse is None else f"RMSE {rmse:.3g}, R² {short_r2(metrics['test_r2'])}"
+        pictures["prediction"] = lambda: prediction_figure(
             self.data.test.y[:, 0].numpy(),
             self.predicted[:, 0].numpy(),
             model.target_name,
             caption,
         )
-        return figures
+        return pictures
 
-    def _report(self, metrics: Mapping[str, Any]) -> None:
-        """Says what came of it: a table on the terminal and in train.log."""
-        folder = _from_here(self.folder)
-        steps = f"{metrics['steps']:,}"
-        best = metrics["best_step"]
-        kept = f"the best on validation, of step {best:,}" if best else "the start"
-        if metrics["stopped"] != "steps":
-            steps += f" of {self.trainer.max_steps:,}, {metrics['stopped']}"
-        rows = [
-            (
-                "test RMSE",
-                f"{metrics['test_rmse']:.3g} (linear model {metrics['linear_rmse']:.3g})",
-            ),
-            ("test MAE", f"{metrics['test_mae']:.3g}"),
-            (
-                "test R²",
-                f"{short_r2(metrics['test_r2'])} (linear model {short_r2(metrics['linear_r2'])}), "
-                f"r {short_r2(metrics['test_r'])}",
-            ),
-            *self._agreement_row(metrics["edge_r2"]),
-            *self._more_rows(metrics),
-            ("parameters", f"{metrics['parameters']:,}"),
-            ("steps", f"{steps}; kept {kept}"),
-            ("seconds", f"{metrics['train_seconds']:.1f}"),
-            ("figures", f"{folder / 'figures'}"),
-        ]
+    def _conclude(self, metrics: Mapping[str, Any]) -> None:
+        """Writes the result to TensorBoard."""
         if self._tensorboard is not None:
-            rows.append(("curves", f"python -m kan_exp.dashboard {folder}"))
-        for name, value in rows:
-            log.info("  %-11s %s", name, value)
-        r2 = metrics["test_r2"]
-        done = metrics["stopped"] not in CUT_SHORT
-        if done and self.data.noise_free and r2 is not None and r2 < FOUND:
-            log.info(
-                "This run did not find the function: it leaves %.3g%% of the variance unexplained. "
-                "Try another seed, more steps or other dims.",
-                100 * (1 - r2),
-            )
-
-    def _more_rows(self, metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-        """What a special kind of run has to say beside."""
-        return []
-
-    def _agreement_row(self, agreements: Mapping[str, float]) -> list[tuple[str, str]]:
-        """Edges against the true ones: all if they are few, else the best and the worst."""
-        if not agreements:
-            return []
-        shown = sorted(agreements, key=lambda name: -agreements[name])
-        if len(shown) > MOST_AGREEMENTS:
-            shown = [shown[0], shown[-1]]
-        text = ", ".join(f"{name} {short_r2(agreements[name])}" for name in shown)
-        ends = " (best, worst)" if len(shown) < len(agreements) else ""
-        return [("true edges", f"R² {text}{ends}")]
-
-
-def finite(value: float) -> float | None:
-    """A number, or nothing where it is none, as R2 is not where values are all the same."""
-    return value if math.isfinite(value) else None
-
-
-def _from_here(folder: Path) -> Path:
-    """The folder as it can be typed from where the command was given."""
-    here = Path.cwd()
-    return folder.relative_to(here) if folder.is_relative_to(here) else folder
+            complete = metrics["stopped"] not in CUT_SHORT
+            with best_effort("the result could not be written to TensorBoard"):
+                self._tensorboard.conclude(
+                    self.trial, metrics, self.trainer.global_step, complete=complete
+                )

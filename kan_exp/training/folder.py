@@ -14,15 +14,15 @@ from kan_exp.data.base import ExperimentData, Scaling
 from kan_exp.errors import KanExpError
 from kan_exp.layers import LayerSpec, find_layer, layer_path, make_network
 from kan_exp.runs import write_json
+from kan_exp.runs.results import NAME
 from kan_exp.training.model import KANModel
 
-METRICS = "metrics.json"
 CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
 
 
 def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
     """Writes `metrics.json` so that it is either whole or absent: its presence means done."""
-    write_json(folder / METRICS, metrics)
+    write_json(folder / NAME, metrics)
 
 
 def describe_model(
@@ -95,8 +95,9 @@ def load(folder: str | Path, replica: int | None = None) -> KANModel:
             given. Each comes as it was when it was best on validation.
 
     Returns:
-        The model in evaluation mode, on the CPU: `model(x)` takes and gives the user's own units,
-        `model.network` is the plain `nn.Sequential`.
+        The model on the CPU, in evaluation mode and frozen: `model(x)` takes and gives the user's
+        own units, with a gradient where `x` has one; `model.network` is the plain `nn.Sequential`.
+        `model.requires_grad_()` makes its parameters trainable again.
 
     Raises:
         KanExpError: There is no readable checkpoint, its layer is unknown, or there is no such
@@ -116,7 +117,7 @@ def load(folder: str | Path, replica: int | None = None) -> KANModel:
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise KanExpError(f"{folder}: the checkpoint does not fit its layer: {reason}") from error
-    return model.eval()
+    return model.eval().requires_grad_(False)
 
 
 def network_of(description: Mapping[str, Any]) -> nn.Sequential:

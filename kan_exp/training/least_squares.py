@@ -15,7 +15,7 @@ from kan_exp.errors import KanExpError
 from kan_exp.layers import GridLayer
 from kan_exp.optimizers import LevenbergMarquardt, State
 from kan_exp.training.folder import network_of
-from kan_exp.training.model import KANModel
+from kan_exp.training.model import KANModel, evaluation_mode
 from kan_exp.training.module import ORDERS, KANModule
 from kan_exp.training.starts import COARSEST, Stage, follow, penalty_matrix
 
@@ -176,7 +176,8 @@ class LeastSquaresModule(KANModule):
     def _validate(self, engine: LevenbergMarquardt) -> Tensor:
         """Root mean squared error of each network on the validation points, in the user's units."""
         x, y = self.validation
-        errors = torch.stack([(network(x) - y).square().mean() for network in engine.modules])
+        with evaluation_mode(*engine.modules):
+            errors = torch.stack([(network(x) - y).square().mean() for network in engine.modules])
         return errors.sqrt().nan_to_num(torch.inf) * self.model.y_std.item()
 
     def _choose(self, engine: LevenbergMarquardt) -> None:

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from kan_exp.data.base import Scaling, Split
+from kan_exp.data.base import Scaling
 from kan_exp.layers import EdgeLayer
 from kan_exp.plots import LayerView
+from kan_exp.training.inputs import as_points
 
 # Numbers that one layer may hold at a time when points are only looked at, 64 MB in float32.
 EVALUATION_NUMBERS = 2**24
 MOST_POINTS = 4096
 CURVE_POINTS = 200
+
+
+@contextmanager
+def evaluation_mode(*modules: nn.Module) -> Iterator[None]:
+    """Puts modules into evaluation mode for a while; afterwards each has the mode it had before."""
+    modes = [(part, part.training) for module in modules for part in module.modules()]
+    try:
+        for part, _ in modes:
+            part.training = False
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
 
 
 class KANModel(nn.Module):
@@ -30,7 +45,9 @@ class KANModel(nn.Module):
         target_name: Name of the output.
 
     Shape:
-        x `(n, in)` -> `(n, 1)`, both in the user's units.
+        x `(n, in)` -> `(n, 1)`, both in the user's units. `x` may be anything that
+        `kan_exp.training.inputs.as_points` takes: a tensor, an array, a list, a table with the
+        features among its columns. A row with a NaN gives NaN.
     """
 
     x_mean: Tensor
@@ -52,8 +69,10 @@ class KANModel(nn.Module):
         for name, value in scaling._asdict().items():
             self.register_buffer(name, value)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.network(self.standardise(x)) * self.y_std + self.y_mean
+    def forward(self, x: Any) -> Tensor:
+        x = as_points(x, self.features, self.x_mean.device)
+        outputs: Tensor = self.network(self.standardise(x)) * self.y_std + self.y_mean
+        return outputs
 
     def standardise(self, x: Tensor) -> Tensor:
         """Inputs as the network takes them, in its own dtype."""
@@ -62,9 +81,11 @@ class KANModel(nn.Module):
         return scaled.to(parameter.dtype)
 
     @torch.no_grad()
-    def predict(self, x: Tensor) -> Tensor:
-        """`forward` without gradients, a batch at a time: `(n, in)` -> `(n, 1)`."""
-        return torch.cat([self(part) for part in x.split(self._points_at_a_time)])
+    def predict(self, x: Any) -> Tensor:
+        """`forward` in evaluation mode, without gradients and a batch at a time."""
+        points = as_points(x, self.features, self.x_mean.device)
+        with evaluation_mode(self):
+            return torch.cat([self(part) for part in points.split(self._points_at_a_time)])
 
     @property
     def _points_at_a_time(self) -> int:
@@ -79,11 +100,12 @@ class KANModel(nn.Module):
     def observe(self, x: Tensor) -> None:
         """Tells every layer the range of what reaches it when the network sees `x` `(n, in)`."""
         ranges: list[list[Tensor]] = [[] for _ in self.edge_layers]
-        for part in x.split(self._points_at_a_time):
-            hidden = self.standardise(part)
-            for layer, found in zip(self.edge_layers, ranges, strict=True):
-                found += [hidden.amin(0), hidden.amax(0)]
-                hidden = layer(hidden)
+        with evaluation_mode(self.network):
+            for part in x.split(self._points_at_a_time):
+                hidden = self.standardise(part)
+                for layer, found in zip(self.edge_layers, ranges, strict=True):
+                    found += [hidden.amin(0), hidden.amax(0)]
+                    hidden = layer(hidden)
         for layer, found in zip(self.edge_layers, ranges, strict=True):
             layer.observe(torch.stack(found))
 
@@ -105,6 +127,10 @@ class KANModel(nn.Module):
             true_edges: Per layer, the values of the known true edges at these points, `(n, 1)` or
                 `(n, in)`; a layer that they do not fit is left without.
         """
+        with evaluation_mode(self.network):
+            return self._views(x, true_edges)
+
+    def _views(self, x: Tensor, true_edges: Sequence[Tensor]) -> list[LayerView]:
         names = self.unit_names()
         hidden = self.standardise(x)
         views = []
@@ -152,45 +178,3 @@ def _fitting(
     if depth > 0 and not same_shape:
         return None
     return true_edges[depth].double().cpu().numpy()
-
-
-@dataclass(frozen=True)
-class Score:
-    """How far predictions are from the truth, in the user's units."""
-
-    rmse: float
-    mae: float
-    r2: float
-    r: float
-    points: int = field(repr=False, default=0)
-
-
-def score(predicted: Tensor, truth: Tensor) -> Score:
-    """Scores predictions `(n, 1)`.
-
-    R2 is 1 for a perfect fit and 0 for the truth's own mean; r is Pearson's correlation, which a
-    wrong scale or shift does not lower, and no number where either side is constant.
-    """
-    predicted, truth = predicted.double(), truth.double()
-    error = predicted - truth
-    centred, around = truth - truth.mean(), predicted - predicted.mean()
-    spread = centred.square().sum()
-    unexplained = error.square().sum()
-    r2 = 1 - unexplained / spread if spread > 0 else torch.where(unexplained > 0, -torch.inf, 1.0)
-    r = (centred * around).sum() / (spread * around.square().sum()).sqrt()
-    rmse, mae = error.square().mean().sqrt(), error.abs().mean()
-    return Score(rmse.item(), mae.item(), float(r2), r.clamp(-1, 1).item(), len(truth))
-
-
-def linear_score(train: Split, test: Split) -> Score:
-    """Score of the least-squares linear model of the same inputs on the same split."""
-    train, test = (Split(part.x.double(), part.y.double()) for part in (train, test))
-    mean, std = train.x.mean(0), train.x.std(0)
-    std = torch.where(std > 0, std, torch.ones_like(std))
-
-    def design(x: Tensor) -> Tensor:
-        return torch.cat([(x - mean) / std, x.new_ones(len(x), 1)], dim=1)
-
-    # gelsd copes with inputs that depend on each other, as columns of real tables do.
-    weights = torch.linalg.lstsq(design(train.x).cpu(), train.y.cpu(), driver="gelsd").solution
-    return score(design(test.x).cpu() @ weights, test.y.cpu())

@@ -18,7 +18,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from kan_exp.data import Split
 from kan_exp.errors import DivergedError, KanExpError, listing
 from kan_exp.layers import EdgeLayer, KANInterpoLayer, smooth_penalty
-from kan_exp.training.model import KANModel, score
+from kan_exp.training.model import KANModel
+from kan_exp.training.score import score
 
 log = logging.getLogger(__name__)
 

@@ -9,13 +9,19 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 
 from kan_exp.errors import DivergedError
 from kan_exp.plots import replicas_figure
-from kan_exp.training.experiment import Experiment, finite
-from kan_exp.training.model import Score, score
+from kan_exp.training.experiment import Experiment, Pictures
+from kan_exp.training.folder import read_checkpoint
 from kan_exp.training.replicas import QUANTILES, ReplicaModule, spread
+from kan_exp.training.score import (
+    Score,
+    bootstrap_generator,
+    finite,
+    rmse_standard_errors,
+    score,
+)
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +46,9 @@ class ReplicaExperiment(Experiment):
     def _keep_best(self) -> None:
         module = self._replicas
         module.cpu()
-        self._scores = self._test_scores()
+        self._scores, self._standard_errors = self._test_scores()
         self._errors = torch.tensor([one.rmse for one in self._scores], dtype=torch.float64)
-        self.kept = int(module.best_errors.argmin())
+        self.kept = int(read_checkpoint(self.folder)["kan_exp"]["replica"])
         # The loss curve is that of the network which is kept.
         for history, errors in (
             (module.train_history, module.train_errors),
@@ -52,15 +58,17 @@ class ReplicaExperiment(Experiment):
             history[:] = [(step, value) for step, value in own if math.isfinite(value)]
         super()._keep_best()
 
-    def _test_scores(self) -> list[Score]:
-        """Every replica's score on the test points."""
+    def _test_scores(self) -> tuple[list[Score], list[float]]:
+        """Every replica's score on the test points, and the standard errors of their RMSE."""
         module, test = self._replicas, self.data.test
         state = {name: part.cpu() for name, part in module.best_state.items()}
-        scores = []
+        predicted = []
         for replica in range(module.count):
             module.take(replica, state)
-            scores.append(score(module.model.predict(test.x), test.y))
-        return scores
+            predicted.append(module.model.predict(test.x))
+        errors = torch.cat([one.double() - test.y.double() for one in predicted], dim=1).T
+        standard_errors = rmse_standard_errors(errors, bootstrap_generator())
+        return [score(one, test.y) for one in predicted], standard_errors.tolist()
 
     def _score(self, seconds: float, diverged: DivergedError | None) -> dict[str, Any]:
         metrics = super()._score(seconds, diverged)
@@ -79,13 +87,17 @@ class ReplicaExperiment(Experiment):
                 {
                     "seed": module.seed + replica,
                     "test_rmse": finite(one.rmse),
+                    "test_rmse_se": finite(standard_error),
+                    "test_max_error": finite(one.max_error),
                     "test_mae": finite(one.mae),
                     "test_r2": finite(one.r2),
                     "test_r": finite(one.r),
                     "val_rmse": finite(float(module.best_errors[replica])),
                     "best_step": int(module.best_steps[replica]),
                 }
-                for replica, one in enumerate(self._scores)
+                for replica, (one, standard_error) in enumerate(
+                    zip(self._scores, self._standard_errors, strict=True)
+                )
             ],
         }
         return metrics
@@ -98,24 +110,16 @@ class ReplicaExperiment(Experiment):
         }
         return {**super()._history(), "replicas": every}
 
-    def _make_figures(self, metrics: Mapping[str, Any]) -> dict[str, Figure]:
-        figures = super()._make_figures(metrics)
+    def _pictures(self, metrics: Mapping[str, Any]) -> Pictures:
         module = self._replicas
-        figures["replicas"] = replicas_figure(
-            [(step, values.numpy()) for step, values in module.train_errors],
-            [(step, values.numpy()) for step, values in module.val_errors],
-            self._errors.numpy().astype(np.float64),
-            (~module.alive).numpy(),
-            self.kept,
-            module.seed,
-        )
-        return figures
-
-    def _more_rows(self, metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-        found = metrics["replicas"]
-        diverged = f"{len(found['diverged'])} of {found['count']} diverged"
-        if found["median"] is None:
-            return [("replicas", diverged)]
-        best, low, middle, high, worst = (f"{found[name]:.3g}" for name in QUANTILES)
-        text = f"test RMSE median {middle} (quartiles {low} to {high}), best {best}, worst {worst}"
-        return [("replicas", f"{text}; {diverged}; kept seed {found['kept_seed']}")]
+        return {
+            **super()._pictures(metrics),
+            "replicas": lambda: replicas_figure(
+                [(step, values.numpy()) for step, values in module.train_errors],
+                [(step, values.numpy()) for step, values in module.val_errors],
+                self._errors.numpy().astype(np.float64),
+                (~module.alive).numpy(),
+                self.kept,
+                module.seed,
+            ),
+        }

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from kan_exp.data import Split
 from kan_exp.errors import DivergedError, listing
 from kan_exp.layers import EdgeLayer, over_replicas, stack_networks
-from kan_exp.training.model import EVALUATION_NUMBERS, KANModel, score
+from kan_exp.training.model import EVALUATION_NUMBERS, KANModel, evaluation_mode
 from kan_exp.training.module import (
     OBSERVE_EVERY,
     OBSERVED_POINTS,
@@ -26,6 +26,7 @@ from kan_exp.training.module import (
     pack,
     unpack,
 )
+from kan_exp.training.score import score
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,7 @@ class ReplicaModule(KANModule):
         self.train_errors: History = []
         self.val_errors: History = []
         self._before: list[Tensor] = []
+        self._taken = 0  # the replica whose network is the model's
 
     @property
     def alive(self) -> Tensor:
@@ -241,8 +243,9 @@ class ReplicaModule(KANModule):
         self.val_errors.append((self.global_step, losses))
         self.val_history.append((self.global_step, losses.nanmedian().item()))
         self._log_at_step({**spread("loss/val", losses), **spread("error/val_rmse", errors)})
-        best = float(errors.nan_to_num(torch.inf).min())
-        self.log("error/val_rmse", best, logger=False, batch_size=1)  # for the checkpoint
+        # For the checkpoint; in double precision, as `best_errors` is.
+        best = errors.nan_to_num(torch.inf).min()
+        self.log("error/val_rmse", best, logger=False, batch_size=1)
 
     def _keep(self, errors: Tensor) -> None:
         """Keeps the state of the replicas that are better than they ever were."""
@@ -257,11 +260,12 @@ class ReplicaModule(KANModule):
     def take(self, replica: int, state: Mapping[str, Tensor] | None = None) -> None:
         """Gives the model the network of a replica, as it is now or from a stacked state."""
         state = self.stack.state_dict() if state is None else state
+        self._taken = replica
         for name, part in self.model.network.state_dict().items():
             part.copy_(state[name][replica])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        super().on_save_checkpoint(checkpoint)
+        checkpoint["kan_exp"] = {**self.description, "replica": self._taken}
         checkpoint["replicas"] = {
             "seeds": [self.seed + replica for replica in range(self.count)],
             "best_steps": self.best_steps.tolist(),
@@ -302,12 +306,13 @@ def observe(stack: nn.Sequential, x: Tensor) -> None:
     replicas = len(next(stack.parameters()))
     widest = replicas * max(layer.numbers_per_sample for layer in layers)
     ranges: list[list[Tensor]] = [[] for _ in layers]
-    for part in x.split(max(1, EVALUATION_NUMBERS // widest)):
-        hidden = part.expand(replicas, *part.shape)
-        for layer, found in zip(layers, ranges, strict=True):
-            found += [hidden.amin(1), hidden.amax(1)]
-            if layer is not layers[-1]:
-                hidden = layer.forward_stacked(hidden)
+    with evaluation_mode(stack):
+        for part in x.split(max(1, EVALUATION_NUMBERS // widest)):
+            hidden = part.expand(replicas, *part.shape)
+            for layer, found in zip(layers, ranges, strict=True):
+                found += [hidden.amin(1), hidden.amax(1)]
+                if layer is not layers[-1]:
+                    hidden = layer.forward_stacked(hidden)
     for layer, found in zip(layers, ranges, strict=True):
         seen = torch.stack(found, dim=1)  # (replicas, 2 parts, in)
         layer.domain.copy_(torch.stack([seen.amin(1), seen.amax(1)], dim=-1))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from kan_exp.data import Split
+from kan_exp.layers import WholeBatch
 from kan_exp.training.module import KANModule
 
 
@@ -15,7 +18,8 @@ class SharedModule(KANModule):
     """A `KANModule` whose steps are those of one process, to rounding.
 
     All ranks draw the same mini-batches and each takes its rows of them. What they find is added up
-    in one tensor: the gradients, the loss, the penalties, and whether rank 0 was asked to stop. So
+    in one tensor: the gradients, the loss, the penalties, and whether rank 0 was asked to stop.
+    Layers whose samples depend on each other learn the range of the whole batch from each other. So
     all ranks take the same step, see a loss that is no number at the same time, and stop together.
 
     Args:
@@ -43,7 +47,24 @@ class SharedModule(KANModule):
         self._batch = chunk.x.shape[1]
         rank = self.global_rank
         first, end = (self._batch * edge // self.count for edge in (rank, rank + 1))
-        super().training_step(Split(*(part[:, first:end] for part in chunk)), index)
+        with self._sharing():
+            super().training_step(Split(*(part[:, first:end] for part in chunk)), index)
+
+    @contextmanager
+    def _sharing(self) -> Iterator[None]:
+        """Tells the layers of the whole batch for as long as they see a share of it."""
+        layers = self.model.edge_layers
+        for layer in layers:
+            layer.whole_batch = WholeBatch(self._batch, self._maximum)
+        try:
+            yield
+        finally:
+            for layer in layers:
+                layer.whole_batch = None
+
+    def _maximum(self, values: Tensor) -> Tensor:
+        found: Tensor = self.trainer.strategy.reduce(values.detach().clone(), reduce_op="max")
+        return found
 
     def objective(self, x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """This rank's parts of the loss and the penalties: the sums over ranks are the whole.

@@ -13,7 +13,8 @@ from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 from kan_exp.data import Split
 from kan_exp.data.base import Scaling
 from kan_exp.layers import KANInterpoLayer, KANLayer, KANSplineLayer
-from kan_exp.training.model import MOST_POINTS, linear_score, score
+from kan_exp.training.model import MOST_POINTS
+from kan_exp.training.score import linear_score, score
 
 KINDS = [KANInterpoLayer, KANLayer, KANSplineLayer]
 

@@ -15,9 +15,10 @@ from kan_exp.errors import DivergedError, KanExpError
 from kan_exp.layers import LayerSpec, find_layer, make_network, stack_networks
 from kan_exp.training.callbacks import RunCheckpoint
 from kan_exp.training.folder import describe_model
-from kan_exp.training.model import KANModel, score
+from kan_exp.training.model import KANModel
 from kan_exp.training.module import KANModule
 from kan_exp.training.replicas import ReplicaModule, observe, spread
+from kan_exp.training.score import score
 
 KINDS = {
     "KANInterpoLayer": {"num_x": 7, "x_min": -1.5, "x_max": 1.0},

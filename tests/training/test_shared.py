@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from kan_exp.data import Split
-from kan_exp.layers import KANInterpoLayer
+from kan_exp.layers import KANInterpoLayer, KANLayer, LayerSpec, make_network
+from kan_exp.training.model import KANModel
 from kan_exp.training.module import ON_EDGES, ON_LAYERS, KANModule
 from kan_exp.training.shared import SharedModule
 
@@ -92,3 +97,65 @@ def test_ranks_stop_at_the_step_after_rank_0_was_asked(make_data, make_model, ba
     others.should_stop = False
     told.evaluate(*batch)
     assert others.should_stop
+
+
+# Layers whose samples depend on each other
+
+
+class Meeting:
+    """Stands for the strategy of processes that are threads: reductions wait for all of them."""
+
+    def __init__(self, count: int) -> None:
+        self.barrier = threading.Barrier(count)
+        self.given: dict[int, torch.Tensor] = {}
+
+    def of(self, rank: int) -> SimpleNamespace:
+        def reduce(given: torch.Tensor, reduce_op: str) -> torch.Tensor:
+            self.given[rank] = given.clone()
+            self.barrier.wait()
+            every = torch.stack([self.given[other] for other in sorted(self.given)])
+            self.barrier.wait()
+            return {"sum": every.sum(0), "max": every.amax(0)}[reduce_op]
+
+        return SimpleNamespace(strategy=SimpleNamespace(reduce=reduce), should_stop=False)
+
+
+def looked_up(data, kind=KANModule, **options):
+    """A module whose second layer, too, is trained through a table."""
+    spec = LayerSpec(KANLayer, {"fcn_hidden": 4, "table_points": 6})
+    network = make_network(spec, (2, 3, 1), torch.Generator().manual_seed(1)).double()
+    model = KANModel(network, data.scaling, data.features, data.target_name)
+    return backward(kind(model, sgd, None, {}, {}, **options))
+
+
+@pytest.mark.parametrize("rows", [7, 11, 60], ids="{} rows".format)
+def test_a_table_is_that_of_the_whole_batch(make_data, monkeypatch, rows):
+    """Also where a share alone would be too small for one."""
+    data, count = make_data(), 3
+    generator = torch.Generator().manual_seed(5)
+    batch = Split(*torch.randn(2, rows, 2, generator=generator, dtype=torch.float64))
+    batch = Split(batch.x, batch.y[:, :1])
+
+    def evaluate(module, chunk, _):
+        total, loss, _ = module.evaluate(chunk.x[0], chunk.y[0])
+        module.result = [total, loss, *(weight.grad.clone() for weight in module.parameters())]
+
+    monkeypatch.setattr(KANModule, "training_step", evaluate)
+    chunk = Split(*(part[None] for part in batch))
+    alone = looked_up(data)
+    alone.training_step(chunk, 0)
+    meeting, mine = Meeting(count), threading.local()
+    monkeypatch.setattr(SharedModule, "trainer", property(lambda _: mine.trainer))
+    monkeypatch.setattr(SharedModule, "global_rank", property(lambda _: mine.rank))
+    modules = [looked_up(data, SharedModule, count=count) for _ in range(count)]
+
+    def work(rank: int) -> None:
+        mine.rank, mine.trainer = rank, meeting.of(rank)
+        modules[rank].training_step(chunk, 0)
+
+    with ThreadPoolExecutor(count) as pool:
+        list(pool.map(work, range(count)))
+    for module in modules:
+        for one, several in zip(alone.result, module.result, strict=True):
+            torch.testing.assert_close(several, one)
+        assert all(layer.whole_batch is None for layer in module.model.edge_layers)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from matplotlib.figure import Figure
 
 from kan_exp.data import ExperimentData
 from kan_exp.plots import LayerFigure, LayerView
 from kan_exp.plots.style import pixels, png
+from kan_exp.runs.best_effort import best_effort
 from kan_exp.training.model import KANModel
 from kan_exp.training.tensorboard import RunLogger
+
+log = logging.getLogger(__name__)
 
 
 class EdgeFigures(Callback):
@@ -24,8 +29,9 @@ class EdgeFigures(Callback):
 
     def __init__(self, moments: int, points: int) -> None:
         self.moments, self.points = moments, points
-        self._figures: list[LayerFigure] = []
+        self._figures: dict[int, LayerFigure] = {}
         self._drawn = 0  # in how many parts of the training
+        self._failed = False
 
     def views(self, model: KANModel, data: ExperimentData) -> list[LayerView]:
         """The layers as they are now, seen through the first training points."""
@@ -33,15 +39,15 @@ class EdgeFigures(Callback):
         device = model.x_mean.device
         return model.views(x.to(device), data.true_edges(x))
 
-    def draw(self, model: KANModel, data: ExperimentData) -> list[LayerFigure]:
-        """Brings the figures, one per layer, up to the model's present state."""
-        views = self.views(model, data)
-        if not self._figures:
-            self._figures = [LayerFigure(view) for view in views]
+    def draw(self, layer: int, view: LayerView) -> Figure:
+        """Brings the figure of a layer, from 0, up to its present state."""
+        known = self._figures.pop(layer, None)  # one whose update fails is not used again
+        if known is None:
+            known = LayerFigure(view)
         else:
-            for figure, view in zip(self._figures, views, strict=True):
-                figure.update(view)
-        return self._figures
+            known.update(view)
+        self._figures[layer] = known
+        return known.figure
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.global_step == 0:
@@ -63,7 +69,14 @@ class EdgeFigures(Callback):
 
     def _show(self, trainer: Trainer, module: LightningModule) -> None:
         logger, data = trainer.logger, cast(Any, trainer).datamodule
-        if isinstance(logger, RunLogger):
-            for number, layer in enumerate(self.draw(cast(KANModel, module.model), data), 1):
-                picture = png(pixels(layer.figure))
-                logger.picture(f"edges/layer_{number}", picture, trainer.global_step)
+        if self._failed or not isinstance(logger, RunLogger):
+            return
+        with best_effort("the edges could not be drawn during the training", self._give_up):
+            for layer, view in enumerate(self.views(cast(KANModel, module.model), data)):
+                picture = png(pixels(self.draw(layer, view)))
+                logger.picture(f"edges/layer_{layer + 1}", picture, trainer.global_step)
+
+    def _give_up(self, note: str) -> None:
+        """Says once what fails at every moment."""
+        self._failed = True
+        log.info("%s", note)

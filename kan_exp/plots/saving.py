@@ -1,0 +1,25 @@
+"""Figures as PNG files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from kan_exp.plots.style import pixels, png
+
+
+def save_png(figure: Figure, path: Path) -> bytes:
+    """Writes a figure to a file, whole or not at all, and returns what the file holds.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    picture = png(pixels(figure))
+    path.parent.mkdir(exist_ok=True)
+    try:
+        path.write_bytes(picture)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return picture

@@ -1,0 +1,42 @@
+"""Work that a result does not depend on, such as its pictures: it may fail, and a note says so."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+log = logging.getLogger(__name__)
+
+MAX_REASON = 200  # characters
+
+
+def _info(note: str) -> None:
+    log.info("%s", note)
+
+
+@contextmanager
+def best_effort(failure: str, tell: Callable[[str], None] = _info) -> Iterator[None]:
+    """Turns an exception into a note; Ctrl-C and `sys.exit` pass.
+
+    Args:
+        failure: What the note says, such as "figures/loss.png could not be drawn".
+        tell: Takes the note; logs it if not given.
+    """
+    try:
+        yield
+    except Exception as error:  # whatever a library raises, the result is kept
+        tell(f"Note: {failure}: {_reason(error)}")
+        log.debug("%s", failure, exc_info=True)
+
+
+def _reason(error: Exception) -> str:
+    """One line that says what an exception says."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}."
+    text = " ".join(str(error).split())
+    if len(text) > MAX_REASON:
+        text = f"{text[:MAX_REASON]}..."
+    if not text or isinstance(error, LookupError):  # a missing key alone says little
+        text = f"{type(error).__name__} {text}".strip()
+    return text if text.endswith(".") else f"{text}."

@@ -1,0 +1,25 @@
+"""The result of a run: `metrics.json`, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+NAME = "metrics.json"
+CUT_SHORT = ("diverged", "interrupted")  # ways to stop that leave a result which does not count
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """The content of a run's `metrics.json`; empty where there is none that can be read."""
+    try:
+        metrics = json.loads((folder / NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return metrics if isinstance(metrics, dict) else {}
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether a run has its result: what it does after that, such as drawing, is not part of it."""
+    stopped = read_metrics(folder).get("stopped")
+    return stopped is not None and stopped not in CUT_SHORT

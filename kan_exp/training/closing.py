@@ -1,0 +1,218 @@
+"""What a run says at its end: the table of its result, and what to try next."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kan_exp.data import ExperimentData
+from kan_exp.plots.style import short_r2
+
+Metrics = Mapping[str, Any]
+
+MOST_AGREEMENTS = 4
+CUT_SHORT = ("diverged", "interrupted", "pruned")
+FOUND = 0.999  # R2 from which on a noise-free function counts as found
+# How many times farther from the median than 99% of the values the farthest value of a
+# heavy-tailed target lies. Of 10,000 values: of x**9 once, of 1/x a hundred times.
+FAR = 10
+# Largest share of the squared error that one point in a thousand may have.
+MAX_SHARE = 0.5
+MIN_POINTS = 1000
+# What does not fall behind a linear model on noisy tables: an additive model of smooth edges.
+SMOOTH = ("layer=spline", "refine.grids=[4]", "penalty.roughness=1")
+# What of the run's own options does not go with these.
+REPLACED = (
+    *("layer", "layers", "optimizer", "scheduler", "trainer", "callbacks", "gradient", "refine"),
+    *("penalty", "dims", "replicas", "steps", "batch_size", "compile"),
+    *("evaluations", "log_every_n_steps"),
+)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A metric in a few digits."""
+    return "not finite" if value is None else f"{value:.{digits}g}"
+
+
+def with_error(value: float | None, error: float | None) -> str:
+    """A metric with one digit of its standard error, two if the first is 1: `0.00123 ± 0.00004`."""
+    shown = number(value)
+    if value is None or error is None:
+        return shown
+    if error == 0:
+        return f"{shown} ± 0"
+    exponent = math.floor(math.log10(error))
+    digits = 2 if error < 2 * 10**exponent else 1
+    if "e" in shown:
+        return f"{shown} ± {error:.{digits}g}"
+    return f"{shown} ± {round(error, digits - 1 - exponent):.{max(0, digits - 1 - exponent)}f}"
+
+
+def result_rows(metrics: Metrics, max_steps: int) -> list[tuple[str, str]]:
+    """Names and texts of the table, the figures of the test points first.
+
+    Args:
+        metrics: The content of metrics.json.
+        max_steps: Steps of the whole run.
+    """
+    steps = f"{metrics['steps']:,}"
+    best = metrics["best_step"]
+    kept = f"the best on validation, of step {best:,}" if best else "the start"
+    if metrics["stopped"] != "steps":
+        steps += f" of {max_steps:,}, {metrics['stopped']}"
+    rmse = with_error(metrics["test_rmse"], metrics["test_rmse_se"])
+    return [
+        (
+            "test RMSE",
+            f"{rmse}, largest error {number(metrics['test_max_error'])} "
+            f"(linear model {number(metrics['linear_rmse'])})",
+        ),
+        ("test MAE", number(metrics["test_mae"])),
+        (
+            "test R²",
+            f"{short_r2(metrics['test_r2'])} (linear model {short_r2(metrics['linear_r2'])}), "
+            f"r {short_r2(metrics['test_r'])}",
+        ),
+        *_agreement_row(metrics["edge_r2"]),
+        *_replicas_row(metrics.get("replicas")),
+        ("parameters", f"{metrics['parameters']:,}"),
+        ("steps", f"{steps}; kept {kept}"),
+        ("seconds", f"{metrics['train_seconds']:.1f}"),
+    ]
+
+
+def _agreement_row(agreements: Mapping[str, float]) -> list[tuple[str, str]]:
+    """Edges against the true ones: all if they are few, else the best and the worst."""
+    if not agreements:
+        return []
+    shown = sorted(agreements, key=lambda name: -agreements[name])
+    if len(shown) > MOST_AGREEMENTS:
+        shown = [shown[0], shown[-1]]
+    text = ", ".join(f"{name} {short_r2(agreements[name])}" for name in shown)
+    ends = " (best, worst)" if len(shown) < len(agreements) else ""
+    return [("true edges", f"R² {text}{ends}")]
+
+
+def _replicas_row(replicas: Metrics | None) -> list[tuple[str, str]]:
+    """How the test errors of seeds trained together are spread."""
+    if replicas is None:
+        return []
+    diverged = f"{len(replicas['diverged'])} of {replicas['count']} diverged"
+    if replicas["median"] is None:
+        return [("replicas", diverged)]
+    names = ("median", "lower_quartile", "upper_quartile", "best", "worst")
+    middle, low, high, best, worst = (number(replicas[name]) for name in names)
+    text = f"test RMSE median {middle} (quartiles {low} to {high}), best {best}, worst {worst}"
+    return [("replicas", f"{text}; {diverged}; kept seed {replicas['kept_seed']}")]
+
+
+def advice(
+    metrics: Metrics, data: ExperimentData, errors: torch.Tensor, arguments: Sequence[str] | None
+) -> list[str]:
+    """Lines about a result that is less than it may seem, or than it could be.
+
+    Args:
+        metrics: The content of metrics.json.
+        data: What was trained on.
+        errors: Of the test points, `(n, 1)`.
+        arguments: By which `python -m kan_exp.train` repeats the run, if that is possible.
+    """
+    if metrics["stopped"] in CUT_SHORT:
+        return []
+    if data.noise_free:
+        lines = [_about_missing(metrics, data)]
+    else:
+        lines = [_about_noise(metrics), *_about_linear(metrics, len(data.features), arguments)]
+    return [line for line in lines if line] or _about_few_points(errors)
+
+
+def _about_missing(metrics: Metrics, data: ExperimentData) -> str:
+    """That a function without noise was not found, and what may help."""
+    r2 = metrics["test_r2"]
+    if r2 is None or r2 >= FOUND:
+        return ""
+    left = f"it leaves {100 * (1 - r2):.3g}% of the variance unexplained"
+    values = torch.cat([data.train.y, data.test.y]).double().flatten()
+    distances = (values - values.median()).abs()
+    if distances.max() > FAR * distances.quantile(0.99):
+        levels = values.new_tensor([0, 0.005, 0.995, 1])
+        least, low, high, most = values.quantile(levels).tolist()
+        return (
+            f"This run did not find the function: {left}. The values range from {least:.3g} to "
+            f"{most:.3g}, but 99% of them lie between {low:.3g} and {high:.3g}: a few points "
+            f"make up most of the error, whatever the seed. Narrow the domain (target.domain) to "
+            f"where the values do not go so far."
+        )
+    return (
+        f"This run did not find the function: {left}. Try another seed, more steps or other dims."
+    )
+
+
+def _about_noise(metrics: Metrics) -> str:
+    """That the training ended when it began to follow the noise."""
+    if metrics["stopped"] != "overfitting":
+        return ""
+    return (
+        f"Overfitting: the network began to follow the noise of the training points, so the "
+        f"training ended early; the network of step {metrics['best_step']:,} is kept."
+    )
+
+
+def _about_linear(metrics: Metrics, width: int, arguments: Sequence[str] | None) -> list[str]:
+    """That a linear model does as well, and how to try a smoother network."""
+    own, linear = metrics["test_rmse"], metrics["linear_rmse"]
+    if linear is None or (own is not None and own < linear):
+        return []
+    said = f"The test error is not below that of a linear model ({number(linear)})"
+    options = (*SMOOTH, f"dims=[{width},1]")
+    experiment = [text for text in arguments or () if _option(text) == "experiment"]
+    if arguments is None or experiment:  # which may set what does not go with these
+        place = f" in the place of what {experiment[0]} sets" if experiment else ""
+        return [
+            f"{said}. On noisy data, try smoother edges and no hidden units: "
+            f"{' '.join(options)}{place}."
+        ]
+    if {*options} <= {text.replace(" ", "") for text in arguments}:
+        return [f"{said}: the data may hold no more than that."]
+    return [
+        f"{said}. On noisy data, try smoother edges and no hidden units:",
+        f"  {_with_options(arguments, options)}",
+    ]
+
+
+def _with_options(arguments: Sequence[str], options: Sequence[str]) -> str:
+    """The command of a run with other options for what is trained, and how."""
+    kept = [text for text in arguments if _option(text) not in REPLACED]
+    return f"python -m kan_exp.train {shlex.join([*kept, *options])}"
+
+
+def _option(argument: str) -> str:
+    """The group or the option at the top that an override changes."""
+    return argument.lstrip("+~").partition("=")[0].partition(".")[0].partition("@")[0]
+
+
+def _about_few_points(errors: torch.Tensor) -> list[str]:
+    """That the test error is mostly that of a few points, so that its standard error is a guess."""
+    squares = errors.double().square().flatten()
+    few = len(squares) // 1000
+    if len(squares) < MIN_POINTS or not squares.isfinite().all() or squares.sum() == 0:
+        return []
+    share = float(squares.topk(few).values.sum() / squares.sum())
+    if share <= MAX_SHARE:
+        return []
+    points = "1 test point makes" if few == 1 else f"{few:,} of {len(squares):,} test points make"
+    return [
+        f"Note: {points} up {100 * share:.0f}% of the squared error: on other test points the "
+        f"RMSE may differ by more than its standard error says."
+    ]
+
+
+def from_here(folder: Path) -> Path:
+    """The folder as it can be typed from where the command was given."""
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder

@@ -1,0 +1,232 @@
+"""What a run says at its end."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from kan_exp.data import SampledData, Split
+from kan_exp.targets import Target
+from kan_exp.train import prepare
+from kan_exp.training.closing import advice, number, result_rows, with_error
+from tests.training.test_ending import SMALL
+
+METRICS = {
+    "test_rmse": 60.0,
+    "test_rmse_se": 2.34,
+    "test_max_error": 151.2,
+    "test_mae": 40.0,
+    "test_r2": 0.3,
+    "test_r": None,
+    "linear_rmse": 51.2,
+    "linear_r2": 0.4,
+    "edge_r2": {},
+    "parameters": 1234,
+    "steps": 60,
+    "best_step": 40,
+    "stopped": "steps",
+    "train_seconds": 1.25,
+}
+
+
+def table(rows: int = 60) -> SimpleNamespace:
+    """Data of which nothing is known but their size."""
+    y = torch.randn(rows, 1, generator=torch.Generator().manual_seed(0))
+    return SimpleNamespace(
+        noise_free=False, features=["a", "b"], train=Split(y, y), test=Split(y, y)
+    )
+
+
+def said(data=None, arguments=(), errors=None, **metrics) -> list[str]:
+    data = table() if data is None else data
+    errors = torch.ones(100, 1) if errors is None else errors
+    return advice({**METRICS, **metrics}, data, errors, arguments)
+
+
+def test_the_table_has_the_standard_error_and_the_largest_error():
+    rows = dict(result_rows(METRICS, 100))
+    assert rows["test RMSE"] == "60 ± 2, largest error 151 (linear model 51.2)"
+    assert rows["test R²"] == "0.300 (linear model 0.400), r undefined"
+    assert rows["steps"] == "60; kept the best on validation, of step 40"
+    cut = dict(result_rows({**METRICS, "stopped": "overfitting", "best_step": 0}, 100))
+    assert cut["steps"] == "60 of 100, overfitting; kept the start"
+    nothing = {name: None for name in METRICS if name.startswith(("test_", "linear_"))}
+    assert dict(result_rows({**METRICS, **nothing}, 100))["test RMSE"] == (
+        "not finite, largest error not finite (linear model not finite)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "shown"),
+    [
+        (0.00123, 0.0000412, "0.00123 ± 0.00004"),
+        (0.00123, 0.00016, "0.00123 ± 0.00016"),
+        (0.00123, 0.000096, "0.00123 ± 0.00010"),
+        (51.23, 4.8, "51.2 ± 5"),
+        (51.23, 0.048, "51.2 ± 0.05"),
+        (15259.0, 1234.0, "1.53e+04 ± 1.2e+03"),
+        (302.4, 29.9, "302 ± 30"),
+        (302.4, 129.9, "302 ± 130"),
+        (5.91e-05, 2.04e-06, "5.91e-05 ± 2e-06"),
+        (1.0, 0.0, "1 ± 0"),
+        (1.0, None, "1"),
+        (None, None, "not finite"),
+    ],
+)
+def test_a_standard_error_has_a_digit_or_two(value, error, shown):
+    assert with_error(value, error) == shown
+
+
+def test_a_result_better_than_linear_has_nothing_to_say():
+    assert said(test_rmse=50.0) == []
+    assert number(0.123456) == "0.123"
+
+
+@pytest.mark.parametrize("rmse", [51.2, 60.0, None])
+def test_one_that_is_not_says_so_and_what_to_try(rmse):
+    sentence, command = said(
+        arguments=["data=table", "data.path=my data.csv", "data.target=y", "layer=mlp", "seed=3",
+                   "dims=[2,5,1]", "steps=100", "optimizer.lr=0.1", "+callbacks.pruning.trial=1"],
+        test_rmse=rmse,
+    )  # fmt: skip
+    assert sentence == (
+        "The test error is not below that of a linear model (51.2). "
+        "On noisy data, try smoother edges and no hidden units:"
+    )
+    assert command == (
+        "  python -m kan_exp.train data=table 'data.path=my data.csv' data.target=y seed=3 "
+        "layer=spline 'refine.grids=[4]' penalty.roughness=1 'dims=[2,1]'"
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["layer=mlp", "layer.fcn_hidden=4", "optimizer=adam", "scheduler=cosine", "batch_size=8"],
+        ["layers=[mlp,spline]", "replicas=3", "optimizer=adam", "optimizer.lr=0.1", "steps=30"],
+        ["trainer=ddp", "optimizer=sgd", "compile=true", "log_every_n_steps=7", "evaluations=3"],
+        ["target=formula", "target.formula='sin(a)*b'", "target.noise=0.3", "penalty.smooth=0.1"],
+        ["data=table", "data.path={}/t.csv", "data.target=y", "data.features=[a,b]"],
+        ["refine.keep=[2,1]", "refine.grids=[4,8]", "penalty.jerk=0.1", "gradient.steps=9"],
+    ],
+    ids=" ".join,
+)
+def test_the_command_makes_a_run(arguments, tmp_path):
+    rows = [f"{a % 7},{a % 5},{a % 3}" for a in range(60)]
+    (tmp_path / "t.csv").write_text("\n".join(["a,b,y", *rows]))
+    arguments = [text.format(tmp_path) for text in arguments]
+    _, command = said(arguments=["data.seed=1", *arguments])
+    python, m, module, *options = shlex.split(command)
+    assert (python, m, module) == ("python", "-m", "kan_exp.train")
+    experiment = prepare([*options, "logger=none"], tmp_path)
+    assert experiment.choices["layer"] == "spline"
+    assert experiment.choices["dims"] == [2, 1]
+    assert experiment.choices["optimizer"] == "lm"
+    assert experiment.data.seed == 1
+    assert [stage.num_intervals for stage in experiment.module.stages] == [4]
+    assert experiment.module.penalty["roughness"] == 1
+
+
+def test_the_command_is_not_given_twice():
+    _, command = said(arguments=["data=table"])
+    (sentence,) = said(arguments=shlex.split(command)[3:])
+    assert sentence.endswith("a linear model (51.2): the data may hold no more than that.")
+
+
+def test_where_a_command_would_not_do_the_options_are_named():
+    options = "layer=spline refine.grids=[4] penalty.roughness=1 dims=[2,1]"
+    (sentence,) = said(arguments=None)
+    assert sentence.endswith(f"no hidden units: {options}.")
+    (sentence,) = said(arguments=["experiment=diabetes", "seed=1"])
+    assert sentence.endswith(f"{options} in the place of what experiment=diabetes sets.")
+
+
+def test_an_overfitted_run_says_so_in_words():
+    (sentence,) = said(stopped="overfitting", test_rmse=50.0)
+    assert sentence.startswith("Overfitting: ")
+    assert "step 40" in sentence
+    assert len(said(stopped="overfitting")) == 3
+
+
+@pytest.mark.parametrize("stopped", ["diverged", "interrupted", "pruned"])
+def test_a_run_that_was_cut_short_gets_no_advice(stopped):
+    assert said(stopped=stopped) == []
+
+
+def sampled(formula: str, domain=(-1, 1)) -> SampledData:
+    return SampledData(Target(formula, domain=domain), 500, 10, 2000, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("formula", "domain"),
+    [
+        ("1/x", (-1, 1)),
+        ("1/x**2", (-1, 1)),
+        ("tan(x)", (-10, 10)),
+        ("1/(x - y)", (-1, 1)),
+        ("1e9 + 1e6/x", (-1, 1)),
+    ],
+)
+def test_values_that_go_far_are_named_and_no_seed_is_advised(formula, domain):
+    data = sampled(formula, domain)
+    (sentence,) = said(data)
+    assert "did not find the function: it leaves 70% of the variance unexplained" in sentence
+    values = torch.cat([data.train.y, data.test.y])
+    assert f"range from {values.min().item():.3g} to {values.max().item():.3g}" in sentence
+    assert "target.domain" in sentence
+    assert "seed" not in sentence.replace("whatever the seed", "")
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "exp(sin(pi*x) + y**2)",
+        "x*y",
+        "abs(x)",
+        "exp(3*x)",
+        "sin(30*x)",
+        "1/(x + 1.2)",
+        "x**9",
+        "exp(20*x)",
+    ],
+)
+def test_others_may_be_found_from_another_seed(formula):
+    (sentence,) = said(sampled(formula))
+    assert sentence.endswith("Try another seed, more steps or other dims.")
+
+
+def test_a_narrower_domain_is_no_such_case():
+    (sentence,) = said(sampled("1/x", (0.1, 1)))
+    assert "another seed" in sentence
+
+
+def test_an_error_of_few_points_is_told():
+    errors = torch.full((10_000, 1), 1e-3)
+    errors[:7] = 0.1
+    found = {"test_r2": 0.9999, "errors": errors}
+    (note,) = said(sampled("x*y"), **found)
+    share = 7 * 0.01 / (7 * 0.01 + 9993e-6)
+    assert note.startswith(f"Note: 10 of 10,000 test points make up {100 * share:.0f}% of the squ")
+    assert said(sampled("x*y"), test_r2=0.9999, errors=torch.randn(10_000, 1)) == []
+    errors[0] = math.inf
+    assert said(sampled("x*y"), **found) == []
+
+
+def test_a_run_prints_it(tmp_path, caplog):
+    caplog.set_level("INFO")
+    rows = [f"{a % 7},{a % 5},{a % 3}" for a in range(60)]
+    (tmp_path / "t.csv").write_text("\n".join(["a,b,y", *rows]))
+    options = [*SMALL, "data=table", f"data.path={tmp_path / 't.csv'}", "data.target=y"]
+    options = [text for text in options if not text.startswith(("points", "data.num"))]
+    prepare(
+        [*options, "logger=none", "~callbacks.figures", "optimizer.lr=1e-9"], tmp_path / "r"
+    ).run()
+    text = caplog.text
+    assert "The test error is not below that of a linear model" in text
+    assert f"data.path={tmp_path / 't.csv'} data.target=y" in text
+    assert "± " in text

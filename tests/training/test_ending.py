@@ -1,0 +1,225 @@
+"""The result comes first: nothing that is shown or drawn after it can cost it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from kan_exp.errors import DivergedError
+from kan_exp.preparing.again import check_unfinished, how_it_ended, unfinished
+from kan_exp.runs import StatusFile, read_status, write_status
+from kan_exp.runs.records import DONE, read_records
+from kan_exp.sweeps.jobs import Job, make_stack
+from kan_exp.sweeps.outcomes import close, outcomes
+from kan_exp.train import prepare
+from kan_exp.training.score import Score
+from kan_exp.training.tensorboard import RunLogger
+
+SMALL = ["optimizer=adam", "layer=interpo", "layer.num_x=5", "dims=[2,2,1]", "steps=6"]
+SMALL += ["points=40", "data.num_val=20", "data.num_test=20", "evaluations=2"]
+SMALL += ["log_every_n_steps=3", "batch_size=16", "scheduler=none"]
+RESULTS = ("metrics.json", "history.json", "checkpoints/best.ckpt")
+
+
+def has_result(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in RESULTS)
+
+
+def raises(error: BaseException):
+    def fail(*_, **__):
+        raise error
+
+    return fail
+
+
+@pytest.fixture
+def run(tmp_path, caplog):
+    """Runs an experiment; gives its folder and the notes it wrote."""
+    caplog.set_level("INFO")
+
+    def go(*options: str) -> tuple[Path, list[str]]:
+        prepare([*SMALL, *options], tmp_path).run()
+        said = [record.getMessage() for record in caplog.records]
+        return tmp_path, [text for text in said if text.startswith("Note: ")]
+
+    return go
+
+
+@pytest.mark.parametrize("options", [[], ["replicas=2"]], ids=["one", "replicas"])
+def test_the_result_is_there_before_anything_is_drawn_or_shown(run, tmp_path, monkeypatch, options):
+    done = []
+
+    def look(name):
+        def note(*_, **__):
+            assert has_result(tmp_path)
+            done.append(name)
+
+        return note
+
+    experiment = "kan_exp.training.experiment"
+    monkeypatch.setattr(f"{experiment}.save_png", look("picture"))
+    monkeypatch.setattr(f"{experiment}.Experiment._report", look("table"))
+    monkeypatch.setattr(RunLogger, "conclude", look("TensorBoard"))
+    monkeypatch.setattr(RunLogger, "picture", look("TensorBoard's picture"))
+    _, notes = run(*options, "~callbacks.figures")
+    pictures = ["picture", "TensorBoard's picture"] * (2 + len(options))
+    assert done == ["table", *pictures, "TensorBoard"]
+    assert notes == []
+
+
+ODD = ValueError("\n$cost_$\n     ^\nParseException: Expected end of text")
+FAILURES = {
+    "kan_exp.training.experiment.history_figure": "figures/loss.png could not be drawn",
+    "kan_exp.training.experiment.prediction_figure": "figures/prediction.png could not be drawn",
+    "kan_exp.training.replica_experiment.replicas_figure": "figures/replicas.png could not be",
+    "kan_exp.training.experiment.result_rows": "the table of the result could not be shown",
+    "kan_exp.training.tensorboard.RunLogger.conclude": "the result could not be written to Tens",
+    "kan_exp.training.tensorboard.RunLogger.graph": "TensorBoard's graph could not be drawn",
+    "kan_exp.training.tensorboard.RunLogger.describe": "the run could not be described in Tens",
+    "kan_exp.plots.edges.LayerFigure.update": "the edges could not be drawn during the training",
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+@pytest.mark.parametrize("error", [ODD, OSError(errno.ENOSPC, "No space left"), MemoryError()])
+def test_what_fails_after_the_result_is_one_note(run, monkeypatch, name, error):
+    monkeypatch.setattr(name, raises(error))
+    folder, notes = run("replicas=2")
+    assert has_result(folder)
+    told = [note for note in notes if note.startswith(f"Note: {FAILURES[name]}")]
+    assert len(told) == 1, notes
+    assert all(note.isprintable() and note.endswith(".") for note in notes)
+    layers = {"figures/layer_1.png", "figures/layer_2.png"}
+    every = {f"figures/{n}.png" for n in ("loss", "prediction", "replicas")} | layers
+    missing = {picture for picture in every if not (folder / picture).is_file()}
+    assert missing == {picture for picture in every if any(picture in note for note in notes)}
+    assert len(missing) == (2 if "Layer" in name else len(told) if "_figure" in name else 0)
+    assert len(notes) == 1 + (2 if "Layer" in name else 0)
+
+
+def test_a_disk_that_is_full_costs_the_pictures_alone(run, monkeypatch):
+    def full(path, content):
+        with path.open("wb") as file:
+            file.write(content[:100])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    folder, notes = run("logger=none")
+    assert has_result(folder)
+    assert [re.sub(r"\d", "", note) for note in notes] == [
+        f"Note: figures/{name}.png could not be drawn: {os.strerror(errno.ENOSPC)}."
+        for name in ("layer_", "layer_", "loss", "prediction")
+    ]
+    assert list((folder / "figures").iterdir()) == []  # no half of a picture
+
+
+def test_ctrl_c_while_drawing_keeps_the_result(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("kan_exp.training.experiment.history_figure", raises(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert has_result(tmp_path)
+
+
+def test_a_diverged_run_has_its_result_before_its_pictures(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("kan_exp.training.experiment.history_figure", raises(ODD))
+    with pytest.raises(DivergedError):
+        run("optimizer=sgd", "optimizer.lr=1e9", "steps=60")
+    assert has_result(tmp_path)
+    assert json.loads((tmp_path / "metrics.json").read_text())["stopped"] == "diverged"
+
+
+def test_errors_that_are_no_numbers_are_a_result_too(run, monkeypatch):
+    """Such as predictions beyond the largest float32 on a far row of a table."""
+
+    def scored(*_):
+        return Score(torch.inf, torch.inf, -torch.inf, torch.nan, torch.inf, 20)
+
+    monkeypatch.setattr("kan_exp.training.experiment.score", scored)
+    folder, notes = run()
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert [metrics[f"test_{n}"] for n in ("rmse", "mae", "r2", "r", "max_error")] == [None] * 5
+    assert notes == []
+
+
+# What others make of a run that was killed or interrupted while it drew
+
+
+def leave(folder: Path, stopped: str, state: str, pid: int) -> None:
+    """A run's folder, as a process that is gone has left it."""
+    folder.mkdir()
+    with StatusFile(folder, ["layer=mlp"], "key", 0, str):
+        pass
+    status = read_status(folder)
+    assert status is not None
+    write_status(folder, replace(status, state=state, pid=pid, seconds=None))
+    metrics = {"stopped": stopped, "test_rmse": 0.5, "train_seconds": 3.0, "choices": {"seed": 0}}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+
+
+@pytest.fixture(scope="session")
+def gone() -> int:
+    """The number of a process that is no more."""
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    return pid
+
+
+@pytest.mark.parametrize("stopped", ["steps", "converged (gradient)", "overfitting", "pruned"])
+def test_a_run_that_was_killed_while_it_drew_is_done_for_everybody(tmp_path, gone, stopped):
+    job = Job(0, ("layer=mlp",), "key", "layer=mlp", 0)
+    stack = make_stack([job], tmp_path)
+    leave(stack.folder, stopped, "running", gone)
+    status = read_status(stack.folder)
+    assert status is not None
+    assert status.state == "done"
+    (outcome,) = outcomes(stack)
+    assert (outcome.state, outcome.metrics["test_rmse"], outcome.seconds) == ("done", 0.5, 3.0)
+    close(stack.folder)  # as of a process that is gone
+    assert outcomes(stack)[0].state == "done"
+    (record,) = read_records([tmp_path]).records
+    assert (record.state, record.reason) == (DONE, None)
+    assert how_it_ended(stack.folder) == stopped
+    assert unfinished(stack.folder, "key") is None
+    with pytest.raises(Exception, match="the run is done"):
+        check_unfinished(stack.folder)
+
+
+@pytest.mark.parametrize("stopped", ["interrupted", "diverged"])
+def test_a_result_that_does_not_count_does_not_make_a_run_done(tmp_path, gone, stopped):
+    leave(tmp_path / "run", stopped, "running", gone)
+    assert read_status(tmp_path / "run").state == "running"
+    assert read_records([tmp_path]).records[0].state == stopped
+
+
+def test_a_run_that_still_draws_still_runs(tmp_path):
+    leave(tmp_path / "run", "steps", "running", os.getpid())
+    assert read_status(tmp_path / "run").state == "running"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(130), RuntimeError("late")])
+@pytest.mark.parametrize(
+    ("stopped", "began", "state"),
+    [("steps", True, "done"), ("steps", False, "cut"), ("interrupted", True, "cut")],
+)
+def test_the_status_of_a_run_with_its_result_is_done(tmp_path, error, stopped, began, state):
+    def run():
+        with StatusFile(tmp_path, [], "key", None, str) as status:
+            status.began = began  # else the result is another's
+            (tmp_path / "metrics.json").write_text(json.dumps({"stopped": stopped}))
+            raise error
+
+    with pytest.raises(type(error)):
+        run()
+    cut = "failed" if isinstance(error, RuntimeError) else "interrupted"
+    assert json.loads((tmp_path / "status.json").read_text())["state"] == (
+        "done" if state == "done" else cut
+    )
