@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kan_exp.errors import KanExpError, listing, suggest
-from kan_exp.runs.loose import BESIDE
+from kan_exp.runs.identity import is_setting
 from kan_exp.runs.records import Record
 
 MAIN = ("layer", "dims", "target", "data", "optimizer", "scheduler", "steps", "batch_size")
@@ -74,7 +74,7 @@ def check_keys(asked: Sequence[str], records: Sequence[Record]) -> list[str]:
     """
     known = sorted({name for record in records for name in record.choices})
     for name in asked:
-        if name in BESIDE:
+        if not is_setting(name):
             raise KanExpError(f"group_by: {name} is not a setting: its runs are what is summed up.")
         if name not in known:
             raise KanExpError(

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from kan_exp.errors import KanExpError
+from kan_exp.runs.identity import is_setting
 from kan_exp.runs.loose import (
-    BESIDE,
     entry,
     number,
     numbers,
@@ -159,7 +159,7 @@ def _read_run(folder: Path, names: set[str], unreadable: list[str]) -> Iterable[
         folder=folder,
         state=_state(status, metrics),
         choices=choices,
-        typed=tuple(name for name in typed if name not in BESIDE),
+        typed=tuple(name for name in typed if is_setting(name)),
         complete=bool(chosen),
         seed=seed if isinstance(seed, int) else None,
         metrics=numbers(metrics or {}),
@@ -184,7 +184,7 @@ def _read_run(folder: Path, names: set[str], unreadable: list[str]) -> Iterable[
 
 
 def _choices(values: Mapping[str, Any]) -> dict[str, str]:
-    return {name: value_text(value) for name, value in values.items() if name not in BESIDE}
+    return {name: value_text(value) for name, value in values.items() if is_setting(name)}
 
 
 def _unstack(record: Record, replicas: Mapping[str, Any]) -> list[Record]:
@@ -249,7 +249,7 @@ def _never_begun(sweep: Path, unreadable: list[str]) -> Iterator[Record]:
                 folder=folder,
                 state="failed" if job.get("state") == "failed" else "unfinished",
                 choices=_choices(typed),
-                typed=tuple(name for name in typed if name not in BESIDE),
+                typed=tuple(name for name in typed if is_setting(name)),
                 seed=typed["seed"] if isinstance(typed.get("seed"), int) else None,
                 replica=job["replica"] if isinstance(job.get("replica"), int) else None,
                 key=text(job.get("key")),

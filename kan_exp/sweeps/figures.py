@@ -15,7 +15,7 @@ from kan_exp.sweeps.study import StoredStudy
 
 
 def draw_search(folder: Path, study: StoredStudy) -> list[Path]:
-    """Draws history, importances and parallel coordinates of the trials that are over.
+    """Draws the history of all trials, and importances and parallel coordinates of complete ones.
 
     Returns:
         The files that were written.
@@ -23,13 +23,18 @@ def draw_search(folder: Path, study: StoredStudy) -> list[Path]:
     Raises:
         OSError: They cannot be.
     """
-    trials = study.finished()
+    trials = study.trials()  # all, at the places that their numbers say
+    while trials and not trials[-1].state.is_finished():
+        trials.pop()
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     if not complete:
         return []
     name = title(study.settings.metric)
     pruned = [trial.state == TrialState.PRUNED for trial in trials]
-    errors = [None if trial.state == TrialState.FAIL else trial.value for trial in trials]
+    errors = [
+        trial.value if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) else None
+        for trial in trials
+    ]
     figures = {"history": search_history_figure(errors, pruned, name)}
     shares = study.importances()
     if len(shares) > 1:

@@ -100,10 +100,10 @@ def result(rmse, texts):
     return {"test_rmse": rmse, "replicas": {"each": each, "diverged": [{"seed": 1, "step": 9}]}}
 
 
-def job(number, name, seed=None, stackable=False):
+def job(number, name, seed=None, rest=None):
     setting = (f"name={name}",)
     overrides = setting if seed is None else (*setting, f"seed={seed}")
-    return Job(number, overrides, f"{name}{seed}", " ".join(overrides), seed, setting, stackable)
+    return Job(number, overrides, f"{name}{seed}", " ".join(overrides), seed, setting, rest)
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ def test_a_launcher_that_runs_nothing_is_given_up(sweep):
 
 
 def test_each_seed_of_a_stack_has_a_row_of_its_own(sweep):
-    jobs = [job(number, "a", seed=number, stackable=True) for number in range(3)]
+    jobs = [job(number, "a", seed=number, rest="same") for number in range(3)]
     launcher, rows, said, error = sweep(jobs, a=[10.0])
     assert launcher.launched == [["name=a seed=0 replicas=3"]]
     assert [row["test_rmse"] for row in rows] == [10.0, None, 12.0]
@@ -197,7 +197,7 @@ def test_each_seed_of_a_stack_has_a_row_of_its_own(sweep):
 
 @pytest.mark.parametrize("trouble", ["is killed", "is too large"])
 def test_a_stack_that_is_too_much_is_halved_until_it_fits(sweep, trouble):
-    jobs = [job(number, "a", seed=number, stackable=True) for number in (4, 5, 6)]
+    jobs = [job(number, "a", seed=number, rest="same") for number in (4, 5, 6)]
     launcher, rows, _, error = sweep(jobs, a=[trouble, 1.0, trouble, 2.0, 3.0])
     assert launcher.launched == [
         ["name=a seed=4 replicas=3"],
