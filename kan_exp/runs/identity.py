@@ -40,11 +40,12 @@ def decides_result(override: str) -> bool:
     """Whether an override, or an option by its name, decides what a run finds."""
     name = option_name(override)
     group, *rest = re.split(r"[./@]", name)
+    value = override.partition("=")[2]
     if group != "callbacks":
         return group not in NON_RESULT_OPTIONS
-    if rest:
-        return rest[0] not in OBSERVERS
-    return override.partition("=")[2] not in OBSERVING_CHOICES
+    if not rest:
+        return value not in OBSERVING_CHOICES
+    return rest[0] not in OBSERVERS and (len(rest) > 1 or value.startswith("{"))
 
 
 def is_setting(option: str) -> bool:
@@ -64,7 +65,7 @@ def digest(values: Mapping[str, Any]) -> str:
         acting = {
             name: one
             for name, one in callbacks.items()
-            if not (isinstance(one, Mapping) and one.get("_target_") in OBSERVERS.values())
+            if isinstance(one, Mapping) and one.get("_target_") not in OBSERVERS.values()
         }
         if acting:
             deciding["callbacks"] = acting

@@ -109,7 +109,7 @@ def read_records(folders: Sequence[str | Path]) -> Records:
     if not (found or unreadable or silent):
         shown = ", ".join(str(folder) for folder in folders)
         raise KanExpError(f"{shown}: no run there (no folder with {METRICS} or {STATUS}).")
-    kept = _without_repetitions(found)
+    kept = _with_shared_choices(_without_repetitions(found))
     return Records(kept, unreadable, silent, len(found) - len(kept))
 
 
@@ -276,3 +276,21 @@ def _without_repetitions(records: list[Record]) -> list[Record]:
     done = {run(record) for record in records if record.state == DONE}
     kept = set(latest.values())
     return [r for r in records if id(r) in kept and (r.state == DONE or run(r) not in done)]
+
+
+def _with_shared_choices(records: list[Record]) -> list[Record]:
+    """Gives runs of one setting the same choices, whatever was typed to come to it.
+
+    What one run says by `experiment=mine` another may say option by option.
+    """
+    shared: dict[str, dict[str, str]] = {}
+    for record in sorted(records, key=lambda record: record.started):
+        if record.setting and record.complete:
+            choices = shared.setdefault(record.setting, {})
+            choices.update({n: v for n, v in record.choices.items() if n not in choices})
+    return [
+        replace(record, choices=shared[record.setting])
+        if record.complete and record.setting in shared
+        else record
+        for record in records
+    ]

@@ -112,9 +112,9 @@ class _Setting:
 def as_run(overrides: Sequence[str], number: int) -> tuple[str, ...]:
     """The overrides with which a job is run.
 
-    References are written as they were typed: Hydra escapes what it splits, `${a:b}` into
-    `$\\{a\\:b\\}`. One to the number of the job becomes that number: a launcher counts the jobs that it
-    is given, of which some may be done already, or stacked.
+    References are written as they were typed, where Hydra's parser has escaped them. One to the
+    number of the job becomes that number: a launcher counts the jobs that it is given, of which
+    some may be done already, or stacked.
 
     Args:
         overrides: As Hydra's parser splits them.

@@ -137,7 +137,9 @@ class OptunaSweeper(FolderSweeper):
         try:
             cfg = self.compose([*beside, *overrides])
             key = run_key(cfg)
-            if "pruning" in cfg.get("callbacks", {}):  # a launcher's own count may leave trials out
+            if "pruning" in (
+                cfg.get("callbacks") or {}
+            ):  # a launcher's own count may leave trials out
                 beside = (*beside, f"callbacks.pruning.trial={trial.number}")
         except MENDABLE as error:
             if trial.number == 0:
