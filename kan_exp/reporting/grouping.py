@@ -152,8 +152,14 @@ def _points(records: Sequence[Record], keys: Sequence[str]) -> dict[int, str | N
     sets: list[dict[int | None, str | None]] = []  # seed -> points
     for own in sorted(following.values(), key=lambda own: -len({r.test_points for r in own})):
         points = {record.seed: record.test_points for record in own}
-        alike = [n for n, known in enumerate(sets) if {**points, **known} == {**known, **points}]
-        if len(set(points.values())) > 1 and not alike:
+        fixed = len(set(points.values())) == 1  # and would fit to other seeds by chance
+        alike = [
+            number
+            for number, known in enumerate(sets)
+            if {**points, **known} == {**known, **points}
+            and not (fixed and points.keys() - known.keys())
+        ]
+        if not fixed and not alike:
             alike = [len(sets)]
             sets.append({})
         for number in alike[:1]:
