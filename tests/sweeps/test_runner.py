@@ -290,3 +290,17 @@ def test_a_result_that_cannot_be_read_is_none(sweep, tmp_path):
 )
 def test_values_are_as_short_as_can_be_told_apart(values, shown):
     assert brief(values) == shown
+
+
+def test_runs_that_round_in_another_order_are_told(sweep, tmp_path):
+    class Kernels(FakeLauncher):
+        def act(self, what, folder, texts):
+            super().act(0.5, folder, texts)
+            done = read_status(folder)
+            write_status(folder, replace(done, versions={"kernel": what} if what else {}))
+
+    jobs = [job(number, name) for number, name in enumerate("abc")]
+    _, _, said, _ = sweep(jobs, kind=Kernels, a=["native"], b=["torch"], c=["native"])
+    assert "compiled code in 2 of the runs and by torch in 1" in said
+    _, _, said, _ = sweep(jobs, kind=Kernels, a=["native"], b=["native"], c=[None])
+    assert "Note:" not in said

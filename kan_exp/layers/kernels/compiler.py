@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -13,8 +14,15 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # elsewhere than on Unix
+    fcntl = None  # type: ignore[assignment]
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +36,8 @@ FLAGS = (
     *("-fassociative-math", "-freciprocal-math"),
 )
 TUNED = ("-march=native",)
-LONGEST = 60.0  # seconds that a compiler may take
+LONGEST = 600.0  # seconds after which a compiler hangs; on a busy machine it may take minutes
+POLL_SECONDS = 0.05
 
 _told: set[str] = set()
 
@@ -59,11 +68,42 @@ def load_library(source: str, macros: Mapping[str, str]) -> ctypes.CDLL | None:
         key = "\n".join([path.read_text("utf-8"), *command, *TUNED, _processor()])
         name = f"{path.stem}-{_digest(key.encode())}"
         folder = _cache_folder()
-        made = next(filter(_is_whole, folder.glob(f"{name}-*.so")), None)
-        return ctypes.CDLL(str(made or _compile([*command, str(path)], folder, name)))
+        made = _find(folder, name)
+        if made is None:
+            with _one_at_a_time(folder):  # who waited finds what the other has compiled
+                made = _find(folder, name) or _compile([*command, str(path)], folder, name)
+        return ctypes.CDLL(str(made))
+    except subprocess.TimeoutExpired as error:  # it may work the next time, and give other bits
+        _tell(_reason(error), logging.WARNING)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         _tell(_reason(error))
-        return None
+    return None
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    """What has been compiled before, by this process or another."""
+    return next(filter(_is_whole, folder.glob(f"{name}-*.so")), None)
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Keeps other processes of this machine from compiling, where the system can do that."""
+    if fcntl is None:
+        yield
+        return
+    lock = os.open(folder, os.O_RDONLY)
+    end = time.monotonic() + LONGEST
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks: all compile
+            while time.monotonic() < end:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    time.sleep(POLL_SECONDS)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _find_compiler() -> list[str] | None:
@@ -148,8 +188,13 @@ def _reason(error: Exception) -> str:
     return f"the C code could not be compiled or loaded ({error})"
 
 
-def _tell(reason: str) -> None:
+def _tell(reason: str, level: int = logging.INFO) -> None:
     """Says once why it goes on without; torch's own operations give the same, more slowly."""
     if reason not in _told:
         _told.add(reason)
-        log.info("Tables and splines take torch's own operations, which are slower: %s.", reason)
+        log.log(
+            level,
+            "Tables and splines take torch's own operations, which are slower and round in another "
+            "order: %s.",
+            reason,
+        )
