@@ -19,7 +19,6 @@ from kan_exp.runs import Status, read_status, write_json, write_status
 from kan_exp.sweeps.jobs import Job, make_stacks
 from kan_exp.sweeps.runner import SweepRunner, remember, renumber
 from kan_exp.sweeps.summary import NAME, brief, read_summary
-from kan_exp.sweeps.watch import POLL_SECONDS
 
 NOBODY = 2**22 + 1  # more than the system's largest process number
 SECONDS = 4.0
@@ -72,7 +71,7 @@ class FragileLauncher(FakeLauncher):
 
     def act(self, what, folder, texts):
         folder.mkdir(exist_ok=True)
-        process = subprocess.Popen(["sleep", "60"])
+        process = subprocess.Popen(["sleep", "inf"])
         self.processes.append(process)
         now = datetime.now(UTC).isoformat()
         write_status(folder, status(pid=process.pid, started=now))
@@ -80,11 +79,13 @@ class FragileLauncher(FakeLauncher):
     def launch(self, job_overrides, initial_job_idx):
         self.processes = []
         super().launch(job_overrides, initial_job_idx)
-        time.sleep(3 * POLL_SECONDS)  # until it has been seen that they run
+        while len(self.watch._processes) < len(self.processes):  # until it is seen that they run
+            time.sleep(0.01)
         for process in self.processes:
             process.kill()
             process.wait()
-            time.sleep(0.05)
+            while not self.watch.first_lost:  # until it is seen which was the first
+                time.sleep(0.01)
         raise RuntimeError("a worker died")
 
 
@@ -114,6 +115,7 @@ def sweep(tmp_path, capsys):
         launcher = kind(**scripts)
         config = OmegaConf.create({"sweep": {"metric": "test_rmse"}})
         runner = SweepRunner(launcher, config, tmp_path, ["a=1,2"], known, len(jobs) + len(known))
+        launcher.watch = runner.watch
         error = None
         try:
             runner.run(make_stacks(jobs, tmp_path, most=64))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import ctypes
 import functools
 import hashlib
@@ -14,15 +13,8 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-
-try:
-    import fcntl
-except ImportError:  # elsewhere than on Unix
-    fcntl = None  # type: ignore[assignment]
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +29,6 @@ FLAGS = (
 )
 TUNED = ("-march=native",)
 LONGEST = 600.0  # seconds after which a compiler hangs; on a busy machine it may take minutes
-POLL_SECONDS = 0.05
 
 _told: set[str] = set()
 
@@ -68,42 +59,13 @@ def load_library(source: str, macros: Mapping[str, str]) -> ctypes.CDLL | None:
         key = "\n".join([path.read_text("utf-8"), *command, *TUNED, _processor()])
         name = f"{path.stem}-{_digest(key.encode())}"
         folder = _cache_folder()
-        made = _find(folder, name)
-        if made is None:
-            with _one_at_a_time(folder):  # who waited finds what the other has compiled
-                made = _find(folder, name) or _compile([*command, str(path)], folder, name)
-        return ctypes.CDLL(str(made))
+        made = next(filter(_is_whole, folder.glob(f"{name}-*.so")), None)
+        return ctypes.CDLL(str(made or _compile([*command, str(path)], folder, name)))
     except subprocess.TimeoutExpired as error:  # it may work the next time, and give other bits
         _tell(_reason(error), logging.WARNING)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         _tell(_reason(error))
     return None
-
-
-def _find(folder: Path, name: str) -> Path | None:
-    """What has been compiled before, by this process or another."""
-    return next(filter(_is_whole, folder.glob(f"{name}-*.so")), None)
-
-
-@contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Keeps other processes of this machine from compiling, where the system can do that."""
-    if fcntl is None:
-        yield
-        return
-    lock = os.open(folder, os.O_RDONLY)
-    end = time.monotonic() + LONGEST
-    try:
-        with contextlib.suppress(OSError):  # a file system without locks: all compile
-            while time.monotonic() < end:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    time.sleep(POLL_SECONDS)
-        yield
-    finally:
-        os.close(lock)
 
 
 def _find_compiler() -> list[str] | None:

@@ -21,7 +21,6 @@ from kan_exp.layers.kernels.compiler import load_library
 COMPILER = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no C compiler here")
 FLOAT = {"REAL": "float"}
-HANGS = 1800  # seconds that no loaded machine takes
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +89,7 @@ def test_a_file_that_was_cut_short_is_compiled_anew(cache):
     whole = library.read_bytes()
     library.unlink()  # it stays in this process's memory
     library.write_bytes(whole[:4096])
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=HANGS)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
     assert library.read_bytes() == whole
 
 
@@ -156,7 +155,7 @@ def test_a_chosen_compiler_that_is_not_there_is_told(chosen, reason, monkeypatch
 def test_a_compiler_that_hangs_is_given_up(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(compiler, "LONGEST", 0.2)
     fake_compiler(tmp_path, monkeypatch, "exec sleep 60")
-    with caplog.at_level(logging.WARNING):  # other bits than those of the next run: not to miss
+    with caplog.at_level(logging.INFO):
         assert load_library("spline_sum.c", FLOAT) is None
     assert caplog.text.endswith("the C compiler took more than 0.2 s.\n")
 
@@ -207,19 +206,14 @@ def test_it_can_be_switched_off_without_a_word(monkeypatch, caplog):
 
 
 @needs_compiler
-def test_processes_that_compile_at_the_same_time_do_not_disturb_each_other(
-    cache, tmp_path, monkeypatch
-):
+def test_processes_that_compile_at_the_same_time_do_not_disturb_each_other(cache):
     code = (
         "from kan_exp.layers.kernels.compiler import load_library\n"
         "assert load_library('spline_sum.c', {'REAL': 'double'}) is not None"
     )
-    count = tmp_path / "count"
-    fake_compiler(tmp_path, monkeypatch, f'echo >> "{count}"; exec {COMPILER} "$@"')
     running = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(3)]
-    assert [process.wait(timeout=HANGS) for process in running] == [0, 0, 0]
+    assert [process.wait(timeout=120) for process in running] == [0, 0, 0]
     assert len(list(cache.iterdir())) == 1
-    assert len(count.read_text().splitlines()) == 1  # the others wait for the first
 
 
 @needs_compiler
@@ -242,7 +236,7 @@ if child == 0:
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=HANGS
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=120
     )
     assert done.stdout.strip() == "7", done.stderr
 
@@ -260,9 +254,7 @@ layer, x = KANInterpoLayer(3, 4), torch.ones(100, 3)
 layer(x)
 atexit.register(lambda: print(*layer(x).shape))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=HANGS
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert (done.stdout.strip(), done.stderr) == ("100 4", "")
 
 
@@ -281,20 +273,3 @@ def test_threads_write_to_memory_that_is_held(monkeypatch):
     left.clear()
     assert sums() is None
     assert wanted() is None
-
-
-@needs_compiler
-def test_a_process_that_cannot_lock_the_cache_compiles_all_the_same(cache, monkeypatch):
-    def refuse(*_):
-        raise OSError("no locks on this file system")
-
-    monkeypatch.setattr(compiler.fcntl, "flock", refuse)
-    assert load_library("spline_sum.c", FLOAT) is not None
-
-
-@needs_compiler
-def test_a_process_that_hangs_with_the_lock_stops_no_other(cache, monkeypatch):
-    monkeypatch.setattr(compiler, "LONGEST", 0.2)
-    cache.mkdir(mode=0o700, parents=True)
-    with compiler._one_at_a_time(cache), compiler._one_at_a_time(cache):
-        pass
