@@ -44,7 +44,6 @@ from kan_exp.runs import (
     StatusFile,
     changes,
     read_status,
-    versions,
     write_status,
     write_text,
 )
@@ -87,8 +86,9 @@ def train(cfg: DictConfig) -> None:
                 if cfg.layers is not None and not resumed and stored.is_file():
                     write_text(stored, OmegaConf.to_yaml(spelled_out(cfg)))
                 began = True
+                status.add_versions(experiment.versions)
                 if checkpoint is not None:
-                    for line in changes(before.versions, versions()) if before else []:
+                    for line in changes(before.versions, experiment.versions) if before else []:
                         log.info("Note: %s", line)
                 elif before is not None:
                     experiment.start_over()

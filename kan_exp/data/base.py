@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -15,6 +17,7 @@ from torch import Tensor
 
 from kan_exp.errors import KanExpError
 
+HALF = Fraction(1, 2)
 KNOWN_DRAWS = 4  # of a loader's last
 
 
@@ -61,7 +64,8 @@ class ChunkLoader:
         batch_size: Points per step; `None`, or more than there are, takes all of them each time.
         total_steps: Optimizer steps of the whole run.
         chunk_steps: Steps per chunk.
-        interval_steps: Steps per pass.
+        interval_steps: Steps per pass. Of a fraction, pass k ends at the step nearest to k times
+            this, so that passes are as even as can be.
         generators: Where the order of the points comes from, one for each replica.
     """
 
@@ -71,7 +75,7 @@ class ChunkLoader:
         batch_size: int | None,
         total_steps: int,
         chunk_steps: int,
-        interval_steps: int,
+        interval_steps: int | Fraction,
         *generators: torch.Generator,
     ) -> None:
         self.split = split
@@ -79,7 +83,7 @@ class ChunkLoader:
         self.batch_size = points if batch_size is None else min(batch_size, points)
         self.total_steps = total_steps
         self.chunk_steps = chunk_steps
-        self.interval_steps = interval_steps
+        self.interval_steps = Fraction(interval_steps)
         self.generators = generators
         self.steps_drawn = 0
         self._orders = [torch.empty(0, dtype=torch.long)] * len(generators)
@@ -93,8 +97,7 @@ class ChunkLoader:
         return self
 
     def __iter__(self) -> Iterator[Split]:
-        begun = self.steps_drawn % self.interval_steps  # of a pass that goes on
-        left = min(self.interval_steps - begun, self.total_steps - self.steps_drawn)
+        left = self._pass_end(self.steps_drawn) - self.steps_drawn  # also of a pass that goes on
         while left > 0:
             steps = min(self.chunk_steps, left)
             left -= steps
@@ -110,6 +113,18 @@ class ChunkLoader:
             index = index.reshape(*lead, self.batch_size).to(self.split.x.device)
             self._marks.append(self._mark())
             yield Split(self.split.x[index], self.split.y[index])
+
+    def _pass_end(self, steps: int) -> int:
+        """Where the pass ends that has the step after so many."""
+        number = math.ceil((steps + HALF) / self.interval_steps)
+        return min(math.floor(number * self.interval_steps + HALF), self.total_steps)
+
+    def share(self, steps: int) -> Fraction | None:
+        """The share of all passes that are over after so many steps; None within a pass."""
+        number = math.ceil((steps - HALF) / self.interval_steps)
+        if steps != min(math.floor(number * self.interval_steps + HALF), self.total_steps):
+            return None
+        return min(number * self.interval_steps / self.total_steps, Fraction(1))
 
     def _draw(self, replica: int, count: int) -> Tensor:
         parts = [self._orders[replica]]
@@ -227,6 +242,7 @@ class ExperimentData(LightningDataModule, ABC):
     ) -> None:
         """Decides how the training points are fed: `evaluations` passes of `steps` in all.
 
+        Each ends with a validation. The passes are as even as can be, and never more than steps.
         Where several generators are given, chunks have an axis of replicas (see `ChunkLoader`).
 
         Raises:
@@ -235,8 +251,15 @@ class ExperimentData(LightningDataModule, ABC):
         if batch_size is not None and batch_size < 1:
             raise KanExpError(f"batch_size must be at least 1 or null (all), got {batch_size}.")
         split = self.scaling.standardise(self.train)
-        interval = -(-steps // max(1, evaluations))
+        interval = Fraction(steps, max(1, min(evaluations, steps)))
         self._loader = ChunkLoader(split, batch_size, steps, chunk_steps, interval, *generators)
+
+    def share(self, steps: int) -> Fraction | None:
+        """The share of the run at which the validation after so many steps comes.
+
+        It is k/n for the k-th of n, in runs of any length. None where no validation is due.
+        """
+        return self._loader.share(steps)
 
     def position(self, steps: int) -> dict[str, Any] | None:
         """Where the feeding is after so many steps, see `ChunkLoader`."""

@@ -194,6 +194,11 @@ class EdgeLayer(nn.Module, ABC):
         """How many numbers a forward pass holds per sample at most: what its memory grows with."""
         return self.dim_in * self.dim_out
 
+    @property
+    def sums_splines(self) -> bool:
+        """Whether it is trained by `spline_sum`, which rounds as the code does that is here."""
+        return False
+
     def extra_repr(self) -> str:
         return f"dim_in={self.dim_in}, dim_out={self.dim_out}"
 

@@ -117,6 +117,10 @@ class GridLayer(EdgeLayer):
         centred = self.spacing[:, None, None] * place[:, None]
         self.values.copy_(slope * centred / math.sqrt(self.dim_in))
 
+    @property
+    def sums_splines(self) -> bool:
+        return True
+
     def edges(self, x: Tensor) -> Tensor:
         return self._splines(self._batch(x))
 

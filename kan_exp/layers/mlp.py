@@ -165,6 +165,10 @@ class KANLayer(EdgeLayer):
     def numbers_per_sample(self) -> int:
         return self.dim_in * self.dim_out * self.fcn_hidden
 
+    @property
+    def sums_splines(self) -> bool:
+        return self.table_points > 0
+
     def _features(self, x: Tensor) -> Tensor:
         """A 1 for the bias and the positional encoding of every input, `(in, batch, features)`."""
         x = x.unsqueeze(-1)

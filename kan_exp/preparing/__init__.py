@@ -2,16 +2,20 @@
 
 from kan_exp.preparing.again import LAST, from_folder, unfinished
 from kan_exp.preparing.checks import check
-from kan_exp.preparing.choices import flat_choices, run_key, setting_key
+from kan_exp.preparing.choices import flat_choices
 from kan_exp.preparing.experiment import make_experiment
+from kan_exp.preparing.keys import asks_hydra, check_shared, rest_key, run_key, setting_key
 from kan_exp.preparing.layers import search_path_override
 
 __all__ = [
     "LAST",
+    "asks_hydra",
     "check",
+    "check_shared",
     "flat_choices",
     "from_folder",
     "make_experiment",
+    "rest_key",
     "run_key",
     "search_path_override",
     "setting_key",

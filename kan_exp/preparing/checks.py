@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from kan_exp.cli import check_additions
 from kan_exp.config import check_numbers, check_width
 from kan_exp.errors import KanExpError
+from kan_exp.preparing.keys import check_shared
 
 # Their configs list every option, so that none can be added.
 CLOSED_GROUPS = ("layer", "target", "data", "penalty")
@@ -31,6 +32,7 @@ def check(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Non
             "compile=false. Set these, or optimizer=adam."
         )
     check_numbers(cfg)
+    check_shared(cfg)
     if uses_target(cfg):
         target = instantiate(cfg.target)
         check_width(f"target '{choices['target']}'", target.inputs, list(cfg.dims))

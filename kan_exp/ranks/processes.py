@@ -21,7 +21,7 @@ from kan_exp.errors import KanExpError
 COMMAND = (sys.executable, "-m", "kan_exp.rank")
 READY = "ready\n"
 LOOK_EVERY = 0.2  # seconds
-GRACE = 10.0  # seconds in which rank 0 should notice by itself that another is gone
+GRACE = 10.0  # seconds in which rank 0 should notice that another is gone
 ENDING = 5.0  # seconds that a rank may take to end
 
 
@@ -139,7 +139,7 @@ class Leader(Member):
 
     def look_for_lost(self) -> None:
         # A connection breaks a little before its process can be seen to have ended.
-        end = time.monotonic() + 10 * LOOK_EVERY
+        end = time.monotonic() + GRACE
         while not self._find_lost() and time.monotonic() < end:
             time.sleep(LOOK_EVERY / 10)
 

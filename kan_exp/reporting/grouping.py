@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kan_exp.errors import KanExpError, listing, suggest
-from kan_exp.runs.loose import BESIDE
+from kan_exp.runs.identity import is_setting
 from kan_exp.runs.records import Record
 
 MAIN = ("layer", "dims", "target", "data", "optimizer", "scheduler", "steps", "batch_size")
 ABSENT = "-"  # a choice that a run does not have, or that was left at its default
+OF_SEEDS = "of each seed"  # in the place of a fingerprint, where the test points follow the seed
 
 Name = tuple[str, ...]  # the values of a setting, in the order of the choices
 
@@ -28,7 +29,7 @@ class Part:
     """Settings that were scored on the same test points, and may be compared.
 
     Args:
-        test_points: Their fingerprint; None where no run tells.
+        test_points: Their fingerprint, or `OF_SEEDS`; None where no run tells.
         keys: The choices that differ here.
         constants: Choices that differ between parts, but not here.
         cells: One for each setting; their names are the values of `keys`.
@@ -74,7 +75,7 @@ def check_keys(asked: Sequence[str], records: Sequence[Record]) -> list[str]:
     """
     known = sorted({name for record in records for name in record.choices})
     for name in asked:
-        if name in BESIDE:
+        if not is_setting(name):
             raise KanExpError(f"group_by: {name} is not a setting: its runs are what is summed up.")
         if name not in known:
             raise KanExpError(
@@ -102,9 +103,10 @@ def divide(records: Sequence[Record], keys: Sequence[str]) -> tuple[list[Part], 
             by_name.setdefault(name, []).append(cells[points, name])
         cells[points, name].records.append(record)
 
+    scored = _points(records, keys)
     for record in records:
         if record.complete:
-            add(record, record.test_points, tuple(str(_value(record, key)) for key in keys))
+            add(record, scored[id(record)], _name(record, keys))
     settled = {name: list(found) for name, found in by_name.items()}
     # What decides the points; where a setting has no result, its points are told by these.
     data = [n for n, key in enumerate(keys) if key.partition(".")[0] in ("target", "data")]
@@ -130,6 +132,41 @@ def divide(records: Sequence[Record], keys: Sequence[str]) -> tuple[list[Part], 
         else:
             homeless.append(record)
     return _parts(cells, keys), homeless
+
+
+def _name(record: Record, keys: Sequence[str]) -> Name:
+    return tuple(str(_value(record, key)) for key in keys)
+
+
+def _points(records: Sequence[Record], keys: Sequence[str]) -> dict[int, str | None]:
+    """On which test points each record with a result was scored.
+
+    By `data.seed=${seed}` each seed has points of its own. Such settings can be compared if the
+    same seeds have the same points.
+    """
+    scored = {id(record): record.test_points for record in records if record.complete}
+    following: dict[Name, list[Record]] = {}
+    for record in records:
+        if record.complete and any("${" in value for value in record.choices.values()):
+            following.setdefault(_name(record, keys), []).append(record)
+    sets: list[dict[int | None, str | None]] = []  # seed -> points
+    for own in sorted(following.values(), key=lambda own: -len({r.test_points for r in own})):
+        points = {record.seed: record.test_points for record in own}
+        fixed = len(set(points.values())) == 1  # and would fit to other seeds by chance
+        alike = [
+            number
+            for number, known in enumerate(sets)
+            if {**points, **known} == {**known, **points}
+            and not (fixed and points.keys() - known.keys())
+        ]
+        if not fixed and not alike:
+            alike = [len(sets)]
+            sets.append({})
+        for number in alike[:1]:
+            label = OF_SEEDS if number == 0 else f"{OF_SEEDS}, {number + 1}"
+            scored.update(dict.fromkeys(map(id, own), label))
+            sets[number].update(points)
+    return scored
 
 
 def _fits(record: Record, cell: Cell) -> bool:

@@ -9,7 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from kan_exp.errors import KanExpError, listing, suggest
-from kan_exp.reporting.grouping import Cell, Name, Part, check_keys, differing, divide
+from kan_exp.reporting.grouping import (
+    OF_SEEDS,
+    Cell,
+    Name,
+    Part,
+    check_keys,
+    differing,
+    divide,
+)
 from kan_exp.reporting.statistics import Bootstrap, Effect, Interval, Sample, Values
 from kan_exp.runs.metrics import HIGHER_IS_BETTER, LINEAR, STANDARD_ERRORS
 from kan_exp.runs.records import DONE, UNDONE, Record, Records
@@ -94,7 +102,8 @@ class Section:
     def title(self) -> str:
         """What sets it apart from other sections."""
         points = self.part.test_points
-        where = "test points not recorded" if points is None else f"test points {points[:8]}"
+        shown = points if points is None or points.startswith(OF_SEEDS) else points[:8]
+        where = "test points not recorded" if points is None else f"test points {shown}"
         fixed = [f"{name}={value}" for name, value in self.part.constants.items()]
         return ", ".join([*fixed, where])
 

@@ -1,7 +1,7 @@
 """What runs leave behind, read and written without torch."""
 
 from kan_exp.runs.files import replacing, write_json, write_text
-from kan_exp.runs.loose import option_name
+from kan_exp.runs.identity import option_name
 from kan_exp.runs.names import folder_name, run_name
 from kan_exp.runs.status import Status, StatusFile, is_running, read_status, write_status
 from kan_exp.runs.versions import changes, versions

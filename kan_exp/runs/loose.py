@@ -9,9 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-# They decide where and how a run is shown, not what comes of it.
-SHOWN = ("hydra", "logger", "callbacks", "sweep", "threads")
-BESIDE = (*SHOWN, "replicas", "seed")  # seeds are what is folded
+from kan_exp.runs.identity import decides_result, normalized
 
 
 def parse_overrides(overrides: Iterable[Any]) -> dict[str, Any]:
@@ -19,7 +17,7 @@ def parse_overrides(overrides: Iterable[Any]) -> dict[str, Any]:
     typed: dict[str, Any] = {}
     for override in overrides:
         name, equals, value = str(override).lstrip("+").partition("=")
-        if not equals or only_shows(str(override)):
+        if not equals or not decides_result(str(override)):
             continue
         try:
             typed[name] = json.loads(value)
@@ -39,16 +37,6 @@ def unquoted(value: str) -> str:
         lambda found: "\\" * (len(found[1]) // 2) + found[2],
         value[1:-1],
     )
-
-
-def option_name(override: str) -> str:
-    """Which option an override sets: `layer.num_x` of `+layer.num_x=9`."""
-    return override.partition("=")[0].lstrip("+~")
-
-
-def only_shows(override: str) -> bool:
-    """Whether what was typed decides only where and how a run is shown."""
-    return option_name(override).partition(".")[0] in SHOWN
 
 
 def read_object(path: Path, unreadable: list[str]) -> dict[str, Any] | None:
@@ -95,8 +83,7 @@ def value_text(value: Any) -> str:
     """A choice as it would be typed: mlp, [2,5,1], 0.01, null."""
     if isinstance(value, str):
         return value
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        value = int(value)  # 1 was typed, 1.0 is what came of it
+    value = normalized(value)  # 1 was typed, 1.0 is what came of it
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return repr(value)  # as JSON has it, in a tenth of the time
     return json.dumps(value, separators=(",", ":"))

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-from kan_exp.runs.loose import only_shows
+from kan_exp.runs.identity import decides_result
 
 LONGEST = 100  # bytes; file systems allow 255
 # Windows keeps these for devices, with any suffix.
@@ -49,4 +49,4 @@ def run_name(began: str, overrides: Iterable[str]) -> str:
         began: When it began.
         overrides: What it was run with.
     """
-    return folder_name(began, [text for text in overrides if not only_shows(text)])
+    return folder_name(began, [text for text in overrides if decides_result(text)])

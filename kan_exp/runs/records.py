@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from kan_exp.errors import KanExpError
+from kan_exp.runs.identity import is_setting
 from kan_exp.runs.loose import (
-    BESIDE,
     entry,
     number,
     numbers,
@@ -109,7 +109,7 @@ def read_records(folders: Sequence[str | Path]) -> Records:
     if not (found or unreadable or silent):
         shown = ", ".join(str(folder) for folder in folders)
         raise KanExpError(f"{shown}: no run there (no folder with {METRICS} or {STATUS}).")
-    kept = _without_repetitions(found)
+    kept = _with_shared_choices(_without_repetitions(found))
     return Records(kept, unreadable, silent, len(found) - len(kept))
 
 
@@ -159,7 +159,7 @@ def _read_run(folder: Path, names: set[str], unreadable: list[str]) -> Iterable[
         folder=folder,
         state=_state(status, metrics),
         choices=choices,
-        typed=tuple(name for name in typed if name not in BESIDE),
+        typed=tuple(name for name in typed if is_setting(name)),
         complete=bool(chosen),
         seed=seed if isinstance(seed, int) else None,
         metrics=numbers(metrics or {}),
@@ -184,7 +184,7 @@ def _read_run(folder: Path, names: set[str], unreadable: list[str]) -> Iterable[
 
 
 def _choices(values: Mapping[str, Any]) -> dict[str, str]:
-    return {name: value_text(value) for name, value in values.items() if name not in BESIDE}
+    return {name: value_text(value) for name, value in values.items() if is_setting(name)}
 
 
 def _unstack(record: Record, replicas: Mapping[str, Any]) -> list[Record]:
@@ -249,7 +249,7 @@ def _never_begun(sweep: Path, unreadable: list[str]) -> Iterator[Record]:
                 folder=folder,
                 state="failed" if job.get("state") == "failed" else "unfinished",
                 choices=_choices(typed),
-                typed=tuple(name for name in typed if name not in BESIDE),
+                typed=tuple(name for name in typed if is_setting(name)),
                 seed=typed["seed"] if isinstance(typed.get("seed"), int) else None,
                 replica=job["replica"] if isinstance(job.get("replica"), int) else None,
                 key=text(job.get("key")),
@@ -276,3 +276,21 @@ def _without_repetitions(records: list[Record]) -> list[Record]:
     done = {run(record) for record in records if record.state == DONE}
     kept = set(latest.values())
     return [r for r in records if id(r) in kept and (r.state == DONE or run(r) not in done)]
+
+
+def _with_shared_choices(records: list[Record]) -> list[Record]:
+    """Gives runs of one setting the same choices, whatever was typed to come to it.
+
+    What one run says by `experiment=mine` another may say option by option.
+    """
+    shared: dict[str, dict[str, str]] = {}
+    for record in sorted(records, key=lambda record: record.started):
+        if record.setting and record.complete:
+            choices = shared.setdefault(record.setting, {})
+            choices.update({n: v for n, v in record.choices.items() if n not in choices})
+    return [
+        replace(record, choices=shared[record.setting])
+        if record.complete and record.setting in shared
+        else record
+        for record in records
+    ]

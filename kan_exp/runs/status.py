@@ -157,6 +157,11 @@ class StatusFile:
         write_status(self.folder, self.status)
         return self
 
+    def add_versions(self, versions: Mapping[str, str]) -> None:
+        """Adds what is known only once torch has been imported."""
+        self.status = replace(self.status, versions={**self.status.versions, **versions})
+        write_status(self.folder, self.status)
+
     def __exit__(
         self,
         kind: type[BaseException] | None,

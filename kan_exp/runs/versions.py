@@ -44,8 +44,13 @@ def versions() -> dict[str, str]:
 
 
 def changes(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """What differs between two `versions`, a line each: "torch 2.13.0 now, 2.12.1 then"."""
+    """What differs between two `versions`, a line each: "torch 2.13.0 now, 2.12.1 then".
+
+    The `kernel` is compared where both have one: it is not known before torch is imported.
+    """
     names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
+    if not (then.get("kernel") and now.get("kernel")):
+        names = [name for name in names if name != "kernel"]
     return [
         f"{name.replace('_', ' ') if 'commit' in name else name} "
         f"{_short(now.get(name, 'none'))} now, {_short(then.get(name, 'none'))} then"

@@ -18,12 +18,14 @@ from kan_exp.sweeps.study import StoredStudy
 
 
 def draw_search(folder: Path, study: StoredStudy) -> list[str]:
-    """Draws history, importances and parallel coordinates of the trials that are over.
+    """Draws the history of all trials, and importances and parallel coordinates of complete ones.
 
     Returns:
         A line for each: the file that was written, or a note why there is none.
     """
-    trials = study.finished()
+    trials = study.trials()  # all, at the places that their numbers say
+    while trials and not trials[-1].state.is_finished():
+        trials.pop()
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     if not complete:
         return []
@@ -45,7 +47,10 @@ def draw_search(folder: Path, study: StoredStudy) -> list[str]:
 
 def _history(trials: Sequence[FrozenTrial], study: StoredStudy) -> Figure:
     pruned = [trial.state == TrialState.PRUNED for trial in trials]
-    errors = [None if trial.state == TrialState.FAIL else trial.value for trial in trials]
+    errors = [
+        trial.value if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) else None
+        for trial in trials
+    ]
     return search_history_figure(errors, pruned, title(study.settings.metric))
 
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from kan_exp.config import check_replicas
 from kan_exp.errors import KanExpError
-from kan_exp.preparing import run_key
+from kan_exp.preparing import asks_hydra, check_shared, rest_key, run_key
 from kan_exp.runs import folder_name, option_name
 
 Compose = Callable[[Sequence[str]], DictConfig]
@@ -29,7 +29,8 @@ class Job:
         name: What distinguishes it from the sweep's other jobs.
         seed: Where it is a plain override, so that jobs that differ in nothing else can be told.
         setting: The overrides without the seed.
-        stackable: Whether such jobs can be trained as one network.
+        rest: A digest of the configuration without the seed; jobs that share it and the setting
+            can be trained as one network. None if this job cannot be.
     """
 
     number: int
@@ -38,7 +39,7 @@ class Job:
     name: str
     seed: int | None = None
     setting: tuple[str, ...] = ()
-    stackable: bool = False
+    rest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -82,23 +83,50 @@ def plan_jobs(combinations: Sequence[Sequence[str]], compose: Compose) -> list[J
             which work a step jobs are worth stacking.
     """
     varied = _varied(combinations)
-    settings: dict[tuple[str, ...], DictConfig] = {}
+    settings: dict[tuple[str, ...], _Setting] = {}
     jobs = []
-    for number, overrides in enumerate(combinations):
-        seed, setting = split_seed(overrides)
-        cfg = settings.get(setting)
-        if cfg is None:
-            cfg = settings[setting] = compose(overrides)
+    for number, combination in enumerate(combinations):
+        overrides = as_run(combination, number)
+        seed, rest = split_seed(overrides)
+        setting = settings.get(rest)
+        if setting is None or setting.asks_hydra:
+            setting = settings[rest] = _Setting(compose(overrides))
         if seed is not None:
-            cfg.seed = seed
+            setting.cfg.seed = seed
         name = " ".join(text for text in overrides if option_name(text) in varied)
-        job = Job(number, tuple(overrides), run_key(cfg), name or f"job {number}", seed, setting)
-        jobs.append(job)
-    stackable = {setting: _is_stackable(cfg) for setting, cfg in settings.items()}
-    return [
-        Job(**{**vars(job), "stackable": job.seed is not None and stackable[job.setting]})
-        for job in jobs
-    ]
+        shared = rest_key(setting.cfg) if seed is not None and setting.is_stackable else None
+        key = run_key(setting.cfg)
+        jobs.append(Job(number, overrides, key, name or f"job {number}", seed, rest, shared))
+    return jobs
+
+
+class _Setting:
+    """A configuration that serves for all seeds; composing one takes far longer than a seed."""
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self.cfg = cfg
+        self.asks_hydra = asks_hydra(cfg)  # which knows the overrides of each job
+        self.is_stackable = _is_stackable(cfg)
+
+
+def as_run(overrides: Sequence[str], number: int) -> tuple[str, ...]:
+    """The overrides with which a job is run.
+
+    References are written as they were typed, where Hydra's parser has escaped them. One to the
+    number of the job becomes that number: a launcher counts the jobs that it is given, of which
+    some may be done already, or stacked.
+
+    Args:
+        overrides: As Hydra's parser splits them.
+        number: Of the job.
+    """
+    plain = [re.sub(r"\$\\\{(.*?)\\\}", _reference, text) for text in overrides]
+    return tuple(re.sub(r"\$\{hydra:job\.(num|id)\}", str(number), text) for text in plain)
+
+
+def _reference(match: re.Match[str]) -> str:
+    inner = re.sub(r"\\(.)", r"\1", match[1])
+    return f"${{{inner}}}"
 
 
 def _varied(combinations: Sequence[Sequence[str]]) -> set[str]:
@@ -127,6 +155,7 @@ def _is_stackable(cfg: DictConfig) -> bool:
     cfg.replicas = 2
     try:
         check_replicas(cfg)
+        check_shared(cfg)
     except KanExpError:
         return False
     return True
@@ -149,7 +178,8 @@ def make_stacks(jobs: Sequence[Job], folder: Path, most: int) -> list[Stack]:
     """
     groups: dict[object, list[Job]] = {}
     for job in jobs:
-        groups.setdefault(job.setting if job.stackable and most > 1 else job.number, []).append(job)
+        together = job.rest is not None and most > 1
+        groups.setdefault((job.setting, job.rest) if together else job.number, []).append(job)
     parts = itertools.chain.from_iterable(_consecutive(group, most) for group in groups.values())
     return [make_stack(part, folder) for part in sorted(parts, key=lambda part: part[0].number)]
 

@@ -32,7 +32,7 @@ HEAVY = (
 )
 ENDS = (signal.SIGINT, signal.SIGTERM)
 POLL_SECONDS = 0.02
-PATIENCE = 10.0  # seconds that a job has to end in order
+PATIENCE = 60.0  # seconds that a job has to end in order: to score and draw, on a busy machine
 SIGNAL_ON_PARENTS_DEATH = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 

@@ -15,7 +15,7 @@ from kan_exp.errors import KanExpError
 from kan_exp.preparing import run_key
 from kan_exp.runs import StatusFile, is_running, read_status
 from kan_exp.runs.metrics import title
-from kan_exp.sweeps.jobs import Job, Stack, make_stack, split_seed
+from kan_exp.sweeps.jobs import Job, Stack, as_run, make_stack, split_seed
 from kan_exp.sweeps.outcomes import KILLED, outcomes
 from kan_exp.sweeps.runner import SweepRunner, still_runs
 from kan_exp.sweeps.space import read_space
@@ -127,21 +127,26 @@ class OptunaSweeper(FolderSweeper):
                 f"{self.folder}: the search began with other values ({error}): begin a new one."
             ) from error
         searched = {entry.option for entry in self.space.searched}
-        overrides = self.space.overrides(chosen)
+        overrides = as_run(self.space.overrides(chosen), trial.number)
         name = " ".join(
             f"{option}={value if isinstance(value, str) else shown(value)}"
             for option, value in chosen.items()
             if option in searched
         )
-        key, refusal = "", None
+        key, refusal, beside = "", None, self.beside
         try:
-            key = run_key(self.compose([*self.by, *overrides]))
+            cfg = self.compose([*beside, *overrides])
+            key = run_key(cfg)
+            if "pruning" in (
+                cfg.get("callbacks") or {}
+            ):  # a launcher's own count may leave trials out
+                beside = (*beside, f"callbacks.pruning.trial={trial.number}")
         except MENDABLE as error:
             if trial.number == 0:
                 raise
             refusal = error
         stack = make_stack([_job(trial.number, overrides, key, name)], self.folder)
-        stack = replace(stack, beside=self.beside)
+        stack = replace(stack, beside=beside)
         if (twin := self.study.twin(key)) is not None:  # whose result would be this one's
             job = _job(trial.number, overrides, key, f"{name} (as job {twin.number})")
             stack = Stack((job,), _stack(self.folder, twin).folder)

@@ -144,6 +144,18 @@ class SweepRunner:
             make_stack(jobs, self.folder) for jobs in (stack.jobs[:middle], stack.jobs[middle:])
         ]
 
+    def _kernels(self, found: Sequence[Outcome]) -> str | None:
+        """A note where some runs summed splines by compiled code and others by torch."""
+        statuses = [read_status(self.folder / name) for name in {one.folder for one in found}]
+        counts = Counter(one.versions.get("kernel") for one in statuses if one is not None)
+        if not (counts["native"] and counts["torch"]):
+            return None
+        return (
+            f"Note: splines were summed by compiled code in {counts['native']} of the runs and by "
+            f"torch in {counts['torch']}, so that their last digits are not comparable; train.log "
+            f"says why."
+        )
+
     def _write(self) -> None:
         write_summary(self.folder, self.overrides, self.metric, self.outcomes())
 
@@ -165,6 +177,8 @@ class SweepRunner:
         again = f"-m sweep.resume={self.folder}"
         if any(one.state in ("waiting", "interrupted") for one in found):
             self.console.print(f"To go on: {again}", highlight=False)
+        if note := self._kernels(found):
+            self.console.print(note, markup=False, highlight=False)
         if lines := failures(found):
             lines.insert(0, f"{len(lines)} of {len(found)} jobs failed:")
             if failed_again:

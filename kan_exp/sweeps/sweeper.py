@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
@@ -139,10 +140,11 @@ class FolderSweeper(Sweeper):
         return parser.parse_overrides(arguments)
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
-        """The configuration of a job, without Hydra's part."""
+        """The configuration of a job, without Hydra's part, to which `${hydra:...}` refers."""
         assert self.hydra_context is not None
         loader = self.hydra_context.config_loader
         cfg = loader.load_sweep_config(self.config, list(overrides))  # type: ignore[arg-type]
+        HydraConfig.instance().set_config(cfg)
         with open_dict(cfg):
             del cfg["hydra"]
         return cfg

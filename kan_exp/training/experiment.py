@@ -9,16 +9,19 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import torch
 from lightning.pytorch import Callback, Trainer
 from matplotlib.figure import Figure
 
 from kan_exp.board.summaries import Trial
 from kan_exp.data import ExperimentData
 from kan_exp.errors import DivergedError
+from kan_exp.layers import EdgeLayer
+from kan_exp.layers.kernels import kernel_name
 from kan_exp.plots import history_figure, prediction_figure
 from kan_exp.plots.saving import save_png
 from kan_exp.plots.style import short_r2
@@ -85,6 +88,19 @@ class Experiment:
         self._begun = 0  # steps that were taken before this process
         logger = self.trainer.logger
         self._tensorboard = logger if isinstance(logger, RunLogger) else None
+
+    @cached_property
+    def versions(self) -> dict[str, str]:
+        """With what the run is made, and by which `kernel` its splines are summed, if it has any.
+
+        Compiles the kernel where that has not been done on this machine.
+        """
+        network = self.module.model.network
+        if not any(isinstance(one, EdgeLayer) and one.sums_splines for one in network):
+            return dict(versions())
+        parameter = next(network.parameters())
+        sample = torch.empty(0, dtype=parameter.dtype, device=self.trainer.strategy.root_device)
+        return {**versions(), "kernel": kernel_name(sample)}
 
     def _callback(self, kind: type[CallbackT]) -> CallbackT | None:
         return next((c for c in cast(Any, self.trainer).callbacks if isinstance(c, kind)), None)
@@ -212,7 +228,7 @@ class Experiment:
             "choices": dict(self.choices),
             "device": str(self.trainer.strategy.root_device),
             "devices": self.trainer.world_size,
-            "versions": dict(versions()),
+            "versions": self.versions,
         }
 
     def _history(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import pytest
 from kan_exp.errors import KanExpError
 from kan_exp.ranks import Leader, processes
 
+HANGS = 1800.0  # seconds after which a process hangs, on however busy a machine
 READY = "from kan_exp.ranks import Follower; rank = Follower(); rank.gather();"
 WAITING = READY + "rank._lines.get()"
 
@@ -27,8 +28,8 @@ def refuse(reason: str) -> None:
     pytest.fail(reason)
 
 
-def ends(pid: int, seconds: float = 10.0) -> bool:
-    """Whether a process ends in time; one that nobody has waited for has ended too."""
+def ends(pid: int, seconds: float = HANGS) -> bool:
+    """Whether a process ends; one that nobody has waited for has ended too."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
@@ -62,7 +63,7 @@ from kan_exp.ranks import Leader
 with Leader(2, {{}}, print, (sys.executable, "-c", {WAITING!r})) as leader:
     leader.gather()
     print(leader._others[1].pid, flush=True)
-    time.sleep(60)
+    time.sleep({HANGS})
 """
     with subprocess.Popen(code(lead), stdout=subprocess.PIPE, text=True) as rank_0:
         assert rank_0.stdout is not None
@@ -72,13 +73,17 @@ with Leader(2, {{}}, print, (sys.executable, "-c", {WAITING!r})) as leader:
         assert ends(pid)
 
 
-def test_ctrl_c_and_kill_are_rank_0s():
-    with Leader(2, {}, refuse, code(READY + "rank.share_port(None); rank._lines.get()")) as leader:
+def test_ctrl_c_and_kill_are_rank_0s(tmp_path):
+    path = tmp_path / "goes on"
+    rest = f"rank.share_port(None); open({str(path)!r}, 'w').close(); rank._lines.get()"
+    with Leader(2, {}, refuse, code(READY + rest)) as leader:
         leader.gather()
         for number in (signal.SIGINT, signal.SIGTERM):
             os.kill(leader._others[1].pid, number)
         leader.share_port(1)
-        time.sleep(0.3)
+        while not path.exists():  # it goes on after both
+            assert leader._others[1].poll() is None
+            time.sleep(0.05)
         assert leader._others[1].poll() is None
 
 
@@ -106,7 +111,8 @@ def test_what_goes_wrong_because_a_rank_is_lost_is_told_as_that():
     assert "\n" not in str(raised.value)
 
 
-def test_an_error_of_ones_own_is_no_loss():
+def test_an_error_of_ones_own_is_no_loss(monkeypatch):
+    monkeypatch.setattr(processes, "GRACE", 0.1)
     with pytest.raises(RuntimeError, match="own"):
         run_and_fail(RuntimeError("own"), killed=False)
 
@@ -123,5 +129,5 @@ def test_rank_0_that_does_not_come_back_is_given_up(monkeypatch):
     with Leader(2, {}, give_up, code(WAITING)) as leader:
         leader.gather()
         leader._others[1].kill()
-        assert given_up.wait(10)
+        assert given_up.wait(HANGS)
     assert "rank 1" in reasons[0]

@@ -61,3 +61,9 @@ def test_each_difference_is_a_line():
 def test_of_commits_one_sees_as_much_as_git_shows():
     then, now = {"commit": "ab" * 20}, {"commit": f"{'12' * 20}-dirty"}
     assert changes(then, now) == ["commit 1212121212-dirty now, ababababab then"]
+
+
+def test_a_kernel_is_told_if_it_was_known_and_is_another():
+    then, now = {"torch": "2", "kernel": "native"}, {"torch": "2", "kernel": "torch"}
+    assert changes(then, now) == ["kernel torch now, native then"]
+    assert changes({"torch": "2"}, now) == changes(then, {"torch": "2"}) == []

@@ -19,7 +19,6 @@ from kan_exp.runs import Status, read_status, write_json, write_status
 from kan_exp.sweeps.jobs import Job, make_stacks
 from kan_exp.sweeps.runner import SweepRunner, remember, renumber
 from kan_exp.sweeps.summary import NAME, brief, read_summary
-from kan_exp.sweeps.watch import POLL_SECONDS
 
 NOBODY = 2**22 + 1  # more than the system's largest process number
 SECONDS = 4.0
@@ -72,7 +71,7 @@ class FragileLauncher(FakeLauncher):
 
     def act(self, what, folder, texts):
         folder.mkdir(exist_ok=True)
-        process = subprocess.Popen(["sleep", "60"])
+        process = subprocess.Popen(["sleep", "inf"])
         self.processes.append(process)
         now = datetime.now(UTC).isoformat()
         write_status(folder, status(pid=process.pid, started=now))
@@ -80,11 +79,13 @@ class FragileLauncher(FakeLauncher):
     def launch(self, job_overrides, initial_job_idx):
         self.processes = []
         super().launch(job_overrides, initial_job_idx)
-        time.sleep(3 * POLL_SECONDS)  # until it has been seen that they run
+        while len(self.watch._processes) < len(self.processes):  # until it is seen that they run
+            time.sleep(0.01)
         for process in self.processes:
             process.kill()
             process.wait()
-            time.sleep(0.05)
+            while not self.watch.first_lost:  # until it is seen which was the first
+                time.sleep(0.01)
         raise RuntimeError("a worker died")
 
 
@@ -100,10 +101,10 @@ def result(rmse, texts):
     return {"test_rmse": rmse, "replicas": {"each": each, "diverged": [{"seed": 1, "step": 9}]}}
 
 
-def job(number, name, seed=None, stackable=False):
+def job(number, name, seed=None, rest=None):
     setting = (f"name={name}",)
     overrides = setting if seed is None else (*setting, f"seed={seed}")
-    return Job(number, overrides, f"{name}{seed}", " ".join(overrides), seed, setting, stackable)
+    return Job(number, overrides, f"{name}{seed}", " ".join(overrides), seed, setting, rest)
 
 
 @pytest.fixture
@@ -114,6 +115,7 @@ def sweep(tmp_path, capsys):
         launcher = kind(**scripts)
         config = OmegaConf.create({"sweep": {"metric": "test_rmse"}})
         runner = SweepRunner(launcher, config, tmp_path, ["a=1,2"], known, len(jobs) + len(known))
+        launcher.watch = runner.watch
         error = None
         try:
             runner.run(make_stacks(jobs, tmp_path, most=64))
@@ -185,7 +187,7 @@ def test_a_launcher_that_runs_nothing_is_given_up(sweep):
 
 
 def test_each_seed_of_a_stack_has_a_row_of_its_own(sweep):
-    jobs = [job(number, "a", seed=number, stackable=True) for number in range(3)]
+    jobs = [job(number, "a", seed=number, rest="same") for number in range(3)]
     launcher, rows, said, error = sweep(jobs, a=[10.0])
     assert launcher.launched == [["name=a seed=0 replicas=3"]]
     assert [row["test_rmse"] for row in rows] == [10.0, None, 12.0]
@@ -197,7 +199,7 @@ def test_each_seed_of_a_stack_has_a_row_of_its_own(sweep):
 
 @pytest.mark.parametrize("trouble", ["is killed", "is too large"])
 def test_a_stack_that_is_too_much_is_halved_until_it_fits(sweep, trouble):
-    jobs = [job(number, "a", seed=number, stackable=True) for number in (4, 5, 6)]
+    jobs = [job(number, "a", seed=number, rest="same") for number in (4, 5, 6)]
     launcher, rows, _, error = sweep(jobs, a=[trouble, 1.0, trouble, 2.0, 3.0])
     assert launcher.launched == [
         ["name=a seed=4 replicas=3"],
@@ -290,3 +292,17 @@ def test_a_result_that_cannot_be_read_is_none(sweep, tmp_path):
 )
 def test_values_are_as_short_as_can_be_told_apart(values, shown):
     assert brief(values) == shown
+
+
+def test_runs_that_round_in_another_order_are_told(sweep, tmp_path):
+    class Kernels(FakeLauncher):
+        def act(self, what, folder, texts):
+            super().act(0.5, folder, texts)
+            done = read_status(folder)
+            write_status(folder, replace(done, versions={"kernel": what} if what else {}))
+
+    jobs = [job(number, name) for number, name in enumerate("abc")]
+    _, _, said, _ = sweep(jobs, kind=Kernels, a=["native"], b=["torch"], c=["native"])
+    assert "compiled code in 2 of the runs and by torch in 1" in said
+    _, _, said, _ = sweep(jobs, kind=Kernels, a=["native"], b=["native"], c=[None])
+    assert "Note:" not in said

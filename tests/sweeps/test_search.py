@@ -7,11 +7,15 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf
+from optuna.trial import TrialState
 
 from kan_exp.errors import KanExpError
 from kan_exp.runs import Status, write_json, write_status
+from kan_exp.sweeps import figures
+from kan_exp.sweeps.figures import draw_search
 from kan_exp.sweeps.optuna_sweeper import OptunaSweeper
 from kan_exp.sweeps.space import read_space
+from kan_exp.sweeps.study import Settings, StoredStudy
 from kan_exp.sweeps.summary import NAME, same_again
 
 GROUPS = {"layer": "mlp", "optimizer": "adam"}
@@ -25,6 +29,8 @@ class Sweeper(OptunaSweeper):
         return OverridesParser.create().parse_overrides(arguments)
 
     def compose(self, overrides):
+        if "callbacks=pruning" in overrides:
+            return OmegaConf.create({"told": list(overrides), "callbacks": {"pruning": {}}})
         if "x=wrong" in overrides:
             raise KanExpError("x=wrong: there is no such x.")
         return OmegaConf.create({"told": list(overrides)})
@@ -63,7 +69,9 @@ class FakeLauncher(Launcher):
 
 @pytest.fixture
 def search(tmp_path, capsys, monkeypatch):
-    """Runs a search in a folder; gives its launcher, its table, what was said, and the error."""
+    """Runs a search in a folder; gives its launcher, its table if there is one, what was said, and
+    the error.
+    """
 
     def run(
         score, trials, *arguments, name="search", resume=False, metric="val_rmse", draw=False,
@@ -98,7 +106,8 @@ def search(tmp_path, capsys, monkeypatch):
             sweeper.sweep(list(arguments))
         except (KanExpError, KeyboardInterrupt) as raised:
             error = raised
-        rows = json.loads((folder / NAME).read_text())["jobs"]
+        table = folder / NAME
+        rows = json.loads(table.read_text())["jobs"] if table.exists() else None
         return sweeper.launcher, rows, capsys.readouterr().out, error
 
     return run
@@ -170,13 +179,15 @@ def test_what_has_been_run_is_not_run_again(search):
 
 
 def test_a_first_trial_that_cannot_be_composed_ends_the_search(search):
-    with pytest.raises(FileNotFoundError):  # there is no table yet
-        search(parabola, 3, "x=wrong", "y=interval(0,1)")
+    launcher, rows, _, error = search(parabola, 3, "x=wrong", "y=interval(0,1)")
+    assert str(error) == "x=wrong: there is no such x."
+    assert (launcher.launched, rows) == ([], None)
 
 
 def test_the_test_points_do_not_choose(search, tmp_path):
-    with pytest.raises(FileNotFoundError):
-        search(parabola, 2, "x=interval(0,1)", metric="test_rmse")
+    launcher, _, _, error = search(parabola, 2, "x=interval(0,1)", metric="test_rmse")
+    assert str(error).startswith("sweep.metric=test_rmse would choose by the test points")
+    assert launcher.launched == []
     assert not (tmp_path / "search").exists()
 
 
@@ -287,5 +298,48 @@ def test_a_search_goes_by_one_metric(search):
 
 @pytest.mark.parametrize("metric", ["test_rmse", "linear_r2"])
 def test_a_search_does_not_go_by_the_test_points(search, metric):
-    with pytest.raises(FileNotFoundError):  # it has not begun
-        search(parabola, 2, "x=interval(0,1)", metric=metric)
+    launcher, _, _, error = search(parabola, 2, "x=interval(0,1)", metric=metric)
+    assert str(error).startswith(f"sweep.metric={metric} would choose by the test points")
+    assert str(error).endswith("set sweep.metric=val_rmse.")
+    assert launcher.launched == []
+
+
+def test_a_trial_reports_under_its_own_number_whatever_the_launcher_counts(search):
+    """Of three that were open when a search was killed, one may be over already."""
+    median = OmegaConf.create({"_target_": "optuna.pruners.MedianPruner"})
+    options = {"pruner": median, "n_jobs": 3}
+
+    def cut(told):
+        if told["hydra.sweep.subdir"].startswith("'0_"):
+            raise KeyboardInterrupt
+        return parabola(told)
+
+    search(cut, 3, "x=interval(0,1)", **options)
+    launcher, *_ = search(parabola, 6, "x=interval(0,1)", resume=True, **options)
+    for told in launcher.launched:
+        number = told["hydra.sweep.subdir"].strip("'").partition("_")[0]
+        assert told["callbacks.pruning.trial"] == number
+
+
+@pytest.mark.parametrize("first", ["fails", "open"])
+def test_the_history_has_all_trials_at_their_places(tmp_path, monkeypatch, first):
+    shown = []
+    monkeypatch.setattr(figures, "search_history_figure", lambda *args: shown.append(args) or None)
+    monkeypatch.setattr(figures, "parallel_figure", lambda *_: None)
+    monkeypatch.setattr(figures, "pixels", lambda _: None)
+    monkeypatch.setattr(figures, "png", lambda _: b"")
+    sampler = OmegaConf.create({"_target_": "optuna.samplers.RandomSampler"})
+    settings = Settings("val_rmse", "search", sampler, OmegaConf.create(NO_PRUNER), 0)
+    study = StoredStudy(tmp_path, settings)
+    trials = [study.next() for _ in range(4)]
+    for trial in trials:
+        trial.suggest_float("x", 0, 1)
+    if first == "fails":
+        study.study.tell(trials[0], state=TrialState.FAIL)
+    study.study.tell(trials[1], 0.5)
+    trials[2].report(0.7, 100)
+    study.study.tell(trials[2], state=TrialState.PRUNED)
+    draw_search(tmp_path, study)  # the last trial still runs
+    ((errors, pruned, _),) = shown
+    assert errors == [None, 0.5, 0.7]
+    assert pruned == [False, False, True]

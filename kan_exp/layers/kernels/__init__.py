@@ -1,6 +1,13 @@
 """The inner loop of all grids: sums of splines, of which a sample reads one cell per input."""
 
-from kan_exp.layers.kernels.spline_sum import spline_sum, stacked_spline_sum
+from kan_exp.layers.kernels.spline_sum import kernel_name, spline_sum, stacked_spline_sum
 from kan_exp.layers.kernels.splines import Grid, spline_basis, spline_values
 
-__all__ = ["Grid", "spline_basis", "spline_sum", "spline_values", "stacked_spline_sum"]
+__all__ = [
+    "Grid",
+    "kernel_name",
+    "spline_basis",
+    "spline_sum",
+    "spline_values",
+    "stacked_spline_sum",
+]

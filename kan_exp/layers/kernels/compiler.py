@@ -28,7 +28,7 @@ FLAGS = (
     *("-fassociative-math", "-freciprocal-math"),
 )
 TUNED = ("-march=native",)
-LONGEST = 60.0  # seconds that a compiler may take
+LONGEST = 600.0  # seconds after which a compiler hangs; on a busy machine it may take minutes
 
 _told: set[str] = set()
 
@@ -61,9 +61,11 @@ def load_library(source: str, macros: Mapping[str, str]) -> ctypes.CDLL | None:
         folder = _cache_folder()
         made = next(filter(_is_whole, folder.glob(f"{name}-*.so")), None)
         return ctypes.CDLL(str(made or _compile([*command, str(path)], folder, name)))
+    except subprocess.TimeoutExpired as error:  # it may work the next time, and give other bits
+        _tell(_reason(error), logging.WARNING)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         _tell(_reason(error))
-        return None
+    return None
 
 
 def _find_compiler() -> list[str] | None:
@@ -148,8 +150,13 @@ def _reason(error: Exception) -> str:
     return f"the C code could not be compiled or loaded ({error})"
 
 
-def _tell(reason: str) -> None:
+def _tell(reason: str, level: int = logging.INFO) -> None:
     """Says once why it goes on without; torch's own operations give the same, more slowly."""
     if reason not in _told:
         _told.add(reason)
-        log.info("Tables and splines take torch's own operations, which are slower: %s.", reason)
+        log.log(
+            level,
+            "Tables and splines take torch's own operations, which are slower and round in another "
+            "order: %s.",
+            reason,
+        )

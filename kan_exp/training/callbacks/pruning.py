@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from kan_exp.errors import KanExpError
-from kan_exp.training.module import KANModule
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
@@ -16,8 +15,10 @@ if TYPE_CHECKING:
 
 
 class TrialPruning(Callback):
-    """Reports the validation error after each validation, by its number: shares of a run compare,
-    steps do not, since kinds of layers take different numbers of them.
+    """Reports the error of each validation at the share of the run, in thousandths.
+
+    Trials are compared at equal shares: they may take different numbers of steps, and validate more
+    or less often.
 
     Args:
         journal: The file that holds the study.
@@ -37,10 +38,14 @@ class TrialPruning(Callback):
         self._known = max(self._trial.study.trials[trial].intermediate_values, default=0)
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
-        number = len(cast(KANModule, module).val_history)
-        if number <= self._known:  # an attempt that was cut short has been here
+        share = cast(Any, trainer).datamodule.share(trainer.global_step)
+        if share is None:  # a signal or the optimizer has ended the training between two
             return
-        self._trial.report(trainer.callback_metrics["error/val_rmse"].item(), number)
+        thousandths = round(1000 * share)
+        if thousandths <= self._known:  # an attempt that was cut short has been here
+            return
+        self._known = thousandths
+        self._trial.report(trainer.callback_metrics["error/val_rmse"].item(), thousandths)
         over = trainer.should_stop or trainer.global_step >= trainer.max_steps
         if not over and self._trial.should_prune():
             self.pruned = trainer.should_stop = True

@@ -1,0 +1,84 @@
+"""What makes two runs the same: the options that decide a result, and a digest of their values.
+
+Run keys, the folding of seeds in a report, the names of folders and sweeps all go by this module.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+# Top-level options that decide where a run writes, what it shows, how often it saves and how fast
+# it is. `threads` is one of them: like the machine and the version of torch, which no option holds,
+# it changes the order of sums and with it last digits. `trainer` and `compile` count, since they
+# select other code.
+NON_RESULT_OPTIONS = (
+    *("hydra", "search", "sweep", "logger", "callbacks"),
+    *("threads", "checkpoint_seconds"),
+)
+# A report folds the runs of a setting over these.
+SEED_OPTIONS = ("seed", "replicas")
+# Callbacks that only observe. `pruning` may end a run early, which its `stopped` says. Any other
+# callback may act on the training, so that it counts.
+OBSERVERS = {
+    "figures": "kan_exp.training.callbacks.EdgeFigures",
+    "progress": "kan_exp.training.callbacks.ProgressLine",
+    "pruning": "kan_exp.training.callbacks.TrialPruning",
+}
+OBSERVING_CHOICES = ("default", "pruning")  # of the group `callbacks`
+
+
+def option_name(override: str) -> str:
+    """Which option an override sets: `layer.num_x` of `+layer.num_x=9`."""
+    return override.partition("=")[0].lstrip("+~")
+
+
+def decides_result(override: str) -> bool:
+    """Whether an override, or an option by its name, decides what a run finds."""
+    name = option_name(override)
+    group, *rest = re.split(r"[./@]", name)
+    value = override.partition("=")[2]
+    if group != "callbacks":
+        return group not in NON_RESULT_OPTIONS
+    if not rest:
+        return value not in OBSERVING_CHOICES
+    return rest[0] not in OBSERVERS and (len(rest) > 1 or value.startswith("{"))
+
+
+def is_setting(option: str) -> bool:
+    """Whether an option tells settings apart: it decides the result, and is not a seed."""
+    return decides_result(option) and option not in SEED_OPTIONS
+
+
+def digest(values: Mapping[str, Any]) -> str:
+    """A digest of the values of a configuration, the same for 1 and 1.0.
+
+    Args:
+        values: All options by name, in plain containers; those that decide no result are left out.
+    """
+    deciding = {name: value for name, value in values.items() if name not in NON_RESULT_OPTIONS}
+    callbacks = values.get("callbacks")
+    if isinstance(callbacks, Mapping):
+        acting = {
+            name: one
+            for name, one in callbacks.items()
+            if isinstance(one, Mapping) and one.get("_target_") not in OBSERVERS.values()
+        }
+        if acting:
+            deciding["callbacks"] = acting
+    text = json.dumps(normalized(deciding), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def normalized(value: Any) -> Any:
+    """Plain containers in which 1.0 is 1: both are what was typed as 1."""
+    if isinstance(value, Mapping):
+        return {str(name): normalized(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [normalized(one) for one in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return int(value)
+    return value
