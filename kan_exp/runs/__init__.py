@@ -1,6 +1,8 @@
 """What runs leave behind, read and written without torch."""
 
 from kan_exp.runs.files import replacing, write_json, write_text
+from kan_exp.runs.folders import no_run
+from kan_exp.runs.lock import hold, holding, release
 from kan_exp.runs.loose import option_name
 from kan_exp.runs.names import folder_name, run_name
 from kan_exp.runs.status import Status, StatusFile, is_running, read_status, write_status
@@ -11,9 +13,13 @@ __all__ = [
     "StatusFile",
     "changes",
     "folder_name",
+    "hold",
+    "holding",
     "is_running",
+    "no_run",
     "option_name",
     "read_status",
+    "release",
     "replacing",
     "run_name",
     "versions",

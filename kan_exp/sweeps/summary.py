@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kan_exp.errors import KanExpError
+from kan_exp.quoting import read_path, typed
 from kan_exp.runs import option_name, write_json, write_text
 from kan_exp.runs.metrics import title
 from kan_exp.sweeps.jobs import Job, Stack
@@ -135,7 +136,7 @@ def same_again(arguments: Sequence[str]) -> list[str]:
         KanExpError: No sweep is known there, or `-m` is missing.
     """
     said = [text.partition("=") for text in arguments]
-    resumed = [value.strip("'\"") for name, _, value in said if name == "sweep.resume"]
+    resumed = [read_path(value) for name, _, value in said if name == "sweep.resume"]
     if not resumed or resumed[-1] in ("", "null"):
         return list(arguments)
     folder = Path(resumed[-1]).expanduser()
@@ -143,7 +144,8 @@ def same_again(arguments: Sequence[str]) -> list[str]:
         told = read_summary(folder)[0]
     except (OSError, ValueError) as error:
         raise KanExpError(
-            f"sweep.resume={folder}: no sweep is known there ({NAME} cannot be read: {error})."
+            f"{typed('sweep.resume', folder)}: no sweep is known there ({NAME} cannot be read: "
+            f"{error})."
         ) from error
     flagged = {"-m", "--multirun"} & set(arguments)
     if not flagged and not any(text.startswith("search=") for text in told):  # which needs none

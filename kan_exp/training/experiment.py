@@ -20,6 +20,7 @@ from kan_exp.data import ExperimentData
 from kan_exp.errors import DivergedError
 from kan_exp.plots import history_figure, prediction_figure
 from kan_exp.plots.style import pixels, png, short_r2
+from kan_exp.quoting import shell, word
 from kan_exp.runs import versions, write_json
 from kan_exp.training.callbacks import EdgeFigures, RunCheckpoint, SignalStop, TrialPruning
 from kan_exp.training.folder import load, read_checkpoint, write_metrics
@@ -273,7 +274,7 @@ class Experiment:
             ("figures", f"{folder / 'figures'}"),
         ]
         if self._tensorboard is not None:
-            rows.append(("curves", f"python -m kan_exp.dashboard {folder}"))
+            rows.append(("curves", f"python -m kan_exp.dashboard {shell(word(folder))}"))
         for name, value in rows:
             log.info("  %-11s %s", name, value)
         r2 = metrics["test_r2"]
@@ -309,4 +310,6 @@ def finite(value: float) -> float | None:
 def _from_here(folder: Path) -> Path:
     """The folder as it can be typed from where the command was given."""
     here = Path.cwd()
+    if folder == here:  # Hydra has gone there (hydra.job.chdir=true)
+        return folder
     return folder.relative_to(here) if folder.is_relative_to(here) else folder

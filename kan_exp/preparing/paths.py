@@ -1,0 +1,96 @@
+"""Paths in a configuration, made independent of the folder in which the command was given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from kan_exp.arguments import is_path, split
+from kan_exp.quoting import literal, quoted, unquoted
+from kan_exp.runs import option_name
+
+SKIPPED = ("sweep", "logger", "callbacks")  # where a run writes is known by its folder
+
+
+def absolute(path: str | Path, here: str | Path) -> Path:
+    """An absolute path to the same file: links of its folder are followed, the file's own is not.
+
+    Args:
+        path: From the user; `~` is home.
+        here: The folder in which the command was given.
+    """
+    whole = Path(here) / Path(path).expanduser()
+    return whole.resolve() if whole.name in ("", "..") else whole.parent.resolve() / whole.name
+
+
+def use_absolute_paths(cfg: DictConfig, here: str | Path) -> bool:
+    """Makes every path to an existing file absolute, in place, and says whether any was not.
+
+    Args:
+        cfg: A composed configuration without Hydra's part.
+        here: The folder in which the command was given.
+    """
+    changed = False
+    for node, key, full in list(_leaves(cfg)):
+        if not is_path(full):
+            continue
+        try:
+            value = node[key]
+        except OmegaConfBaseException:  # a reference to nothing is told elsewhere
+            continue
+        if isinstance(value, str) and (found := _there(value, here)) is not None:
+            node[key] = literal(str(found))
+            changed = True
+    return changed
+
+
+def _there(value: str, here: str | Path) -> Path | None:
+    """The absolute form of a path, if it is not absolute yet and there is such a file."""
+    try:
+        found = absolute(value, here)
+        return found if value and value != str(found) and found.exists() else None
+    except (OSError, ValueError, RuntimeError):  # no path at all, no such home
+        return None
+
+
+def _leaves(cfg: DictConfig) -> Iterator[tuple[DictConfig, str, str]]:
+    """Every option that has a value of its own: its group, its key and its full name."""
+
+    def walk(node: Any, before: str) -> Iterator[tuple[DictConfig, str, str]]:
+        for key in node:
+            full = f"{before}{key}"
+            if full in SKIPPED or OmegaConf.is_missing(node, key):
+                continue
+            if OmegaConf.is_interpolation(node, key):
+                inner: Any = None
+            else:
+                inner = node[key]
+            if isinstance(inner, DictConfig):
+                yield from walk(inner, f"{full}.")
+            elif not isinstance(inner, ListConfig):
+                yield node, key, full
+
+    return walk(cfg, "")
+
+
+def absolute_override(text: str, here: str | Path) -> str:
+    """The override with its path made absolute, or as it is where it names no existing file.
+
+    Args:
+        text: As Hydra reads it; several values may be separated by commas.
+        here: The folder in which the command was given.
+    """
+    key, equals, value = text.partition("=")
+    name = option_name(text)
+    if not equals or not is_path(name) or name.startswith("hydra."):
+        return text
+    parts = []
+    for part in split(value):
+        inner = unquoted(part)
+        found = _there(part if inner is None else inner, here)
+        parts.append(part if found is None else quoted(str(found)))
+    return f"{key}={','.join(parts)}"
