@@ -62,9 +62,9 @@ def _one_line(error: BaseException) -> str:
         return _unknown_choice(error)
     if isinstance(error, OverrideParseException):
         return _unreadable_option(error)
-    if isinstance(error, ConfigCompositionException) and (found := COMPOSING.match(str(error))):
-        key = f"{found['key']}: " if found["key"] else ""
-        return f"{found['config']}.yaml: {key}{found['reason'].strip()}."
+    if isinstance(error, ConfigCompositionException) and (said := COMPOSING.match(str(error))):
+        key = f"{said['key']}: " if said["key"] else ""
+        return f"{said['config']}.yaml: {key}{said['reason'].strip()}."
     for found in (error, cause):
         if isinstance(found, MissingMandatoryValue):
             return f"{found.full_key} is needed: set it with {found.full_key}=..."
