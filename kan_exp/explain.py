@@ -77,8 +77,8 @@ def _one_line(error: BaseException) -> str:
         if isinstance(found, OmegaConfBaseException) and found.full_key:
             return f"{found.full_key}: {first_line(found)}."
     if isinstance(error, InstantiationException) and cause is not None:
-        key = re.search(r"full_key: (\S+)", str(error))
-        return f"{key[1] if key else 'config'}: {first_line(cause)}."
+        where = re.search(r"full_key: (\S+)", str(error))
+        return f"{where[1] if where else 'config'}: {first_line(cause)}."
     if isinstance(error, OSError) and error.strerror:
         name = f" {error.filename}" if error.filename else ""
         return f"cannot write or read{name}: {error.strerror}.{_where_results_go()}"

@@ -1,7 +1,7 @@
 """What runs leave behind, read and written without torch."""
 
 from kan_exp.runs.files import replacing, write_json, write_text
-from kan_exp.runs.folders import no_run
+from kan_exp.runs.folders import from_here, no_run
 from kan_exp.runs.lock import hold, holding, release
 from kan_exp.runs.loose import option_name
 from kan_exp.runs.names import folder_name, run_name
@@ -13,6 +13,7 @@ __all__ = [
     "StatusFile",
     "changes",
     "folder_name",
+    "from_here",
     "hold",
     "holding",
     "is_running",

@@ -10,6 +10,13 @@ TRACES = ("metrics.json", "status.json", ".hydra", "checkpoints")  # any makes a
 LEVELS = 3  # a file of a run may lie so deep in it, and a run so deep in a folder of runs
 
 
+def from_here(path: str | Path) -> Path:
+    """A path as it can be typed from the current folder: relative if it lies below."""
+    path, here = Path(path), Path.cwd()
+    # Not `.`, which says nothing: Hydra has gone to the run's folder (hydra.job.chdir=true).
+    return path.relative_to(here) if here in path.parents else path
+
+
 def is_run(folder: Path) -> bool:
     """Whether a folder is one that a run has written."""
     has_trace = any((folder / name).exists() for name in TRACES)

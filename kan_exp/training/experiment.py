@@ -21,7 +21,7 @@ from kan_exp.errors import DivergedError
 from kan_exp.plots import history_figure, prediction_figure
 from kan_exp.plots.style import pixels, png, short_r2
 from kan_exp.quoting import shell, word
-from kan_exp.runs import versions, write_json
+from kan_exp.runs import from_here, versions, write_json
 from kan_exp.training.callbacks import EdgeFigures, RunCheckpoint, SignalStop, TrialPruning
 from kan_exp.training.folder import load, read_checkpoint, write_metrics
 from kan_exp.training.model import Score, linear_score, score
@@ -249,7 +249,7 @@ class Experiment:
 
     def _report(self, metrics: Mapping[str, Any]) -> None:
         """Says what came of it: a table on the terminal and in train.log."""
-        folder = _from_here(self.folder)
+        folder = from_here(self.folder)
         steps = f"{metrics['steps']:,}"
         best = metrics["best_step"]
         kept = f"the best on validation, of step {best:,}" if best else "the start"
@@ -305,11 +305,3 @@ class Experiment:
 def finite(value: float) -> float | None:
     """A number, or nothing where it is none, as R2 is not where values are all the same."""
     return value if math.isfinite(value) else None
-
-
-def _from_here(folder: Path) -> Path:
-    """The folder as it can be typed from where the command was given."""
-    here = Path.cwd()
-    if folder == here:  # Hydra has gone there (hydra.job.chdir=true)
-        return folder
-    return folder.relative_to(here) if folder.is_relative_to(here) else folder
