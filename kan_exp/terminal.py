@@ -61,7 +61,7 @@ def use_utf8_names() -> None:
         return
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
     os.environ[UTF8] = "1"
-    os.environ.setdefault("PYTHONIOENCODING", encoding)
+    os.environ.setdefault("PYTHONIOENCODING", f"{encoding}:backslashreplace")
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 

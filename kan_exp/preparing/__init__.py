@@ -5,11 +5,11 @@ from kan_exp.preparing.checks import check
 from kan_exp.preparing.choices import flat_choices, run_key, setting_key
 from kan_exp.preparing.experiment import make_experiment
 from kan_exp.preparing.layers import search_path_override
-from kan_exp.preparing.paths import absolute_override, use_absolute_paths
+from kan_exp.preparing.paths import absolute_arguments, use_absolute_paths
 
 __all__ = [
     "LAST",
-    "absolute_override",
+    "absolute_arguments",
     "check",
     "flat_choices",
     "from_folder",

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kan_exp.arguments import is_path, split
-from kan_exp.quoting import literal, quoted, unquoted
+from kan_exp.arguments import SWEPT_PATHS, is_path, split
+from kan_exp.quoting import literal, quoted, read_path, unquoted, word
 from kan_exp.runs import option_name
 
+FOLDER_FLAGS = ("--config-dir", "-cd", "--from")
 SKIPPED = ("sweep", "logger", "callbacks")  # where a run writes is known by its folder
 
 
@@ -77,20 +78,39 @@ def _leaves(cfg: DictConfig) -> Iterator[tuple[DictConfig, str, str]]:
     return walk(cfg, "")
 
 
-def absolute_override(text: str, here: str | Path) -> str:
-    """The override with its path made absolute, or as it is where it names no existing file.
+def absolute_arguments(arguments: Sequence[str], here: str | Path) -> list[str]:
+    """A command line that means the same in another folder.
 
     Args:
-        text: As Hydra reads it; several values may be separated by commas.
-        here: The folder in which the command was given.
+        arguments: As Hydra reads them.
+        here: The folder in which they were given.
+    """
+    out: list[str] = []
+    for text in arguments:
+        flag = out[-1] if out else ""
+        name, equals, value = text.partition("=")
+        if flag in FOLDER_FLAGS:
+            out.append(word(absolute(read_path(text), here)))
+        elif equals and name in FOLDER_FLAGS:
+            out.append(f"{name}={word(absolute(read_path(value), here))}")
+        else:
+            out.append(_absolute_override(text, here))
+    return out
+
+
+def _absolute_override(text: str, here: str | Path) -> str:
+    """The override of a path made absolute; where it may be no path, only if there is such a file.
+
+    Several values may be separated by commas.
     """
     key, equals, value = text.partition("=")
     name = option_name(text)
-    if not equals or not is_path(name) or name.startswith("hydra."):
+    if not equals or not is_path(name) or value == "null":
         return text
     parts = []
     for part in split(value):
         inner = unquoted(part)
-        found = _there(part if inner is None else inner, here)
+        path = part if inner is None else inner
+        found = absolute(path, here) if name in SWEPT_PATHS else _there(path, here)
         parts.append(part if found is None else quoted(str(found)))
     return f"{key}={','.join(parts)}"

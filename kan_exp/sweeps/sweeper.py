@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kan_exp.cli import as_typed
 from kan_exp.errors import KanExpError, suggest
-from kan_exp.preparing import absolute_override, search_path_override, use_absolute_paths
+from kan_exp.preparing import search_path_override, use_absolute_paths
 from kan_exp.quoting import literal, typed
 from kan_exp.runs import hold, option_name, release
 from kan_exp.runs.metrics import NUMBERS
@@ -116,17 +116,15 @@ class FolderSweeper(Sweeper):
 
     @property
     def typed(self) -> list[str]:
-        """What the user said, but for what begins or resumes a sweep; it holds in any folder."""
+        """What the user said, but for what begins or resumes a sweep."""
         assert self.config is not None
         said = self.config.hydra.overrides
         leave = ("sweep.resume=", "hydra.sweep.dir=", "hydra.mode=")
         every = [*as_typed(said.hydra), *as_typed(said.task)]
         rest = [text for text in every if not text.lstrip("+").startswith(leave)]
-        here = self.config.hydra.runtime.cwd
-        places = [absolute_override(text, here) for text in rest]
         known = any(option_name(text) == "hydra.searchpath" for text in rest)
         added = [] if known else search_path_override(self.config.hydra)
-        return [*self.origin, *added, *places]
+        return [*self.origin, *added, *rest]
 
     @property
     def origin(self) -> list[str]:
