@@ -28,12 +28,15 @@ MULTIRUN = ("-m", "--multirun")
 WITH_VALUE = (
     *("--cfg", "-c", "--package", "-p", "--config-path", "-cp"),
     *("--config-name", "-cn", "--config-dir", "-cd", "--info", "-i", "--from"),
+    "--experimental-rerun",
 )
 FLAGS = (
     *(*WITH_VALUE, *MULTIRUN, "--help", "-h", "--hydra-help", "--version", "--resolve"),
-    *("--run", "-r", "--shell-completion", "-sc", "--experimental-rerun"),
+    *("--run", "-r", "--shell-completion", "-sc"),
 )
+SHOWN = ("job", "hydra", "all")
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+CHOICES = {"--cfg": SHOWN, "-c": SHOWN, "--info": INFO, "-i": INFO}
 PATHS = re.compile(r"(\w+_)?(path|file|filename|dir|folder|root)")
 PATH_OPTIONS = ("resume", "sweep.resume", "run", "input", "output", "logdir")
 SWEPT_PATHS = (
@@ -65,7 +68,7 @@ def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         if not word.startswith("-") or word == "-":
             rest.append(word)
             continue
-        name, equals, _ = word.partition("=")
+        name, equals, value = word.partition("=")
         full = [
             flag for flag in FLAGS if flag == name or (name[:2] == "--" and flag.startswith(name))
         ]
@@ -74,13 +77,18 @@ def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             write = f" Options have no dashes: write {shell(meant)}." if equals else ""
             raise KanExpError(f"{name}: there is no such flag.{suggest(name, FLAGS)}{write}")
         flags.append(word)
-        takes = full[0] in WITH_VALUE and not equals
-        if takes and full[0] in ("--info", "-i") and (not words or words[0] not in INFO):
-            takes = False  # all of it
-        if takes:
+        choices = CHOICES.get(full[0])
+        if full[0] not in WITH_VALUE:
+            continue
+        if not equals:
+            if full[0] in ("--info", "-i") and (not words or "=" in words[0]):
+                continue  # all of it
             if not words:
                 raise KanExpError(f"{name} needs a value, such as {name} {_example(full[0])}.")
-            flags.append(words.pop(0))
+            value = words.pop(0)
+            flags.append(value)
+        if choices and value not in choices:
+            raise KanExpError(f"{name} takes one of {', '.join(choices)}, got {value!r}.")
     return flags, rest
 
 
@@ -132,6 +140,8 @@ def spelled_option(text: str, many: bool) -> str:
     """
     key, equals, value = text.partition("=")
     name = option_name(text)
+    if equals and not name:
+        raise KanExpError(f"{text!r}: options are written as name=value.")
     if not equals or not value or "/" in name or key.startswith("~"):
         return text
     if name.rpartition(".")[2] == "formula":
@@ -145,6 +155,8 @@ def spelled_option(text: str, many: bool) -> str:
         if is_list and "," in value and unquoted(value) is None and not _is_list(value):
             value = f"[{value}]"
         return f"{key}={_columns(value, many)}"
+    if "${" in value and _parsed(value) is None and value.count("{") == value.count("}"):
+        return f"{key}={in_quotes(value)}"  # one reference in another
     return text
 
 

@@ -159,7 +159,9 @@ def _replace_plugins_configs() -> None:
 
 
 def _fail(line: str) -> NoReturn:
-    print(f"Error: {line}", file=sys.stderr)  # noqa: T201
+    # What a user or a file has named may hold anything, and must not steer the terminal.
+    shown = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in line)
+    print(f"Error: {shown}", file=sys.stderr)  # noqa: T201
     sys.exit(1)
 
 

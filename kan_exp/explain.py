@@ -46,7 +46,10 @@ COMPOSING = re.compile(
 def one_line(error: BaseException) -> str:
     """Says in one line what went wrong and, where it is known, what was meant. Never raises."""
     try:
-        return _one_line(error)
+        line = _one_line(error)
+        # Our own may list the failed jobs of a sweep.
+        is_own = isinstance(error, KanExpError) or isinstance(error.__cause__, KanExpError)
+        return line if is_own else " ".join(line.split())
     except Exception:  # noqa: BLE001 - an explanation that fails must not hide the error
         return f"{type(error).__name__}."
 
@@ -82,6 +85,8 @@ def _one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         name = f" {error.filename}" if error.filename else ""
         return f"cannot write or read{name}: {error.strerror}.{_where_results_go()}"
+    if several := re.match(r"(Ambiguous value for argument|Sweep parameters) '(.*)'", str(error)):
+        return f"{several[2]} has several values: add -m to run each; a list is in brackets."
     if isinstance(error, RecursionError):
         return "the configuration refers to itself without an end."
     return first_line(error)
@@ -112,7 +117,7 @@ def broken_reference(error: OmegaConfBaseException) -> str:
         wanted = message.rpartition(" ")[2]
         return f"{name}: {text}: there is no resolver {wanted!r}.{suggest(wanted, RESOLVERS)}"
     if isinstance(error, InterpolationToMissingValueError):
-        wanted = (re.search(r"'([^']*)'\s*$", message.rstrip(".")) or [message, "a value"])[1]
+        wanted = message.rpartition(": ")[2]
         return f"{name} refers to {wanted}, which is not set: set it with {wanted}=..."
     if variable := re.search(r"Environment variable '(.*)' not found", message):
         return (
@@ -179,10 +184,13 @@ def _unknown_choice(error: MissingConfigException) -> str:
 def _unreadable_option(error: OverrideParseException) -> str:
     text = str(error.override)
     name, equals, value = text.partition("=")
-    reason = first_line(error).removeprefix("LexerNoViableAltException: ").removeprefix(text)
+    # Hydra's reason, if it says more than that it cannot read this.
+    reason = re.sub(
+        r"^(LexerNoViableAltException: |Error parsing override ).*", "", first_line(error)
+    )
     reason = f": {reason.strip()}" if reason.strip() else ""
     if not equals:
-        return f"cannot read {text!r}{reason}: options are written as name=value."
+        return f"cannot read {text!r}: options are written as name=value."
     if not re.fullmatch(r"[~+]*[\w./@:-]+", name, re.ASCII):
         return f"{name}: there is no such option: names have letters, digits and dots only."
     if any(value.count(a) != value.count(b) for a, b in ("[]", "()", "{}")):
