@@ -5,10 +5,11 @@ from __future__ import annotations
 import gc
 import importlib
 import os
-import re
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
@@ -17,26 +18,27 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
-from hydra.errors import (
-    HydraException,
-    InstantiationException,
-    MissingConfigException,
-    OverrideParseException,
-)
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException, ValidationError
+from omegaconf.errors import OmegaConfBaseException
 
-from kan_exp.errors import KanExpError, listing, suggest
-from kan_exp.runs import run_name
+from kan_exp.arguments import asked_configs, own_folders, spelled
+from kan_exp.config import TrainConfig
+from kan_exp.errors import KanExpError
+from kan_exp.explain import MENDABLE, one_line
+from kan_exp.own_configs import OwnConfigs
+from kan_exp.quoting import typed
+from kan_exp.runs import hold, run_name
+from kan_exp.terminal import fault_of_stdout, steady_streams, use_utf8_names
 
 if TYPE_CHECKING:
     from kan_exp.training.model import KANModel
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 RESUMED = "resumed_run"  # the primary config of a run that goes on in its folder
-MENDABLE = (KanExpError, HydraException, OmegaConfBaseException, OSError)
+# Whose exceptions are about a configuration, whatever their type.
+COMPOSERS = ("hydra.", "omegaconf.", "yaml.", "antlr4.")
 
 
 def config_folder() -> str:
@@ -59,8 +61,11 @@ def run_command(
     Args:
         config_name: The primary config in `conf`.
         task: What to do with the composed configuration.
-        read: Takes what is not for Hydra off the arguments, and may name another primary config.
+        read: Takes what is not for Hydra off the arguments, spells the rest for it, and may name
+            another primary config.
     """
+    use_utf8_names()
+    steady_streams()
     # Importing makes a great many objects that stay; to look for garbage among them over and over
     # takes a fifth of that time. Commands that go on to make garbage call `imports_are_done`.
     gc.disable()
@@ -75,14 +80,15 @@ def run_command(
             # In a sweep the other jobs go on; Hydra raises what happened at the end.
             if traceback_wanted or HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise
-            _fail(error)
+            _fail(one_line(error))
 
     OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
     _replace_plugins_configs()
     try:
-        if read is not None:
+        if read is None:
+            sys.argv[1:] = spelled(sys.argv[1:])
+        else:
             config_name, sys.argv[1:] = read(sys.argv[1:])
-        sys.argv[1:] = quote_formulas(flags_first(sys.argv[1:]))
         command = hydra.main(
             version_base="1.3", config_path=config_folder(), config_name=config_name
         )
@@ -90,11 +96,32 @@ def run_command(
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)  # noqa: T201
         sys.exit(128 + signal.SIGINT)
-    except MENDABLE as error:
-        if traceback_wanted:
+    except Exception as error:
+        if traceback_wanted or not (isinstance(error, MENDABLE) or _is_of_composing(error)):
             raise
-        _fail(error)
+        _fail(_fault_of_own_configs(error) or one_line(error))
+    if fault := fault_of_stdout():
+        _fail(f"not all of the output could be written: {fault.strerror}.")
     sys.exit(0)
+
+
+def _is_of_composing(error: Exception) -> bool:
+    """Whether an exception comes from the reading of configurations."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    module = str(frames[-1].f_globals.get("__name__")) if frames else ""
+    return module.startswith(COMPOSERS) or isinstance(error, UnicodeError | RecursionError)
+
+
+def _fault_of_own_configs(error: Exception) -> str | None:
+    """What is wrong with a config of the user's own, which Hydra's words may not tell."""
+    if isinstance(error, KanExpError) or isinstance(error.__cause__, KanExpError):
+        return None
+    options = [field.name for field in fields(TrainConfig)]
+    try:
+        configs = OwnConfigs(own_folders(sys.argv[1:]), Path(config_folder()), options)
+        return configs.fault(asked_configs(sys.argv[1:]))
+    except Exception:  # noqa: BLE001 - the error itself is told instead
+        return None
 
 
 def _run_name(began: str, *, _root_: DictConfig) -> str:
@@ -131,112 +158,11 @@ def _replace_plugins_configs() -> None:
         ConfigStore.instance().repo["hydra"].get(path.parent.name, {}).pop(path.name, None)
 
 
-def _fail(error: BaseException) -> NoReturn:
-    print(f"Error: {one_line(error)}", file=sys.stderr)  # noqa: T201
+def _fail(line: str) -> NoReturn:
+    # What a user or a file has named may hold anything, and must not steer the terminal.
+    shown = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in line)
+    print(f"Error: {shown}", file=sys.stderr)  # noqa: T201
     sys.exit(1)
-
-
-def one_line(error: BaseException) -> str:
-    """Says in one line what went wrong and, where it can be told, what was meant."""
-    cause = error.__cause__
-    if isinstance(error, KanExpError):
-        return str(error)
-    if isinstance(cause, KanExpError):
-        return str(cause)
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        return _unknown_choice(error)
-    if isinstance(error, OverrideParseException):
-        return (
-            f"cannot read the option {error.override!r}: {_first_line(error)} "
-            f"(is a bracket or a quote missing?)"
-        )
-    for found in (error, cause):
-        if isinstance(found, MissingMandatoryValue):
-            return f"{found.full_key} is needed: set it with {found.full_key}=..."
-        if isinstance(found, ValidationError):
-            return f"{found.full_key}: {_first_line(found)}."
-        if isinstance(found, OmegaConfBaseException) and found.parent_node is not None:
-            return _unknown_option(found)
-    if isinstance(error, InstantiationException) and cause is not None:
-        where = re.search(r"full_key: (\S+)", str(error))
-        return f"{where[1] if where else 'config'}: {_first_line(cause)}."
-    if isinstance(error, OSError) and error.strerror:
-        name = f" {error.filename}" if error.filename else ""
-        return f"cannot write or read{name}: {error.strerror}.{_where_results_go()}"
-    return _first_line(error)
-
-
-def _where_results_go() -> str:
-    if "train" not in Path(sys.argv[0]).stem:
-        return ""
-    many = {"-m", "--multirun"} & set(sys.argv)
-    option = "hydra.sweep.dir" if many else "hydra.run.dir"
-    return f" Results of a training go to {option}=..., under outputs unless set."
-
-
-def _unknown_choice(error: MissingConfigException) -> str:
-    group, _, choice = str(error.missing_cfg_file).rpartition("/")
-    options = sorted(error.options or [])
-    if not group:
-        return f"{choice}: there is no such config."
-    known = f" Choose from: {listing(options, most=20)}." if options else ""
-    return f"{group}={choice}: there is no such {group}.{suggest(choice, options)}{known}"
-
-
-def _unknown_option(error: OmegaConfBaseException) -> str:
-    parent: Any = error.parent_node
-    known = [str(key) for key in parent] if isinstance(parent, DictConfig) else []
-    where = str(parent._get_full_key(None)) if isinstance(parent, DictConfig) else ""
-    name = str(error.key)
-    full = f"{where}.{name}" if where else name
-    known = [key for key in known if key not in ("hydra", "_target_", "_partial_")]
-    has = f" {where or 'There'} {'has' if where else 'are'}: {listing(known, most=20)}."
-    return f"{full}: there is no such option.{suggest(name, known)}{has if known else ''}"
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
-    if not lines:
-        return type(error).__name__
-    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
-
-
-def flags_first(arguments: list[str]) -> list[str]:
-    """Moves -m to the front: the parser would not take options on both sides of it."""
-    flags = ("-m", "--multirun")
-    return sorted(arguments, key=lambda argument: argument not in flags)
-
-
-def quote_formulas(arguments: list[str]) -> list[str]:
-    """Quotes formulas for Hydra, which would read their parentheses as calls of its own functions.
-
-    A shell takes the quotes of `target.formula="sin(a)*b"` away. Commas outside parentheses still
-    separate the formulas of a sweep.
-    """
-    parser = OverridesParser.create()
-    quoted = []
-    for argument in arguments:
-        key, equals, text = argument.partition("=")
-        if equals and key.rpartition(".")[2] == "formula":
-            try:
-                parser.parse_override(argument)
-            except HydraException:
-                parts = [part.replace("\\", "\\\\").replace("'", "\\'") for part in _split(text)]
-                argument = f"{key}=" + ",".join(f"'{part}'" for part in parts)
-        quoted.append(argument)
-    return quoted
-
-
-def _split(text: str) -> list[str]:
-    """Splits at the commas that stand in no parentheses."""
-    parts, depth = [""], 0
-    for character in text:
-        depth += (character == "(") - (character == ")")
-        if character == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return parts
 
 
 def check_additions(overrides: list[str], closed: tuple[str, ...]) -> None:
@@ -265,16 +191,22 @@ class FreshFolder(Callback):
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         if config.hydra.job.config_name == RESUMED:
             return
-        folder = Path(config.hydra.run.dir)
+        try:
+            folder = Path(config.hydra.run.dir)
+        except OmegaConfBaseException:  # Hydra finds the same in a moment
+            return
+        # Hydra would turn an exception of a callback into a warning.
         for name in ("metrics.json", "checkpoints"):
             if (folder / name).exists():
-                # Hydra would turn an exception of a callback into a warning.
+                go_on = f", or go on with {typed('resume', folder)}."
                 _fail(
-                    KanExpError(
-                        f"{folder} holds a run already ({name}): set hydra.run.dir=... to another"
-                        f"{'.' if name == 'metrics.json' else f', or go on with resume={folder}.'}"
-                    )
+                    f"{folder} holds a run already ({name}): set hydra.run.dir=... to another"
+                    f"{'.' if name == 'metrics.json' else go_on}"
                 )
+        try:
+            hold(folder)
+        except MENDABLE as error:
+            _fail(one_line(error))
 
 
 def load_model(cfg: DictConfig) -> KANModel:

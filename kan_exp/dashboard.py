@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kan_exp.errors import KanExpError, listing, suggest
+from kan_exp.quoting import read_path
+from kan_exp.terminal import steady_streams, use_utf8_names
 
 HELP = """\
 Shows runs in TensorBoard, at an address that is printed; Ctrl-C ends it.
@@ -34,7 +36,7 @@ def read_arguments(arguments: Sequence[str]) -> tuple[Path, str, int | None]:
     given: dict[str, str] = {}
     for argument in arguments:
         name, equals, value = argument.partition("=")
-        if Path(argument).is_dir() or not (equals or argument.startswith("-")):
+        if Path(read_path(argument)).is_dir() or not (equals or argument.startswith("-")):
             name, value = "logdir", argument
         if name not in OPTIONS:
             raise KanExpError(
@@ -44,7 +46,7 @@ def read_arguments(arguments: Sequence[str]) -> tuple[Path, str, int | None]:
         if name in given:
             raise KanExpError(f"{name} is given twice: {given[name]} and {value}.")
         given[name] = value
-    folder = Path(given.get("logdir", FOLDER)).expanduser()
+    folder = Path(read_path(given.get("logdir", FOLDER))).expanduser()
     if not folder.is_dir():
         missing = "" if "logdir" in given else " yet: train something, or name another"
         raise KanExpError(f"{folder}: there is no such folder{missing}.")
@@ -75,4 +77,6 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    use_utf8_names()
+    steady_streams()
     sys.exit(main(sys.argv[1:]))

@@ -13,10 +13,12 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from kan_exp.cli import MENDABLE, config_folder, one_line, store_schema
+from kan_exp.cli import config_folder, store_schema
 from kan_exp.config import TrainConfig
+from kan_exp.explain import MENDABLE, one_line
 from kan_exp.preparing import make_experiment, search_path_override
 from kan_exp.ranks import Follower
+from kan_exp.terminal import steady_streams
 
 
 def make_job(
@@ -50,6 +52,7 @@ def follow() -> None:
 
 
 if __name__ == "__main__":
+    steady_streams()
     try:
         follow()
     except MENDABLE as error:

@@ -15,19 +15,15 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, ListConfig
 
+from kan_exp.arguments import spelled, split_flags
 from kan_exp.cli import run_command, store_schema
 from kan_exp.config import ReportConfig
 from kan_exp.errors import KanExpError
+from kan_exp.quoting import read_path
 
 if TYPE_CHECKING:
     from kan_exp.reporting.figures import Picture
     from kan_exp.reporting.summary import Section, Setting, Summary
-
-# Flags of Hydra whose value follows as a word of its own.
-WITH_VALUE = (
-    *("--cfg", "-c", "--package", "-p", "--config-path", "-cp"),
-    *("--config-name", "-cn", "--config-dir", "-cd", "--info", "-i"),
-)
 
 
 def report(folders: Sequence[str], cfg: DictConfig) -> None:
@@ -154,18 +150,22 @@ def take_folders(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
     A word with `=` in it is an option unless there is a folder of that name.
     """
+    flags, words = split_flags(arguments)
     folders: list[str] = []
-    rest: list[str] = []
-    flag = ""
-    for word in arguments:
-        is_flag = flag in WITH_VALUE or word.startswith("-")
-        is_option = "=" in word and not Path(word).expanduser().is_dir()
-        (rest if is_flag or is_option else folders).append(word)
-        flag = word
-    return folders, rest
+    options: list[str] = []
+    for word in words:
+        path = read_path(word)
+        is_option = "=" in word and not Path(path).expanduser().is_dir()
+        (options if is_option else folders).append(word if is_option else path)
+    return folders, [*flags, *options]
 
 
 if __name__ == "__main__":
-    named, sys.argv[1:] = take_folders(sys.argv[1:])
     store_schema("report_schema", ReportConfig)
-    run_command("report", partial(report, named))
+    named: list[str] = []
+
+    def read(arguments: list[str]) -> tuple[str, list[str]]:
+        named[:], rest = take_folders(arguments)
+        return "report", spelled(rest)
+
+    run_command("report", partial(report, named), read)

@@ -17,17 +17,18 @@ from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from kan_exp.arguments import spelled
 from kan_exp.cli import (
     RESUMED,
     as_typed,
     config_folder,
     imports_are_done,
-    one_line,
     run_command,
     store_schema,
 )
 from kan_exp.config import TrainConfig, rank_count
 from kan_exp.errors import KanExpError
+from kan_exp.explain import one_line
 from kan_exp.preparing import (
     LAST,
     check,
@@ -36,6 +37,7 @@ from kan_exp.preparing import (
     run_key,
     setting_key,
     unfinished,
+    use_absolute_paths,
 )
 from kan_exp.preparing.layers import spelled_out
 from kan_exp.rank import make_job
@@ -43,11 +45,14 @@ from kan_exp.ranks import Leader, Member
 from kan_exp.runs import (
     StatusFile,
     changes,
+    holding,
     read_status,
+    release,
     write_status,
     write_text,
 )
 from kan_exp.sweeps.jobs import number_of
+from kan_exp.sweeps.summary import same_again
 
 if TYPE_CHECKING:
     from kan_exp.training.experiment import Experiment
@@ -59,9 +64,17 @@ def train(cfg: DictConfig) -> None:
     """Runs one job: checks its configuration, then trains, scores and writes the results.
 
     Where the folder holds an unfinished run of the same configuration, it goes on with that.
+
+    Raises:
+        KanExpError: The configuration makes no run, or another process writes in its folder.
     """
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    with holding(folder):
+        _train(cfg, folder)
+
+
+def _train(cfg: DictConfig, folder: Path) -> None:
     hydra = HydraConfig.get()
-    folder = Path(hydra.runtime.output_dir)
     overrides, choices = as_typed(hydra.overrides.task), dict(hydra.runtime.choices)
     alone, resumed = hydra.mode == RunMode.RUN, hydra.job.config_name == RESUMED
     if not alone:
@@ -69,10 +82,14 @@ def train(cfg: DictConfig) -> None:
     before = read_status(folder)
     began = False
     try:
+        _check_references(cfg)
+        # From where the command was given: `hydra.job.chdir=true` has left that already.
+        moved = use_absolute_paths(cfg, hydra.runtime.cwd)
         key, setting = run_key(cfg), setting_key(cfg)
         job = None if alone else number_of(folder)
         if resumed and before is not None:  # an option that is new since then would change the keys
             key, setting, job = before.key, before.setting or setting, before.job
+            moved = moved or overrides != list(before.overrides)
         checkpoint = unfinished(folder, key)
         if alone and cfg.sweep.resume is not None:
             raise KanExpError("sweep.resume goes on with a sweep: add -m.")
@@ -82,9 +99,7 @@ def train(cfg: DictConfig) -> None:
                 experiment = make_experiment(cfg, folder, choices, member, checkpoint)
                 if member is not None:
                     member.gather()
-                stored = folder / ".hydra" / "config.yaml"
-                if cfg.layers is not None and not resumed and stored.is_file():
-                    write_text(stored, OmegaConf.to_yaml(spelled_out(cfg)))
+                _store(cfg, folder, moved, resumed)
                 began = True
                 status.add_versions(experiment.versions)
                 if checkpoint is not None:
@@ -101,8 +116,29 @@ def train(cfg: DictConfig) -> None:
         if not began and resumed and before is not None:
             write_status(folder, before)  # it is as unfinished as it was
         elif not began and alone:
+            release(folder)
             _remove_traces(folder)  # a run that never began leaves nothing to mistake for a result
         raise
+
+
+def _check_references(cfg: DictConfig) -> None:
+    """Resolves every reference, so that one to nothing is told before anything is imported."""
+    OmegaConf.to_container(cfg, resolve=True)
+
+
+def _store(cfg: DictConfig, folder: Path, moved: bool, resumed: bool) -> None:
+    """Stores what Hydra's copy of the configuration does not say.
+
+    Args:
+        cfg: The configuration.
+        folder: Of the run.
+        moved: Whether a path in it is another than Hydra has stored.
+        resumed: Whether the options of its layers are stored already.
+    """
+    stored = folder / ".hydra" / "config.yaml"
+    spell_out = cfg.layers is not None and not resumed
+    if stored.is_file() and (moved or spell_out):
+        write_text(stored, OmegaConf.to_yaml(spelled_out(cfg) if spell_out else cfg))
 
 
 def _other_ranks(
@@ -184,10 +220,15 @@ def _remove_traces(folder: Path) -> None:
             path.rmdir()
 
 
+def read_arguments(arguments: list[str]) -> tuple[str, list[str]]:
+    """The primary config that a command line asks for, and what is left of it for Hydra."""
+    return from_folder(same_again(spelled(arguments)))
+
+
 if __name__ == "__main__":
     # Not the function of `__main__`: workers in other processes import it by its module's name.
-    from kan_exp.sweeps.summary import same_again
+    from kan_exp.train import read_arguments
     from kan_exp.train import train as task
 
     store_schema("train_schema", TrainConfig)
-    run_command("train", task, lambda given: from_folder(same_again(given)))
+    run_command("train", task, read_arguments)

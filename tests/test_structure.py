@@ -16,13 +16,28 @@ COMMANDS = {
     "predict",
     "report",
     "dashboard",
+    "arguments",
     "cli",
     "config",
+    "explain",
+    "own_configs",
     "preparing",
     "sweeps",
 }
 # A room may import those before it.
-ROOMS = ["errors", "runs", "ranks", "board", "layers", "targets", "plots", "reporting", "data"]
+ROOMS = [
+    "errors",
+    "quoting",
+    "terminal",
+    "runs",
+    "ranks",
+    "board",
+    "layers",
+    "targets",
+    "plots",
+    "reporting",
+    "data",
+]
 ROOMS += ["optimizers", "training"]
 ROOMS += sorted(COMMANDS)
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from kan_exp.data.columns import ColumnReader, FloatArray, shown, tidy
 from kan_exp.data.csv_reader import SEPARATORS, CsvReader
 from kan_exp.errors import KanExpError, listing
+from kan_exp.runs import from_here
 
 
 def open_columns(path: str | Path | None, separator: str) -> ColumnReader:
@@ -31,7 +32,7 @@ def open_columns(path: str | Path | None, separator: str) -> ColumnReader:
     """
     if path is None:
         raise KanExpError("A table needs its file: set data.path=FILE.")
-    source = tidy(path)
+    source = tidy(from_here(path))
     try:
         file = Path(str(path)).expanduser()
         if file.is_dir():

@@ -26,9 +26,7 @@ def load_table(name: str) -> Table:
     try:
         from sklearn import datasets
     except ImportError:
-        raise KanExpError(
-            "data=sklearn needs scikit-learn: pip install 'kan_exp[examples]'."
-        ) from None
+        raise KanExpError("data=sklearn needs scikit-learn: pip install scikit-learn") from None
     options = {"scaled": False} if name == "diabetes" else {}
     bunch = getattr(datasets, f"load_{name}")(**options)
     target = OUTPUTS[name]

@@ -6,9 +6,11 @@ from kan_exp.preparing.choices import flat_choices
 from kan_exp.preparing.experiment import make_experiment
 from kan_exp.preparing.keys import asks_hydra, check_shared, rest_key, run_key, setting_key
 from kan_exp.preparing.layers import search_path_override
+from kan_exp.preparing.paths import absolute_arguments, use_absolute_paths
 
 __all__ = [
     "LAST",
+    "absolute_arguments",
     "asks_hydra",
     "check",
     "check_shared",
@@ -20,4 +22,5 @@ __all__ = [
     "search_path_override",
     "setting_key",
     "unfinished",
+    "use_absolute_paths",
 ]

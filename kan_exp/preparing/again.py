@@ -11,18 +11,23 @@ from typing import Any, NamedTuple, cast
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from yaml import MarkedYAMLError, YAMLError
 
+from kan_exp.arguments import is_path
 from kan_exp.cli import RESUMED, config_folder
 from kan_exp.config import TrainConfig
 from kan_exp.errors import KanExpError
+from kan_exp.explain import first_line, yaml_fault
 from kan_exp.preparing.targets import check_targets
-from kan_exp.runs import changes, is_running, option_name, read_status, versions
+from kan_exp.quoting import literal, read_path, shell, typed, word
+from kan_exp.runs import changes, is_running, no_run, option_name, read_status, versions
+from kan_exp.runs.folders import is_run
 from kan_exp.runs.results import read_metrics
 
-HYDRAS = ("override hydra/", "search")  # defaults by which conf/train.yaml says what Hydra is to do
+HYDRAS = ("command", "search")  # defaults by which conf/train.yaml says what Hydra is to do
 REPEATED = "repeated_run"
 LAST = "checkpoints/last.ckpt"
+UNREADABLE = (YAMLError, OmegaConfBaseException, TypeError, KeyError, AttributeError, ValueError)
 
 
 class Stored(NamedTuple):
@@ -56,28 +61,44 @@ def from_folder(arguments: Sequence[str]) -> tuple[str, list[str]]:
         del rest[at]
     if resumed is None and source is None:
         return "train", rest
+    folder = Path(read_path(cast(str, source if resumed is None else resumed))).expanduser()
     modules = [name for name in (_take(rest, "modules=") or "").strip("[]").split(",") if name]
-    if resumed is not None:
-        if source is not None or rest:
-            raise KanExpError(
-                f"resume={resumed} goes on with the run's own options, so that "
-                f"{(rest or ['--from'])[0]!r} has no place beside it: leave it out, or make a new "
-                f"run with --from {resumed}."
-            )
-        folder = Path(resumed).expanduser()
-        stored = read_stored(folder, modules)
-        check_unfinished(folder)
-        _offer(RESUMED, stored, {"run": {"dir": str(folder)}, "output_subdir": None})
-        return RESUMED, rest
-    folder = Path(cast(str, source)).expanduser()
+    if resumed is None:
+        return _repeat(folder, rest, modules)
+    other = [text for text in rest if not _is_new_place(text)]
+    if source is not None or other:
+        raise KanExpError(
+            f"{typed('resume', folder)} goes on with the run's own options, so that "
+            f"{(other or ['--from'])[0]!r} has no place beside it: leave it out, or make a new "
+            f"run with --from {shell(word(folder))}."
+        )
+    stored = _without(read_stored(folder, modules), rest)
+    check_unfinished(folder)
+    _offer(RESUMED, stored, {"run": {"dir": literal(str(folder))}, "output_subdir": None})
+    return RESUMED, rest
+
+
+def _is_new_place(text: str) -> bool:
+    """Whether an override says where data are now; that they are the same is checked later."""
+    name = option_name(text)
+    return "=" in text and name.startswith("data.") and is_path(name)
+
+
+def _without(stored: Stored, said: Sequence[str]) -> Stored:
+    """Takes what is said anew out of the overrides, by which the run is named and shown."""
+    names = {option_name(text) for text in said}
+    kept = [text for text in stored.overrides if option_name(text) not in names]
+    return stored._replace(overrides=kept)
+
+
+def _repeat(folder: Path, rest: list[str], modules: Sequence[str]) -> tuple[str, list[str]]:
+    """Offers a run's configuration for a new run, or a sweep over it."""
     stored = read_stored(folder, modules)
     _check_groups(rest)
     status = read_status(folder)
     for line in changes(status.versions, versions()) if status and status.versions else []:
         print(f"Note: {line}", file=sys.stderr)  # noqa: T201
-    said = {option_name(text) for text in rest}
-    kept = [text for text in stored.overrides if option_name(text) not in said]
-    stored = stored._replace(overrides=kept)
+    stored = _without(stored, rest)
     origin = []
     if {"-m", "--multirun"} & set(rest):  # Hydra would sweep over what the run was told, too
         stored = stored._replace(overrides=[])
@@ -106,8 +127,8 @@ def read_stored(folder: Path, modules: Sequence[str] = ()) -> Stored:
     Raises:
         KanExpError: The folder is missing or no run's, or would call something else.
     """
-    if not folder.is_dir():
-        raise KanExpError(f"{folder}: there is no such folder of a run.")
+    if not folder.is_dir() or not is_run(folder):
+        raise KanExpError(no_run(folder))
     hydra = folder / ".hydra"
     try:
         config, overrides, about = (
@@ -124,11 +145,12 @@ def read_stored(folder: Path, modules: Sequence[str] = ()) -> Stored:
         )
     except FileNotFoundError as error:
         raise KanExpError(
-            f"{folder}: holds no run ({error.filename} is not there): name the folder of one run, "
-            f"such as outputs/<date>/<run>."
+            f"{folder}: it is not known how this run was made ({error.filename} is not there)."
         ) from error
-    except (YAMLError, OmegaConfBaseException, TypeError, KeyError, AttributeError) as error:
-        raise KanExpError(f"{folder}: its configuration cannot be read.") from error
+    except UNREADABLE as error:
+        raise KanExpError(
+            f"{folder}: its configuration cannot be read ({_reason(error)})."
+        ) from error
     known = [field.name for field in fields(TrainConfig)]
     if unknown := sorted(stored.config.keys() - set(known)):
         raise KanExpError(f"{hydra / 'config.yaml'}: there is no option {unknown[0]!r}.")
@@ -137,6 +159,13 @@ def read_stored(folder: Path, modules: Sequence[str] = ()) -> Stored:
     except KanExpError as error:
         raise KanExpError(f"{folder}: {error}") from error
     return stored
+
+
+def _reason(error: Exception) -> str:
+    """What a file lacks, in one line."""
+    return (
+        yaml_fault(error).rstrip(".") if isinstance(error, MarkedYAMLError) else first_line(error)
+    )
 
 
 def _read(path: Path) -> Any:
@@ -151,7 +180,7 @@ def check_unfinished(folder: Path) -> None:
         KanExpError: It is; the message says what to do instead.
     """
     status = read_status(folder)
-    # Of other machines, nobody can tell.
+    # Of other machines, nobody can tell. Two that look at the same moment meet at the lock.
     if status is not None and status.is_here and is_running(status):
         raise KanExpError(
             f"{folder}: process {status.pid} is still at it: stop it first (kill {status.pid})."
@@ -159,7 +188,8 @@ def check_unfinished(folder: Path) -> None:
     ended = how_it_ended(folder)
     if ended is not None:
         raise KanExpError(
-            f"{folder}: the run is done ({ended}): make a new one with --from {folder}."
+            f"{folder}: the run is done ({ended}): make a new one with "
+            f"--from {shell(word(folder))}."
         )
 
 
@@ -210,8 +240,8 @@ def _offer(name: str, stored: Stored, hydra: dict[str, Any], origin: Sequence[st
     defaults = [
         entry
         for entry in OmegaConf.to_container(base.defaults)  # type: ignore[union-attr]
-        if entry in ("train_schema", "_self_")
-        or (isinstance(entry, dict) and str(next(iter(entry))).startswith(HYDRAS))
+        if entry in ("train_schema", "_self_", *HYDRAS)
+        or (isinstance(entry, dict) and next(iter(entry)) in HYDRAS)
     ]
     today = {str(k): v for k, v in base.items() if k not in ("defaults", "hydra")}
     for option in sorted(today.keys() - stored.config.keys() - {"sweep"}):

@@ -11,6 +11,7 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from kan_exp.errors import KanExpError
+from kan_exp.quoting import quoted
 
 if TYPE_CHECKING:
     from kan_exp.layers import LayerSpec
@@ -35,14 +36,18 @@ def layer_specs(cfg: DictConfig) -> list[LayerSpec]:
     return specs
 
 
-def search_path_override() -> list[str]:
-    """An override that adds the folders of configurations that a user has added to this run."""
-    sources = HydraConfig.get().runtime.config_sources
+def search_path_override(hydra: Any = None) -> list[str]:
+    """An override that adds the folders of configurations that a user has added to this run.
+
+    Args:
+        hydra: Hydra's part of the configuration; that of the running job if not given.
+    """
+    sources = (hydra or HydraConfig.get()).runtime.config_sources
     added = [source for source in sources if source.provider not in HYDRAS_OWN]
     if not added:
         return []
-    quoted = [f"{source.schema}://{source.path}".replace("'", "\\'") for source in added]
-    return ["hydra.searchpath=[" + ",".join(f"'{path}'" for path in quoted) + "]"]
+    paths = [quoted(f"{source.schema}://{source.path}") for source in added]
+    return [f"hydra.searchpath=[{','.join(paths)}]"]
 
 
 def spelled_out(cfg: DictConfig) -> DictConfig:

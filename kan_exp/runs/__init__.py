@@ -1,7 +1,9 @@
 """What runs leave behind, read and written without torch."""
 
 from kan_exp.runs.files import replacing, write_json, write_text
+from kan_exp.runs.folders import from_here, no_run
 from kan_exp.runs.identity import option_name
+from kan_exp.runs.lock import hold, holding, release
 from kan_exp.runs.names import folder_name, run_name
 from kan_exp.runs.status import Status, StatusFile, is_running, read_status, write_status
 from kan_exp.runs.versions import changes, versions
@@ -11,9 +13,14 @@ __all__ = [
     "StatusFile",
     "changes",
     "folder_name",
+    "from_here",
+    "hold",
+    "holding",
     "is_running",
+    "no_run",
     "option_name",
     "read_status",
+    "release",
     "replacing",
     "run_name",
     "versions",

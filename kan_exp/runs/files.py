@@ -36,7 +36,7 @@ def write_text(path: Path, text: str) -> None:
         OSError: As for `replacing`.
     """
     with replacing(path) as file:
-        file.write(text.encode())
+        file.write(text.encode("utf-8", "surrogateescape"))  # bytes of names that are no UTF-8
 
 
 def write_json(path: Path, content: Any, indent: int | None = 2) -> None:

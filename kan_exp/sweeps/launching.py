@@ -12,6 +12,7 @@ from pathlib import Path
 from hydra.plugins.launcher import Launcher
 
 from kan_exp.cli import imports_are_done
+from kan_exp.quoting import option
 from kan_exp.runs import is_running, read_status
 from kan_exp.sweeps.jobs import Stack
 from kan_exp.sweeps.launcher import WarmLauncher
@@ -46,7 +47,7 @@ def launch(
     """
     watch.follow(stacks, die_together=is_joblib(launcher))
     # Absolute: a worker may have been started somewhere else.
-    where = f"hydra.sweep.dir='{_escaped(folder.absolute())}'"
+    where = option("hydra.sweep.dir", folder.absolute())
     overrides = [[*stack.overrides, where] for stack in stacks]
     error: Exception | None = None
     try:
@@ -119,7 +120,3 @@ def _close(stacks: Sequence[Stack], cut_short: bool = False) -> None:
     """Marks runs whose process is gone."""
     for stack in stacks:
         close(stack.folder, cut_short)
-
-
-def _escaped(path: Path) -> str:
-    return str(path).replace("\\", "\\\\").replace("'", "\\'")

@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kan_exp.cli import MENDABLE, one_line
 from kan_exp.errors import KanExpError
+from kan_exp.explain import MENDABLE, one_line
 from kan_exp.preparing import run_key
 from kan_exp.runs import StatusFile, is_running, read_status
 from kan_exp.runs.metrics import title
@@ -66,7 +66,7 @@ class OptunaSweeper(FolderSweeper):
             from kan_exp.sweeps.study import Settings, StoredStudy, check_metric
         except ImportError as error:
             raise KanExpError(
-                f"a search needs Optuna ({error}): pip install 'kan_exp[search]'."
+                f"a search needs Optuna ({error}): pip install 'optuna>=5.0'"
             ) from error
         check_metric(self.metric)
         groups = {name: str(choice) for name, choice in self.config.hydra.runtime.choices.items()}

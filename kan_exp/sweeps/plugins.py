@@ -37,7 +37,8 @@ def check_installed(config: DictConfig) -> None:
     plugin = re.match(r"hydra_plugins\.hydra_(\w+)_launcher", target)
     if plugin is not None and importlib.util.find_spec(plugin[0]) is None:
         choice = config.hydra.runtime.choices["hydra/launcher"]
-        raise KanExpError(f"hydra/launcher={choice} needs: pip install 'kan_exp[{plugin[1]}]'")
+        packages = f"hydra-{plugin[1]}-launcher {plugin[1]}"
+        raise KanExpError(f"hydra/launcher={choice} needs: pip install {packages}")
 
 
 def start(launcher: Launcher) -> None:

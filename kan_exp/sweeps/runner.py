@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from kan_exp.errors import KanExpError
+from kan_exp.quoting import typed
 from kan_exp.runs import Status, is_running, read_status, write_status
 from kan_exp.sweeps.jobs import Job, Stack, make_stack, number_of
 from kan_exp.sweeps.launching import launch
@@ -174,9 +175,9 @@ class SweepRunner:
         print_table(self.console, self.metric, found)
         for line in ("", *more, str(self.folder / "sweep.csv")):
             self.console.print(line, markup=False, highlight=False)
-        again = f"-m sweep.resume={self.folder}"
+        again = f"-m {typed('sweep.resume', self.folder)}"
         if any(one.state in ("waiting", "interrupted") for one in found):
-            self.console.print(f"To go on: {again}", highlight=False)
+            self.console.print(f"To go on: {again}", markup=False, highlight=False)
         if note := self._kernels(found):
             self.console.print(note, markup=False, highlight=False)
         if lines := failures(found):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from kan_exp.errors import KanExpError
+from kan_exp.preparing import absolute_arguments
+from kan_exp.quoting import read_path, typed
 from kan_exp.runs import option_name, write_json, write_text
 from kan_exp.runs.cells import csv_row, plain
 from kan_exp.runs.metrics import LINEAR, SWEEP_COLUMNS, title
@@ -66,6 +69,7 @@ def write_summary(
     found = sorted(outcomes, key=lambda outcome: outcome.job.number)
     content = {
         "overrides": list(overrides),
+        "cwd": str(Path.cwd()),
         "metric": metric,
         "jobs": [_row(outcome, metric) for outcome in found],
     }
@@ -132,11 +136,13 @@ def read_summary(folder: Path) -> tuple[list[str], list[Stack]]:
 def same_again(arguments: Sequence[str]) -> list[str]:
     """Adds what a sweep was told to what is said now, where `sweep.resume` names its folder.
 
+    The command then goes on in the folder in which the sweep was begun.
+
     Raises:
         KanExpError: No sweep is known there, or `-m` is missing.
     """
     said = [text.partition("=") for text in arguments]
-    resumed = [value.strip("'\"") for name, _, value in said if name == "sweep.resume"]
+    resumed = [read_path(value) for name, _, value in said if name == "sweep.resume"]
     if not resumed or resumed[-1] in ("", "null"):
         return list(arguments)
     folder = Path(resumed[-1]).expanduser()
@@ -144,7 +150,8 @@ def same_again(arguments: Sequence[str]) -> list[str]:
         told = read_summary(folder)[0]
     except (OSError, ValueError) as error:
         raise KanExpError(
-            f"sweep.resume={folder}: no sweep is known there ({NAME} cannot be read: {error})."
+            f"{typed('sweep.resume', folder)}: no sweep is known there ({NAME} cannot be read: "
+            f"{error})."
         ) from error
     flagged = {"-m", "--multirun"} & set(arguments)
     if not flagged and not any(text.startswith("search=") for text in told):  # which needs none
@@ -153,7 +160,22 @@ def same_again(arguments: Sequence[str]) -> list[str]:
     rest = [text for text in told if option_name(text) not in names]
     # Beside it, since Hydra's parser wants all overrides in one place.
     place = [name for name, _, _ in said].index("sweep.resume")
-    return [*arguments[:place], *rest, *arguments[place:]]
+    now = _where_it_began(arguments, folder)
+    return [*now[:place], *rest, *now[place:]]
+
+
+def _where_it_began(arguments: Sequence[str], folder: Path) -> list[str]:
+    """Goes to the folder in which a sweep was begun: paths that it was told are relative to it.
+
+    Returns:
+        What is said now, as it holds there.
+    """
+    here = Path.cwd()
+    began = Path(str(json.loads((folder / NAME).read_text(encoding="utf-8")).get("cwd") or here))
+    if began == here or not began.is_dir():  # it was moved; absolute paths still hold
+        return list(arguments)
+    os.chdir(began)
+    return absolute_arguments(arguments, here)
 
 
 def print_table(console: Console, metric: str, outcomes: Sequence[Outcome]) -> None:

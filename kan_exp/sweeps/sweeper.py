@@ -21,10 +21,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kan_exp.cli import as_typed
 from kan_exp.errors import KanExpError, suggest
+from kan_exp.preparing import search_path_override, use_absolute_paths
+from kan_exp.quoting import literal, typed
+from kan_exp.runs import hold, option_name, release
 from kan_exp.runs.metrics import NUMBERS
 from kan_exp.sweeps.jobs import Job, make_stacks, plan_jobs
 from kan_exp.sweeps.plugins import check_installed
-from kan_exp.sweeps.runner import SweepRunner, Terminated, remember, renumber
+from kan_exp.sweeps.runner import ENDING, SweepRunner, Terminated, remember, renumber
 from kan_exp.sweeps.summary import NAME as SUMMARY
 
 log = logging.getLogger(__name__)
@@ -50,7 +53,8 @@ class FolderSweeper(Sweeper):
         check_installed(config)
         if config.sweep.resume is not None:  # the launcher, too, is to know the folder
             with open_dict(config):
-                config.hydra.sweep.dir = str(Path(config.sweep.resume).expanduser())
+                folder = Path(config.sweep.resume).expanduser()
+                config.hydra.sweep.dir = literal(str(folder))
         self.hydra_context, self.config = hydra_context, config
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
@@ -70,6 +74,14 @@ class FolderSweeper(Sweeper):
             )
         asked = [text for text in arguments if not text.lstrip("+").startswith("sweep.")]
         self.folder = Path(config.hydra.sweep.dir)
+        try:
+            if self.resumes:
+                hold(self.folder, patience=ENDING)
+            self._go(asked)
+        finally:
+            release(self.folder)
+
+    def _go(self, asked: list[str]) -> None:
         runner = self.plan(asked)
         try:
             self.run(runner)
@@ -111,7 +123,9 @@ class FolderSweeper(Sweeper):
         leave = ("sweep.resume=", "hydra.sweep.dir=", "hydra.mode=")
         every = [*as_typed(said.hydra), *as_typed(said.task)]
         rest = [text for text in every if not text.lstrip("+").startswith(leave)]
-        return [*self.origin, *rest]
+        known = any(option_name(text) == "hydra.searchpath" for text in rest)
+        added = [] if known else search_path_override(self.config.hydra)
+        return [*self.origin, *added, *rest]
 
     @property
     def origin(self) -> list[str]:
@@ -123,14 +137,14 @@ class FolderSweeper(Sweeper):
         """Makes the folder, with the configuration in it.
 
         Raises:
-            KanExpError: It holds another sweep.
+            KanExpError: It holds another sweep, or another process is at it.
         """
+        hold(self.folder)
         if not self.resumes and (self.folder / SUMMARY).exists():
             raise KanExpError(
                 f"{self.folder} holds a sweep already: set hydra.sweep.dir=... to another, or go "
-                f"on with sweep.resume={self.folder}."
+                f"on with {typed('sweep.resume', self.folder)}."
             )
-        self.folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, self.folder / "multirun.yaml")
 
     def parse(self, arguments: list[str]) -> list[Override]:
@@ -147,6 +161,8 @@ class FolderSweeper(Sweeper):
         HydraConfig.instance().set_config(cfg)
         with open_dict(cfg):
             del cfg["hydra"]
+        assert self.config is not None
+        use_absolute_paths(cfg, self.config.hydra.runtime.cwd)
         return cfg
 
 

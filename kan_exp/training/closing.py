@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from kan_exp.data import ExperimentData
 from kan_exp.plots.style import short_r2
+from kan_exp.quoting import shell
 
 Metrics = Mapping[str, Any]
 
@@ -188,7 +187,7 @@ def _about_linear(metrics: Metrics, width: int, arguments: Sequence[str] | None)
 def _with_options(arguments: Sequence[str], options: Sequence[str]) -> str:
     """The command of a run with other options for what is trained, and how."""
     kept = [text for text in arguments if _option(text) not in REPLACED]
-    return f"python -m kan_exp.train {shlex.join([*kept, *options])}"
+    return f"python -m kan_exp.train {shell(*kept, *options)}"
 
 
 def _option(argument: str) -> str:
@@ -210,9 +209,3 @@ def _about_few_points(errors: torch.Tensor) -> list[str]:
         f"Note: {points} up {100 * share:.0f}% of the squared error: on other test points the "
         f"RMSE may differ by more than its standard error says."
     ]
-
-
-def from_here(folder: Path) -> Path:
-    """The folder as it can be typed from where the command was given."""
-    here = Path.cwd()
-    return folder.relative_to(here) if folder.is_relative_to(here) else folder

@@ -25,10 +25,11 @@ from kan_exp.layers.kernels import kernel_name
 from kan_exp.plots import history_figure, prediction_figure
 from kan_exp.plots.saving import save_png
 from kan_exp.plots.style import short_r2
-from kan_exp.runs import versions, write_json
+from kan_exp.quoting import shell, word
+from kan_exp.runs import from_here, versions, write_json
 from kan_exp.runs.best_effort import best_effort
 from kan_exp.training.callbacks import EdgeFigures, RunCheckpoint, SignalStop, TrialPruning
-from kan_exp.training.closing import CUT_SHORT, advice, from_here, result_rows
+from kan_exp.training.closing import CUT_SHORT, advice, result_rows
 from kan_exp.training.folder import load, read_checkpoint, write_metrics
 from kan_exp.training.module import OBSERVED_POINTS, KANModule
 from kan_exp.training.score import (
@@ -253,7 +254,7 @@ class Experiment:
         folder = from_here(self.folder)
         rows = [*result_rows(metrics, self.trainer.max_steps), ("figures", f"{folder / 'figures'}")]
         if self._tensorboard is not None:
-            rows.append(("curves", f"python -m kan_exp.dashboard {folder}"))
+            rows.append(("curves", f"python -m kan_exp.dashboard {shell(word(folder))}"))
         for name, value in rows:
             log.info("  %-11s %s", name, value)
         errors = self.predicted.double() - self.data.test.y.double()

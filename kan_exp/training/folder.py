@@ -13,7 +13,8 @@ from torch import nn
 from kan_exp.data.base import ExperimentData, Scaling
 from kan_exp.errors import KanExpError
 from kan_exp.layers import LayerSpec, find_layer, layer_path, make_network
-from kan_exp.runs import write_json
+from kan_exp.runs import no_run, write_json
+from kan_exp.runs.folders import is_run
 from kan_exp.runs.results import NAME
 from kan_exp.training.model import KANModel
 
@@ -55,13 +56,13 @@ def read_checkpoint(folder: str | Path, names: Sequence[str] = CHECKPOINTS) -> d
         KanExpError: The folder, or a checkpoint in it, is missing or cannot be read.
     """
     folder = Path(folder).expanduser()
-    if not folder.is_dir():
-        raise KanExpError(f"{folder}: there is no such folder of a run.")
+    if not folder.is_dir() or not is_run(folder):
+        raise KanExpError(no_run(folder))
     path = next((folder / name for name in names if (folder / name).is_file()), None)
     if path is None:
         raise KanExpError(
             f"{folder}: no checkpoint found there (looked for {' and '.join(names)}): "
-            f"name the folder of one run, such as outputs/<date>/<run>."
+            f"the run ended before its first; name another, or run it again with --from."
         )
     return read_file(path)
 

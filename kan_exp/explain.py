@@ -1,0 +1,218 @@
+"""What an exception means to the user, in one line."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    GrammarParseError,
+    InterpolationKeyError,
+    InterpolationResolutionError,
+    InterpolationToMissingValueError,
+    InterpolationValidationError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+    UnsupportedInterpolationType,
+    ValidationError,
+)
+from yaml import MarkedYAMLError, YAMLError
+
+from kan_exp.errors import KanExpError, listing, suggest
+from kan_exp.quoting import in_quotes, shell
+
+MENDABLE = (KanExpError, HydraException, OmegaConfBaseException, OSError, YAMLError)
+RESOLVERS = ("oc.env", "oc.select", "oc.decode", "oc.dict.keys", "oc.dict.values", "now", "hydra")
+MOST_OPTIONS = 20
+# How Hydra says which of its configs cannot be merged.
+COMPOSING = re.compile(
+    r"In '(?P<config>[^']+)': \w+ raised while composing config:\n(?P<reason>.*)"
+    r"(\n\s*full_key: (?P<key>\S*))?"
+)
+
+
+def one_line(error: BaseException) -> str:
+    """Says in one line what went wrong and, where it is known, what was meant. Never raises."""
+    try:
+        line = _one_line(error)
+        # Our own may list the failed jobs of a sweep.
+        is_own = isinstance(error, KanExpError) or isinstance(error.__cause__, KanExpError)
+        return line if is_own else " ".join(line.split())
+    except Exception:  # noqa: BLE001 - an explanation that fails must not hide the error
+        return f"{type(error).__name__}."
+
+
+def _one_line(error: BaseException) -> str:
+    cause = error.__cause__
+    for found in (error, cause):
+        if isinstance(found, KanExpError):
+            return str(found)
+        if isinstance(found, MarkedYAMLError):
+            return yaml_fault(found)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return _unknown_choice(error)
+    if isinstance(error, OverrideParseException):
+        return _unreadable_option(error)
+    if isinstance(error, ConfigCompositionException) and (said := COMPOSING.match(str(error))):
+        key = f"{said['key']}: " if said["key"] else ""
+        return f"{said['config']}.yaml: {key}{said['reason'].strip()}."
+    for found in (error, cause):
+        if isinstance(found, MissingMandatoryValue):
+            return f"{found.full_key} is needed: set it with {found.full_key}=..."
+        if isinstance(found, GrammarParseError | InterpolationResolutionError):
+            return broken_reference(found)
+        if isinstance(found, ValidationError):
+            return f"{found.full_key}: {first_line(found)}."
+        if isinstance(found, ConfigKeyError | ConfigAttributeError):
+            return _unknown_option(found)
+        if isinstance(found, OmegaConfBaseException) and found.full_key:
+            return f"{found.full_key}: {first_line(found)}."
+    if isinstance(error, InstantiationException) and cause is not None:
+        where = re.search(r"full_key: (\S+)", str(error))
+        return f"{where[1] if where else 'config'}: {first_line(cause)}."
+    if isinstance(error, OSError) and error.strerror:
+        name = f" {error.filename}" if error.filename else ""
+        return f"cannot write or read{name}: {error.strerror}.{_where_results_go()}"
+    if several := re.match(r"(Ambiguous value for argument|Sweep parameters) '(.*)'", str(error)):
+        return f"{several[2]} has several values: add -m to run each; a list is in brackets."
+    if isinstance(error, RecursionError):
+        return "the configuration refers to itself without an end."
+    return first_line(error)
+
+
+def yaml_fault(error: MarkedYAMLError) -> str:
+    """File, line and fault of a YAML file that cannot be read."""
+    mark = error.problem_mark or error.context_mark
+    problem = (error.problem or "it is no YAML").strip()
+    if "'\\t'" in problem:
+        problem = "a tab cannot indent: use blanks"
+    context = f" ({error.context.strip()})" if error.context and error.problem_mark else ""
+    place = "" if mark is None else f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}: "
+    return f"{place}{problem}{context}."
+
+
+def broken_reference(error: OmegaConfBaseException) -> str:
+    """Says which option refers to what, and why that cannot be had."""
+    name = str(error.full_key or error.key or "the configuration")
+    text, message = _reference(error), first_line(error)
+    if isinstance(error, GrammarParseError):
+        return f"{name}: {text} cannot be read as a reference: write it as in ${{gradient.steps}}."
+    if isinstance(error, InterpolationKeyError):
+        wanted = (re.search(r"'(.*)'", message) or [message, message])[1]
+        hint = suggest(wanted, _known_options(error)).replace("'", "")
+        return f"{name} refers to {wanted}, which is not there.{hint}"
+    if isinstance(error, UnsupportedInterpolationType):
+        wanted = message.rpartition(" ")[2]
+        return f"{name}: {text}: there is no resolver {wanted!r}.{suggest(wanted, RESOLVERS)}"
+    if isinstance(error, InterpolationToMissingValueError):
+        wanted = message.rpartition(": ")[2]
+        return f"{name} refers to {wanted}, which is not set: set it with {wanted}=..."
+    if variable := re.search(r"Environment variable '(.*)' not found", message):
+        return (
+            f"{name} refers to the environment variable {variable[1]}, which is not set: set it, "
+            f"or write ${{oc.env:{variable[1]},default}}."
+        )
+    if "positional argument" in message:
+        return f"{name}: {text} has too few arguments, or too many."
+    if "Recursive interpolation" in message:
+        return f"{name}: {text} refers back to {name} itself."
+    if isinstance(error, InterpolationValidationError):
+        reason = message.partition(": ")[2] or message
+        return f"{name}: {text}: {reason}."
+    reason = message.partition("raised while resolving interpolation: ")[2] or message
+    return f"{name}: {text} cannot be resolved: {reason.rstrip('.')}."
+
+
+def _reference(error: OmegaConfBaseException) -> str:
+    """The text of the option that an error is about, references unresolved."""
+    parent: Any = error.parent_node
+    if OmegaConf.is_config(parent):
+        value = OmegaConf.to_container(parent, resolve=False)
+        text = value.get(error.key) if isinstance(value, dict) else value
+        if isinstance(text, str):
+            return text
+    return "a reference"
+
+
+def _known_options(error: OmegaConfBaseException) -> list[str]:
+    """Every option of the configuration by its full name."""
+    parent: Any = error.parent_node
+    root = parent._get_root() if OmegaConf.is_config(parent) else {}
+    plain: Any = OmegaConf.to_container(root, resolve=False) if OmegaConf.is_config(root) else {}
+    names: list[str] = []
+
+    def collect(part: dict[Any, Any], before: str) -> None:
+        for key, value in part.items():
+            if key != "hydra" or before:
+                names.append(f"{before}{key}")
+                if isinstance(value, dict):
+                    collect(value, f"{before}{key}.")
+
+    collect(plain, "")
+    return names
+
+
+def _where_results_go() -> str:
+    if "train" not in Path(sys.argv[0]).stem:
+        return ""
+    many = {"-m", "--multirun"} & set(sys.argv)
+    option = "hydra.sweep.dir" if many else "hydra.run.dir"
+    return f" Results of a training go to {option}=..., under outputs unless set."
+
+
+def _unknown_choice(error: MissingConfigException) -> str:
+    group, _, choice = str(error.missing_cfg_file).rpartition("/")
+    options = sorted(error.options or [])
+    if not group:
+        return f"{choice}: there is no such config."
+    known = f" Choose from: {listing(options, most=MOST_OPTIONS)}." if options else ""
+    return f"{group}={choice}: there is no such {group}.{suggest(choice, options)}{known}"
+
+
+def _unreadable_option(error: OverrideParseException) -> str:
+    text = str(error.override)
+    name, equals, value = text.partition("=")
+    # Hydra's reason, if it says more than that it cannot read this.
+    reason = re.sub(
+        r"^(LexerNoViableAltException: |Error parsing override ).*", "", first_line(error)
+    )
+    reason = f": {reason.strip()}" if reason.strip() else ""
+    if not equals:
+        return f"cannot read {text!r}: options are written as name=value."
+    if not re.fullmatch(r"[~+]*[\w./@:-]+", name, re.ASCII):
+        return f"{name}: there is no such option: names have letters, digits and dots only."
+    if any(value.count(a) != value.count(b) for a, b in ("[]", "()", "{}")):
+        return f"cannot read the option {text!r}{reason} (is a bracket or a quote missing?)"
+    cure = shell(f"{name}={in_quotes(value)}")
+    return f"cannot read the option {text!r}{reason}: if its value is text, quote it: {cure}"
+
+
+def _unknown_option(error: OmegaConfBaseException) -> str:
+    parent: Any = error.parent_node
+    known = [str(key) for key in parent] if isinstance(parent, DictConfig) else []
+    where = str(parent._get_full_key(None)) if isinstance(parent, DictConfig) else ""
+    name = str(error.key)
+    full = f"{where}.{name}" if where else name
+    known = [key for key in known if key not in ("hydra", "_target_", "_partial_")]
+    has = f" {where or 'There'} {'has' if where else 'are'}: {listing(known, most=MOST_OPTIONS)}."
+    return f"{full}: there is no such option.{suggest(name, known)}{has if known else ''}"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message that says something, or its type."""
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]

@@ -1,0 +1,70 @@
+"""Which folder of a run was meant where another path was given."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+SWEEP = "sweep.json"
+TRACES = ("metrics.json", "status.json", ".hydra", "checkpoints")  # any makes a folder a run's
+LEVELS = 3  # a file of a run may lie so deep in it, and a run so deep in a folder of runs
+
+
+def from_here(path: str | Path) -> Path:
+    """A path as it can be typed from the current folder: relative if it lies below."""
+    path, here = Path(path), Path.cwd()
+    # Not `.`, which says nothing: Hydra has gone to the run's folder (hydra.job.chdir=true).
+    return path.relative_to(here) if here in path.parents else path
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is one that a run has written."""
+    has_trace = any((folder / name).exists() for name in TRACES)
+    return has_trace and not (folder / SWEEP).exists()
+
+
+def no_run(path: str | Path) -> str:
+    """Says what a path is that is no folder of a run, and which folder to name instead."""
+    path = Path(path)
+    # Not `resolve`: the folder is told as the user would type it.
+    inside = next((above for above in list(path.parents)[:LEVELS] if is_run(above)), None)
+    if inside is not None and path.name != "..":
+        what = "is in the folder of a run" if path.exists() else "is not there"
+        return f"{path} {what}: name the run's folder, {inside}."
+    if not path.exists():
+        return f"{path}: there is no such folder of a run.{_similar(path)}"
+    if not path.is_dir():
+        return f"{path} is a file: name the folder of a run, such as outputs/<date>/<run>."
+    runs = _runs_below(path)
+    if (path / SWEEP).exists():
+        job = f" the folder of a job, such as {runs[0]}," if runs else " one of its jobs"
+        return f"{path} is the folder of a sweep: name{job} or go on with sweep.resume."
+    if runs:
+        return f"{path} holds {_count(len(runs))}: name the folder of one, such as {runs[-1]}."
+    return f"{path}: holds no run: name the folder of one, such as outputs/<date>/<run>."
+
+
+def _count(runs: int) -> str:
+    return "a run" if runs == 1 else "several runs"
+
+
+def _runs_below(folder: Path) -> list[Path]:
+    """Runs in a folder, in the order of their names: those that are nearest."""
+    found = [folder]
+    for _ in range(LEVELS):
+        try:
+            found = sorted(path for one in found for path in one.iterdir() if path.is_dir())
+        except OSError:
+            return []
+        if runs := [path for path in found if is_run(path)]:
+            return runs
+    return []
+
+
+def _similar(path: Path) -> str:
+    try:
+        names = [one.name for one in path.parent.iterdir() if one.is_dir()]
+    except OSError:
+        return ""
+    close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.6)
+    return f" Did you mean {path.parent / close[0]}?" if close else ""

@@ -1,0 +1,129 @@
+"""A lock on a folder, held by the process that writes there for as long as it lives."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kan_exp.errors import KanExpError
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - Windows has none
+    fcntl = None  # type: ignore[assignment]
+
+NAME = ".lock"
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+LOOK_EVERY = 0.1  # seconds
+# Of this process: it may ask twice. A copy of a process holds what that one did, and asks anew.
+_held: dict[tuple[int, Path], int] = {}
+
+
+class LockedError(KanExpError):
+    """Another process holds the folder."""
+
+
+@contextmanager
+def holding(folder: Path, patience: float = 0.0) -> Iterator[None]:
+    """Holds a folder until the end of a block, see `hold`."""
+    hold(folder, patience)
+    try:
+        yield
+    finally:
+        release(folder)
+
+
+def hold(folder: Path, patience: float = 0.0) -> None:
+    """Holds a folder until `release`, or until this process and its copies have ended.
+
+    The system gives a lock back however a process ends. Where the file system has no locks, it
+    is only said so.
+
+    Args:
+        folder: Made if it is not there.
+        patience: Seconds to wait for a process that is about to end.
+
+    Raises:
+        LockedError: Another process holds it; the message names that.
+        OSError: The folder cannot be written.
+    """
+    key = _key(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if key in _held or fcntl is None:
+        return
+    end = time.monotonic() + patience
+    while (file := _try(folder)) is None:
+        if time.monotonic() >= end:
+            raise LockedError(f"{folder}: {_holder(folder)}")
+        time.sleep(LOOK_EVERY)
+    _held[key] = file
+
+
+def release(folder: Path) -> None:
+    """Gives a folder back that this process holds; does nothing where it does not."""
+    file = _held.pop(_key(folder), None)
+    if file is None:
+        return
+    if _is_at(file, folder / NAME):
+        # While it is locked: whoever opens the file of this name from now on makes a new one.
+        (folder / NAME).unlink(missing_ok=True)
+    os.close(file)
+
+
+def _key(folder: Path) -> tuple[int, Path]:
+    return os.getpid(), folder.resolve()
+
+
+def _try(folder: Path) -> int | None:
+    """Locks the folder's file and gives its descriptor, or nothing where another has it."""
+    path = folder / NAME
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # closed when another program begins
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in NO_LOCKS:
+                print(  # noqa: T201
+                    f"Note: {folder}: its file system has no locks, so that two processes could "
+                    f"write there at a time.",
+                    file=sys.stderr,
+                )
+                return file
+            os.close(file)
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                return None
+            raise
+        if _is_at(file, path):
+            break
+        os.close(file)  # its last holder has removed it in the meantime
+    os.ftruncate(file, 0)
+    os.write(file, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
+    return file
+
+
+def _is_at(file: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _holder(folder: Path) -> str:
+    """Who holds it and what to do, as far as the file says."""
+    pid = host = None
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        content = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        pid, host = int(content["pid"]), str(content["host"])
+    if pid is None:
+        return "another process is still at it: wait, or stop it first."
+    if host == socket.gethostname():
+        return f"process {pid} is still at it: stop it first (kill {pid})."
+    return f"process {pid} on {host} is still at it: stop it there first."
