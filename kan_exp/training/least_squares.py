@@ -17,7 +17,8 @@ from kan_exp.optimizers import LevenbergMarquardt, State
 from kan_exp.training.folder import network_of
 from kan_exp.training.model import KANModel
 from kan_exp.training.module import ORDERS, KANModule
-from kan_exp.training.starts import COARSEST, Stage, follow, penalty_matrix
+from kan_exp.training.stages import COARSEST, Stage
+from kan_exp.training.starts import follow, penalty_matrix
 
 log = logging.getLogger(__name__)
 
