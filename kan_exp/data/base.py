@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
+from kan_exp.data.checks import check_whole
 from kan_exp.errors import KanExpError
 
 KNOWN_DRAWS = 4  # of a loader's last
@@ -261,16 +262,6 @@ def _digest(*splits: Split) -> str:
         for part in split:
             digest.update(part.contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def check_whole(name: str, value: object, least: int) -> None:
-    """Refuses what is no whole number in range; generators take seeds of up to 64 bits.
-
-    Raises:
-        KanExpError: It is not; the message names the option.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**60:
-        raise KanExpError(f"{name} must be a whole number of at least {least}, got {value!r}.")
 
 
 def measure_scaling(split: Split) -> Scaling:

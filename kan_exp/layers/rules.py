@@ -121,7 +121,9 @@ class Kind:
 
     def with_cells(self, options: Options, cells: int) -> dict[str, Any]:
         """The options with that number of cells; unchanged for kinds without a grid."""
-        return dict(options) if self.grid is None else {**options, self.grid[0]: cells + self.grid[1]}
+        return (
+            dict(options) if self.grid is None else {**options, self.grid[0]: cells + self.grid[1]}
+        )
 
     def count(self, options: Options, dim_in: int, dim_out: int) -> int:
         """Trainable numbers of a layer."""

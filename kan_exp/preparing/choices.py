@@ -9,8 +9,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kan_exp.preparing.checks import uses_target
 from kan_exp.preparing.layers import kind_and_options
+from kan_exp.preparing.sources import uses_target
 
 # They decide where and how a run is shown, not what comes of it.
 BESIDE = ("logger", "callbacks", "sweep", "threads", "checkpoint_seconds")

@@ -14,10 +14,10 @@ from kan_exp.data.base import ExperimentData, Scaling
 from kan_exp.errors import KanExpError
 from kan_exp.layers import LayerSpec, find_layer, layer_path, make_network
 from kan_exp.runs import write_json
+from kan_exp.runs.checkpoints import CHECKPOINTS, find_checkpoint
 from kan_exp.training.model import KANModel
 
 METRICS = "metrics.json"
-CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
 
 
 def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
@@ -41,6 +41,7 @@ def describe_model(
         "features": list(data.features),
         "target": data.target_name,
         "test_points": data.fingerprint,
+        "bounds": data.bounds.double().tolist(),
     }
 
 
@@ -54,16 +55,7 @@ def read_checkpoint(folder: str | Path, names: Sequence[str] = CHECKPOINTS) -> d
     Raises:
         KanExpError: The folder, or a checkpoint in it, is missing or cannot be read.
     """
-    folder = Path(folder).expanduser()
-    if not folder.is_dir():
-        raise KanExpError(f"{folder}: there is no such folder of a run.")
-    path = next((folder / name for name in names if (folder / name).is_file()), None)
-    if path is None:
-        raise KanExpError(
-            f"{folder}: no checkpoint found there (looked for {' and '.join(names)}): "
-            f"name the folder of one run, such as outputs/<date>/<run>."
-        )
-    return read_file(path)
+    return read_file(find_checkpoint(folder, names))
 
 
 def read_file(path: Path) -> dict[str, Any]:

@@ -1,0 +1,46 @@
+"""What the options of data have to be, whatever torch will make of them."""
+
+from __future__ import annotations
+
+from kan_exp.errors import KanExpError
+from kan_exp.targets import Target
+
+
+def check_whole(name: str, value: object, least: int) -> None:
+    """Refuses what is no whole number in range; generators take seeds of up to 64 bits.
+
+    Raises:
+        KanExpError: It is not; the message names the option.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**60:
+        raise KanExpError(f"{name} must be a whole number of at least {least}, got {value!r}.")
+
+
+def check_sampled(
+    target: Target,
+    num_train: object,
+    num_val: object,
+    num_test: object,
+    train_option: str = "data.num_train",
+) -> None:
+    """Checks how many points are drawn from which domain.
+
+    Args:
+        target: What they are drawn from.
+        num_train: Training points.
+        num_val: Validation points.
+        num_test: Test points.
+        train_option: The option that sets the number of training points.
+
+    Raises:
+        KanExpError: A count is below 2, or the domain is too narrow for float32.
+    """
+    counts = {train_option: num_train, "data.num_val": num_val, "data.num_test": num_test}
+    for name, count in counts.items():
+        check_whole(name, count, least=2)
+    for name, (low, high) in zip(target.inputs, target.domain, strict=True):
+        if high - low < 1e-4 * max(abs(low), abs(high)):
+            raise KanExpError(
+                f"target.domain of {name}, [{low:g}, {high:g}], is too narrow so far from zero "
+                f"for float32: shift the formula's input."
+            )
