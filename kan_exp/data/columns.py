@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from datetime import date, time, timedelta
@@ -157,6 +158,23 @@ class ColumnReader(ABC):
             `(n, len(columns))`, with NaN where a cell is missing or no number, and by the place of
             a column the first cell that is no number.
         """
+
+    @property
+    def typed(self) -> str:
+        """The file's name, quoted for a shell."""
+        return shlex.quote(str(self.path))
+
+    def new_name(self, word: str) -> str:
+        """A name for a changed copy of the file in the current folder, where there is no such."""
+        name, number = f"{self.path.stem}_{word}{self.path.suffix}", 1
+        while Path(name).exists():
+            number += 1
+            name = f"{self.path.stem}_{word}{number}{self.path.suffix}"
+        return name
+
+    def deletion(self, rows: Sequence[int], name: str) -> str | None:
+        """A shell's command that writes the table without these rows, if there is one."""
+        return None
 
     @abstractmethod
     def write(self, file: IO[str], separator: str, name: str, values: Sequence[str]) -> list[str]:

@@ -21,6 +21,7 @@ MISSING_CELLS = {"", "?", "-", "--", ".", "na", "n/a", "#n/a", "<na>", "nan", "n
 MISSING_CELLS |= {"#div/0!", "#value!", "#num!", "#ref!"}
 BOOLEAN_CELLS = {"true": 1.0, "false": 0.0}
 NAN = float("nan")
+MOST_DELETED = 60  # rows that a message deletes
 
 
 class Record(NamedTuple):
@@ -29,6 +30,7 @@ class Record(NamedTuple):
     line: int
     cells: list[str]
     text: str
+    last: int = 0
 
 
 class CsvReader(ColumnReader):
@@ -36,7 +38,7 @@ class CsvReader(ColumnReader):
 
     def __init__(self, path: Path, source: str, options: Options, separator: str) -> None:
         self.separator = separator
-        self._lines = array("q")
+        self._lines, self._last_lines = array("q"), array("q")  # of each row
         with path.open("rb") as file:
             marked = file.read(3) == codecs.BOM_UTF8
         self.encoding = "utf-8-sig" if marked else "utf-8"
@@ -64,10 +66,10 @@ class CsvReader(ColumnReader):
                     f"has one column, {shown(text)}: if its separator is {other!r}, set {typed}."
                 )
         if len(text.split()) > 1 and _are_numbers(row.split()) == len(text.split()):
-            command = f"tr -s ' ' {shlex.quote(self.separator)} < {self._typed()}"
+            command = f"tr -s ' ' {shlex.quote(self.separator)} < {self.typed}"
             raise self.error(
                 f"has one column, {shown(text)}: if its separator are blanks, write others: "
-                f"{command} > blanks.csv"
+                f"{command} > {shlex.quote(self.new_name('blanks'))}"
             )
         line = second.line
         while len(second.cells) == 1 and (found := next(records, None)) and found.line < 50:
@@ -77,22 +79,20 @@ class CsvReader(ColumnReader):
             raise self.error(
                 f"{titles} ({shown(text)}, where line {line} has {len(second.cells)} cells): take "
                 f"away what is above the names of columns: "
-                f"tail -n +{line} {self._typed()} > table.csv"
+                f"tail -n +{line} {self.typed} > {shlex.quote(self.new_name('table'))}"
             )
 
-    def _typed(self) -> str:
-        return shlex.quote(str(self.path))
-
     def _numbers(self, columns: Sequence[int]) -> tuple[FloatArray, dict[int, NoNumber]]:
-        self._lines = array("q")
+        self._lines, self._last_lines = array("q"), array("q")
         width = len(self.names)
         values = array("d")
         words: dict[int, NoNumber] = {}
         boolean: dict[int, NoNumber] = {}
         records = self._records()
         next(records)
-        for row, (line, cells, _) in enumerate(records):
+        for row, (line, cells, _, last) in enumerate(records):
             self._lines.append(line)
+            self._last_lines.append(last)
             if len(cells) != width:
                 raise self.error(
                     f"{self._place(row)} has {len(cells)} cells, but the header names {width} "
@@ -117,12 +117,20 @@ class CsvReader(ColumnReader):
                 words.setdefault(column, word)
         return table, words
 
+    def deletion(self, rows: Sequence[int], name: str) -> str | None:
+        end = next(self._records()).text[-2:]
+        if len(rows) > MOST_DELETED or end.endswith("\r"):  # which sed takes for no end of a line
+            return None
+        spans = ((self._lines[row], self._last_lines[row]) for row in rows)
+        script = ";".join(f"{a}d" if a == b else f"{a},{b}d" for a, b in spans)
+        return f"sed '{script}' {self.typed} > {shlex.quote(name)}"
+
     def write(self, file: IO[str], separator: str, name: str, values: Sequence[str]) -> list[str]:
         records = self._records()
         header = next(records)
         end = header.text[len(header.text.rstrip("\r\n")) :] or "\n"
         added = [_cell(name, separator), *values]
-        for (_, cells, text), more in zip(chain([header], records), added, strict=True):
+        for (_, cells, text, _), more in zip(chain([header], records), added, strict=True):
             # As it was written, where that is how it is to be written.
             kept = text.rstrip("\r\n") if separator == self.separator else None
             kept = (
@@ -149,13 +157,14 @@ class CsvReader(ColumnReader):
                 for cells in reader:
                     if len(cells) > 1 or "".join(cells).strip() or (cells and width == 1):
                         width = width or len(cells)
-                        yield Record(line + 1, cells, "".join(taken))
+                        yield Record(line + 1, cells, "".join(taken), reader.line_num)
                     taken.clear()
                     line = reader.line_num
         except UnicodeDecodeError:
+            copy = shlex.quote(self.new_name("utf8"))
             raise self.error(
                 f"is not UTF-8 text: save it as UTF-8 CSV, or write it anew: "
-                f"iconv -f {self._encoding()} -t UTF-8 {self._typed()} > utf8.csv"
+                f"iconv -f {self._encoding()} -t UTF-8 {self.typed} > {copy}"
             ) from None
         except (csv.Error, OSError) as error:
             hint = (

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 WORDS = ("true", "false", "null", "nan", "inf")  # which Hydra reads as values, in any case
 MOST_TYPED = 2000  # characters of an option that a message spells out
 
@@ -36,10 +36,14 @@ class Options:
         typed = assign(f"{self.features}", features)
         if len(typed) > MOST_TYPED:
             typed = f"{self.features}=[...]"
-        if self.dims is None or self.dims[0] == len(features):
-            return typed
-        widths = ",".join(map(str, (len(features), *self.dims[1:])))
-        return f"{typed} {shlex.quote(f'dims=[{widths}]')}"
+        return f"{typed}{self.widths(len(features))}"
+
+    def widths(self, count: int) -> str:
+        """What to type, after a blank, for that number of inputs; nothing where `dims` has it."""
+        if self.dims is None or self.dims[0] == count:
+            return ""
+        widths = ",".join(map(str, (count, *self.dims[1:])))
+        return f" {shlex.quote(f'dims=[{widths}]')}"
 
 
 TRAINING = Options()

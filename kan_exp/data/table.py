@@ -119,7 +119,7 @@ def read_columns(
     if learns and len(values) > 1:
         faults += _scales(sound, values, {fault.name for fault in more})
     if faults:
-        raise faulty(reader, faults, inputs, output)
+        raise faulty(reader, faults, inputs, output, dict(zip(sound, values.T, strict=True)))
     x, y = (values, None) if output is None else (values[:, :-1].copy(), values[:, -1].copy())
     return Table(reader.source, inputs, output, x, y, len(reader.names))
 
@@ -198,7 +198,7 @@ def deal(source: str, rows: int, fractions: Sequence[float]) -> Parts:
     needed = max(math.ceil(MIN_TRAIN / train), math.ceil(1 / val), math.ceil(1 / test))
     if rows < needed:
         raise KanExpError(
-            f"{source}: has {rows} rows, but data.fractions={[train, val, test]} needs "
+            f"{source}: has {rows} rows, but data.fractions=[{train:g},{val:g},{test:g}] needs "
             f"at least {needed}: add rows, or change the fractions."
         )
     num_val, num_test = round(rows * val), round(rows * test)

@@ -197,9 +197,13 @@ BAD_FILES = {
     "blank": ("t.csv", b" \n\n", ["has no columns"]),
     "header only": ("t.csv", b"a,y\n", ["no rows"]),
     "few cells": ("t.csv", b"a,y\n1,2\n3\n", ["row 2, line 3", "1 cells", "2 columns"]),
-    "twice": ("t.csv", b"a,a,y\n1,2,3\n", ["several columns in column 'a' (2 columns)"]),
-    "twice but for blanks": ("t.csv", b"a b,a  b,y\n1,2,3\n", ["several columns in column 'a b' (2 columns)"]),
-    "unnamed": ("t.csv", b",a,y\n1,2,3\n", ["no name of column 1", "data.features=[a]"]),
+    "twice": ("t.csv", b"a,a,y\n1,2,3\n", ["a repeated name in column 'a' (2 columns)"]),
+    "twice but for blanks": (
+        "t.csv",
+        b"a b,a  b,y\n1,2,3\n",
+        ["a repeated name in column 'a b' (2 columns)"],
+    ),
+    "unnamed": ("t.csv", b",a,y\n1,2,3\n", ["no name for column 1", "data.features=[a]"]),
     "junk": ("t.csv", bytes(range(256)) * 9, ["UTF-8"]),
     "latin": ("t.csv", "a,y\n1,é\n".encode("latin1"), ["UTF-8"]),
     "utf16": ("t.csv", "a,y\n1,2\n".encode("utf16"), ["UTF-8"]),
@@ -268,7 +272,9 @@ def test_faults_of_parquet(tmp_path):
     assert "infinite values in column 'y' (3, first in row 1)" in error_of(path, ["y"], None)
     said = "text in column 'city' ('Oslo' (String) in row 2, one of 2)"
     assert said in error_of(path, ["city"], None)
-    assert "no numbers in column 'tags' ([1] (List(Int64)) in row 1" in error_of(path, ["tags"], None)
+    assert "no numbers in column 'tags' ([1] (List(Int64)) in row 1" in error_of(
+        path, ["tags"], None
+    )
     every = error_of(path, ["a", "city", "void", "tags"], "y")
     for fragment in ("'city'", "'tags'", "'a'", "'void'", "the target column 'y'"):
         assert fragment in every
@@ -307,7 +313,7 @@ def test_faults_of_npz(tmp_path):
         ({"a": np.arange(4.0)}, "column 'a' has 4 rows, but column 'y' has 3"),
         ({"a": np.ones((3, 1))}, "array 'a' has shape (3, 1)"),
         ({"a": np.float64(1)}, "array 'a' has shape ()"),
-        ({"x": np.ones((3, 2)), "x2": y}, "one name for several columns in column 'x2' (2 columns)"),
+        ({"x": np.ones((3, 2)), "x2": y}, "a repeated name in column 'x2' (2 columns)"),
         ({"a": np.array(["u", "v", "w"])}, "text in column 'a' ('u' (<U1) in row 1, one of 3)"),
         ({"a": y + 1j}, "in column 'a' (1j (complex128) in row 1, one of 3)"),
         ({"a": np.array([1, np.nan, 2])}, "missing cells in column 'a' (row 2)"),
@@ -390,7 +396,9 @@ def test_batches_keep_the_digits_that_vary(tmp_path):
 
 def test_constant_columns_are_refused(tmp_path):
     path = write_columns(tmp_path, irregular() | {"c": np.full(40, 0.1)})
-    with pytest.raises(KanExpError, match=r"one value .* column 'c' \(0\.1\).*data\.features=\[a,b\]"):
+    with pytest.raises(
+        KanExpError, match=r"one value .* column 'c' \(0\.1\).*data\.features=\[a,b\]"
+    ):
         data(path)
     with pytest.raises(KanExpError, match=r"target column 'c' \(0\.1\).*data\.target"):
         data(path, target="c")
@@ -401,7 +409,9 @@ def test_constant_columns_are_refused(tmp_path):
 def test_columns_beyond_float32_are_refused(tmp_path, factor):
     columns = irregular()
     path = write_columns(tmp_path, columns | {"a": columns["a"] * factor})
-    with pytest.raises(KanExpError, match=r"a range .* column 'a' \(.*features=\[b\].*change the unit"):
+    with pytest.raises(
+        KanExpError, match=r"a range .* column 'a' \(.*features=\[b\].*change the unit"
+    ):
         data(path)
 
 
@@ -422,5 +432,7 @@ def test_fractions_that_are_none(tmp_path, fractions):
 
 
 def test_target_is_needed_for_training(tmp_path):
-    with pytest.raises(KanExpError, match=r"data\.target is needed.* data\.target=y; columns: 'a', 'b', 'y'"):
+    with pytest.raises(
+        KanExpError, match=r"data\.target is needed.* data\.target=y; columns: 'a', 'b', 'y'"
+    ):
         data(write_columns(tmp_path, irregular()), target=None)
