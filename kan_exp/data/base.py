@@ -13,8 +13,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
-from kan_exp.data.checks import check_whole
-from kan_exp.errors import KanExpError
+from kan_exp.data.checks import check_batch_size, check_whole
 
 KNOWN_DRAWS = 4  # of a loader's last
 
@@ -233,8 +232,7 @@ class ExperimentData(LightningDataModule, ABC):
         Raises:
             KanExpError: `batch_size` is below 1.
         """
-        if batch_size is not None and batch_size < 1:
-            raise KanExpError(f"batch_size must be at least 1 or null (all), got {batch_size}.")
+        check_batch_size(batch_size)
         split = self.scaling.standardise(self.train)
         interval = -(-steps // max(1, evaluations))
         self._loader = ChunkLoader(split, batch_size, steps, chunk_steps, interval, *generators)

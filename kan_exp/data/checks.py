@@ -16,6 +16,16 @@ def check_whole(name: str, value: object, least: int) -> None:
         raise KanExpError(f"{name} must be a whole number of at least {least}, got {value!r}.")
 
 
+def check_batch_size(batch_size: int | None) -> None:
+    """Refuses batches of no points.
+
+    Raises:
+        KanExpError: `batch_size` is below 1.
+    """
+    if batch_size is not None and batch_size < 1:
+        raise KanExpError(f"batch_size must be at least 1 or null (all), got {batch_size}.")
+
+
 def check_sampled(
     target: Target,
     num_train: object,

@@ -13,7 +13,7 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from kan_exp.data.columns import ColumnReader, FloatArray, NoNumber, shown
+from kan_exp.data.columns import ColumnReader, FloatArray, NoNumber, shown, tidy
 from kan_exp.data.options import Options, assign
 
 SEPARATORS = (",", ";", "|", "\t")
@@ -63,7 +63,7 @@ class CsvReader(ColumnReader):
             if 0 < text.count(other) == row.count(other):
                 typed = assign(self.options.separator, other.replace("\t", "\\t"))
                 raise self.error(
-                    f"has one column, {shown(text)}: if its separator is {other!r}, set {typed}."
+                    f"has one column, {shown(text)}: if its separator is {other!r}, set {typed}"
                 )
         if len(text.split()) > 1 and _are_numbers(row.split()) == len(text.split()):
             command = f"tr -s ' ' {shlex.quote(self.separator)} < {self.typed}"
@@ -170,7 +170,9 @@ class CsvReader(ColumnReader):
             hint = (
                 ": double the quotes inside quoted cells" if "expected after" in str(error) else ""
             )
-            raise self.error(f"cannot be read from line {line + 1} on ({error}){hint}.") from None
+            raise self.error(
+                f"cannot be read from line {line + 1} on ({tidy(error)}){hint}."
+            ) from None
 
     def _encoding(self) -> str:
         """What text that is not UTF-8 most likely is."""

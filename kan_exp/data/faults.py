@@ -76,7 +76,10 @@ def faulty(
         advice = _choice(reader, inputs, target, bad, values)
     if cures:
         advice.append(f"{'or ' if advice else ''}{', '.join(cures)}")
-    return reader.error(f"{found}: {'; '.join(advice) or 'mend it'}.")
+    text = f"{found}: {'; '.join(advice) or 'mend it'}"
+    # What is to be typed would be copied together with a full stop.
+    typed = text.endswith(("'", "]", ".", reader.path.suffix))
+    return reader.error(text if typed else f"{text}.")
 
 
 def _choice(

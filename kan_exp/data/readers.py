@@ -74,7 +74,7 @@ def open_columns(
     if suffix not in KNOWN:
         raise KanExpError(
             f"{source}: is of no known kind ('{suffix}'): use .csv, .tsv, .parquet or .npz"
-            f"{_how_to_convert(file, suffix)}."
+            f"{_how_to_convert(file, suffix)}"
         )
     if not start:
         raise KanExpError(f"{source}: is empty: a table with named columns is needed.")

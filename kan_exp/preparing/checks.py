@@ -6,6 +6,7 @@ from omegaconf import DictConfig
 
 from kan_exp.cli import check_additions
 from kan_exp.config import check_numbers
+from kan_exp.data.checks import check_batch_size
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.networks import check_network, uses_least_squares
 from kan_exp.preparing.sources import check_missing, check_source, uses_target
@@ -33,6 +34,7 @@ def check(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Non
         )
     check_missing(cfg)
     check_numbers(cfg)
+    check_batch_size(cfg.batch_size)
     useless = [text for text in overrides if text.lstrip("+~").startswith(("target=", "target."))]
     if useless and not uses_target(cfg):
         raise KanExpError(
