@@ -252,15 +252,15 @@ def check_numbers(cfg: DictConfig) -> None:
         raise KanExpError(f"trainer.precision must be 32-true, got {cfg.trainer.precision}.")
 
 
-def check_width(source: str, features: tuple[str, ...], dims: list[int]) -> None:
-    """Refuses a first width that is not the number of inputs.
+def check_width(source: str, count: int, dims: list[int]) -> None:
+    """Refuses a first width that is not the number of inputs, `count`.
 
     Raises:
         KanExpError: They differ; the message has the `dims` to set.
     """
-    if len(features) != dims[0]:
-        mended = ",".join(map(str, [len(features), *dims[1:]]))
-        inputs = "1 input" if len(features) == 1 else f"{len(features)} inputs"
+    if count != dims[0]:
+        mended = ",".join(map(str, [count, *dims[1:]]))
+        inputs = "1 input" if count == 1 else f"{count} inputs"
         raise KanExpError(
             f"{source} has {inputs}, but dims=[{','.join(map(str, dims))}] starts with "
             f"{dims[0]}: set dims=[{mended}]."

@@ -10,7 +10,12 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from kan_exp.cli import load_model, run_command
+from kan_exp.data.columns import ColumnReader, shown, tidy
+from kan_exp.data.options import Options
+from kan_exp.data.readers import open_columns
+from kan_exp.data.table import read_columns
 from kan_exp.errors import KanExpError
+from kan_exp.runs.checkpoints import find_checkpoint
 from kan_exp.targets import Target
 
 if TYPE_CHECKING:
@@ -19,6 +24,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+OPTIONS = Options(features=None)
+OWN = Options(path="data=table data.path", features=None)  # of the run's own table
+
 
 def evaluate(cfg: DictConfig) -> None:
     """Prints the scores of a run's network on its test points or on other data."""
@@ -26,15 +34,23 @@ def evaluate(cfg: DictConfig) -> None:
         raise KanExpError(f"+{sorted(unknown)[0]}: evaluate has no such option.")
     if cfg.target is not None and (cfg.data is None or "target" not in cfg.data):
         raise KanExpError("target=... has no effect without data=sampled.")
+    # All that needs no torch is told before it is imported.
+    reader = _open_table(cfg)
+    find_checkpoint(str(cfg.run))
     model = load_model(cfg)
     from kan_exp.plots.style import short_r2
     from kan_exp.training.closing import number, with_error
+    from kan_exp.training.folder import read_checkpoint
+    from kan_exp.training.ranges import outside, trained_ranges
     from kan_exp.training.score import bootstrap_generator, finite, rmse_standard_error, score
 
+    notes: list[str] = []
     if cfg.data is None:
         points, source = _own_test_points(Path(cfg.run)), "its own test points"
     else:
-        points, source = _other_points(cfg, model)
+        points, source = _other_points(cfg, model, reader)
+        ranges = trained_ranges(model, read_checkpoint(str(cfg.run))["kan_exp"])
+        notes = outside(points.x.double().numpy(), ranges, model.features)
     predicted = model.predict(points.x)
     found = score(predicted, points.y)
     error = finite(rmse_standard_error(predicted, points.y, bootstrap_generator()))
@@ -48,6 +64,8 @@ def evaluate(cfg: DictConfig) -> None:
         ("points", f"{found.points:,}"),
     ):
         log.info("  %-8s %s", name, value)
+    for line in notes:
+        log.info("Note: %s", line)
 
 
 def _own_test_points(run: Path) -> Split:
@@ -85,6 +103,8 @@ def _make_data(config: dict[str, Any]) -> ExperimentData:
     }
     options = dict(config)
     kind = kinds.get(str(options.pop("_target_", None)))
+    if kind is kan_exp.data.TableData:
+        options["options"] = OWN
     if kind is None:
         raise KanExpError(f"it comes from {config.get('_target_')!r}, not kan_exp: choose data=...")
     if kind is kan_exp.data.SampledData:
@@ -106,13 +126,36 @@ def _make_target(config: Any) -> Target:
         raise KanExpError(f"its target does not fit: {error}. Choose data=...") from error
 
 
-def _other_points(cfg: DictConfig, model: KANModel) -> tuple[Split, str]:
-    from kan_exp.data import score_rows
+def _open_table(cfg: DictConfig) -> ColumnReader | None:
+    """The table whose rows are to be scored, if it is one."""
+    if cfg.data is None or cfg.data.get("_target_") != "kan_exp.data.TableData":
+        return None
+    return open_columns(cfg.data.path, cfg.data.separator, OPTIONS)
 
+
+def _rows(data: DictConfig, model: KANModel, reader: ColumnReader) -> Split:
+    """The rows of a table, whose columns are found by name."""
+    named = list(data.features) if OmegaConf.is_list(data.features) else [data.features]
+    if data.features is not None and tuple(map(tidy, named)) != model.features:
+        raise KanExpError(
+            f"data.features: the network was trained on {', '.join(model.features)}: leave it out."
+        )
+    if not OmegaConf.is_missing(data, "target") and data.target is not None:
+        return read_columns(reader, model.features, data.target).split()
+    if model.target_name not in reader.names:
+        raise reader.error(
+            f"has no column {shown(model.target_name)} to compare predictions with: name the "
+            "column with data.target=..., or write predictions with kan_exp.predict."
+        )
+    return read_columns(reader, model.features, model.target_name).split()
+
+
+def _other_points(
+    cfg: DictConfig, model: KANModel, reader: ColumnReader | None
+) -> tuple[Split, str]:
     data = cfg.data
-    if data._target_ == "kan_exp.data.TableData":
-        target = model.target_name if OmegaConf.is_missing(data, "target") else data.target
-        rows = score_rows(data.path, model.features, target, data.separator)
+    if reader is not None:
+        rows = _rows(data, model, reader)
         return rows, f"{len(rows.x):,} rows of {data.path}"
     if OmegaConf.is_interpolation(data, "target") and cfg.target is None:
         # The run's own function, unless another is asked for.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
 from pathlib import Path
@@ -10,42 +9,79 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from kan_exp.cli import load_model, run_command
+from kan_exp.data.columns import shown, tidy
+from kan_exp.data.options import Options
+from kan_exp.data.readers import open_columns
+from kan_exp.data.table import read_columns
 from kan_exp.errors import KanExpError
+from kan_exp.runs.checkpoints import find_checkpoint
 
 log = logging.getLogger(__name__)
 
+OPTIONS = Options(path="input", separator="separator", features=None)
+SEPARATED = {".csv": ",", ".tsv": "\t"}  # by the output's extension
+
 
 def predict(cfg: DictConfig) -> None:
-    """Reads the features of the run from `input` and writes them with predictions to `output`."""
-    source, output = Path(cfg.input).expanduser(), Path(cfg.output).expanduser()
-    if output.suffix != ".csv":
-        raise KanExpError(f"output must be a .csv file, got {cfg.output}.")
-    if output.resolve() == source.resolve():
-        raise KanExpError("output is the same file as input: name another.")
-    if not source.is_file():
-        raise KanExpError(f"input: there is no file {cfg.input} in {Path.cwd()}.")
-    if not output.parent.is_dir():
-        raise KanExpError(f"output: there is no folder {output.parent}: make it first.")
+    """Writes the rows of `input` with one more column, the predictions, to `output`."""
+    source, output = _files(cfg)
+    # All that needs no torch is told before it is imported.
+    reader = open_columns(cfg.input, cfg.separator, OPTIONS)
+    find_checkpoint(str(cfg.run))
     model = load_model(cfg)
     import torch
 
-    from kan_exp.data import read_table
+    from kan_exp.training.folder import read_checkpoint
+    from kan_exp.training.ranges import outside, trained_ranges
 
-    table = read_table(source, model.features, None, cfg.separator)
+    name = tidy(f"{model.target_name}_predicted")
+    if name in reader.names:
+        raise reader.error(
+            f"has a column {shown(name)} already, which predictions would be called: rename it."
+        )
+    table = read_columns(reader, model.features, None)
     predicted = model.predict(torch.from_numpy(table.x))[:, 0].tolist()
-    name = f"{model.target_name}_predicted"
+    # A .csv file keeps its separator.
+    same = source.suffix.lower() == output.suffix.lower()
+    separator = getattr(reader, "separator", None) if same else None
+    separator = separator or SEPARATED[output.suffix.lower()]
     # Written beside and moved, so that an interrupted write leaves no half of a table.
     partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
     try:
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow([*table.features, name])
-            for row, value in zip(table.x.tolist(), predicted, strict=True):
-                writer.writerow([*row, f"{value:.9g}"])
+        with partial.open("w", newline="", encoding=reader.encoding) as file:
+            left_out = reader.write(file, separator, name, [f"{value:.9g}" for value in predicted])
         partial.replace(output)
     finally:
         partial.unlink(missing_ok=True)
     log.info("%s: %s rows with %s", cfg.output, f"{len(predicted):,}", name)
+    if left_out:
+        log.info("Note: text cannot hold the columns %s, left out.", ", ".join(left_out))
+    ranges = trained_ranges(model, read_checkpoint(str(cfg.run))["kan_exp"])
+    for line in outside(table.x, ranges, model.features):
+        log.info("Note: %s", line)
+    if broken := sum(not abs(value) < float("inf") for value in predicted):
+        log.info("Note: %s predictions are no finite numbers.", f"{broken:,}")
+
+
+def _files(cfg: DictConfig) -> tuple[Path, Path]:
+    """Input and output.
+
+    Raises:
+        KanExpError: The output cannot be written, or is the input.
+    """
+    for name in ("run", "input", "output"):
+        if cfg[name] is None:
+            raise KanExpError(f"{name} is needed: set it with {name}=...")
+    source, output = (Path(str(name)).expanduser() for name in (cfg.input, cfg.output))
+    if output.suffix.lower() not in SEPARATED:
+        raise KanExpError(f"output must be a .csv or .tsv file, got {cfg.output}.")
+    if output.resolve() == source.resolve():
+        raise KanExpError("output is the same file as input: name another.")
+    if not output.parent.is_dir():
+        raise KanExpError(f"output: there is no folder {output.parent}: make it first.")
+    if output.is_dir():
+        raise KanExpError(f"output: {cfg.output} is a folder: name a file in it.")
+    return source, output
 
 
 if __name__ == "__main__":

@@ -1,9 +1,19 @@
-"""Where the points come from: a target function, a user's own table, or scikit-learn."""
+"""Where the points come from: a target function, a user's own table, or scikit-learn.
 
-from kan_exp.data.base import ExperimentData, Split
-from kan_exp.data.sampled import SampledData
-from kan_exp.data.sklearn import SklearnData
-from kan_exp.data.table import TableData, read_table, score_rows
+Each part is imported when it is first asked for: tables are read and checked without torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kan_exp.data.base import ExperimentData, Split
+    from kan_exp.data.dealt import TableData
+    from kan_exp.data.sampled import SampledData
+    from kan_exp.data.sklearn import SklearnData
+    from kan_exp.data.table import read_table
 
 __all__ = [
     "ExperimentData",
@@ -12,5 +22,25 @@ __all__ = [
     "Split",
     "TableData",
     "read_table",
-    "score_rows",
 ]
+
+_MODULES = {
+    "ExperimentData": "base",
+    "SampledData": "sampled",
+    "SklearnData": "sklearn",
+    "Split": "base",
+    "TableData": "dealt",
+    "read_table": "table",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
-from kan_exp.errors import KanExpError
+from kan_exp.data.checks import check_batch_size, check_whole
 
 HALF = Fraction(1, 2)
 KNOWN_DRAWS = 4  # of a loader's last
@@ -248,8 +248,7 @@ class ExperimentData(LightningDataModule, ABC):
         Raises:
             KanExpError: `batch_size` is below 1.
         """
-        if batch_size is not None and batch_size < 1:
-            raise KanExpError(f"batch_size must be at least 1 or null (all), got {batch_size}.")
+        check_batch_size(batch_size)
         split = self.scaling.standardise(self.train)
         interval = Fraction(steps, max(1, min(evaluations, steps)))
         self._loader = ChunkLoader(split, batch_size, steps, chunk_steps, interval, *generators)
@@ -284,16 +283,6 @@ def _digest(*splits: Split) -> str:
         for part in split:
             digest.update(part.contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def check_whole(name: str, value: object, least: int) -> None:
-    """Refuses what is no whole number in range; generators take seeds of up to 64 bits.
-
-    Raises:
-        KanExpError: It is not; the message names the option.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**60:
-        raise KanExpError(f"{name} must be a whole number of at least {least}, got {value!r}.")
 
 
 def measure_scaling(split: Split) -> Scaling:

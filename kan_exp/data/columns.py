@@ -1,19 +1,32 @@
-"""What a table's file promises, whatever its format: names, finite numbers, faults with a place."""
+"""What a table's file promises, whatever its format: names, numbers, faults with a place."""
 
 from __future__ import annotations
 
 import re
+import shlex
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import date, time, timedelta
 from pathlib import Path
+from typing import IO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kan_exp.errors import KanExpError
+from kan_exp.data.options import TRAINING, Options
+from kan_exp.errors import KanExpError, listing, suggest
 
 FloatArray = NDArray[np.float64]
+
+TEXT, DATES, COMMAS, UNITS = "text", "dates or times", "numbers with commas", "numbers with units"
+OTHER, MISSING, INFINITE = "values that are no numbers", "missing cells", "infinite values"
+
+_NUMBER = r"[+-]?\d[\d.,' _]*"
+CELLS = (
+    (COMMAS, re.compile(r"[+-]?\d[\d.]*,[\d,.]*\d(e[+-]?\d+)?", re.IGNORECASE)),
+    (DATES, re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([T ].*)?|\d{1,2}:\d{2}(:\d{2}.*)?")),
+    (UNITS, re.compile(rf"([^\w\s]|[A-Z]{{3}}\b)?\s*{_NUMBER}\s*[^\d]{{0,12}}")),
+)
 
 
 def tidy(name: object) -> str:
@@ -27,59 +40,108 @@ def shown(value: object, most: int = 40) -> str:
     return text if len(text) <= most else f"{text[: most - 4]}...{text[-1]}"
 
 
+class Fault(NamedTuple):
+    """Why a column cannot be used.
+
+    Attributes:
+        kind: What is wrong with it.
+        name: Of the column.
+        example: Where it shows first, and how often; empty where it concerns the whole column.
+    """
+
+    kind: str
+    name: str
+    example: str
+
+
+class NoNumber(NamedTuple):
+    """The first cell of a column that is no number, and how many of them there are."""
+
+    row: int
+    cell: object
+    number: int
+    type: str = ""
+
+
 class ColumnReader(ABC):
     """One file, open to the question which columns it has and which numbers they hold.
 
     Args:
         path: The file, which exists and is not empty.
         source: The file as the user named it: every error starts with it.
+        options: What the command calls its options.
 
     Raises:
-        KanExpError: The file cannot be read, or two of its columns share a name.
+        KanExpError: The file cannot be read, or has no named column.
     """
 
-    def __init__(self, path: Path, source: str) -> None:
+    encoding = "utf-8"  # of text that is written in the same way
+
+    def __init__(self, path: Path, source: str, options: Options = TRAINING) -> None:
         self.path = path
         self.source = source
+        self.options = options
         self.names = tuple(map(tidy, self._names()))
         if not any(self.names):
             raise self.error("has no columns: a table with named columns is needed.")
-        self._index = {name: index for index, name in enumerate(self.names)}
-        for name, count in Counter(self.names).items():
-            if name and count > 1:
-                raise self.error(f"has {count} columns named {shown(name)}: rename all but one.")
+        self._places: dict[str, list[int]] = {}
+        for at, name in enumerate(self.names):
+            self._places.setdefault(name, []).append(at)
 
-    def read(self, names: Sequence[str]) -> FloatArray:
-        """The named columns, `(n, len(names))`, all finite; booleans count as 0 and 1.
+    def places(self, name: str) -> list[int]:
+        """Where columns of this name are, from 0."""
+        return self._places.get(name, [])
+
+    def read(self, names: Sequence[str]) -> tuple[FloatArray, list[Fault]]:
+        """Reads columns that are there, once each; booleans count as 0 and 1.
+
+        Returns:
+            Values `(n, len(names))`, NaN where a cell is missing or no number, and why columns have
+            values that are not finite.
 
         Raises:
-            KanExpError: There are no rows, or a cell is missing, infinite or no number.
+            KanExpError: The file is damaged, or has no rows.
         """
-        values = self._numbers([self._index[name] for name in names])
+        columns = [self.places(name)[0] for name in names]
+        values, words = self._numbers(columns)
         if not len(values):
             raise self.error("has column names but no rows.")
-        faulty = ~np.isfinite(values)
-        if faulty.any():
-            row, column = np.argwhere(faulty)[0]
-            what = "is missing" if np.isnan(values[row, column]) else "is infinite"
-            count = int(faulty.sum())
-            also = f" (one of {count} such cells)" if count > 1 else ""
-            raise self.error(
-                f"column {shown(names[column])}, {self._place(row)} {what}{also}: fill it in, "
-                "leave out the row, or choose other columns with data.features=[...]."
-            )
-        return values
+        faults = []
+        finite = np.isfinite(values)
+        for at, (name, column) in enumerate(zip(names, columns, strict=True)):
+            if (word := words.get(column)) is not None:
+                also = f", one of {word.number:,}" if word.number > 1 else ""
+                of = f" ({word.type})" if word.type else ""
+                example = f"{shown(word.cell)}{of} in {self._place(word.row)}{also}"
+                faults.append(Fault(kind_of(word.cell), name, example))
+            elif not finite[:, at].all():
+                row, number = int(finite[:, at].argmin()), int((~finite[:, at]).sum())
+                kind = MISSING if np.isnan(values[row, at]) else INFINITE
+                also = f"{number:,}, first in " if number > 1 else ""
+                faults.append(Fault(kind, name, f"{also}{self._place(row)}"))
+        return values, faults
 
     def error(self, message: str) -> KanExpError:
         return KanExpError(f"{self.source}: {message}")
 
-    def no_number(self, column: int, row: int, cell: object, kind: str = "") -> KanExpError:
-        hint = "leave it out with data.features=[...], or write numbers"
-        if isinstance(cell, str) and re.fullmatch(r"[+-]?\d[\d.]*,[\d,]*\d", cell):
-            hint = "write numbers with a decimal point and nothing between thousands"
-        holds = f"holds {shown(cell)}{f' ({kind})' if kind else ''}, which is no number"
-        name = shown(self.names[column])
-        return self.error(f"column {name}, {self._place(row)} {holds}: {hint}.")
+    def unknown(self, names: Iterable[str], option: str | None) -> KanExpError:
+        """What to say of columns that the file lacks.
+
+        Args:
+            names: Of these columns.
+            option: The option that names them; `None` where a trained network needs them.
+        """
+        names = list(names)
+        known = [name for name in self.names if name]
+        hint = suggest(names[0], known)
+        if not hint and all(map(_is_number, self.names)):
+            hint = " Its first line holds numbers: put a line with the names of columns above it."
+        many = "s" if len(names) > 1 else ""
+        why = "the network needs" if option is None else f"{option} names"
+        return self.error(
+            f"has no column{many} {listing(map(shown, names))}, which {why}; "
+            f"columns: {listing(map(shown, self.names))}.{hint}"
+        )
 
     def _place(self, row: int) -> str:
         return f"row {row + 1}"
@@ -89,5 +151,58 @@ class ColumnReader(ABC):
         """Column names in the order of the file."""
 
     @abstractmethod
-    def _numbers(self, columns: Sequence[int]) -> FloatArray:
-        """Columns by their place, `(n, len(columns))`, with NaN where a cell is missing."""
+    def _numbers(self, columns: Sequence[int]) -> tuple[FloatArray, dict[int, NoNumber]]:
+        """Columns by their place.
+
+        Returns:
+            `(n, len(columns))`, with NaN where a cell is missing or no number, and by the place of
+            a column the first cell that is no number.
+        """
+
+    @property
+    def typed(self) -> str:
+        """The file's name, quoted for a shell."""
+        return shlex.quote(str(self.path))
+
+    def new_name(self, word: str) -> str:
+        """A name for a changed copy of the file in the current folder, where there is no such."""
+        name, number = f"{self.path.stem}_{word}{self.path.suffix}", 1
+        while Path(name).exists():
+            number += 1
+            name = f"{self.path.stem}_{word}{number}{self.path.suffix}"
+        return name
+
+    def deletion(self, rows: Sequence[int], name: str) -> str | None:
+        """A shell's command that writes the table without these rows, if there is one."""
+        return None
+
+    @abstractmethod
+    def write(self, file: IO[str], separator: str, name: str, values: Sequence[str]) -> list[str]:
+        """Writes the whole table as text, with one more column.
+
+        Args:
+            file: Open for text, without translation of newlines.
+            separator: Of the cells.
+            name: Of the added column.
+            values: Of the added column, one for each row.
+
+        Returns:
+            Names of columns that text cannot hold, which are left out.
+        """
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def kind_of(cell: object) -> str:
+    """What a cell that is no number looks like."""
+    if isinstance(cell, date | time | timedelta):
+        return DATES
+    if not isinstance(cell, str):
+        return OTHER
+    return next((kind for kind, pattern in CELLS if pattern.fullmatch(cell.strip())), TEXT)

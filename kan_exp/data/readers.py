@@ -5,62 +5,114 @@ Nothing in a file is ever executed: npz archives are read without pickle.
 
 from __future__ import annotations
 
+import csv
+import shlex
+import stat
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kan_exp.data.columns import ColumnReader, FloatArray, shown, tidy
+from kan_exp.data.columns import ColumnReader, FloatArray, NoNumber, shown, tidy
 from kan_exp.data.csv_reader import SEPARATORS, CsvReader
+from kan_exp.data.options import TRAINING, Options
 from kan_exp.errors import KanExpError, listing
 from kan_exp.runs import from_here
 
+KNOWN = (".csv", ".tsv", ".parquet", ".npz")
+# How files of other kinds become a table, by their extension.
+SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
+UNPACKED = {".gz": "gunzip -k", ".bz2": "bunzip2 -k", ".xz": "unxz -k", ".zst": "unzstd"}
+UNPACKED |= {".zip": "unzip"}
+TEXTS = ("", ".txt", ".dat", ".data", ".tab", ".psv", ".asc")
+# What files begin with, whatever they are called.
+MAGIC = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\xfd7zXZ": ".xz", b"\x28\xb5\x2f\xfd": ".zst"}
+MAGIC |= {b"PAR1": ".parquet", b"PK\x03\x04": ".zip", b"\xd0\xcf\x11\xe0": ".xls"}
+OF_KIND = {".parquet": ".parquet", ".zip": ".npz"}
 
-def open_columns(path: str | Path | None, separator: str) -> ColumnReader:
+
+def open_columns(
+    path: object, separator: object = ",", options: Options = TRAINING
+) -> ColumnReader:
     """Finds the reader that a file's extension asks for.
 
     Args:
         path: A .csv, .tsv, .parquet or .npz file; relative to the current folder, `~` is home.
         separator: What separates the cells of a .csv file; a .tsv file has tabs.
+        options: What the command calls these.
 
     Raises:
         KanExpError: The file is missing, empty, of an unknown kind or damaged.
     """
     if path is None:
-        raise KanExpError("A table needs its file: set data.path=FILE.")
-    source = tidy(from_here(path))
+        raise KanExpError(f"A table needs its file: set {options.path}=FILE.")
+    source = tidy(from_here(str(path)))
     try:
         file = Path(str(path)).expanduser()
-        if file.is_dir():
-            raise KanExpError(f"{source}: is a folder: set data.path to the file in it.")
+        mode = file.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise KanExpError(f"{source}: is a folder: set {options.path} to the file in it.")
+        if not stat.S_ISREG(mode):  # a pipe would be waited for, and can be read only once
+            raise KanExpError(
+                f"{source}: is no file: write it to one, and set {options.path}=FILE."
+            )
         with file.open("rb") as stream:
-            empty = not stream.read(1)
+            start = stream.read(8)
     except FileNotFoundError:
-        raise KanExpError(f"{source}: no such file in {Path.cwd()}: set data.path.") from None
+        raise KanExpError(
+            f"{source}: no such file in {tidy(Path.cwd())}: set {options.path}=FILE."
+        ) from None
     except (OSError, RuntimeError, ValueError) as error:
         reason = tidy(getattr(error, "strerror", None) or error)
-        raise KanExpError(f"{source}: cannot be opened ({reason}): set data.path.") from None
-    suffix = file.suffix.lower()
-    if suffix not in (".csv", ".tsv", ".parquet", ".npz"):
         raise KanExpError(
-            f"{source}: is of no known kind: use .csv, .tsv, .parquet or .npz, got '{suffix}'."
+            f"{source}: cannot be opened ({reason}): set {options.path}=FILE."
+        ) from None
+    suffix = file.suffix.lower()
+    if suffix not in KNOWN:
+        raise KanExpError(
+            f"{source}: is of no known kind ('{suffix}'): use .csv, .tsv, .parquet or .npz"
+            f"{_how_to_convert(file, suffix)}"
         )
-    if empty:
+    if not start:
         raise KanExpError(f"{source}: is empty: a table with named columns is needed.")
+    kind = next((kind for magic, kind in MAGIC.items() if start.startswith(magic)), None)
+    if kind is not None and OF_KIND.get(kind) != suffix:
+        name = {".zip": "zip archive or spreadsheet", ".xls": "spreadsheet"}.get(
+            kind, f"{kind} file"
+        )
+        raise KanExpError(
+            f"{source}: is no {suffix} file but a {name}: save it as {suffix}, or give it its own "
+            f"extension."
+        )
     if suffix == ".parquet":
-        return ParquetReader(file, source)
+        return ParquetReader(file, source, options)
     if suffix == ".npz":
-        return NpzReader(file, source)
+        return NpzReader(file, source, options)
     separator = "\t" if suffix == ".tsv" or separator == "\\t" else separator
     if separator not in SEPARATORS:
         raise KanExpError(
-            f"data.separator must be one of {listing(map(repr, SEPARATORS))}, got {separator!r}."
+            f"{options.separator} must be one of {listing(map(repr, SEPARATORS))}, "
+            f"got {separator!r}."
         )
-    return CsvReader(file, source, separator)
+    return CsvReader(file, source, options, str(separator))
+
+
+def _how_to_convert(file: Path, suffix: str) -> str:
+    """What to do with a file of a kind that is not read."""
+    name = shlex.quote(str(file))
+    if suffix in UNPACKED:
+        return f"; unpack it first: {UNPACKED[suffix]} {name}"
+    if suffix in SPREADSHEETS:
+        return "; save the sheet as CSV (UTF-8)"
+    if suffix in TEXTS:
+        return (
+            f"; if it is text with a header line, rename it: cp {name} {shlex.quote(file.stem)}.csv"
+        )
+    return "; write it anew as .csv or .parquet with the program that made it"
 
 
 class ParquetReader(ColumnReader):
@@ -77,17 +129,37 @@ class ParquetReader(ColumnReader):
             raise self.error("is no readable Parquet file (cut short or damaged?).") from None
         return self._frame.columns
 
-    def _numbers(self, columns: Sequence[int]) -> FloatArray:
+    def _numbers(self, columns: Sequence[int]) -> tuple[FloatArray, dict[int, NoNumber]]:
         import polars as pl
 
-        parts = []
+        parts, words = [], {}
         for column in columns:
             series = self._frame.to_series(column)
-            if not (series.dtype.is_numeric() or series.dtype in (pl.Boolean, pl.Null)):
-                row = int(series.is_not_null().arg_max() or 0)
-                raise self.no_number(column, row, series[row], str(series.dtype))
-            parts.append(series.cast(pl.Float64).fill_null(float("nan")).to_numpy())
-        return np.column_stack(parts)
+            if series.dtype.is_numeric() or series.dtype in (pl.Boolean, pl.Null):
+                numbers = series.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+            else:
+                filled = series.is_not_null()
+                row = int(filled.arg_max() or 0)
+                numbers = np.full(len(series), np.nan)
+                if len(series):
+                    cell = series[row]
+                    cell = cell.to_list() if isinstance(cell, pl.Series) else cell
+                    found = NoNumber(row, cell, int(filled.sum()), str(series.dtype))
+                    words[column] = found
+            parts.append(numbers)
+        return np.column_stack(parts), words
+
+    def write(self, file: IO[str], separator: str, name: str, values: Sequence[str]) -> list[str]:
+        import polars as pl
+
+        nested = [
+            column
+            for column, kind in self._frame.schema.items()
+            if kind.is_nested() or kind in (pl.Binary, pl.Object)
+        ]
+        frame = self._frame.drop(nested).with_columns(pl.Series(name, values))
+        file.write(frame.write_csv(separator=separator))
+        return list(map(tidy, nested))
 
 
 class NpzReader(ColumnReader):
@@ -145,9 +217,21 @@ class NpzReader(ColumnReader):
                 ) from None
             raise self.error("is no readable npz archive (cut short or damaged?).") from None
 
-    def _numbers(self, columns: Sequence[int]) -> FloatArray:
+    def _numbers(self, columns: Sequence[int]) -> tuple[FloatArray, dict[int, NoNumber]]:
+        parts, words = [], {}
         for column in columns:
             values = self._columns[column]
-            if values.dtype.kind not in "biuf" and len(values):
-                raise self.no_number(column, 0, values[0].item(), str(values.dtype))
-        return np.column_stack([self._columns[column] for column in columns]).astype(np.float64)
+            if values.dtype.kind not in "biuf":
+                if len(values):
+                    kind = str(values.dtype)
+                    words[column] = NoNumber(0, values[0].item(), len(values), kind)
+                values = np.full(len(values), np.nan)
+            parts.append(values)
+        return np.column_stack(parts).astype(np.float64), words
+
+    def write(self, file: IO[str], separator: str, name: str, values: Sequence[str]) -> list[str]:
+        writer = csv.writer(file, delimiter=separator, lineterminator="\n")
+        writer.writerow([*self.names, name])
+        columns = [column.tolist() for column in self._columns]
+        writer.writerows(zip(*columns, values, strict=True))
+        return []

@@ -7,14 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from kan_exp.data.base import (
-    ExperimentData,
-    Scaling,
-    Split,
-    check_whole,
-    measure_scaling,
-)
-from kan_exp.errors import KanExpError
+from kan_exp.data.base import ExperimentData, Scaling, Split, measure_scaling
+from kan_exp.data.checks import check_sampled
 from kan_exp.targets import Target
 
 MOST_TEXT = 200  # characters of a formula that a summary shows
@@ -55,16 +49,7 @@ class SampledData(ExperimentData):
         border: float = 0.0,
     ) -> None:
         super().__init__(seed)
-        if isinstance(border, bool) or not isinstance(border, int | float) or not 0 <= border < 1:
-            raise KanExpError(f"data.border must be at least 0 and below 1, got {border!r}.")
-        for name, count in (("train", num_train), ("val", num_val), ("test", num_test)):
-            check_whole(f"data.num_{name}", count, least=2)
-        for name, (low, high) in zip(target.inputs, target.domain, strict=True):
-            if high - low < 1e-4 * max(abs(low), abs(high)):
-                raise KanExpError(
-                    f"target.domain of {name}, [{low:g}, {high:g}], is too narrow so far from zero "
-                    f"for float32: shift the formula's input."
-                )
+        check_sampled(target, num_train, num_val, num_test, border=border)
         self.target = target
         self.features = target.inputs
         self.target_name = "f"

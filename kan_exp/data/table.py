@@ -1,22 +1,33 @@
-"""Tables of a user's own: rows of numbers, dealt at random to training, validation and test."""
+"""Tables of a user's own: columns of numbers, checked without torch."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 
-from kan_exp.data.base import ExperimentData, Scaling, Split, measure_scaling
-from kan_exp.data.columns import FloatArray, shown, tidy
-from kan_exp.data.doubts import far_values, repeated_rows
+from kan_exp.data.columns import (
+    ColumnReader,
+    Fault,
+    FloatArray,
+    shown,
+    tidy,
+)
+from kan_exp.data.faults import CONSTANT, RANGE, REPEATED, UNNAMED, faulty
+from kan_exp.data.options import TRAINING, Options, assign
 from kan_exp.data.readers import open_columns
-from kan_exp.errors import KanExpError, listing, suggest
+from kan_exp.errors import KanExpError, listing
+
+if TYPE_CHECKING:
+    from kan_exp.data.base import Split
 
 MIN_TRAIN = 10
+FLOAT32 = np.finfo(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,16 +56,20 @@ class Table:
 
     def split(self) -> Split:
         """All rows in the order of the file, float64."""
+        import torch
+
+        from kan_exp.data.base import Split
+
         if self.y is None:
             raise KanExpError(f"{self.source}: data.target is needed to score its rows.")
         return Split(torch.from_numpy(self.x), torch.from_numpy(self.y).unsqueeze(1))
 
 
 def read_table(
-    path: str | Path | None,
-    features: Sequence[str] | None,
-    target: str | None,
-    separator: str = ",",
+    path: object,
+    features: Sequence[object] | None,
+    target: object,
+    separator: object = ",",
 ) -> Table:
     """Reads inputs and, where `target` names it, the output from a file.
 
@@ -68,138 +83,126 @@ def read_table(
         separator: What separates the cells of a .csv file.
 
     Raises:
-        KanExpError: The file cannot be read, a column is unknown or chosen twice, or a chosen cell
-            is missing, infinite or no number.
+        KanExpError: The file cannot be read, a column is unknown or chosen twice, or chosen columns
+            have cells that are missing, infinite or no number: all of them are named.
     """
-    reader = open_columns(path, separator)
-    output = None if target is None else tidy(target)
-    if features is None:
-        inputs = tuple(name for name in reader.names if name != output)
-        if "" in inputs:
-            place = reader.names.index("") + 1
-            raise reader.error(
-                f"column {place} has no name: give it one, or choose columns with "
-                "data.features=[...]."
-            )
-    else:
-        if isinstance(features, str):
-            raise KanExpError(
-                f"data.features must be a list of columns, got {shown(features)}: "
-                "set data.features=[...]."
-            )
-        inputs = tuple(map(tidy, features))
-    named = [("data.features", name) for name in inputs]
-    named += [("data.target", output)] if output is not None else []
-    for option, name in named:
-        if not name or name not in reader.names:
-            raise reader.error(
-                f"has no column {shown(name)}, which {option} names; "
-                f"columns: {listing(map(shown, reader.names))}.{suggest(name, reader.names)}"
-            )
-    for name in inputs:
-        if name == output:
-            raise reader.error(
-                f"column {shown(name)} is data.target and among data.features: leave it out there."
-            )
-        if inputs.count(name) > 1:
-            raise reader.error(f"data.features names {shown(name)} twice: name it once.")
-    if not inputs:
-        raise reader.error("data.features leaves no column to learn from: name at least one.")
-    values = reader.read(inputs if output is None else [*inputs, output])
+    return read_columns(open_columns(path, separator), features, target)
+
+
+def read_columns(
+    reader: ColumnReader,
+    features: Sequence[object] | None,
+    target: object,
+    learns: bool = False,
+) -> Table:
+    """Reads inputs and output of a file that is open, see `read_table`.
+
+    Args:
+        reader: The file.
+        features: Input columns in the wanted order; `None` takes all but the target.
+        target: The output column; `None` reads inputs only.
+        learns: Whether a network is to be trained on them: then a column must have a scale.
+    """
+    inputs, output = choose(reader, features, target)
+    wanted = list(inputs) if output is None else [*inputs, output]
+    faults = []
+    for at, name in enumerate(reader.names):
+        if not name and features is None:
+            faults.append(Fault(UNNAMED, "", f"column {at + 1}"))
+    for name in dict.fromkeys(wanted):
+        if name and len(places := reader.places(name)) > 1:
+            faults.append(Fault(REPEATED, name, f"{len(places)} columns"))
+    bad = {fault.name for fault in faults}
+    sound = [name for name in wanted if name not in bad]
+    values, more = reader.read(sound) if sound else (np.empty((0, 0)), [])
+    faults += more
+    if learns and len(values) > 1:
+        faults += _scales(sound, values, {fault.name for fault in more})
+    if faults:
+        raise faulty(reader, faults, inputs, output, dict(zip(sound, values.T, strict=True)))
     x, y = (values, None) if output is None else (values[:, :-1].copy(), values[:, -1].copy())
     return Table(reader.source, inputs, output, x, y, len(reader.names))
 
 
-def score_rows(
-    path: str | Path | None, features: Sequence[str] | None, target: str, separator: str
-) -> Split:
-    """All rows of a file, float64, for a network trained on others; one row is enough.
+def choose(
+    reader: ColumnReader, features: Sequence[object] | None, target: object
+) -> tuple[tuple[str, ...], str | None]:
+    """The names of inputs and output, as the file has them.
 
     Raises:
-        KanExpError: As `read_table` does.
+        KanExpError: A column is unknown, chosen twice, or both input and output.
     """
-    return read_table(path, features, target, separator).split()
-
-
-class DealtData(ExperimentData):
-    """The rows of a table, dealt at random to training, validation and test.
-
-    Args:
-        table: Inputs and output.
-        fractions: Share of the rows for training, validation and test; they sum to 1.
-        seed: Decides which rows go where.
-
-    Raises:
-        KanExpError: The fractions are no fractions, the rows are too few, or a column is constant
-            over the training rows, so that it has no scale.
-    """
-
-    def __init__(self, table: Table, fractions: Sequence[float], seed: int) -> None:
-        super().__init__(seed)
-        train, val, test = check_fractions(fractions)
-        rows = table.rows
-        needed = max(math.ceil(MIN_TRAIN / train), math.ceil(1 / val), math.ceil(1 / test))
-        if rows < needed:
+    options = reader.options
+    if target is not None and not isinstance(target, str | int | float):
+        raise KanExpError(f"{options.target} must be the name of one column, got {target!r}.")
+    output = None if target is None else tidy(target)
+    if features is None:
+        # Names that are there several times stay: they are told as faults.
+        inputs = tuple(dict.fromkeys(name for name in reader.names if name != output))
+    else:
+        if isinstance(features, str) or not isinstance(features, Sequence):
+            typed = assign(f"{options.features}", [tidy(features)])
             raise KanExpError(
-                f"{table.source}: has {rows} rows, but data.fractions={[train, val, test]} needs "
-                f"at least {needed}: add rows, or change the fractions."
+                f"{options.features} must be a list of columns, got {shown(features)}: set {typed}."
             )
-        self.table = table
-        self.features = table.features
-        self.target_name = str(table.target)
-        points = table.split()
-        order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed))
-        num_val, num_test = round(rows * val), round(rows * test)
-        sizes = [rows - num_val - num_test, num_val, num_test]
-        parts = [Split(points.x[index], points.y[index]) for index in torch.split(order, sizes)]
-        self.train, self.val, self.test = parts
-        self.scaling = measure_scaling(self.train)
-        check_spread(table, self.train, self.scaling)
-
-    @property
-    def summary(self) -> str:
-        table, many = self.table, "s" if len(self.features) > 1 else ""
-        read = f"{table.rows:,} rows, {len(self.features)} feature{many} -> {table.target}"
-        counts = f"{len(self.train.x):,} train, {len(self.val.x):,} validation, "
-        return f"{table.source}: {read}; {counts}{len(self.test.x):,} test"
-
-    @property
-    def doubts(self) -> list[str]:
-        table = self.table
-        columns = np.column_stack([table.x, self.table.split().y.numpy()])
-        far = far_values([*table.features, self.target_name], columns)
-        return [*far, *repeated_rows(self.train.x, self.test.x)]
+        inputs = tuple(map(tidy, features))
+    for option, names in ((options.target, (output,)), (options.features, inputs)):
+        if unknown := [name for name in names if name is not None and not reader.places(name)]:
+            raise reader.unknown(unknown, option)
+    if output == "" or (features is not None and "" in inputs):
+        raise reader.unknown([""], options.target if output == "" else options.features)
+    if output in inputs:
+        raise reader.error(
+            f"column {shown(output)} is {options.target} and among {options.features}: "
+            "leave it out there."
+        )
+    for name, count in Counter(inputs).items():
+        if count > 1:
+            raise reader.error(f"{options.features} names {shown(name)} twice: name it once.")
+    if not any(inputs):
+        raise reader.error(f"{options.features} leaves no column to learn from: name at least one.")
+    return inputs, output
 
 
-class TableData(DealtData):
-    """Rows of a .csv, .tsv, .parquet or .npz file.
+def _scales(names: Sequence[str], values: FloatArray, bad: set[str]) -> list[Fault]:
+    """Columns `(n, len(names))` without a scale: one value throughout, or beyond float32."""
+    lows, highs = values.min(0), values.max(0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        spreads = values.std(0)
+    faults = []
+    for name, low, high, spread in zip(names, lows, highs, spreads, strict=True):
+        if name in bad:
+            continue
+        if low == high:
+            faults.append(Fault(CONSTANT, name, f"{low:g}"))
+        elif not FLOAT32.tiny < spread < FLOAT32.max:
+            faults.append(Fault(RANGE, name, f"{low:g} to {high:g}"))
+    return faults
 
-    Args:
-        path: The file; relative to the current folder, `~` is home.
-        target: The column to learn.
-        features: Columns to learn from; `None` takes all the others.
-        fractions: Share of the rows for training, validation and test; they sum to 1.
-        seed: Decides which rows go where.
-        separator: What separates the cells of a .csv file.
+
+class Parts(NamedTuple):
+    """Rows for training, validation and test."""
+
+    train: int
+    val: int
+    test: int
+
+
+def deal(source: str, rows: int, fractions: Sequence[float]) -> Parts:
+    """How many rows go where.
 
     Raises:
-        KanExpError: As `read_table` and `DealtData` do, or no target is named.
+        KanExpError: The fractions are no fractions, or the rows are too few.
     """
-
-    def __init__(
-        self,
-        path: str | Path | None,
-        target: str | None,
-        features: Sequence[str] | None,
-        fractions: Sequence[float],
-        seed: int,
-        separator: str,
-    ) -> None:
-        if target is None:
-            reader = open_columns(path, separator)
-            names = listing(map(shown, reader.names))
-            raise reader.error(f"data.target=COLUMN is needed; columns: {names}.")
-        super().__init__(read_table(path, features, target, separator), fractions, seed)
+    train, val, test = check_fractions(fractions)
+    needed = max(math.ceil(MIN_TRAIN / train), math.ceil(1 / val), math.ceil(1 / test))
+    if rows < needed:
+        raise KanExpError(
+            f"{source}: has {rows} rows, but data.fractions=[{train:g},{val:g},{test:g}] needs "
+            f"at least {needed}: add rows, or change the fractions."
+        )
+    num_val, num_test = round(rows * val), round(rows * test)
+    return Parts(rows - num_val - num_test, num_val, num_test)
 
 
 def check_fractions(fractions: Sequence[float]) -> tuple[float, float, float]:
@@ -214,23 +217,54 @@ def check_fractions(fractions: Sequence[float]) -> tuple[float, float, float]:
     )
 
 
-def check_spread(table: Table, train: Split, scaling: Scaling) -> None:
-    """Refuses columns without a scale: one value throughout, or a range beyond float32."""
-    values = torch.cat([train.x, train.y], dim=1)  # (rows, in + 1)
-    constant = values.amin(0) == values.amax(0)
-    spread = torch.cat([scaling.x_std, scaling.y_std])
-    limits = torch.finfo(torch.float32)
-    for at, name in enumerate([*table.features, table.target]):
-        column = f"{table.source}: column {shown(name)}"
-        if constant[at]:
-            option = "data.target" if name == table.target else "data.features"
-            raise KanExpError(
-                f"{column} holds only {values[0, at]:g} in its {len(values)} training rows, which "
-                f"teaches nothing: choose others with {option}."
-            )
-        if not limits.tiny < spread[at] < limits.max:
-            low, high = values[:, at].aminmax()
-            raise KanExpError(
-                f"{column} ranges from {low:g} to {high:g}, beyond what float32 can scale: "
-                "change its unit."
-            )
+def learning_table(
+    path: object,
+    target: object,
+    features: Sequence[object] | None,
+    fractions: Sequence[float],
+    separator: object,
+    options: Options = TRAINING,
+) -> Table:
+    """The table of a training, with all that can be wrong with it told before torch is needed.
+
+    It is read once: `TableData` of the same arguments takes what a check has read.
+
+    Raises:
+        KanExpError: As `read_table` does; there is no target, too few rows, or a column without a
+            scale.
+    """
+    check_fractions(fractions)
+    reader = open_columns(path, separator, options)
+    if target is None:
+        last = next(name for name in reversed(reader.names) if name)
+        raise reader.error(
+            f"{options.target} is needed, the column to learn, such as "
+            f"{assign(options.target, last)}; columns: {listing(map(shown, reader.names))}."
+        )
+    table = read_columns(reader, features, target, learns=True)
+    deal(table.source, table.rows, fractions)
+    return table
+
+
+# The table that a check has read last, by the file and the options that decided it.
+_read: dict[tuple[object, ...], Table] = {}
+
+
+def keep_table(table: Table, *key: object) -> None:
+    """Keeps a table for `take_table`, in the place of one that was kept before."""
+    _read.clear()
+    _read[_stamped(key)] = table
+
+
+def take_table(*key: object) -> Table | None:
+    """Hands over the table that was kept by this key, if its file has not changed since."""
+    return _read.pop(_stamped(key), None)
+
+
+def _stamped(key: tuple[object, ...]) -> tuple[object, ...]:
+    path = Path(str(key[0])).expanduser()
+    try:
+        found = path.stat()
+    except (OSError, RuntimeError, ValueError):
+        return key
+    return (path.absolute(), found.st_mtime_ns, found.st_size, found.st_ino, *map(str, key[1:]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jvp, vjp, vmap
 
+from kan_exp.layers.rules import Whole, check_range
 from kan_exp.layers.stacking import over_replicas
 
 EdgeFunction = Callable[[Tensor], Tensor]
@@ -64,10 +64,7 @@ class EdgeLayer(nn.Module, ABC):
         super().__init__()
         self.dim_in = self._whole("dim_in", dim_in, least=1)
         self.dim_out = self._whole("dim_out", dim_out, least=1)
-        self._finite("x_min", x_min)
-        self._finite("x_max", x_max)
-        if not x_min < x_max:
-            raise ValueError(f"{type(self).__name__} needs x_min < x_max, got {x_min} and {x_max}.")
+        check_range(type(self).__name__, x_min, x_max)
         ends = [float(x_min), float(x_max)]
         self.register_buffer("domain", torch.tensor([ends] * dim_in))
 
@@ -212,29 +209,8 @@ class EdgeLayer(nn.Module, ABC):
             )
         return batch
 
-    def _whole(self, name: str, value: int, least: int, most: int | None = None) -> int:
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        if not whole or value < least or (most is not None and value > most):
-            bounds = f"at least {least}" if most is None else f"{least} to {most}"
-            raise ValueError(
-                f"{type(self).__name__} needs {name} to be a whole number of {bounds}, "
-                f"got {value!r}."
-            )
-        return value
-
-    def _finite(self, name: str, value: float) -> float:
-        if not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(
-                f"{type(self).__name__} needs {name} to be a finite number, got {value!r}."
-            )
-        return value
-
-    def _one_of(self, name: str, value: str, known: tuple[str, ...]) -> str:
-        if value not in known:
-            raise ValueError(
-                f"{type(self).__name__} needs {name} to be one of {', '.join(known)}, "
-                f"got {value!r}."
-            )
+    def _whole(self, name: str, value: int, least: int) -> int:
+        Whole(least).check(type(self).__name__, name, value)
         return value
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from kan_exp.layers.basis import BasisLayer
+from kan_exp.layers.rules import KINDS
 
 
 class KANChebyshevLayer(BasisLayer):
@@ -44,7 +45,8 @@ class KANChebyshevLayer(BasisLayer):
         x_max: float = 2.0,
         generator: torch.Generator | None = None,
     ) -> None:
-        self.degree = self._whole("degree", degree, least=1)
+        KINDS["KANChebyshevLayer"].check(type(self).__name__, degree=degree)
+        self.degree = degree
         super().__init__(dim_in, dim_out, degree + 1, x_min, x_max, generator)
         order = torch.arange(degree + 1.0)
         # T_k' is k^2 at 1 and (-1)^(k + 1) k^2 at -1.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from kan_exp.layers.basis import BasisLayer
+from kan_exp.layers.rules import KINDS
 
 
 class KANFourierLayer(BasisLayer):
@@ -45,7 +46,8 @@ class KANFourierLayer(BasisLayer):
         x_max: float = 2.0,
         generator: torch.Generator | None = None,
     ) -> None:
-        self.num_frequencies = self._whole("num_frequencies", num_frequencies, least=1)
+        KINDS["KANFourierLayer"].check(type(self).__name__, num_frequencies=num_frequencies)
+        self.num_frequencies = num_frequencies
         super().__init__(dim_in, dim_out, 2 + 2 * num_frequencies, x_min, x_max, generator)
         frequencies = math.pi * torch.arange(1.0, num_frequencies + 1)
         self.register_buffer("frequencies", frequencies, persistent=False)

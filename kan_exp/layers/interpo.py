@@ -11,8 +11,9 @@ from torch.nn import functional
 
 from kan_exp.layers.grid import GridLayer
 from kan_exp.layers.kernels import Grid
+from kan_exp.layers.rules import KINDS
 
-OUTSIDE = ("linear", "hold", "zero")
+RULES = KINDS["KANInterpoLayer"]
 
 
 class KANInterpoLayer(GridLayer):
@@ -52,9 +53,9 @@ class KANInterpoLayer(GridLayer):
         outside: str = "linear",
         generator: torch.Generator | None = None,
     ) -> None:
-        intervals = self._whole("num_x", num_x, least=2) - 1
-        super().__init__(dim_in, dim_out, intervals, 1, x_min, x_max)
-        self.outside = self._one_of("outside", outside, OUTSIDE)
+        RULES.check(type(self).__name__, num_x=num_x, outside=outside)
+        super().__init__(dim_in, dim_out, num_x - 1, 1, x_min, x_max)
+        self.outside = outside
         self.reset_parameters(generator)
 
     @property
@@ -82,11 +83,11 @@ class KANInterpoLayer(GridLayer):
 
     @classmethod
     def cells(cls, options: Mapping[str, Any]) -> int | None:
-        return int(options["num_x"]) - 1
+        return RULES.cells(options)
 
     @classmethod
     def with_intervals(cls, options: Mapping[str, Any], num_intervals: int) -> dict[str, Any]:
-        return {**options, "num_x": num_intervals + 1}
+        return RULES.with_cells(options, num_intervals)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, num_x={self.num_x}, outside={self.outside}"

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kan_exp.layers.base import EdgeLayer
+from kan_exp.layers.rules import KINDS
 
 # Each with the variance that it leaves of x ~ N(0, 1).
 ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], float]] = {
@@ -50,7 +51,8 @@ class KANLinearLayer(EdgeLayer):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(dim_in, dim_out, x_min=-1.0, x_max=1.0)
-        self.activation = self._one_of("activation", activation, tuple(ACTIVATIONS))
+        KINDS["KANLinearLayer"].check(type(self).__name__, activation=activation)
+        self.activation = activation
         self.weight = nn.Parameter(torch.empty(dim_out, dim_in))
         self.bias = nn.Parameter(torch.empty(dim_out))
         self.reset_parameters(generator)

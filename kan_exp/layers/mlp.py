@@ -14,6 +14,7 @@ from torch.nn import functional
 from kan_exp.layers.base import EdgeLayer
 from kan_exp.layers.grid import cell_polynomials
 from kan_exp.layers.kernels import Grid, spline_sum
+from kan_exp.layers.rules import KINDS
 from kan_exp.layers.tracing import is_traced, plain_gradients
 
 Activation = Callable[[Tensor], Tensor]
@@ -79,12 +80,17 @@ class KANLayer(EdgeLayer):
         table_points: int = 0,
     ) -> None:
         super().__init__(dim_in, dim_out, x_min=-1.0, x_max=1.0)
-        self.table_points = self._whole("table_points", table_points, least=0)
-        if table_points == 1:
-            raise ValueError("KANLayer needs table_points to be 0 or at least 2, got 1.")
-        self.fcn_hidden = self._whole("fcn_hidden", fcn_hidden, least=1)
-        self.fcn_n_sin = self._whole("fcn_n_sin", fcn_n_sin, least=0)
-        self.activation = self._one_of("activation", activation, tuple(ACTIVATIONS))
+        KINDS["KANLayer"].check(
+            type(self).__name__,
+            fcn_hidden=fcn_hidden,
+            fcn_n_sin=fcn_n_sin,
+            activation=activation,
+            table_points=table_points,
+        )
+        self.table_points = table_points
+        self.fcn_hidden = fcn_hidden
+        self.fcn_n_sin = fcn_n_sin
+        self.activation = activation
         self.register_buffer("frequencies", 2.0 ** torch.arange(fcn_n_sin), persistent=False)
         hidden = (dim_in, dim_out, fcn_hidden)
         self.hidden_weight = nn.Parameter(torch.empty(*hidden, 1 + 2 * fcn_n_sin))

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from kan_exp.errors import KanExpError, listing, suggest
+from kan_exp.errors import KanExpError
 from kan_exp.layers.base import EdgeLayer
+from kan_exp.layers.rules import check_count, check_names
 
 
 class LayerSpec(NamedTuple):
@@ -40,11 +41,7 @@ def make_network(
             fewer specifications than layers.
     """
     each = [specs] * (len(dims) - 1) if isinstance(specs, LayerSpec) else list(specs)
-    if len(each) != len(dims) - 1:
-        raise KanExpError(
-            f"layers names {len(each)} kinds, but dims=[{','.join(map(str, dims))}] has "
-            f"{len(dims) - 1} layers: name one for each."
-        )
+    check_count(len(each), dims)
     layers = []
     for depth, (spec, (dim_in, dim_out)) in enumerate(
         zip(each, itertools.pairwise(dims), strict=True)
@@ -61,10 +58,7 @@ def make_network(
 
 def _check_options(spec: LayerSpec) -> None:
     known = [name for name in inspect.signature(spec.kind).parameters if name not in _GIVEN]
-    for name in spec.options:
-        if name not in known:
-            hint = suggest(name, known) or f" It has: {listing(known)}."
-            raise KanExpError(f"layer.{name}: {spec.kind.__name__} has no such option.{hint}")
+    check_names(spec.kind.__name__, spec.options, known)
 
 
 _GIVEN = ("dim_in", "dim_out", "generator")
@@ -88,7 +82,9 @@ def find_layer(path: str) -> type[EdgeLayer]:
     """
     module_name, _, name = path.rpartition(".")
     if module_name == PUBLIC:
-        importlib.import_module(module_name)
+        package = importlib.import_module(module_name)
+        if name in package.__all__:  # it imports its parts when they are first asked for
+            getattr(package, name)
     module = sys.modules.get(module_name)
     if module is None:
         raise KanExpError(

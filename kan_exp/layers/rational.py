@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kan_exp.layers.base import EdgeLayer
+from kan_exp.layers.rules import KINDS
 
 
 class KANRationalLayer(EdgeLayer):
@@ -46,7 +47,8 @@ class KANRationalLayer(EdgeLayer):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(dim_in, dim_out, x_min, x_max)
-        self.degree = self._whole("degree", degree, least=2, most=8)
+        KINDS["KANRationalLayer"].check(type(self).__name__, degree=degree)
+        self.degree = degree
         self.x_min, self.x_max = float(x_min), float(x_max)
         self.numerator = nn.Parameter(torch.empty(dim_in, degree + 1, dim_out))
         self.denominator = nn.Parameter(torch.empty(dim_in, degree - 1, dim_out))

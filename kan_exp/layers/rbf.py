@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from kan_exp.layers.basis import BasisLayer
+from kan_exp.layers.rules import KINDS
 
-BASES = ("silu", "linear")
 # Variance of silu(x) for x ~ N(0, 1).
 SILU_VARIANCE = 0.3131
 
@@ -50,8 +50,9 @@ class KANRBFLayer(BasisLayer):
         base: str = "silu",
         generator: torch.Generator | None = None,
     ) -> None:
-        self.num_centers = self._whole("num_centers", num_centers, least=2)
-        self.base = self._one_of("base", base, BASES)
+        KINDS["KANRBFLayer"].check(type(self).__name__, num_centers=num_centers, base=base)
+        self.num_centers = num_centers
+        self.base = base
         super().__init__(dim_in, dim_out, num_centers + 1, x_min, x_max, generator)
         centers = torch.linspace(self.x_min, self.x_max, num_centers)
         self.register_buffer("centers", centers, persistent=False)

@@ -11,8 +11,9 @@ from torch.nn import functional
 
 from kan_exp.layers.base import EdgeLayer
 from kan_exp.layers.grid import GridLayer
+from kan_exp.layers.rules import KINDS
 
-BASES = ("none", "linear", "silu")
+RULES = KINDS["KANSplineLayer"]
 
 
 class KANSplineLayer(GridLayer):
@@ -55,10 +56,10 @@ class KANSplineLayer(GridLayer):
         base: str = "none",
         generator: torch.Generator | None = None,
     ) -> None:
-        self._whole("num_intervals", num_intervals, least=1)
-        self._whole("degree", degree, least=1, most=5)
+        name = type(self).__name__
+        RULES.check(name, num_intervals=num_intervals, degree=degree, base=base)
         super().__init__(dim_in, dim_out, num_intervals, degree, x_min, x_max)
-        self.base = self._one_of("base", base, BASES)
+        self.base = base
         # It starts at nothing: the start is the spline's straight line, whatever the base.
         weight = None if base == "none" else nn.Parameter(torch.zeros(dim_in, dim_out))
         self.register_parameter("base_weight", weight)
@@ -94,11 +95,11 @@ class KANSplineLayer(GridLayer):
 
     @classmethod
     def cells(cls, options: Mapping[str, Any]) -> int | None:
-        return int(options["num_intervals"])
+        return RULES.cells(options)
 
     @classmethod
     def with_intervals(cls, options: Mapping[str, Any], num_intervals: int) -> dict[str, Any]:
-        return {**options, "num_intervals": num_intervals}
+        return RULES.with_cells(options, num_intervals)
 
     def slopes(self, order: int = 1) -> Tensor:
         # The base's derivatives are not a spline's: they are measured like any other edge's.

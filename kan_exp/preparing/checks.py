@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from kan_exp.cli import check_additions
-from kan_exp.config import check_numbers, check_width
+from kan_exp.config import check_numbers
+from kan_exp.data.checks import check_batch_size
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.keys import check_shared
+from kan_exp.preparing.networks import check_network, uses_least_squares
+from kan_exp.preparing.sources import check_missing, check_source, uses_target
 
 # Their configs list every option, so that none can be added.
 CLOSED_GROUPS = ("layer", "target", "data", "penalty")
@@ -31,25 +33,14 @@ def check(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Non
             "optimizer=lm takes all points at once: it needs scheduler=none, batch_size=null and "
             "compile=false. Set these, or optimizer=adam."
         )
+    check_missing(cfg)
     check_numbers(cfg)
     check_shared(cfg)
-    if uses_target(cfg):
-        target = instantiate(cfg.target)
-        check_width(f"target '{choices['target']}'", target.inputs, list(cfg.dims))
-        return
+    check_batch_size(cfg.batch_size)
     useless = [text for text in overrides if text.lstrip("+~").startswith(("target=", "target."))]
-    if useless:
+    if useless and not uses_target(cfg):
         raise KanExpError(
             f"{useless[0]} has no effect with data={choices['data']}, which brings its own values: "
             f"leave one of the two out."
         )
-
-
-def uses_least_squares(cfg: DictConfig) -> bool:
-    """Whether the optimizer is Levenberg-Marquardt."""
-    return bool(cfg.optimizer._target_ == "kan_exp.optimizers.LevenbergMarquardt")
-
-
-def uses_target(cfg: DictConfig) -> bool:
-    """Whether the data are drawn from the target that was chosen."""
-    return "target" in cfg.data and OmegaConf.is_interpolation(cfg.data, "target")
+    check_network(cfg, check_source(cfg, choices))

@@ -6,9 +6,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from kan_exp.preparing.checks import uses_target
 from kan_exp.preparing.keys import follows_seed
 from kan_exp.preparing.layers import kind_and_options
+from kan_exp.preparing.sources import uses_target
 
 
 def flat_choices(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:

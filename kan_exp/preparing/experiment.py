@@ -14,10 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 from kan_exp.cli import as_typed
 from kan_exp.config import check_width, rank_count
 from kan_exp.errors import KanExpError
-from kan_exp.preparing.checks import uses_least_squares
 from kan_exp.preparing.choices import flat_choices
-from kan_exp.preparing.layers import search_path_override
-from kan_exp.preparing.modules import make_module, stages_of
+from kan_exp.preparing.layers import layer_specs, search_path_override
+from kan_exp.preparing.modules import cells_of, make_module
+from kan_exp.preparing.networks import stages_of
 
 if TYPE_CHECKING:
     from kan_exp.ranks import Member
@@ -45,6 +45,9 @@ def make_experiment(
     """
     import torch
 
+    count = 1 if member is None else member.count
+    _check_with_torch(cfg, count)
+
     from kan_exp.board.summaries import Trial
     from kan_exp.ranks.strategy import RankEnvironment
     from kan_exp.training.callbacks import RunCheckpoint, SignalStop
@@ -53,34 +56,20 @@ def make_experiment(
     from kan_exp.training.state import read_state
 
     quiet_lightning()
-    count = 1 if member is None else member.count
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
     elif count > 1:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // count))
-    if cfg.trainer.accelerator == "gpu" and not torch.cuda.is_available():
-        raise KanExpError(
-            "trainer=gpu needs a GPU, and torch finds none: set trainer=cpu or trainer=auto."
-        )
-    if rank_count(cfg) != count:
-        raise KanExpError("trainer=ddp is for the command, which starts the other processes.")
-    there = torch.cuda.device_count() if cfg.trainer.accelerator != "cpu" else 0
-    if there and count > there:
-        raise KanExpError(
-            f"trainer.devices={count}: torch finds {there} GPU{'s' if there > 1 else ''}: "
-            f"set trainer.accelerator=cpu, or fewer devices."
-        )
     dims = list(cfg.dims)
     data = instantiate(cfg.data)
-    check_width(f"data '{choices['data']}'", data.features, dims)
+    check_width(f"data '{choices['data']}'", len(data.features), dims)
     steps = _steps(cfg)
     module = make_module(cfg, data)
     generators = [torch.Generator().manual_seed(cfg.seed + k) for k in range(cfg.replicas)]
     data.plan(cfg.batch_size, steps, cfg.log_every_n_steps, cfg.evaluations, *generators)
     if len(data.train.x) < count:
         raise KanExpError(f"{len(data.train.x)} training points are too few for {count} processes.")
-    # A bad learning rate, or components that are not the formula's, are told before the training.
-    module.check_optimizer()
+    # Components that are not the formula's are told before the training.
     data.true_edges(data.train.x[:2])
     callbacks = [
         *instantiate(cfg.callbacks).values(),
@@ -127,6 +116,26 @@ def _steps(cfg: DictConfig) -> int:
     """How many optimizer steps the run has: `steps`, or those of `refine` if that is null."""
     if cfg.steps is not None:
         return int(cfg.steps)
-    if not uses_least_squares(cfg):
-        raise KanExpError("steps is needed: only optimizer=lm takes its steps from refine.")
-    return sum(stage.steps for stage in stages_of(cfg))
+    return sum(stage.steps for stage in stages_of(cfg, cells_of(layer_specs(cfg))))
+
+
+def _check_with_torch(cfg: DictConfig, count: int) -> None:
+    """Refuses devices that are not there and bad options of the optimizer, before Lightning."""
+    import torch
+
+    from kan_exp.optimizers.checking import check_optimizer
+
+    if cfg.trainer.accelerator == "gpu" and not torch.cuda.is_available():
+        raise KanExpError(
+            "trainer=gpu needs a GPU, and torch finds none: set trainer=cpu or trainer=auto."
+        )
+    if rank_count(cfg) != count:
+        raise KanExpError("trainer=ddp is for the command, which starts the other processes.")
+    there = torch.cuda.device_count() if cfg.trainer.accelerator != "cpu" else 0
+    if there and count > there:
+        raise KanExpError(
+            f"trainer.devices={count}: torch finds {there} GPU{'s' if there > 1 else ''}: "
+            f"set trainer.accelerator=cpu, or fewer devices."
+        )
+    scheduler = instantiate(cfg.scheduler) if cfg.scheduler else None
+    check_optimizer(instantiate(cfg.optimizer), scheduler)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -19,21 +19,37 @@ if TYPE_CHECKING:
 HYDRAS_OWN = ("hydra", "main", "schema")  # who provides the configurations that are always there
 
 
-def layer_specs(cfg: DictConfig) -> list[LayerSpec]:
+class LayerChoice(NamedTuple):
+    """The dotted path of a layer's class, and its options."""
+
+    path: str
+    options: dict[str, Any]
+
+
+def layer_choices(cfg: DictConfig) -> list[LayerChoice]:
     """Those of `layer` for every layer, or what `layers` names.
+
+    Raises:
+        KanExpError: `layers` cannot be read.
+    """
+    if cfg.layers is None:
+        return [_layer_choice(cfg.layer)] * (len(cfg.dims) - 1)
+    choices = []
+    for name, options in _entries(cfg):
+        path, defaults = _layer_choice(_composed(name))
+        choices.append(LayerChoice(path, {**defaults, **options}))
+    return choices
+
+
+def layer_specs(cfg: DictConfig) -> list[LayerSpec]:
+    """`layer_choices` with the classes, whose modules this imports.
 
     Raises:
         KanExpError: `layers` cannot be read.
     """
     from kan_exp.layers import LayerSpec
 
-    if cfg.layers is None:
-        return [_layer_spec(cfg.layer)] * (len(cfg.dims) - 1)
-    specs = []
-    for name, options in _entries(cfg):
-        kind, defaults = _layer_spec(_composed(name))
-        specs.append(LayerSpec(kind, {**defaults, **options}))
-    return specs
+    return [LayerSpec(get_class(path), options) for path, options in layer_choices(cfg)]
 
 
 def search_path_override(hydra: Any = None) -> list[str]:
@@ -94,8 +110,6 @@ def kind_and_options(entry: Any) -> tuple[str, dict[str, Any]]:
     )
 
 
-def _layer_spec(layer: DictConfig) -> LayerSpec:
-    from kan_exp.layers import LayerSpec
-
+def _layer_choice(layer: DictConfig) -> LayerChoice:
     options: dict[str, Any] = OmegaConf.to_container(layer, resolve=True)  # type: ignore[assignment]
-    return LayerSpec(get_class(options.pop("_target_")), options)
+    return LayerChoice(str(options.pop("_target_")), options)

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from kan_exp.cli import as_typed
 from kan_exp.config import rank_count
 from kan_exp.errors import KanExpError
-from kan_exp.preparing.checks import uses_least_squares
 from kan_exp.preparing.layers import layer_specs
+from kan_exp.preparing.networks import check_work, stages_of, uses_least_squares
 
 if TYPE_CHECKING:
     from kan_exp.data import ExperimentData
+    from kan_exp.layers import LayerSpec
     from kan_exp.training.module import KANModule
-    from kan_exp.training.starts import Stage
-
-# What least squares may take where they are a layer's default: some five minutes on a core.
-MULTIPLICATIONS_PER_MINUTE = 4e11
-MOST_WORK = 5 * MULTIPLICATIONS_PER_MINUTE
 
 
 def make_module(cfg: DictConfig, data: ExperimentData) -> KANModule:
@@ -35,7 +30,8 @@ def make_module(cfg: DictConfig, data: ExperimentData) -> KANModule:
     from kan_exp.training.model import KANModel
     from kan_exp.training.module import KANModule
     from kan_exp.training.shared import SharedModule
-    from kan_exp.training.starts import make_starts, multiplications
+    from kan_exp.training.stages import multiplications
+    from kan_exp.training.starts import count_parameters, make_starts
 
     specs, dims = layer_specs(cfg), list(cfg.dims)
     description = describe_model(specs, dims, data)
@@ -56,13 +52,14 @@ def make_module(cfg: DictConfig, data: ExperimentData) -> KANModule:
             description=description,
             compile_network=cfg.compile,
         )
-    stages = stages_of(cfg)
+    stages = stages_of(cfg, cells_of(specs))
     scaling = data.scaling
     x = scaling.standardise(data.train).x.double()
     bounds = ((data.bounds.double().T - scaling.x_mean) / scaling.x_std).T
     # Options that a layer refuses are told about the layer as the user asked for it.
     make_network(specs, dims, torch.Generator())
-    _check_work(multiplications(specs, dims, stages, len(x)), len(x))
+    sizes = [count_parameters(specs, dims, stage) for stage in stages]
+    check_work(multiplications(sizes, stages, len(x)), len(x))
     starts = make_starts(specs, dims, stages[0], cfg.seed, cfg.refine.wiggle, x, bounds)
     return LeastSquaresModule(
         KANModel(starts[0], scaling, data.features, data.target_name),
@@ -76,20 +73,16 @@ def make_module(cfg: DictConfig, data: ExperimentData) -> KANModule:
     )
 
 
-def _check_work(multiplications: float, points: int) -> None:
-    """Refuses a training that would take long if it is a default and nobody asked for it."""
-    hydra = HydraConfig.get()
-    asked = any(
-        text.lstrip("+").startswith("optimizer=") for text in as_typed(hydra.overrides.task)
-    )
-    if asked or hydra.runtime.choices.get("experiment") is not None:
-        return
-    if multiplications > MOST_WORK:
-        minutes = multiplications / MULTIPLICATIONS_PER_MINUTE
-        raise KanExpError(
-            f"{points:,} points are many for least squares on this network (about {minutes:,.0f} "
-            f"minutes): set optimizer=adam, or optimizer=lm to take the time."
-        )
+def cells_of(specs: Sequence[LayerSpec]) -> list[int | None]:
+    """Cells per edge of each layer, `None` for layers without a grid.
+
+    Raises:
+        KanExpError: A layer has no such options.
+    """
+    try:
+        return [kind.cells(options) for kind, options in specs]
+    except (TypeError, ValueError, KeyError) as error:
+        raise KanExpError(f"layer: {error}") from error
 
 
 def _make_replicas(cfg: DictConfig, data: ExperimentData) -> KANModule:
@@ -126,19 +119,3 @@ def _make_replicas(cfg: DictConfig, data: ExperimentData) -> KANModule:
     device = torch.device("cuda" if on_gpu else "cpu")
     check_memory(make(1), cfg.replicas, sizes, device)
     return make(cfg.replicas)
-
-
-def stages_of(cfg: DictConfig) -> list[Stage]:
-    """What least squares do, stage by stage.
-
-    Raises:
-        KanExpError: `refine` or an option of the layer is out of range.
-    """
-    from kan_exp.training.starts import make_stages
-
-    refine: dict[str, Any] = OmegaConf.to_container(cfg.refine, resolve=True)  # type: ignore[assignment]
-    try:
-        lists = (refine[name] for name in ("grids", "keep", "steps", "points"))
-        return make_stages(layer_specs(cfg), *lists)
-    except (TypeError, ValueError, KeyError) as error:  # the layer refuses its options itself
-        raise KanExpError(f"layer: {error}") from error

@@ -13,12 +13,10 @@ from torch import nn
 from kan_exp.data.base import ExperimentData, Scaling
 from kan_exp.errors import KanExpError
 from kan_exp.layers import LayerSpec, find_layer, layer_path, make_network
-from kan_exp.runs import no_run, write_json
-from kan_exp.runs.folders import is_run
+from kan_exp.runs import write_json
+from kan_exp.runs.checkpoints import CHECKPOINTS, find_checkpoint
 from kan_exp.runs.results import NAME
 from kan_exp.training.model import KANModel
-
-CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
 
 
 def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
@@ -42,6 +40,7 @@ def describe_model(
         "features": list(data.features),
         "target": data.target_name,
         "test_points": data.fingerprint,
+        "bounds": data.bounds.double().tolist(),
     }
 
 
@@ -55,16 +54,7 @@ def read_checkpoint(folder: str | Path, names: Sequence[str] = CHECKPOINTS) -> d
     Raises:
         KanExpError: The folder, or a checkpoint in it, is missing or cannot be read.
     """
-    folder = Path(folder).expanduser()
-    if not folder.is_dir() or not is_run(folder):
-        raise KanExpError(no_run(folder))
-    path = next((folder / name for name in names if (folder / name).is_file()), None)
-    if path is None:
-        raise KanExpError(
-            f"{folder}: no checkpoint found there (looked for {' and '.join(names)}): "
-            f"the run ended before its first; name another, or run it again with --from."
-        )
-    return read_file(path)
+    return read_file(find_checkpoint(folder, names))
 
 
 def read_file(path: Path) -> dict[str, Any]:

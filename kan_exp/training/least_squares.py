@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from kan_exp.data import Split
-from kan_exp.errors import KanExpError
 from kan_exp.layers import GridLayer
 from kan_exp.optimizers import LevenbergMarquardt, State
 from kan_exp.training.folder import network_of
 from kan_exp.training.model import KANModel, evaluation_mode
-from kan_exp.training.module import ORDERS, KANModule
-from kan_exp.training.starts import COARSEST, Stage, follow, penalty_matrix
+from kan_exp.training.module import KANModule
+from kan_exp.training.penalty_rules import ORDERS, check_quadratic
+from kan_exp.training.stages import COARSEST, Stage
+from kan_exp.training.starts import follow, penalty_matrix
 
 log = logging.getLogger(__name__)
 
@@ -65,12 +66,7 @@ class LeastSquaresModule(KANModule):
     ) -> None:
         super().__init__(model, optimizer, None, penalty, description)
         grids = all(isinstance(layer, GridLayer) for layer in model.edge_layers)
-        for name in self.penalty:
-            if name not in ORDERS or not grids:
-                raise KanExpError(
-                    f"penalty.{name} does not go with optimizer=lm, which takes roughness, "
-                    f"curvature and jerk of layer=interpo or spline: set penalty.{name}=0."
-                )
+        check_quadratic(self.penalty, grids)
         self.stages = list(stages)
         self.fade = fade
         self.validation = Split(*(part.double() for part in validation))
@@ -112,18 +108,6 @@ class LeastSquaresModule(KANModule):
             numbers = ", ".join(str(getattr(stage, name)) for stage in self.stages)
             parts.append(f"{'networks' if name == 'keep' else name} {numbers}")
         return "; ".join(parts)
-
-    def check_optimizer(self) -> None:
-        """Makes the optimizer once, to find what is wrong before training.
-
-        Raises:
-            KanExpError: The optimizer refuses one of its options.
-        """
-        try:
-            self.configure_optimizers()
-        except (TypeError, ValueError) as error:
-            reason = str(error).rstrip(".")
-            raise KanExpError(f"optimizer: {reason}. Change one of its options.") from error
 
     def training_step(self, chunk: Split, _: int) -> None:
         optimizer = self._optimizer

@@ -16,16 +16,16 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from kan_exp.data import Split
-from kan_exp.errors import DivergedError, KanExpError, listing
+from kan_exp.errors import DivergedError
 from kan_exp.layers import EdgeLayer, KANInterpoLayer, smooth_penalty
 from kan_exp.training.model import KANModel
+from kan_exp.training.penalty_rules import ORDERS, check_smooth, check_weights
 from kan_exp.training.score import score
 
 log = logging.getLogger(__name__)
 
 OBSERVE_EVERY = 200  # optimizer steps
 OBSERVED_POINTS = 1024
-ORDERS = {"roughness": 1, "curvature": 2, "jerk": 3}  # of the derivatives that penalties weigh
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
@@ -67,18 +67,10 @@ class KANModule(LightningModule):
         self.optimizer_factory = optimizer
         self.scheduler_factory = scheduler
         self.description = dict(description)
-        known = [*ON_LAYERS, *ON_EDGES]
-        for name, weight in penalty.items():
-            if name not in known:
-                raise KanExpError(f"penalty.{name}: there is none. There are: {listing(known)}.")
-            if not weight >= 0:
-                raise KanExpError(f"penalty.{name} must be at least 0, got {weight}.")
+        check_weights(penalty)
         self.penalty = {name: weight for name, weight in penalty.items() if weight > 0}
         tables = any(isinstance(layer, KANInterpoLayer) for layer in model.network)
-        if "smooth" in self.penalty and not tables:
-            raise KanExpError(
-                "penalty.smooth: only interpolation layers have it: set penalty.roughness=..."
-            )
+        check_smooth(penalty, tables)
         self.converged: str | None = None  # by which of its tests the optimizer found no more
         self.overfits = False
         self._to_compile = compile_network
@@ -110,34 +102,6 @@ class KANModule(LightningModule):
             if scheduler is not None:
                 scheduler.load_state_dict(self._rules["scheduler"])
         return optimizer if scheduler is None else ([optimizer], [scheduler])
-
-    def check_optimizer(self) -> None:
-        """Takes a step with a stand-in for the parameters, to find what is wrong before training.
-
-        Raises:
-            KanExpError: The optimizer or the scheduler refuses one of its options.
-        """
-        parameter = nn.Parameter(torch.zeros(1))
-        parameter.grad = torch.zeros_like(parameter)
-        make_scheduler = self.scheduler_factory
-        group = "optimizer"
-        try:
-            optimizer = self.optimizer_factory([parameter])
-            if make_scheduler is not None:
-                group = "scheduler"
-                scheduler = make_scheduler(optimizer)
-            group = "optimizer"
-            optimizer.step(lambda: torch.zeros(()))  # type: ignore[arg-type, return-value]
-            if make_scheduler is not None:
-                group = "scheduler"
-                scheduler.step()
-        except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
-            factory = self.optimizer_factory if group == "optimizer" else make_scheduler
-            options = [f"{group}.{name}" for name in getattr(factory, "keywords", {})]
-            reason = str(error).rstrip(".")
-            raise KanExpError(
-                f"{group}: {reason}. Change one of its options: {listing(options)}."
-            ) from error
 
     def _use_compiler(self, chunk: Split) -> None:
         """Compiles the network's pass for mini-batches like these; says so where nothing can."""

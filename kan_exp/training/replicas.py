@@ -18,7 +18,6 @@ from kan_exp.training.module import (
     OBSERVED_POINTS,
     ON_EDGES,
     ON_LAYERS,
-    ORDERS,
     KANModule,
     OptimizerFactory,
     SchedulerFactory,
@@ -26,6 +25,7 @@ from kan_exp.training.module import (
     pack,
     unpack,
 )
+from kan_exp.training.penalty_rules import ORDERS
 from kan_exp.training.score import score
 
 log = logging.getLogger(__name__)

@@ -2,94 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from kan_exp.errors import KanExpError
 from kan_exp.layers import EdgeLayer, GridLayer, LayerSpec, make_network
+from kan_exp.training.stages import Stage
 
 # A hidden grid moves when values leave it, or when it is wider than this many times their range.
 SLACK = 1.3
 MARGIN = 0.05
-COARSEST = 4  # cells; starts on fewer differ too little
-
-
-class Stage(NamedTuple):
-    """Part of a training.
-
-    Cells per edge (`None` leaves them), networks that go on, steps, and how many of the training
-    points they see (`None`: all).
-    """
-
-    num_intervals: int | None
-    keep: int
-    steps: int
-    points: int | None = None
-
-
-def make_stages(
-    specs: Sequence[LayerSpec],
-    grids: Sequence[int] | None,
-    keep: Sequence[int],
-    steps: Sequence[int],
-    points: Sequence[int] | None = None,
-) -> list[Stage]:
-    """Puts the lists of `refine` together.
-
-    Args:
-        specs: The layers, whose own number of cells is the last grid if `grids` is not given.
-        grids: Cells per edge at each stage; otherwise the layers' own number, divided by its prime
-            factors as long as `COARSEST` or more are left.
-        keep: Networks of each stage; the last number holds for all stages that follow.
-        steps: Steps of each stage, likewise.
-        points: Training points of the first stages; those that follow see all of them.
-
-    Raises:
-        KanExpError: A number is below 1, a grid is no multiple of the one before, more networks go
-            on than there were, or layers differ in their cells and `grids` is not given.
-    """
-    lists = {"grids": grids, "keep": keep, "steps": steps, "points": points}
-    for name, numbers in lists.items():
-        if numbers is not None and (not numbers or min(numbers) < 1):
-            raise KanExpError(f"refine.{name} needs numbers of at least 1, got {list(numbers)}.")
-    if any(fine % coarse for coarse, fine in itertools.pairwise(grids or ())):
-        raise KanExpError(
-            f"refine.grids must each be a multiple of the one before, got {list(grids or ())}."
-        )
-    if sorted(keep, reverse=True) != list(keep):
-        raise KanExpError(f"refine.keep must not rise, got {list(keep)}.")
-    sizes = _sizes(specs) if grids is None else list(grids)
-    count = len(sizes) or max(len(keep), len(steps))
-
-    def each(numbers: Sequence[int]) -> list[int]:
-        return [*numbers, *[numbers[-1]] * count][:count]
-
-    cells: list[int | None] = [*sizes] if sizes else [None] * count
-    seen = [*(points or ()), *[None] * count][:count]
-    return [Stage(*stage) for stage in zip(cells, each(keep), each(steps), seen, strict=True)]
-
-
-def _sizes(specs: Sequence[LayerSpec]) -> list[int]:
-    """Grids from coarse to the layers' own; none where no layer has a grid."""
-    every = [kind.cells(options) for kind, options in specs]
-    sizes = sorted({size for size in every if size is not None})
-    if len(sizes) > 1:
-        raise KanExpError(
-            f"refine: the layers have {' and '.join(map(str, sizes))} cells: choose "
-            f"refine.grids=[...]."
-        )
-    factor = 2
-    while sizes and factor <= sizes[0] // COARSEST:
-        if sizes[0] % factor == 0:
-            sizes.insert(0, sizes[0] // factor)
-        else:
-            factor += 1
-    return sizes
 
 
 def make_starts(
@@ -137,17 +61,10 @@ def _sized(specs: Sequence[LayerSpec], stage: Stage) -> list[LayerSpec]:
     ]
 
 
-def multiplications(
-    specs: Sequence[LayerSpec], dims: Sequence[int], stages: Sequence[Stage], points: int
-) -> float:
-    """About how many the normal matrices of all steps take, which is most of a training's work."""
-    total = 0.0
-    for stage in stages:
-        network = make_network(_sized(specs, stage), dims, torch.Generator())
-        size = sum(part.numel() for part in network.parameters())
-        seen = points if stage.points is None else min(points, stage.points)
-        total += stage.keep * stage.steps * float(seen * size * min(seen, size))
-    return total
+def count_parameters(specs: Sequence[LayerSpec], dims: Sequence[int], stage: Stage) -> int:
+    """Trainable numbers of one network of a stage."""
+    network = make_network(_sized(specs, stage), dims, torch.Generator())
+    return sum(part.numel() for part in network.parameters())
 
 
 @torch.no_grad()

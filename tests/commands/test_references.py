@@ -1,4 +1,4 @@
-"""References between options, and values that Hydra's grammar refuses: what to change, in one line."""
+"""References between options, and values that Hydra refuses: what to change, in one line."""
 
 from __future__ import annotations
 

@@ -47,35 +47,94 @@ LIGHT = [
     (["steps=9", "-m", "layer=mlp,interp"], ["layer=interp:", "Did you mean 'interpo'?"]),
 ]
 
-HEAVY = [
+# What is told without torch, of layers, penalties, numbers and tables.
+LIGHT += [
+    (["layer=interpo", "layer.num_x=1"], ["num_x", "at least 2, got 1"]),
+    (["layer=interpo", "layer.x_min=3"], ["x_min < x_max", "3"]),
+    (["layer.activation=sulu"], ["activation", "silu", "'sulu'"]),
+    (["layers=[mlp]"], ["layers names 1 kinds", "2 layers"]),
+    (["layers=[mlp,splin]"], ["layer=splin:", "Did you mean 'spline'?"]),
+    (["layers=[mlp,{mlp:{fcn_hiden:8}}]"], ["layer.fcn_hiden:", "Did you mean 'fcn_hidden'?"]),
+    (["layers=[mlp,{spline:{degree:9}}]"], ["degree", "1 to 5, got 9"]),
+    (["layers=[mlp,{spline:8}]"], ["layers:", "layers=[spline,mlp]"]),
+    (["points=100000"], ["100,000 points are many for least squares", "set optimizer=adam, or"]),
+    (["points=1"], ["points must be a whole number of at least 2, got 1"]),
+    (["data.num_test=0"], ["data.num_test must be a whole number of at least 2, got 0"]),
+    (["data.seed=-1"], ["data.seed must be a whole number of at least 0, got -1"]),
+    (["optimizer=adam", "batch_size=0"], ["batch_size must be at least 1"]),
+    (["optimizer=adam", "steps=null"], ["steps is needed"]),
+    (["refine.keep=[1,2]"], ["refine.keep must not rise"]),
+    (["refine.grids=[4,6]", "layer=spline"], ["refine.grids", "multiple"]),
+    (["layers=[spline,{interpo:{num_x:8}}]"], ["7 and 64 cells", "refine.grids"]),
+    (["penalty.smooth=1"], ["penalty.smooth", "penalty.roughness"]),
+    (["penalty.l1_edges=1", "layer=spline"], ["penalty.l1_edges does not go with optimizer=lm"]),
+    (["penalty.roughness=-1"], ["penalty.roughness must be at least 0, got -1"]),
+    (["data=table", "data.path=nope.csv", "data.target=y"], ["nope.csv", "data.path"]),
+    (["data=sklearn", "data.name=iri"], ["data.name", "Did you mean 'iris'?"]),
+    (["data=sklearn", "data.name=iris"], ["3 inputs", "set dims=[3,5,1]"]),
+]
+# What torch alone can tell, and Lightning.
+WITH_TORCH = [
     (
         ["optimizer=adam", "optimizer.lr=-1"],
         ["optimizer: Invalid learning rate: -1", "optimizer.lr"],
     ),
     (["optimizer=adam", "+optimizer.foo=1"], ["optimizer:", "foo"]),
-    (["layer=interpo", "layer.num_x=1"], ["num_x", "at least 2, got 1"]),
-    (["layer=interpo", "layer.x_min=3"], ["x_min < x_max", "3"]),
-    (["layer.activation=sulu"], ["activation", "silu", "'sulu'"]),
-    (["points=100000"], ["100,000 points are many for least squares", "set optimizer=adam, or"]),
-    (["optimizer=adam", "batch_size=0"], ["batch_size must be at least 1"]),
+    (["optimizer.damping=0"], ["optimizer:", "damping above 0", "optimizer.damping"]),
+    (["optimizer=adam", "scheduler=step", "scheduler.step_size=0"], ["scheduler:"]),
+]
+HEAVY = [
     (
         ["optimizer=adam", "replicas=9999999"],
         ["replicas=9999999 needs about", "GB are free: set replicas="],
     ),
-    (["penalty.smooth=1"], ["penalty.smooth", "penalty.roughness"]),
-    (["penalty.roughness=-1"], ["penalty.roughness must be at least 0, got -1"]),
-    (["data=table", "data.path=nope.csv", "data.target=y"], ["nope.csv", "data.path"]),
     (["+trainer.foo=1"], ["trainer:", "foo"]),
+]
+RECTANGLES = "a,b,c,y\n" + "".join(f"{i},{i * i},1{i},{i % 7}\n" for i in range(40))
+TABLES = [
+    (["data.target=y"], ["3 inputs", "set dims=[3,5,1]"]),
+    ([], ["data.target is needed", "data.target=y", "'a', 'b', 'c', 'y'"]),
+    (["data.target=z"], ["no column 'z'", "'a', 'b', 'c', 'y'"]),
+    (["data.target=[a,b]"], ["data.target must be the name of one column"]),
+    (["data.target=y", "data.features=a"], ["must be a list", "'data.features=[a]'"]),
+    (["data.target=y", "data.features=5"], ["must be a list", "data.features="]),
+    (["data.target=y", "data.features=[1,2]"], ["no columns '1', '2'", "data.features"]),
+    (["data.target=y", "data.features=[y]"], ["'y' is data.target and among"]),
+    (["data.target=y", "data.fractions=[1]"], ["data.fractions must be three"]),
+    (["data.target=y", "data.fractions=[0.01,0.01,0.98]"], ["has 40 rows", "at least 1000"]),
+    (["data.target=y", 'data.separator=";"'], ["if its separator is ','", "data.separator="]),
+    (["data.target=y", "data.seed=x"], ["data.seed must be a whole number"]),
 ]
 
 
 @pytest.mark.parametrize(("arguments", "fragments"), LIGHT, ids=lambda part: " ".join(part))
-def test_a_mistake_is_told_in_one_line_before_torch_is_imported(tmp_path, arguments, fragments):
-    result = _run_and_watch_torch(arguments, tmp_path)
+def test_a_mistake_is_told_in_one_line_before_torch_is_imported(
+    light, tmp_path, arguments, fragments
+):
+    result = light("train", *arguments)
     _is_one_line(result, fragments)
     assert "torch imported: False" in result.stdout, "a mistyped option must answer at once"
     assert not list(tmp_path.rglob("metrics.json"))
     assert "-m" in arguments or not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("arguments", "fragments"), TABLES, ids=lambda part: " ".join(part))
+def test_a_mistake_with_a_table_is_told_before_torch_is_imported(
+    light, tmp_path, arguments, fragments
+):
+    (tmp_path / "my.csv").write_text(RECTANGLES)
+    result = light("train", "data=table", "data.path=my.csv", *arguments)
+    _is_one_line(result, fragments)
+    assert "torch imported: False" in result.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["my.csv"]
+
+
+@pytest.mark.parametrize(("arguments", "fragments"), WITH_TORCH, ids=lambda part: " ".join(part))
+def test_a_bad_optimizer_is_told_before_lightning_is_imported(tmp_path, arguments, fragments):
+    result = _run_and_watch(arguments, tmp_path, "lightning")
+    _is_one_line(result, fragments)
+    assert "lightning imported: False" in result.stdout
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("arguments", "fragments"), HEAVY, ids=lambda part: " ".join(part))
@@ -122,15 +181,6 @@ def test_a_folder_that_holds_a_run_is_not_written_over(command, tmp_path):
     assert [path.name for path in (tmp_path / "here").iterdir()] == ["metrics.json"]
 
 
-def test_a_table_with_other_inputs_than_dims_is_told(command, tmp_path):
-    (tmp_path / "my.csv").write_text(
-        "a,b,c,y\n" + "".join(f"{i},{i * i},1{i},{i}\n" for i in range(40))
-    )
-    result = command("train", "data=table", "data.path=my.csv", "data.target=y")
-    _is_one_line(result, ["3 inputs", "set dims=[3,5,1]"])
-    assert [path.name for path in tmp_path.iterdir()] == ["my.csv"]
-
-
 def test_a_traceback_is_there_for_those_who_ask(tmp_path):
     result = subprocess.run(
         [sys.executable, "-m", "kan_exp.train", "dims=[3,1]"],
@@ -146,7 +196,7 @@ def test_a_traceback_is_there_for_those_who_ask(tmp_path):
 
 
 def test_help_is_ours_and_does_not_wait_for_torch(tmp_path):
-    result = _run_and_watch_torch(["--help"], tmp_path)
+    result = _run_and_watch(["--help"], tmp_path, "torch")
     assert result.returncode == 0
     assert "torch imported: False" in result.stdout
     for text in (
@@ -167,15 +217,17 @@ def test_the_other_commands_have_help(command, name):
     assert f"python -m kan_exp.{name} run=FOLDER" in result.stdout
 
 
-def _run_and_watch_torch(arguments: list[str], cwd: Path) -> "subprocess.CompletedProcess[str]":
-    """Runs the command in a process that says at its end whether torch was imported."""
+def _run_and_watch(
+    arguments: list[str], cwd: Path, module: str
+) -> "subprocess.CompletedProcess[str]":
+    """Runs the command in a process that says at its end whether a module was imported."""
     watch = (
         "import runpy, sys\n"
         f"sys.argv = ['train', *{arguments!r}]\n"
         "try:\n"
         "    runpy.run_module('kan_exp.train', run_name='__main__')\n"
         "finally:\n"
-        "    print('torch imported:', 'torch' in sys.modules)\n"
+        f"    print('{module} imported:', '{module}' in sys.modules)\n"
     )
     return subprocess.run(
         [sys.executable, "-c", watch],

@@ -398,7 +398,9 @@ def test_equal_samples_have_a_table_too():
 
 
 def test_a_table_needs_two_points():
-    with pytest.raises(ValueError, match="table_points to be 0 or at least 2, got 1"):
+    with pytest.raises(
+        ValueError, match="table_points to be 0 or a whole number of at least 2, got 1"
+    ):
         KANLayer(2, 5, table_points=1)
 
 

@@ -14,7 +14,8 @@ from kan_exp.layers import KANInterpoLayer, KANSplineLayer, LayerSpec
 from kan_exp.optimizers import LevenbergMarquardt
 from kan_exp.training.least_squares import LeastSquaresModule
 from kan_exp.training.model import KANModel
-from kan_exp.training.starts import Stage, make_starts
+from kan_exp.training.stages import Stage
+from kan_exp.training.starts import make_starts
 
 X = torch.rand(40, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64) * 2 - 1
 BOUNDS = torch.tensor([[-1.0, 1.0], [-1.0, 1.0]], dtype=torch.float64)

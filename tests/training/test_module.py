@@ -17,6 +17,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, StepLR
 from kan_exp.data.base import Scaling
 from kan_exp.errors import DivergedError, KanExpError
 from kan_exp.layers import KANInterpoLayer, KANLayer, KANSplineLayer, LayerSpec, make_network
+from kan_exp.optimizers import LevenbergMarquardt
+from kan_exp.optimizers.checking import check_optimizer
 from kan_exp.training.model import KANModel
 from kan_exp.training.module import OBSERVED_POINTS, KANModule
 
@@ -354,13 +356,13 @@ def test_lbfgs_takes_one_global_step_for_each_of_its_own(make_data, make_model, 
             partial(OneCycleLR, max_lr=1, total_steps=-3),
             ["scheduler: ", "-3", "scheduler.total_steps"],
         ),
+        (partial(LevenbergMarquardt, damping=0), None, ["damping above 0", "optimizer.damping"]),
+        (partial(LevenbergMarquardt, speed=1), None, ["optimizer: ", "'speed'"]),
     ],
 )
-def test_bad_options_name_their_group_in_one_line(
-    make_data, make_model, optimizer, scheduler, words
-):
+def test_bad_options_name_their_group_in_one_line(optimizer, scheduler, words):
     with pytest.raises(KanExpError) as caught:
-        module(make_model(make_data()), optimizer, scheduler).check_optimizer()
+        check_optimizer(optimizer, scheduler)
     message = str(caught.value)
     assert message.isprintable()
     assert message.startswith(words[0])

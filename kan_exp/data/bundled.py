@@ -1,0 +1,51 @@
+"""Tables that ship with scikit-learn; nothing is downloaded."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kan_exp.data.table import Table
+from kan_exp.errors import KanExpError, listing, suggest
+
+# Two of these come with class numbers, which are names rather than quantities: there a measured
+# column takes the place of the output.
+OUTPUTS = {"diabetes": "progression", "iris": "petal width (cm)", "wine": "alcohol"}
+WIDTHS = {"diabetes": 10, "iris": 3, "wine": 12}  # inputs
+
+
+def check_name(name: object) -> str:
+    """Checks the name of a set.
+
+    Raises:
+        KanExpError: There is no such set.
+    """
+    if name not in OUTPUTS:
+        hint = suggest(str(name), OUTPUTS)
+        raise KanExpError(f"data.name must be one of {listing(OUTPUTS)}, got {name!r}.{hint}")
+    return str(name)
+
+
+def load_table(name: str) -> Table:
+    """One of scikit-learn's sets in its own units.
+
+    Raises:
+        KanExpError: The name is unknown, or scikit-learn is not installed.
+    """
+    check_name(name)
+    try:
+        from sklearn import datasets
+    except ImportError:
+        raise KanExpError("data=sklearn needs scikit-learn: pip install scikit-learn.") from None
+    options = {"scaled": False} if name == "diabetes" else {}
+    bunch = getattr(datasets, f"load_{name}")(**options)
+    target = OUTPUTS[name]
+    names = list(bunch.feature_names)
+    x = np.asarray(bunch.data, dtype=np.float64)
+    columns = x.shape[1] + 1
+    if target in names:
+        at = names.index(target)
+        names.remove(target)
+        x, y = np.delete(x, at, axis=1), x[:, at].copy()
+    else:
+        y = np.asarray(bunch.target, dtype=np.float64)
+    return Table(f"scikit-learn's {name}", tuple(names), target, x, y, columns)

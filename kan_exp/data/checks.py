@@ -1,0 +1,61 @@
+"""What the options of data have to be, whatever torch will make of them."""
+
+from __future__ import annotations
+
+from kan_exp.errors import KanExpError
+from kan_exp.targets import Target
+
+
+def check_whole(name: str, value: object, least: int) -> None:
+    """Refuses what is no whole number in range; generators take seeds of up to 64 bits.
+
+    Raises:
+        KanExpError: It is not; the message names the option.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**60:
+        raise KanExpError(f"{name} must be a whole number of at least {least}, got {value!r}.")
+
+
+def check_batch_size(batch_size: int | None) -> None:
+    """Refuses batches of no points.
+
+    Raises:
+        KanExpError: `batch_size` is below 1.
+    """
+    if batch_size is not None and batch_size < 1:
+        raise KanExpError(f"batch_size must be at least 1 or null (all), got {batch_size}.")
+
+
+def check_sampled(
+    target: Target,
+    num_train: object,
+    num_val: object,
+    num_test: object,
+    train_option: str = "data.num_train",
+    border: object = 0.0,
+) -> None:
+    """Checks how many points are drawn from which domain, and how many on its border.
+
+    Args:
+        target: What they are drawn from.
+        num_train: Training points.
+        num_val: Validation points.
+        num_test: Test points.
+        train_option: The option that sets the number of training points.
+        border: Share of each input's training values at the ends of its range.
+
+    Raises:
+        KanExpError: A count is below 2, `border` is no share below 1, or the domain is too narrow
+            for float32.
+    """
+    counts = {train_option: num_train, "data.num_val": num_val, "data.num_test": num_test}
+    for name, count in counts.items():
+        check_whole(name, count, least=2)
+    if isinstance(border, bool) or not isinstance(border, int | float) or not 0 <= border < 1:
+        raise KanExpError(f"data.border must be at least 0 and below 1, got {border!r}.")
+    for name, (low, high) in zip(target.inputs, target.domain, strict=True):
+        if high - low < 1e-4 * max(abs(low), abs(high)):
+            raise KanExpError(
+                f"target.domain of {name}, [{low:g}, {high:g}], is too narrow so far from zero "
+                f"for float32: shift the formula's input."
+            )

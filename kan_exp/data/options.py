@@ -1,0 +1,71 @@
+"""How the command at hand calls the options that describe a table, and how to type them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
+WORDS = ("true", "false", "null", "nan", "inf")  # which Hydra reads as values, in any case
+MOST_TYPED = 2000  # characters of an option that a message spells out
+
+
+@dataclass(frozen=True)
+class Options:
+    """Names of the options that describe a table, for messages.
+
+    Attributes:
+        path: The option that names the file.
+        separator: The option for the separator of a .csv file.
+        features: The option that chooses the inputs; `None` where a trained network decides them.
+        target: The option that names the output.
+        dims: Widths of the network to train, whose first has to be the number of inputs; `None`
+            where there is none.
+    """
+
+    path: str = "data.path"
+    separator: str = "data.separator"
+    features: str | None = "data.features"
+    target: str = "data.target"
+    dims: tuple[int, ...] | None = None
+
+    def choice(self, features: Sequence[str]) -> str:
+        """What to type to learn from these columns alone: options quoted for a shell."""
+        typed = assign(f"{self.features}", features)
+        if len(typed) > MOST_TYPED:
+            typed = f"{self.features}=[...]"
+        return f"{typed}{self.widths(len(features))}"
+
+    def widths(self, count: int) -> str:
+        """What to type, after a blank, for that number of inputs; nothing where `dims` has it."""
+        if self.dims is None or self.dims[0] == count:
+            return ""
+        widths = ",".join(map(str, (count, *self.dims[1:])))
+        return f" {shlex.quote(f'dims=[{widths}]')}"
+
+
+TRAINING = Options()
+
+
+def assign(option: str, value: str | Sequence[str]) -> str:
+    """An option with its value as Hydra reads it, quoted for a shell.
+
+    Args:
+        option: Its name.
+        value: A text, or a list of texts.
+    """
+    text = quoted(value) if isinstance(value, str) else f"[{','.join(map(quoted, value))}]"
+    return shlex.quote(f"{option}={text}")
+
+
+def quoted(text: str) -> str:
+    """A text for Hydra's command line, in quotes where it would be read as something else."""
+    if PLAIN.fullmatch(text) and text.lower() not in WORDS:
+        return text
+    # OmegaConf would take ${...} for a reference to another option.
+    text = re.sub(r"(\\*)\$\{", lambda found: f"{found[1]}{found[1]}\\${{", text)
+    # Backslashes count only before a quote, where each has to be doubled.
+    text = re.sub(r'(\\*)"', lambda found: f'{found[1]}{found[1]}\\"', text)
+    return '"' + re.sub(r"(\\+)$", lambda found: found[1] * 2, text) + '"'

@@ -1,0 +1,49 @@
+"""Whether optimizers and schedulers take their options, found out before a training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from kan_exp.errors import KanExpError, listing
+from kan_exp.optimizers.levenberg_marquardt import LevenbergMarquardt
+
+
+def check_optimizer(
+    make_optimizer: Callable[..., Any], make_scheduler: Callable[..., Any] | None = None
+) -> None:
+    """Makes both for a stand-in of the parameters, and takes a step.
+
+    Args:
+        make_optimizer: Makes the optimizer from parameters, or from networks for least squares.
+        make_scheduler: Makes the learning-rate scheduler from the optimizer.
+
+    Raises:
+        KanExpError: One of them refuses one of its options.
+    """
+    group = "optimizer"
+    try:
+        if getattr(make_optimizer, "func", make_optimizer) is LevenbergMarquardt:
+            make_optimizer([nn.Linear(1, 1)])
+            return
+        parameter = nn.Parameter(torch.zeros(1))
+        parameter.grad = torch.zeros_like(parameter)
+        optimizer = make_optimizer([parameter])
+        if make_scheduler is not None:
+            group = "scheduler"
+            scheduler = make_scheduler(optimizer)
+        group = "optimizer"
+        optimizer.step(lambda: torch.zeros(()))
+        if make_scheduler is not None:
+            group = "scheduler"
+            scheduler.step()
+    except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
+        factory = make_optimizer if group == "optimizer" else make_scheduler
+        options = [f"{group}.{name}" for name in getattr(factory, "keywords", {})]
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise KanExpError(
+            f"{group}: {reason}. Change one of its options: {listing(options)}."
+        ) from error

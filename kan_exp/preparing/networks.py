@@ -1,0 +1,131 @@
+"""What can be told of the network and its training before torch is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from kan_exp.cli import as_typed
+from kan_exp.errors import KanExpError
+from kan_exp.layers.rules import KINDS, Kind, check_count, check_names
+from kan_exp.preparing.layers import LayerChoice, layer_choices
+from kan_exp.training.penalty_rules import check_quadratic, check_smooth, check_weights
+from kan_exp.training.stages import Stage, make_stages, multiplications
+
+LAYERS = "kan_exp.layers."
+# What least squares may take where they are a layer's default: some five minutes on a core.
+MULTIPLICATIONS_PER_MINUTE = 4e11
+MOST_WORK = 5 * MULTIPLICATIONS_PER_MINUTE
+TABLE = KINDS["KANInterpoLayer"]
+
+
+def uses_least_squares(cfg: DictConfig) -> bool:
+    """Whether the optimizer is Levenberg-Marquardt."""
+    return bool(cfg.optimizer._target_ == "kan_exp.optimizers.LevenbergMarquardt")
+
+
+def known_kind(choice: LayerChoice) -> Kind | None:
+    """The rules of a layer; `None` for a kind of the user's own, which is checked when made."""
+    return KINDS.get(choice.path.removeprefix(LAYERS)) if choice.path.startswith(LAYERS) else None
+
+
+def check_network(cfg: DictConfig, points: int | None) -> None:
+    """Checks layers, penalties and the stages of least squares.
+
+    Args:
+        cfg: The configuration.
+        points: Training points, where their number is known.
+
+    Raises:
+        KanExpError: An option is unknown, out of range, or does not go with another.
+    """
+    choices, dims = layer_choices(cfg), list(cfg.dims)
+    check_count(len(choices), dims)
+    for choice in choices:
+        _check_layer(choice)
+    kinds = [known_kind(choice) for choice in choices]
+    penalty: dict[str, float] = OmegaConf.to_container(cfg.penalty, resolve=True)  # type: ignore[assignment]
+    check_weights(penalty)
+    known = None not in kinds
+    if known:
+        check_smooth(penalty, TABLE in kinds)
+    if not uses_least_squares(cfg):
+        if cfg.steps is None:
+            raise KanExpError("steps is needed: only optimizer=lm takes its steps from refine.")
+        return
+    if not known:
+        return
+    layers = list(zip(kinds, (choice.options for choice in choices), strict=True))
+    check_quadratic(
+        [name for name, weight in penalty.items() if weight > 0],
+        all(kind is not None and kind.grid is not None for kind in kinds),
+    )
+    stages = stages_of(cfg, [kind.cells(options) if kind else None for kind, options in layers])
+    if points is not None:
+        sizes = [_parameters(layers, dims, stage) for stage in stages]
+        check_work(multiplications(sizes, stages, points), points)
+
+
+def _check_layer(choice: LayerChoice) -> None:
+    kind = known_kind(choice)
+    if kind is None:
+        return
+    owner = choice.path.removeprefix(LAYERS)
+    check_names(owner, choice.options, kind.options)
+    if left_out := kind.options.keys() - choice.options.keys():
+        raise KanExpError(f"layer.{min(left_out)} is needed: {owner} has no layer without it.")
+    try:
+        kind.check(owner, **choice.options)
+    except ValueError as error:
+        raise KanExpError(f"layer: {error}") from error
+
+
+def _parameters(
+    layers: Sequence[tuple[Kind | None, Mapping[str, Any]]], dims: Sequence[int], stage: Stage
+) -> int:
+    """Trainable numbers of one network of a stage."""
+    total = 0
+    for (kind, options), (dim_in, dim_out) in zip(layers, pairwise(dims), strict=True):
+        if kind is not None:
+            if stage.num_intervals is not None:
+                options = kind.with_cells(options, stage.num_intervals)
+            total += kind.count(options, dim_in, dim_out)
+    return total
+
+
+def stages_of(cfg: DictConfig, cells: Sequence[int | None]) -> list[Stage]:
+    """What least squares do, stage by stage.
+
+    Args:
+        cfg: The configuration.
+        cells: Cells per edge of each layer, `None` for layers without a grid.
+
+    Raises:
+        KanExpError: `refine` is out of range.
+    """
+    refine: dict[str, Any] = OmegaConf.to_container(cfg.refine, resolve=True)  # type: ignore[assignment]
+    return make_stages(cells, *(refine[name] for name in ("grids", "keep", "steps", "points")))
+
+
+def check_work(multiplications: float, points: int) -> None:
+    """Refuses a training that would take long if it is a default and nobody asked for it.
+
+    Raises:
+        KanExpError: It is; the message says how long it would take.
+    """
+    hydra = HydraConfig.get()
+    asked = any(
+        text.lstrip("+").startswith("optimizer=") for text in as_typed(hydra.overrides.task)
+    )
+    if asked or hydra.runtime.choices.get("experiment") is not None:
+        return
+    if multiplications > MOST_WORK:
+        minutes = multiplications / MULTIPLICATIONS_PER_MINUTE
+        raise KanExpError(
+            f"{points:,} points are many for least squares on this network (about {minutes:,.0f} "
+            f"minutes): set optimizer=adam, or optimizer=lm to take the time."
+        )

@@ -1,0 +1,88 @@
+"""What can be told of the data before torch is imported: names, numbers, and whole tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from kan_exp.config import check_width
+from kan_exp.data.bundled import WIDTHS, check_name
+from kan_exp.data.checks import check_sampled, check_whole
+from kan_exp.data.options import Options
+from kan_exp.data.table import Table, deal, keep_table, learning_table
+from kan_exp.errors import KanExpError
+
+TABLE = "kan_exp.data.TableData"
+SAMPLED = "kan_exp.data.SampledData"
+SKLEARN = "kan_exp.data.SklearnData"
+
+
+def check_missing(cfg: DictConfig) -> None:
+    """Refuses a table without its options, and names the columns that it has.
+
+    Raises:
+        KanExpError: There is no `data.path` or no `data.target`.
+    """
+    if cfg.data is None or cfg.data.get("_target_") != TABLE:
+        return
+    if OmegaConf.is_missing(cfg.data, "path") or cfg.data.path is None:
+        raise KanExpError("data.path is needed, the file of the table: set it with data.path=...")
+    if OmegaConf.is_missing(cfg.data, "target") or cfg.data.target is None:
+        # It lists the columns.
+        _learning_table({**_options(cfg.data, "target"), "target": None}, None)
+
+
+def check_source(cfg: DictConfig, choices: dict[str, str]) -> int | None:
+    """Checks where the points come from.
+
+    A table is read here, and kept for the data that are made of it.
+
+    Returns:
+        The number of training points, where it is known.
+
+    Raises:
+        KanExpError: The data cannot be had, or have another number of inputs than `dims`.
+    """
+    data, dims = cfg.data, list(cfg.dims)
+    kind = data.get("_target_")
+    if kind in (SAMPLED, TABLE, SKLEARN):
+        check_whole("data.seed", data.get("seed"), least=0)
+    target = None
+    if uses_target(cfg):
+        target = instantiate(cfg.target)
+        check_width(f"target '{choices['target']}'", len(target.inputs), dims)
+    if kind == SAMPLED and target is not None:
+        named = "points" if OmegaConf.is_interpolation(data, "num_train") else "data.num_train"
+        counts = data.num_train, data.num_val, data.num_test
+        check_sampled(target, *counts, named, data.get("border", 0.0))
+        return int(data.num_train)
+    if kind == TABLE:
+        options = _options(data)
+        table = _learning_table(options, tuple(dims))
+        check_width(f"data '{choices['data']}'", len(table.features), dims)
+        keep_table(table, *(options[name] for name in ("path", "target", "features", "separator")))
+        return deal(table.source, table.rows, options["fractions"]).train
+    if kind == SKLEARN:
+        check_width(f"data '{choices['data']}'", WIDTHS[check_name(data.name)], dims)
+    return None
+
+
+def uses_target(cfg: DictConfig) -> bool:
+    """Whether the data are drawn from the target that was chosen."""
+    return "target" in cfg.data and OmegaConf.is_interpolation(cfg.data, "target")
+
+
+def _options(data: DictConfig, *without: str) -> dict[str, Any]:
+    return {str(name): _plain(data[name]) for name in data if name not in without}
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def _learning_table(options: dict[str, Any], dims: tuple[int, ...] | None) -> Table:
+    names = ("path", "target", "features", "fractions", "separator")
+    given: dict[str, Any] = {name: options.get(name) for name in names}
+    return learning_table(**given, options=Options(dims=dims))

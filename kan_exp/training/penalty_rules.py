@@ -1,0 +1,53 @@
+"""Which penalties go with which layers and optimizers; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from kan_exp.errors import KanExpError, listing
+
+ORDERS = {"roughness": 1, "curvature": 2, "jerk": 3}  # of the derivatives that penalties weigh
+PENALTIES = (*ORDERS, "smooth", "l1_edges", "l1_outputs")
+
+
+def check_weights(penalty: Mapping[str, float]) -> None:
+    """Checks names and weights of penalties.
+
+    Raises:
+        KanExpError: A penalty is unknown, or its weight is negative or no number.
+    """
+    for name, weight in penalty.items():
+        if name not in PENALTIES:
+            raise KanExpError(f"penalty.{name}: there is none. There are: {listing(PENALTIES)}.")
+        if not 0 <= weight < float("inf"):
+            raise KanExpError(f"penalty.{name} must be at least 0, got {weight}.")
+
+
+def check_smooth(penalty: Mapping[str, float], tables: bool) -> None:
+    """Checks that there is a table where `penalty.smooth` weighs one.
+
+    Raises:
+        KanExpError: There is none.
+    """
+    if penalty.get("smooth", 0) > 0 and not tables:
+        raise KanExpError(
+            "penalty.smooth: only interpolation layers have it: set penalty.roughness=..."
+        )
+
+
+def check_quadratic(names: Iterable[str], grids: bool) -> None:
+    """Checks that least squares can take these penalties.
+
+    Args:
+        names: Penalties with a weight above 0.
+        grids: Whether all layers are splines on grids.
+
+    Raises:
+        KanExpError: A penalty is no quadratic form of the parameters.
+    """
+    for name in names:
+        if name not in ORDERS or not grids:
+            raise KanExpError(
+                f"penalty.{name} does not go with optimizer=lm, which takes roughness, "
+                f"curvature and jerk of layer=interpo or spline: set penalty.{name}=0."
+            )

@@ -1,0 +1,84 @@
+"""Inputs far from those that a network was trained on, where its outputs are guesses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kan_exp.training.model import KANModel
+
+FloatArray = NDArray[np.float64]
+
+MARGIN = 0.1  # of a range's width, by which values may lie outside
+MOST_COLUMNS = 3
+
+
+def trained_ranges(model: KANModel, description: Mapping[str, Any]) -> FloatArray:
+    """Least and greatest value of each input in training, `(in, 2)`, in the user's units.
+
+    Args:
+        model: The network.
+        description: What its checkpoint says of it. Without `bounds`, as checkpoints once were,
+            the ranges are those that the first layer has observed.
+
+    Returns:
+        NaN where nothing is known.
+    """
+    if (bounds := description.get("bounds")) is not None:
+        return np.array(bounds, dtype=np.float64)
+    layers = model.edge_layers
+    if not layers or layers[0] is not model.network[0]:
+        return np.full((len(model.features), 2), np.nan)
+    scale, shift = model.x_std.double()[:, None], model.x_mean.double()[:, None]
+    return (layers[0].domain.detach().double() * scale + shift).cpu().numpy()
+
+
+def outside(x: FloatArray, ranges: FloatArray, names: Sequence[str]) -> list[str]:
+    """Says which rows lie far outside of the ranges of training, and in which columns.
+
+    Args:
+        x: Inputs `(n, in)`.
+        ranges: Least and greatest value of each input in training, `(in, 2)`.
+        names: Of the inputs.
+
+    Returns:
+        One line, or none.
+    """
+    low, high = ranges.T
+    width = high - low
+    # How far each value lies outside, in widths of the range; 0 inside.
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        beyond = np.maximum(low - x, x - high).clip(min=0)
+        distance = np.where(beyond > 0, beyond / width, 0.0)
+    far = distance > MARGIN
+    rows = int(far.any(1).sum())
+    if not rows:
+        return []
+    counts, worst = far.sum(0), distance.max(0)
+    order = sorted(np.flatnonzero(counts).tolist(), key=lambda at: (-counts[at], -worst[at]))
+    parts = []
+    for at in order[:MOST_COLUMNS]:
+        ends = [low[at], high[at], x[:, at].min(), x[:, at].max()]
+        a, b, c, d = _numbers(ends, float(width[at]))
+        many = f" in {counts[at]:,}" if len(order) > 1 else ""
+        parts.append(f"{names[at]}{many} (trained on {a} to {b}, got {c} to {d})")
+    more = len(order) - MOST_COLUMNS
+    also = f" and {more:,} more column{'s' if more > 1 else ''}" if more > 0 else ""
+    verb = "row lies" if rows == 1 and len(x) == 1 else "rows lie"
+    return [
+        f"{rows:,} of {len(x):,} {verb} far outside of what the network was trained on, where its "
+        f"output is a guess: {', '.join(parts)}{also}."
+    ]
+
+
+def _numbers(values: Sequence[float], width: float) -> list[str]:
+    """Numbers with digits enough to tell a thousandth of the width apart, as far as that helps."""
+    largest = max(map(abs, values[:2])) or 1.0
+    digits = 4
+    if 0 < width < largest:
+        digits += math.ceil(math.log10(largest / width))
+    return [f"{value:.{min(digits, 15)}g}" for value in values]
