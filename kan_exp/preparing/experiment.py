@@ -16,6 +16,7 @@ from kan_exp.config import check_width, rank_count
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.checks import uses_least_squares
 from kan_exp.preparing.choices import flat_choices
+from kan_exp.preparing.devices import training_accelerator
 from kan_exp.preparing.modules import make_module, stages_of
 
 if TYPE_CHECKING:
@@ -57,13 +58,10 @@ def make_experiment(
         torch.set_num_threads(cfg.threads)
     elif count > 1:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // count))
-    if cfg.trainer.accelerator == "gpu" and not torch.cuda.is_available():
-        raise KanExpError(
-            "trainer=gpu needs a GPU, and torch finds none: set trainer=cpu or trainer=auto."
-        )
+    accelerator = training_accelerator(cfg)
     if rank_count(cfg) != count:
         raise KanExpError("trainer=ddp is for the command, which starts the other processes.")
-    there = torch.cuda.device_count() if cfg.trainer.accelerator != "cpu" else 0
+    there = torch.cuda.device_count() if accelerator == "cuda" else 0
     if there and count > there:
         raise KanExpError(
             f"trainer.devices={count}: torch finds {there} GPU{'s' if there > 1 else ''}: "
@@ -95,6 +93,7 @@ def make_experiment(
         data=data,
         trainer=instantiate(
             cfg.trainer,
+            accelerator=accelerator,
             max_steps=steps,
             max_epochs=-1,  # each pass over the loader is one evaluation's; the steps end the run
             callbacks=callbacks,
