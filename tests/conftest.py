@@ -9,15 +9,43 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from kan_exp.runs import read_status
 
+if TYPE_CHECKING:
+    import torch
+
 ROOT = Path(__file__).resolve().parent.parent
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--device",
+        default="cpu",
+        help="where layers, optimizers and trainings are tested: cpu, cuda, or standin, which "
+        "computes on the CPU but refuses tensors that were left there",
+    )
+
+
+@pytest.fixture(scope="session")
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """The device of `--device`; skips the test where there is no such device."""
+    import torch
+
+    name = request.config.getoption("--device")
+    if name == "standin":
+        from tests.standin import standin
+
+        return standin()
+    found = torch.device(name)
+    if found.type == "cuda" and not torch.cuda.is_available():
+        pytest.skip(f"--device={name}: torch finds no CUDA device")
+    return found
 
 
 @pytest.fixture

@@ -47,6 +47,8 @@ class EdgeLayer(nn.Module, ABC):
         x `(batch, dim_in)` -> `(batch, dim_out)`; one sample `(dim_in,)` -> `(1, dim_out)`.
         Buffer `domain` `(dim_in, 2)`: per input the low and high end of the values that it was
         trained on, which is the starting range until `observe` is called.
+        `smoothed_range` `(dim_in, 2)`: where `roughness` is measured, the `domain` unless a kind
+        says otherwise.
 
     Attributes:
         whole_batch: Set while several processes train on a share of each batch. A kind whose
@@ -96,8 +98,17 @@ class EdgeLayer(nn.Module, ABC):
         """The name that the `mlp-kan` package gives `edge`."""
         return self.edge(i, j)
 
+    @property
+    def smoothed_range(self) -> Tensor:
+        """The low and high end, per input, between which `roughness` is measured, `(dim_in, 2)`.
+
+        Edges on a grid have theirs from end to end of the grid, whatever values reach them:
+        coefficients without samples are held by the penalty alone.
+        """
+        return self.domain
+
     def roughness(self, order: int = 1) -> Tensor:
-        """Each edge's mean squared derivative over its range, `(dim_in, dim_out)`.
+        """Each edge's mean squared derivative over `smoothed_range`, `(dim_in, dim_out)`.
 
         Args:
             order: Of the derivative: 1 for slopes, 2 for bends. The unit is that of the output per
@@ -106,10 +117,15 @@ class EdgeLayer(nn.Module, ABC):
         return self.slopes(order).square().mean(0)
 
     def slopes(self, order: int = 1) -> Tensor:
-        """Derivatives at evenly spaced points of `domain`, `(points, dim_in, dim_out)`."""
+        """Derivatives over `smoothed_range`, whose mean square is `roughness`.
+
+        They are taken at evenly spaced points, `(points, dim_in, dim_out)`.
+        """
         order = self._whole("order", order, least=1)
-        unit = (torch.arange(SLOPE_POINTS).to(self.domain) + 0.5) / SLOPE_POINTS
-        points = torch.lerp(self.domain[:, 0], self.domain[:, 1], unit[:, None])
+        low, high = self.smoothed_range.unbind(1)
+        steps = torch.arange(SLOPE_POINTS, device=low.device, dtype=low.dtype)
+        unit = (steps + 0.5) / SLOPE_POINTS
+        points = torch.lerp(low, high, unit[:, None])
         derivative: EdgeFunction = self.edges
         for _ in range(order):  # exact: differences would be rounding noise on a narrow domain
             derivative = _derivative(derivative)

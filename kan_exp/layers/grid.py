@@ -98,6 +98,10 @@ class GridLayer(EdgeLayer):
         return torch.stack([self.first_knot, self.first_knot + width], dim=1)
 
     @property
+    def smoothed_range(self) -> Tensor:
+        return self.grid
+
+    @property
     def knots(self) -> Tensor:
         """Positions of the knots, `(dim_in, num_intervals + 1)`."""
         steps = torch.arange(self.num_intervals + 1).to(self.spacing)

@@ -103,8 +103,8 @@ class KANLayer(EdgeLayer):
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draws a new start in which `x` of unit variance gives outputs of unit variance."""
         # High frequencies start small: the first picture of an edge is smooth, not noise.
-        damping = 4.0 ** -torch.arange(self.fcn_n_sin)
-        scale = torch.cat([torch.ones(1), damping, damping])
+        damping = 4.0 ** -torch.arange(self.fcn_n_sin, device="cpu")
+        scale = torch.cat([torch.ones(1, device="cpu"), damping, damping])
         # For x ~ N(0, 1), sin(wx) and cos(wx) together have variance 1 - exp(-w^2).
         variance = 1 + (damping.square() * (1 - torch.exp(-self.frequencies.cpu().square()))).sum()
         pairs = self.fcn_hidden // 2

@@ -47,11 +47,12 @@ def tabulate(layer: EdgeLayer, num_points: int = 256, degree: int = 1) -> Tabula
     size = layer.dim_in, layer.dim_out
     intervals = num_points - degree
     table: KANInterpoLayer | KANSplineLayer
-    generator = torch.Generator()
-    if degree == 1:
-        table = KANInterpoLayer(*size, num_x=num_points, generator=generator)
-    else:
-        table = KANSplineLayer(*size, intervals, degree, generator=generator)
+    generator = torch.Generator("cpu")
+    with torch.device(generator.device):
+        if degree == 1:
+            table = KANInterpoLayer(*size, num_x=num_points, generator=generator)
+        else:
+            table = KANSplineLayer(*size, intervals, degree, generator=generator)
     table.to(layer.domain)
     low, high = layer.domain.unbind(1)
     never_varied = (1e-3 * low.abs()).clamp(min=1)  # a width that is more than rounding

@@ -12,6 +12,7 @@ from torch.func import jvp, vjp
 from kan_exp.optimizers.jacobian import Stack
 from kan_exp.optimizers.least_squares import Problem, Value
 from kan_exp.optimizers.losses import Loss
+from kan_exp.optimizers.orthogonal import triangular_factor
 from kan_exp.optimizers.penalties import Expansion, Penalty, Sum
 from kan_exp.optimizers.systems import ProductSystem, System, dense_system, normal_system
 
@@ -95,7 +96,14 @@ class Fit(Problem):
             hessian.baddbmm_(rows.mT, rows, alpha=1 / count)
             slope += torch.einsum("rnp,rn->rp", rows, residuals) / count
             error += more
-        return self._value(parameters, error), normal_system(hessian, slope, penalty)
+
+        def triangle() -> Tensor:
+            blocks = self._blocks(self._block(parameters))
+            return triangular_factor(
+                (self._linearise(parameters, x, y)[:2] for x, y in blocks), count
+            )
+
+        return self._value(parameters, error), normal_system(hessian, slope, triangle, penalty)
 
     def _by_products(self, parameters: Tensor, penalty: Expansion) -> tuple[Value, System]:
         """From products with vectors; of the Jacobian itself, only its columns' lengths."""

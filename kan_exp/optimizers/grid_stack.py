@@ -120,6 +120,8 @@ def _sum(layer: _Layer, basis: Tensor) -> Tensor:
 
 def _by_inputs(layer: _Layer, reading: _Reading) -> Tensor:
     """Slopes of the edges at the samples, `(networks, samples, in, out)`."""
-    places = reading.cell.unsqueeze(-1) + torch.arange(reading.slopes.shape[-1]).to(reading.cell)
+    places = reading.cell.unsqueeze(-1) + torch.arange(
+        reading.slopes.shape[-1], device=reading.cell.device
+    )
     slopes = torch.zeros_like(reading.basis).scatter_(-1, places, reading.slopes)
     return torch.einsum("rbik,riko->rbio", slopes, layer.table)

@@ -13,7 +13,7 @@ from torch import Tensor
 from kan_exp.optimizers.penalties import Penalty, Quadratic, Sum
 from kan_exp.optimizers.systems import System, dense_system
 
-LEAST_DAMPING, MOST_DAMPING = 1e-14, 1e14
+MOST_DAMPING = 1e14
 # Only a step that went much as foretold says by its small fall that there is no more to gain.
 FORETOLD = 0.25
 
@@ -178,7 +178,7 @@ def step(
         ratio = (fall / gain).nan_to_num(0, 0, 0)
         trusted = damping * (1 - (2 * ratio - 1) ** 3).clamp(1 / 3, 1)
         damping = torch.where(better, trusted, torch.where(pending, damping * 4, damping))
-        damping = damping.clamp(LEAST_DAMPING, MOST_DAMPING)
+        damping = damping.clamp(max=MOST_DAMPING).maximum(system.least_damping)
 
         length, size = change.norm(dim=1), parameters.norm(dim=1)
         short = length <= tolerances.step * (tolerances.step + size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from kan_exp.optimizers.losses import Loss, Squared
 from kan_exp.optimizers.penalties import Penalty, Quadratic
 
 Batch = tuple[Tensor, Tensor]
+REPLICAS = "replicas"  # key of the per-module state in `Optimizer.state`
 
 
 class LevenbergMarquardt(Optimizer):
@@ -83,7 +84,36 @@ class LevenbergMarquardt(Optimizer):
         super().__init__(parameters, {**options, **tolerances})
         self.quadratic, self.penalties = quadratic, list(penalties)
         self.loss = Squared() if loss is None else loss
-        self.replicas: State | None = None
+
+    @property
+    def replicas(self) -> State | None:
+        """Damping, errors and stop reasons, one entry per module; `None` before the first step.
+
+        It is part of `state_dict`.
+        """
+        state = cast("dict[Any, Any]", self.state).get(REPLICAS)
+        return None if state is None else State(**state)
+
+    @replicas.setter
+    def replicas(self, state: State) -> None:
+        cast("dict[Any, Any]", self.state)[REPLICAS] = state._asdict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restores what `state_dict` returned, on the device of the modules.
+
+        Raises:
+            ValueError: The state is that of another number of modules or parameters.
+        """
+        super().load_state_dict(state_dict)
+        if self.replicas is None:
+            return
+        if len(self.replicas.damping) != len(self.modules):
+            raise ValueError(
+                f"loaded state dict has {len(self.replicas.damping)} modules, "
+                f"the optimizer has {len(self.modules)}."
+            )
+        device = next(self.modules[0].parameters()).device
+        self.replicas = State(*(part.to(device) for part in self.replicas))
 
     @property
     def stopped(self) -> list[str | None]:
@@ -93,6 +123,8 @@ class LevenbergMarquardt(Optimizer):
     def keep(self, which: Sequence[int]) -> None:
         """Goes on with some of the modules only, each with its damping."""
         self.modules = [self.modules[k] for k in which]
+        parameters = [part for module in self.modules for part in module.parameters()]
+        self.param_groups[0]["params"] = parameters
         if self.replicas is not None:
             self.replicas = State(*(part[list(which)] for part in self.replicas))
 
@@ -116,14 +148,14 @@ class LevenbergMarquardt(Optimizer):
         stack = Stack(self.modules)
         problem = self._problem(stack, x.double(), y.double() if y.is_floating_point() else y)
         parameters = stack.read()
-        if self.replicas is None or len(self.replicas.damping) != len(self.modules):
-            self.replicas = start(problem, parameters, options["damping"])
+        state = self.replicas
+        if state is None:
+            state = start(problem, parameters, options["damping"])
         tolerances = Tolerances(*(options[f"{name}_tolerance"] for name in Tolerances._fields))
-        parameters, self.replicas = step(
-            problem, parameters, self.replicas, options["attempts"], tolerances
-        )
+        parameters, state = step(problem, parameters, state, options["attempts"], tolerances)
         stack.write(parameters)
-        return self.replicas.error
+        self.replicas = state
+        return state.error
 
     def _problem(self, stack: Stack, x: Tensor, y: Tensor) -> Fit:
         penalties = list(self.penalties)

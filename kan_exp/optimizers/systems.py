@@ -8,10 +8,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from kan_exp.optimizers.orthogonal import damped_step, triangular_factor
 from kan_exp.optimizers.penalties import Expansion
 
 # A parameter that nothing depends on is held by this share of the largest curvature.
 LEAST_CURVATURE = 1e-8
+# Less damping than the first is lost in the rounding of a normal matrix; by QR it is not.
+LEAST_DAMPING, LEAST_QR_DAMPING = 1e-14, 1e-30
+# QR takes over where a Cholesky factor has less than this share left of a diagonal element; at the
+# least damping, which a step that is limited by rounding asks for, less than the second.
+LEAST_PIVOT, LEAST_PIVOT_UNDAMPED = 1e-10, 1e-6
+
+Triangle = Callable[[], Tensor]
 
 
 class System(ABC):
@@ -26,6 +34,7 @@ class System(ABC):
         self.slope = slope
         largest = diagonal.amax(1, keepdim=True)
         self.scale = diagonal.maximum(LEAST_CURVATURE * largest)
+        self.least_damping = torch.full_like(slope[:, 0], LEAST_DAMPING)
 
     def step(self, damping: Tensor) -> tuple[Tensor, Tensor]:
         """The model's lowest point under damping, in units of each parameter's curvature.
@@ -48,18 +57,58 @@ class System(ABC):
         """`-(H + diag(added))^-1 slope`, where `added` is `damping` times `scale`."""
 
 
-class ParameterSystem(System):
-    """Solves by the Cholesky factor of `H` `(replicas, parameters, parameters)`."""
+class FactoredSystem(System):
+    """Solves by a Cholesky factor or, for replicas where that has lost its digits, by QR.
 
-    def __init__(self, hessian: Tensor, slope: Tensor) -> None:
-        super().__init__(slope, hessian.diagonal(dim1=1, dim2=2))
-        self.hessian = hessian
+    Args:
+        slope: Half the gradient.
+        diagonal: Of `H`.
+        triangle: Makes the factor of all residuals, see `triangular_factor`; called at most once.
+        penalty: What is in `H` and the slope beside the residuals.
+    """
+
+    def __init__(
+        self, slope: Tensor, diagonal: Tensor, triangle: Triangle, penalty: Expansion
+    ) -> None:
+        super().__init__(slope, diagonal)
+        self.penalty = penalty
+        self._make_triangle = triangle
+        self._triangle: Tensor | None = None
+
+    @abstractmethod
+    def cholesky(self, damping: Tensor, added: Tensor) -> tuple[Tensor, Tensor]:
+        """`solve` by a Cholesky factor, and the least share of a diagonal element it has left."""
 
     def solve(self, damping: Tensor, added: Tensor) -> Tensor:
-        return -_solve(self.hessian, added, self.slope)
+        change, pivot = self.cholesky(damping, added)
+        undamped = damping <= LEAST_DAMPING
+        lost = (pivot < LEAST_PIVOT) | (undamped & (pivot < LEAST_PIVOT_UNDAMPED))
+        lost = lost & self.slope.isfinite().all(1)
+        if not lost.any():
+            return change
+        if self._triangle is None:
+            self._triangle = self._make_triangle()
+        penalty = Expansion(*(part if part is None else part[lost] for part in self.penalty))
+        self.least_damping = self.least_damping.masked_fill(lost, LEAST_QR_DAMPING)
+        change[lost] = damped_step(self._triangle[lost], penalty, added[lost])
+        return change
 
 
-class SampleSystem(System):
+class ParameterSystem(FactoredSystem):
+    """Solves in the space of parameters, by `H` `(replicas, parameters, parameters)`."""
+
+    def __init__(
+        self, hessian: Tensor, slope: Tensor, triangle: Triangle, penalty: Expansion
+    ) -> None:
+        super().__init__(slope, hessian.diagonal(dim1=1, dim2=2), triangle, penalty)
+        self.hessian = hessian
+
+    def cholesky(self, damping: Tensor, added: Tensor) -> tuple[Tensor, Tensor]:
+        found, pivot = _solve(self.hessian, added, self.slope)
+        return -found, pivot
+
+
+class SampleSystem(FactoredSystem):
     """Solves in the space of samples, for fewer of them than of parameters.
 
     Args:
@@ -74,14 +123,16 @@ class SampleSystem(System):
 
     def __init__(self, jacobian: Tensor, residuals: Tensor, count: int, penalty: Expansion) -> None:
         slope = torch.einsum("rnp,rn->rp", jacobian, residuals) / count + penalty.slope
-        super().__init__(slope, jacobian.square().sum(1) / count + penalty.diagonal)
+        diagonal = jacobian.square().sum(1) / count + penalty.diagonal
+        super().__init__(
+            slope, diagonal, lambda: triangular_factor([(jacobian, residuals)], count), penalty
+        )
         self.jacobian, self.residuals, self.count = jacobian, residuals, count
-        self.penalty = penalty
         self._inner: Tensor | None = None  # the same for any damping, but for a factor
         if not penalty.diagonal.any():
             self._inner = (jacobian / self.scale.unsqueeze(1)) @ jacobian.mT / count
 
-    def solve(self, damping: Tensor, added: Tensor) -> Tensor:
+    def cholesky(self, damping: Tensor, added: Tensor) -> tuple[Tensor, Tensor]:
         own = self.penalty.diagonal + added  # what holds each parameter by itself
         scaled = self.jacobian / own.unsqueeze(1)
         pull = self.penalty.slope / own
@@ -90,8 +141,8 @@ class SampleSystem(System):
         else:
             inner = self._inner / damping.view(-1, 1, 1)
         wanted = self.residuals - torch.einsum("rnp,rp->rn", self.jacobian, pull)
-        weights = _solve(inner, torch.ones_like(wanted), wanted)
-        return -torch.einsum("rnp,rn->rp", scaled, weights) / self.count - pull
+        weights, pivot = _solve(inner, torch.ones_like(wanted), wanted)
+        return -torch.einsum("rnp,rn->rp", scaled, weights) / self.count - pull, pivot
 
 
 class ProductSystem(System):
@@ -132,14 +183,19 @@ def dense_system(jacobian: Tensor, residuals: Tensor, count: int, penalty: Expan
     if penalty.matrix is None and jacobian.shape[2] > jacobian.shape[1]:
         return SampleSystem(jacobian, residuals, count, penalty)
     slope = torch.einsum("rnp,rn->rp", jacobian, residuals) / count
-    return normal_system(jacobian.mT @ jacobian / count, slope, penalty)
+
+    def triangle() -> Tensor:
+        return triangular_factor([(jacobian, residuals)], count)
+
+    return normal_system(jacobian.mT @ jacobian / count, slope, triangle, penalty)
 
 
-def normal_system(hessian: Tensor, slope: Tensor, penalty: Expansion) -> System:
+def normal_system(hessian: Tensor, slope: Tensor, triangle: Triangle, penalty: Expansion) -> System:
     """The system of the loss's `H` and half gradient, and of a penalty."""
     if penalty.matrix is not None:
         hessian = hessian + penalty.matrix
-    return ParameterSystem(hessian + torch.diag_embed(penalty.diagonal), slope + penalty.slope)
+    hessian = hessian + torch.diag_embed(penalty.diagonal)
+    return ParameterSystem(hessian, slope + penalty.slope, triangle, penalty)
 
 
 def conjugate_gradients(
@@ -181,8 +237,18 @@ def conjugate_gradients(
     return solution
 
 
-def _solve(matrix: Tensor, diagonal: Tensor, right: Tensor) -> Tensor:
-    """`(matrix + diag(diagonal))^-1 right`; NaN where it is not positive definite."""
-    factor, info = torch.linalg.cholesky_ex(matrix + torch.diag_embed(diagonal))
+def _solve(matrix: Tensor, diagonal: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """`(matrix + diag(diagonal))^-1 right`; NaN where it is not positive definite.
+
+    Also returns the least square of the Cholesky factor's diagonal, as a share of the matrix's: 1
+    for a diagonal matrix, next to nothing for one that is nearly singular, `(replicas,)`.
+    """
+    whole = matrix + torch.diag_embed(diagonal)
+    factor, info = torch.linalg.cholesky_ex(whole)
     found = torch.cholesky_solve(right.unsqueeze(2), factor).squeeze(2)
-    return found.masked_fill((info != 0).unsqueeze(1), torch.nan)
+    pivot = factor.diagonal(dim1=1, dim2=2).square() / whole.diagonal(dim1=1, dim2=2)
+    failed = info != 0
+    return (
+        found.masked_fill(failed.unsqueeze(1), torch.nan),
+        pivot.amin(1).masked_fill(failed, 0),
+    )

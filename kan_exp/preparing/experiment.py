@@ -15,6 +15,7 @@ from kan_exp.cli import as_typed
 from kan_exp.config import check_width, rank_count
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.choices import flat_choices
+from kan_exp.preparing.devices import training_accelerator
 from kan_exp.preparing.layers import layer_specs, search_path_override
 from kan_exp.preparing.modules import cells_of, make_module
 from kan_exp.preparing.networks import stages_of
@@ -46,7 +47,8 @@ def make_experiment(
     import torch
 
     count = 1 if member is None else member.count
-    _check_with_torch(cfg, count)
+    accelerator = training_accelerator(cfg)
+    _check_with_torch(cfg, count, accelerator)
 
     from kan_exp.board.summaries import Trial
     from kan_exp.ranks.strategy import RankEnvironment
@@ -85,6 +87,7 @@ def make_experiment(
         data=data,
         trainer=instantiate(
             cfg.trainer,
+            accelerator=accelerator,
             max_steps=steps,
             max_epochs=-1,  # each pass over the loader is one evaluation's; the steps end the run
             callbacks=callbacks,
@@ -119,19 +122,15 @@ def _steps(cfg: DictConfig) -> int:
     return sum(stage.steps for stage in stages_of(cfg, cells_of(layer_specs(cfg))))
 
 
-def _check_with_torch(cfg: DictConfig, count: int) -> None:
-    """Refuses devices that are not there and bad options of the optimizer, before Lightning."""
+def _check_with_torch(cfg: DictConfig, count: int, accelerator: str) -> None:
+    """Refuses more devices than there are and bad options of the optimizer, before Lightning."""
     import torch
 
     from kan_exp.optimizers.checking import check_optimizer
 
-    if cfg.trainer.accelerator == "gpu" and not torch.cuda.is_available():
-        raise KanExpError(
-            "trainer=gpu needs a GPU, and torch finds none: set trainer=cpu or trainer=auto."
-        )
     if rank_count(cfg) != count:
         raise KanExpError("trainer=ddp is for the command, which starts the other processes.")
-    there = torch.cuda.device_count() if cfg.trainer.accelerator != "cpu" else 0
+    there = torch.cuda.device_count() if accelerator == "cuda" else 0
     if there and count > there:
         raise KanExpError(
             f"trainer.devices={count}: torch finds {there} GPU{'s' if there > 1 else ''}: "

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kan_exp.config import rank_count
 from kan_exp.errors import KanExpError
+from kan_exp.preparing.devices import training_device
 from kan_exp.preparing.layers import layer_specs
 from kan_exp.preparing.networks import check_work, stages_of, uses_least_squares
 
@@ -115,7 +116,5 @@ def _make_replicas(cfg: DictConfig, data: ExperimentData) -> KANModule:
 
     count = len(data.train.x)
     sizes = Sizes(cfg.log_every_n_steps, min(cfg.batch_size or count, count), count)
-    on_gpu = cfg.trainer.accelerator != "cpu" and torch.cuda.is_available()
-    device = torch.device("cuda" if on_gpu else "cpu")
-    check_memory(make(1), cfg.replicas, sizes, device)
+    check_memory(make(1), cfg.replicas, sizes, training_device(cfg))
     return make(cfg.replicas)

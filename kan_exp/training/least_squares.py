@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from kan_exp.data import Split
+from kan_exp.errors import KanExpError
 from kan_exp.layers import GridLayer
-from kan_exp.optimizers import LevenbergMarquardt, State
+from kan_exp.optimizers import LevenbergMarquardt
 from kan_exp.training.folder import network_of
 from kan_exp.training.model import KANModel, evaluation_mode
 from kan_exp.training.module import KANModule
@@ -74,29 +75,36 @@ class LeastSquaresModule(KANModule):
         self._stage = 0
         self._steps_in_stage = 0
         self._least = math.inf  # validation error at the end of the stage before
-        self._forms: dict[int, tuple[Any, Tensor]] = {}
+        self._forms: dict[int, Tensor] = {}  # penalty matrices by the id of their network
         self.errors: Tensor = torch.empty(0)
 
     def configure_optimizers(self) -> Any:
+        """Makes the optimizer of all networks, once the trainer has moved the module.
+
+        Only the best network is part of the module: the others, and the validation points, are
+        moved to its device here.
+        """
+        for network in self._starts:
+            network.to(self.device)
+        self.validation = Split(*(part.to(self.device) for part in self.validation))
         quadratic = self._quadratic if self.penalty else None
         engine = cast(
             LevenbergMarquardt,
             self.optimizer_factory(self._starts, quadratic=quadratic),  # type: ignore[call-arg, arg-type]
         )
-        if self._rules is not None and self._rules["replicas"] is not None:
-            engine.replicas = State(**self._rules["replicas"])
+        if self._rules is not None:
+            engine.load_state_dict(self._rules["optimizer"])
         return engine
 
     def _quadratic(self, network: nn.Module) -> Tensor:
-        """The penalty of a network, made anew when one of its grids has changed."""
-        layers = cast("Sequence[GridLayer]", network)
-        grids = [(layer.num_intervals, layer.spacing.tolist()) for layer in layers]
+        """The penalty of a network; kept until one of its grids changes."""
         known = self._forms.get(id(network))
-        if known is None or known[0] != grids:
-            share = (COARSEST / layers[0].num_intervals) ** self.fade
+        if known is None:
+            first = cast("Sequence[GridLayer]", network)[0]
+            share = (COARSEST / first.num_intervals) ** self.fade
             weights = {ORDERS[name]: share * weight for name, weight in self.penalty.items()}
-            known = self._forms[id(network)] = grids, penalty_matrix(network, weights)
-        return known[1]
+            known = self._forms[id(network)] = penalty_matrix(network, weights)
+        return known
 
     @property
     def summary(self) -> str:
@@ -121,7 +129,8 @@ class LeastSquaresModule(KANModule):
             losses.append(self.errors.nan_to_num(torch.inf).min())
             if self._steps_in_stage % FOLLOW_EVERY == 0 and not self._stage_is_over(engine):
                 for network in engine.modules:
-                    follow(cast(nn.Sequential, network), x)
+                    if follow(cast(nn.Sequential, network), x):
+                        self._forms.pop(id(network), None)
             if self._is_last and bool(cast(Any, engine.replicas).stalled.all()):
                 best = int(self.errors.nan_to_num(torch.inf).argmin())
                 self.converged = engine.stopped[best]
@@ -222,10 +231,8 @@ class LeastSquaresModule(KANModule):
         networks = engine.modules
         return {
             **super().progress(),
-            "optimizer": None,  # all that it knows of its own is `replicas`
             "networks": [dict(network.state_dict()) for network in networks],
             "chosen": [network is self.model.network for network in networks].index(True),
-            "replicas": None if engine.replicas is None else engine.replicas._asdict(),
             "stage": self._stage,
             "steps_in_stage": self._steps_in_stage,
             "least": self._least,
@@ -233,6 +240,8 @@ class LeastSquaresModule(KANModule):
 
     def go_on(self, checkpoint: Mapping[str, Any]) -> None:
         progress = checkpoint["progress"]
+        if progress["optimizer"] is None:
+            raise KanExpError("an earlier version wrote its checkpoint: repeat it with --from.")
         self._starts = []
         for weights in progress["networks"]:  # as large as they are by now
             network = network_of(checkpoint["kan_exp"]).double()

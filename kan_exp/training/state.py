@@ -71,6 +71,7 @@ def go_on(
     step = state["global_step"]
     try:
         module.go_on(state)
+        module.configure_optimizers()  # once, to see whether its state fits
         if state["data"]["position"] is not None:
             data.go_on(state["data"]["position"])
     except (KeyError, RuntimeError, TypeError, ValueError) as error:

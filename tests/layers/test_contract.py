@@ -21,19 +21,27 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from kan_exp.layers.tabulate import tabulate
 from omegaconf import OmegaConf
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.export import Dim
 from torch.func import functional_call, grad, jacrev, stack_module_state, vmap
 
-from kan_exp.layers import EdgeLayer, GridLayer
+from kan_exp.layers import EdgeLayer, GridLayer, stack_networks
+from tests.standin import standin
 
 LAYER_CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "layer").glob("*.yaml"))
 GIVEN = {"dim_in", "dim_out", "generator"}
 DIM_IN, DIM_OUT, BATCH = 3, 5, 7
 NO_SIZES = (0, -1, True, 2.5, "3", None)
 TIGHT = {"rtol": 1e-10, "atol": 1e-10}
+DEVICE = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _device(device, monkeypatch):
+    monkeypatch.setitem(globals(), "DEVICE", device)
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -42,7 +50,8 @@ def seeded(seed: int) -> torch.Generator:
 
 def irregular(*shape: int, seed: int = 1, dtype: torch.dtype = torch.float64) -> Tensor:
     """Values that no index slip leaves the same, inside and a little outside the usual range."""
-    return torch.randn(shape, generator=seeded(seed), dtype=torch.float64).mul(1.1).to(dtype)
+    drawn = torch.randn(shape, generator=seeded(seed), dtype=torch.float64)
+    return drawn.mul(1.1).to(DEVICE, dtype)
 
 
 @dataclass
@@ -63,7 +72,8 @@ class Kind:
         self, dim_in: int = DIM_IN, dim_out: int = DIM_OUT, seed: int = 0, **others: Any
     ) -> EdgeLayer:
         """A layer as it starts out."""
-        return self.layer(dim_in, dim_out, generator=seeded(seed), **(self.options | others))
+        layer = self.layer(dim_in, dim_out, generator=seeded(seed), **(self.options | others))
+        return layer.to(DEVICE)
 
     def bent(self, *dims: int, seed: int = 0) -> EdgeLayer:
         """A layer in float64 whose edges are no longer the simple ones of the start."""
@@ -71,7 +81,7 @@ class Kind:
         noise = seeded(seed + 100)
         with torch.no_grad():
             for part in layer.parameters():
-                part += 0.3 * torch.randn(part.shape, generator=noise, dtype=part.dtype)
+                part += 0.3 * torch.randn(part.shape, generator=noise, dtype=part.dtype).to(DEVICE)
         return layer
 
 
@@ -86,7 +96,7 @@ def one_line(error: type[Exception], call: Callable[[], object]) -> str:
 
 
 def same(found: Tensor, expected: Tensor) -> None:
-    torch.testing.assert_close(found, expected, **TIGHT)
+    torch.testing.assert_close(found.cpu(), expected.cpu(), **TIGHT)
 
 
 def finite(tensor: Tensor | None) -> bool:
@@ -117,7 +127,7 @@ def check_forward_is_the_sum_of_edges(kind):
     layer, x = kind.bent(), irregular(BATCH, DIM_IN)
     expected = np.zeros((BATCH, DIM_OUT))
     for i in range(DIM_IN):
-        expected += layer.edges(x)[:, i].detach().numpy()
+        expected += layer.edges(x)[:, i].detach().cpu().numpy()
     same(layer(x), torch.from_numpy(expected))
 
 
@@ -304,7 +314,7 @@ def check_stacked_layers_equal_separate_ones(kind):
 def check_finite_far_outside(kind):
     for dtype in (torch.float32, torch.float64):
         layer = kind.bent().to(dtype)
-        far = torch.tensor([1e3, -1e3, 1e6, -1e6], dtype=dtype)
+        far = torch.tensor([1e3, -1e3, 1e6, -1e6], dtype=dtype, device=DEVICE)
         x = torch.stack([far, far.flip(0), irregular(4, dtype=dtype)], dim=1).requires_grad_()
         y = layer(x)
         y.sum().backward()
@@ -374,7 +384,9 @@ def check_bfloat16(kind):
 def check_mixed_precision(kind):
     layer = kind.start()
     x = irregular(64, DIM_IN, dtype=torch.float32).clamp(-2, 2)
-    with torch.autocast("cpu", torch.bfloat16):
+    if DEVICE.type not in ("cpu", "cuda"):
+        pytest.skip(f"no automatic casts on {DEVICE.type}")
+    with torch.autocast(DEVICE.type, torch.bfloat16):
         y = layer(x)
         edges = layer.edges(x)
     torch.testing.assert_close(y.float(), layer(x), rtol=0, atol=0.1)
@@ -385,24 +397,42 @@ def check_mixed_precision(kind):
 
 
 def check_device(kind):
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
-    x, layer = irregular(BATCH, DIM_IN), kind.bent()
-    moved = copy.deepcopy(layer).to("cuda")
-    assert {part.device.type for part in (*moved.parameters(), *moved.buffers())} == {"cuda"}
-    same(moved(x.cuda()).cpu(), layer(x))
-    same(moved.edges(x.cuda()).cpu(), layer.edges(x))
-    same(moved.edge(2, 3)(x[:, 2].cuda()).cpu(), layer.edge(2, 3)(x[:, 2]))
-    same(moved.roughness().cpu(), layer.roughness())
-    moved.observe(x.cuda())
-    assert moved.domain.device.type == "cuda"
-    same(copy.deepcopy(moved).to("cpu")(x), layer(x))
+    """Everything that a layer does stays on its device, with the numbers of the CPU."""
+    device = standin() if DEVICE.type == "cpu" else DEVICE
+    x, layer = irregular(BATCH, DIM_IN).cpu(), kind.bent().cpu()
+    moved, there = copy.deepcopy(layer).to(device), x.to(device)
+    assert {part.device for part in (*moved.parameters(), *moved.buffers())} == {there.device}
+
+    def results(layer: EdgeLayer, x: Tensor) -> list[Tensor]:
+        stack = stack_networks([nn.Sequential(layer)] * 2)[0]
+        layer.zero_grad()
+        layer(x).square().sum().backward()
+        layer.observe(x)
+        found = [layer(x), layer.edges(x), layer.edge(2, 3)(x[:, 2]), layer.domain]
+        found += [layer.roughness(order) for order in (1, 2, 3)]
+        found += [stack.forward_stacked(x.expand(2, -1, -1)), stack.roughness_stacked()]
+        found += layer.sample_gradients(x, layer(x))
+        found += [part.grad for part in layer.parameters()]
+        for degree in (1, 3):
+            table, error, _ = tabulate(layer, 12, degree)
+            found += [table(x), torch.tensor(error, device=x.device, dtype=x.dtype)]
+        if isinstance(layer, GridLayer):
+            found += [layer.knots, layer.grid, layer.curvature_matrix(1)]
+            layer.refine(3 * layer.num_intervals)
+            layer.fit_domain(x)
+            found.append(layer(x))
+        return [part.detach() for part in found]
+
+    for found, expected in zip(results(moved, there), results(layer, x), strict=True):
+        assert found.device == there.device
+        same(found, expected)
+    same(moved.cpu()(x), layer(x))
 
 
 def check_save_and_load(kind):
     x, layer, file = irregular(BATCH, DIM_IN), kind.bent(), io.BytesIO()
     layer.observe(x)
-    torch.save(layer.state_dict(), file)
+    torch.save({name: part.cpu() for name, part in layer.state_dict().items()}, file)
     file.seek(0)
     other = kind.start(seed=9).double()
     other.load_state_dict(torch.load(file, weights_only=True))
@@ -446,7 +476,7 @@ def check_generator_decides_the_start(kind):
 def check_start_without_a_generator_is_random(kind):
     # The only check that draws from the global generator; it gives back what it took.
     state = torch.get_rng_state()
-    first, other = (kind.layer(DIM_IN, DIM_OUT, **kind.options) for _ in range(2))
+    first, other = (kind.layer(DIM_IN, DIM_OUT, **kind.options).to(DEVICE) for _ in range(2))
     torch.set_rng_state(state)
     x = irregular(BATCH, DIM_IN, dtype=torch.float32)
     assert not torch.equal(first(x), other(x))
@@ -461,9 +491,9 @@ def check_start_preserves_variance(kind):
             ratios = []
             for seed in range(math.ceil(128 / dim_out)):
                 if distribution == "normal":
-                    x = torch.randn(shape, generator=draw)
+                    x = torch.randn(shape, generator=draw).to(DEVICE)
                 else:
-                    x = (2 * torch.rand(shape, generator=draw) - 1) * math.sqrt(3)
+                    x = (2 * torch.rand(shape, generator=draw).to(DEVICE) - 1) * math.sqrt(3)
                 y = kind.start(dim_in, dim_out, seed=seed)(x)
                 ratios.append(y.var(0).mean() / x.var(0).mean())
             ratio = torch.stack(ratios).mean()
@@ -479,23 +509,44 @@ def check_observe_sets_the_domain(kind):
     low, high = layer.domain.unbind(1)
     assert (low < high).all()
     layer.observe(x)
-    expected = np.stack([x.numpy().min(0), x.numpy().max(0)], axis=1)
-    np.testing.assert_array_equal(layer.domain.numpy(), expected)
+    expected = np.stack([x.cpu().numpy().min(0), x.cpu().numpy().max(0)], axis=1)
+    np.testing.assert_array_equal(layer.domain.cpu().numpy(), expected)
     assert "domain" in layer.state_dict()
     assert torch.equal(layer(x), before)
     layer.observe(x[2].clone().requires_grad_())
-    np.testing.assert_array_equal(layer.domain.numpy(), x[2, :, None].expand(-1, 2).numpy())
+    np.testing.assert_array_equal(
+        layer.domain.cpu().numpy(), x[2, :, None].expand(-1, 2).cpu().numpy()
+    )
     assert not layer.domain.requires_grad
 
 
 def check_roughness_is_the_mean_squared_slope(kind):
     layer = kind.bent()
-    low, high = layer.domain.unbind(1)
-    x = low + torch.linspace(0, 1, 20_001, dtype=torch.float64)[:, None] * (high - low)
-    slope = np.diff(layer.edges(x).detach().numpy(), axis=0) / np.diff(x.numpy(), axis=0)[..., None]
-    roughness = layer.roughness()
-    assert roughness.shape == (DIM_IN, DIM_OUT)
-    np.testing.assert_allclose(roughness.detach().numpy(), np.square(slope).mean(0), rtol=0.02)
+    for observed in (None, irregular(BATCH, DIM_IN) / 3):
+        if observed is not None:
+            layer.observe(observed)
+        low, high = layer.smoothed_range.unbind(1)
+        x = low + torch.linspace(0, 1, 20_001, dtype=low.dtype, device=DEVICE)[:, None] * (
+            high - low
+        )
+        edges, points = (part.detach().cpu().numpy() for part in (layer.edges(x), x))
+        slope = np.diff(edges, axis=0) / np.diff(points, axis=0)[..., None]
+        roughness = layer.roughness()
+        assert roughness.shape == (DIM_IN, DIM_OUT)
+        expected = np.square(slope).mean(0)
+        np.testing.assert_allclose(roughness.detach().cpu().numpy(), expected, rtol=0.02)
+
+
+def check_roughness_is_measured_on_the_grid_or_else_on_the_domain(kind):
+    layer = kind.bent()
+    before, start = layer.roughness(), layer.domain.clone()
+    layer.observe(irregular(BATCH, DIM_IN) / 3)
+    assert not torch.equal(layer.domain, start)
+    if isinstance(layer, GridLayer):
+        assert torch.equal(layer.smoothed_range, layer.grid)
+        assert torch.equal(layer.roughness(), before)
+    else:
+        assert torch.equal(layer.smoothed_range, layer.domain)
 
 
 def check_second_roughness_is_the_mean_squared_bend(kind):
@@ -503,18 +554,20 @@ def check_second_roughness_is_the_mean_squared_bend(kind):
     if isinstance(layer, GridLayer) and layer.degree == 1:
         pytest.skip("straight lines bend at the knots only")
     low, high = layer.domain.unbind(1)
-    x = low + torch.linspace(0, 1, 8_001, dtype=torch.float64)[:, None] * (high - low)
-    step = np.diff(x.numpy(), axis=0)[0, 0]
-    bend = np.diff(layer.edges(x).detach().numpy(), n=2, axis=0) / step**2
+    x = low + torch.linspace(0, 1, 8_001, dtype=low.dtype, device=DEVICE)[:, None] * (high - low)
+    step = np.diff(x.cpu().numpy(), axis=0)[0, 0]
+    bend = np.diff(layer.edges(x).detach().cpu().numpy(), n=2, axis=0) / step**2
     expected = np.square(bend).mean(0)
-    np.testing.assert_allclose(layer.roughness(2).detach().numpy(), expected, rtol=0.25, atol=1e-6)
+    np.testing.assert_allclose(
+        layer.roughness(2).detach().cpu().numpy(), expected, rtol=0.25, atol=1e-6
+    )
 
 
 def check_roughness_keeps_its_digits_on_a_narrow_domain(kind):
     """A hidden unit that has nearly stopped to vary, in float32."""
     layer = kind.bent().float()
     for order, width in ((1, 0.01), (2, 0.01), (3, 0.1)):
-        layer.observe(torch.tensor([[1.0 - width] * DIM_IN, [1.0] * DIM_IN]))
+        layer.observe(torch.tensor([[1.0 - width] * DIM_IN, [1.0] * DIM_IN], device=DEVICE))
         expected = copy.deepcopy(layer).double().roughness(order).float()
         torch.testing.assert_close(layer.roughness(order), expected, rtol=0.05, atol=0.05)
 
@@ -554,7 +607,7 @@ def check_magnitude_is_the_mean_absolute_value(kind):
     edges = layer.edges(x)
     magnitude = layer.magnitude(edges)
     assert magnitude.shape == ()
-    assert magnitude.item() == pytest.approx(np.abs(edges.detach().numpy()).mean(), rel=1e-12)
+    assert magnitude.item() == pytest.approx(np.abs(edges.detach().cpu().numpy()).mean(), rel=1e-12)
     magnitude.backward()
     assert any(part.grad.abs().max() > 0 for part in layer.parameters() if part.grad is not None)
 
@@ -691,8 +744,8 @@ def test_layer_runs_in_onnxruntime(config):
     for name in ("onnx", "onnxscript"):  # which torch.onnx needs
         pytest.importorskip(name)
     runtime = pytest.importorskip("onnxruntime")
-    layer = Kind.read(config).bent().float().eval()
-    x = irregular(BATCH, DIM_IN, dtype=torch.float32)
+    layer = Kind.read(config).bent().float().eval().cpu()
+    x = irregular(BATCH, DIM_IN, dtype=torch.float32).cpu()
     program = torch.onnx.export(
         layer, (x,), dynamo=True, verbose=False, dynamic_shapes=({0: Dim("batch")},)
     )
@@ -701,9 +754,9 @@ def test_layer_runs_in_onnxruntime(config):
     session = runtime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
     (given,) = session.get_inputs()
     for rows in (BATCH, 1, 500):
-        other = irregular(rows, DIM_IN, seed=rows, dtype=torch.float32)
+        other = irregular(rows, DIM_IN, seed=rows, dtype=torch.float32).cpu()
         (found,) = session.run(None, {given.name: other.numpy()})
-        expected = layer(other).detach().numpy()
+        expected = layer(other).detach().cpu().numpy()
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 

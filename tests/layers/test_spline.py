@@ -265,10 +265,9 @@ def test_roughness_is_scipys_derivative_squared_and_integrated(degree, num_inter
 @pytest.mark.parametrize("base", ["linear", "silu"])
 def test_roughness_with_a_base_has_the_base_in_it(base, order):
     layer = spline(5, 3, base)
-    layer.domain.copy_(torch.tensor([[-0.4, 2.0], [-0.1, 0.05], [4.0, 8.0]]))
     found = layer.roughness(order).detach().numpy()
     for i, j in each_edge(layer):
-        x = np.linspace(*layer.domain[i].tolist(), 4001)
+        x = np.linspace(*layer.grid[i].tolist(), 4001)
         inner = scipys(layer, i, j).derivative(order)(x)
         s = expit(x)
         straight = [1.0, 0.0][order - 1] + 0 * x
@@ -306,3 +305,11 @@ def test_bad_options_are_named(options, said):
     with pytest.raises(ValueError, match=r"^KANSplineLayer needs ") as caught:
         KANSplineLayer(2, 5, **options)
     assert str(caught.value) == f"KANSplineLayer needs {said}"
+
+
+@pytest.mark.parametrize("base", ["none", "silu", "linear"])
+def test_roughness_is_that_of_the_grid_whatever_values_are_observed(base):
+    layer = spline(2, 3, base=base)
+    before = layer.roughness(), layer.roughness(2)
+    layer.observe(rows(5, 0.2, 0.4))
+    torch.testing.assert_close((layer.roughness(), layer.roughness(2)), before)

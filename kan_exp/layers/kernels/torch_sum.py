@@ -84,8 +84,9 @@ def _is_dense(x: Tensor, table: Tensor, grid: Grid) -> bool:
 @functools.lru_cache(64)
 def _starts(batch: int, dim_in: int, rows: int, functions: int) -> Tensor:
     """Where each sample's basis functions begin, `(functions, batch, in)`, the next one further."""
-    start = torch.arange(0, batch * dim_in * rows, rows).view(batch, dim_in)
-    return start + torch.arange(functions).view(-1, 1, 1)
+    # Only the CPU sums this way, whatever the default device is.
+    start = torch.arange(0, batch * dim_in * rows, rows, device="cpu").view(batch, dim_in)
+    return start + torch.arange(functions, device="cpu").view(-1, 1, 1)
 
 
 def _evaluate(grid: Grid, t: Tensor) -> Tensor:
@@ -110,7 +111,9 @@ def _dense_by_table(table: Tensor, grad: Tensor, places: Tensor, basis: Tensor) 
 
 def _bags(weights: Tensor, cell: Tensor, table: Tensor) -> Tensor:
     """Sums of the rows that each sample reads, `(batch, out)`."""
-    rows = first_row(cell, table).unsqueeze(1) + torch.arange(len(weights)).unsqueeze(1)
+    rows = first_row(cell, table).unsqueeze(1) + torch.arange(
+        len(weights), device=cell.device
+    ).unsqueeze(1)
     return functional.embedding_bag(
         rows.flatten(1),  # (batch, functions * in)
         table.flatten(0, 1),

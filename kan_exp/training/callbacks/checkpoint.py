@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
@@ -135,12 +136,14 @@ class RunCheckpoint(Checkpoint):
 def save(path: Path, content: Mapping[str, Any]) -> None:
     """Writes a checkpoint of plain containers and tensors, whole or not at all.
 
+    Tensors are written from the CPU, so that the file does not depend on the device.
+
     Raises:
         OSError: It cannot be written; the file is as it was before.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         try:
-            torch.save(dict(content), file)
+            torch.save(move_data_to_device(dict(content), torch.device("cpu")), file)
         except RuntimeError as error:  # torch's writer says so of a full disk
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error

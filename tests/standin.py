@@ -1,0 +1,168 @@
+"""A device for tests: computes as the CPU does, and refuses to mix its tensors with the CPU's.
+
+Code that leaves a tensor on the wrong device fails here as it would on a GPU, on machines without
+one. The device is PyTorch's `PrivateUse1` with a kernel for every operator: it runs the CPU's
+kernel on the same memory. As on a GPU, tensors without dimensions may come from the CPU.
+
+PyTorch can have one such backend for each process, and not lose it again.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch.accelerators import CPUAccelerator
+from lightning.pytorch.strategies import SingleDeviceStrategy
+from torch import Tensor
+from torch.utils import _pytree as pytree
+from torch.utils import backend_registration
+
+NAME = "standin"
+
+
+@functools.cache
+def standin() -> torch.device:
+    """The device, registered at the first call; skips the test where torch cannot have it."""
+    register = getattr(backend_registration, "_setup_privateuseone_for_python_backend", None)
+    if register is None:
+        pytest.skip("this version of torch has no backends in Python")
+    register(NAME, _Module(), _Hook())
+    _library.fallback(_kernel, "PrivateUse1")
+    torch.UntypedStorage.clone = _clone
+    return torch.device(NAME, 0)
+
+
+class Strategy(SingleDeviceStrategy):
+    """Trains on the device, with Lightning's own way of moving things."""
+
+    def __init__(self) -> None:
+        super().__init__(standin(), _Accelerator())
+
+
+class _Accelerator(CPUAccelerator):
+    def setup_device(self, device: torch.device) -> None:
+        assert device.type == NAME
+
+
+class _Module:
+    """What torch asks a backend; it is not offered to those who look for an accelerator."""
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def is_available(self) -> bool:
+        return False
+
+    def current_device(self) -> int:
+        return 0
+
+    def _is_in_bad_fork(self) -> bool:
+        return False
+
+    def manual_seed_all(self, seed: int) -> None:
+        pass
+
+    def device_count(self) -> int:
+        return 1
+
+
+class _Hook(torch._C._acc.PrivateUse1Hooks if hasattr(torch._C, "_acc") else object):
+    def is_available(self) -> bool:
+        return False
+
+    def has_primary_context(self, _: int) -> bool:
+        return True
+
+    def is_built(self) -> bool:
+        return True
+
+
+_library = torch.library.Library("_", "IMPL")
+_set = torch.ops.aten.set_.source_Storage_storage_offset
+_as_strided = torch.ops.aten.as_strided.default
+_clone_storage = torch.UntypedStorage.clone
+
+
+def _is_ours(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.device.type == NAME
+
+
+def _on_cpu(call: Any, *args: Any) -> Tensor:
+    """Runs an operator's CPU kernel on tensors of the device: one that only changes views."""
+    return call.redispatch(torch._C.DispatchKeySet(torch._C.DispatchKey.CPU), *args)
+
+
+def _storage(held: torch.UntypedStorage) -> torch.UntypedStorage:
+    """A storage of the device with the memory of one of the CPU, which it keeps alive."""
+    make = torch._C._construct_storage_from_data_pointer
+    storage = make(held.data_ptr(), torch.device(NAME, 0), held.nbytes())
+    storage.held = held
+    return storage
+
+
+def _clone(storage: torch.UntypedStorage) -> torch.UntypedStorage:
+    return (
+        _storage(storage.held.clone()) if storage.device.type == NAME else _clone_storage(storage)
+    )
+
+
+def _wrap(raw: Tensor) -> Tensor:
+    empty = torch._C._acc.create_empty_tensor((0,), raw.dtype)
+    storage = _storage(raw.untyped_storage())
+    return _on_cpu(_set, empty, storage, raw.storage_offset(), raw.size(), raw.stride())
+
+
+def _unwrap(tensor: Tensor) -> Tensor:
+    held = tensor.untyped_storage().held
+    empty = torch.empty(0, dtype=tensor.dtype, device="cpu")
+    return empty.set_(held, tensor.storage_offset(), tensor.size(), tensor.stride())
+
+
+def _kernel(operator: Any, *args: Any, **options: Any) -> Any:
+    """Runs any operator on the CPU's view of its arguments."""
+    name = operator._schema.name
+    if operator is _set:
+        return _on_cpu(_set, *args)
+    if name == "aten::_efficientzerotensor":
+        return _wrap(torch.zeros(args[0], dtype=options.get("dtype"), device="cpu"))
+    if name == "aten::_copy_from":  # between devices, in either direction
+        source, target = (_unwrap(one) if _is_ours(one) else one for one in args[:2])
+        target.copy_(source)
+        return args[1]
+    leaves, shape = pytree.tree_flatten((args, options))
+    raw = []
+    for leaf in leaves:
+        if isinstance(leaf, Tensor) and leaf.ndim and not _is_ours(leaf):
+            raise RuntimeError(
+                f"Expected all tensors to be on the same device, but {name} got {NAME} and "
+                f"{leaf.device}."
+            )
+        moved = torch.device("cpu") if isinstance(leaf, torch.device) else leaf
+        raw.append(_unwrap(leaf) if _is_ours(leaf) else moved)
+    pairs = [(one, leaf) for one, leaf in zip(raw, leaves, strict=True) if _is_ours(leaf)]
+    same = {id(one): leaf for one, leaf in pairs}
+    memory = {one.untyped_storage()._cdata: leaf for one, leaf in pairs}
+    args, options = pytree.tree_unflatten(raw, shape)
+
+    def back(found: Any) -> Any:
+        if not isinstance(found, Tensor):
+            return found
+        if id(found) in same:  # it was written to, and perhaps resized
+            given = same[id(found)]
+            if given.shape != found.shape or given.stride() != found.stride():
+                given.data = _wrap(found)
+            return given
+        base = memory.get(found.untyped_storage()._cdata)
+        if base is None or base.dtype != found.dtype:
+            return _wrap(found)
+        view = found.size(), found.stride(), found.storage_offset()
+        return _on_cpu(_as_strided, base, *view)
+
+    with warnings.catch_warnings():  # torch's own callers pass outputs of another shape
+        warnings.filterwarnings("ignore", "An output with one or more elements was resized")
+        found = operator(*args, **options)
+    return pytree.tree_map(back, found)

@@ -1,0 +1,134 @@
+"""A training on another device than the CPU: the same numbers, and nothing is left behind."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from lightning.pytorch import Callback
+
+import kan_exp
+from kan_exp.preparing import experiment as preparing
+from kan_exp.train import prepare
+from kan_exp.training.callbacks import checkpoint as checkpoints
+from kan_exp.training.experiment import Experiment
+from tests.conftest import read_metrics
+from tests.standin import Strategy, standin
+
+POINTS = ["points=60", "data.num_val=20", "data.num_test=20", "logger=none", "~callbacks.figures"]
+CURVES = "layers=[chebyshev,fourier,rbf,rational]"
+PIECES = "layers=[{interpo: {num_x: 9}},{spline: {num_intervals: 4, base: silu}},mlp,linear]"
+TABLES = "layers=[{interpo: {num_x: 9}},{mlp: {table_points: 8}}]"
+GRIDS = "layers=[{interpo: {num_x: 9}},{spline: {num_intervals: 8}}]"
+ADAM = ["optimizer=adam", "steps=6", "log_every_n_steps=2", "evaluations=2", "batch_size=16"]
+WIDE, NARROW = "dims=[2,2,2,2,1]", "dims=[2,2,1]"
+PENALTIES = ["penalty.roughness=1e-3", "penalty.curvature=1e-4"]
+STAGES = ["optimizer=lm", "log_every_n_steps=2", "evaluations=3", "refine.keep=[3,2]"]
+LM = [*STAGES, "refine.steps=[6,4]"]
+CASES = {
+    "adam, pieces": [*ADAM, PIECES, WIDE, *PENALTIES],
+    "adam, curves": [*ADAM, CURVES, WIDE, *PENALTIES, "penalty.l1_edges=1e-3"],
+    "adam, tables": [*ADAM, TABLES, NARROW, "scheduler=onecycle"],
+    "adamw, all points": [*ADAM, "optimizer=adamw", "batch_size=null", GRIDS, NARROW],
+    "sgd": [*ADAM, "optimizer=sgd", "optimizer.lr=0.001", "layer=interpo", NARROW],
+    "lbfgs": ["optimizer=lbfgs", "steps=2", "evaluations=1", GRIDS, NARROW],
+    "replicas, pieces": [*ADAM, PIECES, WIDE, *PENALTIES, "replicas=2"],
+    "replicas, curves": [*ADAM, CURVES, WIDE, *PENALTIES, "replicas=2"],
+    "replicas, l1": [*ADAM, GRIDS, NARROW, "penalty.l1_outputs=1e-3", "replicas=2"],
+    "lm, pieces": [*LM, "layers=[{spline: {base: silu}},mlp,linear]", "dims=[2,2,2,1]"],
+    "lm, curves": [*LM, CURVES, WIDE],
+    "lm, grids": [*LM, GRIDS, NARROW, "refine.grids=[4,8]", "refine.jerk=1e-6"],
+    "lm, products": [*LM, "layer=rbf", NARROW, "optimizer.memory=3000"],
+}
+CROSSED = ["adamw, all points", "replicas, pieces", "lm, grids"]
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    """Writes checkpoints at every chunk, and draws nothing."""
+    monkeypatch.setattr(checkpoints, "MOST_SHARE", math.inf)
+    monkeypatch.setattr(Experiment, "_draw", lambda *_: None)
+
+
+@pytest.fixture
+def make(monkeypatch, device):
+    """Makes the experiment of a command on the CPU, or on a device that is not the CPU."""
+    other = standin() if device.type == "cpu" else device
+
+    def make(options, folder: Path, elsewhere: bool, *callbacks: Callback, resume: bool = False):
+        options = [*POINTS, "checkpoint_seconds=0", *options]
+        with monkeypatch.context() as patch:
+            if not elsewhere:
+                options.append("trainer=cpu")
+            elif other.type == "cuda":
+                options.append("trainer=gpu")
+            else:
+                patch.setattr(preparing, "instantiate", _with_standin)
+            experiment = prepare(options, folder, resume=resume)
+        experiment.trainer.callbacks.extend(callbacks)
+        return experiment
+
+    make.other = other
+    return make
+
+
+def _with_standin(config, **options):
+    if config.get("_target_") == "lightning.pytorch.Trainer":
+        options |= {"accelerator": "auto", "strategy": Strategy()}
+    return instantiate(config, **options)
+
+
+def close(found: dict, expected: dict) -> None:
+    for name in ("test_rmse", "test_mae", "val_rmse"):
+        assert found[name] == pytest.approx(expected[name], rel=1e-3)
+    for name in ("steps", "best_step", "stopped", "parameters"):
+        assert found[name] == expected[name]
+
+
+@pytest.mark.parametrize("options", CASES.values(), ids=CASES)
+def test_another_device_gives_the_same_numbers(make, tmp_path, options):
+    for folder, elsewhere in ((tmp_path / "cpu", False), (tmp_path / "other", True)):
+        make(options, folder, elsewhere).run()
+    found, expected = (read_metrics(tmp_path / name) for name in ("other", "cpu"))
+    assert found["device"] == str(make.other)
+    close(found, expected)
+    model = kan_exp.load(tmp_path / "other")
+    assert {part.device.type for part in model.state_dict().values()} == {"cpu"}
+
+
+class Crash(Callback):
+    """Ends the training after a step as a bug would."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer, *_) -> None:
+        if trainer.global_step >= self.step:
+            raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("began_elsewhere", [True, False], ids=["to the CPU", "from the CPU"])
+@pytest.mark.parametrize("name", CROSSED)
+def test_a_run_resumes_on_a_different_device(make, tmp_path, name, began_elsewhere):
+    make(CASES[name], tmp_path / "whole", elsewhere=False).run()
+    with pytest.raises(ZeroDivisionError):
+        make(CASES[name], tmp_path / "cut", began_elsewhere, Crash(4)).run()
+    stored = torch.load(tmp_path / "cut" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert 0 < stored["global_step"] < 6
+    make(CASES[name], tmp_path / "cut", not began_elsewhere, resume=True).run()
+    close(*(read_metrics(tmp_path / folder) for folder in ("cut", "whole")))
+
+
+def test_a_tensor_that_stays_on_the_cpu_is_found(make, tmp_path, monkeypatch):
+    """The test of these tests."""
+    monkeypatch.setattr("kan_exp.training.least_squares.penalty_matrix", _on_the_cpu)
+    with pytest.raises(RuntimeError, match="same device"):
+        make(CASES["lm, grids"], tmp_path, True).run()
+
+
+def _on_the_cpu(network, weights):
+    size = sum(part.numel() for part in network.parameters())
+    return torch.eye(size, dtype=torch.float64)
