@@ -14,10 +14,13 @@ from typing import Any
 import pytest
 
 from kan_exp.runs import read_status
+from tests import forkserver
+from tests.forkserver import Forked, ForkServer
 
 ROOT = Path(__file__).resolve().parent.parent
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
+Process = subprocess.Popen[str] | Forked
 
 
 @pytest.fixture
@@ -30,33 +33,72 @@ def command(tmp_path: Path) -> Command:
     return run
 
 
-def run_command(name: str, *args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", f"kan_exp.{name}", *args],
-        cwd=cwd,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+def run_command(
+    name: str, *args: str, cwd: Path, fresh: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Runs `python -m kan_exp.<name> ...` to its end; with `fresh` in an interpreter of its own."""
+    return _finish(start_command(name, *args, cwd=cwd, fresh=fresh))
 
 
-def start_command(name: str, *args: str, cwd: Path) -> subprocess.Popen[str]:
+def start_command(name: str, *args: str, cwd: Path, fresh: bool = False) -> Process:
     """Starts `python -m kan_exp.<name> ...`, to be interfered with; to be used by `with`."""
+    return start("-m", f"kan_exp.{name}", *args, cwd=cwd, server=None if fresh else COMMANDS)
+
+
+def run_code(code: str, *args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Runs `python -c CODE ...` to its end, in a process that has not imported torch."""
+    return _finish(start("-c", code, *args, cwd=cwd, server=WITHOUT_TORCH))
+
+
+def start(*arguments: str, cwd: Path, server: ForkServer | None) -> Process:
+    """Starts `python *arguments`, as a fork where that makes no difference."""
+    if server is not None and forkserver.SUPPORTED and server.environment == environment():
+        return server.start(*arguments, cwd=cwd)
     return subprocess.Popen(
-        [sys.executable, "-m", f"kan_exp.{name}", *args],
+        [sys.executable, *arguments],
         cwd=cwd,
         env=environment(),
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
+def _finish(process: Process) -> subprocess.CompletedProcess[str]:
+    with process:
+        stdout, stderr = process.communicate()
+    assert process.returncode is not None
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
 def environment() -> dict[str, str]:
-    """The tests' own environment without what would change how errors are shown."""
-    return {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
+    """The tests' environment without pytest's variables and what changes how errors are shown."""
+    return {
+        key: value
+        for key, value in os.environ.items()
+        if key != "HYDRA_FULL_ERROR" and not key.startswith("PYTEST_")
+    }
+
+
+COMMANDS = ForkServer(
+    (
+        "kan_exp.sweeps.runner",
+        "kan_exp.preparing.modules",
+        "kan_exp.training.experiment",
+        "kan_exp.training.least_squares",
+        "kan_exp.training.replica_experiment",
+        "kan_exp.training.tensorboard",
+        "matplotlib.font_manager",
+    ),
+    environment(),
+)
+WITHOUT_TORCH = ForkServer(("hydra", "kan_exp.cli", "kan_exp.preparing"), environment())
+
+
+def pytest_unconfigure() -> None:
+    for server in (COMMANDS, WITHOUT_TORCH):
+        server.close()
 
 
 def run_folders(cwd: Path) -> list[Path]:
