@@ -12,10 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from kan_exp.runs import read_status
 from tests import forkserver
 from tests.forkserver import Forked, ForkServer
+
+# The same examples each time, and no failure because the machine is busy.
+settings.register_profile(
+    "suite",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("suite")
 
 ROOT = Path(__file__).resolve().parent.parent
 
