@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from kan_exp.runs import read_status
+from kan_exp.sweeps.launcher import HEAVY
 from tests import forkserver
 from tests.forkserver import Forked, ForkServer
 
@@ -93,18 +94,7 @@ def environment() -> dict[str, str]:
     }
 
 
-COMMANDS = ForkServer(
-    (
-        "kan_exp.sweeps.runner",
-        "kan_exp.preparing.modules",
-        "kan_exp.training.experiment",
-        "kan_exp.training.least_squares",
-        "kan_exp.training.replica_experiment",
-        "kan_exp.training.tensorboard",
-        "matplotlib.font_manager",
-    ),
-    environment(),
-)
+COMMANDS = ForkServer(("kan_exp.sweeps.runner", *HEAVY), environment())
 WITHOUT_TORCH = ForkServer(("hydra", "kan_exp.cli", "kan_exp.preparing"), environment())
 
 
