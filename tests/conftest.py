@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -32,7 +32,11 @@ settings.load_profile("suite")
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# Seconds after which a process must hang, however busy the machine is.
+PATIENCE = 1800.0
+
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
+T = TypeVar("T")
 Process = subprocess.Popen[str] | Forked
 
 
@@ -80,27 +84,26 @@ def start(*arguments: str, cwd: Path, server: ForkServer | None) -> Process:
 
 def _finish(process: Process) -> subprocess.CompletedProcess[str]:
     with process:
-        stdout, stderr = process.communicate()
+        try:
+            stdout, stderr = process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
     assert process.returncode is not None
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
+# What pytest and torch set for themselves, and what changes how errors are shown.
+LEFT_OUT = ("PYTEST_", "PYTORCH_NVML_", "TORCHINDUCTOR_", "HYDRA_FULL_ERROR")
+
+
 def environment() -> dict[str, str]:
-    """The tests' environment without pytest's variables and what changes how errors are shown."""
-    return {
-        key: value
-        for key, value in os.environ.items()
-        if key != "HYDRA_FULL_ERROR" and not key.startswith("PYTEST_")
-    }
+    """The environment variables that a command is given."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(LEFT_OUT)}
 
 
-COMMANDS = ForkServer(("kan_exp.sweeps.runner", *HEAVY), environment())
-WITHOUT_TORCH = ForkServer(("hydra", "kan_exp.cli", "kan_exp.preparing"), environment())
-
-
-def pytest_unconfigure() -> None:
-    for server in (COMMANDS, WITHOUT_TORCH):
-        server.close()
+LIGHT = ("kan_exp.rank", "kan_exp.sweeps.runner")
+COMMANDS = ForkServer((*LIGHT, *HEAVY), environment())
+WITHOUT_TORCH = ForkServer(LIGHT, environment())
 
 
 def run_folders(cwd: Path) -> list[Path]:
@@ -112,13 +115,29 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "metrics.json").read_text())
 
 
-def until_it_trains(cwd: Path, job: int, process: subprocess.Popen[str]) -> int:
+def wait_until(happened: Callable[[], T | None], process: Process) -> T:
+    """Waits until something is there while a process runs, and gives it."""
+    end = time.monotonic() + PATIENCE
+    while process.poll() is None and time.monotonic() < end:
+        if (found := happened()) is not None:
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"it did not happen, and the process is at {process.poll()}")
+
+
+def until_it_trains(cwd: Path, job: int, process: Process) -> int:
     """Waits until a job of a sweep trains; gives its process."""
-    end = time.monotonic() + 120
-    while time.monotonic() < end and process.poll() is None:
+
+    def training() -> int | None:
         for folder in (cwd / "outputs").glob(f"sweeps/*/*/{job}_*"):
             status = read_status(folder)
             if status is not None and (folder / "checkpoints" / "last.ckpt").exists():
                 return status.pid
-        time.sleep(0.05)
-    raise AssertionError(f"job {job} did not begin: {process.poll()}")
+        return None
+
+    return wait_until(training, process)
+
+
+def pytest_unconfigure() -> None:
+    for server in (COMMANDS, WITHOUT_TORCH):
+        server.close()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import signal
 import subprocess
 
 import pytest
 
 from tests import forkserver
-from tests.conftest import COMMANDS, start
+from tests.conftest import COMMANDS, environment, start
 
 pytestmark = pytest.mark.skipif(not forkserver.SUPPORTED, reason="forks on Linux alone")
 
@@ -26,12 +27,18 @@ HOW_IT_ENDS = [
     "",
     "import sys; sys.exit(3)",
     "import sys; sys.exit('reason')",
+    "import sys; print('end'); sys.exit(None)",
+    "import sys; sys.exit(259)",
+    "import sys; sys.exit(-1)",
     "print('before'); 1 / 0",
     "raise KeyboardInterrupt",
     "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
     "import os, signal; os.kill(os.getpid(), signal.SIGTERM)",
     "import os; print('lost'); os._exit(4)",
     "import atexit; atexit.register(print, 'at exit'); print('end')",
+    "import atexit; atexit.register(print, 'at exit'); print('end'); 1 / 0",
+    "import logging.handlers as h; a = h.MemoryHandler(9, target=h.logging.StreamHandler())\n"
+    "a.emit(h.logging.makeLogRecord({'msg': 'late'}))",
     "import threading, time; threading.Thread(target=lambda: (time.sleep(0.1), print(1))).start()",
     "import sys; sys.stdout.write('a\\r\\nb\\rc'); sys.stderr.write('d')",
     "import subprocess, sys; subprocess.run(['sh', '-c', 'echo out; echo err >&2'])",
@@ -73,6 +80,11 @@ def test_signals_reach_it_while_it_runs(tmp_path):
         process.send_signal(signal.SIGTERM)
         assert process.wait() == process.poll() == -signal.SIGTERM
     process.kill()  # it is gone, and nobody else is hit
+
+
+def test_variables_that_libraries_set_make_no_other_environment():
+    importlib.import_module("lightning.pytorch")
+    assert environment() == COMMANDS.environment
 
 
 def test_another_environment_gets_an_interpreter_of_its_own(tmp_path, monkeypatch):
