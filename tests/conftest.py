@@ -9,18 +9,38 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from kan_exp.runs import read_status
+from kan_exp.sweeps.launcher import HEAVY
+from tests import forkserver
+from tests.forkserver import Forked, ForkServer
+
+# The same examples each time, and no failure because the machine is busy.
+settings.register_profile(
+    "suite",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("suite")
 
 if TYPE_CHECKING:
     import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# Seconds after which a process must hang, however busy the machine is.
+PATIENCE = 1800.0
+
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
+T = TypeVar("T")
+Process = subprocess.Popen[str] | Forked
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -58,33 +78,60 @@ def command(tmp_path: Path) -> Command:
     return run
 
 
-def run_command(name: str, *args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", f"kan_exp.{name}", *args],
-        cwd=cwd,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+def run_command(
+    name: str, *args: str, cwd: Path, fresh: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Runs `python -m kan_exp.<name> ...` to its end; with `fresh` in an interpreter of its own."""
+    return _finish(start_command(name, *args, cwd=cwd, fresh=fresh))
 
 
-def start_command(name: str, *args: str, cwd: Path) -> subprocess.Popen[str]:
+def start_command(name: str, *args: str, cwd: Path, fresh: bool = False) -> Process:
     """Starts `python -m kan_exp.<name> ...`, to be interfered with; to be used by `with`."""
+    return start("-m", f"kan_exp.{name}", *args, cwd=cwd, server=None if fresh else COMMANDS)
+
+
+def run_code(code: str, *args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Runs `python -c CODE ...` to its end, in a process that has not imported torch."""
+    return _finish(start("-c", code, *args, cwd=cwd, server=WITHOUT_TORCH))
+
+
+def start(*arguments: str, cwd: Path, server: ForkServer | None) -> Process:
+    """Starts `python *arguments`, as a fork where that makes no difference."""
+    if server is not None and forkserver.SUPPORTED and server.environment == environment():
+        return server.start(*arguments, cwd=cwd)
     return subprocess.Popen(
-        [sys.executable, "-m", f"kan_exp.{name}", *args],
+        [sys.executable, *arguments],
         cwd=cwd,
         env=environment(),
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
+def _finish(process: Process) -> subprocess.CompletedProcess[str]:
+    with process:
+        try:
+            stdout, stderr = process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
+    assert process.returncode is not None
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+# What pytest and torch set for themselves, and what changes how errors are shown.
+LEFT_OUT = ("PYTEST_", "PYTORCH_NVML_", "TORCHINDUCTOR_", "HYDRA_FULL_ERROR")
+
+
 def environment() -> dict[str, str]:
-    """The tests' own environment without what would change how errors are shown."""
-    return {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
+    """The environment variables that a command is given."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(LEFT_OUT)}
+
+
+LIGHT = ("kan_exp.rank", "kan_exp.sweeps.runner")
+COMMANDS = ForkServer((*LIGHT, *HEAVY), environment())
+WITHOUT_TORCH = ForkServer(LIGHT, environment())
 
 
 def run_folders(cwd: Path) -> list[Path]:
@@ -96,13 +143,29 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "metrics.json").read_text())
 
 
-def until_it_trains(cwd: Path, job: int, process: subprocess.Popen[str]) -> int:
+def wait_until(happened: Callable[[], T | None], process: Process) -> T:
+    """Waits until something is there while a process runs, and gives it."""
+    end = time.monotonic() + PATIENCE
+    while process.poll() is None and time.monotonic() < end:
+        if (found := happened()) is not None:
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"it did not happen, and the process is at {process.poll()}")
+
+
+def until_it_trains(cwd: Path, job: int, process: Process) -> int:
     """Waits until a job of a sweep trains; gives its process."""
-    end = time.monotonic() + 120
-    while time.monotonic() < end and process.poll() is None:
+
+    def training() -> int | None:
         for folder in (cwd / "outputs").glob(f"sweeps/*/*/{job}_*"):
             status = read_status(folder)
             if status is not None and (folder / "checkpoints" / "last.ckpt").exists():
                 return status.pid
-        time.sleep(0.05)
-    raise AssertionError(f"job {job} did not begin: {process.poll()}")
+        return None
+
+    return wait_until(training, process)
+
+
+def pytest_unconfigure() -> None:
+    for server in (COMMANDS, WITHOUT_TORCH):
+        server.close()

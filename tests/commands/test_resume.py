@@ -4,37 +4,42 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from kan_exp.runs import read_status
-from tests.conftest import environment, read_metrics, run_command
+from tests.conftest import COMMANDS, read_metrics, run_command, start, wait_until
 
 OPTIONS = ["layer=interpo", "optimizer=adam", "dims=[2,1,1]", "steps=1000", "evaluations=5"]
 OPTIONS += ["points=500", "log_every_n_steps=20", "checkpoint_seconds=0.05", "logger=csv"]
+
+
+# Stops itself once it has a checkpoint, as if its next step took long.
+STOPPING = f"""
+import os, runpy, signal, sys
+from kan_exp.training.callbacks import checkpoint
+save = checkpoint.save
+
+def save_and_stop(path, state):
+    save(path, state)
+    if path.name == "last.ckpt":
+        open("stops", "w").close()
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+checkpoint.save = save_and_stop
+sys.argv[1:] = {[*OPTIONS, "hydra.run.dir=cut"]!r}
+runpy.run_module("kan_exp.train", run_name="__main__", alter_sys=True)
+"""
 
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
     """A run that was killed in its training without warning, and what was said before."""
     cwd = tmp_path_factory.mktemp("killed")
-    with subprocess.Popen(
-        [sys.executable, "-m", "kan_exp.train", *OPTIONS, "hydra.run.dir=cut"],
-        cwd=cwd,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-    ) as process:
-        end = time.monotonic() + 90
-        while not (cwd / "cut" / "checkpoints" / "last.ckpt").exists():
-            assert process.poll() is None
-            assert time.monotonic() < end
-            time.sleep(0.005)
-        process.send_signal(signal.SIGSTOP)  # as if its next step took long
+    with start("-c", STOPPING, cwd=cwd, server=COMMANDS) as process:
+        wait_until(lambda: (cwd / "stops").exists() or None, process)
         too_early = run_command("train", "resume=cut", cwd=cwd)
         process.kill()
     assert process.returncode == -signal.SIGKILL

@@ -7,8 +7,6 @@ import logging
 import os
 import shutil
 import stat
-import subprocess
-import sys
 import weakref
 
 import pytest
@@ -17,35 +15,74 @@ import torch
 from kan_exp.layers import KANSplineLayer
 from kan_exp.layers.kernels import compiler, native_sum
 from kan_exp.layers.kernels.compiler import load_library
+from tests.conftest import COMMANDS, start
 
 COMPILER = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no C compiler here")
 FLOAT = {"REAL": "float"}
 
 
+@pytest.fixture(scope="module")
+def stand_in(tmp_path_factory):
+    """A compiler that hands out what the real one has made of `spline_sum.c` for float."""
+    if COMPILER is None:
+        return None
+    folder = tmp_path_factory.mktemp("compiler")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        patch.setenv("CC", COMPILER)
+        patch.setattr(compiler, "LONGEST", 3600.0)  # however busy the machine is
+        assert load_library("spline_sum.c", FLOAT) is not None
+    (made,) = (folder / "cache" / "kan_exp").iterdir()
+    return write_script(
+        folder / "cc", f'while [ "$1" != "-o" ]; do shift; done; exec cp "{made}" "$2"'
+    )
+
+
 @pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    """An empty cache, and nothing told or loaded before."""
+def cache(stand_in, tmp_path, monkeypatch):
+    """An empty cache, nothing told or loaded before, and a compiler that takes no time."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("CC", stand_in or "")
+    monkeypatch.setattr(compiler, "LONGEST", 3600.0)
     monkeypatch.setattr(compiler, "_told", set())
     native_sum._library.cache_clear()
     yield tmp_path / "cache" / "kan_exp"
     native_sum._library.cache_clear()
 
 
-def fake_compiler(folder, monkeypatch, script):
-    """Puts a compiler of one's own before all others."""
-    path = folder / "fakecc"
+def write_script(path, script):
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("CC", str(path))
+    return str(path)
+
+
+def fake_compiler(folder, monkeypatch, script):
+    """Puts a compiler of one's own before all others."""
+    monkeypatch.setenv("CC", write_script(folder / "fakecc", script))
+
+
+def start_code(code, cwd):
+    """Starts a process that has the cache and the compiler of the test."""
+    chosen = {name: os.environ[name] for name in ("XDG_CACHE_HOME", "CC")}
+    set_chosen = f"import os; os.environ.update({chosen!r})\n"
+    with pytest.MonkeyPatch.context() as patch:  # as the fork server knows it
+        for name in chosen:
+            patch.delenv(name)
+            if name in COMMANDS.environment:
+                patch.setenv(name, COMMANDS.environment[name])
+        return start("-c", set_chosen + code, cwd=cwd, server=COMMANDS)
+
+
+def run_code(code, cwd):
+    with start_code(code, cwd) as process:
+        return (process.communicate(), process.returncode)
 
 
 @needs_compiler
-def test_it_is_compiled_once_and_found_again(cache, tmp_path, monkeypatch):
+def test_it_is_compiled_once_and_found_again(cache, stand_in, tmp_path, monkeypatch):
     count = tmp_path / "count"
-    fake_compiler(tmp_path, monkeypatch, f'echo >> "{count}"; exec {COMPILER} "$@"')
+    fake_compiler(tmp_path, monkeypatch, f'echo >> "{count}"; exec {stand_in} "$@"')
     for _ in range(3):
         assert isinstance(load_library("spline_sum.c", FLOAT), ctypes.CDLL)
     assert len(count.read_text().splitlines()) == 1
@@ -62,9 +99,9 @@ def test_another_processor_gets_code_of_its_own(cache, monkeypatch):
 
 
 @needs_compiler
-def test_a_compiler_that_does_not_know_the_processor_still_serves(cache, tmp_path, monkeypatch):
+def test_a_compiler_that_does_not_know_the_processor_still_serves(stand_in, tmp_path, monkeypatch):
     refuse = 'for a in "$@"; do [ "$a" = "-march=native" ] && exit 1; done'
-    fake_compiler(tmp_path, monkeypatch, f'{refuse}; exec {COMPILER} "$@"')
+    fake_compiler(tmp_path, monkeypatch, f'{refuse}; exec {stand_in} "$@"')
     assert load_library("spline_sum.c", FLOAT) is not None
 
 
@@ -78,7 +115,7 @@ def test_without_a_folder_to_write_to_it_is_compiled_for_this_process(tmp_path, 
 
 
 @needs_compiler
-def test_a_file_that_was_cut_short_is_compiled_anew(cache):
+def test_a_file_that_was_cut_short_is_compiled_anew(cache, tmp_path):
     """Loading it would end the process, without a word."""
     code = (
         "from kan_exp.layers.kernels.compiler import load_library\n"
@@ -89,7 +126,7 @@ def test_a_file_that_was_cut_short_is_compiled_anew(cache):
     whole = library.read_bytes()
     library.unlink()  # it stays in this process's memory
     library.write_bytes(whole[:4096])
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    assert run_code(code, tmp_path) == (("", ""), 0)
     assert library.read_bytes() == whole
 
 
@@ -133,9 +170,9 @@ def test_a_user_without_a_home_is_served(monkeypatch):
 
 
 @needs_compiler
-def test_a_compiler_may_have_arguments(tmp_path, monkeypatch):
+def test_a_compiler_may_have_arguments(stand_in, tmp_path, monkeypatch):
     seen = tmp_path / "seen"
-    fake_compiler(tmp_path, monkeypatch, f'echo "$1" > "{seen}"; shift; exec {COMPILER} "$@"')
+    fake_compiler(tmp_path, monkeypatch, f'echo "$1" > "{seen}"; shift; exec {stand_in} "$@"')
     monkeypatch.setenv("CC", f"'{os.environ['CC']}' --first")
     assert load_library("spline_sum.c", FLOAT) is not None
     assert seen.read_text() == "--first\n"
@@ -187,6 +224,7 @@ def test_a_compiler_that_fails_is_told_once(script, reason, tmp_path, monkeypatc
 
 
 def test_without_a_compiler_layers_work_and_one_line_says_so(monkeypatch, caplog):
+    monkeypatch.delenv("CC")
     monkeypatch.setenv("PATH", "")
     layer = KANSplineLayer(3, 4, generator=torch.Generator().manual_seed(0))
     x = torch.randn(20, 3, generator=torch.Generator().manual_seed(1), requires_grad=True)
@@ -206,24 +244,34 @@ def test_it_can_be_switched_off_without_a_word(monkeypatch, caplog):
 
 
 @needs_compiler
-def test_processes_that_compile_at_the_same_time_do_not_disturb_each_other(cache):
+def test_processes_that_compile_at_the_same_time_do_not_disturb_each_other(
+    cache, stand_in, tmp_path, monkeypatch
+):
+    """None ends before all have begun to compile."""
+    wait = f'echo >> "{tmp_path}/begun"; while [ "$(wc -l < "{tmp_path}/begun")" -lt 3 ]; do'
+    fake_compiler(tmp_path, monkeypatch, f'{wait} sleep 0.05; done; exec {stand_in} "$@"')
     code = (
-        "from kan_exp.layers.kernels.compiler import load_library\n"
-        "assert load_library('spline_sum.c', {'REAL': 'double'}) is not None"
+        "from kan_exp.layers.kernels import compiler\n"
+        "compiler.LONGEST = 3600\n"
+        "assert compiler.load_library('spline_sum.c', {'REAL': 'float'}) is not None"
     )
-    running = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(3)]
-    assert [process.wait(timeout=120) for process in running] == [0, 0, 0]
+    running = [start_code(code, tmp_path) for _ in range(3)]
+    for process in running:
+        with process:
+            assert process.communicate() == ("", "")
+            assert process.returncode == 0
     assert len(list(cache.iterdir())) == 1
 
 
 @needs_compiler
-def test_a_forked_process_has_threads_of_its_own(monkeypatch):
+def test_a_forked_process_has_threads_of_its_own(tmp_path):
     """Those of the parent do not exist there, and waiting for them would never end."""
     if not hasattr(os, "fork"):
         pytest.skip("no fork here")
     code = """
-import os, torch
+import os, torch, warnings
 from kan_exp.layers import KANInterpoLayer
+warnings.simplefilter("ignore")  # Python's about such forks
 from kan_exp.layers.kernels import native_sum
 native_sum.LEAST_WORK = 1
 torch.set_num_threads(2)
@@ -235,14 +283,11 @@ if child == 0:
     os._exit(7)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=120
-    )
-    assert done.stdout.strip() == "7", done.stderr
+    assert run_code(code, tmp_path) == (("7\n", ""), 0)
 
 
 @needs_compiler
-def test_layers_work_while_the_program_ends():
+def test_layers_work_while_the_program_ends(tmp_path):
     """In what `atexit` calls, and in a user's threads that outlive the main one."""
     code = """
 import atexit, torch
@@ -254,8 +299,7 @@ layer, x = KANInterpoLayer(3, 4), torch.ones(100, 3)
 layer(x)
 atexit.register(lambda: print(*layer(x).shape))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert (done.stdout.strip(), done.stderr) == ("100 4", "")
+    assert run_code(code, tmp_path) == (("100 4\n", ""), 0)
 
 
 @needs_compiler

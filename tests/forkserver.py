@@ -1,0 +1,248 @@
+"""Commands in forks of a process that has done its imports, each of which saves 4 s of them.
+
+A forked command is a process of its own: its arguments, working folder, output, signal handlers and
+exit code are those of `python -m`, and it ends after its threads and `atexit`. Forks share what an
+interpreter decides as it starts, such as the seed of hashes, and what modules read from the
+environment on import.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+import types
+import warnings
+from pathlib import Path
+from typing import IO, Any, Self
+
+SUPPORTED = sys.platform == "linux"
+
+
+class ForkServer:
+    """Starts processes as `subprocess` would start `python ...`, without their imports.
+
+    Args:
+        imports: Modules to import before the first fork. They must start no thread and compute
+            nothing, since neither would be as in a new interpreter.
+        environment: The environment variables of the server. A command must be given the same.
+    """
+
+    def __init__(self, imports: tuple[str, ...], environment: dict[str, str]) -> None:
+        self.imports, self.environment = imports, environment
+        self._server: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+
+    def start(self, *arguments: str, cwd: Path) -> Forked:
+        """Starts `python *arguments`, which begin with `-m MODULE` or `-c CODE`."""
+        if self._control is None:
+            self._control, theirs = socket.socketpair()
+            with theirs:
+                number = str(theirs.fileno())
+                self._server = subprocess.Popen(
+                    [sys.executable, __file__, number, *self.imports],
+                    env=self.environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno()],
+                )
+        pipes = [os.pipe() for _ in range(3)]
+        request = json.dumps({"arguments": arguments, "cwd": str(cwd)}) + "\n"
+        socket.send_fds(self._control, [request.encode()], [end for _, end in pipes])
+        for _, end in pipes:
+            os.close(end)
+        stdout, stderr, reports = (end for end, _ in pipes)
+        return Forked(arguments, os.fdopen(stdout), os.fdopen(stderr), os.fdopen(reports, "rb", 0))
+
+    def close(self) -> None:
+        """Ends the server; commands that still run go on."""
+        if self._control is not None and self._server is not None:
+            self._control.close()
+            self._server.wait()
+        self._control = self._server = None
+
+
+class Forked:
+    """A command that was started by `ForkServer`, with the interface of `subprocess.Popen`."""
+
+    def __init__(
+        self, arguments: tuple[str, ...], stdout: IO[str], stderr: IO[str], reports: IO[bytes]
+    ) -> None:
+        self.args, self.stdout, self.stderr, self._reports = arguments, stdout, stderr, reports
+        self.pid = int(self._report())
+        self.returncode: int | None = None
+
+    def _report(self) -> bytes:
+        line = self._reports.readline()
+        if not line:
+            raise ChildProcessError(f"the process that watches {self.args} is gone")
+        return line
+
+    def poll(self) -> int | None:
+        if self.returncode is None and select.select([self._reports], [], [], 0)[0]:
+            self.returncode = int(self._report())
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            if not select.select([self._reports], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(self.args, timeout or 0)
+            self.returncode = int(self._report())
+        return self.returncode
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Reads stdout and stderr to their ends and waits; a timeout raises TimeoutExpired."""
+        end = None if timeout is None else time.monotonic() + timeout
+        said: dict[Any, list[bytes]] = {self.stdout: [], self.stderr: []}
+        left = list(said)
+        while left:
+            patience = None if end is None else max(0.0, end - time.monotonic())
+            ready = select.select(left, [], [], patience)[0]
+            if not ready:
+                raise subprocess.TimeoutExpired(self.args, timeout or 0)
+            for stream in ready:
+                said[stream].append(os.read(stream.fileno(), 1 << 16))
+                if not said[stream][-1]:
+                    left.remove(stream)
+        self.wait(None if end is None else max(0.0, end - time.monotonic()))
+        stdout, stderr = (_text(b"".join(parts)) for parts in said.values())
+        return stdout, stderr
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stdout.close()
+        self.stderr.close()
+        self.wait()
+        self._reports.close()
+
+
+def _text(data: bytes) -> str:
+    return data.decode().replace("\r\n", "\n").replace("\r", "\n")
+
+
+def serve(control: socket.socket) -> tuple[list[str], Path]:
+    """Forks once per request, until the other end closes. Returns only in the forks."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for pytest and the commands
+    signal.signal(signal.SIGCHLD, _reap)
+    while True:
+        data, descriptors, _, _ = socket.recv_fds(control, 1 << 16, 3)
+        if not data:
+            os._exit(0)
+        while not data.endswith(b"\n"):
+            data += control.recv(1 << 16)
+        request = json.loads(data)
+        if _fork() == 0:
+            control.close()
+            _become_watched(*descriptors)
+            return request["arguments"], Path(request["cwd"])
+        for end in descriptors:
+            os.close(end)
+
+
+def _fork() -> int:
+    with warnings.catch_warnings():
+        # Libraries may have threads that wait for work; the forks start their own.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+def _reap(*_: object) -> None:
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def _become_watched(stdout: int, stderr: int, reports: int) -> None:
+    """Forks once more: the child returns, and the parent reports its number and how it ends."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    process = _fork()
+    if process == 0:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.dup2(stdout, 1)
+        os.dup2(stderr, 2)
+    os.close(stdout)
+    os.close(stderr)
+    if process == 0:
+        os.close(reports)
+        return
+    os.write(reports, b"%d\n" % process)
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    os.write(reports, b"%d\n" % code)
+    os._exit(0)
+
+
+def run(arguments: list[str], cwd: Path) -> None:
+    """Does what `python *arguments` does, in a process that has begun already."""
+    os.chdir(cwd)
+    kind, what, *rest = arguments
+    sys.path.insert(0, str(Path.cwd()) if kind == "-m" else "")
+    sys.argv = [kind, *rest]
+    if kind == "-m":
+        runpy.run_module(what, run_name="__main__", alter_sys=True)
+    else:
+        main = sys.modules["__main__"] = types.ModuleType("__main__")
+        exec(compile(what, "<string>", "exec"), main.__dict__)  # noqa: S102 - the tests' own code
+
+
+class Ending:
+    """Ends a fork without taking down all modules, which takes longer than many a command.
+
+    Python calls it last, after all threads and what others have registered with `atexit`.
+    """
+
+    code: int | None = None
+
+    def __init__(self) -> None:
+        atexit.register(self)
+
+    def __call__(self) -> None:
+        if self.code is not None:
+            with contextlib.suppress(OSError, ValueError):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(self.code)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: Any
+    ) -> None:
+        if isinstance(error, SystemExit):
+            self.code = (error.code or 0) if isinstance(error.code, int | None) else 1
+        elif kind is not KeyboardInterrupt:  # by which the process is killed
+            self.code = 1 if kind else 0
+
+
+if __name__ == "__main__":
+    del sys.path[0]  # the folder of this file
+    ending = Ending()
+    for module in sys.argv[2:]:
+        importlib.import_module(module)
+    gc.collect()
+    gc.freeze()  # else each fork would copy all memory to look for garbage in it
+    told = serve(socket.socket(fileno=int(sys.argv[1])))
+    with ending:
+        run(*told)

@@ -1,0 +1,93 @@
+"""A forked command cannot be told from one in an interpreter of its own."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import subprocess
+
+import pytest
+
+from tests import forkserver
+from tests.conftest import COMMANDS, environment, start
+
+pytestmark = pytest.mark.skipif(not forkserver.SUPPORTED, reason="forks on Linux alone")
+
+HOW_IT_STARTS = """
+import os, signal, sys, threading, zlib
+print(os.getcwd(), sys.argv, sys.path[0], __name__, __file__ if "__file__" in dir() else None)
+print(sorted(os.listdir("/proc/self/fd")), threading.active_count())
+given = [(name, value) for name, value in os.environ.items() if "TORCH" not in name]  # sets its own
+print(zlib.crc32(repr(sorted(given)).encode()))  # no values: a failure is shown to everybody
+print([signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)])
+print(repr(sys.stdin.read()), sys.stdout.isatty(), sys.stdout.line_buffering, sys.stdout.encoding)
+print(sys.modules["__main__"].__dict__ is globals(), os.getpgrp(), os.nice(0))
+"""
+HOW_IT_ENDS = [
+    "",
+    "import sys; sys.exit(3)",
+    "import sys; sys.exit('reason')",
+    "import sys; print('end'); sys.exit(None)",
+    "import sys; sys.exit(259)",
+    "import sys; sys.exit(-1)",
+    "print('before'); 1 / 0",
+    "raise KeyboardInterrupt",
+    "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+    "import os, signal; os.kill(os.getpid(), signal.SIGTERM)",
+    "import os; print('lost'); os._exit(4)",
+    "import atexit; atexit.register(print, 'at exit'); print('end')",
+    "import atexit; atexit.register(print, 'at exit'); print('end'); 1 / 0",
+    "import logging.handlers as h; a = h.MemoryHandler(9, target=h.logging.StreamHandler())\n"
+    "a.emit(h.logging.makeLogRecord({'msg': 'late'}))",
+    "import threading, time; threading.Thread(target=lambda: (time.sleep(0.1), print(1))).start()",
+    "import sys; sys.stdout.write('a\\r\\nb\\rc'); sys.stderr.write('d')",
+    "import subprocess, sys; subprocess.run(['sh', '-c', 'echo out; echo err >&2'])",
+]
+
+
+def outcome(cwd, code, server):
+    with start("-c", code, "a", "b=1", cwd=cwd, server=server) as process:
+        stdout, stderr = process.communicate()
+    return process.returncode, stdout, stderr.splitlines()[-1:]
+
+
+@pytest.mark.parametrize("code", [HOW_IT_STARTS, *HOW_IT_ENDS])
+def test_it_starts_and_ends_as_in_an_interpreter_of_its_own(tmp_path, code):
+    assert outcome(tmp_path, code, COMMANDS) == outcome(tmp_path, code, None)
+
+
+def test_nothing_is_left_of_one_for_the_next(tmp_path):
+    change = "import os, sys; os.environ['A'] = sys.a = 'b'; os.chdir('/'); os.umask(0)"
+    assert outcome(tmp_path, change, COMMANDS)[0] == 0
+    look = "import os, sys; print('A' in os.environ, hasattr(sys, 'a'), os.getcwd(), os.umask(0))"
+    assert outcome(tmp_path, look, COMMANDS) == outcome(tmp_path, look, None)
+
+
+def test_what_it_imports_before_is_no_command(tmp_path):
+    code = "import sys; print({'kan_exp.train', 'kan_exp.report'} & set(sys.modules))"
+    assert outcome(tmp_path, code, COMMANDS) == (0, "set()\n", [])
+    code = "import sys; print('torch' in sys.modules)"
+    assert outcome(tmp_path, code, COMMANDS) == (0, "True\n", [])
+
+
+def test_signals_reach_it_while_it_runs(tmp_path):
+    code = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+    with start("-c", code, cwd=tmp_path, server=COMMANDS) as process:
+        assert process.poll() is None
+        assert int(process.stdout.readline()) == process.pid
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.01)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == process.poll() == -signal.SIGTERM
+    process.kill()  # it is gone, and nobody else is hit
+
+
+def test_variables_that_libraries_set_make_no_other_environment():
+    importlib.import_module("lightning.pytorch")
+    assert environment() == COMMANDS.environment
+
+
+def test_another_environment_gets_an_interpreter_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("KAN_EXP_OF_THIS_TEST", "1")
+    code = "import os, sys; print(os.environ['KAN_EXP_OF_THIS_TEST'], 'torch' in sys.modules)"
+    assert outcome(tmp_path, code, COMMANDS) == (0, "1 False\n", [])
