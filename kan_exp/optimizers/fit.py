@@ -28,11 +28,14 @@ class Limits(NamedTuple):
             where the normal matrix is larger too, steps are found by conjugate gradients.
         cg_tolerance: Of the residual of conjugate gradients.
         cg_steps: Of conjugate gradients at most.
+        qr: Whether steps for which the normal matrix has lost its digits are found by QR instead,
+            which also allows less damping.
     """
 
     memory: float = 2**30
     cg_tolerance: float = 1e-2
     cg_steps: int = 50
+    qr: bool = True
 
 
 LIMITS = Limits()
@@ -84,7 +87,8 @@ class Fit(Problem):
         """From the whole Jacobian."""
         rows, residuals, error = self._linearise(parameters, self.x, self.y)
         count = len(self.x)
-        return self._value(parameters, error), dense_system(rows, residuals, count, penalty)
+        system = dense_system(rows, residuals, count, penalty, self.limits.qr)
+        return self._value(parameters, error), system
 
     def _summed(self, parameters: Tensor, penalty: Expansion) -> tuple[Value, System]:
         """From the normal matrix, to which one block of samples adds after the other."""
@@ -103,7 +107,9 @@ class Fit(Problem):
                 (self._linearise(parameters, x, y)[:2] for x, y in blocks), count
             )
 
-        return self._value(parameters, error), normal_system(hessian, slope, triangle, penalty)
+        make_triangle = triangle if self.limits.qr else None
+        system = normal_system(hessian, slope, make_triangle, penalty)
+        return self._value(parameters, error), system
 
     def _by_products(self, parameters: Tensor, penalty: Expansion) -> tuple[Value, System]:
         """From products with vectors; of the Jacobian itself, only its columns' lengths."""

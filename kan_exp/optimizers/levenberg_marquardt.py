@@ -41,6 +41,9 @@ class LevenbergMarquardt(Optimizer):
         memory: Bytes that the largest tensor of a step may take, see `Limits`.
         cg_tolerance: Where steps are found by conjugate gradients, how exactly.
         cg_steps: And in how many steps at most.
+        qr: Whether steps for which the normal matrix has lost its digits are found by QR, with next
+            to no damping. That solves ill-conditioned problems, but parameters that the points
+            hardly determine then follow the rounding of `y`.
 
     Raises:
         ValueError: A number is out of range.
@@ -65,6 +68,7 @@ class LevenbergMarquardt(Optimizer):
         memory: float = LIMITS.memory,
         cg_tolerance: float = LIMITS.cg_tolerance,
         cg_steps: int = LIMITS.cg_steps,
+        qr: bool = LIMITS.qr,
     ) -> None:
         self.modules = [modules] if isinstance(modules, nn.Module) else list(modules)
         tolerances = {
@@ -81,7 +85,7 @@ class LevenbergMarquardt(Optimizer):
             if not value >= 0:
                 raise ValueError(f"LevenbergMarquardt needs {name} at least 0, got {value!r}.")
         parameters = [part for module in self.modules for part in module.parameters()]
-        super().__init__(parameters, {**options, **tolerances})
+        super().__init__(parameters, {**options, **tolerances, "qr": qr})
         self.quadratic, self.penalties = quadratic, list(penalties)
         self.loss = Squared() if loss is None else loss
 

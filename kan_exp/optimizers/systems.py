@@ -64,11 +64,12 @@ class FactoredSystem(System):
         slope: Half the gradient.
         diagonal: Of `H`.
         triangle: Makes the factor of all residuals, see `triangular_factor`; called at most once.
+            Without it, a step is that of the Cholesky factor, or NaN where there is none.
         penalty: What is in `H` and the slope beside the residuals.
     """
 
     def __init__(
-        self, slope: Tensor, diagonal: Tensor, triangle: Triangle, penalty: Expansion
+        self, slope: Tensor, diagonal: Tensor, triangle: Triangle | None, penalty: Expansion
     ) -> None:
         super().__init__(slope, diagonal)
         self.penalty = penalty
@@ -81,6 +82,8 @@ class FactoredSystem(System):
 
     def solve(self, damping: Tensor, added: Tensor) -> Tensor:
         change, pivot = self.cholesky(damping, added)
+        if self._make_triangle is None:
+            return change
         undamped = damping <= LEAST_DAMPING
         lost = (pivot < LEAST_PIVOT) | (undamped & (pivot < LEAST_PIVOT_UNDAMPED))
         lost = lost & self.slope.isfinite().all(1)
@@ -88,7 +91,8 @@ class FactoredSystem(System):
             return change
         if self._triangle is None:
             self._triangle = self._make_triangle()
-        penalty = Expansion(*(part if part is None else part[lost] for part in self.penalty))
+        slope, diagonal, matrix = self.penalty
+        penalty = Expansion(slope[lost], diagonal[lost], None if matrix is None else matrix[lost])
         self.least_damping = self.least_damping.masked_fill(lost, LEAST_QR_DAMPING)
         change[lost] = damped_step(self._triangle[lost], penalty, added[lost])
         return change
@@ -98,7 +102,7 @@ class ParameterSystem(FactoredSystem):
     """Solves in the space of parameters, by `H` `(replicas, parameters, parameters)`."""
 
     def __init__(
-        self, hessian: Tensor, slope: Tensor, triangle: Triangle, penalty: Expansion
+        self, hessian: Tensor, slope: Tensor, triangle: Triangle | None, penalty: Expansion
     ) -> None:
         super().__init__(slope, hessian.diagonal(dim1=1, dim2=2), triangle, penalty)
         self.hessian = hessian
@@ -116,17 +120,27 @@ class SampleSystem(FactoredSystem):
         residuals: `(replicas, residuals)`.
         count: What their squares are divided by.
         penalty: One without a matrix.
+        qr: Whether QR takes over where the Cholesky factor has lost its digits.
 
     Source:
         The Woodbury identity; without a penalty `J' (J J' + D)^-1 r = (J' J + D)^-1 J' r`.
     """
 
-    def __init__(self, jacobian: Tensor, residuals: Tensor, count: int, penalty: Expansion) -> None:
+    def __init__(
+        self,
+        jacobian: Tensor,
+        residuals: Tensor,
+        count: int,
+        penalty: Expansion,
+        qr: bool = True,
+    ) -> None:
         slope = torch.einsum("rnp,rn->rp", jacobian, residuals) / count + penalty.slope
         diagonal = jacobian.square().sum(1) / count + penalty.diagonal
-        super().__init__(
-            slope, diagonal, lambda: triangular_factor([(jacobian, residuals)], count), penalty
-        )
+
+        def triangle() -> Tensor:
+            return triangular_factor([(jacobian, residuals)], count)
+
+        super().__init__(slope, diagonal, triangle if qr else None, penalty)
         self.jacobian, self.residuals, self.count = jacobian, residuals, count
         self._inner: Tensor | None = None  # the same for any damping, but for a factor
         if not penalty.diagonal.any():
@@ -178,19 +192,24 @@ class ProductSystem(System):
         )
 
 
-def dense_system(jacobian: Tensor, residuals: Tensor, count: int, penalty: Expansion) -> System:
+def dense_system(
+    jacobian: Tensor, residuals: Tensor, count: int, penalty: Expansion, qr: bool = True
+) -> System:
     """The system of residuals and their Jacobian in the smaller space."""
     if penalty.matrix is None and jacobian.shape[2] > jacobian.shape[1]:
-        return SampleSystem(jacobian, residuals, count, penalty)
+        return SampleSystem(jacobian, residuals, count, penalty, qr)
     slope = torch.einsum("rnp,rn->rp", jacobian, residuals) / count
 
     def triangle() -> Tensor:
         return triangular_factor([(jacobian, residuals)], count)
 
-    return normal_system(jacobian.mT @ jacobian / count, slope, triangle, penalty)
+    hessian = jacobian.mT @ jacobian / count
+    return normal_system(hessian, slope, triangle if qr else None, penalty)
 
 
-def normal_system(hessian: Tensor, slope: Tensor, triangle: Triangle, penalty: Expansion) -> System:
+def normal_system(
+    hessian: Tensor, slope: Tensor, triangle: Triangle | None, penalty: Expansion
+) -> System:
     """The system of the loss's `H` and half gradient, and of a penalty."""
     if penalty.matrix is not None:
         hessian = hessian + penalty.matrix
