@@ -103,6 +103,27 @@ def test_any_target_can_be_predicted(name, scale):
     check_texts(prediction_figure(truth, predicted, name, "RMSE 1.23e-05, R² 0.999999999"))
 
 
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(
+    st.floats(-1e12, 1e12) | st.floats(-10, 10) | st.integers(-300_000, 300_000),
+    st.floats(-7, 12).map(lambda power: 10**power),
+)
+@example(-80_000, 1e5)
+@example(0.0, 1e10)
+@example(-930479698359.4219, 1e10)
+@example(123_456, 1.0)
+@example(-0.00123, 1e-3)
+def test_any_numbers_are_ticked(low, width):
+    check_texts(layer_figure(layer(["a", "b"], ["h1", "h2"], float(low), width, truth=True)))
+    truth = float(low) + width * np.linspace(0, 1, 30)
+    check_texts(prediction_figure(truth, truth + width * np.sin(truth), LONG, ""))
+    losses = [(k, abs(float(value)) + 1e-12) for k, value in enumerate(truth)]
+    check_texts(history_figure(losses, [], None))
+    check_texts(search_history_figure(list(truth), [False] * 30, LONG))
+    axes = [Axis("a", list(truth)), Axis("b", list(truth), log=True)]
+    check_texts(parallel_figure(axes, list(truth), "c"))
+
+
 @pytest.mark.parametrize("steps", [1, 100, 200_000, 20_000_000])
 @pytest.mark.parametrize("losses", [(1e-12, 3.0), (0.501, 0.502), (0.9, 2.0), (0.0, 0.0)])
 def test_losses_are_drawn(steps, losses):
