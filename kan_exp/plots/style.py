@@ -23,7 +23,7 @@ from matplotlib.ticker import (
 )
 from PIL import Image
 
-from kan_exp.plots.fonts import FONTS
+from kan_exp.plots.fonts import BASE, FONTS
 
 LEARNED = "#1f5fa8"
 TRUE = "#e07b00"
@@ -53,11 +53,12 @@ class _LiteralFigure(Figure):
 
     def draw(self, renderer: Any) -> None:
         for text in self.findobj(Text):
-            text.set(parse_math=False, usetex=False, fontfamily=FONTS.families)
+            families = FONTS.families(text.get_text())
+            text.set(parse_math=False, usetex=False, fontfamily=families)
         own: Any = {  # for ticks that are made while drawing
             "text.parse_math": False,
             "text.usetex": False,
-            "font.family": FONTS.families,
+            "font.family": [BASE],
         }
         with mpl.rc_context(own):
             super().draw(renderer)

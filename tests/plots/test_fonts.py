@@ -72,14 +72,15 @@ def test_nothing_is_looked_for_where_dejavu_has_all(use, monkeypatch):
     monkeypatch.setattr(found, "_installed", lambda: pytest.fail("fonts were looked for"))
     for name in ("Temp", "Größe (m²)", "α → β", "цена", "درجة", "e\u0301", "$_{^\\", "\n\0"):
         literal(name)
-    assert found.families == ["DejaVu Sans"]
+    assert found.families("x") == ["DejaVu Sans"]
 
 
 def test_a_font_that_has_the_character_draws_it(use, boxes, caplog):
     found = use(boxes)
     name = f"a{chr(OWN)}"
     assert literal(name) == name
-    assert found.families == ["DejaVu Sans", "Only Squares"]
+    assert found.families(name) == ["DejaVu Sans", "Only Squares"]
+    assert found.families("a") == ["DejaVu Sans"]
     ink = stamps._stamp(chr(OWN), 20.0).ink[:, :, 3]
     rows, columns = np.nonzero(ink)  # the square
     height, width = np.ptp(rows), np.ptp(columns)
