@@ -51,6 +51,7 @@ class Fonts:
 
     def __init__(self, installed: Callable[[], Iterable[FontEntry]] = installed_fonts) -> None:
         self._installed = installed
+        self._candidates: list[FontEntry] | None = None  # not yet looked for
         self._covered: dict[str, frozenset[int]] = {}  # characters of each family
         self._paths: dict[str, str] = {}
         self._absent: set[str] = set()
@@ -88,10 +89,11 @@ class Fonts:
 
     def _search(self, wanted: set[str]) -> None:
         """Adds the fonts that have most of the characters."""
-        fonts = [font for font in self._installed() if _is_usable(font)]
+        if self._candidates is None:
+            self._candidates = [font for font in self._installed() if _is_usable(font)]
         while wanted:
             best, most = None, 0
-            for font in fonts:
+            for font in self._candidates:
                 count = _count(font.fname, wanted)
                 if count > most and _is_chosen_for_its_family(font):
                     best, most = font, count
