@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from kan_exp.plots.labels import literal, shorten, text_width
+from kan_exp.plots.labels import find_fonts, literal, shorten, text_width
 from kan_exp.plots.panel import LABELS, POINT, TITLE, Panel, Pen, corners
 from kan_exp.plots.stamps import draw_text
 from kan_exp.plots.style import DATA, DOMAIN, DPI, LEARNED, TRUE, new_figure, short_r2
@@ -116,6 +116,7 @@ class LayerFigure:
     """
 
     def __init__(self, view: LayerView) -> None:
+        find_fonts([*view.input_names, *view.output_names])
         self._edges = view.shown()
         columns, rows = _shape(view, len(self._edges))
         width = max(LEAST_WIDTH, columns * PANEL_WIDTH)

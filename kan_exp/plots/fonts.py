@@ -11,6 +11,8 @@ from matplotlib import font_manager
 from matplotlib.font_manager import FontEntry, FontProperties, findfont, fontManager
 from matplotlib.ft2font import FT2Font
 
+from kan_exp.runs.printable import escaped
+
 BASE = "DejaVu Sans"  # comes with matplotlib
 PLACEHOLDERS = ("last resort", "lastresort", "adobe blank")  # have a box for every character
 MOST_NAMED = 5
@@ -49,33 +51,33 @@ class Fonts:
 
     def __init__(self, installed: Callable[[], Iterable[FontEntry]] = installed_fonts) -> None:
         self._installed = installed
+        self._candidates: list[FontEntry] | None = None  # not yet looked for
         self._covered: dict[str, frozenset[int]] = {}  # characters of each family
         self._paths: dict[str, str] = {}
         self._absent: set[str] = set()
         self._add(BASE, findfont(BASE))
 
-    @property
-    def families(self) -> list[str]:
-        """The families in use, in the order in which a character is looked up."""
-        return list(self._paths)
+    def families(self, text: str) -> list[str]:
+        """DejaVu Sans, and the other families that a text needs."""
+        return list(dict.fromkeys([BASE, *map(self._family, text)]))
 
     def path(self, character: str) -> str:
         """The file of the font that draws a character; that of DejaVu Sans if none has it."""
+        return self._paths[self._family(character)]
+
+    def _family(self, character: str) -> str:
         code = ord(character)
-        return next(
-            (self._paths[name] for name, codes in self._covered.items() if code in codes),
-            self._paths[BASE],
-        )
+        return next((name for name, codes in self._covered.items() if code in codes), BASE)
 
     def missing(self, text: str) -> set[str]:
         """The characters of a text that no font has; the first time, this is logged."""
         unknown = {character for character in text if not self._covers(character)}
         if unknown - self._absent:
-            found = self._search(unknown - self._absent)
+            self._search(unknown - self._absent)
             unknown = {character for character in unknown if not self._covers(character)}
             if unknown and not self._absent:
                 self._note(sorted(unknown))
-            self._absent |= unknown | found
+            self._absent |= unknown
         return unknown
 
     def _covers(self, character: str) -> bool:
@@ -85,12 +87,13 @@ class Fonts:
         self._paths[family] = path
         self._covered[family] = frozenset(FT2Font(path).get_charmap())
 
-    def _search(self, wanted: set[str]) -> set[str]:
+    def _search(self, wanted: set[str]) -> None:
         """Adds the fonts that have most of the characters."""
-        fonts = [font for font in self._installed() if _is_usable(font)]
+        if self._candidates is None:
+            self._candidates = [font for font in self._installed() if _is_usable(font)]
         while wanted:
             best, most = None, 0
-            for font in fonts:
+            for font in self._candidates:
                 count = _count(font.fname, wanted)
                 if count > most and _is_chosen_for_its_family(font):
                     best, most = font, count
@@ -100,17 +103,15 @@ class Fonts:
                 break
             self._add(best.name, best.fname)
             wanted = {character for character in wanted if not self._covers(character)}
-        return wanted
 
     def _note(self, missing: list[str]) -> None:
         more = f" and {len(missing) - MOST_NAMED} more" if len(missing) > MOST_NAMED else ""
-        code = missing[0].encode("unicode_escape").decode()
         log.warning(
             "Note: no installed font has %s%s: pictures show the codes of such characters (%s). "
             "Install a font that has them to see them.",
             " ".join(missing[:MOST_NAMED]),
             more,
-            code,
+            escaped(missing[0]),
         )
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from kan_exp.plots.style import DATA, GRID, LEARNED, TRUE, log_scale, new_figure, place_labels, tidy
 
-MARGINS = {"left": 0.13, "right": 0.97, "bottom": 0.16, "top": 0.92}
+MARGINS = {"left": 0.13, "right": 0.96, "bottom": 0.16, "top": 0.92}
 
 
 def history_figure(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import groupby
 
@@ -29,6 +29,18 @@ def literal(name: str) -> str:
     Control characters, and characters that no font has, are shown by their codes, such as `\n`
     or `\u6e29`; invisible ones are left out.
     """
+    kept = _visible(name)
+    missing = FONTS.missing(kept)
+    shown = (_stand_in(character) if character in missing else character for character in kept)
+    return "".join(shown).strip(f" {JOINERS}") or UNNAMED
+
+
+def find_fonts(names: Iterable[str]) -> None:
+    """Looks for the fonts of many names at once, which for one after another takes long."""
+    FONTS.missing("".join(map(_visible, names)))
+
+
+def _visible(name: str) -> str:
     kept: list[str] = []
     marks = 0
     for character in printable(unicodedata.normalize("NFC", name)):
@@ -37,9 +49,7 @@ def literal(name: str) -> str:
         marks = marks + 1 if category in ("Mn", "Me") else 0
         if marks <= MOST_MARKS and (category != "Cf" or character in JOINERS):
             kept.append(character)
-    missing = FONTS.missing("".join(kept))
-    shown = (_stand_in(character) if character in missing else character for character in kept)
-    return "".join(shown).strip(f" {JOINERS}") or UNNAMED
+    return "".join(kept)
 
 
 def _stand_in(character: str) -> str:
@@ -114,6 +124,7 @@ def _letters(text: str) -> list[str]:
 
 def shorten_all(names: Sequence[str], width: float, points: float) -> list[str]:
     """Shortens each name; different names that would look the same are numbered."""
+    find_fonts(names)
     short = {name: shorten(name, width, points) for name in names}
     count = Counter(short.values())
     number: Counter[str] = Counter()

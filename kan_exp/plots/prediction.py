@@ -11,7 +11,7 @@ from kan_exp.plots.style import DPI, LEARNED, TRUE, new_figure, place_labels, ti
 MOST_POINTS = 2000
 LABELS = 10  # points
 WIDEST = 2.3, 1.75  # inches: of the name below and at the left
-MARGINS = {"left": 0.1, "right": 0.985, "bottom": 0.17, "top": 0.885, "wspace": 0.3}
+MARGINS = {"left": 0.1, "right": 0.965, "bottom": 0.17, "top": 0.885, "wspace": 0.3}
 
 
 def prediction_figure(truth: np.ndarray, predicted: np.ndarray, name: str, caption: str) -> Figure:

@@ -191,9 +191,10 @@ def _heights(
     if low == high:
         return [missing if v is None else 0.5 for v in values], [(0.5, short_number(numbers[0]))]
     marks = np.linspace(low, high, 5)
-    decades = np.arange(math.ceil(low / math.log(10)), high / math.log(10)) * math.log(10)
-    if log and len(decades) > 1:
-        marks = decades
+    if log:
+        decades = np.arange(math.ceil(low / math.log(10)), high / math.log(10)) * math.log(10)
+        if len(decades) > 1:
+            marks = decades[:: -(-len(decades) // MOST_WORDS)]
     texts = _told_apart((np.exp(marks) if log else marks).tolist())
     relative = (scaled - low) / (high - low)
     heights = np.where(np.isnan(relative), missing, relative).tolist()

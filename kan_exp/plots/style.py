@@ -23,7 +23,7 @@ from matplotlib.ticker import (
 )
 from PIL import Image
 
-from kan_exp.plots.fonts import FONTS
+from kan_exp.plots.fonts import BASE, FONTS
 
 LEARNED = "#1f5fa8"
 TRUE = "#e07b00"
@@ -53,11 +53,12 @@ class _LiteralFigure(Figure):
 
     def draw(self, renderer: Any) -> None:
         for text in self.findobj(Text):
-            text.set(parse_math=False, usetex=False, fontfamily=FONTS.families)
+            families = FONTS.families(text.get_text())
+            text.set(parse_math=False, usetex=False, fontfamily=families)
         own: Any = {  # for ticks that are made while drawing
             "text.parse_math": False,
             "text.usetex": False,
-            "font.family": FONTS.families,
+            "font.family": [BASE],
         }
         with mpl.rc_context(own):
             super().draw(renderer)
@@ -67,21 +68,17 @@ def tidy(axes: Axes) -> None:
     """Leaves an axes with two spines, small labels, and few ticks that can be told apart."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8, length=2)
-    for axis, digits in ((axes.xaxis, 6), (axes.yaxis, 5)):
+    for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(TICKS, steps=[1, 2, 2.5, 5, 10]))
-        axis.set_major_formatter(plain_formatter(digits))
+        axis.set_major_formatter(plain_formatter())
         axis.get_offset_text().set_fontsize(8)
 
 
-def plain_formatter(digits: int = 5) -> ScalarFormatter:
-    """Labels of ticks in as many digits as tell them apart, with an offset if they were long.
-
-    Args:
-        digits: Before the decimal point; larger numbers are divided by a power of ten.
-    """
+def plain_formatter() -> ScalarFormatter:
+    """Labels of ticks in as many digits as tell them apart, with an offset if they were long."""
     with mpl.rc_context({"text.usetex": False}):
         formatter = ScalarFormatter(useOffset=True, useMathText=False, useLocale=False)
-    formatter.set_powerlimits((-3, digits))
+    formatter.set_powerlimits((-3, 5))
     return formatter
 
 

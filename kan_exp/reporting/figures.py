@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kan_exp.plots.labels import shorten
+from kan_exp.plots.labels import find_fonts, shorten
 from kan_exp.plots.style import DATA, DPI, GRID, LEARNED, TRUE, log_scale, new_figure, tidy
 from kan_exp.reporting.curves import Band
 from kan_exp.reporting.pictures import svg
@@ -76,6 +76,7 @@ def error_picture(settings: Sequence[Setting], metric: str, most: int) -> Pictur
                 fontsize=7.5,
             )
     ranks = {id(one): rank for rank, one in enumerate(settings, 1)}
+    find_fonts(one.label for one in shown)
     names = [shorten(one.label, WIDEST_SETTING, LABELS) for one in shown]
     labels = [f"{name}  {ranks[id(one)]}" for name, one in zip(names, shown, strict=True)]
     axes.set_yticks(range(len(shown)), labels)

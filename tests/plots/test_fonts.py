@@ -13,7 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.font_manager import FontEntry, fontManager
 
-from kan_exp.plots import fonts, labels, prediction_figure, stamps
+from kan_exp.plots import (
+    LayerView,
+    fonts,
+    labels,
+    layer_figure,
+    prediction_figure,
+    stamps,
+)
 from kan_exp.plots.fonts import Fonts
 from kan_exp.plots.labels import literal, shorten, shorten_all, text_width, wrap
 from kan_exp.plots.style import pixels
@@ -72,14 +79,15 @@ def test_nothing_is_looked_for_where_dejavu_has_all(use, monkeypatch):
     monkeypatch.setattr(found, "_installed", lambda: pytest.fail("fonts were looked for"))
     for name in ("Temp", "Größe (m²)", "α → β", "цена", "درجة", "e\u0301", "$_{^\\", "\n\0"):
         literal(name)
-    assert found.families == ["DejaVu Sans"]
+    assert found.families("x") == ["DejaVu Sans"]
 
 
 def test_a_font_that_has_the_character_draws_it(use, boxes, caplog):
     found = use(boxes)
     name = f"a{chr(OWN)}"
     assert literal(name) == name
-    assert found.families == ["DejaVu Sans", "Only Squares"]
+    assert found.families(name) == ["DejaVu Sans", "Only Squares"]
+    assert found.families("a") == ["DejaVu Sans"]
     ink = stamps._stamp(chr(OWN), 20.0).ink[:, :, 3]
     rows, columns = np.nonzero(ink)  # the square
     height, width = np.ptp(rows), np.ptp(columns)
@@ -180,3 +188,17 @@ def test_a_name_is_wrapped_where_its_words_end():
     first, second = wrap("one two three four five six seven", 90, 9, lines=2).split("\n")
     assert "one two three four five six seven".startswith(first)
     assert second.endswith("even")
+
+
+def test_fonts_are_looked_for_once_for_all_edges_of_a_layer(use, monkeypatch, caplog):
+    found = use()
+    searches = []
+    search = found._search
+    monkeypatch.setattr(found, "_search", lambda wanted: searches.append(search(wanted)))
+    names = [chr(0x6E29 + k) for k in range(30)]
+    x = np.linspace(0, 1, 9)[:, None].repeat(30, 1)
+    domain = np.array([[0.0, 1.0]] * 30)
+    pixels(layer_figure(LayerView(1, names, ["h"], x, x[:, :, None], x, x[:, :, None], domain, x)))
+    assert len(searches) == 1
+    (record,) = caplog.records
+    assert "and 25 more" in record.getMessage()

@@ -23,7 +23,7 @@ from kan_exp.plots import (
 )
 from kan_exp.plots.panel import tick_labels
 from kan_exp.plots.search import Axis
-from tests.plots.drawn import check_texts
+from tests.plots.drawn import check_texts, texts
 
 LONG = "Blast Furnace Slag (component 2)(kg in a m^3 mixture), measured at noon"
 NAMES = [
@@ -40,7 +40,7 @@ ANY_NAME = st.one_of(
     st.text("$_^{}\\% aTj", max_size=30),
     st.text("ab温😀ا", min_size=100, max_size=250),
 )
-FEW = settings(max_examples=25, deadline=None, derandomize=True)
+FEW = settings(max_examples=12, deadline=None, derandomize=True)
 SCALES = [(0, 1), (1.7e9, 3e5), (101325, 20), (2000, 20), (-1e-4, 2e-4), (12345, 3), (-5e12, 1e13),
           (0.001, 0.004), (-1e300, 1e299), (1e16, 2), (3.0, 0)]  # fmt: skip
 
@@ -101,6 +101,45 @@ def test_any_target_can_be_predicted(name, scale):
     truth = low + width * np.linspace(0, 1, 30)
     predicted = truth + 0.02 * width * np.sin(np.arange(30))
     check_texts(prediction_figure(truth, predicted, name, "RMSE 1.23e-05, R² 0.999999999"))
+
+
+def test_titles_are_above_the_curves_and_ticks_outside():
+    figure = layer_figure(layer(["Temp", "b"], ["h1", "h2", "h3"], 1.7e9, 3e5))
+    found = texts(figure)
+    for panel in figure.artists[:-1]:
+        (title,) = (one for one in found if one.text == panel.title)
+        assert title.low >= panel.box.y1
+        assert panel.room[0] <= title.left
+        assert title.right <= panel.room[1]
+    boxes = [panel.box.extents for panel in figure.artists[:-1]]
+    ticks = [one for one in found if re.fullmatch(r"-?[\d.]+", one.text)]
+    assert len(ticks) > 20
+    for one in ticks:
+        assert not any(
+            min(one.right, right) > max(one.left, left) and min(one.high, top) > max(one.low, low)
+            for left, low, right, top in boxes
+        )
+
+
+@settings(max_examples=6, deadline=None, derandomize=True)
+@given(
+    st.floats(-1e12, 1e12) | st.floats(-10, 10) | st.integers(-300_000, 300_000),
+    st.floats(-7, 12).map(lambda power: 10**power),
+)
+@example(-80_000, 1e5)
+@example(0.0, 1e10)
+@example(-930479698359.4219, 1e10)
+@example(123_456, 1.0)
+@example(-0.00123, 1e-3)
+def test_any_numbers_are_ticked(low, width):
+    check_texts(layer_figure(layer(["a", "b"], ["h1", "h2"], float(low), width, truth=True)))
+    truth = float(low) + width * np.linspace(0, 1, 30)
+    check_texts(prediction_figure(truth, truth + width * np.sin(truth), LONG, ""))
+    losses = [(k, abs(float(value)) + 1e-12) for k, value in enumerate(truth)]
+    check_texts(history_figure(losses, [], None))
+    check_texts(search_history_figure(list(truth), [False] * 30, LONG))
+    axes = [Axis("a", list(truth)), Axis("b", list(truth), log=True)]
+    check_texts(parallel_figure(axes, list(truth), "c"))
 
 
 @pytest.mark.parametrize("steps", [1, 100, 200_000, 20_000_000])
