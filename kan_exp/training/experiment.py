@@ -29,6 +29,7 @@ from kan_exp.training.closing import CUT_SHORT, advice, from_here, result_rows
 from kan_exp.training.folder import load, read_checkpoint, write_metrics
 from kan_exp.training.module import OBSERVED_POINTS, KANModule
 from kan_exp.training.score import (
+    UNKNOWN,
     bootstrap_generator,
     finite,
     linear_score,
@@ -179,7 +180,9 @@ class Experiment:
         test = score(self.predicted, data.test.y)
         standard_error = rmse_standard_error(self.predicted, data.test.y, bootstrap_generator())
         validation = score(model.predict(data.val.x), data.val.y)
-        linear = linear_score(data.train, data.test)
+        linear = UNKNOWN
+        with best_effort("the linear model could not be fitted"):
+            linear = linear_score(data.train, data.test)
         converged = self.module.converged
         stopped = "steps" if converged is None else f"converged ({converged})"
         if self.module.overfits:

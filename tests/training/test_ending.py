@@ -79,6 +79,7 @@ FAILURES = {
     "kan_exp.training.experiment.history_figure": "figures/loss.png could not be drawn",
     "kan_exp.training.experiment.prediction_figure": "figures/prediction.png could not be drawn",
     "kan_exp.training.replica_experiment.replicas_figure": "figures/replicas.png could not be",
+    "kan_exp.training.experiment.linear_score": "the linear model could not be fitted",
     "kan_exp.training.experiment.result_rows": "the table of the result could not be shown",
     "kan_exp.training.tensorboard.RunLogger.conclude": "the result could not be written to Tens",
     "kan_exp.training.tensorboard.RunLogger.graph": "TensorBoard's graph could not be drawn",

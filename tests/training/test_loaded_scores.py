@@ -95,3 +95,15 @@ def test_prediction_is_evaluation_whatever_the_mode(make_data, make_model):
     assert torch.equal(predicted, expected)
     assert model.training
     assert math.isfinite(predicted.sum())
+
+
+def test_least_squares_choose_networks_by_what_they_do_in_evaluation(tmp_path):
+    options = [*LAYERS["mlp, table"], *LEAST_SQUARES, *SMALL, "~callbacks.figures"]
+    experiment = prepare(options, tmp_path)
+    module, val = experiment.module, experiment.data.val
+    engine = module.configure_optimizers()
+    found = module._validate(engine).tolist()
+    assert all(network.training for network in engine.modules)
+    for network, error in zip(engine.modules, found, strict=True):
+        module.model.network = network
+        assert error == pytest.approx(score(module.model.predict(val.x), val.y).rmse, rel=1e-6)
