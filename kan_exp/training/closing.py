@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from kan_exp.data import ExperimentData
@@ -136,11 +137,10 @@ def _about_missing(metrics: Metrics, data: ExperimentData) -> str:
     if r2 is None or r2 >= FOUND:
         return ""
     left = f"it leaves {100 * (1 - r2):.3g}% of the variance unexplained"
-    values = torch.cat([data.train.y, data.test.y]).double().flatten()
-    distances = (values - values.median()).abs()
-    if distances.max() > FAR * distances.quantile(0.99):
-        levels = values.new_tensor([0, 0.005, 0.995, 1])
-        least, low, high, most = values.quantile(levels).tolist()
+    values = torch.cat([data.train.y, data.test.y]).double().flatten().numpy()
+    distances = np.abs(values - np.median(values))
+    if distances.max() > FAR * np.quantile(distances, 0.99):
+        least, low, high, most = np.quantile(values, [0, 0.005, 0.995, 1])
         return (
             f"This run did not find the function: {left}. The values range from {least:.3g} to "
             f"{most:.3g}, but 99% of them lie between {low:.3g} and {high:.3g}: a few points "

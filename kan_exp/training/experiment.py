@@ -33,6 +33,7 @@ from kan_exp.training.closing import CUT_SHORT, advice, result_rows
 from kan_exp.training.folder import load, read_checkpoint, write_metrics
 from kan_exp.training.module import OBSERVED_POINTS, KANModule
 from kan_exp.training.score import (
+    UNKNOWN,
     bootstrap_generator,
     finite,
     linear_score,
@@ -143,8 +144,7 @@ class Experiment:
             write_metrics(self.folder, metrics)
             with best_effort("the table of the result could not be shown"):
                 self._report(metrics)
-            self._draw(metrics)
-            self._conclude(metrics)
+            self._conclude(metrics, self._draw(metrics))
             if diverged is not None:
                 log.info("Stopped: %s", diverged)  # for train.log; the command says it as its error
         if diverged is not None:
@@ -196,7 +196,9 @@ class Experiment:
         test = score(self.predicted, data.test.y)
         standard_error = rmse_standard_error(self.predicted, data.test.y, bootstrap_generator())
         validation = score(model.predict(data.val.x), data.val.y)
-        linear = linear_score(data.train, data.test)
+        linear = UNKNOWN
+        with best_effort("the linear model could not be fitted"):
+            linear = linear_score(data.train, data.test)
         converged = self.module.converged
         stopped = "steps" if converged is None else f"converged ({converged})"
         if self.module.overfits:
@@ -261,15 +263,13 @@ class Experiment:
         for line in advice(metrics, self.data, errors, self.arguments):
             log.info("%s", line)
 
-    def _draw(self, metrics: Mapping[str, Any]) -> None:
-        """Writes the final pictures, and shows them in TensorBoard."""
-        folder = self.folder / "figures"
+    def _draw(self, metrics: Mapping[str, Any]) -> dict[str, bytes]:
+        """Writes the final pictures; returns the files' contents by their names."""
+        folder, drawn = self.folder / "figures", {}
         for name, make in self._pictures(metrics).items():
             with best_effort(f"figures/{name}.png could not be drawn"):
-                picture = save_png(make(), folder / f"{name}.png")
-                if self._tensorboard is not None:
-                    group = "edges" if name.startswith("layer") else "result"
-                    self._tensorboard.picture(f"{group}/{name}", picture, self.trainer.global_step)
+                drawn[name] = save_png(make(), folder / f"{name}.png")
+        return drawn
 
     def _pictures(self, metrics: Mapping[str, Any]) -> Pictures:
         """What draws each of the final pictures, by its name."""
@@ -296,11 +296,13 @@ class Experiment:
         )
         return pictures
 
-    def _conclude(self, metrics: Mapping[str, Any]) -> None:
-        """Writes the result to TensorBoard."""
-        if self._tensorboard is not None:
-            complete = metrics["stopped"] not in CUT_SHORT
-            with best_effort("the result could not be written to TensorBoard"):
-                self._tensorboard.conclude(
-                    self.trial, metrics, self.trainer.global_step, complete=complete
-                )
+    def _conclude(self, metrics: Mapping[str, Any], pictures: Mapping[str, bytes]) -> None:
+        """Writes the result and the final pictures to TensorBoard."""
+        if self._tensorboard is None:
+            return
+        step, complete = self.trainer.global_step, metrics["stopped"] not in CUT_SHORT
+        with best_effort("the result could not be written to TensorBoard"):
+            for name, picture in pictures.items():
+                group = "edges" if name.startswith("layer") else "result"
+                self._tensorboard.picture(f"{group}/{name}", picture, step)
+            self._tensorboard.conclude(self.trial, metrics, step, complete=complete)

@@ -48,7 +48,8 @@ class ReplicaExperiment(Experiment):
         module.cpu()
         self._scores, self._standard_errors = self._test_scores()
         self._errors = torch.tensor([one.rmse for one in self._scores], dtype=torch.float64)
-        self.kept = int(read_checkpoint(self.folder)["kan_exp"]["replica"])
+        kept = read_checkpoint(self.folder)["kan_exp"].get("replica")  # not in older checkpoints
+        self.kept = int(module.best_errors.argmin()) if kept is None else kept
         # The loss curve is that of the network which is kept.
         for history, errors in (
             (module.train_history, module.train_errors),

@@ -36,6 +36,9 @@ class Score:
     points: int = field(repr=False, default=0)
 
 
+UNKNOWN = Score(rmse=math.nan, mae=math.nan, r2=math.nan, r=math.nan, max_error=math.nan)
+
+
 def score(predicted: Tensor, truth: Tensor) -> Score:
     """Scores predictions `(n, 1)`.
 

@@ -33,8 +33,8 @@ OPTIMIZERS = {
     "lbfgs": ["optimizer=lbfgs", *GRADIENTS],
     "sgd, replicas": ["optimizer=sgd", "optimizer.lr=0.01", "replicas=2", *GRADIENTS],
 }
-CASES = [(layer, optimizer) for layer in LAYERS for optimizer in ("lm", "adam", "replicas")]
-CASES += [("mlp, table", "lbfgs"), ("mlp, table", "sgd, replicas")]
+CASES = [(layer, optimizer) for layer in LAYERS for optimizer in ("lm", "replicas")]
+CASES += [("mlp, table", optimizer) for optimizer in ("adam", "lbfgs", "sgd, replicas")]
 SMALL = ["points=60", "data.num_val=40", "data.num_test=50", "dims=[2,2,1]", "logger=none"]
 
 
@@ -95,3 +95,42 @@ def test_prediction_is_evaluation_whatever_the_mode(make_data, make_model):
     assert torch.equal(predicted, expected)
     assert model.training
     assert math.isfinite(predicted.sum())
+
+
+def test_least_squares_choose_networks_by_what_they_do_in_evaluation(tmp_path):
+    options = [*LAYERS["mlp, table"], *LEAST_SQUARES, *SMALL, "~callbacks.figures"]
+    experiment = prepare(options, tmp_path)
+    module, val = experiment.module, experiment.data.val
+    engine = module.configure_optimizers()
+    found = module._validate(engine).tolist()
+    assert all(network.training for network in engine.modules)
+    for network, error in zip(engine.modules, found, strict=True):
+        module.model.network = network
+        assert error == pytest.approx(score(module.model.predict(val.x), val.y).rmse, rel=1e-6)
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_the_kept_seed_is_the_one_in_the_checkpoint(tmp_path, monkeypatch, older):
+    """Also where two are equally good, and where the checkpoint is older than that."""
+    options = ["layer=interpo", "layer.num_x=9", *OPTIMIZERS["replicas"], *SMALL]
+    experiment = prepare([*options, "~callbacks.figures"], tmp_path)
+    if older:
+        monkeypatch.setattr(
+            type(experiment.module), "on_save_checkpoint", without_replica(type(experiment.module))
+        )
+    experiment.run()
+    replicas = read_metrics(tmp_path)["replicas"]
+    kept = replicas["kept_seed"] - replicas["each"][0]["seed"]
+    x = experiment.data.test.x
+    one, other = kan_exp.load(tmp_path), kan_exp.load(tmp_path, kept)
+    assert torch.equal(one.predict(x), other.predict(x))
+
+
+def without_replica(kind):
+    write = kind.on_save_checkpoint
+
+    def on_save_checkpoint(module, checkpoint):
+        write(module, checkpoint)
+        del checkpoint["kan_exp"]["replica"]
+
+    return on_save_checkpoint

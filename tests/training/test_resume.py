@@ -89,7 +89,7 @@ class CtrlC(Callback):
 def _quick(monkeypatch):
     """Checkpoints however long they take beside so short a training, and no pictures."""
     monkeypatch.setattr(checkpoints, "MOST_SHARE", math.inf)
-    monkeypatch.setattr(Experiment, "_draw", lambda *_: None)
+    monkeypatch.setattr(Experiment, "_draw", lambda *_: {})
 
 
 def make(options: list[str], folder: Path, *callbacks: Callback, resume: bool = False):
