@@ -52,11 +52,12 @@ def hydra(tmp_path_factory):
     setup_globals()
     OmegaConf.register_new_resolver("double", lambda x: 2 * int(x), replace=True)
     OmegaConf.register_new_resolver("half", lambda x: int(x) // 2, replace=True)
-    OmegaConf.register_new_resolver("run_name", lambda began: began, replace=True)
     hydra = Hydra.create_main_hydra_file_or_module(None, None, config_folder(), "tests")
     yield hydra, [f"hydra.searchpath=[file://{own}]"]
     GlobalHydra.instance().clear()
     Singleton.set_state(before)
+    OmegaConf.clear_resolver("double")
+    OmegaConf.clear_resolver("half")
 
 
 class NoLauncher(Launcher):
