@@ -49,7 +49,7 @@ def rest_key(cfg: DictConfig) -> str | None:
         try:
             values[name] = _resolved(cfg, name)
         except OmegaConfBaseException:
-            values[name] = _written(cfg)[name]
+            values[name] = _as_written(cfg, name)
             if name not in NON_RESULT_OPTIONS or "seed" in str(values[name]):
                 return None
     return digest({"rest": values})
@@ -124,12 +124,18 @@ def _value(cfg: DictConfig, name: str) -> Any:
     try:
         return _resolved(cfg, name)
     except OmegaConfBaseException:
-        return _written(cfg)[name]
+        return _as_written(cfg, name)
 
 
 def _resolved(cfg: DictConfig, name: str) -> Any:
     value = cfg[name]
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def _as_written(cfg: DictConfig, name: str) -> Any:
+    if OmegaConf.is_interpolation(cfg, name) or OmegaConf.is_missing(cfg, name):
+        return _written(cfg)[name]
+    return OmegaConf.to_container(cfg[name], resolve=False)
 
 
 def _written(cfg: DictConfig) -> dict[str, Any]:

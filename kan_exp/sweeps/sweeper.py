@@ -154,10 +154,23 @@ class FolderSweeper(Sweeper):
         return parser.parse_overrides(arguments)
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
-        """The configuration of a job, without Hydra's part, to which `${hydra:...}` refers."""
+        """The configuration of a job, without Hydra's part, to which `${hydra:...}` refers.
+
+        Raises:
+            KanExpError: The job asks for another launcher than the sweep has.
+        """
         assert self.hydra_context is not None
+        assert self.config is not None
         loader = self.hydra_context.config_loader
-        cfg = loader.load_sweep_config(self.config, list(overrides))  # type: ignore[arg-type]
+        cfg = loader.load_sweep_config(self.config, list(overrides))
+        ours, asked = (
+            one.hydra.runtime.choices.get("hydra/launcher") for one in (self.config, cfg)
+        )
+        if asked != ours:  # by an experiment that is swept
+            raise KanExpError(
+                f"{' '.join(overrides)}: asks for hydra/launcher={asked}, and the jobs of a sweep "
+                f"have one launcher: set hydra/launcher={asked} for all of them."
+            )
         HydraConfig.instance().set_config(cfg)
         with open_dict(cfg):
             del cfg["hydra"]

@@ -52,11 +52,12 @@ def hydra(tmp_path_factory):
     setup_globals()
     OmegaConf.register_new_resolver("double", lambda x: 2 * int(x), replace=True)
     OmegaConf.register_new_resolver("half", lambda x: int(x) // 2, replace=True)
-    OmegaConf.register_new_resolver("run_name", lambda began: began, replace=True)
     hydra = Hydra.create_main_hydra_file_or_module(None, None, config_folder(), "tests")
     yield hydra, [f"hydra.searchpath=[file://{own}]"]
     GlobalHydra.instance().clear()
     Singleton.set_state(before)
+    OmegaConf.clear_resolver("double")
+    OmegaConf.clear_resolver("half")
 
 
 class NoLauncher(Launcher):
@@ -120,8 +121,11 @@ def light(hydra):
 
 
 def plain(cfg):
-    names = [name for name in cfg if name not in NON_RESULT_OPTIONS]
-    return {name: OmegaConf.to_container(cfg, resolve=True)[name] for name in names}
+    values = {name: cfg[name] for name in cfg if name not in NON_RESULT_OPTIONS}
+    return {
+        name: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        for name, value in values.items()
+    }
 
 
 def seeds(stacks):
@@ -360,3 +364,12 @@ def test_a_callback_that_may_act_on_the_training_is_part_of_the_result(light):
     cfg = light([])
     assert run_key(cfg) != run_key(light([stop]))
     assert run_key(cfg) == run_key(light(["callbacks.figures.moments=4"]))
+
+
+def test_a_job_that_asks_for_another_launcher_is_refused(sweep):
+    """As an experiment of `experiment=a,b` may."""
+    _, sweeper = sweep(*ADAM)
+    with open_dict(sweeper.config):
+        sweeper.config.hydra.runtime.choices["hydra/launcher"] = "joblib"
+    with pytest.raises(KanExpError, match=r"^seed=1: .* set hydra/launcher=warm for all of them"):
+        sweeper.compose(["seed=1"])
