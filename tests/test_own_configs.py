@@ -23,27 +23,34 @@ FAULTS = {
     HEAD + "just text\n": "{}: must hold options as 'name: value', got text.",
     HEAD + "a: &x [*x]\n": "{}: cannot be read: it refers to itself.",
     HEAD + "steps: ${gradient.\n": "{}: cannot be read: no viable alternative",
-    HEAD + "steps: !!python/object/apply:os.system [ls]\n": "{}, line 2, column 8: could not determine",
+    HEAD
+    + "steps: !!python/object/apply:os.system [ls]\n": "{}, line 2, column 8: could not determine",
     "": "{}: its first line must be '# @package _global_'.",
     "dims: [2,1,1]\n": "{}: its first line must be '# @package _global_'.",
     "dims: [2,1,1]\n" + HEAD: "{}: its first line must be '# @package _global_'. It has that line",
-    "\ufeff" + HEAD + "steps: 3\n": "{}: its first line must be '# @package _global_'. It begins with",
+    "\ufeff"
+    + HEAD
+    + "steps: 3\n": "{}: its first line must be '# @package _global_'. It begins with",
     "# @package a b\n": "{}, line 1: '# @package a b' is no such header",
     HEAD + "step: 3\n": "{}, line 2: step: there is no such option. Did you mean 'steps'?",
     HEAD + "defaults: adam\n": "{}, line 2: defaults must be a list",
     HEAD + "defaults:\n  - 3\n": "{}, line 2: 3 is no entry of defaults",
-    HEAD + "defaults:\n  - override /optimizr: adam\n": "{}, line 3: 'override /optimizr: adam': there "
+    HEAD
+    + "defaults:\n  - override /optimizr: adam\n": "{}, line 3: 'override /optimizr: adam': there "
     "is no group 'optimizr'. Did you mean 'optimizer'?",
-    HEAD + "defaults:\n  - override /layer: splin\n": "{}, line 3: 'override /layer: splin': there is "
+    HEAD
+    + "defaults:\n  - override /layer: splin\n": "{}, line 3: 'override /layer: splin': there is "
     "no such layer. Did you mean 'spline'? Choose from: chebyshev",
-    HEAD + "defaults:\n  - layer: spline\n": "{}, line 3: 'layer: spline': write 'override /layer: ",
+    HEAD
+    + "defaults:\n  - layer: spline\n": "{}, line 3: 'layer: spline': write 'override /layer: ",
     HEAD + "defaults:\n  - override layer: spline\n": "{}, line 3: 'override layer: spline': write",
     HEAD + "defaults:\n  - x\n": "{}: its defaults lead back to itself",
 }
 GOOD = [
     HEAD,
     HEAD + "batch_size:\n",
-    HEAD + "defaults:\n  - override /layer: spline\n  - override /hydra/launcher: joblib\nseed: 1\n",
+    HEAD
+    + "defaults:\n  - override /layer: spline\n  - override /hydra/launcher: joblib\nseed: 1\n",
     HEAD + "hydra:\n  run:\n    dir: x\n",
     "\n" + HEAD + "seed: 1\n",
 ]
@@ -111,9 +118,37 @@ YAML = st.lists(
     st.sampled_from(
         [
             *("# @package _global_\n", "defaults:\n", "  - override /layer: spline\n", "a: 1\n"),
-            *("seed: [\n", "\t", "- x\n", "layer:\n", "  num_x: ${x}\n", "{", "}", "? \n", ": ", "'"),
-            *("&a ", "*a ", "!!set ", "<<: ", "---\n", "...\n", "\x00", "é\n", "null\n", "  - null\n"),
-            *("defaults: null\n", "  - [x]\n", "  - {a: b, c: d}\n", "1: 2\n", "  - /layer@x: mlp\n"),
+            *(
+                "seed: [\n",
+                "\t",
+                "- x\n",
+                "layer:\n",
+                "  num_x: ${x}\n",
+                "{",
+                "}",
+                "? \n",
+                ": ",
+                "'",
+            ),
+            *(
+                "&a ",
+                "*a ",
+                "!!set ",
+                "<<: ",
+                "---\n",
+                "...\n",
+                "\x00",
+                "é\n",
+                "null\n",
+                "  - null\n",
+            ),
+            *(
+                "defaults: null\n",
+                "  - [x]\n",
+                "  - {a: b, c: d}\n",
+                "1: 2\n",
+                "  - /layer@x: mlp\n",
+            ),
         ]
     ),
     max_size=6,

@@ -44,9 +44,7 @@ class Train:
         monkeypatch: Pytest's.
     """
 
-    def __init__(
-        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
         self.capsys, self.monkeypatch = capsys, monkeypatch
 
     def __call__(self, *arguments: str, task: Callable[[DictConfig], None] | None = None) -> Answer:

@@ -26,7 +26,10 @@ def mine(tmp_path, train):
         ("dims: [2,1,1\nsteps: 3\n", "my conf/experiment/x.yaml, line 2, column 6: expected"),
         ("dims: [2,1,1]\n", "my conf/experiment/x.yaml: its first line must be"),
         (HEAD + "steps: abc\n", "experiment/x.yaml: steps: Value 'abc' of type 'str' could not be"),
-        (HEAD + "hydra:\n  foo: 1\n", "experiment/x.yaml: hydra.foo: Key 'foo' not in 'HydraConf'."),
+        (
+            HEAD + "hydra:\n  foo: 1\n",
+            "experiment/x.yaml: hydra.foo: Key 'foo' not in 'HydraConf'.",
+        ),
         (HEAD + "steps: ${gradient.step}\n", "steps refers to gradient.step, which is not there."),
     ],
 )
@@ -35,7 +38,9 @@ def test_a_fault_in_it_is_one_line(mine, text, line):
 
 
 def test_it_may_choose_what_hydra_does(mine):
-    text = HEAD + "defaults:\n  - override /hydra/launcher: joblib\nhydra:\n  job:\n    name: mine\n"
+    text = (
+        HEAD + "defaults:\n  - override /hydra/launcher: joblib\nhydra:\n  job:\n    name: mine\n"
+    )
     hydra = mine(text).hydra
     assert hydra.runtime.choices["hydra/launcher"] == "joblib"
     assert hydra.job.name == "mine"

@@ -1,4 +1,4 @@
-"""References between options, and values that Hydra's grammar refuses: what to change, in one line."""
+"""References, and values that Hydra's grammar refuses: what to change, in one line."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ GIVEN = [
     ("seed", "cannot read 'seed': options are written as name=value."),
     ("layer.kind=ü(x)", """quote it: 'layer.kind="ü(x)"'"""),
     ("steps=a(b)", """quote it: 'steps="a(b)"'"""),
-    ("steps=it's", '''quote it: 'steps="it'"'"'s"\''''),
+    ("steps=it's", """quote it: 'steps="it'"'"'s"\'"""),
     ("dims=[2,1", "is a bracket or a quote missing?"),
     ("seed=1,2", "seed=1,2 has several values: add -m to run each; a list is in brackets."),
     ("seed=range(1,3)", "seed=range(1,3) has several values: add -m"),
@@ -109,6 +109,20 @@ def test_names_of_columns_need_no_quotes_for_hydra(train, given_, read):
     assert cfg.data[name] == read
 
 
+@pytest.mark.parametrize(
+    ("given_", "read"),
+    [
+        ("logger.note=größe #1", "größe #1"),
+        ("logger.note=a=b", "a=b"),
+        ("logger.note=ü,b", "ü,b"),
+        ("logger.note=${layer.${name}}", 5),
+    ],
+)
+def test_text_that_can_be_read_in_one_way_needs_no_quotes(train, given_, read):
+    options = ["+name=num_x", "layer=interpo", "layer.num_x=5"]
+    assert train(*options, f"+{given_}").cfg.logger.note == read
+
+
 def test_a_sweep_over_columns_stays_one(train):
     from kan_exp.arguments import spelled
 
@@ -133,7 +147,11 @@ KEYS = st.sampled_from(
     ]
 )
 TEXTS = st.text(
-    st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from("[]{}(),:=$'\"\\ 0123456789ab.-~?")), max_size=10
+    st.one_of(
+        st.characters(exclude_categories=["Cs"]),
+        st.sampled_from("[]{}(),:=$'\"\\ 0123456789ab.-~?"),
+    ),
+    max_size=10,
 )
 VALUES = st.one_of(
     TEXTS,
