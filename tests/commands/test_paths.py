@@ -21,6 +21,7 @@ from kan_exp.sweeps.summary import same_again
 from kan_exp.train import train as whole
 from kan_exp.training.folder import load
 from tests.conftest import read_metrics
+from tests.runs.test_lock import another
 
 ODD = "a b=c,[1] (x) 'q' \"d\" $HOME #!é"
 TABLE = ["data=table", "data.target=y", "optimizer=adam", "layer=interpo", "layer.num_x=5"]
@@ -129,6 +130,22 @@ def test_a_sweep_goes_on_where_it_was_begun(tmp_path, monkeypatch):
         "layer=mlp",
         f"data.path={now / 't.csv'}",
     ]
+
+
+def test_two_do_not_write_in_one_folder(train, tmp_path):
+    for arguments in (["hydra.run.dir=x"], ["-m", "hydra.sweep.dir=x", "seed=1,2"]):
+        with another(tmp_path / "x") as process:
+            assert f"x: process {process.pid} is still at it" in train(*arguments, task=whole).line
+        assert [path.name for path in (tmp_path / "x").iterdir()] == [".lock"]
+        assert train("seed=1,2", "hydra.run.dir=x").code == 1  # refused for another reason
+    write_table(tmp_path / "t.csv")
+    assert train(*TABLE, "data.path=t.csv", "hydra.run.dir=run", task=whole).code == 0
+    unfinished(tmp_path / "run")
+    before = (tmp_path / "run" / "status.json").read_text()
+    with another(tmp_path / "run") as process:
+        assert f"run: process {process.pid} is still" in train("resume=run", task=whole).line
+    assert (tmp_path / "run" / "status.json").read_text() == before
+    assert train("resume=run", task=whole).code == 0
 
 
 def test_only_paths_are_made_absolute(tmp_path):

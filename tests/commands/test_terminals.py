@@ -110,6 +110,11 @@ def test_names_that_are_no_text_keep_their_bytes(streams):
     assert printed(streams, "utf-8", name) == b"caf\xe9"
 
 
+def test_a_name_that_is_no_text_is_refused_before_the_training(train):
+    line = train("data.path=caf\udce9.csv").line
+    assert line == "'data.path=caf\\udce9.csv' is not UTF-8: rename the file or folder, or link it."
+
+
 def test_a_full_disk_is_remembered_and_a_closed_pipe_is_not(streams):
     with Outlet("/dev/full", "wb") as full:
         assert full.write(b"abc") == 3

@@ -51,5 +51,5 @@ def test_unknown_name_gets_a_suggestion():
 
 def test_without_scikit_learn_the_user_is_told_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(KanExpError, match=r"pip install 'kan_exp\[examples\]'"):
+    with pytest.raises(KanExpError, match=r"pip install scikit-learn$"):
         SklearnData("iris", FRACTIONS, seed=0)
