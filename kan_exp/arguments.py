@@ -46,6 +46,7 @@ SWEPT_PATHS = (
 )  # of these, one holds for all jobs
 COLUMNS = ("data.target", "data.features", "group_by")
 LISTS = COLUMNS[1:]
+SPECIAL = set("[](){}'\"\\")  # by which Hydra's values are built
 WHOLE_REFERENCE = re.compile(r"\$\{[^{}]+\}")
 
 
@@ -155,6 +156,10 @@ def spelled_option(text: str, many: bool) -> str:
         if is_list and "," in value and unquoted(value) is None and not _is_list(value):
             value = f"[{value}]"
         return f"{key}={_columns(value, many)}"
+    if not SPECIAL & set(value) and _parsed(value) is None:
+        # A letter or sign that Hydra does not know: there is no other way to read it.
+        parts = value.split(",") if many else [value]
+        return f"{key}={','.join(part if _as_text(part) else in_quotes(part) for part in parts)}"
     if "${" in value and _parsed(value) is None and value.count("{") == value.count("}"):
         return f"{key}={in_quotes(value)}"  # one reference in another
     return text

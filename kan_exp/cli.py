@@ -109,6 +109,8 @@ def _is_of_composing(error: Exception) -> bool:
     """Whether an exception comes from the reading of configurations."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     module = str(frames[-1].f_globals.get("__name__")) if frames else ""
+    if module == "logging.config":  # the folder's log cannot be opened
+        return isinstance(error.__cause__, OSError)
     return module.startswith(COMPOSERS) or isinstance(error, UnicodeError | RecursionError)
 
 
@@ -189,11 +191,16 @@ class FreshFolder(Callback):
     """Keeps a run out of a folder that holds another's results, before anything is written."""
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        if config.hydra.job.config_name == RESUMED:
-            return
         try:
             folder = Path(config.hydra.run.dir)
         except OmegaConfBaseException:  # Hydra finds the same in a moment
+            return
+        if "${" in str(folder.absolute()):
+            _fail(
+                f"{folder.absolute()}: a folder's name must not hold '${{', which Hydra reads as a "
+                f"reference: set hydra.run.dir=..., and work in another folder."
+            )
+        if config.hydra.job.config_name == RESUMED:
             return
         # Hydra would turn an exception of a callback into a warning.
         for name in ("metrics.json", "checkpoints"):

@@ -82,9 +82,10 @@ def _one_line(error: BaseException) -> str:
     if isinstance(error, InstantiationException) and cause is not None:
         where = re.search(r"full_key: (\S+)", str(error))
         return f"{where[1] if where else 'config'}: {first_line(cause)}."
-    if isinstance(error, OSError) and error.strerror:
-        name = f" {error.filename}" if error.filename else ""
-        return f"cannot write or read{name}: {error.strerror}.{_where_results_go()}"
+    for found in (error, cause):
+        if isinstance(found, OSError) and found.strerror:
+            name = f" {found.filename}" if found.filename else ""
+            return f"cannot write or read{name}: {found.strerror}.{_where_results_go()}"
     if several := re.match(r"(Ambiguous value for argument|Sweep parameters) '(.*)'", str(error)):
         return f"{several[2]} has several values: add -m to run each; a list is in brackets."
     if isinstance(error, RecursionError):

@@ -58,7 +58,8 @@ def search_path_override(hydra: Any = None) -> list[str]:
     Args:
         hydra: Hydra's part of the configuration; that of the running job if not given.
     """
-    sources = (hydra or HydraConfig.get()).runtime.config_sources
+    cfg: Any = hydra or HydraConfig.get()
+    sources = OmegaConf.select(cfg, "runtime.config_sources") or []
     added = [source for source in sources if source.provider not in HYDRAS_OWN]
     if not added:
         return []

@@ -1,4 +1,4 @@
-"""References between options, and values that Hydra refuses: what to change, in one line."""
+"""References, and values that Hydra's grammar refuses: what to change, in one line."""
 
 from __future__ import annotations
 
@@ -107,6 +107,20 @@ def test_names_of_columns_need_no_quotes_for_hydra(train, given_, read):
     if read == given_:
         read = ["sepal length (cm)", "petal width (cm)"]
     assert cfg.data[name] == read
+
+
+@pytest.mark.parametrize(
+    ("given_", "read"),
+    [
+        ("logger.note=größe #1", "größe #1"),
+        ("logger.note=a=b", "a=b"),
+        ("logger.note=ü,b", "ü,b"),
+        ("logger.note=${layer.${name}}", 5),
+    ],
+)
+def test_text_that_can_be_read_in_one_way_needs_no_quotes(train, given_, read):
+    options = ["+name=num_x", "layer=interpo", "layer.num_x=5"]
+    assert train(*options, f"+{given_}").cfg.logger.note == read
 
 
 def test_a_sweep_over_columns_stays_one(train):

@@ -125,4 +125,4 @@ def test_folders_are_told_from_options(tmp_path, monkeypatch):
     words = ["a/b", "metric=x", "lr=1", "--cfg", "job", "c", "-cd", "mine", "group_by=[layer]"]
     folders, rest = take_folders(words)
     assert folders == ["a/b", "lr=1", "c"]
-    assert rest == ["metric=x", "--cfg", "job", "-cd", "mine", "group_by=[layer]"]
+    assert rest == ["--cfg", "job", "-cd", "mine", "metric=x", "group_by=[layer]"]

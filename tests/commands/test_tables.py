@@ -94,7 +94,7 @@ def test_predict_writes_one_row_for_each(trained, command):
     ("name", "arguments", "fragments"),
     [
         ("evaluate", ["run=nowhere"], ["nowhere", "no such folder"]),
-        ("evaluate", ["run=."], ["no checkpoint"]),
+        ("evaluate", ["run=."], ["holds a run: name the folder of one"]),
         ("evaluate", [], ["run is needed"]),
         ("predict", ["run=RUN", "input=ask2.csv"], ["output is needed"]),
         ("predict", ["run=RUN", "input=no.csv", "output=p.csv"], ["no.csv"]),
@@ -136,6 +136,8 @@ def test_evaluate_notices_that_the_table_has_changed(trained, command, tmp_path)
     for path in cwd.glob("*.csv"):
         shutil.copy(path, tmp_path)
     shutil.copytree(folder, tmp_path / "run")
+    config = tmp_path / "run" / ".hydra" / "config.yaml"
+    config.write_text(config.read_text().replace(str(cwd), str(tmp_path)))
     same = command("evaluate", "run=run")
     assert same.returncode == 0, same.stderr
     table = tmp_path / "rectangles.csv"

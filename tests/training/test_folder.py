@@ -238,10 +238,12 @@ def test_a_missing_folder_is_told(tmp_path):
     assert refusal(tmp_path / "none") == f"{tmp_path / 'none'}: there is no such folder of a run."
     file = tmp_path / "file"
     file.touch()
-    assert "no such folder" in refusal(file)
+    assert refusal(file).startswith(f"{file} is a file: name the folder of a run")
 
 
 def test_a_folder_without_checkpoint_is_told(tmp_path):
+    assert refusal(tmp_path).startswith(f"{tmp_path}: holds no run")
+    (tmp_path / "status.json").touch()
     message = refusal(tmp_path)
     assert message.startswith(f"{tmp_path}: no checkpoint found there")
     assert "checkpoints/best.ckpt" in message
