@@ -41,3 +41,10 @@ def test_a_table_is_read_once(tmp_path, monkeypatch, features, separator):
 def test_the_widths_of_scikit_learns_sets_are_known_before_they_are_read(name):
     pytest.importorskip("sklearn")
     assert len(SklearnData(name, [0.7, 0.15, 0.15], 0).features) == WIDTHS[name]
+
+
+def test_a_layer_of_an_old_run_may_lack_options_that_are_new(tmp_path):
+    lacking = ["~layer.table_points", "layer=mlp", "dims=[2,1]", "logger=none"]
+    for optimizer in ("lm", "adam"):
+        experiment = prepare([*lacking, f"optimizer={optimizer}"], tmp_path / optimizer)
+        assert experiment.module.model.edge_layers[0].table_points == 0
