@@ -117,6 +117,8 @@ def test_a_column_with_the_name_of_predictions_is_told(run, tmp_path):
     [
         ("b;a\n0,5;0,1\n", ["its separator is ';'", "separator="]),
         ("b,a\n1100,1\n,2\n", ["missing cells in column 'b' (row 2, line 3)", "delete"]),
+        ("b,a\n,1\n" + "1,2\n" * 20, ["leave out 1 row: sed '2d'", "input=new_rows.csv"]),
+        ("b,a\n,u\n" + "1,2\n" * 20, ["text in column 'a'", "missing cells in column 'b'"]),
         ("b,c\n1100,1\n", ["no column 'a', which the network needs", "'b', 'c'"]),
         ("b,c\n1100,Paris\n", ["no column 'a'"]),
         ("b,a\n1100,Paris\n", ["text in column 'a' ('Paris'"]),
