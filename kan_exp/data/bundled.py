@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
 
-from kan_exp.data.table import Table
 from kan_exp.errors import KanExpError, listing, suggest
+
+if TYPE_CHECKING:
+    from kan_exp.data.table import Table
 
 # Two of these come with class numbers, which are names rather than quantities: there a measured
 # column takes the place of the output.
@@ -31,6 +33,10 @@ def load_table(name: str) -> Table:
     Raises:
         KanExpError: The name is unknown, or scikit-learn is not installed.
     """
+    import numpy as np
+
+    from kan_exp.data.table import Table
+
     check_name(name)
     try:
         from sklearn import datasets

@@ -118,8 +118,9 @@ class CsvReader(ColumnReader):
         return table, words
 
     def deletion(self, rows: Sequence[int], name: str) -> str | None:
-        end = next(self._records()).text[-2:]
-        if len(rows) > MOST_DELETED or end.endswith("\r"):  # which sed takes for no end of a line
+        # A return that no newline follows ends a line here, but not for sed.
+        alone = ("\r" in record.text.replace("\r\n", "") for record in self._records())
+        if len(rows) > MOST_DELETED or any(alone):
             return None
         spans = ((self._lines[row], self._last_lines[row]) for row in rows)
         script = ";".join(f"{a}d" if a == b else f"{a},{b}d" for a, b in spans)

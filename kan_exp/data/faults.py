@@ -71,9 +71,7 @@ def faulty(
     found = "; ".join(_group(kind, group, target) for kind, group in groups)
     cures = [text for kind, _ in groups if (text := _cure(kind, reader)) is not None]
     bad = {fault.name: fault.kind for fault in faults}
-    advice = []
-    if reader.options.features is not None:
-        advice = _choice(reader, inputs, target, bad, values)
+    advice = _choice(reader, inputs, target, bad, values)
     if cures:
         advice.append(f"{'or ' if advice else ''}{', '.join(cures)}")
     text = f"{found}: {'; '.join(advice) or 'mend it'}"
@@ -93,6 +91,8 @@ def _choice(
     options = reader.options
     if (kept := _without_gaps(reader, inputs, target, bad, values)) is not None:
         return [kept]
+    if options.features is None:  # the network needs them all
+        return []
     advice = []
     sound = [name for name in inputs if name not in bad]
     if len(sound) < len(inputs):
@@ -124,7 +124,7 @@ def _without_gaps(
         rows, kept = np.isnan(values[outputs[0]]), [name for name in kept if name not in gaps]
     copy = reader.new_name("rows")
     command = reader.deletion(np.flatnonzero(rows).tolist(), copy) if kept else None
-    if command is None:
+    if command is None or (options.features is None and kept != list(inputs)):
         return None
     typed = options.widths(len(kept)) if kept == list(inputs) else f" {options.choice(kept)}"
     many = "1 row" if rows.sum() == 1 else f"{int(rows.sum()):,} rows"

@@ -50,21 +50,25 @@ def check_network(cfg: DictConfig, points: int | None) -> None:
     kinds = [known_kind(choice) for choice in choices]
     penalty: dict[str, float] = OmegaConf.to_container(cfg.penalty, resolve=True)  # type: ignore[assignment]
     check_weights(penalty)
-    known = None not in kinds
-    if known:
+    if None not in kinds:
         check_smooth(penalty, TABLE in kinds)
     if not uses_least_squares(cfg):
         if cfg.steps is None:
             raise KanExpError("steps is needed: only optimizer=lm takes its steps from refine.")
         return
-    if not known:
+    # An old run's layers may lack options that are new since: they get the constructor's values.
+    layers = [
+        (kind, choice.options)
+        for kind, choice in zip(kinds, choices, strict=True)
+        if kind is not None and kind.options.keys() <= choice.options.keys()
+    ]
+    if len(layers) < len(choices):
         return
-    layers = list(zip(kinds, (choice.options for choice in choices), strict=True))
     check_quadratic(
         [name for name, weight in penalty.items() if weight > 0],
-        all(kind is not None and kind.grid is not None for kind in kinds),
+        all(kind.grid is not None for kind, _ in layers),
     )
-    stages = stages_of(cfg, [kind.cells(options) if kind else None for kind, options in layers])
+    stages = stages_of(cfg, [kind.cells(options) for kind, options in layers])
     if points is not None:
         sizes = [_parameters(layers, dims, stage) for stage in stages]
         check_work(multiplications(sizes, stages, points), points)
@@ -76,8 +80,6 @@ def _check_layer(choice: LayerChoice) -> None:
         return
     owner = choice.path.removeprefix(LAYERS)
     check_names(owner, choice.options, kind.options)
-    if left_out := kind.options.keys() - choice.options.keys():
-        raise KanExpError(f"layer.{min(left_out)} is needed: {owner} has no layer without it.")
     try:
         kind.check(owner, **choice.options)
     except ValueError as error:
@@ -85,15 +87,14 @@ def _check_layer(choice: LayerChoice) -> None:
 
 
 def _parameters(
-    layers: Sequence[tuple[Kind | None, Mapping[str, Any]]], dims: Sequence[int], stage: Stage
+    layers: Sequence[tuple[Kind, Mapping[str, Any]]], dims: Sequence[int], stage: Stage
 ) -> int:
     """Trainable numbers of one network of a stage."""
     total = 0
     for (kind, options), (dim_in, dim_out) in zip(layers, pairwise(dims), strict=True):
-        if kind is not None:
-            if stage.num_intervals is not None:
-                options = kind.with_cells(options, stage.num_intervals)
-            total += kind.count(options, dim_in, dim_out)
+        if stage.num_intervals is not None:
+            options = kind.with_cells(options, stage.num_intervals)
+        total += kind.count(options, dim_in, dim_out)
     return total
 
 

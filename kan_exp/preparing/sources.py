@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -11,8 +11,10 @@ from kan_exp.config import check_width
 from kan_exp.data.bundled import WIDTHS, check_name
 from kan_exp.data.checks import check_sampled, check_whole
 from kan_exp.data.options import Options
-from kan_exp.data.table import Table, deal, keep_table, learning_table
 from kan_exp.errors import KanExpError
+
+if TYPE_CHECKING:
+    from kan_exp.data.table import Table
 
 TABLE = "kan_exp.data.TableData"
 SAMPLED = "kan_exp.data.SampledData"
@@ -59,6 +61,8 @@ def check_source(cfg: DictConfig, choices: dict[str, str]) -> int | None:
         check_sampled(target, *counts, named, data.get("border", 0.0))
         return int(data.num_train)
     if kind == TABLE:
+        from kan_exp.data.table import deal, keep_table
+
         options = _options(data)
         table = _learning_table(options, tuple(dims))
         check_width(f"data '{choices['data']}'", len(table.features), dims)
@@ -83,6 +87,8 @@ def _plain(value: Any) -> Any:
 
 
 def _learning_table(options: dict[str, Any], dims: tuple[int, ...] | None) -> Table:
+    from kan_exp.data.table import learning_table  # numpy takes a quarter of a command's start
+
     names = ("path", "target", "features", "fractions", "separator")
     given: dict[str, Any] = {name: options.get(name) for name in names}
     return learning_table(**given, options=Options(dims=dims))

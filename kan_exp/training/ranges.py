@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kan_exp.data.columns import shown
 from kan_exp.training.model import KANModel
 
 FloatArray = NDArray[np.float64]
@@ -65,7 +66,7 @@ def outside(x: FloatArray, ranges: FloatArray, names: Sequence[str]) -> list[str
         ends = [low[at], high[at], x[:, at].min(), x[:, at].max()]
         a, b, c, d = _numbers(ends, float(width[at]))
         many = f" in {counts[at]:,}" if len(order) > 1 else ""
-        parts.append(f"{names[at]}{many} (trained on {a} to {b}, got {c} to {d})")
+        parts.append(f"{shown(names[at])}{many} (trained on {a} to {b}, got {c} to {d})")
     more = len(order) - MOST_COLUMNS
     also = f" and {more:,} more column{'s' if more > 1 else ''}" if more > 0 else ""
     verb = "row lies" if rows == 1 and len(x) == 1 else "rows lie"

@@ -117,6 +117,8 @@ def test_a_column_with_the_name_of_predictions_is_told(run, tmp_path):
     [
         ("b;a\n0,5;0,1\n", ["its separator is ';'", "separator="]),
         ("b,a\n1100,1\n,2\n", ["missing cells in column 'b' (row 2, line 3)", "delete"]),
+        ("b,a\n,1\n" + "1,2\n" * 20, ["leave out 1 row: sed '2d'", "input=new_rows.csv"]),
+        ("b,a\n,u\n" + "1,2\n" * 20, ["text in column 'a'", "missing cells in column 'b'"]),
         ("b,c\n1100,1\n", ["no column 'a', which the network needs", "'b', 'c'"]),
         ("b,c\n1100,Paris\n", ["no column 'a'"]),
         ("b,a\n1100,Paris\n", ["text in column 'a' ('Paris'"]),
@@ -145,9 +147,9 @@ def test_rows_far_outside_are_counted_with_their_columns(run, tmp_path, told):
     (line,) = [one for one in told() if "far outside" in one]
     assert line.startswith("Note: 2 of 5 rows lie far outside of what the network was trained on")
     low, high = _bounds(run)[0]
-    assert f"a in 2 (trained on {low:.4g} to {high:.4g}, got -50 to 100)" in line
-    assert "b in 1 (trained on 10" in line
-    assert line.index("a in 2") < line.index("b in 1")
+    assert f"'a' in 2 (trained on {low:.4g} to {high:.4g}, got -50 to 100)" in line
+    assert "'b' in 1 (trained on 10" in line
+    assert line.index("'a' in 2") < line.index("'b' in 1")
     assert "got 1100 to 2e+09" in line
 
 
@@ -178,8 +180,8 @@ def test_a_checkpoint_without_bounds_has_those_that_its_first_layer_saw(run, tmp
     (tmp_path / "new.csv").write_text("a,b\n60,1100\n1,1100\n")
     _predict(tmp_path / "old", tmp_path / "new.csv", tmp_path / "out.csv")
     (line,) = [one for one in told() if "far outside" in one]
-    assert f"a (trained on {a[0]:.4g} to {a[1]:.4g}, got 1 to 60)" in line
-    assert "b (" not in line
+    assert f"'a' (trained on {a[0]:.4g} to {a[1]:.4g}, got 1 to 60)" in line
+    assert "'b' (" not in line
 
 
 def _evaluate(run, path, **options):
@@ -203,7 +205,7 @@ def test_evaluate_says_so_too(run, tmp_path, told):
     _evaluate(run, tmp_path / "new.csv")
     (line,) = [one for one in told() if "far outside" in one]
     assert "1 of 2 rows" in line
-    assert "b (trained on 10" in line
+    assert "'b' (trained on 10" in line
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_predict_writes_one_row_for_each(trained, command):
     assert result.returncode == 0, result.stderr
     with (cwd / "pred.csv").open(newline="") as file:
         found = list(csv.DictReader(file))
-    assert list(found[0]) == ["width", "height", "area_predicted"]
+    assert list(found[0]) == ["height", "width", "area_predicted"]
     model = kan_exp.load(folder)
     for (a, b, _), row in zip(rows, found, strict=True):
         assert float(row["width"]) == a

@@ -140,6 +140,19 @@ def test_a_record_of_several_lines_is_deleted_whole(tmp_path, monkeypatch):
     assert table.features == ("a", "b")
 
 
+@pytest.mark.parametrize("old", ["one\rcell", "\r"])
+def test_lines_that_sed_counts_otherwise_are_not_deleted_by_it(tmp_path, old):
+    rows = [["note", *row] for row in numbers(60)]
+    rows[7][1] = ""
+    path = write(tmp_path, ["note", "a", "b", "y"], rows)
+    text = path.read_text()
+    changed = text.replace("note", f'"{old}"', 3) if len(old) > 1 else text.replace("\n", old)
+    path.write_bytes(changed.encode())
+    message = refused(path, features=["a", "b"])
+    assert "sed '" not in message
+    assert "data.features=[b]" in message
+
+
 def test_a_target_with_many_gaps_costs_its_rows_only(tmp_path, monkeypatch):
     rows = numbers(80)
     for k in range(0, 40, 2):

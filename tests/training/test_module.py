@@ -356,7 +356,11 @@ def test_lbfgs_takes_one_global_step_for_each_of_its_own(make_data, make_model, 
             partial(OneCycleLR, max_lr=1, total_steps=-3),
             ["scheduler: ", "-3", "scheduler.total_steps"],
         ),
-        (partial(LevenbergMarquardt, damping=0), None, ["damping above 0", "optimizer.damping"]),
+        (
+            partial(LevenbergMarquardt, damping=0),
+            None,
+            ["optimizer: ", "damping above 0", "optimizer.damping"],
+        ),
         (partial(LevenbergMarquardt, speed=1), None, ["optimizer: ", "'speed'"]),
     ],
 )

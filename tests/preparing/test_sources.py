@@ -1,0 +1,50 @@
+"""Data are checked before torch is imported, and read once."""
+
+import pytest
+
+from kan_exp.data import SklearnData, table
+from kan_exp.data.bundled import WIDTHS
+from kan_exp.train import prepare
+
+FAST = ["layer=interpo", "optimizer=adam", "steps=10", "logger=none"]
+
+
+@pytest.mark.parametrize("features", ["null", "[b,a]"])
+@pytest.mark.parametrize("separator", [",", "|", "\t"])
+def test_a_table_is_read_once(tmp_path, monkeypatch, features, separator):
+    rows = [separator.join(map(str, (k, k * k % 7, k % 5))) for k in range(40)]
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join([separator.join("aby"), *rows]) + "\n")
+    opened: list[object] = []
+    open_columns = table.open_columns
+
+    def watched(path: object, *rest: object, **options: object):
+        opened.append(path)
+        return open_columns(path, *rest, **options)
+
+    monkeypatch.setattr(table, "open_columns", watched)
+    typed = separator.replace("\t", "\\t")
+    data = [f"data.path={path}", "data.target=y", f"data.features={features}"]
+    choice = [*FAST, "data=table", *data, f'data.separator="{typed}"', "dims=[2,1]"]
+    experiment = prepare(choice, tmp_path / "run")
+    assert [str(one) for one in opened] == [str(path)]
+    expected = ("b", "a") if features != "null" else ("a", "b")
+    assert experiment.data.features == expected
+    with path.open("a") as file:
+        file.write(separator.join("123") + "\n")
+    again = prepare(choice, tmp_path / "run")
+    assert len(opened) == 2
+    assert again.data.table.rows == experiment.data.table.rows + 1
+
+
+@pytest.mark.parametrize("name", WIDTHS)
+def test_the_widths_of_scikit_learns_sets_are_known_before_they_are_read(name):
+    pytest.importorskip("sklearn")
+    assert len(SklearnData(name, [0.7, 0.15, 0.15], 0).features) == WIDTHS[name]
+
+
+def test_a_layer_of_an_old_run_may_lack_options_that_are_new(tmp_path):
+    lacking = ["~layer.table_points", "layer=mlp", "dims=[2,1]", "logger=none"]
+    for optimizer in ("lm", "adam"):
+        experiment = prepare([*lacking, f"optimizer={optimizer}"], tmp_path / optimizer)
+        assert experiment.module.model.edge_layers[0].table_points == 0
