@@ -11,7 +11,7 @@ train: $(INSTALLED)
 	$(BIN)/python -m kan_exp.train
 
 test: $(INSTALLED) check
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -30,11 +30,14 @@ const seen = deep(document).filter(e => !hidden.includes(e.tagName) && e.checkVi
 """
 
 
+PATIENCE = 600.0  # seconds; a busy machine needs many times what a free one does
+
+
 class NotFoundError(Exception):
     """What was waited for did not come."""
 
 
-def wait_for(what: str, found: Callable[[], Any], seconds: float = 20) -> Any:
+def wait_for(what: str, found: Callable[[], Any], seconds: float = PATIENCE) -> Any:
     """Asks until there is an answer; a failed assertion or connection is no answer yet."""
     deadline = time.monotonic() + seconds
     while True:
@@ -64,7 +67,7 @@ def dashboard(folder: Path) -> Iterator[str]:
         return printed[0]
 
     try:
-        yield wait_for("dashboard", address, 40)
+        yield wait_for("dashboard", address)
     finally:
         server.terminate()
         server.wait(20)
@@ -86,8 +89,8 @@ def browser(chromium: str, chromedriver: str, profile: Path) -> Iterator[webdriv
         options.add_argument(f"--{flag}")
     driver = webdriver.Chrome(options, webdriver.ChromeService(chromedriver))
     try:
-        driver.set_page_load_timeout(30)
-        driver.set_script_timeout(10)
+        driver.set_page_load_timeout(PATIENCE)
+        driver.set_script_timeout(PATIENCE)
         yield driver
     finally:
         driver.quit()

@@ -1,5 +1,7 @@
 """Every YAML in conf composes, mirrors the package, and makes what it says."""
 
+import copy
+import functools
 from pathlib import Path
 
 import pytest
@@ -38,13 +40,18 @@ def composed(*overrides, name="train"):
     return compose(name, overrides=list(overrides), return_hydra_config=True)
 
 
+@functools.cache
+def with_choice(choice):
+    return composed(choice, *NEEDED.get(choice, []))
+
+
 def without_hydra(cfg):
     return OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
 
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_composes_and_resolves(choice, tmp_path):
-    cfg = composed(choice, *NEEDED.get(choice, []), f"hydra.run.dir={tmp_path}")
+    cfg = copy.deepcopy(with_choice(choice))
     with read_write(cfg):
         cfg.hydra.runtime.output_dir = str(tmp_path)
     HydraConfig.instance().set_config(cfg)
@@ -119,5 +126,5 @@ def test_a_choice_on_the_command_line_wins_over_what_goes_with_a_layer():
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_a_run_of_every_choice_can_be_repeated_from_its_folder(choice):
-    own = without_hydra(composed(choice, *NEEDED.get(choice, [])))
+    own = without_hydra(with_choice(choice))
     check_targets(OmegaConf.to_container(own, resolve=False), [])

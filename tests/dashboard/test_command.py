@@ -12,7 +12,7 @@ import pytest
 
 from kan_exp.dashboard import main, read_arguments
 from kan_exp.errors import KanExpError
-from scripts.browser import wait_for
+from scripts.browser import PATIENCE, wait_for
 
 
 @pytest.mark.parametrize(
@@ -64,9 +64,9 @@ def test_it_prints_one_line_takes_no_torch_and_ends_on_ctrl_c(tmp_path):
     with log.open("w") as out, imports.open("w") as err:
         server = subprocess.Popen(command, cwd=tmp_path, stdout=out, stderr=err)
     try:
-        wait_for("address", lambda: "Ctrl-C" in log.read_text(), 40)
+        wait_for("address", lambda: "Ctrl-C" in log.read_text())
         server.send_signal(signal.SIGINT)
-        assert server.wait(20) == 0
+        assert server.wait(PATIENCE) == 0
     finally:
         server.kill()
     assert re.fullmatch(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from importlib import import_module
 
 import pytest
 
@@ -20,6 +21,7 @@ def git(folder, *arguments: str) -> str:
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(import_module("kan_exp.runs.versions"), "PATIENCE", 600.0)
     versions.cache_clear()
     yield tmp_path
     versions.cache_clear()

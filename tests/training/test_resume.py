@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import functools
 import json
 import math
 import os
@@ -135,12 +136,24 @@ def differences(left: Any, right: Any, where: str = "") -> list[str]:
     return [] if left == right or (left != left and right != right) else [where]
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Gives the outcome of the training that is not cut off, which runs once for all tests."""
+
+    @functools.cache
+    def run(*options: str) -> dict[str, Any]:
+        folder = tmp_path_factory.mktemp("whole")
+        make([*options], folder).run()
+        return outcome(folder)
+
+    return run
+
+
 @pytest.mark.parametrize(("options", "step"), CASES.values(), ids=CASES)
-def test_it_ends_as_the_training_that_was_not_cut_off(tmp_path, options, step):
-    make(options, tmp_path / "whole").run()
+def test_it_ends_as_the_training_that_was_not_cut_off(tmp_path, whole, options, step):
     crashed(options, tmp_path / "cut", step)
     make(options, tmp_path / "cut", resume=True).run()
-    assert differences(outcome(tmp_path / "whole"), outcome(tmp_path / "cut")) == []
+    assert differences(whole(*options), outcome(tmp_path / "cut")) == []
 
 
 @pytest.mark.parametrize("late", [0, 1, 20], ids=["before", "just before", "after"])
@@ -169,32 +182,29 @@ def test_so_do_replicas_of_which_one_diverges(tmp_path, late):
     assert differences(outcome(tmp_path / "whole"), outcome(tmp_path / "cut")) == []
 
 
-def test_ctrl_c_in_the_middle_of_a_chunk_changes_nothing_of_what_comes(tmp_path):
-    make(ADAM, tmp_path / "whole").run()
+def test_ctrl_c_in_the_middle_of_a_chunk_changes_nothing_of_what_comes(tmp_path, whole):
     with pytest.raises(SystemExit) as caught:
         make(ADAM, tmp_path / "cut", CtrlC(33)).run()
     assert caught.value.code == 130
     assert read_metrics(tmp_path / "cut")["steps"] == 34
     make(ADAM, tmp_path / "cut", resume=True).run()
-    assert differences(outcome(tmp_path / "whole"), outcome(tmp_path / "cut")) == []
+    assert differences(whole(*ADAM), outcome(tmp_path / "cut")) == []
 
 
-def test_it_may_be_cut_off_again_and_again(tmp_path):
-    make(ADAM, tmp_path / "whole").run()
+def test_it_may_be_cut_off_again_and_again(tmp_path, whole):
     crashed(ADAM, tmp_path / "cut", 3)
     for step in (12, 13, 31, 60):
         with pytest.raises(ZeroDivisionError):
             make(ADAM, tmp_path / "cut", Crash(step), resume=True).run()
     make(ADAM, tmp_path / "cut", resume=True).run()
-    assert differences(outcome(tmp_path / "whole"), outcome(tmp_path / "cut")) == []
+    assert differences(whole(*ADAM), outcome(tmp_path / "cut")) == []
 
 
 LINE = ["optimizer=lm", "layer=linear", "dims=[1,1]", "target=formula", "target.formula=2*x-1"]
 
 
 @pytest.mark.parametrize("options", [ADAM, LINE], ids=["all steps", "converged"])
-def test_a_training_that_had_come_to_its_end_is_only_scored(tmp_path, monkeypatch, options):
-    make(options, tmp_path / "whole").run()
+def test_a_training_that_had_come_to_its_end_is_only_scored(tmp_path, whole, monkeypatch, options):
     with monkeypatch.context() as patch:
         patch.setattr(Experiment, "_keep_best", lambda _: 1 / 0)
         with pytest.raises(ZeroDivisionError):
@@ -205,7 +215,7 @@ def test_a_training_that_had_come_to_its_end_is_only_scored(tmp_path, monkeypatc
             raise AssertionError("a step was taken")
 
     make(options, tmp_path / "cut", Never(), resume=True).run()
-    assert differences(outcome(tmp_path / "whole"), outcome(tmp_path / "cut")) == []
+    assert differences(whole(*options), outcome(tmp_path / "cut")) == []
 
 
 def test_seconds_of_training_add_up(tmp_path):

@@ -1,0 +1,34 @@
+"""Each command in an interpreter of its own; the other tests fork theirs."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import run_command
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "report", "dashboard"])
+def test_it_starts_and_ends(tmp_path, name):
+    done = run_command(name, "--help", cwd=tmp_path, fresh=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "said"),
+    [
+        ("train", ["dims=[3,1]"], "target 'exp_sin_square' has 2 inputs"),
+        ("evaluate", ["run=nowhere"], "nowhere"),
+        ("predict", ["run=a", "input=nowhere.csv", "output=b.csv"], "nowhere.csv"),
+        ("report", ["nowhere"], "nowhere"),
+        ("dashboard", ["nowhere"], "nowhere: there is no such folder."),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line(tmp_path, name, arguments, said):
+    done = run_command(name, *arguments, cwd=tmp_path, fresh=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("Error: ")
+    assert said in line
+    assert list(tmp_path.iterdir()) == []
