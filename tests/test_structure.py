@@ -21,6 +21,7 @@ COMMANDS = {
     "config",
     "explain",
     "own_configs",
+    "spelling",
     "preparing",
     "sweeps",
 }

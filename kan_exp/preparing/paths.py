@@ -9,9 +9,9 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kan_exp.arguments import SWEPT_PATHS, is_path, split
 from kan_exp.quoting import literal, quoted, read_path, unquoted, word
 from kan_exp.runs import option_name
+from kan_exp.spelling import SINGLE_PATHS, is_path, split
 
 FOLDER_FLAGS = ("--config-dir", "-cd", "--from")
 SKIPPED = ("sweep", "logger", "callbacks")  # where a run writes is known by its folder
@@ -111,6 +111,6 @@ def _absolute_override(text: str, here: str | Path) -> str:
     for part in split(value):
         inner = unquoted(part)
         path = part if inner is None else inner
-        found = absolute(path, here) if name in SWEPT_PATHS else _there(path, here)
+        found = absolute(path, here) if name in SINGLE_PATHS else _there(path, here)
         parts.append(part if found is None else quoted(str(found)))
     return f"{key}={','.join(parts)}"
