@@ -67,6 +67,10 @@ class BasisLayer(EdgeLayer):
     def sample_gradients(self, x: Tensor, grad: Tensor) -> list[Tensor]:
         return [torch.einsum("bik,bj->bikj", self.basis(x), grad)]
 
+    @property
+    def numbers_per_sample(self) -> int:
+        return self.dim_in * max(self.dim_out, self.coefficients.shape[1])
+
     def _unit(self, x: Tensor) -> Tensor:
         """Inputs with the range of the basis moved to -1 to 1."""
         return (x - (self.x_min + self.x_max) / 2) / self._half

@@ -75,7 +75,7 @@ class LeastSquaresModule(KANModule):
         self._stage = 0
         self._steps_in_stage = 0
         self._least = math.inf  # validation error at the end of the stage before
-        self._forms: dict[int, Tensor] = {}  # penalty matrices by the id of their network
+        self._forms: dict[int, tuple[Any, Tensor]] = {}
         self.errors: Tensor = torch.empty(0)
 
     def configure_optimizers(self) -> Any:
@@ -97,14 +97,16 @@ class LeastSquaresModule(KANModule):
         return engine
 
     def _quadratic(self, network: nn.Module) -> Tensor:
-        """The penalty of a network; kept until one of its grids changes."""
+        """The penalty of a network, made anew when one of its grids has changed."""
+        layers = cast("Sequence[GridLayer]", network)
+        # Versions tell of changes in place without reading a tensor, for which a GPU would wait.
+        grids = [(layer.num_intervals, layer.spacing._version) for layer in layers]
         known = self._forms.get(id(network))
-        if known is None:
-            first = cast("Sequence[GridLayer]", network)[0]
-            share = (COARSEST / first.num_intervals) ** self.fade
+        if known is None or known[0] != grids:
+            share = (COARSEST / layers[0].num_intervals) ** self.fade
             weights = {ORDERS[name]: share * weight for name, weight in self.penalty.items()}
-            known = self._forms[id(network)] = penalty_matrix(network, weights)
-        return known
+            known = self._forms[id(network)] = grids, penalty_matrix(network, weights)
+        return known[1]
 
     @property
     def summary(self) -> str:
@@ -129,8 +131,7 @@ class LeastSquaresModule(KANModule):
             losses.append(self.errors.nan_to_num(torch.inf).min())
             if self._steps_in_stage % FOLLOW_EVERY == 0 and not self._stage_is_over(engine):
                 for network in engine.modules:
-                    if follow(cast(nn.Sequential, network), x):
-                        self._forms.pop(id(network), None)
+                    follow(cast(nn.Sequential, network), x)
             if self._is_last and bool(cast(Any, engine.replicas).stalled.all()):
                 best = int(self.errors.nan_to_num(torch.inf).argmin())
                 self.converged = engine.stopped[best]

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from kan_exp.errors import KanExpError
+from kan_exp.training.module import OBSERVED_POINTS
 
-# Beside the weights: gradients, two moments, the step before, the best on validation, and the
-# single networks that are stacked.
-COPIES = 7
+# Weights, gradients, two moments, the step before, the best on validation, the single networks that
+# are stacked, and temporaries of an update.
+COPIES = 9
 # Backward, a pass makes gradients of what it has kept, and temporaries on the way.
 PASS_COPIES = 3.0
 TRIAL_POINTS = 8
@@ -52,18 +53,20 @@ def replica_bytes(module: Any, sizes: Sizes) -> float:
     """Bytes that one more replica takes: its weights, its points, and what a pass keeps.
 
     What a pass keeps is measured on few points and extended to the batch, so that it holds for
-    every kind of layer and penalty.
+    every kind of layer and penalty. The ranges of the edges are observed on more points than a
+    small batch has, without gradients.
     """
     weights = sum(weight.numel() * weight.element_size() for weight in module.stack.parameters())
     few, more = (_kept_bytes(module, count) for count in (TRIAL_POINTS, 2 * TRIAL_POINTS))
     growing = (more - few) / TRIAL_POINTS
     kept = few + growing * (sizes.batch - TRIAL_POINTS)
+    observed = few + growing * (min(OBSERVED_POINTS, sizes.points) - TRIAL_POINTS)
     inputs = len(module.model.features)
     fed = 0
     if sizes.batch < sizes.points:  # else all replicas share the points
-        numbers = (inputs + 1) * 4 + 2 * 8  # float32, and indices
+        numbers = 2 * (inputs + 1) * 4 + 3 * 8  # float32, this chunk and the next, and indices
         fed = sizes.steps * sizes.batch * numbers + 2 * 8 * sizes.points
-    return COPIES * weights + PASS_COPIES * kept + fed
+    return COPIES * weights + max(PASS_COPIES * kept, observed) + fed
 
 
 def _kept_bytes(module: Any, points: int) -> int:

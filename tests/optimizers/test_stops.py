@@ -8,7 +8,17 @@ import pytest
 import torch
 from torch import nn
 
-from kan_exp.optimizers import LeastSquares, LevenbergMarquardt, Tolerances, minimise
+from kan_exp.optimizers import (
+    LeastSquares,
+    LevenbergMarquardt,
+    Problem,
+    Tolerances,
+    Value,
+    minimise,
+    start,
+    step,
+)
+from kan_exp.optimizers.systems import System
 
 
 def tensor(*numbers: float) -> torch.Tensor:
@@ -84,3 +94,35 @@ def test_bad_tolerances_are_named(name):
     said = f"LevenbergMarquardt needs {name}_tolerance at least 0, got -1"
     with pytest.raises(ValueError, match=said):
         LevenbergMarquardt(nn.Linear(1, 1), **{f"{name}_tolerance": -1})
+
+
+class Foretold(Problem):
+    """A step that gains 1 of 100, where the model has foretold more."""
+
+    def __init__(self, gain: float) -> None:
+        self.gain = gain
+
+    def evaluate(self, parameters):
+        objective = 100 - parameters.sum(1)
+        return Value(objective, objective)
+
+    def expand(self, parameters):
+        problem = self
+
+        class Model(System):
+            def step(self, damping):
+                return torch.ones_like(parameters), torch.full_like(damping, problem.gain)
+
+            def solve(self, damping, added):
+                raise NotImplementedError
+
+        ones = torch.ones_like(parameters)
+        return self.evaluate(parameters), Model(ones, ones)
+
+
+@pytest.mark.parametrize(("gain", "reason"), [(3.9, "loss"), (4.1, None), (1000.0, None)])
+def test_a_small_fall_is_the_last_only_where_it_was_foretold(gain, reason):
+    start_state = start(Foretold(gain), tensor(0.0), 1.0)
+    found, state = step(Foretold(gain), tensor(0.0), start_state, 1, OFF._replace(loss=0.02))
+    assert found.item() == 1
+    assert state.reasons == [reason]

@@ -112,3 +112,43 @@ def test_the_recipe_is_told_in_one_line():
     made = module(networks(2), [Stage(8, 2, 5), Stage(16, 1, 3)], X[:, :1])
     expected = "least squares from 2 starts; cells 8, 16; networks 2, 1; steps 5, 3"
     assert made.summary == expected
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("at_end", "least"), [(False, 1 / 2), (True, 1 / 1.001)])
+def test_a_rise_is_borne_up_to_a_limit_which_is_lower_at_the_end_of_a_stage(at_end, least):
+    starts = networks(1)
+    made = module(starts, [Stage(8, 1, 1), Stage(8, 1, 5 if at_end else 99)], starts[0](X) + 0.01)
+    engine = LevenbergMarquardt(starts)
+    made._stage, made._steps_in_stage = 1, 5
+    error = float(made._validate(engine).min())
+    made._least = least * error * 1.0001
+    assert not made._overfits(engine)
+    made._least = least * error * 0.9999
+    assert made._overfits(engine)
+
+
+@pytest.mark.parametrize("kind", [KANInterpoLayer, KANSplineLayer])
+def test_hidden_grids_follow_their_values_while_training(kind, make_data, make_trainer):
+    data = make_data()
+    scaling = data.scaling
+    x = scaling.standardise(data.train).x.double()
+    bounds = ((data.bounds.double().T - scaling.x_mean) / scaling.x_std).T
+    stage = Stage(8, 1, 11)
+    starts = make_starts([LayerSpec(kind, {})] * 2, [2, 2, 1], stage, 0, 0.3, x, bounds)
+    (network,) = starts
+    before = network[1].grid.clone()
+    model = KANModel(network, scaling, data.features, "f")
+    validation = scaling.standardise(data.val)
+    description = {"layers": [{"kind": "any", "options": {}}] * 2}
+    made = LeastSquaresModule(
+        model, starts, [stage], validation, LevenbergMarquardt, {"jerk": 1e-6}, 0.0, description
+    )
+    data.plan(None, 11, 11, 1, torch.Generator())
+    make_trainer(11).fit(made, datamodule=data)
+    hidden = network[0](x).detach()
+    low, high = network[1].grid.unbind(1)
+    assert not torch.equal(network[1].grid, before)
+    room = 0.1 * (high - low)  # for the step since it followed
+    assert (low - room <= hidden.amin(0)).all()
+    assert (high + room >= hidden.amax(0)).all()
