@@ -1,4 +1,4 @@
-"""Least squares whose normal matrix is singular to rounding, against a singular value decomposition."""
+"""Least squares whose normal matrix is singular to rounding, against an SVD."""
 
 from __future__ import annotations
 
