@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 FULL_ERROR = "HYDRA_FULL_ERROR"
 RESUMED = "resumed_run"  # the primary config of a run that goes on in its folder
 # Whose exceptions are about a configuration, whatever their type.
+NEAR = 5  # frames
 COMPOSERS = ("hydra.", "omegaconf.", "yaml.", "antlr4.")
 
 
@@ -108,10 +109,12 @@ def run_command(
 def _is_of_composing(error: Exception) -> bool:
     """Whether an exception comes from the reading of configurations."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    module = str(frames[-1].f_globals.get("__name__")) if frames else ""
-    if module == "logging.config":  # the folder's log cannot be opened
+    modules = [str(frame.f_globals.get("__name__")) for frame in frames]
+    if modules[-1:] == ["logging.config"]:  # the folder's log cannot be opened
         return isinstance(error.__cause__, OSError)
-    return module.startswith(COMPOSERS) or isinstance(error, UnicodeError | RecursionError)
+    # Python's own code may be the innermost: a decoder, or whatever the limit was met in.
+    near = NEAR if isinstance(error, UnicodeError | RecursionError) else 1
+    return any(module.startswith(COMPOSERS) for module in modules[-near:])
 
 
 def _fault_of_own_configs(error: Exception) -> str | None:

@@ -16,7 +16,6 @@ from hypothesis import HealthCheck, settings
 
 from kan_exp.runs import read_status
 from kan_exp.sweeps.launcher import HEAVY
-from tests import forkserver
 from tests.forkserver import Forked, ForkServer
 
 # The same examples each time, and no failure because the machine is busy.
@@ -96,9 +95,9 @@ def run_code(code: str, *args: str, cwd: Path) -> subprocess.CompletedProcess[st
 
 
 def start(*arguments: str, cwd: Path, server: ForkServer | None) -> Process:
-    """Starts `python *arguments`, as a fork where that makes no difference."""
-    if server is not None and forkserver.SUPPORTED and server.environment == environment():
-        return server.start(*arguments, cwd=cwd)
+    """Starts `python *arguments`, as a fork of the server where that makes no difference."""
+    if server is not None and server.can_start(environment()):
+        return server.start(*arguments, cwd=cwd, environment=environment())
     return subprocess.Popen(
         [sys.executable, *arguments],
         cwd=cwd,
@@ -120,13 +119,10 @@ def _finish(process: Process) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
-# What pytest and torch set for themselves, and what changes how errors are shown.
-LEFT_OUT = ("PYTEST_", "PYTORCH_NVML_", "TORCHINDUCTOR_", "HYDRA_FULL_ERROR")
-
-
 def environment() -> dict[str, str]:
-    """The environment variables that a command is given."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(LEFT_OUT)}
+    """The tests' own environment without what pytest and torch set and what changes errors."""
+    left_out = ("PYTEST_", "PYTORCH_NVML_", "TORCHINDUCTOR_", "HYDRA_FULL_ERROR")
+    return {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
 
 
 LIGHT = ("kan_exp.rank", "kan_exp.sweeps.runner")

@@ -26,7 +26,9 @@ import warnings
 from pathlib import Path
 from typing import IO, Any, Self
 
-SUPPORTED = sys.platform == "linux"
+# Beginnings of the names of environment variables that count as a process starts, or on import.
+STARTING = ("CUDA_", "GOMP_", "KMP_", "LANG", "LC_", "LD_", "MKL_", "MPL", "OMP_", "OPENBLAS_")
+STARTING += ("PYTHON", "PYTORCH_", "TORCH_")
 
 
 class ForkServer:
@@ -35,7 +37,7 @@ class ForkServer:
     Args:
         imports: Modules to import before the first fork. They must start no thread and compute
             nothing, since neither would be as in a new interpreter.
-        environment: The environment variables of the server. A command must be given the same.
+        environment: The environment variables of the server.
     """
 
     def __init__(self, imports: tuple[str, ...], environment: dict[str, str]) -> None:
@@ -43,7 +45,12 @@ class ForkServer:
         self._server: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
 
-    def start(self, *arguments: str, cwd: Path) -> Forked:
+    def can_start(self, environment: dict[str, str]) -> bool:
+        """Whether a fork that gets these variables is as a process that has begun with them."""
+        changed = {name for name, _ in environment.items() ^ self.environment.items()}
+        return sys.platform == "linux" and not any(name.startswith(STARTING) for name in changed)
+
+    def start(self, *arguments: str, cwd: Path, environment: dict[str, str]) -> Forked:
         """Starts `python *arguments`, which begin with `-m MODULE` or `-c CODE`."""
         if self._control is None:
             self._control, theirs = socket.socketpair()
@@ -57,8 +64,9 @@ class ForkServer:
                     pass_fds=[theirs.fileno()],
                 )
         pipes = [os.pipe() for _ in range(3)]
-        request = json.dumps({"arguments": arguments, "cwd": str(cwd)}) + "\n"
-        socket.send_fds(self._control, [request.encode()], [end for _, end in pipes])
+        request = json.dumps([arguments, str(cwd), environment]).encode() + b"\n"
+        socket.send_fds(self._control, [request[:1]], [end for _, end in pipes])
+        self._control.sendall(request[1:])
         for _, end in pipes:
             os.close(end)
         stdout, stderr, reports = (end for end, _ in pipes)
@@ -142,21 +150,21 @@ def _text(data: bytes) -> str:
     return data.decode().replace("\r\n", "\n").replace("\r", "\n")
 
 
-def serve(control: socket.socket) -> tuple[list[str], Path]:
+def serve(control: socket.socket) -> tuple[list[str], str, dict[str, str]]:
     """Forks once per request, until the other end closes. Returns only in the forks."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for pytest and the commands
     signal.signal(signal.SIGCHLD, _reap)
     while True:
-        data, descriptors, _, _ = socket.recv_fds(control, 1 << 16, 3)
+        data, descriptors, _, _ = socket.recv_fds(control, 1, 3)
         if not data:
             os._exit(0)
         while not data.endswith(b"\n"):
             data += control.recv(1 << 16)
-        request = json.loads(data)
         if _fork() == 0:
             control.close()
             _become_watched(*descriptors)
-            return request["arguments"], Path(request["cwd"])
+            arguments, cwd, environment = json.loads(data)
+            return arguments, cwd, environment
         for end in descriptors:
             os.close(end)
 
@@ -193,7 +201,7 @@ def _become_watched(stdout: int, stderr: int, reports: int) -> None:
     os._exit(0)
 
 
-def run(arguments: list[str], cwd: Path) -> None:
+def run(arguments: list[str], cwd: str) -> None:
     """Does what `python *arguments` does, in a process that has begun already."""
     os.chdir(cwd)
     kind, what, *rest = arguments
@@ -238,11 +246,15 @@ class Ending:
 
 if __name__ == "__main__":
     del sys.path[0]  # the folder of this file
+    given = set(os.environ)  # imports set more
     ending = Ending()
     for module in sys.argv[2:]:
         importlib.import_module(module)
     gc.collect()
     gc.freeze()  # else each fork would copy all memory to look for garbage in it
-    told = serve(socket.socket(fileno=int(sys.argv[1])))
+    words, folder, variables = serve(socket.socket(fileno=int(sys.argv[1])))
+    for variable in given - variables.keys():
+        del os.environ[variable]
+    os.environ.update(variables)
     with ending:
-        run(*told)
+        run(words, folder)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import subprocess
+import sys
 
 import pytest
 
-from tests import forkserver
-from tests.conftest import COMMANDS, environment, start
+from tests.conftest import COMMANDS, start
 
-pytestmark = pytest.mark.skipif(not forkserver.SUPPORTED, reason="forks on Linux alone")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux alone")
 
 HOW_IT_STARTS = """
 import os, signal, sys, threading, zlib
@@ -82,12 +83,17 @@ def test_signals_reach_it_while_it_runs(tmp_path):
     process.kill()  # it is gone, and nobody else is hit
 
 
-def test_variables_that_libraries_set_make_no_other_environment():
-    importlib.import_module("lightning.pytorch")
-    assert environment() == COMMANDS.environment
-
-
-def test_another_environment_gets_an_interpreter_of_its_own(tmp_path, monkeypatch):
+def test_it_has_the_environment_of_the_test(tmp_path, monkeypatch):
+    importlib.import_module("lightning.pytorch")  # sets some
     monkeypatch.setenv("KAN_EXP_OF_THIS_TEST", "1")
-    code = "import os, sys; print(os.environ['KAN_EXP_OF_THIS_TEST'], 'torch' in sys.modules)"
-    assert outcome(tmp_path, code, COMMANDS) == (0, "1 False\n", [])
+    monkeypatch.delenv("HOME", raising=False)
+    code = "import os, sys; print(os.environ['KAN_EXP_OF_THIS_TEST'], 'torch' in sys.modules)\n"
+    code += "import subprocess; print('HOME' in os.environ, subprocess.getoutput('echo $HOME'))"
+    assert outcome(tmp_path, code, COMMANDS) == (0, "1 True\nFalse \n", [])
+
+
+@pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "PYTHONUTF8", "LC_ALL"])
+def test_what_counts_at_the_start_gets_an_interpreter_of_its_own(tmp_path, monkeypatch, name):
+    monkeypatch.setenv(name, "1" if os.environ.get(name) != "1" else "0")
+    code = f"import os, sys; print({name!r} in os.environ, 'torch' in sys.modules)"
+    assert outcome(tmp_path, code, COMMANDS) == (0, "True False\n", [])

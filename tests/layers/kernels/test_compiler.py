@@ -62,20 +62,8 @@ def fake_compiler(folder, monkeypatch, script):
     monkeypatch.setenv("CC", write_script(folder / "fakecc", script))
 
 
-def start_code(code, cwd):
-    """Starts a process that has the cache and the compiler of the test."""
-    chosen = {name: os.environ[name] for name in ("XDG_CACHE_HOME", "CC")}
-    set_chosen = f"import os; os.environ.update({chosen!r})\n"
-    with pytest.MonkeyPatch.context() as patch:  # as the fork server knows it
-        for name in chosen:
-            patch.delenv(name)
-            if name in COMMANDS.environment:
-                patch.setenv(name, COMMANDS.environment[name])
-        return start("-c", set_chosen + code, cwd=cwd, server=COMMANDS)
-
-
 def run_code(code, cwd):
-    with start_code(code, cwd) as process:
+    with start("-c", code, cwd=cwd, server=COMMANDS) as process:
         return (process.communicate(), process.returncode)
 
 
@@ -255,7 +243,7 @@ def test_processes_that_compile_at_the_same_time_do_not_disturb_each_other(
         "compiler.LONGEST = 3600\n"
         "assert compiler.load_library('spline_sum.c', {'REAL': 'float'}) is not None"
     )
-    running = [start_code(code, tmp_path) for _ in range(3)]
+    running = [start("-c", code, cwd=tmp_path, server=COMMANDS) for _ in range(3)]
     for process in running:
         with process:
             assert process.communicate() == ("", "")
