@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from kan_exp.layers.tabulate import tabulate
+from kan_exp.layers.tabulation import tabulate
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.autograd import forward_ad

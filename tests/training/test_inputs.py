@@ -28,6 +28,9 @@ class Frame:
     def __init__(self, **columns) -> None:
         self.data = columns
 
+    def __repr__(self) -> str:
+        return f"Frame({', '.join(self.data)})"
+
     @property
     def columns(self):
         return list(self.data)
