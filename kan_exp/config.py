@@ -192,12 +192,12 @@ def check_devices(cfg: DictConfig) -> None:
     if cfg.optimizer._target_ == "kan_exp.optimizers.LevenbergMarquardt":
         raise KanExpError(
             "trainer=ddp does not go with optimizer=lm, which takes all points at once: "
-            "set optimizer=adam."
+            "set optimizer=adam"
         )
     if cfg.optimizer._target_ == "torch.optim.LBFGS":
         raise KanExpError(
             "trainer=ddp does not go with optimizer=lbfgs, whose line search would magnify the "
-            "rounding by which sums over processes differ: set optimizer=adam."
+            "rounding by which sums over processes differ: set optimizer=adam"
         )
     if cfg.compile:
         raise KanExpError("trainer=ddp needs compile=false.")
@@ -225,14 +225,14 @@ def check_numbers(cfg: DictConfig) -> None:
     shown = f"dims=[{','.join(map(str, dims))}]"
     if len(dims) < 2:
         raise KanExpError(
-            f"{shown}: a network needs at least an input and an output width: set dims=[2,5,1]."
+            f"{shown}: a network needs at least an input and an output width: set dims=[2,5,1]"
         )
     if any(width < 1 for width in dims):
         raise KanExpError(f"{shown}: every width must be at least 1.")
     if dims[-1] != 1:
         raise KanExpError(
             f"{shown}: the data have 1 output, so the last width must be 1: "
-            f"set dims=[{','.join(map(str, [*dims[:-1], 1]))}]."
+            f"set dims=[{','.join(map(str, [*dims[:-1], 1]))}]"
         )
     for name in ("steps", "log_every_n_steps", "evaluations"):
         if cfg[name] is not None and cfg[name] < 1:
@@ -263,5 +263,5 @@ def check_width(source: str, count: int, dims: list[int]) -> None:
         inputs = "1 input" if count == 1 else f"{count} inputs"
         raise KanExpError(
             f"{source} has {inputs}, but dims=[{','.join(map(str, dims))}] starts with "
-            f"{dims[0]}: set dims=[{mended}]."
+            f"{dims[0]}: set dims=[{mended}]"
         )

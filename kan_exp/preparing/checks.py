@@ -31,7 +31,7 @@ def check(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Non
     if uses_least_squares(cfg) and (cfg.scheduler or cfg.batch_size is not None or cfg.compile):
         raise KanExpError(
             "optimizer=lm takes all points at once: it needs scheduler=none, batch_size=null and "
-            "compile=false. Set these, or optimizer=adam."
+            "compile=false. Set these, or optimizer=adam"
         )
     check_missing(cfg)
     check_numbers(cfg)

@@ -31,13 +31,13 @@ def training_accelerator(cfg: DictConfig) -> str:
     if asked not in KINDS:
         raise KanExpError(
             f"trainer.accelerator must be one of {', '.join(KINDS)}, got {asked!r}"
-            f"{' (which has no float64)' if asked == 'mps' else ''}: set trainer=auto."
+            f"{' (which has no float64)' if asked == 'mps' else ''}: set trainer=auto"
         )
     there = torch.cuda.is_available()
     if KINDS[asked] == "cuda" and not there:
         raise KanExpError(
             "trainer=gpu needs a GPU with CUDA, and torch finds none: "
-            "set trainer=cpu or trainer=auto."
+            "set trainer=cpu or trainer=auto"
         )
     if asked == "auto" and not there and torch.backends.mps.is_available():
         log.info("Note: trains on the CPU: the GPU of this machine (MPS) has no float64.")

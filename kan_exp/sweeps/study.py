@@ -141,5 +141,5 @@ def check_metric(metric: str) -> None:
     if metric.startswith(("test_", "linear_")):
         raise KanExpError(
             f"sweep.metric={metric} would choose by the test points, whose error then says nothing "
-            f"about new ones: set sweep.metric=val_rmse."
+            f"about new ones: set sweep.metric=val_rmse"
         )

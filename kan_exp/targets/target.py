@@ -125,7 +125,7 @@ class Target:
         if layers and not torch.allclose(h[:, 0], exact, rtol=1e-6, atol=1e-9, equal_nan=True):
             raise KanExpError(
                 f"target.components do not compose to target.formula "
-                f"{quote(self.formula.text)}: correct them, or set target.components=null."
+                f"{quote(self.formula.text)}: correct them, or set target.components=null"
             )
         return layers
 
@@ -193,7 +193,7 @@ def _read_components(components: Any, inputs: tuple[str, ...]) -> tuple[tuple[Fo
             rule = "one formula, of the sum before it" if depth else "one formula for each input"
             raise KanExpError(
                 f"{option} must have {rule}{'' if depth else f' ({listing(inputs)})'}. "
-                f"Got {len(texts)} instead: correct it, or set target.components=null."
+                f"Got {len(texts)} instead: correct it, or set target.components=null"
             )
         layer = []
         for i, text in enumerate(texts):
