@@ -120,8 +120,8 @@ def _finish(process: Process) -> subprocess.CompletedProcess[str]:
 
 
 def environment() -> dict[str, str]:
-    """The tests' own environment without what pytest and torch set and what changes errors."""
-    left_out = ("PYTEST_", "PYTORCH_NVML_", "TORCHINDUCTOR_", "HYDRA_FULL_ERROR")
+    """The tests' own environment without what pytest and libraries set and what changes errors."""
+    left_out = ("HYDRA_FULL_ERROR", "KMP_", "PYTEST_", "PYTORCH_NVML_", "TORCHINDUCTOR_")
     return {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
 
 

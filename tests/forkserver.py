@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 # Beginnings of the names of environment variables that count as a process starts, or on import.
-STARTING = ("CUDA_", "GOMP_", "KMP_", "LANG", "LC_", "LD_", "MKL_", "MPL", "OMP_", "OPENBLAS_")
+STARTING = ("CUDA_", "GOMP_", "LANG", "LC_", "LD_", "MKL_", "MPL", "OMP_", "OPENBLAS_")
 STARTING += ("PYTHON", "PYTORCH_", "TORCH_")
 
 
