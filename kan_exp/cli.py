@@ -23,11 +23,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kan_exp.arguments import asked_configs, own_folders, spelled
+from kan_exp.commandline.arguments import asked_configs, own_folders, spelled
+from kan_exp.commandline.explain import MENDABLE, one_line
+from kan_exp.commandline.own_configs import OwnConfigs
 from kan_exp.config import TrainConfig
 from kan_exp.errors import KanExpError
-from kan_exp.explain import MENDABLE, one_line
-from kan_exp.own_configs import OwnConfigs
 from kan_exp.quoting import typed
 from kan_exp.runs import hold, run_name
 from kan_exp.terminal import fault_of_stdout, steady_streams, use_utf8_names

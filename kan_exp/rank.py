@@ -14,8 +14,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from kan_exp.cli import config_folder, store_schema
+from kan_exp.commandline.explain import MENDABLE, one_line
 from kan_exp.config import TrainConfig
-from kan_exp.explain import MENDABLE, one_line
 from kan_exp.preparing import make_experiment, search_path_override
 from kan_exp.ranks import Follower
 from kan_exp.terminal import steady_streams

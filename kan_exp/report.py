@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, ListConfig
 
-from kan_exp.arguments import spelled, split_flags
 from kan_exp.cli import run_command, store_schema
+from kan_exp.commandline.arguments import spelled, split_flags
 from kan_exp.config import ReportConfig
 from kan_exp.errors import KanExpError
 from kan_exp.quoting import read_path

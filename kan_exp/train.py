@@ -17,7 +17,6 @@ from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from kan_exp.arguments import spelled
 from kan_exp.cli import (
     RESUMED,
     as_typed,
@@ -26,9 +25,10 @@ from kan_exp.cli import (
     run_command,
     store_schema,
 )
+from kan_exp.commandline.arguments import spelled
+from kan_exp.commandline.explain import one_line
 from kan_exp.config import TrainConfig, rank_count
 from kan_exp.errors import KanExpError
-from kan_exp.explain import one_line
 from kan_exp.preparing import (
     LAST,
     check,

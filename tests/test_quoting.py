@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from kan_exp.arguments import spelled
+from kan_exp.commandline.arguments import spelled
 from kan_exp.quoting import in_quotes, option, quoted, read_path, shell, typed, unquoted, word
 
 ODD = st.sampled_from([*"'\"\\${}[](),=:~-+#!&|;<>*?%@ \t\n", "${seed}", "null", "1e5", "产", "é"])

@@ -16,12 +16,9 @@ COMMANDS = {
     "predict",
     "report",
     "dashboard",
-    "arguments",
     "cli",
+    "commandline",
     "config",
-    "explain",
-    "own_configs",
-    "spelling",
     "preparing",
     "sweeps",
 }

@@ -14,15 +14,15 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
 from kan_exp.cli import RESUMED, config_folder
+from kan_exp.commandline.explain import first_line, yaml_fault
+from kan_exp.commandline.spelling import is_path
 from kan_exp.config import TrainConfig
 from kan_exp.errors import KanExpError
-from kan_exp.explain import first_line, yaml_fault
 from kan_exp.preparing.targets import check_targets
 from kan_exp.quoting import literal, read_path, shell, typed, word
 from kan_exp.runs import changes, is_running, no_run, option_name, read_status, versions
 from kan_exp.runs.folders import is_run
 from kan_exp.runs.results import read_metrics
-from kan_exp.spelling import is_path
 
 HYDRAS = ("command", "search")  # defaults by which conf/train.yaml says what Hydra is to do
 REPEATED = "repeated_run"

@@ -9,9 +9,9 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from kan_exp.commandline.spelling import SINGLE_PATHS, is_path, split
 from kan_exp.quoting import literal, quoted, read_path, unquoted, word
 from kan_exp.runs import option_name
-from kan_exp.spelling import SINGLE_PATHS, is_path, split
 
 FOLDER_FLAGS = ("--config-dir", "-cd", "--from")
 SKIPPED = ("sweep", "logger", "callbacks")  # where a run writes is known by its folder

@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kan_exp.commandline.explain import MENDABLE, one_line
 from kan_exp.errors import KanExpError
-from kan_exp.explain import MENDABLE, one_line
 from kan_exp.preparing import run_key
 from kan_exp.runs import StatusFile, is_running, read_status
 from kan_exp.runs.metrics import title

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kan_exp.explain import one_line
+from kan_exp.commandline.explain import one_line
 
 REFERENCES = [
     (
@@ -124,7 +124,7 @@ def test_text_that_can_be_read_in_one_way_needs_no_quotes(train, given_, read):
 
 
 def test_a_sweep_over_columns_stays_one(train):
-    from kan_exp.arguments import spelled
+    from kan_exp.commandline.arguments import spelled
 
     assert spelled(["data.target=a,b", "-m"]) == ["-m", "data.target=a,b"]
     assert spelled(["-m", "data.target=a (1),b (2)"])[1] == 'data.target="a (1)","b (2)"'

@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from kan_exp.layers.tabulation import tabulate
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.autograd import forward_ad
@@ -29,6 +28,7 @@ from torch.export import Dim
 from torch.func import functional_call, grad, jacrev, stack_module_state, vmap
 
 from kan_exp.layers import EdgeLayer, GridLayer, stack_networks
+from kan_exp.layers.tabulation import tabulate
 from tests.standin import standin
 
 LAYER_CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "layer").glob("*.yaml"))

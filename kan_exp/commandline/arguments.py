@@ -7,11 +7,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from kan_exp.commandline.own_configs import Asked
+from kan_exp.commandline.spelling import spelled_option, split
 from kan_exp.errors import KanExpError, suggest
-from kan_exp.own_configs import Asked
 from kan_exp.quoting import shell, unquoted
 from kan_exp.runs import option_name
-from kan_exp.spelling import spelled_option, split
 
 MULTIRUN = ("-m", "--multirun")
 # Flags whose value follows as a word of its own.

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kan_exp.cli import config_folder
+from kan_exp.commandline.own_configs import Asked, OwnConfigs
 from kan_exp.config import TrainConfig
-from kan_exp.own_configs import Asked, OwnConfigs
 
 HEAD = "# @package _global_\n"
 FAULTS = {

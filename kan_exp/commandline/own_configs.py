@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
+from kan_exp.commandline.explain import first_line, yaml_fault
 from kan_exp.errors import listing, suggest
-from kan_exp.explain import first_line, yaml_fault
 
 GLOBAL = "# @package _global_"
 WHOLE = ("experiment", "search")  # groups whose configs set options of all groups

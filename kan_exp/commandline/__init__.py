@@ -1,0 +1,1 @@
+"""Command lines as Hydra reads them, and errors in one line."""
