@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kan_exp.errors import KanExpError
+from kan_exp.preparing.layers import all_options
 from kan_exp.runs.identity import NON_RESULT_OPTIONS, SEED_OPTIONS, digest
 
 # A setting is resolved for each of these: an option whose values differ follows the seed.
@@ -129,6 +130,8 @@ def _value(cfg: DictConfig, name: str) -> Any:
 
 def _resolved(cfg: DictConfig, name: str) -> Any:
     value = cfg[name]
+    if name == "layers" and value is not None:  # a kind's own config may refer to options, too
+        return all_options(cfg)
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import get_class
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kan_exp.errors import KanExpError
 from kan_exp.quoting import quoted
@@ -36,7 +37,7 @@ def layer_choices(cfg: DictConfig) -> list[LayerChoice]:
         return [_layer_choice(cfg.layer)] * (len(cfg.dims) - 1)
     choices = []
     for name, options in _entries(cfg):
-        path, defaults = _layer_choice(_composed(name))
+        path, defaults = _layer_choice(_composed(cfg, name))
         choices.append(LayerChoice(path, {**defaults, **options}))
     return choices
 
@@ -72,14 +73,23 @@ def spelled_out(cfg: DictConfig) -> DictConfig:
 
     A run's folder has to say by itself what the layers were, whatever the defaults will be.
     """
+    cfg = cfg.copy()
+    cfg.layers = all_options(cfg)
+    return cfg
+
+
+def all_options(cfg: DictConfig) -> list[dict[str, dict[str, Any]]]:
+    """The entries of `layers` with all their options, resolved as options of this run.
+
+    Raises:
+        KanExpError: `layers` cannot be read.
+    """
     entries = []
     for name, options in _entries(cfg):
-        defaults: dict[str, Any] = OmegaConf.to_container(_composed(name), resolve=True)  # type: ignore[assignment]
+        defaults: dict[str, Any] = OmegaConf.to_container(_composed(cfg, name), resolve=True)  # type: ignore[assignment]
         del defaults["_target_"]
         entries.append({name: {**defaults, **options}})
-    cfg = cfg.copy()
-    cfg.layers = entries
-    return cfg
+    return entries
 
 
 def _entries(cfg: DictConfig) -> list[tuple[str, dict[str, Any]]]:
@@ -87,10 +97,19 @@ def _entries(cfg: DictConfig) -> list[tuple[str, dict[str, Any]]]:
     return [kind_and_options(entry) for entry in entries]
 
 
-def _composed(name: str) -> DictConfig:
+def _composed(cfg: DictConfig, name: str) -> DictConfig:
+    """A kind's own config, in which references are to the options of this run."""
+    whole = cfg.copy()
+    with open_dict(whole):
+        whole.layer = _as_written(name, tuple(search_path_override()))
+    return whole.layer
+
+
+@functools.lru_cache(64)
+def _as_written(name: str, search_path: tuple[str, ...]) -> Any:
     loader = GlobalHydra.instance().config_loader()
-    overrides = [f"layer={name}", *search_path_override()]
-    return loader.load_configuration("train", overrides, RunMode.RUN).layer
+    composed = loader.load_configuration("train", [f"layer={name}", *search_path], RunMode.RUN)
+    return OmegaConf.to_container(composed.layer, resolve=False)
 
 
 def kind_and_options(entry: Any) -> tuple[str, dict[str, Any]]:

@@ -7,8 +7,9 @@ import json
 
 import pytest
 
+import kan_exp
 from kan_exp.train import prepare
-from tests.conftest import read_metrics, run_command
+from tests.conftest import read_metrics, run_command, run_folders
 
 SMALL = ["layer=interpo", "optimizer=adam", "dims=[2,1,1]", "steps=40", "evaluations=2"]
 SMALL += ["log_every_n_steps=20", "data.num_train=100", "data.num_test=100", "logger=none"]
@@ -59,3 +60,25 @@ def test_the_report_folds_them(sweep):
     with (sweep / "s" / "report.csv").open() as file:
         (setting,) = csv.DictReader(file)
     assert (setting["test_points"], setting["runs"]) == ("of each seed", "2")
+
+
+def test_a_layer_of_ones_own_in_layers_refers_to_the_options_of_the_run(command, tmp_path):
+    own = tmp_path / "my_conf" / "layer" / "mine.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text(
+        "# @package _global_\nlayer:\n  _target_: kan_exp.layers.KANChebyshevLayer\n"
+        "  degree: ${seed}\n  x_min: -2.0\n  x_max: 2.0\n"
+    )
+    small = ["optimizer=adam", "steps=4", "points=50", "data.num_val=20", "data.num_test=20"]
+    options = ["--config-dir", "my_conf", "layers=[mine,mine]", "dims=[2,2,1]", "logger=none"]
+    result = command("train", *options, *small, "-m", "seed=2,3")
+    assert result.returncode == 0, result.stderr
+    assert "stacked" not in result.stdout
+    degrees = {
+        read_metrics(folder)["choices"]["seed"]: kan_exp.load(folder).network[1].degree
+        for folder in run_folders(tmp_path)
+    }
+    assert degrees == {2: 2, 3: 3}
+    refused = command("train", *options, *small, "replicas=2", "seed=2")
+    assert refused.returncode == 1
+    assert "replicas=2: replica k is the run with seed+k, and layers=" in refused.stderr
