@@ -88,7 +88,9 @@ class FactoredSystem(System):
             return change
         if self._triangle is None:
             self._triangle = self._make_triangle()
-        penalty = Expansion(*(part if part is None else part[lost] for part in self.penalty))
+        slope, diagonal, matrix = self.penalty
+        matrix = None if matrix is None else matrix[lost]
+        penalty = Expansion(slope[lost], diagonal[lost], matrix)
         self.least_damping = self.least_damping.masked_fill(lost, LEAST_QR_DAMPING)
         change[lost] = damped_step(self._triangle[lost], penalty, added[lost])
         return change

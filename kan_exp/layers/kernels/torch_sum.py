@@ -111,7 +111,9 @@ def _dense_by_table(table: Tensor, grad: Tensor, places: Tensor, basis: Tensor) 
 
 def _bags(weights: Tensor, cell: Tensor, table: Tensor) -> Tensor:
     """Sums of the rows that each sample reads, `(batch, out)`."""
-    rows = first_row(cell, table).unsqueeze(1) + torch.arange(len(weights), device=cell.device).unsqueeze(1)
+    rows = first_row(cell, table).unsqueeze(1) + torch.arange(
+        len(weights), device=cell.device
+    ).unsqueeze(1)
     return functional.embedding_bag(
         rows.flatten(1),  # (batch, functions * in)
         table.flatten(0, 1),
