@@ -1,3 +1,4 @@
+# ruff: noqa: T201 - the table is its purpose.
 """Trains on a GPU what the tests train on the CPU, and compares: `python scripts/check_gpu.py`.
 
 Every layer with adam and with least squares, every other optimizer with splines, replicas, a run
