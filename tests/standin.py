@@ -108,9 +108,9 @@ def _storage(held: torch.UntypedStorage) -> torch.UntypedStorage:
 
 
 def _clone(storage: torch.UntypedStorage) -> torch.UntypedStorage:
-    return (
-        _storage(storage.held.clone()) if storage.device.type == NAME else _clone_storage(storage)
-    )
+    if storage.device.type != NAME:
+        return _clone_storage(storage)
+    return _storage(storage.held.clone())
 
 
 def _wrap(raw: Tensor) -> Tensor:

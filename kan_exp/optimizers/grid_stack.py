@@ -104,10 +104,10 @@ def _read(layer: _Layer, x: Tensor) -> _Reading:
     cell = position.clamp(0, rows - functions).long().clamp(0, rows - functions)
     t = position - cell
     inside = t.clamp(0, 1)
-    powers = inside.new_ones(*inside.shape, functions)
-    for power in range(1, functions):
-        torch.mul(powers[..., power - 1], inside, out=powers[..., power])
-    weights, slopes = (powers @ layer.polynomials).chunk(2, dim=-1)
+    powers = [torch.ones_like(inside)]  # not written in place: conjugate gradients differentiate it
+    for _ in range(1, functions):
+        powers.append(powers[-1] * inside)
+    weights, slopes = (torch.stack(powers, dim=-1) @ layer.polynomials).chunk(2, dim=-1)
     weights = weights + (t - inside).unsqueeze(-1) * slopes
     places = cell.unsqueeze(-1) + torch.arange(functions, device=x.device)
     basis = weights.new_zeros(*x.shape, rows).scatter_(-1, places, weights)

@@ -92,7 +92,8 @@ class FactoredSystem(System):
         if self._triangle is None:
             self._triangle = self._make_triangle()
         slope, diagonal, matrix = self.penalty
-        penalty = Expansion(slope[lost], diagonal[lost], None if matrix is None else matrix[lost])
+        matrix = None if matrix is None else matrix[lost]
+        penalty = Expansion(slope[lost], diagonal[lost], matrix)
         self.least_damping = self.least_damping.masked_fill(lost, LEAST_QR_DAMPING)
         change[lost] = damped_step(self._triangle[lost], penalty, added[lost])
         return change

@@ -514,9 +514,8 @@ def check_observe_sets_the_domain(kind):
     assert "domain" in layer.state_dict()
     assert torch.equal(layer(x), before)
     layer.observe(x[2].clone().requires_grad_())
-    np.testing.assert_array_equal(
-        layer.domain.cpu().numpy(), x[2, :, None].expand(-1, 2).cpu().numpy()
-    )
+    expected = x[2, :, None].expand(-1, 2).cpu().numpy()
+    np.testing.assert_array_equal(layer.domain.cpu().numpy(), expected)
     assert not layer.domain.requires_grad
 
 
@@ -558,9 +557,8 @@ def check_second_roughness_is_the_mean_squared_bend(kind):
     step = np.diff(x.cpu().numpy(), axis=0)[0, 0]
     bend = np.diff(layer.edges(x).detach().cpu().numpy(), n=2, axis=0) / step**2
     expected = np.square(bend).mean(0)
-    np.testing.assert_allclose(
-        layer.roughness(2).detach().cpu().numpy(), expected, rtol=0.25, atol=1e-6
-    )
+    found = layer.roughness(2).detach().cpu().numpy()
+    np.testing.assert_allclose(found, expected, rtol=0.25, atol=1e-6)
 
 
 def check_roughness_keeps_its_digits_on_a_narrow_domain(kind):

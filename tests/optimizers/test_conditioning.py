@@ -1,4 +1,4 @@
-"""Least squares whose normal matrix is singular to rounding, against an SVD."""
+"""Least squares whose normal matrix is singular to rounding, against NumPy's."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_so_is_one_with_fewer_samples_than_parameters():
     assert error < 1e-4 < best(matrix[:, :8], values)
 
 
-def test_a_penalty_takes_part(monkeypatch):
+def test_a_penalty_takes_part():
     matrix, values = powers(14)
     scale = torch.logspace(-14, -10, 14, dtype=torch.float64)
     penalty = torch.diag(scale)[None]

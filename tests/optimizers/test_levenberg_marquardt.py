@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 
@@ -267,3 +268,39 @@ def test_fresh_points_at_every_step_find_what_all_points_would():
 def test_bad_options_are_named(options, said):
     with pytest.raises(ValueError, match=f"LevenbergMarquardt needs {said} above 0, got 0"):
         LevenbergMarquardt(network(0), **options)
+
+
+# State
+
+
+def test_the_state_dict_goes_on_bit_for_bit(tmp_path):
+    """Through a file, in another optimizer of the same modules, some of which are gone."""
+    batch = points()
+    networks = [network(seed) for seed in range(3)]
+    optimizer = LevenbergMarquardt(networks, damping=0.3)
+    for _ in range(3):
+        optimizer.step(lambda: batch)
+    optimizer.keep([2, 0])
+    optimizer.step(lambda: batch)
+    torch.save(optimizer.state_dict(), tmp_path / "state")
+    again = [copy.deepcopy(one) for one in optimizer.modules]
+    resumed = LevenbergMarquardt(again)
+    resumed.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
+    assert resumed.stopped == optimizer.stopped
+    for _ in range(2):
+        assert torch.equal(resumed.step(lambda: batch), optimizer.step(lambda: batch))
+    assert torch.equal(resumed.replicas.damping, optimizer.replicas.damping)
+    assert len(set(resumed.replicas.damping.tolist())) == 2
+    for one, other in zip(again, optimizer.modules, strict=True):
+        for found, part in zip(one.parameters(), other.parameters(), strict=True):
+            assert torch.equal(found, part)
+
+
+def test_the_state_of_other_modules_is_refused():
+    state = LevenbergMarquardt([network(0), network(1)])
+    state.step(points)
+    with pytest.raises(ValueError, match="loaded state dict"):
+        LevenbergMarquardt([network(0)]).load_state_dict(state.state_dict())
+    alike = LevenbergMarquardt(nn.Sequential(*network(0), *network(1)))
+    with pytest.raises(ValueError, match=r"loaded state dict has 2 modules, the optimizer has 1"):
+        alike.load_state_dict(state.state_dict())

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from kan_exp.layers import KANLayer, KANSplineLayer
+from kan_exp.layers import KANInterpoLayer, KANLayer, KANSplineLayer
 from kan_exp.optimizers import (
     CrossEntropy,
     Fit,
@@ -42,6 +42,15 @@ def splines(out: int) -> list[nn.Module]:
         generator = seeded(seed)
         first = KANSplineLayer(2, 2, num_intervals=4, generator=generator)
         return nn.Sequential(first, KANLayer(2, out, fcn_hidden=3, generator=generator)).double()
+
+    return [made(seed) for seed in range(2)]
+
+
+def grids(out: int) -> list[nn.Module]:
+    def made(seed):
+        generator = seeded(seed)
+        first = KANInterpoLayer(2, 3, num_x=5, generator=generator)
+        return nn.Sequential(first, KANSplineLayer(3, out, 4, generator=generator)).double()
 
     return [made(seed) for seed in range(2)]
 
@@ -85,6 +94,7 @@ def dense_step(problem: Fit, parameters: torch.Tensor, damping: torch.Tensor) ->
         (perceptrons, 90, 2 * 33 * 33 * 8 + 100, ParameterSystem),  # the Jacobian in blocks
         (perceptrons, 90, SMALL, ProductSystem),
         (splines, 90, SMALL, ProductSystem),
+        (grids, 90, SMALL, ProductSystem),
         (perceptrons, 5, 500, ProductSystem),
     ],
 )

@@ -44,13 +44,18 @@ def make_model():
 
 
 @pytest.fixture
-def make_trainer(tmp_path: Path):
-    """Makes a silent trainer on the CPU, as conf/trainer/cpu.yaml does."""
+def make_trainer(tmp_path: Path, device: torch.device):
+    """Makes a silent trainer on one device, as those of conf/trainer do."""
 
     def make(max_steps: int, **changes) -> Trainer:
+        if device.type in ("cpu", "cuda"):
+            place = {"accelerator": device.type, "devices": 1}
+        else:
+            from tests.standin import Strategy
+
+            place = {"strategy": Strategy()}
         options = {
-            "accelerator": "cpu",
-            "devices": 1,
+            **place,
             "max_steps": max_steps,
             "max_epochs": -1,
             "log_every_n_steps": 1,

@@ -43,7 +43,13 @@ CASES = {
     "lm, grids": [*LM, GRIDS, NARROW, "refine.grids=[4,8]", "refine.jerk=1e-6"],
     "lm, products": [*LM, "layer=rbf", NARROW, "optimizer.memory=3000"],
 }
-CROSSED = ["adamw, all points", "replicas, pieces", "lm, grids"]
+QUICK = ["adam, pieces", "adam, curves", "replicas, pieces", "lm, grids", "lm, pieces"]
+CROSSED = ["lm, grids", "adamw, all points", "replicas, pieces"]
+
+
+def each(cases):
+    slow = pytest.mark.slow
+    return [pytest.param(one, marks=() if name in QUICK else slow) for name, one in cases.items()]
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +94,7 @@ def close(found: dict, expected: dict) -> None:
         assert found[name] == expected[name]
 
 
-@pytest.mark.parametrize("options", CASES.values(), ids=CASES)
+@pytest.mark.parametrize("options", each(CASES), ids=CASES)
 def test_another_device_gives_the_same_numbers(make, tmp_path, options):
     for folder, elsewhere in ((tmp_path / "cpu", False), (tmp_path / "other", True)):
         make(options, folder, elsewhere).run()
@@ -111,7 +117,9 @@ class Crash(Callback):
 
 
 @pytest.mark.parametrize("began_elsewhere", [True, False], ids=["to the CPU", "from the CPU"])
-@pytest.mark.parametrize("name", CROSSED)
+@pytest.mark.parametrize(
+    "name", [CROSSED[0], *(pytest.param(name, marks=pytest.mark.slow) for name in CROSSED[1:])]
+)
 def test_a_run_resumes_on_a_different_device(make, tmp_path, name, began_elsewhere):
     make(CASES[name], tmp_path / "whole", elsewhere=False).run()
     with pytest.raises(ZeroDivisionError):

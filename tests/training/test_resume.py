@@ -348,3 +348,36 @@ def test_a_short_run_writes_each_checkpoint_once(tmp_path, monkeypatch):
     experiment = make([*ADAM, "checkpoint_seconds=5"], tmp_path)
     experiment._fit()
     assert written == ["best.ckpt", "last.ckpt"]
+
+
+def test_a_least_squares_run_of_an_earlier_version_says_to_repeat_it(tmp_path):
+    options, step = CASES["lm, no grid"]
+    crashed(options, tmp_path, step)
+    last = torch.load(tmp_path / LAST, weights_only=True)
+    last["progress"]["optimizer"] = None
+    torch.save(last, tmp_path / LAST)
+    with pytest.raises(KanExpError, match="earlier version wrote its checkpoint.*--from"):
+        make(options, tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("name", ["adam, mini-batches", "lm, no grid"])
+def test_an_optimizer_state_that_does_not_fit_is_one_line(tmp_path, name):
+    options, step = CASES[name]
+    crashed(options, tmp_path, step)
+    last = torch.load(tmp_path / LAST, weights_only=True)
+    last["progress"]["optimizer"]["param_groups"][0]["params"].pop()
+    torch.save(last, tmp_path / LAST)
+    with pytest.raises(KanExpError, match="does not fit its configuration: loaded state dict"):
+        make(options, tmp_path, resume=True)
+
+
+def test_a_run_goes_on_where_there_is_no_compiler(tmp_path, monkeypatch):
+    """Sums of splines in C and by torch agree to rounding, before and after."""
+    options, step = CASES["adam, mini-batches"]
+    make(options, tmp_path / "whole").run()
+    crashed(options, tmp_path / "cut", step)
+    monkeypatch.setattr("kan_exp.layers.kernels.native_sum.takes", lambda _: False)
+    make(options, tmp_path / "cut", resume=True).run()
+    whole, cut = (read_metrics(tmp_path / name) for name in ("whole", "cut"))
+    assert cut["test_rmse"] == pytest.approx(whole["test_rmse"], rel=1e-3)
+    assert cut["best_step"] == whole["best_step"]
