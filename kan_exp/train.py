@@ -32,6 +32,7 @@ from kan_exp.errors import KanExpError
 from kan_exp.preparing import (
     LAST,
     check,
+    check_least_squares,
     from_folder,
     make_experiment,
     run_key,
@@ -82,6 +83,7 @@ def _train(cfg: DictConfig, folder: Path) -> None:
     before = read_status(folder)
     began = False
     try:
+        check_least_squares(cfg)  # first: schedulers refer to options that it does not have
         _check_references(cfg)
         # From where the command was given: `hydra.job.chdir=true` has left that already.
         moved = use_absolute_paths(cfg, hydra.runtime.cwd)

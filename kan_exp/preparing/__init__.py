@@ -1,7 +1,7 @@
 """From a configuration to an experiment that is ready to run."""
 
 from kan_exp.preparing.again import LAST, from_folder, unfinished
-from kan_exp.preparing.checks import check
+from kan_exp.preparing.checks import check, check_least_squares
 from kan_exp.preparing.choices import flat_choices
 from kan_exp.preparing.experiment import make_experiment
 from kan_exp.preparing.keys import asks_hydra, check_shared, rest_key, run_key, setting_key
@@ -13,6 +13,7 @@ __all__ = [
     "absolute_arguments",
     "asks_hydra",
     "check",
+    "check_least_squares",
     "check_shared",
     "flat_choices",
     "from_folder",

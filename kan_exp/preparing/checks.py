@@ -28,11 +28,7 @@ def check(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Non
         KanExpError: An option is unknown, out of range, or does not go with another.
     """
     check_additions(overrides, CLOSED_GROUPS)
-    if uses_least_squares(cfg) and (cfg.scheduler or cfg.batch_size is not None or cfg.compile):
-        raise KanExpError(
-            "optimizer=lm takes all points at once: it needs scheduler=none, batch_size=null and "
-            "compile=false. Set these, or optimizer=adam"
-        )
+    check_least_squares(cfg)
     check_missing(cfg)
     check_numbers(cfg)
     check_shared(cfg)
@@ -44,3 +40,16 @@ def check(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Non
             f"leave one of the two out."
         )
     check_network(cfg, check_source(cfg, choices))
+
+
+def check_least_squares(cfg: DictConfig) -> None:
+    """Refuses options of gradient descent beside `optimizer=lm`.
+
+    Raises:
+        KanExpError: There is one.
+    """
+    if uses_least_squares(cfg) and (cfg.scheduler or cfg.batch_size is not None or cfg.compile):
+        raise KanExpError(
+            "optimizer=lm takes all points at once: it needs scheduler=none, batch_size=null and "
+            "compile=false. Set these, or optimizer=adam"
+        )
