@@ -108,7 +108,8 @@ def _other_points(cfg: DictConfig, model: KANModel) -> tuple[Split, str]:
         target = model.target_name if OmegaConf.is_missing(data, "target") else data.target
         rows = score_rows(data.path, model.features, target, data.separator)
         return rows, f"{len(rows.x):,} rows of {data.path}"
-    if OmegaConf.is_interpolation(data, "target") and cfg.target is None:
+    own = "target" in data and OmegaConf.is_interpolation(data, "target")
+    if own and cfg.target is None:
         # The run's own function, unless another is asked for.
         source = instantiate(data, target=_make_target(_own_config(Path(cfg.run), "target")))
     else:

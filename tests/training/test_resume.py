@@ -346,7 +346,7 @@ def test_a_least_squares_run_of_an_earlier_version_says_to_repeat_it(tmp_path):
     last = torch.load(tmp_path / LAST, weights_only=True)
     last["progress"]["optimizer"] = None
     torch.save(last, tmp_path / LAST)
-    with pytest.raises(KanExpError, match="earlier version wrote its checkpoint.*--from"):
+    with pytest.raises(KanExpError, match=r"earlier version wrote its checkpoint.*--from"):
         make(options, tmp_path, resume=True)
 
 
