@@ -1,4 +1,4 @@
-"""A run on a source of data that a user wrote: it trains; evaluate says which data it cannot make."""
+"""A run on a source of data that a user wrote: trained, and scored on data that are named."""
 
 from __future__ import annotations
 
