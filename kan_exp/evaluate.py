@@ -157,7 +157,8 @@ def _other_points(
     if reader is not None:
         rows = _rows(data, model, reader)
         return rows, f"{len(rows.x):,} rows of {data.path}"
-    if OmegaConf.is_interpolation(data, "target") and cfg.target is None:
+    own = "target" in data and OmegaConf.is_interpolation(data, "target")
+    if own and cfg.target is None:
         # The run's own function, unless another is asked for.
         source = instantiate(data, target=_make_target(_own_config(Path(cfg.run), "target")))
     else:

@@ -146,15 +146,16 @@ def test_a_diverging_replica_is_frozen_and_spoils_nothing(make_data, make_traine
         assert all(part.isfinite().all() for part in state.values() if part is not None)
     # The same by hand: the last weights that gave a finite loss are where it stays.
     (network,) = explosive(2, which=(1,))[1:]
-    optimizer = SGD(network.parameters())
     data.plan(16, STEPS, 4, 2, torch.Generator().manual_seed(SEED + 1))
     points = [pair for chunk in data.train_dataloader() for pair in zip(*chunk, strict=True)]
+    network.to(points[0][0].device)
+    optimizer = SGD(network.parameters())
     for count, (x, y) in enumerate(points, 1):  # noqa: B007
         optimizer.zero_grad()
         loss = (network(x) - y).square().mean()
         if not loss.isfinite():
             break
-        frozen = {name: part.clone() for name, part in network.state_dict().items()}
+        frozen = {name: part.cpu().clone() for name, part in network.state_dict().items()}
         rough = sum(layer.roughness().mean() for layer in network)
         (loss + 1e-3 * rough).backward()
         optimizer.step()
