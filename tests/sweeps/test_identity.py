@@ -27,6 +27,7 @@ from kan_exp.config import TrainConfig
 from kan_exp.errors import KanExpError
 from kan_exp.preparing import check, run_key, setting_key
 from kan_exp.preparing.choices import flat_choices
+from kan_exp.preparing.layers import all_options
 from kan_exp.runs.identity import NON_RESULT_OPTIONS, decides_result, digest
 from kan_exp.sweeps.jobs import make_stacks, plan_jobs
 from kan_exp.sweeps.sweeper import GridSweeper
@@ -97,7 +98,10 @@ def resolved(sweeper, overrides, number=0):
     with open_dict(cfg):
         for name in NON_RESULT_OPTIONS:
             cfg.pop(name, None)
-    return OmegaConf.to_container(cfg, resolve=True)
+    values = OmegaConf.to_container(cfg, resolve=True)
+    if cfg.layers is not None:
+        values["layers"] = all_options(cfg)
+    return values
 
 
 @pytest.fixture(scope="module")
