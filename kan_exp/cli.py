@@ -29,7 +29,9 @@ from kan_exp.commandline.own_configs import OwnConfigs
 from kan_exp.config import TrainConfig
 from kan_exp.errors import KanExpError
 from kan_exp.quoting import typed
-from kan_exp.runs import hold, run_name
+from kan_exp.runs import hold, release, run_name
+from kan_exp.runs.printable import printable
+from kan_exp.runs.results import NAME as METRICS
 from kan_exp.terminal import fault_of_stdout, steady_streams, use_utf8_names
 
 if TYPE_CHECKING:
@@ -165,7 +167,7 @@ def _replace_plugins_configs() -> None:
 
 def _fail(line: str) -> NoReturn:
     # What a user or a file has named may hold anything, and must not steer the terminal.
-    shown = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in line)
+    shown = "\n".join(map(printable, line.split("\n")))
     print(f"Error: {shown}", file=sys.stderr)  # noqa: T201
     sys.exit(1)
 
@@ -205,18 +207,20 @@ class FreshFolder(Callback):
             )
         if config.hydra.job.config_name == RESUMED:
             return
-        # Hydra would turn an exception of a callback into a warning.
-        for name in ("metrics.json", "checkpoints"):
-            if (folder / name).exists():
-                go_on = f", or go on with {typed('resume', folder)}."
-                _fail(
-                    f"{folder} holds a run already ({name}): set hydra.run.dir=... to another"
-                    f"{'.' if name == 'metrics.json' else go_on}"
-                )
+        # Hydra would turn an exception of a callback into a warning. The folder is held before the
+        # look, so that no other process can finish a run in between.
         try:
             hold(folder)
         except MENDABLE as error:
             _fail(one_line(error))
+        for name in (METRICS, "checkpoints"):
+            if (folder / name).exists():
+                release(folder)
+                go_on = f", or go on with {typed('resume', folder)}."
+                _fail(
+                    f"{folder} holds a run already ({name}): set hydra.run.dir=... to another"
+                    f"{'.' if name == METRICS else go_on}"
+                )
 
 
 def load_model(cfg: DictConfig) -> KANModel:

@@ -129,6 +129,11 @@ class ReportConfig:
 ELEMENTWISE = ("Adam", "AdamW", "SGD")
 
 
+def uses_least_squares(cfg: DictConfig) -> bool:
+    """Whether the optimizer is Levenberg-Marquardt."""
+    return bool(cfg.optimizer._target_ == "kan_exp.optimizers.LevenbergMarquardt")
+
+
 def check_replicas(cfg: DictConfig) -> None:
     """Refuses `replicas` where networks cannot be trained as one stack.
 
@@ -140,7 +145,7 @@ def check_replicas(cfg: DictConfig) -> None:
     if cfg.replicas == 1:
         return
     shown = f"replicas={cfg.replicas}"
-    if cfg.optimizer._target_ == "kan_exp.optimizers.LevenbergMarquardt":
+    if uses_least_squares(cfg):
         raise KanExpError(
             f"{shown} does not go with optimizer=lm, which runs many starts anyway (refine.keep): "
             f"set optimizer=adam, or leave replicas out."
@@ -189,7 +194,7 @@ def check_devices(cfg: DictConfig) -> None:
         )
     if cfg.trainer.get("num_nodes", 1) != 1:
         raise KanExpError("trainer.num_nodes must be 1: trainer=ddp stays on one machine.")
-    if cfg.optimizer._target_ == "kan_exp.optimizers.LevenbergMarquardt":
+    if uses_least_squares(cfg):
         raise KanExpError(
             "trainer=ddp does not go with optimizer=lm, which takes all points at once: "
             "set optimizer=adam"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kan_exp.errors import KanExpError, listing, suggest
 from kan_exp.quoting import read_path
+from kan_exp.runs.printable import printable
 from kan_exp.terminal import steady_streams, use_utf8_names
 
 HELP = """\
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
 
         address = start(folder, host, port)
     except KanExpError as error:
-        print(f"Error: {error}", file=sys.stderr)  # noqa: T201
+        print(f"Error: {printable(str(error))}", file=sys.stderr)  # noqa: T201
         return 1
     print(f"TensorBoard on {folder}: {address} (Ctrl-C ends it)", flush=True)  # noqa: T201
     threading.Event().wait()

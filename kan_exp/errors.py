@@ -12,6 +12,11 @@ class DivergedError(KanExpError):
     """The loss or a validation figure stopped being a finite number."""
 
 
+def message_of(error: BaseException) -> str:
+    """The message of an exception in one line, or its type if it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def suggest(word: str, known: Iterable[str]) -> str:
     """Names what `word` may have meant: `" Did you mean 'interpo'?"`, or nothing."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)

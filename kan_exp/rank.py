@@ -18,6 +18,7 @@ from kan_exp.commandline.explain import MENDABLE, one_line
 from kan_exp.config import TrainConfig
 from kan_exp.preparing import make_experiment, search_path_override
 from kan_exp.ranks import Follower
+from kan_exp.runs.printable import printable
 from kan_exp.terminal import steady_streams
 
 
@@ -56,4 +57,4 @@ if __name__ == "__main__":
     try:
         follow()
     except MENDABLE as error:
-        sys.exit(one_line(error))
+        sys.exit(printable(one_line(error)))

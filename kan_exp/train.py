@@ -52,6 +52,7 @@ from kan_exp.runs import (
     write_status,
     write_text,
 )
+from kan_exp.runs.results import NAME as METRICS
 from kan_exp.sweeps.jobs import number_of
 from kan_exp.sweeps.summary import same_again
 
@@ -110,7 +111,7 @@ def _train(cfg: DictConfig, folder: Path) -> None:
                 elif before is not None:
                     experiment.start_over()
                     log.info("Note: it had no checkpoint yet, and starts from the beginning.")
-                (folder / "metrics.json").unlink(missing_ok=True)  # it would say that it is done
+                (folder / METRICS).unlink(missing_ok=True)  # it would say that it is done
                 status.began = True
                 imports_are_done()
                 experiment.run()

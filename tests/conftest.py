@@ -89,7 +89,7 @@ def run_command(
     name: str, *args: str, cwd: Path, fresh: bool = False
 ) -> subprocess.CompletedProcess[str]:
     """Runs `python -m kan_exp.<name> ...` to its end; with `fresh` in an interpreter of its own."""
-    return _finish(start_command(name, *args, cwd=cwd, fresh=fresh))
+    return finish(start_command(name, *args, cwd=cwd, fresh=fresh))
 
 
 def start_command(name: str, *args: str, cwd: Path, fresh: bool = False) -> Process:
@@ -97,19 +97,30 @@ def start_command(name: str, *args: str, cwd: Path, fresh: bool = False) -> Proc
     return start("-m", f"kan_exp.{name}", *args, cwd=cwd, server=None if fresh else COMMANDS)
 
 
-def run_code(code: str, *args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Runs `python -c CODE ...` to its end, in a process that has not imported torch."""
-    return _finish(start("-c", code, *args, cwd=cwd, server=WITHOUT_TORCH))
+def run_light(name: str, *args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Runs `python -m kan_exp.<name> ...` to its end, in a process that has not imported torch.
+
+    The last line on stdout lists the heavy packages that it has imported.
+    """
+    return finish(start("-c", LIGHT_COMMAND, name, *args, cwd=cwd, server=WITHOUT_TORCH))
 
 
-def start(*arguments: str, cwd: Path, server: ForkServer | None) -> Process:
-    """Starts `python *arguments`, as a fork of the server where that makes no difference."""
-    if server is not None and server.can_start(environment()):
-        return server.start(*arguments, cwd=cwd, environment=environment())
+def start(*arguments: str, cwd: Path, server: ForkServer | None, **variables: str) -> Process:
+    """Starts `python *arguments`, as a fork of the server where that makes no difference.
+
+    Args:
+        arguments: They begin with `-m MODULE` or `-c CODE`.
+        cwd: Where it runs.
+        server: Has done the imports; an interpreter is started if not given.
+        variables: Environment variables beside those of `environment`.
+    """
+    variables = environment() | variables
+    if server is not None and server.can_start(variables):
+        return server.start(*arguments, cwd=cwd, environment=variables)
     return subprocess.Popen(
         [sys.executable, *arguments],
         cwd=cwd,
-        env=environment(),
+        env=variables,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -117,7 +128,8 @@ def start(*arguments: str, cwd: Path, server: ForkServer | None) -> Process:
     )
 
 
-def _finish(process: Process) -> subprocess.CompletedProcess[str]:
+def finish(process: Process) -> subprocess.CompletedProcess[str]:
+    """Waits for the end of a process and kills it if it hangs."""
     with process:
         try:
             stdout, stderr = process.communicate(timeout=PATIENCE)
@@ -136,6 +148,14 @@ def environment() -> dict[str, str]:
 LIGHT = ("kan_exp.rank", "kan_exp.sweeps.runner")
 COMMANDS = ForkServer((*LIGHT, *HEAVY), environment())
 WITHOUT_TORCH = ForkServer(LIGHT, environment())
+LIGHT_COMMAND = """
+import runpy, sys
+name, *sys.argv[1:] = sys.argv[1:]
+try:
+    runpy.run_module(f"kan_exp.{name}", run_name="__main__", alter_sys=True)
+finally:
+    print("imported:", *(n for n in ("torch", "lightning", "tensorboard") if n in sys.modules))
+"""
 
 
 def run_folders(cwd: Path) -> list[Path]:

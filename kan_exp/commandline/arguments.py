@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kan_exp.commandline.own_configs import Asked
-from kan_exp.commandline.spelling import spelled_option, split
+from kan_exp.commandline.spelling import MULTIRUN, spelled_option, split
 from kan_exp.errors import KanExpError, suggest
 from kan_exp.quoting import shell, unquoted
 from kan_exp.runs import option_name
 
-MULTIRUN = ("-m", "--multirun")
 # Flags whose value follows as a word of its own.
 WITH_VALUE = (
     *("--cfg", "-c", "--package", "-p", "--config-path", "-cp"),

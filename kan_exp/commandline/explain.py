@@ -30,6 +30,7 @@ from omegaconf.errors import (
 )
 from yaml import MarkedYAMLError, YAMLError
 
+from kan_exp.commandline.spelling import MULTIRUN
 from kan_exp.errors import KanExpError, listing, suggest
 from kan_exp.quoting import in_quotes, shell
 
@@ -168,7 +169,7 @@ def _known_options(error: OmegaConfBaseException) -> list[str]:
 def _where_results_go() -> str:
     if "train" not in Path(sys.argv[0]).stem:
         return ""
-    many = {"-m", "--multirun"} & set(sys.argv)
+    many = set(MULTIRUN) & set(sys.argv)
     option = "hydra.sweep.dir" if many else "hydra.run.dir"
     return f" Results of a training go to {option}=..., under outputs unless set."
 

@@ -20,6 +20,7 @@ from kan_exp.errors import KanExpError
 from kan_exp.quoting import in_quotes, quoted, unquoted
 from kan_exp.runs import option_name
 
+MULTIRUN = ("-m", "--multirun")
 PATHS = re.compile(r"(\w+_)?(path|file|filename|dir|folder|root)")
 PATH_OPTIONS = ("resume", "sweep.resume", "run", "input", "output", "logdir")
 # Of these, one holds for all jobs of a sweep.

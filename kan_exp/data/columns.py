@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from datetime import date, time, timedelta
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from kan_exp.data.options import TRAINING, Options
 from kan_exp.errors import KanExpError, listing, suggest
+from kan_exp.quoting import shell
 
 FloatArray = NDArray[np.float64]
 
@@ -162,7 +162,7 @@ class ColumnReader(ABC):
     @property
     def typed(self) -> str:
         """The file's name, quoted for a shell."""
-        return shlex.quote(str(self.path))
+        return shell(str(self.path))
 
     def new_name(self, word: str) -> str:
         """A name for a changed copy of the file in the current folder, where there is no such."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import csv
-import shlex
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
@@ -15,6 +14,7 @@ import numpy as np
 
 from kan_exp.data.columns import ColumnReader, FloatArray, NoNumber, shown, tidy
 from kan_exp.data.options import Options, assign
+from kan_exp.quoting import shell
 
 SEPARATORS = (",", ";", "|", "\t")
 MISSING_CELLS = {"", "?", "-", "--", ".", "na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none"}
@@ -66,10 +66,10 @@ class CsvReader(ColumnReader):
                     f"has one column, {shown(text)}: if its separator is {other!r}, set {typed}"
                 )
         if len(text.split()) > 1 and _are_numbers(row.split()) == len(text.split()):
-            command = f"tr -s ' ' {shlex.quote(self.separator)} < {self.typed}"
+            command = f"tr -s ' ' {shell(self.separator)} < {self.typed}"
             raise self.error(
                 f"has one column, {shown(text)}: if its separator are blanks, write others: "
-                f"{command} > {shlex.quote(self.new_name('blanks'))}"
+                f"{command} > {shell(self.new_name('blanks'))}"
             )
         line = second.line
         while len(second.cells) == 1 and (found := next(records, None)) and found.line < 50:
@@ -79,7 +79,7 @@ class CsvReader(ColumnReader):
             raise self.error(
                 f"{titles} ({shown(text)}, where line {line} has {len(second.cells)} cells): take "
                 f"away what is above the names of columns: "
-                f"tail -n +{line} {self.typed} > {shlex.quote(self.new_name('table'))}"
+                f"tail -n +{line} {self.typed} > {shell(self.new_name('table'))}"
             )
 
     def _numbers(self, columns: Sequence[int]) -> tuple[FloatArray, dict[int, NoNumber]]:
@@ -124,7 +124,7 @@ class CsvReader(ColumnReader):
             return None
         spans = ((self._lines[row], self._last_lines[row]) for row in rows)
         script = ";".join(f"{a}d" if a == b else f"{a},{b}d" for a, b in spans)
-        return f"sed '{script}' {self.typed} > {shlex.quote(name)}"
+        return f"sed '{script}' {self.typed} > {shell(name)}"
 
     def write(self, file: IO[str], separator: str, name: str, values: Sequence[str]) -> list[str]:
         records = self._records()
@@ -162,7 +162,7 @@ class CsvReader(ColumnReader):
                     taken.clear()
                     line = reader.line_num
         except UnicodeDecodeError:
-            copy = shlex.quote(self.new_name("utf8"))
+            copy = shell(self.new_name("utf8"))
             raise self.error(
                 f"is not UTF-8 text: save it as UTF-8 CSV, or write it anew: "
                 f"iconv -f {self._encoding()} -t UTF-8 {self.typed} > {copy}"

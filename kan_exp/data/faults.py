@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
@@ -24,6 +23,7 @@ from kan_exp.data.columns import (
 from kan_exp.data.csv_reader import CsvReader
 from kan_exp.data.options import assign
 from kan_exp.errors import KanExpError
+from kan_exp.quoting import shell
 
 UNNAMED, REPEATED, CONSTANT, RANGE = (
     "no name",
@@ -146,6 +146,6 @@ def _group(kind: str, group: Sequence[Fault], target: str | None) -> str:
 
 def _cure(kind: str, reader: ColumnReader) -> str | None:
     if kind == COMMAS and isinstance(reader, CsvReader) and reader.separator != ",":
-        copy = shlex.quote(reader.new_name("points"))
+        copy = shell(reader.new_name("points"))
         return f"write decimal points for commas: tr , . < {reader.typed} > {copy}"
     return CURES[kind]

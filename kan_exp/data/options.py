@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
-WORDS = ("true", "false", "null", "nan", "inf")  # which Hydra reads as values, in any case
+from kan_exp.quoting import quoted, shell
+
 MOST_TYPED = 2000  # characters of an option that a message spells out
 
 
@@ -43,7 +41,7 @@ class Options:
         if self.dims is None or self.dims[0] == count:
             return ""
         widths = ",".join(map(str, (count, *self.dims[1:])))
-        return f" {shlex.quote(f'dims=[{widths}]')}"
+        return f" {shell(f'dims=[{widths}]')}"
 
 
 TRAINING = Options()
@@ -57,15 +55,4 @@ def assign(option: str, value: str | Sequence[str]) -> str:
         value: A text, or a list of texts.
     """
     text = quoted(value) if isinstance(value, str) else f"[{','.join(map(quoted, value))}]"
-    return shlex.quote(f"{option}={text}")
-
-
-def quoted(text: str) -> str:
-    """A text for Hydra's command line, in quotes where it would be read as something else."""
-    if PLAIN.fullmatch(text) and text.lower() not in WORDS:
-        return text
-    # OmegaConf would take ${...} for a reference to another option.
-    text = re.sub(r"(\\*)\$\{", lambda found: f"{found[1]}{found[1]}\\${{", text)
-    # Backslashes count only before a quote, where each has to be doubled.
-    text = re.sub(r'(\\*)"', lambda found: f'{found[1]}{found[1]}\\"', text)
-    return '"' + re.sub(r"(\\+)$", lambda found: found[1] * 2, text) + '"'
+    return shell(f"{option}={text}")

@@ -6,7 +6,6 @@ Nothing in a file is ever executed: npz archives are read without pickle.
 from __future__ import annotations
 
 import csv
-import shlex
 import stat
 import zipfile
 import zlib
@@ -21,6 +20,7 @@ from kan_exp.data.columns import ColumnReader, FloatArray, NoNumber, shown, tidy
 from kan_exp.data.csv_reader import SEPARATORS, CsvReader
 from kan_exp.data.options import TRAINING, Options
 from kan_exp.errors import KanExpError, listing
+from kan_exp.quoting import shell
 from kan_exp.runs import from_here
 
 KNOWN = (".csv", ".tsv", ".parquet", ".npz")
@@ -103,15 +103,13 @@ def open_columns(
 
 def _how_to_convert(file: Path, suffix: str) -> str:
     """What to do with a file of a kind that is not read."""
-    name = shlex.quote(str(file))
+    name = shell(str(file))
     if suffix in UNPACKED:
         return f"; unpack it first: {UNPACKED[suffix]} {name}"
     if suffix in SPREADSHEETS:
         return "; save the sheet as CSV (UTF-8)"
     if suffix in TEXTS:
-        return (
-            f"; if it is text with a header line, rename it: cp {name} {shlex.quote(file.stem)}.csv"
-        )
+        return f"; if it is text with a header line, rename it: cp {name} {shell(file.stem)}.csv"
     return "; write it anew as .csv or .parquet with the program that made it"
 
 

@@ -5,7 +5,7 @@ Constructors check their arguments by these rules. So does a training, before to
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -55,7 +55,7 @@ class Finite:
 
     def check(self, owner: str, name: str, value: Any) -> None:
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not math.isfinite(value):
+        if not number or not abs(value) <= sys.float_info.max:  # also of an integer of any size
             raise ValueError(f"{owner} needs {name} to be a finite number, got {value!r}.")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from kan_exp.errors import KanExpError, listing
+from kan_exp.errors import KanExpError, listing, message_of
 from kan_exp.optimizers.levenberg_marquardt import LevenbergMarquardt
 
 
@@ -43,7 +43,7 @@ def check_optimizer(
     except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
         factory = make_optimizer if group == "optimizer" else make_scheduler
         options = [f"{group}.{name}" for name in getattr(factory, "keywords", {})]
-        reason = " ".join(str(error).split()).rstrip(".")
+        reason = message_of(error).rstrip(".")
         raise KanExpError(
             f"{group}: {reason}. Change one of its options: {listing(options)}."
         ) from error

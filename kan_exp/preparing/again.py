@@ -15,7 +15,7 @@ from yaml import MarkedYAMLError, YAMLError
 
 from kan_exp.cli import RESUMED, config_folder
 from kan_exp.commandline.explain import first_line, yaml_fault
-from kan_exp.commandline.spelling import is_path
+from kan_exp.commandline.spelling import MULTIRUN, is_path
 from kan_exp.config import TrainConfig
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.targets import check_targets
@@ -100,7 +100,7 @@ def _repeat(folder: Path, rest: list[str], modules: Sequence[str]) -> tuple[str,
         print(f"Note: {line}", file=sys.stderr)  # noqa: T201
     stored = _without(stored, rest)
     origin = []
-    if {"-m", "--multirun"} & set(rest):  # Hydra would sweep over what the run was told, too
+    if set(MULTIRUN) & set(rest):  # Hydra would sweep over what the run was told, too
         stored = stored._replace(overrides=[])
         origin = [f"--from={folder.resolve()}"]
         if modules:

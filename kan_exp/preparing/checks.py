@@ -5,12 +5,13 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from kan_exp.cli import check_additions
-from kan_exp.config import check_numbers
+from kan_exp.config import check_numbers, uses_least_squares
 from kan_exp.data.checks import check_batch_size
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.keys import check_shared
-from kan_exp.preparing.networks import check_network, uses_least_squares
+from kan_exp.preparing.networks import check_network
 from kan_exp.preparing.sources import check_missing, check_source, uses_target
+from kan_exp.runs.identity import group_name
 
 # Their configs list every option, so that none can be added.
 CLOSED_GROUPS = ("layer", "target", "data", "penalty")
@@ -33,7 +34,7 @@ def check(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Non
     check_numbers(cfg)
     check_shared(cfg)
     check_batch_size(cfg.batch_size)
-    useless = [text for text in overrides if text.lstrip("+~").startswith(("target=", "target."))]
+    useless = [text for text in overrides if group_name(text) == "target"]
     if useless and not uses_target(cfg):
         raise KanExpError(
             f"{useless[0]} has no effect with data={choices['data']}, which brings its own values: "

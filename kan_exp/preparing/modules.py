@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from kan_exp.config import rank_count
+from kan_exp.config import rank_count, uses_least_squares
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.devices import training_device
 from kan_exp.preparing.layers import layer_specs
-from kan_exp.preparing.networks import check_work, stages_of, uses_least_squares
+from kan_exp.preparing.networks import check_work, stages_of
 
 if TYPE_CHECKING:
     from kan_exp.data import ExperimentData

@@ -10,9 +10,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from kan_exp.cli import as_typed
+from kan_exp.config import uses_least_squares
 from kan_exp.errors import KanExpError
 from kan_exp.layers.rules import KINDS, Kind, check_count, check_names
 from kan_exp.preparing.layers import LayerChoice, layer_choices
+from kan_exp.runs import option_name
 from kan_exp.training.penalty_rules import check_quadratic, check_smooth, check_weights
 from kan_exp.training.stages import Stage, make_stages, multiplications
 
@@ -21,11 +23,6 @@ LAYERS = "kan_exp.layers."
 MULTIPLICATIONS_PER_MINUTE = 4e11
 MOST_WORK = 5 * MULTIPLICATIONS_PER_MINUTE
 TABLE = KINDS["KANInterpoLayer"]
-
-
-def uses_least_squares(cfg: DictConfig) -> bool:
-    """Whether the optimizer is Levenberg-Marquardt."""
-    return bool(cfg.optimizer._target_ == "kan_exp.optimizers.LevenbergMarquardt")
 
 
 def known_kind(choice: LayerChoice) -> Kind | None:
@@ -119,9 +116,7 @@ def check_work(multiplications: float, points: int) -> None:
         KanExpError: It is; the message says how long it would take.
     """
     hydra = HydraConfig.get()
-    asked = any(
-        text.lstrip("+").startswith("optimizer=") for text in as_typed(hydra.overrides.task)
-    )
+    asked = any(option_name(text) == "optimizer" for text in as_typed(hydra.overrides.task))
     if asked or hydra.runtime.choices.get("experiment") is not None:
         return
     if multiplications > MOST_WORK:

@@ -13,6 +13,7 @@ from kan_exp.reporting.figures import Picture
 from kan_exp.reporting.pictures import data_address
 from kan_exp.reporting.statistics import LEAST_SEEDS
 from kan_exp.reporting.summary import Section, Setting, Summary
+from kan_exp.runs import from_here
 from kan_exp.runs.printable import printable
 from kan_exp.runs.records import DONE, Record
 
@@ -190,7 +191,7 @@ def _unfinished(summary: Summary, most: int) -> str:
 def _unfinished_row(record: Record) -> str:
     seed = "" if record.seed is None else f"<small>seed {record.seed}</small>"
     return (
-        f'<tr><td class="t long">{escape(words.folder(record.folder))}{seed}</td>'
+        f'<tr><td class="t long">{escape(str(from_here(record.folder)))}{seed}</td>'
         f'<td class="t bad">{record.state}</td>'
         f'<td class="t long">{escape(record.reason or words.NOTHING)}</td></tr>\n'
     )

@@ -14,6 +14,7 @@ from rich.text import Text
 from kan_exp.reporting import words
 from kan_exp.reporting.grouping import ABSENT
 from kan_exp.reporting.summary import Section, Setting, Summary
+from kan_exp.runs import from_here
 from kan_exp.runs.cells import csv_row, plain
 from kan_exp.runs.printable import printable
 from kan_exp.runs.records import UNDONE, Record
@@ -125,7 +126,7 @@ def runs_csv(records: Sequence[Record]) -> str:
     metrics = [name for name in metrics if name != "train_seconds"]
     return _csv(
         {
-            "folder": words.folder(record.folder),
+            "folder": str(from_here(record.folder)),
             "replica": record.replica,
             "state": record.state,
             "reason": record.reason,

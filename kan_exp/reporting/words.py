@@ -1,8 +1,6 @@
-"""Numbers and folders as they are shown."""
+"""Numbers as they are shown."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 from kan_exp.plots.style import short_number
 from kan_exp.reporting.statistics import Effect, Interval
@@ -83,9 +81,3 @@ def linear(summary: Summary, section: Section) -> str:
     if worse:
         text = f"{text}, not beaten by the median of {worse} of {len(known)} settings"
     return f"{text}."
-
-
-def folder(path: Path) -> str:
-    """A folder as it can be typed from where the command was given."""
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)

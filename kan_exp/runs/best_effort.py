@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from kan_exp.errors import message_of
+
 log = logging.getLogger(__name__)
 
 MAX_REASON = 200  # characters
@@ -31,12 +33,12 @@ def best_effort(failure: str, tell: Callable[[str], None] = _info) -> Iterator[N
 
 
 def _reason(error: Exception) -> str:
-    """One line that says what an exception says."""
+    """An exception's message as one sentence."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}."
-    text = " ".join(str(error).split())
+    text = message_of(error)
+    if isinstance(error, LookupError):  # a missing key alone says little
+        text = f"{type(error).__name__} {error}".strip()
     if len(text) > MAX_REASON:
         text = f"{text[:MAX_REASON]}..."
-    if not text or isinstance(error, LookupError):  # a missing key alone says little
-        text = f"{type(error).__name__} {text}".strip()
     return text if text.endswith(".") else f"{text}."

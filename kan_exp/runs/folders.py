@@ -5,8 +5,12 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
+from kan_exp.runs.results import NAME as METRICS
+from kan_exp.runs.status import NAME as STATUS
+
 SWEEP = "sweep.json"
-TRACES = ("metrics.json", "status.json", ".hydra", "checkpoints")  # any makes a folder a run's
+RECORDS = (METRICS, STATUS, ".hydra")  # what says how a run was made, or what came of it
+TRACES = (*RECORDS, "checkpoints")  # any makes a folder a run's
 LEVELS = 3  # a file of a run may lie so deep in it, and a run so deep in a folder of runs
 
 

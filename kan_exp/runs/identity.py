@@ -36,6 +36,11 @@ def option_name(override: str) -> str:
     return override.partition("=")[0].lstrip("+~")
 
 
+def group_name(override: str) -> str:
+    """Which group, or option at the top, an override changes: `layer` of `+layer.num_x=9`."""
+    return re.split(r"[./@]", option_name(override))[0]
+
+
 def decides_result(override: str) -> bool:
     """Whether an override, or an option by its name, decides what a run finds."""
     name = option_name(override)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
-import re
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from kan_exp.quoting import unquoted
 from kan_exp.runs.identity import decides_result, normalized
 
 
@@ -19,24 +19,14 @@ def parse_overrides(overrides: Iterable[Any]) -> dict[str, Any]:
         name, equals, value = str(override).lstrip("+").partition("=")
         if not equals or not decides_result(str(override)):
             continue
+        if (inner := unquoted(value)) is not None:
+            typed[name] = inner
+            continue
         try:
             typed[name] = json.loads(value)
         except ValueError:
-            typed[name] = unquoted(value)
+            typed[name] = value
     return typed
-
-
-def unquoted(value: str) -> str:
-    """A value without the pair of quotes around it, as Hydra reads it."""
-    quote = value[:1]
-    if quote not in ("'", '"') or len(value) < 2 or value[-1] != quote:
-        return value
-    # A backslash counts before a quote alone: there two stand for one.
-    return re.sub(
-        rf"(\\+)({quote}|$)",
-        lambda found: "\\" * (len(found[1]) // 2) + found[2],
-        value[1:-1],
-    )
 
 
 def read_object(path: Path, unreadable: list[str]) -> dict[str, Any] | None:
@@ -69,9 +59,9 @@ def numbers(content: Mapping[str, Any]) -> dict[str, float]:
 
 def number(value: Any) -> float | None:
     """The value if it is a finite number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return value
+    return value if abs(value) <= sys.float_info.max else None  # also of an integer of any size
 
 
 def text(value: Any) -> str | None:

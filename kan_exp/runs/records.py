@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kan_exp.errors import KanExpError
+from kan_exp.runs.folders import RECORDS, SWEEP
 from kan_exp.runs.identity import is_setting
 from kan_exp.runs.loose import (
     entry,
@@ -24,8 +25,6 @@ from kan_exp.runs.results import NAME as METRICS
 from kan_exp.runs.status import NAME as STATUS
 from kan_exp.runs.status import Status, is_running
 
-SWEEP = "sweep.json"
-TRACES = {METRICS, STATUS, ".hydra"}  # any of them makes a folder a run's
 # How a seed can have ended. Only those that are done have a result that counts.
 DONE = "done"
 UNDONE = ("failed", "diverged", "interrupted", "unfinished", "unreadable")
@@ -134,9 +133,9 @@ def _find_runs(
             unreadable.append(f"{path}: {error.strerror}")
             continue
         names = {entry.name for entry in entries}
-        if SWEEP in names or names & TRACES:
+        if SWEEP in names or not names.isdisjoint(RECORDS):
             yield Path(path), names
-        if SWEEP in names or not names & TRACES:
+        if SWEEP in names or names.isdisjoint(RECORDS):
             inside = (
                 entry.path
                 for entry in entries

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from kan_exp.commandline.explain import MENDABLE, one_line
 from kan_exp.errors import KanExpError
 from kan_exp.preparing import run_key
-from kan_exp.runs import StatusFile, is_running, read_status
+from kan_exp.quoting import shell
+from kan_exp.runs import StatusFile, is_running, option_name, read_status
 from kan_exp.runs.metrics import title
 from kan_exp.sweeps.jobs import Job, Stack, as_run, make_stack, split_seed
 from kan_exp.sweeps.outcomes import KILLED, outcomes
@@ -77,7 +77,7 @@ class OptunaSweeper(FolderSweeper):
         prunes = (
             not self.settings["pruner"]._target_.endswith(".NopPruner")
             and self.metric == REPORTED
-            and not any(text.lstrip("+").startswith("callbacks=") for text in asked)
+            and not any(option_name(text) == "callbacks" for text in asked)
         )
         if prunes and self.origin:
             raise KanExpError(
@@ -175,7 +175,7 @@ class OptunaSweeper(FolderSweeper):
             ]
             lines = [
                 f"best: job {best.number}, {', '.join(figures)}",
-                f"  python -m kan_exp.train {shlex.join([*self.origin, *outcome.job.overrides])}",
+                f"  python -m kan_exp.train {shell(*self.origin, *outcome.job.overrides)}",
             ]
         lines += draw_search(self.folder, self.study)
         runner.finish(lines, failed_again=False)

@@ -13,17 +13,18 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from kan_exp.commandline.spelling import MULTIRUN
 from kan_exp.errors import KanExpError
 from kan_exp.preparing import absolute_arguments
 from kan_exp.quoting import read_path, typed
 from kan_exp.runs import option_name, write_json, write_text
 from kan_exp.runs.cells import csv_row, plain
+from kan_exp.runs.folders import SWEEP
 from kan_exp.runs.metrics import LINEAR, SWEEP_COLUMNS, title
 from kan_exp.runs.printable import printable
 from kan_exp.sweeps.jobs import Job, Stack
 from kan_exp.sweeps.outcomes import Outcome, rank
 
-NAME = "sweep.json"
 MOST_ROWS = 20
 MOST_DIGITS = 17  # of a number in double precision
 WIDEST = 400
@@ -73,7 +74,7 @@ def write_summary(
         "metric": metric,
         "jobs": [_row(outcome, metric) for outcome in found],
     }
-    write_json(folder / NAME, content)
+    write_json(folder / SWEEP, content)
     write_text(folder / "sweep.csv", _csv(found, metric))
 
 
@@ -119,7 +120,7 @@ def read_summary(folder: Path) -> tuple[list[str], list[Stack]]:
         ValueError: The file is not one of a sweep.
         OSError: It cannot be read.
     """
-    content = json.loads((folder / NAME).read_text(encoding="utf-8"))
+    content = json.loads((folder / SWEEP).read_text(encoding="utf-8"))
     try:
         overrides = [str(text) for text in content["overrides"]]
         groups: dict[str, list[Job]] = {}
@@ -150,10 +151,10 @@ def same_again(arguments: Sequence[str]) -> list[str]:
         told = read_summary(folder)[0]
     except (OSError, ValueError) as error:
         raise KanExpError(
-            f"{typed('sweep.resume', folder)}: no sweep is known there ({NAME} cannot be read: "
+            f"{typed('sweep.resume', folder)}: no sweep is known there ({SWEEP} cannot be read: "
             f"{error})."
         ) from error
-    flagged = {"-m", "--multirun"} & set(arguments)
+    flagged = set(MULTIRUN) & set(arguments)
     if not flagged and not any(text.startswith("search=") for text in told):  # which needs none
         raise KanExpError("sweep.resume goes on with a sweep: add -m.")
     names = {name.lstrip("+~") for name, equals, _ in said if equals}
@@ -171,7 +172,7 @@ def _where_it_began(arguments: Sequence[str], folder: Path) -> list[str]:
         What is said now, as it holds there.
     """
     here = Path.cwd()
-    began = Path(str(json.loads((folder / NAME).read_text(encoding="utf-8")).get("cwd") or here))
+    began = Path(str(json.loads((folder / SWEEP).read_text(encoding="utf-8")).get("cwd") or here))
     if began == here or not began.is_dir():  # it was moved; absolute paths still hold
         return list(arguments)
     os.chdir(began)

@@ -24,11 +24,12 @@ from kan_exp.errors import KanExpError, suggest
 from kan_exp.preparing import search_path_override, use_absolute_paths
 from kan_exp.quoting import literal, typed
 from kan_exp.runs import hold, option_name, release
+from kan_exp.runs.folders import SWEEP
+from kan_exp.runs.identity import group_name
 from kan_exp.runs.metrics import NUMBERS
 from kan_exp.sweeps.jobs import Job, make_stacks, plan_jobs
 from kan_exp.sweeps.plugins import check_installed
 from kan_exp.sweeps.runner import ENDING, SweepRunner, Terminated, remember, renumber
-from kan_exp.sweeps.summary import NAME as SUMMARY
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ class FolderSweeper(Sweeper):
                 f"sweep.metric={self.metric}: runs have no such figure."
                 f"{suggest(self.metric, NUMBERS)} There are: {', '.join(NUMBERS)}."
             )
-        asked = [text for text in arguments if not text.lstrip("+").startswith("sweep.")]
+        asked = [text for text in arguments if group_name(text) != "sweep"]
         self.folder = Path(config.hydra.sweep.dir)
         try:
             if self.resumes:
@@ -120,9 +121,9 @@ class FolderSweeper(Sweeper):
         """What the user said, but for what begins or resumes a sweep."""
         assert self.config is not None
         said = self.config.hydra.overrides
-        leave = ("sweep.resume=", "hydra.sweep.dir=", "hydra.mode=")
+        leave = ("sweep.resume", "hydra.sweep.dir", "hydra.mode")
         every = [*as_typed(said.hydra), *as_typed(said.task)]
-        rest = [text for text in every if not text.lstrip("+").startswith(leave)]
+        rest = [text for text in every if option_name(text) not in leave]
         known = any(option_name(text) == "hydra.searchpath" for text in rest)
         added = [] if known else search_path_override(self.config.hydra)
         return [*self.origin, *added, *rest]
@@ -140,7 +141,7 @@ class FolderSweeper(Sweeper):
             KanExpError: It holds another sweep, or another process is at it.
         """
         hold(self.folder)
-        if not self.resumes and (self.folder / SUMMARY).exists():
+        if not self.resumes and (self.folder / SWEEP).exists():
             raise KanExpError(
                 f"{self.folder} holds a sweep already: set hydra.sweep.dir=... to another, or go "
                 f"on with {typed('sweep.resume', self.folder)}."

@@ -12,6 +12,7 @@ import torch
 from kan_exp.data import ExperimentData
 from kan_exp.plots.style import short_r2
 from kan_exp.quoting import shell
+from kan_exp.runs.identity import group_name
 
 Metrics = Mapping[str, Any]
 
@@ -169,7 +170,7 @@ def _about_linear(metrics: Metrics, width: int, arguments: Sequence[str] | None)
         return []
     said = f"The test error is not below that of a linear model ({number(linear)})"
     options = (*SMOOTH, f"dims=[{width},1]")
-    experiment = [text for text in arguments or () if _option(text) == "experiment"]
+    experiment = [text for text in arguments or () if group_name(text) == "experiment"]
     if arguments is None or experiment:  # which may set what does not go with these
         place = f" in the place of what {experiment[0]} sets" if experiment else ""
         return [
@@ -186,13 +187,8 @@ def _about_linear(metrics: Metrics, width: int, arguments: Sequence[str] | None)
 
 def _with_options(arguments: Sequence[str], options: Sequence[str]) -> str:
     """The command of a run with other options for what is trained, and how."""
-    kept = [text for text in arguments if _option(text) not in REPLACED]
+    kept = [text for text in arguments if group_name(text) not in REPLACED]
     return f"python -m kan_exp.train {shell(*kept, *options)}"
-
-
-def _option(argument: str) -> str:
-    """The group or the option at the top that an override changes."""
-    return argument.lstrip("+~").partition("=")[0].partition(".")[0].partition("@")[0]
 
 
 def _about_few_points(errors: torch.Tensor) -> list[str]:

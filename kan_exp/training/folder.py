@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from kan_exp.data.base import ExperimentData, Scaling
-from kan_exp.errors import KanExpError
+from kan_exp.errors import KanExpError, message_of
 from kan_exp.layers import LayerSpec, find_layer, layer_path, make_network
 from kan_exp.runs import write_json
 from kan_exp.runs.checkpoints import CHECKPOINTS, find_checkpoint
@@ -106,8 +106,9 @@ def load(folder: str | Path, replica: int | None = None) -> KANModel:
     try:
         model.load_state_dict({name.removeprefix("model."): w for name, w in weights.items()})
     except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise KanExpError(f"{folder}: the checkpoint does not fit its layer: {reason}") from error
+        raise KanExpError(
+            f"{folder}: the checkpoint does not fit its layer: {message_of(error)}"
+        ) from error
     return model.eval().requires_grad_(False)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kan_exp.errors import KanExpError, listing
+from kan_exp.errors import KanExpError, listing, message_of
 
 
 def as_points(x: Any, features: Sequence[str], device: torch.device) -> Tensor:
@@ -59,7 +59,7 @@ def _from_array(x: Any, features: Sequence[str], device: torch.device) -> Tensor
         exact = array.dtype in (np.float32, np.float64)
         array = np.array(array, dtype=array.dtype.name if exact else np.float64, order="C")
     except (RuntimeError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = message_of(error)
         raise KanExpError(
             f"model takes numbers for x, an array of shape (n, {len(features)}), "
             f"got {type(x).__name__}: {reason}."

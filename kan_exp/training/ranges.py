@@ -7,12 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from kan_exp.data.columns import shown
+from kan_exp.data.columns import FloatArray, shown
 from kan_exp.training.model import KANModel
-
-FloatArray = NDArray[np.float64]
 
 MARGIN = 0.1  # of a range's width, by which values may lie outside
 MOST_COLUMNS = 3

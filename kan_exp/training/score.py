@@ -50,7 +50,7 @@ def score(predicted: Tensor, truth: Tensor) -> Score:
     centred, around = truth - truth.mean(), predicted - predicted.mean()
     spread = centred.square().sum()
     unexplained = error.square().sum()
-    r2 = 1 - unexplained / spread if spread > 0 else torch.where(unexplained > 0, -torch.inf, 1.0)
+    r2 = 1 - unexplained / spread if spread > 0 else torch.where(unexplained == 0, 1.0, -torch.inf)
     r = (centred * around).sum() / (spread * around.square().sum()).sqrt()
     size = error.abs()
     return Score(

@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
 
 from kan_exp.data import ExperimentData
-from kan_exp.errors import KanExpError
+from kan_exp.errors import KanExpError, message_of
 from kan_exp.runs import write_text
 from kan_exp.training.folder import read_file
 from kan_exp.training.module import KANModule
@@ -75,8 +75,9 @@ def go_on(
         if state["data"]["position"] is not None:
             data.go_on(state["data"]["position"])
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise KanExpError(f"its checkpoint does not fit its configuration: {reason}") from error
+        raise KanExpError(
+            f"its checkpoint does not fit its configuration: {message_of(error)}"
+        ) from error
     for callback in _callbacks(trainer):
         if callback.state_key in state["callbacks"]:
             callback.load_state_dict(state["callbacks"][callback.state_key])

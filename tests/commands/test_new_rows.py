@@ -239,11 +239,11 @@ def test_a_table_that_cannot_be_read_is_told_before_torch(light, tmp_path, comma
         result = light(command, "run=nowhere", *found)
         assert result.returncode == 1
         assert fragment in result.stderr
-        assert "torch imported: False" in result.stdout
+        assert result.stdout.endswith("imported:\n")
     (tmp_path / "new.csv").write_text("a,b,y\n1,2,3\n")
     result = light(command, "run=nowhere", *new)
     assert "nowhere: there is no such folder" in result.stderr
-    assert "torch imported: False" in result.stdout
+    assert result.stdout.endswith("imported:\n")
 
 
 CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)

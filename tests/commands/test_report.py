@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,17 +12,8 @@ from kan_exp.cli import config_folder, store_schema
 from kan_exp.config import ReportConfig
 from kan_exp.errors import KanExpError
 from kan_exp.report import page_path, report, take_folders
-from tests.conftest import environment
+from tests.conftest import run_light
 from tests.reporting.conftest import write_run
-
-# Runs the command as `python -m` does, and says what has been imported by its end.
-CODE = """
-import runpy, sys
-try:
-    runpy.run_module("kan_exp.report", run_name="__main__", alter_sys=True)
-finally:
-    print("imported:", *(n for n in ("torch", "lightning", "tensorboard") if n in sys.modules))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +33,7 @@ def outputs(tmp_path_factory):
 
 
 def run(*arguments, cwd):
-    return subprocess.run(
-        [sys.executable, "-c", CODE, *arguments],
-        cwd=cwd,
-        env={**environment(), "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_light("report", *arguments, cwd=cwd)
 
 
 def called(*folders, **options):

@@ -15,7 +15,7 @@ import torch
 from kan_exp.layers import KANSplineLayer
 from kan_exp.layers.kernels import compiler, native_sum
 from kan_exp.layers.kernels.compiler import load_library
-from tests.conftest import COMMANDS, start
+from tests.conftest import COMMANDS, finish, start
 
 COMPILER = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no C compiler here")
@@ -63,8 +63,8 @@ def fake_compiler(folder, monkeypatch, script):
 
 
 def run_code(code, cwd):
-    with start("-c", code, cwd=cwd, server=COMMANDS) as process:
-        return (process.communicate(), process.returncode)
+    done = finish(start("-c", code, cwd=cwd, server=COMMANDS))
+    return done.returncode, done.stdout, done.stderr
 
 
 @needs_compiler
@@ -114,7 +114,7 @@ def test_a_file_that_was_cut_short_is_compiled_anew(cache, tmp_path):
     whole = library.read_bytes()
     library.unlink()  # it stays in this process's memory
     library.write_bytes(whole[:4096])
-    assert run_code(code, tmp_path) == (("", ""), 0)
+    assert run_code(code, tmp_path) == (0, "", "")
     assert library.read_bytes() == whole
 
 
@@ -271,7 +271,7 @@ if child == 0:
     os._exit(7)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-    assert run_code(code, tmp_path) == (("7\n", ""), 0)
+    assert run_code(code, tmp_path) == (0, "7\n", "")
 
 
 @needs_compiler
@@ -287,7 +287,7 @@ layer, x = KANInterpoLayer(3, 4), torch.ones(100, 3)
 layer(x)
 atexit.register(lambda: print(*layer(x).shape))
 """
-    assert run_code(code, tmp_path) == (("100 4\n", ""), 0)
+    assert run_code(code, tmp_path) == (0, "100 4\n", "")
 
 
 @needs_compiler
