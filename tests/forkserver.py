@@ -152,7 +152,8 @@ def _text(data: bytes) -> str:
 
 def serve(control: socket.socket) -> tuple[list[str], str, dict[str, str]]:
     """Forks once per request, until the other end closes. Returns only in the forks."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for pytest and the commands
+    # Ctrl-C is for pytest and the commands.
+    on_ctrl_c = signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, _reap)
     while True:
         data, descriptors, _, _ = socket.recv_fds(control, 1, 3)
@@ -163,6 +164,7 @@ def serve(control: socket.socket) -> tuple[list[str], str, dict[str, str]]:
         if _fork() == 0:
             control.close()
             _become_watched(*descriptors)
+            signal.signal(signal.SIGINT, on_ctrl_c)
             arguments, cwd, environment = json.loads(data)
             return arguments, cwd, environment
         for end in descriptors:
@@ -187,7 +189,6 @@ def _become_watched(stdout: int, stderr: int, reports: int) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     process = _fork()
     if process == 0:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         os.dup2(stdout, 1)
         os.dup2(stderr, 2)
     os.close(stdout)

@@ -18,8 +18,9 @@ HOW_IT_STARTS = """
 import os, signal, sys, threading, zlib
 print(os.getcwd(), sys.argv, sys.path[0], __name__, __file__ if "__file__" in dir() else None)
 print(sorted(os.listdir("/proc/self/fd")), threading.active_count())
+# Their checksums, since not every value may be shown.
 given = [(name, value) for name, value in os.environ.items() if "TORCH" not in name]  # sets its own
-print(zlib.crc32(repr(sorted(given)).encode()))  # no values: a failure is shown to everybody
+print([(name, zlib.crc32(value.encode())) for name, value in sorted(given)])
 print([signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)])
 print(repr(sys.stdin.read()), sys.stdout.isatty(), sys.stdout.line_buffering, sys.stdout.encoding)
 print(sys.modules["__main__"].__dict__ is globals(), os.getpgrp(), os.nice(0))
