@@ -65,7 +65,8 @@ def resumed(trainer: str, folder: Path) -> None:
     """Begins a run with this trainer, kills it, and goes on."""
     options = [*SMALL, *ADAM, "layer=mlp", "steps=20000", "checkpoint_seconds=0"]
     options += [f"trainer={trainer}", f"hydra.run.dir={folder}"]
-    begun = subprocess.Popen([sys.executable, "-m", "kan_exp.train", *options])
+    line = [sys.executable, "-m", "kan_exp.train", *options]
+    begun = subprocess.Popen(line, stdout=subprocess.DEVNULL)
     last = folder / "checkpoints" / "last.ckpt"
     while begun.poll() is None and not last.exists():
         time.sleep(0.05)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
@@ -52,11 +51,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_collection_finish() -> None:
-    """Registers the stand-in device: torch takes none after its first backward pass."""
-    if (module := sys.modules.get("tests.standin")) is not None:
-        with contextlib.suppress(pytest.skip.Exception):
-            module.standin()
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--device") == "standin":
+        from tests import standin  # noqa: F401 - before the first gradient
 
 
 @pytest.fixture(scope="session")

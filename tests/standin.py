@@ -4,7 +4,9 @@ Code that leaves a tensor on the wrong device fails here as it would on a GPU, o
 one. The device is PyTorch's `PrivateUse1` with a kernel for every operator: it runs the CPU's
 kernel on the same memory. As on a GPU, tensors without dimensions may come from the CPU.
 
-PyTorch can have one such backend for each process, and not lose it again.
+It is registered when this module is imported, which is when tests are collected: autograd starts
+its threads at the first gradient, one for each device that is known by then. A process can have one
+such backend, and not lose it again.
 """
 
 from __future__ import annotations
@@ -23,18 +25,10 @@ from torch.utils import backend_registration
 NAME = "standin"
 
 
-@functools.cache
 def standin() -> torch.device:
-    """The device, registered at the first call; skips the test where torch cannot have it."""
-    register = getattr(backend_registration, "_setup_privateuseone_for_python_backend", None)
-    if register is None:
+    """The device; skips the test where torch cannot have it."""
+    if not IS_THERE:
         pytest.skip("this version of torch has no backends in Python")
-    register(NAME, _Module(), _Hook())
-    _library.fallback(_kernel, "PrivateUse1")
-    # Torch would make this of one with an output of the wrong shape, and warn.
-    loss = functools.partial(_kernel, torch.ops.aten.mse_loss.default)
-    _aten.impl("mse_loss", loss, "PrivateUse1")
-    torch.UntypedStorage.clone = _clone
     return torch.device(NAME, 0)
 
 
@@ -166,3 +160,19 @@ def _kernel(operator: Any, *args: Any, **options: Any) -> Any:
         return _on_cpu(_as_strided, base, *view)
 
     return pytree.tree_map(back, operator(*args, **options))
+
+
+def _register() -> bool:
+    register = getattr(backend_registration, "_setup_privateuseone_for_python_backend", None)
+    if register is None:
+        return False
+    register(NAME, _Module(), _Hook())
+    _library.fallback(_kernel, "PrivateUse1")
+    # Torch would make this of one with an output of the wrong shape, and warn.
+    loss = functools.partial(_kernel, torch.ops.aten.mse_loss.default)
+    _aten.impl("mse_loss", loss, "PrivateUse1")
+    torch.UntypedStorage.clone = _clone
+    return True
+
+
+IS_THERE = _register()

@@ -152,3 +152,13 @@ def test_hidden_grids_follow_their_values_while_training(kind, make_data, make_t
     room = 0.1 * (high - low)  # for the step since it followed
     assert (low - room <= hidden.amin(0)).all()
     assert (high + room >= hidden.amax(0)).all()
+
+
+def test_a_stage_lasts_as_long_as_its_steps_and_the_last_is_the_last():
+    starts = networks(1)
+    made = module(starts, [Stage(8, 1, 5), Stage(16, 1, 5)], starts[0](X).detach())
+    engine = LevenbergMarquardt(starts)
+    for steps, stage, cells in ((4, 0, 8), (5, 1, 16), (5, 1, 16)):
+        made._steps_in_stage = steps
+        made._move_on(engine)
+        assert (made._stage, starts[0][0].num_intervals) == (stage, cells)
