@@ -23,7 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kan_exp.commandline.arguments import asked_configs, own_folders, spelled
+from kan_exp.commandline.arguments import asked_configs, check_choices, own_folders, spelled
 from kan_exp.commandline.explain import MENDABLE, one_line
 from kan_exp.commandline.own_configs import OwnConfigs
 from kan_exp.config import TrainConfig
@@ -92,6 +92,7 @@ def run_command(
             sys.argv[1:] = spelled(sys.argv[1:])
         else:
             config_name, sys.argv[1:] = read(sys.argv[1:])
+        check_choices(sys.argv[1:], Path(config_folder()))
         command = hydra.main(
             version_base="1.3", config_path=config_folder(), config_name=config_name
         )

@@ -32,7 +32,9 @@ from kan_exp.errors import KanExpError
 from kan_exp.preparing import (
     LAST,
     check,
+    check_groups,
     check_least_squares,
+    check_references,
     from_folder,
     make_experiment,
     run_key,
@@ -84,8 +86,7 @@ def _train(cfg: DictConfig, folder: Path) -> None:
     before = read_status(folder)
     began = False
     try:
-        check_least_squares(cfg)  # first: schedulers refer to options that it does not have
-        _check_references(cfg)
+        check_groups(cfg)
         # From where the command was given: `hydra.job.chdir=true` has left that already.
         moved = use_absolute_paths(cfg, hydra.runtime.cwd)
         key, setting = run_key(cfg), setting_key(cfg)
@@ -97,6 +98,8 @@ def _train(cfg: DictConfig, folder: Path) -> None:
         if alone and cfg.sweep.resume is not None:
             raise KanExpError("sweep.resume goes on with a sweep: add -m.")
         with StatusFile(folder, overrides, key, job, one_line, setting) as status:
+            check_least_squares(cfg)  # first: schedulers refer to options that it does not have
+            check_references(cfg)
             check(cfg, overrides, choices)
             with _other_ranks(cfg, folder, status, checkpoint) as member:
                 experiment = make_experiment(cfg, folder, choices, member, checkpoint)
@@ -122,11 +125,6 @@ def _train(cfg: DictConfig, folder: Path) -> None:
             release(folder)
             _remove_traces(folder)  # a run that never began leaves nothing to mistake for a result
         raise
-
-
-def _check_references(cfg: DictConfig) -> None:
-    """Resolves every reference, so that one to nothing is told before anything is imported."""
-    OmegaConf.to_container(cfg, resolve=True)
 
 
 def _store(cfg: DictConfig, folder: Path, moved: bool, resumed: bool) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from kan_exp.commandline.own_configs import Asked
 from kan_exp.commandline.spelling import MULTIRUN, spelled_option, split
-from kan_exp.errors import KanExpError, suggest
-from kan_exp.quoting import shell, unquoted
+from kan_exp.errors import KanExpError, listing, suggest
+from kan_exp.quoting import NO_TEXT, shell, unquoted
 from kan_exp.runs import option_name
 
 # Flags whose value follows as a word of its own.
@@ -25,6 +25,8 @@ FLAGS = (
 )
 SHOWN = ("job", "hydra", "all")
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+# Values of Hydra's that are no text: null, numbers, truth values, dicts.
+NO_NAME = re.compile(rf"({NO_TEXT.pattern})|\{{.*\}}", re.IGNORECASE | re.DOTALL)
 CHOICES = {"--cfg": SHOWN, "-c": SHOWN, "--info": INFO, "-i": INFO}
 
 
@@ -133,3 +135,28 @@ def asked_configs(arguments: Sequence[str]) -> list[Asked]:
         if equals and re.fullmatch(r"[\w/]+", group):
             found += [Asked(group, unquoted(part) or part.strip()) for part in split(value)]
     return found
+
+
+def check_choices(arguments: Sequence[str], configs: Path) -> None:
+    """Refuses a choice of a group that names no config, such as `scheduler=null`.
+
+    Args:
+        arguments: As Hydra reads them.
+        configs: The folder of the groups.
+
+    Raises:
+        KanExpError: There is one; the message lists the choices.
+    """
+    for text in split_flags(arguments)[1]:
+        group, equals, value = text.lstrip("+").partition("=")
+        if not equals or not re.fullmatch(r"\w+(/\w+)*", group):
+            continue
+        names = sorted(path.stem for path in (configs / group).glob("*.yaml"))
+        for part in split(value) if names else []:
+            if NO_NAME.fullmatch(part.strip()):
+                off = f" set {group}=none, or" if "none" in names else ""
+                listed = listing(names, most=20)
+                raise KanExpError(
+                    f"{group}={part}: {group} takes the name of a config:{off} choose from: "
+                    f"{listed}."
+                )

@@ -37,6 +37,7 @@ from kan_exp.quoting import in_quotes, shell
 MENDABLE = (KanExpError, HydraException, OmegaConfBaseException, OSError, YAMLError)
 RESOLVERS = ("oc.env", "oc.select", "oc.decode", "oc.dict.keys", "oc.dict.values", "now", "hydra")
 MOST_OPTIONS = 20
+UNKNOWN_TEXT = "a reference"
 # How Hydra says which of its configs cannot be merged.
 COMPOSING = re.compile(
     r"In '(?P<config>[^']+)': \w+ raised while composing config:\n(?P<reason>.*)"
@@ -68,27 +69,32 @@ def _one_line(error: BaseException) -> str:
         return _unreadable_option(error)
     if isinstance(error, ConfigCompositionException) and (said := COMPOSING.match(str(error))):
         key = f"{said['key']}: " if said["key"] else ""
-        return f"{said['config']}.yaml: {key}{said['reason'].strip()}."
+        return f"{said['config']}.yaml: {key}{said['reason'].strip().rstrip('.')}."
     for found in (error, cause):
         if isinstance(found, MissingMandatoryValue):
             return f"{found.full_key} is needed: set it with {found.full_key}=..."
         if isinstance(found, GrammarParseError | InterpolationResolutionError):
             return broken_reference(found)
         if isinstance(found, ValidationError):
-            return f"{found.full_key}: {first_line(found)}."
+            return f"{found.full_key}: {first_line(found).rstrip('.')}."
         if isinstance(found, ConfigKeyError | ConfigAttributeError):
             return _unknown_option(found)
         if isinstance(found, OmegaConfBaseException) and found.full_key:
-            return f"{found.full_key}: {first_line(found)}."
+            return f"{found.full_key}: {first_line(found).rstrip('.')}."
     if isinstance(error, InstantiationException) and cause is not None:
         where = re.search(r"full_key: (\S+)", str(error))
-        return f"{where[1] if where else 'config'}: {first_line(cause)}."
+        return f"{where[1] if where else 'config'}: {first_line(cause).rstrip('.')}."
     for found in (error, cause):
         if isinstance(found, OSError) and found.strerror:
             name = f" {found.filename}" if found.filename else ""
             return f"cannot write or read{name}: {found.strerror}.{_where_results_go()}"
     if several := re.match(r"(Ambiguous value for argument|Sweep parameters) '(.*)'", str(error)):
         return f"{several[2]} has several values: add -m to run each; a list is in brackets."
+    if re.search(r"sweep type : INTERVAL_SWEEP", str(error)):
+        return (
+            "interval(...) is for a search, which draws values: add search=..., "
+            "or name the values, as in seed=range(0,3)."
+        )
     if isinstance(error, RecursionError):
         return "the configuration refers to itself without an end."
     return first_line(error)
@@ -110,7 +116,8 @@ def broken_reference(error: OmegaConfBaseException) -> str:
     name = str(error.full_key or error.key or "the configuration")
     text, message = _reference(error), first_line(error)
     if isinstance(error, GrammarParseError):
-        return f"{name}: {text} cannot be read as a reference: write it as in ${{gradient.steps}}."
+        given = "what was given" if text == UNKNOWN_TEXT else text
+        return f"{name}: {given} cannot be read as a reference: write it as in ${{gradient.steps}}."
     if isinstance(error, InterpolationKeyError):
         wanted = (re.search(r"'(.*)'", message) or [message, message])[1]
         hint = suggest(wanted, _known_options(error)).replace("'", "")
@@ -145,7 +152,7 @@ def _reference(error: OmegaConfBaseException) -> str:
         text = value.get(error.key) if isinstance(value, dict) else value
         if isinstance(text, str):
             return text
-    return "a reference"
+    return UNKNOWN_TEXT
 
 
 def _known_options(error: OmegaConfBaseException) -> list[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +11,10 @@ from torch import nn
 
 from kan_exp.errors import KanExpError, listing, message_of
 from kan_exp.optimizers.levenberg_marquardt import LevenbergMarquardt
+
+WHOLE = (int, "int")
+NUMBERS = (*WHOLE, float, "float")
+TRUTHS = (bool | None, "bool | None", "Optional[bool]")
 
 
 def check_optimizer(
@@ -24,6 +29,9 @@ def check_optimizer(
     Raises:
         KanExpError: One of them refuses one of its options.
     """
+    _check_options("optimizer", make_optimizer)
+    if make_scheduler is not None:
+        _check_options("scheduler", make_scheduler)
     group = "optimizer"
     try:
         if getattr(make_optimizer, "func", make_optimizer) is LevenbergMarquardt:
@@ -47,3 +55,56 @@ def check_optimizer(
         raise KanExpError(
             f"{group}: {reason}. Change one of its options: {listing(options)}."
         ) from error
+
+
+def _check_options(group: str, factory: Callable[..., Any]) -> None:
+    """Refuses anything but numbers where the constructor takes numbers.
+
+    Raises:
+        KanExpError: There is; the message names the option.
+    """
+    parameters = inspect.signature(getattr(factory, "func", factory)).parameters
+    for name, value in getattr(factory, "keywords", {}).items():
+        if name not in parameters:  # which the constructor itself refuses
+            continue
+        default, annotation = parameters[name].default, parameters[name].annotation
+        option = f"{group}.{name}"
+        if isinstance(default, tuple) and all(map(_is_number, default)):
+            if isinstance(value, str) or not isinstance(value, Sequence):
+                raise KanExpError(f"{option} must be a list, as {_list(default)}, got {value!r}.")
+            if len(value) != len(default) or not all(map(_is_number, value)):
+                raise KanExpError(
+                    f"{option} must be {len(default)} numbers, as {_list(default)}, got "
+                    f"{_list(value)}."
+                )
+        elif (_is_number(default) or annotation in NUMBERS) and not _is_number(value):
+            shown = repr(value) if isinstance(value, str) else _text(value)
+            raise KanExpError(f"{option} must be a number, got {shown}{_cure(value)}.")
+        elif annotation in WHOLE and value != int(value):
+            raise KanExpError(f"{option} must be a whole number, got {value}.")
+        elif annotation in TRUTHS and not isinstance(value, bool | None):
+            raise KanExpError(f"{option} must be true, false or null, got {value!r}.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _list(values: Iterable[Any]) -> str:
+    return f"[{','.join(map(_text, values))}]"
+
+
+def _text(value: Any) -> str:
+    """A value as it is written in YAML."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _cure(value: Any) -> str:
+    """How to turn a text that reads as a number into one."""
+    try:
+        float(value if isinstance(value, str) else "")
+    except ValueError:
+        return ""
+    return " (text): leave out its quotes, or write ${oc.decode:${oc.env:NAME}} for ${oc.env:NAME}"

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from omegaconf import DictConfig
+import re
+from typing import cast
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
 
 from kan_exp.cli import check_additions
 from kan_exp.config import check_numbers, uses_least_squares
 from kan_exp.data.checks import check_batch_size
 from kan_exp.errors import KanExpError
-from kan_exp.preparing.keys import check_shared
+from kan_exp.preparing.groups import check_groups
+from kan_exp.preparing.keys import check_shared, deciding_texts
 from kan_exp.preparing.networks import check_network
 from kan_exp.preparing.sources import check_missing, check_source, uses_target
 from kan_exp.runs.identity import group_name
 
 # Their configs list every option, so that none can be added.
 CLOSED_GROUPS = ("layer", "target", "data", "penalty")
+NOWHERE = object()
+TO_HYDRA = re.compile(r"\$\{hydra:([\w.]+)\}")
 
 
 def check(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> None:
@@ -28,6 +35,7 @@ def check(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Non
     Raises:
         KanExpError: An option is unknown, out of range, or does not go with another.
     """
+    check_groups(cfg)
     check_additions(overrides, CLOSED_GROUPS)
     check_least_squares(cfg)
     check_missing(cfg)
@@ -54,3 +62,20 @@ def check_least_squares(cfg: DictConfig) -> None:
             "optimizer=lm takes all points at once: it needs scheduler=none, batch_size=null and "
             "compile=false. Set these, or optimizer=adam"
         )
+
+
+def check_references(cfg: DictConfig) -> None:
+    """Resolves every reference, so that one to nothing is told before anything is imported.
+
+    Raises:
+        KanExpError: A reference to Hydra's own configuration finds nothing there.
+        OmegaConfBaseException: Another reference cannot be resolved.
+    """
+    hydra = cast(DictConfig, HydraConfig.get())
+    for text in deciding_texts(cfg):
+        for name in TO_HYDRA.findall(text):
+            # Hydra's resolver gives null for it, which means something else to many an option.
+            if OmegaConf.select(hydra, name, default=NOWHERE) is NOWHERE:
+                hint = ": only jobs of a sweep have one" if name in ("job.num", "job.id") else ""
+                raise KanExpError(f"{text} refers to Hydra's {name}, which is not there{hint}.")
+    OmegaConf.to_container(cfg, resolve=True)

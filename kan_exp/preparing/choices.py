@@ -17,7 +17,7 @@ def flat_choices(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
     Options that follow the seed are there as they are written, so that seeds share them.
     """
     groups = ("layer", "target", "data", "optimizer", "scheduler")
-    flat: dict[str, Any] = {group: choices[group] for group in groups}
+    flat: dict[str, Any] = {group: choices.get(group, "none") for group in groups}
     if not uses_target(cfg):
         del flat["target"]
     if cfg.layers is not None:

@@ -74,7 +74,8 @@ def make_experiment(
     # Components that are not the formula's are told before the training.
     data.true_edges(data.train.x[:2])
     callbacks = [
-        *instantiate(cfg.callbacks).values(),
+        # An option that is set to null takes a callback away.
+        *(one for one in instantiate(cfg.callbacks).values() if one is not None),
         RunCheckpoint(folder / "checkpoints", cfg.checkpoint_seconds),
         SignalStop(),
     ]

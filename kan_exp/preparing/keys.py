@@ -58,8 +58,7 @@ def rest_key(cfg: DictConfig) -> str | None:
 
 def asks_hydra(cfg: DictConfig) -> bool:
     """Whether an option that decides the result refers to Hydra's own configuration."""
-    written = [one for name, one in _written(cfg).items() if name not in NON_RESULT_OPTIONS]
-    return any("${" in text and "hydra" in text for text in _texts(written))
+    return any("${" in text and "hydra" in text for text in deciding_texts(cfg))
 
 
 def check_shared(cfg: DictConfig) -> None:
@@ -108,6 +107,11 @@ def _differences(one: Any, other: Any, path: tuple[str, ...] = ()) -> Iterator[t
             yield from _differences(one.get(name), other.get(name), (*path, str(name)))
     elif one != other:
         yield path
+
+
+def deciding_texts(cfg: DictConfig) -> Iterator[str]:
+    """The texts among the options that decide the result, their references unresolved."""
+    return _texts([one for name, one in _written(cfg).items() if name not in NON_RESULT_OPTIONS])
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kan_exp.cli import as_typed
 from kan_exp.errors import KanExpError, suggest
-from kan_exp.preparing import search_path_override, use_absolute_paths
+from kan_exp.preparing import check_groups, search_path_override, use_absolute_paths
 from kan_exp.quoting import literal, typed
 from kan_exp.runs import hold, option_name, release
 from kan_exp.runs.folders import SWEEP
@@ -175,7 +175,7 @@ class FolderSweeper(Sweeper):
         HydraConfig.instance().set_config(cfg)
         with open_dict(cfg):
             del cfg["hydra"]
-        assert self.config is not None
+        check_groups(cfg)
         use_absolute_paths(cfg, self.config.hydra.runtime.cwd)
         return cfg
 
@@ -192,6 +192,9 @@ class GridSweeper(FolderSweeper):
 
         swept = [f"{name}={values}" for name, values in self.params.items()]
         (combinations,) = BasicSweeper.split_arguments(self.parse([*swept, *asked]), None)
+        if not combinations:
+            empty = [text for text in asked if "glob(" in text] or asked
+            raise KanExpError(f"{' '.join(empty)}: gives no value, so that there is no job to run.")
         jobs = plan_jobs(combinations, self.compose)
         known = []
         if self.resumes:
