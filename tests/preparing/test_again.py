@@ -163,7 +163,7 @@ def test_what_makes_no_sense_is_told(run, tmp_path_factory):
 
 def test_a_run_that_is_done_or_at_work_does_not_go_on(run):
     status(run, pid=os.getppid(), host=socket.gethostname(), started="2999-01-01T00:00:00+00:00")
-    assert f"process {os.getppid()} is still at it" in refusal(f"resume={run}")
+    assert f"process {os.getppid()} is still running" in refusal(f"resume={run}")
     status(run)
     write(run, "metrics.json", stopped="converged (loss)")
     assert "the run is done (converged (loss))" in refusal(f"resume={run}")
