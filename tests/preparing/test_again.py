@@ -155,7 +155,7 @@ def test_what_makes_no_sense_is_told(run, tmp_path_factory):
     empty = tmp_path_factory.mktemp("empty")
     assert "holds no run" in refusal("--from", str(empty))
     assert "--from needs the folder of a run" in refusal("--from")
-    assert "'seed=3' has no place beside it" in refusal(f"resume={run}", "seed=3")
+    assert "'seed=3' cannot be set" in refusal(f"resume={run}", "seed=3")
     assert "keeps the run's own layer" in refusal("--from", str(run), "layer=spline")
     (run / ".hydra" / "config.yaml").write_text("a: [")
     assert "cannot be read" in refusal("--from", str(run))

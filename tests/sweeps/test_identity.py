@@ -97,7 +97,16 @@ def resolved(sweeper, overrides, number=0):
     with open_dict(cfg):
         for name in NON_RESULT_OPTIONS:
             cfg.pop(name, None)
-    return OmegaConf.to_container(cfg, resolve=True)
+    values = OmegaConf.to_container(cfg, resolve=True)
+    return {**values, "layers": values["layers"] and list(map(spelled_out, values["layers"]))}
+
+
+def spelled_out(entry):
+    """An entry of `layers` with all options of its YAML file."""
+    ((name, options),) = entry.items() if isinstance(entry, dict) else [(entry, {})]
+    layer = OmegaConf.load(f"{config_folder()}/layer/{name}.yaml").layer
+    defaults = {option: layer[option] for option in layer if option != "_target_"}
+    return {name: {**defaults, **options}}
 
 
 @pytest.fixture(scope="module")
