@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 RESUMED = "resumed_run"  # the primary config of a run that goes on in its folder
-# Whose exceptions are about a configuration, whatever their type.
-NEAR = 5  # frames
+# Exceptions raised in these packages, whatever their type, are faults of a configuration.
+NEAR = 5  # innermost frames that are looked at for exceptions of Python itself
 COMPOSERS = ("hydra.", "omegaconf.", "yaml.", "antlr4.")
 
 
@@ -110,25 +110,25 @@ def run_command(
 
 
 def _is_of_composing(error: Exception) -> bool:
-    """Whether an exception comes from the reading of configurations."""
+    """Whether an exception was raised while configurations were read or composed."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     modules = [str(frame.f_globals.get("__name__")) for frame in frames]
     if modules[-1:] == ["logging.config"]:  # the folder's log cannot be opened
         return isinstance(error.__cause__, OSError)
-    # Python's own code may be the innermost: a decoder, or whatever the limit was met in.
+    # The innermost frame may be Python's: a decoder, or wherever recursion met its limit.
     near = NEAR if isinstance(error, UnicodeError | RecursionError) else 1
     return any(module.startswith(COMPOSERS) for module in modules[-near:])
 
 
 def _fault_of_own_configs(error: Exception) -> str | None:
-    """What is wrong with a config of the user's own, which Hydra's words may not tell."""
+    """The fault of a user's own config, which Hydra's message may not show; None without one."""
     if isinstance(error, KanExpError) or isinstance(error.__cause__, KanExpError):
         return None
     options = [field.name for field in fields(TrainConfig)]
     try:
         configs = OwnConfigs(own_folders(sys.argv[1:]), Path(config_folder()), options)
         return configs.fault(asked_configs(sys.argv[1:]))
-    except Exception:  # noqa: BLE001 - the error itself is told instead
+    except Exception:  # noqa: BLE001 - the error itself is shown instead
         return None
 
 
@@ -208,8 +208,8 @@ class FreshFolder(Callback):
             )
         if config.hydra.job.config_name == RESUMED:
             return
-        # Hydra would turn an exception of a callback into a warning. The folder is held before the
-        # look, so that no other process can finish a run in between.
+        # Hydra would turn an exception of a callback into a warning. The lock comes first, so that
+        # no other process can finish a run between the check and the lock.
         try:
             hold(folder)
         except MENDABLE as error:

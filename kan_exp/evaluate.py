@@ -34,7 +34,7 @@ def evaluate(cfg: DictConfig) -> None:
         raise KanExpError(f"+{sorted(unknown)[0]}: evaluate has no such option.")
     if cfg.target is not None and (cfg.data is None or "target" not in cfg.data):
         raise KanExpError("target=... has no effect without data=sampled.")
-    # All that needs no torch is told before it is imported.
+    # Checks that need no torch come before its import, which takes seconds.
     reader = _open_table(cfg)
     find_checkpoint(str(cfg.run))
     model = load_model(cfg)

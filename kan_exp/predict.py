@@ -25,7 +25,7 @@ SEPARATED = {".csv": ",", ".tsv": "\t"}  # by the output's extension
 def predict(cfg: DictConfig) -> None:
     """Writes the rows of `input` with one more column, the predictions, to `output`."""
     source, output = _files(cfg)
-    # All that needs no torch is told before it is imported.
+    # Checks that need no torch come before its import, which takes seconds.
     reader = open_columns(cfg.input, cfg.separator, OPTIONS)
     find_checkpoint(str(cfg.run))
     model = load_model(cfg)

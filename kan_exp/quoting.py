@@ -1,4 +1,4 @@
-"""Spells paths and options so that a shell, and Hydra behind it, read them as they are."""
+"""Quotes paths and options for a shell and for Hydra."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import re
 import shlex
 from pathlib import Path
 
-# What Hydra takes as text without quotes, and what it would take as something else than text.
+# Text that needs no quotes in Hydra, unless it is the second: numbers, null, booleans.
 PLAIN = re.compile(r"[A-Za-z0-9_./:@%+-]+")
 NO_TEXT = re.compile(r"[+-]?(inf|nan|[\d_.]+(e[+-]?[\d_]+)?)|null|true|false", re.IGNORECASE)
 
 
 def quoted(text: str) -> str:
-    """Spells a text as Hydra's value: unchanged if it is read as it is, else in quotes.
+    """Quotes a text as a value for Hydra; unchanged if Hydra reads it as this text anyway.
 
     Args:
         text: Any text; a `${...}` in it is no reference.
@@ -24,7 +24,7 @@ def quoted(text: str) -> str:
 
 
 def literal(text: str) -> str:
-    """Spells a text for a configuration, in which `${...}` would be a reference."""
+    """Escapes `${...}` in a text, which would be a reference in a configuration."""
     # OmegaConf halves backslashes before `${`, and takes `\${` literally.
     return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", text)
 
@@ -39,7 +39,7 @@ def in_quotes(text: str) -> str:
 
 
 def unquoted(text: str) -> str | None:
-    """The text that a quoted value of Hydra stands for, or None if `text` is not quoted."""
+    """The content of a value in Hydra's quotes, or None if `text` is not quoted."""
     if len(text) < 2 or text[0] not in "\"'" or text[-1] != text[0]:
         return None
     quote, inner = text[0], text[1:-1]
@@ -53,7 +53,7 @@ def unquoted(text: str) -> str | None:
 
 
 def read_path(text: str) -> str:
-    """A path as the user means it, typed as it is or in Hydra's quotes.
+    """A path that may be typed in Hydra's quotes.
 
     The quotes belong to the name only if there is such a file and none without them.
     """

@@ -1,4 +1,4 @@
-"""Standard streams that can show any text, and whose loss ends no command."""
+"""Standard streams that accept any text, and whose loss does not end a command."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def stand_in(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 class Outlet(io.FileIO):
-    """A file descriptor whose failures are remembered instead of raised.
+    """A file descriptor that records failures of writing instead of raising them.
 
-    A terminal that closes, or a pipe that nobody reads any more, must not cost a result.
+    A closed terminal or a pipe without a reader must not cost a result.
     """
 
     fault: OSError | None = None
@@ -50,9 +50,9 @@ class Outlet(io.FileIO):
 
 
 def use_utf8_names() -> None:
-    """Starts the program again in UTF-8 mode where file names would be ASCII.
+    """Restarts the program in UTF-8 mode if file names would be ASCII.
 
-    In the C locale, with Python's own ways around it turned off, a name such as `données` could
+    In the C locale without Python's UTF-8 mode and locale coercion, a name such as `données` could
     neither be read from a configuration nor be written. The terminal keeps its encoding.
     """
     if sys.getfilesystemencoding().lower() not in ("ascii", "us-ascii", "646") or not sys.orig_argv:
@@ -75,7 +75,7 @@ def steady_streams() -> None:
 
 
 def _steady(stream: TextIO | None, number: int) -> TextIO:
-    if stream is None:  # closed by the caller; the next file to be opened would take its number
+    if stream is None:  # closed; the next opened file would get its number
         number = _reserve(number)
     try:
         if stream is not None:
@@ -94,7 +94,7 @@ def _steady(stream: TextIO | None, number: int) -> TextIO:
 
 
 def _reserve(number: int) -> int:
-    """A descriptor that swallows what is written: `number` itself if it is free."""
+    """A descriptor of the null device: `number` itself if it is free."""
     null = os.open(os.devnull, os.O_RDWR)
     try:
         os.fstat(number)
@@ -106,7 +106,7 @@ def _reserve(number: int) -> int:
 
 
 def fault_of_stdout() -> OSError | None:
-    """Why not all that was printed has arrived, if anybody would have read it."""
+    """Why standard output is incomplete, unless its reader has gone."""
     sys.stdout.flush()
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     return raw.fault if isinstance(raw, Outlet) else None

@@ -54,13 +54,13 @@ def graph(units: Sequence[Sequence[str]], kinds: Sequence[str]) -> GraphDef:
 
 
 def _plain(name: str) -> str:
-    """A name without what the Graphs tab takes for structure."""
+    """A name without characters that have a meaning in the Graphs tab."""
     plain = re.sub(r"[^\w.]+", "-", name) or "unnamed"
     return plain if len(plain) <= LONGEST else f"{plain[: LONGEST - 1]}…"
 
 
 def _free(name: str, taken: set[str]) -> str:
-    """The name, with a number if it is taken already; from then on it is."""
+    """The name, numbered if it is taken; marks the result as taken."""
     numbered = (f"{name}-{number}" for number in itertools.count(2))
     free = next(one for one in itertools.chain([name], numbered) if one not in taken)
     taken.add(free)

@@ -60,13 +60,13 @@ def text(tag: str, markdown: str) -> Summary:
 
 
 def code_block(content: str, language: str) -> str:
-    """Text as it is, in markdown: with a fence that does not occur in it."""
+    """A markdown code block, whose fence is longer than any in its content."""
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", content)), default=0))
     return f"{fence}{language}\n{content}\n{fence}"
 
 
 def literal(content: str) -> str:
-    """A line of text without what markdown, its tables and HTML would take for structure."""
+    """A line of text in which all markup characters of markdown and HTML are escaped."""
     return MARKUP.sub(lambda found: f"&#{ord(found[0])};", printable(content))
 
 

@@ -1,1 +1,1 @@
-"""Command lines as Hydra reads them, and errors in one line."""
+"""Parses command lines for Hydra and explains errors in one line."""

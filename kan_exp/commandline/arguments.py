@@ -1,4 +1,4 @@
-"""Reads command lines: which words are flags, which configs are asked for."""
+"""Splits command lines into flags and overrides, and finds the configs that they select."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kan_exp.errors import KanExpError, listing, suggest
 from kan_exp.quoting import NO_TEXT, shell, unquoted
 from kan_exp.runs import option_name
 
-# Flags whose value follows as a word of its own.
+# Flags whose value may be the next word.
 WITH_VALUE = (
     *("--cfg", "-c", "--package", "-p", "--config-path", "-cp"),
     *("--config-name", "-cn", "--config-dir", "-cd", "--info", "-i", "--from"),
@@ -31,7 +31,7 @@ CHOICES = {"--cfg": SHOWN, "-c": SHOWN, "--info": INFO, "-i": INFO}
 
 
 def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Parts a command line into flags, with their values, and all other words.
+    """Splits a command line into flags, with their values, and all other words.
 
     Raises:
         KanExpError: There is no such flag, or the value of one is missing.
@@ -58,7 +58,7 @@ def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             continue
         if not equals:
             if full[0] in ("--info", "-i") and (not words or "=" in words[0]):
-                continue  # all of it
+                continue  # without a value it shows everything
             if not words:
                 raise KanExpError(f"{name} needs a value, such as {name} {_example(full[0])}.")
             value = words.pop(0)
@@ -86,7 +86,7 @@ def spelled(arguments: Sequence[str]) -> list[str]:
 
 
 def _with_homes(flags: Sequence[str]) -> list[str]:
-    """Flags whose folders are there, `~` replaced."""
+    """Checks the folders of `--config-dir` and expands `~` in them."""
     out: list[str] = []
     for at, word in enumerate(flags):
         name, equals, value = word.partition("=")
@@ -108,7 +108,7 @@ def _folder(text: str) -> str:
 
 
 def own_folders(arguments: Sequence[str]) -> list[Path]:
-    """The folders of configs that a command line adds."""
+    """The folders that a command line adds to the search path."""
     found = []
     flags, overrides = split_flags(arguments)
     for at, word in enumerate(flags):
@@ -123,7 +123,7 @@ def own_folders(arguments: Sequence[str]) -> list[Path]:
 
 
 def asked_configs(arguments: Sequence[str]) -> list[Asked]:
-    """The configs that a command line asks for: `group=choice`, and those of a sweep."""
+    """The configs that a command line selects: `group=choice`, all choices of a sweep."""
     flags, overrides = split_flags(arguments)
     found = [
         Asked("", name.removesuffix(".yaml"))

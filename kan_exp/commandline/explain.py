@@ -38,7 +38,7 @@ MENDABLE = (KanExpError, HydraException, OmegaConfBaseException, OSError, YAMLEr
 RESOLVERS = ("oc.env", "oc.select", "oc.decode", "oc.dict.keys", "oc.dict.values", "now", "hydra")
 MOST_OPTIONS = 20
 UNKNOWN_TEXT = "a reference"
-# How Hydra says which of its configs cannot be merged.
+# Hydra's message about a config that cannot be merged.
 COMPOSING = re.compile(
     r"In '(?P<config>[^']+)': \w+ raised while composing config:\n(?P<reason>.*)"
     r"(\n\s*full_key: (?P<key>\S*))?"
@@ -46,7 +46,7 @@ COMPOSING = re.compile(
 
 
 def one_line(error: BaseException) -> str:
-    """Says in one line what went wrong and, where it is known, what was meant. Never raises."""
+    """Explains an exception in one line, with a suggestion where possible. Never raises."""
     try:
         line = _one_line(error)
         # Our own may list the failed jobs of a sweep.
@@ -112,7 +112,7 @@ def yaml_fault(error: MarkedYAMLError) -> str:
 
 
 def broken_reference(error: OmegaConfBaseException) -> str:
-    """Says which option refers to what, and why that cannot be had."""
+    """Explains which option has an interpolation that cannot be resolved, and why."""
     name = str(error.full_key or error.key or "the configuration")
     text, message = _reference(error), first_line(error)
     if isinstance(error, GrammarParseError):
@@ -145,7 +145,7 @@ def broken_reference(error: OmegaConfBaseException) -> str:
 
 
 def _reference(error: OmegaConfBaseException) -> str:
-    """The text of the option that an error is about, references unresolved."""
+    """The unresolved text of the option that an error is about."""
     parent: Any = error.parent_node
     if OmegaConf.is_config(parent):
         value = OmegaConf.to_container(parent, resolve=False)
@@ -193,7 +193,7 @@ def _unknown_choice(error: MissingConfigException) -> str:
 def _unreadable_option(error: OverrideParseException) -> str:
     text = str(error.override)
     name, equals, value = text.partition("=")
-    # Hydra's reason, if it says more than that it cannot read this.
+    # Hydra's reason, unless it only says that the text cannot be parsed.
     reason = re.sub(
         r"^(LexerNoViableAltException: |Error parsing override ).*", "", first_line(error)
     )
@@ -220,7 +220,7 @@ def _unknown_option(error: OmegaConfBaseException) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an exception's message that says something, or its type."""
+    """The first non-empty line of an exception's message, or its type."""
     lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
     if not lines:
         return type(error).__name__

@@ -1,4 +1,4 @@
-"""What is wrong with the YAML files of a user's own that a command line asks for."""
+"""Finds faults in a user's own YAML files that a command line selects."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ MOST = 20  # names that a message lists
 
 
 class Asked(NamedTuple):
-    """A config that is asked for: `experiment/mine`, say."""
+    """A selected config, such as `experiment/mine`."""
 
     group: str
     name: str
 
 
 class OwnConfigs:
-    """The folders in which configs are looked for, a user's own before kan_exp's.
+    """Search path of configs, a user's own folders before kan_exp's.
 
     Args:
         own: Folders that the user has added.
@@ -40,7 +40,7 @@ class OwnConfigs:
         self.own, self.ours, self.options = list(own), ours, list(options)
 
     def fault(self, asked: Sequence[Asked]) -> str | None:
-        """What is wrong with the first of these files, or of those that they ask for."""
+        """The first fault in these files or in the files that their defaults select."""
         if not self.own:
             return None
         found = (text for one in asked for text in self._faults(one, ()))
@@ -95,7 +95,7 @@ class OwnConfigs:
             yield f": its first line must be {GLOBAL!r}.{why}"
 
     def _wrong_entry(self, text: str, asked: Asked, entry: Any) -> str | None:
-        """What is wrong with an entry of the defaults, without the file's name."""
+        """The fault of an entry of the defaults list, without the file's name."""
         if isinstance(entry, str):
             return None
         if not isinstance(entry, dict) or len(entry) != 1:
@@ -133,7 +133,7 @@ def _listed(folder: Path) -> list[Path]:
 
 
 def _read(path: Path) -> tuple[str, dict[str, Any], str | None]:
-    """Text and content of a file, or what keeps it from being read."""
+    """Text, content, and the reason why a file cannot be read, if there is one."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -158,7 +158,7 @@ def _read(path: Path) -> tuple[str, dict[str, Any], str | None]:
 
 
 def _header(text: str) -> str | None:
-    """The package that the head of a file names."""
+    """The package that the first lines of a file name."""
     for line in text.splitlines():
         if found := re.fullmatch(r"#\s*@package\s+(\S+)", line.strip()):
             return found[1]
@@ -168,7 +168,7 @@ def _header(text: str) -> str | None:
 
 
 def _line(text: str, beginning: str) -> str:
-    """In which line something is set, as a part of a message."""
+    """The line in which a key is set, as part of a message."""
     wanted = re.compile(rf"\s*-?\s*[\"']?{re.escape(beginning)}[\"']?\s*:")
     numbers = (n for n, line in enumerate(text.splitlines(), 1) if wanted.match(line))
     number = next(numbers, None)
@@ -176,7 +176,7 @@ def _line(text: str, beginning: str) -> str:
 
 
 def _target(asked: Asked, entry: Any) -> Asked | None:
-    """The config that an entry of defaults asks for."""
+    """The config that an entry of the defaults list selects."""
     if isinstance(entry, str):
         name = entry.partition("@")[0]
         if name == "_self_":

@@ -1,8 +1,7 @@
-"""Spells the values of options for Hydra's grammar.
+"""Quotes values of options for Hydra's grammar.
 
-In that grammar brackets, commas and parentheses mean something. A shell hands over what the user
-typed without the quotes that Hydra would need, so that formulas, paths and names of columns get
-them here.
+Brackets, commas and parentheses have a meaning in that grammar. A shell removes the quotes that
+Hydra would need, so that formulas, paths and names of columns are quoted again here.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from kan_exp.runs import option_name
 MULTIRUN = ("-m", "--multirun")
 PATHS = re.compile(r"(\w+_)?(path|file|filename|dir|folder|root)")
 PATH_OPTIONS = ("resume", "sweep.resume", "run", "input", "output", "logdir")
-# Of these, one holds for all jobs of a sweep.
+# Options with one value for all jobs of a sweep.
 SINGLE_PATHS = ("hydra.run.dir", "hydra.sweep.dir", *PATH_OPTIONS)
 OUR_PATHS = ("data.path", *SINGLE_PATHS)
 COLUMNS = ("data.target", "data.features", "group_by")
 LISTS = COLUMNS[1:]
-SPECIAL = set("[](){}'\"\\")  # by which Hydra's values are built
+SPECIAL = set("[](){}'\"\\")  # structure of Hydra's values
 WHOLE_REFERENCE = re.compile(r"\$\{[^{}]+\}")
 
 
@@ -53,10 +52,10 @@ def spelled_option(text: str, many: bool) -> str:
     if name.rpartition(".")[2] == "formula":
         return f"{key}={_formula(value)}"
     if name.startswith("hydra.") and value.startswith("~"):
-        value = str(Path(value).expanduser())  # which Hydra would take for a name
+        value = str(Path(value).expanduser())  # Hydra does not expand it
     if is_path(name):
         if name not in OUR_PATHS and _parsed(value) is not None and not _exists(value):
-            return text  # an option of somebody's own may be a number, or a list of files
+            return text  # a user's own option may be a number, or a list of files
         return f"{key}={_path(value, many and name not in SINGLE_PATHS)}"
     if name in COLUMNS:
         is_list = name in LISTS and not many and not value.startswith("[")
@@ -64,7 +63,7 @@ def spelled_option(text: str, many: bool) -> str:
             value = f"[{value}]"
         return f"{key}={_columns(value, many)}"
     if not SPECIAL & set(value) and _parsed(value) is None:
-        # A letter or sign that Hydra does not know: there is no other way to read it.
+        # It has a character outside of Hydra's grammar, so that it can only be text.
         parts = value.split(",") if many else [value]
         return f"{key}={','.join(part if _as_text(part) else in_quotes(part) for part in parts)}"
     if "${" in value and _parsed(value) is None and value.count("{") == value.count("}"):
@@ -116,7 +115,7 @@ def _path(value: str, many: bool) -> str:
     if parsed is None and many and "," in value:
         return ",".join(_path(part, many=False) for part in split(value))
     read = _as_text(value)
-    # A backslash, as Hydra's own way to escape, stays one where there is no such file.
+    # If there is no such file, a backslash is Hydra's escape character.
     if read is not None and (read == value or "\\" in value):
         return value
     return _literal(value)
@@ -130,7 +129,7 @@ def _exists(path: str) -> bool:
 
 
 def _literal(text: str) -> str:
-    """A text for Hydra, in which complete references stay such."""
+    """A text for Hydra; complete references in it are kept."""
     return in_quotes(text) if WHOLE_REFERENCE.search(text) else quoted(text)
 
 
@@ -169,7 +168,7 @@ def _column(name: str) -> str:
 
 
 def split(text: str) -> list[str]:
-    """Splits at the commas that stand in no brackets and no quotes."""
+    """Splits at commas outside of brackets and quotes."""
     closing = {"(": ")", "[": "]", "{": "}"}
     parts, open_ones, quote = [""], [], ""
     for at, character in enumerate(text):

@@ -115,12 +115,12 @@ class ChunkLoader:
             yield Split(self.split.x[index], self.split.y[index])
 
     def _pass_end(self, steps: int) -> int:
-        """Where the pass ends that has the step after so many."""
+        """The last step of the pass that contains step `steps + 1`."""
         number = math.ceil((steps + HALF) / self.interval_steps)
         return min(math.floor(number * self.interval_steps + HALF), self.total_steps)
 
     def share(self, steps: int) -> Fraction | None:
-        """The share of all passes that are over after so many steps; None within a pass."""
+        """The share of passes that are complete after `steps`; None within a pass."""
         number = math.ceil((steps - HALF) / self.interval_steps)
         if steps != min(math.floor(number * self.interval_steps + HALF), self.total_steps):
             return None
@@ -254,9 +254,10 @@ class ExperimentData(LightningDataModule, ABC):
         self._loader = ChunkLoader(split, batch_size, steps, chunk_steps, interval, *generators)
 
     def share(self, steps: int) -> Fraction | None:
-        """The share of the run at which the validation after so many steps comes.
+        """The share of the run that is over at the validation after `steps`.
 
-        It is k/n for the k-th of n, in runs of any length. None where no validation is due.
+        It is k/n for the k-th of n validations, whatever the length of the run. None if no
+        validation takes place at this step.
         """
         return self._loader.share(steps)
 

@@ -1,4 +1,4 @@
-"""What the options of data have to be, whatever torch will make of them."""
+"""Checks of the options of data; no torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from kan_exp.targets import Target
 
 
 def check_whole(name: str, value: object, least: int) -> None:
-    """Refuses what is no whole number in range; generators take seeds of up to 64 bits.
+    """Checks that a value is a whole number in range; generators take seeds of up to 64 bits.
 
     Raises:
         KanExpError: It is not; the message names the option.
@@ -17,7 +17,7 @@ def check_whole(name: str, value: object, least: int) -> None:
 
 
 def check_batch_size(batch_size: int | None) -> None:
-    """Refuses batches of no points.
+    """Checks that a batch has points.
 
     Raises:
         KanExpError: `batch_size` is below 1.

@@ -1,4 +1,4 @@
-"""What a table's file promises, whatever its format: names, numbers, faults with a place."""
+"""Interface of table files: column names, numbers, and faults with their place."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class NoNumber(NamedTuple):
 
 
 class ColumnReader(ABC):
-    """One file, open to the question which columns it has and which numbers they hold.
+    """An open table file: its columns and their numbers.
 
     Args:
         path: The file, which exists and is not empty.
@@ -75,7 +75,7 @@ class ColumnReader(ABC):
         KanExpError: The file cannot be read, or has no named column.
     """
 
-    encoding = "utf-8"  # of text that is written in the same way
+    encoding = "utf-8"  # of a text file that is written from it
 
     def __init__(self, path: Path, source: str, options: Options = TRAINING) -> None:
         self.path = path
@@ -89,11 +89,11 @@ class ColumnReader(ABC):
             self._places.setdefault(name, []).append(at)
 
     def places(self, name: str) -> list[int]:
-        """Where columns of this name are, from 0."""
+        """Indices of the columns with this name."""
         return self._places.get(name, [])
 
     def read(self, names: Sequence[str]) -> tuple[FloatArray, list[Fault]]:
-        """Reads columns that are there, once each; booleans count as 0 and 1.
+        """Reads existing columns, each name once; booleans count as 0 and 1.
 
         Returns:
             Values `(n, len(names))`, NaN where a cell is missing or no number, and why columns have
@@ -125,7 +125,7 @@ class ColumnReader(ABC):
         return KanExpError(f"{self.source}: {message}")
 
     def unknown(self, names: Iterable[str], option: str | None) -> KanExpError:
-        """What to say of columns that the file lacks.
+        """The error for columns that the file lacks.
 
         Args:
             names: Of these columns.
@@ -165,7 +165,7 @@ class ColumnReader(ABC):
         return shell(str(self.path))
 
     def new_name(self, word: str) -> str:
-        """A name for a changed copy of the file in the current folder, where there is no such."""
+        """An unused name in the current folder for a changed copy of the file."""
         name, number = f"{self.path.stem}_{word}{self.path.suffix}", 1
         while Path(name).exists():
             number += 1
@@ -173,7 +173,7 @@ class ColumnReader(ABC):
         return name
 
     def deletion(self, rows: Sequence[int], name: str) -> str | None:
-        """A shell's command that writes the table without these rows, if there is one."""
+        """A shell command that writes the table without these rows, if possible."""
         return None
 
     @abstractmethod

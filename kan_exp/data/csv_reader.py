@@ -118,7 +118,7 @@ class CsvReader(ColumnReader):
         return table, words
 
     def deletion(self, rows: Sequence[int], name: str) -> str | None:
-        # A return that no newline follows ends a line here, but not for sed.
+        # A carriage return without a newline ends a line here, but not in sed.
         alone = ("\r" in record.text.replace("\r\n", "") for record in self._records())
         if len(rows) > MOST_DELETED or any(alone):
             return None
@@ -132,7 +132,7 @@ class CsvReader(ColumnReader):
         end = header.text[len(header.text.rstrip("\r\n")) :] or "\n"
         added = [_cell(name, separator), *values]
         for (_, cells, text, _), more in zip(chain([header], records), added, strict=True):
-            # As it was written, where that is how it is to be written.
+            # Lines are copied unchanged if the separator is the same.
             kept = text.rstrip("\r\n") if separator == self.separator else None
             kept = (
                 separator.join(_cell(cell, separator) for cell in cells) if kept is None else kept
@@ -141,7 +141,7 @@ class CsvReader(ColumnReader):
         return []
 
     def _records(self) -> Iterator[Record]:
-        """Every record, header first; blank lines are passed over.
+        """All records, the header first; blank lines are skipped.
 
         In a table of one column a blank cell is a missing value, and only an empty line is blank.
         """
@@ -176,7 +176,7 @@ class CsvReader(ColumnReader):
             ) from None
 
     def _encoding(self) -> str:
-        """What text that is not UTF-8 most likely is."""
+        """The most likely encoding of text that is not UTF-8."""
         with self.path.open("rb") as file:
             start = file.read(2)
         return "UTF-16" if start in (b"\xff\xfe", b"\xfe\xff") else "WINDOWS-1252"
@@ -189,7 +189,7 @@ def _remember(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
 
 
 def _cell(text: str, separator: str) -> str:
-    """A cell as CSV has it, in quotes where it needs them."""
+    """A cell in CSV, quoted if necessary."""
     if any(character in text for character in (separator, '"', "\n", "\r")):
         text = '"' + text.replace('"', '""') + '"'
     return text
@@ -206,7 +206,7 @@ def _are_numbers(cells: Sequence[str]) -> int:
 def _number(
     column: int, cell: str, row: int, words: dict[int, NoNumber], boolean: dict[int, NoNumber]
 ) -> float:
-    """The number in a cell; what is none is kept by its column."""
+    """The number in a cell; cells that are not numbers are noted by column."""
     word = cell.strip().lower()
     if word in BOOLEAN_CELLS:
         boolean.setdefault(column, NoNumber(row, cell, 1))

@@ -1,4 +1,4 @@
-"""All that is wrong with a table, in one line with what to do about it."""
+"""Describes all faults of a table in one line, with what to do about them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ UNNAMED, REPEATED, CONSTANT, RANGE = (
     "one value throughout",
     "a range beyond what float32 can scale",
 )
-# What to do about each kind, in the order in which they are told.
+# What to do about each kind of fault, in the order of the message.
 CURES = {
     UNNAMED: "name every column",
     REPEATED: "rename columns of the same name",
@@ -56,7 +56,7 @@ def faulty(
     target: str | None,
     values: Mapping[str, FloatArray],
 ) -> KanExpError:
-    """What to say of a table with faults in columns that are needed.
+    """The error for a table with faults in columns that are used.
 
     Args:
         reader: The table.
@@ -75,7 +75,7 @@ def faulty(
     if cures:
         advice.append(f"{'or ' if advice else ''}{', '.join(cures)}")
     text = f"{found}: {'; '.join(advice) or 'mend it'}"
-    # What is to be typed would be copied together with a full stop.
+    # No full stop after a command, which would be pasted with it.
     typed = text.endswith(("'", "]", ".", reader.path.suffix))
     return reader.error(text if typed else f"{text}.")
 
@@ -87,7 +87,7 @@ def _choice(
     bad: Mapping[str, str],
     values: Mapping[str, FloatArray],
 ) -> list[str]:
-    """What to type to learn from what is sound."""
+    """Options to type in order to use the sound columns only."""
     options = reader.options
     if (kept := _without_gaps(reader, inputs, target, bad, values)) is not None:
         return [kept]
@@ -110,7 +110,7 @@ def _without_gaps(
     bad: Mapping[str, str],
     values: Mapping[str, FloatArray],
 ) -> str | None:
-    """How to leave out rows with missing cells, where these are few or the target has them."""
+    """A command that removes rows with missing cells, if they are few or in the target."""
     options = reader.options
     outputs = [target] if target is not None and target in bad else []
     gaps = [name for name in inputs if bad.get(name) == MISSING]

@@ -1,4 +1,4 @@
-"""How the command at hand calls the options that describe a table, and how to type them."""
+"""Names of the options that describe a table in each command, and how to type them."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Options:
     dims: tuple[int, ...] | None = None
 
     def choice(self, features: Sequence[str]) -> str:
-        """What to type to learn from these columns alone: options quoted for a shell."""
+        """The options that select these columns alone, quoted for a shell."""
         typed = assign(f"{self.features}", features)
         if len(typed) > MOST_TYPED:
             typed = f"{self.features}=[...]"
         return f"{typed}{self.widths(len(features))}"
 
     def widths(self, count: int) -> str:
-        """What to type, after a blank, for that number of inputs; nothing where `dims` has it."""
+        """A blank and the `dims` for that number of inputs; empty if they already fit."""
         if self.dims is None or self.dims[0] == count:
             return ""
         widths = ",".join(map(str, (count, *self.dims[1:])))

@@ -29,7 +29,7 @@ SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 UNPACKED = {".gz": "gunzip -k", ".bz2": "bunzip2 -k", ".xz": "unxz -k", ".zst": "unzstd"}
 UNPACKED |= {".zip": "unzip"}
 TEXTS = ("", ".txt", ".dat", ".data", ".tab", ".psv", ".asc")
-# What files begin with, whatever they are called.
+# First bytes of files, by which their format is known whatever their name.
 MAGIC = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\xfd7zXZ": ".xz", b"\x28\xb5\x2f\xfd": ".zst"}
 MAGIC |= {b"PAR1": ".parquet", b"PK\x03\x04": ".zip", b"\xd0\xcf\x11\xe0": ".xls"}
 OF_KIND = {".parquet": ".parquet", ".zip": ".npz"}
@@ -102,7 +102,7 @@ def open_columns(
 
 
 def _how_to_convert(file: Path, suffix: str) -> str:
-    """What to do with a file of a kind that is not read."""
+    """Advice for a file whose format cannot be read."""
     name = shell(str(file))
     if suffix in UNPACKED:
         return f"; unpack it first: {UNPACKED[suffix]} {name}"

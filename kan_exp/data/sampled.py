@@ -111,7 +111,7 @@ class SampledData(ExperimentData):
         chance = torch.rand(x.shape, generator=generator)
         moved = x.where(chance >= share, lows.where(chance < share / 2, highs))
         values = self.target.formula(moved.double()).to(y)[:, None]
-        # At the border there may be a pole, such as that of 1/x, which rounding makes finite.
+        # The border may be a pole, as of 1/x, whose value is finite only by rounding.
         low, high = y.aminmax()
         near = (values >= low - (high - low)) & (values <= high + (high - low))  # false for NaN
         return moved.where(near, x), values.where(near, y)

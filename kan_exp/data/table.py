@@ -137,7 +137,7 @@ def choose(
         raise KanExpError(f"{options.target} must be the name of one column, got {target!r}.")
     output = None if target is None else tidy(target)
     if features is None:
-        # Names that are there several times stay: they are told as faults.
+        # Repeated names are kept: they are reported as faults.
         inputs = tuple(dict.fromkeys(name for name in reader.names if name != output))
     else:
         if isinstance(features, str) or not isinstance(features, Sequence):
@@ -225,7 +225,7 @@ def learning_table(
     separator: object,
     options: Options = TRAINING,
 ) -> Table:
-    """The table of a training, with all that can be wrong with it told before torch is needed.
+    """Reads and checks the table of a training, without torch.
 
     It is read once: `TableData` of the same arguments takes what a check has read.
 
@@ -246,18 +246,18 @@ def learning_table(
     return table
 
 
-# The table that a check has read last, by the file and the options that decided it.
+# The last checked table, by its file and options.
 _read: dict[tuple[object, ...], Table] = {}
 
 
 def keep_table(table: Table, *key: object) -> None:
-    """Keeps a table for `take_table`, in the place of one that was kept before."""
+    """Keeps one table, the last, for `take_table`."""
     _read.clear()
     _read[_stamped(key)] = table
 
 
 def take_table(*key: object) -> Table | None:
-    """Hands over the table that was kept by this key, if its file has not changed since."""
+    """Returns the table kept under this key if its file has not changed, and forgets it."""
     return _read.pop(_stamped(key), None)
 
 

@@ -19,7 +19,7 @@ SLOPE_POINTS = 129
 
 
 class WholeBatch(NamedTuple):
-    """A batch of which several processes have a share each.
+    """A batch that is shared by several processes.
 
     Args:
         size: Samples of the whole batch.
@@ -209,7 +209,7 @@ class EdgeLayer(nn.Module, ABC):
 
     @property
     def sums_splines(self) -> bool:
-        """Whether it is trained by `spline_sum`, which rounds as the code does that is here."""
+        """Whether it is evaluated by `spline_sum`, whose rounding depends on the kernel."""
         return False
 
     def extra_repr(self) -> str:

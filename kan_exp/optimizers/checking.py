@@ -1,4 +1,4 @@
-"""Whether optimizers and schedulers take their options, found out before a training."""
+"""Checks the options of optimizers and schedulers before a training."""
 
 from __future__ import annotations
 

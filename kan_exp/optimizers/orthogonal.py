@@ -1,4 +1,4 @@
-"""Damped steps by a QR factorisation, for systems whose normal matrix has lost their digits.
+"""Damped steps by a QR factorisation, for systems whose normal matrix is too ill-conditioned.
 
 The normal matrix squares the condition number of the Jacobian. The triangular factor does not, at
 several times the cost.
@@ -58,5 +58,5 @@ def damped_step(factor: Tensor, penalty: Expansion, added: Tensor) -> Tensor:
 
 
 def _beside_zeros(matrix: Tensor) -> Tensor:
-    """One more column, in which residuals stand."""
+    """Adds a column of zeros, the place of the residuals."""
     return functional.pad(matrix, (0, 1))

@@ -13,7 +13,7 @@ from kan_exp.optimizers.penalties import Expansion
 
 # A parameter that nothing depends on is held by this share of the largest curvature.
 LEAST_CURVATURE = 1e-8
-# Less damping than the first is lost in the rounding of a normal matrix; by QR it is not.
+# Smaller damping is lost in the rounding of a normal matrix; QR allows less.
 LEAST_DAMPING, LEAST_QR_DAMPING = 1e-14, 1e-30
 # QR takes over where a Cholesky factor has less than this share left of a diagonal element; at the
 # least damping, which a step that is limited by rounding asks for, less than the second.
@@ -65,7 +65,7 @@ class FactoredSystem(System):
         diagonal: Of `H`.
         triangle: Makes the factor of all residuals, see `triangular_factor`; called at most once.
             Without it, a step is that of the Cholesky factor, or NaN where there is none.
-        penalty: What is in `H` and the slope beside the residuals.
+        penalty: Its share of `H` and the slope.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ from kan_exp.runs import changes, is_running, no_run, option_name, read_status, 
 from kan_exp.runs.folders import is_run
 from kan_exp.runs.results import read_metrics
 
-HYDRAS = ("command", "search")  # defaults by which conf/train.yaml says what Hydra is to do
+HYDRAS = ("command", "search")  # entries of conf/train.yaml's defaults that configure Hydra
 REPEATED = "repeated_run"
 LAST = "checkpoints/last.ckpt"
 UNREADABLE = (YAMLError, OmegaConfBaseException, TypeError, KeyError, AttributeError, ValueError)
@@ -69,7 +69,7 @@ def from_folder(arguments: Sequence[str]) -> tuple[str, list[str]]:
     if source is not None or other:
         raise KanExpError(
             f"{typed('resume', folder)} goes on with the run's own options, so that "
-            f"{(other or ['--from'])[0]!r} has no place beside it: leave it out, or make a new "
+            f"{(other or ['--from'])[0]!r} cannot be set: leave it out, or make a new "
             f"run with --from {shell(word(folder))}."
         )
     stored = _without(read_stored(folder, modules), rest)
@@ -79,20 +79,20 @@ def from_folder(arguments: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def _is_new_place(text: str) -> bool:
-    """Whether an override says where data are now; that they are the same is checked later."""
+    """Whether an override is a new location of the data, whose content is checked later."""
     name = option_name(text)
     return "=" in text and name.startswith("data.") and is_path(name)
 
 
 def _without(stored: Stored, said: Sequence[str]) -> Stored:
-    """Takes what is said anew out of the overrides, by which the run is named and shown."""
+    """Removes stored overrides that are set again on the command line."""
     names = {option_name(text) for text in said}
     kept = [text for text in stored.overrides if option_name(text) not in names]
     return stored._replace(overrides=kept)
 
 
 def _repeat(folder: Path, rest: list[str], modules: Sequence[str]) -> tuple[str, list[str]]:
-    """Offers a run's configuration for a new run, or a sweep over it."""
+    """Offers a run's configuration to Hydra for a new run, or a sweep over it."""
     stored = read_stored(folder, modules)
     _check_groups(rest)
     status = read_status(folder)
@@ -100,7 +100,7 @@ def _repeat(folder: Path, rest: list[str], modules: Sequence[str]) -> tuple[str,
         print(f"Note: {line}", file=sys.stderr)  # noqa: T201
     stored = _without(stored, rest)
     origin = []
-    if set(MULTIRUN) & set(rest):  # Hydra would sweep over what the run was told, too
+    if set(MULTIRUN) & set(rest):  # Hydra would add the run's overrides to those of each job
         stored = stored._replace(overrides=[])
         origin = [f"--from={folder.resolve()}"]
         if modules:
@@ -162,7 +162,7 @@ def read_stored(folder: Path, modules: Sequence[str] = ()) -> Stored:
 
 
 def _reason(error: Exception) -> str:
-    """What a file lacks, in one line."""
+    """Why a file cannot be read, in one line."""
     return (
         yaml_fault(error).rstrip(".") if isinstance(error, MarkedYAMLError) else first_line(error)
     )
@@ -180,10 +180,10 @@ def check_unfinished(folder: Path) -> None:
         KanExpError: It is; the message says what to do instead.
     """
     status = read_status(folder)
-    # Of other machines, nobody can tell. Two that look at the same moment meet at the lock.
+    # Processes of other machines are unknown. The lock decides between two at the same moment.
     if status is not None and status.is_here and is_running(status):
         raise KanExpError(
-            f"{folder}: process {status.pid} is still at it: stop it first (kill {status.pid})."
+            f"{folder}: process {status.pid} is still running: stop it first (kill {status.pid})."
         )
     ended = how_it_ended(folder)
     if ended is not None:

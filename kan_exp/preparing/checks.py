@@ -1,4 +1,4 @@
-"""Everything that can be told of a configuration before torch is imported."""
+"""Checks of a configuration that need no torch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TO_HYDRA = re.compile(r"\$\{hydra:([\w.]+)\}")
 
 
 def check(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> None:
-    """Refuses what makes no run.
+    """Checks a configuration.
 
     Args:
         cfg: The composed configuration.
@@ -52,10 +52,10 @@ def check(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Non
 
 
 def check_least_squares(cfg: DictConfig) -> None:
-    """Refuses options of gradient descent beside `optimizer=lm`.
+    """Checks that options of gradient descent are not combined with `optimizer=lm`.
 
     Raises:
-        KanExpError: There is one.
+        KanExpError: One of them is set.
     """
     if uses_least_squares(cfg) and (cfg.scheduler or cfg.batch_size is not None or cfg.compile):
         raise KanExpError(

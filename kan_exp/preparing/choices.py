@@ -1,4 +1,4 @@
-"""What a user has chosen, in a form by which runs are shown and told apart."""
+"""The user's choices as flat values, by which runs are shown and distinguished."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kan_exp.preparing.sources import uses_target
 def flat_choices(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
     """Groups, numbers of the run, options of layer and optimizer: one level, plain values.
 
-    Options that follow the seed are there as they are written, so that seeds share them.
+    Options that follow the seed are given unresolved, so that all seeds share them.
     """
     groups = ("layer", "target", "data", "optimizer", "scheduler")
     flat: dict[str, Any] = {group: choices.get(group, "none") for group in groups}

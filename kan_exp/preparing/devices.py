@@ -1,4 +1,4 @@
-"""Which kind of device a configuration trains on."""
+"""The device that a configuration trains on."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ KINDS = {"auto": None, "cpu": "cpu", "gpu": "cuda", "cuda": "cuda"}
 
 
 def training_accelerator(cfg: DictConfig) -> str:
-    """The accelerator to train on, `cpu` or `cuda`; `auto` is CUDA where there is any.
+    """The accelerator to train on, `cpu` or `cuda`; `auto` means CUDA if it is available.
 
-    MPS is never chosen: it has no float64, which least squares and tables need.
+    MPS is never chosen: it lacks float64, which least squares and tables need.
 
     Raises:
-        KanExpError: The accelerator is not supported, or not there.
+        KanExpError: The accelerator is not supported or not available.
     """
     import torch
 
@@ -45,7 +45,7 @@ def training_accelerator(cfg: DictConfig) -> str:
 
 
 def training_device(cfg: DictConfig) -> torch.device:
-    """The first device that is trained on."""
+    """The first device of the training."""
     import torch
 
     if cfg.trainer.accelerator == "cpu" or not torch.cuda.is_available():

@@ -71,7 +71,7 @@ def make_experiment(
     data.plan(cfg.batch_size, steps, cfg.log_every_n_steps, cfg.evaluations, *generators)
     if len(data.train.x) < count:
         raise KanExpError(f"{len(data.train.x)} training points are too few for {count} processes.")
-    # Components that are not the formula's are told before the training.
+    # Fails if the components do not belong to the formula.
     data.true_edges(data.train.x[:2])
     callbacks = [
         # An option that is set to null takes a callback away.
@@ -110,8 +110,8 @@ def make_experiment(
 
 
 def _arguments(cfg: DictConfig) -> list[str] | None:
-    """By which the command repeats the run; None where its overrides say only half of it."""
-    if cfg.sweep.origin:  # the rest is in the folder of another run
+    """Arguments that repeat the run; None if its overrides alone do not."""
+    if cfg.sweep.origin:  # the rest is stored in another run's folder
         return None
     return [*search_path_override(), *as_typed(HydraConfig.get().overrides.task)]
 
@@ -124,7 +124,7 @@ def _steps(cfg: DictConfig) -> int:
 
 
 def _check_with_torch(cfg: DictConfig, count: int, accelerator: str) -> None:
-    """Refuses more devices than there are and bad options of the optimizer, before Lightning."""
+    """Checks the number of devices and the optimizer's options before Lightning is imported."""
     import torch
 
     from kan_exp.optimizers.checking import check_optimizer

@@ -1,4 +1,4 @@
-"""What can be told of the network and its training before torch is imported."""
+"""Checks of the network and its training that need no torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kan_exp.training.penalty_rules import check_quadratic, check_smooth, check_
 from kan_exp.training.stages import Stage, make_stages, multiplications
 
 LAYERS = "kan_exp.layers."
-# What least squares may take where they are a layer's default: some five minutes on a core.
+# Limit for least squares that the user has not asked for: about five minutes on one core.
 MULTIPLICATIONS_PER_MINUTE = 4e11
 MOST_WORK = 5 * MULTIPLICATIONS_PER_MINUTE
 TABLE = KINDS["KANInterpoLayer"]
@@ -53,7 +53,7 @@ def check_network(cfg: DictConfig, points: int | None) -> None:
         if cfg.steps is None:
             raise KanExpError("steps is needed: only optimizer=lm takes its steps from refine.")
         return
-    # An old run's layers may lack options that are new since: they get the constructor's values.
+    # Layers of an older run may lack newer options, which take the constructor's defaults.
     layers = [
         (kind, choice.options)
         for kind, choice in zip(kinds, choices, strict=True)
@@ -96,7 +96,7 @@ def _parameters(
 
 
 def stages_of(cfg: DictConfig, cells: Sequence[int | None]) -> list[Stage]:
-    """What least squares do, stage by stage.
+    """The stages of least squares.
 
     Args:
         cfg: The configuration.
@@ -110,10 +110,10 @@ def stages_of(cfg: DictConfig, cells: Sequence[int | None]) -> list[Stage]:
 
 
 def check_work(multiplications: float, points: int) -> None:
-    """Refuses a training that would take long if it is a default and nobody asked for it.
+    """Checks that least squares, if the user has not asked for them, would not take long.
 
     Raises:
-        KanExpError: It is; the message says how long it would take.
+        KanExpError: They would; the message says how long.
     """
     hydra = HydraConfig.get()
     asked = any(option_name(text) == "optimizer" for text in as_typed(hydra.overrides.task))

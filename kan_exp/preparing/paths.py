@@ -1,4 +1,4 @@
-"""Paths in a configuration, made independent of the folder in which the command was given."""
+"""Makes paths in a configuration independent of the current folder."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from kan_exp.quoting import literal, quoted, read_path, unquoted, word
 from kan_exp.runs import option_name
 
 FOLDER_FLAGS = ("--config-dir", "-cd", "--from")
-SKIPPED = ("sweep", "logger", "callbacks")  # where a run writes is known by its folder
+SKIPPED = ("sweep", "logger", "callbacks")  # output paths are derived from the run's folder
 
 
 def absolute(path: str | Path, here: str | Path) -> Path:
-    """An absolute path to the same file: links of its folder are followed, the file's own is not.
+    """An absolute path to the same file: links of its folder are resolved, its own is not.
 
     Args:
         path: From the user; `~` is home.
@@ -41,7 +41,7 @@ def use_absolute_paths(cfg: DictConfig, here: str | Path) -> bool:
             continue
         try:
             value = node[key]
-        except OmegaConfBaseException:  # a reference to nothing is told elsewhere
+        except OmegaConfBaseException:  # an unresolvable reference is reported elsewhere
             continue
         if isinstance(value, str) and (found := _there(value, here)) is not None:
             node[key] = literal(str(found))

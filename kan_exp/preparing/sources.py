@@ -1,4 +1,4 @@
-"""What can be told of the data before torch is imported: names, numbers, and whole tables."""
+"""Checks of the data that need no torch: names, numbers, and whole tables."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SKLEARN = "kan_exp.data.SklearnData"
 
 
 def check_missing(cfg: DictConfig) -> None:
-    """Refuses a table without its options, and names the columns that it has.
+    """Checks that a table has its options; the error lists its columns.
 
     Raises:
         KanExpError: There is no `data.path` or no `data.target`.
@@ -32,12 +32,12 @@ def check_missing(cfg: DictConfig) -> None:
     if OmegaConf.is_missing(cfg.data, "path") or cfg.data.path is None:
         raise KanExpError("data.path is needed, the file of the table: set it with data.path=...")
     if OmegaConf.is_missing(cfg.data, "target") or cfg.data.target is None:
-        # It lists the columns.
+        # The error lists the columns.
         _learning_table({**_options(cfg.data, "target"), "target": None}, None)
 
 
 def check_source(cfg: DictConfig, choices: dict[str, str]) -> int | None:
-    """Checks where the points come from.
+    """Checks the source of the points.
 
     A table is read here, and kept for the data that are made of it.
 

@@ -1,4 +1,4 @@
-"""Work that a result does not depend on, such as its pictures: it may fail, and a note says so."""
+"""Optional work, such as pictures: a failure becomes a note and does not cost the result."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _info(note: str) -> None:
 
 @contextmanager
 def best_effort(failure: str, tell: Callable[[str], None] = _info) -> Iterator[None]:
-    """Turns an exception into a note; Ctrl-C and `sys.exit` pass.
+    """Turns an exception into a note; `KeyboardInterrupt` and `SystemExit` are raised.
 
     Args:
         failure: What the note says, such as "figures/loss.png could not be drawn".

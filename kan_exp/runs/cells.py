@@ -11,7 +11,7 @@ from kan_exp.runs.printable import printable
 
 
 def plain(text: str) -> Text:
-    """Text as it is, for the terminal: brackets and colons are no markup of rich."""
+    """Literal text for the terminal: rich takes no markup from it."""
     return Text(printable(text))
 
 

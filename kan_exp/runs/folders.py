@@ -1,4 +1,4 @@
-"""Which folder of a run was meant where another path was given."""
+"""Recognises folders of runs and suggests one where another path was given."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kan_exp.runs.results import NAME as METRICS
 from kan_exp.runs.status import NAME as STATUS
 
 SWEEP = "sweep.json"
-RECORDS = (METRICS, STATUS, ".hydra")  # what says how a run was made, or what came of it
+RECORDS = (METRICS, STATUS, ".hydra")  # files that describe a run
 TRACES = (*RECORDS, "checkpoints")  # any makes a folder a run's
 LEVELS = 3  # a file of a run may lie so deep in it, and a run so deep in a folder of runs
 
@@ -17,7 +17,7 @@ LEVELS = 3  # a file of a run may lie so deep in it, and a run so deep in a fold
 def from_here(path: str | Path) -> Path:
     """A path as it can be typed from the current folder: relative if it lies below."""
     path, here = Path(path), Path.cwd()
-    # Not `.`, which says nothing: Hydra has gone to the run's folder (hydra.job.chdir=true).
+    # Not `.` if Hydra has changed to the run's folder (hydra.job.chdir=true).
     return path.relative_to(here) if here in path.parents else path
 
 
@@ -28,9 +28,9 @@ def is_run(folder: Path) -> bool:
 
 
 def no_run(path: str | Path) -> str:
-    """Says what a path is that is no folder of a run, and which folder to name instead."""
+    """Explains why a path is not the folder of a run, and which folder to use instead."""
     path = Path(path)
-    # Not `resolve`: the folder is told as the user would type it.
+    # Not `resolve`: the folder is shown as the user would type it.
     inside = next((above for above in list(path.parents)[:LEVELS] if is_run(above)), None)
     if inside is not None and path.name != "..":
         what = "is in the folder of a run" if path.exists() else "is not there"
@@ -53,7 +53,7 @@ def _count(runs: int) -> str:
 
 
 def _runs_below(folder: Path) -> list[Path]:
-    """Runs in a folder, in the order of their names: those that are nearest."""
+    """The nearest runs below a folder, sorted by name."""
     found = [folder]
     for _ in range(LEVELS):
         try:

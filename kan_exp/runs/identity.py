@@ -1,6 +1,6 @@
-"""What makes two runs the same: the options that decide a result, and a digest of their values.
+"""Identity of runs: the options that affect a result, and a digest of their values.
 
-Run keys, the folding of seeds in a report, the names of folders and sweeps all go by this module.
+Run keys, the settings of a report and the names of folders and sweeps are all based on it.
 """
 
 from __future__ import annotations
@@ -11,18 +11,17 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-# Top-level options that decide where a run writes, what it shows, how often it saves and how fast
-# it is. `threads` is one of them: like the machine and the version of torch, which no option holds,
-# it changes the order of sums and with it last digits. `trainer` and `compile` count, since they
-# select other code.
+# Top-level options for where a run writes, what it shows, how often it saves and how fast it is.
+# `threads` is one of them: like the machine and the version of torch, it only changes the order of
+# sums, hence last digits. `trainer` and `compile` are not: they select other code.
 NON_RESULT_OPTIONS = (
     *("hydra", "search", "sweep", "logger", "callbacks"),
     *("threads", "checkpoint_seconds"),
 )
 # A report folds the runs of a setting over these.
 SEED_OPTIONS = ("seed", "replicas")
-# Callbacks that only observe. `pruning` may end a run early, which its `stopped` says. Any other
-# callback may act on the training, so that it counts.
+# Callbacks that only observe. `pruning` may end a run early, which `stopped` records. Any other
+# callback may affect the training.
 OBSERVERS = {
     "figures": "kan_exp.training.callbacks.EdgeFigures",
     "progress": "kan_exp.training.callbacks.ProgressLine",
@@ -42,7 +41,7 @@ def group_name(override: str) -> str:
 
 
 def decides_result(override: str) -> bool:
-    """Whether an override, or an option by its name, decides what a run finds."""
+    """Whether an override, or an option by its name, affects the result of a run."""
     name = option_name(override)
     group, *rest = re.split(r"[./@]", name)
     value = override.partition("=")[2]
@@ -54,7 +53,7 @@ def decides_result(override: str) -> bool:
 
 
 def is_setting(option: str) -> bool:
-    """Whether an option tells settings apart: it decides the result, and is not a seed."""
+    """Whether an option distinguishes settings: it affects the result and is not a seed."""
     return decides_result(option) and option not in SEED_OPTIONS
 
 

@@ -1,4 +1,4 @@
-"""A lock on a folder, held by the process that writes there for as long as it lives."""
+"""A lock on a folder, held by the process that writes there until it ends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ except ImportError:  # pragma: no cover - Windows has none
 NAME = ".lock"
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 LOOK_EVERY = 0.1  # seconds
-# Of this process: it may ask twice. A copy of a process holds what that one did, and asks anew.
+# By process, since a fork inherits this table: a process may take a lock twice, a fork may not.
 _held: dict[tuple[int, Path], int] = {}
 
 
@@ -42,10 +42,9 @@ def holding(folder: Path, patience: float = 0.0) -> Iterator[None]:
 
 
 def hold(folder: Path, patience: float = 0.0) -> None:
-    """Holds a folder until `release`, or until this process and its copies have ended.
+    """Holds a folder until `release`, or until this process and its forks have ended.
 
-    The system gives a lock back however a process ends. Where the file system has no locks, it
-    is only said so.
+    The system releases the lock however a process ends. A file system without locks gets a note.
 
     Args:
         folder: Made if it is not there.
@@ -68,12 +67,12 @@ def hold(folder: Path, patience: float = 0.0) -> None:
 
 
 def release(folder: Path) -> None:
-    """Gives a folder back that this process holds; does nothing where it does not."""
+    """Releases a folder; does nothing if this process does not hold it."""
     file = _held.pop(_key(folder), None)
     if file is None:
         return
     if _is_at(file, folder / NAME):
-        # While it is locked: whoever opens the file of this name from now on makes a new one.
+        # While it is locked: whoever opens this name from now on creates a new file.
         (folder / NAME).unlink(missing_ok=True)
     os.close(file)
 
@@ -83,17 +82,17 @@ def _key(folder: Path) -> tuple[int, Path]:
 
 
 def _try(folder: Path) -> int | None:
-    """Locks the folder's file and gives its descriptor, or nothing where another has it."""
+    """Locks the folder's file and returns its descriptor, or None if another process has it."""
     path = folder / NAME
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # closed when another program begins
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # not inherited by other programs
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in NO_LOCKS:
                 print(  # noqa: T201
                     f"Note: {folder}: its file system has no locks, so that two processes could "
-                    f"write there at a time.",
+                    f"write there at the same time.",
                     file=sys.stderr,
                 )
                 return file
@@ -117,13 +116,13 @@ def _is_at(file: int, path: Path) -> bool:
 
 
 def _holder(folder: Path) -> str:
-    """Who holds it and what to do, as far as the file says."""
+    """Which process holds the folder and what to do, as far as is known."""
     pid = host = None
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         content = json.loads((folder / NAME).read_text(encoding="utf-8"))
         pid, host = int(content["pid"]), str(content["host"])
     if pid is None:
-        return "another process is still at it: wait, or stop it first."
+        return "another process is still running: wait, or stop it first."
     if host == socket.gethostname():
-        return f"process {pid} is still at it: stop it first (kill {pid})."
-    return f"process {pid} on {host} is still at it: stop it there first."
+        return f"process {pid} is still running: stop it first (kill {pid})."
+    return f"process {pid} on {host} is still running: stop it there first."

@@ -1,4 +1,4 @@
-"""Text from the outside, without the characters that would act instead of being shown."""
+"""Escapes control characters in text from users and files."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ def escaped(character: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Replaces characters that cannot be shown by their codes; the result is one line of UTF-8."""
+    """Replaces unprintable characters by their codes; the result is one line of valid UTF-8."""
     return _UNPRINTABLE.sub(lambda found: escaped(found[0]), text)

@@ -21,6 +21,7 @@ from kan_exp.runs.loose import (
     value_text,
 )
 from kan_exp.runs.metrics import SHARED
+from kan_exp.runs.results import INCOMPLETE
 from kan_exp.runs.results import NAME as METRICS
 from kan_exp.runs.status import NAME as STATUS
 from kan_exp.runs.status import Status, is_running
@@ -216,7 +217,7 @@ def _state(status: Mapping[str, Any] | None, metrics: Mapping[str, Any] | None) 
         return "unreadable"
     if metrics:
         stopped = metrics.get("stopped")
-        return stopped if stopped in ("diverged", "interrupted") else DONE
+        return stopped if stopped in INCOMPLETE else DONE
     if status is None:
         return "unreadable"
     state = status.get("state")

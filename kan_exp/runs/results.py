@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 NAME = "metrics.json"
-CUT_SHORT = ("diverged", "interrupted")  # ways to stop that leave a result which does not count
+INCOMPLETE = ("diverged", "interrupted")  # values of `stopped` of results that do not count
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
@@ -20,6 +20,6 @@ def read_metrics(folder: Path) -> dict[str, Any]:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether a run has its result: what it does after that, such as drawing, is not part of it."""
+    """Whether a run has its result; what follows, such as drawing, is not part of it."""
     stopped = read_metrics(folder).get("stopped")
-    return stopped is not None and stopped not in CUT_SHORT
+    return stopped is not None and stopped not in INCOMPLETE

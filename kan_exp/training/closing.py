@@ -1,4 +1,4 @@
-"""What a run says at its end: the table of its result, and what to try next."""
+"""The end of a run's output: the table of results, and advice."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from kan_exp.data import ExperimentData
 from kan_exp.plots.style import short_r2
 from kan_exp.quoting import shell
 from kan_exp.runs.identity import group_name
+from kan_exp.runs.results import INCOMPLETE
 
 Metrics = Mapping[str, Any]
 
 MOST_AGREEMENTS = 4
-CUT_SHORT = ("diverged", "interrupted", "pruned")
+CUT_SHORT = (*INCOMPLETE, "pruned")
 FOUND = 0.999  # R2 from which on a noise-free function counts as found
 # How many times farther from the median than 99% of the values the farthest value of a
 # heavy-tailed target lies. Of 10,000 values: of x**9 once, of 1/x a hundred times.
@@ -25,9 +26,9 @@ FAR = 10
 # Largest share of the squared error that one point in a thousand may have.
 MAX_SHARE = 0.5
 MIN_POINTS = 1000
-# What does not fall behind a linear model on noisy tables: an additive model of smooth edges.
+# An additive model of smooth edges, which on noisy tables does not fall behind a linear model.
 SMOOTH = ("layer=spline", "refine.grids=[4]", "penalty.roughness=1")
-# What of the run's own options does not go with these.
+# Options of the run that are left out when these are set.
 REPLACED = (
     *("layer", "layers", "optimizer", "scheduler", "trainer", "callbacks", "gradient", "refine"),
     *("penalty", "dims", "replicas", "steps", "batch_size", "compile"),
@@ -115,13 +116,13 @@ def _replicas_row(replicas: Metrics | None) -> list[tuple[str, str]]:
 def advice(
     metrics: Metrics, data: ExperimentData, errors: torch.Tensor, arguments: Sequence[str] | None
 ) -> list[str]:
-    """Lines about a result that is less than it may seem, or than it could be.
+    """Lines about the limits of a result, and what may improve it.
 
     Args:
         metrics: The content of metrics.json.
         data: What was trained on.
         errors: Of the test points, `(n, 1)`.
-        arguments: By which `python -m kan_exp.train` repeats the run, if that is possible.
+        arguments: Command line that repeats the run, if there is one.
     """
     if metrics["stopped"] in CUT_SHORT:
         return []
@@ -133,7 +134,7 @@ def advice(
 
 
 def _about_missing(metrics: Metrics, data: ExperimentData) -> str:
-    """That a function without noise was not found, and what may help."""
+    """Says that a noise-free function was not found, and what may help."""
     r2 = metrics["test_r2"]
     if r2 is None or r2 >= FOUND:
         return ""
@@ -154,7 +155,7 @@ def _about_missing(metrics: Metrics, data: ExperimentData) -> str:
 
 
 def _about_noise(metrics: Metrics) -> str:
-    """That the training ended when it began to follow the noise."""
+    """Says that the training ended because of overfitting."""
     if metrics["stopped"] != "overfitting":
         return ""
     return (
@@ -164,7 +165,7 @@ def _about_noise(metrics: Metrics) -> str:
 
 
 def _about_linear(metrics: Metrics, width: int, arguments: Sequence[str] | None) -> list[str]:
-    """That a linear model does as well, and how to try a smoother network."""
+    """Says that a linear model does as well, and how to try a smoother network."""
     own, linear = metrics["test_rmse"], metrics["linear_rmse"]
     if linear is None or (own is not None and own < linear):
         return []
@@ -186,13 +187,13 @@ def _about_linear(metrics: Metrics, width: int, arguments: Sequence[str] | None)
 
 
 def _with_options(arguments: Sequence[str], options: Sequence[str]) -> str:
-    """The command of a run with other options for what is trained, and how."""
+    """The command of the run with other options of network and training."""
     kept = [text for text in arguments if group_name(text) not in REPLACED]
     return f"python -m kan_exp.train {shell(*kept, *options)}"
 
 
 def _about_few_points(errors: torch.Tensor) -> list[str]:
-    """That the test error is mostly that of a few points, so that its standard error is a guess."""
+    """Says that a few points make up most of the test error, whose standard error is then rough."""
     squares = errors.double().square().flatten()
     few = len(squares) // 1000
     if len(squares) < MIN_POINTS or not squares.isfinite().all() or squares.sum() == 0:

@@ -15,7 +15,7 @@ from kan_exp.training.module import OBSERVED_POINTS
 # Weights, gradients, two moments, the step before, the best on validation, the single networks that
 # are stacked, and temporaries of an update.
 COPIES = 9
-# Backward, a pass makes gradients of what it has kept, and temporaries on the way.
+# The backward pass makes gradients of the kept tensors, and temporaries.
 PASS_COPIES = 3.0
 TRIAL_POINTS = 8
 

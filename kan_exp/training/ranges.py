@@ -1,4 +1,4 @@
-"""Inputs far from those that a network was trained on, where its outputs are guesses."""
+"""Inputs outside of the training range, where outputs of a network are unreliable."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def trained_ranges(model: KANModel, description: Mapping[str, Any]) -> FloatArra
 
 
 def outside(x: FloatArray, ranges: FloatArray, names: Sequence[str]) -> list[str]:
-    """Says which rows lie far outside of the ranges of training, and in which columns.
+    """Describes the rows that lie far outside of the training ranges, and in which columns.
 
     Args:
         x: Inputs `(n, in)`.
@@ -74,7 +74,7 @@ def outside(x: FloatArray, ranges: FloatArray, names: Sequence[str]) -> list[str
 
 
 def _numbers(values: Sequence[float], width: float) -> list[str]:
-    """Numbers with digits enough to tell a thousandth of the width apart, as far as that helps."""
+    """Numbers with enough digits to show a thousandth of the width, at most 15."""
     largest = max(map(abs, values[:2])) or 1.0
     digits = 4
     if 0 < width < largest:

@@ -1,4 +1,4 @@
-"""How far predictions are from the truth, and how far that figure depends on the points."""
+"""Errors of predictions, and their standard errors over the draw of the test points."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def score(predicted: Tensor, truth: Tensor) -> Score:
 
 
 def rmse_standard_errors(errors: Tensor, generator: torch.Generator) -> Tensor:
-    """Bootstrap standard errors of root mean squared errors, from test points drawn anew.
+    """Bootstrap standard errors of root mean squared errors over the draw of the test points.
 
     It covers the draw of the test points, not the training. Where a few points make up most of the
     squared error it is itself uncertain, and mostly too small: compare with `Score.max_error`.
@@ -91,7 +91,7 @@ def rmse_standard_errors(errors: Tensor, generator: torch.Generator) -> Tensor:
     weights.scatter_add_(1, drawn, sizes.new_ones(()).expand(drawn.shape))
     resampled = weights @ sizes
     found = []
-    for own in errors.double():  # by itself, so that its last digit does not depend on the others
+    for own in errors.double():  # one by one, so that last digits do not depend on the others
         sums = sizes.new_zeros(blocks).index_add_(0, block, own.square())
         found.append((weights @ sums / resampled).sqrt().std())
     return torch.stack(found)

@@ -135,7 +135,9 @@ def test_a_sweep_goes_on_where_it_was_begun(tmp_path, monkeypatch):
 def test_two_do_not_write_in_one_folder(train, tmp_path):
     for arguments in (["hydra.run.dir=x"], ["-m", "hydra.sweep.dir=x", "seed=1,2"]):
         with another(tmp_path / "x") as process:
-            assert f"x: process {process.pid} is still at it" in train(*arguments, task=whole).line
+            assert (
+                f"x: process {process.pid} is still running" in train(*arguments, task=whole).line
+            )
         assert [path.name for path in (tmp_path / "x").iterdir()] == [".lock"]
         assert train("seed=1,2", "hydra.run.dir=x").code == 1  # refused for another reason
     write_table(tmp_path / "t.csv")

@@ -66,7 +66,7 @@ def curve(folder: Path) -> list[str]:
 def test_a_run_that_is_at_work_is_left_alone(killed):
     _, too_early = killed
     assert too_early.returncode == 1
-    assert "is still at it: stop it first" in too_early.stderr
+    assert "is still running: stop it first" in too_early.stderr
     assert len(too_early.stderr.splitlines()) == 1
 
 

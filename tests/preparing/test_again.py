@@ -155,7 +155,7 @@ def test_what_makes_no_sense_is_told(run, tmp_path_factory):
     empty = tmp_path_factory.mktemp("empty")
     assert "holds no run" in refusal("--from", str(empty))
     assert "--from needs the folder of a run" in refusal("--from")
-    assert "'seed=3' has no place beside it" in refusal(f"resume={run}", "seed=3")
+    assert "'seed=3' cannot be set" in refusal(f"resume={run}", "seed=3")
     assert "keeps the run's own layer" in refusal("--from", str(run), "layer=spline")
     (run / ".hydra" / "config.yaml").write_text("a: [")
     assert "cannot be read" in refusal("--from", str(run))
@@ -163,7 +163,7 @@ def test_what_makes_no_sense_is_told(run, tmp_path_factory):
 
 def test_a_run_that_is_done_or_at_work_does_not_go_on(run):
     status(run, pid=os.getppid(), host=socket.gethostname(), started="2999-01-01T00:00:00+00:00")
-    assert f"process {os.getppid()} is still at it" in refusal(f"resume={run}")
+    assert f"process {os.getppid()} is still running" in refusal(f"resume={run}")
     status(run)
     write(run, "metrics.json", stopped="converged (loss)")
     assert "the run is done (converged (loss))" in refusal(f"resume={run}")

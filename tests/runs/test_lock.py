@@ -41,7 +41,7 @@ def another(folder):
 
 def test_a_folder_that_another_process_holds_is_refused_until_that_is_killed(tmp_path):
     with another(tmp_path) as process:
-        with pytest.raises(LockedError, match=f"process {process.pid} is still at it") as refusal:
+        with pytest.raises(LockedError, match=f"process {process.pid} is still running") as refusal:
             hold(tmp_path)
         assert f"kill {process.pid}" in str(refusal.value)
         process.send_signal(signal.SIGKILL)

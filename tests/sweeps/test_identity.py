@@ -25,9 +25,8 @@ from omegaconf import OmegaConf, open_dict
 from kan_exp.cli import config_folder, store_schema
 from kan_exp.config import TrainConfig
 from kan_exp.errors import KanExpError
-from kan_exp.preparing import check, run_key, setting_key
+from kan_exp.preparing import check, keys, run_key, setting_key
 from kan_exp.preparing.choices import flat_choices
-from kan_exp.preparing.layers import all_options
 from kan_exp.runs.identity import NON_RESULT_OPTIONS, decides_result, digest
 from kan_exp.sweeps.jobs import make_stacks, plan_jobs
 from kan_exp.sweeps.sweeper import GridSweeper
@@ -99,9 +98,15 @@ def resolved(sweeper, overrides, number=0):
         for name in NON_RESULT_OPTIONS:
             cfg.pop(name, None)
     values = OmegaConf.to_container(cfg, resolve=True)
-    if cfg.layers is not None:
-        values["layers"] = all_options(cfg)
-    return values
+    return {**values, "layers": values["layers"] and list(map(spelled_out, values["layers"]))}
+
+
+def spelled_out(entry):
+    """An entry of `layers` with all options of its YAML file."""
+    ((name, options),) = entry.items() if isinstance(entry, dict) else [(entry, {})]
+    layer = OmegaConf.load(f"{config_folder()}/layer/{name}.yaml").layer
+    defaults = {option: layer[option] for option in layer if option != "_target_"}
+    return {name: {**defaults, **options}}
 
 
 @pytest.fixture(scope="module")
@@ -302,6 +307,21 @@ def test_replicas_that_would_not_be_the_runs_of_their_seeds_are_refused(light, f
     assert str(told.value).startswith(f"replicas=8: replica k is the run with seed+k, and {named}")
     assert "-m 'seed=range(2,10)'" in str(told.value)
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("follows", [[], ["data.seed=${seed}"]], ids=str)
+def test_any_number_of_replicas_is_checked_at_once(light, follows, monkeypatch):
+    """That so many do not fit into memory is found out later."""
+    cfg = light(["replicas=9999999", *follows])
+    resolved = []
+    value = keys._value
+    monkeypatch.setattr(keys, "_value", lambda *args: resolved.append(args) or value(*args))
+    if follows:
+        with pytest.raises(KanExpError, match=r"data\.seed"):
+            keys.check_shared(cfg)
+    else:
+        keys.check_shared(cfg)
+    assert len(resolved) < 100 * len(cfg)
 
 
 def test_seeds_of_a_setting_have_one_key_even_if_an_option_follows_them(light):

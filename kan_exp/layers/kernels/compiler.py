@@ -28,7 +28,7 @@ FLAGS = (
     *("-fassociative-math", "-freciprocal-math"),
 )
 TUNED = ("-march=native",)
-LONGEST = 600.0  # seconds after which a compiler hangs; on a busy machine it may take minutes
+LONGEST = 600.0  # seconds before a compiler is given up; on a busy machine it may take minutes
 
 _told: set[str] = set()
 
@@ -61,7 +61,7 @@ def load_library(source: str, macros: Mapping[str, str]) -> ctypes.CDLL | None:
         folder = _cache_folder()
         made = next(filter(_is_whole, folder.glob(f"{name}-*.so")), None)
         return ctypes.CDLL(str(made or _compile([*command, str(path)], folder, name)))
-    except subprocess.TimeoutExpired as error:  # it may work the next time, and give other bits
+    except subprocess.TimeoutExpired as error:  # the next attempt may succeed and give other bits
         _tell(_reason(error), logging.WARNING)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         _tell(_reason(error))

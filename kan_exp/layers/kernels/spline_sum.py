@@ -50,7 +50,7 @@ def stacked_spline_sum(x: Tensor, table: Tensor, grid: Grid) -> Tensor:
 
 
 def kernel_name(x: Tensor) -> str:
-    """Which code sums splines of such samples: "native" or "torch", whose last digits differ."""
+    """The code that sums splines for such samples, "native" or "torch", which round differently."""
     return "native" if x.is_cpu and native_sum.takes(x) else "torch"
 
 
