@@ -327,8 +327,6 @@ def test_the_history_has_all_trials_at_their_places(tmp_path, monkeypatch, first
     shown = []
     monkeypatch.setattr(figures, "search_history_figure", lambda *args: shown.append(args) or None)
     monkeypatch.setattr(figures, "parallel_figure", lambda *_: None)
-    monkeypatch.setattr(figures, "pixels", lambda _: None)
-    monkeypatch.setattr(figures, "png", lambda _: b"")
     sampler = OmegaConf.create({"_target_": "optuna.samplers.RandomSampler"})
     settings = Settings("val_rmse", "search", sampler, OmegaConf.create(NO_PRUNER), 0)
     study = StoredStudy(tmp_path, settings)
