@@ -7,6 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from kan_exp.plots.style import pixels, png
+from kan_exp.runs.files import replacing
 
 
 def save_png(figure: Figure, path: Path) -> bytes:
@@ -17,9 +18,6 @@ def save_png(figure: Figure, path: Path) -> bytes:
     """
     picture = png(pixels(figure))
     path.parent.mkdir(exist_ok=True)
-    try:
-        path.write_bytes(picture)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        file.write(picture)
     return picture

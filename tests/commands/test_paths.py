@@ -84,7 +84,7 @@ def test_a_run_goes_on_from_another_folder_and_with_data_that_were_moved(
     assert train(f"resume={run}", "data.path=new.csv", task=whole).code == 0
     assert stored(run) == str(moved)
     assert read_metrics(run)["test_rmse"] == expected
-    assert "'seed=3' has no place beside it" in train(f"resume={run}", "seed=3").line
+    assert "'seed=3' cannot be set" in train(f"resume={run}", "seed=3").line
 
     monkeypatch.chdir(tmp_path)
     assert train("--from", str(run)).cfg.data.path == str(moved)

@@ -64,7 +64,7 @@ def test_a_metric_that_has_its_own_linear_model_is_compared_with_it():
 def test_a_picture_of_a_search_that_fails_costs_nothing_else(tmp_path, monkeypatch):
     trial = create_trial(state=TrialState.COMPLETE, value=0.5)
     study = SimpleNamespace(
-        finished=lambda: [trial, trial],
+        trials=lambda: [trial, trial],
         importances=lambda: {}["missing"],
         settings=SimpleNamespace(metric="val_rmse"),
     )

@@ -16,9 +16,10 @@ from omegaconf import OmegaConf
 
 from kan_exp.errors import KanExpError
 from kan_exp.runs import Status, read_status, write_json, write_status
+from kan_exp.runs.folders import SWEEP
 from kan_exp.sweeps.jobs import Job, make_stacks
 from kan_exp.sweeps.runner import SweepRunner, remember, renumber
-from kan_exp.sweeps.summary import NAME, brief, read_summary
+from kan_exp.sweeps.summary import brief, read_summary
 
 NOBODY = 2**22 + 1  # more than the system's largest process number
 SECONDS = 4.0
@@ -122,7 +123,7 @@ def sweep(tmp_path, capsys):
             runner.finish()
         except KanExpError as raised:
             error = str(raised)
-        rows = json.loads((tmp_path / NAME).read_text())["jobs"]
+        rows = json.loads((tmp_path / SWEEP).read_text())["jobs"]
         return launcher, rows, capsys.readouterr().out, error
 
     return run
@@ -236,14 +237,14 @@ def test_a_sweep_that_still_runs_is_left_alone(sweep, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"overrides": [], "jobs": [{}]}'])
 def test_a_damaged_summary_is_told(tmp_path, text):
-    (tmp_path / NAME).write_text(text)
+    (tmp_path / SWEEP).write_text(text)
     with pytest.raises(ValueError):  # noqa: PT011 - JSON's own, or ours
         read_summary(tmp_path)
 
 
 def test_a_summary_cannot_lead_out_of_its_folder(tmp_path):
     row = {"job": 0, "overrides": [], "key": "k", "seed": None, "folder": "../../etc"}
-    (tmp_path / NAME).write_text(json.dumps({"overrides": [], "jobs": [row]}))
+    (tmp_path / SWEEP).write_text(json.dumps({"overrides": [], "jobs": [row]}))
     (stack,) = read_summary(tmp_path)[1]
     assert stack.folder == tmp_path / "etc"
 

@@ -11,12 +11,13 @@ from optuna.trial import TrialState
 
 from kan_exp.errors import KanExpError
 from kan_exp.runs import Status, write_json, write_status
+from kan_exp.runs.folders import SWEEP
 from kan_exp.sweeps import figures
 from kan_exp.sweeps.figures import draw_search
 from kan_exp.sweeps.optuna_sweeper import OptunaSweeper
 from kan_exp.sweeps.space import read_space
 from kan_exp.sweeps.study import Settings, StoredStudy
-from kan_exp.sweeps.summary import NAME, same_again
+from kan_exp.sweeps.summary import same_again
 
 GROUPS = {"layer": "mlp", "optimizer": "adam"}
 NO_PRUNER = {"_target_": "optuna.pruners.NopPruner"}
@@ -106,7 +107,7 @@ def search(tmp_path, capsys, monkeypatch):
             sweeper.sweep(list(arguments))
         except (KanExpError, KeyboardInterrupt) as raised:
             error = raised
-        table = folder / NAME
+        table = folder / SWEEP
         rows = json.loads(table.read_text())["jobs"] if table.exists() else None
         return sweeper.launcher, rows, capsys.readouterr().out, error
 
@@ -282,7 +283,7 @@ def test_a_space_that_makes_no_sense_is_told(params, only, message):
 
 def test_resuming_repeats_what_was_told_but_for_what_is_said_now(tmp_path):
     told = ["hydra.sweeper.n_trials=6", "search=x", "seed=1"]
-    write_json(tmp_path / NAME, {"overrides": told, "jobs": []})
+    write_json(tmp_path / SWEEP, {"overrides": told, "jobs": []})
     now = ["-m", f"sweep.resume={tmp_path}", "hydra.sweeper.n_trials=9", "--config-dir", "a"]
     assert same_again(now) == ["-m", "search=x", "seed=1", *now[1:]]
     assert same_again(["-m", "seed=0,1"]) == ["-m", "seed=0,1"]
@@ -326,8 +327,6 @@ def test_the_history_has_all_trials_at_their_places(tmp_path, monkeypatch, first
     shown = []
     monkeypatch.setattr(figures, "search_history_figure", lambda *args: shown.append(args) or None)
     monkeypatch.setattr(figures, "parallel_figure", lambda *_: None)
-    monkeypatch.setattr(figures, "pixels", lambda _: None)
-    monkeypatch.setattr(figures, "png", lambda _: b"")
     sampler = OmegaConf.create({"_target_": "optuna.samplers.RandomSampler"})
     settings = Settings("val_rmse", "search", sampler, OmegaConf.create(NO_PRUNER), 0)
     study = StoredStudy(tmp_path, settings)

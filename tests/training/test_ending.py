@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import torch
 from kan_exp.errors import DivergedError
 from kan_exp.preparing.again import check_unfinished, how_it_ended, unfinished
 from kan_exp.runs import StatusFile, read_status, write_status
+from kan_exp.runs.files import replacing
 from kan_exp.runs.records import DONE, read_records
 from kan_exp.sweeps.jobs import Job, make_stack
 from kan_exp.sweeps.outcomes import close, outcomes
@@ -109,12 +111,13 @@ def test_what_fails_after_the_result_is_one_note(run, monkeypatch, name, error):
 
 
 def test_a_disk_that_is_full_costs_the_pictures_alone(run, monkeypatch):
-    def full(path, content):
-        with path.open("wb") as file:
-            file.write(content[:100])
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    @contextmanager
+    def full(path):
+        with replacing(path) as file:
+            yield file
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr("kan_exp.plots.saving.replacing", full)
     folder, notes = run("logger=none")
     assert has_result(folder)
     assert [re.sub(r"\d", "", note) for note in notes] == [
