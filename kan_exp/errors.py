@@ -19,8 +19,26 @@ def message_of(error: BaseException) -> str:
 
 def suggest(word: str, known: Iterable[str]) -> str:
     """Names what `word` may have meant: `" Did you mean 'interpo'?"`, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f" Did you mean '{close[0]}'?" if close else ""
+    meant = closest(word, known)
+    return "" if meant is None else f" Did you mean '{meant}'?"
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The name that `word` may have meant: one that differs in case and signs alone, or a near one.
+
+    Returns:
+        None if no name is near.
+    """
+    names = list(known)
+    bare = _letters(word)
+    alike = [name for name in names if bare and _letters(name) == bare]
+    close = alike or difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    return close[0] if close else None
+
+
+def _letters(text: str) -> str:
+    """Letters and digits alone, whatever their case."""
+    return "".join(filter(str.isalnum, text.casefold()))
 
 
 def listing(names: Iterable[str], most: int = 12) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -34,7 +36,7 @@ def predict(cfg: DictConfig) -> None:
     from kan_exp.training.folder import read_checkpoint
     from kan_exp.training.ranges import outside, trained_ranges
 
-    name = tidy(f"{model.target_name}_predicted")
+    name = _new_column(tidy(f"{model.target_name}_predicted"), model.features)
     if name in reader.names:
         raise reader.error(
             f"has a column {shown(name)} already, which predictions would be called: rename it."
@@ -46,14 +48,21 @@ def predict(cfg: DictConfig) -> None:
     separator = getattr(reader, "separator", None) if same else None
     separator = separator or SEPARATED[output.suffix.lower()]
     # Written beside and moved, so that an interrupted write leaves no half of a table.
-    partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
+    partial = output.with_name(f".{os.getpid()}.partial")
     try:
         with partial.open("w", newline="", encoding=reader.encoding) as file:
             left_out = reader.write(file, separator, name, [f"{value:.9g}" for value in predicted])
         partial.replace(output)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise KanExpError(
+            f"output: cannot write {cfg.output}: {reason}: name another file."
+        ) from error
     finally:
-        partial.unlink(missing_ok=True)
-    log.info("%s: %s rows with %s", cfg.output, f"{len(predicted):,}", name)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+    many = "1 row" if len(predicted) == 1 else f"{len(predicted):,} rows"
+    log.info("%s: %s with %s", cfg.output, many, name)
     if left_out:
         log.info("Note: text cannot hold the columns %s, left out.", ", ".join(left_out))
     ranges = trained_ranges(model, read_checkpoint(str(cfg.run))["kan_exp"])
@@ -61,6 +70,15 @@ def predict(cfg: DictConfig) -> None:
         log.info("Note: %s", line)
     if broken := sum(not abs(value) < float("inf") for value in predicted):
         log.info("Note: %s predictions are no finite numbers.", f"{broken:,}")
+
+
+def _new_column(name: str, taken: Sequence[str]) -> str:
+    """A name for the predictions, numbered where an input, which cannot be renamed, has it."""
+    number, found = 1, name
+    while found in taken:
+        number += 1
+        found = f"{name}{number}"
+    return found
 
 
 def _files(cfg: DictConfig) -> tuple[Path, Path]:

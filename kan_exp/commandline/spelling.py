@@ -159,7 +159,9 @@ def _is_text(value: Any) -> bool:
 def _column_or_list(text: str) -> str:
     if text.startswith("[") and text.endswith("]"):
         names = [name.strip() for name in split(text[1:-1])]
-        return f"[{','.join(_column(name) for name in names if name)}]"
+        # A list holds names alone: a null in it is one.
+        spelled = (quoted(name) if name == "null" else _column(name) for name in names if name)
+        return f"[{','.join(spelled)}]"
     return _column(text)
 
 

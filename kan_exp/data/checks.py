@@ -5,6 +5,8 @@ from __future__ import annotations
 from kan_exp.errors import KanExpError
 from kan_exp.targets import Target
 
+MAX_FLOAT32 = 3.4e38
+
 
 def check_whole(name: str, value: object, least: int) -> None:
     """Checks that a value is a whole number in range; generators take seeds of up to 64 bits.
@@ -46,7 +48,7 @@ def check_sampled(
 
     Raises:
         KanExpError: A count is below 2, `border` is no share below 1, or the domain is too narrow
-            for float32.
+            or too wide for float32.
     """
     counts = {train_option: num_train, "data.num_val": num_val, "data.num_test": num_test}
     for name, count in counts.items():
@@ -54,6 +56,10 @@ def check_sampled(
     if isinstance(border, bool) or not isinstance(border, int | float) or not 0 <= border < 1:
         raise KanExpError(f"data.border must be at least 0 and below 1, got {border!r}.")
     for name, (low, high) in zip(target.inputs, target.domain, strict=True):
+        if high - low > MAX_FLOAT32:
+            raise KanExpError(
+                f"target.domain of {name}, [{low:g}, {high:g}], is too wide for float32: narrow it."
+            )
         if high - low < 1e-4 * max(abs(low), abs(high)):
             raise KanExpError(
                 f"target.domain of {name}, [{low:g}, {high:g}], is too narrow so far from zero "

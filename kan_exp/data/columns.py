@@ -12,9 +12,9 @@ from typing import IO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kan_exp.data.options import TRAINING, Options
-from kan_exp.errors import KanExpError, listing, suggest
-from kan_exp.quoting import shell
+from kan_exp.data.options import TRAINING, Options, assign
+from kan_exp.errors import KanExpError, closest, listing
+from kan_exp.quoting import quoted, shell
 
 FloatArray = NDArray[np.float64]
 
@@ -38,6 +38,15 @@ def shown(value: object, most: int = 40) -> str:
     """A cell or a name, quoted, on one line and cut short: what an error can hold."""
     text = " ".join(repr(value).split())
     return text if len(text) <= most else f"{text[: most - 4]}...{text[-1]}"
+
+
+def new_name(name: str) -> str:
+    """This name, numbered if there is such a file in the current folder."""
+    path, number = Path(name), 1
+    while Path(name).exists():
+        number += 1
+        name = f"{path.stem}{number}{path.suffix}"
+    return name
 
 
 class Fault(NamedTuple):
@@ -133,8 +142,12 @@ class ColumnReader(ABC):
         """
         names = list(names)
         known = [name for name in self.names if name]
-        hint = suggest(names[0], known)
-        if not hint and all(map(_is_number, self.names)):
+        hint, meant = "", closest(names[0], known)
+        if meant is not None:
+            hint = f" Did you mean {shown(meant)}?"
+            if option == self.options.target and quoted(meant) != meant:
+                hint += f" Set {assign(option, meant)}"
+        elif all(map(_is_number, self.names)):
             hint = " Its first line holds numbers: put a line with the names of columns above it."
         many = "s" if len(names) > 1 else ""
         why = "the network needs" if option is None else f"{option} names"
@@ -166,11 +179,7 @@ class ColumnReader(ABC):
 
     def new_name(self, word: str) -> str:
         """An unused name in the current folder for a changed copy of the file."""
-        name, number = f"{self.path.stem}_{word}{self.path.suffix}", 1
-        while Path(name).exists():
-            number += 1
-            name = f"{self.path.stem}_{word}{number}{self.path.suffix}"
-        return name
+        return new_name(f"{self.path.stem}_{word}{self.path.suffix}")
 
     def deletion(self, rows: Sequence[int], name: str) -> str | None:
         """A shell command that writes the table without these rows, if possible."""

@@ -16,9 +16,9 @@ from typing import IO, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from kan_exp.data.columns import ColumnReader, FloatArray, NoNumber, shown, tidy
+from kan_exp.data.columns import ColumnReader, FloatArray, NoNumber, new_name, shown, tidy
 from kan_exp.data.csv_reader import SEPARATORS, CsvReader
-from kan_exp.data.options import TRAINING, Options
+from kan_exp.data.options import TRAINING, Options, assign
 from kan_exp.errors import KanExpError, listing
 from kan_exp.quoting import shell
 from kan_exp.runs import from_here
@@ -26,8 +26,7 @@ from kan_exp.runs import from_here
 KNOWN = (".csv", ".tsv", ".parquet", ".npz")
 # How files of other kinds become a table, by their extension.
 SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
-UNPACKED = {".gz": "gunzip -k", ".bz2": "bunzip2 -k", ".xz": "unxz -k", ".zst": "unzstd"}
-UNPACKED |= {".zip": "unzip"}
+UNPACKED = {".gz": "gunzip", ".bz2": "bunzip2", ".xz": "unxz", ".zst": "unzstd"}
 TEXTS = ("", ".txt", ".dat", ".data", ".tab", ".psv", ".asc")
 # First bytes of files, by which their format is known whatever their name.
 MAGIC = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\xfd7zXZ": ".xz", b"\x28\xb5\x2f\xfd": ".zst"}
@@ -75,7 +74,7 @@ def open_columns(
     if suffix not in KNOWN:
         raise KanExpError(
             f"{source}: is of no known kind ('{suffix}'): use .csv, .tsv, .parquet or .npz"
-            f"{_how_to_convert(file, suffix)}"
+            f"{_how_to_convert(file, suffix, options)}"
         )
     if not start:
         raise KanExpError(f"{source}: is empty: a table with named columns is needed.")
@@ -101,11 +100,16 @@ def open_columns(
     return CsvReader(file, source, options, str(separator))
 
 
-def _how_to_convert(file: Path, suffix: str) -> str:
+def _how_to_convert(file: Path, suffix: str, options: Options) -> str:
     """Advice for a file whose format cannot be read."""
     name = shell(str(file))
     if suffix in UNPACKED:
-        return f"; unpack it first: {UNPACKED[suffix]} {name}"
+        # Into the current folder: that of the file may be for reading only.
+        unpacked = new_name(file.stem)
+        command = f"{UNPACKED[suffix]} -k -c {name} > {shell(unpacked)}"
+        return f"; unpack it first: {command} and set {assign(options.path, unpacked)}"
+    if suffix == ".zip":
+        return f"; unpack it first: unzip {name}"
     if suffix in SPREADSHEETS:
         return "; save the sheet as CSV (UTF-8)"
     if suffix in TEXTS:

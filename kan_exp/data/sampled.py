@@ -9,9 +9,15 @@ from torch import Tensor
 
 from kan_exp.data.base import ExperimentData, Scaling, Split, measure_scaling
 from kan_exp.data.checks import check_sampled
+from kan_exp.errors import KanExpError
 from kan_exp.targets import Target
+from kan_exp.targets.formula import quote
 
 MOST_TEXT = 200  # characters of a formula that a summary shows
+# Largest error of float32 that a value may have, in standard deviations of the values.
+MAX_ROUNDING = 1e-3
+# Relative range up to which values in float64 are those of a constant.
+CONSTANT = 1e-15
 
 
 class SampledData(ExperimentData):
@@ -35,8 +41,8 @@ class SampledData(ExperimentData):
             stay where they were. The rest of the points does not depend on it.
 
     Raises:
-        KanExpError: A count is below 2, `border` is no share below 1, or the target is not finite
-            somewhere in its domain.
+        KanExpError: A count is below 2, `border` is no share below 1, the target is not finite
+            somewhere in its domain, or float32 cannot hold or tell apart its values.
     """
 
     def __init__(
@@ -63,6 +69,7 @@ class SampledData(ExperimentData):
 
         lows, highs = torch.tensor(target.domain).unbind(1)
         measured = measure_scaling(self.train)
+        self._check_values(measured)
         # The domain is known, so its own mean and deviation serve instead of a sample's.
         self.scaling = Scaling(
             (lows + highs) / 2, (highs - lows) / math.sqrt(12), measured.y_mean, measured.y_std
@@ -87,6 +94,23 @@ class SampledData(ExperimentData):
 
     def true_edges(self, x: Tensor) -> list[Tensor]:
         return self.target.true_edges(x)
+
+    def _check_values(self, scaling: Scaling) -> None:
+        """Refuses values that float32 cannot hold, or rounds so that they lose what varies."""
+        if not (self.train.y.isfinite().all() and scaling.y_std.isfinite().all()):
+            raise KanExpError(
+                "the training values go beyond float32: lower target.noise, or scale the formula."
+            )
+        exact = self.target.formula(self.train.x.double())
+        low, high = exact.aminmax()
+        largest = exact.abs().max()
+        error = (exact.float() - exact).abs().max()
+        if high - low > CONSTANT * largest and error > MAX_ROUNDING * exact.std(correction=0):
+            away = "multiply it by a large number" if largest < 1e-30 else f"subtract {low:.3g}"
+            raise KanExpError(
+                f"target.formula {quote(self.target.formula.text)} has training values from "
+                f"{low:.10g} to {high:.10g}, too close to each other for float32: {away}."
+            )
 
     def _draw(
         self,

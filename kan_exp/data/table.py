@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from kan_exp.data.base import Split
 
 MIN_TRAIN = 10
+LEAST_ROWS = MIN_TRAIN + 2  # one for validation, and one for the test
+ROUNDED = 1e-3  # relative, of shares that were typed
 FLOAT32 = np.finfo(np.float32)
 
 
@@ -134,7 +136,10 @@ def choose(
     """
     options = reader.options
     if target is not None and not isinstance(target, str | int | float):
-        raise KanExpError(f"{options.target} must be the name of one column, got {target!r}.")
+        raise KanExpError(
+            f"{options.target} must be the name of one column, got {target!r}"
+            f"{_meant(reader, target)}"
+        )
     output = None if target is None else tidy(target)
     if features is None:
         # Repeated names are kept: they are reported as faults.
@@ -151,6 +156,11 @@ def choose(
             raise reader.unknown(unknown, option)
     if output == "" or (features is not None and "" in inputs):
         raise reader.unknown([""], options.target if output == "" else options.features)
+    if output in inputs and options.features is None:
+        raise reader.error(
+            f"column {shown(output)} is an input of the network: {options.target} is the column "
+            "that its predictions are compared with."
+        )
     if output in inputs:
         raise reader.error(
             f"column {shown(output)} is {options.target} and among {options.features}: "
@@ -159,9 +169,20 @@ def choose(
     for name, count in Counter(inputs).items():
         if count > 1:
             raise reader.error(f"{options.features} names {shown(name)} twice: name it once.")
+    if not any(inputs) and features is None:
+        raise reader.error(f"has no column but {shown(output)}: add at least one to learn from.")
     if not any(inputs):
         raise reader.error(f"{options.features} leaves no column to learn from: name at least one.")
     return inputs, output
+
+
+def _meant(reader: ColumnReader, target: object) -> str:
+    """What to type for a column whose name was read as a list."""
+    if not isinstance(target, Sequence):
+        return "."
+    read = ",".join(str(name).strip() for name in target)
+    name = next((name for name in reader.names if name.replace(", ", ",") == f"[{read}]"), None)
+    return "." if name is None else f": set {assign(reader.options.target, name)}"
 
 
 def _scales(names: Sequence[str], values: FloatArray, bad: set[str]) -> list[Fault]:
@@ -195,14 +216,24 @@ def deal(source: str, rows: int, fractions: Sequence[float]) -> Parts:
         KanExpError: The fractions are no fractions, or the rows are too few.
     """
     train, val, test = check_fractions(fractions)
-    needed = max(math.ceil(MIN_TRAIN / train), math.ceil(1 / val), math.ceil(1 / test))
-    if rows < needed:
+    if rows < LEAST_ROWS:
+        many = "1 row" if rows == 1 else f"{rows} rows"
+        raise KanExpError(f"{source}: has {many}, but training needs at least {LEAST_ROWS}.")
+    needed = max(MIN_TRAIN / train, 1 / val, 1 / test)
+    if rows < needed * (1 - ROUNDED):
         raise KanExpError(
             f"{source}: has {rows} rows, but data.fractions=[{train:g},{val:g},{test:g}] needs "
-            f"at least {needed}: add rows, or change the fractions."
+            f"at least {math.ceil(needed)}: add rows, or set '{_fractions_for(rows)}'"
         )
     num_val, num_test = round(rows * val), round(rows * test)
     return Parts(rows - num_val - num_test, num_val, num_test)
+
+
+def _fractions_for(rows: int) -> str:
+    """The option that suits so many rows: as usual, or with one row for each of the others."""
+    share = math.ceil(10_000 / rows) / 10_000
+    shares = (0.7, 0.15, 0.15) if rows >= 15 else (1 - 2 * share, share, share)
+    return f"data.fractions=[{','.join(f'{part:.4g}' for part in shares)}]"
 
 
 def check_fractions(fractions: Sequence[float]) -> tuple[float, float, float]:

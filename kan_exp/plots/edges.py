@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -146,8 +147,11 @@ class LayerFigure:
 
     def update(self, view: LayerView) -> None:
         """Shows another state of the same layer."""
+        if not all(np.isfinite(part).all() for part in (view.x, view.curve_y)):
+            raise ValueError("the edges have values that are not finite")
         spread = [view.histogram(i) for i in range(len(view.input_names))]
         orders = np.argsort(view.x, axis=0)
+        titles: list[tuple[str, str, float]] = []
         for panel, (i, j) in zip(self.panels, self._edges, strict=True):
             curve_x, curve_y = view.curve_x[:, i], view.curve_y[:, i, j]
             agreement = ""
@@ -166,8 +170,22 @@ class LayerFigure:
             left, right = panel.room
             # All digits are of one width: so few texts are ever measured.
             room = right - left - text_width(re.sub(r"\d", "0", agreement), TITLE)
-            panel.title = view.title(i, j, room) + agreement
+            titles.append((view.title(i, j, room), agreement, room))
             panel.x_limits, panel.y_limits = _limits(curve_x, np.concatenate(shown))
+        self._set_titles(view, titles)
+
+    def _set_titles(self, view: LayerView, titles: Sequence[tuple[str, str, float]]) -> None:
+        """Titles of the panels; those of different edges that are shortened alike get numbers."""
+        count = Counter(title for title, _, _ in titles)
+        number: Counter[str] = Counter()
+        for panel, (i, j), (title, agreement, room) in zip(
+            self.panels, self._edges, titles, strict=True
+        ):
+            if count[title] > 1:
+                number[title] += 1
+                mark = f" ({number[title]})"
+                title = view.title(i, j, room - text_width(mark, TITLE)) + mark
+            panel.title = title + agreement
 
 
 def layer_figure(view: LayerView) -> Figure:

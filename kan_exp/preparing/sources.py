@@ -75,7 +75,9 @@ def check_source(cfg: DictConfig, choices: dict[str, str]) -> int | None:
 
 def uses_target(cfg: DictConfig) -> bool:
     """Whether the data are drawn from the target that was chosen."""
-    return "target" in cfg.data and OmegaConf.is_interpolation(cfg.data, "target")
+    if "target" not in cfg.data or not OmegaConf.is_interpolation(cfg.data, "target"):
+        return False
+    return OmegaConf.is_dict(cfg.data.target)  # not of a table, whose target is a name
 
 
 def _options(data: DictConfig, *without: str) -> dict[str, Any]:

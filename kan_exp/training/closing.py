@@ -136,10 +136,17 @@ def advice(
 def _about_missing(metrics: Metrics, data: ExperimentData) -> str:
     """Says that a noise-free function was not found, and what may help."""
     r2 = metrics["test_r2"]
+    values = torch.cat([data.train.y, data.test.y]).double().flatten().numpy()
+    if (values == values[0]).all():
+        return (
+            f"The target is {values[0]:.4g} at all points: there is nothing to learn. Change "
+            "target.formula or target.domain."
+        )
     if r2 is None or r2 >= FOUND:
         return ""
     left = f"it leaves {100 * (1 - r2):.3g}% of the variance unexplained"
-    values = torch.cat([data.train.y, data.test.y]).double().flatten().numpy()
+    if r2 < 0:
+        left = "its error is larger than that of the mean of the values"
     distances = np.abs(values - np.median(values))
     if distances.max() > FAR * np.quantile(distances, 0.99):
         least, low, high, most = np.quantile(values, [0, 0.005, 0.995, 1])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from kan_exp.errors import KanExpError, listing, message_of
@@ -17,7 +18,8 @@ def as_points(x: Any, features: Sequence[str], device: torch.device) -> Tensor:
 
     Args:
         x: A tensor, which keeps its dtype, device and graph, or anything that NumPy makes an array
-            of numbers of. Columns of a table are taken by name where it has any of the features.
+            of numbers of. Columns of a table, a mapping or a structured array are taken by name
+            where it has any of the features.
             One-dimensional: the points of a model with one input, else one point.
         features: Name of each input.
         device: Where arrays go.
@@ -29,6 +31,8 @@ def as_points(x: Any, features: Sequence[str], device: torch.device) -> Tensor:
         KanExpError: The shape is wrong, a column is missing, or there is something but numbers.
     """
     points = x if isinstance(x, Tensor) else _from_array(x, features, device)
+    if points.layout != torch.strided:
+        points = points.to_dense()
     if points.is_complex():
         raise KanExpError(f"model takes real numbers for x, got {points.dtype}.")
     if not points.is_floating_point():
@@ -47,19 +51,11 @@ def as_points(x: Any, features: Sequence[str], device: torch.device) -> Tensor:
 
 
 def _from_array(x: Any, features: Sequence[str], device: torch.device) -> Tensor:
-    if isinstance(x, Sequence) and any(isinstance(part, Tensor) for part in x):
-        x = [part.detach().cpu().numpy() if isinstance(part, Tensor) else part for part in x]
-    x = _by_name(x, features)
     try:
-        if isinstance(x, np.ma.MaskedArray):
-            x = np.ma.filled(x.astype(np.float64), np.nan)
-        array = np.asarray(x)
-        if array.dtype.kind not in "fiubO":
-            raise TypeError(array.dtype.name)
-        exact = array.dtype in (np.float32, np.float64)
-        array = np.array(array, dtype=array.dtype.name if exact else np.float64, order="C")
-    except (RuntimeError, TypeError, ValueError) as error:
-        reason = message_of(error)
+        array = _by_name(x, features)
+        array = _numbers(x) if array is None else array
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        reason = message_of(error).rstrip(".")
         raise KanExpError(
             f"model takes numbers for x, an array of shape (n, {len(features)}), "
             f"got {type(x).__name__}: {reason}."
@@ -67,17 +63,50 @@ def _from_array(x: Any, features: Sequence[str], device: torch.device) -> Tensor
     return torch.from_numpy(array).to(device)
 
 
-def _by_name(x: Any, features: Sequence[str]) -> Any:
-    """The features' columns of a table, in the order in which the model takes them."""
-    columns = getattr(x, "columns", None)
-    if columns is None or callable(columns):
-        return x
-    names = list(columns)
+def _numbers(x: Any) -> NDArray[Any]:
+    """An array of floating-point numbers, float32 or float64."""
+    if isinstance(x, Sequence) and any(isinstance(part, Tensor) for part in x):
+        x = [part.detach().cpu().numpy() if isinstance(part, Tensor) else part for part in x]
+    if isinstance(x, np.ma.MaskedArray):
+        x = np.ma.filled(x.astype(np.float64), np.nan)
+    array = np.asarray(x)
+    if array.dtype.kind not in "fiubO":
+        raise TypeError(array.dtype.name)
+    exact = array.dtype in (np.float32, np.float64)
+    return np.array(array, dtype=array.dtype.name if exact else np.float64, order="C")
+
+
+def _by_name(x: Any, features: Sequence[str]) -> NDArray[Any] | None:
+    """The features' columns of a table, in the order in which the model takes them.
+
+    Returns:
+        None if `x` has no columns, or none with the name of a feature.
+    """
+    names = _column_names(x)
     missing = [name for name in features if name not in names]
     if len(missing) == len(features):  # columns without names, or with names of their own
-        return x
+        return None
+    if missing and isinstance(x, Mapping):
+        raise TypeError(f"it lacks {listing(map(repr, missing))}")
     if missing:
         raise KanExpError(
             f"model takes the columns {listing(features)}, but x lacks {listing(missing)}."
         )
-    return x[list(features)]
+    columns = []
+    for name in features:
+        # Each by itself: a whole table may turn dates among numbers into numbers.
+        try:
+            part = x[name] if isinstance(x, Mapping | np.ndarray) else x[[name]]
+            columns.append(_numbers(part).reshape(-1))
+        except TypeError as error:
+            raise TypeError(f"column {name!r}: {error}") from error
+    return np.stack(columns, axis=-1)
+
+
+def _column_names(x: Any) -> list[Any]:
+    if isinstance(x, Mapping):
+        return list(x)
+    if isinstance(x, np.ndarray):
+        return list(x.dtype.names or ())
+    columns = getattr(x, "columns", None)
+    return [] if columns is None or callable(columns) else list(columns)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+import threading
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import google_crc32c
@@ -16,6 +18,8 @@ from kan_exp.board import summaries
 from kan_exp.board.graph import graph
 from kan_exp.board.summaries import Trial
 from kan_exp.training.model import KANModel
+
+log = logging.getLogger(__name__)
 
 
 def _masked_crc32c(data: bytes) -> int:
@@ -33,8 +37,25 @@ def _masked_crc32c(data: bytes) -> int:
 record_writer.masked_crc32c = _masked_crc32c
 
 
+_other_threads = threading.excepthook
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    """Prints no traceback of TensorBoard's thread, whose errors `RunLogger` is told as well."""
+    if not type(failure.thread).__module__.startswith("tensorboard."):
+        _other_threads(failure)
+
+
+threading.excepthook = _thread_failed
+
+
 class RunLogger(TensorBoardLogger):
-    """Lightning's logger, writing straight into the run's folder and not flushing at every line."""
+    """Lightning's logger, writing straight into the run's folder and not flushing at every line.
+
+    A file that cannot be written, as on a full disk, ends the logging with a note, not the run.
+    """
+
+    _failed = False
 
     def __init__(self, save_dir: str, flush_secs: int) -> None:
         super().__init__(
@@ -46,7 +67,7 @@ class RunLogger(TensorBoardLogger):
 
     def flush(self) -> None:
         """Writes what has been logged until now."""
-        self.experiment.flush()
+        self._attempt(lambda: self.experiment.flush())
 
     def go_on(self, step: int) -> None:
         """Goes on after a step: TensorBoard drops what an earlier process has logged beyond it."""
@@ -73,7 +94,7 @@ class RunLogger(TensorBoardLogger):
         """Logs which edges lead where."""
         kinds = [type(layer).__name__ for layer in model.edge_layers]
         drawn = graph(model.unit_names(), kinds).SerializeToString()
-        self.experiment.file_writer.add_event(Event(graph_def=drawn))
+        self._attempt(lambda: self.experiment.file_writer.add_event(Event(graph_def=drawn)))
 
     def picture(self, tag: str, png: bytes, step: int) -> None:
         """Logs a picture that is encoded already: torch's own method would encode it once more."""
@@ -98,7 +119,17 @@ class RunLogger(TensorBoardLogger):
             self._write(own.seed_with_results({**metrics, **one}), step)
         self._write(summaries.text("result", summaries.result_text(metrics)), step)
         self._write(summaries.session_end(complete))
-        self.experiment.close()
+        self._attempt(lambda: self.experiment.close())
 
     def _write(self, summary: Summary, step: int | None = None) -> None:
-        self.experiment.file_writer.add_summary(summary, step)
+        self._attempt(lambda: self.experiment.file_writer.add_summary(summary, step))
+
+    def _attempt(self, write: Callable[[], object]) -> None:
+        if self._failed:
+            return
+        try:
+            write()
+        except OSError as error:
+            self._failed = True
+            reason = error.strerror or type(error).__name__
+            log.info("Note: TensorBoard's file cannot be written, curves end here: %s.", reason)
