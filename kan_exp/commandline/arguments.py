@@ -45,13 +45,17 @@ def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             rest.append(word)
             continue
         name, equals, value = word.partition("=")
-        full = [
-            flag for flag in FLAGS if flag == name or (name[:2] == "--" and flag.startswith(name))
-        ]
+        # Long flags may be cut short, as argparse lets them.
+        short = [flag for flag in FLAGS if len(name) > 2 and flag.startswith(name)]
+        full = [name] if name in FLAGS else short if name.startswith("--") else []
         if not full:
             meant = word.lstrip("-")
             write = f" Options have no dashes: write {shell(meant)}." if equals else ""
             raise KanExpError(f"{name}: there is no such flag.{suggest(name, FLAGS)}{write}")
+        if len(full) > 1:
+            raise KanExpError(f"{name} may be any of {', '.join(full)}: write it in full.")
+        if equals and full[0] not in WITH_VALUE:
+            raise KanExpError(f"{name} takes no value, got {value!r}.")
         flags.append(word)
         choices = CHOICES.get(full[0])
         if full[0] not in WITH_VALUE:

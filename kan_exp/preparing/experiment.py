@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -74,12 +74,11 @@ def make_experiment(
     # Fails if the components do not belong to the formula.
     data.true_edges(data.train.x[:2])
     callbacks = [
-        # An option that is set to null takes a callback away.
-        *(one for one in instantiate(cfg.callbacks).values() if one is not None),
+        *_callbacks(cfg),
         RunCheckpoint(folder / "checkpoints", cfg.checkpoint_seconds),
         SignalStop(),
     ]
-    logger = instantiate(cfg.logger) if cfg.logger else False
+    logger = _logger(cfg)
     hydra, flat = HydraConfig.get(), flat_choices(cfg, choices)
     job = int(hydra.job.num) if hydra.mode == RunMode.MULTIRUN else None
     kind = Experiment if cfg.replicas == 1 else ReplicaExperiment
@@ -107,6 +106,41 @@ def make_experiment(
         except KanExpError as error:
             raise KanExpError(f"{folder}: {error}") from error
     return experiment
+
+
+def _callbacks(cfg: DictConfig) -> list[Any]:
+    """The callbacks of a run; one that is set to null is left out.
+
+    Raises:
+        KanExpError: An entry makes something else.
+    """
+    from lightning.pytorch import Callback
+
+    made = {name: one for name, one in instantiate(cfg.callbacks).items() if one is not None}
+    for name, one in made.items():
+        if not isinstance(one, Callback):
+            raise KanExpError(
+                f"callbacks.{name}._target_={cfg.callbacks[name]._target_} must make a "
+                f"lightning.pytorch.Callback, got {type(one).__name__}."
+            )
+    return list(made.values())
+
+
+def _logger(cfg: DictConfig) -> Any:
+    """The logger of a run, or False.
+
+    Raises:
+        KanExpError: `logger` makes something else.
+    """
+    from lightning.pytorch.loggers import Logger
+
+    made = instantiate(cfg.logger) if cfg.logger else False
+    if made is not False and not isinstance(made, Logger):
+        raise KanExpError(
+            f"logger._target_={cfg.logger._target_} must make a lightning.pytorch Logger, got "
+            f"{type(made).__name__}."
+        )
+    return made
 
 
 def _arguments(cfg: DictConfig) -> list[str] | None:

@@ -25,7 +25,7 @@ def check_groups(cfg: DictConfig) -> None:
         if group == "target" and not uses_target(cfg):
             continue
         if not OmegaConf.select(cfg, group):
-            raise KanExpError(f"{group} is needed: leave ~{group} out, or choose one: {group}=...")
+            raise KanExpError(f"{group} is needed: choose one by {group}=..., without ~{group}.")
         _check_target(cfg, group)
     for group in OPTIONAL:
         if OmegaConf.select(cfg, group):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kan_exp.commandline.explain import MENDABLE, one_line
+from kan_exp.data.checks import check_whole
 from kan_exp.errors import KanExpError
 from kan_exp.preparing import run_key
 from kan_exp.quoting import shell
@@ -54,8 +55,14 @@ class OptunaSweeper(FolderSweeper):
     ) -> None:
         super().__init__(params, metric)
         for name, number in (("n_trials", n_trials), ("n_jobs", n_jobs)):
-            if number < 1:
-                raise KanExpError(f"hydra.sweeper.{name} must be at least 1, got {number}.")
+            check_whole(f"hydra.sweeper.{name}", number, least=1)
+        check_whole("hydra.sweeper.seed", settings.get("seed"), least=0)
+        for name in ("sampler", "pruner"):
+            if not (config := settings.get(name)) or "_target_" not in config:
+                raise KanExpError(
+                    f"hydra.sweeper.{name} must be a config of that group, got {config}: "
+                    f"set hydra/sweeper/{name}={'none' if name == 'pruner' else 'tpe'}"
+                )
         self.n_trials, self.n_jobs, self.only = n_trials, n_jobs, only or {}
         self.settings = settings
 

@@ -73,6 +73,11 @@ class FolderSweeper(Sweeper):
                 f"sweep.metric={self.metric}: runs have no such figure."
                 f"{suggest(self.metric, NUMBERS)} There are: {', '.join(NUMBERS)}."
             )
+        if any(option_name(text) == "hydra.sweep.subdir" for text in self.typed):
+            raise KanExpError(
+                "hydra.sweep.subdir has no effect: jobs' folders are named by their numbers and "
+                "options. Leave it out; hydra.sweep.dir=... is the sweep's folder."
+            )
         asked = [text for text in arguments if group_name(text) != "sweep"]
         self.folder = Path(config.hydra.sweep.dir)
         try:

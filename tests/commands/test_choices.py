@@ -89,6 +89,57 @@ def test_a_sweep_of_nothing_is_refused(command, text, fragment):
     assert fragment in line
 
 
+@pytest.mark.parametrize(
+    ("text", "fragment"),
+    [
+        ("+callbacks.x={_target_: datetime.date.today}", "must make a lightning.pytorch.Callback"),
+        ("logger._target_=collections.OrderedDict", "must make a lightning.pytorch Logger"),
+        ("+callbacks.x=1", "callbacks.x must be a config with options, got 1."),
+    ],
+)
+def test_callbacks_and_loggers_that_are_none_are_named(command, text, fragment):
+    done = command("train", *TINY, text)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert fragment in line
+
+
+def test_a_folder_of_jobs_that_would_be_ignored_is_refused(command):
+    done = command("train", "-m", *TINY, "seed=0,1", "hydra.sweep.subdir=x")
+    assert "hydra.sweep.subdir has no effect" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "fragment"),
+    [
+        ("hydra.sweeper.n_trials=2.5", "hydra.sweeper.n_trials must be a whole number"),
+        ("hydra.sweeper.n_trials=0", "hydra.sweeper.n_trials must be a whole number of at least 1"),
+        ("hydra.sweeper.n_jobs=x", "hydra.sweeper.n_jobs must be a whole number"),
+        ("hydra.sweeper.seed=x", "hydra.sweeper.seed must be a whole number"),
+        ("hydra.sweeper.pruner=null", "set hydra/sweeper/pruner=none"),
+        ("hydra.sweeper.sampler=null", "set hydra/sweeper/sampler=tpe"),
+    ],
+)
+def test_a_search_refuses_options_of_another_kind(command, text, fragment):
+    done = command("train", "search=layer_and_grid", text)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert fragment in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--multirun=3"], "--multirun takes no value, got '3'."),
+        (["-m=3"], "-m takes no value, got '3'."),
+        (["--config-", "x"], "--config- may be any of --config-path, --config-name, --config-dir"),
+        (["--", "seed=1"], "--: there is no such flag."),
+    ],
+)
+def test_flags_that_cannot_be_read_are_told_in_one_line(train: Train, arguments, line):
+    assert train(*arguments).line.startswith(line)
+
+
 ADAM, SGD = torch.optim.Adam, torch.optim.SGD
 STEP, COSINE = torch.optim.lr_scheduler.StepLR, torch.optim.lr_scheduler.CosineAnnealingLR
 WRONG = [
