@@ -26,6 +26,7 @@ COMMANDS = {
 ROOMS = [
     "errors",
     "quoting",
+    "options",
     "terminal",
     "runs",
     "ranks",

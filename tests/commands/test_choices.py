@@ -116,6 +116,8 @@ def test_a_folder_of_jobs_that_would_be_ignored_is_refused(command):
         ("hydra.sweeper.n_trials=0", "hydra.sweeper.n_trials must be a whole number of at least 1"),
         ("hydra.sweeper.n_jobs=x", "hydra.sweeper.n_jobs must be a whole number"),
         ("hydra.sweeper.seed=x", "hydra.sweeper.seed must be a whole number"),
+        ("hydra.sweeper.sampler.n_startup_trials=abc", "n_startup_trials must be a number"),
+        ("hydra.sweeper.sampler.n_ei_candidates=1.5", "n_ei_candidates must be a whole number"),
         ("hydra.sweeper.pruner=null", "set hydra/sweeper/pruner=none"),
         ("hydra.sweeper.sampler=null", "set hydra/sweeper/sampler=tpe"),
     ],
