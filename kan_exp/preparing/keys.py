@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -14,6 +16,8 @@ from kan_exp.runs.identity import NON_RESULT_OPTIONS, SEED_OPTIONS, digest
 
 # A setting is resolved for each of these: an option whose values differ follows the seed.
 PROBED_SEEDS = (0, 1, 123_457)
+# In references to them, or in those whose names are put together.
+TO_SEED = re.compile(r"seed|replicas|\$\{[^}]*\$\{|oc\.(select|dict)")
 
 
 def run_key(cfg: DictConfig) -> str:
@@ -67,15 +71,22 @@ def check_shared(cfg: DictConfig) -> None:
     Raises:
         KanExpError: It has; the message names the option.
     """
-    if cfg.replicas == 1:
+    if cfg.replicas == 1 or not _may_follow_seed(cfg):
         return
     seeds = range(cfg.seed, cfg.seed + cfg.replicas)
-    for path, text in _varying(cfg, [(cfg.seed, cfg.replicas), *((seed, 1) for seed in seeds)]):
+    runs = itertools.chain([(cfg.seed, cfg.replicas)], ((seed, 1) for seed in seeds))
+    for path, text in _varying(cfg, runs):
         raise KanExpError(
             f"replicas={cfg.replicas}: replica k is the run with seed+k, and {path}={text} would "
             f"not be the same for each: set {path} to a fixed value, or leave replicas out and "
             f"train the seeds one by one with -m 'seed=range({seeds.start},{seeds.stop})'."
         )
+
+
+def _may_follow_seed(cfg: DictConfig) -> bool:
+    """Whether a reference could lead to `seed` or `replicas`; it takes long to try every seed."""
+    references = [text for text in _texts(_written(cfg)) if "${" in text]
+    return cfg.layers is not None or any(TO_SEED.search(text) for text in references)
 
 
 def follows_seed(cfg: DictConfig) -> dict[str, Any]:
