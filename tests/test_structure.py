@@ -10,7 +10,18 @@ import kan_exp
 PACKAGE = Path(kan_exp.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 # A room may import those before it. The last know Hydra.
-ROOMS = ["errors", "quoting", "terminal", "runs", "ranks", "board", "layers", "targets", "plots"]
+ROOMS = [
+    "errors",
+    "quoting",
+    "options",
+    "terminal",
+    "runs",
+    "ranks",
+    "board",
+    "layers",
+    "targets",
+    "plots",
+]
 ROOMS += ["reporting", "data", "optimizers", "training"]
 HYDRA = ["config", "commandline", "cli", "preparing", "sweeps", "rank"]
 HYDRA += ["train", "evaluate", "predict", "report", "dashboard"]

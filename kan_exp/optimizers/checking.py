@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,10 +10,7 @@ from torch import nn
 
 from kan_exp.errors import KanExpError, listing, message_of
 from kan_exp.optimizers.levenberg_marquardt import LevenbergMarquardt
-
-WHOLE = (int, "int")
-NUMBERS = (*WHOLE, float, "float")
-TRUTHS = (bool | None, "bool | None", "Optional[bool]")
+from kan_exp.options import check_options
 
 
 def check_optimizer(
@@ -29,9 +25,9 @@ def check_optimizer(
     Raises:
         KanExpError: One of them refuses one of its options.
     """
-    _check_options("optimizer", make_optimizer)
-    if make_scheduler is not None:
-        _check_options("scheduler", make_scheduler)
+    for group, factory in (("optimizer", make_optimizer), ("scheduler", make_scheduler)):
+        if factory is not None:
+            check_options(group, getattr(factory, "func", factory), _given(factory))
     group = "optimizer"
     try:
         if getattr(make_optimizer, "func", make_optimizer) is LevenbergMarquardt:
@@ -50,61 +46,12 @@ def check_optimizer(
             scheduler.step()
     except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
         factory = make_optimizer if group == "optimizer" else make_scheduler
-        options = [f"{group}.{name}" for name in getattr(factory, "keywords", {})]
+        options = [f"{group}.{name}" for name in _given(factory)]
         reason = message_of(error).rstrip(".")
         raise KanExpError(
             f"{group}: {reason}. Change one of its options: {listing(options)}."
         ) from error
 
 
-def _check_options(group: str, factory: Callable[..., Any]) -> None:
-    """Refuses anything but numbers where the constructor takes numbers.
-
-    Raises:
-        KanExpError: There is; the message names the option.
-    """
-    parameters = inspect.signature(getattr(factory, "func", factory)).parameters
-    for name, value in getattr(factory, "keywords", {}).items():
-        if name not in parameters:  # which the constructor itself refuses
-            continue
-        default, annotation = parameters[name].default, parameters[name].annotation
-        option = f"{group}.{name}"
-        if isinstance(default, tuple) and all(map(_is_number, default)):
-            if isinstance(value, str) or not isinstance(value, Sequence):
-                raise KanExpError(f"{option} must be a list, as {_list(default)}, got {value!r}.")
-            if len(value) != len(default) or not all(map(_is_number, value)):
-                raise KanExpError(
-                    f"{option} must be {len(default)} numbers, as {_list(default)}, got "
-                    f"{_list(value)}."
-                )
-        elif (_is_number(default) or annotation in NUMBERS) and not _is_number(value):
-            shown = repr(value) if isinstance(value, str) else _text(value)
-            raise KanExpError(f"{option} must be a number, got {shown}{_cure(value)}.")
-        elif annotation in WHOLE and value != int(value):
-            raise KanExpError(f"{option} must be a whole number, got {value}.")
-        elif annotation in TRUTHS and not isinstance(value, bool | None):
-            raise KanExpError(f"{option} must be true, false or null, got {value!r}.")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _list(values: Iterable[Any]) -> str:
-    return f"[{','.join(map(_text, values))}]"
-
-
-def _text(value: Any) -> str:
-    """A value as it is written in YAML."""
-    if value is None:
-        return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _cure(value: Any) -> str:
-    """How to turn a text that reads as a number into one."""
-    try:
-        float(value if isinstance(value, str) else "")
-    except ValueError:
-        return ""
-    return " (text): leave out its quotes, or write ${oc.decode:${oc.env:NAME}} for ${oc.env:NAME}"
+def _given(factory: Any) -> dict[str, Any]:
+    return getattr(factory, "keywords", {})

@@ -189,7 +189,8 @@ def _heights(
     scaled = np.log(numbers) if log else numbers
     low, high = float(np.nanmin(scaled)), float(np.nanmax(scaled))
     if low == high:
-        return [missing if v is None else 0.5 for v in values], [(0.5, short_number(numbers[0]))]
+        text = short_number(float(found[0]))  # the first trial may not have the option
+        return [missing if value is None else 0.5 for value in values], [(0.5, text)]
     marks = np.linspace(low, high, 5)
     if log:
         decades = np.arange(math.ceil(low / math.log(10)), high / math.log(10)) * math.log(10)

@@ -9,9 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.utils import get_class
+
 from kan_exp.commandline.explain import MENDABLE, one_line
 from kan_exp.data.checks import check_whole
 from kan_exp.errors import KanExpError
+from kan_exp.options import check_options
 from kan_exp.preparing import run_key
 from kan_exp.quoting import shell
 from kan_exp.runs import StatusFile, is_running, option_name, read_status
@@ -76,6 +79,10 @@ class OptunaSweeper(FolderSweeper):
                 f"a search needs Optuna ({error}): pip install 'optuna>=5.0'"
             ) from error
         check_metric(self.metric)
+        for name in ("sampler", "pruner"):
+            config = self.settings[name]
+            options = {key: value for key, value in config.items() if not key.startswith("_")}
+            check_options(f"hydra.sweeper.{name}", get_class(config._target_), options)
         groups = {name: str(choice) for name, choice in self.config.hydra.runtime.choices.items()}
         # A job is told what was chosen, not by what: that makes no part of its result.
         self.by = [text for text in asked if text.startswith("search=")]

@@ -6,7 +6,7 @@ from omegaconf import OmegaConf
 
 from kan_exp.errors import KanExpError
 from kan_exp.optimizers.checking import check_optimizer
-from kan_exp.preparing import check_groups, check_references
+from kan_exp.preparing import check_groups, check_references, check_shared
 from kan_exp.runs import read_status
 from tests.commands.in_process import Train
 from tests.conftest import read_metrics
@@ -116,6 +116,8 @@ def test_a_folder_of_jobs_that_would_be_ignored_is_refused(command):
         ("hydra.sweeper.n_trials=0", "hydra.sweeper.n_trials must be a whole number of at least 1"),
         ("hydra.sweeper.n_jobs=x", "hydra.sweeper.n_jobs must be a whole number"),
         ("hydra.sweeper.seed=x", "hydra.sweeper.seed must be a whole number"),
+        ("hydra.sweeper.sampler.n_startup_trials=abc", "n_startup_trials must be a number"),
+        ("hydra.sweeper.sampler.n_ei_candidates=1.5", "n_ei_candidates must be a whole number"),
         ("hydra.sweeper.pruner=null", "set hydra/sweeper/pruner=none"),
         ("hydra.sweeper.sampler=null", "set hydra/sweeper/sampler=tpe"),
     ],
@@ -186,3 +188,13 @@ def test_options_of_the_right_kind_are_taken():
         factory(ADAM, {"lr": 1, "betas": [0.5, 0.9], "fused": None, "foreach": False}),
         factory(STEP, {"step_size": 2.0, "gamma": 1}),
     )
+
+
+def test_replicas_are_not_resolved_one_by_one_without_a_reference_to_the_seed(train: Train):
+    def task(cfg):
+        check_shared(cfg)
+
+    assert train("optimizer=adam", "replicas=1000000000", task=task).code == 0
+    for text in ("points=${seed}", "points=${${name}}", "points=${oc.select:seed,1}"):
+        line = train("optimizer=adam", "replicas=9", "+name=seed", text, task=task).line
+        assert line.startswith("replicas=9: replica k is the run with seed+k, and points=")

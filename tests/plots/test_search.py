@@ -57,3 +57,10 @@ def test_searches_that_found_nothing_much_are_drawn(errors):
     axes = [Axis("x", [1.0, 1.0], log=True), Axis("y", [None, None])]
     check_texts(parallel_figure(axes, errors, "error"))
     check_texts(search_history_figure(errors, [False, False], "error"))
+
+
+@pytest.mark.parametrize("values", [[None, 32.0], [32.0, None]])
+def test_an_option_with_one_value_is_labelled_by_it_whichever_trial_has_it(values):
+    figure = parallel_figure([Axis("x", values)], [1.0, 2.0], "error")
+    check_texts(figure)
+    assert "32" in [text.get_text() for text in figure.axes[0].texts]

@@ -1,0 +1,71 @@
+"""Whether options are of the kinds that a constructor takes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from kan_exp.errors import KanExpError
+
+WHOLE = (int, "int")
+NUMBERS = (*WHOLE, float, "float")
+TRUTHS = (bool | None, "bool | None", "Optional[bool]")
+
+
+def check_options(group: str, make: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Refuses options of another kind than a constructor's defaults or annotations.
+
+    Args:
+        group: The group of the options, by which they are named.
+        make: The constructor.
+        options: Its arguments by name.
+
+    Raises:
+        KanExpError: There is one; the message names it.
+    """
+    parameters = inspect.signature(make).parameters
+    for name, value in options.items():
+        if name not in parameters:  # which the constructor itself refuses
+            continue
+        default, annotation = parameters[name].default, parameters[name].annotation
+        option = f"{group}.{name}"
+        if isinstance(default, tuple) and all(map(_is_number, default)):
+            if isinstance(value, str) or not isinstance(value, Sequence):
+                raise KanExpError(f"{option} must be a list, as {_list(default)}, got {value!r}.")
+            if len(value) != len(default) or not all(map(_is_number, value)):
+                raise KanExpError(
+                    f"{option} must be {len(default)} numbers, as {_list(default)}, got "
+                    f"{_list(value)}."
+                )
+        elif (_is_number(default) or annotation in NUMBERS) and not _is_number(value):
+            shown = repr(value) if isinstance(value, str) else _text(value)
+            raise KanExpError(f"{option} must be a number, got {shown}{_cure(value)}.")
+        elif annotation in WHOLE and value != int(value):
+            raise KanExpError(f"{option} must be a whole number, got {value}.")
+        elif annotation in TRUTHS and not isinstance(value, bool | None):
+            raise KanExpError(f"{option} must be true, false or null, got {value!r}.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _list(values: Iterable[Any]) -> str:
+    return f"[{','.join(map(_text, values))}]"
+
+
+def _text(value: Any) -> str:
+    """A value as it is written in YAML."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _cure(value: Any) -> str:
+    """How to turn a text that reads as a number into one."""
+    try:
+        float(value if isinstance(value, str) else "")
+    except ValueError:
+        return ""
+    return " (text): leave out its quotes, or write ${oc.decode:${oc.env:NAME}} for ${oc.env:NAME}"
