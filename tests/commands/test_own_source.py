@@ -44,4 +44,4 @@ def test_it_trains_and_is_scored_on_the_data_that_are_named(command, tmp_path):
     scored = command("evaluate", *own, f"run={folder}")
     assert scored.returncode == 0, scored.stderr
     row = next(text for text in scored.stdout.splitlines() if "RMSE" in text)
-    assert float(row.split()[-1]) == pytest.approx(read_metrics(folder)["test_rmse"], rel=5e-3)
+    assert float(row.split()[1]) == pytest.approx(read_metrics(folder)["test_rmse"], rel=5e-3)

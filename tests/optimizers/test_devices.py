@@ -66,8 +66,8 @@ LOSSES += [
         (mixed, 40, 1e9, "none"),
         (perceptrons, 4, 1e9, "l1"),  # in the space of samples
         (grids, 40, 20_000, "quadratic"),  # in blocks
-        (mixed, 40, 3000, "l1"),  # by conjugate gradients
-        (grids, 40, 3000, "none"),
+        (mixed, 6, 3000, "l1"),  # by conjugate gradients
+        (grids, 6, 3000, "none"),
     ],
 )
 def test_steps_stay_on_their_device(device, make, count, memory, penalty, loss):
@@ -88,7 +88,7 @@ def test_steps_stay_on_their_device(device, make, count, memory, penalty, loss):
             "l1": [SmoothL1(1e-3, 0.1)],
             "quadratic": [Quadratic(1e-3 * eye.expand(2, -1, -1))],
         }[penalty]
-        limits = Limits(memory, cg_tolerance=1e-12, cg_steps=200)
+        limits = Limits(memory, cg_tolerance=1e-12, cg_steps=15)
         problem = Fit(stack, x.to(place), y.to(place), loss, penalties, limits)
         found, state = minimise(problem, parameters, 2)
         stack.write(found)
