@@ -14,6 +14,7 @@ from kan_exp.runs.identity import NON_RESULT_OPTIONS, SEED_OPTIONS, digest
 
 # A setting is resolved for each of these: an option whose values differ follows the seed.
 PROBED_SEEDS = (0, 1, 123_457)
+MAX_PROBED = 1000  # of the seeds of replicas
 
 
 def run_key(cfg: DictConfig) -> str:
@@ -70,8 +71,12 @@ def check_shared(cfg: DictConfig) -> None:
     """
     if cfg.replicas == 1:
         return
+    texts = _texts(_written(cfg))
+    if cfg.layers is None and not any("seed" in text or "replicas" in text for text in texts):
+        return  # nothing can refer to them
     seeds = range(cfg.seed, cfg.seed + cfg.replicas)
-    for path, text in _varying(cfg, [(cfg.seed, cfg.replicas), *((seed, 1) for seed in seeds)]):
+    probed = [(seed, 1) for seed in seeds[:MAX_PROBED]]
+    for path, text in _varying(cfg, [(cfg.seed, cfg.replicas), *probed]):
         raise KanExpError(
             f"replicas={cfg.replicas}: replica k is the run with seed+k, and {path}={text} would "
             f"not be the same for each: set {path} to a fixed value, or leave replicas out and "
