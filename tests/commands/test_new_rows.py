@@ -1,8 +1,10 @@
 """Rows that a network has not seen: predictions as one more column, and a word on far rows."""
 
 import csv
+import errno
 import logging
 import math
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -270,3 +272,36 @@ def test_any_text_beside_the_inputs_comes_back(run, tmp_path_factory, cells, nam
     assert found[0][-1] == "y_predicted"
     expected = _expected(run, [[float(k), 1000.0 + k] for k in range(len(cells))])
     np.testing.assert_allclose([float(row[-1]) for row in found[1:]], expected, rtol=1e-6)
+
+
+def test_an_input_may_have_the_name_of_predictions(tmp_path):
+    rows = "\n".join(f"{math.sin(k)},{k},{k % 7}" for k in range(40))
+    (tmp_path / "t.csv").write_text(f"y_predicted,y_predicted2,y\n{rows}\n")
+    data = ["data=table", f"data.path={tmp_path / 't.csv'}", "data.target=y"]
+    prepare([*SHORT, *data, "steps=2", "~callbacks.figures"], tmp_path / "run").run()
+    _predict(tmp_path / "run", tmp_path / "t.csv", tmp_path / "out.csv")
+    header = (tmp_path / "out.csv").read_text().splitlines()[0]
+    assert header == "y_predicted,y_predicted2,y,y_predicted3"
+
+
+def test_every_name_of_a_file_can_be_written(run, tmp_path):
+    (tmp_path / "new.csv").write_text("a,b\n1,1100\n")
+    longest = tmp_path / f"{'o' * 251}.csv"
+    _predict(run, tmp_path / "new.csv", longest)
+    assert len(longest.read_text().splitlines()) == 2
+    assert {path.name for path in tmp_path.iterdir()} == {"new.csv", longest.name}
+
+
+def test_an_output_that_cannot_be_written_is_named(run, tmp_path, monkeypatch):
+    (tmp_path / "new.csv").write_text("a,b\n1,1100\n")
+    output = tmp_path / "out.csv"
+    write = Path.open
+
+    def full(path: Path, *rest, **options):
+        if path.suffix == ".partial":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return write(path, *rest, **options)
+
+    monkeypatch.setattr(Path, "open", full)
+    message = _refused(run, tmp_path / "new.csv", output)
+    assert message == f"output: cannot write {output}: No space left on device: name another file."

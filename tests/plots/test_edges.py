@@ -207,3 +207,24 @@ def test_flat_edges_and_inputs_that_never_vary_can_be_drawn():
         for panel in figure.panels:
             assert panel.y_limits[0] < panel.y_limits[1]
             assert panel.x_limits[0] < panel.x_limits[1]
+
+
+def test_titles_of_different_edges_differ():
+    start, end = "x" * 60, "z" * 60
+    view = replace(layer(3, 1), input_names=[f"{start}A{end}", f"{start}B{end}", "b"])
+    figure = LayerFigure(view)
+    titles = [panel.title for panel in figure.panels]
+    assert [title[-4:] for title in titles] == [" (1)", " (2)", "→ h1"]
+    assert len({*titles}) == 3
+    check_texts(figure.figure)
+    figure.update(view)
+    assert [panel.title for panel in figure.panels] == titles
+
+
+@pytest.mark.parametrize("part", ["x", "curve_y"])
+def test_values_that_are_not_finite_are_told(part):
+    view = layer()
+    broken = getattr(view, part).copy()
+    broken[3, 1] = np.nan
+    with pytest.raises(ValueError, match="values that are not finite"):
+        LayerFigure(replace(view, **{part: broken}))

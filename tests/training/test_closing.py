@@ -230,3 +230,15 @@ def test_a_run_prints_it(tmp_path, caplog):
     assert "The test error is not below that of a linear model" in text
     assert f"data.path={tmp_path / 't.csv'} data.target=y" in text
     assert "± " in text
+
+
+def test_a_constant_target_and_one_that_is_worse_than_its_mean_are_told():
+    constant = SampledData(Target("0*x+3"), 100, 50, 50, seed=0)
+    (line,) = said(constant, test_r2=None)
+    assert line.startswith("The target is 3 at all points: there is nothing to learn.")
+    varying = SampledData(Target("sin(x)"), 100, 50, 50, seed=0)
+    (line,) = said(varying, test_r2=-37.9)
+    assert "its error is larger than that of the mean of the values" in line
+    assert "%" not in line
+    (line,) = said(varying, test_r2=0.5)
+    assert "leaves 50% of the variance unexplained" in line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 
 import numpy as np
@@ -174,3 +175,50 @@ def test_a_loaded_model_gives_results_without_a_gradient_unless_asked(
     model.requires_grad_()
     model(torch.zeros(2, 2)).sum().backward()
     assert all(part.grad is not None for part in model.network.parameters())
+
+
+COLUMNS = dict(zip("abc", np.array(ROWS, dtype=float).T, strict=True))
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        {**COLUMNS, "other": ["p", "q"]},
+        dict(reversed(COLUMNS.items())),
+        np.array([*map(tuple, ROWS)], dtype=[(name, float) for name in "abc"]),
+        torch.tensor(ROWS, dtype=torch.float64).to_sparse(),
+    ],
+    ids=["mapping", "reversed", "structured", "sparse"],
+)
+def test_columns_are_taken_by_name_and_sparse_tensors_as_dense(x):
+    model = make_model()
+    expected = model(torch.tensor(ROWS, dtype=torch.float64))
+    for found in (model(x), model.predict(x)):
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        ([[10**400, 1, 1]], "too large"),
+        (memoryview(np.zeros((2, 3))), "takes numbers for x"),
+        (Frame(a=np.array(["2020-01-01"], "M8[D]"), b=[1.0], c=[2.0]), "column 'a': datetime64[D]"),
+        (Frame(a=[1.0], b=["n/a"], c=[2.0]), "column 'b'"),
+        ({"a": [1.0], "b": [1.0]}, "got dict: it lacks 'c'."),
+    ],
+    ids=["large", "memoryview", "dates", "text", "mapping"],
+)
+def test_what_is_no_number_is_told_by_its_column(x, said):
+    model = make_model()
+    for call in (model, model.predict):
+        with pytest.raises(KanExpError) as caught:
+            call(x)
+        assert said in str(caught.value)
+        assert str(caught.value).isprintable()
+
+
+def test_a_date_among_numbers_is_no_number():
+    polars = pytest.importorskip("polars")
+    columns = {"a": [datetime.date(2020, 1, 1)], "b": [1.0], "c": [2.0]}
+    with pytest.raises(KanExpError, match="column 'a'"):
+        make_model()(polars.DataFrame(columns))

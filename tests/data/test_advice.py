@@ -1,0 +1,122 @@
+"""What a table's message says to do leads to a training."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import shlex
+import subprocess
+
+import numpy as np
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kan_exp.commandline.spelling import spelled_option
+from kan_exp.data.options import Options
+from kan_exp.data.readers import open_columns
+from kan_exp.data.table import LEAST_ROWS, deal, read_columns, read_table
+from kan_exp.errors import KanExpError, closest
+
+
+def message(call, *arguments, **options) -> str:
+    with pytest.raises(KanExpError) as caught:
+        call(*arguments, **options)
+    found = str(caught.value)
+    assert found.isprintable()
+    return found
+
+
+def typed(text: str) -> dict[str, object]:
+    """The options that a message ends with, as Hydra reads them."""
+    words = [word for word in shlex.split(re.search(r"[sS]et (.*)$", text)[1]) if "=" in word]
+    parsed = OverridesParser.create().parse_overrides(words)
+    return {one.key_or_group: one.value() for one in parsed}
+
+
+@given(
+    rows=st.integers(0, 200),
+    fractions=st.sampled_from([(0.7, 0.15, 0.15), (0.01, 0.01, 0.98), (0.98, 0.01, 0.01)]),
+)
+@settings(deadline=None, derandomize=True, max_examples=100)
+def test_the_fractions_that_are_named_suit_the_rows(rows, fractions):
+    if rows < LEAST_ROWS:
+        found = message(deal, "t.csv", rows, fractions)
+        assert f"training needs at least {LEAST_ROWS}" in found
+        assert "fractions" not in found
+        return
+    try:
+        parts = deal("t.csv", rows, fractions)
+    except KanExpError as error:
+        parts = deal("t.csv", rows, typed(str(error))["data.fractions"])
+    assert sum(parts) == rows
+    assert parts.train >= LEAST_ROWS - 2
+    assert min(parts) >= 1
+
+
+def test_a_table_of_one_column_needs_another(tmp_path):
+    (tmp_path / "t.csv").write_text("y\n1\n2\n")
+    assert "has no column but 'y': add at least one" in message(
+        read_table, tmp_path / "t.csv", None, "y"
+    )
+
+
+def test_an_input_of_the_network_is_no_output(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n2,3\n")
+    reader = open_columns(tmp_path / "t.csv", options=Options(features=None))
+    found = message(read_columns, reader, ("a", "b"), "a")
+    assert "'a' is an input of the network" in found
+    assert "None" not in found
+
+
+@pytest.mark.parametrize(
+    ("wanted", "name"),
+    [("y", "Y"), ("q", '"q"'), ("unit price", "Unit_Price"), ("cost", "cost $"), ("[x]", "x")],
+)
+def test_a_name_that_differs_in_case_and_signs_is_meant(tmp_path, wanted, name):
+    header = ",".join('"' + one.replace('"', '""') + '"' for one in ("a", "other", name))
+    (tmp_path / "t.csv").write_text(f"{header}\n1,2,3\n2,3,4\n")
+    found = message(read_table, tmp_path / "t.csv", None, wanted)
+    assert f"Did you mean {name!r}?" in found
+    target = typed(found)["data.target"] if " Set " in found else name
+    assert read_table(tmp_path / "t.csv", None, target).target == name
+
+
+def test_a_name_is_meant_only_if_it_is_near():
+    assert closest("SEED", ["steps", "seed"]) == "seed"
+    assert closest("stepz", ["steps", "seed"]) == "steps"
+    assert closest("$", ["€", "%"]) is None
+
+
+@pytest.mark.parametrize(("name", "target"), [("[x]", ["x"]), ("[a, b]", ["a", "b"])])
+def test_a_target_that_was_read_as_a_list_is_quoted(tmp_path, name, target):
+    (tmp_path / "t.csv").write_text(f'a,"{name}"\n1,2\n2,3\n')
+    found = message(read_table, tmp_path / "t.csv", None, target)
+    assert read_table(tmp_path / "t.csv", None, typed(found)["data.target"]).target == name
+    other = message(read_table, tmp_path / "t.csv", None, ["c", "d"])
+    assert other.endswith("got ['c', 'd'].")
+
+
+@pytest.mark.parametrize("value", ["[null,true,1]", "[null,b c,x(y)]", "null,true"])
+def test_null_in_a_list_of_columns_is_a_name(value):
+    spelled = spelled_option(f"data.features={value}", many=False)
+    found = OverridesParser.create().parse_override(spelled).value()
+    assert found[0] == "null"
+    assert None not in found
+
+
+def test_a_packed_table_is_unpacked_into_the_current_folder(tmp_path, monkeypatch):
+    there, here = tmp_path / "for reading only", tmp_path / "here"
+    there.mkdir()
+    here.mkdir()
+    monkeypatch.chdir(here)
+    packed = there / "my table.csv.gz"
+    packed.write_bytes(gzip.compress(b"a,y\n1,2\n2,3\n"))
+    for name in ("my table.csv", "my table2.csv"):  # which must not be written over
+        found = message(open_columns, packed)
+        command = re.search(r"gunzip .* and set ", found)[0].removesuffix(" and set ")
+        subprocess.run(command, shell=True, check=True)
+        assert [path.name for path in there.iterdir()] == ["my table.csv.gz"]
+        assert typed(found)["data.path"] == name
+        np.testing.assert_array_equal(read_table(name, None, "y").x, [[1.0], [2.0]])
