@@ -21,7 +21,8 @@ print(sorted(os.listdir("/proc/self/fd")), threading.active_count())
 # Their checksums, since not every value may be shown.
 given = [(name, value) for name, value in os.environ.items() if "TORCH" not in name]  # sets its own
 print([(name, zlib.crc32(value.encode())) for name, value in sorted(given)])
-print([signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)])
+# Not SIGINT: a shell that starts tests in the background has them ignore it, forks never do.
+print([signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGCHLD)])
 print(repr(sys.stdin.read()), sys.stdout.isatty(), sys.stdout.line_buffering, sys.stdout.encoding)
 print(sys.modules["__main__"].__dict__ is globals(), os.getpgrp(), os.nice(0))
 """
