@@ -77,7 +77,8 @@ def uses_target(cfg: DictConfig) -> bool:
     """Whether the data are drawn from the target that was chosen."""
     if "target" not in cfg.data or not OmegaConf.is_interpolation(cfg.data, "target"):
         return False
-    return not isinstance(cfg.data.target, str)  # as that of a table is
+    target = cfg.data.target
+    return target is None or OmegaConf.is_dict(target)  # not of a table, whose target is a name
 
 
 def _options(data: DictConfig, *without: str) -> dict[str, Any]:

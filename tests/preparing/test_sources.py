@@ -4,6 +4,7 @@ import pytest
 
 from kan_exp.data import SklearnData, table
 from kan_exp.data.bundled import WIDTHS
+from kan_exp.errors import KanExpError
 from kan_exp.train import prepare
 
 FAST = ["layer=interpo", "optimizer=adam", "steps=10", "logger=none"]
@@ -48,3 +49,13 @@ def test_a_layer_of_an_old_run_may_lack_options_that_are_new(tmp_path):
     for optimizer in ("lm", "adam"):
         experiment = prepare([*lacking, f"optimizer={optimizer}"], tmp_path / optimizer)
         assert experiment.module.model.edge_layers[0].table_points == 0
+
+
+@pytest.mark.parametrize("target", ["${seed}", "${replicas}"])
+def test_a_reference_names_a_column_of_a_table(tmp_path, target):
+    (tmp_path / "t.csv").write_text("a,b\n" + "1,2\n" * 20)
+    data = ["data=table", f"data.path={tmp_path / 't.csv'}", f"data.target={target}"]
+    with pytest.raises(KanExpError) as caught:
+        prepare([*FAST, *data, "dims=[1,1]"], tmp_path / "run")
+    assert "data.target" in str(caught.value)
+    assert "exp_sin_square" not in str(caught.value)
