@@ -100,9 +100,12 @@ def make(options: list[str], folder: Path, *callbacks: Callback, resume: bool = 
     return experiment
 
 
-def crashed(options: list[str], folder: Path, step: int):
+def crashed(options: list[str], folder: Path, step: int) -> Experiment:
+    """Breaks a training off after a step."""
+    experiment = make(options, folder, Crash(step))
     with pytest.raises(ZeroDivisionError):
-        make(options, folder, Crash(step)).run()
+        experiment.run()
+    return experiment
 
 
 def outcome(folder: Path) -> dict[str, Any]:
@@ -273,7 +276,9 @@ def events_curve(folder: Path) -> list[tuple[int, float]]:
 def test_what_an_earlier_attempt_has_left_is_not_taken_for_this_one(tmp_path):
     """Such as the checkpoints of another configuration, whose folder is used again."""
     options = [*ADAM, "logger=tensorboard"]
-    crashed([*options, "seed=5"], tmp_path, 33)
+    earlier = crashed([*options, "seed=5"], tmp_path, 33)
+    # The thread that writes its events would go on in this process and make the file again.
+    earlier.trainer.logger.finalize("failed")
     experiment = make([*options, "checkpoint_seconds=1e9"], tmp_path, Crash(10))
     experiment.start_over()
     with pytest.raises(ZeroDivisionError):
