@@ -35,7 +35,7 @@ from kan_exp.runs.results import NAME as METRICS
 from kan_exp.terminal import fault_of_stdout, steady_streams, use_utf8_names
 
 if TYPE_CHECKING:
-    from kan_exp.training.model import KANModel
+    from kan_exp.models.model import KANModel
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 RESUMED = "resumed_run"  # the primary config of a run that goes on in its folder
@@ -232,7 +232,7 @@ def load_model(cfg: DictConfig) -> KANModel:
             importlib.import_module(name)
         except ImportError as error:
             raise KanExpError(f"modules: cannot import {name!r}: {error}.") from error
-    from kan_exp.training.folder import load
+    from kan_exp.models.loading import load
 
     imports_are_done()
     return load(run)

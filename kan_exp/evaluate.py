@@ -20,7 +20,7 @@ from kan_exp.targets import Target
 
 if TYPE_CHECKING:
     from kan_exp.data import ExperimentData, Split
-    from kan_exp.training.model import KANModel
+    from kan_exp.models.model import KANModel
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +38,9 @@ def evaluate(cfg: DictConfig) -> None:
     reader = _open_table(cfg)
     find_checkpoint(str(cfg.run))
     model = load_model(cfg)
+    from kan_exp.models.loading import read_checkpoint
     from kan_exp.plots.style import short_r2
     from kan_exp.training.closing import number, with_error
-    from kan_exp.training.folder import read_checkpoint
     from kan_exp.training.ranges import outside, trained_ranges
     from kan_exp.training.score import bootstrap_generator, finite, rmse_standard_error, score
 
@@ -70,7 +70,7 @@ def evaluate(cfg: DictConfig) -> None:
 
 def _own_test_points(run: Path) -> Split:
     """The test points of a run, made again from its configuration, and known to be the same."""
-    from kan_exp.training.folder import read_checkpoint
+    from kan_exp.models.loading import read_checkpoint
 
     try:
         data = _make_data(_own_config(run, "data"))

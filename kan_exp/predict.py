@@ -33,7 +33,7 @@ def predict(cfg: DictConfig) -> None:
     model = load_model(cfg)
     import torch
 
-    from kan_exp.training.folder import read_checkpoint
+    from kan_exp.models.loading import read_checkpoint
     from kan_exp.training.ranges import outside, trained_ranges
 
     name = _new_column(tidy(f"{model.target_name}_predicted"), model.features)

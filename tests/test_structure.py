@@ -20,9 +20,13 @@ ROOMS = [
     "board",
     "layers",
     "targets",
+    "data",
+    "models",
     "plots",
+    "reporting",
+    "optimizers",
+    "training",
 ]
-ROOMS += ["reporting", "data", "optimizers", "training"]
 HYDRA = ["config", "commandline", "cli", "preparing", "sweeps", "rank"]
 HYDRA += ["train", "evaluate", "predict", "report", "dashboard"]
 ROOMS += HYDRA

@@ -9,8 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kan_exp.data.base import ExperimentData, Split
+    from kan_exp.data.base import ExperimentData
     from kan_exp.data.dealt import TableData
+    from kan_exp.data.points import Scaling, Split, measure_scaling
     from kan_exp.data.sampled import SampledData
     from kan_exp.data.sklearn import SklearnData
     from kan_exp.data.table import read_table
@@ -18,18 +19,22 @@ if TYPE_CHECKING:
 __all__ = [
     "ExperimentData",
     "SampledData",
+    "Scaling",
     "SklearnData",
     "Split",
     "TableData",
+    "measure_scaling",
     "read_table",
 ]
 
 _MODULES = {
     "ExperimentData": "base",
     "SampledData": "sampled",
+    "Scaling": "points",
     "SklearnData": "sklearn",
-    "Split": "base",
+    "Split": "points",
     "TableData": "dealt",
+    "measure_scaling": "points",
     "read_table": "table",
 }
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kan_exp.data.base import ExperimentData, Scaling, Split, measure_scaling
+from kan_exp.data.base import ExperimentData
 from kan_exp.data.columns import shown
 from kan_exp.data.doubts import far_values, repeated_rows
 from kan_exp.data.options import TRAINING, Options
+from kan_exp.data.points import Scaling, Split, measure_scaling
 from kan_exp.data.table import Table, deal, learning_table, take_table
 from kan_exp.errors import KanExpError
 

@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from kan_exp.data.base import ExperimentData, Scaling, Split, measure_scaling
+from kan_exp.data.base import ExperimentData
 from kan_exp.data.checks import check_sampled
+from kan_exp.data.points import Scaling, Split, measure_scaling
 from kan_exp.errors import KanExpError
 from kan_exp.targets import Target
 from kan_exp.targets.formula import quote

@@ -24,7 +24,7 @@ from kan_exp.data.readers import open_columns
 from kan_exp.errors import KanExpError, listing
 
 if TYPE_CHECKING:
-    from kan_exp.data.base import Split
+    from kan_exp.data.points import Split
 
 MIN_TRAIN = 10
 LEAST_ROWS = MIN_TRAIN + 2  # one for validation, and one for the test
@@ -60,7 +60,7 @@ class Table:
         """All rows in the order of the file, float64."""
         import torch
 
-        from kan_exp.data.base import Split
+        from kan_exp.data.points import Split
 
         if self.y is None:
             raise KanExpError(f"{self.source}: data.target is needed to score its rows.")

@@ -1,6 +1,6 @@
 """Pictures: a layer, a prediction or a history in, a matplotlib `Figure` out; nothing is saved."""
 
-from kan_exp.plots.edges import LayerFigure, LayerView, layer_figure
+from kan_exp.plots.edges import LayerFigure, layer_figure
 from kan_exp.plots.history import history_figure
 from kan_exp.plots.prediction import prediction_figure
 from kan_exp.plots.replicas import replicas_figure
@@ -8,7 +8,6 @@ from kan_exp.plots.search import importance_figure, parallel_figure, search_hist
 
 __all__ = [
     "LayerFigure",
-    "LayerView",
     "history_figure",
     "importance_figure",
     "layer_figure",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -13,12 +12,12 @@ from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from kan_exp.models.views import MOST_EDGES, LayerView
 from kan_exp.plots.labels import find_fonts, literal, shorten, text_width
 from kan_exp.plots.panel import LABELS, POINT, TITLE, Panel, Pen, corners
 from kan_exp.plots.stamps import draw_text
 from kan_exp.plots.style import DATA, DOMAIN, DPI, LEARNED, TRUE, new_figure, short_r2
 
-MOST_EDGES = 36  # more small diagrams than this cannot be read
 MOST_COLUMNS = 6
 HISTOGRAM_BINS = 30
 RESOLUTION = 1e-12  # of a scale, below which values count as one
@@ -35,78 +34,6 @@ LEGEND: tuple[Entry, ...] = (
     ("data", DATA, 0, 0.5),
 )
 LEGEND_TRUE: Entry = ("true, best scale and shift", TRUE, 1.0, 1.0)
-
-
-@dataclass(frozen=True)
-class LayerView:
-    """What a layer's edges do.
-
-    Shape:
-        `x` `(n, in)` values that reach the layer, `y` `(n, in, out)` what the edges make of them;
-        `curve_x` `(points, in)` and `curve_y` `(points, in, out)` the curves to draw; `domain`
-        `(in, 2)` the range on which they were trained; `truth` `(n, in)` the known true edge of
-        each input at the same points, or `None`.
-    """
-
-    number: int
-    input_names: list[str]
-    output_names: list[str]
-    x: np.ndarray
-    y: np.ndarray
-    curve_x: np.ndarray
-    curve_y: np.ndarray
-    domain: np.ndarray
-    truth: np.ndarray | None
-
-    def name(self, i: int, j: int) -> str:
-        return f"{self.input_names[i]} → {self.output_names[j]}"
-
-    def title(self, i: int, j: int, width: float) -> str:
-        """The edge's name, shortened to a width in pixels."""
-        start, end, arrow = self.input_names[i], self.output_names[j], " → "
-        room = width - text_width(arrow, TITLE)
-        # A short name leaves its room to the other.
-        start = shorten(start, max(room / 2, room - text_width(literal(end), TITLE)), TITLE)
-        end = shorten(end, room - text_width(start, TITLE), TITLE)
-        return f"{start}{arrow}{end}"
-
-    def agreement(self, i: int, j: int) -> tuple[float, np.ndarray] | None:
-        """R2 between an edge and the true one at its best scale and shift, and its values there.
-
-        Edges are only defined up to scale and shift: the next layer can undo both.
-        """
-        if self.truth is None:
-            return None
-        learned, true = self.y[:, i, j], self.truth[:, i]
-        centred = true - true.mean()
-        spread = float(centred @ centred)
-        variation = float(((learned - learned.mean()) ** 2).sum())
-        if spread == 0:
-            return None  # any constant would do
-        if variation == 0:
-            return 0.0, np.full_like(true, learned.mean())
-        scale = float(centred @ learned) / spread
-        fitted = learned.mean() + scale * centred
-        return 1 - float(((learned - fitted) ** 2).sum()) / variation, fitted
-
-    def histogram(self, i: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """How the values of an input are spread: counts `(bins,)` and the bins' ends."""
-        low, high = float(self.x[:, i].min()), float(self.x[:, i].max())
-        if high - low <= RESOLUTION * abs(low):
-            half = max(0.5, RESOLUTION * abs(low))
-            low, high = low - half, high + half
-        counts, bins = np.histogram(self.x[:, i], bins=HISTOGRAM_BINS, range=(low, high))
-        return counts.astype(np.float64), bins
-
-    def shown(self) -> list[tuple[int, int]]:
-        """The edges to draw: all, or those that vary most if there are too many."""
-        inputs, outputs = len(self.input_names), len(self.output_names)
-        every = [(i, j) for i in range(inputs) for j in range(outputs)]
-        if len(every) <= MOST_EDGES:
-            return every
-        variation = self.y.std(axis=0)
-        strongest = sorted(every, key=lambda edge: -variation[edge])[:MOST_EDGES]
-        return sorted(strongest)
 
 
 class LayerFigure:
@@ -149,7 +76,7 @@ class LayerFigure:
         """Shows another state of the same layer."""
         if not all(np.isfinite(part).all() for part in (view.x, view.curve_y)):
             raise ValueError("the edges have values that are not finite")
-        spread = [view.histogram(i) for i in range(len(view.input_names))]
+        spread = [histogram(view, i) for i in range(len(view.input_names))]
         orders = np.argsort(view.x, axis=0)
         titles: list[tuple[str, str, float]] = []
         for panel, (i, j) in zip(self.panels, self._edges, strict=True):
@@ -170,7 +97,7 @@ class LayerFigure:
             left, right = panel.room
             # All digits are of one width: so few texts are ever measured.
             room = right - left - text_width(re.sub(r"\d", "0", agreement), TITLE)
-            titles.append((view.title(i, j, room), agreement, room))
+            titles.append((edge_title(view, i, j, room), agreement, room))
             panel.x_limits, panel.y_limits = _limits(curve_x, np.concatenate(shown))
         self._set_titles(view, titles)
 
@@ -184,8 +111,28 @@ class LayerFigure:
             if count[title] > 1:
                 number[title] += 1
                 mark = f" ({number[title]})"
-                title = view.title(i, j, room - text_width(mark, TITLE)) + mark
+                title = edge_title(view, i, j, room - text_width(mark, TITLE)) + mark
             panel.title = title + agreement
+
+
+def edge_title(view: LayerView, i: int, j: int, width: float) -> str:
+    """The edge's name, shortened to a width in pixels."""
+    start, end, arrow = view.input_names[i], view.output_names[j], " → "
+    room = width - text_width(arrow, TITLE)
+    # A short name leaves its room to the other.
+    start = shorten(start, max(room / 2, room - text_width(literal(end), TITLE)), TITLE)
+    end = shorten(end, room - text_width(start, TITLE), TITLE)
+    return f"{start}{arrow}{end}"
+
+
+def histogram(view: LayerView, i: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How the values of an input are spread: counts `(bins,)` and the bins' ends."""
+    low, high = float(view.x[:, i].min()), float(view.x[:, i].max())
+    if high - low <= RESOLUTION * abs(low):
+        half = max(0.5, RESOLUTION * abs(low))
+        low, high = low - half, high + half
+    counts, bins = np.histogram(view.x[:, i], bins=HISTOGRAM_BINS, range=(low, high))
+    return counts.astype(np.float64), bins
 
 
 def layer_figure(view: LayerView) -> Figure:

@@ -26,9 +26,9 @@ def make_module(cfg: DictConfig, data: ExperimentData) -> KANModule:
     import torch
 
     from kan_exp.layers import make_network
-    from kan_exp.training.folder import describe_model
+    from kan_exp.models.loading import describe_model
+    from kan_exp.models.model import KANModel
     from kan_exp.training.least_squares import LeastSquaresModule
-    from kan_exp.training.model import KANModel
     from kan_exp.training.module import KANModule
     from kan_exp.training.shared import SharedModule
     from kan_exp.training.stages import multiplications
@@ -91,9 +91,9 @@ def _make_replicas(cfg: DictConfig, data: ExperimentData) -> KANModule:
     import torch
 
     from kan_exp.layers import make_network
-    from kan_exp.training.folder import describe_model
+    from kan_exp.models.loading import describe_model
+    from kan_exp.models.model import KANModel
     from kan_exp.training.memory import Sizes, check_memory
-    from kan_exp.training.model import KANModel
     from kan_exp.training.replicas import ReplicaModule
 
     specs, dims = layer_specs(cfg), list(cfg.dims)

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kan_exp.runs.files import write_json
+
 NAME = "metrics.json"
 INCOMPLETE = ("diverged", "interrupted")  # values of `stopped` of results that do not count
+
+
+def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
+    """Writes `metrics.json` so that it is either whole or absent: its presence means done."""
+    write_json(folder / NAME, metrics)
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:

@@ -22,15 +22,16 @@ from kan_exp.data import ExperimentData
 from kan_exp.errors import DivergedError
 from kan_exp.layers import EdgeLayer
 from kan_exp.layers.kernels import kernel_name
+from kan_exp.models.loading import load, read_checkpoint
 from kan_exp.plots import history_figure, prediction_figure
 from kan_exp.plots.saving import save_png
 from kan_exp.plots.style import short_r2
 from kan_exp.quoting import shell, word
 from kan_exp.runs import from_here, versions, write_json
 from kan_exp.runs.best_effort import best_effort
+from kan_exp.runs.results import write_metrics
 from kan_exp.training.callbacks import EdgeFigures, RunCheckpoint, SignalStop, TrialPruning
 from kan_exp.training.closing import CUT_SHORT, advice, result_rows
-from kan_exp.training.folder import load, read_checkpoint, write_metrics
 from kan_exp.training.module import OBSERVED_POINTS, KANModule
 from kan_exp.training.score import (
     UNKNOWN,

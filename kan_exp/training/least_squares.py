@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from kan_exp.data import Split
 from kan_exp.errors import KanExpError
 from kan_exp.layers import GridLayer
+from kan_exp.models.loading import network_of
+from kan_exp.models.model import KANModel, evaluation_mode
 from kan_exp.optimizers import LevenbergMarquardt
-from kan_exp.training.folder import network_of
-from kan_exp.training.model import KANModel, evaluation_mode
 from kan_exp.training.module import KANModule
 from kan_exp.training.penalty_rules import ORDERS, check_quadratic
 from kan_exp.training.stages import COARSEST, Stage

@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from kan_exp.data import Split
 from kan_exp.errors import DivergedError
 from kan_exp.layers import EdgeLayer, KANInterpoLayer, smooth_penalty
-from kan_exp.training.model import KANModel
+from kan_exp.models.model import KANModel
 from kan_exp.training.penalty_rules import ORDERS, check_smooth, check_weights
 from kan_exp.training.score import score
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kan_exp.data.columns import FloatArray, shown
-from kan_exp.training.model import KANModel
+from kan_exp.models.model import KANModel
 
 MARGIN = 0.1  # of a range's width, by which values may lie outside
 MOST_COLUMNS = 3

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from kan_exp.errors import DivergedError
+from kan_exp.models.loading import read_checkpoint
 from kan_exp.plots import replicas_figure
 from kan_exp.training.experiment import Experiment, Pictures
-from kan_exp.training.folder import read_checkpoint
 from kan_exp.training.replicas import QUANTILES, ReplicaModule, spread
 from kan_exp.training.score import (
     Score,

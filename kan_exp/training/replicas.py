@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from kan_exp.data import Split
 from kan_exp.errors import DivergedError, listing
 from kan_exp.layers import EdgeLayer, over_replicas, stack_networks
-from kan_exp.training.model import EVALUATION_NUMBERS, KANModel, evaluation_mode
+from kan_exp.models.model import EVALUATION_NUMBERS, KANModel, evaluation_mode
 from kan_exp.training.module import (
     OBSERVE_EVERY,
     OBSERVED_POINTS,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from kan_exp.data.base import Split
+from kan_exp.data.points import Split
 
 RESAMPLES = 200  # the standard error is then known to 5%
 MAX_BLOCKS = 2_000  # resampled units: larger sets are resampled in blocks of points

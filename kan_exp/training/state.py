@@ -13,8 +13,8 @@ from lightning.pytorch.loggers import CSVLogger
 
 from kan_exp.data import ExperimentData
 from kan_exp.errors import KanExpError, message_of
+from kan_exp.models.loading import read_file
 from kan_exp.runs import write_text
-from kan_exp.training.folder import read_file
 from kan_exp.training.module import KANModule
 from kan_exp.training.tensorboard import RunLogger
 

@@ -17,7 +17,7 @@ from tensorboard.summary.writer import record_writer
 from kan_exp.board import summaries
 from kan_exp.board.graph import graph
 from kan_exp.board.summaries import Trial
-from kan_exp.training.model import KANModel
+from kan_exp.models.model import KANModel
 
 log = logging.getLogger(__name__)
 

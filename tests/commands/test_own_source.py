@@ -8,8 +8,7 @@ from tests.conftest import read_metrics, run_folders
 
 SOURCE = """
 import torch
-from kan_exp.data import ExperimentData
-from kan_exp.data.base import Split, measure_scaling
+from kan_exp.data import ExperimentData, Split, measure_scaling
 
 
 class Products(ExperimentData):

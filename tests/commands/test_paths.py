@@ -14,12 +14,12 @@ from omegaconf import OmegaConf
 from kan_exp.dashboard import read_arguments as read_dashboard
 from kan_exp.errors import KanExpError
 from kan_exp.evaluate import _own_test_points
+from kan_exp.models.loading import load
 from kan_exp.preparing import absolute_arguments, run_key, use_absolute_paths
 from kan_exp.report import take_folders
 from kan_exp.runs import Status, no_run, write_status
 from kan_exp.sweeps.summary import same_again
 from kan_exp.train import train as whole
-from kan_exp.training.folder import load
 from tests.conftest import read_metrics
 from tests.runs.test_lock import another
 

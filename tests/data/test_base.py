@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from kan_exp.data import SampledData, Split
-from kan_exp.data.base import ChunkLoader, Scaling, WholeSplit, measure_scaling
+from kan_exp.data.base import ChunkLoader, WholeSplit
+from kan_exp.data.points import Scaling, measure_scaling
 from kan_exp.errors import KanExpError
 from kan_exp.targets import Target
 

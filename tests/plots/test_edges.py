@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from kan_exp.plots import LayerFigure, LayerView, layer_figure
+from kan_exp.models.views import LayerView
+from kan_exp.plots import LayerFigure, layer_figure
 from kan_exp.plots.edges import MOST_EDGES
 from kan_exp.plots.panel import Panel
 from kan_exp.plots.style import LEARNED, TRUE, pixels, short_r2

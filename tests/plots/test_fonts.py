@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.font_manager import FontEntry, fontManager
 
+from kan_exp.models.views import LayerView
 from kan_exp.plots import (
-    LayerView,
     fonts,
     labels,
     layer_figure,

@@ -96,7 +96,8 @@ def test_drawing_never_touches_pyplot():
     code = """
 import sys
 import numpy as np
-from kan_exp.plots import LayerView, history_figure, layer_figure, prediction_figure
+from kan_exp.models.views import LayerView
+from kan_exp.plots import history_figure, layer_figure, prediction_figure
 from kan_exp.plots.style import pixels
 x = np.linspace(0, 1, 9)[:, None]
 view = LayerView(1, ["x"], ["f"], x, x[:, :, None], x, x[:, :, None], np.array([[0.0, 1.0]]), x)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from kan_exp.models.views import LayerView
 from kan_exp.plots import (
-    LayerView,
     history_figure,
     importance_figure,
     layer_figure,

@@ -10,8 +10,8 @@ from lightning.pytorch import Trainer
 
 from kan_exp.data import SampledData
 from kan_exp.layers import KANInterpoLayer, KANLayer, KANSplineLayer, LayerSpec, make_network
+from kan_exp.models.model import KANModel
 from kan_exp.targets import Target
-from kan_exp.training.model import KANModel
 
 OPTIONS = {
     KANInterpoLayer: {"num_x": 7, "x_min": -1.5, "x_max": 2.0},

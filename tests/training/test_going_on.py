@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from kan_exp.data import Split
-from kan_exp.data.base import Scaling
+from kan_exp.data.points import Scaling
 from kan_exp.layers import KANInterpoLayer, KANSplineLayer, LayerSpec
+from kan_exp.models.model import KANModel
 from kan_exp.optimizers import LevenbergMarquardt
 from kan_exp.training.least_squares import LeastSquaresModule
-from kan_exp.training.model import KANModel
 from kan_exp.training.stages import Stage
 from kan_exp.training.starts import make_starts
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import kan_exp
+from kan_exp.models.model import evaluation_mode
 from kan_exp.train import prepare
-from kan_exp.training.model import evaluation_mode
 from kan_exp.training.score import score
 from tests.conftest import read_metrics
 

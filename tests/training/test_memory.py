@@ -18,8 +18,8 @@ from kan_exp.layers import (
     LayerSpec,
     make_network,
 )
+from kan_exp.models.model import KANModel
 from kan_exp.training import memory
-from kan_exp.training.model import KANModel
 from kan_exp.training.replicas import ReplicaModule
 
 CPU = torch.device("cpu")

@@ -14,12 +14,12 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, StepLR
 
-from kan_exp.data.base import Scaling
+from kan_exp.data.points import Scaling
 from kan_exp.errors import DivergedError, KanExpError
 from kan_exp.layers import KANInterpoLayer, KANLayer, KANSplineLayer, LayerSpec, make_network
+from kan_exp.models.model import KANModel
 from kan_exp.optimizers import LevenbergMarquardt
 from kan_exp.optimizers.checking import check_optimizer
-from kan_exp.training.model import KANModel
 from kan_exp.training.module import OBSERVED_POINTS, KANModule
 
 KINDS = [KANInterpoLayer, KANLayer, KANSplineLayer]

@@ -13,9 +13,9 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 import kan_exp
 from kan_exp.errors import DivergedError, KanExpError
 from kan_exp.layers import LayerSpec, find_layer, make_network, stack_networks
+from kan_exp.models.loading import describe_model
+from kan_exp.models.model import KANModel
 from kan_exp.training.callbacks import RunCheckpoint
-from kan_exp.training.folder import describe_model
-from kan_exp.training.model import KANModel
 from kan_exp.training.module import KANModule
 from kan_exp.training.replicas import ReplicaModule, observe, spread
 from kan_exp.training.score import score

@@ -11,7 +11,7 @@ import torch
 
 from kan_exp.data import Split
 from kan_exp.layers import KANInterpoLayer, KANLayer, LayerSpec, make_network
-from kan_exp.training.model import KANModel
+from kan_exp.models.model import KANModel
 from kan_exp.training.module import ON_EDGES, ON_LAYERS, KANModule
 from kan_exp.training.shared import SharedModule
 

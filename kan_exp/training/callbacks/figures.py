@@ -9,10 +9,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
 
 from kan_exp.data import ExperimentData
-from kan_exp.plots import LayerFigure, LayerView
+from kan_exp.models.model import KANModel
+from kan_exp.models.views import LayerView
+from kan_exp.plots import LayerFigure
 from kan_exp.plots.style import pixels, png
 from kan_exp.runs.best_effort import best_effort
-from kan_exp.training.model import KANModel
 from kan_exp.training.tensorboard import RunLogger
 
 log = logging.getLogger(__name__)

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from kan_exp.data.base import Scaling
+from kan_exp.data.points import Scaling
 from kan_exp.layers import EdgeLayer
-from kan_exp.plots import LayerView
-from kan_exp.training.inputs import as_points
+from kan_exp.models.inputs import as_points
+from kan_exp.models.views import LayerView
 
 # Numbers that one layer may hold at a time when points are only looked at, 64 MB in float32.
 EVALUATION_NUMBERS = 2**24
@@ -46,7 +46,7 @@ class KANModel(nn.Module):
 
     Shape:
         x `(n, in)` -> `(n, 1)`, both in the user's units. `x` may be anything that
-        `kan_exp.training.inputs.as_points` takes: a tensor, an array, a list, a table with the
+        `kan_exp.models.inputs.as_points` takes: a tensor, an array, a list, a table with the
         features among its columns. A row with a NaN gives NaN.
     """
 

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kan_exp
-from kan_exp.data.base import Scaling
+from kan_exp.data.points import Scaling
 from kan_exp.errors import KanExpError
 from kan_exp.layers import LayerSpec, find_layer, make_network
-from kan_exp.training.inputs import as_points
-from kan_exp.training.model import KANModel
+from kan_exp.models.inputs import as_points
+from kan_exp.models.model import KANModel
 
 CPU = torch.device("cpu")
 KINDS = ("Interpo", "", "Spline", "Chebyshev", "Fourier", "RBF", "Rational", "Linear")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
-import os
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,7 @@ import torch
 from lightning.pytorch import Callback
 
 import kan_exp
-from kan_exp.data.base import Scaling
+from kan_exp.data.points import Scaling
 from kan_exp.errors import DivergedError, KanExpError
 from kan_exp.layers import (
     KANInterpoLayer,
@@ -23,14 +21,9 @@ from kan_exp.layers import (
     LayerSpec,
     make_network,
 )
+from kan_exp.models.loading import describe_model, load, read_checkpoint
+from kan_exp.models.model import KANModel
 from kan_exp.training.callbacks import RunCheckpoint
-from kan_exp.training.folder import (
-    describe_model,
-    load,
-    read_checkpoint,
-    write_metrics,
-)
-from kan_exp.training.model import KANModel
 from kan_exp.training.module import KANModule
 
 SMALL = LayerSpec(KANInterpoLayer, {"num_x": 7, "x_min": -1.5, "x_max": 2.0})
@@ -49,39 +42,6 @@ def saved(folder: Path, content, name: str = "best") -> Path:
     (folder / "checkpoints").mkdir(exist_ok=True)
     torch.save(content, folder / "checkpoints" / f"{name}.ckpt")
     return folder
-
-
-# Metrics
-
-
-def test_metrics_replace_the_old_ones_and_leave_nothing_else(tmp_path):
-    write_metrics(tmp_path, {"test_rmse": 2.0, "old": True})
-    write_metrics(tmp_path, {"test_rmse": 0.1 + 0.2, "edge_r2": {"x → h1": 1.0}})
-    assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
-    found = json.loads((tmp_path / "metrics.json").read_text())
-    assert found == {"test_rmse": 0.1 + 0.2, "edge_r2": {"x → h1": 1.0}}
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_metrics_that_json_does_not_know_are_refused(tmp_path, value):
-    with pytest.raises(ValueError, match="JSON"):
-        write_metrics(tmp_path, {"test_r2": value})
-    assert not (tmp_path / "metrics.json").exists()
-
-
-def test_metrics_are_whole_or_absent(tmp_path, monkeypatch):
-    """A disk that fills up while they are written must not leave half a file that means done."""
-
-    def full(_: int) -> None:
-        raise OSError("no space left")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="no space"):
-        write_metrics(tmp_path, {"test_rmse": 1.0})
-    assert list(tmp_path.iterdir()) == []
-
-
-# Loading
 
 
 TABLE = LayerSpec(KANInterpoLayer, {"num_x": 9, "outside": "hold", "x_min": -1.0})

@@ -1,27 +1,23 @@
-"""What a run leaves behind, and how a trained network comes back from it."""
+"""How a trained network comes back from the folder of its run."""
 
 from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
 
-from kan_exp.data.base import ExperimentData, Scaling
+from kan_exp.data.points import Scaling
 from kan_exp.errors import KanExpError, message_of
 from kan_exp.layers import LayerSpec, find_layer, layer_path, make_network
-from kan_exp.runs import write_json
+from kan_exp.models.model import KANModel
 from kan_exp.runs.checkpoints import CHECKPOINTS, find_checkpoint
-from kan_exp.runs.results import NAME
-from kan_exp.training.model import KANModel
 
-
-def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
-    """Writes `metrics.json` so that it is either whole or absent: its presence means done."""
-    write_json(folder / NAME, metrics)
+if TYPE_CHECKING:
+    from kan_exp.data import ExperimentData
 
 
 def describe_model(

@@ -11,9 +11,9 @@ from sklearn.linear_model import LinearRegression
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
 from kan_exp.data import Split
-from kan_exp.data.base import Scaling
+from kan_exp.data.points import Scaling
 from kan_exp.layers import KANInterpoLayer, KANLayer, KANSplineLayer
-from kan_exp.training.model import MOST_POINTS
+from kan_exp.models.model import MOST_POINTS
 from kan_exp.training.score import linear_score, score
 
 KINDS = [KANInterpoLayer, KANLayer, KANSplineLayer]
@@ -77,7 +77,7 @@ def test_wide_layers_are_looked_at_in_smaller_batches(make_data, make_model, mon
     model.observe(x)
     domains = [layer.domain.clone() for layer in model.network]
     # The widest layer holds 2 inputs x 3 outputs x 4 hidden units for each sample.
-    monkeypatch.setattr("kan_exp.training.model.EVALUATION_NUMBERS", 10 * 24 + 23)
+    monkeypatch.setattr("kan_exp.models.model.EVALUATION_NUMBERS", 10 * 24 + 23)
     sizes = []
     for layer in model.network:
         layer.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
@@ -88,7 +88,7 @@ def test_wide_layers_are_looked_at_in_smaller_batches(make_data, make_model, mon
         torch.testing.assert_close(layer.domain, domain)
     for view, other in zip(model.views(x, truths), whole, strict=True):
         np.testing.assert_allclose(view.y, other.y, rtol=1e-5, atol=1e-6)
-    monkeypatch.setattr("kan_exp.training.model.EVALUATION_NUMBERS", 5)
+    monkeypatch.setattr("kan_exp.models.model.EVALUATION_NUMBERS", 5)
     torch.testing.assert_close(model.predict(x[:3]), expected[:3])  # one at a time at least
 
 

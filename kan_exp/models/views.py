@@ -1,0 +1,63 @@
+"""What the edges of a trained layer do, for pictures and numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+MOST_EDGES = 36  # more small diagrams than this cannot be read
+
+
+@dataclass(frozen=True)
+class LayerView:
+    """What a layer's edges do.
+
+    Shape:
+        `x` `(n, in)` values that reach the layer, `y` `(n, in, out)` what the edges make of them;
+        `curve_x` `(points, in)` and `curve_y` `(points, in, out)` the curves to draw; `domain`
+        `(in, 2)` the range on which they were trained; `truth` `(n, in)` the known true edge of
+        each input at the same points, or `None`.
+    """
+
+    number: int
+    input_names: list[str]
+    output_names: list[str]
+    x: np.ndarray
+    y: np.ndarray
+    curve_x: np.ndarray
+    curve_y: np.ndarray
+    domain: np.ndarray
+    truth: np.ndarray | None
+
+    def name(self, i: int, j: int) -> str:
+        return f"{self.input_names[i]} → {self.output_names[j]}"
+
+    def agreement(self, i: int, j: int) -> tuple[float, np.ndarray] | None:
+        """R2 between an edge and the true one at its best scale and shift, and its values there.
+
+        Edges are only defined up to scale and shift: the next layer can undo both.
+        """
+        if self.truth is None:
+            return None
+        learned, true = self.y[:, i, j], self.truth[:, i]
+        centred = true - true.mean()
+        spread = float(centred @ centred)
+        variation = float(((learned - learned.mean()) ** 2).sum())
+        if spread == 0:
+            return None  # any constant would do
+        if variation == 0:
+            return 0.0, np.full_like(true, learned.mean())
+        scale = float(centred @ learned) / spread
+        fitted = learned.mean() + scale * centred
+        return 1 - float(((learned - fitted) ** 2).sum()) / variation, fitted
+
+    def shown(self) -> list[tuple[int, int]]:
+        """The edges to draw: all, or those that vary most if there are too many."""
+        inputs, outputs = len(self.input_names), len(self.output_names)
+        every = [(i, j) for i in range(inputs) for j in range(outputs)]
+        if len(every) <= MOST_EDGES:
+            return every
+        variation = self.y.std(axis=0)
+        strongest = sorted(every, key=lambda edge: -variation[edge])[:MOST_EDGES]
+        return sorted(strongest)
