@@ -84,6 +84,7 @@ class TrainConfig:
     target: Any = None
     data: Any = None
     layer: Any = None
+    task: Any = None
     optimizer: Any = None
     scheduler: Any = None
     trainer: Any = None
@@ -118,7 +119,7 @@ class ReportConfig:
     """Names and types of conf/report.yaml."""
 
     folders: list[str]
-    metric: str
+    metric: str | None
     group_by: Any
     output: str | None
     bootstrap: BootstrapConfig

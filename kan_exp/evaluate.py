@@ -17,6 +17,8 @@ from kan_exp.data.table import read_columns
 from kan_exp.errors import KanExpError
 from kan_exp.runs.checkpoints import find_checkpoint
 from kan_exp.targets import Target
+from kan_exp.tasks import scoring_of
+from kan_exp.tasks.numbers import metric_text
 
 if TYPE_CHECKING:
     from kan_exp.data import ExperimentData, Split
@@ -39,11 +41,10 @@ def evaluate(cfg: DictConfig) -> None:
     find_checkpoint(str(cfg.run))
     model = load_model(cfg)
     from kan_exp.models.loading import read_checkpoint
-    from kan_exp.plots.style import short_r2
-    from kan_exp.training.closing import number, with_error
     from kan_exp.training.ranges import outside, trained_ranges
-    from kan_exp.training.score import bootstrap_generator, finite, rmse_standard_error, score
+    from kan_exp.training.score import bootstrap_generator, finite, standard_errors
 
+    scoring = scoring_of(read_checkpoint(str(cfg.run))["kan_exp"])
     notes: list[str] = []
     if cfg.data is None:
         points, source = _own_test_points(Path(cfg.run)), "its own test points"
@@ -52,18 +53,15 @@ def evaluate(cfg: DictConfig) -> None:
         ranges = trained_ranges(model, read_checkpoint(str(cfg.run))["kan_exp"])
         notes = outside(points.x.double().numpy(), ranges, model.features)
     predicted = model.predict(points.x)
-    found = score(predicted, points.y)
-    error = finite(rmse_standard_error(predicted, points.y, bootstrap_generator()))
+    found, primary, error = scoring.score(predicted, points.y), scoring.primary, None
+    if primary.terms:
+        (se,) = standard_errors(primary, [predicted], points.y, bootstrap_generator())
+        error = finite(se)
     log.info("%s on %s", cfg.run, source)
-    rmse = f"{with_error(finite(found.rmse), error)}, largest error {number(found.max_error)}"
-    for name, value in (
-        ("RMSE", rmse),
-        ("MAE", number(finite(found.mae))),
-        ("R²", short_r2(finite(found.r2))),
-        ("r", short_r2(finite(found.r))),
-        ("points", f"{found.points:,}"),
-    ):
-        log.info("  %-8s %s", name, value)
+    for one in scoring.metrics:
+        own = error if one is primary else None
+        log.info("  %-9s %s", one.title, metric_text(one, finite(found[one.name]), own))
+    log.info("  %-9s %s", "points", f"{len(points.y):,}")
     for line in notes:
         log.info("Note: %s", line)
 

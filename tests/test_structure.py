@@ -17,6 +17,7 @@ ROOMS = [
     "terminal",
     "runs",
     "ranks",
+    "tasks",
     "board",
     "layers",
     "targets",

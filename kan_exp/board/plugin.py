@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import json
 from typing import Any
 
 from tensorboard.data.provider import ScalarDatum
@@ -10,8 +10,9 @@ from tensorboard.plugins.hparams.api_pb2 import MetricInfo, MetricName
 from tensorboard.plugins.hparams.backend_context import Context
 from tensorboard.plugins.hparams.hparams_plugin import HParamsPlugin
 from tensorboard.plugins.hparams.metadata import PLUGIN_NAME, SESSION_START_INFO_TAG
+from tensorboard.plugins.scalar.metadata import PLUGIN_NAME as SCALARS
 
-from kan_exp.board.summaries import RESULT, RESULTS, SEED_TAG
+from kan_exp.board.summaries import RESULT, SEED_TAG
 
 
 class ResultsContext(Context):
@@ -31,9 +32,13 @@ class ResultsContext(Context):
         )
         del experiment.metric_infos[:]
         if include_metrics:
-            for name in RESULTS:
-                tag = MetricName(tag=f"{RESULT}{name}")
-                experiment.metric_infos.append(MetricInfo(name=tag, display_name=name))
+            runs = self.tb_context.data_provider.list_scalars(
+                ctx, experiment_id=experiment_id, plugin_name=SCALARS
+            )
+            tags = [tag for tags in runs.values() for tag in tags if tag.startswith(RESULT)]
+            for tag in dict.fromkeys(tags):
+                info = MetricInfo(name=MetricName(tag=tag), display_name=tag.removeprefix(RESULT))
+                experiment.metric_infos.append(info)
         return experiment
 
     def hparams_metadata(self, *given: Any, **named: Any) -> dict[str, dict[str, bytes]]:
@@ -58,10 +63,17 @@ class ResultsContext(Context):
                     (last,) = points
                     found[_name(run, tag)] = {
                         f"{RESULT}{name}": ScalarDatum(last.step, last.wall_time, float(value))
-                        for name, value in zip(RESULTS, last.numpy, strict=True)
-                        if not math.isnan(value)
+                        for name, value in _results(last.numpy).items()
                     }
         return found
+
+
+def _results(stored: Any) -> dict[str, float]:
+    """The metrics of a seed; empty as an older version, which stored no names, has written them."""
+    if stored.dtype != object:
+        return {}
+    found: dict[str, float] = json.loads(stored.item())
+    return found
 
 
 def _name(run: str, tag: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import json
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from typing import Any
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
-from tensorboard.compat.proto.types_pb2 import DT_DOUBLE, DT_STRING
+from tensorboard.compat.proto.types_pb2 import DT_STRING
 from tensorboard.plugins.custom_scalar import metadata as custom_scalars
 from tensorboard.plugins.custom_scalar.layout_pb2 import (
     Category,
@@ -32,10 +32,10 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import (
 from tensorboard.plugins.text import metadata as text_plugin
 
 from kan_exp.runs.printable import printable
+from kan_exp.tasks import Metric, scoring_of
+from kan_exp.tasks.metrics import TEST, linear_of, title
 
-# Of metrics.json, in the order in which the HParams tab shows them; there they have this prefix.
-RESULTS = ("test_rmse", "val_rmse", "test_mae", "test_r2", "train_seconds", "parameters")
-RESULT = "result/"
+RESULT = "result/"  # the prefix of metrics in the HParams tab
 MARKUP = re.compile(r"[\\`*_{}\[\]()#!|<>&~^$]")
 BEGAN = re.compile(r"(\d\d-){3}\d{6}(?=_)")
 SEED_TAG = f"{hparams.SESSION_START_INFO_TAG}/"
@@ -79,16 +79,15 @@ def result_text(metrics: Mapping[str, Any]) -> str:
 
     def shown(name: str) -> str:
         value = metrics.get(name)
-        return "not finite" if value is None else f"{value:.4g}"
+        return "undefined" if value is None else f"{value:.9g}"
 
     versions = ", ".join(f"{name} {version}" for name, version in metrics["versions"].items())
+    linear = {name: linear_of(name) for name in scoring_of(metrics).results}
     rows = {
-        "test RMSE": f"{shown('test_rmse')} (linear model {shown('linear_rmse')})",
-        "its standard error": shown("test_rmse_se"),
-        "largest test error": shown("test_max_error"),
-        "test MAE": shown("test_mae"),
-        "test R²": "undefined" if metrics["test_r2"] is None else f"{metrics['test_r2']:.9g}",
-        "validation RMSE": shown("val_rmse"),
+        **{
+            title(name): f"{shown(name)} (linear model {shown(other)})" if other else shown(name)
+            for name, other in linear.items()
+        },
         "parameters": f"{metrics['parameters']:,}",
         "steps": f"{metrics['steps']:,}, kept the network of step {metrics['best_step']:,}",
         "stopped by": literal(metrics["stopped"]),
@@ -96,6 +95,19 @@ def result_text(metrics: Mapping[str, Any]) -> str:
         "versions": literal(versions),
     }
     return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {v} |" for name, v in rows.items())])
+
+
+def results(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics of a run in the order in which the HParams tab shows them.
+
+    Args:
+        metrics: The content of metrics.json.
+    """
+    scoring = scoring_of(metrics)
+    judged, chosen = scoring.judged_by, scoring.chosen_by
+    others = [f"{TEST}{one.name}" for one in scoring.metrics if one is not scoring.primary]
+    names = (judged, chosen, *others, "train_seconds", "parameters")
+    return {name: float(metrics[name]) for name in names if metrics[name] is not None}
 
 
 @dataclass(frozen=True)
@@ -155,12 +167,9 @@ class Trial:
         TensorBoard by itself knows one trial per folder and looks for its results among the
         curves; it passes over this.
         """
-        values = [metrics[name] for name in RESULTS]
-        numbers = [math.nan if value is None else float(value) for value in values]
-        shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=len(numbers))])
-        tensor = TensorProto(dtype=DT_DOUBLE, double_val=numbers, tensor_shape=shape)
         content = HParamsPluginData(session_start_info=self._start())
-        return _session(f"{SEED_TAG}{self.choices['seed']}", content, tensor)
+        found = [json.dumps(results(metrics)).encode()]
+        return _session(f"{SEED_TAG}{self.choices['seed']}", content, _tensor(found))
 
 
 def session_end(complete: bool) -> Summary:
@@ -171,24 +180,24 @@ def session_end(complete: bool) -> Summary:
     return _session(hparams.SESSION_END_INFO_TAG, content, hparams.NULL_TENSOR)
 
 
-def layout(penalties: bool, replicas: bool) -> Summary:
+def layout(primary: Metric, penalties: bool, replicas: bool) -> Summary:
     """What the Custom Scalars tab draws together.
 
     TensorBoard puts the layouts of several runs together by the titles of their categories: those
     of one title must have the same charts.
 
     Args:
+        primary: The task's primary metric.
         penalties: Whether the run logs any.
         replicas: Whether it logs how its replicas are spread.
     """
-    of_one, of_many = "$", "/median$"
-    both = [f"(train|val){end}" for end in (of_one, of_many)]
+    ends = ("$", "/median$")  # of one network, of replicas
     categories = [
         Category(
             title="Training and validation",
             chart=[
-                _lines("loss", [f"loss/{name}" for name in both]),
-                _lines("RMSE", [f"error/{name}".replace(")", ")_rmse") for name in both]),
+                _lines("loss", [f"loss/(train|val){end}" for end in ends]),
+                _lines(primary.title, [f"error/(train|val)_{primary.name}{end}" for end in ends]),
             ],
         )
     ]
@@ -198,7 +207,9 @@ def layout(penalties: bool, replicas: bool) -> Summary:
         bands = {
             "loss of replicas, training: median and quartiles": "loss/train",
             "loss of replicas, validation: median and quartiles": "loss/val",
-            "RMSE of replicas, validation: median and quartiles": "error/val_rmse",
+            f"{primary.title} of replicas, validation: median and quartiles": (
+                f"error/val_{primary.name}"
+            ),
         }
         charts = [_band(title, tag) for title, tag in bands.items()]
         categories.append(Category(title="Replicas", chart=charts))
@@ -224,6 +235,10 @@ def _session(tag: str, content: HParamsPluginData, tensor: TensorProto) -> Summa
 
 
 def _strings(tag: str, strings: Sequence[bytes], metadata: SummaryMetadata) -> Summary:
-    shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=len(strings))])
-    tensor = TensorProto(dtype=DT_STRING, string_val=strings, tensor_shape=shape)
+    tensor = _tensor(strings)
     return Summary(value=[Summary.Value(tag=tag, metadata=metadata, tensor=tensor)])
+
+
+def _tensor(strings: Sequence[bytes]) -> TensorProto:
+    shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=len(strings))])
+    return TensorProto(dtype=DT_STRING, string_val=strings, tensor_shape=shape)

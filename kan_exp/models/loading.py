@@ -15,13 +15,14 @@ from kan_exp.errors import KanExpError, message_of
 from kan_exp.layers import LayerSpec, find_layer, layer_path, make_network
 from kan_exp.models.model import KANModel
 from kan_exp.runs.checkpoints import CHECKPOINTS, find_checkpoint
+from kan_exp.tasks import Scoring
 
 if TYPE_CHECKING:
     from kan_exp.data import ExperimentData
 
 
 def describe_model(
-    specs: Sequence[LayerSpec], dims: Sequence[int], data: ExperimentData
+    specs: Sequence[LayerSpec], dims: Sequence[int], data: ExperimentData, scoring: Scoring
 ) -> dict[str, Any]:
     """Plain containers from which `load` makes the same model, its numbers aside.
 
@@ -29,12 +30,14 @@ def describe_model(
         specs: One for each layer.
         dims: Widths from the input to the output.
         data: What it is trained on.
+        scoring: The metrics by which it is judged.
     """
     return {
         "layers": [{"kind": layer_path(kind), "options": dict(options)} for kind, options in specs],
         "dims": list(dims),
         "features": list(data.features),
         "target": data.target_name,
+        "scoring": scoring.describe(),
         "test_points": data.fingerprint,
         "bounds": data.bounds.double().tolist(),
     }

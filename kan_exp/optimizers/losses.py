@@ -59,6 +59,15 @@ class Loss(ABC):
             y: What the outputs should be, for all replicas.
         """
 
+    def mean(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """The mean over samples, for optimizers that follow its gradient.
+
+        Args:
+            outputs: `(samples, out)`.
+            y: What the outputs should be.
+        """
+        return self.values(outputs.unsqueeze(0), y).mean()
+
     @abstractmethod
     def expand(self, outputs: Tensor, y: Tensor) -> Local:
         """Each sample's first two derivatives by the outputs; arguments as in `values`."""
@@ -81,6 +90,9 @@ class Squared(Loss):
 
     def values(self, outputs: Tensor, y: Tensor) -> Tensor:
         return (outputs - y).square().mean(-1)
+
+    def mean(self, outputs: Tensor, y: Tensor) -> Tensor:
+        return functional.mse_loss(outputs, y)
 
     def expand(self, outputs: Tensor, y: Tensor) -> Local:
         residuals = outputs - y

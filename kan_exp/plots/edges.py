@@ -16,7 +16,8 @@ from kan_exp.models.views import MOST_EDGES, LayerView
 from kan_exp.plots.labels import find_fonts, literal, shorten, text_width
 from kan_exp.plots.panel import LABELS, POINT, TITLE, Panel, Pen, corners
 from kan_exp.plots.stamps import draw_text
-from kan_exp.plots.style import DATA, DOMAIN, DPI, LEARNED, TRUE, new_figure, short_r2
+from kan_exp.plots.style import DATA, DOMAIN, DPI, LEARNED, TRUE, new_figure
+from kan_exp.tasks.numbers import near_one
 
 MOST_COLUMNS = 6
 HISTOGRAM_BINS = 30
@@ -93,7 +94,7 @@ class LayerFigure:
                 order = orders[:, i]
                 panel.truth = np.stack([view.x[order, i], fitted[order]], 1)
                 shown.append(fitted)
-                agreement = f"   R² {short_r2(r2)}"
+                agreement = f"   R² {near_one(r2)}"
             left, right = panel.room
             # All digits are of one width: so few texts are ever measured.
             room = right - left - text_width(re.sub(r"\d", "0", agreement), TITLE)

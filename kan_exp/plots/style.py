@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import struct
 import zlib
 from typing import Any, Literal
@@ -147,14 +146,3 @@ def short_number(value: float) -> str:
         return f"{value:.4g}"
     digits, exponent = f"{value:.2e}".split("e")
     return f"{float(digits):g}e{int(exponent)}"
-
-
-def short_r2(r2: float | None) -> str:
-    """R2 with as many nines as it has and one digit more, and never a rounded-up 1."""
-    if r2 is None:
-        return "undefined"
-    if not 0.99 < r2 < 1:
-        return f"{r2:.3f}" if abs(r2) < 100 else f"{r2:.3g}"
-    digits = min(9, 1 - math.floor(math.log10(1 - r2) + 1e-9))
-    scale = 10**digits
-    return f"{math.floor(r2 * scale) / scale:.{digits}f}"

@@ -16,10 +16,11 @@ from kan_exp.preparing.groups import check_groups
 from kan_exp.preparing.keys import check_shared, deciding_texts
 from kan_exp.preparing.networks import check_network
 from kan_exp.preparing.sources import check_missing, check_source, uses_target
+from kan_exp.preparing.tasks import make_task
 from kan_exp.runs.identity import group_name
 
 # Their configs list every option, so that none can be added.
-CLOSED_GROUPS = ("layer", "target", "data", "penalty")
+CLOSED_GROUPS = ("layer", "target", "data", "task", "penalty")
 NOWHERE = object()
 TO_HYDRA = re.compile(r"\$\{hydra:([\w.]+)\}")
 
@@ -42,6 +43,7 @@ def check(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Non
     check_numbers(cfg)
     check_shared(cfg)
     check_batch_size(cfg.batch_size)
+    make_task(cfg)
     useless = [text for text in overrides if group_name(text) == "target"]
     if useless and not uses_target(cfg):
         raise KanExpError(

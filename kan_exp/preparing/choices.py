@@ -16,7 +16,7 @@ def flat_choices(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
 
     Options that follow the seed are given unresolved, so that all seeds share them.
     """
-    groups = ("layer", "target", "data", "optimizer", "scheduler")
+    groups = ("layer", "target", "data", "task", "optimizer", "scheduler")
     flat: dict[str, Any] = {group: choices.get(group, "none") for group in groups}
     if not uses_target(cfg):
         del flat["target"]
@@ -28,7 +28,7 @@ def flat_choices(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
     flat["dims"] = list(cfg.dims)
     if cfg.replicas > 1:
         flat["replicas"] = cfg.replicas
-    for group in ("layer", "optimizer", "penalty"):
+    for group in ("layer", "task", "optimizer", "penalty"):
         options: dict[str, Any] = OmegaConf.to_container(cfg[group], resolve=True)  # type: ignore[assignment]
         for name, value in options.items():
             if not name.startswith("_"):

@@ -11,7 +11,7 @@ from kan_exp.errors import KanExpError
 from kan_exp.preparing.sources import uses_target
 
 # What no run can do without, and choices that can be removed.
-NEEDED = ("layer", "data", "optimizer", "trainer", "target")
+NEEDED = ("layer", "data", "task", "optimizer", "trainer", "target")
 OPTIONAL = ("scheduler", "logger")
 
 

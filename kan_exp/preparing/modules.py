@@ -14,6 +14,7 @@ from kan_exp.errors import KanExpError
 from kan_exp.preparing.devices import training_device
 from kan_exp.preparing.layers import layer_specs
 from kan_exp.preparing.networks import check_work, stages_of
+from kan_exp.preparing.tasks import make_task
 
 if TYPE_CHECKING:
     from kan_exp.data import ExperimentData
@@ -34,8 +35,8 @@ def make_module(cfg: DictConfig, data: ExperimentData) -> KANModule:
     from kan_exp.training.stages import multiplications
     from kan_exp.training.starts import count_parameters, make_starts
 
-    specs, dims = layer_specs(cfg), list(cfg.dims)
-    description = describe_model(specs, dims, data)
+    specs, dims, task = layer_specs(cfg), list(cfg.dims), make_task(cfg)
+    description = describe_model(specs, dims, data, task)
     penalty: dict[str, float] = OmegaConf.to_container(cfg.penalty, resolve=True)  # type: ignore[assignment]
     optimizer = instantiate(cfg.optimizer)
     if cfg.replicas > 1:
@@ -47,6 +48,7 @@ def make_module(cfg: DictConfig, data: ExperimentData) -> KANModule:
         kind = KANModule if count == 1 else partial(SharedModule, count=count)
         return kind(
             KANModel(network, data.scaling, data.features, data.target_name),
+            task,
             optimizer=optimizer,
             scheduler=instantiate(cfg.scheduler) if cfg.scheduler else None,
             penalty=penalty,
@@ -64,6 +66,7 @@ def make_module(cfg: DictConfig, data: ExperimentData) -> KANModule:
     starts = make_starts(specs, dims, stages[0], cfg.seed, cfg.refine.wiggle, x, bounds)
     return LeastSquaresModule(
         KANModel(starts[0], scaling, data.features, data.target_name),
+        task,
         starts,
         stages,
         scaling.standardise(data.val),
@@ -96,7 +99,7 @@ def _make_replicas(cfg: DictConfig, data: ExperimentData) -> KANModule:
     from kan_exp.training.memory import Sizes, check_memory
     from kan_exp.training.replicas import ReplicaModule
 
-    specs, dims = layer_specs(cfg), list(cfg.dims)
+    specs, dims, task = layer_specs(cfg), list(cfg.dims), make_task(cfg)
     penalty: dict[str, float] = OmegaConf.to_container(cfg.penalty, resolve=True)  # type: ignore[assignment]
     scaling = data.scaling
 
@@ -106,12 +109,13 @@ def _make_replicas(cfg: DictConfig, data: ExperimentData) -> KANModule:
         networks = [make_network(specs, dims, generator) for generator in generators]
         return ReplicaModule(
             KANModel(networks[0], scaling, data.features, data.target_name),
+            task,
             networks,
             cfg.seed,
             optimizer=instantiate(cfg.optimizer),
             scheduler=instantiate(cfg.scheduler) if cfg.scheduler else None,
             penalty=penalty,
-            description=describe_model(specs, dims, data),
+            description=describe_model(specs, dims, data, task),
         )
 
     count = len(data.train.x)

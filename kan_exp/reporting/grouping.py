@@ -9,7 +9,7 @@ from kan_exp.errors import KanExpError, listing, suggest
 from kan_exp.runs.identity import is_setting
 from kan_exp.runs.records import Record
 
-MAIN = ("layer", "dims", "target", "data", "optimizer", "scheduler", "steps", "batch_size")
+MAIN = ("layer", "dims", "target", "data", "task", "optimizer", "scheduler", "steps", "batch_size")
 ABSENT = "-"  # a choice that a run does not have, or that was left at its default
 OF_SEEDS = "of each seed"  # in the place of a fingerprint, where the test points follow the seed
 

@@ -19,10 +19,9 @@ from kan_exp.reporting.grouping import (
     divide,
 )
 from kan_exp.reporting.statistics import Bootstrap, Effect, Interval, Sample, Values
-from kan_exp.runs.metrics import HIGHER_IS_BETTER, LINEAR, STANDARD_ERRORS
 from kan_exp.runs.records import DONE, UNDONE, Record, Records
-
-# Of all other metrics less is better.
+from kan_exp.tasks import METRICS, OLD_SCORING
+from kan_exp.tasks.metrics import TEST, higher_is_better, linear_of, standard_error_of
 
 
 @dataclass
@@ -138,7 +137,7 @@ class Summary:
     @property
     def more_is_better(self) -> bool:
         """Whether the largest value of the metric is the best."""
-        return self.metric in HIGHER_IS_BETTER
+        return higher_is_better(self.metric)
 
     @property
     def settings(self) -> list[Setting]:
@@ -147,7 +146,7 @@ class Summary:
 
 
 def summarise(
-    records: Records, metric: str, group_by: Sequence[str] | None, bootstrap: Bootstrap
+    records: Records, metric: str | None, group_by: Sequence[str] | None, bootstrap: Bootstrap
 ) -> Summary:
     """Groups, sums up, compares and orders.
 
@@ -155,6 +154,7 @@ def summarise(
         KanExpError: No run has the metric or records its choices, or `group_by` names none.
     """
     every = records.records
+    metric = _primary(every) if metric is None else metric
     _check_metric(metric, every)
     old = [record for record in every if record.metrics and not record.complete]
     known = [record for record in every if record.complete or not record.metrics]
@@ -170,6 +170,13 @@ def summarise(
         summary.sections.append(Section(part, settings))
     summary.sections.sort(key=lambda one: (one.part.test_points is None, one.title))
     return summary
+
+
+def _primary(records: Sequence[Record]) -> str:
+    """The primary metric, on the test points, of most runs that finished."""
+    known = [one.primary for one in records if one.metrics and one.primary in METRICS]
+    found = Counter(filter(None, known)).most_common(1)
+    return TEST + (found[0][0] if found else OLD_SCORING["primary"])
 
 
 def _check_metric(metric: str, records: Sequence[Record]) -> None:
@@ -193,10 +200,10 @@ def _sum_up(cell: Cell, metric: str, bootstrap: Bootstrap) -> Setting:
         low, middle, high = np.quantile(values, [0.25, 0.5, 0.75]).tolist()
         setting.quartiles = (low, middle, high)
         ends = float(values.min()), float(values.max())
-        setting.best, setting.worst = ends if metric not in HIGHER_IS_BETTER else ends[::-1]
+        setting.best, setting.worst = ends if not higher_is_better(metric) else ends[::-1]
         setting.interval = setting.sample.interval
-    setting.standard_error = _median_of(finished, STANDARD_ERRORS.get(metric))
-    setting.linear = _median_of(finished, LINEAR.get(metric))
+    setting.standard_error = _median_of(finished, standard_error_of(metric))
+    setting.linear = _median_of(finished, linear_of(metric))
     return setting
 
 

@@ -20,7 +20,7 @@ from kan_exp.runs.loose import (
     text,
     value_text,
 )
-from kan_exp.runs.metrics import SHARED
+from kan_exp.runs.metrics import is_shared
 from kan_exp.runs.results import INCOMPLETE
 from kan_exp.runs.results import NAME as METRICS
 from kan_exp.runs.status import NAME as STATUS
@@ -44,6 +44,7 @@ class Record:
         complete: Whether `choices` has all choices, or only the typed ones.
         seed: If it is known.
         metrics: The finite numbers of the result; of a stacked seed, its own.
+        primary: The metric by which its network was chosen, if it tells.
         seconds: Of training; of a stacked seed, the stack's divided by its seeds.
         shared_by: Seeds that were trained as one stack, 1 for a run of its own.
         replica: Place in the stack.
@@ -62,6 +63,7 @@ class Record:
     complete: bool = False
     seed: int | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    primary: str | None = None
     seconds: float | None = None
     shared_by: int = 1
     replica: int | None = None
@@ -151,6 +153,8 @@ def _read_run(folder: Path, names: set[str], unreadable: list[str]) -> Iterable[
     metrics = read_object(folder / METRICS, unreadable) if METRICS in names else {}
     typed = parse_overrides(entry(status, "overrides", list))
     chosen = entry(metrics, "choices", dict)
+    if chosen:
+        chosen = {"task": "regression", **chosen}  # which older versions do not tell
     seed = chosen.get("seed", typed.get("seed"))
     choices = _choices({**typed, **chosen})
     versions = entry(metrics, "versions", dict)
@@ -163,6 +167,7 @@ def _read_run(folder: Path, names: set[str], unreadable: list[str]) -> Iterable[
         complete=bool(chosen),
         seed=seed if isinstance(seed, int) else None,
         metrics=numbers(metrics or {}),
+        primary=text(entry(metrics, "scoring", dict).get("primary")),
         seconds=number((metrics or {}).get("train_seconds")),
         test_points=text((metrics or {}).get("test_points")),
         key=text((status or {}).get("key")),
@@ -191,7 +196,7 @@ def _unstack(record: Record, replicas: Mapping[str, Any]) -> list[Record]:
     """One record for each seed of a stack, whose time they share evenly."""
     each = [one for one in entry(replicas, "each", list) if isinstance(one, dict)]
     diverged = {one.get("seed"): one for one in entry(replicas, "diverged", list)}
-    common = {n: record.metrics[n] for n in SHARED if n in record.metrics}
+    common = {n: value for n, value in record.metrics.items() if is_shared(n)}
     records = []
     for replica, one in enumerate(each):
         seed = one.get("seed")

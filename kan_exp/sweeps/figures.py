@@ -13,8 +13,8 @@ from kan_exp.plots import importance_figure, parallel_figure, search_history_fig
 from kan_exp.plots.saving import save_png
 from kan_exp.plots.search import Axis
 from kan_exp.runs.best_effort import best_effort
-from kan_exp.runs.metrics import title
 from kan_exp.sweeps.study import StoredStudy
+from kan_exp.tasks.metrics import title
 
 
 def draw_search(folder: Path, study: StoredStudy) -> list[str]:

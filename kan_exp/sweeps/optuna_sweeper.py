@@ -16,22 +16,23 @@ from kan_exp.data.checks import check_whole
 from kan_exp.errors import KanExpError
 from kan_exp.options import check_options
 from kan_exp.preparing import run_key
+from kan_exp.preparing.tasks import make_task
 from kan_exp.quoting import shell
 from kan_exp.runs import StatusFile, is_running, option_name, read_status
-from kan_exp.runs.metrics import title
 from kan_exp.sweeps.jobs import Job, Stack, as_run, make_stack, split_seed
 from kan_exp.sweeps.outcomes import KILLED, outcomes
 from kan_exp.sweeps.runner import SweepRunner, still_runs
 from kan_exp.sweeps.space import read_space
 from kan_exp.sweeps.summary import shown
 from kan_exp.sweeps.sweeper import FolderSweeper
+from kan_exp.tasks import Task, scoring_of
+from kan_exp.tasks.metrics import title
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
 
 log = logging.getLogger(__name__)
 
-REPORTED = "val_rmse"  # what a job reports while it runs
 PRUNING = "callbacks=pruning"  # by which it does so, and may be ended
 
 
@@ -43,7 +44,8 @@ class OptunaSweeper(FolderSweeper):
         n_jobs: Trials that are chosen, and launched, at once.
         params: What each option may be, in Hydra's grammar of sweeps.
         only: The same of options that exist only with another's choice.
-        metric: What the search makes least where `sweep.metric` names nothing else.
+        metric: What the search minimizes where `sweep.metric` names nothing else; the task's
+            primary metric on the validation points if neither does.
         settings: How the search chooses (see `study.Settings`).
     """
 
@@ -53,7 +55,7 @@ class OptunaSweeper(FolderSweeper):
         n_jobs: int,
         params: dict[str, str] | None,
         only: dict[str, dict[str, str]] | None,
-        metric: str,
+        metric: str | None,
         **settings: Any,
     ) -> None:
         super().__init__(params, metric)
@@ -78,7 +80,8 @@ class OptunaSweeper(FolderSweeper):
             raise KanExpError(
                 f"a search needs Optuna ({error}): pip install 'optuna>=5.0'"
             ) from error
-        check_metric(self.metric)
+        task = make_task(self.config)
+        check_metric(self.metric, task.chosen_by)
         for name in ("sampler", "pruner"):
             config = self.settings[name]
             options = {key: value for key, value in config.items() if not key.startswith("_")}
@@ -90,7 +93,7 @@ class OptunaSweeper(FolderSweeper):
         self.space = read_space(self.params, self.only, rest, groups, self.parse)
         prunes = (
             not self.settings["pruner"]._target_.endswith(".NopPruner")
-            and self.metric == REPORTED
+            and self.metric == task.chosen_by
             and not any(option_name(text) == "callbacks" for text in asked)
         )
         if prunes and self.origin:
@@ -175,6 +178,9 @@ class OptunaSweeper(FolderSweeper):
                 raise refusal
         return trial, stack
 
+    def default_metric(self, task: Task) -> str:
+        return task.chosen_by
+
     def finish(self, runner: SweepRunner) -> None:
         from kan_exp.sweeps.figures import draw_search
 
@@ -182,9 +188,10 @@ class OptunaSweeper(FolderSweeper):
         lines = []
         if best is not None:
             (outcome,) = (one for one in runner.outcomes() if one.job.number == best.number)
+            judged_by = scoring_of(outcome.metrics).judged_by
             figures = [
                 f"{title(name)} {shown(figure)}"
-                for name in dict.fromkeys((self.metric, "test_rmse"))
+                for name in dict.fromkeys((self.metric, judged_by))
                 if (figure := outcome.figure(name)) is not None
             ]
             lines = [

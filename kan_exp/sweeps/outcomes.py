@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from kan_exp.runs import Status, read_status, write_status
-from kan_exp.runs.metrics import HIGHER_IS_BETTER, SHARED
+from kan_exp.runs.metrics import is_shared
 from kan_exp.runs.results import read_metrics
 from kan_exp.sweeps.jobs import Job, Stack
+from kan_exp.tasks.metrics import higher_is_better
 
 KILLED = "its process ended without a word: it was killed, or memory ran out."
 
@@ -62,7 +63,9 @@ def outcomes(stack: Stack) -> list[Outcome]:
     replicas = metrics.get("replicas", {})
     each = {one["seed"]: one for one in replicas.get("each", [])}
     diverged = {one["seed"]: one["step"] for one in replicas.get("diverged", [])}
-    shared = {name: metrics[name] for name in (*SHARED, "test_points") if name in metrics}
+    shared = {
+        n: value for n, value in metrics.items() if is_shared(n) or n in ("scoring", "test_points")
+    }
     found = []
     for k, job in enumerate(stack.jobs):
         own = {**shared, **each[job.seed]} if job.seed in each else {}
@@ -129,4 +132,4 @@ def rank(outcome: Outcome, metric: str) -> tuple[bool, float]:
     figure = outcome.figure(metric)
     if figure is None:
         return True, float(outcome.job.number)
-    return False, -figure if metric in HIGHER_IS_BETTER else figure
+    return False, -figure if higher_is_better(metric) else figure

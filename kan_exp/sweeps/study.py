@@ -132,8 +132,12 @@ class StoredStudy:
             return optuna.importance.get_param_importances(self.study)
 
 
-def check_metric(metric: str) -> None:
+def check_metric(metric: str, chosen_by: str) -> None:
     """Refuses to choose by the test points.
+
+    Args:
+        metric: By which the search chooses.
+        chosen_by: The task's own choice.
 
     Raises:
         KanExpError: The metric is one of theirs.
@@ -141,5 +145,5 @@ def check_metric(metric: str) -> None:
     if metric.startswith(("test_", "linear_")):
         raise KanExpError(
             f"sweep.metric={metric} would choose by the test points, whose error then says nothing "
-            f"about new ones: set sweep.metric=val_rmse"
+            f"about new ones: set sweep.metric={chosen_by}"
         )

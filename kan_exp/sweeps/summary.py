@@ -20,10 +20,11 @@ from kan_exp.quoting import read_path, typed
 from kan_exp.runs import option_name, write_json, write_text
 from kan_exp.runs.cells import csv_row, plain
 from kan_exp.runs.folders import SWEEP
-from kan_exp.runs.metrics import LINEAR, SWEEP_COLUMNS, title
 from kan_exp.runs.printable import printable
 from kan_exp.sweeps.jobs import Job, Stack
 from kan_exp.sweeps.outcomes import Outcome, rank
+from kan_exp.tasks import scoring_of
+from kan_exp.tasks.metrics import linear_of, title
 
 MOST_ROWS = 20
 MOST_DIGITS = 17  # of a number in double precision
@@ -68,19 +69,26 @@ def write_summary(
         OSError: They cannot be written.
     """
     found = sorted(outcomes, key=lambda outcome: outcome.job.number)
+    columns = _columns(found, metric)
     content = {
         "overrides": list(overrides),
         "cwd": str(Path.cwd()),
         "metric": metric,
-        "jobs": [_row(outcome, metric) for outcome in found],
+        "jobs": [_row(outcome, columns) for outcome in found],
     }
     write_json(folder / SWEEP, content)
-    write_text(folder / "sweep.csv", _csv(found, metric))
+    write_text(folder / "sweep.csv", _csv(found, columns))
 
 
-def _row(outcome: Outcome, metric: str) -> dict[str, Any]:
+def _columns(outcomes: Sequence[Outcome], metric: str) -> list[str]:
+    """The metrics that are told of each job: those of all tasks, and the one that was asked for."""
+    scorings = [scoring_of(one.metrics) for one in outcomes if one.metrics] or [scoring_of({})]
+    each = [name for scoring in scorings for name in scoring.sweep_columns]
+    return list(dict.fromkeys((*each, metric)))
+
+
+def _row(outcome: Outcome, columns: Sequence[str]) -> dict[str, Any]:
     job = outcome.job
-    names = dict.fromkeys((*SWEEP_COLUMNS, metric))
     return {
         "job": job.number,
         "overrides": list(job.overrides),
@@ -92,16 +100,16 @@ def _row(outcome: Outcome, metric: str) -> dict[str, Any]:
         "replica": outcome.replica,
         "stacked": outcome.stacked,
         "seconds": None if outcome.seconds is None else round(outcome.seconds, 3),
-        **{name: outcome.metrics.get(name) for name in (*names, "stopped")},
+        **{name: outcome.metrics.get(name) for name in (*columns, "stopped")},
     }
 
 
-def _csv(outcomes: Sequence[Outcome], metric: str) -> str:
+def _csv(outcomes: Sequence[Outcome], columns: Sequence[str]) -> str:
     names = list(dict.fromkeys(name for one in outcomes for name in options(one.job)))
     text = io.StringIO()
     writer: csv.DictWriter[str] | None = None
     for outcome in outcomes:
-        row = _row(outcome, metric)
+        row = _row(outcome, columns)
         set_to = options(outcome.job)
         own = {name: set_to.get(name) for name in names}
         rest = {name: row[name] for name in row if name not in ("overrides", "job", *own)}
@@ -220,7 +228,7 @@ def print_table(console: Console, metric: str, outcomes: Sequence[Outcome]) -> N
 
 def _linear(metric: str, found: Sequence[Outcome]) -> list[str]:
     """The linear model's figure for each job; a dash where it is unknown."""
-    figures = [one.figure(LINEAR.get(metric, "")) for one in found]
+    figures = [one.figure(linear_of(metric) or "") for one in found]
     return ["-" if figure is None else shown(figure) for figure in figures]
 
 

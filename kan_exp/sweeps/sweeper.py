@@ -22,14 +22,15 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from kan_exp.cli import as_typed
 from kan_exp.errors import KanExpError, suggest
 from kan_exp.preparing import check_groups, search_path_override, use_absolute_paths
+from kan_exp.preparing.tasks import make_task
 from kan_exp.quoting import literal, typed
 from kan_exp.runs import hold, option_name, release
 from kan_exp.runs.folders import SWEEP
 from kan_exp.runs.identity import group_name
-from kan_exp.runs.metrics import NUMBERS
 from kan_exp.sweeps.jobs import Job, make_stacks, plan_jobs
 from kan_exp.sweeps.plugins import check_installed
 from kan_exp.sweeps.runner import ENDING, SweepRunner, Terminated, remember, renumber
+from kan_exp.tasks import Task
 
 log = logging.getLogger(__name__)
 
@@ -39,11 +40,13 @@ class FolderSweeper(Sweeper):
 
     Args:
         params: What is swept beside the command line's own, by name.
-        metric: By what jobs are compared where `sweep.metric` names nothing else.
+        metric: By what jobs are compared where `sweep.metric` names nothing else; by the task's
+            primary metric if neither does.
     """
 
-    def __init__(self, params: dict[str, str] | None, metric: str) -> None:
-        self.params, self.metric = params or {}, metric
+    def __init__(self, params: dict[str, str] | None, metric: str | None) -> None:
+        self.params, self.given = params or {}, metric
+        self.metric = ""
         self.config: DictConfig | None = None
         self.hydra_context: HydraContext | None = None
         self.launcher: Launcher | None = None
@@ -67,11 +70,12 @@ class FolderSweeper(Sweeper):
         options = config.sweep
         if options.most_stacked < 1:
             raise KanExpError(f"sweep.most_stacked must be at least 1, got {options.most_stacked}.")
-        self.metric = options.metric = options.metric or self.metric
-        if self.metric not in NUMBERS:
+        task = make_task(config)
+        self.metric = options.metric = options.metric or self.given or self.default_metric(task)
+        if self.metric not in (known := task.numbers):
             raise KanExpError(
-                f"sweep.metric={self.metric}: runs have no such figure."
-                f"{suggest(self.metric, NUMBERS)} There are: {', '.join(NUMBERS)}."
+                f"sweep.metric={self.metric}: runs have no such metric."
+                f"{suggest(self.metric, known)} There are: {', '.join(known)}."
             )
         if any(option_name(text) == "hydra.sweep.subdir" for text in self.typed):
             raise KanExpError(
@@ -86,6 +90,10 @@ class FolderSweeper(Sweeper):
             self._go(asked)
         finally:
             release(self.folder)
+
+    def default_metric(self, task: Task) -> str:
+        """By what jobs are compared where nothing else is asked for."""
+        return task.judged_by
 
     def _go(self, asked: list[str]) -> None:
         runner = self.plan(asked)

@@ -20,12 +20,12 @@ from rich.progress import (
 )
 
 from kan_exp.runs import Status, is_running, read_status
-from kan_exp.runs.metrics import title
 from kan_exp.runs.printable import printable
 from kan_exp.sweeps.deaths import wait_for_death
 from kan_exp.sweeps.jobs import Stack
 from kan_exp.sweeps.outcomes import Outcome, close, outcomes
 from kan_exp.sweeps.summary import shown
+from kan_exp.tasks.metrics import title
 
 POLL_SECONDS = 0.2
 WIDEST_NAME = 60

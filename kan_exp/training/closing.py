@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,10 +9,12 @@ import numpy as np
 import torch
 
 from kan_exp.data import ExperimentData
-from kan_exp.plots.style import short_r2
 from kan_exp.quoting import shell
 from kan_exp.runs.identity import group_name
 from kan_exp.runs.results import INCOMPLETE
+from kan_exp.tasks import Task
+from kan_exp.tasks.metrics import LINEAR, STANDARD_ERROR, TEST, title
+from kan_exp.tasks.numbers import metric_text, near_one, number
 
 Metrics = Mapping[str, Any]
 
@@ -36,30 +37,12 @@ REPLACED = (
 )
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """A metric in a few digits."""
-    return "not finite" if value is None else f"{value:.{digits}g}"
-
-
-def with_error(value: float | None, error: float | None) -> str:
-    """A metric with one digit of its standard error, two if the first is 1: `0.00123 ± 0.00004`."""
-    shown = number(value)
-    if value is None or error is None:
-        return shown
-    if error == 0:
-        return f"{shown} ± 0"
-    exponent = math.floor(math.log10(error))
-    digits = 2 if error < 2 * 10**exponent else 1
-    if "e" in shown:
-        return f"{shown} ± {error:.{digits}g}"
-    return f"{shown} ± {round(error, digits - 1 - exponent):.{max(0, digits - 1 - exponent)}f}"
-
-
-def result_rows(metrics: Metrics, max_steps: int) -> list[tuple[str, str]]:
-    """Names and texts of the table, the figures of the test points first.
+def result_rows(metrics: Metrics, task: Task, max_steps: int) -> list[tuple[str, str]]:
+    """Names and texts of the table, the metrics of the test points first.
 
     Args:
         metrics: The content of metrics.json.
+        task: By which they were measured.
         max_steps: Steps of the whole run.
     """
     steps = f"{metrics['steps']:,}"
@@ -67,25 +50,24 @@ def result_rows(metrics: Metrics, max_steps: int) -> list[tuple[str, str]]:
     kept = f"the best on validation, of step {best:,}" if best else "the start"
     if metrics["stopped"] != "steps":
         steps += f" of {max_steps:,}, {metrics['stopped']}"
-    rmse = with_error(metrics["test_rmse"], metrics["test_rmse_se"])
     return [
-        (
-            "test RMSE",
-            f"{rmse}, largest error {number(metrics['test_max_error'])} "
-            f"(linear model {number(metrics['linear_rmse'])})",
-        ),
-        ("test MAE", number(metrics["test_mae"])),
-        (
-            "test R²",
-            f"{short_r2(metrics['test_r2'])} (linear model {short_r2(metrics['linear_r2'])}), "
-            f"r {short_r2(metrics['test_r'])}",
-        ),
+        *_metric_rows(metrics, task),
         *_agreement_row(metrics["edge_r2"]),
-        *_replicas_row(metrics.get("replicas")),
+        *_replicas_row(metrics.get("replicas"), task),
         ("parameters", f"{metrics['parameters']:,}"),
         ("steps", f"{steps}; kept {kept}"),
         ("seconds", f"{metrics['train_seconds']:.1f}"),
     ]
+
+
+def _metric_rows(metrics: Metrics, task: Task) -> list[tuple[str, str]]:
+    rows = []
+    for one in task.metrics:
+        key = TEST + one.name
+        text = metric_text(one, metrics[key], metrics.get(key + STANDARD_ERROR))
+        linear = metric_text(one, metrics[LINEAR + one.name])
+        rows.append((title(key), f"{text} (linear model {linear})"))
+    return rows
 
 
 def _agreement_row(agreements: Mapping[str, float]) -> list[tuple[str, str]]:
@@ -95,12 +77,12 @@ def _agreement_row(agreements: Mapping[str, float]) -> list[tuple[str, str]]:
     shown = sorted(agreements, key=lambda name: -agreements[name])
     if len(shown) > MOST_AGREEMENTS:
         shown = [shown[0], shown[-1]]
-    text = ", ".join(f"{name} {short_r2(agreements[name])}" for name in shown)
+    text = ", ".join(f"{name} {near_one(agreements[name])}" for name in shown)
     ends = " (best, worst)" if len(shown) < len(agreements) else ""
     return [("true edges", f"R² {text}{ends}")]
 
 
-def _replicas_row(replicas: Metrics | None) -> list[tuple[str, str]]:
+def _replicas_row(replicas: Metrics | None, task: Task) -> list[tuple[str, str]]:
     """How the test errors of seeds trained together are spread."""
     if replicas is None:
         return []
@@ -109,17 +91,25 @@ def _replicas_row(replicas: Metrics | None) -> list[tuple[str, str]]:
         return [("replicas", diverged)]
     names = ("median", "lower_quartile", "upper_quartile", "best", "worst")
     middle, low, high, best, worst = (number(replicas[name]) for name in names)
-    text = f"test RMSE median {middle} (quartiles {low} to {high}), best {best}, worst {worst}"
+    text = (
+        f"{title(task.judged_by)} median {middle} (quartiles {low} to {high}), best {best}, "
+        f"worst {worst}"
+    )
     return [("replicas", f"{text}; {diverged}; kept seed {replicas['kept_seed']}")]
 
 
 def advice(
-    metrics: Metrics, data: ExperimentData, errors: torch.Tensor, arguments: Sequence[str] | None
+    metrics: Metrics,
+    task: Task,
+    data: ExperimentData,
+    errors: torch.Tensor,
+    arguments: Sequence[str] | None,
 ) -> list[str]:
     """Lines about the limits of a result, and what may improve it.
 
     Args:
         metrics: The content of metrics.json.
+        task: By which they were measured.
         data: What was trained on.
         errors: Of the test points, `(n, 1)`.
         arguments: Command line that repeats the run, if there is one.
@@ -129,13 +119,16 @@ def advice(
     if data.noise_free:
         lines = [_about_missing(metrics, data)]
     else:
-        lines = [_about_noise(metrics), *_about_linear(metrics, len(data.features), arguments)]
+        lines = [
+            _about_noise(metrics),
+            *_about_linear(metrics, task, len(data.features), arguments),
+        ]
     return [line for line in lines if line] or _about_few_points(errors)
 
 
 def _about_missing(metrics: Metrics, data: ExperimentData) -> str:
     """Says that a noise-free function was not found, and what may help."""
-    r2 = metrics["test_r2"]
+    r2 = metrics.get("test_r2")
     values = torch.cat([data.train.y, data.test.y]).double().flatten().numpy()
     if (values == values[0]).all():
         return (
@@ -171,9 +164,11 @@ def _about_noise(metrics: Metrics) -> str:
     )
 
 
-def _about_linear(metrics: Metrics, width: int, arguments: Sequence[str] | None) -> list[str]:
+def _about_linear(
+    metrics: Metrics, task: Task, width: int, arguments: Sequence[str] | None
+) -> list[str]:
     """Says that a linear model does as well, and how to try a smoother network."""
-    own, linear = metrics["test_rmse"], metrics["linear_rmse"]
+    own, linear = metrics[task.judged_by], metrics[LINEAR + task.primary.name]
     if linear is None or (own is not None and own < linear):
         return []
     said = f"The test error is not below that of a linear model ({number(linear)})"

@@ -16,6 +16,7 @@ from typing import Any, TypeVar, cast
 import torch
 from lightning.pytorch import Callback, Trainer
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from kan_exp.board.summaries import Trial
 from kan_exp.data import ExperimentData
@@ -25,21 +26,21 @@ from kan_exp.layers.kernels import kernel_name
 from kan_exp.models.loading import load, read_checkpoint
 from kan_exp.plots import history_figure, prediction_figure
 from kan_exp.plots.saving import save_png
-from kan_exp.plots.style import short_r2
 from kan_exp.quoting import shell, word
 from kan_exp.runs import from_here, versions, write_json
 from kan_exp.runs.best_effort import best_effort
 from kan_exp.runs.results import write_metrics
+from kan_exp.tasks import Task
+from kan_exp.tasks.metrics import LINEAR, STANDARD_ERROR, TEST
+from kan_exp.tasks.numbers import metric_text
 from kan_exp.training.callbacks import EdgeFigures, RunCheckpoint, SignalStop, TrialPruning
 from kan_exp.training.closing import CUT_SHORT, advice, result_rows
 from kan_exp.training.module import OBSERVED_POINTS, KANModule
 from kan_exp.training.score import (
-    UNKNOWN,
     bootstrap_generator,
     finite,
-    linear_score,
-    rmse_standard_error,
-    score,
+    linear_predictions,
+    standard_errors,
 )
 from kan_exp.training.state import go_on
 from kan_exp.training.tensorboard import RunLogger
@@ -171,7 +172,10 @@ class Experiment:
         if self._tensorboard is not None and not self._begun:
             with best_effort("the run could not be described in TensorBoard"):
                 self._tensorboard.describe(self.trial, self.config)
-                self._tensorboard.lay_out(self.module.logs_penalties, self.module.logs_replicas)
+                module = self.module
+                self._tensorboard.lay_out(
+                    module.task.primary, module.logs_penalties, module.logs_replicas
+                )
             with best_effort("TensorBoard's graph could not be drawn"):
                 self._tensorboard.graph(self.module.model)
         start = time.perf_counter() - (self._checkpoint.spent if self._checkpoint else 0.0)
@@ -192,14 +196,12 @@ class Experiment:
         self.module.eval()
 
     def _score(self, seconds: float, diverged: DivergedError | None) -> dict[str, Any]:
-        model, data = self.module.model, self.data
+        model, data, task = self.module.model, self.data, self.module.task
         self.predicted = model.cpu().predict(data.test.x)
-        test = score(self.predicted, data.test.y)
-        standard_error = rmse_standard_error(self.predicted, data.test.y, bootstrap_generator())
-        validation = score(model.predict(data.val.x), data.val.y)
-        linear = UNKNOWN
+        validation = task.score(model.predict(data.val.x), data.val.y)
+        linear = {one.name: math.nan for one in task.metrics}
         with best_effort("the linear model could not be fitted"):
-            linear = linear_score(data.train, data.test)
+            linear = task.score(linear_predictions(data.train, data.test), data.test.y)
         converged = self.module.converged
         stopped = "steps" if converged is None else f"converged ({converged})"
         if self.module.overfits:
@@ -212,21 +214,16 @@ class Experiment:
         elif self.stop.received is not None:
             stopped = "interrupted"
         return {
-            "test_rmse": finite(test.rmse),
-            "test_rmse_se": finite(standard_error),
-            "test_max_error": finite(test.max_error),
-            "test_mae": finite(test.mae),
-            "test_r2": finite(test.r2),
-            "test_r": finite(test.r),
-            "val_rmse": finite(validation.rmse),
-            "linear_rmse": finite(linear.rmse),
-            "linear_r2": finite(linear.r2),
+            **test_results(task, [self.predicted], data.test.y)[0],
+            task.chosen_by: finite(validation[task.primary.name]),
+            **{LINEAR + name: finite(value) for name, value in linear.items()},
             "parameters": sum(weight.numel() for weight in model.network.parameters()),
             "steps": self.trainer.global_step,
             "best_step": self.best_step,
             "train_seconds": round(seconds, 3),
             "stopped": stopped,
             "edge_r2": self._agreements(),
+            "scoring": task.describe(),
             "data": data.summary,
             "test_points": data.fingerprint,
             "choices": dict(self.choices),
@@ -255,13 +252,16 @@ class Experiment:
     def _report(self, metrics: Mapping[str, Any]) -> None:
         """Shows the result as a table, on the terminal and in train.log, and what to try next."""
         folder = from_here(self.folder)
-        rows = [*result_rows(metrics, self.trainer.max_steps), ("figures", f"{folder / 'figures'}")]
+        rows = [
+            *result_rows(metrics, self.module.task, self.trainer.max_steps),
+            ("figures", f"{folder / 'figures'}"),
+        ]
         if self._tensorboard is not None:
             rows.append(("curves", f"python -m kan_exp.dashboard {shell(word(folder))}"))
         for name, value in rows:
             log.info("  %-11s %s", name, value)
         errors = self.predicted.double() - self.data.test.y.double()
-        for line in advice(metrics, self.data, errors, self.arguments):
+        for line in advice(metrics, self.module.task, self.data, errors, self.arguments):
             log.info("%s", line)
 
     def _draw(self, metrics: Mapping[str, Any]) -> dict[str, bytes]:
@@ -287,8 +287,11 @@ class Experiment:
         pictures["loss"] = lambda: history_figure(
             module.train_history, module.val_history, self.best_step
         )
-        rmse = metrics["test_rmse"]
-        caption = "" if rmse is None else f"RMSE {rmse:.3g}, R² {short_r2(metrics['test_r2'])}"
+        caption = ", ".join(
+            f"{one.title} {metric_text(one, metrics[TEST + one.name])}"
+            for one in module.task.curves
+            if metrics[TEST + one.name] is not None
+        )
         pictures["prediction"] = lambda: prediction_figure(
             self.data.test.y[:, 0].numpy(),
             self.predicted[:, 0].numpy(),
@@ -307,3 +310,16 @@ class Experiment:
                 group = "edges" if name.startswith("layer") else "result"
                 self._tensorboard.picture(f"{group}/{name}", picture, step)
             self._tensorboard.conclude(self.trial, metrics, step, complete=complete)
+
+
+def test_results(task: Task, predictions: Sequence[Tensor], truth: Tensor) -> list[dict[str, Any]]:
+    """The entries of `metrics.json` about the test points, for each network's predictions."""
+    found = [
+        {TEST + name: finite(value) for name, value in task.score(predicted, truth).items()}
+        for predicted in predictions
+    ]
+    if task.primary.terms:
+        errors = standard_errors(task.primary, predictions, truth, bootstrap_generator())
+        for results, error in zip(found, errors, strict=True):
+            results[task.judged_by + STANDARD_ERROR] = finite(error)
+    return found

@@ -16,6 +16,7 @@ from kan_exp.layers import GridLayer
 from kan_exp.models.loading import network_of
 from kan_exp.models.model import KANModel, evaluation_mode
 from kan_exp.optimizers import LevenbergMarquardt
+from kan_exp.tasks import Task
 from kan_exp.training.module import KANModule
 from kan_exp.training.penalty_rules import ORDERS, check_quadratic
 from kan_exp.training.stages import COARSEST, Stage
@@ -38,6 +39,7 @@ class LeastSquaresModule(KANModule):
 
     Args:
         model: The scaling, with any one of the starts as its network.
+        task: What is minimized, and by which metric networks are chosen.
         starts: Networks of one shape, in float64.
         stages: What to do with them, one stage after the other.
         validation: Standardised points to choose by.
@@ -57,6 +59,7 @@ class LeastSquaresModule(KANModule):
     def __init__(
         self,
         model: KANModel,
+        task: Task,
         starts: Sequence[nn.Sequential],
         stages: Sequence[Stage],
         validation: Split,
@@ -65,7 +68,7 @@ class LeastSquaresModule(KANModule):
         fade: float,
         description: Mapping[str, Any],
     ) -> None:
-        super().__init__(model, optimizer, None, penalty, description)
+        super().__init__(model, task, optimizer, None, penalty, description)
         grids = all(isinstance(layer, GridLayer) for layer in model.edge_layers)
         check_quadratic(self.penalty, grids)
         self.stages = list(stages)
@@ -90,7 +93,7 @@ class LeastSquaresModule(KANModule):
         quadratic = self._quadratic if self.penalty else None
         engine = cast(
             LevenbergMarquardt,
-            self.optimizer_factory(self._starts, quadratic=quadratic),  # type: ignore[call-arg, arg-type]
+            self.optimizer_factory(self._starts, loss=self.loss, quadratic=quadratic),  # type: ignore[call-arg, arg-type]
         )
         if self._rules is not None:
             engine.load_state_dict(self._rules["optimizer"])
@@ -168,11 +171,15 @@ class LeastSquaresModule(KANModule):
 
     @torch.no_grad()
     def _validate(self, engine: LevenbergMarquardt) -> Tensor:
-        """Root mean squared error of each network on the validation points, in the user's units."""
+        """Each network's error on the validation points, by the task's primary metric."""
         x, y = self.validation
+        y_mean, y_std = self.model.y_mean, self.model.y_std
         with evaluation_mode(*engine.modules):
-            errors = torch.stack([(network(x) - y).square().mean() for network in engine.modules])
-        return errors.sqrt().nan_to_num(torch.inf) * self.model.y_std.item()
+            errors = [
+                self.task.selection_error(network(x), y, y_mean, y_std)
+                for network in engine.modules
+            ]
+        return torch.stack(errors).nan_to_num(torch.inf)
 
     def _choose(self, engine: LevenbergMarquardt) -> None:
         """Makes the best network the model's."""

@@ -11,7 +11,6 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -19,13 +18,15 @@ from kan_exp.data import Split
 from kan_exp.errors import DivergedError
 from kan_exp.layers import EdgeLayer, KANInterpoLayer, smooth_penalty
 from kan_exp.models.model import KANModel
+from kan_exp.optimizers.losses import Loss
+from kan_exp.tasks import Task
 from kan_exp.training.penalty_rules import ORDERS, check_smooth, check_weights
-from kan_exp.training.score import score
 
 log = logging.getLogger(__name__)
 
 OBSERVE_EVERY = 200  # optimizer steps
 OBSERVED_POINTS = 1024
+CHOSEN_BY = "error/chosen_by"  # the callback metric by which networks are chosen: less is better
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
@@ -39,9 +40,10 @@ class KANModule(LightningModule):
 
     Args:
         model: The network with its scaling.
+        task: What is minimized, and by which metric networks are chosen.
         optimizer: Makes the optimizer from the parameters.
         scheduler: Makes the learning-rate scheduler, stepped once per optimizer step, or `None`.
-        penalty: Weight of each penalty (see the table at the end), added to the mean squared error.
+        penalty: Weight of each penalty (see the table at the end), added to the task's loss.
         description: Plain containers that say how to build the model again; kept in checkpoints.
         compile_network: Whether to compile the network's pass before the first step.
 
@@ -55,6 +57,7 @@ class KANModule(LightningModule):
     def __init__(
         self,
         model: KANModel,
+        task: Task,
         optimizer: OptimizerFactory,
         scheduler: SchedulerFactory | None,
         penalty: Mapping[str, float],
@@ -64,6 +67,7 @@ class KANModule(LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.model = model
+        self.task, self.loss = task, task.loss()
         self.optimizer_factory = optimizer
         self.scheduler_factory = scheduler
         self.description = dict(description)
@@ -108,7 +112,7 @@ class KANModule(LightningModule):
         self._to_compile = False
         compiled = torch.compile(self.model.network.forward)
         try:
-            functional.mse_loss(compiled(chunk.x[0]), chunk.y[0]).backward()
+            self.loss.mean(compiled(chunk.x[0]), chunk.y[0]).backward()
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[0]
             log.info("compile: no compiler works here (%s): going on without.", reason)
@@ -121,13 +125,13 @@ class KANModule(LightningModule):
         return cast(LightningOptimizer, self.optimizers())
 
     def objective(self, x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean squared error of standardised points, and the unweighted penalties by name."""
+        """The loss of standardised points, and the unweighted penalties by name."""
         network = self.model.network
         if self.penalty.keys() & ON_EDGES.keys():
-            return objective_by_edges(network, x, y, tuple(self.penalty))
+            return objective_by_edges(network, x, y, tuple(self.penalty), self.loss)
         output = network(x) if self._compiled is None else self._compiled(x)
         penalties = {name: ON_LAYERS[name](network) for name in self.penalty}
-        return functional.mse_loss(output, y), penalties
+        return self.loss.mean(output, y), penalties
 
     def evaluate(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """What is minimised, with its gradient in the parameters, the loss and the penalties."""
@@ -184,10 +188,12 @@ class KANModule(LightningModule):
         self.train_history.append((self.global_step, mean.item()))
         values = {
             "loss/train": mean.item(),
-            "error/train_rmse": (mean.sqrt() * self.model.y_std.squeeze()).item(),
             self.rate_name: rates[-1],
             **{f"penalty/{name}": value.item() for name, value in penalties.items()},
         }
+        error = self.task.training_error(mean, self.model.y_std)
+        if error is not None:
+            values[f"error/train_{self.task.primary.name}"] = error.item()
         self._log_at_step(values)
 
     def _log_at_step(self, values: dict[str, float]) -> None:
@@ -205,15 +211,17 @@ class KANModule(LightningModule):
 
     def validation_step(self, split: Split, _: int) -> None:
         predicted = self.model.predict(split.x)
-        found = score(predicted, split.y)
-        loss = (found.rmse / self.model.y_std.item()) ** 2
+        found = self.task.score(predicted, split.y)
+        y_mean, y_std = self.model.y_mean, self.model.y_std
+        loss = self.task.validation_loss(predicted, split.y, y_mean, y_std)
         if not torch.isfinite(torch.tensor(loss)):
             raise DivergedError(self._diverged("validation loss", self.global_step, self._rate()))
         self.val_history.append((self.global_step, loss))
-        errors = {"error/val_rmse": found.rmse, "error/val_r2": found.r2}
+        errors = {f"error/val_{one.name}": found[one.name] for one in self.task.curves}
         self._log_at_step({"loss/val": loss, **errors})
         # For the checkpoint. All ranks, where there are several, have found the same.
-        self.log("error/val_rmse", found.rmse, logger=False, batch_size=1, sync_dist=True)
+        error = found[self.task.primary.name]
+        self.log(CHOSEN_BY, error, logger=False, batch_size=1, sync_dist=True)
 
     def _rate(self) -> float:
         """How far the next step goes: the learning rate."""
@@ -282,7 +290,7 @@ def _l1_outputs(edges: list[Tensor]) -> Tensor:
 
 
 def objective_by_edges(
-    network: nn.Module, x: Tensor, y: Tensor, names: Sequence[str]
+    network: nn.Module, x: Tensor, y: Tensor, names: Sequence[str], loss: Loss
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The objective where a penalty reads every edge's values, which a fused pass never has."""
     edges = []
@@ -293,7 +301,7 @@ def objective_by_edges(
         name: ON_EDGES[name](edges) if name in ON_EDGES else ON_LAYERS[name](network)  # type: ignore[arg-type]
         for name in names
     }
-    return functional.mse_loss(x, y), penalties
+    return loss.mean(x, y), penalties
 
 
 # Each is a sum over layers. `smooth` is the seed project's unsquared norm, `roughness` its square

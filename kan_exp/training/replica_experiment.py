@@ -13,15 +13,9 @@ import torch
 from kan_exp.errors import DivergedError
 from kan_exp.models.loading import read_checkpoint
 from kan_exp.plots import replicas_figure
-from kan_exp.training.experiment import Experiment, Pictures
+from kan_exp.training.experiment import Experiment, Pictures, test_results
 from kan_exp.training.replicas import QUANTILES, ReplicaModule, spread
-from kan_exp.training.score import (
-    Score,
-    bootstrap_generator,
-    finite,
-    rmse_standard_errors,
-    score,
-)
+from kan_exp.training.score import finite
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +40,11 @@ class ReplicaExperiment(Experiment):
     def _keep_best(self) -> None:
         module = self._replicas
         module.cpu()
-        self._scores, self._standard_errors = self._test_scores()
-        self._errors = torch.tensor([one.rmse for one in self._scores], dtype=torch.float64)
+        self._results = self._test_results()
+        judged = [one[module.task.judged_by] for one in self._results]
+        self._errors = torch.tensor(
+            [math.nan if value is None else value for value in judged], dtype=torch.float64
+        )
         kept = read_checkpoint(self.folder)["kan_exp"].get("replica")  # not in older checkpoints
         self.kept = int(module.best_errors.argmin()) if kept is None else kept
         # The loss curve is that of the network which is kept.
@@ -59,17 +56,15 @@ class ReplicaExperiment(Experiment):
             history[:] = [(step, value) for step, value in own if math.isfinite(value)]
         super()._keep_best()
 
-    def _test_scores(self) -> tuple[list[Score], list[float]]:
-        """Every replica's score on the test points, and the standard errors of their RMSE."""
+    def _test_results(self) -> list[dict[str, Any]]:
+        """The entries of `metrics.json` about the test points, for every replica."""
         module, test = self._replicas, self.data.test
         state = {name: part.cpu() for name, part in module.best_state.items()}
-        predicted = []
+        predictions = []
         for replica in range(module.count):
             module.take(replica, state)
-            predicted.append(module.model.predict(test.x))
-        errors = torch.cat([one.double() - test.y.double() for one in predicted], dim=1).T
-        standard_errors = rmse_standard_errors(errors, bootstrap_generator())
-        return [score(one, test.y) for one in predicted], standard_errors.tolist()
+            predictions.append(module.model.predict(test.x))
+        return test_results(module.task, predictions, test.y)
 
     def _score(self, seconds: float, diverged: DivergedError | None) -> dict[str, Any]:
         metrics = super()._score(seconds, diverged)
@@ -87,18 +82,11 @@ class ReplicaExperiment(Experiment):
             "each": [
                 {
                     "seed": module.seed + replica,
-                    "test_rmse": finite(one.rmse),
-                    "test_rmse_se": finite(standard_error),
-                    "test_max_error": finite(one.max_error),
-                    "test_mae": finite(one.mae),
-                    "test_r2": finite(one.r2),
-                    "test_r": finite(one.r),
-                    "val_rmse": finite(float(module.best_errors[replica])),
+                    **results,
+                    module.task.chosen_by: finite(float(module.best_errors[replica])),
                     "best_step": int(module.best_steps[replica]),
                 }
-                for replica, (one, standard_error) in enumerate(
-                    zip(self._scores, self._standard_errors, strict=True)
-                )
+                for replica, results in enumerate(self._results)
             ],
         }
         return metrics

@@ -13,7 +13,9 @@ from kan_exp.data import Split
 from kan_exp.errors import DivergedError, listing
 from kan_exp.layers import EdgeLayer, over_replicas, stack_networks
 from kan_exp.models.model import EVALUATION_NUMBERS, KANModel, evaluation_mode
+from kan_exp.tasks import Task
 from kan_exp.training.module import (
+    CHOSEN_BY,
     OBSERVE_EVERY,
     OBSERVED_POINTS,
     ON_EDGES,
@@ -26,7 +28,6 @@ from kan_exp.training.module import (
     unpack,
 )
 from kan_exp.training.penalty_rules import ORDERS
-from kan_exp.training.score import score
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class ReplicaModule(KANModule):
 
     Args:
         model: The scaling, with any one of the networks.
+        task: What is minimized, and by which metric replicas are compared.
         networks: Networks of one shape, the replicas' starts.
         seed: Of the first replica; replica k has `seed + k`.
         optimizer: Makes the optimizer from the stacked parameters. It must treat every number by
@@ -68,6 +70,7 @@ class ReplicaModule(KANModule):
     def __init__(
         self,
         model: KANModel,
+        task: Task,
         networks: Sequence[nn.Sequential],
         seed: int,
         optimizer: OptimizerFactory,
@@ -75,7 +78,7 @@ class ReplicaModule(KANModule):
         penalty: Mapping[str, float],
         description: Mapping[str, Any],
     ) -> None:
-        super().__init__(model, optimizer, scheduler, penalty, description)
+        super().__init__(model, task, optimizer, scheduler, penalty, description)
         self.seed = seed
         self.count = len(networks)
         self.stack = stack_networks(networks)
@@ -107,18 +110,18 @@ class ReplicaModule(KANModule):
         self.best_state = {name: part.clone() for name, part in self.stack.state_dict().items()}
 
     def objective(self, x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Each replica's mean squared error, and its unweighted penalties: `(replicas,)` each."""
+        """Each replica's loss, and its unweighted penalties: `(replicas,)` each."""
         names = tuple(self.penalty)
         if self.penalty.keys() & ON_EDGES.keys():
 
             def by_edges(network: nn.Module, x: Tensor, y: Tensor) -> Any:
-                return objective_by_edges(network, x, y, names)
+                return objective_by_edges(network, x, y, names, self.loss)
 
             found: tuple[Tensor, dict[str, Tensor]] = over_replicas(self.stack, by_edges, x, y)
             return found
         for layer in self.stack:
             x = cast(EdgeLayer, layer).forward_stacked(x)
-        return (x - y).square().mean((1, 2)), {name: self._penalty(name) for name in names}
+        return self.loss.values(x, y).mean(1), {name: self._penalty(name) for name in names}
 
     def _penalty(self, name: str) -> Tensor:
         if name in ORDERS:
@@ -211,15 +214,16 @@ class ReplicaModule(KANModule):
     def _record_all(self, losses: Tensor, rate: float, penalties: Mapping[str, Tensor]) -> None:
         """Logs how the replicas' losses are spread."""
         losses = self._of_alive(losses)
-        y_std = self.model.y_std.item()
         self.train_errors.append((self.global_step, losses))
         self.train_history.append((self.global_step, losses.nanmedian().item()))
         values = {
             **spread("loss/train", losses),
-            **spread("error/train_rmse", losses.sqrt() * y_std),
             self.rate_name: rate,
             "replicas/diverged": float(len(self.diverged)),
         }
+        errors = self.task.training_error(losses, self.model.y_std.to(losses))
+        if errors is not None:
+            values.update(spread(f"error/train_{self.task.primary.name}", errors))
         for name, value in penalties.items():
             values[f"penalty/{name}"] = self._of_alive(value.detach()).nanmedian().item()
         self._log_at_step(values)
@@ -230,22 +234,27 @@ class ReplicaModule(KANModule):
 
     def validation_step(self, split: Split, _: int) -> None:
         errors = torch.full((self.count,), torch.nan, dtype=torch.float64)
+        losses = errors.clone()
+        y_mean, y_std = self.model.y_mean, self.model.y_std
+        primary = self.task.primary.name
         for replica in self.alive.nonzero().flatten().tolist():
             self.take(replica)
-            errors[replica] = score(self.model.predict(split.x), split.y).rmse
+            predicted = self.model.predict(split.x)
+            errors[replica] = self.task.score(predicted, split.y)[primary]
+            losses[replica] = self.task.validation_loss(predicted, split.y, y_mean, y_std)
         checked = errors.where(self.alive, errors.new_zeros(()))
         newly = self._freeze(checked, self.global_step, "validation loss")
         self._undo(newly)
         self._tell(newly)
         self._keep(errors)
         self.take(int(errors.nan_to_num(torch.inf).argmin()))
-        losses = (self._of_alive(errors) / self.model.y_std.item()) ** 2
+        losses = self._of_alive(losses)
         self.val_errors.append((self.global_step, losses))
         self.val_history.append((self.global_step, losses.nanmedian().item()))
-        self._log_at_step({**spread("loss/val", losses), **spread("error/val_rmse", errors)})
+        self._log_at_step({**spread("loss/val", losses), **spread(f"error/val_{primary}", errors)})
         # For the checkpoint; in double precision, as `best_errors` is.
         best = errors.nan_to_num(torch.inf).min()
-        self.log("error/val_rmse", best, logger=False, batch_size=1)
+        self.log(CHOSEN_BY, best, logger=False, batch_size=1)
 
     def _keep(self, errors: Tensor) -> None:
         """Keeps the state of the replicas that are better than they ever were."""

@@ -18,6 +18,7 @@ from kan_exp.board import summaries
 from kan_exp.board.graph import graph
 from kan_exp.board.summaries import Trial
 from kan_exp.models.model import KANModel
+from kan_exp.tasks import Metric
 
 log = logging.getLogger(__name__)
 
@@ -86,9 +87,9 @@ class RunLogger(TensorBoardLogger):
         self._write(trial.start())
         self._write(summaries.text("config", summaries.code_block(config, "yaml")))
 
-    def lay_out(self, penalties: bool, replicas: bool) -> None:
+    def lay_out(self, primary: Metric, penalties: bool, replicas: bool) -> None:
         """Logs which curves belong together, for the Custom Scalars tab."""
-        self._write(summaries.layout(penalties, replicas))
+        self._write(summaries.layout(primary, penalties, replicas))
 
     def graph(self, model: KANModel) -> None:
         """Logs which edges lead where."""
@@ -111,8 +112,8 @@ class RunLogger(TensorBoardLogger):
             step: The last one.
             complete: Whether the training was not cut short.
         """
-        found = {name: metrics[name] for name in summaries.RESULTS if metrics[name] is not None}
-        results = {f"{summaries.RESULT}{name}": float(value) for name, value in found.items()}
+        found = summaries.results(metrics).items()
+        results = {f"{summaries.RESULT}{name}": value for name, value in found}
         self._write(summaries.scalars(results), step)
         for one in metrics.get("replicas", {}).get("each", []):
             own = trial.of_seed(one["seed"])

@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from kan_exp.errors import DivergedError
 from kan_exp.runs import replacing
 from kan_exp.training.callbacks.stop import SignalStop
+from kan_exp.training.module import CHOSEN_BY
 from kan_exp.training.state import whole_state
 from kan_exp.training.tensorboard import RunLogger
 
@@ -75,7 +76,7 @@ class RunCheckpoint(Checkpoint):
             self._cost = self._written - now
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
-        error = float(trainer.callback_metrics["error/val_rmse"])
+        error = float(trainer.callback_metrics[CHOSEN_BY])
         self._best_is_written = False  # there is news of replicas, if not of the best
         if error < self._least:
             self._least = error

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from kan_exp.errors import KanExpError
+from kan_exp.training.module import CHOSEN_BY
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
@@ -45,7 +46,7 @@ class TrialPruning(Callback):
         if thousandths <= self._known:  # an attempt that was cut short has been here
             return
         self._known = thousandths
-        self._trial.report(trainer.callback_metrics["error/val_rmse"].item(), thousandths)
+        self._trial.report(trainer.callback_metrics[CHOSEN_BY].item(), thousandths)
         over = trainer.should_stop or trainer.global_step >= trainer.max_steps
         if not over and self._trial.should_prune():
             self.pruned = trainer.should_stop = True

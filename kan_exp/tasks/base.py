@@ -1,0 +1,149 @@
+"""The contract of a task: what is minimized, and how predictions are judged."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from kan_exp.errors import KanExpError, listing, suggest
+from kan_exp.runs.metrics import RUN_METRICS
+from kan_exp.tasks.metrics import LINEAR, METRICS, STANDARD_ERROR, TEST, VALIDATION, Metric
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kan_exp.optimizers.losses import Loss
+
+# That of all runs and checkpoints that do not tell theirs.
+OLD_SCORING: Mapping[str, Any] = {
+    "metrics": ("rmse", "max_error", "mae", "r2", "r"),
+    "primary": "rmse",
+}
+
+
+class Scoring:
+    """Metrics by which predictions are judged, one of which is primary.
+
+    Args:
+        metrics: Names in `kan_exp.tasks.metrics.METRICS`, in the order in which they are shown.
+        primary: The metric by which networks are chosen on the validation points and runs are
+            compared; of it, less is better.
+
+    Raises:
+        KanExpError: A metric is unknown or given twice, or `primary` is not one of them or has a
+            maximum instead of a minimum.
+    """
+
+    def __init__(self, metrics: Sequence[str], primary: str) -> None:
+        if isinstance(metrics, str) or not isinstance(metrics, Sequence) or not metrics:
+            raise KanExpError(
+                f"task.metrics must be a list of metrics, got {metrics!r}: set "
+                f"task.metrics=[{','.join(METRICS)}] or some of these."
+            )
+        names = [str(name) for name in metrics]
+        for name in names:
+            if name not in METRICS:
+                raise KanExpError(
+                    f"task.metrics: there is no metric {name!r}.{suggest(name, METRICS)} Choose "
+                    f"from: {listing(METRICS)}."
+                )
+        if len({*names}) < len(names):
+            raise KanExpError(f"task.metrics has a metric twice: {listing(names)}.")
+        if primary not in names:
+            raise KanExpError(
+                f"task.primary={primary} must be one of task.metrics: {listing(names)}."
+            )
+        if METRICS[primary].higher_is_better:
+            errors = [name for name in names if not METRICS[name].higher_is_better]
+            raise KanExpError(
+                f"task.primary={primary} must be a metric of which less is better: networks are "
+                f"chosen by its minimum. Set task.primary={(errors or ['rmse'])[0]}"
+            )
+        self.metrics = tuple(METRICS[name] for name in names)
+        self.primary = METRICS[primary]
+
+    def score(self, predicted: Tensor, truth: Tensor) -> dict[str, float]:
+        """All metrics of predictions `(n, out)` in the user's units, by name."""
+        predicted, truth = predicted.double(), truth.double()
+        return {one.name: one.value(predicted, truth).item() for one in self.metrics}
+
+    @property
+    def curves(self) -> tuple[Metric, ...]:
+        """The metrics that are logged at each validation."""
+        return tuple(one for one in self.metrics if one.has_curve or one is self.primary)
+
+    @property
+    def judged_by(self) -> str:
+        """The number of `metrics.json` by which runs are compared."""
+        return TEST + self.primary.name
+
+    @property
+    def chosen_by(self) -> str:
+        """The number of `metrics.json` by which networks are chosen."""
+        return VALIDATION + self.primary.name
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """The numbers of `metrics.json` that are results of the network, the primary first."""
+        others = [TEST + one.name for one in self.metrics if one is not self.primary]
+        error = [self.judged_by + STANDARD_ERROR] if self.primary.terms else []
+        return (self.judged_by, *error, *others, self.chosen_by)
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """All numbers of `metrics.json`."""
+        linear = [LINEAR + one.name for one in self.metrics]
+        return (*self.results, *linear, *(one.name for one in RUN_METRICS))
+
+    @property
+    def sweep_columns(self) -> tuple[str, ...]:
+        """The numbers of `metrics.json` that `sweep.csv` has."""
+        run = [one.name for one in RUN_METRICS if one.in_sweeps]
+        return (*self.results, LINEAR + self.primary.name, *run)
+
+    def describe(self) -> dict[str, Any]:
+        """Plain containers that tell the metrics, by which `Scoring` makes the same."""
+        return {"metrics": [one.name for one in self.metrics], "primary": self.primary.name}
+
+
+class Task(Scoring, ABC):
+    """What a training minimizes, and how its predictions are judged.
+
+    A subclass defines `loss`. Training, checkpoints, pruning, sweeps, reports and TensorBoard ask
+    it for everything else. Its constructor takes what `Scoring` takes, and options of its own.
+    """
+
+    @abstractmethod
+    def loss(self) -> Loss:
+        """The loss of standardized outputs, with its derivatives."""
+
+    def selection_error(self, outputs: Tensor, y: Tensor, y_mean: Tensor, y_std: Tensor) -> Tensor:
+        """The primary metric, in the user's units, of standardized outputs and truth `(n, out)`."""
+        if self.primary.in_target_units:
+            return self.primary.value(outputs, y) * y_std.squeeze()
+        return self.primary.value(outputs * y_std + y_mean, y * y_std + y_mean)
+
+    def validation_loss(
+        self, predicted: Tensor, truth: Tensor, y_mean: Tensor, y_std: Tensor
+    ) -> float:
+        """The loss of predictions `(n, out)` that are in the user's units."""
+        outputs, y = ((part.double() - y_mean) / y_std for part in (predicted, truth))
+        return self.loss().mean(outputs, y).item()
+
+    def training_error(self, loss: Tensor, y_std: Tensor) -> Tensor | None:
+        """The primary metric, as far as it follows from the training loss alone; else None."""
+        return None
+
+
+def scoring_of(metrics: Mapping[str, Any]) -> Scoring:
+    """The metrics by which a run was judged.
+
+    Args:
+        metrics: The content of its `metrics.json`, or the description in its checkpoint.
+    """
+    found = metrics.get("scoring")
+    try:
+        return Scoring(**found) if isinstance(found, dict) else Scoring(**OLD_SCORING)
+    except (KanExpError, TypeError):  # damaged, or by a later version
+        return Scoring(**OLD_SCORING)

@@ -1,0 +1,31 @@
+"""Regression by the squared error."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kan_exp.tasks.base import Task
+from kan_exp.tasks.metrics import rmse
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kan_exp.optimizers.losses import Loss
+
+
+class Regression(Task):
+    """Predicts numbers; minimizes the mean squared error."""
+
+    def loss(self) -> Loss:
+        from kan_exp.optimizers.losses import Squared
+
+        return Squared()
+
+    def validation_loss(
+        self, predicted: Tensor, truth: Tensor, y_mean: Tensor, y_std: Tensor
+    ) -> float:
+        error: float = rmse(predicted.double(), truth.double()).item()
+        return (error / y_std.item()) ** 2
+
+    def training_error(self, loss: Tensor, y_std: Tensor) -> Tensor | None:
+        return loss.sqrt() * y_std.squeeze() if self.primary.name == "rmse" else None
