@@ -33,9 +33,11 @@ from tensorboard.plugins.text import metadata as text_plugin
 
 from kan_exp.runs.printable import printable
 from kan_exp.tasks import Metric, scoring_of
-from kan_exp.tasks.metrics import TEST, linear_of, title
+from kan_exp.tasks.metrics import TEST, higher_is_better, linear_of, title
+from kan_exp.tasks.numbers import near_one, number
 
 RESULT = "result/"  # the prefix of metrics in the HParams tab
+MOST_OTHERS = 2  # metrics there that are not the primary one
 MARKUP = re.compile(r"[\\`*_{}\[\]()#!|<>&~^$]")
 BEGAN = re.compile(r"(\d\d-){3}\d{6}(?=_)")
 SEED_TAG = f"{hparams.SESSION_START_INFO_TAG}/"
@@ -79,7 +81,7 @@ def result_text(metrics: Mapping[str, Any]) -> str:
 
     def shown(name: str) -> str:
         value = metrics.get(name)
-        return "undefined" if value is None else f"{value:.9g}"
+        return near_one(value) if higher_is_better(name) else number(value, digits=4)
 
     versions = ", ".join(f"{name} {version}" for name, version in metrics["versions"].items())
     linear = {name: linear_of(name) for name in scoring_of(metrics).results}
@@ -98,7 +100,9 @@ def result_text(metrics: Mapping[str, Any]) -> str:
 
 
 def results(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The metrics of a run in the order in which the HParams tab shows them.
+    """The metrics of a run that the HParams tab shows, in its order.
+
+    More columns than these would have to be scrolled for.
 
     Args:
         metrics: The content of metrics.json.
@@ -106,7 +110,7 @@ def results(metrics: Mapping[str, Any]) -> dict[str, float]:
     scoring = scoring_of(metrics)
     judged, chosen = scoring.judged_by, scoring.chosen_by
     others = [f"{TEST}{one.name}" for one in scoring.metrics if one is not scoring.primary]
-    names = (judged, chosen, *others, "train_seconds", "parameters")
+    names = (judged, chosen, *others[:MOST_OTHERS], "train_seconds", "parameters")
     return {name: float(metrics[name]) for name in names if metrics[name] is not None}
 
 

@@ -14,7 +14,9 @@ from kan_exp.optimizers.least_squares import (
     step,
 )
 from kan_exp.optimizers.levenberg_marquardt import LevenbergMarquardt
-from kan_exp.optimizers.losses import (
+from kan_exp.optimizers.penalties import Expansion, Penalty, Quadratic, SmoothL1
+from kan_exp.optimizers.systems import conjugate_gradients
+from kan_exp.tasks.losses import (
     BinaryCrossEntropy,
     CrossEntropy,
     Huber,
@@ -22,8 +24,6 @@ from kan_exp.optimizers.losses import (
     Loss,
     Squared,
 )
-from kan_exp.optimizers.penalties import Expansion, Penalty, Quadratic, SmoothL1
-from kan_exp.optimizers.systems import conjugate_gradients
 
 __all__ = [
     "BinaryCrossEntropy",

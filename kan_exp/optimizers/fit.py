@@ -11,10 +11,10 @@ from torch.func import jvp, vjp
 
 from kan_exp.optimizers.jacobian import Stack
 from kan_exp.optimizers.least_squares import Problem, Value
-from kan_exp.optimizers.losses import Loss
 from kan_exp.optimizers.orthogonal import triangular_factor
 from kan_exp.optimizers.penalties import Expansion, Penalty, Sum
 from kan_exp.optimizers.systems import ProductSystem, System, dense_system, normal_system
+from kan_exp.tasks.losses import Loss
 
 BYTES = 8  # of a number
 LEAST_BLOCK = 2**12  # samples: products of fewer at a time are slow

@@ -12,8 +12,8 @@ from torch.optim import Optimizer
 from kan_exp.optimizers.fit import LIMITS, Fit, Limits
 from kan_exp.optimizers.jacobian import Stack
 from kan_exp.optimizers.least_squares import TOLERANCES, State, Tolerances, start, step
-from kan_exp.optimizers.losses import Loss, Squared
 from kan_exp.optimizers.penalties import Penalty, Quadratic
+from kan_exp.tasks.losses import Loss, Squared
 
 Batch = tuple[Tensor, Tensor]
 REPLICAS = "replicas"  # key of the per-module state in `Optimizer.state`

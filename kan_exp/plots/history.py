@@ -36,7 +36,7 @@ def history_figure(
         log_scale(axes, "y", losses[losses > 0])
     if best_step is not None:
         axes.axvline(best_step, color=TRUE, linewidth=1.0, label=f"best, step {best_step:,}")
-    axes.set(xlabel="step", ylabel="mean squared error, standardised")
+    axes.set(xlabel="step", ylabel="loss")
     axes.set_title("Loss", y=1.02)
     place_labels(axes)
     if axes.get_legend_handles_labels()[0]:

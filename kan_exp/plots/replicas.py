@@ -21,16 +21,18 @@ def replicas_figure(
     diverged: NDArray[np.bool_],
     kept: int,
     seed: int,
+    error: str,
 ) -> Figure:
     """Draws the replicas' losses as bands over the steps, and beside them all their final errors.
 
     Args:
         train: Pairs of step and each replica's training loss; NaN where it has diverged.
         val: The same of validation.
-        errors: Test RMSE of each replica, `(replicas,)`.
+        errors: Test error of each replica, `(replicas,)`.
         diverged: Which of them diverged.
         kept: The replica that is the run's network.
         seed: Of the first replica.
+        error: What the error is called.
     """
     figure = new_figure(8.4, 4.0)
     left, right = figure.subplots(1, 2, width_ratios=[2.1, 1])
@@ -40,9 +42,10 @@ def replicas_figure(
         axes.set_axisbelow(True)
     _draw_band(left, train, DATA, "training")
     _draw_band(left, val, LEARNED, "validation")
-    left.set(xlabel="step", ylabel="mean squared error, standardised")
+    left.set(xlabel="step", ylabel="loss")
     left.set_title(f"Loss of {len(errors)} replicas: median, quartiles, range", fontsize=10)
     _draw_strip(right, errors, diverged, kept, seed)
+    right.set(xlabel="seed", ylabel=error)
     for axes, values in ((left, [v for _, v in [*train, *val]]), (right, [errors])):
         log_scale(axes, "y", np.concatenate([*values, []]))
         if axes.get_legend_handles_labels()[0]:
@@ -93,5 +96,4 @@ def _draw_strip(
     axes.set_xlim(-1.15, 1.15)
     axes.set_xticks([place[0], place[-1]] if len(errors) > 1 else [0])
     axes.set_xticklabels([str(seed), str(seed + len(errors) - 1)][: min(2, len(errors))])
-    axes.set(xlabel="seed", ylabel="test RMSE")
     axes.set_title("Final errors", fontsize=10)

@@ -13,11 +13,11 @@ from kan_exp.tasks.metrics import LINEAR, METRICS, STANDARD_ERROR, TEST, VALIDAT
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from kan_exp.optimizers.losses import Loss
+    from kan_exp.tasks.losses import Loss
 
 # That of all runs and checkpoints that do not tell theirs.
 OLD_SCORING: Mapping[str, Any] = {
-    "metrics": ("rmse", "max_error", "mae", "r2", "r"),
+    "metrics": ("rmse", "mae", "r2", "max_error", "r"),
     "primary": "rmse",
 }
 

@@ -93,9 +93,9 @@ METRICS = {
             terms=_squares,
             of_mean=lambda mean: mean.sqrt(),
         ),
-        Metric("max_error", "max error", max_error, in_target_units=True),
         Metric("mae", "MAE", mae, in_target_units=True, terms=_sizes),
         Metric("r2", "R²", r2, higher_is_better=True, has_curve=True),
+        Metric("max_error", "max error", max_error, in_target_units=True),
         Metric("r", "r", r, higher_is_better=True),
     )
 }

@@ -10,14 +10,14 @@ from kan_exp.tasks.metrics import rmse
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from kan_exp.optimizers.losses import Loss
+    from kan_exp.tasks.losses import Loss
 
 
 class Regression(Task):
     """Predicts numbers; minimizes the mean squared error."""
 
     def loss(self) -> Loss:
-        from kan_exp.optimizers.losses import Squared
+        from kan_exp.tasks.losses import Squared
 
         return Squared()
 

@@ -18,8 +18,8 @@ from kan_exp.data import Split
 from kan_exp.errors import DivergedError
 from kan_exp.layers import EdgeLayer, KANInterpoLayer, smooth_penalty
 from kan_exp.models.model import KANModel
-from kan_exp.optimizers.losses import Loss
 from kan_exp.tasks import Task
+from kan_exp.tasks.losses import Loss
 from kan_exp.training.penalty_rules import ORDERS, check_smooth, check_weights
 
 log = logging.getLogger(__name__)

@@ -13,6 +13,7 @@ import torch
 from kan_exp.errors import DivergedError
 from kan_exp.models.loading import read_checkpoint
 from kan_exp.plots import replicas_figure
+from kan_exp.tasks.metrics import title
 from kan_exp.training.experiment import Experiment, Pictures, test_results
 from kan_exp.training.replicas import QUANTILES, ReplicaModule, spread
 from kan_exp.training.score import finite
@@ -110,5 +111,6 @@ class ReplicaExperiment(Experiment):
                 (~module.alive).numpy(),
                 self.kept,
                 module.seed,
+                title(module.task.judged_by),
             ),
         }

@@ -48,7 +48,7 @@ def cells(html):
 def test_any_text_is_one_cell_of_the_table(name):
     html = markdown_to_safe_html(result_text({**METRICS, "device": f"x{name}y"}))
     assert f"1.0 on x{printable(name)}y" in cells(html)
-    assert html.count("<tr>") == 12  # eleven results and the empty heading
+    assert html.count("<tr>") == 13  # twelve results and the empty heading
     assert literal("plain 1.5") == "plain 1.5"
 
 

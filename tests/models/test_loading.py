@@ -25,6 +25,7 @@ from kan_exp.models.loading import describe_model, load, read_checkpoint
 from kan_exp.models.model import KANModel
 from kan_exp.training.callbacks import RunCheckpoint
 from kan_exp.training.module import KANModule
+from tests.regression import TASK
 
 SMALL = LayerSpec(KANInterpoLayer, {"num_x": 7, "x_min": -1.5, "x_max": 2.0})
 
@@ -65,8 +66,8 @@ def test_a_trained_network_comes_back_bit_for_bit(make_data, make_trainer, tmp_p
     data = make_data()
     network = make_network(specs, dims, torch.Generator().manual_seed(0))
     model = KANModel(network, data.scaling, data.features, data.target_name)
-    description = describe_model(specs, dims, data)
-    module = KANModule(model, torch.optim.Adam, None, {}, description)
+    description = describe_model(specs, dims, data, TASK)
+    module = KANModule(model, TASK, torch.optim.Adam, None, {}, description)
     keep = RunCheckpoint(tmp_path / "checkpoints", 0)
     trainer = make_trainer(4, callbacks=[keep], enable_checkpointing=True)
     data.plan(16, 4, 2, 1, torch.Generator().manual_seed(0))
@@ -96,7 +97,7 @@ def test_a_network_whose_grids_have_moved_comes_back(make_data, tmp_path):
     network[0].fit_domain(reaching)
     network[1].fit_domain(network[0](reaching), margin=0.1)
     weights = {f"model.{name}": weight for name, weight in model.state_dict().items()}
-    description = describe_model(specs, [2, 3, 1], data)
+    description = describe_model(specs, [2, 3, 1], data, TASK)
     saved(tmp_path, {"kan_exp": description, "state_dict": weights, "global_step": 0})
     loaded = load(tmp_path)
     assert torch.equal(loaded.predict(data.test.x), model.predict(data.test.x))
@@ -112,7 +113,7 @@ def test_a_network_in_float64_comes_back_with_all_its_digits(make_data, tmp_path
             part += 1e-9
     model = KANModel(network, data.scaling, data.features, data.target_name)
     weights = {f"model.{name}": weight for name, weight in model.state_dict().items()}
-    description = describe_model([SPLINE, MLP], [2, 3, 1], data)
+    description = describe_model([SPLINE, MLP], [2, 3, 1], data, TASK)
     saved(tmp_path, {"kan_exp": description, "state_dict": weights, "global_step": 0})
     loaded = load(tmp_path)
     for name, weight in network.state_dict().items():
@@ -121,7 +122,7 @@ def test_a_network_in_float64_comes_back_with_all_its_digits(make_data, tmp_path
 
 
 def test_the_description_is_plain_and_names_every_layer(make_data):
-    found = describe_model([SPLINE, MLP], [2, 3, 1], make_data())
+    found = describe_model([SPLINE, MLP], [2, 3, 1], make_data(), TASK)
     assert found["layers"] == [
         {
             "kind": "kan_exp.layers.KANSplineLayer",
@@ -144,7 +145,7 @@ def test_the_start_is_kept_where_no_step_did_any_good(
     model = make_model(data)
     x = data.test.x
     start = model.predict(x)
-    description = describe_model([SMALL, SMALL], [2, 3, 1], data)
+    description = describe_model([SMALL, SMALL], [2, 3, 1], data, TASK)
 
     class Diverge(Callback):
         def on_train_batch_end(self, *_) -> None:
@@ -153,7 +154,7 @@ def test_the_start_is_kept_where_no_step_did_any_good(
     keep = RunCheckpoint(tmp_path / "checkpoints", 1e9)
     data.plan(16, 1, 1, 1, torch.Generator().manual_seed(0))
     trainer = make_trainer(1, callbacks=[keep, Diverge()], enable_checkpointing=True)
-    module = KANModule(model, torch.optim.Adam, None, {}, description)
+    module = KANModule(model, TASK, torch.optim.Adam, None, {}, description)
     with pytest.raises(DivergedError):
         trainer.fit(module, datamodule=data)
     assert torch.equal(load(tmp_path).predict(x), start)
@@ -164,7 +165,7 @@ def content(make_data, make_model, **changes) -> dict:
     """A checkpoint as a run writes it, less what loading does not read."""
     data = make_data()
     model = make_model(data)
-    description = describe_model([SMALL, SMALL], [2, 3, 1], data)
+    description = describe_model([SMALL, SMALL], [2, 3, 1], data, TASK)
     weights = {f"model.{name}": weight for name, weight in model.state_dict().items()}
     return {"kan_exp": {**description, **changes}, "state_dict": weights, "global_step": 1}
 

@@ -1,4 +1,4 @@
-"""The model in the user's units, its scores, and what it tells about its edges."""
+"""The model in the user's units, and what it tells about its edges."""
 
 from __future__ import annotations
 
@@ -7,14 +7,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import LinearRegression
-from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
-from kan_exp.data import Split
 from kan_exp.data.points import Scaling
 from kan_exp.layers import KANInterpoLayer, KANLayer, KANSplineLayer
 from kan_exp.models.model import MOST_POINTS
-from kan_exp.training.score import linear_score, score
 
 KINDS = [KANInterpoLayer, KANLayer, KANSplineLayer]
 
@@ -177,82 +173,3 @@ def test_truth_is_shown_where_it_means_the_same(make_data, make_model, dims, wid
     for view, truth in zip(views, truths, strict=False):
         if view.truth is not None:
             np.testing.assert_array_equal(view.truth, truth)
-
-
-# Scores
-
-
-def test_score_agrees_with_scikit_learn():
-    truth = 30 + 5 * random(200, 1)
-    predicted = truth + random(200, 1, seed=1).abs() ** 1.5
-    found = score(predicted.float(), truth)
-    rounded = predicted.float().double()
-    assert found.rmse == pytest.approx(math.sqrt(mean_squared_error(truth, rounded)), rel=1e-9)
-    assert found.mae == pytest.approx(mean_absolute_error(truth, rounded), rel=1e-9)
-    assert found.r2 == pytest.approx(r2_score(truth, rounded), rel=1e-9)
-    assert found.r == pytest.approx(np.corrcoef(truth.T, rounded.T)[0, 1], rel=1e-9)
-    assert found.points == 200
-
-
-def test_score_of_float32_does_not_round_on_the_way():
-    truth = (1e4 + random(3000, 1)).float()
-    predicted = (truth + 0.1 * random(3000, 1, seed=1)).float()
-    found = score(predicted, truth)
-    exact = truth.double(), predicted.double()
-    assert found.rmse == pytest.approx(math.sqrt(mean_squared_error(*exact)), rel=1e-9)
-    assert found.r2 == pytest.approx(r2_score(*exact), rel=1e-9)
-
-
-def test_a_perfect_fit_and_the_mean_have_the_r2_that_users_expect():
-    truth = random(50, 1)
-    assert score(truth, truth).r2 == 1
-    assert score(truth.mean().expand(50, 1), truth).r2 == pytest.approx(0, abs=1e-12)
-    assert score(-10 * truth, truth).r2 < -50
-
-
-def test_r_does_not_mind_scale_and_shift_but_knows_the_direction():
-    truth = random(50, 1)
-    assert score(1e-6 * truth + 3, truth).r == pytest.approx(1, abs=1e-9)
-    assert score(-truth, truth).r == pytest.approx(-1, abs=1e-12)
-    assert math.isnan(score(torch.zeros_like(truth), truth).r)
-
-
-@pytest.mark.parametrize("miss", [0.0, 1.0])
-def test_r2_of_a_constant_truth_is_scikit_learns_or_its_limit(miss):
-    truth = torch.full((9, 1), 4.0)
-    found = score(truth + miss, truth)
-    assert found.r2 == (-math.inf if miss else 1.0)
-    assert (found.rmse, found.mae) == (miss, miss)
-
-
-def linear_oracle(train: Split, test: Split) -> list[float]:
-    fit = LinearRegression().fit(train.x.double().numpy(), train.y.double().numpy())
-    predicted, truth = fit.predict(test.x.double().numpy()), test.y.double().numpy()
-    return [
-        math.sqrt(mean_squared_error(truth, predicted)),
-        mean_absolute_error(truth, predicted),
-        r2_score(truth, predicted),
-    ]
-
-
-def collinear(columns: str) -> tuple[Split, Split]:
-    a, b, noise = random(90, 3).T
-    constant = torch.where(torch.arange(90) < 60, 2.5, a)  # constant in training only
-    known = {"a": a, "b": b, "sum": a + b, "far": 1e6 + 1e-3 * b, "constant": constant}
-    x = torch.stack([known[name] for name in columns.split()], 1)
-    y = (3 * a - b**2 + noise + 20)[:, None]
-    return Split(x[:60], y[:60]), Split(x[60:], y[60:])
-
-
-@pytest.mark.parametrize(
-    "columns", ["a", "a b", "a b sum", "a a a", "a constant", "far a", "constant"]
-)
-def test_the_linear_model_is_scikit_learns(columns):
-    train, test = collinear(columns)
-    found = linear_score(train, test)
-    np.testing.assert_allclose([found.rmse, found.mae, found.r2], linear_oracle(train, test), 1e-7)
-
-
-def test_the_linear_model_with_fewer_rows_than_columns_fits_the_training_rows():
-    split = Split(random(5, 9).float(), random(5, 1, seed=1).float())
-    assert linear_score(split, split).rmse < 1e-6

@@ -12,7 +12,8 @@ from kan_exp.models.views import LayerView
 from kan_exp.plots import LayerFigure, layer_figure
 from kan_exp.plots.edges import MOST_EDGES
 from kan_exp.plots.panel import Panel
-from kan_exp.plots.style import LEARNED, TRUE, pixels, short_r2
+from kan_exp.plots.style import LEARNED, TRUE, pixels
+from kan_exp.tasks.numbers import near_one
 from tests.plots.drawn import check_texts
 
 
@@ -191,7 +192,7 @@ def test_the_truth_drawn_is_the_fitted_one_and_its_r2_is_in_the_title():
             np.testing.assert_array_equal(drawn[:, 0], view.x[order, i])
             np.testing.assert_allclose(drawn[:, 1], shift + slope * view.truth[order, i], atol=1e-9)
             r2 = np.corrcoef(view.y[:, i, j], view.truth[:, i])[0, 1] ** 2
-            assert panel.title == f"{start} → {end}   R² {short_r2(r2)}"
+            assert panel.title == f"{start} → {end}   R² {near_one(r2)}"
     assert "true, best scale and shift" in labels(figure)
 
 

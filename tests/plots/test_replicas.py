@@ -14,7 +14,7 @@ DIVERGED = np.array([False, False, True, False, True])
 
 
 def test_the_band_is_of_the_replicas_that_still_train():
-    figure = replicas_figure(TRAIN, VAL, ERRORS, DIVERGED, kept=1, seed=7)
+    figure = replicas_figure(TRAIN, VAL, ERRORS, DIVERGED, kept=1, seed=7, error="test MAE")
     left, right = figure.axes
     training = next(line for line in left.lines if line.get_label() == "training")
     assert list(training.get_xdata()) == [10, 20]
@@ -33,5 +33,5 @@ def test_the_band_is_of_the_replicas_that_still_train():
 
 def test_nothing_but_diverged_replicas_and_no_history_are_drawn():
     errors, diverged = np.array([NAN, 2.0]), np.array([True, True])
-    figure = replicas_figure([], [], errors, diverged, kept=0, seed=0)
+    figure = replicas_figure([], [], errors, diverged, kept=0, seed=0, error="test MAE")
     check_texts(figure)

@@ -149,7 +149,7 @@ def test_losses_are_drawn(steps, losses):
     check_texts(history_figure(train, train, steps))
     bands = [(step, np.array([loss, loss * 1.1])) for step, loss in train]
     errors, fine = np.array(losses), np.array([False, False])
-    check_texts(replicas_figure(bands, bands, errors, fine, kept=0, seed=2**31))
+    check_texts(replicas_figure(bands, bands, errors, fine, kept=0, seed=2**31, error="test RMSE"))
 
 
 @FEW

@@ -18,6 +18,7 @@ from kan_exp.sweeps.optuna_sweeper import OptunaSweeper
 from kan_exp.sweeps.space import read_space
 from kan_exp.sweeps.study import Settings, StoredStudy
 from kan_exp.sweeps.summary import same_again
+from kan_exp.tasks import OLD_SCORING
 
 GROUPS = {"layer": "mlp", "optimizer": "adam"}
 NO_PRUNER = {"_target_": "optuna.pruners.NopPruner"}
@@ -100,7 +101,13 @@ def search(tmp_path, capsys, monkeypatch):
         hydra["overrides"] = {"hydra": [], "task": list(arguments)}
         hydra["launcher"] = {"_target_": "fake"}
         own = {"metric": metric, "most_stacked": 1, "resume": resumed, "origin": []}
-        sweeper.config = OmegaConf.create({"hydra": hydra, "sweep": own})
+        sweeper.config = OmegaConf.create(
+            {
+                "hydra": hydra,
+                "sweep": own,
+                "task": {"_target_": "kan_exp.tasks.Regression", **OLD_SCORING},
+            }
+        )
         sweeper.launcher = FakeLauncher(score)
         error = None
         try:

@@ -15,6 +15,7 @@ from kan_exp.plots.style import pixels
 from kan_exp.training.callbacks import EdgeFigures, ProgressLine, SignalStop
 from kan_exp.training.module import KANModule
 from kan_exp.training.tensorboard import RunLogger
+from tests.regression import TASK
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
@@ -22,7 +23,7 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM]
 def fit(make_data, make_model, trainer, steps: int = 12, evaluations: int = 2) -> KANModule:
     data = make_data()
     data.plan(8, steps, 3, evaluations, torch.Generator().manual_seed(0))
-    module = KANModule(make_model(data), torch.optim.Adam, None, {}, {})
+    module = KANModule(make_model(data), TASK, torch.optim.Adam, None, {}, {})
     trainer.fit(module, datamodule=data)
     return module
 

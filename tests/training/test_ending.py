@@ -20,8 +20,9 @@ from kan_exp.runs.files import replacing
 from kan_exp.runs.records import DONE, read_records
 from kan_exp.sweeps.jobs import Job, make_stack
 from kan_exp.sweeps.outcomes import close, outcomes
+from kan_exp.tasks import Scoring
 from kan_exp.train import prepare
-from kan_exp.training.score import Score
+from kan_exp.training.experiment import Experiment
 from kan_exp.training.tensorboard import RunLogger
 
 SMALL = ["optimizer=adam", "layer=interpo", "layer.num_x=5", "dims=[2,2,1]", "steps=6"]
@@ -81,7 +82,7 @@ FAILURES = {
     "kan_exp.training.experiment.history_figure": "figures/loss.png could not be drawn",
     "kan_exp.training.experiment.prediction_figure": "figures/prediction.png could not be drawn",
     "kan_exp.training.replica_experiment.replicas_figure": "figures/replicas.png could not be",
-    "kan_exp.training.experiment.linear_score": "the linear model could not be fitted",
+    "kan_exp.training.experiment.linear_predictions": "the linear model could not be fitted",
     "kan_exp.training.experiment.result_rows": "the table of the result could not be shown",
     "kan_exp.training.tensorboard.RunLogger.conclude": "the result could not be written to Tens",
     "kan_exp.training.tensorboard.RunLogger.graph": "TensorBoard's graph could not be drawn",
@@ -145,10 +146,15 @@ def test_a_diverged_run_has_its_result_before_its_pictures(run, tmp_path, monkey
 def test_errors_that_are_no_numbers_are_a_result_too(run, monkeypatch):
     """Such as predictions beyond the largest float32 on a far row of a table."""
 
-    def scored(*_):
-        return Score(torch.inf, torch.inf, -torch.inf, torch.nan, torch.inf, 20)
+    values = {"rmse": torch.inf, "mae": torch.inf, "r2": -torch.inf, "r": torch.nan}
+    values["max_error"] = torch.inf
+    keep_best = Experiment._keep_best
 
-    monkeypatch.setattr("kan_exp.training.experiment.score", scored)
+    def keep_and_score(experiment):
+        keep_best(experiment)
+        monkeypatch.setattr(Scoring, "score", lambda *_: values)
+
+    monkeypatch.setattr(Experiment, "_keep_best", keep_and_score)
     folder, notes = run()
     metrics = json.loads((folder / "metrics.json").read_text())
     assert [metrics[f"test_{n}"] for n in ("rmse", "mae", "r2", "r", "max_error")] == [None] * 5

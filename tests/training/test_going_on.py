@@ -16,6 +16,7 @@ from kan_exp.optimizers import LevenbergMarquardt
 from kan_exp.training.least_squares import LeastSquaresModule
 from kan_exp.training.stages import Stage
 from kan_exp.training.starts import make_starts
+from tests.regression import TASK
 
 X = torch.rand(40, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64) * 2 - 1
 BOUNDS = torch.tensor([[-1.0, 1.0], [-1.0, 1.0]], dtype=torch.float64)
@@ -30,6 +31,7 @@ def networks(count: int, kind=KANSplineLayer, cells: int = 8) -> list[nn.Sequent
 def module(starts, stages, y, fade=0.0, **penalty: float) -> LeastSquaresModule:
     return LeastSquaresModule(
         KANModel(starts[0], UNIT, ("a", "b"), "f"),
+        TASK,
         starts,
         stages,
         Split(X, y),
@@ -142,7 +144,15 @@ def test_hidden_grids_follow_their_values_while_training(kind, make_data, make_t
     validation = scaling.standardise(data.val)
     description = {"layers": [{"kind": "any", "options": {}}] * 2}
     made = LeastSquaresModule(
-        model, starts, [stage], validation, LevenbergMarquardt, {"jerk": 1e-6}, 0.0, description
+        model,
+        TASK,
+        starts,
+        [stage],
+        validation,
+        LevenbergMarquardt,
+        {"jerk": 1e-6},
+        0.0,
+        description,
     )
     data.plan(None, 11, 11, 1, torch.Generator())
     make_trainer(11).fit(made, datamodule=data)

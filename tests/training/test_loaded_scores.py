@@ -10,8 +10,8 @@ import torch
 import kan_exp
 from kan_exp.models.model import evaluation_mode
 from kan_exp.train import prepare
-from kan_exp.training.score import score
 from tests.conftest import read_metrics
+from tests.regression import TASK
 
 LAYERS = {
     "mlp": ["layer=mlp"],
@@ -47,12 +47,12 @@ def test_the_loaded_network_scores_what_the_run_reports(layer, optimizer, tmp_pa
 
     def scores(model):
         assert not any(part.training for part in model.modules())
-        test = score(model.predict(data.test.x), data.test.y)
+        test = TASK.score(model.predict(data.test.x), data.test.y)
         assert torch.equal(model.predict(data.test.x), model(data.test.x)), "another mode, or batch"
         return {
-            "test_rmse": test.rmse,
-            "test_max_error": test.max_error,
-            "val_rmse": score(model.predict(data.val.x), data.val.y).rmse,
+            "test_rmse": test["rmse"],
+            "test_max_error": test["max_error"],
+            "val_rmse": TASK.score(model.predict(data.val.x), data.val.y)["rmse"],
         }
 
     assert scores(kan_exp.load(tmp_path)).items() <= metrics.items()
@@ -106,7 +106,9 @@ def test_least_squares_choose_networks_by_what_they_do_in_evaluation(tmp_path):
     assert all(network.training for network in engine.modules)
     for network, error in zip(engine.modules, found, strict=True):
         module.model.network = network
-        assert error == pytest.approx(score(module.model.predict(val.x), val.y).rmse, rel=1e-6)
+        assert error == pytest.approx(
+            TASK.score(module.model.predict(val.x), val.y)["rmse"], rel=1e-6
+        )
 
 
 @pytest.mark.parametrize("older", [False, True])

@@ -21,6 +21,7 @@ from kan_exp.layers import (
 from kan_exp.models.model import KANModel
 from kan_exp.training import memory
 from kan_exp.training.replicas import ReplicaModule
+from tests.regression import TASK
 
 CPU = torch.device("cpu")
 
@@ -30,7 +31,7 @@ def make_module(make_data, make_model):
     def make(layer=KANInterpoLayer, count=1, **penalty) -> ReplicaModule:
         model = make_model(make_data(), layer=layer)
         adam = partial(torch.optim.Adam, lr=0.02)
-        return ReplicaModule(model, [model.network] * count, 0, adam, None, penalty, {})
+        return ReplicaModule(model, TASK, [model.network] * count, 0, adam, None, penalty, {})
 
     return make
 
@@ -112,7 +113,7 @@ def test_what_a_replica_needs_is_what_a_training_takes(make_data, make_trainer, 
         model = KANModel(networks[0], data.scaling, data.features, data.target_name)
         adam = partial(torch.optim.Adam, lr=1e-3)
         data.plan(sizes.batch, 2 * sizes.steps, sizes.steps, 1, *seeds)
-        return ReplicaModule(model, networks, 0, adam, None, penalty, {})
+        return ReplicaModule(model, TASK, networks, 0, adam, None, penalty, {})
 
     def taken(count: int) -> int:
         with PeakMemory() as memory:

@@ -20,7 +20,8 @@ from kan_exp.layers import KANInterpoLayer, KANLayer, KANSplineLayer, LayerSpec,
 from kan_exp.models.model import KANModel
 from kan_exp.optimizers import LevenbergMarquardt
 from kan_exp.optimizers.checking import check_optimizer
-from kan_exp.training.module import OBSERVED_POINTS, KANModule
+from kan_exp.training.module import CHOSEN_BY, OBSERVED_POINTS, KANModule
+from tests.regression import TASK
 
 KINDS = [KANInterpoLayer, KANLayer, KANSplineLayer]
 ORDERS = {"roughness": 1, "curvature": 2, "jerk": 3}
@@ -29,7 +30,7 @@ ADAM = partial(torch.optim.Adam, lr=0.02, fused=True)
 
 
 def module(model, optimizer=ADAM, scheduler=None, **penalty: float) -> KANModule:
-    return KANModule(model, optimizer, scheduler, penalty, {"layer": "none"})
+    return KANModule(model, TASK, optimizer, scheduler, penalty, {"layer": "none"})
 
 
 def plan(data, batch=16, steps=7, chunk=3, evaluations=1, seed=9):
@@ -278,7 +279,7 @@ def test_without_a_compiler_training_goes_on(
     caplog.set_level(logging.INFO, logger="kan_exp")
     data = make_data()
     asked, plain = make_model(data), make_model(data)
-    run = KANModule(asked, ADAM, None, {}, {}, compile_network=True)
+    run = KANModule(asked, TASK, ADAM, None, {}, {}, compile_network=True)
     make_trainer(7).fit(run, datamodule=plan(data))
     make_trainer(7).fit(module(plain), datamodule=plan(data))
     for left, right in zip(asked.parameters(), plain.parameters(), strict=True):
@@ -293,7 +294,7 @@ def test_compiled_training_is_the_same(make_data, make_model, make_trainer, capl
     data = make_data()
     compiled, plain = make_model(data), make_model(data)
     sgd = partial(torch.optim.SGD, lr=0.05)
-    run = KANModule(compiled, sgd, None, {"roughness": 0.01}, {}, compile_network=True)
+    run = KANModule(compiled, TASK, sgd, None, {"roughness": 0.01}, {}, compile_network=True)
     make_trainer(7).fit(run, datamodule=plan(data))
     make_trainer(7).fit(module(plain, sgd, roughness=0.01), datamodule=plan(data))
     for left, right in zip(compiled.parameters(), plain.parameters(), strict=True):
@@ -312,7 +313,7 @@ def test_validation_is_in_units_of_the_training_loss(make_data, make_model, make
     spread = data.train.y.double().numpy().std()
     assert run.val_history[-1][1] == pytest.approx(np.mean((error / spread) ** 2), rel=1e-4)
     logged = trainer.callback_metrics
-    assert float(logged["error/val_rmse"]) == pytest.approx(math.sqrt(np.mean(error**2)), rel=1e-4)
+    assert float(logged[CHOSEN_BY]) == pytest.approx(math.sqrt(np.mean(error**2)), rel=1e-4)
     # Checkpoints hold the range that each edge was trained on.
     seen = model.standardise(data.train.x[:OBSERVED_POINTS])
     expected = torch.stack([seen.amin(0), seen.amax(0)], 1)

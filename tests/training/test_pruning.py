@@ -15,6 +15,7 @@ from kan_exp.data import SampledData
 from kan_exp.errors import KanExpError
 from kan_exp.targets import Target
 from kan_exp.training.callbacks import TrialPruning, pruning
+from kan_exp.training.module import CHOSEN_BY
 
 CURVES = [[3, 2, 1, 1], [3, 3, 2, 2], [4, 3, 3, 3], [5, 2, 2, 1], [2, 2, 2, 0.5], [9, 9, 9, 9]]
 MOST_STEPS = 40
@@ -49,7 +50,7 @@ def train(callback, curve, steps=MOST_STEPS):
     trainer = SimpleNamespace(should_stop=False, global_step=0, max_steps=steps, datamodule=data)
     for number, value in enumerate(curve, 1):
         trainer.global_step = round(number * steps / len(curve))
-        trainer.callback_metrics = {"error/val_rmse": torch.tensor(float(value))}
+        trainer.callback_metrics = {CHOSEN_BY: torch.tensor(float(value))}
         callback.on_validation_end(trainer, None)
         if trainer.should_stop:
             break
@@ -115,7 +116,7 @@ def test_what_is_validated_between_two_shares_is_not_compared(monkeypatch):
     data = SampledData(Target("x"), 4, 4, 4, seed=0)
     data.plan(None, 40, 1, 4, torch.Generator())
     trainer = SimpleNamespace(should_stop=True, global_step=17, max_steps=40, datamodule=data)
-    trainer.callback_metrics = {"error/val_rmse": torch.tensor(1.0)}
+    trainer.callback_metrics = {CHOSEN_BY: torch.tensor(1.0)}
     callback = TrialPruning(__file__, "search", 0, optuna.pruners.NopPruner())
     callback.on_validation_end(trainer, None)
     assert trial.study.trials[0].intermediate_values == {}

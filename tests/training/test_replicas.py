@@ -18,7 +18,7 @@ from kan_exp.models.model import KANModel
 from kan_exp.training.callbacks import RunCheckpoint
 from kan_exp.training.module import KANModule
 from kan_exp.training.replicas import ReplicaModule, observe, spread
-from kan_exp.training.score import score
+from tests.regression import TASK
 
 KINDS = {
     "KANInterpoLayer": {"num_x": 7, "x_min": -1.5, "x_max": 1.0},
@@ -54,7 +54,7 @@ def train_alone(layers, data, trainer, replica, optimizer, scheduler, batch, pen
     """The run of one seed, as it is without replicas."""
     seed = SEED + replica
     network = make_network(layers, DIMS, torch.Generator().manual_seed(seed))
-    module = KANModule(model_of(network, data), optimizer, scheduler, penalty, {})
+    module = KANModule(model_of(network, data), TASK, optimizer, scheduler, penalty, {})
     data.plan(batch, STEPS, 4, 2, torch.Generator().manual_seed(seed))
     trainer.fit(module, datamodule=data)
     return module
@@ -63,7 +63,9 @@ def train_alone(layers, data, trainer, replica, optimizer, scheduler, batch, pen
 def train_stack(layers, data, trainer, count, optimizer, scheduler, batch, penalty, starts=None):
     starts = networks(layers, count) if starts is None else starts
     first = make_network(layers, DIMS, torch.Generator())
-    module = ReplicaModule(model_of(first, data), starts, SEED, optimizer, scheduler, penalty, {})
+    module = ReplicaModule(
+        model_of(first, data), TASK, starts, SEED, optimizer, scheduler, penalty, {}
+    )
     seeds = [torch.Generator().manual_seed(SEED + k) for k in range(count)]
     data.plan(batch, STEPS, 4, 2, *seeds)
     trainer.fit(module, datamodule=data)
@@ -185,23 +187,25 @@ def test_every_replica_comes_back_as_it_was_best(make_data, make_trainer, tmp_pa
     starts = networks(layers, 3)
     module = ReplicaModule(
         model_of(make_network(layers, DIMS, torch.Generator()), data),
+        TASK,
         starts,
         SEED,
         partial(torch.optim.Adam, lr=0.3),  # so large that the last state is not the best
         None,
         {},
-        describe_model(layers, DIMS, data),
+        describe_model(layers, DIMS, data, TASK),
     )
     data.plan(16, STEPS, 2, 10, *(torch.Generator().manual_seed(k) for k in range(3)))
     trainer.fit(module, datamodule=data)
     assert (module.best_steps < STEPS).any()
     errors = [
-        score(kan_exp.load(tmp_path, k).predict(data.val.x), data.val.y).rmse for k in range(3)
+        TASK.score(kan_exp.load(tmp_path, k).predict(data.val.x), data.val.y)["rmse"]
+        for k in range(3)
     ]
     assert errors == pytest.approx(module.best_errors.tolist(), rel=1e-6)
     lowest = [min(float(v[k]) for _, v in module.val_errors) ** 0.5 for k in range(3)]
     assert errors == pytest.approx([low * data.scaling.y_std.item() for low in lowest], rel=1e-5)
-    best = score(kan_exp.load(tmp_path).predict(data.val.x), data.val.y).rmse
+    best = TASK.score(kan_exp.load(tmp_path).predict(data.val.x), data.val.y)["rmse"]
     assert best == pytest.approx(min(errors), rel=1e-6)
     for replica in (-1, 3):
         with pytest.raises(KanExpError, match=rf"has replicas 0 to 2, got {replica}\.$"):

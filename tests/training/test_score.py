@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LinearRegression
+from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
+from kan_exp.data import Split
+from kan_exp.tasks import METRICS
 from kan_exp.training.score import (
     MAX_BLOCKS,
     bootstrap_generator,
-    rmse_standard_error,
-    rmse_standard_errors,
-    score,
+    linear_predictions,
+    standard_errors,
 )
 
 
@@ -20,10 +24,21 @@ def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def random(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=seeded(seed), dtype=torch.float64)
+
+
 def errors_of(points: int, seed: int, draws: int = 1) -> torch.Tensor:
     """Errors whose size differs from place to place, as a network's does."""
     size = torch.rand(draws, points, generator=seeded(seed), dtype=torch.float64)
     return size * torch.randn(draws, points, generator=seeded(seed + 1), dtype=torch.float64)
+
+
+def rmse_standard_errors(errors: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Of errors `(networks, points)`."""
+    truth = torch.zeros(errors.shape[1], 1)
+    found = standard_errors(METRICS["rmse"], [one[:, None] for one in errors], truth, generator)
+    return torch.tensor(found, dtype=torch.float64)
 
 
 @pytest.mark.parametrize("points", [200, 1000, MAX_BLOCKS + 501, 5 * MAX_BLOCKS])
@@ -50,8 +65,6 @@ def test_the_same_generator_gives_the_same_digits_alone_or_among_others():
     assert torch.equal(every, rmse_standard_errors(errors, bootstrap_generator()))
     alone = [rmse_standard_errors(one[None], bootstrap_generator()) for one in errors]
     assert torch.equal(every, torch.cat(alone))
-    truth = torch.zeros(500, 1)
-    assert rmse_standard_error(errors[:1].T, truth, bootstrap_generator()) == every[0].item()
 
 
 def test_units_scale_it():
@@ -69,6 +82,38 @@ def test_what_has_no_spread_has_none():
     assert found.isnan().tolist() == [True, False]
 
 
-def test_the_largest_error_is_absolute():
-    truth = torch.zeros(3, 1)
-    assert score(torch.tensor([[0.5], [-2.0], [1.0]]), truth).max_error == 2.0
+# The linear model
+
+
+def linear_oracle(train: Split, test: Split) -> list[float]:
+    fit = LinearRegression().fit(train.x.double().numpy(), train.y.double().numpy())
+    predicted, truth = fit.predict(test.x.double().numpy()), test.y.double().numpy()
+    return [
+        math.sqrt(mean_squared_error(truth, predicted)),
+        mean_absolute_error(truth, predicted),
+        r2_score(truth, predicted),
+    ]
+
+
+def collinear(columns: str) -> tuple[Split, Split]:
+    a, b, noise = random(90, 3).T
+    constant = torch.where(torch.arange(90) < 60, 2.5, a)  # constant in training only
+    known = {"a": a, "b": b, "sum": a + b, "far": 1e6 + 1e-3 * b, "constant": constant}
+    x = torch.stack([known[name] for name in columns.split()], 1)
+    y = (3 * a - b**2 + noise + 20)[:, None]
+    return Split(x[:60], y[:60]), Split(x[60:], y[60:])
+
+
+@pytest.mark.parametrize(
+    "columns", ["a", "a b", "a b sum", "a a a", "a constant", "far a", "constant"]
+)
+def test_the_linear_model_is_scikit_learns(columns):
+    train, test = collinear(columns)
+    predicted = linear_predictions(train, test)
+    found = [METRICS[name].value(predicted, test.y.double()) for name in ("rmse", "mae", "r2")]
+    np.testing.assert_allclose(found, linear_oracle(train, test), 1e-7)
+
+
+def test_the_linear_model_with_fewer_rows_than_columns_fits_the_training_rows():
+    split = Split(random(5, 9).float(), random(5, 1, seed=1).float())
+    assert (linear_predictions(split, split) - split.y).abs().max() < 1e-6

@@ -14,6 +14,7 @@ from kan_exp.layers import KANInterpoLayer, KANLayer, LayerSpec, make_network
 from kan_exp.models.model import KANModel
 from kan_exp.training.module import ON_EDGES, ON_LAYERS, KANModule
 from kan_exp.training.shared import SharedModule
+from tests.regression import TASK
 
 WEIGHTS = {name: 0.1 * (1 + at) for at, name in enumerate([*ON_LAYERS, *ON_EDGES])}
 SIZES = (4, 3, 4)  # of a batch that cannot be divided evenly
@@ -57,8 +58,10 @@ def batch():
 
 def test_the_sum_over_ranks_is_what_one_process_finds(make_data, make_model, batch, monkeypatch):
     data = make_data()
-    alone = backward(KANModule(make_model(data), sgd, None, WEIGHTS, {}))
-    shared = backward(SharedModule(make_model(data), sgd, None, WEIGHTS, {}, count=len(SIZES)))
+    alone = backward(KANModule(make_model(data), TASK, sgd, None, WEIGHTS, {}))
+    shared = backward(
+        SharedModule(make_model(data), TASK, sgd, None, WEIGHTS, {}, count=len(SIZES))
+    )
     others = Others()
     monkeypatch.setattr(SharedModule, "trainer", others)
     shared._batch = sum(SIZES)
@@ -73,7 +76,7 @@ def test_the_sum_over_ranks_is_what_one_process_finds(make_data, make_model, bat
 def test_every_row_is_one_ranks(make_data, make_model, batch, monkeypatch, count):
     shares = []
     monkeypatch.setattr(KANModule, "training_step", lambda _, chunk, index: shares.append(chunk))
-    module = SharedModule(make_model(make_data()), sgd, None, {}, {}, count=count)
+    module = SharedModule(make_model(make_data()), TASK, sgd, None, {}, {}, count=count)
     chunk = Split(*(torch.stack([part, part + 1]) for part in batch))  # two steps
     for rank in range(count):
         monkeypatch.setattr(SharedModule, "global_rank", rank)
@@ -85,7 +88,7 @@ def test_every_row_is_one_ranks(make_data, make_model, batch, monkeypatch, count
 
 def test_ranks_stop_at_the_step_after_rank_0_was_asked(make_data, make_model, batch, monkeypatch):
     asked, told = (
-        backward(SharedModule(make_model(make_data()), sgd, None, {}, {}, count=2))
+        backward(SharedModule(make_model(make_data()), TASK, sgd, None, {}, {}, count=2))
         for _ in range(2)
     )
     others = Others()
@@ -125,7 +128,7 @@ def looked_up(data, kind=KANModule, **options):
     spec = LayerSpec(KANLayer, {"fcn_hidden": 4, "table_points": 6})
     network = make_network(spec, (2, 3, 1), torch.Generator().manual_seed(1)).double()
     model = KANModel(network, data.scaling, data.features, data.target_name)
-    return backward(kind(model, sgd, None, {}, {}, **options))
+    return backward(kind(model, TASK, sgd, None, {}, {}, **options))
 
 
 @pytest.mark.parametrize("rows", [7, 11, 60], ids="{} rows".format)
