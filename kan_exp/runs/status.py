@@ -14,13 +14,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
+from kan_exp.errors import DivergedError
 from kan_exp.runs.files import write_json
 from kan_exp.runs.results import is_complete
 from kan_exp.runs.versions import versions
 
 NAME = "status.json"
 CLOCK = 60.0  # seconds by which a machine may have set its clock since
-State = Literal["running", "done", "failed", "interrupted"]
+State = Literal["running", "done", "failed", "diverged", "interrupted"]
+FAILED = ("failed", "diverged")  # states of runs that would end in the same way once more
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ class StatusFile:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        state: State = "failed"
+        state: State = "diverged" if isinstance(error, DivergedError) else "failed"
         reason = None
         if error is None or (self.began and is_complete(self.folder)):
             state = "done"

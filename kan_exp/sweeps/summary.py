@@ -22,6 +22,7 @@ from kan_exp.runs.cells import csv_row, plain
 from kan_exp.runs.folders import SWEEP
 from kan_exp.runs.metrics import LINEAR, SWEEP_COLUMNS, title
 from kan_exp.runs.printable import printable
+from kan_exp.runs.status import FAILED
 from kan_exp.sweeps.jobs import Job, Stack
 from kan_exp.sweeps.outcomes import Outcome, rank
 
@@ -225,9 +226,9 @@ def _linear(metric: str, found: Sequence[Outcome]) -> list[str]:
 
 
 def failures(outcomes: Sequence[Outcome]) -> list[str]:
-    """A line for every job that has failed."""
+    """A line for every job that has failed or diverged."""
     return [
         printable(f"  job {one.job.number} ({one.job.name}): {one.reason or 'no reason is known'}")
         for one in outcomes
-        if one.state == "failed"
+        if one.state in FAILED
     ]

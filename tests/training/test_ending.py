@@ -212,7 +212,10 @@ def test_a_run_that_still_draws_still_runs(tmp_path):
     assert read_status(tmp_path / "run").state == "running"
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(130), RuntimeError("late")])
+@pytest.mark.parametrize(
+    "error",
+    [KeyboardInterrupt(), SystemExit(130), RuntimeError("late"), DivergedError("nan")],
+)
 @pytest.mark.parametrize(
     ("stopped", "began", "state"),
     [("steps", True, "done"), ("steps", False, "cut"), ("interrupted", True, "cut")],
@@ -226,7 +229,8 @@ def test_the_status_of_a_run_with_its_result_is_done(tmp_path, error, stopped, b
 
     with pytest.raises(type(error)):
         run()
-    cut = "failed" if isinstance(error, RuntimeError) else "interrupted"
+    cuts = {RuntimeError: "failed", DivergedError: "diverged"}
+    cut = cuts.get(type(error), "interrupted")
     assert json.loads((tmp_path / "status.json").read_text())["state"] == (
         "done" if state == "done" else cut
     )
