@@ -23,13 +23,19 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kan_exp.commandline.arguments import asked_configs, check_choices, own_folders, spelled
+from kan_exp.commandline.arguments import (
+    asked_configs,
+    check_choices,
+    check_removals,
+    own_folders,
+    spelled,
+)
 from kan_exp.commandline.explain import MENDABLE, one_line
 from kan_exp.commandline.own_configs import OwnConfigs
 from kan_exp.config import TrainConfig
 from kan_exp.errors import KanExpError
 from kan_exp.quoting import typed
-from kan_exp.runs import hold, release, run_name
+from kan_exp.runs import asks_version, hold, release, run_name, version_text
 from kan_exp.runs.printable import printable
 from kan_exp.runs.results import NAME as METRICS
 from kan_exp.terminal import fault_of_stdout, steady_streams, use_utf8_names
@@ -87,11 +93,15 @@ def run_command(
 
     OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
     _replace_plugins_configs()
+    if asks_version(sys.argv[1:]):
+        print(version_text())  # noqa: T201
+        sys.exit(0)
     try:
         if read is None:
             sys.argv[1:] = spelled(sys.argv[1:])
         else:
             config_name, sys.argv[1:] = read(sys.argv[1:])
+        check_removals(sys.argv[1:])
         check_choices(sys.argv[1:], Path(config_folder()))
         command = hydra.main(
             version_base="1.3", config_path=config_folder(), config_name=config_name
@@ -113,8 +123,8 @@ def _is_of_composing(error: Exception) -> bool:
     """Whether an exception was raised while configurations were read or composed."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     modules = [str(frame.f_globals.get("__name__")) for frame in frames]
-    if modules[-1:] == ["logging.config"]:  # the folder's log cannot be opened
-        return isinstance(error.__cause__, OSError)
+    if modules[-1:] == ["logging.config"]:  # or the folder's log cannot be opened
+        return isinstance(error, ValueError)
     # The innermost frame may be Python's: a decoder, or wherever recursion met its limit.
     near = NEAR if isinstance(error, UnicodeError | RecursionError) else 1
     return any(module.startswith(COMPOSERS) for module in modules[-near:])

@@ -15,6 +15,7 @@ from kan_exp.data.options import Options
 from kan_exp.data.readers import open_columns
 from kan_exp.data.table import read_columns
 from kan_exp.errors import KanExpError
+from kan_exp.quoting import expand_home
 from kan_exp.runs.checkpoints import find_checkpoint
 from kan_exp.targets import Target
 
@@ -85,7 +86,7 @@ def _own_test_points(run: Path) -> Split:
 
 
 def _own_config(run: Path, group: str) -> dict[str, Any]:
-    path = run.expanduser() / ".hydra" / "config.yaml"
+    path = expand_home(run) / ".hydra" / "config.yaml"
     if not path.is_file():
         raise KanExpError(f"{path} is not there: choose data=...")
     whole = cast("DictConfig", OmegaConf.load(path))

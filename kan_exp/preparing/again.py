@@ -19,7 +19,7 @@ from kan_exp.commandline.spelling import MULTIRUN, is_path
 from kan_exp.config import TrainConfig
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.targets import check_targets
-from kan_exp.quoting import literal, read_path, shell, typed, word
+from kan_exp.quoting import expand_home, literal, read_path, shell, typed, word
 from kan_exp.runs import changes, is_running, no_run, option_name, read_status, versions
 from kan_exp.runs.folders import is_run
 from kan_exp.runs.results import read_metrics
@@ -61,7 +61,7 @@ def from_folder(arguments: Sequence[str]) -> tuple[str, list[str]]:
         del rest[at]
     if resumed is None and source is None:
         return "train", rest
-    folder = Path(read_path(cast(str, source if resumed is None else resumed))).expanduser()
+    folder = expand_home(read_path(cast(str, source if resumed is None else resumed)))
     modules = [name for name in (_take(rest, "modules=") or "").strip("[]").split(",") if name]
     if resumed is None:
         return _repeat(folder, rest, modules)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kan_exp.errors import KanExpError
+from kan_exp.quoting import expand_home
 from kan_exp.runs.folders import RECORDS, SWEEP
 from kan_exp.runs.identity import is_setting
 from kan_exp.runs.loose import (
@@ -118,10 +119,10 @@ def _find_runs(
 ) -> Iterator[tuple[Path, set[str]]]:
     """Folders of runs, and of sweeps, with the names in them; nothing inside a run is visited."""
     for given in folders:
-        if not Path(given).expanduser().is_dir():
+        if not expand_home(given).is_dir():
             raise KanExpError(f"{given}: there is no such folder of runs.")
     seen: set[str] = set()
-    stack = [str(Path(given).expanduser().resolve()) for given in reversed(folders)]
+    stack = [str(expand_home(given).resolve()) for given in reversed(folders)]
     while stack:
         path = stack.pop()
         if path in seen:

@@ -16,7 +16,7 @@ from rich.table import Table
 from kan_exp.commandline.spelling import MULTIRUN
 from kan_exp.errors import KanExpError
 from kan_exp.preparing import absolute_arguments
-from kan_exp.quoting import read_path, typed
+from kan_exp.quoting import expand_home, read_path, typed
 from kan_exp.runs import option_name, write_json, write_text
 from kan_exp.runs.cells import csv_row, plain
 from kan_exp.runs.folders import SWEEP
@@ -147,7 +147,7 @@ def same_again(arguments: Sequence[str]) -> list[str]:
     resumed = [read_path(value) for name, _, value in said if name == "sweep.resume"]
     if not resumed or resumed[-1] in ("", "null"):
         return list(arguments)
-    folder = Path(resumed[-1]).expanduser()
+    folder = expand_home(resumed[-1])
     try:
         told = read_summary(folder)[0]
     except (OSError, ValueError) as error:
