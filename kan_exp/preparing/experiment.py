@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from kan_exp.cli import as_typed
 from kan_exp.config import check_width, rank_count
 from kan_exp.errors import KanExpError
+from kan_exp.options import check_options
 from kan_exp.preparing.choices import flat_choices
 from kan_exp.preparing.devices import training_accelerator
 from kan_exp.preparing.layers import layer_specs, search_path_override
@@ -79,6 +80,7 @@ def make_experiment(
         SignalStop(),
     ]
     logger = _logger(cfg)
+    _check_kinds("trainer", cfg.trainer)
     hydra, flat = HydraConfig.get(), flat_choices(cfg, choices)
     job = int(hydra.job.num) if hydra.mode == RunMode.MULTIRUN else None
     kind = Experiment if cfg.replicas == 1 else ReplicaExperiment
@@ -116,6 +118,9 @@ def _callbacks(cfg: DictConfig) -> list[Any]:
     """
     from lightning.pytorch import Callback
 
+    for name, config in cfg.callbacks.items():
+        if config is not None:
+            _check_kinds(f"callbacks.{name}", config)
     made = {name: one for name, one in instantiate(cfg.callbacks).items() if one is not None}
     for name, one in made.items():
         if not isinstance(one, Callback):
@@ -126,6 +131,20 @@ def _callbacks(cfg: DictConfig) -> list[Any]:
     return list(made.values())
 
 
+def _check_kinds(group: str, config: DictConfig) -> None:
+    """Compares options with the signature of what they make: some are first used in the end.
+
+    Raises:
+        KanExpError: One is of another kind.
+    """
+    options: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    try:
+        make = get_object(options["_target_"])
+    except Exception:  # noqa: BLE001 - making it says what is wrong
+        return
+    check_options(group, make, {n: v for n, v in options.items() if not n.startswith("_")})
+
+
 def _logger(cfg: DictConfig) -> Any:
     """The logger of a run, or False.
 
@@ -134,6 +153,8 @@ def _logger(cfg: DictConfig) -> Any:
     """
     from lightning.pytorch.loggers import Logger
 
+    if cfg.logger:
+        _check_kinds("logger", cfg.logger)
     made = instantiate(cfg.logger) if cfg.logger else False
     if made is not False and not isinstance(made, Logger):
         raise KanExpError(
