@@ -13,9 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
-from kan_exp.cli import RESUMED, config_folder
+from kan_exp.cli import config_folder
 from kan_exp.commandline.explain import first_line, yaml_fault
 from kan_exp.commandline.spelling import MULTIRUN, is_path
+from kan_exp.commandline.starting import RESUMED
 from kan_exp.config import TrainConfig
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.targets import check_targets

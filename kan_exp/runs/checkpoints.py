@@ -7,9 +7,7 @@ from pathlib import Path
 
 from kan_exp.errors import KanExpError
 from kan_exp.quoting import expand_home
-from kan_exp.runs.folders import is_run, no_run
-
-CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
+from kan_exp.runs.folders import CHECKPOINTS, is_run, no_run
 
 
 def find_checkpoint(folder: str | Path, names: Sequence[str] = CHECKPOINTS) -> Path:

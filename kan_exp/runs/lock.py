@@ -33,12 +33,14 @@ class LockedError(KanExpError):
 
 @contextmanager
 def holding(folder: Path, patience: float = 0.0) -> Iterator[None]:
-    """Holds a folder until the end of a block, see `hold`."""
+    """Holds a folder until the end of a block, or longer if it was held before. See `hold`."""
+    held = _key(folder) in _held
     hold(folder, patience)
     try:
         yield
     finally:
-        release(folder)
+        if not held:
+            release(folder)
 
 
 def hold(folder: Path, patience: float = 0.0) -> None:

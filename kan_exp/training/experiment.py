@@ -26,7 +26,7 @@ from kan_exp.plots import history_figure, prediction_figure
 from kan_exp.plots.saving import save_png
 from kan_exp.plots.style import short_r2
 from kan_exp.quoting import shell, word
-from kan_exp.runs import from_here, versions, write_json
+from kan_exp.runs import from_here, holding, versions, write_json
 from kan_exp.runs.best_effort import best_effort
 from kan_exp.training.callbacks import EdgeFigures, RunCheckpoint, SignalStop, TrialPruning
 from kan_exp.training.closing import CUT_SHORT, advice, result_rows
@@ -134,8 +134,9 @@ class Experiment:
 
         Raises:
             DivergedError: The loss stopped being a number; the last good network is kept.
+            KanExpError: Another process writes in the folder.
         """
-        with self.stop:
+        with holding(self.folder), self.stop:
             self._announce()
             diverged, seconds = self._fit()
             self._keep_best()

@@ -11,7 +11,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from kan_exp.cli import RESUMED, config_folder, store_schema
+from kan_exp.cli import config_folder, store_schema
+from kan_exp.commandline.starting import RESUMED
 from kan_exp.config import TrainConfig
 from kan_exp.errors import KanExpError
 from kan_exp.preparing import from_folder, run_key, unfinished
