@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import logging
 import os
 import signal
 import sys
@@ -70,6 +71,7 @@ def run_command(
     """
     use_utf8_names()
     steady_streams()
+    logging.raiseExceptions = False  # a log that cannot be written is beside the result
     # Importing makes a great many objects that stay; to look for garbage among them over and over
     # takes a fifth of that time. Commands that go on to make garbage call `imports_are_done`.
     gc.disable()

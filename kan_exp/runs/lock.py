@@ -105,8 +105,13 @@ def _try(folder: Path) -> int | None:
         if _is_at(file, path):
             break
         os.close(file)  # its last holder has removed it in the meantime
-    os.ftruncate(file, 0)
-    os.write(file, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
+    try:
+        os.ftruncate(file, 0)
+        os.write(file, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
+    except OSError:  # the disk is full
+        path.unlink(missing_ok=True)
+        os.close(file)
+        raise
     return file
 
 

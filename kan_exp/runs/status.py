@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Literal
 
 from kan_exp.errors import DivergedError
+from kan_exp.runs.best_effort import begin_run, note_once
 from kan_exp.runs.files import write_json
 from kan_exp.runs.results import is_complete
 from kan_exp.runs.versions import versions
@@ -156,6 +157,7 @@ class StatusFile:
 
     def __enter__(self) -> StatusFile:
         self._began = time.perf_counter()
+        begin_run()
         write_status(self.folder, self.status)
         return self
 
@@ -179,4 +181,9 @@ class StatusFile:
         else:
             reason = self.explain(error)
         seconds = round(time.perf_counter() - self._began, 3)
-        write_status(self.folder, replace(self.status, state=state, reason=reason, seconds=seconds))
+        status = replace(self.status, state=state, reason=reason, seconds=seconds)
+        try:
+            write_status(self.folder, status)
+        except OSError as failure:  # the result, or the error, counts more
+            if state == "done":
+                note_once(f"{NAME} could not be written", failure)
