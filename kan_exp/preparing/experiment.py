@@ -20,6 +20,7 @@ from kan_exp.preparing.devices import training_accelerator
 from kan_exp.preparing.layers import layer_specs, search_path_override
 from kan_exp.preparing.modules import cells_of, make_module
 from kan_exp.preparing.networks import stages_of
+from kan_exp.quoting import literal
 
 if TYPE_CHECKING:
     from kan_exp.ranks import Member
@@ -64,7 +65,7 @@ def make_experiment(
     elif count > 1:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // count))
     dims = list(cfg.dims)
-    data = instantiate(cfg.data)
+    data = instantiate(_resolved_twice(OmegaConf.to_container(cfg.data, resolve=True)))
     check_width(f"data '{choices['data']}'", len(data.features), dims)
     steps = _steps(cfg)
     module = make_module(cfg, data)
@@ -108,6 +109,15 @@ def make_experiment(
         except KanExpError as error:
             raise KanExpError(f"{folder}: {error}") from error
     return experiment
+
+
+def _resolved_twice(value: Any) -> Any:
+    """Escapes `${` in texts, which Hydra's `instantiate` resolves twice: in names of files, say."""
+    if isinstance(value, dict):
+        return {name: _resolved_twice(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_resolved_twice(one) for one in value]
+    return literal(literal(value)) if isinstance(value, str) else value
 
 
 def _callbacks(cfg: DictConfig) -> list[Any]:
