@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,9 @@ def _one_line(error: BaseException) -> str:
         if isinstance(found, OSError) and found.strerror:
             name = f" {found.filename}" if found.filename else ""
             return f"cannot write or read{name}: {found.strerror}.{_where_results_go()}"
+    if isinstance(error, ValueError) and _is_of_logging(error):
+        reason = f"{error}{f' ({cause})' if cause else ''}"
+        return f"hydra.job_logging or hydra.hydra_logging: {reason}."
     if several := re.match(r"(Ambiguous value for argument|Sweep parameters) '(.*)'", str(error)):
         return f"{several[2]} has several values: add -m to run each; a list is in brackets."
     if re.search(r"sweep type : INTERVAL_SWEEP", str(error)):
@@ -98,6 +102,11 @@ def _one_line(error: BaseException) -> str:
     if isinstance(error, RecursionError):
         return "the configuration refers to itself without an end."
     return first_line(error)
+
+
+def _is_of_logging(error: BaseException) -> bool:
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and frames[-1].f_globals.get("__name__") == "logging.config"
 
 
 def yaml_fault(error: MarkedYAMLError) -> str:

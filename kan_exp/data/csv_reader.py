@@ -13,6 +13,7 @@ from typing import IO, NamedTuple
 import numpy as np
 
 from kan_exp.data.columns import ColumnReader, FloatArray, NoNumber, shown, tidy
+from kan_exp.data.encodings import marked_encoding, readings
 from kan_exp.data.options import Options, assign
 from kan_exp.quoting import shell
 
@@ -148,6 +149,8 @@ class CsvReader(ColumnReader):
         line = width = 0
         taken: list[str] = []
         try:
+            if marked_encoding(self.path):  # without a mark, UTF-16 may be valid UTF-8
+                raise self.error(self._not_utf8())
             with self.path.open(encoding="utf-8-sig", newline="") as file:
                 reader = csv.reader(
                     _remember(file, taken),
@@ -162,11 +165,7 @@ class CsvReader(ColumnReader):
                     taken.clear()
                     line = reader.line_num
         except UnicodeDecodeError:
-            copy = shell(self.new_name("utf8"))
-            raise self.error(
-                f"is not UTF-8 text: save it as UTF-8 CSV, or write it anew: "
-                f"iconv -f {self._encoding()} -t UTF-8 {self.typed} > {copy}"
-            ) from None
+            raise self.error(self._not_utf8()) from None
         except (csv.Error, OSError) as error:
             hint = (
                 ": double the quotes inside quoted cells" if "expected after" in str(error) else ""
@@ -175,11 +174,19 @@ class CsvReader(ColumnReader):
                 f"cannot be read from line {line + 1} on ({tidy(error)}){hint}."
             ) from None
 
-    def _encoding(self) -> str:
-        """The most likely encoding of text that is not UTF-8."""
-        with self.path.open("rb") as file:
-            start = file.read(2)
-        return "UTF-16" if start in (b"\xff\xfe", b"\xfe\xff") else "WINDOWS-1252"
+    def _not_utf8(self) -> str:
+        """How to write a text anew that is not UTF-8."""
+        known = marked_encoding(self.path)
+        found = [] if known else readings(self.path)
+        told = [f"{shown(one.word)} if it is {one.encoding}" for one in found]
+        said = f", and its encoding is not known: it has {', '.join(told)}" if told else ""
+        encoding = known or (found[0].encoding if found else "ENCODING")
+        which = "" if known else " from the encoding that is right"
+        copy = shell(self.new_name("utf8"))
+        return (
+            f"is not UTF-8 text{said}: save it as UTF-8 CSV, or write it anew{which}: "
+            f"iconv -f {encoding} -t UTF-8 {self.typed} > {copy}"
+        )
 
 
 def _remember(lines: Iterable[str], taken: list[str]) -> Iterator[str]:

@@ -33,12 +33,14 @@ class LockedError(KanExpError):
 
 @contextmanager
 def holding(folder: Path, patience: float = 0.0) -> Iterator[None]:
-    """Holds a folder until the end of a block, see `hold`."""
+    """Holds a folder until the end of a block, or longer if it was held before. See `hold`."""
+    held = _key(folder) in _held
     hold(folder, patience)
     try:
         yield
     finally:
-        release(folder)
+        if not held:
+            release(folder)
 
 
 def hold(folder: Path, patience: float = 0.0) -> None:
@@ -103,8 +105,13 @@ def _try(folder: Path) -> int | None:
         if _is_at(file, path):
             break
         os.close(file)  # its last holder has removed it in the meantime
-    os.ftruncate(file, 0)
-    os.write(file, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
+    try:
+        os.ftruncate(file, 0)
+        os.write(file, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
+    except OSError:  # the disk is full
+        path.unlink(missing_ok=True)
+        os.close(file)
+        raise
     return file
 
 

@@ -14,13 +14,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
+from kan_exp.errors import DivergedError
+from kan_exp.runs.best_effort import begin_run, note_once
 from kan_exp.runs.files import write_json
 from kan_exp.runs.results import is_complete
 from kan_exp.runs.versions import versions
 
 NAME = "status.json"
 CLOCK = 60.0  # seconds by which a machine may have set its clock since
-State = Literal["running", "done", "failed", "interrupted"]
+State = Literal["running", "done", "failed", "diverged", "interrupted"]
+FAILED = ("failed", "diverged")  # states of runs that would end in the same way once more
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,7 @@ class StatusFile:
 
     def __enter__(self) -> StatusFile:
         self._began = time.perf_counter()
+        begin_run()
         write_status(self.folder, self.status)
         return self
 
@@ -168,7 +172,7 @@ class StatusFile:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        state: State = "failed"
+        state: State = "diverged" if isinstance(error, DivergedError) else "failed"
         reason = None
         if error is None or (self.began and is_complete(self.folder)):
             state = "done"
@@ -177,4 +181,9 @@ class StatusFile:
         else:
             reason = self.explain(error)
         seconds = round(time.perf_counter() - self._began, 3)
-        write_status(self.folder, replace(self.status, state=state, reason=reason, seconds=seconds))
+        status = replace(self.status, state=state, reason=reason, seconds=seconds)
+        try:
+            write_status(self.folder, status)
+        except OSError as failure:  # the result, or the error, counts more
+            if state == "done":
+                note_once(f"{NAME} could not be written", failure)

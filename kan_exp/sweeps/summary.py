@@ -16,12 +16,13 @@ from rich.table import Table
 from kan_exp.commandline.spelling import MULTIRUN
 from kan_exp.errors import KanExpError
 from kan_exp.preparing import absolute_arguments
-from kan_exp.quoting import read_path, typed
+from kan_exp.quoting import expand_home, read_path, typed
 from kan_exp.runs import option_name, write_json, write_text
 from kan_exp.runs.cells import csv_row, plain
 from kan_exp.runs.folders import SWEEP
 from kan_exp.runs.metrics import LINEAR, SWEEP_COLUMNS, title
 from kan_exp.runs.printable import printable
+from kan_exp.runs.status import FAILED
 from kan_exp.sweeps.jobs import Job, Stack
 from kan_exp.sweeps.outcomes import Outcome, rank
 
@@ -146,7 +147,7 @@ def same_again(arguments: Sequence[str]) -> list[str]:
     resumed = [read_path(value) for name, _, value in said if name == "sweep.resume"]
     if not resumed or resumed[-1] in ("", "null"):
         return list(arguments)
-    folder = Path(resumed[-1]).expanduser()
+    folder = expand_home(resumed[-1])
     try:
         told = read_summary(folder)[0]
     except (OSError, ValueError) as error:
@@ -225,9 +226,9 @@ def _linear(metric: str, found: Sequence[Outcome]) -> list[str]:
 
 
 def failures(outcomes: Sequence[Outcome]) -> list[str]:
-    """A line for every job that has failed."""
+    """A line for every job that has failed or diverged."""
     return [
         printable(f"  job {one.job.number} ({one.job.name}): {one.reason or 'no reason is known'}")
         for one in outcomes
-        if one.state == "failed"
+        if one.state in FAILED
     ]

@@ -14,7 +14,8 @@ from kan_exp.data.base import ExperimentData, Scaling
 from kan_exp.errors import KanExpError, message_of
 from kan_exp.layers import LayerSpec, find_layer, layer_path, make_network
 from kan_exp.runs import write_json
-from kan_exp.runs.checkpoints import CHECKPOINTS, find_checkpoint
+from kan_exp.runs.checkpoints import find_checkpoint
+from kan_exp.runs.folders import CHECKPOINTS
 from kan_exp.runs.results import NAME
 from kan_exp.training.model import KANModel
 

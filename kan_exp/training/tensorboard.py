@@ -17,6 +17,7 @@ from tensorboard.summary.writer import record_writer
 from kan_exp.board import summaries
 from kan_exp.board.graph import graph
 from kan_exp.board.summaries import Trial
+from kan_exp.runs.best_effort import note_once
 from kan_exp.training.model import KANModel
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,16 @@ def _thread_failed(failure: threading.ExceptHookArgs) -> None:
 
 
 threading.excepthook = _thread_failed
+
+
+class NoWriter:
+    """Stands in for TensorBoard's writer; whatever it is told does nothing."""
+
+    def __getattr__(self, name: str) -> NoWriter:
+        return self
+
+    def __call__(self, *_: object, **__: object) -> None:
+        pass
 
 
 class RunLogger(TensorBoardLogger):
@@ -130,6 +141,18 @@ class RunLogger(TensorBoardLogger):
         try:
             write()
         except OSError as error:
-            self._failed = True
-            reason = error.strerror or type(error).__name__
-            log.info("Note: TensorBoard's file cannot be written, curves end here: %s.", reason)
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        self._failed = True
+        note_once("TensorBoard's file cannot be written, curves end here", error)
+
+    @property
+    def experiment(self) -> Any:
+        """The writer of the file, or one that writes nothing where the file cannot be made."""
+        if not self._failed:
+            try:
+                return super().experiment
+            except OSError as error:
+                self._give_up(error)
+        return NoWriter()
