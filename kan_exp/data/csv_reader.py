@@ -14,6 +14,7 @@ import numpy as np
 
 from kan_exp.data.columns import ColumnReader, FloatArray, NoNumber, shown, tidy
 from kan_exp.data.options import Options, assign
+from kan_exp.errors import KanExpError
 from kan_exp.quoting import shell
 
 SEPARATORS = (",", ";", "|", "\t")
@@ -22,6 +23,20 @@ MISSING_CELLS |= {"#div/0!", "#value!", "#num!", "#ref!"}
 BOOLEAN_CELLS = {"true": 1.0, "false": 0.0}
 NAN = float("nan")
 MOST_DELETED = 60  # rows that a message deletes
+MOST_START = 1024  # bytes that are looked at for an encoding; even
+# The longer marks first: UTF-32 begins as UTF-16 does.
+MARKS = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+# What to do about the errors of the standard library's parser.
+HINTS = {
+    "expected after": ": double the quotes inside quoted cells",
+    "unexpected end": ": close the quote that is opened there",
+    "field limit": ": close the quote that is opened there, or shorten the cell",
+}
 
 
 class Record(NamedTuple):
@@ -40,8 +55,11 @@ class CsvReader(ColumnReader):
         self.separator = separator
         self._lines, self._last_lines = array("q"), array("q")  # of each row
         with path.open("rb") as file:
-            marked = file.read(3) == codecs.BOM_UTF8
-        self.encoding = "utf-8-sig" if marked else "utf-8"
+            start = file.read(MOST_START)
+        self.encoding = "utf-8-sig" if start.startswith(codecs.BOM_UTF8) else "utf-8"
+        self.path, self.source = path, source
+        if (encoding := _encoding(start)) is not None:
+            raise self._not_utf8(encoding)
         super().__init__(path, source, options)
 
     def _place(self, row: int) -> str:
@@ -50,6 +68,11 @@ class CsvReader(ColumnReader):
     def _names(self) -> Sequence[str]:
         records = self._records()
         first = next(records, Record(0, [], ""))
+        if first.text.lower().startswith("sep="):
+            raise self.error(
+                f"line 1 is no header but a note for spreadsheets ({shown(first.text.strip())}): "
+                f"take it away: tail -n +2 {self.typed} > {shell(self.new_name('table'))}"
+            )
         if len(first.cells) == 1:
             self._check_header(first, records)
         return first.cells
@@ -162,24 +185,34 @@ class CsvReader(ColumnReader):
                     taken.clear()
                     line = reader.line_num
         except UnicodeDecodeError:
-            copy = shell(self.new_name("utf8"))
-            raise self.error(
-                f"is not UTF-8 text: save it as UTF-8 CSV, or write it anew: "
-                f"iconv -f {self._encoding()} -t UTF-8 {self.typed} > {copy}"
-            ) from None
+            raise self._not_utf8("WINDOWS-1252") from None
         except (csv.Error, OSError) as error:
-            hint = (
-                ": double the quotes inside quoted cells" if "expected after" in str(error) else ""
-            )
+            hint = next((hint for part, hint in HINTS.items() if part in str(error)), "")
             raise self.error(
                 f"cannot be read from line {line + 1} on ({tidy(error)}){hint}."
             ) from None
 
-    def _encoding(self) -> str:
-        """The most likely encoding of text that is not UTF-8."""
-        with self.path.open("rb") as file:
-            start = file.read(2)
-        return "UTF-16" if start in (b"\xff\xfe", b"\xfe\xff") else "WINDOWS-1252"
+    def _not_utf8(self, encoding: str) -> KanExpError:
+        copy = shell(self.new_name("utf8"))
+        return self.error(
+            f"is not UTF-8 text: save it as UTF-8 CSV, or write it anew: "
+            f"iconv -f {encoding} -t UTF-8 {self.typed} > {copy}"
+        )
+
+
+def _encoding(start: bytes) -> str | None:
+    """The encoding of a text, by its mark or its zero bytes; None if it has neither."""
+    for mark, name in MARKS.items():
+        if start.startswith(mark):
+            return name
+    if len(start) < 4 or len(start.replace(b"\0", b"")) * 4 < len(start):
+        return None
+    # Of ASCII characters in UTF-16, every second byte is zero.
+    if 0 not in start[::2] and start[1::2].count(0) * 2 > len(start[1::2]):
+        return "UTF-16LE"
+    if 0 not in start[1::2] and start[::2].count(0) * 2 > len(start[::2]):
+        return "UTF-16BE"
+    return None
 
 
 def _remember(lines: Iterable[str], taken: list[str]) -> Iterator[str]:

@@ -65,5 +65,5 @@ def test_a_list_in_a_list_of_numbers_is_refused(train: Train, text, line):
 
 def test_no_list_of_numbers_is_needed():
     check_lists(OmegaConf.create({"dims": [2, 1], "refine": {"grids": None}}))
-    with pytest.raises(KanExpError, match="refine.points"):
+    with pytest.raises(KanExpError, match=r"refine\.points"):
         check_lists(OmegaConf.create({"dims": [2, 1], "refine": {"points": [[1]]}}))
