@@ -71,8 +71,8 @@ def _one_line(error: BaseException) -> str:
         return _unreadable_option(error)
     if isinstance(error, ConfigCompositionException) and (said := COMPOSING.match(str(error))):
         key = f"{said['key']}: " if said["key"] else ""
-        reason = said["reason"].strip().rstrip(".")
-        return f"{said['config']}.yaml: {key}{wrong_type(reason) or reason}."
+        text = said["reason"].strip().rstrip(".")
+        return f"{said['config']}.yaml: {key}{wrong_type(text) or text}."
     for found in (error, cause):
         if isinstance(found, MissingMandatoryValue):
             return f"{found.full_key} is needed: set it with {found.full_key}=..."
