@@ -79,8 +79,8 @@ def _one_line(error: BaseException) -> str:
         if isinstance(found, GrammarParseError | InterpolationResolutionError):
             return broken_reference(found)
         if isinstance(found, ValidationError | ConfigTypeError):
-            said = first_line(found).rstrip(".")
-            return f"{found.full_key or 'the configuration'}: {wrong_type(said) or said}."
+            reason = first_line(found).rstrip(".")
+            return f"{found.full_key or 'the configuration'}: {wrong_type(reason) or reason}."
         if isinstance(found, ConfigKeyError | ConfigAttributeError):
             return _unknown_option(found)
         if isinstance(found, OmegaConfBaseException) and found.full_key:

@@ -236,11 +236,11 @@ class Formula:
                 return self._call(name, len(arguments)), arguments
             case ast.Call(func=ast.Attribute(attr=name)) if name in FUNCTIONS:
                 raise self._error(f"calls '{name}' of a module: write {name}(x)")
-            case ast.Call(func=ast.Constant() | ast.BinOp() | ast.Call()):
-                raise self._error("multiplies without *: write every product with *, as in 2*(x+y)")
         # The text is plain ASCII in one line, so offsets in bytes are offsets in characters.
         source = self.text[node.col_offset : node.end_col_offset]
-        raise self._error(f"has {quote(source)}, which is not arithmetic: {_VOCABULARY}")
+        product = isinstance(node, ast.Call) and not isinstance(node.func, ast.Name | ast.Attribute)
+        cure = "write every product with *, as in 2*(x+y)" if product else _VOCABULARY
+        raise self._error(f"has {quote(source)}, which is not arithmetic: {cure}")
 
     def _number(self, value: float) -> float:
         # A literal such as 1e999 is already infinite; a long integer has no float at all.
