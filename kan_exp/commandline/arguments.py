@@ -31,6 +31,9 @@ NO_NAME = re.compile(rf"({NO_TEXT.pattern})|\{{.*\}}", re.IGNORECASE | re.DOTALL
 REMOVABLE = re.compile(r"callbacks\.\w+|hydra\.(sweeper\.(params|only)|env)\..+|.*\._target_")
 GROUPS = ("layer", "data", "target", "optimizer", "scheduler", "trainer", "logger", "callbacks")
 NEEDED = re.compile(rf"(?!({'|'.join(GROUPS)}|experiment|search)$)[\w.]+")
+# Paths, which Hydra takes for names: the run would be shown under another name than others.
+FILE = re.compile(r"\.ya?ml\Z|\A/|(\A|/)\.\.?(/|\Z)")
+SINGLE = ("layer", "optimizer", "scheduler", "trainer", "data", "target", "search")
 CHOICES = {"--cfg": SHOWN, "-c": SHOWN, "--info": INFO, "-i": INFO}
 
 
@@ -181,7 +184,8 @@ def check_choices(arguments: Sequence[str], configs: Path) -> None:
             continue
         names = sorted(path.stem for path in (configs / group).glob("*.yaml"))
         for part in split(value) if names else []:
-            if NO_NAME.fullmatch(part.strip()):
+            several = group in SINGLE and part.strip().startswith("[")
+            if several or NO_NAME.fullmatch(part.strip()) or FILE.search(part.strip()):
                 off = f" set {group}=none, or" if "none" in names else ""
                 listed = listing(names, most=20)
                 raise KanExpError(

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
+    ConfigTypeError,
     GrammarParseError,
     InterpolationKeyError,
     InterpolationResolutionError,
@@ -32,6 +33,7 @@ from omegaconf.errors import (
 from yaml import MarkedYAMLError, YAMLError
 
 from kan_exp.commandline.spelling import MULTIRUN
+from kan_exp.commandline.wrong_type import wrong_type
 from kan_exp.errors import KanExpError, listing, suggest
 from kan_exp.quoting import in_quotes, shell
 
@@ -70,14 +72,16 @@ def _one_line(error: BaseException) -> str:
         return _unreadable_option(error)
     if isinstance(error, ConfigCompositionException) and (said := COMPOSING.match(str(error))):
         key = f"{said['key']}: " if said["key"] else ""
-        return f"{said['config']}.yaml: {key}{said['reason'].strip().rstrip('.')}."
+        text = said["reason"].strip().rstrip(".")
+        return f"{said['config']}.yaml: {key}{wrong_type(text) or text}."
     for found in (error, cause):
         if isinstance(found, MissingMandatoryValue):
             return f"{found.full_key} is needed: set it with {found.full_key}=..."
         if isinstance(found, GrammarParseError | InterpolationResolutionError):
             return broken_reference(found)
-        if isinstance(found, ValidationError):
-            return f"{found.full_key}: {first_line(found).rstrip('.')}."
+        if isinstance(found, ValidationError | ConfigTypeError):
+            reason = first_line(found).rstrip(".")
+            return f"{found.full_key or 'the configuration'}: {wrong_type(reason) or reason}."
         if isinstance(found, ConfigKeyError | ConfigAttributeError):
             return _unknown_option(found)
         if isinstance(found, OmegaConfBaseException) and found.full_key:
@@ -148,7 +152,7 @@ def broken_reference(error: OmegaConfBaseException) -> str:
         return f"{name}: {text} refers back to {name} itself."
     if isinstance(error, InterpolationValidationError):
         reason = message.partition(": ")[2] or message
-        return f"{name}: {text}: {reason}."
+        return f"{name}: {text}: {wrong_type(reason) or reason}."
     reason = message.partition("raised while resolving interpolation: ")[2] or message
     return f"{name}: {text} cannot be resolved: {reason.rstrip('.')}."
 

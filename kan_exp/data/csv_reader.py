@@ -23,6 +23,12 @@ MISSING_CELLS |= {"#div/0!", "#value!", "#num!", "#ref!"}
 BOOLEAN_CELLS = {"true": 1.0, "false": 0.0}
 NAN = float("nan")
 MOST_DELETED = 60  # rows that a message deletes
+# What to do about the errors of the standard library's parser.
+HINTS = {
+    "expected after": ": double the quotes inside quoted cells",
+    "unexpected end": ": close the quote that is opened there",
+    "field limit": ": close the quote that is opened there, or shorten the cell",
+}
 
 
 class Record(NamedTuple):
@@ -41,8 +47,11 @@ class CsvReader(ColumnReader):
         self.separator = separator
         self._lines, self._last_lines = array("q"), array("q")  # of each row
         with path.open("rb") as file:
-            marked = file.read(3) == codecs.BOM_UTF8
-        self.encoding = "utf-8-sig" if marked else "utf-8"
+            start = file.read(len(codecs.BOM_UTF8))
+        self.encoding = "utf-8-sig" if start == codecs.BOM_UTF8 else "utf-8"
+        self.path, self.source = path, source
+        if marked_encoding(path):  # without a mark, UTF-16 may be valid UTF-8
+            raise self.error(self._not_utf8())
         super().__init__(path, source, options)
 
     def _place(self, row: int) -> str:
@@ -51,6 +60,11 @@ class CsvReader(ColumnReader):
     def _names(self) -> Sequence[str]:
         records = self._records()
         first = next(records, Record(0, [], ""))
+        if first.text.lower().startswith("sep="):
+            raise self.error(
+                f"line 1 is no header but a note for spreadsheets ({shown(first.text.strip())}): "
+                f"take it away: tail -n +2 {self.typed} > {shell(self.new_name('table'))}"
+            )
         if len(first.cells) == 1:
             self._check_header(first, records)
         return first.cells
@@ -149,8 +163,6 @@ class CsvReader(ColumnReader):
         line = width = 0
         taken: list[str] = []
         try:
-            if marked_encoding(self.path):  # without a mark, UTF-16 may be valid UTF-8
-                raise self.error(self._not_utf8())
             with self.path.open(encoding="utf-8-sig", newline="") as file:
                 reader = csv.reader(
                     _remember(file, taken),
@@ -167,9 +179,7 @@ class CsvReader(ColumnReader):
         except UnicodeDecodeError:
             raise self.error(self._not_utf8()) from None
         except (csv.Error, OSError) as error:
-            hint = (
-                ": double the quotes inside quoted cells" if "expected after" in str(error) else ""
-            )
+            hint = next((hint for part, hint in HINTS.items() if part in str(error)), "")
             raise self.error(
                 f"cannot be read from line {line + 1} on ({tidy(error)}){hint}."
             ) from None

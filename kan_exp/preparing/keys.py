@@ -116,7 +116,7 @@ def _differences(one: Any, other: Any, path: tuple[str, ...] = ()) -> Iterator[t
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         for name in dict.fromkeys([*one, *other]):
             yield from _differences(one.get(name), other.get(name), (*path, str(name)))
-    elif one != other:
+    elif one != other and repr(one) != repr(other):  # NaN differs from itself
         yield path
 
 

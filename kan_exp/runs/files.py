@@ -69,3 +69,15 @@ def write_json(path: Path, content: Any, indent: int | None = 2) -> None:
         OSError: As for `replacing`.
     """
     write_text(path, json.dumps(content, indent=indent, allow_nan=False) + "\n")
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What a JSON text of a file holds.
+
+    Raises:
+        ValueError: It is not JSON, not UTF-8, or nests too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nests too deeply") from None

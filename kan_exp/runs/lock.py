@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kan_exp.errors import KanExpError
+from kan_exp.runs.files import parse_json
 
 try:
     import fcntl
@@ -126,7 +127,7 @@ def _holder(folder: Path) -> str:
     """Which process holds the folder and what to do, as far as is known."""
     pid = host = None
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        content = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        content = parse_json((folder / NAME).read_text(encoding="utf-8"))
         pid, host = int(content["pid"]), str(content["host"])
     if pid is None:
         return "another process is still running: wait, or stop it first."

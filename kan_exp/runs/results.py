@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
+
+from kan_exp.runs.files import parse_json
 
 NAME = "metrics.json"
 INCOMPLETE = ("diverged", "interrupted")  # values of `stopped` of results that do not count
@@ -13,7 +14,7 @@ INCOMPLETE = ("diverged", "interrupted")  # values of `stopped` of results that 
 def read_metrics(folder: Path) -> dict[str, Any]:
     """The content of a run's `metrics.json`; empty where there is none that can be read."""
     try:
-        metrics = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        metrics = parse_json((folder / NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return metrics if isinstance(metrics, dict) else {}

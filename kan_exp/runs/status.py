@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import socket
@@ -16,7 +15,7 @@ from typing import Literal
 
 from kan_exp.errors import DivergedError
 from kan_exp.runs.best_effort import begin_run, note_once
-from kan_exp.runs.files import write_json
+from kan_exp.runs.files import parse_json, write_json
 from kan_exp.runs.results import is_complete
 from kan_exp.runs.versions import versions
 
@@ -68,7 +67,7 @@ def read_status(folder: Path) -> Status | None:
     A run that was killed once its result was written is done.
     """
     try:
-        status = Status(**json.loads((folder / NAME).read_text(encoding="utf-8")))
+        status = Status(**parse_json((folder / NAME).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
     if status.state == "running" and is_complete(folder) and not is_running(status):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from kan_exp.preparing import absolute_arguments
 from kan_exp.quoting import expand_home, read_path, typed
 from kan_exp.runs import option_name, write_json, write_text
 from kan_exp.runs.cells import csv_row, plain
+from kan_exp.runs.files import parse_json
 from kan_exp.runs.folders import SWEEP
 from kan_exp.runs.metrics import LINEAR, SWEEP_COLUMNS, title
 from kan_exp.runs.printable import printable
@@ -121,7 +121,7 @@ def read_summary(folder: Path) -> tuple[list[str], list[Stack]]:
         ValueError: The file is not one of a sweep.
         OSError: It cannot be read.
     """
-    content = json.loads((folder / SWEEP).read_text(encoding="utf-8"))
+    content = parse_json((folder / SWEEP).read_text(encoding="utf-8"))
     try:
         overrides = [str(text) for text in content["overrides"]]
         groups: dict[str, list[Job]] = {}
@@ -173,7 +173,7 @@ def _where_it_began(arguments: Sequence[str], folder: Path) -> list[str]:
         What is said now, as it holds there.
     """
     here = Path.cwd()
-    began = Path(str(json.loads((folder / SWEEP).read_text(encoding="utf-8")).get("cwd") or here))
+    began = Path(str(parse_json((folder / SWEEP).read_text(encoding="utf-8")).get("cwd") or here))
     if began == here or not began.is_dir():  # it was moved; absolute paths still hold
         return list(arguments)
     os.chdir(began)
