@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import logging
 import os
 import signal
 import sys
@@ -11,34 +12,35 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, NoReturn, cast
 
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
-from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from kan_exp.commandline.arguments import asked_configs, check_choices, own_folders, spelled
+from kan_exp.commandline.arguments import (
+    asked_configs,
+    check_choices,
+    check_removals,
+    own_folders,
+    spelled,
+)
 from kan_exp.commandline.explain import MENDABLE, one_line
 from kan_exp.commandline.own_configs import OwnConfigs
+from kan_exp.commandline.starting import fail
 from kan_exp.config import TrainConfig
 from kan_exp.errors import KanExpError
-from kan_exp.quoting import typed
-from kan_exp.runs import hold, release, run_name
-from kan_exp.runs.printable import printable
-from kan_exp.runs.results import NAME as METRICS
+from kan_exp.runs import asks_version, run_name, version_text
 from kan_exp.terminal import fault_of_stdout, steady_streams, use_utf8_names
 
 if TYPE_CHECKING:
     from kan_exp.models.model import KANModel
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
-RESUMED = "resumed_run"  # the primary config of a run that goes on in its folder
 # Exceptions raised in these packages, whatever their type, are faults of a configuration.
 NEAR = 5  # innermost frames that are looked at for exceptions of Python itself
 COMPOSERS = ("hydra.", "omegaconf.", "yaml.", "antlr4.")
@@ -69,6 +71,7 @@ def run_command(
     """
     use_utf8_names()
     steady_streams()
+    logging.raiseExceptions = False  # a log that cannot be written is beside the result
     # Importing makes a great many objects that stay; to look for garbage among them over and over
     # takes a fifth of that time. Commands that go on to make garbage call `imports_are_done`.
     gc.disable()
@@ -83,15 +86,19 @@ def run_command(
             # In a sweep the other jobs go on; Hydra raises what happened at the end.
             if traceback_wanted or HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise
-            _fail(one_line(error))
+            fail(one_line(error))
 
     OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
     _replace_plugins_configs()
+    if asks_version(sys.argv[1:]):
+        print(version_text())  # noqa: T201
+        sys.exit(0)
     try:
         if read is None:
             sys.argv[1:] = spelled(sys.argv[1:])
         else:
             config_name, sys.argv[1:] = read(sys.argv[1:])
+        check_removals(sys.argv[1:])
         check_choices(sys.argv[1:], Path(config_folder()))
         command = hydra.main(
             version_base="1.3", config_path=config_folder(), config_name=config_name
@@ -103,9 +110,9 @@ def run_command(
     except Exception as error:
         if traceback_wanted or not (isinstance(error, MENDABLE) or _is_of_composing(error)):
             raise
-        _fail(_fault_of_own_configs(error) or one_line(error))
+        fail(_fault_of_own_configs(error) or one_line(error))
     if fault := fault_of_stdout():
-        _fail(f"not all of the output could be written: {fault.strerror}.")
+        fail(f"not all of the output could be written: {fault.strerror}.")
     sys.exit(0)
 
 
@@ -113,8 +120,8 @@ def _is_of_composing(error: Exception) -> bool:
     """Whether an exception was raised while configurations were read or composed."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     modules = [str(frame.f_globals.get("__name__")) for frame in frames]
-    if modules[-1:] == ["logging.config"]:  # the folder's log cannot be opened
-        return isinstance(error.__cause__, OSError)
+    if modules[-1:] == ["logging.config"]:  # or the folder's log cannot be opened
+        return isinstance(error, ValueError)
     # The innermost frame may be Python's: a decoder, or wherever recursion met its limit.
     near = NEAR if isinstance(error, UnicodeError | RecursionError) else 1
     return any(module.startswith(COMPOSERS) for module in modules[-near:])
@@ -166,13 +173,6 @@ def _replace_plugins_configs() -> None:
         ConfigStore.instance().repo["hydra"].get(path.parent.name, {}).pop(path.name, None)
 
 
-def _fail(line: str) -> NoReturn:
-    # What a user or a file has named may hold anything, and must not steer the terminal.
-    shown = "\n".join(map(printable, line.split("\n")))
-    print(f"Error: {shown}", file=sys.stderr)  # noqa: T201
-    sys.exit(1)
-
-
 def check_additions(overrides: list[str], closed: tuple[str, ...]) -> None:
     """Refuses `+group.option=...` for groups whose configs list all their options already.
 
@@ -191,37 +191,6 @@ def check_additions(overrides: list[str], closed: tuple[str, ...]) -> None:
 def store_schema(name: str, schema: type) -> None:
     """Makes a dataclass known to Hydra under a name that a config's defaults can ask for."""
     ConfigStore.instance().store(name, schema)
-
-
-class FreshFolder(Callback):
-    """Keeps a run out of a folder that holds another's results, before anything is written."""
-
-    def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        try:
-            folder = Path(config.hydra.run.dir)
-        except OmegaConfBaseException:  # Hydra finds the same in a moment
-            return
-        if "${" in str(folder.absolute()):
-            _fail(
-                f"{folder.absolute()}: a folder's name must not hold '${{', which Hydra reads as a "
-                f"reference: set hydra.run.dir=..., and work in another folder."
-            )
-        if config.hydra.job.config_name == RESUMED:
-            return
-        # Hydra would turn an exception of a callback into a warning. The lock comes first, so that
-        # no other process can finish a run between the check and the lock.
-        try:
-            hold(folder)
-        except MENDABLE as error:
-            _fail(one_line(error))
-        for name in (METRICS, "checkpoints"):
-            if (folder / name).exists():
-                release(folder)
-                go_on = f", or go on with {typed('resume', folder)}."
-                _fail(
-                    f"{folder} holds a run already ({name}): set hydra.run.dir=... to another"
-                    f"{'.' if name == METRICS else go_on}"
-                )
 
 
 def load_model(cfg: DictConfig) -> KANModel:

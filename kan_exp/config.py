@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from kan_exp.errors import KanExpError
 
 MOST_SEED = 2**60
+NUMBER_LISTS = ("dims", "refine.grids", "refine.keep", "refine.steps", "refine.points")
 
 
 @dataclass
@@ -219,6 +220,19 @@ def check_devices(cfg: DictConfig) -> None:
         )
 
 
+def check_lists(cfg: DictConfig) -> None:
+    """Refuses lists and groups within lists of numbers, which OmegaConf lets pass.
+
+    Raises:
+        KanExpError: One of them holds such a thing.
+    """
+    for name in NUMBER_LISTS:
+        for place, item in enumerate(OmegaConf.select(cfg, name) or ()):
+            if OmegaConf.is_config(item):
+                shown = str(OmegaConf.to_container(item)).replace(" ", "")
+                raise KanExpError(f"{name}[{place}]: must be a whole number, got {shown}.")
+
+
 def check_numbers(cfg: DictConfig) -> None:
     """Refuses numbers that make no run, before anything heavy is imported.
 
@@ -227,6 +241,7 @@ def check_numbers(cfg: DictConfig) -> None:
     """
     for name in sorted(OmegaConf.missing_keys(cfg)):
         raise KanExpError(f"{name} is needed: set it with {name}=...")
+    check_lists(cfg)
     dims = list(cfg.dims)
     shown = f"dims=[{','.join(map(str, dims))}]"
     if len(dims) < 2:

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kan_exp.errors import KanExpError, listing, suggest
-from kan_exp.quoting import read_path
+from kan_exp.quoting import expand_home, read_path
+from kan_exp.runs import asks_version, version_text
 from kan_exp.runs.printable import printable
 from kan_exp.terminal import steady_streams, use_utf8_names
 
@@ -47,7 +48,7 @@ def read_arguments(arguments: Sequence[str]) -> tuple[Path, str, int | None]:
         if name in given:
             raise KanExpError(f"{name} is given twice: {given[name]} and {value}.")
         given[name] = value
-    folder = Path(read_path(given.get("logdir", FOLDER))).expanduser()
+    folder = expand_home(read_path(given.get("logdir", FOLDER)))
     if not folder.is_dir():
         missing = "" if "logdir" in given else " yet: train something, or name another"
         raise KanExpError(f"{folder}: there is no such folder{missing}.")
@@ -61,6 +62,9 @@ def main(arguments: Sequence[str]) -> int:
     """Serves until Ctrl-C or kill; gives the exit code."""
     if {"-h", "--help"} & set(arguments):
         print(HELP, end="")  # noqa: T201
+        return 0
+    if asks_version(arguments):
+        print(version_text())  # noqa: T201
         return 0
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))

@@ -6,15 +6,19 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from kan_exp.cli import load_model, run_command
+from kan_exp.cli import as_typed, load_model, run_command
+from kan_exp.commandline.arguments import spelled
 from kan_exp.data.columns import ColumnReader, shown, tidy
 from kan_exp.data.options import Options
 from kan_exp.data.readers import open_columns
 from kan_exp.data.table import read_columns
 from kan_exp.errors import KanExpError
+from kan_exp.quoting import expand_home
+from kan_exp.runs import option_name
 from kan_exp.runs.checkpoints import find_checkpoint
 from kan_exp.targets import Target
 from kan_exp.tasks import scoring_of
@@ -27,17 +31,27 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 OPTIONS = Options(features=None)
-OWN = Options(path="data=table data.path", features=None)  # of the run's own table
+TABLE, SAMPLED = "kan_exp.data.TableData", "kan_exp.data.SampledData"
+# Options that decide nothing of the points that are scored, by what makes them.
+UNUSED = {
+    TABLE: ("points", "data.fractions", "data.seed"),
+    SAMPLED: ("points", "data.num_train", "data.num_val", "data.border", "target.noise"),
+    "kan_exp.data.SklearnData": ("points",),
+    "": ("points",),
+    "None": ("points",),  # the run's own table, moved
+}
 
 
 def evaluate(cfg: DictConfig) -> None:
     """Prints the scores of a run's network on its test points or on other data."""
     if unknown := set(cfg) - {"run", "target", "data", "modules", "points"}:
         raise KanExpError(f"+{sorted(unknown)[0]}: evaluate has no such option.")
+    moved = _moved(cfg)
     if cfg.target is not None and (cfg.data is None or "target" not in cfg.data):
         raise KanExpError("target=... has no effect without data=sampled.")
+    _check_unused(cfg)
     # Checks that need no torch come before its import, which takes seconds.
-    reader = _open_table(cfg)
+    reader = None if moved else _open_table(cfg)
     find_checkpoint(str(cfg.run))
     model = load_model(cfg)
     from kan_exp.models.loading import read_checkpoint
@@ -46,8 +60,8 @@ def evaluate(cfg: DictConfig) -> None:
 
     scoring = scoring_of(read_checkpoint(str(cfg.run))["kan_exp"])
     notes: list[str] = []
-    if cfg.data is None:
-        points, source = _own_test_points(Path(cfg.run)), "its own test points"
+    if cfg.data is None or moved:
+        points, source = _own_test_points(Path(cfg.run), moved), "its own test points"
     else:
         points, source = _other_points(cfg, model, reader)
         ranges = trained_ranges(model, read_checkpoint(str(cfg.run))["kan_exp"])
@@ -66,12 +80,56 @@ def evaluate(cfg: DictConfig) -> None:
         log.info("Note: %s", line)
 
 
-def _own_test_points(run: Path) -> Split:
-    """The test points of a run, made again from its configuration, and known to be the same."""
+def read_arguments(arguments: list[str]) -> tuple[str, list[str]]:
+    """Lets `data.path=...` without `data=...` be the new place of the run's own table."""
+    words = spelled(arguments)
+    if not any(option_name(text) == "data" for text in words):
+        # Hydra knows no such option without a choice of data.
+        words = [f"+{text}" if text.startswith("data.path=") else text for text in words]
+    return "evaluate", words
+
+
+def _moved(cfg: DictConfig) -> dict[str, str]:
+    """The new place of the run's own table, if one is given."""
+    if cfg.data is None or "_target_" in cfg.data:
+        return {}
+    if other := set(cfg.data) - {"path"}:
+        name = f"data.{sorted(map(str, other))[0]}"
+        raise KanExpError(f"{name} needs data=table: the run's own table is split as it was.")
+    return {"path": str(cfg.data.path)}
+
+
+def _check_unused(cfg: DictConfig) -> None:
+    """Refuses options that would have no effect on the scores.
+
+    Raises:
+        KanExpError: One is set.
+    """
+    kind = "" if cfg.data is None else str(cfg.data.get("_target_"))
+    typed = as_typed(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    for text in typed:
+        if option_name(text) in UNUSED.get(kind, ()):
+            scored = {TABLE: "all rows of the table", SAMPLED: "data.num_test points"}
+            raise KanExpError(
+                f"{text} has no effect: evaluate scores {scored.get(kind, 'the test points')}. "
+                "Leave it out."
+            )
+
+
+def _own_test_points(run: Path, moved: dict[str, str]) -> Split:
+    """The test points of a run, made again from its configuration, and known to be the same.
+
+    Args:
+        run: Its folder.
+        moved: Options of its data that are others by now.
+    """
     from kan_exp.models.loading import read_checkpoint
 
+    config = _own_config(run, "data")
+    if moved and config.get("_target_") != TABLE:
+        raise KanExpError(f"data.path: {run} has no table of its own: leave it out.")
     try:
-        data = _make_data(_own_config(run, "data"))
+        data = _make_data({**config, **moved})
     except KanExpError as error:
         raise KanExpError(f"{run}: its data cannot be had again: {error}") from error
     if data.fingerprint != read_checkpoint(run)["kan_exp"].get("test_points"):
@@ -83,7 +141,7 @@ def _own_test_points(run: Path) -> Split:
 
 
 def _own_config(run: Path, group: str) -> dict[str, Any]:
-    path = run.expanduser() / ".hydra" / "config.yaml"
+    path = expand_home(run) / ".hydra" / "config.yaml"
     if not path.is_file():
         raise KanExpError(f"{path} is not there: choose data=...")
     whole = cast("DictConfig", OmegaConf.load(path))
@@ -102,7 +160,7 @@ def _make_data(config: dict[str, Any]) -> ExperimentData:
     options = dict(config)
     kind = kinds.get(str(options.pop("_target_", None)))
     if kind is kan_exp.data.TableData:
-        options["options"] = OWN
+        options["options"] = OPTIONS
     if kind is None:
         raise KanExpError(f"it comes from {config.get('_target_')!r}, not kan_exp: choose data=...")
     if kind is kan_exp.data.SampledData:
@@ -126,7 +184,7 @@ def _make_target(config: Any) -> Target:
 
 def _open_table(cfg: DictConfig) -> ColumnReader | None:
     """The table whose rows are to be scored, if it is one."""
-    if cfg.data is None or cfg.data.get("_target_") != "kan_exp.data.TableData":
+    if cfg.data is None or cfg.data.get("_target_") != TABLE:
         return None
     return open_columns(cfg.data.path, cfg.data.separator, OPTIONS)
 
@@ -170,4 +228,4 @@ def _other_points(
 
 
 if __name__ == "__main__":
-    run_command("evaluate", evaluate)
+    run_command("evaluate", evaluate, read_arguments)

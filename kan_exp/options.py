@@ -10,6 +10,9 @@ from kan_exp.errors import KanExpError
 
 WHOLE = (int, "int")
 NUMBERS = (*WHOLE, float, "float")
+# Kinds that null is one of.
+WHOLE_OR_NONE = (int | None, "int | None", "Optional[int]")
+NUMBER_OR_NONE = (*WHOLE_OR_NONE, float | None, "float | None", "Optional[float]")
 TRUTHS = (bool | None, "bool | None", "Optional[bool]")
 
 
@@ -30,6 +33,8 @@ def check_options(group: str, make: Callable[..., Any], options: Mapping[str, An
             continue
         default, annotation = parameters[name].default, parameters[name].annotation
         option = f"{group}.{name}"
+        if value is None and annotation in NUMBER_OR_NONE:
+            continue
         if isinstance(default, tuple) and all(map(_is_number, default)):
             if isinstance(value, str) or not isinstance(value, Sequence):
                 raise KanExpError(f"{option} must be a list, as {_list(default)}, got {value!r}.")
@@ -38,13 +43,17 @@ def check_options(group: str, make: Callable[..., Any], options: Mapping[str, An
                     f"{option} must be {len(default)} numbers, as {_list(default)}, got "
                     f"{_list(value)}."
                 )
-        elif (_is_number(default) or annotation in NUMBERS) and not _is_number(value):
+        elif (_is_number(default) or annotation in (*NUMBERS, *NUMBER_OR_NONE)) and not (
+            _is_number(value)
+        ):
             shown = repr(value) if isinstance(value, str) else _text(value)
             raise KanExpError(f"{option} must be a number, got {shown}{_cure(value)}.")
-        elif annotation in WHOLE and value != int(value):
+        elif annotation in (*WHOLE, *WHOLE_OR_NONE) and value != int(value):
             raise KanExpError(f"{option} must be a whole number, got {value}.")
         elif annotation in TRUTHS and not isinstance(value, bool | None):
             raise KanExpError(f"{option} must be true, false or null, got {value!r}.")
+        elif annotation in (bool, "bool") and not isinstance(value, bool):
+            raise KanExpError(f"{option} must be true or false, got {value!r}.")
 
 
 def _is_number(value: Any) -> bool:

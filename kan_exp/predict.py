@@ -16,6 +16,7 @@ from kan_exp.data.options import Options
 from kan_exp.data.readers import open_columns
 from kan_exp.data.table import read_columns
 from kan_exp.errors import KanExpError
+from kan_exp.quoting import expand_home
 from kan_exp.runs.checkpoints import find_checkpoint
 
 log = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ def _files(cfg: DictConfig) -> tuple[Path, Path]:
     for name in ("run", "input", "output"):
         if cfg[name] is None:
             raise KanExpError(f"{name} is needed: set it with {name}=...")
-    source, output = (Path(str(name)).expanduser() for name in (cfg.input, cfg.output))
+    source, output = (expand_home(str(name)) for name in (cfg.input, cfg.output))
     if output.suffix.lower() not in SEPARATED:
         raise KanExpError(f"output must be a .csv or .tsv file, got {cfg.output}.")
     if output.resolve() == source.resolve():

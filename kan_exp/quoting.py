@@ -52,6 +52,14 @@ def unquoted(text: str) -> str | None:
     return re.sub(r"(\\*)\\\$\{", lambda found: found[1][::2] + "${", inner)
 
 
+def expand_home(path: str | Path) -> Path:
+    """A path with `~` expanded; `~name` stays as it is if nobody is called so."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def read_path(text: str) -> str:
     """A path that may be typed in Hydra's quotes.
 

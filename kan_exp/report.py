@@ -19,7 +19,7 @@ from kan_exp.cli import run_command, store_schema
 from kan_exp.commandline.arguments import spelled, split_flags
 from kan_exp.config import ReportConfig
 from kan_exp.errors import KanExpError
-from kan_exp.quoting import read_path
+from kan_exp.quoting import expand_home, read_path
 
 if TYPE_CHECKING:
     from kan_exp.reporting.figures import Picture
@@ -90,7 +90,7 @@ def page_path(output: str | None, folders: Sequence[str]) -> Path:
     """
     if output is None:
         return Path(os.path.commonpath([Path(name).resolve() for name in folders])) / "report.html"
-    path = Path(output).expanduser()
+    path = expand_home(output)
     if path.suffix == ".html":
         return path
     if path.suffix and not path.is_dir():
@@ -155,7 +155,7 @@ def take_folders(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     options: list[str] = []
     for word in words:
         path = read_path(word)
-        is_option = "=" in word and not Path(path).expanduser().is_dir()
+        is_option = "=" in word and not expand_home(path).is_dir()
         (options if is_option else folders).append(word if is_option else path)
     return folders, [*flags, *options]
 

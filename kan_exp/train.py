@@ -18,7 +18,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kan_exp.cli import (
-    RESUMED,
     as_typed,
     config_folder,
     imports_are_done,
@@ -27,6 +26,7 @@ from kan_exp.cli import (
 )
 from kan_exp.commandline.arguments import spelled
 from kan_exp.commandline.explain import one_line
+from kan_exp.commandline.starting import RESUMED, check_unused
 from kan_exp.config import TrainConfig, rank_count
 from kan_exp.errors import KanExpError
 from kan_exp.preparing import (
@@ -48,13 +48,14 @@ from kan_exp.ranks import Leader, Member
 from kan_exp.runs import (
     StatusFile,
     changes,
-    holding,
+    hold,
     read_status,
     release,
     write_status,
     write_text,
 )
 from kan_exp.runs.results import NAME as METRICS
+from kan_exp.runs.traces import restore
 from kan_exp.sweeps.jobs import number_of
 from kan_exp.sweeps.summary import same_again
 
@@ -73,8 +74,11 @@ def train(cfg: DictConfig) -> None:
         KanExpError: The configuration makes no run, or another process writes in its folder.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
-    with holding(folder):
+    hold(folder)  # which a run has done at its start, before it looked into the folder
+    try:
         _train(cfg, folder)
+    finally:
+        release(folder)
 
 
 def _train(cfg: DictConfig, folder: Path) -> None:
@@ -123,7 +127,7 @@ def _train(cfg: DictConfig, folder: Path) -> None:
             write_status(folder, before)  # it is as unfinished as it was
         elif not began and alone:
             release(folder)
-            _remove_traces(folder)  # a run that never began leaves nothing to mistake for a result
+            restore(folder)  # a run that never began leaves nothing to mistake for a result
         raise
 
 
@@ -170,12 +174,12 @@ def prepare(
 
     Args:
         overrides: What would stand on the command line, such as `["layer=spline", "seed=1"]`.
-        folder: Where the run is to write.
+        folder: Where the run is to write. Held by this process while the experiment runs.
         member: This process, where it is one of several that train together.
         resume: Whether it goes on from the checkpoint that the folder has.
 
     Raises:
-        KanExpError: As the command would say.
+        KanExpError: As the command would say; also if the folder holds another run's results.
     """
     store_schema("train_schema", TrainConfig)
     overrides = [*overrides, f"hydra.runtime.output_dir={folder}"]
@@ -186,6 +190,8 @@ def prepare(
         with open_dict(cfg):
             del cfg["hydra"]
         try:
+            if not resume and member is None:
+                check_unused(Path(folder))
             check(cfg, overrides[:-1], choices)
             checkpoint = Path(folder) / LAST if resume else None
             return make_experiment(cfg, Path(folder), choices, member, checkpoint)
@@ -203,22 +209,6 @@ def _leave_the_terminal(cfg: DictConfig) -> None:
             root.removeHandler(handler)
     with open_dict(cfg):
         cfg.callbacks.pop("progress", None)
-
-
-def _remove_traces(folder: Path) -> None:
-    """Removes what Hydra and we have written for this run, and folders that are empty without it.
-
-    Nothing else: the folder may be one of the user's own, named by hydra.run.dir.
-    """
-    traces = [folder / ".hydra" / f"{name}.yaml" for name in ("config", "hydra", "overrides")]
-    for path in (*traces, folder / "train.log", folder / "status.json"):
-        path.unlink(missing_ok=True)
-    emptied = [folder / ".hydra", folder]
-    if folder.parent.parent.name == "outputs":
-        emptied += [folder.parent, folder.parent.parent]
-    for path in emptied:
-        with contextlib.suppress(OSError):  # not empty
-            path.rmdir()
 
 
 def read_arguments(arguments: list[str]) -> tuple[str, list[str]]:

@@ -18,7 +18,7 @@ from typing import Any
 from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
 
-from kan_exp.plots.style import short_r2
+from kan_exp.tasks.numbers import near_one
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
@@ -69,7 +69,7 @@ def main() -> None:
     for experiment in chosen:
         with tempfile.TemporaryDirectory() as folder:
             metrics = train(experiment, Path(folder))
-            result = f"test RMSE {metrics['test_rmse']:.3g}, R² {short_r2(metrics['test_r2'])}"
+            result = f"test RMSE {metrics['test_rmse']:.3g}, R² {near_one(metrics['test_r2'])}"
             title = f"{SHOWN[experiment]}: {result}"
             lay_out(title, Path(folder), IMAGES / f"{experiment}.png")
             log.info("wrote %s", (IMAGES / f"{experiment}.png").relative_to(ROOT))

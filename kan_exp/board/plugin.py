@@ -36,7 +36,7 @@ class ResultsContext(Context):
                 ctx, experiment_id=experiment_id, plugin_name=SCALARS
             )
             tags = [tag for tags in runs.values() for tag in tags if tag.startswith(RESULT)]
-            for tag in dict.fromkeys(tags):
+            for tag in sorted({*tags}, key=_order):
                 info = MetricInfo(name=MetricName(tag=tag), display_name=tag.removeprefix(RESULT))
                 experiment.metric_infos.append(info)
         return experiment
@@ -66,6 +66,12 @@ class ResultsContext(Context):
                         for name, value in _results(last.numpy).items()
                     }
         return found
+
+
+def _order(tag: str) -> tuple[bool, bool, str]:
+    """Errors on the test points come first, then those on the validation points."""
+    name = tag.removeprefix(RESULT)
+    return not name.startswith("test_"), not name.startswith("val_"), name
 
 
 def _results(stored: Any) -> dict[str, float]:

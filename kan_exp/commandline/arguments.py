@@ -10,7 +10,7 @@ from pathlib import Path
 from kan_exp.commandline.own_configs import Asked
 from kan_exp.commandline.spelling import MULTIRUN, spelled_option, split
 from kan_exp.errors import KanExpError, listing, suggest
-from kan_exp.quoting import NO_TEXT, shell, unquoted
+from kan_exp.quoting import NO_TEXT, expand_home, shell, unquoted
 from kan_exp.runs import option_name
 
 # Flags whose value may be the next word.
@@ -27,6 +27,23 @@ SHOWN = ("job", "hydra", "all")
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 # Values of Hydra's that are no text: null, numbers, truth values, dicts.
 NO_NAME = re.compile(rf"({NO_TEXT.pattern})|\{{.*\}}", re.IGNORECASE | re.DOTALL)
+# What `~` may remove; `_target_` has an error of its own, and so has a group that is needed.
+REMOVABLE = re.compile(r"callbacks\.\w+|hydra\.(sweeper\.(params|only)|env)\..+|.*\._target_")
+GROUPS = (
+    "layer",
+    "data",
+    "target",
+    "task",
+    "optimizer",
+    "scheduler",
+    "trainer",
+    "logger",
+    "callbacks",
+)
+NEEDED = re.compile(rf"(?!({'|'.join(GROUPS)}|experiment|search)$)[\w.]+")
+# Paths, which Hydra takes for names: the run would be shown under another name than others.
+FILE = re.compile(r"\.ya?ml\Z|\A/|(\A|/)\.\.?(/|\Z)")
+SINGLE = ("layer", "optimizer", "scheduler", "trainer", "data", "target", "task", "search")
 CHOICES = {"--cfg": SHOWN, "-c": SHOWN, "--info": INFO, "-i": INFO}
 
 
@@ -104,7 +121,7 @@ def _with_homes(flags: Sequence[str]) -> list[str]:
 
 
 def _folder(text: str) -> str:
-    folder = Path(text).expanduser()
+    folder = expand_home(text)
     if not folder.is_dir():
         reason = "is not a folder" if folder.exists() else "there is no such folder"
         raise KanExpError(f"--config-dir {shell(text)}: {reason} (looked for {folder.absolute()}).")
@@ -141,6 +158,26 @@ def asked_configs(arguments: Sequence[str]) -> list[Asked]:
     return found
 
 
+def check_removals(arguments: Sequence[str]) -> None:
+    """Refuses to remove an option that the program needs, such as `~logger.save_dir`.
+
+    Groups that a run can do without may be removed, callbacks, entries of a search, and options of
+    a user's own kinds.
+
+    Raises:
+        KanExpError: An option is to be removed.
+    """
+    for text in arguments:
+        name = option_name(text)
+        if not text.startswith("~") or not NEEDED.fullmatch(name) or REMOVABLE.fullmatch(name):
+            continue
+        if name.partition(".")[0] in GROUPS and own_folders(arguments):
+            continue
+        raise KanExpError(
+            f"{text}: options cannot be removed, only set: write {name}=... or leave it out."
+        )
+
+
 def check_choices(arguments: Sequence[str], configs: Path) -> None:
     """Refuses a choice of a group that names no config, such as `scheduler=null`.
 
@@ -157,7 +194,8 @@ def check_choices(arguments: Sequence[str], configs: Path) -> None:
             continue
         names = sorted(path.stem for path in (configs / group).glob("*.yaml"))
         for part in split(value) if names else []:
-            if NO_NAME.fullmatch(part.strip()):
+            several = group in SINGLE and part.strip().startswith("[")
+            if several or NO_NAME.fullmatch(part.strip()) or FILE.search(part.strip()):
                 off = f" set {group}=none, or" if "none" in names else ""
                 listed = listing(names, most=20)
                 raise KanExpError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
+    ConfigTypeError,
     GrammarParseError,
     InterpolationKeyError,
     InterpolationResolutionError,
@@ -31,6 +33,7 @@ from omegaconf.errors import (
 from yaml import MarkedYAMLError, YAMLError
 
 from kan_exp.commandline.spelling import MULTIRUN
+from kan_exp.commandline.wrong_type import wrong_type
 from kan_exp.errors import KanExpError, listing, suggest
 from kan_exp.quoting import in_quotes, shell
 
@@ -69,14 +72,16 @@ def _one_line(error: BaseException) -> str:
         return _unreadable_option(error)
     if isinstance(error, ConfigCompositionException) and (said := COMPOSING.match(str(error))):
         key = f"{said['key']}: " if said["key"] else ""
-        return f"{said['config']}.yaml: {key}{said['reason'].strip().rstrip('.')}."
+        text = said["reason"].strip().rstrip(".")
+        return f"{said['config']}.yaml: {key}{wrong_type(text) or text}."
     for found in (error, cause):
         if isinstance(found, MissingMandatoryValue):
             return f"{found.full_key} is needed: set it with {found.full_key}=..."
         if isinstance(found, GrammarParseError | InterpolationResolutionError):
             return broken_reference(found)
-        if isinstance(found, ValidationError):
-            return f"{found.full_key}: {first_line(found).rstrip('.')}."
+        if isinstance(found, ValidationError | ConfigTypeError):
+            reason = first_line(found).rstrip(".")
+            return f"{found.full_key or 'the configuration'}: {wrong_type(reason) or reason}."
         if isinstance(found, ConfigKeyError | ConfigAttributeError):
             return _unknown_option(found)
         if isinstance(found, OmegaConfBaseException) and found.full_key:
@@ -88,6 +93,9 @@ def _one_line(error: BaseException) -> str:
         if isinstance(found, OSError) and found.strerror:
             name = f" {found.filename}" if found.filename else ""
             return f"cannot write or read{name}: {found.strerror}.{_where_results_go()}"
+    if isinstance(error, ValueError) and _is_of_logging(error):
+        reason = f"{error}{f' ({cause})' if cause else ''}"
+        return f"hydra.job_logging or hydra.hydra_logging: {reason}."
     if several := re.match(r"(Ambiguous value for argument|Sweep parameters) '(.*)'", str(error)):
         return f"{several[2]} has several values: add -m to run each; a list is in brackets."
     if re.search(r"sweep type : INTERVAL_SWEEP", str(error)):
@@ -98,6 +106,11 @@ def _one_line(error: BaseException) -> str:
     if isinstance(error, RecursionError):
         return "the configuration refers to itself without an end."
     return first_line(error)
+
+
+def _is_of_logging(error: BaseException) -> bool:
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and frames[-1].f_globals.get("__name__") == "logging.config"
 
 
 def yaml_fault(error: MarkedYAMLError) -> str:
@@ -139,7 +152,7 @@ def broken_reference(error: OmegaConfBaseException) -> str:
         return f"{name}: {text} refers back to {name} itself."
     if isinstance(error, InterpolationValidationError):
         reason = message.partition(": ")[2] or message
-        return f"{name}: {text}: {reason}."
+        return f"{name}: {text}: {wrong_type(reason) or reason}."
     reason = message.partition("raised while resolving interpolation: ")[2] or message
     return f"{name}: {text} cannot be resolved: {reason.rstrip('.')}."
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -16,7 +15,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from kan_exp.errors import KanExpError
-from kan_exp.quoting import in_quotes, quoted, unquoted
+from kan_exp.quoting import expand_home, in_quotes, quoted, unquoted
 from kan_exp.runs import option_name
 
 MULTIRUN = ("-m", "--multirun")
@@ -52,7 +51,7 @@ def spelled_option(text: str, many: bool) -> str:
     if name.rpartition(".")[2] == "formula":
         return f"{key}={_formula(value)}"
     if name.startswith("hydra.") and value.startswith("~"):
-        value = str(Path(value).expanduser())  # Hydra does not expand it
+        value = str(expand_home(value))  # Hydra does not expand it
     if is_path(name):
         if name not in OUR_PATHS and _parsed(value) is not None and not _exists(value):
             return text  # a user's own option may be a number, or a list of files
@@ -123,7 +122,7 @@ def _path(value: str, many: bool) -> str:
 
 def _exists(path: str) -> bool:
     try:
-        return os.path.lexists(Path(path).expanduser())
+        return os.path.lexists(expand_home(path))
     except (OSError, ValueError, RuntimeError):  # too long, a zero byte, no such home
         return False
 

@@ -147,14 +147,20 @@ class ColumnReader(ABC):
             hint = f" Did you mean {shown(meant)}?"
             if option == self.options.target and quoted(meant) != meant:
                 hint += f" Set {assign(option, meant)}"
-        elif all(map(_is_number, self.names)):
-            hint = " Its first line holds numbers: put a line with the names of columns above it."
+        else:
+            hint = self.without_header()
         many = "s" if len(names) > 1 else ""
         why = "the network needs" if option is None else f"{option} names"
         return self.error(
             f"has no column{many} {listing(map(shown, names))}, which {why}; "
             f"columns: {listing(map(shown, self.names))}.{hint}"
         )
+
+    def without_header(self) -> str:
+        """Advice for a file whose first line has numbers instead of names; empty for others."""
+        if not all(map(_is_number, self.names)):
+            return ""
+        return " Its first line holds numbers: put a line with the names of columns above it."
 
     def _place(self, row: int) -> str:
         return f"row {row + 1}"
@@ -214,4 +220,6 @@ def kind_of(cell: object) -> str:
         return DATES
     if not isinstance(cell, str):
         return OTHER
+    if not cell.strip().isprintable():  # a zero byte is no unit
+        return TEXT
     return next((kind for kind, pattern in CELLS if pattern.fullmatch(cell.strip())), TEXT)

@@ -13,6 +13,7 @@ from typing import IO, NamedTuple
 import numpy as np
 
 from kan_exp.data.columns import ColumnReader, FloatArray, NoNumber, shown, tidy
+from kan_exp.data.encodings import marked_encoding, readings
 from kan_exp.data.options import Options, assign
 from kan_exp.quoting import shell
 
@@ -22,6 +23,12 @@ MISSING_CELLS |= {"#div/0!", "#value!", "#num!", "#ref!"}
 BOOLEAN_CELLS = {"true": 1.0, "false": 0.0}
 NAN = float("nan")
 MOST_DELETED = 60  # rows that a message deletes
+# What to do about the errors of the standard library's parser.
+HINTS = {
+    "expected after": ": double the quotes inside quoted cells",
+    "unexpected end": ": close the quote that is opened there",
+    "field limit": ": close the quote that is opened there, or shorten the cell",
+}
 
 
 class Record(NamedTuple):
@@ -40,8 +47,11 @@ class CsvReader(ColumnReader):
         self.separator = separator
         self._lines, self._last_lines = array("q"), array("q")  # of each row
         with path.open("rb") as file:
-            marked = file.read(3) == codecs.BOM_UTF8
-        self.encoding = "utf-8-sig" if marked else "utf-8"
+            start = file.read(len(codecs.BOM_UTF8))
+        self.encoding = "utf-8-sig" if start == codecs.BOM_UTF8 else "utf-8"
+        self.path, self.source = path, source
+        if marked_encoding(path):  # without a mark, UTF-16 may be valid UTF-8
+            raise self.error(self._not_utf8())
         super().__init__(path, source, options)
 
     def _place(self, row: int) -> str:
@@ -50,6 +60,11 @@ class CsvReader(ColumnReader):
     def _names(self) -> Sequence[str]:
         records = self._records()
         first = next(records, Record(0, [], ""))
+        if first.text.lower().startswith("sep="):
+            raise self.error(
+                f"line 1 is no header but a note for spreadsheets ({shown(first.text.strip())}): "
+                f"take it away: tail -n +2 {self.typed} > {shell(self.new_name('table'))}"
+            )
         if len(first.cells) == 1:
             self._check_header(first, records)
         return first.cells
@@ -162,24 +177,26 @@ class CsvReader(ColumnReader):
                     taken.clear()
                     line = reader.line_num
         except UnicodeDecodeError:
-            copy = shell(self.new_name("utf8"))
-            raise self.error(
-                f"is not UTF-8 text: save it as UTF-8 CSV, or write it anew: "
-                f"iconv -f {self._encoding()} -t UTF-8 {self.typed} > {copy}"
-            ) from None
+            raise self.error(self._not_utf8()) from None
         except (csv.Error, OSError) as error:
-            hint = (
-                ": double the quotes inside quoted cells" if "expected after" in str(error) else ""
-            )
+            hint = next((hint for part, hint in HINTS.items() if part in str(error)), "")
             raise self.error(
                 f"cannot be read from line {line + 1} on ({tidy(error)}){hint}."
             ) from None
 
-    def _encoding(self) -> str:
-        """The most likely encoding of text that is not UTF-8."""
-        with self.path.open("rb") as file:
-            start = file.read(2)
-        return "UTF-16" if start in (b"\xff\xfe", b"\xfe\xff") else "WINDOWS-1252"
+    def _not_utf8(self) -> str:
+        """How to write a text anew that is not UTF-8."""
+        known = marked_encoding(self.path)
+        found = [] if known else readings(self.path)
+        told = [f"{shown(one.word)} if it is {one.encoding}" for one in found]
+        said = f", and its encoding is not known: it has {', '.join(told)}" if told else ""
+        encoding = known or (found[0].encoding if found else "ENCODING")
+        which = "" if known else " from the encoding that is right"
+        copy = shell(self.new_name("utf8"))
+        return (
+            f"is not UTF-8 text{said}: save it as UTF-8 CSV, or write it anew{which}: "
+            f"iconv -f {encoding} -t UTF-8 {self.typed} > {copy}"
+        )
 
 
 def _remember(lines: Iterable[str], taken: list[str]) -> Iterator[str]:

@@ -47,6 +47,7 @@ CURES = {
 }
 MOST_EACH = 4  # columns that are named for each kind of fault
 MOST_LOST = 0.1  # of all rows
+GAPS = (MISSING, TEXT)  # rows with such cells may be left out
 
 
 def faulty(
@@ -110,16 +111,22 @@ def _without_gaps(
     bad: Mapping[str, str],
     values: Mapping[str, FloatArray],
 ) -> str | None:
-    """A command that removes rows with missing cells, if they are few or in the target."""
+    """A command that removes rows without numbers, if they are few or lack the target."""
     options = reader.options
     outputs = [target] if target is not None and target in bad else []
-    gaps = [name for name in inputs if bad.get(name) == MISSING]
-    if any(bad[name] != MISSING for name in outputs) or not (gaps or outputs):
+    gaps = [name for name in inputs if bad.get(name) in GAPS]
+    if any(bad[name] not in GAPS for name in outputs) or not (gaps or outputs):
         return None
     kept = [name for name in inputs if name in gaps or name not in bad]
     rows = np.isnan(np.stack([values[name] for name in (*outputs, *gaps)])).any(0)
     if rows.mean() > MOST_LOST:
-        if not outputs:
+        # Columns of text are to be left out as a whole.
+        gaps = [name for name in gaps if bad[name] == MISSING or _few(values[name])]
+        kept = [name for name in inputs if name in gaps or name not in bad]
+        named = [values[name] for name in (*outputs, *gaps)]
+        rows = np.isnan(np.stack(named)).any(0) if named else np.ones(1, dtype=bool)
+    if rows.mean() > MOST_LOST:
+        if not outputs or (bad[outputs[0]] != MISSING and not _few(values[outputs[0]])):
             return None
         rows, kept = np.isnan(values[outputs[0]]), [name for name in kept if name not in gaps]
     copy = reader.new_name("rows")
@@ -129,6 +136,10 @@ def _without_gaps(
     typed = options.widths(len(kept)) if kept == list(inputs) else f" {options.choice(kept)}"
     many = "1 row" if rows.sum() == 1 else f"{int(rows.sum()):,} rows"
     return f"leave out {many}: {command} and set {assign(options.path, copy)}{typed}"
+
+
+def _few(values: FloatArray) -> bool:
+    return bool(np.isnan(values).mean() <= MOST_LOST)
 
 
 def _group(kind: str, group: Sequence[Fault], target: str | None) -> str:

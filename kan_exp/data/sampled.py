@@ -98,7 +98,8 @@ class SampledData(ExperimentData):
 
     def _check_values(self, scaling: Scaling) -> None:
         """Refuses values that float32 cannot hold, or rounds so that they lose what varies."""
-        if not all(part.isfinite().all() for part in (self.train.y, self.val.y, scaling.y_std)):
+        parts = (self.train.y, self.val.y, scaling.y_mean, scaling.y_std)
+        if not all(part.isfinite().all() for part in parts):
             raise KanExpError(
                 "the training values go beyond float32: lower target.noise, or scale the formula."
             )

@@ -271,6 +271,7 @@ def learning_table(
         raise reader.error(
             f"{options.target} is needed, the column to learn, such as "
             f"{assign(options.target, last)}; columns: {listing(map(shown, reader.names))}."
+            f"{reader.without_header()}"
         )
     table = read_columns(reader, features, target, learns=True)
     deal(table.source, table.rows, fractions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -14,7 +15,8 @@ from kan_exp.data.points import Scaling
 from kan_exp.errors import KanExpError, message_of
 from kan_exp.layers import LayerSpec, find_layer, layer_path, make_network
 from kan_exp.models.model import KANModel
-from kan_exp.runs.checkpoints import CHECKPOINTS, find_checkpoint
+from kan_exp.runs.checkpoints import find_checkpoint
+from kan_exp.runs.folders import CHECKPOINTS
 from kan_exp.tasks import Scoring
 
 if TYPE_CHECKING:
@@ -63,17 +65,37 @@ def read_file(path: Path) -> dict[str, Any]:
         KanExpError: It is missing, damaged or not ours.
     """
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        for name in ("layers", "dims", "features", "target"):
-            checkpoint["kan_exp"][name]
-        for name in Scaling._fields:
-            checkpoint["state_dict"][f"model.{name}"]
+        with warnings.catch_warnings(action="ignore"):  # about pickles of another kind
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        _check_content(checkpoint)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if isinstance(error, pickle.UnpicklingError):  # torch's advice is to load it all the same
             reason = "it is damaged, or holds more than numbers and plain containers"
         raise KanExpError(f"{path}: not a checkpoint of kan_exp ({reason}).") from error
     return cast("dict[str, Any]", checkpoint)
+
+
+def _check_content(checkpoint: Any) -> None:
+    """Checks that a checkpoint has what `load` takes from it.
+
+    Raises:
+        Exception: It does not.
+    """
+    description, weights = checkpoint["kan_exp"], checkpoint["state_dict"]
+    for name in ("layers", "dims", "features", "target"):
+        description[name]
+    sound = (
+        all(isinstance(description[name], list) for name in ("layers", "dims", "features")),
+        all(type(width) is int for width in description["dims"]),
+        all(isinstance(one["kind"], str) for one in description["layers"]),
+        all(isinstance(one["options"], dict) for one in description["layers"]),
+        all(isinstance(one, torch.Tensor) for one in weights.values()),
+        all(weights[f"model.{name}"].is_floating_point() for name in Scaling._fields),
+        not any(one.is_complex() for one in weights.values()),
+    )
+    if not all(sound):
+        raise ValueError("it describes no network")
 
 
 def load(folder: str | Path, replica: int | None = None) -> KANModel:
@@ -99,12 +121,14 @@ def load(folder: str | Path, replica: int | None = None) -> KANModel:
     if replica is not None:
         weights.update(_replica_weights(folder, checkpoint, replica))
     scaling = Scaling(*(weights[f"model.{name}"] for name in Scaling._fields))
-    network = network_of(description)
-    network.to(next(w for name, w in weights.items() if name.startswith("model.network.")).dtype)
-    model = KANModel(network, scaling, description["features"], description["target"])
     try:
+        network = network_of(description)
+        network.to(
+            weights[next(name for name in weights if name.startswith("model.network."))].dtype
+        )
+        model = KANModel(network, scaling, description["features"], description["target"])
         model.load_state_dict({name.removeprefix("model."): w for name, w in weights.items()})
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, StopIteration) as error:  # also of sizes beyond memory
         raise KanExpError(
             f"{folder}: the checkpoint does not fit its layer: {message_of(error)}"
         ) from error

@@ -13,13 +13,15 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
-from kan_exp.cli import RESUMED, config_folder
+from kan_exp.cli import config_folder
 from kan_exp.commandline.explain import first_line, yaml_fault
 from kan_exp.commandline.spelling import MULTIRUN, is_path
+from kan_exp.commandline.starting import RESUMED
 from kan_exp.config import TrainConfig
 from kan_exp.errors import KanExpError
+from kan_exp.preparing.older import complete
 from kan_exp.preparing.targets import check_targets
-from kan_exp.quoting import literal, read_path, shell, typed, word
+from kan_exp.quoting import expand_home, literal, read_path, shell, typed, word
 from kan_exp.runs import changes, is_running, no_run, option_name, read_status, versions
 from kan_exp.runs.folders import is_run
 from kan_exp.runs.results import read_metrics
@@ -61,7 +63,7 @@ def from_folder(arguments: Sequence[str]) -> tuple[str, list[str]]:
         del rest[at]
     if resumed is None and source is None:
         return "train", rest
-    folder = Path(read_path(cast(str, source if resumed is None else resumed))).expanduser()
+    folder = expand_home(read_path(cast(str, source if resumed is None else resumed)))
     modules = [name for name in (_take(rest, "modules=") or "").strip("[]").split(",") if name]
     if resumed is None:
         return _repeat(folder, rest, modules)
@@ -243,9 +245,10 @@ def _offer(name: str, stored: Stored, hydra: dict[str, Any], origin: Sequence[st
         if entry in ("train_schema", "_self_", *HYDRAS)
         or (isinstance(entry, dict) and next(iter(entry)) in HYDRAS)
     ]
-    today = {str(k): v for k, v in base.items() if k not in ("defaults", "hydra")}
-    for option in sorted(today.keys() - stored.config.keys() - {"sweep"}):
-        print(f"Note: {option} is new since then: {today[option]}", file=sys.stderr)  # noqa: T201
+    plain = cast("dict[str, Any]", OmegaConf.to_container(base, resolve=False))
+    today = {name: value for name, value in plain.items() if name not in ("defaults", "hydra")}
+    if added := complete(stored.config, today):
+        print(f"Note: new since then: {', '.join(added)}", file=sys.stderr)  # noqa: T201
     about = OmegaConf.merge(
         base.hydra,
         {"overrides": {"task": stored.overrides}, "runtime": {"choices": stored.choices}},

@@ -10,14 +10,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from kan_exp.cli import check_additions
 from kan_exp.config import check_numbers, uses_least_squares
-from kan_exp.data.checks import check_batch_size
+from kan_exp.data.checks import check_batch_size, check_whole
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.groups import check_groups
 from kan_exp.preparing.keys import check_shared, deciding_texts
 from kan_exp.preparing.networks import check_network
 from kan_exp.preparing.sources import check_missing, check_source, uses_target
 from kan_exp.preparing.tasks import make_task
-from kan_exp.runs.identity import group_name
+from kan_exp.runs.identity import OBSERVERS, group_name
 
 # Their configs list every option, so that none can be added.
 CLOSED_GROUPS = ("layer", "target", "data", "task", "penalty")
@@ -44,6 +44,7 @@ def check(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Non
     check_shared(cfg)
     check_batch_size(cfg.batch_size)
     make_task(cfg)
+    check_figures(cfg)
     useless = [text for text in overrides if group_name(text) == "target"]
     if useless and not uses_target(cfg):
         raise KanExpError(
@@ -51,6 +52,18 @@ def check(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Non
             f"leave one of the two out."
         )
     check_network(cfg, check_source(cfg, choices))
+
+
+def check_figures(cfg: DictConfig) -> None:
+    """Checks options of pictures, which are drawn once the training is over.
+
+    Raises:
+        KanExpError: One is out of range.
+    """
+    for name, one in cfg.callbacks.items():
+        if one is not None and one._target_ == OBSERVERS["figures"]:
+            for option, least in (("moments", 0), ("points", 1)):
+                check_whole(f"callbacks.{name}.{option}", one.get(option), least)
 
 
 def check_least_squares(cfg: DictConfig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -32,5 +33,14 @@ def flat_choices(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
         options: dict[str, Any] = OmegaConf.to_container(cfg[group], resolve=True)  # type: ignore[assignment]
         for name, value in options.items():
             if not name.startswith("_"):
-                flat[f"{group}.{name}"] = value
+                flat[f"{group}.{name}"] = _storable(value)
     return {**flat, **follows_seed(cfg)}
+
+
+def _storable(value: Any) -> Any:
+    """A value with text for infinity and NaN, which JSON cannot hold."""
+    if isinstance(value, dict):
+        return {name: _storable(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_storable(part) for part in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from kan_exp.cli import as_typed
 from kan_exp.config import check_width, rank_count
 from kan_exp.errors import KanExpError
+from kan_exp.options import check_options
 from kan_exp.preparing.choices import flat_choices
 from kan_exp.preparing.devices import training_accelerator
 from kan_exp.preparing.layers import layer_specs, search_path_override
 from kan_exp.preparing.modules import cells_of, make_module
 from kan_exp.preparing.networks import stages_of
+from kan_exp.quoting import literal
 
 if TYPE_CHECKING:
     from kan_exp.ranks import Member
@@ -63,7 +65,7 @@ def make_experiment(
     elif count > 1:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // count))
     dims = list(cfg.dims)
-    data = instantiate(cfg.data)
+    data = instantiate(_resolved_twice(OmegaConf.to_container(cfg.data, resolve=True)))
     check_width(f"data '{choices['data']}'", len(data.features), dims)
     steps = _steps(cfg)
     module = make_module(cfg, data)
@@ -79,6 +81,7 @@ def make_experiment(
         SignalStop(),
     ]
     logger = _logger(cfg)
+    _check_kinds("trainer", cfg.trainer)
     hydra, flat = HydraConfig.get(), flat_choices(cfg, choices)
     job = int(hydra.job.num) if hydra.mode == RunMode.MULTIRUN else None
     kind = Experiment if cfg.replicas == 1 else ReplicaExperiment
@@ -108,6 +111,15 @@ def make_experiment(
     return experiment
 
 
+def _resolved_twice(value: Any) -> Any:
+    """Escapes `${` in texts, which Hydra's `instantiate` resolves twice: in names of files, say."""
+    if isinstance(value, dict):
+        return {name: _resolved_twice(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_resolved_twice(one) for one in value]
+    return literal(literal(value)) if isinstance(value, str) else value
+
+
 def _callbacks(cfg: DictConfig) -> list[Any]:
     """The callbacks of a run; one that is set to null is left out.
 
@@ -116,6 +128,9 @@ def _callbacks(cfg: DictConfig) -> list[Any]:
     """
     from lightning.pytorch import Callback
 
+    for name, config in cfg.callbacks.items():
+        if config is not None:
+            _check_kinds(f"callbacks.{name}", config)
     made = {name: one for name, one in instantiate(cfg.callbacks).items() if one is not None}
     for name, one in made.items():
         if not isinstance(one, Callback):
@@ -126,6 +141,20 @@ def _callbacks(cfg: DictConfig) -> list[Any]:
     return list(made.values())
 
 
+def _check_kinds(group: str, config: DictConfig) -> None:
+    """Compares options with the signature of what they make: some are first used in the end.
+
+    Raises:
+        KanExpError: One is of another kind.
+    """
+    options: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    try:
+        make = get_object(options["_target_"])
+    except Exception:  # noqa: BLE001 - making it says what is wrong
+        return
+    check_options(group, make, {n: v for n, v in options.items() if not n.startswith("_")})
+
+
 def _logger(cfg: DictConfig) -> Any:
     """The logger of a run, or False.
 
@@ -134,6 +163,8 @@ def _logger(cfg: DictConfig) -> Any:
     """
     from lightning.pytorch.loggers import Logger
 
+    if cfg.logger:
+        _check_kinds("logger", cfg.logger)
     made = instantiate(cfg.logger) if cfg.logger else False
     if made is not False and not isinstance(made, Logger):
         raise KanExpError(

@@ -10,6 +10,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.layers import all_options
+from kan_exp.preparing.sources import TABLE
+from kan_exp.runs.files import content_or_path
 from kan_exp.runs.identity import NON_RESULT_OPTIONS, SEED_OPTIONS, digest
 
 # A setting is resolved for each of these: options whose values differ follow the seed.
@@ -18,8 +20,15 @@ MOST_PROBED = 64  # seeds of a stack: to resolve a configuration takes milliseco
 
 
 def run_key(cfg: DictConfig) -> str:
-    """A digest of all options that affect the result, by which a repeated job is recognised."""
-    return digest({str(name): _value(cfg, str(name)) for name in cfg})
+    """A digest of all options that affect the result, by which a repeated job is recognised.
+
+    A table counts by its content, wherever it lies.
+    """
+    values = {str(name): _value(cfg, str(name)) for name in cfg}
+    data = values.get("data")
+    if isinstance(data, dict) and data.get("_target_") == TABLE:
+        values["data"] = {**data, "path": content_or_path(data.get("path"))}
+    return digest(values)
 
 
 def setting_key(cfg: DictConfig) -> str:
@@ -107,7 +116,7 @@ def _differences(one: Any, other: Any, path: tuple[str, ...] = ()) -> Iterator[t
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         for name in dict.fromkeys([*one, *other]):
             yield from _differences(one.get(name), other.get(name), (*path, str(name)))
-    elif one != other:
+    elif one != other and repr(one) != repr(other):  # NaN differs from itself
         yield path
 
 

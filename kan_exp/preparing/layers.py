@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import functools
+import importlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from kan_exp.errors import KanExpError
+from kan_exp.errors import KanExpError, message_of
 from kan_exp.quoting import quoted
 
 if TYPE_CHECKING:
-    from kan_exp.layers import LayerSpec
+    from kan_exp.layers import EdgeLayer, LayerSpec
 
 HYDRAS_OWN = ("hydra", "main", "schema")  # who provides the configurations that are always there
 
@@ -46,11 +46,25 @@ def layer_specs(cfg: DictConfig) -> list[LayerSpec]:
     """`layer_choices` with the classes, whose modules this imports.
 
     Raises:
-        KanExpError: `layers` cannot be read.
+        KanExpError: `layers` cannot be read, or a class cannot be imported or is no layer.
     """
     from kan_exp.layers import LayerSpec
 
-    return [LayerSpec(get_class(path), options) for path, options in layer_choices(cfg)]
+    return [LayerSpec(_layer_class(path), options) for path, options in layer_choices(cfg)]
+
+
+def _layer_class(path: str) -> type[EdgeLayer]:
+    """Imports the class that a configuration names by its dotted path."""
+    from kan_exp.layers import find_layer
+
+    module, _, name = path.rpartition(".")
+    try:
+        getattr(importlib.import_module(module), name, None)  # some modules import their parts late
+    except Exception as error:  # a user's module may raise anything
+        raise KanExpError(
+            f"layer._target_={path}: cannot import {module!r}: {message_of(error)}"
+        ) from error
+    return find_layer(path)
 
 
 def search_path_override(hydra: Any = None) -> list[str]:

@@ -53,6 +53,8 @@ def check_network(cfg: DictConfig, points: int | None) -> None:
         if cfg.steps is None:
             raise KanExpError("steps is needed: only optimizer=lm takes its steps from refine.")
         return
+    for choice in choices:
+        _check_tabled(choice, "layer." if cfg.layers is None else "")
     # Layers of an older run may lack newer options, which take the constructor's defaults.
     layers = [
         (kind, choice.options)
@@ -81,6 +83,15 @@ def _check_layer(choice: LayerChoice) -> None:
         kind.check(owner, **choice.options)
     except ValueError as error:
         raise KanExpError(f"layer: {error}") from error
+
+
+def _check_tabled(choice: LayerChoice, prefix: str) -> None:
+    """Refuses tables in the place of edges, which would not belong to the exact Jacobian."""
+    if points := choice.options.get("table_points"):
+        raise KanExpError(
+            f"{prefix}table_points={points} does not go with optimizer=lm, whose Jacobian is that "
+            f"of the edges themselves: set optimizer=adam, or {prefix}table_points=0."
+        )
 
 
 def _parameters(

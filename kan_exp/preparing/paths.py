@@ -10,7 +10,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kan_exp.commandline.spelling import SINGLE_PATHS, is_path, split
-from kan_exp.quoting import literal, quoted, read_path, unquoted, word
+from kan_exp.quoting import expand_home, literal, quoted, read_path, unquoted, word
 from kan_exp.runs import option_name
 
 FOLDER_FLAGS = ("--config-dir", "-cd", "--from")
@@ -24,7 +24,7 @@ def absolute(path: str | Path, here: str | Path) -> Path:
         path: From the user; `~` is home.
         here: The folder in which the command was given.
     """
-    whole = Path(here) / Path(path).expanduser()
+    whole = Path(here) / expand_home(path)
     return whole.resolve() if whole.name in ("", "..") else whole.parent.resolve() / whole.name
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kan_exp.reporting.statistics import Values
+from kan_exp.runs.files import parse_json
 from kan_exp.runs.records import Record
 
 HISTORY = "history.json"
@@ -71,7 +71,7 @@ def band(label: str, curves: Sequence[Curve]) -> Band | None:
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(path.read_bytes())
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -6,11 +6,12 @@ from kan_exp.runs.identity import option_name
 from kan_exp.runs.lock import hold, holding, release
 from kan_exp.runs.names import folder_name, run_name
 from kan_exp.runs.status import Status, StatusFile, is_running, read_status, write_status
-from kan_exp.runs.versions import changes, versions
+from kan_exp.runs.versions import asks_version, changes, version_text, versions
 
 __all__ = [
     "Status",
     "StatusFile",
+    "asks_version",
     "changes",
     "folder_name",
     "from_here",
@@ -23,6 +24,7 @@ __all__ = [
     "release",
     "replacing",
     "run_name",
+    "version_text",
     "versions",
     "write_json",
     "write_status",

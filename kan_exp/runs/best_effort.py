@@ -11,6 +11,7 @@ from kan_exp.errors import message_of
 log = logging.getLogger(__name__)
 
 MAX_REASON = 200  # characters
+_told: set[str] = set()  # reasons of notes about a run
 
 
 def _info(note: str) -> None:
@@ -30,6 +31,45 @@ def best_effort(failure: str, tell: Callable[[str], None] = _info) -> Iterator[N
     except Exception as error:  # whatever a library raises, the result is kept
         tell(f"Note: {failure}: {_reason(error)}")
         log.debug("%s", failure, exc_info=True)
+
+
+class Failures:
+    """Collects what fails of several pieces of work, for one note about those with one reason."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, list[str]] = {}
+
+    @contextmanager
+    def attempt(self, name: str) -> Iterator[None]:
+        """Keeps an exception under a name, as `best_effort` turns one into a note."""
+        try:
+            yield
+        except Exception as error:  # as there
+            self._names.setdefault(_reason(error), []).append(name)
+            log.debug("%s", name, exc_info=True)
+
+    def tell(self, what: str) -> None:
+        """Logs the notes.
+
+        Args:
+            what: What is said of the names, such as "could not be drawn".
+        """
+        for reason, names in self._names.items():
+            _told.add(reason)
+            log.info("Note: %s %s: %s", ", ".join(names), what, reason)
+
+
+def begin_run() -> None:
+    """Forgets what an earlier run of this process was told."""
+    _told.clear()
+
+
+def note_once(failure: str, error: Exception) -> None:
+    """Logs a note, unless one with the same reason was told: a full disk is news only once."""
+    reason = _reason(error)
+    if reason not in _told:
+        _told.add(reason)
+        log.info("Note: %s: %s", failure, reason)
 
 
 def _reason(error: Exception) -> str:

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kan_exp.errors import KanExpError
-from kan_exp.runs.folders import is_run, no_run
-
-CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
+from kan_exp.quoting import expand_home
+from kan_exp.runs.folders import CHECKPOINTS, is_run, no_run
 
 
 def find_checkpoint(folder: str | Path, names: Sequence[str] = CHECKPOINTS) -> Path:
@@ -21,7 +20,7 @@ def find_checkpoint(folder: str | Path, names: Sequence[str] = CHECKPOINTS) -> P
     Raises:
         KanExpError: The folder, or a checkpoint in it, is missing.
     """
-    folder = Path(folder).expanduser()
+    folder = expand_home(folder)
     if not folder.is_dir() or not is_run(folder):
         raise KanExpError(no_run(folder))
     path = next((folder / name for name in names if (folder / name).is_file()), None)

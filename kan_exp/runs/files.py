@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from kan_exp.quoting import expand_home
 
 
 @contextmanager
@@ -24,9 +28,27 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # of a full disk, the system does not say
         raise
+
+
+def content_or_path(path: Any) -> Any:
+    """A digest of a file's content; what was given where there is no such file."""
+    try:
+        file = expand_home(path)
+        found = file.stat()
+        return _content_digest(str(file), found.st_mtime_ns, found.st_size, found.st_ino)
+    except (OSError, TypeError, ValueError):
+        return path
+
+
+@functools.lru_cache(16)
+def _content_digest(path: str, *_stamp: int) -> str:
+    with Path(path).open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -47,3 +69,15 @@ def write_json(path: Path, content: Any, indent: int | None = 2) -> None:
         OSError: As for `replacing`.
     """
     write_text(path, json.dumps(content, indent=indent, allow_nan=False) + "\n")
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What a JSON text of a file holds.
+
+    Raises:
+        ValueError: It is not JSON, not UTF-8, or nests too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nests too deeply") from None

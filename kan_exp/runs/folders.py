@@ -7,10 +7,13 @@ from pathlib import Path
 
 from kan_exp.runs.results import NAME as METRICS
 from kan_exp.runs.status import NAME as STATUS
+from kan_exp.runs.status import read_status
 
 SWEEP = "sweep.json"
 RECORDS = (METRICS, STATUS, ".hydra")  # files that describe a run
-TRACES = (*RECORDS, "checkpoints")  # any makes a folder a run's
+CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
+TRACES = (*RECORDS, *CHECKPOINTS)  # any makes a folder a run's
+RESULTS = (METRICS, "history.json", *CHECKPOINTS)  # what another run must not replace
 LEVELS = 3  # a file of a run may lie so deep in it, and a run so deep in a folder of runs
 
 
@@ -25,6 +28,16 @@ def is_run(folder: Path) -> bool:
     """Whether a folder is one that a run has written."""
     has_trace = any((folder / name).exists() for name in TRACES)
     return has_trace and not (folder / SWEEP).exists()
+
+
+def foreign_or_used(folder: Path) -> str | None:
+    """What keeps a new run out of a folder: results, or a status file that is no run's."""
+    for name in RESULTS:
+        if (folder / name).exists():
+            return f"a run already ({name})"
+    if (folder / STATUS).exists() and read_status(folder) is None:
+        return f"a {STATUS} that is no run's"
+    return None
 
 
 def no_run(path: str | Path) -> str:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kan_exp.errors import KanExpError
+from kan_exp.runs.files import parse_json
 
 try:
     import fcntl
@@ -33,12 +34,14 @@ class LockedError(KanExpError):
 
 @contextmanager
 def holding(folder: Path, patience: float = 0.0) -> Iterator[None]:
-    """Holds a folder until the end of a block, see `hold`."""
+    """Holds a folder until the end of a block, or longer if it was held before. See `hold`."""
+    held = _key(folder) in _held
     hold(folder, patience)
     try:
         yield
     finally:
-        release(folder)
+        if not held:
+            release(folder)
 
 
 def hold(folder: Path, patience: float = 0.0) -> None:
@@ -103,8 +106,13 @@ def _try(folder: Path) -> int | None:
         if _is_at(file, path):
             break
         os.close(file)  # its last holder has removed it in the meantime
-    os.ftruncate(file, 0)
-    os.write(file, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
+    try:
+        os.ftruncate(file, 0)
+        os.write(file, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
+    except OSError:  # the disk is full
+        path.unlink(missing_ok=True)
+        os.close(file)
+        raise
     return file
 
 
@@ -119,7 +127,7 @@ def _holder(folder: Path) -> str:
     """Which process holds the folder and what to do, as far as is known."""
     pid = host = None
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        content = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        content = parse_json((folder / NAME).read_text(encoding="utf-8"))
         pid, host = int(content["pid"]), str(content["host"])
     if pid is None:
         return "another process is still running: wait, or stop it first."

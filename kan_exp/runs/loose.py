@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kan_exp.quoting import unquoted
+from kan_exp.runs.files import parse_json
 from kan_exp.runs.identity import decides_result, normalized
 
 
@@ -23,7 +24,7 @@ def parse_overrides(overrides: Iterable[Any]) -> dict[str, Any]:
             typed[name] = inner
             continue
         try:
-            typed[name] = json.loads(value)
+            typed[name] = parse_json(value)
         except ValueError:
             typed[name] = value
     return typed
@@ -33,7 +34,7 @@ def read_object(path: Path, unreadable: list[str]) -> dict[str, Any] | None:
     """What a JSON file holds, or nothing if it is damaged, which is noted."""
     try:
         with path.open("rb") as file:
-            content = json.loads(file.read())
+            content = parse_json(file.read())
         if isinstance(content, dict) and content:
             return content
         reason = "holds no object"

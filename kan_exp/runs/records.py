@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kan_exp.errors import KanExpError
+from kan_exp.quoting import expand_home
 from kan_exp.runs.folders import RECORDS, SWEEP
 from kan_exp.runs.identity import is_setting
 from kan_exp.runs.loose import (
@@ -23,8 +24,8 @@ from kan_exp.runs.loose import (
 from kan_exp.runs.metrics import is_shared
 from kan_exp.runs.results import INCOMPLETE
 from kan_exp.runs.results import NAME as METRICS
+from kan_exp.runs.status import FAILED, Status, is_running
 from kan_exp.runs.status import NAME as STATUS
-from kan_exp.runs.status import Status, is_running
 
 # How a seed can have ended. Only those that are done have a result that counts.
 DONE = "done"
@@ -120,10 +121,10 @@ def _find_runs(
 ) -> Iterator[tuple[Path, set[str]]]:
     """Folders of runs, and of sweeps, with the names in them; nothing inside a run is visited."""
     for given in folders:
-        if not Path(given).expanduser().is_dir():
+        if not expand_home(given).is_dir():
             raise KanExpError(f"{given}: there is no such folder of runs.")
     seen: set[str] = set()
-    stack = [str(Path(given).expanduser().resolve()) for given in reversed(folders)]
+    stack = [str(expand_home(given).resolve()) for given in reversed(folders)]
     while stack:
         path = stack.pop()
         if path in seen:
@@ -226,7 +227,7 @@ def _state(status: Mapping[str, Any] | None, metrics: Mapping[str, Any] | None) 
     if status is None:
         return "unreadable"
     state = status.get("state")
-    return state if state in ("failed", "interrupted") else "unfinished"
+    return state if state in (*FAILED, "interrupted") else "unfinished"
 
 
 def _fate(content: Mapping[str, Any] | None) -> str | None:
@@ -252,7 +253,7 @@ def _never_begun(sweep: Path, unreadable: list[str]) -> Iterator[Record]:
             typed = parse_overrides(entry(job, "overrides", list))
             yield Record(
                 folder=folder,
-                state="failed" if job.get("state") == "failed" else "unfinished",
+                state=job["state"] if job.get("state") in FAILED else "unfinished",
                 choices=_choices(typed),
                 typed=tuple(name for name in typed if is_setting(name)),
                 seed=typed["seed"] if isinstance(typed.get("seed"), int) else None,

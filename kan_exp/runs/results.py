@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kan_exp.runs.files import write_json
+from kan_exp.runs.files import parse_json, write_json
 
 NAME = "metrics.json"
 INCOMPLETE = ("diverged", "interrupted")  # values of `stopped` of results that do not count
@@ -21,7 +20,7 @@ def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
 def read_metrics(folder: Path) -> dict[str, Any]:
     """The content of a run's `metrics.json`; empty where there is none that can be read."""
     try:
-        metrics = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        metrics = parse_json((folder / NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return metrics if isinstance(metrics, dict) else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import socket
@@ -14,13 +13,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
-from kan_exp.runs.files import write_json
+from kan_exp.errors import DivergedError
+from kan_exp.runs.best_effort import begin_run, note_once
+from kan_exp.runs.files import parse_json, write_json
 from kan_exp.runs.results import is_complete
 from kan_exp.runs.versions import versions
 
 NAME = "status.json"
 CLOCK = 60.0  # seconds by which a machine may have set its clock since
-State = Literal["running", "done", "failed", "interrupted"]
+State = Literal["running", "done", "failed", "diverged", "interrupted"]
+FAILED = ("failed", "diverged")  # states of runs that would end in the same way once more
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def read_status(folder: Path) -> Status | None:
     A run that was killed once its result was written is done.
     """
     try:
-        status = Status(**json.loads((folder / NAME).read_text(encoding="utf-8")))
+        status = Status(**parse_json((folder / NAME).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
     if status.state == "running" and is_complete(folder) and not is_running(status):
@@ -154,6 +156,7 @@ class StatusFile:
 
     def __enter__(self) -> StatusFile:
         self._began = time.perf_counter()
+        begin_run()
         write_status(self.folder, self.status)
         return self
 
@@ -168,7 +171,7 @@ class StatusFile:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        state: State = "failed"
+        state: State = "diverged" if isinstance(error, DivergedError) else "failed"
         reason = None
         if error is None or (self.began and is_complete(self.folder)):
             state = "done"
@@ -177,4 +180,9 @@ class StatusFile:
         else:
             reason = self.explain(error)
         seconds = round(time.perf_counter() - self._began, 3)
-        write_status(self.folder, replace(self.status, state=state, reason=reason, seconds=seconds))
+        status = replace(self.status, state=state, reason=reason, seconds=seconds)
+        try:
+            write_status(self.folder, status)
+        except OSError as failure:  # the result, or the error, counts more
+            if state == "done":
+                note_once(f"{NAME} could not be written", failure)

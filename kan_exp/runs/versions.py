@@ -7,7 +7,7 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -41,6 +41,17 @@ def versions() -> dict[str, str]:
         if commit is not None:
             found[name] = commit
     return found
+
+
+def version_text() -> str:
+    """What `--version` prints: kan_exp first, a line for each package."""
+    found = {name: text for name, text in versions().items() if name != "folder_commit"}
+    return "\n".join(f"{name} {found[name]}" for name in dict.fromkeys(["kan_exp", *found]))
+
+
+def asks_version(arguments: Sequence[str]) -> bool:
+    """Whether `--version` is on a command line, perhaps cut short as argparse lets it."""
+    return any(word.startswith("--v") and "--version".startswith(word) for word in arguments)
 
 
 def changes(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

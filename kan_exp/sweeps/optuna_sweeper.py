@@ -19,6 +19,7 @@ from kan_exp.preparing import run_key
 from kan_exp.preparing.tasks import make_task
 from kan_exp.quoting import shell
 from kan_exp.runs import StatusFile, is_running, option_name, read_status
+from kan_exp.runs.status import FAILED
 from kan_exp.sweeps.jobs import Job, Stack, as_run, make_stack, split_seed
 from kan_exp.sweeps.outcomes import KILLED, outcomes
 from kan_exp.sweeps.runner import SweepRunner, still_runs
@@ -222,4 +223,4 @@ def _is_over(stack: Stack) -> bool:
     status = read_status(stack.folder)
     if status is not None and is_running(status):
         raise still_runs(stack, status)
-    return status is not None and status.state in ("done", "failed") and status.reason != KILLED
+    return status is not None and status.state in ("done", *FAILED) and status.reason != KILLED

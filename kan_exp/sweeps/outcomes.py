@@ -59,7 +59,7 @@ def outcomes(stack: Stack) -> list[Outcome]:
     if status is not None and status.state == "done" and not metrics:
         status = replace(status, state="failed", reason="its metrics.json cannot be read.")
     if count == 1:
-        return [_outcome(stack, 0, status, None, metrics, seconds)]
+        return [_outcome(stack, 0, status, None, metrics, seconds, metrics.get("stopped"))]
     replicas = metrics.get("replicas", {})
     each = {one["seed"]: one for one in replicas.get("each", [])}
     diverged = {one["seed"]: one["step"] for one in replicas.get("diverged", [])}
@@ -89,13 +89,16 @@ def _outcome(
     reason: str | None,
     metrics: dict[str, Any],
     seconds: float | None,
+    stopped: object = None,
 ) -> Outcome:
     count = len(stack.jobs)
     state = "waiting" if status is None else status.state
     if reason is not None:
-        state = "failed"
+        state = "diverged"
     elif status is not None:
         reason = status.reason
+        # Status files of earlier versions say "failed" of these as well.
+        state = "diverged" if state == "failed" and stopped == "diverged" else state
     return Outcome(
         job=stack.jobs[k],
         state=state,

@@ -21,6 +21,7 @@ from rich.console import Console
 from kan_exp.errors import KanExpError
 from kan_exp.quoting import typed
 from kan_exp.runs import Status, is_running, read_status, write_status
+from kan_exp.runs.status import FAILED
 from kan_exp.sweeps.jobs import Job, Stack, make_stack, number_of
 from kan_exp.sweeps.launching import launch
 from kan_exp.sweeps.outcomes import KILLED, Outcome, outcomes
@@ -181,7 +182,10 @@ class SweepRunner:
         if note := self._kernels(found):
             self.console.print(note, markup=False, highlight=False)
         if lines := failures(found):
-            lines.insert(0, f"{len(lines)} of {len(found)} jobs failed:")
+            counts = Counter(one.state for one in found if one.state in FAILED)
+            (state, count), *rest = sorted(counts.items(), key=lambda pair: FAILED.index(pair[0]))
+            others = "".join(f", {number} {other}" for other, number in rest)
+            lines.insert(0, f"{count} of {len(found)} jobs {state}{others}:")
             if failed_again:
                 lines.append(f"to run them again: {again}")
             raise KanExpError("\n".join(lines))
@@ -250,7 +254,7 @@ def still_runs(stack: Stack, status: Status) -> KanExpError:
 def _clear(stack: Stack) -> None:
     """Removes what an attempt that failed has left; one that was cut short may go on from it."""
     status = read_status(stack.folder)
-    if status is not None and status.state == "failed" and status.reason != KILLED:
+    if status is not None and status.state in FAILED and status.reason != KILLED:
         shutil.rmtree(stack.folder)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,11 +15,13 @@ from rich.table import Table
 from kan_exp.commandline.spelling import MULTIRUN
 from kan_exp.errors import KanExpError
 from kan_exp.preparing import absolute_arguments
-from kan_exp.quoting import read_path, typed
+from kan_exp.quoting import expand_home, read_path, typed
 from kan_exp.runs import option_name, write_json, write_text
 from kan_exp.runs.cells import csv_row, plain
+from kan_exp.runs.files import parse_json
 from kan_exp.runs.folders import SWEEP
 from kan_exp.runs.printable import printable
+from kan_exp.runs.status import FAILED
 from kan_exp.sweeps.jobs import Job, Stack
 from kan_exp.sweeps.outcomes import Outcome, rank
 from kan_exp.tasks import scoring_of
@@ -128,7 +129,7 @@ def read_summary(folder: Path) -> tuple[list[str], list[Stack]]:
         ValueError: The file is not one of a sweep.
         OSError: It cannot be read.
     """
-    content = json.loads((folder / SWEEP).read_text(encoding="utf-8"))
+    content = parse_json((folder / SWEEP).read_text(encoding="utf-8"))
     try:
         overrides = [str(text) for text in content["overrides"]]
         groups: dict[str, list[Job]] = {}
@@ -154,7 +155,7 @@ def same_again(arguments: Sequence[str]) -> list[str]:
     resumed = [read_path(value) for name, _, value in said if name == "sweep.resume"]
     if not resumed or resumed[-1] in ("", "null"):
         return list(arguments)
-    folder = Path(resumed[-1]).expanduser()
+    folder = expand_home(resumed[-1])
     try:
         told = read_summary(folder)[0]
     except (OSError, ValueError) as error:
@@ -180,7 +181,7 @@ def _where_it_began(arguments: Sequence[str], folder: Path) -> list[str]:
         What is said now, as it holds there.
     """
     here = Path.cwd()
-    began = Path(str(json.loads((folder / SWEEP).read_text(encoding="utf-8")).get("cwd") or here))
+    began = Path(str(parse_json((folder / SWEEP).read_text(encoding="utf-8")).get("cwd") or here))
     if began == here or not began.is_dir():  # it was moved; absolute paths still hold
         return list(arguments)
     os.chdir(began)
@@ -233,9 +234,9 @@ def _linear(metric: str, found: Sequence[Outcome]) -> list[str]:
 
 
 def failures(outcomes: Sequence[Outcome]) -> list[str]:
-    """A line for every job that has failed."""
+    """A line for every job that has failed or diverged."""
     return [
         printable(f"  job {one.job.number} ({one.job.name}): {one.reason or 'no reason is known'}")
         for one in outcomes
-        if one.state == "failed"
+        if one.state in FAILED
     ]

@@ -23,7 +23,7 @@ from kan_exp.cli import as_typed
 from kan_exp.errors import KanExpError, suggest
 from kan_exp.preparing import check_groups, search_path_override, use_absolute_paths
 from kan_exp.preparing.tasks import make_task
-from kan_exp.quoting import literal, typed
+from kan_exp.quoting import expand_home, literal, typed
 from kan_exp.runs import hold, option_name, release
 from kan_exp.runs.folders import SWEEP
 from kan_exp.runs.identity import group_name
@@ -57,7 +57,7 @@ class FolderSweeper(Sweeper):
         check_installed(config)
         if config.sweep.resume is not None:  # the launcher, too, is to know the folder
             with open_dict(config):
-                folder = Path(config.sweep.resume).expanduser()
+                folder = expand_home(config.sweep.resume)
                 config.hydra.sweep.dir = literal(str(folder))
         self.hydra_context, self.config = hydra_context, config
         self.launcher = Plugins.instance().instantiate_launcher(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,7 @@ from rich.progress import (
 
 from kan_exp.runs import Status, is_running, read_status
 from kan_exp.runs.printable import printable
+from kan_exp.runs.status import FAILED
 from kan_exp.sweeps.deaths import wait_for_death
 from kan_exp.sweeps.jobs import Stack
 from kan_exp.sweeps.outcomes import Outcome, close, outcomes
@@ -112,7 +114,7 @@ class Watch:
             self._note_killed()
             for stack in list(self.running):
                 # What was interrupted may be begun again by its launcher, as Slurm does.
-                if self.has_begun(stack) and outcomes(stack)[0].state in ("done", "failed"):
+                if self.has_begun(stack) and outcomes(stack)[0].state in ("done", *FAILED):
                     self.tell(stack)
             self._progress.refresh()
             self._looked = time.monotonic()
@@ -174,5 +176,6 @@ class Watch:
             line = f"{title(self.metric)} {shown(good[0])}  {seconds:.1f} s"
             return f"{line}  pruned" if found[0].pruned else line
         spread = f"median {shown(statistics.median(good))} ({shown(good[0])} to {shown(good[-1])})"
-        lost = f", {len(failed)} of {len(found)} failed" if failed else ""
+        counts = Counter(one.state for one in failed)
+        lost = "".join(f", {count} of {len(found)} {state}" for state, count in counts.items())
         return f"{title(self.metric)} {spread}{lost}  {seconds:.1f} s"

@@ -44,6 +44,10 @@ FUNCTIONS: dict[str, tuple[str, int]] = {
     "atan2": ("atan2", 2),
 }
 
+_SYNONYMS = {"ln": "log(x)", "pow": "x**2", "power": "x**2", "sgn": "sign(x)"}
+_SYNONYMS |= {f"arc{name}": f"a{name}(x)" for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh")}
+_NOT_FINITE = ("nan", "inf", "infinity")
+
 _OPERATORS: dict[type[ast.operator] | type[ast.unaryop], str] = {
     ast.Add: "add",
     ast.Sub: "sub",
@@ -218,6 +222,10 @@ class Formula:
                 return _Step(CONSTANTS[name], 0), ()
             case ast.Name(id=name) if name in FUNCTIONS:
                 raise self._error(f"uses the function '{name}' without arguments: write {name}(x)")
+            case ast.Name(id=name) if name.lower() in _NOT_FINITE:
+                raise self._error(
+                    f"uses '{name}', which is no finite number: take it away, or rename an input"
+                )
             case ast.Name(id=name):
                 return _Step(name, 0), ()
             case ast.UnaryOp(op=sign, operand=operand) if type(sign) in _OPERATORS:
@@ -226,9 +234,13 @@ class Formula:
                 return _Step(_OPERATORS[type(operator)], 2), (left, right)
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
                 return self._call(name, len(arguments)), arguments
+            case ast.Call(func=ast.Attribute(attr=name)) if name in FUNCTIONS:
+                raise self._error(f"calls '{name}' of a module: write {name}(x)")
         # The text is plain ASCII in one line, so offsets in bytes are offsets in characters.
         source = self.text[node.col_offset : node.end_col_offset]
-        raise self._error(f"has {quote(source)}, which is not arithmetic: {_VOCABULARY}")
+        product = isinstance(node, ast.Call) and not isinstance(node.func, ast.Name | ast.Attribute)
+        cure = "write every product with *, as in 2*(x+y)" if product else _VOCABULARY
+        raise self._error(f"has {quote(source)}, which is not arithmetic: {cure}")
 
     def _number(self, value: float) -> float:
         # A literal such as 1e999 is already infinite; a long integer has no float at all.
@@ -240,7 +252,8 @@ class Formula:
         if name not in FUNCTIONS:
             raise self._error(
                 f"calls {quote(name)}, which is not a known function (to multiply, write *): "
-                f"use one of {listing(FUNCTIONS, len(FUNCTIONS))}.{suggest(name, FUNCTIONS)}"
+                f"use one of {listing(FUNCTIONS, len(FUNCTIONS))}."
+                + (f" Write {_SYNONYMS[name]}." if name in _SYNONYMS else suggest(name, FUNCTIONS))
             )
         path, arity = FUNCTIONS[name]
         if count != arity:

@@ -27,8 +27,8 @@ from kan_exp.models.loading import load, read_checkpoint
 from kan_exp.plots import history_figure, prediction_figure
 from kan_exp.plots.saving import save_png
 from kan_exp.quoting import shell, word
-from kan_exp.runs import from_here, versions, write_json
-from kan_exp.runs.best_effort import best_effort
+from kan_exp.runs import from_here, holding, versions, write_json
+from kan_exp.runs.best_effort import Failures, begin_run, best_effort
 from kan_exp.runs.results import write_metrics
 from kan_exp.tasks import Task
 from kan_exp.tasks.metrics import LINEAR, STANDARD_ERROR, TEST
@@ -86,6 +86,7 @@ class Experiment:
     arguments: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
+        begin_run()
         self.stop = self._callback(SignalStop) or SignalStop()
         self.figures = self._callback(EdgeFigures)
         self._checkpoint = self._callback(RunCheckpoint)
@@ -136,8 +137,9 @@ class Experiment:
 
         Raises:
             DivergedError: The loss stopped being a number; the last good network is kept.
+            KanExpError: Another process writes in the folder.
         """
-        with self.stop:
+        with holding(self.folder), self.stop:
             self._announce()
             diverged, seconds = self._fit()
             self._keep_best()
@@ -266,10 +268,11 @@ class Experiment:
 
     def _draw(self, metrics: Mapping[str, Any]) -> dict[str, bytes]:
         """Writes the final pictures; returns the files' contents by their names."""
-        folder, drawn = self.folder / "figures", {}
+        folder, drawn, failures = self.folder / "figures", {}, Failures()
         for name, make in self._pictures(metrics).items():
-            with best_effort(f"figures/{name}.png could not be drawn"):
+            with failures.attempt(f"figures/{name}.png"):
                 drawn[name] = save_png(make(), folder / f"{name}.png")
+        failures.tell("could not be drawn")
         return drawn
 
     def _pictures(self, metrics: Mapping[str, Any]) -> Pictures:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from kan_exp.errors import KanExpError
 
 COARSEST = 4  # cells; starts on fewer differ too little
+# Larger prime factors are not looked for: only grids of over 10**10 cells have two of them.
+LARGEST_FACTOR = 10**5
 
 
 class Stage(NamedTuple):
@@ -76,7 +79,8 @@ def _sizes(cells: Sequence[int | None]) -> list[int]:
             f"refine.grids=[...]."
         )
     factor = 2
-    while sizes and factor <= sizes[0] // COARSEST:
+    # A number without a factor up to its root is a prime, which leaves no coarser grid.
+    while sizes and factor <= min(sizes[0] // COARSEST, math.isqrt(sizes[0]), LARGEST_FACTOR):
         if sizes[0] % factor == 0:
             sizes.insert(0, sizes[0] // factor)
         else:

@@ -18,6 +18,7 @@ from kan_exp.board import summaries
 from kan_exp.board.graph import graph
 from kan_exp.board.summaries import Trial
 from kan_exp.models.model import KANModel
+from kan_exp.runs.best_effort import note_once
 from kan_exp.tasks import Metric
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,16 @@ def _thread_failed(failure: threading.ExceptHookArgs) -> None:
 
 
 threading.excepthook = _thread_failed
+
+
+class NoWriter:
+    """Stands in for TensorBoard's writer; whatever it is told does nothing."""
+
+    def __getattr__(self, name: str) -> NoWriter:
+        return self
+
+    def __call__(self, *_: object, **__: object) -> None:
+        pass
 
 
 class RunLogger(TensorBoardLogger):
@@ -131,6 +142,18 @@ class RunLogger(TensorBoardLogger):
         try:
             write()
         except OSError as error:
-            self._failed = True
-            reason = error.strerror or type(error).__name__
-            log.info("Note: TensorBoard's file cannot be written, curves end here: %s.", reason)
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        self._failed = True
+        note_once("TensorBoard's file cannot be written, curves end here", error)
+
+    @property
+    def experiment(self) -> Any:
+        """The writer of the file, or one that writes nothing where the file cannot be made."""
+        if not self._failed:
+            try:
+                return super().experiment
+            except OSError as error:
+                self._give_up(error)
+        return NoWriter()

@@ -1,5 +1,7 @@
 """Groups that are removed or chosen by what is no name, and options of another kind."""
 
+import json
+
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -7,6 +9,7 @@ from omegaconf import OmegaConf
 from kan_exp.errors import KanExpError
 from kan_exp.optimizers.checking import check_optimizer
 from kan_exp.preparing import check_groups, check_references, check_shared
+from kan_exp.preparing.choices import flat_choices
 from kan_exp.runs import read_status
 from tests.commands.in_process import Train
 from tests.conftest import read_metrics
@@ -198,3 +201,28 @@ def test_replicas_are_not_resolved_one_by_one_without_a_reference_to_the_seed(tr
     for text in ("points=${seed}", "points=${${name}}", "points=${oc.select:seed,1}"):
         line = train("optimizer=adam", "replicas=9", "+name=seed", text, task=task).line
         assert line.startswith("replicas=9: replica k is the run with seed+k, and points=")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("layer=[mlp]", "optimizer=[adam,sgd]", "data=[]", "scheduler=[none]", "+search=[grid]"),
+        *("layer=mlp.yaml", "layer=../layer/mlp", "layer=/etc/passwd", "optimizer=./adam"),
+        *("experiment=diabetes.yaml", "trainer=..", "callbacks=default.yml"),
+    ],
+)
+def test_a_list_or_a_path_is_no_choice(train: Train, text):
+    group = text.lstrip("+").partition("=")[0]
+    line = train(text, *(["layer=interpo", "optimizer=adam"] if group == "data" else [])).line
+    assert line.startswith(f"{text.lstrip('+')}: {group} takes the name of a config:")
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan"])
+def test_options_without_a_finite_value_can_be_stored(train: Train, value):
+    options = ["layer=interpo", "optimizer=adam", f"layer.x_min={value}", f"optimizer.lr={value}"]
+    answer = train(*options, f"optimizer.betas=[0.9,{value}]")
+    groups = dict(answer.hydra.runtime.choices)
+    stored = json.loads(json.dumps(flat_choices(answer.cfg, groups), allow_nan=False))
+    assert stored["optimizer.lr"] == stored["layer.x_min"] == value
+    assert stored["optimizer.betas"] == [0.9, value]
+    assert stored["layer.x_max"] == 2.0

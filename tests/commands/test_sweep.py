@@ -47,7 +47,7 @@ def test_every_job_has_a_line_and_the_failed_are_named_at_the_end(sweep):
     assert sum(line.partition("/8  ")[1] != "" for line in lines) == 4
     assert "Traceback" not in result.stderr
     head, *named, again = result.stderr.strip().splitlines()
-    assert head == "Error: 6 of 8 jobs failed:"
+    assert head == "Error: 4 of 8 jobs failed, 2 diverged:"
     assert len(named) == 6
     assert sum("set dims=[1,1,1]" in line for line in named) == 4
     assert sum("stopped being a number" in line for line in named) == 2

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
 from pathlib import Path
 
 import pytest
@@ -274,3 +276,68 @@ def test_weights_that_do_not_fit_are_told(make_data, make_model, tmp_path, chang
     message = refusal(saved(tmp_path, changed))
     assert "the checkpoint does not fit its layer" in message
     assert "size mismatch" in message
+
+
+def test_a_pickle_of_another_kind_is_refused_without_a_warning(tmp_path):
+    # Warnings are errors here, and would be more than the one line on a terminal.
+    (tmp_path / "checkpoints").mkdir()
+    content = pickle.dumps({"kan_exp": os.system}, protocol=4)
+    (tmp_path / "checkpoints" / "best.ckpt").write_bytes(content)
+    with pytest.raises(KanExpError, match="not a checkpoint of kan_exp") as caught:
+        read_checkpoint(tmp_path)
+    assert "UserWarning" not in str(caught.value)
+    assert "more than numbers and plain containers" in str(caught.value)
+
+
+def _with(part, name, value):
+    def change(checkpoint):
+        checkpoint[part][name] = value
+
+    return change
+
+
+def _each_weight(make):
+    def change(checkpoint):
+        weights = checkpoint["state_dict"]
+        weights.update({name: make(weight) for name, weight in weights.items()})
+
+    return change
+
+
+DAMAGED = {
+    "layers": _with("kan_exp", "layers", 5),
+    "no kind": _with("kan_exp", "layers", [{}]),
+    "kind": _with("kan_exp", "layers", [{"kind": 5, "options": {}}]),
+    "options": _with("kan_exp", "layers", [{"kind": "kan_exp.layers.KANLayer", "options": 5}]),
+    "dims": _with("kan_exp", "dims", "21"),
+    "widths": _with("kan_exp", "dims", [2.5, 1]),
+    "beyond memory": _with("kan_exp", "dims", [2, 10**12]),
+    "features": _with("kan_exp", "features", 5),
+    "no weights": _with("state_dict", "model.x_mean", None),
+    "texts": _each_weight(str),
+    "complex": _each_weight(lambda weight: weight.to(torch.complex64)),
+    "whole": _each_weight(lambda weight: weight.int()),
+    "one number": _each_weight(lambda weight: weight.reshape(-1)[:1]),
+}
+
+
+@pytest.mark.parametrize("change", DAMAGED.values(), ids=DAMAGED)
+def test_a_checkpoint_of_another_shape_is_refused_in_one_line(tmp_path, change):
+    model = KANModel(
+        make_network([SMALL], [2, 1]),
+        Scaling(torch.zeros(2), torch.ones(2), torch.zeros(1), torch.ones(1)),
+        ["a", "b"],
+        "y",
+    )
+    layers = [{"kind": "kan_exp.layers.KANInterpoLayer", "options": dict(SMALL.options)}]
+    described = {"layers": layers, "dims": [2, 1], "features": ["a", "b"], "target": "y"}
+    weights = {f"model.{name}": weight for name, weight in model.state_dict().items()}
+    checkpoint = {"kan_exp": described, "state_dict": weights}
+    (tmp_path / "checkpoints").mkdir()
+    torch.save(checkpoint, tmp_path / "checkpoints" / "best.ckpt")
+    assert load(tmp_path).features == ("a", "b")
+    change(checkpoint)
+    torch.save(checkpoint, tmp_path / "checkpoints" / "best.ckpt")
+    with pytest.raises(KanExpError, match="checkpoint") as caught:
+        load(tmp_path)
+    assert "\n" not in str(caught.value)

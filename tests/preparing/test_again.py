@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import socket
@@ -11,9 +12,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from kan_exp.cli import RESUMED, config_folder, store_schema
+from kan_exp.cli import config_folder, store_schema
+from kan_exp.commandline.starting import RESUMED
 from kan_exp.config import TrainConfig
 from kan_exp.errors import KanExpError
+from kan_exp.optimizers import LevenbergMarquardt
 from kan_exp.preparing import from_folder, run_key, unfinished
 from kan_exp.preparing.again import REPEATED
 
@@ -122,7 +125,7 @@ def test_an_option_that_is_new_since_then_has_its_default_and_is_told(run, capsy
     OmegaConf.save(then, path)
     name, _ = from_folder(["--from", str(run)])
     assert composed(name)[0].evaluations == 10
-    assert capsys.readouterr().err == "Note: evaluations is new since then: 10\n"
+    assert capsys.readouterr().err == "Note: new since then: evaluations=10\n"
 
 
 def test_other_versions_are_told(run, capsys):
@@ -192,3 +195,57 @@ def test_a_sweep_of_a_repeated_run_varies_only_what_is_asked_now(stored):
     cfg, hydra = composed(name)
     assert cfg.batch_size == 77
     assert hydra.overrides.task == []
+
+
+def without(run: Path, *names: str) -> None:
+    path = run / ".hydra" / "config.yaml"
+    config = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    for name in names:
+        *groups, option = name.split(".")
+        node = config
+        for group in groups:
+            node = node[group]
+        del node[option]
+    OmegaConf.save(OmegaConf.create(config), path)
+
+
+@pytest.mark.parametrize("prefix", ["resume=", "--from="])
+def test_options_that_are_newer_than_a_run_are_those_of_the_configs(run, capsys, prefix):
+    then = OmegaConf.load(run / ".hydra" / "config.yaml")
+    new = ["layer.outside", "optimizer.fused", "refine.wiggle", "callbacks.figures.moments"]
+    new += ["trainer.num_sanity_val_steps", "logger.flush_secs", "data.num_test", "target.noise"]
+    without(run, *new)
+    name, _ = from_folder([f"{prefix}{run}"])
+    cfg, _ = composed(name)
+    for option in new:
+        assert OmegaConf.select(cfg, option) == OmegaConf.select(then, option)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("Note: new since then: ")
+    assert all(f"{option}=" in line for option in new)
+
+
+def test_a_run_of_least_squares_from_before_qr_does_not_take_the_constructors_value(tmp_path):
+    cfg, hydra = composed("train", "layer=spline", "optimizer=lm")
+    (tmp_path / ".hydra").mkdir()
+    parts = {"config": cfg, "overrides": ["optimizer=lm"], "hydra": {"hydra": hydra}}
+    for name, content in parts.items():
+        OmegaConf.save(OmegaConf.create(content), tmp_path / ".hydra" / f"{name}.yaml")
+    without(tmp_path, "optimizer.qr")
+    name, _ = from_folder(["--from", str(tmp_path)])
+    assert composed(name)[0].optimizer.qr is False
+    assert inspect.signature(LevenbergMarquardt).parameters["qr"].default is True
+
+
+def test_a_run_from_before_an_option_does_what_it_did(run, capsys):
+    without(run, "data.border")  # points on the border, which there were not
+    name, _ = from_folder(["--from", str(run)])
+    assert composed(name)[0].data.border == 0.0
+    assert capsys.readouterr().err == "Note: new since then: data.border=0.0\n"
+
+
+def test_options_of_a_kind_that_is_not_ours_are_left_alone(run, capsys):
+    change(run, layer={"_target_": "my_lab.MyLayer"})
+    without(run, "layer.outside")
+    name, _ = from_folder([f"--from={run}", "modules=[my_lab]"])
+    assert "outside" not in composed(name)[0].layer
+    assert capsys.readouterr().err == ""

@@ -17,7 +17,8 @@ from omegaconf import OmegaConf
 from kan_exp.errors import KanExpError
 from kan_exp.runs import Status, read_status, write_json, write_status
 from kan_exp.runs.folders import SWEEP
-from kan_exp.sweeps.jobs import Job, make_stacks
+from kan_exp.sweeps.jobs import Job, make_stack, make_stacks
+from kan_exp.sweeps.outcomes import outcomes
 from kan_exp.sweeps.runner import SweepRunner, remember, renumber
 from kan_exp.sweeps.summary import brief, read_summary
 
@@ -57,7 +58,7 @@ class FakeLauncher(Launcher):
         if what == "is killed":
             write_status(folder, status())
         elif what == "diverges":
-            write_status(folder, status(state="failed", reason="diverged", seconds=SECONDS))
+            write_status(folder, status(state="diverged", reason="no number", seconds=SECONDS))
         elif what == "is too large":
             write_status(folder, status(state="failed", reason="replicas=4 needs 9 GB", seconds=0))
         else:
@@ -132,11 +133,11 @@ def sweep(tmp_path, capsys):
 def test_the_best_comes_first_and_failures_are_named_last(sweep, tmp_path):
     jobs = [job(0, "a"), job(1, "b"), job(2, "c")]
     _, rows, said, error = sweep(jobs, a=[0.5], b=["diverges"], c=[0.25])
-    assert [row["state"] for row in rows] == ["done", "failed", "done"]
+    assert [row["state"] for row in rows] == ["done", "diverged", "done"]
     table = said.partition("\njob ")[2].splitlines()[1:4]
     assert [line.split()[0] for line in table] == ["2", "0", "1"]
     assert re.search(r"1/3 .* name=a .*0.5 .*4.0 s", said)
-    assert error.splitlines()[:2] == ["1 of 3 jobs failed:", "  job 1 (name=b): diverged"]
+    assert error.splitlines()[:2] == ["1 of 3 jobs diverged:", "  job 1 (name=b): no number"]
     csv = (tmp_path / "sweep.csv").read_text().splitlines()
     assert csv[0].startswith("job,name,")
     assert csv[1].startswith("0,a,")
@@ -194,7 +195,9 @@ def test_each_seed_of_a_stack_has_a_row_of_its_own(sweep):
     assert [row["test_rmse"] for row in rows] == [10.0, None, 12.0]
     assert [row["replica"] for row in rows] == [0, 1, 2]
     assert sum(row["seconds"] for row in rows) == pytest.approx(SECONDS, abs=0.01)
-    assert "median 11 (10 to 12), 1 of 3 failed" in said
+    assert "median 11 (10 to 12), 1 of 3 diverged" in said
+    assert [row["state"] for row in rows] == ["done", "diverged", "done"]
+    assert error.startswith("1 of 3 jobs diverged:")
     assert "job 1 (name=a seed=1): the loss stopped being a number at step 9" in error
 
 
@@ -307,3 +310,17 @@ def test_runs_that_round_in_another_order_are_told(sweep, tmp_path):
     assert "compiled code in 2 of the runs and by torch in 1" in said
     _, _, said, _ = sweep(jobs, kind=Kernels, a=["native"], b=["native"], c=[None])
     assert "Note:" not in said
+
+
+def test_jobs_that_diverge_are_told_from_those_that_fail(sweep):
+    jobs = [job(0, "a"), job(1, "b"), job(2, "c")]
+    *_, error = sweep(jobs, a=["diverges"], b=["is too large"], c=[0.5])
+    assert error.startswith("1 of 3 jobs failed, 1 diverged:")
+
+
+def test_a_diverged_job_of_an_earlier_version_has_its_word(tmp_path):
+    stack = make_stack([job(0, "a")], tmp_path)
+    stack.folder.mkdir()
+    write_status(stack.folder, status(state="failed", reason="no number"))
+    write_json(stack.folder / "metrics.json", {"stopped": "diverged"})
+    assert [one.state for one in outcomes(stack)] == ["diverged"]

@@ -123,3 +123,21 @@ def test_the_penalty_matrix_is_the_mean_squared_derivative(kind):
         for order, weight in weights.items()
     )
     np.testing.assert_allclose(found.item(), expected, rtol=1e-9)
+
+
+def test_grids_of_any_number_of_cells_are_found_at_once():
+    def grids(cells):
+        return [stage.num_intervals for stage in make_stages([cells], None, [1], [1])]
+
+    def plainly(cells):
+        sizes, factor = [cells], 2
+        while factor <= sizes[0] // 4:
+            if sizes[0] % factor:
+                factor += 1
+            else:
+                sizes.insert(0, sizes[0] // factor)
+        return sizes
+
+    for cells in (*range(1, 300), 1009 * 1013, 4 * 1_000_003):
+        assert grids(cells) == plainly(cells)
+    assert grids(2**89 - 1) == [2**89 - 1]  # a prime, of which all smaller numbers took ages

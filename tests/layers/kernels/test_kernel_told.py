@@ -53,7 +53,7 @@ def test_other_devices_and_dtypes_take_torch(by_torch):
     [
         (["layer=interpo"], True),
         (["layer=spline", "replicas=2"], True),
-        (["layer=mlp", "layer.table_points=8"], True),
+        (["layer=mlp", "layer.table_points=8", "optimizer=adam"], True),
         (["layer=mlp"], False),
         (["layers=[mlp,spline]", "dims=[2,2,1]"], True),
     ],

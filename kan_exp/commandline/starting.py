@@ -1,0 +1,93 @@
+"""What is refused when Hydra starts a run or a sweep, before anything is written."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hydra.experimental.callback import Callback
+from hydra.utils import get_class
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from kan_exp.commandline.explain import MENDABLE, one_line
+from kan_exp.errors import KanExpError
+from kan_exp.quoting import typed
+from kan_exp.runs import hold, release
+from kan_exp.runs.folders import foreign_or_used
+from kan_exp.runs.printable import printable
+from kan_exp.runs.traces import remember
+
+OUR_SWEEPERS = "kan_exp.sweeps.sweeper"
+RESUMED = "resumed_run"  # the primary config of a run that goes on in its folder
+
+
+def fail(line: str) -> NoReturn:
+    """Prints an error and exits with 1."""
+    # What a user or a file has named may hold anything, and must not steer the terminal.
+    shown = "\n".join(map(printable, line.split("\n")))
+    print(f"Error: {shown}", file=sys.stderr)  # noqa: T201
+    sys.exit(1)
+
+
+class FreshFolder(Callback):
+    """Keeps a run out of a folder that holds another's results, and a sweep from being forgotten.
+
+    Hydra turns exceptions of callbacks into warnings, so that these exit by themselves.
+    """
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        try:
+            folder = Path(config.hydra.run.dir)
+        except OmegaConfBaseException:  # Hydra finds the same in a moment
+            return
+        _check_name(folder, "hydra.run.dir")
+        if config.hydra.job.config_name == RESUMED:
+            return
+        # The lock comes first, so that no other process can finish a run between the check and it.
+        try:
+            hold(folder)
+            reason = foreign_or_used(folder)
+            remember(folder)
+        except MENDABLE as error:
+            fail(one_line(error))
+        if reason:
+            release(folder)
+            go_on = f", or go on with {typed('resume', folder)}" if "checkpoints" in reason else ""
+            fail(f"{folder} holds {reason}: set hydra.run.dir=... to another{go_on}.")
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        try:
+            sweeper = get_class(config.hydra.sweeper._target_)
+        except Exception:  # noqa: BLE001 - Hydra says what is wrong with it
+            return
+        if not any(base.__module__ == OUR_SWEEPERS for base in sweeper.__mro__):
+            choice = config.hydra.runtime.choices.get("hydra/sweeper")
+            fail(
+                f"hydra/sweeper={choice} keeps no record of its jobs, from which the table is "
+                "made: leave it out to run every combination, or add search=... to let Optuna "
+                "choose."
+            )
+        try:
+            _check_name(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
+        except OmegaConfBaseException:
+            return
+
+
+def _check_name(folder: Path, option: str) -> None:
+    if "${" in str(folder.absolute()):
+        fail(
+            f"{folder.absolute()}: a folder's name must not hold '${{', which Hydra reads as a "
+            f"reference: set {option}=..., and work in another folder."
+        )
+
+
+def check_unused(folder: Path) -> None:
+    """Refuses a folder with the results of another run, or files of the same names.
+
+    Raises:
+        KanExpError: It holds some.
+    """
+    if reason := foreign_or_used(folder):
+        raise KanExpError(f"{folder} holds {reason}: give another folder.")

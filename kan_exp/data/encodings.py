@@ -1,0 +1,110 @@
+"""Which encoding a text may have that is not UTF-8."""
+
+from __future__ import annotations
+
+import codecs
+import itertools
+import re
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+# Names for iconv and for Python, the most common first.
+CANDIDATES = {
+    "WINDOWS-1252": "cp1252",
+    "GB18030": "gb18030",
+    "CP932": "cp932",
+    "CP949": "cp949",
+    "BIG5": "big5",
+    "WINDOWS-1251": "cp1251",
+    "WINDOWS-1250": "cp1250",
+    "WINDOWS-1253": "cp1253",
+    "KOI8-R": "koi8_r",
+}
+MARKS = {  # longer ones first: UTF-16 begins as UTF-32
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+SAMPLE = 2**16  # bytes that are looked at
+MOST_READINGS = 3
+MOST_LETTERS = 20
+JAPANESE = ("HIRAGANA", "KATAKANA", "CJK")
+# The smaller encodings of the characters that most texts have.
+COMMON = {"gb18030": "gb2312", "cp949": "euc_kr", "cp932": "shift_jis"}
+
+
+class Reading(NamedTuple):
+    """A word of a text in one of the encodings that it may have."""
+
+    encoding: str
+    word: str
+
+
+def marked_encoding(path: Path) -> str | None:
+    """The encoding that a file's first bytes or its zero bytes tell; None if they do not."""
+    with path.open("rb") as file:
+        start = file.read(SAMPLE)
+    for mark, name in MARKS.items():
+        if start.startswith(mark):
+            return name
+    even, odd = start[::2].count(0), start[1::2].count(0)
+    if max(even, odd) < len(start) / 8:
+        return None
+    return "UTF-16LE" if odd > even else "UTF-16BE"
+
+
+def readings(path: Path) -> list[Reading]:
+    """The first word that is not ASCII, in the encodings that fit best, the best one first.
+
+    No more can be known: most texts are valid in several encodings. An encoding fits if its words
+    are letters of one script.
+    """
+    with path.open("rb") as file:
+        lines = file.readlines(SAMPLE)
+    data = b"".join(line for line in lines if not line.isascii())[:SAMPLE]
+    found = []
+    for name, codec in CANDIDATES.items():
+        try:
+            text = codecs.getincrementaldecoder(codec)().decode(data)
+        except UnicodeDecodeError:
+            continue
+        if words := list(_foreign_words(text)):
+            faults = sum(_faults(word, codec) for word in words) / sum(map(len, words))
+            found.append((faults, Reading(name, words[0][:MOST_LETTERS])))
+    least = min((faults for faults, _ in found), default=0.0)
+    found = [one for one in found if one[0] <= 2 * least + 0.1]
+    return [one for _, one in sorted(found, key=lambda one: one[0])][:MOST_READINGS]
+
+
+def _foreign_words(text: str) -> Iterator[str]:
+    return (word for word in re.split(r"[\s,;|\t\"'()\[\]/_.:-]+", text) if not word.isascii())
+
+
+def _faults(word: str, codec: str) -> int:
+    """Counts what is unusual in a word: other characters than letters, rare ones, mixed scripts."""
+    odd = sum(not (one.isascii() or one.isalpha()) for one in word)
+    odd += sum(_is_rare(one, codec) for one in word)
+    accented = sum(not one.isascii() and _script(one) == "LATIN" for one in word)
+    odd += accented if accented == len(word) > 2 else 0  # Latin words have plain letters, too
+    for before, after in itertools.pairwise(filter(str.isalpha, word)):
+        odd += _script(before) != _script(after)
+        odd += before.islower() and after.isupper()
+    return odd
+
+
+def _script(letter: str) -> str:
+    script = unicodedata.name(letter, "").partition(" ")[0]
+    return "CJK" if script in JAPANESE else script
+
+
+def _is_rare(letter: str, codec: str) -> bool:
+    if unicodedata.name(letter, "").startswith("HALFWIDTH"):
+        return True
+    try:
+        letter.encode(COMMON.get(codec, codec))
+    except UnicodeEncodeError:
+        return True
+    return False

@@ -1,0 +1,81 @@
+"""Options that a run's stored configuration lacks, since they are newer than the run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from kan_exp.cli import config_folder
+
+GROUPS = ("layer", "data", "target", "optimizer", "scheduler", "trainer", "logger")
+# What a run did before an option was there, where conf/ has another value: by what it makes.
+BEFORE = {"kan_exp.data.SampledData": {"border": 0.0}}
+
+
+def complete(config: dict[str, Any], today: Mapping[str, Any]) -> list[str]:
+    """Adds the options that a stored configuration lacks, in place.
+
+    They take the value that does what the run did, or the one in conf/. Constructors have defaults
+    of their own, which may be others.
+
+    Args:
+        config: As stored, in plain containers.
+        today: The options of conf/train.yaml.
+
+    Returns:
+        What was added, as `name=value`.
+    """
+    added = []
+    for name, value in today.items():
+        if name in ("sweep", *GROUPS, "callbacks"):
+            continue
+        if name not in config:
+            config[name] = value
+            added.append((name, value))
+        elif isinstance(value, Mapping) and isinstance(config[name], dict):
+            added += _fill(config[name], value, name)
+    for group in GROUPS:
+        if isinstance(stored := config.get(group), dict):
+            added += _fill(stored, _options(group, stored), group)
+    if isinstance(callbacks := config.get("callbacks"), dict):
+        default = _read(Path(config_folder(), "callbacks", "default.yaml"))
+        for name, stored in callbacks.items():
+            known = default.get(name)
+            if isinstance(stored, dict) and isinstance(known, dict) and _same(stored, known):
+                added += _fill(stored, known, f"callbacks.{name}")
+    return [f"{name}={_text(value)}" for name, value in added]
+
+
+def _fill(stored: dict[str, Any], known: Mapping[str, Any], group: str) -> Iterator[Any]:
+    before = BEFORE.get(str(stored.get("_target_")), {})
+    for name, value in known.items():
+        if name not in stored and not name.startswith("_") and value != "???":
+            stored[name] = before.get(name, value)
+            yield f"{group}.{name}", stored[name]
+
+
+def _options(group: str, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the config in conf/ that makes the same; none if there is no such config."""
+    for path in sorted(Path(config_folder(), group).glob("*.yaml")):
+        known = _read(path)
+        known = known.get(group) if isinstance(known.get(group), dict) else known
+        if isinstance(known, dict) and _same(stored, known):
+            # Options of one choice among several, as the formula of a target, are always stored.
+            return known
+    return {}
+
+
+def _same(stored: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
+    return "_target_" in known and stored.get("_target_") == known["_target_"]
+
+
+def _read(path: Path) -> Any:
+    return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))

@@ -1,0 +1,94 @@
+"""What evaluate scores, and what it refuses since it would not change that."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf, open_dict
+
+from kan_exp.cli import config_folder
+from kan_exp.errors import KanExpError
+from kan_exp.evaluate import evaluate, read_arguments
+from tests.conftest import read_metrics, run_command
+
+TABLE = "x,y,z\n" + "".join(f"{k % 7},{k * k % 5},{k % 7 + k * k % 5}\n" for k in range(60))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    cwd = tmp_path_factory.mktemp("trained")
+    (cwd / "t.csv").write_text(TABLE)
+    options = ["data=table", "data.path=t.csv", "data.target=z", "layer=spline", "dims=[2,1]"]
+    options += ["refine.keep=[1]", "refine.steps=[2]", "logger=none", "~callbacks.figures"]
+    result = run_command("train", *options, "hydra.run.dir=run", cwd=cwd)
+    assert result.returncode == 0, result.stderr
+    (cwd / "t.csv").unlink()  # its table has moved
+    return cwd / "run"
+
+
+@pytest.fixture
+def scored(trained, tmp_path, monkeypatch, caplog):
+    """Evaluates the run, in a folder with its table under another name."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "moved, ${x}.csv").write_text(TABLE)
+
+    def score(*arguments):
+        _, words = read_arguments([f"run={trained}", *arguments])
+        with initialize_config_dir(config_folder(), version_base=None):
+            cfg = compose("evaluate", overrides=words, return_hydra_config=True)
+        HydraConfig.instance().set_config(cfg)
+        with open_dict(cfg):
+            del cfg["hydra"]
+        OmegaConf.set_struct(cfg, True)
+        with caplog.at_level(logging.INFO):
+            evaluate(cfg)
+        return caplog.messages
+
+    return score
+
+
+def test_a_table_that_has_moved_is_found_by_its_new_path(trained, scored):
+    with pytest.raises(KanExpError, match=r"no such file .*: set data.path=FILE\.$"):
+        scored()
+    lines = scored("data.path=moved, ${x}.csv")
+    assert lines[0].endswith("on its own test points")
+    assert f"{read_metrics(trained)['test_rmse']:.3g}" in lines[1]
+
+
+def test_another_table_is_not_taken_for_the_one_that_has_moved(scored, tmp_path):
+    (tmp_path / "other.csv").write_text(f"{TABLE}1,2,3\n")
+    with pytest.raises(KanExpError, match="its data have changed since"):
+        scored("data.path=other.csv")
+    with pytest.raises(KanExpError, match=r"set data\.path=FILE"):
+        scored("data.path=nowhere.csv")
+
+
+OTHER = ["data=table", "data.path=moved, ${x}.csv"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["points=5"], "points=5"),
+        ([*OTHER, "data.fractions=[0.5,0.2,0.3]"], "data.fractions"),
+        ([*OTHER, "data.seed=3"], "data.seed=3"),
+        ([*OTHER, "points=5"], "points=5"),
+        (["data.path=moved, ${x}.csv", "points=5"], "points=5"),
+        (["data=sampled", "target=product", "data.num_train=5"], "data.num_train=5"),
+        (["data=sampled", "target=product", "data.border=0.5"], "data.border=0.5"),
+        (["data=sampled", "target=product", "target.noise=1"], "target.noise=1"),
+        (["data=sklearn", "points=5"], "points=5"),
+    ],
+)
+def test_an_option_without_effect_is_refused(scored, arguments, option):
+    with pytest.raises(KanExpError) as caught:
+        scored(*arguments)
+    assert str(caught.value).startswith(option)
+    assert "has no effect: evaluate scores" in str(caught.value)
+
+
+def test_the_rows_of_another_table_are_scored(scored):
+    assert "60 rows of" in scored(*OTHER)[0]
