@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from kan_exp.cli import config_folder
 
-GROUPS = ("layer", "data", "target", "optimizer", "scheduler", "trainer", "logger")
+GROUPS = ("layer", "data", "target", "task", "optimizer", "scheduler", "trainer", "logger")
 # What a run did before an option was there, where conf/ has another value: by what it makes.
 BEFORE = {"kan_exp.data.SampledData": {"border": 0.0}}
 
@@ -38,6 +38,8 @@ def complete(config: dict[str, Any], today: Mapping[str, Any]) -> list[str]:
             added.append((name, value))
         elif isinstance(value, Mapping) and isinstance(config[name], dict):
             added += _fill(config[name], value, name)
+    if config.get("task") is None:  # as of all runs before there were tasks
+        config["task"] = _read(Path(config_folder(), "task", "regression.yaml"))
     for group in GROUPS:
         if isinstance(stored := config.get(group), dict):
             added += _fill(stored, _options(group, stored), group)

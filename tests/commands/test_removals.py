@@ -33,8 +33,8 @@ def test_every_option_has_one_line():
     said = {name: refusal(name) for name in options if not name.endswith("_target_")}
     assert all(f"write {name}=..." in text for name, text in said.items() if text)
     kept = {name for name, text in said.items() if not text}
-    groups = {"target", "data", "layer", "optimizer", "scheduler", "trainer", "logger", "callbacks"}
-    assert kept == groups | {"callbacks.figures", "callbacks.progress"}
+    groups = {"target", "data", "task", "layer", "optimizer", "scheduler", "trainer", "logger"}
+    assert kept == groups | {"callbacks", "callbacks.figures", "callbacks.progress"}
 
 
 @pytest.mark.parametrize("option", ["logger.save_dir", "seed", "data.border", "hydra.run.dir"])

@@ -243,6 +243,14 @@ def test_a_run_from_before_an_option_does_what_it_did(run, capsys):
     assert capsys.readouterr().err == "Note: new since then: data.border=0.0\n"
 
 
+def test_a_run_from_before_there_were_tasks_minimized_the_squared_error(run, capsys):
+    then = OmegaConf.load(run / ".hydra" / "config.yaml")
+    without(run, "task")
+    name, _ = from_folder([f"resume={run}"])
+    assert composed(name)[0].task == then.task
+    assert capsys.readouterr().err == ""
+
+
 def test_options_of_a_kind_that_is_not_ours_are_left_alone(run, capsys):
     change(run, layer={"_target_": "my_lab.MyLayer"})
     without(run, "layer.outside")
