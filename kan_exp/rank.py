@@ -7,32 +7,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from kan_exp.cli import config_folder, store_schema
 from kan_exp.commandline.explain import MENDABLE, one_line
 from kan_exp.config import TrainConfig
-from kan_exp.preparing import make_experiment, search_path_override
+from kan_exp.preparing import make_experiment
 from kan_exp.ranks import Follower
 from kan_exp.runs.printable import printable
 from kan_exp.terminal import steady_streams
-
-
-def make_job(
-    cfg: DictConfig, folder: Path, choices: dict[str, str], checkpoint: Path | None = None
-) -> dict[str, Any]:
-    """What rank 0 tells the others, in plain containers: the very configuration that it has."""
-    return {
-        "config": OmegaConf.to_container(cfg, resolve=False),
-        "folder": str(folder),
-        "choices": dict(choices),
-        "search": search_path_override(),
-        "checkpoint": None if checkpoint is None else str(checkpoint),
-    }
 
 
 def follow() -> None:

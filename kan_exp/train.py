@@ -42,8 +42,8 @@ from kan_exp.preparing import (
     unfinished,
     use_absolute_paths,
 )
+from kan_exp.preparing.jobs import make_job
 from kan_exp.preparing.layers import spelled_out
-from kan_exp.rank import make_job
 from kan_exp.ranks import Leader, Member
 from kan_exp.runs import (
     StatusFile,

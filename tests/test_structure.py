@@ -1,4 +1,4 @@
-"""The arrows between the rooms go one way."""
+"""What each part of the package may import."""
 
 import ast
 from pathlib import Path
@@ -9,28 +9,60 @@ import kan_exp
 
 PACKAGE = Path(kan_exp.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-# A room may import those before it. The last know Hydra.
-ROOMS = [
-    "errors",
-    "quoting",
-    "options",
-    "terminal",
-    "runs",
-    "ranks",
-    "tasks",
-    "board",
-    "layers",
-    "targets",
-    "data",
-    "models",
-    "plots",
-    "reporting",
-    "optimizers",
-    "training",
-]
-HYDRA = ["config", "commandline", "cli", "preparing", "sweeps", "rank"]
-HYDRA += ["train", "evaluate", "predict", "report", "dashboard"]
-ROOMS += HYDRA
+# What each room imports of the others, no more and no less.
+ROOMS: dict[str, set[str]] = {
+    "errors": set(),
+    "quoting": set(),
+    "terminal": set(),
+    "options": {"errors"},
+    "runs": {"errors", "quoting"},
+    "ranks": {"errors"},
+    "layers": {"errors"},
+    "targets": {"errors"},
+    "tasks": {"errors", "runs"},
+    "data": {"errors", "quoting", "runs", "targets"},
+    "optimizers": {"errors", "layers", "options", "tasks"},
+    "models": {"data", "errors", "layers", "runs", "tasks"},
+    "board": {"errors", "runs", "tasks"},
+    "plots": {"models", "runs", "tasks"},
+    "reporting": {"errors", "plots", "runs", "tasks"},
+    "training": {
+        *("board", "data", "errors", "layers", "models", "optimizers", "plots", "quoting"),
+        *("runs", "tasks"),
+    },
+    "config": {"errors"},
+    "commandline": {"errors", "quoting", "runs"},
+    "cli": {"commandline", "config", "errors", "models", "runs", "terminal"},
+    "preparing": {
+        *("board", "cli", "commandline", "config", "data", "errors", "layers", "models"),
+        *("optimizers", "options", "quoting", "ranks", "runs", "tasks", "training"),
+    },
+    "sweeps": {
+        *("cli", "commandline", "config", "data", "errors", "options", "plots", "preparing"),
+        *("quoting", "runs", "tasks"),
+    },
+    "rank": {"cli", "commandline", "config", "preparing", "ranks", "runs", "terminal"},
+}
+# The commands, which do not import each other.
+COMMANDS: dict[str, set[str]] = {
+    "train": {
+        *("cli", "commandline", "config", "errors", "preparing", "ranks", "runs", "sweeps"),
+        "training",
+    },
+    "evaluate": {
+        *("cli", "commandline", "data", "errors", "models", "quoting", "runs", "targets"),
+        *("tasks", "training"),
+    },
+    "predict": {"cli", "data", "errors", "models", "quoting", "runs", "training"},
+    "report": {"cli", "commandline", "config", "errors", "quoting", "reporting", "runs"},
+    "dashboard": {"board", "errors", "quoting", "runs", "terminal"},
+    "__init__": {"models"},
+}
+# Who may import the large packages.
+HYDRA = {"config", "commandline", "cli", "preparing", "sweeps", "rank", *COMMANDS} - {"__init__"}
+LIGHTNING = {"data", "ranks", "training", "preparing"}
+TORCH = {*LIGHTNING, "layers", "targets", "tasks", "optimizers", "models", "board", "predict"}
+MATPLOTLIB = {"plots", "reporting", "training", "sweeps"}
 
 
 def imports(path):
@@ -47,33 +79,74 @@ def room(path):
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_only_the_commands_know_hydra(path):
-    if room(path) not in HYDRA:
-        tops = {name.partition(".")[0] for name in imports(path)}
-        assert not tops & {"hydra", "omegaconf"}
+def imported(name):
+    """The rooms that a room imports, and the packages of others."""
+    rooms, packages = set(), set()
+    for path in FILES:
+        if room(path) == name:
+            for module in imports(path):
+                first, _, rest = module.partition(".")
+                (rooms if first == "kan_exp" and rest else packages).add(
+                    rest.partition(".")[0] if first == "kan_exp" and rest else first
+                )
+    return rooms - {name}, packages
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_a_room_imports_only_those_before_it(path):
-    if room(path) == "__init__":
-        return
-    for name in imports(path):
-        parts = name.split(".")
-        if parts[0] == "kan_exp" and len(parts) > 1:
-            assert ROOMS.index(parts[1]) <= ROOMS.index(room(path)), f"{path} imports {name}"
+def test_every_room_is_listed():
+    assert {room(path) for path in FILES} == ROOMS.keys() | COMMANDS.keys()
 
 
-@pytest.mark.parametrize("name", ["layers", "plots", "targets"])
-def test_layers_plots_and_targets_do_not_know_lightning(name):
-    for path in (PACKAGE / name).rglob("*.py"):
-        assert not any(module.startswith("lightning") for module in imports(path))
+@pytest.mark.parametrize("name", [*ROOMS, *COMMANDS])
+def test_a_room_imports_what_is_listed(name):
+    assert imported(name)[0] == {**ROOMS, **COMMANDS}[name]
 
 
-@pytest.mark.parametrize("name", ["runs", "reporting"])
-def test_what_reads_runs_does_not_know_torch(name):
-    for path in (PACKAGE / name).rglob("*.py"):
-        assert not any(module.startswith(("torch", "lightning")) for module in imports(path))
+def test_nothing_runs_back_up():
+    before = set()
+    for name, others in ROOMS.items():
+        assert others <= before, name
+        before.add(name)
+    for name, others in COMMANDS.items():
+        assert others <= before, name  # so that no command imports another
+
+
+@pytest.mark.parametrize(
+    ("packages", "rooms"),
+    [
+        ({"hydra", "omegaconf"}, HYDRA),
+        ({"lightning"}, LIGHTNING),
+        ({"torch"}, TORCH),
+        ({"matplotlib"}, MATPLOTLIB),
+    ],
+    ids=["hydra", "lightning", "torch", "matplotlib"],
+)
+def test_large_packages_are_imported_in_few_rooms(packages, rooms):
+    assert {name for name in {**ROOMS, **COMMANDS} if imported(name)[1] & packages} <= rooms
+
+
+def needed(module):
+    """All modules that a module imports as it is imported, and those that these import."""
+    found, left = set(), [module]
+    while left:
+        name = left.pop()
+        found.add(name)
+        path = PACKAGE.parent / name.replace(".", "/")
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        if not name.startswith("kan_exp") or not path.is_file():
+            continue
+        for node in ast.parse(path.read_text()).body:  # not below TYPE_CHECKING or in functions
+            if isinstance(node, ast.Import):
+                left += [one.name for one in node.names if one.name not in found]
+            elif isinstance(node, ast.ImportFrom) and node.module not in found:
+                left.append(str(node.module))
+    return found
+
+
+def test_a_model_is_loaded_without_lightning_and_matplotlib():
+    tops = {name.partition(".")[0] for name in needed("kan_exp.models.loading")}
+    assert "torch" in tops
+    assert not tops & {"lightning", "matplotlib", "hydra", "omegaconf", "tensorboard"}
+    assert "lightning" in {name.partition(".")[0] for name in needed("kan_exp.training.module")}
 
 
 def test_nothing_is_executed_from_text():
