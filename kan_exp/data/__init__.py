@@ -5,8 +5,9 @@ Each part is imported when it is first asked for: tables are read and checked wi
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from kan_exp.lazy import attach
 
 if TYPE_CHECKING:
     from kan_exp.data.base import ExperimentData
@@ -39,12 +40,7 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = attach(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:

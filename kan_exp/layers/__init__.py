@@ -5,8 +5,9 @@ Each part is imported, and torch with it, when it is first asked for.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from kan_exp.lazy import attach
 
 if TYPE_CHECKING:
     from kan_exp.layers.base import EdgeLayer, WholeBatch
@@ -73,12 +74,7 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = attach(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:

@@ -83,8 +83,9 @@ def find_layer(path: str) -> type[EdgeLayer]:
     module_name, _, name = path.rpartition(".")
     if module_name == PUBLIC:
         package = importlib.import_module(module_name)
-        if name in package.__all__:  # it imports its parts when they are first asked for
-            getattr(package, name)
+        found = getattr(package, name, None)  # its modules are imported when first asked for
+        if isinstance(found, type) and issubclass(found, EdgeLayer):
+            module_name = found.__module__
     module = sys.modules.get(module_name)
     if module is None:
         raise KanExpError(

@@ -1,0 +1,36 @@
+"""Packages that import their modules when a name of theirs is first asked for."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def attach(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
+    """Makes the `__getattr__` of a package.
+
+    Args:
+        package: Its name.
+        modules: Public names, each with the module of the package that defines it. A name that is
+            not listed is looked for in the modules that are not listed either, so that a file that
+            is added to the package need not be named here.
+
+    Returns:
+        A function from a name to the object; it raises `AttributeError` if there is none.
+    """
+
+    def find(name: str) -> Any:
+        if name in modules:
+            return getattr(importlib.import_module(f"{package}.{modules[name]}"), name)
+        path = importlib.import_module(package).__path__
+        others = {found.name for found in pkgutil.iter_modules(path)} - {*modules.values()}
+        if not name.startswith("_") and name not in others:
+            for module in map(importlib.import_module, sorted(f"{package}.{n}" for n in others)):
+                value = vars(module).get(name)
+                if isinstance(value, type) and value.__module__ == module.__name__:
+                    return value
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    return find
