@@ -58,6 +58,13 @@ def max_error(predicted: Tensor, truth: Tensor) -> Tensor:
     return (predicted - truth).abs().max()
 
 
+def relative_error(predicted: Tensor, truth: Tensor) -> Tensor:
+    """Euclidean norm of the errors divided by that of the truth; NaN if the truth is zero."""
+    norm = truth.square().sum().sqrt()
+    error = (predicted - truth).square().sum().sqrt()
+    return error / norm if norm > 0 else norm.new_tensor(math.nan)
+
+
 def r2(predicted: Tensor, truth: Tensor) -> Tensor:
     """Coefficient of determination: 1 for a perfect fit, 0 for the mean of the truth."""
     unexplained = (predicted - truth).square().sum()
@@ -95,6 +102,7 @@ METRICS = {
         ),
         Metric("mae", "MAE", mae, in_target_units=True, terms=_sizes),
         Metric("r2", "R²", r2, higher_is_better=True, has_curve=True),
+        Metric("relative_error", "relative error", relative_error),
         Metric("max_error", "max error", max_error, in_target_units=True),
         Metric("r", "r", r, higher_is_better=True),
     )

@@ -24,6 +24,7 @@ ORACLES = {
     "rmse": lambda p, t: math.sqrt(sklearn.mean_squared_error(t, p)),
     "max_error": lambda p, t: sklearn.max_error(t, p),
     "mae": lambda p, t: sklearn.mean_absolute_error(t, p),
+    "relative_error": lambda p, t: np.linalg.norm(p - t) / np.linalg.norm(t),
     "r2": lambda p, t: sklearn.r2_score(t, p),
     "r": lambda p, t: np.corrcoef(p, t)[0, 1],
 }
@@ -89,6 +90,7 @@ def test_constant_truth():
     assert METRICS["r2"].value(truth, truth).item() == 1
     assert METRICS["r2"].value(truth + 1, truth).item() == -math.inf
     assert METRICS["r"].value(truth, truth).isnan()
+    assert METRICS["relative_error"].value(truth, 0 * truth).isnan()
 
 
 @pytest.mark.parametrize(
