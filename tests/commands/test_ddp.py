@@ -28,7 +28,7 @@ def files(folder: Path) -> set[str]:
     }
 
 
-# Rank 1 is killed before its third chunk, once; rank 0 has written the state after the first by then.
+# Rank 1 is killed before its third chunk, once: rank 0 has written a state of later than the start.
 KILLING = """
 import math
 import os

@@ -125,7 +125,14 @@ def test_every_choice_of_optimizer_and_scheduler_runs(
     command, tmp_path, optimizers, schedulers, runs
 ):
     every = [f"optimizer={optimizers}", f"scheduler={schedulers}", "logger=csv"]
-    small = ["~callbacks.figures", "steps=4", "log_every_n_steps=2", "evaluations=2", "dims=[2,1]", "trainer=auto"]
+    small = [
+        "~callbacks.figures",
+        "steps=4",
+        "log_every_n_steps=2",
+        "evaluations=2",
+        "dims=[2,1]",
+        "trainer=auto",
+    ]
     small += ["data.num_train=50", "data.num_val=50", "data.num_test=50", "layer=interpo"]
     result = command("train", "-m", *every, *small)
     assert result.returncode == 0, result.stderr

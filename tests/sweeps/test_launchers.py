@@ -15,15 +15,15 @@ from tests.conftest import read_metrics, start_command, until_it_trains
 
 SHORT = ["layer=interpo", "optimizer=adam", "dims=[2,1,1]", "evaluations=2", "logger=none"]
 SHORT += ["data.num_train=100", "data.num_test=100", "checkpoint_seconds=0", "~callbacks.figures"]
-# One that does not end by itself, one that is done, and one that is refused.
-SWEPT = "steps=100000000,500,0"
+# One that does not end by itself, one that still runs as that is killed, and one that is refused.
+SWEPT = "steps=100000000,2000,0"
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """The test RMSE of the run of 500 steps by itself."""
+    """The test RMSE of the run of 2000 steps by itself."""
     folder = tmp_path_factory.mktemp("alone")
-    prepare([*SHORT, "steps=500"], folder).run()
+    prepare([*SHORT, "steps=2000"], folder).run()
     return read_metrics(folder)["test_rmse"]
 
 
