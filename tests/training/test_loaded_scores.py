@@ -9,6 +9,7 @@ import torch
 
 import kan_exp
 from kan_exp.train import prepare
+from kan_exp.training.experiment import Experiment
 from kan_exp.training.model import evaluation_mode
 from kan_exp.training.score import score
 from tests.conftest import read_metrics
@@ -36,6 +37,12 @@ OPTIMIZERS = {
 CASES = [(layer, optimizer) for layer in LAYERS for optimizer in ("lm", "replicas")]
 CASES += [("mlp, table", optimizer) for optimizer in ("adam", "lbfgs", "sgd, replicas")]
 SMALL = ["points=60", "data.num_val=40", "data.num_test=50", "dims=[2,2,1]", "logger=none"]
+
+
+@pytest.fixture(autouse=True)
+def _no_pictures(monkeypatch):
+    """They take longer than the trainings."""
+    monkeypatch.setattr(Experiment, "_draw", lambda *_: {})
 
 
 @pytest.mark.parametrize(("layer", "optimizer"), CASES)
