@@ -208,11 +208,7 @@ def test_ctrl_c_and_kill_keep_what_there_is(tmp_path, number, code):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "rmse"),
-    [
-        (["points=3000"], 0.001),
-        (["dims=[2,1,1]"], 0.001),
-        (["layer=interpo", "points=3000"], 0.003),
-    ],
+    [([], 0.001), (["dims=[2,1,1]"], 0.001), (["layer=interpo", "dims=[2,5,1]"], 0.003)],
     ids=["mlp 2,5,1", "mlp 2,1,1", "interpo 2,5,1"],
 )
 def test_the_defaults_find_the_function(command, tmp_path, arguments, rmse):
