@@ -47,7 +47,7 @@ def wait_for(what: str, found: Callable[[], Any], seconds: float = PATIENCE) -> 
         except (AssertionError, OSError, WebDriverException) as error:
             if time.monotonic() > deadline:
                 raise NotFoundError(f"No {what} within {seconds:g} s: {error}") from error
-            time.sleep(0.1)
+            time.sleep(0.3)  # each look goes through the whole page
         else:
             return answer
 

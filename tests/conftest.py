@@ -94,12 +94,16 @@ def start_command(name: str, *args: str, cwd: Path, fresh: bool = False) -> Proc
     return start("-m", f"kan_exp.{name}", *args, cwd=cwd, server=None if fresh else COMMANDS)
 
 
-def run_light(name: str, *args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def run_light(
+    name: str, *args: str, cwd: Path, with_torch: bool = False
+) -> subprocess.CompletedProcess[str]:
     """Runs `python -m kan_exp.<name> ...` to its end, in a process that has not imported torch.
 
-    The last line on stdout lists the heavy packages that it has imported.
+    The last line on stdout lists the heavy packages that it has imported. For commands that do
+    import torch, `with_torch` saves the time: their process has imported it, and nothing else.
     """
-    return finish(start("-c", LIGHT_COMMAND, name, *args, cwd=cwd, server=WITHOUT_TORCH))
+    server = WITH_TORCH if with_torch else WITHOUT_TORCH
+    return finish(start("-c", LIGHT_COMMAND, name, *args, cwd=cwd, server=server))
 
 
 def start(*arguments: str, cwd: Path, server: ForkServer | None, **variables: str) -> Process:
@@ -145,6 +149,7 @@ def environment() -> dict[str, str]:
 LIGHT = ("kan_exp.rank", "kan_exp.sweeps.runner")
 COMMANDS = ForkServer((*LIGHT, *HEAVY), environment())
 WITHOUT_TORCH = ForkServer(LIGHT, environment())
+WITH_TORCH = ForkServer((*LIGHT, "torch"), environment())
 LIGHT_COMMAND = """
 import runpy, sys
 name, *sys.argv[1:] = sys.argv[1:]
@@ -188,5 +193,5 @@ def until_it_trains(cwd: Path, job: int, process: Process) -> int:
 
 
 def pytest_unconfigure() -> None:
-    for server in (COMMANDS, WITHOUT_TORCH):
+    for server in (COMMANDS, WITHOUT_TORCH, WITH_TORCH):
         server.close()

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +11,7 @@ import torch
 
 from kan_exp.errors import KanExpError
 from kan_exp.train import prepare
-from tests.conftest import environment, read_metrics, run_command
+from tests.conftest import read_metrics, run_command
 
 OPTIONS = ["optimizer=adam", "layer=interpo", "dims=[2,3,1]", "points=500", "evaluations=3"]
 # A batch that two cannot share evenly, and penalties of both kinds. Adam would magnify rounding:
@@ -32,62 +28,81 @@ def files(folder: Path) -> set[str]:
     }
 
 
-def test_two_processes_end_with_what_one_ends_with(tmp_path):
-    result = run_command(
-        "train", *OPTIONS, *SHORT, "trainer=ddp", "hydra.run.dir=two", cwd=tmp_path
-    )
+# Rank 1 is killed before its third chunk, once: rank 0 has written a state of later than the start.
+KILLING = """
+import math
+import os
+import signal
+from pathlib import Path
+
+from lightning.pytorch import Callback
+
+from kan_exp.training.callbacks import checkpoint
+
+checkpoint.MOST_SHARE = math.inf
+
+
+class Killing(Callback):
+    def on_train_batch_start(self, trainer, module, batch, index):
+        if trainer.global_rank == 1 and trainer.global_step >= 40 and not Path("killed").exists():
+            Path("killed").write_text(str(os.getpid()))
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def train(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return run_command("train", *arguments, "checkpoint_seconds=0", cwd=cwd)
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """A run of two processes that nothing happens to, in the folder `two`."""
+    cwd = tmp_path_factory.mktemp("ddp")
+    return train(cwd, *OPTIONS, *SHORT, "trainer=ddp", "hydra.run.dir=two"), cwd
+
+
+def test_two_processes_end_with_what_one_ends_with(two):
+    result, cwd = two
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
-    prepare([*OPTIONS, *SHORT], tmp_path / "one").run()
-    two, one = (read_metrics(tmp_path / name) for name in ("two", "one"))
-    assert (two["devices"], one["devices"]) == (2, 1)
+    prepare([*OPTIONS, *SHORT], cwd / "one").run()
+    several, one = (read_metrics(cwd / name) for name in ("two", "one"))
+    assert (several["devices"], one["devices"]) == (2, 1)
     for name in ("test_rmse", "test_mae", "val_rmse"):
-        assert two[name] == pytest.approx(one[name], rel=1e-5), name
-    assert (two["steps"], two["best_step"]) == (one["steps"], one["best_step"])
-    curves = [json.loads((tmp_path / name / "history.json").read_text()) for name in ("two", "one")]
+        assert several[name] == pytest.approx(one[name], rel=1e-5), name
+    assert (several["steps"], several["best_step"]) == (one["steps"], one["best_step"])
+    curves = [json.loads((cwd / name / "history.json").read_text()) for name in ("two", "one")]
     for name in ("train", "val"):
-        several, alone = (dict(curve[name]) for curve in curves)
-        assert several == pytest.approx(alone, rel=1e-4), name
+        found, alone = (dict(curve[name]) for curve in curves)
+        assert found == pytest.approx(alone, rel=1e-4), name
     # The command writes two files that an experiment from Python does not.
-    assert files(tmp_path / "two") == files(tmp_path / "one") | {"status.json", "train.log"}
-    events = list((tmp_path / "two").glob("*tfevents*"))
+    assert files(cwd / "two") == files(cwd / "one") | {"status.json", "train.log"}
+    events = list((cwd / "two").glob("*tfevents*"))
     assert len(events) == 1
-    log = (tmp_path / "two" / "train.log").read_text()
+    log = (cwd / "two" / "train.log").read_text()
     assert log.count("trained by SGD in 2 processes") == 1
     assert result.stdout.count("test RMSE") == 1
 
 
-def other_ranks(rank_0: int) -> list[int]:
-    """Processes of ranks; there may be others beside them, such as a compiler."""
-    children = Path(f"/proc/{rank_0}/task/{rank_0}/children").read_text().split()
-    return [
-        int(pid) for pid in children if b"kan_exp.rank" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]
-
-
-def test_a_killed_rank_ends_the_run_with_one_line_and_it_can_go_on(tmp_path):
-    options = [*OPTIONS, "trainer=ddp", "steps=1500", "logger=none", "checkpoint_seconds=0"]
-    argv = [sys.executable, "-m", "kan_exp.train", *options, "hydra.run.dir=run"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(argv, cwd=tmp_path, env=environment(), **pipes) as rank_0:
-        checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
-        while rank_0.poll() is None and not checkpoint.exists():
-            time.sleep(0.05)
-        (rank_1,) = other_ranks(rank_0.pid)
-        os.kill(rank_1, signal.SIGKILL)
-        _, said = rank_0.communicate()
-    assert rank_0.returncode == 1
+def test_a_killed_rank_ends_the_run_with_one_line_and_it_can_go_on(two):
+    _, cwd = two
+    (cwd / "killing.py").write_text(KILLING)
+    options = [*OPTIONS, *SHORT, "trainer=ddp", "hydra.run.dir=run"]
+    killed = train(cwd, *options, "+callbacks.killing._target_=killing.Killing")
+    rank_1 = (cwd / "killed").read_text()
+    said = killed.stderr
+    assert killed.returncode == 1
     assert said.startswith(f"Error: rank 1 (process {rank_1}, one of 2) was killed by SIGKILL")
     assert said.count("\n") == 1
-    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    status = json.loads((cwd / "run" / "status.json").read_text())
     assert (status["state"], f"Error: {status['reason']}\n") == ("failed", said)
-    assert not (tmp_path / "run" / "metrics.json").exists()
-    for arguments in (["resume=run"], [*options, "hydra.run.dir=whole"]):
-        result = run_command("train", *arguments, cwd=tmp_path)
-        assert (result.returncode, result.stderr) == (0, "")
+    assert not (cwd / "run" / "metrics.json").exists()
+    resumed = run_command("train", "resume=run", "modules=[killing]", cwd=cwd)
+    assert (resumed.returncode, resumed.stderr) == (0, "")
+    assert "goes on at step" in resumed.stdout
     cut, whole = (
-        torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-        for name in ("run", "whole")
+        torch.load(cwd / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for name in ("run", "two")
     )
     assert cut.keys() == whole.keys()
     assert all(torch.equal(cut[name], whole[name]) for name in whole)

@@ -85,7 +85,7 @@ def test_going_on_without_the_flag_is_told(sweep, tmp_path):
 
 def test_a_killed_job_and_an_interrupted_sweep_cost_nothing_else(tmp_path):
     """Kills a job outright, ends the sweep while another runs, and lets it go on."""
-    long = ["steps=100000000", "evaluations=100", "sweep.stack_seeds=false", "seed=0,1,2"]
+    long = ["steps=100000000", "checkpoint_seconds=0", "sweep.stack_seeds=false", "seed=0,1,2"]
     with start_command(
         "train", "-m", *SMALL, *long, "hydra.launcher.workers=1", cwd=tmp_path
     ) as process:

@@ -113,18 +113,31 @@ def test_the_same_seed_gives_the_same_bits(tmp_path):
     assert first["test_rmse"] != other["test_rmse"]
 
 
-def test_every_choice_of_optimizer_and_scheduler_runs(command, tmp_path):
-    every = [
-        "optimizer=adam,adamw,sgd,lbfgs",
-        "scheduler=cosine,none,onecycle,exponential,step",
-        "logger=csv",
+@pytest.mark.parametrize(
+    ("optimizers", "schedulers", "runs"),
+    [
+        # The one schedule that also changes momentum, which each optimizer keeps in its own way.
+        ("adam,adamw,sgd,lbfgs", "onecycle", 4),
+        ("lbfgs", "cosine,none,exponential,step", 4),
+    ],
+)
+def test_every_choice_of_optimizer_and_scheduler_runs(
+    command, tmp_path, optimizers, schedulers, runs
+):
+    every = [f"optimizer={optimizers}", f"scheduler={schedulers}", "logger=csv"]
+    small = [
+        "~callbacks.figures",
+        "steps=4",
+        "log_every_n_steps=2",
+        "evaluations=2",
+        "dims=[2,1]",
+        "trainer=auto",
     ]
-    small = ["steps=4", "log_every_n_steps=2", "evaluations=2", "dims=[2,1]", "trainer=auto"]
     small += ["data.num_train=50", "data.num_val=50", "data.num_test=50", "layer=interpo"]
     result = command("train", "-m", *every, *small)
     assert result.returncode == 0, result.stderr
     folders = run_folders(tmp_path)
-    assert len(folders) == 20
+    assert len(folders) == runs
     for folder in folders:
         assert read_metrics(folder)["steps"] == 4
         header, *rows = (folder / "metrics.csv").read_text().splitlines()

@@ -130,7 +130,7 @@ def test_a_mistake_with_a_table_is_told_before_torch_is_imported(
 def test_a_bad_optimizer_is_told_before_lightning_is_imported(
     light, tmp_path, arguments, fragments
 ):
-    result = light("train", *arguments)
+    result = light("train", *arguments, with_torch=True)
     _is_one_line(result, fragments)
     assert result.stdout.endswith("imported: torch\n")
     assert not list(tmp_path.iterdir())

@@ -39,7 +39,7 @@ def summary_of(root, names, option="layer"):
     return summarise(read_records([root]), "test_rmse", None, Bootstrap(0.95, 50, 0))
 
 
-@settings(max_examples=12, deadline=None, derandomize=True)
+@settings(max_examples=6, deadline=None, derandomize=True)
 @given(NAMES.filter(lambda names: len(set(names)) == len(names)))
 @example(ODD)
 def test_settings_of_any_name_are_reported(tmp_path_factory, names):

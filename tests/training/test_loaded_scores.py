@@ -10,6 +10,7 @@ import torch
 import kan_exp
 from kan_exp.models.model import evaluation_mode
 from kan_exp.train import prepare
+from kan_exp.training.experiment import Experiment
 from tests.conftest import read_metrics
 from tests.regression import TASK
 
@@ -37,6 +38,12 @@ CASES = [(layer, optimizer) for layer in LAYERS for optimizer in ("lm", "replica
 CASES.remove(("mlp, table", "lm"))  # which is refused
 CASES += [("mlp, table", optimizer) for optimizer in ("adam", "lbfgs", "sgd, replicas")]
 SMALL = ["points=60", "data.num_val=40", "data.num_test=50", "dims=[2,2,1]", "logger=none"]
+
+
+@pytest.fixture(autouse=True)
+def _no_pictures(monkeypatch):
+    """They take longer than the trainings."""
+    monkeypatch.setattr(Experiment, "_draw", lambda *_: {})
 
 
 @pytest.mark.parametrize(("layer", "optimizer"), CASES)
