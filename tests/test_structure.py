@@ -20,7 +20,7 @@ ROOMS: dict[str, set[str]] = {
     "ranks": {"errors"},
     "layers": {"errors", "lazy"},
     "targets": {"errors"},
-    "tasks": {"errors", "runs"},
+    "tasks": {"errors", "lazy", "runs"},
     "data": {"errors", "lazy", "quoting", "runs", "targets"},
     "optimizers": {"errors", "layers", "options", "tasks"},
     "models": {"data", "errors", "layers", "runs", "tasks"},

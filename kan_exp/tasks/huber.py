@@ -1,0 +1,40 @@
+"""Regression by Huber's loss, for targets with outliers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from kan_exp.errors import KanExpError
+from kan_exp.tasks.base import Task
+
+if TYPE_CHECKING:
+    from kan_exp.tasks.losses import Loss
+
+
+class HuberRegression(Task):
+    """Predicts numbers; errors beyond `delta` count by their size, not by its square.
+
+    Args:
+        metrics: See `Scoring`.
+        primary: See `Scoring`.
+        delta: Error from which on a point counts as an outlier, in standard deviations of the
+            target.
+
+    Raises:
+        KanExpError: `delta` is not a positive number, or see `Scoring`.
+
+    Source:
+        P. Huber, "Robust estimation of a location parameter", 1964.
+    """
+
+    def __init__(self, metrics: Sequence[str], primary: str, delta: float) -> None:
+        super().__init__(metrics, primary)
+        if isinstance(delta, bool) or not isinstance(delta, (int, float)) or not 0 < delta < 1e300:
+            raise KanExpError(f"task.delta must be a number above 0, got {delta!r}.")
+        self.delta = float(delta)
+
+    def loss(self) -> Loss:
+        from kan_exp.tasks.losses import Huber
+
+        return Huber(self.delta)
