@@ -72,10 +72,14 @@ def evaluate(cfg: DictConfig) -> None:
         (se,) = standard_errors(primary, [predicted], points.y, bootstrap_generator())
         error = finite(se)
     log.info("%s on %s", cfg.run, source)
-    for one in scoring.metrics:
-        own = error if one is primary else None
-        log.info("  %-9s %s", one.title, metric_text(one, finite(found[one.name]), own))
-    log.info("  %-9s %s", "points", f"{len(points.y):,}")
+    rows = [
+        (one.title, metric_text(one, finite(found[one.name]), error if one is primary else None))
+        for one in scoring.metrics
+    ]
+    rows.append(("points", f"{len(points.y):,}"))
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        log.info("  %-*s  %s", width, name, value)
     for line in notes:
         log.info("Note: %s", line)
 
@@ -153,12 +157,11 @@ def _make_data(config: dict[str, Any]) -> ExperimentData:
     """Makes data from a run's folder, which must not be able to call whatever it names."""
     import kan_exp.data
 
-    kinds = {
-        f"kan_exp.data.{kind.__name__}": kind
-        for kind in (kan_exp.data.SampledData, kan_exp.data.TableData, kan_exp.data.SklearnData)
-    }
     options = dict(config)
-    kind = kinds.get(str(options.pop("_target_", None)))
+    home, _, name = str(options.pop("_target_", None)).rpartition(".")
+    kind = getattr(kan_exp.data, name, None) if home == "kan_exp.data" else None
+    if not (isinstance(kind, type) and issubclass(kind, kan_exp.data.ExperimentData)):
+        kind = None
     if kind is kan_exp.data.TableData:
         options["options"] = OPTIONS
     if kind is None:
@@ -166,7 +169,7 @@ def _make_data(config: dict[str, Any]) -> ExperimentData:
     if kind is kan_exp.data.SampledData:
         options["target"] = _make_target(options.get("target"))
     try:
-        return cast("ExperimentData", kind(**options))
+        return kind(**options)
     except TypeError as error:
         raise KanExpError(f"its configuration does not fit: {error}. Choose data=...") from error
 

@@ -25,7 +25,6 @@ CHOICES = [
 NEEDED = {
     "target=formula": ["target.formula='a*b'"],
     "scheduler=onecycle": ["optimizer=adam"],
-    "data=table": ["data.path=a", "data.target=y"],
 }
 
 
@@ -42,7 +41,9 @@ def composed(*overrides, name="train"):
 
 @functools.cache
 def with_choice(choice):
-    return composed(choice, *NEEDED.get(choice, []))
+    given = [choice, *NEEDED.get(choice, [])]
+    missing = OmegaConf.missing_keys(without_hydra(composed(*given)))
+    return composed(*given, *(f"{name}=a" for name in sorted(missing)))
 
 
 def without_hydra(cfg):

@@ -260,8 +260,9 @@ class Experiment:
         ]
         if self._tensorboard is not None:
             rows.append(("curves", f"python -m kan_exp.dashboard {shell(word(folder))}"))
+        width = max(len(name) for name, _ in rows)
         for name, value in rows:
-            log.info("  %-11s %s", name, value)
+            log.info("  %-*s  %s", width, name, value)
         errors = self.predicted.double() - self.data.test.y.double()
         for line in advice(metrics, self.module.task, self.data, errors, self.arguments):
             log.info("%s", line)
