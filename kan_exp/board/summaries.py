@@ -198,7 +198,7 @@ def layout(primary: Metric, penalties: bool, replicas: bool) -> Summary:
     ends = ("$", "/median$")  # of one network, of replicas
     categories = [
         Category(
-            title="Training and validation",
+            title=f"Loss and {primary.title}",
             chart=[
                 _lines("loss", [f"loss/(train|val){end}" for end in ends]),
                 _lines(primary.title, [f"error/(train|val)_{primary.name}{end}" for end in ends]),
@@ -216,7 +216,7 @@ def layout(primary: Metric, penalties: bool, replicas: bool) -> Summary:
             ),
         }
         charts = [_band(title, tag) for title, tag in bands.items()]
-        categories.append(Category(title="Replicas", chart=charts))
+        categories.append(Category(title=f"Replicas, {primary.title}", chart=charts))
     content = Layout(category=categories).SerializeToString()
     tag = custom_scalars.CONFIG_SUMMARY_TAG
     return _strings(tag, [content], custom_scalars.create_summary_metadata())

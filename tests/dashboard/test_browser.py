@@ -71,7 +71,7 @@ def test_images_of_several_moments_are_loaded(page):
 
 def test_curves_that_belong_together_are_drawn_together(page):
     page.open("custom_scalars")
-    page.wait_for_texts("Training and validation", "Penalties", "Replicas")
+    page.wait_for_texts("Loss and RMSE", "Penalties", "Replicas, RMSE")
     line, band = (f"TF-CUSTOM-SCALAR-{kind}-CHART-CARD" for kind in ("MULTI-LINE", "MARGIN"))
     for title in ("loss", "RMSE", "penalties"):
         wait_for(title, lambda title=title: page.ask(LINE_LENGTH, line, title) > 50)
