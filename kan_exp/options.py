@@ -27,7 +27,10 @@ def check_options(group: str, make: Callable[..., Any], options: Mapping[str, An
     Raises:
         KanExpError: There is one; the message names it.
     """
-    parameters = inspect.signature(make).parameters
+    try:
+        parameters = inspect.signature(make).parameters
+    except ValueError:  # of some builtins: nothing is known of what they take
+        return
     for name, value in options.items():
         if name not in parameters:  # which the constructor itself refuses
             continue

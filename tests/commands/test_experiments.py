@@ -25,7 +25,7 @@ def mine(tmp_path, train):
     [
         ("dims: [2,1,1\nsteps: 3\n", "my conf/experiment/x.yaml, line 2, column 6: expected"),
         ("dims: [2,1,1]\n", "my conf/experiment/x.yaml: its first line must be"),
-        (HEAD + "steps: abc\n", "experiment/x.yaml: steps: Value 'abc' of type 'str' could not be"),
+        (HEAD + "steps: abc\n", "experiment/x.yaml: steps: must be a whole number, got abc."),
         (
             HEAD + "hydra:\n  foo: 1\n",
             "experiment/x.yaml: hydra.foo: Key 'foo' not in 'HydraConf'.",
