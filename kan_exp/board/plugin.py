@@ -68,10 +68,10 @@ class ResultsContext(Context):
         return found
 
 
-def _order(tag: str) -> tuple[bool, bool, str]:
-    """Errors on the test points come first, then those on the validation points."""
+def _order(tag: str) -> tuple[bool, bool, bool, str]:
+    """Errors on the test points come first: TensorBoard shows five columns unless asked for more."""
     name = tag.removeprefix(RESULT)
-    return not name.startswith("test_"), not name.startswith("val_"), name
+    return not name.startswith("test_"), not name.startswith("val_"), name == "parameters", name
 
 
 def _results(stored: Any) -> dict[str, float]:
