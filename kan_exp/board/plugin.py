@@ -69,7 +69,7 @@ class ResultsContext(Context):
 
 
 def _order(tag: str) -> tuple[bool, bool, bool, str]:
-    """Errors on the test points come first: TensorBoard shows five columns unless asked for more."""
+    """Errors on test points come first: TensorBoard shows five columns unless asked for more."""
     name = tag.removeprefix(RESULT)
     return not name.startswith("test_"), not name.startswith("val_"), name == "parameters", name
 
