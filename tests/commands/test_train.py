@@ -71,7 +71,7 @@ def test_the_terminal_shows_a_short_table_and_nothing_else(short_run):
     result, folder = short_run
     assert result.stderr == ""
     lines = result.stdout.splitlines()
-    assert len(lines) <= 13  # what, on which data, by which training, and ten rows
+    assert len(lines) <= 15  # what, on which data, by which training, and twelve rows
     for text in ("mlp [2,1,1], 123 parameters", "10,000 test points", "test RMSE", "linear model"):
         assert text in result.stdout
     shown = folder.relative_to(folder.parents[2])
