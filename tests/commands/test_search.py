@@ -70,7 +70,7 @@ def test_a_search_runs_fails_prunes_and_goes_on(search):
             "layer=interpo" in row["overrides"]
         )
     assert first.returncode == second.returncode == 1  # as the failed trials say
-    assert " jobs failed:" in second.stderr
+    assert " jobs diverged:" in second.stderr
 
 
 def test_the_search_leaves_its_pictures_and_names_the_best(search):
