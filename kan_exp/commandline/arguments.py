@@ -8,7 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kan_exp.commandline.own_configs import Asked
-from kan_exp.commandline.spelling import MULTIRUN, spelled_option, split
+from kan_exp.commandline.spelling import (
+    COLUMNS,
+    LISTS,
+    MULTIRUN,
+    is_path,
+    spelled_option,
+    split,
+)
 from kan_exp.errors import KanExpError, listing, suggest
 from kan_exp.quoting import NO_TEXT, expand_home, shell, unquoted
 from kan_exp.runs import option_name
@@ -23,6 +30,7 @@ FLAGS = (
     *(*WITH_VALUE, *MULTIRUN, "--help", "-h", "--hydra-help", "--version", "--resolve"),
     *("--run", "-r", "--shell-completion", "-sc"),
 )
+UNSET = "???"
 SHOWN = ("job", "hydra", "all")
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 # Values of Hydra's that are no text: null, numbers, truth values, dicts.
@@ -103,7 +111,23 @@ def spelled(arguments: Sequence[str]) -> list[str]:
     flags, overrides = split_flags(arguments)
     names = [option_name(text) for text in overrides]
     many = bool(set(MULTIRUN) & set(flags)) or "search" in names
+    for text in overrides:
+        _check_set(text)
     return [*_with_homes(flags), *(spelled_option(text, many) for text in overrides)]
+
+
+def _check_set(text: str) -> None:
+    """Refuses `???` as a value, which OmegaConf takes for none, even in quotes.
+
+    Raises:
+        KanExpError: An option is set to it, or a list that it takes has it.
+    """
+    name, _, value = option_name(text), *text.partition("=")[1:]
+    parts = split(value.strip("[]")) if name in LISTS else [value]
+    if any((unquoted(part.strip()) or part.strip()) == UNSET for part in parts):
+        thing = "column" if name in COLUMNS else "file" if is_path(name) else ""
+        rename = f", or rename the {thing} if it is called so" if thing else ""
+        raise KanExpError(f"{name}: {UNSET} stands for a value that is not set: give one{rename}.")
 
 
 def _with_homes(flags: Sequence[str]) -> list[str]:

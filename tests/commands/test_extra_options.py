@@ -9,7 +9,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from kan_exp.cli import as_typed
+from kan_exp.commandline.arguments import spelled
 from kan_exp.config import check_trainer
+from kan_exp.data.table import learning_table
 from kan_exp.errors import KanExpError
 from kan_exp.preparing import check
 from tests.commands.in_process import Train
@@ -75,3 +77,27 @@ def test_options_of_the_trainer_that_a_training_cannot_obey_are_refused(name, cu
 def test_other_options_of_the_trainer_are_taken(train: Train):
     options = [f"+trainer.{name}=true" for name in ("deterministic", "benchmark")]
     assert train(*FAST, *options, task=check_all).code == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "hint"),
+    [
+        ("data.target=???", "or rename the column"),
+        ("data.target='???'", "or rename the column"),
+        ('data.features=[a,"???"]', "or rename the column"),
+        ("data.features=???", "or rename the column"),
+        ("data.path='???'", "or rename the file"),
+        ("seed=???", "give one."),
+    ],
+)
+def test_three_question_marks_are_no_value(option, hint):
+    name = option.partition("=")[0]
+    rule = rf"^{name}: \?\?\? stands for a value that is not set.*{hint}"
+    with pytest.raises(KanExpError, match=rule):
+        spelled(["data=table", option])
+
+
+def test_a_column_of_question_marks_is_not_advised_as_the_target(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b,???\n" + "1,2,3\n" * 30)
+    with pytest.raises(KanExpError, match=r"such as data.target=b; columns: 'a', 'b', '\?\?\?'"):
+        learning_table(str(tmp_path / "t.csv"), None, None, [0.7, 0.15, 0.15], ",")
