@@ -108,12 +108,17 @@ def run_command(
         print("Interrupted.", file=sys.stderr)  # noqa: T201
         sys.exit(128 + signal.SIGINT)
     except Exception as error:
-        if traceback_wanted or not (isinstance(error, MENDABLE) or _is_of_composing(error)):
+        if traceback_wanted or not is_mendable(error):
             raise
         fail(_fault_of_own_configs(error) or one_line(error))
     if fault := fault_of_stdout():
         fail(f"not all of the output could be written: {fault.strerror}.")
     sys.exit(0)
+
+
+def is_mendable(error: Exception) -> bool:
+    """Whether a user can mend what has raised an exception: a configuration, files, folders."""
+    return isinstance(error, MENDABLE) or _is_of_composing(error)
 
 
 def _is_of_composing(error: Exception) -> bool:
