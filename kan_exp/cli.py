@@ -25,6 +25,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from kan_exp.commandline.arguments import (
     asked_configs,
     check_choices,
+    check_config_name,
     check_removals,
     own_folders,
     spelled,
@@ -98,6 +99,7 @@ def run_command(
             sys.argv[1:] = spelled(sys.argv[1:])
         else:
             config_name, sys.argv[1:] = read(sys.argv[1:])
+        check_config_name(sys.argv[1:], config_name, Path(config_folder()))
         check_removals(sys.argv[1:])
         check_choices(sys.argv[1:], Path(config_folder()))
         command = hydra.main(

@@ -24,7 +24,6 @@ from kan_exp.runs import option_name
 WITH_VALUE = (
     *("--cfg", "-c", "--package", "-p", "--config-path", "-cp"),
     *("--config-name", "-cn", "--config-dir", "-cd", "--info", "-i", "--from"),
-    "--experimental-rerun",
 )
 FLAGS = (
     *(*WITH_VALUE, *MULTIRUN, "--help", "-h", "--hydra-help", "--version", "--resolve"),
@@ -87,7 +86,8 @@ def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             continue
         if not equals:
             if full[0] in ("--info", "-i") and (not words or "=" in words[0]):
-                continue  # without a value it shows everything
+                flags.append("all")  # or Hydra would take the first option for its value
+                continue
             if not words:
                 raise KanExpError(f"{name} needs a value, such as {name} {_example(full[0])}.")
             value = words.pop(0)
@@ -111,6 +111,8 @@ def spelled(arguments: Sequence[str]) -> list[str]:
     flags, overrides = split_flags(arguments)
     names = [option_name(text) for text in overrides]
     many = bool(set(MULTIRUN) & set(flags)) or "search" in names
+    if "--hydra-help" in flags:  # which would be composed with the options, and without configs
+        return flags
     for text in overrides:
         _check_set(text)
     return [*_with_homes(flags), *(spelled_option(text, many) for text in overrides)]
@@ -180,6 +182,29 @@ def asked_configs(arguments: Sequence[str]) -> list[Asked]:
         if equals and re.fullmatch(r"[\w/]+", group):
             found += [Asked(group, unquoted(part) or part.strip()) for part in split(value)]
     return found
+
+
+def check_config_name(arguments: Sequence[str], command: str, configs: Path) -> None:
+    """Refuses the configuration of another command as this one's.
+
+    Args:
+        arguments: As Hydra reads them.
+        command: The name of this command's configuration.
+        configs: The folder of all commands' configurations.
+
+    Raises:
+        KanExpError: `--config-name` names such a one.
+    """
+    commands = {path.stem for path in configs.glob("*.yaml")} - {"command"}
+    flags = split_flags(arguments)[0]
+    for flag, value in itertools.pairwise([word for one in flags for word in one.split("=", 1)]):
+        if flag not in ("--config-name", "-cn"):
+            continue
+        name = value.removesuffix(".yaml")
+        if name in commands - {command}:
+            raise KanExpError(
+                f"{flag} {name} is for python -m kan_exp.{name}: start that command, without {flag}."
+            )
 
 
 def check_removals(arguments: Sequence[str]) -> None:
