@@ -22,7 +22,7 @@ def test_hydras_help_is_shown_whatever_else_is_asked():
 
 
 def test_a_pickled_configuration_is_not_run():
-    with pytest.raises(KanExpError, match="^--experimental-rerun: there is no such flag"):
+    with pytest.raises(KanExpError, match=r"^--experimental-rerun: there is no such flag"):
         spelled(["--experimental-rerun", "outputs/config.pickle"])
 
 
