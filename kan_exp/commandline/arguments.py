@@ -203,7 +203,7 @@ def check_config_name(arguments: Sequence[str], command: str, configs: Path) -> 
         name = value.removesuffix(".yaml")
         if name in commands - {command}:
             raise KanExpError(
-                f"{flag} {name} is for python -m kan_exp.{name}: start that command, without {flag}."
+                f"{flag} {name} is for python -m kan_exp.{name}: start that one, without {flag}."
             )
 
 

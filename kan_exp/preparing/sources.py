@@ -12,6 +12,7 @@ from kan_exp.data.bundled import WIDTHS, check_name
 from kan_exp.data.checks import check_sampled, check_whole
 from kan_exp.data.options import Options
 from kan_exp.errors import KanExpError
+from kan_exp.training.host_memory import check_points_fit
 
 if TYPE_CHECKING:
     from kan_exp.data.table import Table
@@ -59,6 +60,9 @@ def check_source(cfg: DictConfig, choices: dict[str, str]) -> int | None:
         named = "points" if OmegaConf.is_interpolation(data, "num_train") else "data.num_train"
         counts = data.num_train, data.num_val, data.num_test
         check_sampled(target, *counts, named, data.get("border", 0.0))
+        check_points_fit(
+            f"{named} and data.num_val, data.num_test", sum(map(int, counts)), dims[0] + 1
+        )
         return int(data.num_train)
     if kind == TABLE:
         from kan_exp.data.table import deal, keep_table

@@ -101,3 +101,16 @@ def test_a_column_of_question_marks_is_not_advised_as_the_target(tmp_path):
     (tmp_path / "t.csv").write_text("a,b,???\n" + "1,2,3\n" * 30)
     with pytest.raises(KanExpError, match=r"such as data.target=b; columns: 'a', 'b', '\?\?\?'"):
         learning_table(str(tmp_path / "t.csv"), None, None, [0.7, 0.15, 0.15], ",")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["points=100000000000"], "points and data.num_val, data.num_test: 100,000,"),
+        (["layer=chebyshev", "layer.degree=1000000000000"], "parameters and 50 points a step"),
+        (["dims=[2,10000000,10000000,1]"], "parameters and 50 points a step"),
+        (["layer.num_x=100000000"], "num_x to be at most 1048576"),
+    ],
+)
+def test_what_no_memory_can_hold_is_refused_at_once(train: Train, options, said):
+    assert said in train(*FAST, *options, task=check_all).line
