@@ -130,7 +130,7 @@ def _is_of_composing(error: Exception) -> bool:
     if modules[-1:] == ["logging.config"]:  # or the folder's log cannot be opened
         return isinstance(error, ValueError)
     # The innermost frame may be Python's: a decoder, or wherever recursion met its limit.
-    near = NEAR if isinstance(error, UnicodeError | RecursionError) else 1
+    near = NEAR if isinstance(error, UnicodeError | RecursionError | KeyError) else 1
     return any(module.startswith(COMPOSERS) for module in modules[-near:])
 
 

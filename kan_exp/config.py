@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from kan_exp.errors import KanExpError, listing, suggest
 
 MOST_SEED = 2**60
+MOST_THREADS = 4096  # each takes memory, and the system ends a program that asks for more
 # Options of Lightning's trainer that leave the steps and the results to the training.
 TRAINER_OPTIONS = (
     *("accelerator", "devices", "strategy", "num_nodes", "precision", "log_every_n_steps"),
@@ -304,6 +305,8 @@ def check_numbers(cfg: DictConfig) -> None:
         raise KanExpError(f"checkpoint_seconds must be at least 0, got {cfg.checkpoint_seconds}.")
     if cfg.threads is not None and cfg.threads < 1:
         raise KanExpError(f"threads must be at least 1 or null (torch decides), got {cfg.threads}.")
+    if cfg.threads is not None and cfg.threads > MOST_THREADS:
+        raise KanExpError(f"threads must be at most {MOST_THREADS}, got {cfg.threads}.")
     if not 0 <= cfg.seed < MOST_SEED:
         raise KanExpError(f"seed must be at least 0 and below {MOST_SEED:,}, got {cfg.seed}.")
     check_replicas(cfg)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -88,9 +87,6 @@ def _check_place(config: DictConfig) -> None:
             f"hydra.output_subdir={shown}: resume=..., --from and reports read a run's "
             f"configuration in {CONFIGURATION}: leave this out."
         )
-    for name in config.hydra.job.env_copy:
-        if name not in os.environ:
-            fail(f"hydra.job.env_copy: there is no environment variable {name}: leave it out.")
 
 
 def _check_name(folder: Path, option: str) -> None:

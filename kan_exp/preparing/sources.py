@@ -53,6 +53,11 @@ def check_source(cfg: DictConfig, choices: dict[str, str]) -> int | None:
     if kind in (SAMPLED, TABLE, SKLEARN):
         check_whole("data.seed", data.get("seed"), least=0)
     target = None
+    if kind == SAMPLED and isinstance(data.target, str):
+        raise KanExpError(
+            f"data.target={data.target}: data=sampled draws from a formula: choose one with "
+            f"target=..., or set data=table and data.path=FILE to learn a column."
+        )
     if uses_target(cfg):
         target = instantiate(cfg.target)
         check_width(f"target '{choices['target']}'", len(target.inputs), dims)
