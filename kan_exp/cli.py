@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, cast
@@ -34,7 +34,7 @@ from kan_exp.commandline.explain import MENDABLE, one_line
 from kan_exp.commandline.own_configs import OwnConfigs
 from kan_exp.commandline.starting import fail
 from kan_exp.config import TrainConfig
-from kan_exp.errors import KanExpError
+from kan_exp.errors import KanExpError, suggest
 from kan_exp.runs import asks_version, run_name, version_text
 from kan_exp.terminal import fault_of_stdout, steady_streams, use_utf8_names
 
@@ -193,6 +193,17 @@ def check_additions(overrides: list[str], closed: tuple[str, ...]) -> None:
                 f"+{override.key_or_group}: {group} has no such option to add; "
                 f"the options of its kinds are listed by --cfg job."
             )
+
+
+def check_names(cfg: DictConfig, command: str, known: Iterable[str]) -> None:
+    """Refuses new options, as by `+nothing=1`, that a command has not.
+
+    Raises:
+        KanExpError: There is one.
+    """
+    known = list(known)
+    for name in sorted(set(map(str, cfg)) - set(known)):
+        raise KanExpError(f"+{name}: {command} has no such option.{suggest(name, known)}")
 
 
 def store_schema(name: str, schema: type) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
-from typing import cast
+from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -57,7 +57,7 @@ def check(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Non
     check_network(cfg, check_source(cfg, choices))
 
 
-def check_new_options(cfg: DictConfig, overrides: Sequence[str], choices: Container[str]) -> None:
+def check_new_options(cfg: DictConfig, overrides: Sequence[str], choices: Iterable[str]) -> None:
     """Refuses new options at the top, as by `+sed=1`, to which nothing refers.
 
     Args:
@@ -74,9 +74,9 @@ def check_new_options(cfg: DictConfig, overrides: Sequence[str], choices: Contai
     new = {name: text for name, text in new.items() if name in cfg}  # not a group's first choice
     if not new:
         return
-    hydra = OmegaConf.to_container(cast(DictConfig, HydraConfig.get()), resolve=False)
-    hydra["overrides"] = None  # type: ignore[index, call-overload]
-    written = [*texts(OmegaConf.to_container(cfg, resolve=False)), *texts(hydra)]
+    hydra = cast("dict[str, Any]", OmegaConf.to_container(cast(DictConfig, HydraConfig.get())))
+    hydra.pop("overrides")  # in which each added option stands itself
+    written = [*texts(OmegaConf.to_container(cfg)), *texts(hydra)]
     references = " ".join(text for text in written if "${" in text)
     for name, text in new.items():
         if not re.search(rf"(?<!\w)(?<!\w\.){re.escape(name)}(?!\w)", references):
