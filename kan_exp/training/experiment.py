@@ -212,7 +212,10 @@ class Experiment:
         with best_effort("the linear model could not be fitted"):
             linear = task.score(linear_predictions(data.train, data.test), data.test.y)
         converged = self.module.converged
-        stopped = "steps" if converged is None else f"converged ({converged})"
+        whole = self.trainer.global_step >= self.trainer.max_steps
+        stopped = "steps" if whole else "ended by a callback"
+        if converged is not None:
+            stopped = f"converged ({converged})"
         if self.module.overfits:
             stopped = "overfitting"
         pruning = self._callback(TrialPruning)

@@ -8,6 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from kan_exp.cli import config_folder
+from kan_exp.data.readers import open_columns
 from kan_exp.errors import KanExpError
 from kan_exp.predict import predict
 from kan_exp.report import report
@@ -36,3 +37,9 @@ def test_a_report_refuses(changed, said):
 def test_predict_refuses_new_options():
     with pytest.raises(KanExpError, match=r"^\+inputs: predict has no such option.*'input'"):
         predict(OmegaConf.create({"run": "a", "input": "b", "output": "c", "inputs": 1}))
+
+
+@pytest.mark.parametrize("path", ["https://host/a.csv", "s3://bucket/a.csv", "file:///a.csv"])
+def test_an_address_is_no_file(path):
+    with pytest.raises(KanExpError, match=f"^{path}: is an address: download it"):
+        open_columns(path)

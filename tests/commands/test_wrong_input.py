@@ -40,7 +40,7 @@ LIGHT = [
     (["sweep.most_stacked=0", "-m"], ["sweep.most_stacked must be at least 1, got 0"]),
     (["hydra.launcher.workers=0", "-m"], ["hydra.launcher.workers must be at least 1, got 0"]),
     (["hydra.launcher.workers=x", "-m"], ["hydra.launcher.workers must be a whole number, got x"]),
-    (["sweep.metric=tset_rmse", "-m"], ["no such figure", "Did you mean 'test_rmse'?"]),
+    (["sweep.metric=tset_rmse", "-m"], ["no such metric", "Did you mean 'test_rmse'?"]),
     (["steps=9", "-m", "layer=mlp,interp"], ["layer=interp:", "Did you mean 'interpo'?"]),
 ]
 
