@@ -4,6 +4,7 @@
 plain torch modules to build with.
 """
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,3 +21,16 @@ def __getattr__(name: str) -> Any:
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _say_interrupted(kind: Any, error: Any, trace: Any) -> None:
+    """Shows Ctrl-C in a word, and any other exception as Python does."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.stderr.write("Interrupted.\n")
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+# While `python -m kan_exp.<command>` is still importing, which can take seconds.
+if sys.argv[:1] == ["-m"]:
+    sys.excepthook = _say_interrupted

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, cast
@@ -25,6 +25,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from kan_exp.commandline.arguments import (
     asked_configs,
     check_choices,
+    check_config_name,
     check_removals,
     own_folders,
     spelled,
@@ -33,7 +34,7 @@ from kan_exp.commandline.explain import MENDABLE, one_line
 from kan_exp.commandline.own_configs import OwnConfigs
 from kan_exp.commandline.starting import fail
 from kan_exp.config import TrainConfig
-from kan_exp.errors import KanExpError
+from kan_exp.errors import KanExpError, suggest
 from kan_exp.runs import asks_version, run_name, version_text
 from kan_exp.terminal import fault_of_stdout, steady_streams, use_utf8_names
 
@@ -98,6 +99,7 @@ def run_command(
             sys.argv[1:] = spelled(sys.argv[1:])
         else:
             config_name, sys.argv[1:] = read(sys.argv[1:])
+        check_config_name(sys.argv[1:], config_name, Path(config_folder()))
         check_removals(sys.argv[1:])
         check_choices(sys.argv[1:], Path(config_folder()))
         command = hydra.main(
@@ -108,12 +110,17 @@ def run_command(
         print("Interrupted.", file=sys.stderr)  # noqa: T201
         sys.exit(128 + signal.SIGINT)
     except Exception as error:
-        if traceback_wanted or not (isinstance(error, MENDABLE) or _is_of_composing(error)):
+        if traceback_wanted or not is_mendable(error):
             raise
         fail(_fault_of_own_configs(error) or one_line(error))
     if fault := fault_of_stdout():
         fail(f"not all of the output could be written: {fault.strerror}.")
     sys.exit(0)
+
+
+def is_mendable(error: Exception) -> bool:
+    """Whether a user can mend what has raised an exception: a configuration, files, folders."""
+    return isinstance(error, MENDABLE) or _is_of_composing(error)
 
 
 def _is_of_composing(error: Exception) -> bool:
@@ -123,7 +130,7 @@ def _is_of_composing(error: Exception) -> bool:
     if modules[-1:] == ["logging.config"]:  # or the folder's log cannot be opened
         return isinstance(error, ValueError)
     # The innermost frame may be Python's: a decoder, or wherever recursion met its limit.
-    near = NEAR if isinstance(error, UnicodeError | RecursionError) else 1
+    near = NEAR if isinstance(error, UnicodeError | RecursionError | KeyError) else 1
     return any(module.startswith(COMPOSERS) for module in modules[-near:])
 
 
@@ -186,6 +193,17 @@ def check_additions(overrides: list[str], closed: tuple[str, ...]) -> None:
                 f"+{override.key_or_group}: {group} has no such option to add; "
                 f"the options of its kinds are listed by --cfg job."
             )
+
+
+def check_names(cfg: DictConfig, command: str, known: Iterable[str]) -> None:
+    """Refuses new options, as by `+nothing=1`, that a command has not.
+
+    Raises:
+        KanExpError: There is one.
+    """
+    known = list(known)
+    for name in sorted(set(map(str, cfg)) - set(known)):
+        raise KanExpError(f"+{name}: {command} has no such option.{suggest(name, known)}")
 
 
 def store_schema(name: str, schema: type) -> None:

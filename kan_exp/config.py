@@ -7,9 +7,32 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from kan_exp.errors import KanExpError
+from kan_exp.errors import KanExpError, listing, suggest
 
 MOST_SEED = 2**60
+MOST_THREADS = 4096  # each takes memory, and the system ends a program that asks for more
+# Options of Lightning's trainer that leave the steps and the results to the training.
+TRAINER_OPTIONS = (
+    *("accelerator", "devices", "strategy", "num_nodes", "precision", "log_every_n_steps"),
+    *("num_sanity_val_steps", "enable_progress_bar", "enable_model_summary", "profiler"),
+    *("benchmark", "deterministic", "detect_anomaly", "inference_mode", "default_root_dir"),
+)
+# Others, by what to set in their place.
+INSTEAD = {
+    ("max_steps", "max_epochs", "max_time", "min_steps", "min_epochs"): (
+        "the length of a run is steps: set steps=..."
+    ),
+    ("limit_train_batches", "overfit_batches", "limit_test_batches", "limit_predict_batches"): (
+        "a run sees all of its points: set points=... for fewer."
+    ),
+    ("limit_val_batches", "check_val_every_n_epoch", "val_check_interval"): (
+        "validations are spread over the run: set evaluations=..."
+    ),
+    ("accumulate_grad_batches",): "set a larger batch_size=... instead.",
+    ("callbacks",): "set callbacks.<name>=... instead.",
+    ("logger",): "set logger=tensorboard, csv or none instead.",
+    ("enable_checkpointing",): "checkpoints are always kept, every checkpoint_seconds=...",
+}
 NUMBER_LISTS = ("dims", "refine.grids", "refine.keep", "refine.steps", "refine.points")
 
 
@@ -220,6 +243,25 @@ def check_devices(cfg: DictConfig) -> None:
         )
 
 
+def check_trainer(cfg: DictConfig) -> None:
+    """Refuses options of Lightning's trainer that another option stands for, or no training can do.
+
+    Raises:
+        KanExpError: There is one.
+    """
+    if cfg.trainer.get("_target_") != "lightning.pytorch.Trainer":
+        return
+    for name in map(str, cfg.trainer):
+        instead = next((cure for names, cure in INSTEAD.items() if name in names), None)
+        if instead is not None:
+            raise KanExpError(f"trainer.{name}: {instead}")
+        if name not in TRAINER_OPTIONS and name != "_target_":
+            raise KanExpError(
+                f"trainer.{name}: trainings take no such option.{suggest(name, TRAINER_OPTIONS)} "
+                f"There are: {listing(TRAINER_OPTIONS, len(TRAINER_OPTIONS))}."
+            )
+
+
 def check_lists(cfg: DictConfig) -> None:
     """Refuses lists and groups within lists of numbers, which OmegaConf lets pass.
 
@@ -258,13 +300,13 @@ def check_numbers(cfg: DictConfig) -> None:
     for name in ("steps", "log_every_n_steps", "evaluations"):
         if cfg[name] is not None and cfg[name] < 1:
             raise KanExpError(f"{name} must be at least 1, got {cfg[name]}.")
-    for name in ("max_steps", "max_epochs", "max_time"):
-        if name in cfg.trainer:
-            raise KanExpError(f"trainer.{name}: the length of a run is steps: set steps=...")
+    check_trainer(cfg)
     if not cfg.checkpoint_seconds >= 0:
         raise KanExpError(f"checkpoint_seconds must be at least 0, got {cfg.checkpoint_seconds}.")
     if cfg.threads is not None and cfg.threads < 1:
         raise KanExpError(f"threads must be at least 1 or null (torch decides), got {cfg.threads}.")
+    if cfg.threads is not None and cfg.threads > MOST_THREADS:
+        raise KanExpError(f"threads must be at most {MOST_THREADS}, got {cfg.threads}.")
     if not 0 <= cfg.seed < MOST_SEED:
         raise KanExpError(f"seed must be at least 0 and below {MOST_SEED:,}, got {cfg.seed}.")
     check_replicas(cfg)

@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from kan_exp.cli import as_typed, load_model, run_command
+from kan_exp.cli import as_typed, check_names, load_model, run_command
 from kan_exp.commandline.arguments import spelled
 from kan_exp.data.columns import ColumnReader, shown, tidy
 from kan_exp.data.options import Options
@@ -44,8 +44,7 @@ UNUSED = {
 
 def evaluate(cfg: DictConfig) -> None:
     """Prints the scores of a run's network on its test points or on other data."""
-    if unknown := set(cfg) - {"run", "target", "data", "modules", "points"}:
-        raise KanExpError(f"+{sorted(unknown)[0]}: evaluate has no such option.")
+    check_names(cfg, "evaluate", ("run", "target", "data", "modules", "points"))
     moved = _moved(cfg)
     if cfg.target is not None and (cfg.data is None or "target" not in cfg.data):
         raise KanExpError("target=... has no effect without data=sampled.")

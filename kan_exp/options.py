@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from kan_exp.errors import KanExpError
+from kan_exp.quoting import shell
 
 WHOLE = (int, "int")
 NUMBERS = (*WHOLE, float, "float")
 # Kinds that null is one of.
 WHOLE_OR_NONE = (int | None, "int | None", "Optional[int]")
 NUMBER_OR_NONE = (*WHOLE_OR_NONE, float | None, "float | None", "Optional[float]")
+TEXTS = (str, "str")
+TEXTS_OR_NONE = (str | None, "str | None", "Optional[str]")
 TRUTHS = (bool | None, "bool | None", "Optional[bool]")
 
 
@@ -29,7 +32,7 @@ def check_options(group: str, make: Callable[..., Any], options: Mapping[str, An
     """
     try:
         parameters = inspect.signature(make).parameters
-    except ValueError:  # of some builtins: nothing is known of what they take
+    except (TypeError, ValueError):  # some builtins have none; they check their own arguments
         return
     for name, value in options.items():
         if name not in parameters:  # which the constructor itself refuses
@@ -53,6 +56,12 @@ def check_options(group: str, make: Callable[..., Any], options: Mapping[str, An
             raise KanExpError(f"{option} must be a number, got {shown}{_cure(value)}.")
         elif annotation in (*WHOLE, *WHOLE_OR_NONE) and value != int(value):
             raise KanExpError(f"{option} must be a whole number, got {value}.")
+        elif annotation in TEXTS and not isinstance(value, str):
+            raise KanExpError(f"{option} must be text, got {_text(value)}{_as_text(option, value)}")
+        elif annotation in TEXTS_OR_NONE and not isinstance(value, str | None):
+            raise KanExpError(
+                f"{option} must be text or null, got {_text(value)}{_as_text(option, value)}"
+            )
         elif annotation in TRUTHS and not isinstance(value, bool | None):
             raise KanExpError(f"{option} must be true, false or null, got {value!r}.")
         elif annotation in (bool, "bool") and not isinstance(value, bool):
@@ -72,6 +81,13 @@ def _text(value: Any) -> str:
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _as_text(option: str, value: Any) -> str:
+    """How to write a number or a truth value as a text."""
+    if not isinstance(value, int | float):
+        return "."
+    return f""": write {shell(f'{option}="{_text(value)}"')}"""
 
 
 def _cure(value: Any) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from kan_exp.cli import load_model, run_command
+from kan_exp.cli import check_names, load_model, run_command
 from kan_exp.data.columns import shown, tidy
 from kan_exp.data.options import Options
 from kan_exp.data.readers import open_columns
@@ -27,6 +27,7 @@ SEPARATED = {".csv": ",", ".tsv": "\t"}  # by the output's extension
 
 def predict(cfg: DictConfig) -> None:
     """Writes the rows of `input` with one more column, the predictions, to `output`."""
+    check_names(cfg, "predict", ("run", "input", "output", "separator", "modules"))
     source, output = _files(cfg)
     # Checks that need no torch come before its import, which takes seconds.
     reader = open_columns(cfg.input, cfg.separator, OPTIONS)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, ListConfig
 
-from kan_exp.cli import run_command, store_schema
+from kan_exp.cli import check_names, run_command, store_schema
 from kan_exp.commandline.arguments import spelled, split_flags
 from kan_exp.config import ReportConfig
 from kan_exp.errors import KanExpError
@@ -28,7 +29,13 @@ if TYPE_CHECKING:
 
 def report(folders: Sequence[str], cfg: DictConfig) -> None:
     """Reads the runs, prints the tables, and writes the page and the CSV files."""
+    check_names(cfg, "report", [field.name for field in fields(ReportConfig)])
     folders = folders or list(cfg.folders)
+    if not folders:
+        raise KanExpError("folders=[]: a report needs folders of runs: name one, such as outputs.")
+    for name, count in cfg.most.items():
+        if count < 0:
+            raise KanExpError(f"most.{name} must be at least 0, got {count}.")
     target = page_path(cfg.output, folders)
     from rich.console import Console
 

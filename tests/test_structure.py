@@ -15,7 +15,7 @@ ROOMS: dict[str, set[str]] = {
     "quoting": set(),
     "terminal": set(),
     "lazy": set(),
-    "options": {"errors"},
+    "options": {"errors", "quoting"},
     "runs": {"errors", "quoting"},
     "ranks": {"errors"},
     "layers": {"errors", "lazy"},

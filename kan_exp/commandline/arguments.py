@@ -8,7 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kan_exp.commandline.own_configs import Asked
-from kan_exp.commandline.spelling import MULTIRUN, spelled_option, split
+from kan_exp.commandline.spelling import (
+    COLUMNS,
+    LISTS,
+    MULTIRUN,
+    is_path,
+    spelled_option,
+    split,
+)
 from kan_exp.errors import KanExpError, listing, suggest
 from kan_exp.quoting import NO_TEXT, expand_home, shell, unquoted
 from kan_exp.runs import option_name
@@ -17,12 +24,12 @@ from kan_exp.runs import option_name
 WITH_VALUE = (
     *("--cfg", "-c", "--package", "-p", "--config-path", "-cp"),
     *("--config-name", "-cn", "--config-dir", "-cd", "--info", "-i", "--from"),
-    "--experimental-rerun",
 )
 FLAGS = (
     *(*WITH_VALUE, *MULTIRUN, "--help", "-h", "--hydra-help", "--version", "--resolve"),
     *("--run", "-r", "--shell-completion", "-sc"),
 )
+UNSET = "???"
 SHOWN = ("job", "hydra", "all")
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 # Values of Hydra's that are no text: null, numbers, truth values, dicts.
@@ -79,7 +86,8 @@ def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             continue
         if not equals:
             if full[0] in ("--info", "-i") and (not words or "=" in words[0]):
-                continue  # without a value it shows everything
+                flags.append("all")  # or Hydra would take the first option for its value
+                continue
             if not words:
                 raise KanExpError(f"{name} needs a value, such as {name} {_example(full[0])}.")
             value = words.pop(0)
@@ -103,7 +111,25 @@ def spelled(arguments: Sequence[str]) -> list[str]:
     flags, overrides = split_flags(arguments)
     names = [option_name(text) for text in overrides]
     many = bool(set(MULTIRUN) & set(flags)) or "search" in names
+    if "--hydra-help" in flags:  # which would be composed with the options, and without configs
+        return flags
+    for text in overrides:
+        _check_set(text)
     return [*_with_homes(flags), *(spelled_option(text, many) for text in overrides)]
+
+
+def _check_set(text: str) -> None:
+    """Refuses `???` as a value, which OmegaConf takes for none, even in quotes.
+
+    Raises:
+        KanExpError: An option is set to it, or a list that it takes has it.
+    """
+    name, _, value = option_name(text), *text.partition("=")[1:]
+    parts = split(value.strip("[]")) if name in LISTS else [value]
+    if any((unquoted(part.strip()) or part.strip()) == UNSET for part in parts):
+        thing = "column" if name in COLUMNS else "file" if is_path(name) else ""
+        rename = f", or rename the {thing} if it is called so" if thing else ""
+        raise KanExpError(f"{name}: {UNSET} stands for a value that is not set: give one{rename}.")
 
 
 def _with_homes(flags: Sequence[str]) -> list[str]:
@@ -156,6 +182,29 @@ def asked_configs(arguments: Sequence[str]) -> list[Asked]:
         if equals and re.fullmatch(r"[\w/]+", group):
             found += [Asked(group, unquoted(part) or part.strip()) for part in split(value)]
     return found
+
+
+def check_config_name(arguments: Sequence[str], command: str, configs: Path) -> None:
+    """Refuses the configuration of another command as this one's.
+
+    Args:
+        arguments: As Hydra reads them.
+        command: The name of this command's configuration.
+        configs: The folder of all commands' configurations.
+
+    Raises:
+        KanExpError: `--config-name` names such a one.
+    """
+    commands = {path.stem for path in configs.glob("*.yaml")} - {"command"}
+    flags = split_flags(arguments)[0]
+    for flag, value in itertools.pairwise([word for one in flags for word in one.split("=", 1)]):
+        if flag not in ("--config-name", "-cn"):
+            continue
+        name = value.removesuffix(".yaml")
+        if name in commands - {command}:
+            raise KanExpError(
+                f"{flag} {name} is for python -m kan_exp.{name}: start that one, without {flag}."
+            )
 
 
 def check_removals(arguments: Sequence[str]) -> None:

@@ -90,10 +90,12 @@ def _one_line(error: BaseException) -> str:
         where = re.search(r"full_key: (\S+)", str(error))
         return f"{where[1] if where else 'config'}: {first_line(cause).rstrip('.')}."
     for found in (error, cause):
+        if isinstance(found, FileNotFoundError) and not found.filename and _lost_its_folder():
+            return "the current folder is no longer there: change to another (cd)."
         if isinstance(found, OSError) and found.strerror:
             name = f" {found.filename}" if found.filename else ""
             return f"cannot write or read{name}: {found.strerror}.{_where_results_go()}"
-    if isinstance(error, ValueError) and _is_of_logging(error):
+    if isinstance(error, ValueError) and _raised_in(error, "logging.config"):
         reason = f"{error}{f' ({cause})' if cause else ''}"
         return f"hydra.job_logging or hydra.hydra_logging: {reason}."
     if several := re.match(r"(Ambiguous value for argument|Sweep parameters) '(.*)'", str(error)):
@@ -103,14 +105,27 @@ def _one_line(error: BaseException) -> str:
             "interval(...) is for a search, which draws values: add search=..., "
             "or name the values, as in seed=range(0,3)."
         )
+    if isinstance(error, KeyError) and _raised_in(error, "os"):
+        return (
+            f"hydra.job.env_copy: there is no environment variable {error.args[0]}: set it, or "
+            f"leave it out."
+        )
     if isinstance(error, RecursionError):
         return "the configuration refers to itself without an end."
     return first_line(error)
 
 
-def _is_of_logging(error: BaseException) -> bool:
+def _raised_in(error: BaseException, module: str) -> bool:
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return bool(frames) and frames[-1].f_globals.get("__name__") == "logging.config"
+    return bool(frames) and frames[-1].f_globals.get("__name__") == module
+
+
+def _lost_its_folder() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def yaml_fault(error: MarkedYAMLError) -> str:

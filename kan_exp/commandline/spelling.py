@@ -106,8 +106,6 @@ def _path(value: str, many: bool) -> str:
         return value
     if _exists(value):
         return quoted(value)
-    if value == "???":
-        return value
     parsed = _parsed(value)
     if parsed is not None and many and parsed.is_sweep_override():
         return value

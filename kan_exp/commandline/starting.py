@@ -20,6 +20,7 @@ from kan_exp.runs.printable import printable
 from kan_exp.runs.traces import remember
 
 OUR_SWEEPERS = "kan_exp.sweeps.sweeper"
+CONFIGURATION = ".hydra"  # where a run's folder keeps its configuration
 RESUMED = "resumed_run"  # the primary config of a run that goes on in its folder
 
 
@@ -45,6 +46,7 @@ class FreshFolder(Callback):
         _check_name(folder, "hydra.run.dir")
         if config.hydra.job.config_name == RESUMED:
             return
+        _check_place(config)
         # The lock comes first, so that no other process can finish a run between the check and it.
         try:
             hold(folder)
@@ -69,10 +71,22 @@ class FreshFolder(Callback):
                 "made: leave it out to run every combination, or add search=... to let Optuna "
                 "choose."
             )
+        _check_place(config)
         try:
             _check_name(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
         except OmegaConfBaseException:
             return
+
+
+def _check_place(config: DictConfig) -> None:
+    """Refuses another place for a run's configuration than the one in which it is looked for."""
+    place = config.hydra.output_subdir
+    if place != CONFIGURATION:
+        shown = "null" if place is None else place
+        fail(
+            f"hydra.output_subdir={shown}: resume=..., --from and reports read a run's "
+            f"configuration in {CONFIGURATION}: leave this out."
+        )
 
 
 def _check_name(folder: Path, option: str) -> None:

@@ -62,6 +62,10 @@ def open_columns(
         with file.open("rb") as stream:
             start = stream.read(8)
     except FileNotFoundError:
+        if "://" in str(path):
+            raise KanExpError(
+                f"{tidy(path)}: is an address: download it, and set {options.path}=FILE."
+            ) from None
         raise KanExpError(
             f"{source}: no such file in {tidy(Path.cwd())}: set {options.path}=FILE."
         ) from None

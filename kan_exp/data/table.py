@@ -267,7 +267,9 @@ def learning_table(
     check_fractions(fractions)
     reader = open_columns(path, separator, options)
     if target is None:
-        last = next(name for name in reversed(reader.names) if name)
+        # OmegaConf takes ??? for no value, so that no option can name a column of that name.
+        named = [name for name in reader.names if name and name != "???"]
+        last = named[-1] if named else reader.names[-1]
         raise reader.error(
             f"{options.target} is needed, the column to learn, such as "
             f"{assign(options.target, last)}; columns: {listing(map(shown, reader.names))}."

@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 from kan_exp.errors import KanExpError, listing, suggest
 
+MOST_PLACES = 2**20  # a cell at an end of the range then has 16 values of float32
+
 
 class Rule(Protocol):
     """Which values an option takes."""
@@ -31,11 +33,16 @@ class Rule(Protocol):
 
 @dataclass(frozen=True)
 class Whole:
-    """A whole number from `least` to `most`; with `or_zero` also 0."""
+    """A whole number from `least` to `most`; with `or_zero` also 0.
+
+    Attributes:
+        is_grid: Whether it counts places of a grid, of which float32 tells only so many apart.
+    """
 
     least: int
     most: int | None = None
     or_zero: bool = False
+    is_grid: bool = False
 
     def check(self, owner: str, name: str, value: Any) -> None:
         whole = isinstance(value, int) and not isinstance(value, bool)
@@ -46,6 +53,11 @@ class Whole:
             bounds = f"{self.least} to {self.most}" if self.most else f"at least {self.least}"
             raise ValueError(
                 f"{owner} needs {name} to be {zero}a whole number of {bounds}, got {value!r}."
+            )
+        if self.is_grid and value > MOST_PLACES:
+            raise ValueError(
+                f"{owner} needs {name} to be at most {MOST_PLACES}, beyond which neighbours on a "
+                f"grid are hardly told apart in float32, got {value!r}."
             )
 
 
@@ -162,18 +174,18 @@ KINDS: dict[str, Kind] = {
             "fcn_hidden": Whole(1),
             "fcn_n_sin": Whole(0),
             "activation": OneOf(("silu", "gelu", "relu", "softplus")),
-            "table_points": Whole(2, or_zero=True),
+            "table_points": Whole(2, or_zero=True, is_grid=True),
         },
         lambda o: o["fcn_hidden"] * (3 + 2 * o["fcn_n_sin"]) + 1,
     ),
     "KANInterpoLayer": Kind(
-        {"num_x": Whole(2), **RANGE, "outside": OneOf(("linear", "hold", "zero"))},
+        {"num_x": Whole(2, is_grid=True), **RANGE, "outside": OneOf(("linear", "hold", "zero"))},
         lambda o: int(o["num_x"]),
         grid=("num_x", 1),
     ),
     "KANSplineLayer": Kind(
         {
-            "num_intervals": Whole(1),
+            "num_intervals": Whole(1, is_grid=True),
             "degree": Whole(1, 5),
             **RANGE,
             "base": OneOf(("none", "linear", "silu")),
@@ -187,7 +199,7 @@ KINDS: dict[str, Kind] = {
     ),
     "KANRationalLayer": Kind({"degree": Whole(2, 8), **RANGE}, lambda o: 2 * o["degree"]),
     "KANRBFLayer": Kind(
-        {"num_centers": Whole(2), **RANGE, "base": OneOf(("silu", "linear"))},
+        {"num_centers": Whole(2, is_grid=True), **RANGE, "base": OneOf(("silu", "linear"))},
         lambda o: o["num_centers"] + 1,
     ),
     "KANLinearLayer": Kind(

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import cast
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from kan_exp.cli import check_additions
-from kan_exp.config import check_numbers, uses_least_squares
+from kan_exp.config import TrainConfig, check_numbers, uses_least_squares
 from kan_exp.data.checks import check_batch_size, check_whole
-from kan_exp.errors import KanExpError
+from kan_exp.errors import KanExpError, closest
 from kan_exp.preparing.groups import check_groups
-from kan_exp.preparing.keys import check_shared, deciding_texts
+from kan_exp.preparing.keys import check_shared, deciding_texts, texts
 from kan_exp.preparing.networks import check_network
 from kan_exp.preparing.sources import check_missing, check_source, uses_target
 from kan_exp.preparing.tasks import make_task
@@ -38,6 +40,7 @@ def check(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Non
     """
     check_groups(cfg)
     check_additions(overrides, CLOSED_GROUPS)
+    check_new_options(cfg, overrides, choices)
     check_least_squares(cfg)
     check_missing(cfg)
     check_numbers(cfg)
@@ -52,6 +55,37 @@ def check(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Non
             f"leave one of the two out."
         )
     check_network(cfg, check_source(cfg, choices))
+
+
+def check_new_options(cfg: DictConfig, overrides: Sequence[str], choices: Iterable[str]) -> None:
+    """Refuses new options at the top, as by `+sed=1`, to which nothing refers.
+
+    Args:
+        cfg: The composed configuration.
+        overrides: What the user typed.
+        choices: The groups of configs.
+
+    Raises:
+        KanExpError: One has no effect.
+    """
+    known = [field.name for field in fields(TrainConfig)]
+    added = [text for text in overrides if text.startswith("+")]
+    new = {group_name(text): text for text in added if group_name(text) not in (*known, *choices)}
+    new = {name: text for name, text in new.items() if name in cfg}  # not a group's first choice
+    if not new:
+        return
+    hydra = cast("dict[str, Any]", OmegaConf.to_container(cast(DictConfig, HydraConfig.get())))
+    hydra.pop("overrides")  # in which each added option stands itself
+    written = [*texts(OmegaConf.to_container(cfg)), *texts(hydra)]
+    references = " ".join(text for text in written if "${" in text)
+    for name, text in new.items():
+        if not re.search(rf"(?<!\w)(?<!\w\.){re.escape(name)}(?!\w)", references):
+            meant = closest(name, known)
+            hint = f"Did you mean {text.lstrip('+').replace(name, meant, 1)}?" if meant else ""
+            raise KanExpError(
+                f"{text}: there is no such option, and nothing refers to it (${{{name}}}): leave "
+                f"it out. {hint}".rstrip()
+            )
 
 
 def check_figures(cfg: DictConfig) -> None:

@@ -122,15 +122,16 @@ def _differences(one: Any, other: Any, path: tuple[str, ...] = ()) -> Iterator[t
 
 def deciding_texts(cfg: DictConfig) -> Iterator[str]:
     """The texts among the options that decide the result, their references unresolved."""
-    return _texts([one for name, one in _written(cfg).items() if name not in NON_RESULT_OPTIONS])
+    return texts([one for name, one in _written(cfg).items() if name not in NON_RESULT_OPTIONS])
 
 
-def _texts(value: Any) -> Iterator[str]:
+def texts(value: Any) -> Iterator[str]:
+    """All texts in nested plain containers."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, list):
         for one in value:
-            yield from _texts(one)
+            yield from texts(one)
     elif isinstance(value, str):
         yield value
 

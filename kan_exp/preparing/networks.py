@@ -15,11 +15,14 @@ from kan_exp.errors import KanExpError
 from kan_exp.layers.rules import KINDS, Kind, check_count, check_names
 from kan_exp.preparing.layers import LayerChoice, layer_choices
 from kan_exp.runs import option_name
+from kan_exp.training.host_memory import check_network_fits
 from kan_exp.training.penalty_rules import check_quadratic, check_smooth, check_weights
 from kan_exp.training.stages import Stage, make_stages, multiplications
 
 LAYERS = "kan_exp.layers."
 # Limit for least squares that the user has not asked for: about five minutes on one core.
+# Of an edge's parameters, a pass keeps at least one number for so many.
+BASIS_SHARE = 4
 MULTIPLICATIONS_PER_MINUTE = 4e11
 MOST_WORK = 5 * MULTIPLICATIONS_PER_MINUTE
 TABLE = KINDS["KANInterpoLayer"]
@@ -49,6 +52,7 @@ def check_network(cfg: DictConfig, points: int | None) -> None:
     check_weights(penalty)
     if None not in kinds:
         check_smooth(penalty, TABLE in kinds)
+    _check_fits(cfg, choices, points)
     if not uses_least_squares(cfg):
         if cfg.steps is None:
             raise KanExpError("steps is needed: only optimizer=lm takes its steps from refine.")
@@ -83,6 +87,25 @@ def _check_layer(choice: LayerChoice) -> None:
         kind.check(owner, **choice.options)
     except ValueError as error:
         raise KanExpError(f"layer: {error}") from error
+
+
+def _check_fits(cfg: DictConfig, choices: Sequence[LayerChoice], points: int | None) -> None:
+    """Refuses a network whose parameters, or whose pass over a batch, no memory here can hold."""
+    weights = basis = 0
+    for choice, (dim_in, dim_out) in zip(choices, pairwise(cfg.dims), strict=True):
+        kind, options = known_kind(choice), choice.options
+        if kind is None or not kind.options.keys() <= options.keys():
+            continue
+        weights += kind.count(options, dim_in, dim_out)
+        # Grids are looked up; other kinds compute about all of an edge's numbers for each point.
+        if kind.grid is None and not options.get("table_points"):
+            basis += dim_in * kind.parameters(options) // BASIS_SHARE
+    batch = 1
+    if not uses_least_squares(cfg):
+        known = [int(count) for count in (cfg.batch_size, points) if count is not None]
+        batch = min(known, default=1)
+    shown = ",".join(map(str, cfg.dims))
+    check_network_fits(f"dims=[{shown}]", weights, basis, batch)
 
 
 def _check_tabled(choice: LayerChoice, prefix: str) -> None:

@@ -12,6 +12,7 @@ from kan_exp.data.bundled import WIDTHS, check_name
 from kan_exp.data.checks import check_sampled, check_whole
 from kan_exp.data.options import Options
 from kan_exp.errors import KanExpError
+from kan_exp.training.host_memory import check_points_fit
 
 if TYPE_CHECKING:
     from kan_exp.data.table import Table
@@ -52,6 +53,11 @@ def check_source(cfg: DictConfig, choices: dict[str, str]) -> int | None:
     if kind in (SAMPLED, TABLE, SKLEARN):
         check_whole("data.seed", data.get("seed"), least=0)
     target = None
+    if kind == SAMPLED and isinstance(data.target, str):
+        raise KanExpError(
+            f"data.target={data.target}: data=sampled draws from a formula: choose one with "
+            f"target=..., or set data=table and data.path=FILE to learn a column."
+        )
     if uses_target(cfg):
         target = instantiate(cfg.target)
         check_width(f"target '{choices['target']}'", len(target.inputs), dims)
@@ -59,6 +65,9 @@ def check_source(cfg: DictConfig, choices: dict[str, str]) -> int | None:
         named = "points" if OmegaConf.is_interpolation(data, "num_train") else "data.num_train"
         counts = data.num_train, data.num_val, data.num_test
         check_sampled(target, *counts, named, data.get("border", 0.0))
+        check_points_fit(
+            f"{named} and data.num_val, data.num_test", sum(map(int, counts)), dims[0] + 1
+        )
         return int(data.num_train)
     if kind == TABLE:
         from kan_exp.data.table import deal, keep_table

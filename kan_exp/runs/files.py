@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,8 @@ def content_or_path(path: Any) -> Any:
     try:
         file = expand_home(path)
         found = file.stat()
+        if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for, a device has no end
+            return path
         return _content_digest(str(file), found.st_mtime_ns, found.st_size, found.st_ino)
     except (OSError, TypeError, ValueError):
         return path

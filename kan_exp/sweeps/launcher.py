@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
@@ -17,8 +18,11 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from kan_exp.cli import imports_are_done
+from kan_exp.cli import imports_are_done, is_mendable
+from kan_exp.commandline.explain import one_line
 from kan_exp.errors import KanExpError
+from kan_exp.quoting import unquoted
+from kan_exp.runs import StatusFile
 
 # What every job would import for itself, seconds in all. Nothing is computed before the copies are
 # made: threads and devices that torch has opened would not outlive it.
@@ -138,12 +142,27 @@ class WarmLauncher(Launcher):
             code = 0 if done.status == JobStatus.COMPLETED else 1
         except (KeyboardInterrupt, SystemExit):
             pass  # its status says so
-        except Exception:  # noqa: BLE001 - told by the traceback, and by the code
-            traceback.print_exc()
+        except Exception as error:  # noqa: BLE001 - told by the status, or at least by the code
+            self._tell(number, overrides, error)
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)  # what the parent wants done at its exit is not this process's to do
+
+    def _tell(self, number: int, overrides: Sequence[str], error: Exception) -> None:
+        """Writes the status of a job that has failed before its task could begin."""
+        if not is_mendable(error):
+            traceback.print_exc()
+        folders = dict(text.split("=", 1) for text in overrides if text.startswith("hydra.sweep."))
+        try:
+            parts = [folders[f"hydra.sweep.{name}"] for name in ("dir", "subdir")]
+            folder = Path(*(unquoted(part) or part for part in parts))
+            folder.mkdir(parents=True, exist_ok=True)
+            with StatusFile(folder, overrides, "", number, one_line):
+                raise error
+        except Exception as raised:  # noqa: BLE001 - its folder cannot be written
+            if raised is not error:
+                print(f"Error: {one_line(error)}", file=sys.stderr)  # noqa: T201
 
     def _collect(self, running: dict[int, int], codes: dict[int, int]) -> None:
         """Takes note of the processes that have ended, waiting a moment if none has."""

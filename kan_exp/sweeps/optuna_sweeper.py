@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+MOST_REFUSED = 3  # trials at the beginning that cannot be composed
 PRUNING = "callbacks=pruning"  # by which it does so, and may be ended
 
 
@@ -106,6 +107,8 @@ class OptunaSweeper(FolderSweeper):
         self.study = StoredStudy(self.folder, Settings(self.metric, **self.settings))
         known = [outcomes(_stack(self.folder, trial))[0] for trial in self.study.finished()]
         before = f", {len(known)} done before" if known else ""
+        # How many could not be composed, as long as none could.
+        self.refused: int | None = None if known else 0
         log.info("a search of %d trials%s; %s", self.n_trials, before, self.folder)
         total = max(self.n_trials, len(known))
         self.beside = (*self.by, PRUNING) if prunes else (*self.by,)
@@ -135,7 +138,7 @@ class OptunaSweeper(FolderSweeper):
 
         Raises:
             KanExpError: It still runs, or the space is not what it was.
-            HydraException: Not even the first can be composed: the space is wrong.
+            HydraException: None of the first few can be composed: the space is wrong.
         """
         trial = self.study.next()
         try:
@@ -154,14 +157,16 @@ class OptunaSweeper(FolderSweeper):
         key, refusal, beside = "", None, self.beside
         try:
             cfg = self.compose([*beside, *overrides])
-            key = run_key(cfg)
+            key, self.refused = run_key(cfg), None
             if "pruning" in (
                 cfg.get("callbacks") or {}
             ):  # a launcher's own count may leave trials out
                 beside = (*beside, f"callbacks.pruning.trial={trial.number}")
         except MENDABLE as error:
-            if trial.number == 0:
-                raise
+            if self.refused is not None:
+                self.refused += 1
+                if self.refused == min(MOST_REFUSED, self.n_trials):
+                    raise
             refusal = error
         stack = make_stack([_job(trial.number, overrides, key, name)], self.folder)
         stack = replace(stack, beside=beside)

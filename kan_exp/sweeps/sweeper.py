@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import signal
 import sys
 from abc import abstractmethod
@@ -157,7 +158,7 @@ class FolderSweeper(Sweeper):
         if not self.resumes and (self.folder / SWEEP).exists():
             raise KanExpError(
                 f"{self.folder} holds a sweep already: set hydra.sweep.dir=... to another, or go "
-                f"on with {typed('sweep.resume', self.folder)}."
+                f"on with -m {typed('sweep.resume', self.folder)}."
             )
         OmegaConf.save(self.config, self.folder / "multirun.yaml")
 
@@ -206,7 +207,7 @@ class GridSweeper(FolderSweeper):
         swept = [f"{name}={values}" for name, values in self.params.items()]
         (combinations,) = BasicSweeper.split_arguments(self.parse([*swept, *asked]), None)
         if not combinations:
-            empty = [text for text in asked if "glob(" in text] or asked
+            empty = [text for text in asked if re.search(r"\b(glob|range)\(", text)] or asked
             raise KanExpError(f"{' '.join(empty)}: gives no value, so that there is no job to run.")
         jobs = plan_jobs(combinations, self.compose)
         known = []

@@ -6,6 +6,7 @@ import logging
 import math
 import sys
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from kan_exp.board.summaries import Trial
 from kan_exp.data import ExperimentData
-from kan_exp.errors import DivergedError
+from kan_exp.errors import DivergedError, KanExpError, message_of
 from kan_exp.layers import EdgeLayer
 from kan_exp.layers.kernels import kernel_name
 from kan_exp.models.loading import load, read_checkpoint
@@ -190,6 +191,12 @@ class Experiment:
             if self.stop.received is not None:  # Lightning's way of passing on a second Ctrl-C
                 raise KeyboardInterrupt from error
             raise
+        except Exception as error:
+            if not _is_of_lightning(error):
+                raise
+            raise KanExpError(
+                f"Lightning's trainer, logger or a callback refused: {message_of(error)}"
+            ) from error
         return diverged, time.perf_counter() - start
 
     def _keep_best(self) -> None:
@@ -205,7 +212,10 @@ class Experiment:
         with best_effort("the linear model could not be fitted"):
             linear = task.score(linear_predictions(data.train, data.test), data.test.y)
         converged = self.module.converged
-        stopped = "steps" if converged is None else f"converged ({converged})"
+        whole = self.trainer.global_step >= self.trainer.max_steps
+        stopped = "steps" if whole else "ended by a callback"
+        if converged is not None:
+            stopped = f"converged ({converged})"
         if self.module.overfits:
             stopped = "overfitting"
         pruning = self._callback(TrialPruning)
@@ -314,6 +324,12 @@ class Experiment:
                 group = "edges" if name.startswith("layer") else "result"
                 self._tensorboard.picture(f"{group}/{name}", picture, step)
             self._tensorboard.conclude(self.trial, metrics, step, complete=complete)
+
+
+def _is_of_lightning(error: Exception) -> bool:
+    """Whether Lightning itself has raised an exception, as of what one of its callbacks lacks."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__")).startswith("lightning.")
 
 
 def test_results(task: Task, predictions: Sequence[Tensor], truth: Tensor) -> list[dict[str, Any]]:

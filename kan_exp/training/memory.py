@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from kan_exp.errors import KanExpError
+from kan_exp.training.host_memory import host_bytes
 from kan_exp.training.module import OBSERVED_POINTS
 
 # Weights, gradients, two moments, the step before, the best on validation, the single networks that
@@ -97,13 +96,4 @@ def free_bytes(device: torch.device) -> float:
     """Memory that can be taken on a device."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
-    free = [float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))]
-    meminfo = Path("/proc/meminfo")
-    if meminfo.is_file():
-        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        free.append(1024.0 * int(lines["MemAvailable"].split()[0]))
-    group = Path("/sys/fs/cgroup")  # a container may have less than its machine
-    limit, used = group / "memory.max", group / "memory.current"
-    if limit.is_file() and used.is_file() and (text := limit.read_text().strip()) != "max":
-        free.append(float(text) - float(used.read_text()))
-    return max(0.0, min(free))
+    return host_bytes()

@@ -68,7 +68,8 @@ def test_references_to_what_hydra_has_not_are_no_null(train: Train):
     assert line == "${hydra:job.nmu} refers to Hydra's job.nmu, which is not there."
     line = train("optimizer=adam", "seed=${hydra:job.num}", task=check_all).line
     assert line.endswith("only jobs of a sweep have one.")
-    assert train("optimizer=adam", "+x=${hydra:job.name}", task=check_all).code == 0
+    named = ("+x=${hydra:job.name}", "hydra.run.dir=${x}")
+    assert train("optimizer=adam", *named, task=check_all).code == 0
 
 
 def test_jobs_whose_references_cannot_be_resolved_say_why(command, tmp_path):

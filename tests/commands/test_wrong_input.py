@@ -85,7 +85,7 @@ HEAVY = [
         ["optimizer=adam", "replicas=9999999"],
         ["replicas=9999999 needs about", "GB are free: set replicas="],
     ),
-    (["+trainer.foo=1"], ["trainer:", "foo"]),
+    (["+trainer.foo=1"], ["trainer.foo:", "no such option"]),
 ]
 RECTANGLES = "a,b,c,y\n" + "".join(f"{i},{i * i},1{i},{i % 7}\n" for i in range(40))
 TABLES = [

@@ -10,6 +10,9 @@ import time
 import pytest
 from omegaconf import OmegaConf
 
+from kan_exp.errors import KanExpError
+from kan_exp.quoting import in_quotes, option
+from kan_exp.runs import read_status
 from kan_exp.sweeps import launcher
 from kan_exp.sweeps.deaths import wait_for_death
 
@@ -66,3 +69,27 @@ def test_a_death_is_told_at_once_and_nothing_stays_open():
         assert long.poll() is None
         long.kill()
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+@pytest.mark.parametrize("name", ["0_seed-0", "a b", "it's"])
+def test_a_job_that_fails_before_its_task_begins_has_a_status(tmp_path, capsys, name):
+    made = launcher.WarmLauncher(workers=1)
+    overrides = [
+        "seed=0",
+        option("hydra.sweep.dir", tmp_path),
+        f"hydra.sweep.subdir={in_quotes(name)}",
+    ]
+    made._tell(4, overrides, PermissionError(13, "Permission denied", "/x/train.log"))
+    status = read_status(tmp_path / name)
+    assert status is not None
+    assert (status.state, status.job) == ("failed", 4)
+    assert status.reason.startswith("cannot write or read /x/train.log: Permission denied.")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_job_whose_folder_cannot_be_written_says_why(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    made = launcher.WarmLauncher(workers=1)
+    overrides = [option("hydra.sweep.dir", tmp_path / "file"), "hydra.sweep.subdir='0'"]
+    made._tell(0, overrides, KanExpError("this and that."))
+    assert capsys.readouterr().err == "Error: this and that.\n"

@@ -186,10 +186,25 @@ def test_what_has_been_run_is_not_run_again(search):
     assert "(as job" in said
 
 
-def test_a_first_trial_that_cannot_be_composed_ends_the_search(search):
-    launcher, rows, _, error = search(parabola, 3, "x=wrong", "y=interval(0,1)")
+@pytest.mark.parametrize("trials", [1, 2, 3, 20])
+def test_a_space_of_which_no_trial_can_be_composed_ends_the_search(search, trials):
+    launcher, rows, _, error = search(parabola, trials, "x=wrong", "y=interval(0,1)")
     assert str(error) == "x=wrong: there is no such x."
-    assert (launcher.launched, rows) == ([], None)
+    assert launcher.launched == []
+    assert len(rows or []) < 3
+
+
+def test_a_first_trial_that_cannot_be_composed_costs_no_other(search):
+    for seed in range(20):
+        launcher, rows, _, error = search(
+            parabola, 6, "x=wrong,0.5", "y=interval(0,1)", name=f"search{seed}", seed=seed
+        )
+        if rows and rows[0]["state"] == "failed" and launcher.launched:
+            break
+    assert [row["job"] for row in rows] == list(range(6))
+    assert rows[0]["reason"] == "x=wrong: there is no such x."
+    assert "done" in [row["state"] for row in rows]
+    assert " of 6 jobs failed:" in str(error)
 
 
 def test_the_test_points_do_not_choose(search, tmp_path):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kan_exp.errors import DivergedError
+from kan_exp.errors import DivergedError, KanExpError
 from kan_exp.preparing.again import check_unfinished, how_it_ended, unfinished
 from kan_exp.runs import StatusFile, read_status, write_status
 from kan_exp.runs.files import replacing
@@ -238,3 +238,25 @@ def test_the_status_of_a_run_with_its_result_is_done(tmp_path, error, stopped, b
     assert json.loads((tmp_path / "status.json").read_text())["state"] == (
         "done" if state == "done" else cut
     )
+
+
+def test_a_run_that_a_callback_ends_does_not_say_that_its_steps_are_done(run):
+    folder, _ = run(
+        "steps=60",
+        "evaluations=20",
+        "+callbacks.stop._target_=lightning.pytorch.callbacks.EarlyStopping",
+        "+callbacks.stop.monitor=error/chosen_by",
+        "+callbacks.stop.patience=1",
+        "+callbacks.stop.min_delta=1000",
+    )
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["steps"] < 60
+    assert metrics["stopped"] == "ended by a callback"
+
+
+def test_what_a_callback_of_lightnings_lacks_is_one_line(run):
+    with pytest.raises(KanExpError, match="a callback refused: Early stopping conditioned on"):
+        run(
+            "+callbacks.stop._target_=lightning.pytorch.callbacks.EarlyStopping",
+            "+callbacks.stop.monitor=nothing",
+        )
