@@ -8,6 +8,7 @@ import functools
 import json
 import math
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -274,18 +275,18 @@ def events_curve(folder: Path) -> list[tuple[int, float]]:
 
 
 def test_what_an_earlier_attempt_has_left_is_not_taken_for_this_one(tmp_path):
-    """Such as the checkpoints of another configuration, whose folder is used again."""
-    options = [*ADAM, "logger=tensorboard"]
-    earlier = crashed([*options, "seed=5"], tmp_path, 33)
-    # The thread that writes its events would go on in this process and make the file again.
+    """Such as the checkpoints of a job that a sweep runs again in the same folder."""
+    options, folder = [*ADAM, "logger=tensorboard"], tmp_path / "folder"
+    earlier = crashed([*options, "seed=5"], tmp_path / "earlier", 33)
     earlier.trainer.logger.finalize("failed")
-    experiment = make([*options, "checkpoint_seconds=1e9"], tmp_path, Crash(10))
+    experiment = make([*options, "checkpoint_seconds=1e9"], folder, Crash(10))
+    shutil.copytree(tmp_path / "earlier", folder, dirs_exist_ok=True)
     experiment.start_over()
     with pytest.raises(ZeroDivisionError):
         experiment.run()
     experiment.trainer.logger.flush()
-    assert list((tmp_path / "checkpoints").iterdir()) == []
-    assert [step for step, _ in events_curve(tmp_path)] == [5, 10]
+    assert list((folder / "checkpoints").iterdir()) == []
+    assert [step for step, _ in events_curve(folder)] == [5, 10]
 
 
 # What cannot go on
