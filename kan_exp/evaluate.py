@@ -22,6 +22,7 @@ from kan_exp.runs import option_name
 from kan_exp.runs.checkpoints import find_checkpoint
 from kan_exp.targets import Target
 from kan_exp.tasks import scoring_of
+from kan_exp.tasks.metrics import STANDARD_ERROR, TEST
 from kan_exp.tasks.numbers import metric_text
 
 if TYPE_CHECKING:
@@ -55,26 +56,24 @@ def evaluate(cfg: DictConfig) -> None:
     model = load_model(cfg)
     from kan_exp.models.loading import read_checkpoint
     from kan_exp.training.ranges import outside, trained_ranges
-    from kan_exp.training.score import bootstrap_generator, finite, standard_errors
+    from kan_exp.training.score import score_networks
 
-    scoring = scoring_of(read_checkpoint(str(cfg.run))["kan_exp"])
+    description = read_checkpoint(str(cfg.run))["kan_exp"]
+    scoring = scoring_of(description)
     notes: list[str] = []
     if cfg.data is None or moved:
         points, source = _own_test_points(Path(cfg.run), moved), "its own test points"
     else:
         points, source = _other_points(cfg, model, reader)
-        ranges = trained_ranges(model, read_checkpoint(str(cfg.run))["kan_exp"])
+        ranges = trained_ranges(model, description)
         notes = outside(points.x.double().numpy(), ranges, model.features)
     predicted = model.predict(points.x)
-    found, primary, error = scoring.score(predicted, points.y), scoring.primary, None
-    if primary.terms:
-        (se,) = standard_errors(primary, [predicted], points.y, bootstrap_generator())
-        error = finite(se)
+    (found,) = score_networks(scoring, [predicted], points.y)
     log.info("%s on %s", cfg.run, source)
-    rows = [
-        (one.title, metric_text(one, finite(found[one.name]), error if one is primary else None))
-        for one in scoring.metrics
-    ]
+    rows = []
+    for one in scoring.metrics:
+        key = TEST + one.name
+        rows.append((one.title, metric_text(one, found[key], found.get(key + STANDARD_ERROR))))
     rows.append(("points", f"{len(points.y):,}"))
     width = max(len(name) for name, _ in rows)
     for name, value in rows:

@@ -17,7 +17,6 @@ from typing import Any, TypeVar, cast
 import torch
 from lightning.pytorch import Callback, Trainer
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from kan_exp.board.summaries import Trial
 from kan_exp.data import ExperimentData
@@ -31,18 +30,12 @@ from kan_exp.quoting import shell, word
 from kan_exp.runs import from_here, holding, versions, write_json
 from kan_exp.runs.best_effort import Failures, begin_run, best_effort
 from kan_exp.runs.results import write_metrics
-from kan_exp.tasks import Task
-from kan_exp.tasks.metrics import LINEAR, STANDARD_ERROR, TEST
+from kan_exp.tasks.metrics import LINEAR, TEST
 from kan_exp.tasks.numbers import metric_text
 from kan_exp.training.callbacks import EdgeFigures, RunCheckpoint, SignalStop, TrialPruning
 from kan_exp.training.closing import CUT_SHORT, advice, result_rows
 from kan_exp.training.module import OBSERVED_POINTS, KANModule
-from kan_exp.training.score import (
-    bootstrap_generator,
-    finite,
-    linear_predictions,
-    standard_errors,
-)
+from kan_exp.training.score import finite, linear_predictions, score_networks
 from kan_exp.training.state import go_on
 from kan_exp.training.tensorboard import RunLogger
 
@@ -226,7 +219,7 @@ class Experiment:
         elif self.stop.received is not None:
             stopped = "interrupted"
         return {
-            **test_results(task, [self.predicted], data.test.y)[0],
+            **score_networks(task, [self.predicted], data.test.y)[0],
             task.chosen_by: finite(validation[task.primary.name]),
             **{LINEAR + name: finite(value) for name, value in linear.items()},
             "parameters": sum(weight.numel() for weight in model.network.parameters()),
@@ -330,16 +323,3 @@ def _is_of_lightning(error: Exception) -> bool:
     """Whether Lightning itself has raised an exception, as of what one of its callbacks lacks."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     return str(frame.f_globals.get("__name__")).startswith("lightning.")
-
-
-def test_results(task: Task, predictions: Sequence[Tensor], truth: Tensor) -> list[dict[str, Any]]:
-    """The entries of `metrics.json` about the test points, for each network's predictions."""
-    found = [
-        {TEST + name: finite(value) for name, value in task.score(predicted, truth).items()}
-        for predicted in predictions
-    ]
-    if task.primary.terms:
-        errors = standard_errors(task.primary, predictions, truth, bootstrap_generator())
-        for results, error in zip(found, errors, strict=True):
-            results[task.judged_by + STANDARD_ERROR] = finite(error)
-    return found

@@ -14,9 +14,9 @@ from kan_exp.errors import DivergedError
 from kan_exp.models.loading import read_checkpoint
 from kan_exp.plots import replicas_figure
 from kan_exp.tasks.metrics import title
-from kan_exp.training.experiment import Experiment, Pictures, test_results
+from kan_exp.training.experiment import Experiment, Pictures
 from kan_exp.training.replicas import QUANTILES, ReplicaModule, spread
-from kan_exp.training.score import finite
+from kan_exp.training.score import finite, score_networks
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class ReplicaExperiment(Experiment):
         for replica in range(module.count):
             module.take(replica, state)
             predictions.append(module.model.predict(test.x))
-        return test_results(module.task, predictions, test.y)
+        return score_networks(module.task, predictions, test.y)
 
     def _score(self, seconds: float, diverged: DivergedError | None) -> dict[str, Any]:
         metrics = super()._score(seconds, diverged)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from kan_exp.data.points import Split
-from kan_exp.tasks import Metric
+from kan_exp.tasks import Metric, Scoring
+from kan_exp.tasks.metrics import STANDARD_ERROR, TEST
 
 RESAMPLES = 200  # the standard error is then known to 5%
 MAX_BLOCKS = 2_000  # resampled units: larger sets are resampled in blocks of points
@@ -68,6 +69,21 @@ def bootstrap_generator() -> torch.Generator:
 def finite(value: float) -> float | None:
     """None if not finite, such as R2 of a constant target."""
     return value if math.isfinite(value) else None
+
+
+def score_networks(
+    scoring: Scoring, predictions: Sequence[Tensor], truth: Tensor
+) -> list[dict[str, float | None]]:
+    """The entries of `metrics.json` about the test points, for each network's predictions."""
+    found = [
+        {TEST + name: finite(value) for name, value in scoring.score(predicted, truth).items()}
+        for predicted in predictions
+    ]
+    if scoring.primary.terms:
+        errors = standard_errors(scoring.primary, predictions, truth, bootstrap_generator())
+        for results, error in zip(found, errors, strict=True):
+            results[scoring.judged_by + STANDARD_ERROR] = finite(error)
+    return found
 
 
 def linear_predictions(train: Split, test: Split) -> Tensor:
