@@ -26,7 +26,7 @@ RUNS = {
     "64 replicas, 1,000 steps": ["layer=interpo", "optimizer=adam", "replicas=64", "steps=1000"],
     "adam, 1,000 steps": ["layer=interpo", "optimizer=adam", "steps=1000"],
 }
-MOST_SHARE = 0.01
+MAX_SHARE = 0.01
 
 
 def costs(options: list[str], seconds: float) -> tuple[float, float, int, int]:
@@ -81,7 +81,7 @@ def main() -> None:
                 f"| {found[0][3] / 1e3:.0f} | {shown(shares, '.2f')} |",
                 flush=True,
             )
-    print(f"\nA share of at most {MOST_SHARE:.0%} is wanted.")
+    print(f"\nA share of at most {MAX_SHARE:.0%} is wanted.")
 
 
 if __name__ == "__main__":

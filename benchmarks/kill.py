@@ -87,7 +87,7 @@ def one_sweep(*options: str) -> Case:
 
 CASES = {
     "adam": one_run("layer=interpo", "optimizer=adam", "steps=1000"),
-    "lm": one_run("layer=spline", "optimizer=lm", "refine.keep=[16,8,4,2,1]"),
+    "lm": one_run("layer=spline", "optimizer=lm", "refine.num_candidates=[16,8,4,2,1]"),
     "replicas": one_run("layer=interpo", "optimizer=adam", "replicas=4", "steps=400"),
     "sweep": one_sweep(),
     # Of stacked seeds the rest would go on one by one at once, equal to rounding only.
@@ -173,7 +173,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES))
     chosen = parser.parse_args()
-    checkpoint.MOST_SHARE = 0.5  # so that many are killed while they write one
+    checkpoint.MAX_SHARE = 0.5  # so that many are killed while they write one
     torch.set_num_threads(1)  # a process with threads cannot be forked
     moments = random.Random(chosen.seed)
     same = 0

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-MOST_SECONDS = 10
+MAX_SECONDS = 10
 SEEDS = 10
 # Runs the command as `python -m` does, then says what it has imported.
 CODE = """
@@ -115,8 +115,8 @@ def main() -> None:
             seconds, used, output = measure(Path(folder))
             size = (Path(folder) / "report.html").stat().st_size
             print(
-                f"{seconds:.1f} s, {seconds / MOST_SECONDS:.0%} of {MOST_SECONDS} s; processor "
-                f"{used:.1f} s, {used / MOST_SECONDS:.0%}; page of {size / 1e6:.1f} MB; "
+                f"{seconds:.1f} s, {seconds / MAX_SECONDS:.0%} of {MAX_SECONDS} s; processor "
+                f"{used:.1f} s, {used / MAX_SECONDS:.0%}; page of {size / 1e6:.1f} MB; "
                 f"{output.splitlines()[-1]} (must be none)"
             )
 

@@ -23,7 +23,7 @@ from kan_exp.training.experiment import Experiment
 
 STEPS, WARM_UP = 2000, 50
 LAYERS, BATCHES = ("mlp", "interpo"), (32, 128)
-MOST_RATIO = 1.5
+MAX_RATIO = 1.5
 NO_FIGURES = "~callbacks.figures"
 
 
@@ -121,7 +121,7 @@ def compare_steps(repetitions: int) -> None:
                 ratios = [our / plain for our, plain in zip(ours, bare, strict=True)]
                 cells = f"{shown(bare, '.0f')} | {shown(ours, '.0f')} | {shown(ratios, '.2f')}"
                 print(f"| {layer} | {batch} | {clock} | {cells} |", flush=True)
-    print(f"\nThe ratio may be at most {MOST_RATIO}.\n")
+    print(f"\nThe ratio may be at most {MAX_RATIO}.\n")
 
 
 def main() -> None:

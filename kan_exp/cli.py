@@ -30,7 +30,7 @@ from kan_exp.commandline.arguments import (
     own_folders,
     spelled,
 )
-from kan_exp.commandline.explain import MENDABLE, one_line
+from kan_exp.commandline.explain import USER_ERRORS, one_line
 from kan_exp.commandline.own_configs import OwnConfigs
 from kan_exp.commandline.starting import fail
 from kan_exp.config import TrainConfig
@@ -83,7 +83,7 @@ def run_command(
     def guarded(cfg: DictConfig) -> None:
         try:
             task(cfg)
-        except MENDABLE as error:
+        except USER_ERRORS as error:
             # In a sweep the other jobs go on; Hydra raises what happened at the end.
             if traceback_wanted or HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise
@@ -110,7 +110,7 @@ def run_command(
         print("Interrupted.", file=sys.stderr)  # noqa: T201
         sys.exit(128 + signal.SIGINT)
     except Exception as error:
-        if traceback_wanted or not is_mendable(error):
+        if traceback_wanted or not is_user_error(error):
             raise
         fail(_fault_of_own_configs(error) or one_line(error))
     if fault := fault_of_stdout():
@@ -118,9 +118,9 @@ def run_command(
     sys.exit(0)
 
 
-def is_mendable(error: Exception) -> bool:
+def is_user_error(error: Exception) -> bool:
     """Whether a user can mend what has raised an exception: a configuration, files, folders."""
-    return isinstance(error, MENDABLE) or _is_of_composing(error)
+    return isinstance(error, USER_ERRORS) or _is_of_composing(error)
 
 
 def _is_of_composing(error: Exception) -> bool:

@@ -9,8 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from kan_exp.errors import KanExpError, listing, suggest
 
-MOST_SEED = 2**60
-MOST_THREADS = 4096  # each takes memory, and the system ends a program that asks for more
+MAX_SEED = 2**60
+MAX_THREADS = 4096  # each takes memory, and the system ends a program that asks for more
 # Options of Lightning's trainer that leave the steps and the results to the training.
 TRAINER_OPTIONS = (
     *("accelerator", "devices", "strategy", "num_nodes", "precision", "log_every_n_steps"),
@@ -33,7 +33,7 @@ INSTEAD = {
     ("logger",): "set logger=tensorboard, csv or none instead.",
     ("enable_checkpointing",): "checkpoints are always kept, every checkpoint_seconds=...",
 }
-NUMBER_LISTS = ("dims", "refine.grids", "refine.keep", "refine.steps", "refine.points")
+NUMBER_LISTS = ("dims", "refine.grids", "refine.num_candidates", "refine.steps", "refine.points")
 
 
 @dataclass
@@ -62,12 +62,12 @@ class RefineConfig:
     """How optimizer=lm goes from coarse to fine."""
 
     grids: list[int] | None
-    keep: list[int]
+    num_candidates: list[int]
     steps: list[int]
     points: list[int] | None
-    wiggle: float
+    init_noise_std: float
     jerk: float
-    fade: float
+    penalty_decay: float
 
 
 @dataclass
@@ -172,7 +172,8 @@ def check_replicas(cfg: DictConfig) -> None:
     shown = f"replicas={cfg.replicas}"
     if uses_least_squares(cfg):
         raise KanExpError(
-            f"{shown} does not go with optimizer=lm, which runs many starts anyway (refine.keep): "
+            f"{shown} does not go with optimizer=lm, which runs many starts anyway "
+            f"(refine.num_candidates): "
             f"set optimizer=adam, or leave replicas out."
         )
     if cfg.optimizer._target_ not in [f"torch.optim.{name}" for name in ELEMENTWISE]:
@@ -184,7 +185,7 @@ def check_replicas(cfg: DictConfig) -> None:
         raise KanExpError(f"{shown} needs compile=false.")
     if _shares_steps(cfg):
         raise KanExpError(f"{shown} does not go with trainer=ddp, which trains one network.")
-    if cfg.seed + cfg.replicas > MOST_SEED:
+    if cfg.seed + cfg.replicas > MAX_SEED:
         raise KanExpError(f"{shown} needs seeds up to seed + replicas: lower seed.")
 
 
@@ -305,10 +306,10 @@ def check_numbers(cfg: DictConfig) -> None:
         raise KanExpError(f"checkpoint_seconds must be at least 0, got {cfg.checkpoint_seconds}.")
     if cfg.threads is not None and cfg.threads < 1:
         raise KanExpError(f"threads must be at least 1 or null (torch decides), got {cfg.threads}.")
-    if cfg.threads is not None and cfg.threads > MOST_THREADS:
-        raise KanExpError(f"threads must be at most {MOST_THREADS}, got {cfg.threads}.")
-    if not 0 <= cfg.seed < MOST_SEED:
-        raise KanExpError(f"seed must be at least 0 and below {MOST_SEED:,}, got {cfg.seed}.")
+    if cfg.threads is not None and cfg.threads > MAX_THREADS:
+        raise KanExpError(f"threads must be at most {MAX_THREADS}, got {cfg.threads}.")
+    if not 0 <= cfg.seed < MAX_SEED:
+        raise KanExpError(f"seed must be at least 0 and below {MAX_SEED:,}, got {cfg.seed}.")
     check_replicas(cfg)
     check_devices(cfg)
     if cfg.trainer.precision != "32-true":

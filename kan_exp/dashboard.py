@@ -26,7 +26,7 @@ FOLDER (or logdir=FOLDER) holds runs at any depth; outputs unless given.
 """
 OPTIONS = ("logdir", "port", "host")
 FOLDER, HOST = "outputs", "localhost"
-MOST_PORT = 65535
+MAX_PORT = 65535
 
 
 def read_arguments(arguments: Sequence[str]) -> tuple[Path, str, int | None]:
@@ -53,8 +53,8 @@ def read_arguments(arguments: Sequence[str]) -> tuple[Path, str, int | None]:
         missing = "" if "logdir" in given else " yet: train something, or name another"
         raise KanExpError(f"{folder}: there is no such folder{missing}.")
     port = given.get("port")
-    if port is not None and not (port.isdecimal() and int(port) <= MOST_PORT):
-        raise KanExpError(f"port must be a number from 0 to {MOST_PORT}, got {port!r}.")
+    if port is not None and not (port.isdecimal() and int(port) <= MAX_PORT):
+        raise KanExpError(f"port must be a number from 0 to {MAX_PORT}, got {port!r}.")
     return folder, given.get("host", HOST), None if port is None else int(port)
 
 

@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from kan_exp.cli import config_folder, store_schema
-from kan_exp.commandline.explain import MENDABLE, one_line
+from kan_exp.commandline.explain import USER_ERRORS, one_line
 from kan_exp.config import TrainConfig
 from kan_exp.preparing import make_experiment
 from kan_exp.ranks import Follower
@@ -42,5 +42,5 @@ if __name__ == "__main__":
     steady_streams()
     try:
         follow()
-    except MENDABLE as error:
+    except USER_ERRORS as error:
         sys.exit(printable(one_line(error)))

@@ -20,7 +20,7 @@ from pathlib import Path
 SMALL = ["points=500", "data.num_val=200", "data.num_test=200", "dims=[2,2,1]", "logger=none"]
 SMALL += ["~callbacks.figures"]
 ADAM = ["optimizer=adam", "steps=300", "evaluations=3"]
-LM = ["optimizer=lm", "refine.keep=[4,2]", "refine.steps=[10,10]"]
+LM = ["optimizer=lm", "refine.num_candidates=[4,2]", "refine.steps=[10,10]"]
 LAYERS = ["interpo", "spline", "mlp", "chebyshev", "fourier", "rbf", "rational", "linear"]
 RUNS = {
     **{f"{layer} adam": [*ADAM, f"layer={layer}"] for layer in LAYERS},

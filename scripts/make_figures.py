@@ -24,10 +24,10 @@ ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
 SHOWN = {
     "spline_2_1_1": "spline edges, [2,1,1]",
-    "seed_mlp_2_1_1": "MLP edges, [2,1,1]",
-    "seed_mlp_2_5_1": "MLP edges, [2,5,1]",
-    "seed_interpo_2_1_1": "interpolation edges, [2,1,1]",
-    "seed_interpo_2_5_1": "interpolation edges, [2,5,1]",
+    "baseline_mlp_2_1_1": "MLP edges, [2,1,1]",
+    "baseline_mlp_2_5_1": "MLP edges, [2,5,1]",
+    "baseline_interpo_2_1_1": "interpolation edges, [2,1,1]",
+    "baseline_interpo_2_5_1": "interpolation edges, [2,5,1]",
     "diabetes": "one table per column of the diabetes data",
 }
 TITLE_HEIGHT = 34

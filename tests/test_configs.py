@@ -42,7 +42,11 @@ def composed(*overrides, name="train"):
 @functools.cache
 def with_choice(choice):
     given = [choice, *NEEDED.get(choice, [])]
-    missing = OmegaConf.missing_keys(without_hydra(composed(*given)))
+    cfg = composed(*given)
+    with read_write(cfg):
+        cfg.hydra.runtime.output_dir = "run"
+    HydraConfig.instance().set_config(cfg)  # which references to hydra need
+    missing = OmegaConf.missing_keys(without_hydra(cfg))
     return composed(*given, *(f"{name}=a" for name in sorted(missing)))
 
 
@@ -122,7 +126,7 @@ def test_the_report_has_a_default_for_everything():
 def test_a_choice_on_the_command_line_wins_over_what_goes_with_a_layer():
     assert composed("layer=interpo", "optimizer=adam").steps != composed("optimizer=adam").steps
     assert composed("layer=interpo", "steps=7").steps == 7
-    assert composed("experiment=seed_interpo_2_1_1", "seed=7").seed == 7
+    assert composed("experiment=baseline_interpo_2_1_1", "seed=7").seed == 7
 
 
 @pytest.mark.parametrize("choice", CHOICES)

@@ -12,7 +12,7 @@ from tensorboard.compat.proto.node_def_pb2 import NodeDef
 from tensorboard.compat.proto.versions_pb2 import VersionDef
 
 # A layer with more edges is one box that cannot be opened: nobody could tell them apart.
-MOST_EDGES = 100
+MAX_EDGES = 100
 LONGEST = 60  # letters of a name that a box can show
 FORMAT = 22  # of the protocol, as torch's own graphs say
 
@@ -35,7 +35,7 @@ def graph(units: Sequence[Sequence[str]], kinds: Sequence[str]) -> GraphDef:
     for number, kind in enumerate(kinds, 1):
         layer, before = f"layer_{number}", [_plain(name) for name in units[number - 1]]
         edges = len(before) * len(units[number])
-        if edges > MOST_EDGES:
+        if edges > MAX_EDGES:
             inputs, shown = dict.fromkeys(sources), {"edges": AttrValue(i=edges)}
             nodes.append(NodeDef(name=layer, op=kind, input=inputs, attr=shown))
             sources = [layer] * len(units[number])

@@ -37,7 +37,7 @@ from kan_exp.tasks.metrics import TEST, higher_is_better, linear_of, title
 from kan_exp.tasks.numbers import near_one, number
 
 RESULT = "result/"  # the prefix of metrics in the HParams tab
-MOST_OTHERS = 2  # metrics there that are not the primary one
+MAX_OTHERS = 2  # metrics there that are not the primary one
 MARKUP = re.compile(r"[\\`*_{}\[\]()#!|<>&~^$]")
 BEGAN = re.compile(r"(\d\d-){3}\d{6}(?=_)")
 SEED_TAG = f"{hparams.SESSION_START_INFO_TAG}/"
@@ -110,7 +110,7 @@ def results(metrics: Mapping[str, Any]) -> dict[str, float]:
     scoring = scoring_of(metrics)
     judged, chosen = scoring.judged_by, scoring.chosen_by
     others = [f"{TEST}{one.name}" for one in scoring.metrics if one is not scoring.primary]
-    names = (judged, chosen, *others[:MOST_OTHERS], "train_seconds", "parameters")
+    names = (judged, chosen, *others[:MAX_OTHERS], "train_seconds", "parameters")
     return {name: float(metrics[name]) for name in names if metrics[name] is not None}
 
 

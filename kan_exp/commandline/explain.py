@@ -37,9 +37,9 @@ from kan_exp.commandline.wrong_type import wrong_type
 from kan_exp.errors import KanExpError, listing, suggest
 from kan_exp.quoting import in_quotes, shell
 
-MENDABLE = (KanExpError, HydraException, OmegaConfBaseException, OSError, YAMLError)
+USER_ERRORS = (KanExpError, HydraException, OmegaConfBaseException, OSError, YAMLError)
 RESOLVERS = ("oc.env", "oc.select", "oc.decode", "oc.dict.keys", "oc.dict.values", "now", "hydra")
-MOST_OPTIONS = 20
+MAX_OPTIONS = 20
 UNKNOWN_TEXT = "a reference"
 # Hydra's message about a config that cannot be merged.
 COMPOSING = re.compile(
@@ -214,7 +214,7 @@ def _unknown_choice(error: MissingConfigException) -> str:
     options = sorted(error.options or [])
     if not group:
         return f"{choice}: there is no such config."
-    known = f" Choose from: {listing(options, most=MOST_OPTIONS)}." if options else ""
+    known = f" Choose from: {listing(options, most=MAX_OPTIONS)}." if options else ""
     return f"{group}={choice}: there is no such {group}.{suggest(choice, options)}{known}"
 
 
@@ -243,7 +243,7 @@ def _unknown_option(error: OmegaConfBaseException) -> str:
     name = str(error.key)
     full = f"{where}.{name}" if where else name
     known = [key for key in known if key not in ("hydra", "_target_", "_partial_")]
-    has = f" {where or 'There'} {'has' if where else 'are'}: {listing(known, most=MOST_OPTIONS)}."
+    has = f" {where or 'There'} {'has' if where else 'are'}: {listing(known, most=MAX_OPTIONS)}."
     return f"{full}: there is no such option.{suggest(name, known)}{has if known else ''}"
 
 

@@ -11,7 +11,7 @@ from hydra.utils import get_class
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from kan_exp.commandline.explain import MENDABLE, one_line
+from kan_exp.commandline.explain import USER_ERRORS, one_line
 from kan_exp.errors import KanExpError
 from kan_exp.quoting import typed
 from kan_exp.runs import hold, release
@@ -52,7 +52,7 @@ class FreshFolder(Callback):
             hold(folder)
             reason = foreign_or_used(folder)
             remember(folder)
-        except MENDABLE as error:
+        except USER_ERRORS as error:
             fail(one_line(error))
         if reason:
             release(folder)

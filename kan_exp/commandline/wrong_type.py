@@ -20,7 +20,7 @@ VALUES = (
     r"Incompatible value '(.*)' for field",
     r"\. value: (.*)$",
 )
-MOST_CHARACTERS = 60
+MAX_CHARACTERS = 60
 
 
 def wrong_type(message: str) -> str | None:
@@ -43,6 +43,6 @@ def wrong_type(message: str) -> str | None:
     if found is None:
         return f"must be {rule}"
     value = "null" if found == "None" else found or "nothing"
-    if len(value) > MOST_CHARACTERS:
-        value = f"{value[: MOST_CHARACTERS - 3]}..."
+    if len(value) > MAX_CHARACTERS:
+        value = f"{value[: MAX_CHARACTERS - 3]}..."
     return f"must be {rule}, got {value}"

@@ -11,10 +11,10 @@ from kan_exp.lazy import attach
 
 if TYPE_CHECKING:
     from kan_exp.data.base import ExperimentData
-    from kan_exp.data.dealt import TableData
     from kan_exp.data.points import Scaling, Split, measure_scaling
     from kan_exp.data.sampled import SampledData
     from kan_exp.data.sklearn import SklearnData
+    from kan_exp.data.split_table import TableData
     from kan_exp.data.table import read_table
 
 __all__ = [
@@ -34,7 +34,7 @@ _MODULES = {
     "Scaling": "points",
     "SklearnData": "sklearn",
     "Split": "points",
-    "TableData": "dealt",
+    "TableData": "split_table",
     "measure_scaling": "points",
     "read_table": "table",
 }

@@ -120,7 +120,7 @@ class ChunkLoader:
         mark = next((mark for mark in self._marks if mark["steps"] == steps), None)
         return mark and {**mark, "sources": torch.stack(mark["sources"])}
 
-    def go_on(self, position: Mapping[str, Any]) -> None:
+    def restore(self, position: Mapping[str, Any]) -> None:
         """Draws from now on what it drew after this position."""
         self.steps_drawn = position["steps"]
         points, left = len(self.split.x), position["left"]
@@ -181,7 +181,7 @@ class ExperimentData(LightningDataModule, ABC):
         return False
 
     @property
-    def doubts(self) -> list[str]:
+    def data_warnings(self) -> list[str]:
         """Lines about what may make the result worth less than it seems; mostly none."""
         return []
 
@@ -237,9 +237,9 @@ class ExperimentData(LightningDataModule, ABC):
         """Where the feeding is after so many steps, see `ChunkLoader`."""
         return self._loader.position(steps)
 
-    def go_on(self, position: Mapping[str, Any]) -> None:
+    def restore(self, position: Mapping[str, Any]) -> None:
         """Feeds what came after a position; to be called once all is planned."""
-        self._loader.go_on(position)
+        self._loader.restore(position)
 
     def train_dataloader(self) -> ChunkLoader:
         if self.trainer is not None:

@@ -22,7 +22,7 @@ MISSING_CELLS = {"", "?", "-", "--", ".", "na", "n/a", "#n/a", "<na>", "nan", "n
 MISSING_CELLS |= {"#div/0!", "#value!", "#num!", "#ref!"}
 BOOLEAN_CELLS = {"true": 1.0, "false": 0.0}
 NAN = float("nan")
-MOST_DELETED = 60  # rows that a message deletes
+MAX_DELETED = 60  # rows that a message deletes
 # What to do about the errors of the standard library's parser.
 HINTS = {
     "expected after": ": double the quotes inside quoted cells",
@@ -135,7 +135,7 @@ class CsvReader(ColumnReader):
     def deletion(self, rows: Sequence[int], name: str) -> str | None:
         # A carriage return without a newline ends a line here, but not in sed.
         alone = ("\r" in record.text.replace("\r\n", "") for record in self._records())
-        if len(rows) > MOST_DELETED or any(alone):
+        if len(rows) > MAX_DELETED or any(alone):
             return None
         spans = ((self._lines[row], self._last_lines[row]) for row in rows)
         script = ";".join(f"{a}d" if a == b else f"{a},{b}d" for a, b in spans)

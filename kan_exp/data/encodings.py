@@ -29,8 +29,8 @@ MARKS = {  # longer ones first: UTF-16 begins as UTF-32
     codecs.BOM_UTF16_BE: "UTF-16",
 }
 SAMPLE = 2**16  # bytes that are looked at
-MOST_READINGS = 3
-MOST_LETTERS = 20
+MAX_READINGS = 3
+MAX_LETTERS = 20
 JAPANESE = ("HIRAGANA", "KATAKANA", "CJK")
 # The smaller encodings of the characters that most texts have.
 COMMON = {"gb18030": "gb2312", "cp949": "euc_kr", "cp932": "shift_jis"}
@@ -73,10 +73,10 @@ def readings(path: Path) -> list[Reading]:
             continue
         if words := list(_foreign_words(text)):
             faults = sum(_faults(word, codec) for word in words) / sum(map(len, words))
-            found.append((faults, Reading(name, words[0][:MOST_LETTERS])))
+            found.append((faults, Reading(name, words[0][:MAX_LETTERS])))
     least = min((faults for faults, _ in found), default=0.0)
     found = [one for one in found if one[0] <= 2 * least + 0.1]
-    return [one for _, one in sorted(found, key=lambda one: one[0])][:MOST_READINGS]
+    return [one for _, one in sorted(found, key=lambda one: one[0])][:MAX_READINGS]
 
 
 def _foreign_words(text: str) -> Iterator[str]:

@@ -45,8 +45,8 @@ CURES = {
     CONSTANT: None,
     RANGE: "change the unit",
 }
-MOST_EACH = 4  # columns that are named for each kind of fault
-MOST_LOST = 0.1  # of all rows
+MAX_EACH = 4  # columns that are named for each kind of fault
+MAX_LOST = 0.1  # of all rows
 GAPS = (MISSING, TEXT)  # rows with such cells may be left out
 
 
@@ -119,13 +119,13 @@ def _without_gaps(
         return None
     kept = [name for name in inputs if name in gaps or name not in bad]
     rows = np.isnan(np.stack([values[name] for name in (*outputs, *gaps)])).any(0)
-    if rows.mean() > MOST_LOST:
+    if rows.mean() > MAX_LOST:
         # Columns of text are to be left out as a whole.
         gaps = [name for name in gaps if bad[name] == MISSING or _few(values[name])]
         kept = [name for name in inputs if name in gaps or name not in bad]
         named = [values[name] for name in (*outputs, *gaps)]
         rows = np.isnan(np.stack(named)).any(0) if named else np.ones(1, dtype=bool)
-    if rows.mean() > MOST_LOST:
+    if rows.mean() > MAX_LOST:
         if not outputs or (bad[outputs[0]] != MISSING and not _few(values[outputs[0]])):
             return None
         rows, kept = np.isnan(values[outputs[0]]), [name for name in kept if name not in gaps]
@@ -139,19 +139,19 @@ def _without_gaps(
 
 
 def _few(values: FloatArray) -> bool:
-    return bool(np.isnan(values).mean() <= MOST_LOST)
+    return bool(np.isnan(values).mean() <= MAX_LOST)
 
 
 def _group(kind: str, group: Sequence[Fault], target: str | None) -> str:
     parts = []
-    for fault in group[:MOST_EACH]:
+    for fault in group[:MAX_EACH]:
         if kind == UNNAMED:
             parts.append(fault.example)
             continue
         role = "the target " if fault.name == target else ""
         example = f" ({fault.example})" if fault.example else ""
         parts.append(f"{role}column {shown(fault.name)}{example}")
-    more = f" and {len(group) - MOST_EACH:,} more columns" if len(group) > MOST_EACH else ""
+    more = f" and {len(group) - MAX_EACH:,} more columns" if len(group) > MAX_EACH else ""
     return f"{kind} {'for' if kind == UNNAMED else 'in'} {', '.join(parts)}{more}"
 
 

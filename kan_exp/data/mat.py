@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kan_exp.data.dealt import DealtData
+from kan_exp.data.split_table import SplitTableData
 from kan_exp.data.table import Table
 from kan_exp.errors import KanExpError, listing, message_of, suggest
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-class MatData(DealtData):
+class MatData(SplitTableData):
     """Rows of two arrays in a .mat file: a matrix of inputs and a vector of outputs.
 
     Dense and sparse arrays of numbers are read. Inputs are called `NAME1`, `NAME2` and so on.
@@ -28,7 +28,7 @@ class MatData(DealtData):
 
     Raises:
         KanExpError: SciPy is not installed, the file or an array cannot be read or is no array of
-            finite real numbers, their rows differ, or as `DealtData` does.
+            finite real numbers, their rows differ, or as `SplitTableData` does.
     """
 
     def __init__(

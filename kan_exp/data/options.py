@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kan_exp.quoting import quoted, shell
 
-MOST_TYPED = 2000  # characters of an option that a message spells out
+MAX_TYPED = 2000  # characters of an option that a message spells out
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Options:
     def choice(self, features: Sequence[str]) -> str:
         """The options that select these columns alone, quoted for a shell."""
         typed = assign(f"{self.features}", features)
-        if len(typed) > MOST_TYPED:
+        if len(typed) > MAX_TYPED:
             typed = f"{self.features}=[...]"
         return f"{typed}{self.widths(len(features))}"
 

@@ -14,7 +14,7 @@ from kan_exp.errors import KanExpError
 from kan_exp.targets import Target
 from kan_exp.targets.formula import quote
 
-MOST_TEXT = 200  # characters of a formula that a summary shows
+MAX_TEXT = 200  # characters of a formula that a summary shows
 # Largest error of float32 that a value may have, in standard deviations of the values.
 MAX_ROUNDING = 1e-3
 # Relative range up to which values in float64 are those of a constant.
@@ -85,8 +85,8 @@ class SampledData(ExperimentData):
         noise = f", noise {self.target.noise:g}" if self.target.noise else ""
         counts = f"{len(self.train.x):,} train, {len(self.val.x):,} validation, "
         text = self.target.formula.text
-        if len(text) > MOST_TEXT:
-            text = f"{text[:MOST_TEXT]}..."
+        if len(text) > MAX_TEXT:
+            text = f"{text[:MAX_TEXT]}..."
         return f"{text}{noise}; {counts}{len(self.test.x):,} test points"
 
     @property

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kan_exp.data.bundled import load_table
-from kan_exp.data.dealt import DealtData
+from kan_exp.data.split_table import SplitTableData
 
 
-class SklearnData(DealtData):
+class SklearnData(SplitTableData):
     """One of scikit-learn's own sets.
 
     `diabetes` (442 rows) predicts the disease's progression, `iris` (150) a petal's width from the
@@ -20,7 +20,7 @@ class SklearnData(DealtData):
         seed: Decides which rows go where.
 
     Raises:
-        KanExpError: As `load_table` and `DealtData` do.
+        KanExpError: As `load_table` and `SplitTableData` do.
     """
 
     def __init__(self, name: str, fractions: Sequence[float], seed: int) -> None:

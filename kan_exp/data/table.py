@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from kan_exp.data.points import Split
 
 MIN_TRAIN = 10
-LEAST_ROWS = MIN_TRAIN + 2  # one for validation, and one for the test
+MIN_ROWS = MIN_TRAIN + 2  # one for validation, and one for the test
 ROUNDED = 1e-3  # relative, of shares that were typed
 FLOAT32 = np.finfo(np.float32)
 
@@ -209,16 +209,16 @@ class Parts(NamedTuple):
     test: int
 
 
-def deal(source: str, rows: int, fractions: Sequence[float]) -> Parts:
+def split_rows(source: str, rows: int, fractions: Sequence[float]) -> Parts:
     """How many rows go where.
 
     Raises:
         KanExpError: The fractions are no fractions, or the rows are too few.
     """
     train, val, test = check_fractions(fractions)
-    if rows < LEAST_ROWS:
+    if rows < MIN_ROWS:
         many = "1 row" if rows == 1 else f"{rows} rows"
-        raise KanExpError(f"{source}: has {many}, but training needs at least {LEAST_ROWS}.")
+        raise KanExpError(f"{source}: has {many}, but training needs at least {MIN_ROWS}.")
     needed = max(MIN_TRAIN / train, 1 / val, 1 / test)
     if rows < needed * (1 - ROUNDED):
         raise KanExpError(
@@ -276,7 +276,7 @@ def learning_table(
             f"{reader.without_header()}"
         )
     table = read_columns(reader, features, target, learns=True)
-    deal(table.source, table.rows, fractions)
+    split_rows(table.source, table.rows, fractions)
     return table
 
 

@@ -167,7 +167,7 @@ class GridLayer(EdgeLayer):
     def _basis(self, x: Tensor) -> Tensor:
         return spline_basis(*self._read(x))
 
-    def curvature_matrix(self, order: int) -> Tensor:
+    def penalty_gram_matrix(self, order: int) -> Tensor:
         """The quadratic form of `roughness`: `(dim_in, rows, rows)`, the same for every output.
 
         For the values `v` `(rows,)` of an edge from input `i`, `v @ matrix[i] @ v` is its mean

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from kan_exp.errors import KanExpError, listing, suggest
 
-MOST_PLACES = 2**20  # a cell at an end of the range then has 16 values of float32
+MAX_PLACES = 2**20  # a cell at an end of the range then has 16 values of float32
 
 
 class Rule(Protocol):
@@ -54,9 +54,9 @@ class Whole:
             raise ValueError(
                 f"{owner} needs {name} to be {zero}a whole number of {bounds}, got {value!r}."
             )
-        if self.is_grid and value > MOST_PLACES:
+        if self.is_grid and value > MAX_PLACES:
             raise ValueError(
-                f"{owner} needs {name} to be at most {MOST_PLACES}, beyond which neighbours on a "
+                f"{owner} needs {name} to be at most {MAX_PLACES}, beyond which neighbours on a "
                 f"grid are hardly told apart in float32, got {value!r}."
             )
 

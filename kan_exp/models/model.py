@@ -18,7 +18,7 @@ from kan_exp.models.views import LayerView
 
 # Numbers that one layer may hold at a time when points are only looked at, 64 MB in float32.
 EVALUATION_NUMBERS = 2**24
-MOST_POINTS = 4096
+MAX_POINTS = 4096
 CURVE_POINTS = 200
 
 
@@ -90,7 +90,7 @@ class KANModel(nn.Module):
     @property
     def _points_at_a_time(self) -> int:
         widest = max((layer.numbers_per_sample for layer in self.edge_layers), default=1)
-        return max(1, min(MOST_POINTS, EVALUATION_NUMBERS // widest))
+        return max(1, min(MAX_POINTS, EVALUATION_NUMBERS // widest))
 
     @property
     def edge_layers(self) -> list[EdgeLayer]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MOST_EDGES = 36  # more small diagrams than this cannot be read
+MAX_EDGES = 36  # more small diagrams than this cannot be read
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class LayerView:
         """The edges to draw: all, or those that vary most if there are too many."""
         inputs, outputs = len(self.input_names), len(self.output_names)
         every = [(i, j) for i in range(inputs) for j in range(outputs)]
-        if len(every) <= MOST_EDGES:
+        if len(every) <= MAX_EDGES:
             return every
         variation = self.y.std(axis=0)
-        strongest = sorted(every, key=lambda edge: -variation[edge])[:MOST_EDGES]
+        strongest = sorted(every, key=lambda edge: -variation[edge])[:MAX_EDGES]
         return sorted(strongest)

@@ -1,7 +1,7 @@
 """Optimizers beyond torch's own: pure functions first, a thin `torch.optim.Optimizer` around."""
 
 from kan_exp.optimizers.fit import Fit, Limits
-from kan_exp.optimizers.jacobian import Stack
+from kan_exp.optimizers.jacobian import StackedNetworks
 from kan_exp.optimizers.least_squares import (
     LeastSquares,
     Problem,
@@ -41,7 +41,7 @@ __all__ = [
     "Quadratic",
     "SmoothL1",
     "Squared",
-    "Stack",
+    "StackedNetworks",
     "State",
     "Stop",
     "Tolerances",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import jvp, vjp
 
-from kan_exp.optimizers.jacobian import Stack
+from kan_exp.optimizers.jacobian import StackedNetworks
 from kan_exp.optimizers.least_squares import Problem, Value
 from kan_exp.optimizers.orthogonal import triangular_factor
 from kan_exp.optimizers.penalties import Expansion, Penalty, Sum
@@ -17,7 +17,7 @@ from kan_exp.optimizers.systems import ProductSystem, System, dense_system, norm
 from kan_exp.tasks.losses import Loss
 
 BYTES = 8  # of a number
-LEAST_BLOCK = 2**12  # samples: products of fewer at a time are slow
+MIN_BLOCK = 2**12  # samples: products of fewer at a time are slow
 
 
 class Limits(NamedTuple):
@@ -55,7 +55,7 @@ class Fit(Problem):
 
     def __init__(
         self,
-        stack: Stack,
+        stack: StackedNetworks,
         x: Tensor,
         y: Tensor,
         loss: Loss,
@@ -70,7 +70,7 @@ class Fit(Problem):
 
     def evaluate(self, parameters: Tensor) -> Value:
         error = parameters.new_zeros(len(parameters))
-        for x, y in self._blocks(max(LEAST_BLOCK, self._block(parameters))):
+        for x, y in self._blocks(max(MIN_BLOCK, self._block(parameters))):
             error += self._error(self.stack.outputs(parameters, x), y)
         return self._value(parameters, error)
 
@@ -123,7 +123,7 @@ class Fit(Problem):
 
         def product(vectors: Tensor) -> Tensor:
             total = torch.zeros_like(vectors)
-            for x, y in self._blocks(max(LEAST_BLOCK, self._block(parameters))):
+            for x, y in self._blocks(max(MIN_BLOCK, self._block(parameters))):
                 total += self._product(parameters, vectors, x, y)
             return total / count + penalty.multiply(vectors)
 

@@ -12,10 +12,10 @@ from torch.func import functional_call, jacrev, vjp, vmap
 from kan_exp.layers import EdgeLayer
 from kan_exp.optimizers.grid_stack import GridStack
 
-MOST_NUMBERS = 2**25  # of the Jacobians that are built at a time, 256 MB in float64
+MAX_NUMBERS = 2**25  # of the Jacobians that are built at a time, 256 MB in float64
 
 
-class Stack:
+class StackedNetworks:
     """Modules of the same shape, evaluated and differentiated together in float64.
 
     Args:
@@ -54,7 +54,7 @@ class Stack:
         """Outputs, and their derivatives `(modules, samples, out, parameters)`."""
         if GridStack.takes(self.modules):
             return GridStack(self.modules, parameters).jacobian(x)
-        chunk = max(1, MOST_NUMBERS // max(1, len(x) * parameters.shape[1]))
+        chunk = max(1, MAX_NUMBERS // max(1, len(x) * parameters.shape[1]))
         linearised = _Linearised(self.modules[0])
         return cast("tuple[Tensor, Tensor]", self._map(linearised, "module.", parameters, x, chunk))
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from kan_exp.optimizers.penalties import Penalty, Quadratic, Sum
 from kan_exp.optimizers.systems import System, dense_system
 
-MOST_DAMPING = 1e14
+MAX_DAMPING = 1e14
 # Only a step that went much as foretold says by its small fall that there is no more to gain.
-FORETOLD = 0.25
+MIN_GAIN_RATIO = 0.25
 
 
 class Stop(IntEnum):
@@ -26,7 +26,7 @@ class Stop(IntEnum):
     STEP = 2  # the step is, beside the parameters
     LOSS = 3  # the fall is, or no damping brings one
     STEPS = 4  # there were as many as wanted
-    LOST = 5  # what is minimised is no number
+    NON_FINITE = 5  # what is minimised is no number
 
 
 class Tolerances(NamedTuple):
@@ -165,7 +165,7 @@ def step(
         <= tolerances.gradient * (system.scale * objective.abs().unsqueeze(1)).sqrt()
     )
     stopped = stopped.masked_fill(steepness.all(1), Stop.GRADIENT)
-    stopped = stopped.masked_fill(~objective.isfinite(), Stop.LOST)
+    stopped = stopped.masked_fill(~objective.isfinite(), Stop.NON_FINITE)
     pending = stopped == Stop.NO
     for _ in range(attempts):
         if not pending.any():
@@ -178,11 +178,11 @@ def step(
         ratio = (fall / gain).nan_to_num(0, 0, 0)
         trusted = damping * (1 - (2 * ratio - 1) ** 3).clamp(1 / 3, 1)
         damping = torch.where(better, trusted, torch.where(pending, damping * 4, damping))
-        damping = damping.clamp(max=MOST_DAMPING).maximum(system.least_damping)
+        damping = damping.clamp(max=MAX_DAMPING).maximum(system.least_damping)
 
         length, size = change.norm(dim=1), parameters.norm(dim=1)
         short = length <= tolerances.step * (tolerances.step + size)
-        small = (fall <= tolerances.loss * objective.abs()) & (ratio > FORETOLD)
+        small = (fall <= tolerances.loss * objective.abs()) & (ratio > MIN_GAIN_RATIO)
         stopped = stopped.masked_fill(better & small, Stop.LOSS)
         stopped = stopped.masked_fill(better & short, Stop.STEP)
 

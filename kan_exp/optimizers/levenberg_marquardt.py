@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from kan_exp.optimizers.fit import LIMITS, Fit, Limits
-from kan_exp.optimizers.jacobian import Stack
+from kan_exp.optimizers.jacobian import StackedNetworks
 from kan_exp.optimizers.least_squares import TOLERANCES, State, Tolerances, start, step
 from kan_exp.optimizers.penalties import Penalty, Quadratic
 from kan_exp.tasks.losses import Loss, Squared
@@ -149,7 +149,7 @@ class LevenbergMarquardt(Optimizer):
         """
         x, y = closure()
         options: dict[str, Any] = self.param_groups[0]
-        stack = Stack(self.modules)
+        stack = StackedNetworks(self.modules)
         problem = self._problem(stack, x.double(), y.double() if y.is_floating_point() else y)
         parameters = stack.read()
         state = self.replicas
@@ -161,7 +161,7 @@ class LevenbergMarquardt(Optimizer):
         self.replicas = state
         return state.error
 
-    def _problem(self, stack: Stack, x: Tensor, y: Tensor) -> Fit:
+    def _problem(self, stack: StackedNetworks, x: Tensor, y: Tensor) -> Fit:
         penalties = list(self.penalties)
         if self.quadratic is not None:
             matrices = [self.quadratic(module).double() for module in self.modules]

@@ -12,12 +12,12 @@ from kan_exp.optimizers.orthogonal import damped_step, triangular_factor
 from kan_exp.optimizers.penalties import Expansion
 
 # A parameter that nothing depends on is held by this share of the largest curvature.
-LEAST_CURVATURE = 1e-8
+MIN_CURVATURE = 1e-8
 # Smaller damping is lost in the rounding of a normal matrix; QR allows less.
-LEAST_DAMPING, LEAST_QR_DAMPING = 1e-14, 1e-30
+MIN_DAMPING, MIN_QR_DAMPING = 1e-14, 1e-30
 # QR takes over where a Cholesky factor has less than this share left of a diagonal element; at the
 # least damping, which a step that is limited by rounding asks for, less than the second.
-LEAST_PIVOT, LEAST_PIVOT_UNDAMPED = 1e-10, 1e-6
+MIN_PIVOT, MIN_PIVOT_UNDAMPED = 1e-10, 1e-6
 
 Triangle = Callable[[], Tensor]
 
@@ -33,8 +33,8 @@ class System(ABC):
     def __init__(self, slope: Tensor, diagonal: Tensor) -> None:
         self.slope = slope
         largest = diagonal.amax(1, keepdim=True)
-        self.scale = diagonal.maximum(LEAST_CURVATURE * largest)
-        self.least_damping = torch.full_like(slope[:, 0], LEAST_DAMPING)
+        self.scale = diagonal.maximum(MIN_CURVATURE * largest)
+        self.least_damping = torch.full_like(slope[:, 0], MIN_DAMPING)
 
     def step(self, damping: Tensor) -> tuple[Tensor, Tensor]:
         """The model's lowest point under damping, in units of each parameter's curvature.
@@ -84,8 +84,8 @@ class FactoredSystem(System):
         change, pivot = self.cholesky(damping, added)
         if self._make_triangle is None:
             return change
-        undamped = damping <= LEAST_DAMPING
-        lost = (pivot < LEAST_PIVOT) | (undamped & (pivot < LEAST_PIVOT_UNDAMPED))
+        undamped = damping <= MIN_DAMPING
+        lost = (pivot < MIN_PIVOT) | (undamped & (pivot < MIN_PIVOT_UNDAMPED))
         lost = lost & self.slope.isfinite().all(1)
         if not lost.any():
             return change
@@ -94,7 +94,7 @@ class FactoredSystem(System):
         slope, diagonal, matrix = self.penalty
         matrix = None if matrix is None else matrix[lost]
         penalty = Expansion(slope[lost], diagonal[lost], matrix)
-        self.least_damping = self.least_damping.masked_fill(lost, LEAST_QR_DAMPING)
+        self.least_damping = self.least_damping.masked_fill(lost, MIN_QR_DAMPING)
         change[lost] = damped_step(self._triangle[lost], penalty, added[lost])
         return change
 
@@ -187,7 +187,7 @@ class ProductSystem(System):
         return conjugate_gradients(
             lambda vectors: self.product(vectors) + added * vectors,
             -self.slope,
-            (self.diagonal + added).maximum(self.scale * LEAST_CURVATURE),
+            (self.diagonal + added).maximum(self.scale * MIN_CURVATURE),
             self.tolerance,
             self.steps,
         )

@@ -12,18 +12,18 @@ from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from kan_exp.models.views import MOST_EDGES, LayerView
+from kan_exp.models.views import MAX_EDGES, LayerView
 from kan_exp.plots.labels import find_fonts, literal, shorten, text_width
 from kan_exp.plots.panel import LABELS, POINT, TITLE, Panel, Pen, corners
 from kan_exp.plots.stamps import draw_text
 from kan_exp.plots.style import DATA, DOMAIN, DPI, LEARNED, TRUE, new_figure
 from kan_exp.tasks.numbers import near_one
 
-MOST_COLUMNS = 6
+MAX_COLUMNS = 6
 HISTOGRAM_BINS = 30
 RESOLUTION = 1e-12  # of a scale, below which values count as one
 # Inches: a panel with the room around its curves, the figure's title and legend.
-LEAST_WIDTH, PANEL_WIDTH, PANEL_HEIGHT = 5.4, 1.95, 1.75
+MIN_WIDTH, PANEL_WIDTH, PANEL_HEIGHT = 5.4, 1.95, 1.75
 LEFT, RIGHT, ABOVE, BELOW = 0.47, 0.1, 0.27, 0.28
 HEAD, FOOT = 0.28, 0.3
 APART = 0.05  # between texts of neighbouring panels
@@ -48,7 +48,7 @@ class LayerFigure:
         find_fonts([*view.input_names, *view.output_names])
         self._edges = view.shown()
         columns, rows = _shape(view, len(self._edges))
-        width = max(LEAST_WIDTH, columns * PANEL_WIDTH)
+        width = max(MIN_WIDTH, columns * PANEL_WIDTH)
         height = rows * PANEL_HEIGHT + HEAD + FOOT
         self.figure: Figure = new_figure(width, height, layout=None)
         self.panels = [
@@ -67,7 +67,7 @@ class LayerFigure:
         for panel in self.panels:
             self.figure.add_artist(panel)
         total = len(view.input_names) * len(view.output_names)
-        cut = f", the {len(self._edges)} strongest of {total:,} edges" if total > MOST_EDGES else ""
+        cut = f", the {len(self._edges)} strongest of {total:,} edges" if total > MAX_EDGES else ""
         self.title = f"Layer {view.number}{cut}"
         self.legend = [*LEGEND] if view.truth is None else [LEGEND[0], LEGEND_TRUE, *LEGEND[1:]]
         self.figure.add_artist(_Frame(self.title, self.legend))
@@ -143,9 +143,9 @@ def layer_figure(view: LayerView) -> Figure:
 
 def _shape(view: LayerView, count: int) -> tuple[int, int]:
     inputs, outputs = len(view.input_names), len(view.output_names)
-    if count == inputs * outputs and 1 < outputs <= MOST_COLUMNS:
+    if count == inputs * outputs and 1 < outputs <= MAX_COLUMNS:
         return outputs, inputs
-    columns = min(MOST_COLUMNS, count)
+    columns = min(MAX_COLUMNS, count)
     return columns, -(-count // columns)
 
 

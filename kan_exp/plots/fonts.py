@@ -15,7 +15,7 @@ from kan_exp.runs.printable import escaped
 
 BASE = "DejaVu Sans"  # comes with matplotlib
 PLACEHOLDERS = ("last resort", "lastresort", "adobe blank")  # have a box for every character
-MOST_NAMED = 5
+MAX_NAMED = 5
 
 log = logging.getLogger(__name__)
 
@@ -105,11 +105,11 @@ class Fonts:
             wanted = {character for character in wanted if not self._covers(character)}
 
     def _note(self, missing: list[str]) -> None:
-        more = f" and {len(missing) - MOST_NAMED} more" if len(missing) > MOST_NAMED else ""
+        more = f" and {len(missing) - MAX_NAMED} more" if len(missing) > MAX_NAMED else ""
         log.warning(
             "Note: no installed font has %s%s: pictures show the codes of such characters (%s). "
             "Install a font that has them to see them.",
-            " ".join(missing[:MOST_NAMED]),
+            " ".join(missing[:MAX_NAMED]),
             more,
             escaped(missing[0]),
         )

@@ -16,7 +16,7 @@ from kan_exp.plots.style import DPI
 from kan_exp.runs.printable import escaped, printable
 
 UNNAMED = "(unnamed)"
-MOST_MARKS = 3  # combining marks of one letter; more would pile up into other texts
+MAX_MARKS = 3  # combining marks of one letter; more would pile up into other texts
 JOINERS = "\u200c\u200d"  # invisible, but letters are joined by them
 _CODE = re.compile(r"\\(?:x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
 _WORD = re.compile(r"[^\s._/,=:|-]*[\s._/,=:|-]?")
@@ -47,7 +47,7 @@ def _visible(name: str) -> str:
         category = unicodedata.category(character)
         character = " " if category == "Zs" else character
         marks = marks + 1 if category in ("Mn", "Me") else 0
-        if marks <= MOST_MARKS and (category != "Cf" or character in JOINERS):
+        if marks <= MAX_MARKS and (category != "Cf" or character in JOINERS):
             kept.append(character)
     return "".join(kept)
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from kan_exp.plots.labels import shorten
 from kan_exp.plots.style import DPI, LEARNED, TRUE, new_figure, place_labels, tidy
 
-MOST_POINTS = 2000
+MAX_POINTS = 2000
 LABELS = 10  # points
 WIDEST = 2.3, 1.75  # inches: of the name below and at the left
 MARGINS = {"left": 0.1, "right": 0.965, "bottom": 0.17, "top": 0.885, "wspace": 0.3}
@@ -23,7 +23,7 @@ def prediction_figure(truth: np.ndarray, predicted: np.ndarray, name: str, capti
         name: What the values are called.
         caption: A short result to stand above, such as the error.
     """
-    truth, predicted = truth[:MOST_POINTS], predicted[:MOST_POINTS]
+    truth, predicted = truth[:MAX_POINTS], predicted[:MAX_POINTS]
     figure = new_figure(7.6, 3.7, layout=None)
     left, right = figure.subplots(1, 2, gridspec_kw=MARGINS)
     for axes in (left, right):

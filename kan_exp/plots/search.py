@@ -32,8 +32,8 @@ GOOD_TO_BAD = LinearSegmentedColormap.from_list("search", [LEARNED, "#d7e3f1"])
 WIDEST_METRIC, WIDEST_OPTION, WIDEST_VALUE = 2.6 * DPI, 1.8 * DPI, 1.1 * DPI
 AXIS_WIDTH = 1.55 * DPI  # of the parallel coordinates
 METRIC, LABELS, OPTIONS, VALUES = 10.0, 8.0, 8.5, 7.5
-MOST_DIGITS = 17  # of a number in double precision
-MOST_WORDS = 20  # values of one option that are written out
+MAX_DIGITS = 17  # of a number in double precision
+MAX_WORDS = 20  # values of one option that are written out
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def _heights(
         words = sorted({str(value) for value in found}, key=_word_order)
         level = {word: (k + 0.5) / len(words) for k, word in enumerate(words)}
         heights = [missing if value is None else level[str(value)] for value in values]
-        written = words[:: -(-len(words) // MOST_WORDS)]
+        written = words[:: -(-len(words) // MAX_WORDS)]
         texts = shorten_all(written, WIDEST_VALUE, VALUES)
         return heights, [(level[word], text) for word, text in zip(written, texts, strict=True)]
     numbers = np.array([math.nan if value is None else float(value) for value in values])
@@ -195,7 +195,7 @@ def _heights(
     if log:
         decades = np.arange(math.ceil(low / math.log(10)), high / math.log(10)) * math.log(10)
         if len(decades) > 1:
-            marks = decades[:: -(-len(decades) // MOST_WORDS)]
+            marks = decades[:: -(-len(decades) // MAX_WORDS)]
     texts = _told_apart((np.exp(marks) if log else marks).tolist())
     relative = (scaled - low) / (high - low)
     heights = np.where(np.isnan(relative), missing, relative).tolist()
@@ -204,7 +204,7 @@ def _heights(
 
 def _told_apart(numbers: Sequence[float]) -> list[str]:
     """Numbers in two digits, or in as many as tell them apart."""
-    for digits in range(2, MOST_DIGITS):
+    for digits in range(2, MAX_DIGITS):
         rounded = [float(f"{number:.{digits}g}") for number in numbers]
         texts = [short_number(n) if digits == 2 else f"{n:.{digits}g}" for n in rounded]
         if len(set(texts)) == len(texts):

@@ -31,7 +31,7 @@ DOMAIN = "#eef3f9"
 GRID = "#e4e7eb"
 DPI = 110
 TICKS = 6  # intervals between the ticks of an axis, at most
-LEAST_RATIO = 3  # of the largest to the least value, for the ticks of a log scale to be enough
+MIN_RATIO = 3  # of the largest to the least value, for the ticks of a log scale to be enough
 
 
 def new_figure(
@@ -91,7 +91,7 @@ def log_scale(axes: Axes, which: Literal["x", "y"], values: np.ndarray) -> None:
     if not positive:
         return
     ratio = values.max() / values.min()
-    if ratio < LEAST_RATIO:
+    if ratio < MIN_RATIO:
         axis.set_major_locator(MaxNLocator(TICKS - 1, steps=[1, 2, 2.5, 5, 10]))
         axis.set_major_formatter(plain_formatter())
         axis.set_minor_locator(NullLocator())

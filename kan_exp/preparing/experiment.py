@@ -105,7 +105,7 @@ def make_experiment(
     )
     if checkpoint is not None:
         try:
-            experiment.go_on(read_state(checkpoint))
+            experiment.restore(read_state(checkpoint))
         except KanExpError as error:
             raise KanExpError(f"{folder}: {error}") from error
     return experiment

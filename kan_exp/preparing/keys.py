@@ -16,7 +16,7 @@ from kan_exp.runs.identity import NON_RESULT_OPTIONS, SEED_OPTIONS, digest
 
 # A setting is resolved for each of these: options whose values differ follow the seed.
 PROBED_SEEDS = (0, 1, 123_457)
-MOST_PROBED = 64  # seeds of a stack: to resolve a configuration takes milliseconds
+MAX_PROBED = 64  # seeds of a stack: to resolve a configuration takes milliseconds
 
 
 def run_key(cfg: DictConfig) -> str:
@@ -80,7 +80,7 @@ def check_shared(cfg: DictConfig) -> None:
     if cfg.replicas == 1:
         return
     seeds = range(cfg.seed, cfg.seed + cfg.replicas)
-    probed = [*seeds[:MOST_PROBED], seeds[-1]]
+    probed = [*seeds[:MAX_PROBED], seeds[-1]]
     for path, text in _varying(cfg, [(cfg.seed, cfg.replicas), *((seed, 1) for seed in probed)]):
         raise KanExpError(
             f"replicas={cfg.replicas}: replica k is the run with seed+k, and {path}={text} would "

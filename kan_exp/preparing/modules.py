@@ -63,7 +63,7 @@ def make_module(cfg: DictConfig, data: ExperimentData) -> KANModule:
     make_network(specs, dims, torch.Generator())
     sizes = [count_parameters(specs, dims, stage) for stage in stages]
     check_work(multiplications(sizes, stages, len(x)), len(x))
-    starts = make_starts(specs, dims, stages[0], cfg.seed, cfg.refine.wiggle, x, bounds)
+    starts = make_starts(specs, dims, stages[0], cfg.seed, cfg.refine.init_noise_std, x, bounds)
     return LeastSquaresModule(
         KANModel(starts[0], scaling, data.features, data.target_name),
         task,
@@ -72,7 +72,7 @@ def make_module(cfg: DictConfig, data: ExperimentData) -> KANModule:
         scaling.standardise(data.val),
         optimizer,
         penalty,
-        cfg.refine.fade,
+        cfg.refine.penalty_decay,
         description,
     )
 

@@ -24,7 +24,7 @@ LAYERS = "kan_exp.layers."
 # Of an edge's parameters, a pass keeps at least one number for so many.
 BASIS_SHARE = 4
 MULTIPLICATIONS_PER_MINUTE = 4e11
-MOST_WORK = 5 * MULTIPLICATIONS_PER_MINUTE
+MAX_WORK = 5 * MULTIPLICATIONS_PER_MINUTE
 TABLE = KINDS["KANInterpoLayer"]
 
 
@@ -140,7 +140,9 @@ def stages_of(cfg: DictConfig, cells: Sequence[int | None]) -> list[Stage]:
         KanExpError: `refine` is out of range.
     """
     refine: dict[str, Any] = OmegaConf.to_container(cfg.refine, resolve=True)  # type: ignore[assignment]
-    return make_stages(cells, *(refine[name] for name in ("grids", "keep", "steps", "points")))
+    return make_stages(
+        cells, *(refine[name] for name in ("grids", "num_candidates", "steps", "points"))
+    )
 
 
 def check_work(multiplications: float, points: int) -> None:
@@ -153,7 +155,7 @@ def check_work(multiplications: float, points: int) -> None:
     asked = any(option_name(text) == "optimizer" for text in as_typed(hydra.overrides.task))
     if asked or hydra.runtime.choices.get("experiment") is not None:
         return
-    if multiplications > MOST_WORK:
+    if multiplications > MAX_WORK:
         minutes = multiplications / MULTIPLICATIONS_PER_MINUTE
         raise KanExpError(
             f"{points:,} points are many for least squares on this network (about {minutes:,.0f} "

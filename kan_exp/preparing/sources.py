@@ -70,13 +70,13 @@ def check_source(cfg: DictConfig, choices: dict[str, str]) -> int | None:
         )
         return int(data.num_train)
     if kind == TABLE:
-        from kan_exp.data.table import deal, keep_table
+        from kan_exp.data.table import keep_table, split_rows
 
         options = _options(data)
         table = _learning_table(options, tuple(dims))
         check_width(f"data '{choices['data']}'", len(table.features), dims)
         keep_table(table, *(options[name] for name in ("path", "target", "features", "separator")))
-        return deal(table.source, table.rows, options["fractions"]).train
+        return split_rows(table.source, table.rows, options["fractions"]).train
     if kind == SKLEARN:
         check_width(f"data '{choices['data']}'", WIDTHS[check_name(data.name)], dims)
     return None

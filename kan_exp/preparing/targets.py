@@ -9,14 +9,14 @@ from typing import Any
 from kan_exp.errors import KanExpError
 
 # One class by its public name: nothing that such a module has imported, and no function.
-HOMES = (
+ALLOWED_TARGETS = (
     r"kan_exp\.(data|layers|optimizers|targets|tasks)",
     r"kan_exp\.(ranks\.strategy|training\.(callbacks|tensorboard))",
     r"torch\.optim(\.lr_scheduler)?",
     r"lightning\.pytorch",
 )
 LOGGERS = r"lightning\.pytorch\.loggers\.(CSVLogger|TensorBoardLogger)"  # others send things away
-KNOWN = re.compile(rf"({'|'.join(HOMES)})\.[A-Z][A-Za-z0-9]*|{LOGGERS}")
+KNOWN = re.compile(rf"({'|'.join(ALLOWED_TARGETS)})\.[A-Z][A-Za-z0-9]*|{LOGGERS}")
 # Other options, what Hydra knows of the run, the environment; all else could write a `_target_`.
 REFERENCE = re.compile(r"\$\{((hydra:)?[\w.\[\]]*|oc\.env:[^${}]*)\}")
 

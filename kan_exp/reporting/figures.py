@@ -20,8 +20,8 @@ from kan_exp.reporting.summary import Setting
 WIDTH = 4.9  # inches: at this width the letters stay readable on a telephone
 WIDEST_SETTING, WIDEST_METRIC = 1.9 * DPI, 2.6 * DPI  # pixels
 LABELS, NAMES = 9.0, 9.5  # points: of ticks and the legend, of the axes
-MOST_VECTORS = 1500  # dots beyond which they are drawn as pixels
-MOST_WHISKERS = 60  # settings beyond which quartiles would hide one another
+MAX_VECTORS = 1500  # dots beyond which they are drawn as pixels
+MAX_WHISKERS = 60  # settings beyond which quartiles would hide one another
 LINES = (LEARNED, TRUE, "#2a8f5b", "#b0468f", "#7a5bc7", "#8a6d1b")
 
 
@@ -47,7 +47,7 @@ def error_picture(settings: Sequence[Setting], metric: str, most: int) -> Pictur
         return None
     figure = new_figure(WIDTH, 1.1 + 0.34 * len(shown))
     axes = _axes(figure)
-    pixels = sum(len(one.values) for one in shown) > MOST_VECTORS
+    pixels = sum(len(one.values) for one in shown) > MAX_VECTORS
     for row, one in enumerate(shown):
         # Spread in a fixed order, so that equal values do not hide one another.
         place = row + 0.5 * ((np.arange(len(one.values)) * 0.618034) % 1 - 0.5)
@@ -115,7 +115,7 @@ def cost_picture(
         return None
     figure = new_figure(WIDTH, 3.7)
     axes = _axes(figure)
-    crowded = len(points) > MOST_WHISKERS
+    crowded = len(points) > MAX_WHISKERS
     for whole in (True, False):
         _draw_medians(axes, [point for point in points if point.whole == whole], whole, crowded)
     sign = -1.0 if more_is_better else 1.0
@@ -161,7 +161,7 @@ def _draw_medians(axes: Axes, points: Sequence[Point], filled: bool, crowded: bo
         zorder=2,
     )
     for part in marks.get_children():
-        part.set_rasterized(len(points) > MOST_VECTORS)
+        part.set_rasterized(len(points) > MAX_VECTORS)
 
 
 def _draw_front(axes: Axes, front: Sequence[Point]) -> None:

@@ -6,15 +6,15 @@ from collections import Counter
 from collections.abc import Iterator
 
 from kan_exp.errors import listing
-from kan_exp.reporting.statistics import LEAST_SEEDS
+from kan_exp.reporting.statistics import MIN_SEEDS
 from kan_exp.reporting.summary import Setting, Summary
 from kan_exp.runs.records import DONE, UNDONE
 
-MOST_NAMED = 5
+MAX_NAMED = 5
 
 
 def make_notes(summary: Summary) -> list[str]:
-    """A line for each doubt, none where there is nothing to say."""
+    """A line for each warning, none where there is nothing to say."""
     return [*_about_points(summary), *_about_runs(summary), *_about_seeds(summary)]
 
 
@@ -37,7 +37,7 @@ def _about_runs(summary: Summary) -> Iterator[str]:
         if states[state]:
             yield f"{_runs(states[state])} {state}: not in the medians, but in the order."
     if found.unreadable:
-        shown = listing(found.unreadable, most=MOST_NAMED)
+        shown = listing(found.unreadable, most=MAX_NAMED)
         yield f"{len(found.unreadable)} could not be read: {shown}."
     if summary.old:
         yield f"{_runs(len(summary.old))} of an older version without choices: only in the CSV."
@@ -66,14 +66,14 @@ def _about_seeds(summary: Summary) -> Iterator[str]:
     if twice and not summary.asked:
         yield (
             f"Some seeds are there more than once, from runs that differ in something their "
-            f"choices do not show: {listing(twice, most=MOST_NAMED)}."
+            f"choices do not show: {listing(twice, most=MAX_NAMED)}."
         )
-    few = sum(0 < len(one.values) < LEAST_SEEDS for one in settings)
+    few = sum(0 < len(one.values) < MIN_SEEDS for one in settings)
     if few and len(settings) > 1:
-        yield f"{few} of {len(settings)} settings have fewer than {LEAST_SEEDS} seeds."
+        yield f"{few} of {len(settings)} settings have fewer than {MIN_SEEDS} seeds."
     places = {record.place for one in settings for record in one.finished if record.place}
     if len(places) > 1:
-        shown = listing((" with ".join(place) for place in sorted(places)), most=MOST_NAMED)
+        shown = listing((" with ".join(place) for place in sorted(places)), most=MAX_NAMED)
         yield f"Results and seconds come from different places: {shown}."
     if any(record.shared_by > 1 and record.seconds for one in settings for record in one.finished):
         yield "Seconds of seeds trained as one stack (*) are the stack's, divided by its seeds."

@@ -11,7 +11,7 @@ from kan_exp import __version__
 from kan_exp.reporting import words
 from kan_exp.reporting.figures import Picture
 from kan_exp.reporting.pictures import data_address
-from kan_exp.reporting.statistics import LEAST_SEEDS
+from kan_exp.reporting.statistics import MIN_SEEDS
 from kan_exp.reporting.summary import Section, Setting, Summary
 from kan_exp.runs import from_here
 from kan_exp.runs.printable import printable
@@ -49,7 +49,7 @@ def page(
         lead=_lead(summary, folders),
         content=_notes(notes) + sections + _unfinished(summary, most_unfinished),
         level=f"{100 * level:.4g}%",
-        least=str(LEAST_SEEDS),
+        least=str(MIN_SEEDS),
     )
 
 

@@ -12,8 +12,8 @@ Values = NDArray[np.float64]
 
 # Of fewer nothing is said: of three, paired, a quarter of equal settings would seem to differ
 # (benchmarks/intervals.py).
-LEAST_SEEDS = 5
-MOST_DRAWN = 2_000_000  # values drawn at once, which bounds the memory
+MIN_SEEDS = 5
+MAX_DRAWN = 2_000_000  # values drawn at once, which bounds the memory
 
 
 class Interval(NamedTuple):
@@ -70,7 +70,7 @@ class Bootstrap:
         """
         count = len(values)
         generator = np.random.default_rng([self.seed, stream])
-        rows = max(1, MOST_DRAWN // count)
+        rows = max(1, MAX_DRAWN // count)
         parts = []
         for start in range(0, self.resamples, rows):
             drawn = generator.integers(count, size=(min(rows, self.resamples - start), count))
@@ -93,12 +93,12 @@ class Sample:
     bootstrap: Bootstrap
 
     def __post_init__(self) -> None:
-        enough = len(self.values) >= LEAST_SEEDS
+        enough = len(self.values) >= MIN_SEEDS
         self.medians = self.bootstrap.medians(self.values) if enough else None
 
     @property
     def interval(self) -> Interval | None:
-        """Of the median; None for fewer than `LEAST_SEEDS` values."""
+        """Of the median; None for fewer than `MIN_SEEDS` values."""
         return None if self.medians is None else self.bootstrap.interval(self.medians)
 
     def against(self, first: Sample, paired: bool, is_ratio: bool) -> Effect:

@@ -1,4 +1,4 @@
-"""From records to what is reported: settings summed up over seeds, in order, with every doubt."""
+"""From records to what is reported: settings summed up over seeds, in order, with every warning."""
 
 from __future__ import annotations
 

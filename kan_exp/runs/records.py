@@ -12,7 +12,7 @@ from kan_exp.errors import KanExpError
 from kan_exp.quoting import expand_home
 from kan_exp.runs.folders import RECORDS, SWEEP
 from kan_exp.runs.identity import is_setting
-from kan_exp.runs.loose import (
+from kan_exp.runs.lenient_json import (
     entry,
     number,
     numbers,

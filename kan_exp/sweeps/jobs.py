@@ -43,7 +43,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Stack:
+class JobGroup:
     """What is launched as one: a job, or jobs with consecutive seeds as replicas of one network.
 
     Args:
@@ -168,7 +168,7 @@ def _work(cfg: DictConfig) -> int:
     return int(batch) * edges
 
 
-def make_stacks(jobs: Sequence[Job], folder: Path, most: int) -> list[Stack]:
+def make_job_groups(jobs: Sequence[Job], folder: Path, most: int) -> list[JobGroup]:
     """Puts jobs together that differ in the seed alone, in stacks of consecutive seeds.
 
     Args:
@@ -181,7 +181,7 @@ def make_stacks(jobs: Sequence[Job], folder: Path, most: int) -> list[Stack]:
         together = job.rest is not None and most > 1
         groups.setdefault((job.setting, job.rest) if together else job.number, []).append(job)
     parts = itertools.chain.from_iterable(_consecutive(group, most) for group in groups.values())
-    return [make_stack(part, folder) for part in sorted(parts, key=lambda part: part[0].number)]
+    return [make_job_group(part, folder) for part in sorted(parts, key=lambda part: part[0].number)]
 
 
 def _consecutive(jobs: Sequence[Job], most: int) -> Iterator[tuple[Job, ...]]:
@@ -194,10 +194,10 @@ def _consecutive(jobs: Sequence[Job], most: int) -> Iterator[tuple[Job, ...]]:
     yield tuple(part)
 
 
-def make_stack(jobs: Sequence[Job], folder: Path) -> Stack:
+def make_job_group(jobs: Sequence[Job], folder: Path) -> JobGroup:
     """A stack with a folder of its own, such as `3_layer-mlp_seed-0`."""
-    stack = Stack(tuple(jobs), folder)
-    return Stack(tuple(jobs), folder / folder_name(str(jobs[0].number), stack.name.split()))
+    stack = JobGroup(tuple(jobs), folder)
+    return JobGroup(tuple(jobs), folder / folder_name(str(jobs[0].number), stack.name.split()))
 
 
 def number_of(folder: Path) -> int | None:

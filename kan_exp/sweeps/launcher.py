@@ -18,7 +18,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from kan_exp.cli import imports_are_done, is_mendable
+from kan_exp.cli import imports_are_done, is_user_error
 from kan_exp.commandline.explain import one_line
 from kan_exp.errors import KanExpError
 from kan_exp.quoting import unquoted
@@ -151,7 +151,7 @@ class WarmLauncher(Launcher):
 
     def _tell(self, number: int, overrides: Sequence[str], error: Exception) -> None:
         """Writes the status of a job that has failed before its task could begin."""
-        if not is_mendable(error):
+        if not is_user_error(error):
             traceback.print_exc()
         folders = dict(text.split("=", 1) for text in overrides if text.startswith("hydra.sweep."))
         try:

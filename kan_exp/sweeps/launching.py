@@ -14,7 +14,7 @@ from hydra.plugins.launcher import Launcher
 from kan_exp.cli import imports_are_done
 from kan_exp.quoting import option
 from kan_exp.runs import is_running, read_status
-from kan_exp.sweeps.jobs import Stack
+from kan_exp.sweeps.jobs import JobGroup
 from kan_exp.sweeps.launcher import WarmLauncher
 from kan_exp.sweeps.outcomes import close
 from kan_exp.sweeps.plugins import cancel_rest, is_joblib, quiet_helpers, wait_for_rest
@@ -27,7 +27,7 @@ FAR_PATIENCE = 60.0  # and those after which a shared file system shows what ano
 
 
 def launch(
-    launcher: Launcher, stacks: Sequence[Stack], folder: Path, watch: Watch
+    launcher: Launcher, stacks: Sequence[JobGroup], folder: Path, watch: Watch
 ) -> Exception | None:
     """Launches stacks and waits for their ends; afterwards no status says "running".
 
@@ -102,7 +102,7 @@ def _watched(launcher: Launcher, watch: Watch) -> Iterator[None]:
         thread.join()
 
 
-def _wait_for_ends(stacks: Sequence[Stack]) -> None:
+def _wait_for_ends(stacks: Sequence[JobGroup]) -> None:
     """Gives what still seems to run some time: a launcher may be faster than the signals it sends,
     and than a file system that machines share.
     """
@@ -116,7 +116,7 @@ def _wait_for_ends(stacks: Sequence[Stack]) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def _close(stacks: Sequence[Stack], cut_short: bool = False) -> None:
+def _close(stacks: Sequence[JobGroup], cut_short: bool = False) -> None:
     """Marks runs whose process is gone."""
     for stack in stacks:
         close(stack.folder, cut_short)

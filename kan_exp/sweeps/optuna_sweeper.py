@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.utils import get_class
 
-from kan_exp.commandline.explain import MENDABLE, one_line
+from kan_exp.commandline.explain import USER_ERRORS, one_line
 from kan_exp.data.checks import check_whole
 from kan_exp.errors import KanExpError
 from kan_exp.options import check_options
@@ -20,7 +20,7 @@ from kan_exp.preparing.tasks import make_task
 from kan_exp.quoting import shell
 from kan_exp.runs import StatusFile, is_running, option_name, read_status
 from kan_exp.runs.status import FAILED
-from kan_exp.sweeps.jobs import Job, Stack, as_run, make_stack, split_seed
+from kan_exp.sweeps.jobs import Job, JobGroup, as_run, make_job_group, split_seed
 from kan_exp.sweeps.outcomes import KILLED, outcomes
 from kan_exp.sweeps.runner import SweepRunner, still_runs
 from kan_exp.sweeps.space import read_space
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MOST_REFUSED = 3  # trials at the beginning that cannot be composed
+MAX_REFUSED = 3  # trials at the beginning that cannot be composed
 PRUNING = "callbacks=pruning"  # by which it does so, and may be ended
 
 
@@ -133,7 +133,7 @@ class OptunaSweeper(FolderSweeper):
                 for trial, stack in batch:
                     self.study.tell(trial, outcomes(stack)[0])
 
-    def _take(self) -> tuple[Trial, Stack]:
+    def _take(self) -> tuple[Trial, JobGroup]:
         """The next trial and its job; one that cannot be composed is a job that has failed.
 
         Raises:
@@ -162,23 +162,23 @@ class OptunaSweeper(FolderSweeper):
                 cfg.get("callbacks") or {}
             ):  # a launcher's own count may leave trials out
                 beside = (*beside, f"callbacks.pruning.trial={trial.number}")
-        except MENDABLE as error:
+        except USER_ERRORS as error:
             if self.refused is not None:
                 self.refused += 1
-                if self.refused == min(MOST_REFUSED, self.n_trials):
+                if self.refused == min(MAX_REFUSED, self.n_trials):
                     raise
             refusal = error
-        stack = make_stack([_job(trial.number, overrides, key, name)], self.folder)
+        stack = make_job_group([_job(trial.number, overrides, key, name)], self.folder)
         stack = replace(stack, beside=beside)
         if (twin := self.study.twin(key)) is not None:  # whose result would be this one's
             job = _job(trial.number, overrides, key, f"{name} (as job {twin.number})")
-            stack = Stack((job,), _stack(self.folder, twin).folder)
+            stack = JobGroup((job,), _stack(self.folder, twin).folder)
         known = {name: getattr(stack.jobs[0], name) for name in ("overrides", "key", "name")}
         trial.set_user_attr("job", {**known, "folder": stack.folder.name})
         if refusal is not None:
             stack.folder.mkdir(exist_ok=True)
             with (
-                contextlib.suppress(*MENDABLE),
+                contextlib.suppress(*USER_ERRORS),
                 StatusFile(stack.folder, overrides, key, trial.number, one_line),
             ):
                 raise refusal
@@ -212,14 +212,14 @@ def _job(number: int, overrides: Sequence[str], key: str, name: str) -> Job:
     return Job(number, tuple(overrides), key, name, *split_seed(overrides))
 
 
-def _stack(folder: Path, trial: FrozenTrial) -> Stack:
+def _stack(folder: Path, trial: FrozenTrial) -> JobGroup:
     """What a trial of the study has launched, in the folder of the search."""
     known = trial.user_attrs["job"]
     job = _job(trial.number, known["overrides"], known["key"], known["name"])
-    return Stack((job,), folder / Path(known["folder"]).name)
+    return JobGroup((job,), folder / Path(known["folder"]).name)
 
 
-def _is_over(stack: Stack) -> bool:
+def _is_over(stack: JobGroup) -> bool:
     """Whether a job has come to an end of its own, before it is launched or after.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import Any
 from kan_exp.runs import Status, read_status, write_status
 from kan_exp.runs.metrics import is_shared
 from kan_exp.runs.results import read_metrics
-from kan_exp.sweeps.jobs import Job, Stack
+from kan_exp.sweeps.jobs import Job, JobGroup
 from kan_exp.tasks.metrics import higher_is_better
 
 KILLED = "its process ended without a word: it was killed, or memory ran out."
@@ -50,7 +50,7 @@ class Outcome:
         return float(value) if isinstance(value, (int, float)) else None
 
 
-def outcomes(stack: Stack) -> list[Outcome]:
+def outcomes(stack: JobGroup) -> list[Outcome]:
     """What came of each job of a stack, as far as can be told now."""
     status = read_status(stack.folder)
     metrics = read_metrics(stack.folder) if status and status.state != "running" else {}
@@ -83,7 +83,7 @@ def _seconds(status: Status | None, metrics: dict[str, Any]) -> float | None:
 
 
 def _outcome(
-    stack: Stack,
+    stack: JobGroup,
     k: int,
     status: Status | None,
     reason: str | None,

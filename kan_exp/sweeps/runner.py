@@ -22,7 +22,7 @@ from kan_exp.errors import KanExpError
 from kan_exp.quoting import typed
 from kan_exp.runs import Status, is_running, read_status, write_status
 from kan_exp.runs.status import FAILED
-from kan_exp.sweeps.jobs import Job, Stack, make_stack, number_of
+from kan_exp.sweeps.jobs import Job, JobGroup, make_job_group, number_of
 from kan_exp.sweeps.launching import launch
 from kan_exp.sweeps.outcomes import KILLED, Outcome, outcomes
 from kan_exp.sweeps.plugins import start
@@ -30,7 +30,7 @@ from kan_exp.sweeps.summary import failures, print_table, read_summary, write_su
 from kan_exp.sweeps.watch import Watch
 
 # So often a job may be ended by what happened to another; then it is told as killed.
-MOST_LOSSES = 3
+MAX_LOSSES = 3
 # Seconds in which jobs end by themselves whose sweep has been killed.
 ENDING, LOOK_EVERY = 5.0, 0.1
 
@@ -66,7 +66,7 @@ class SweepRunner:
         self.launcher, self.folder, self.overrides = launcher, folder, list(overrides)
         self.metric = str(config.sweep.metric)
         self.known = list(known)
-        self.stacks: list[Stack] = []
+        self.stacks: list[JobGroup] = []
         self.losses: Counter[Path] = Counter()
         self.console = Console(soft_wrap=True, markup=False, emoji=False)
         self.watch = Watch(self.console, total, len(known), self.metric)
@@ -75,7 +75,7 @@ class SweepRunner:
         """What has become of all jobs so far."""
         return [*self.known, *(one for stack in self.stacks for one in outcomes(stack))]
 
-    def run(self, stacks: Sequence[Stack]) -> None:
+    def run(self, stacks: Sequence[JobGroup]) -> None:
         """Runs stacks to their ends.
 
         Raises:
@@ -97,13 +97,13 @@ class SweepRunner:
                 waiting = self._again(waiting, error)
         self.known, self.stacks = self.outcomes(), []
 
-    def note(self, stack: Stack) -> None:
+    def note(self, stack: JobGroup) -> None:
         """Tells of a job that is over without having been launched."""
         self.watch.tell(stack)
         self.known += outcomes(stack)
         self._write()
 
-    def _again(self, stacks: Sequence[Stack], error: Exception | None) -> list[Stack]:
+    def _again(self, stacks: Sequence[JobGroup], error: Exception | None) -> list[JobGroup]:
         """What is to be launched once more: what a broken launcher left, and parts of stacks."""
         untouched = [stack for stack in stacks if not self.watch.has_begun(stack)]
         if untouched and len(untouched) == len(stacks):
@@ -119,20 +119,20 @@ class SweepRunner:
         parts = [half for stack in begun for half in self._halves(stack)]
         return sorted([*untouched, *lost, *parts], key=lambda stack: stack.jobs[0].number)
 
-    def _is_lost(self, stack: Stack) -> bool:
+    def _is_lost(self, stack: JobGroup) -> bool:
         """Whether a launcher ended a stack because of another, and it has chances left."""
         status = read_status(stack.folder)
         if status is None or status.state != "interrupted":
             return False
         self.losses[stack.folder] += 1
-        if self.losses[stack.folder] < MOST_LOSSES:
+        if self.losses[stack.folder] < MAX_LOSSES:
             return True
         write_status(stack.folder, replace(status, state="failed", reason=KILLED))
         self.watch.look()
         self._write()
         return False
 
-    def _halves(self, stack: Stack) -> list[Stack]:
+    def _halves(self, stack: JobGroup) -> list[JobGroup]:
         """A stack that asked for too much, in two; the jobs in it shall not pay for each other."""
         status = read_status(stack.folder)
         reason = (status and status.reason) or ""
@@ -143,7 +143,7 @@ class SweepRunner:
         self.watch.done -= len(stack.jobs)
         middle = len(stack.jobs) // 2
         return [
-            make_stack(jobs, self.folder) for jobs in (stack.jobs[:middle], stack.jobs[middle:])
+            make_job_group(jobs, self.folder) for jobs in (stack.jobs[:middle], stack.jobs[middle:])
         ]
 
     def _kernels(self, found: Sequence[Outcome]) -> str | None:
@@ -239,7 +239,7 @@ def remember(folder: Path, jobs: Sequence[Job]) -> list[Outcome]:
     return found
 
 
-def still_runs(stack: Stack, status: Status) -> KanExpError:
+def still_runs(stack: JobGroup, status: Status) -> KanExpError:
     """What to say where a sweep is to go on that has not ended."""
     folder = stack.folder.parent
     if status.is_here:
@@ -251,7 +251,7 @@ def still_runs(stack: Stack, status: Status) -> KanExpError:
     )
 
 
-def _clear(stack: Stack) -> None:
+def _clear(stack: JobGroup) -> None:
     """Removes what an attempt that failed has left; one that was cut short may go on from it."""
     status = read_status(stack.folder)
     if status is not None and status.state in FAILED and status.reason != KILLED:

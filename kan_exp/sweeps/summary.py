@@ -22,15 +22,15 @@ from kan_exp.runs.files import parse_json
 from kan_exp.runs.folders import SWEEP
 from kan_exp.runs.printable import printable
 from kan_exp.runs.status import FAILED
-from kan_exp.sweeps.jobs import Job, Stack
+from kan_exp.sweeps.jobs import Job, JobGroup
 from kan_exp.sweeps.outcomes import Outcome, rank
 from kan_exp.tasks import scoring_of
 from kan_exp.tasks.metrics import linear_of, title
 
-MOST_ROWS = 20
-MOST_DIGITS = 17  # of a number in double precision
+MAX_ROWS = 20
+MAX_DIGITS = 17  # of a number in double precision
 WIDEST = 400
-MOST_REASON = 60
+MAX_REASON = 60
 
 
 def shown(value: float) -> str:
@@ -40,7 +40,7 @@ def shown(value: float) -> str:
 
 def brief(texts: Sequence[str]) -> list[str]:
     """Values of one option: fractions in four digits, or in as many as tell them apart."""
-    for digits in range(4, MOST_DIGITS):
+    for digits in range(4, MAX_DIGITS):
         short = [_brief(text, digits) for text in texts]
         if len(set(short)) == len(set(texts)):
             return short
@@ -122,7 +122,7 @@ def _csv(outcomes: Sequence[Outcome], columns: Sequence[str]) -> str:
     return text.getvalue()
 
 
-def read_summary(folder: Path) -> tuple[list[str], list[Stack]]:
+def read_summary(folder: Path) -> tuple[list[str], list[JobGroup]]:
     """What a sweep was told, and what it launched, from its `sweep.json`.
 
     Raises:
@@ -140,7 +140,7 @@ def read_summary(folder: Path) -> tuple[list[str], list[Stack]]:
             groups.setdefault(Path(row["folder"]).name, []).append(job)
     except (KeyError, TypeError) as error:
         raise ValueError(f"{error} is missing or of another kind") from error
-    return overrides, [Stack(tuple(jobs), folder / name) for name, jobs in groups.items()]
+    return overrides, [JobGroup(tuple(jobs), folder / name) for name, jobs in groups.items()]
 
 
 def same_again(arguments: Sequence[str]) -> list[str]:
@@ -207,7 +207,7 @@ def print_table(console: Console, metric: str, outcomes: Sequence[Outcome]) -> N
         table.add_column(plain(name), justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     columns = [brief([own.get(name, "-") for own in every]) for name in varied]
-    for outcome, own, *values in list(zip(ranked, linear, *columns, strict=True))[:MOST_ROWS]:
+    for outcome, own, *values in list(zip(ranked, linear, *columns, strict=True))[:MAX_ROWS]:
         figure = outcome.figure(metric)
         table.add_row(
             str(outcome.job.number),
@@ -221,8 +221,8 @@ def print_table(console: Console, metric: str, outcomes: Sequence[Outcome]) -> N
     wide = console.options.update(width=WIDEST)  # cut words would tell nothing
     table.width = console.measure(table, options=wide).maximum
     console.print(table, highlight=False, crop=False, width=table.width)
-    if len(ranked) > MOST_ROWS:
-        console.print(f"... and {len(ranked) - MOST_ROWS} more in sweep.csv", highlight=False)
+    if len(ranked) > MAX_ROWS:
+        console.print(f"... and {len(ranked) - MAX_ROWS} more in sweep.csv", highlight=False)
     if len(headings) == 2 and linear and linear[0] != "-":
         console.print(f"linear model: {title(metric)} {linear[0]}", highlight=False)
 

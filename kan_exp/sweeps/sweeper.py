@@ -28,7 +28,7 @@ from kan_exp.quoting import expand_home, literal, typed
 from kan_exp.runs import hold, option_name, release
 from kan_exp.runs.folders import SWEEP
 from kan_exp.runs.identity import group_name
-from kan_exp.sweeps.jobs import Job, make_stacks, plan_jobs
+from kan_exp.sweeps.jobs import Job, make_job_groups, plan_jobs
 from kan_exp.sweeps.plugins import check_installed
 from kan_exp.sweeps.runner import ENDING, SweepRunner, Terminated, remember, renumber
 from kan_exp.tasks import Task
@@ -218,7 +218,7 @@ class GridSweeper(FolderSweeper):
         over = {outcome.job.number for outcome in known}
         left = [job for job in jobs if job.number not in over]
         most = options.most_stacked if options.stack_seeds else 1
-        self.stacks = make_stacks(left, self.folder, most)
+        self.stacks = make_job_groups(left, self.folder, most)
         self._announce(jobs, left)
         total = len(known) + len(left)
         return SweepRunner(self.launcher, self.config, self.folder, self.typed, known, total)

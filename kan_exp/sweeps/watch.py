@@ -24,7 +24,7 @@ from kan_exp.runs import Status, is_running, read_status
 from kan_exp.runs.printable import printable
 from kan_exp.runs.status import FAILED
 from kan_exp.sweeps.deaths import wait_for_death
-from kan_exp.sweeps.jobs import Stack
+from kan_exp.sweeps.jobs import JobGroup
 from kan_exp.sweeps.outcomes import Outcome, close, outcomes
 from kan_exp.sweeps.summary import shown
 from kan_exp.tasks.metrics import title
@@ -45,8 +45,8 @@ class Watch:
 
     def __init__(self, console: Console, total: int, done: int, metric: str) -> None:
         self.console, self.metric, self.total, self.done = console, metric, total, done
-        self.running: list[Stack] = []
-        self.first_lost: list[Stack] = []
+        self.running: list[JobGroup] = []
+        self.first_lost: list[JobGroup] = []
         self._die_together = self._ends = False
         self._before: dict[Path, Status | None] = {}
         self._processes: list[int] = []  # of this machine, that ran at the last look
@@ -80,7 +80,7 @@ class Watch:
     ) -> None:
         self._progress.stop()
 
-    def follow(self, stacks: Sequence[Stack], die_together: bool = False) -> None:
+    def follow(self, stacks: Sequence[JobGroup], die_together: bool = False) -> None:
         """Names what runs now.
 
         Args:
@@ -94,7 +94,7 @@ class Watch:
         names = [stack.name for stack in stacks]
         self._width = min(WIDEST_NAME, max(self._width, *map(len, names)))
 
-    def has_begun(self, stack: Stack) -> bool:
+    def has_begun(self, stack: JobGroup) -> bool:
         """Whether a stack that is followed has written anything of its own."""
         status = read_status(stack.folder)
         return status is not None and status != self._before[stack.folder]
@@ -149,7 +149,7 @@ class Watch:
             for stack in gone:
                 close(stack.folder)
 
-    def tell(self, stack: Stack) -> None:
+    def tell(self, stack: JobGroup) -> None:
         """Says what came of a stack that is over."""
         found = outcomes(stack)
         if stack in self.running:

@@ -21,8 +21,8 @@ from kan_exp.errors import KanExpError, listing, suggest
 if TYPE_CHECKING:
     from torch import Tensor
 
-MOST_CHARACTERS = 4000
-MOST_NESTING = 50
+MAX_CHARACTERS = 4000
+MAX_NESTING = 50
 
 CONSTANTS = {"pi": math.pi, "e": math.e}
 
@@ -163,10 +163,8 @@ class Formula:
         text = self.text
         if not text:
             raise self._error("is empty: write an expression, such as sin(pi*x)")
-        if len(text) > MOST_CHARACTERS:
-            raise self._error(
-                f"has {len(text)} characters, more than {MOST_CHARACTERS}: shorten it"
-            )
+        if len(text) > MAX_CHARACTERS:
+            raise self._error(f"has {len(text)} characters, more than {MAX_CHARACTERS}: shorten it")
         for word in _WORD.findall(text):
             if keyword.iskeyword(word):
                 raise self._error(
@@ -203,8 +201,8 @@ class Formula:
         todo = [(root, 1)]
         while todo:
             node, depth = todo.pop()
-            if depth > MOST_NESTING:
-                raise self._error(f"nests more than {MOST_NESTING} deep: simplify it")
+            if depth > MAX_NESTING:
+                raise self._error(f"nests more than {MAX_NESTING} deep: simplify it")
             step, children = self._read(node)
             steps.append(step)
             for place, child in enumerate(children):
@@ -290,5 +288,5 @@ def check_names(names: Iterable[str], option: str = "inputs") -> tuple[str, ...]
 
 def quote(value: Any) -> str:
     """Shows what a user wrote: in ASCII, so that it cannot steer a terminal, and cut short."""
-    shown = ascii(value[:MOST_CHARACTERS] if isinstance(value, str) else value)
+    shown = ascii(value[:MAX_CHARACTERS] if isinstance(value, str) else value)
     return shown if len(shown) <= 62 else f"{shown[:57]}...{shown[0]}"

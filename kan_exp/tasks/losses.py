@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-LEAST_PROBABILITY = 1e-150  # its square is still a number
+MIN_PROBABILITY = 1e-150  # its square is still a number
 
 
 class Local(NamedTuple):
@@ -147,7 +147,7 @@ class BinaryCrossEntropy(Loss):
 
     def expand(self, outputs: Tensor, y: Tensor) -> Local:
         one = outputs.sigmoid()
-        root = (one * (-outputs).sigmoid() / 2).clamp(min=LEAST_PROBABILITY).sqrt()
+        root = (one * (-outputs).sigmoid() / 2).clamp(min=MIN_PROBABILITY).sqrt()
         return _mean((one - y) / (2 * root), root)
 
 
@@ -162,7 +162,7 @@ class CrossEntropy(Loss):
 
     def expand(self, outputs: Tensor, y: Tensor) -> Local:
         # The Hessian diag(p) - p p' is S S' with S = diag(s) - p s', s the square root of p.
-        chance = outputs.softmax(-1).clamp(min=LEAST_PROBABILITY)
+        chance = outputs.softmax(-1).clamp(min=MIN_PROBABILITY)
         root = chance.sqrt()
         whole = torch.diag_embed(root) - chance.unsqueeze(-1) * root.unsqueeze(-2)
         slope = chance - self._probabilities(outputs, y)

@@ -18,7 +18,7 @@ from kan_exp.tasks.numbers import metric_text, near_one, number
 
 Metrics = Mapping[str, Any]
 
-MOST_AGREEMENTS = 4
+MAX_AGREEMENTS = 4
 CUT_SHORT = (*INCOMPLETE, "pruned")
 FOUND = 0.999  # R2 from which on a noise-free function counts as found
 # How many times farther from the median than 99% of the values the farthest value of a
@@ -75,7 +75,7 @@ def _agreement_row(agreements: Mapping[str, float]) -> list[tuple[str, str]]:
     if not agreements:
         return []
     shown = sorted(agreements, key=lambda name: -agreements[name])
-    if len(shown) > MOST_AGREEMENTS:
+    if len(shown) > MAX_AGREEMENTS:
         shown = [shown[0], shown[-1]]
     text = ", ".join(f"{name} {near_one(agreements[name])}" for name in shown)
     ends = " (best, worst)" if len(shown) < len(agreements) else ""

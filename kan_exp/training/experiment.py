@@ -36,7 +36,7 @@ from kan_exp.training.callbacks import EdgeFigures, RunCheckpoint, SignalStop, T
 from kan_exp.training.closing import CUT_SHORT, advice, result_rows
 from kan_exp.training.module import OBSERVED_POINTS, KANModule
 from kan_exp.training.score import finite, linear_predictions, score_networks
-from kan_exp.training.state import go_on
+from kan_exp.training.state import restore
 from kan_exp.training.tensorboard import RunLogger
 
 CallbackT = TypeVar("CallbackT", bound=Callback)
@@ -104,15 +104,15 @@ class Experiment:
     def _callback(self, kind: type[CallbackT]) -> CallbackT | None:
         return next((c for c in cast(Any, self.trainer).callbacks if isinstance(c, kind)), None)
 
-    def go_on(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: Mapping[str, Any]) -> None:
         """Takes up the training where a state from `read_state` has it, before `run`.
 
         Raises:
             KanExpError: The training points are others, or the state does not fit.
         """
-        go_on(state, self.trainer, self.module, self.data)
+        restore(state, self.trainer, self.module, self.data)
         if self._checkpoint is not None:
-            self._checkpoint.go_on(state["kept"])
+            self._checkpoint.restore(state["kept"])
         self._begun = state["global_step"]
 
     def start_over(self) -> None:
@@ -120,7 +120,7 @@ class Experiment:
         if self._checkpoint is not None:
             self._checkpoint.clear()
         if self._tensorboard is not None:
-            self._tensorboard.go_on(-1)
+            self._tensorboard.restore(-1)
 
     def run(self) -> None:
         """Trains, scores the best network on the test points, and writes what came of it.
@@ -155,8 +155,8 @@ class Experiment:
         dims = ",".join(str(width) for width in self._dims())
         log.info("%s [%s], %s parameters", self.choices.get("layer"), dims, f"{parameters:,}")
         log.info("%s", self.data.summary)
-        for doubt in self.data.doubts:
-            log.info("Note: %s", doubt)
+        for warning in self.data.data_warnings:
+            log.info("Note: %s", warning)
         log.info("%s", self.module.summary)
         if self._begun:
             log.info("goes on at step %s of %s", f"{self._begun:,}", f"{self.trainer.max_steps:,}")

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 FOLLOW_EVERY = 5  # steps
 RISE = 2  # how many times the validation error of before is borne in the middle of a stage
 SAME = 1.001  # and at its end: less is rounding, such as that of a refinement
-MOST_VALIDATED = 4  # networks that are looked at on validation after every chunk
+MAX_VALIDATED = 4  # networks that are looked at on validation after every chunk
 
 
 class LeastSquaresModule(KANModule):
@@ -46,7 +46,7 @@ class LeastSquaresModule(KANModule):
         optimizer: Makes the optimizer from the networks.
         penalty: Weights of `roughness`, `curvature` and `jerk`, for tables and splines only, on a
             grid of `COARSEST` cells.
-        fade: The power of the number of cells with which these weights fall.
+        penalty_decay: The power of the number of cells with which these weights fall.
         description: Plain containers that say how to build the model again; kept in checkpoints.
 
     Raises:
@@ -65,14 +65,14 @@ class LeastSquaresModule(KANModule):
         validation: Split,
         optimizer: Any,
         penalty: Mapping[str, float],
-        fade: float,
+        penalty_decay: float,
         description: Mapping[str, Any],
     ) -> None:
         super().__init__(model, task, optimizer, None, penalty, description)
         grids = all(isinstance(layer, GridLayer) for layer in model.edge_layers)
         check_quadratic(self.penalty, grids)
         self.stages = list(stages)
-        self.fade = fade
+        self.penalty_decay = penalty_decay
         self.validation = Split(*(part.double() for part in validation))
         self._starts = list(starts)  # in a list: only the best of them is part of the model
         self._stage = 0
@@ -106,7 +106,7 @@ class LeastSquaresModule(KANModule):
         grids = [(layer.num_intervals, layer.spacing._version) for layer in layers]
         known = self._forms.get(id(network))
         if known is None or known[0] != grids:
-            share = (COARSEST / layers[0].num_intervals) ** self.fade
+            share = (COARSEST / layers[0].num_intervals) ** self.penalty_decay
             weights = {ORDERS[name]: share * weight for name, weight in self.penalty.items()}
             known = self._forms[id(network)] = grids, penalty_matrix(network, weights)
         return known[1]
@@ -115,11 +115,11 @@ class LeastSquaresModule(KANModule):
     def summary(self) -> str:
         """One line: how the network is trained."""
         cells = [str(stage.num_intervals) for stage in self.stages if stage.num_intervals]
-        parts = [f"least squares from {self.stages[0].keep} starts"]
+        parts = [f"least squares from {self.stages[0].num_candidates} starts"]
         parts += [f"cells {', '.join(cells)}"] if cells else []
-        for name in ("keep", "steps"):
+        for name in ("num_candidates", "steps"):
             numbers = ", ".join(str(getattr(stage, name)) for stage in self.stages)
-            parts.append(f"{'networks' if name == 'keep' else name} {numbers}")
+            parts.append(f"{'networks' if name == 'num_candidates' else name} {numbers}")
         return "; ".join(parts)
 
     def training_step(self, chunk: Split, _: int) -> None:
@@ -184,7 +184,7 @@ class LeastSquaresModule(KANModule):
     def _choose(self, engine: LevenbergMarquardt) -> None:
         """Makes the best network the model's."""
         # With many networks on a coarse grid, the training error does: all that follows is open.
-        few = len(engine.modules) <= MOST_VALIDATED
+        few = len(engine.modules) <= MAX_VALIDATED
         errors = self._validate(engine) if few else self.errors.nan_to_num(torch.inf)
         self.model.network = cast(nn.Sequential, engine.modules[int(errors.argmin())])
 
@@ -217,7 +217,7 @@ class LeastSquaresModule(KANModule):
         stage = self.stages[self._stage]
         errors = self._validate(engine)
         self._least = float(errors.min())
-        engine.keep(errors.argsort().tolist()[: stage.keep])
+        engine.keep(errors.argsort().tolist()[: stage.num_candidates])
         self._forms.clear()
         if stage.num_intervals is not None:
             for network in engine.modules:
@@ -234,11 +234,11 @@ class LeastSquaresModule(KANModule):
         ]
         checkpoint["kan_exp"] = {**self.description, "layers": layers}
 
-    def progress(self) -> dict[str, Any]:
+    def training_state(self) -> dict[str, Any]:
         engine = cast(LevenbergMarquardt, self._optimizer.optimizer)
         networks = engine.modules
         return {
-            **super().progress(),
+            **super().training_state(),
             "networks": [dict(network.state_dict()) for network in networks],
             "chosen": [network is self.model.network for network in networks].index(True),
             "stage": self._stage,
@@ -246,7 +246,7 @@ class LeastSquaresModule(KANModule):
             "least": self._least,
         }
 
-    def go_on(self, checkpoint: Mapping[str, Any]) -> None:
+    def restore(self, checkpoint: Mapping[str, Any]) -> None:
         progress = checkpoint["progress"]
         if progress["optimizer"] is None:
             raise KanExpError("an earlier version wrote its checkpoint: repeat it with --from.")
@@ -258,4 +258,4 @@ class LeastSquaresModule(KANModule):
         self.model.network = self._starts[progress["chosen"]]
         self._stage, self._steps_in_stage = progress["stage"], progress["steps_in_stage"]
         self._least = progress["least"]
-        super().go_on(checkpoint)
+        super().restore(checkpoint)

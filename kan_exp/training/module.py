@@ -236,7 +236,7 @@ class KANModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["kan_exp"] = self.description
 
-    def progress(self) -> dict[str, Any]:
+    def training_state(self) -> dict[str, Any]:
         """What the training has come to beside the weights, in plain containers and tensors.
 
         It holds between two chunks only.
@@ -251,7 +251,7 @@ class KANModule(LightningModule):
             "overfits": self.overfits,
         }
 
-    def go_on(self, checkpoint: Mapping[str, Any]) -> None:
+    def restore(self, checkpoint: Mapping[str, Any]) -> None:
         """Takes up the weights and the `progress` of a checkpoint, before the training begins."""
         self.load_state_dict(checkpoint["state_dict"])
         progress = self._rules = checkpoint["progress"]

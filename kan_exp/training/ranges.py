@@ -12,7 +12,7 @@ from kan_exp.data.columns import FloatArray, shown
 from kan_exp.models.model import KANModel
 
 MARGIN = 0.1  # of a range's width, by which values may lie outside
-MOST_COLUMNS = 3
+MAX_COLUMNS = 3
 
 
 def trained_ranges(model: KANModel, description: Mapping[str, Any]) -> FloatArray:
@@ -59,12 +59,12 @@ def outside(x: FloatArray, ranges: FloatArray, names: Sequence[str]) -> list[str
     counts, worst = far.sum(0), distance.max(0)
     order = sorted(np.flatnonzero(counts).tolist(), key=lambda at: (-counts[at], -worst[at]))
     parts = []
-    for at in order[:MOST_COLUMNS]:
+    for at in order[:MAX_COLUMNS]:
         ends = [low[at], high[at], x[:, at].min(), x[:, at].max()]
         a, b, c, d = _numbers(ends, float(width[at]))
         many = f" in {counts[at]:,}" if len(order) > 1 else ""
         parts.append(f"{shown(names[at])}{many} (trained on {a} to {b}, got {c} to {d})")
-    more = len(order) - MOST_COLUMNS
+    more = len(order) - MAX_COLUMNS
     also = f" and {more:,} more column{'s' if more > 1 else ''}" if more > 0 else ""
     verb = "row lies" if rows == 1 and len(x) == 1 else "rows lie"
     return [

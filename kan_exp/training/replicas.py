@@ -31,7 +31,7 @@ from kan_exp.training.penalty_rules import ORDERS
 
 log = logging.getLogger(__name__)
 
-MOST_NAMED = 3
+MAX_NAMED = 3
 QUANTILES = {
     "best": 0.0,
     "lower_quartile": 0.25,
@@ -200,10 +200,10 @@ class ReplicaModule(KANModule):
 
     def _tell(self, newly: Sequence[int]) -> None:
         """Says which replicas have diverged, at most some of them one by one."""
-        for replica in newly[:MOST_NAMED]:
+        for replica in newly[:MAX_NAMED]:
             step = self.diverged[replica]
             log.info("replica %d (seed %d) diverged at step %s", replica, self.seed + replica, step)
-        if rest := newly[MOST_NAMED:]:
+        if rest := newly[MAX_NAMED:]:
             names = listing(map(str, rest))
             log.info("%d more replicas diverged by step %s: %s", len(rest), self.global_step, names)
 
@@ -282,17 +282,17 @@ class ReplicaModule(KANModule):
             "best": dict(self.best_state),
         }
 
-    def progress(self) -> dict[str, Any]:
+    def training_state(self) -> dict[str, Any]:
         return {
-            **super().progress(),
+            **super().training_state(),
             "before": self._before,
             "best_errors": self.best_errors,
             "train_errors": pack(self.train_errors),
             "val_errors": pack(self.val_errors),
         }
 
-    def go_on(self, checkpoint: Mapping[str, Any]) -> None:
-        super().go_on(checkpoint)
+    def restore(self, checkpoint: Mapping[str, Any]) -> None:
+        super().restore(checkpoint)
         progress, replicas = checkpoint["progress"], checkpoint["replicas"]
         self._before = progress["before"]
         self.best_state, self.diverged = replicas["best"], replicas["diverged"]

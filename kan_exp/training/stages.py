@@ -22,7 +22,7 @@ class Stage(NamedTuple):
     """
 
     num_intervals: int | None
-    keep: int
+    num_candidates: int
     steps: int
     points: int | None = None
 
@@ -30,7 +30,7 @@ class Stage(NamedTuple):
 def make_stages(
     cells: Sequence[int | None],
     grids: Sequence[int] | None,
-    keep: Sequence[int],
+    num_candidates: Sequence[int],
     steps: Sequence[int],
     points: Sequence[int] | None = None,
 ) -> list[Stage]:
@@ -41,7 +41,7 @@ def make_stages(
             `grids` is not given.
         grids: Cells per edge at each stage; otherwise the layers' own number, divided by its prime
             factors as long as `COARSEST` or more are left.
-        keep: Networks of each stage; the last number holds for all stages that follow.
+        num_candidates: Networks of each stage; the last number holds for all stages that follow.
         steps: Steps of each stage, likewise.
         points: Training points of the first stages; those that follow see all of them.
 
@@ -49,7 +49,7 @@ def make_stages(
         KanExpError: A number is below 1, a grid is no multiple of the one before, more networks go
             on than there were, or layers differ in their cells and `grids` is not given.
     """
-    lists = {"grids": grids, "keep": keep, "steps": steps, "points": points}
+    lists = {"grids": grids, "num_candidates": num_candidates, "steps": steps, "points": points}
     for name, numbers in lists.items():
         if numbers is not None and (not numbers or min(numbers) < 1):
             raise KanExpError(f"refine.{name} needs numbers of at least 1, got {list(numbers)}.")
@@ -57,17 +57,20 @@ def make_stages(
         raise KanExpError(
             f"refine.grids must each be a multiple of the one before, got {list(grids or ())}."
         )
-    if sorted(keep, reverse=True) != list(keep):
-        raise KanExpError(f"refine.keep must not rise, got {list(keep)}.")
+    if sorted(num_candidates, reverse=True) != list(num_candidates):
+        raise KanExpError(f"refine.num_candidates must not rise, got {list(num_candidates)}.")
     sizes = _sizes(cells) if grids is None else list(grids)
-    count = len(sizes) or max(len(keep), len(steps))
+    count = len(sizes) or max(len(num_candidates), len(steps))
 
     def each(numbers: Sequence[int]) -> list[int]:
         return [*numbers, *[numbers[-1]] * count][:count]
 
     intervals: list[int | None] = [*sizes] if sizes else [None] * count
     seen = [*(points or ()), *[None] * count][:count]
-    return [Stage(*stage) for stage in zip(intervals, each(keep), each(steps), seen, strict=True)]
+    return [
+        Stage(*stage)
+        for stage in zip(intervals, each(num_candidates), each(steps), seen, strict=True)
+    ]
 
 
 def _sizes(cells: Sequence[int | None]) -> list[int]:
@@ -99,5 +102,5 @@ def multiplications(sizes: Sequence[int], stages: Sequence[Stage], points: int) 
     total = 0.0
     for size, stage in zip(sizes, stages, strict=True):
         seen = points if stage.points is None else min(points, stage.points)
-        total += stage.keep * stage.steps * float(seen * size * min(seen, size))
+        total += stage.num_candidates * stage.steps * float(seen * size * min(seen, size))
     return total

@@ -21,7 +21,7 @@ def make_starts(
     dims: Sequence[int],
     stage: Stage,
     seed: int,
-    wiggle: float,
+    init_noise_std: float,
     x: Tensor,
     bounds: Tensor,
 ) -> list[nn.Sequential]:
@@ -32,17 +32,17 @@ def make_starts(
         dims: Widths from the input to the output.
         stage: How many networks of which size.
         seed: Of all of them; another seed gives others.
-        wiggle: Deviation of what is added to the coefficients of grids, so that starts differ in
-            more than slopes.
+        init_noise_std: Standard deviation of the noise that is added to the coefficients of grids,
+            so that starts differ in more than slopes.
         x: Standardised training points, whose range decides hidden grids.
         bounds: Range of each input, standardised, `(in, 2)`.
     """
     sized = _sized(specs, stage)
     generator = torch.Generator().manual_seed(seed)
     networks = []
-    for _ in range(stage.keep):
+    for _ in range(stage.num_candidates):
         network = make_network(sized, dims, generator).double()
-        _bend(network, wiggle, generator)
+        _bend(network, init_noise_std, generator)
         first = network[0]
         if isinstance(first, GridLayer):
             first.move_grid(bounds)
@@ -68,11 +68,11 @@ def count_parameters(specs: Sequence[LayerSpec], dims: Sequence[int], stage: Sta
 
 
 @torch.no_grad()
-def _bend(network: nn.Sequential, wiggle: float, generator: torch.Generator) -> None:
+def _bend(network: nn.Sequential, init_noise_std: float, generator: torch.Generator) -> None:
     for layer in network:
         if isinstance(layer, GridLayer):
             noise = torch.empty_like(layer.values).normal_(generator=generator)
-            layer.values.add_(noise, alpha=wiggle / math.sqrt(layer.dim_in))
+            layer.values.add_(noise, alpha=init_noise_std / math.sqrt(layer.dim_in))
 
 
 @torch.no_grad()
@@ -122,6 +122,6 @@ def penalty_matrix(network: nn.Module, weights: dict[int, float]) -> Tensor:
 def _grid_blocks(layer: GridLayer, weights: dict[int, float]) -> list[Tensor]:
     """One block for each input: the same form for every output."""
     edges = layer.dim_in * layer.dim_out
-    forms = [weight / edges * layer.curvature_matrix(order) for order, weight in weights.items()]
+    forms = [weight / edges * layer.penalty_gram_matrix(order) for order, weight in weights.items()]
     eye = torch.eye(layer.dim_out).to(layer.values)
     return [torch.kron(form, eye) for form in torch.stack(forms).sum(0)]

@@ -26,7 +26,7 @@ def whole_state(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
     state: dict[str, Any] = {
         "global_step": step,
         "state_dict": dict(module.state_dict()),
-        "progress": cast(KANModule, module).progress(),
+        "progress": cast(KANModule, module).training_state(),
         "callbacks": {c.state_key: c.state_dict() for c in _callbacks(trainer) if c.state_dict()},
         "data": {"fingerprint": data.training_fingerprint, "position": data.position(step)},
     }
@@ -49,7 +49,7 @@ def read_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def go_on(
+def restore(
     state: Mapping[str, Any], trainer: Trainer, module: KANModule, data: ExperimentData
 ) -> None:
     """Puts a training that has not begun to where a state has it.
@@ -70,10 +70,10 @@ def go_on(
         )
     step = state["global_step"]
     try:
-        module.go_on(state)
+        module.restore(state)
         module.configure_optimizers()  # once, to see whether its state fits
         if state["data"]["position"] is not None:
-            data.go_on(state["data"]["position"])
+            data.restore(state["data"]["position"])
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise KanExpError(
             f"its checkpoint does not fit its configuration: {message_of(error)}"
@@ -86,7 +86,7 @@ def go_on(
     steps.ready = steps.completed = step
     for logger in trainer.loggers:
         if isinstance(logger, RunLogger):
-            logger.go_on(step)
+            logger.restore(step)
         elif isinstance(logger, CSVLogger):
             _cut(logger, step)
 

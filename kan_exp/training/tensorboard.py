@@ -81,7 +81,7 @@ class RunLogger(TensorBoardLogger):
         """Writes what has been logged until now."""
         self._attempt(lambda: self.experiment.flush())
 
-    def go_on(self, step: int) -> None:
+    def restore(self, step: int) -> None:
         """Goes on after a step: TensorBoard drops what an earlier process has logged beyond it."""
         self._kwargs["purge_step"] = step + 1
 

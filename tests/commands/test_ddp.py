@@ -39,7 +39,7 @@ from lightning.pytorch import Callback
 
 from kan_exp.training.callbacks import checkpoint
 
-checkpoint.MOST_SHARE = math.inf
+checkpoint.MAX_SHARE = math.inf
 
 
 class Killing(Callback):

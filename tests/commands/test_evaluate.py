@@ -22,7 +22,12 @@ def trained(tmp_path_factory):
     cwd = tmp_path_factory.mktemp("trained")
     (cwd / "t.csv").write_text(TABLE)
     options = ["data=table", "data.path=t.csv", "data.target=z", "layer=spline", "dims=[2,1]"]
-    options += ["refine.keep=[1]", "refine.steps=[2]", "logger=none", "~callbacks.figures"]
+    options += [
+        "refine.num_candidates=[1]",
+        "refine.steps=[2]",
+        "logger=none",
+        "~callbacks.figures",
+    ]
     result = run_command("train", *options, "hydra.run.dir=run", cwd=cwd)
     assert result.returncode == 0, result.stderr
     (cwd / "t.csv").unlink()  # its table has moved

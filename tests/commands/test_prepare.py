@@ -11,7 +11,7 @@ from tests.conftest import read_metrics
 
 def test_it_ends_with_what_the_command_ends_with(command, tmp_path):
     options = ["layer=interpo", "dims=[2,1,1]", "points=100", "seed=3", "logger=none"]
-    options += ["refine.keep=[2]", "refine.steps=[2]"]
+    options += ["refine.num_candidates=[2]", "refine.steps=[2]"]
     assert command("train", *options, f"hydra.run.dir={tmp_path / 'a'}").returncode == 0
     prepare(options, tmp_path / "b").run()
     theirs, ours = (read_metrics(tmp_path / name) for name in "ab")

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from kan_exp.commandline.arguments import check_removals
 from kan_exp.errors import KanExpError
 from tests.commands.in_process import Train
-from tests.preparing.test_again import composed
+from tests.preparing.test_stored_config import composed
 
 
 def names(node, before=""):

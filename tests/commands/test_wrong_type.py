@@ -11,7 +11,7 @@ from tests.commands.in_process import Train
 
 VALUES = [None, "abc", "", 1.5, -7, True, [1], ["a"], [None], [[1]], {"a": 1}, [{"a": 1}]]
 OPTIONS = ["seed", "steps", "dims", "compile", "checkpoint_seconds", "penalty", "callbacks"]
-OPTIONS += ["layers", "refine.keep", "sweep.resume", "sweep.origin", "penalty.roughness"]
+OPTIONS += ["layers", "refine.num_candidates", "sweep.resume", "sweep.origin", "penalty.roughness"]
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -55,7 +55,10 @@ def test_the_line_says_what_an_option_must_be(train: Train, monkeypatch, text, l
     [
         ("dims=[[2,1],1]", "dims[0]: must be a whole number, got [2,1]."),
         ("dims=[2,{a:1},1]", "dims[1]: must be a whole number, got {'a':1}."),
-        ("refine.keep=[[1]]", "refine.keep[0]: must be a whole number, got [1]."),
+        (
+            "refine.num_candidates=[[1]]",
+            "refine.num_candidates[0]: must be a whole number, got [1].",
+        ),
         ("refine.grids=[4,[8]]", "refine.grids[1]: must be a whole number, got [8]."),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kan_exp.board.graph import MOST_EDGES, graph
+from kan_exp.board.graph import MAX_EDGES, graph
 
 
 def flows(units, kinds) -> dict[str, list[str]]:
@@ -35,7 +35,7 @@ def test_edges_are_called_by_the_kind_of_their_layer():
 
 
 def test_a_layer_of_many_edges_is_one_box_that_says_how_many():
-    inputs = [f"x{number}" for number in range(MOST_EDGES // 2 + 1)]
+    inputs = [f"x{number}" for number in range(MAX_EDGES // 2 + 1)]
     nodes = {node.name: node for node in graph([inputs, ["h1", "h2"], ["f"]], ["A", "B"]).node}
     assert list(nodes["layer_1"].input) == [f"input/{name}" for name in inputs]
     assert nodes["layer_1"].attr["edges"].i == 2 * len(inputs)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from kan_exp.commandline.spelling import spelled_option
 from kan_exp.data.options import Options
 from kan_exp.data.readers import open_columns
-from kan_exp.data.table import LEAST_ROWS, deal, read_columns, read_table
+from kan_exp.data.table import MIN_ROWS, read_columns, read_table, split_rows
 from kan_exp.errors import KanExpError, closest
 
 
@@ -41,17 +41,17 @@ def typed(text: str) -> dict[str, object]:
 )
 @settings(deadline=None, derandomize=True, max_examples=100)
 def test_the_fractions_that_are_named_suit_the_rows(rows, fractions):
-    if rows < LEAST_ROWS:
-        found = message(deal, "t.csv", rows, fractions)
-        assert f"training needs at least {LEAST_ROWS}" in found
+    if rows < MIN_ROWS:
+        found = message(split_rows, "t.csv", rows, fractions)
+        assert f"training needs at least {MIN_ROWS}" in found
         assert "fractions" not in found
         return
     try:
-        parts = deal("t.csv", rows, fractions)
+        parts = split_rows("t.csv", rows, fractions)
     except KanExpError as error:
-        parts = deal("t.csv", rows, typed(str(error))["data.fractions"])
+        parts = split_rows("t.csv", rows, typed(str(error))["data.fractions"])
     assert sum(parts) == rows
-    assert parts.train >= LEAST_ROWS - 2
+    assert parts.train >= MIN_ROWS - 2
     assert min(parts) >= 1
 
 

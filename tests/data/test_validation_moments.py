@@ -68,7 +68,7 @@ def test_a_run_that_goes_on_ends_its_passes_where_it_would_have(
             positions.append(first.position(drawn))
     position = positions[cut % len(positions)]
     second = planned(steps, evaluations, chunk, batch, seed=1)
-    second.go_on(position)
+    second.restore(position)
     rest = passes(second)
     done = position["steps"]
     assert list(chain(*rest)) == list(chain(*whole))[done:]
@@ -83,7 +83,7 @@ def test_a_run_that_goes_on_ends_its_passes_where_it_would_have(
 def test_a_training_validates_as_often_as_it_was_told(tmp_path, options):
     small = ["layer=interpo", "dims=[2,1]", "points=50", "logger=none", "evaluations=30"]
     small += ["steps=31", "data.num_val=20", "data.num_test=20", "log_every_n_steps=7"]
-    small += ["refine.keep=[1]", "refine.grids=[4,8]", "~callbacks.figures"]
+    small += ["refine.num_candidates=[1]", "refine.grids=[4,8]", "~callbacks.figures"]
     tight = [f"optimizer.{name}_tolerance=0" for name in ("gradient", "step", "loss")]
     prepare([*options, *small, *(tight if "optimizer=lm" in options else [])], tmp_path).run()
     metrics = json.loads((tmp_path / "metrics.json").read_text())

@@ -417,7 +417,7 @@ def check_device(kind):
             table, error, _ = tabulate(layer, 12, degree)
             found += [table(x), torch.tensor(error, device=x.device, dtype=x.dtype)]
         if isinstance(layer, GridLayer):
-            found += [layer.knots, layer.grid, layer.curvature_matrix(1)]
+            found += [layer.knots, layer.grid, layer.penalty_gram_matrix(1)]
             layer.refine(3 * layer.num_intervals)
             layer.fit_domain(x)
             found.append(layer(x))

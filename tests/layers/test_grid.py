@@ -222,7 +222,7 @@ def test_samples_of_another_width_are_refused():
 def test_the_curvature_matrix_is_the_quadratic_form_of_roughness(kind, order):
     layer = noisy(kind)
     layer.fit_domain(reaching())
-    matrix = layer.curvature_matrix(order)
+    matrix = layer.penalty_gram_matrix(order)
     rows = layer.values.shape[1]
     assert matrix.shape == (DIM_IN, rows, rows)
     torch.testing.assert_close(matrix, matrix.transpose(1, 2))

@@ -10,7 +10,7 @@ import torch
 
 from kan_exp.data.points import Scaling
 from kan_exp.layers import KANInterpoLayer, KANLayer, KANSplineLayer
-from kan_exp.models.model import MOST_POINTS
+from kan_exp.models.model import MAX_POINTS
 
 KINDS = [KANInterpoLayer, KANLayer, KANSplineLayer]
 
@@ -53,12 +53,12 @@ def test_float64_inputs_keep_their_digits(make_data, make_model):
 
 def test_prediction_is_forward_in_batches(make_data, make_model):
     model = make_model(make_data())
-    x = points(2 * MOST_POINTS + 7)
+    x = points(2 * MAX_POINTS + 7)
     sizes = []
     handle = model.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
     predicted = model.predict(x)
     handle.remove()
-    assert sizes == [MOST_POINTS, MOST_POINTS, 7]
+    assert sizes == [MAX_POINTS, MAX_POINTS, 7]
     assert not predicted.requires_grad
     expected = model(x)
     assert expected.requires_grad

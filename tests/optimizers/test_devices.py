@@ -18,7 +18,7 @@ from kan_exp.optimizers import (
     Quadratic,
     SmoothL1,
     Squared,
-    Stack,
+    StackedNetworks,
     minimise,
 )
 from tests.standin import standin
@@ -85,7 +85,7 @@ def test_steps_stay_on_their_device(device, make, count, memory, penalty, loss):
     networks = make(out)
 
     def results(place: torch.device) -> list[torch.Tensor]:
-        stack = Stack([copy.deepcopy(network).to(place) for network in networks])
+        stack = StackedNetworks([copy.deepcopy(network).to(place) for network in networks])
         parameters = stack.read()
         eye = torch.eye(parameters.shape[1], dtype=parameters.dtype, device=place)
         penalties = {
@@ -107,7 +107,7 @@ def test_steps_stay_on_their_device(device, make, count, memory, penalty, loss):
 @pytest.mark.parametrize("make", [grids, mixed])
 def test_ill_conditioned_steps_stay_there_too(device, make):
     device = standin() if device.type == "cpu" else device
-    stack = Stack([network.to(device) for network in make(1)])
+    stack = StackedNetworks([network.to(device) for network in make(1)])
     x = torch.rand(40, 2, generator=seeded(1), dtype=torch.float64).to(device) * 2 - 1
     problem = Fit(stack, x, x[:, :1] * x[:, 1:], Squared(), [], Limits())
     _, system = problem.expand(stack.read())

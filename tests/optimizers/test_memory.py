@@ -15,7 +15,7 @@ from kan_exp.optimizers import (
     Quadratic,
     SmoothL1,
     Squared,
-    Stack,
+    StackedNetworks,
     conjugate_gradients,
 )
 from kan_exp.optimizers.systems import ParameterSystem, ProductSystem, SampleSystem
@@ -57,7 +57,7 @@ def grids(out: int) -> list[nn.Module]:
 
 def fit(modules, loss, count: int, penalties, memory: float) -> tuple[Fit, torch.Tensor]:
     x = torch.rand(count, 2, generator=seeded(1), dtype=torch.float64) * 2 - 1
-    stack = Stack(modules)
+    stack = StackedNetworks(modules)
     y = torch.sin(3 * x[:, :1]) * torch.ones(1, 3 if isinstance(loss, CrossEntropy) else 1)
     if isinstance(loss, CrossEntropy):
         y = torch.randint(3, (count,), generator=seeded(2))

@@ -48,7 +48,7 @@ OFF = Tolerances(0, 0, 0)
         ("loss", root(3), OFF._replace(loss=1e-6), 50),
         ("loss", root(3), OFF, 200),  # none that lowers it within rounding
         ("steps", root(3), OFF, 4),
-        ("lost", polynomial(lambda p: p * math.nan, lambda p: p[:, :, None]), OFF, 50),
+        ("non_finite", polynomial(lambda p: p * math.nan, lambda p: p[:, :, None]), OFF, 50),
     ],
 )
 def test_the_reason_is_named(reason, problem, tolerances, steps):
@@ -86,7 +86,7 @@ def test_the_optimizer_says_why_it_goes_no_further():
         optimizer.step(lambda: (x, x**2))
     assert optimizer.stopped[0] in ("gradient", "loss")
     optimizer.step(lambda: (x, x * math.nan))
-    assert optimizer.stopped == ["lost"]
+    assert optimizer.stopped == ["non_finite"]
 
 
 @pytest.mark.parametrize("name", ["gradient", "step", "loss"])

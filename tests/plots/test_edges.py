@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 
 from kan_exp.models.views import LayerView
 from kan_exp.plots import LayerFigure, layer_figure
-from kan_exp.plots.edges import MOST_EDGES
+from kan_exp.plots.edges import MAX_EDGES
 from kan_exp.plots.panel import Panel
 from kan_exp.plots.style import LEARNED, TRUE, pixels
 from kan_exp.tasks.numbers import near_one
@@ -97,9 +97,9 @@ def test_too_many_edges_show_the_strongest_and_say_so():
     view = layer(5, 9)
     figure = LayerFigure(view)
     height = {(i, j): np.std(view.y[:, i, j].tolist()) for i in range(5) for j in range(9)}
-    weakest_shown = sorted(height.values(), reverse=True)[MOST_EDGES - 1]
+    weakest_shown = sorted(height.values(), reverse=True)[MAX_EDGES - 1]
     expected = {f"x{i} → h{j + 1}" for (i, j), h in height.items() if h >= weakest_shown}
-    assert len(expected) == MOST_EDGES == 36
+    assert len(expected) == MAX_EDGES == 36
     assert set(panels(figure)) == expected
     assert len(figure.panels) == 36
     assert figure.title == "Layer 1, the 36 strongest of 45 edges"

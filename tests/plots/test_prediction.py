@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kan_exp.plots import prediction_figure
-from kan_exp.plots.prediction import MOST_POINTS
+from kan_exp.plots.prediction import MAX_POINTS
 from tests.plots.drawn import check_texts
 
 
@@ -36,9 +36,9 @@ def test_points_and_errors_are_drawn_with_their_names():
 
 
 def test_many_points_are_cut_in_pairs():
-    truth, predicted = pairs(MOST_POINTS + 500)
+    truth, predicted = pairs(MAX_POINTS + 500)
     left, _ = prediction_figure(truth, predicted, "f", "").axes
-    expected = np.stack([truth, predicted], 1)[:MOST_POINTS]
+    expected = np.stack([truth, predicted], 1)[:MAX_POINTS]
     np.testing.assert_allclose(dots(left), expected)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kan_exp.preparing import run_key, setting_key
-from tests.preparing.test_again import composed
+from tests.preparing.test_stored_config import composed
 
 TABLE = ["data=table", "data.target=y", "dims=[1,1]"]
 

@@ -8,7 +8,7 @@ import pytest
 
 from kan_exp.errors import KanExpError
 from kan_exp.reporting.grouping import check_keys, differing, divide
-from kan_exp.runs.loose import value_text
+from kan_exp.runs.lenient_json import value_text
 from kan_exp.runs.records import Record
 
 

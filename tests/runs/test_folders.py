@@ -15,7 +15,7 @@ from kan_exp.train import prepare
 from tests.commands.in_process import Train
 
 SMALL = ["points=60", "data.num_val=20", "data.num_test=20", "logger=none", "~callbacks.figures"]
-SMALL += ["refine.keep=[1]", "refine.steps=[2]", "layer=spline", "dims=[2,1]"]
+SMALL += ["refine.num_candidates=[1]", "refine.steps=[2]", "layer=spline", "dims=[2,1]"]
 REFUSED = ["layer=spline", "dims=[3,1]"]
 
 

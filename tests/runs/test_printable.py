@@ -15,7 +15,7 @@ from rich.console import Console
 
 from kan_exp.quoting import unquoted
 from kan_exp.runs.cells import csv_row, plain
-from kan_exp.runs.loose import parse_overrides
+from kan_exp.runs.lenient_json import parse_overrides
 from kan_exp.runs.printable import printable
 
 ANY = st.text(st.characters(), max_size=40)

@@ -12,7 +12,7 @@ import pytest
 
 from kan_exp.errors import KanExpError
 from kan_exp.runs import StatusFile, write_status
-from kan_exp.runs.loose import parse_overrides
+from kan_exp.runs.lenient_json import parse_overrides
 from kan_exp.runs.records import read_records
 from tests.reporting.conftest import write_run
 

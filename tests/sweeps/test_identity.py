@@ -28,7 +28,7 @@ from kan_exp.errors import KanExpError
 from kan_exp.preparing import check, keys, run_key, setting_key
 from kan_exp.preparing.choices import flat_choices
 from kan_exp.runs.identity import NON_RESULT_OPTIONS, decides_result, digest
-from kan_exp.sweeps.jobs import make_stacks, plan_jobs
+from kan_exp.sweeps.jobs import make_job_groups, plan_jobs
 from kan_exp.sweeps.sweeper import GridSweeper
 
 ADAM = ["optimizer=adam", "layer=interpo"]
@@ -146,7 +146,7 @@ TOGETHER, ALONE = [[0, 1, 2]], [[0], [1], [2]]
 
 def stacks_of(light, tmp_path, *options):
     swept = [[*options, f"seed={seed}"] for seed in (0, 1, 2)]
-    return make_stacks(plan_jobs(swept, light), tmp_path, most=64)
+    return make_job_groups(plan_jobs(swept, light), tmp_path, most=64)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_keys_and_stacks_go_by_the_resolved_configurations(light, overrides):
     configs = {job.number: plain(light(job.overrides)) for job in jobs}
     for one, other in itertools.combinations(jobs, 2):
         assert (one.key == other.key) == (configs[one.number] == configs[other.number])
-    for stack in make_stacks(jobs, Path(), most=64):
+    for stack in make_job_groups(jobs, Path(), most=64):
         if len(stack.jobs) > 1:
             stacked = plain(light(stack.overrides[:-1]))
             for k, job in enumerate(stack.jobs):
@@ -253,7 +253,7 @@ def test_keys_and_stacks_go_by_the_resolved_configurations(light, overrides):
 def test_seeds_may_be_written_in_many_ways(light, swept, expected):
     jobs = plan_jobs([[f"seed={text}"] for text in swept.split(",")], light)
     found = []
-    for stack in make_stacks(jobs, Path(), most=64):
+    for stack in make_job_groups(jobs, Path(), most=64):
         first = light(stack.overrides[:-1]).seed
         found.append([first + k for k in range(len(stack.jobs))])
     assert sorted(itertools.chain(*found)) == sorted(

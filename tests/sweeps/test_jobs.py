@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 
 from kan_exp.cli import config_folder, store_schema
 from kan_exp.config import TrainConfig
-from kan_exp.sweeps.jobs import make_stack, make_stacks, number_of, plan_jobs
+from kan_exp.sweeps.jobs import make_job_group, make_job_groups, number_of, plan_jobs
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def members(stacks):
 
 def test_seeds_of_the_same_experiment_are_stacked(plan, tmp_path):
     jobs = plan(["layer=mlp", "layer=interpo"], ["optimizer=adam"], seeds(0, 1, 2))
-    stacks = make_stacks(jobs, tmp_path, most=64)
+    stacks = make_job_groups(jobs, tmp_path, most=64)
     assert members(stacks) == [[0, 1, 2], [3, 4, 5]]
     assert stacks[1].overrides == [
         "layer=interpo",
@@ -47,7 +47,7 @@ def test_seeds_of_the_same_experiment_are_stacked(plan, tmp_path):
 
 def test_only_consecutive_seeds_are_since_replica_k_has_seed_plus_k(plan, tmp_path):
     jobs = plan(["optimizer=sgd"], seeds(7, 0, 1, 3, 2, 9))
-    stacks = make_stacks(jobs, tmp_path, most=3)
+    stacks = make_job_groups(jobs, tmp_path, most=3)
     found = sorted([job.seed for job in stack.jobs] for stack in stacks)
     assert found == [[0, 1, 2], [3], [7], [9]]
 
@@ -65,12 +65,12 @@ def test_only_consecutive_seeds_are_since_replica_k_has_seed_plus_k(plan, tmp_pa
 )
 def test_what_cannot_be_one_network_or_gains_nothing_runs_alone(plan, tmp_path, setting):
     jobs = plan(*[[text] for text in setting], seeds(0, 1))
-    assert members(make_stacks(jobs, tmp_path, most=64)) == [[0], [1]]
+    assert members(make_job_groups(jobs, tmp_path, most=64)) == [[0], [1]]
 
 
 def test_stacking_can_be_switched_off(plan, tmp_path):
     jobs = plan(["optimizer=adam"], seeds(0, 1))
-    assert members(make_stacks(jobs, tmp_path, most=1)) == [[0], [1]]
+    assert members(make_job_groups(jobs, tmp_path, most=1)) == [[0], [1]]
 
 
 def test_jobs_are_known_by_what_they_compute_not_by_how_it_is_written(plan):
@@ -89,6 +89,6 @@ def test_jobs_are_known_by_what_they_compute_not_by_how_it_is_written(plan):
 
 def test_a_folder_is_named_by_what_is_swept_and_by_nothing_a_shell_would_read(plan, tmp_path):
     jobs = plan(["dims=[2,1,1]", "dims=[2,5,1]"], ["layer=mlp"], ["optimizer.damping=1e-3"])
-    folder = make_stack(jobs[1:], tmp_path).folder
+    folder = make_job_group(jobs[1:], tmp_path).folder
     assert folder == tmp_path / "1_dims-2-5-1"
     assert number_of(folder) == 1

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from kan_exp.errors import KanExpError
 from kan_exp.runs import Status, read_status, write_json, write_status
 from kan_exp.runs.folders import SWEEP
-from kan_exp.sweeps.jobs import Job, make_stack, make_stacks
+from kan_exp.sweeps.jobs import Job, make_job_group, make_job_groups
 from kan_exp.sweeps.outcomes import outcomes
 from kan_exp.sweeps.runner import SweepRunner, remember, renumber
 from kan_exp.sweeps.summary import brief, read_summary
@@ -120,7 +120,7 @@ def sweep(tmp_path, capsys):
         launcher.watch = runner.watch
         error = None
         try:
-            runner.run(make_stacks(jobs, tmp_path, most=64))
+            runner.run(make_job_groups(jobs, tmp_path, most=64))
             runner.finish()
         except KanExpError as raised:
             error = str(raised)
@@ -319,7 +319,7 @@ def test_jobs_that_diverge_are_told_from_those_that_fail(sweep):
 
 
 def test_a_diverged_job_of_an_earlier_version_has_its_word(tmp_path):
-    stack = make_stack([job(0, "a")], tmp_path)
+    stack = make_job_group([job(0, "a")], tmp_path)
     stack.folder.mkdir()
     write_status(stack.folder, status(state="failed", reason="no number"))
     write_json(stack.folder / "metrics.json", {"stopped": "diverged"})

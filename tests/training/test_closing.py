@@ -96,7 +96,12 @@ def test_one_that_is_not_says_so_and_what_to_try(rmse):
         ["trainer=ddp", "optimizer=sgd", "compile=true", "log_every_n_steps=7", "evaluations=3"],
         ["target=formula", "target.formula='sin(a)*b'", "target.noise=0.3", "penalty.smooth=0.1"],
         ["data=table", "data.path={}/t.csv", "data.target=y", "data.features=[a,b]"],
-        ["refine.keep=[2,1]", "refine.grids=[4,8]", "penalty.jerk=0.1", "gradient.steps=9"],
+        [
+            "refine.num_candidates=[2,1]",
+            "refine.grids=[4,8]",
+            "penalty.jerk=0.1",
+            "gradient.steps=9",
+        ],
     ],
     ids=" ".join,
 )

@@ -26,9 +26,9 @@ GRIDS = "layers=[{interpo: {num_x: 9}},{spline: {num_intervals: 8}}]"
 ADAM = ["optimizer=adam", "steps=4", "log_every_n_steps=2", "evaluations=2", "batch_size=16"]
 WIDE, NARROW = "dims=[2,2,2,2,1]", "dims=[2,2,1]"
 PENALTIES = ["penalty.roughness=1e-3", "penalty.curvature=1e-4"]
-STAGES = ["optimizer=lm", "log_every_n_steps=2", "evaluations=3", "refine.keep=[3,2]"]
+STAGES = ["optimizer=lm", "log_every_n_steps=2", "evaluations=3", "refine.num_candidates=[3,2]"]
 LM = [*STAGES, "refine.steps=[4,2]"]
-SHORTEST = [*STAGES, "refine.steps=[1,1]", "refine.keep=[2,1]"]
+SHORTEST = [*STAGES, "refine.steps=[1,1]", "refine.num_candidates=[2,1]"]
 CASES = {
     "adam, pieces": [*ADAM, PIECES, WIDE, *PENALTIES],
     "adam, curves": [*ADAM, CURVES, WIDE, *PENALTIES, "penalty.l1_edges=1e-3"],
@@ -56,7 +56,7 @@ def each(cases):
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     """Writes checkpoints at every chunk, and draws nothing."""
-    monkeypatch.setattr(checkpoints, "MOST_SHARE", math.inf)
+    monkeypatch.setattr(checkpoints, "MAX_SHARE", math.inf)
     monkeypatch.setattr(Experiment, "_draw", lambda *_: None)
 
 

@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from kan_exp.errors import DivergedError, KanExpError
-from kan_exp.preparing.again import check_unfinished, how_it_ended, unfinished
+from kan_exp.preparing.stored_config import check_unfinished, how_it_ended, unfinished
 from kan_exp.runs import StatusFile, read_status, write_status
 from kan_exp.runs.files import replacing
 from kan_exp.runs.records import DONE, read_records
-from kan_exp.sweeps.jobs import Job, make_stack
+from kan_exp.sweeps.jobs import Job, make_job_group
 from kan_exp.sweeps.outcomes import close, outcomes
 from kan_exp.tasks import Scoring
 from kan_exp.train import prepare
@@ -187,7 +187,7 @@ def gone() -> int:
 @pytest.mark.parametrize("stopped", ["steps", "converged (gradient)", "overfitting", "pruned"])
 def test_a_run_that_was_killed_while_it_drew_is_done_for_everybody(tmp_path, gone, stopped):
     job = Job(0, ("layer=mlp",), "key", "layer=mlp", 0)
-    stack = make_stack([job], tmp_path)
+    stack = make_job_group([job], tmp_path)
     leave(stack.folder, stopped, "running", gone)
     status = read_status(stack.folder)
     assert status is not None

@@ -15,7 +15,7 @@ from kan_exp.training import experiment as experiments
 from tests.conftest import read_metrics
 
 SMALL = ["points=60", "data.num_val=20", "data.num_test=20", "dims=[2,1]", "layer=spline"]
-SMALL += ["refine.keep=[1]", "refine.steps=[2]"]
+SMALL += ["refine.num_candidates=[1]", "refine.steps=[2]"]
 
 
 @pytest.fixture(autouse=True)

@@ -28,7 +28,7 @@ def networks(count: int, kind=KANSplineLayer, cells: int = 8) -> list[nn.Sequent
     return make_starts(specs, [2, 1, 1], Stage(cells, count, 1), 0, 0.3, X, BOUNDS)
 
 
-def module(starts, stages, y, fade=0.0, **penalty: float) -> LeastSquaresModule:
+def module(starts, stages, y, penalty_decay=0.0, **penalty: float) -> LeastSquaresModule:
     return LeastSquaresModule(
         KANModel(starts[0], UNIT, ("a", "b"), "f"),
         TASK,
@@ -37,7 +37,7 @@ def module(starts, stages, y, fade=0.0, **penalty: float) -> LeastSquaresModule:
         Split(X, y),
         LevenbergMarquardt,
         penalty,
-        fade,
+        penalty_decay,
         {},
     )
 
@@ -78,17 +78,17 @@ def test_a_stage_that_raises_the_validation_error_ends_the_training():
     assert made._overfits(engine)
 
 
-@pytest.mark.parametrize(("kind", "fade"), [(KANSplineLayer, 5.0), (KANInterpoLayer, 0.0)])
-def test_the_weight_of_a_penalty_follows_the_grid(kind, fade):
+@pytest.mark.parametrize(("kind", "penalty_decay"), [(KANSplineLayer, 5.0), (KANInterpoLayer, 0.0)])
+def test_the_weight_of_a_penalty_follows_the_grid(kind, penalty_decay):
     (network,) = networks(1, kind, cells=8)
-    made = module([network], [Stage(8, 1, 1)], X[:, :1], fade, jerk=2.0)
+    made = module([network], [Stage(8, 1, 1)], X[:, :1], penalty_decay, jerk=2.0)
     for cells in (8, 16):
         for layer in network:
             layer.refine(cells)
         parameters = torch.cat([part.detach().flatten() for part in network.parameters()])
         found = parameters @ made._quadratic(network) @ parameters
         jerk = sum(layer.roughness(3).mean() for layer in network).detach()
-        torch.testing.assert_close(found, 2.0 * (4 / cells) ** fade * jerk)
+        torch.testing.assert_close(found, 2.0 * (4 / cells) ** penalty_decay * jerk)
 
 
 def test_a_grid_that_moved_has_another_penalty():

@@ -9,10 +9,21 @@ import pytest
 from kan_exp.errors import KanExpError
 from kan_exp.train import prepare
 
+FEW = ["refine.num_candidates=[4,1]", "refine.steps=[6,6]"]
 SMALL = {
-    "spline": ["layer=spline", "layer.num_intervals=8", "refine.keep=[4,1]", "refine.steps=[6,6]"],
-    "interpo": ["layer=interpo", "layer.num_x=9", "refine.keep=[4,1]", "refine.steps=[6,6]"],
-    "mlp": ["layer=mlp", "refine.keep=[2,1]", "refine.steps=[5,5]"],
+    "spline": [
+        "layer=spline",
+        "layer.num_intervals=8",
+        "refine.num_candidates=[4,1]",
+        "refine.steps=[6,6]",
+    ],
+    "interpo": [
+        "layer=interpo",
+        "layer.num_x=9",
+        "refine.num_candidates=[4,1]",
+        "refine.steps=[6,6]",
+    ],
+    "mlp": ["layer=mlp", "refine.num_candidates=[2,1]", "refine.steps=[5,5]"],
     "adam": ["layer=spline", "optimizer=adam", "steps=40", "gradient.batch_size=32"],
 }
 

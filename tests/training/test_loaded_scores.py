@@ -25,7 +25,12 @@ LAYERS = {
     "rational": ["layer=rational"],
     "linear": ["layer=linear"],
 }
-LEAST_SQUARES = ["optimizer=lm", "refine.keep=[2,1]", "refine.steps=[4,4]", "evaluations=2"]
+LEAST_SQUARES = [
+    "optimizer=lm",
+    "refine.num_candidates=[2,1]",
+    "refine.steps=[4,4]",
+    "evaluations=2",
+]
 GRADIENTS = ["scheduler=none", "steps=12", "batch_size=16", "evaluations=3", "log_every_n_steps=4"]
 OPTIMIZERS = {
     "lm": LEAST_SQUARES,

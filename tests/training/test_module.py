@@ -172,9 +172,9 @@ def test_smooth_counts_the_tables_of_a_mixed_network(make_data):
 
 def test_an_unknown_penalty_is_refused(make_data, make_model):
     with pytest.raises(
-        KanExpError, match=r"^penalty\.wiggle: there is none\. There are: "
+        KanExpError, match=r"^penalty\.init_noise_std: there is none\. There are: "
     ) as caught:
-        module(make_model(make_data()), wiggle=0.1)
+        module(make_model(make_data()), init_noise_std=0.1)
     assert all(name in str(caught.value) for name in PENALTIES)
 
 

@@ -18,7 +18,7 @@ from kan_exp.training.callbacks import TrialPruning, pruning
 from kan_exp.training.module import CHOSEN_BY
 
 CURVES = [[3, 2, 1, 1], [3, 3, 2, 2], [4, 3, 3, 3], [5, 2, 2, 1], [2, 2, 2, 0.5], [9, 9, 9, 9]]
-MOST_STEPS = 40
+MAX_STEPS = 40
 
 
 def pruner(warm_up):
@@ -40,7 +40,7 @@ def optunas_way():
     return counts
 
 
-def train(callback, curve, steps=MOST_STEPS):
+def train(callback, curve, steps=MAX_STEPS):
     """Validates at these errors as a trainer would, until the end or until it is stopped.
 
     Gives the number of validations.

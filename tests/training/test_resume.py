@@ -30,6 +30,7 @@ SMALL = ["points=200", "data.num_val=50", "data.num_test=50", "~callbacks.figure
 ADAM = ["layer=interpo", "optimizer=adam", "batch_size=32", "steps=60", "log_every_n_steps=5"]
 ADAM += ["evaluations=4"]
 LM = ["optimizer=lm", "log_every_n_steps=2", "evaluations=6"]
+STAGES = ["refine.num_candidates=[5,3,1]", "refine.steps=[6,8,6]"]
 CASES = {
     "adam, mini-batches": (ADAM, 33),
     "adam, best long ago": (
@@ -42,7 +43,13 @@ CASES = {
     "replicas": ([*ADAM, "layer=mlp", "replicas=3"], 33),
     # In stage 2 of 3, three starts of the first five being left.
     "lm, refined": (
-        [*LM, "layer=interpo", "layer.num_x=17", "refine.keep=[5,3,1]", "refine.steps=[6,8,6]"],
+        [
+            *LM,
+            "layer=interpo",
+            "layer.num_x=17",
+            "refine.num_candidates=[5,3,1]",
+            "refine.steps=[6,8,6]",
+        ],
         10,
     ),
     # Whose validation error had risen since the stage before.
@@ -53,15 +60,15 @@ CASES = {
             "layer.num_x=33",
             "points=100",
             "target.noise=0.3",
-            "refine.keep=[3,1]",
+            "refine.num_candidates=[3,1]",
             "refine.steps=[6]",
             "refine.jerk=0",
         ],
         10,
     ),
     "lm, first stage": ([*LM, "layer=spline", "layer.num_intervals=8", "refine.steps=[9]"], 4),
-    "lm, no grid": ([*LM, "layer=mlp", "refine.keep=[3,1]", "refine.steps=[6,6]"], 8),
-    "lm, last stage": ([*LM, "layer=rbf", "refine.keep=[3,1]", "refine.steps=[4,8]"], 8),
+    "lm, no grid": ([*LM, "layer=mlp", "refine.num_candidates=[3,1]", "refine.steps=[6,6]"], 8),
+    "lm, last stage": ([*LM, "layer=rbf", "refine.num_candidates=[3,1]", "refine.steps=[4,8]"], 8),
 }
 
 
@@ -90,7 +97,7 @@ class CtrlC(Callback):
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     """Checkpoints however long they take beside so short a training, and no pictures."""
-    monkeypatch.setattr(checkpoints, "MOST_SHARE", math.inf)
+    monkeypatch.setattr(checkpoints, "MAX_SHARE", math.inf)
     monkeypatch.setattr(Experiment, "_draw", lambda *_: {})
 
 

@@ -20,24 +20,26 @@ def points(count: int = 50) -> torch.Tensor:
     return BOUNDS[:, 0] + unit * (BOUNDS[:, 1] - BOUNDS[:, 0])
 
 
-def starts(spec: LayerSpec = SPLINE, keep: int = 3, cells: int | None = 4, seed: int = 5):
-    return make_starts([spec] * 2, [2, 3, 1], Stage(cells, keep, 1), seed, 0.3, points(), BOUNDS)
+def starts(spec: LayerSpec = SPLINE, num_candidates: int = 3, cells: int | None = 4, seed: int = 5):
+    return make_starts(
+        [spec] * 2, [2, 3, 1], Stage(cells, num_candidates, 1), seed, 0.3, points(), BOUNDS
+    )
 
 
 @pytest.mark.parametrize(
-    ("grids", "keep", "steps", "said"),
+    ("grids", "num_candidates", "steps", "said"),
     [
         ([], [1], [1], "grids needs numbers of at least 1, got []"),
         ([4, 6], [2, 1], [1, 1], "a multiple of the one before, got [4, 6]"),
-        ([4, 8], [1, 2], [1, 1], "keep must not rise, got [1, 2]"),
+        ([4, 8], [1, 2], [1, 1], "num_candidates must not rise, got [1, 2]"),
         ([4, 0], [2, 1], [1, 1], "grids needs numbers of at least 1, got [4, 0]"),
-        (None, [2, 0], [1, 1], "keep needs numbers of at least 1, got [2, 0]"),
+        (None, [2, 0], [1, 1], "num_candidates needs numbers of at least 1, got [2, 0]"),
         (None, [2, 1], [], "steps needs numbers of at least 1, got []"),
     ],
 )
-def test_stages_that_cannot_be_are_refused(grids, keep, steps, said):
+def test_stages_that_cannot_be_are_refused(grids, num_candidates, steps, said):
     with pytest.raises(KanExpError) as caught:
-        make_stages([8], grids, keep, steps)
+        make_stages([8], grids, num_candidates, steps)
     assert said in str(caught.value)
     assert str(caught.value).isprintable()
 
@@ -55,7 +57,7 @@ def test_stages_that_cannot_be_are_refused(grids, keep, steps, said):
 def test_grids_lead_to_the_layers_own(cells, grids):
     stages = make_stages([cells, cells], None, [9, 3], [5])
     assert [stage.num_intervals for stage in stages] == grids
-    assert [stage.keep for stage in stages] == [9, 3, 3, 3, 3][: len(grids)]
+    assert [stage.num_candidates for stage in stages] == [9, 3, 3, 3, 3][: len(grids)]
     assert {stage.steps for stage in stages} == {5}
 
 
@@ -91,13 +93,13 @@ def test_the_first_grid_is_the_datas_and_hidden_ones_hold_their_values():
 
 
 def test_layers_without_grids_are_left_as_they_are():
-    (network,) = starts(LayerSpec(KANLayer, {"fcn_hidden": 4}), keep=1, cells=None)
+    (network,) = starts(LayerSpec(KANLayer, {"fcn_hidden": 4}), num_candidates=1, cells=None)
     assert not follow(network, points())
 
 
 @torch.no_grad()
 def test_a_grid_follows_the_values_that_left_it_and_the_function_stays():
-    (network,) = starts(keep=1, cells=16)
+    (network,) = starts(num_candidates=1, cells=16)
     x = points()
     before = network(x)
     assert not follow(network, x)  # it fits already
@@ -113,7 +115,7 @@ def test_a_grid_follows_the_values_that_left_it_and_the_function_stays():
 
 @pytest.mark.parametrize("kind", [KANInterpoLayer, KANSplineLayer])
 def test_the_penalty_matrix_is_the_mean_squared_derivative(kind):
-    (network,) = starts(LayerSpec(kind, {}), keep=1, cells=6)
+    (network,) = starts(LayerSpec(kind, {}), num_candidates=1, cells=6)
     weights = {1: 0.3, 2: 0.02, 3: 0.001}
     parameters = torch.cat([part.detach().flatten() for part in network.parameters()])
     found = parameters @ penalty_matrix(network, weights) @ parameters

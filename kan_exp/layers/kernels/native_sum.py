@@ -18,7 +18,7 @@ from kan_exp.layers.kernels.splines import Grid
 
 REALS = {torch.float32: "float", torch.float64: "double"}
 # Numbers that a pass reads for each thread that it employs: waking one takes some 50 microseconds.
-LEAST_WORK = 2**19
+MIN_WORK = 2**19
 
 _POINTER, _WHOLE = ctypes.c_void_p, ctypes.c_int64
 _SPLINES = [_POINTER] * 5 + [_WHOLE] * 7
@@ -111,7 +111,7 @@ def _share(call: Callable[[int, int], None], count: int, work: int) -> None:
 
     Each part writes numbers of its own, so that results do not depend on the number of threads.
     """
-    threads = min(torch.get_num_threads(), count, work // LEAST_WORK)
+    threads = min(torch.get_num_threads(), count, work // MIN_WORK)
     if threads <= 1 or not threading.main_thread().is_alive():  # at its end a program starts none
         call(0, count)
         return

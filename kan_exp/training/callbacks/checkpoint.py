@@ -22,7 +22,7 @@ from kan_exp.training.state import whole_state
 from kan_exp.training.tensorboard import RunLogger
 
 BEST, LAST = "best.ckpt", "last.ckpt"
-MOST_SHARE = 0.01  # of a run's time that writing may take
+MAX_SHARE = 0.01  # of a run's time that writing may take
 
 
 class RunCheckpoint(Checkpoint):
@@ -47,7 +47,7 @@ class RunCheckpoint(Checkpoint):
         self._written = self._began = time.perf_counter()
         self._cost = 0.0  # seconds that writing takes
 
-    def go_on(self, kept: Mapping[str, Any]) -> None:
+    def restore(self, kept: Mapping[str, Any]) -> None:
         """Takes up what it kept when it wrote a `last.ckpt`."""
         self.spent, self._finished = kept["seconds"], kept["finished"]
         self._best, self._least = kept["best"], kept["least"]
@@ -70,7 +70,7 @@ class RunCheckpoint(Checkpoint):
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
         # Not at the end of a chunk: a validation may follow that belongs to it.
         now = time.perf_counter()
-        if now - self._written >= max(self.seconds, self._cost / MOST_SHARE):
+        if now - self._written >= max(self.seconds, self._cost / MAX_SHARE):
             self._write(trainer, module)
             self._written = time.perf_counter()
             self._cost = self._written - now

@@ -261,7 +261,7 @@ import os, torch, warnings
 from kan_exp.layers import KANInterpoLayer
 warnings.simplefilter("ignore")  # Python's about such forks
 from kan_exp.layers.kernels import native_sum
-native_sum.LEAST_WORK = 1
+native_sum.MIN_WORK = 1
 torch.set_num_threads(2)
 layer, x = KANInterpoLayer(3, 4), torch.ones(100, 3)
 layer(x)
@@ -281,7 +281,7 @@ def test_layers_work_while_the_program_ends(tmp_path):
 import atexit, torch
 from kan_exp.layers import KANInterpoLayer
 from kan_exp.layers.kernels import native_sum
-native_sum.LEAST_WORK = 1
+native_sum.MIN_WORK = 1
 torch.set_num_threads(2)
 layer, x = KANInterpoLayer(3, 4), torch.ones(100, 3)
 layer(x)

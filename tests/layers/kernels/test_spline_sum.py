@@ -290,7 +290,7 @@ def test_no_samples_give_no_values(name):
 
 @pytest.mark.parametrize("threads", [2, 3, 64])
 def test_the_number_of_threads_changes_no_bit(threads, way, monkeypatch):
-    monkeypatch.setattr(native_sum, "LEAST_WORK", 1)
+    monkeypatch.setattr(native_sum, "MIN_WORK", 1)
     found = []
     before = torch.get_num_threads()
     for count in (1, threads):

@@ -19,14 +19,14 @@ from kan_exp.commandline.spelling import MULTIRUN, is_path
 from kan_exp.commandline.starting import RESUMED
 from kan_exp.config import TrainConfig
 from kan_exp.errors import KanExpError
-from kan_exp.preparing.older import complete
+from kan_exp.preparing.compatibility import complete
 from kan_exp.preparing.targets import check_targets
 from kan_exp.quoting import expand_home, literal, read_path, shell, typed, word
 from kan_exp.runs import changes, is_running, no_run, option_name, read_status, versions
 from kan_exp.runs.folders import is_run
 from kan_exp.runs.results import read_metrics
 
-HYDRAS = ("command", "search")  # entries of conf/train.yaml's defaults that configure Hydra
+HYDRA_ENTRIES = ("command", "search")  # entries of conf/train.yaml's defaults that configure Hydra
 REPEATED = "repeated_run"
 LAST = "checkpoints/last.ckpt"
 UNREADABLE = (YAMLError, OmegaConfBaseException, TypeError, KeyError, AttributeError, ValueError)
@@ -76,7 +76,7 @@ def from_folder(arguments: Sequence[str]) -> tuple[str, list[str]]:
         )
     stored = _without(read_stored(folder, modules), rest)
     check_unfinished(folder)
-    _offer(RESUMED, stored, {"run": {"dir": literal(str(folder))}, "output_subdir": None})
+    _register_config(RESUMED, stored, {"run": {"dir": literal(str(folder))}, "output_subdir": None})
     return RESUMED, rest
 
 
@@ -107,7 +107,7 @@ def _repeat(folder: Path, rest: list[str], modules: Sequence[str]) -> tuple[str,
         origin = [f"--from={folder.resolve()}"]
         if modules:
             origin.append(f"modules=[{','.join(modules)}]")
-    _offer(REPEATED, stored, {}, origin)
+    _register_config(REPEATED, stored, {}, origin)
     return REPEATED, rest
 
 
@@ -235,15 +235,17 @@ def _check_groups(overrides: Sequence[str]) -> None:
             )
 
 
-def _offer(name: str, stored: Stored, hydra: dict[str, Any], origin: Sequence[str] = ()) -> None:
+def _register_config(
+    name: str, stored: Stored, hydra: dict[str, Any], origin: Sequence[str] = ()
+) -> None:
     """Makes a stored configuration one that Hydra finds by name, and adds to."""
     base = cast(DictConfig, OmegaConf.load(Path(config_folder()) / "train.yaml"))
     # What Hydra is to do is conf/train.yaml's; what the run is to do, its own.
     defaults = [
         entry
         for entry in OmegaConf.to_container(base.defaults)  # type: ignore[union-attr]
-        if entry in ("train_schema", "_self_", *HYDRAS)
-        or (isinstance(entry, dict) and next(iter(entry)) in HYDRAS)
+        if entry in ("train_schema", "_self_", *HYDRA_ENTRIES)
+        or (isinstance(entry, dict) and next(iter(entry)) in HYDRA_ENTRIES)
     ]
     plain = cast("dict[str, Any]", OmegaConf.to_container(base, resolve=False))
     today = {name: value for name, value in plain.items() if name not in ("defaults", "hydra")}

@@ -18,7 +18,7 @@ from kan_exp.config import TrainConfig
 from kan_exp.errors import KanExpError
 from kan_exp.optimizers import LevenbergMarquardt
 from kan_exp.preparing import from_folder, run_key, unfinished
-from kan_exp.preparing.again import REPEATED
+from kan_exp.preparing.stored_config import REPEATED
 
 OVERRIDES = ["layer=interpo", "optimizer=adam", "layer.num_x=9", "seed=4", "steps=70"]
 
@@ -212,7 +212,7 @@ def without(run: Path, *names: str) -> None:
 @pytest.mark.parametrize("prefix", ["resume=", "--from="])
 def test_options_that_are_newer_than_a_run_are_those_of_the_configs(run, capsys, prefix):
     then = OmegaConf.load(run / ".hydra" / "config.yaml")
-    new = ["layer.outside", "optimizer.fused", "refine.wiggle", "callbacks.figures.moments"]
+    new = ["layer.outside", "optimizer.fused", "refine.init_noise_std", "callbacks.figures.moments"]
     new += ["trainer.num_sanity_val_steps", "logger.flush_secs", "data.num_test", "target.noise"]
     without(run, *new)
     name, _ = from_folder([f"{prefix}{run}"])

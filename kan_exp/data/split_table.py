@@ -10,14 +10,14 @@ import torch
 
 from kan_exp.data.base import ExperimentData
 from kan_exp.data.columns import shown
-from kan_exp.data.doubts import far_values, repeated_rows
+from kan_exp.data.data_warnings import far_values, repeated_rows
 from kan_exp.data.options import TRAINING, Options
 from kan_exp.data.points import Scaling, Split, measure_scaling
-from kan_exp.data.table import Table, deal, learning_table, take_table
+from kan_exp.data.table import Table, learning_table, split_rows, take_table
 from kan_exp.errors import KanExpError
 
 
-class DealtData(ExperimentData):
+class SplitTableData(ExperimentData):
     """The rows of a table, dealt at random to training, validation and test.
 
     Args:
@@ -32,7 +32,7 @@ class DealtData(ExperimentData):
 
     def __init__(self, table: Table, fractions: Sequence[float], seed: int) -> None:
         super().__init__(seed)
-        sizes = deal(table.source, table.rows, fractions)
+        sizes = split_rows(table.source, table.rows, fractions)
         self.table = table
         self.features = table.features
         self.target_name = str(table.target)
@@ -53,14 +53,14 @@ class DealtData(ExperimentData):
         return f"{table.source}: {read}; {counts}{len(self.test.x):,} test"
 
     @property
-    def doubts(self) -> list[str]:
+    def data_warnings(self) -> list[str]:
         table = self.table
         columns = np.column_stack([table.x, self.table.split().y.numpy()])
         far = far_values([*table.features, self.target_name], columns)
         return [*far, *repeated_rows(self.train.x, self.test.x)]
 
 
-class TableData(DealtData):
+class TableData(SplitTableData):
     """Rows of a .csv, .tsv, .parquet or .npz file.
 
     Args:
@@ -73,7 +73,7 @@ class TableData(DealtData):
         options: What the command calls these, for messages.
 
     Raises:
-        KanExpError: As `learning_table` and `DealtData` do.
+        KanExpError: As `learning_table` and `SplitTableData` do.
     """
 
     def __init__(

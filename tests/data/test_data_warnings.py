@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from kan_exp.data import TableData
-from kan_exp.data.doubts import far_values, repeated_rows
+from kan_exp.data.data_warnings import far_values, repeated_rows
 
 
 def table(folder, x, y) -> TableData:
@@ -17,17 +17,17 @@ def table(folder, x, y) -> TableData:
 def test_an_ordinary_table_raises_no_doubt(tmp_path):
     draw = np.random.default_rng(0)
     x = draw.standard_t(2, 300)  # heavy tails are ordinary
-    assert table(tmp_path, x, np.sin(x)).doubts == []
+    assert table(tmp_path, x, np.sin(x)).data_warnings == []
 
 
 def test_a_value_far_from_all_others_is_named_with_its_row(tmp_path):
     x = np.linspace(-1, 1, 100)
     y = x**2
     y[41] = 1e12
-    (line,) = table(tmp_path, x, y).doubts
+    (line,) = table(tmp_path, x, y).data_warnings
     assert "column 'y' has 1e+12 in row 42," in line
     y[41], x[7] = 0.1, -1e9
-    (line,) = table(tmp_path, x, y).doubts
+    (line,) = table(tmp_path, x, y).data_warnings
     assert "column 'a' has -1e+09 in row 8," in line
 
 
@@ -37,7 +37,7 @@ def test_rows_that_stand_in_both_parts_are_counted(tmp_path):
     train = {row.item() for row in data.train.x}
     count = sum(row.item() in train for row in data.test.x)
     assert count > 20
-    (line,) = data.doubts
+    (line,) = data.data_warnings
     assert line.startswith(f"{count} of 30 test rows have the inputs of a training row")
 
 
