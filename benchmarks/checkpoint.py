@@ -56,7 +56,7 @@ def costs(options: list[str], seconds: float) -> tuple[float, float, int, int]:
         checkpoint.save = lambda path, content: (written.append(path), plain(path, content))  # type: ignore[assignment]
         try:
             start = time.perf_counter()
-            experiment._fit()
+            experiment.fit()
             whole = time.perf_counter() - start
         finally:
             checkpoint.save = plain

@@ -63,17 +63,16 @@ def train(options: list[str]) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         experiment = prepare([*options, "logger=none"], folder)
         before = time.process_time()
-        diverged, seconds = experiment._fit()
+        result = experiment.fit()
         processor = time.process_time() - before
-        experiment._keep_best()
-        metrics: dict[str, Any] = experiment._score(seconds, diverged)
+        metrics: dict[str, Any] = result.metrics
     target = experiment.data.target
     x = target.sample(OTHER_POINTS, torch.Generator().manual_seed(OTHER_SEED))
-    other = (experiment.module.model.predict(x) - target(x)).double().square().mean().sqrt().item()
+    other = (result.model.predict(x) - target(x)).double().square().mean().sqrt().item()
     edges = min(metrics["edge_r2"].values(), default=float("nan"))
     how = f"step {metrics['best_step']} of {metrics['steps']}, {metrics['stopped']}"
     reported = metrics["test_rmse"]
-    return Result(reported, seconds, processor, edges, reported / other - 1, how)
+    return Result(reported, metrics["train_seconds"], processor, edges, reported / other - 1, how)
 
 
 def main() -> None:

@@ -116,10 +116,22 @@ def load(folder: str | Path, replica: int | None = None) -> KANModel:
             replica.
     """
     checkpoint = read_checkpoint(folder)
+    try:
+        return model_from(checkpoint, replica)
+    except KanExpError as error:
+        raise KanExpError(f"{folder}: {error}") from error
+
+
+def model_from(checkpoint: Mapping[str, Any], replica: int | None = None) -> KANModel:
+    """The network of a checkpoint in memory; see `load`.
+
+    Raises:
+        KanExpError: The weights do not fit the layers, or there is no such replica.
+    """
     description = checkpoint["kan_exp"]
     weights = {n: w for n, w in checkpoint["state_dict"].items() if n.startswith("model.")}
     if replica is not None:
-        weights.update(_replica_weights(folder, checkpoint, replica))
+        weights.update(_replica_weights(checkpoint, replica))
     scaling = Scaling(*(weights[f"model.{name}"] for name in Scaling._fields))
     try:
         network = network_of(description)
@@ -129,9 +141,7 @@ def load(folder: str | Path, replica: int | None = None) -> KANModel:
         model = KANModel(network, scaling, description["features"], description["target"])
         model.load_state_dict({name.removeprefix("model."): w for name, w in weights.items()})
     except (RuntimeError, TypeError, StopIteration) as error:  # also of sizes beyond memory
-        raise KanExpError(
-            f"{folder}: the checkpoint does not fit its layer: {message_of(error)}"
-        ) from error
+        raise KanExpError(f"the checkpoint does not fit its layer: {message_of(error)}") from error
     return model.eval().requires_grad_(False)
 
 
@@ -145,14 +155,12 @@ def network_of(description: Mapping[str, Any]) -> nn.Sequential:
     return make_network(specs, description["dims"])
 
 
-def _replica_weights(
-    folder: str | Path, checkpoint: Mapping[str, Any], replica: int
-) -> dict[str, Any]:
+def _replica_weights(checkpoint: Mapping[str, Any], replica: int) -> dict[str, Any]:
     """The weights of one replica, named as in a model's own checkpoint."""
     stacked = checkpoint.get("replicas")
     if stacked is None:
-        raise KanExpError(f"{folder}: the run has one network, no replicas: leave replica out.")
+        raise KanExpError("the run has one network, no replicas: leave replica out.")
     count = len(stacked["seeds"])
     if not 0 <= replica < count:
-        raise KanExpError(f"{folder}: the run has replicas 0 to {count - 1}, got {replica}.")
+        raise KanExpError(f"the run has replicas 0 to {count - 1}, got {replica}.")
     return {f"model.network.{name}": part[replica] for name, part in stacked["best"].items()}

@@ -54,10 +54,11 @@ def make_experiment(
 
     from kan_exp.board.summaries import Trial
     from kan_exp.ranks.strategy import RankEnvironment
-    from kan_exp.training.callbacks import RunCheckpoint, SignalStop
+    from kan_exp.training.callbacks import BestNetwork, EdgeFigures, RunCheckpoint, SignalStop
     from kan_exp.training.experiment import Experiment, quiet_lightning
-    from kan_exp.training.replica_experiment import ReplicaExperiment
+    from kan_exp.training.sinks import FigureSink, FileSink, Sink, TensorBoardSink, TerminalSink
     from kan_exp.training.state import read_state
+    from kan_exp.training.tensorboard import RunLogger
 
     quiet_lightning()
     if cfg.threads is not None:
@@ -75,17 +76,28 @@ def make_experiment(
         raise KanExpError(f"{len(data.train.x)} training points are too few for {count} processes.")
     # Fails if the components do not belong to the formula.
     data.true_edges(data.train.x[:2])
+    best = BestNetwork()
     callbacks = [
         *_callbacks(cfg),
-        RunCheckpoint(folder / "checkpoints", cfg.checkpoint_seconds),
+        best,
+        RunCheckpoint(folder / "checkpoints", cfg.checkpoint_seconds, best),
         SignalStop(),
     ]
     logger = _logger(cfg)
+    edges = next((one for one in callbacks if isinstance(one, EdgeFigures)), None)
     _check_kinds("trainer", cfg.trainer)
     hydra, flat = HydraConfig.get(), flat_choices(cfg, choices)
     job = int(hydra.job.num) if hydra.mode == RunMode.MULTIRUN else None
-    kind = Experiment if cfg.replicas == 1 else ReplicaExperiment
-    experiment = kind(
+    board = logger if isinstance(logger, RunLogger) else None
+    sinks: list[Sink] = [
+        FileSink(folder),
+        TerminalSink(folder, steps, board is not None, _arguments(cfg)),
+        FigureSink(folder / "figures", edges, board),
+    ]
+    if board is not None:
+        trial = Trial(as_typed(hydra.overrides.task), folder, job, flat)
+        sinks.append(TensorBoardSink(board, trial, OmegaConf.to_yaml(cfg, resolve=True)))
+    experiment = Experiment(
         module=module,
         data=data,
         trainer=instantiate(
@@ -97,11 +109,9 @@ def make_experiment(
             logger=logger,
             **({} if member is None else {"plugins": [RankEnvironment(member)]}),
         ),
-        folder=folder,
         choices=flat,
-        config=OmegaConf.to_yaml(cfg, resolve=True),
-        trial=Trial(as_typed(hydra.overrides.task), folder, job, flat),
-        arguments=_arguments(cfg),
+        folder=folder,
+        sinks=sinks,
     )
     if checkpoint is not None:
         try:

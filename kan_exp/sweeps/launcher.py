@@ -30,7 +30,6 @@ HEAVY = (
     "kan_exp.preparing.modules",
     "kan_exp.training.experiment",
     "kan_exp.training.least_squares",
-    "kan_exp.training.replica_experiment",
     "kan_exp.training.tensorboard",
     "matplotlib.font_manager",
 )

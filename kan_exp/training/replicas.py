@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -60,7 +60,7 @@ class ReplicaModule(KANModule):
         description: Plain containers that say how to build the model again; kept in checkpoints.
 
     Shape:
-        Chunks of training points `(steps, replicas, batch, in)`. `train_errors` and `val_errors`
+        Chunks of training points `(steps, replicas, batch, in)`. `train_losses` and `val_losses`
         hold pairs of the step and a value for each replica `(replicas,)`, NaN once it has
         diverged; `best_errors` and `best_steps` `(replicas,)` say where each was best.
     """
@@ -86,8 +86,8 @@ class ReplicaModule(KANModule):
         self.best_errors = torch.full((self.count,), torch.inf, dtype=torch.float64)
         self.best_steps = torch.zeros(self.count, dtype=torch.long)
         self.best_state: dict[str, Tensor] = {}
-        self.train_errors: History = []
-        self.val_errors: History = []
+        self.train_losses: History = []
+        self.val_losses: History = []
         self._before: list[Tensor] = []
         self._taken = 0  # the replica whose network is the model's
 
@@ -97,6 +97,11 @@ class ReplicaModule(KANModule):
         alive = torch.ones(self.count, dtype=torch.bool)
         alive[list(self.diverged)] = False
         return alive
+
+    @property
+    def summary(self) -> str:
+        seeds = f"seeds {self.seed} to {self.seed + self.count - 1}"
+        return f"{super().summary}; {self.count} replicas, {seeds}, as one stacked network"
 
     def trained(self) -> Iterable[nn.Parameter]:
         return self.stack.parameters()
@@ -214,7 +219,7 @@ class ReplicaModule(KANModule):
     def _record_all(self, losses: Tensor, rate: float, penalties: Mapping[str, Tensor]) -> None:
         """Logs how the replicas' losses are spread."""
         losses = self._of_alive(losses)
-        self.train_errors.append((self.global_step, losses))
+        self.train_losses.append((self.global_step, losses))
         self.train_history.append((self.global_step, losses.nanmedian().item()))
         values = {
             **spread("loss/train", losses),
@@ -249,7 +254,7 @@ class ReplicaModule(KANModule):
         self._keep(errors)
         self.take(int(errors.nan_to_num(torch.inf).argmin()))
         losses = self._of_alive(losses)
-        self.val_errors.append((self.global_step, losses))
+        self.val_losses.append((self.global_step, losses))
         self.val_history.append((self.global_step, losses.nanmedian().item()))
         self._log_at_step({**spread("loss/val", losses), **spread(f"error/val_{primary}", errors)})
         # For the checkpoint; in double precision, as `best_errors` is.
@@ -273,6 +278,14 @@ class ReplicaModule(KANModule):
         for name, part in self.model.network.state_dict().items():
             part.copy_(state[name][replica])
 
+    def best_models(self) -> Iterator[KANModel]:
+        """The model of each replica in turn, as it was when it was best on validation."""
+        self.cpu()
+        state = {name: part.cpu() for name, part in self.best_state.items()}
+        for replica in range(self.count):
+            self.take(replica, state)
+            yield self.model
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["kan_exp"] = {**self.description, "replica": self._taken}
         checkpoint["replicas"] = {
@@ -287,8 +300,8 @@ class ReplicaModule(KANModule):
             **super().training_state(),
             "before": self._before,
             "best_errors": self.best_errors,
-            "train_errors": pack(self.train_errors),
-            "val_errors": pack(self.val_errors),
+            "train_errors": pack(self.train_losses),
+            "val_errors": pack(self.val_losses),
         }
 
     def restore(self, checkpoint: Mapping[str, Any]) -> None:
@@ -298,8 +311,8 @@ class ReplicaModule(KANModule):
         self.best_state, self.diverged = replicas["best"], replicas["diverged"]
         self.best_errors = progress["best_errors"]
         self.best_steps = torch.tensor(replicas["best_steps"])
-        self.train_errors = unpack(progress["train_errors"])
-        self.val_errors = unpack(progress["val_errors"])
+        self.train_losses = unpack(progress["train_errors"])
+        self.val_losses = unpack(progress["val_errors"])
 
 
 def spread(name: str, values: Tensor) -> dict[str, float]:

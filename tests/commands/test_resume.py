@@ -92,7 +92,7 @@ def test_it_ends_with_the_numbers_of_the_run_that_was_not_killed(both):
 def test_it_says_where_it_goes_on_and_keeps_one_log(both):
     cwd, resumed, _ = both
     assert resumed.stderr == ""
-    (line,) = (line for line in resumed.stdout.splitlines() if line.startswith("goes on at step"))
+    (line,) = (line for line in resumed.stdout.splitlines() if line.startswith("resumes at step"))
     said = (cwd / "cut" / "train.log").read_text()
     assert line in said
     assert said.count("trained by Adam") == 2

@@ -25,7 +25,7 @@ from kan_exp.layers import (
 )
 from kan_exp.models.loading import describe_model, load, read_checkpoint
 from kan_exp.models.model import KANModel
-from kan_exp.training.callbacks import RunCheckpoint
+from kan_exp.training.callbacks import BestNetwork, RunCheckpoint
 from kan_exp.training.module import KANModule
 from tests.regression import TASK
 
@@ -70,8 +70,9 @@ def test_a_trained_network_comes_back_bit_for_bit(make_data, make_trainer, tmp_p
     model = KANModel(network, data.scaling, data.features, data.target_name)
     description = describe_model(specs, dims, data, TASK)
     module = KANModule(model, TASK, torch.optim.Adam, None, {}, description)
-    keep = RunCheckpoint(tmp_path / "checkpoints", 0)
-    trainer = make_trainer(4, callbacks=[keep], enable_checkpointing=True)
+    best = BestNetwork()
+    keep = RunCheckpoint(tmp_path / "checkpoints", 0, best)
+    trainer = make_trainer(4, callbacks=[best, keep], enable_checkpointing=True)
     data.plan(16, 4, 2, 1, torch.Generator().manual_seed(0))
     trainer.fit(module, datamodule=data)
 
@@ -153,9 +154,10 @@ def test_the_start_is_kept_where_no_step_did_any_good(
         def on_train_batch_end(self, *_) -> None:
             raise DivergedError("told by the run")
 
-    keep = RunCheckpoint(tmp_path / "checkpoints", 1e9)
+    best = BestNetwork()
+    keep = RunCheckpoint(tmp_path / "checkpoints", 1e9, best)
     data.plan(16, 1, 1, 1, torch.Generator().manual_seed(0))
-    trainer = make_trainer(1, callbacks=[keep, Diverge()], enable_checkpointing=True)
+    trainer = make_trainer(1, callbacks=[best, keep, Diverge()], enable_checkpointing=True)
     module = KANModule(model, TASK, torch.optim.Adam, None, {}, description)
     with pytest.raises(DivergedError):
         trainer.fit(module, datamodule=data)
@@ -257,7 +259,7 @@ def test_a_checkpoint_cannot_run_code(make_data, make_model, tmp_path, zipped):
 def test_a_checkpoint_cannot_name_anything_but_a_layer(make_data, make_model, tmp_path, layer):
     changed = renamed(content(make_data, make_model), kind=layer)
     message = refusal(saved(tmp_path, changed))
-    assert message.startswith(f"layer '{layer}' is no ")
+    assert f": layer '{layer}' is no " in message
 
 
 def test_a_layer_of_the_users_own_asks_for_its_module(make_data, make_model, tmp_path):

@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from kan_exp.errors import KanExpError
 from kan_exp.options import check_options
-from kan_exp.training.experiment import _is_of_lightning
+from kan_exp.training.experiment import raised_in_lightning
 
 
 def make(one: str, two: str | None = None, three: Optional[str] = "a", four: str = "b") -> None:  # noqa: UP045
@@ -36,7 +36,7 @@ def test_texts_and_nulls_are_taken():
 def test_only_what_lightning_raises_itself_is_an_answer_to_the_user():
     with pytest.raises(RuntimeError) as error:
         EarlyStopping("nothing")._validate_condition_metric({})
-    assert _is_of_lightning(error.value)
+    assert raised_in_lightning(error.value)
     with pytest.raises(ZeroDivisionError) as other:
         _ = 1 / 0
-    assert not _is_of_lightning(other.value)
+    assert not raised_in_lightning(other.value)

@@ -38,9 +38,9 @@ def error(table, folder, *options: str) -> float:
     """Mean absolute distance from the function itself."""
     given = ["data=table", f"data.path={table}", "data.target=y", "dims=[1,1]", "logger=none"]
     experiment = prepare([*given, "~callbacks.figures", *options], folder)
-    experiment.run()
+    result = experiment.run()
     x = torch.linspace(-0.9, 0.9, 100)[:, None]
-    return (experiment.module.model.predict(x) - function(x)).abs().mean().item()
+    return (result.model.predict(x) - function(x)).abs().mean().item()
 
 
 @pytest.mark.parametrize("options", OPTIMIZERS.values(), ids=OPTIMIZERS)

@@ -14,7 +14,7 @@ import kan_exp
 from kan_exp.preparing import experiment as preparing
 from kan_exp.train import prepare
 from kan_exp.training.callbacks import checkpoint as checkpoints
-from kan_exp.training.experiment import Experiment
+from kan_exp.training.sinks import FigureSink
 from tests.conftest import read_metrics
 from tests.standin import Strategy, standin
 
@@ -57,7 +57,7 @@ def each(cases):
 def _quick(monkeypatch):
     """Writes checkpoints at every chunk, and draws nothing."""
     monkeypatch.setattr(checkpoints, "MAX_SHARE", math.inf)
-    monkeypatch.setattr(Experiment, "_draw", lambda *_: None)
+    monkeypatch.setattr(FigureSink, "write", lambda *_: None)
 
 
 @pytest.fixture

@@ -65,9 +65,9 @@ def test_the_result_is_there_before_anything_is_drawn_or_shown(run, tmp_path, mo
 
         return note
 
-    experiment = "kan_exp.training.experiment"
-    monkeypatch.setattr(f"{experiment}.save_png", look("picture"))
-    monkeypatch.setattr(f"{experiment}.Experiment._report", look("table"))
+    sinks = "kan_exp.training.sinks"
+    monkeypatch.setattr(f"{sinks}.save_png", look("picture"))
+    monkeypatch.setattr(f"{sinks}.TerminalSink.write", look("table"))
     monkeypatch.setattr(RunLogger, "conclude", look("TensorBoard"))
     monkeypatch.setattr(RunLogger, "picture", look("TensorBoard"))
     _, notes = run(*options, "~callbacks.figures")
@@ -78,11 +78,11 @@ def test_the_result_is_there_before_anything_is_drawn_or_shown(run, tmp_path, mo
 
 ODD = ValueError("\n$cost_$\n     ^\nParseException: Expected end of text")
 FAILURES = {
-    "kan_exp.training.experiment.history_figure": "figures/loss.png could not be drawn",
-    "kan_exp.training.experiment.prediction_figure": "figures/prediction.png could not be drawn",
-    "kan_exp.training.replica_experiment.replicas_figure": "figures/replicas.png could not be",
-    "kan_exp.training.experiment.linear_predictions": "the linear model could not be fitted",
-    "kan_exp.training.experiment.result_rows": "the table of the result could not be shown",
+    "kan_exp.training.sinks.history_figure": "figures/loss.png could not be drawn",
+    "kan_exp.training.sinks.prediction_figure": "figures/prediction.png could not be drawn",
+    "kan_exp.training.sinks.replicas_figure": "figures/replicas.png could not be",
+    "kan_exp.training.result.linear_predictions": "the linear model could not be fitted",
+    "kan_exp.training.sinks.result_rows": "the table of the result could not be shown",
     "kan_exp.training.tensorboard.RunLogger.conclude": "the result could not be written to Tens",
     "kan_exp.training.tensorboard.RunLogger.graph": "TensorBoard's graph could not be drawn",
     "kan_exp.training.tensorboard.RunLogger.describe": "the run could not be described in Tens",
@@ -127,14 +127,14 @@ def test_a_disk_that_is_full_costs_the_pictures_alone(run, monkeypatch):
 
 
 def test_ctrl_c_while_drawing_keeps_the_result(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("kan_exp.training.experiment.history_figure", raises(KeyboardInterrupt()))
+    monkeypatch.setattr("kan_exp.training.sinks.history_figure", raises(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
         run()
     assert has_result(tmp_path)
 
 
 def test_a_diverged_run_has_its_result_before_its_pictures(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("kan_exp.training.experiment.history_figure", raises(ODD))
+    monkeypatch.setattr("kan_exp.training.sinks.history_figure", raises(ODD))
     with pytest.raises(DivergedError):
         run("optimizer=sgd", "optimizer.lr=1e9", "steps=60")
     assert has_result(tmp_path)
@@ -146,13 +146,14 @@ def test_errors_that_are_no_numbers_are_a_result_too(run, monkeypatch):
 
     values = {"rmse": torch.inf, "mae": torch.inf, "r2": -torch.inf, "r": torch.nan}
     values["max_error"] = torch.inf
-    keep_best = Experiment._keep_best
+    train = Experiment._train
 
-    def keep_and_score(experiment):
-        keep_best(experiment)
+    def train_and_patch(experiment):
+        diverged = train(experiment)
         monkeypatch.setattr(Scoring, "score", lambda *_: values)
+        return diverged
 
-    monkeypatch.setattr(Experiment, "_keep_best", keep_and_score)
+    monkeypatch.setattr(Experiment, "_train", train_and_patch)
     folder, notes = run()
     metrics = json.loads((folder / "metrics.json").read_text())
     assert [metrics[f"test_{n}"] for n in ("rmse", "mae", "r2", "r", "max_error")] == [None] * 5

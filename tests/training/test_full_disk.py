@@ -11,7 +11,7 @@ import pytest
 
 from kan_exp.runs import StatusFile, best_effort, files, lock
 from kan_exp.train import prepare
-from kan_exp.training import experiment as experiments
+from kan_exp.training import sinks
 from tests.conftest import read_metrics
 
 SMALL = ["points=60", "data.num_val=20", "data.num_test=20", "dims=[2,1]", "layer=spline"]
@@ -31,10 +31,10 @@ def test_a_disk_that_is_full_after_the_result_is_one_note(tmp_path, monkeypatch,
     def write_metrics(folder, metrics):
         write(folder, metrics)
         monkeypatch.setattr(os, "fsync", full)  # of whatever is written from now on
-        monkeypatch.setattr(experiments, "save_png", full)
+        monkeypatch.setattr(sinks, "save_png", full)
 
-    write = experiments.write_metrics
-    monkeypatch.setattr(experiments, "write_metrics", write_metrics)
+    write = sinks.write_metrics
+    monkeypatch.setattr(sinks, "write_metrics", write_metrics)
     experiment = prepare([*SMALL, "logger=none"], tmp_path)
     with caplog.at_level(logging.INFO), StatusFile(tmp_path, [], "key", None, str) as status:
         status.began = True
@@ -67,7 +67,7 @@ def test_a_status_that_cannot_be_written_does_not_hide_the_error(tmp_path, monke
 def test_a_file_of_tensorboard_that_cannot_be_made_is_a_note(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter", full)
     experiment = prepare([*SMALL, "~callbacks.figures"], tmp_path)
-    monkeypatch.setattr(experiments, "save_png", lambda *_: b"")
+    monkeypatch.setattr(sinks, "save_png", lambda *_: b"")
     with caplog.at_level(logging.INFO):
         experiment.run()
     notes = [text for text in caplog.messages if text.startswith("Note: ")]

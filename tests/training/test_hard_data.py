@@ -83,10 +83,9 @@ def result(folder, x, y, options):
         [*data, *options, "logger=none", "~callbacks.figures", "evaluations=2"],
         folder / f"run {y.mean()}",
     )
-    diverged, seconds = experiment._fit()
-    assert diverged is None
-    experiment._keep_best()
-    return experiment._score(seconds, diverged)
+    outcome = experiment.fit()
+    assert outcome.diverged is None
+    return outcome.metrics
 
 
 @pytest.fixture(autouse=True)

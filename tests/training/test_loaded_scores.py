@@ -10,7 +10,7 @@ import torch
 import kan_exp
 from kan_exp.models.model import evaluation_mode
 from kan_exp.train import prepare
-from kan_exp.training.experiment import Experiment
+from kan_exp.training.sinks import FigureSink
 from tests.conftest import read_metrics
 from tests.regression import TASK
 
@@ -48,7 +48,7 @@ SMALL = ["points=60", "data.num_val=40", "data.num_test=50", "dims=[2,2,1]", "lo
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch):
     """They take longer than the trainings."""
-    monkeypatch.setattr(Experiment, "_draw", lambda *_: {})
+    monkeypatch.setattr(FigureSink, "write", lambda *_: None)
 
 
 @pytest.mark.parametrize(("layer", "optimizer"), CASES)

@@ -15,7 +15,7 @@ from kan_exp.errors import DivergedError, KanExpError
 from kan_exp.layers import LayerSpec, find_layer, make_network, stack_networks
 from kan_exp.models.loading import describe_model
 from kan_exp.models.model import KANModel
-from kan_exp.training.callbacks import RunCheckpoint
+from kan_exp.training.callbacks import BestNetwork, RunCheckpoint
 from kan_exp.training.module import KANModule
 from kan_exp.training.replicas import ReplicaModule, observe, spread
 from tests.regression import TASK
@@ -115,10 +115,10 @@ def test_a_replica_is_the_run_of_its_seed(case, make_data, make_trainer):
             found = stack.stack.state_dict()[name][replica]
             torch.testing.assert_close(found, part, rtol=2e-4, atol=2e-5)
         steps, losses = zip(*alone.val_history, strict=True)
-        assert [step for step, _ in stack.val_errors] == list(steps)
-        found = [float(values[replica]) for _, values in stack.val_errors]
+        assert [step for step, _ in stack.val_losses] == list(steps)
+        found = [float(values[replica]) for _, values in stack.val_losses]
         assert found == pytest.approx(losses, rel=1e-3)
-        found = [float(values[replica]) for _, values in stack.train_errors]
+        found = [float(values[replica]) for _, values in stack.train_losses]
         assert found == pytest.approx([loss for _, loss in alone.train_history], rel=1e-3)
 
 
@@ -182,8 +182,9 @@ def test_a_run_of_which_all_replicas_diverge_ends(make_data, make_trainer):
 
 def test_every_replica_comes_back_as_it_was_best(make_data, make_trainer, tmp_path):
     data, layers = make_data(), specs("KANSplineLayer")
-    folder = RunCheckpoint(tmp_path / "checkpoints", 0)
-    trainer = make_trainer(STEPS, callbacks=[folder], enable_checkpointing=True)
+    best = BestNetwork()
+    folder = RunCheckpoint(tmp_path / "checkpoints", 0, best)
+    trainer = make_trainer(STEPS, callbacks=[best, folder], enable_checkpointing=True)
     starts = networks(layers, 3)
     module = ReplicaModule(
         model_of(make_network(layers, DIMS, torch.Generator()), data),
@@ -203,7 +204,7 @@ def test_every_replica_comes_back_as_it_was_best(make_data, make_trainer, tmp_pa
         for k in range(3)
     ]
     assert errors == pytest.approx(module.best_errors.tolist(), rel=1e-6)
-    lowest = [min(float(v[k]) for _, v in module.val_errors) ** 0.5 for k in range(3)]
+    lowest = [min(float(v[k]) for _, v in module.val_losses) ** 0.5 for k in range(3)]
     assert errors == pytest.approx([low * data.scaling.y_std.item() for low in lowest], rel=1e-5)
     best = TASK.score(kan_exp.load(tmp_path).predict(data.val.x), data.val.y)["rmse"]
     assert best == pytest.approx(min(errors), rel=1e-6)

@@ -24,6 +24,7 @@ from kan_exp.train import prepare
 from kan_exp.training.callbacks import RunCheckpoint
 from kan_exp.training.callbacks import checkpoint as checkpoints
 from kan_exp.training.experiment import Experiment
+from kan_exp.training.sinks import FigureSink
 from tests.conftest import read_metrics
 
 SMALL = ["points=200", "data.num_val=50", "data.num_test=50", "~callbacks.figures", "dims=[2,2,1]"]
@@ -98,7 +99,7 @@ class CtrlC(Callback):
 def _quick(monkeypatch):
     """Checkpoints however long they take beside so short a training, and no pictures."""
     monkeypatch.setattr(checkpoints, "MAX_SHARE", math.inf)
-    monkeypatch.setattr(Experiment, "_draw", lambda *_: {})
+    monkeypatch.setattr(FigureSink, "write", lambda *_: None)
 
 
 def make(options: list[str], folder: Path, *callbacks: Callback, resume: bool = False):
@@ -217,7 +218,7 @@ LINE = ["optimizer=lm", "layer=linear", "dims=[1,1]", "target=formula", "target.
 @pytest.mark.parametrize("options", [ADAM, LINE], ids=["all steps", "converged"])
 def test_a_training_that_had_come_to_its_end_is_only_scored(tmp_path, whole, monkeypatch, options):
     with monkeypatch.context() as patch:
-        patch.setattr(Experiment, "_keep_best", lambda _: 1 / 0)
+        patch.setattr("kan_exp.training.experiment.make_result", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             make(options, tmp_path / "cut").run()
 
@@ -359,7 +360,7 @@ def test_a_short_run_writes_each_checkpoint_once(tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr(checkpoints, "save", lambda path, _: written.append(path.name))
     experiment = make([*ADAM, "checkpoint_seconds=3600"], tmp_path)
-    experiment._fit()
+    experiment.fit()
     assert written == ["best.ckpt", "last.ckpt"]
 
 

@@ -1,9 +1,16 @@
-"""What happens beside the training: pictures, a progress line, an orderly stop."""
+"""Callbacks of a training: checkpoints, figures, progress, signals, pruning."""
 
-from kan_exp.training.callbacks.checkpoint import RunCheckpoint
+from kan_exp.training.callbacks.checkpoint import BestNetwork, RunCheckpoint
 from kan_exp.training.callbacks.figures import EdgeFigures
 from kan_exp.training.callbacks.progress import ProgressLine
 from kan_exp.training.callbacks.pruning import TrialPruning
 from kan_exp.training.callbacks.stop import SignalStop
 
-__all__ = ["EdgeFigures", "ProgressLine", "RunCheckpoint", "SignalStop", "TrialPruning"]
+__all__ = [
+    "BestNetwork",
+    "EdgeFigures",
+    "ProgressLine",
+    "RunCheckpoint",
+    "SignalStop",
+    "TrialPruning",
+]

@@ -1,4 +1,4 @@
-"""What a run keeps on the disk while it goes on: its best network, and all it needs to go on."""
+"""The best network of a training in memory, and the checkpoints of a run on disk."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import torch
 from lightning.fabric.utilities import move_data_to_device
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from kan_exp.errors import DivergedError
@@ -25,46 +25,77 @@ BEST, LAST = "best.ckpt", "last.ckpt"
 MAX_SHARE = 0.01  # of a run's time that writing may take
 
 
-class RunCheckpoint(Checkpoint):
-    """Writes `best.ckpt`, the network that is best on validation, and `last.ckpt`, the whole state.
+class BestNetwork(Callback):
+    """Keeps the network that was best on validation, in memory.
 
-    Between two chunks of steps, at most every so many seconds, and at the end. A chunk that a
-    signal has cut, and the validation after it, are no part of the state: a run that goes on does
-    what it would have done without the signal.
+    Attributes:
+        checkpoint: What `model_from` reads: description, weights on the CPU, `global_step`; empty
+            before the training starts.
+        error: Its validation error.
+    """
+
+    def __init__(self) -> None:
+        self.checkpoint: dict[str, Any] = {}
+        self.error = float("inf")
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        if not self.checkpoint:  # the start counts until the first validation
+            self._keep(trainer, module)
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        error = float(trainer.callback_metrics[CHOSEN_BY])
+        if error < self.error:
+            self.error = error
+            self._keep(trainer, module)
+
+    def _keep(self, trainer: Trainer, module: LightningModule) -> None:
+        weights = {n: w for n, w in module.state_dict().items() if n.startswith("model.")}
+        content: dict[str, Any] = {}
+        module.on_save_checkpoint(content)
+        self.checkpoint = {
+            "kan_exp": content["kan_exp"],
+            "global_step": trainer.global_step,
+            "state_dict": {name: weight.to("cpu", copy=True) for name, weight in weights.items()},
+        }
+
+
+class RunCheckpoint(Checkpoint):
+    """Writes `best.ckpt`, the best network, and `last.ckpt`, the whole state of the training.
+
+    It writes between two chunks of steps, and at the end. A chunk that a signal has cut short is
+    not part of the state, nor is the validation after it: a resumed run does what it would have
+    done without the signal.
 
     Args:
         folder: Where the files go.
-        seconds: How long to wait between two writings, at least; longer where they take long.
+        seconds: Time between two writes, at least; longer where writing takes long.
+        best: Keeps the best network.
     """
 
-    def __init__(self, folder: Path, seconds: float) -> None:
-        self.folder, self.seconds = folder, seconds
+    def __init__(self, folder: Path, seconds: float, best: BestNetwork) -> None:
+        self.folder, self.seconds, self.best = folder, seconds, best
         self.spent = 0.0  # seconds of training before this process
-        self._best: dict[str, Any] | None = None
-        self._least = float("inf")  # validation error of the best
         self._finished = False
         self._best_is_written = False
         self._written = self._began = time.perf_counter()
-        self._cost = 0.0  # seconds that writing takes
+        self._cost = 0.0  # seconds of the last write
 
     def restore(self, kept: Mapping[str, Any]) -> None:
-        """Takes up what it kept when it wrote a `last.ckpt`."""
+        """Restores what a `last.ckpt` holds about checkpoints."""
         self.spent, self._finished = kept["seconds"], kept["finished"]
-        self._best, self._least = kept["best"], kept["least"]
+        self.best.checkpoint, self.best.error = kept["best"], kept["least"]
 
     def clear(self) -> None:
-        """Removes what another training has left."""
+        """Removes the checkpoints of an earlier training."""
         for name in (BEST, LAST):
             (self.folder / name).unlink(missing_ok=True)
 
     def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
         self._written = self._began = time.perf_counter()
-        if self._best is not None and trainer.is_global_zero:
-            self._write_best(module)  # the file may be from later than the state
+        if self.best.checkpoint and trainer.is_global_zero:
+            self._write_best(module)  # the file may be later than the state
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        if self._best is None:  # so that there is one, whatever comes
-            self._take(trainer, module)
         trainer.should_stop = trainer.should_stop or self._finished
 
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
@@ -76,11 +107,7 @@ class RunCheckpoint(Checkpoint):
             self._cost = self._written - now
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
-        error = float(trainer.callback_metrics[CHOSEN_BY])
-        self._best_is_written = False  # there is news of replicas, if not of the best
-        if error < self._least:
-            self._least = error
-            self._take(trainer, module)
+        self._best_is_written = False  # replicas may have improved even if the best has not
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
         stops = [c for c in cast(Any, trainer).callbacks if isinstance(c, SignalStop)]
@@ -97,50 +124,39 @@ class RunCheckpoint(Checkpoint):
         if isinstance(exception, DivergedError) and trainer.is_global_zero:
             self._write_best(module)
 
-    def _take(self, trainer: Trainer, module: LightningModule) -> None:
-        """Keeps the present network as the best."""
-        weights = {n: w for n, w in module.state_dict().items() if n.startswith("model.")}
-        found: dict[str, Any] = {"global_step": trainer.global_step}
-        module.on_save_checkpoint(found)
-        self._best = {
-            "kan_exp": found["kan_exp"],
-            "global_step": found["global_step"],
-            "state_dict": {name: weight.to("cpu", copy=True) for name, weight in weights.items()},
-        }
-        self._best_is_written = False
-
     def _write_best(self, module: LightningModule) -> None:
-        if self._best is None or self._best_is_written:
+        if not self.best.checkpoint or self._best_is_written:
             return
         content: dict[str, Any] = {}
         module.on_save_checkpoint(content)
-        save(self.folder / BEST, {**content, **self._best})
+        save(self.folder / BEST, {**content, **self.best.checkpoint})
         self._best_is_written = True
 
     def _write(self, trainer: Trainer, module: LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        for logger in trainer.loggers:  # what a curve has until now must not be lost either
+        for logger in trainer.loggers:  # the curves so far must not be lost either
             if isinstance(logger, RunLogger):
                 logger.flush()
             else:
                 logger.save()
         self._write_best(module)
-        seconds = self.spent + time.perf_counter() - self._began
-        kept = {"best": self._best, "least": self._least, "finished": self._finished}
-        save(
-            self.folder / LAST,
-            {**whole_state(trainer, module), "kept": {**kept, "seconds": seconds}},
-        )
+        kept = {
+            "best": self.best.checkpoint,
+            "least": self.best.error,
+            "finished": self._finished,
+            "seconds": self.spent + time.perf_counter() - self._began,
+        }
+        save(self.folder / LAST, {**whole_state(trainer, module), "kept": kept})
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes a checkpoint of plain containers and tensors, whole or not at all.
+    """Writes a checkpoint of plain containers and tensors atomically.
 
     Tensors are written from the CPU, so that the file does not depend on the device.
 
     Raises:
-        OSError: It cannot be written; the file is as it was before.
+        OSError: It cannot be written; an older file is left as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:

@@ -1,0 +1,151 @@
+"""The result of a training, in memory: the best network, its metrics and its history."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kan_exp.data import ExperimentData
+from kan_exp.errors import DivergedError
+from kan_exp.models.loading import model_from
+from kan_exp.models.model import KANModel
+from kan_exp.runs.best_effort import best_effort
+from kan_exp.tasks import Task
+from kan_exp.tasks.metrics import LINEAR
+from kan_exp.training.module import OBSERVED_POINTS, KANModule
+from kan_exp.training.replicas import QUANTILES, ReplicaModule, spread
+from kan_exp.training.score import finite, linear_predictions, score_networks
+
+
+@dataclass
+class Result:
+    """What a training has produced.
+
+    Args:
+        model: The network that was best on validation, on the CPU, frozen, in evaluation mode.
+        task: What was minimized and measured.
+        data: What it was trained on.
+        metrics: The content of `metrics.json`.
+        history: The content of `history.json`: pairs of step and loss.
+        predictions: Of the test points, `(n, out)`, in the user's units.
+        diverged: Why the training ended, if the loss became NaN or infinite.
+    """
+
+    model: KANModel
+    task: Task
+    data: ExperimentData
+    metrics: dict[str, Any]
+    history: dict[str, Any]
+    predictions: Tensor
+    diverged: DivergedError | None = None
+
+
+def make_result(
+    module: KANModule,
+    data: ExperimentData,
+    best: Mapping[str, Any],
+    details: Mapping[str, Any],
+    diverged: DivergedError | None = None,
+) -> Result:
+    """Scores the best network of a training on the test points.
+
+    Args:
+        module: As the training has left it.
+        data: What it was trained on.
+        best: The checkpoint of the best network.
+        details: Entries of `metrics.json` about the run, such as its device.
+        diverged: Why the training ended, if it diverged.
+    """
+    task, model = module.task, model_from(best)
+    predictions = model.predict(data.test.x)
+    (scores,) = score_networks(task, [predictions], data.test.y)
+    validation = task.score(model.predict(data.val.x), data.val.y)
+    metrics = {
+        **scores,
+        task.chosen_by: finite(validation[task.primary.name]),
+        **{LINEAR + name: finite(value) for name, value in _linear_scores(task, data).items()},
+        "parameters": sum(weight.numel() for weight in model.network.parameters()),
+        "best_step": int(best["global_step"]),
+        **details,
+        "edge_r2": _edge_agreements(model, data),
+        "scoring": task.describe(),
+        "data": data.summary,
+        "test_points": data.fingerprint,
+    }
+    history: dict[str, Any] = {"train": module.train_history, "val": module.val_history}
+    if isinstance(module, ReplicaModule):
+        kept = best["kan_exp"].get("replica", int(module.best_errors.argmin()))
+        metrics["replicas"] = _replica_metrics(module, data, kept)
+        history = _replica_history(module, kept)
+    return Result(model, task, data, metrics, history, predictions, diverged)
+
+
+def _linear_scores(task: Task, data: ExperimentData) -> dict[str, float]:
+    with best_effort("the linear model could not be fitted"):
+        return task.score(linear_predictions(data.train, data.test), data.test.y)
+    return {metric.name: math.nan for metric in task.metrics}
+
+
+def _edge_agreements(model: KANModel, data: ExperimentData) -> dict[str, float]:
+    """R2 of every edge whose true function is known, by its name."""
+    agreements: dict[str, float] = {}
+    with best_effort("the edges could not be compared with the true ones"):
+        x = data.train.x[:OBSERVED_POINTS]
+        for view in model.views(x, data.true_edges(x)):
+            for i, j in view.shown():
+                agreement = view.agreement(i, j)
+                if agreement is not None and math.isfinite(agreement[0]):
+                    agreements[view.name(i, j)] = agreement[0]
+    return agreements
+
+
+def _replica_metrics(module: ReplicaModule, data: ExperimentData, kept: int) -> dict[str, Any]:
+    """The scores of all replicas, each as it was when it was best on validation."""
+    task = module.task
+    predictions = [model.predict(data.test.x) for model in module.best_models()]
+    scores = score_networks(task, predictions, data.test.y)
+    judged = [score[task.judged_by] for score in scores]
+    errors = torch.tensor([math.nan if v is None else v for v in judged], dtype=torch.float64)
+    trained = errors[module.alive]
+    quantiles = spread("test", trained) if len(trained) else {}
+    return {
+        "count": module.count,
+        "kept_seed": module.seed + kept,
+        **{name: quantiles.get(f"test/{name}") for name in QUANTILES},
+        "diverged": [
+            {"seed": module.seed + replica, "step": step}
+            for replica, step in sorted(module.diverged.items())
+        ],
+        "each": [
+            {
+                "seed": module.seed + replica,
+                **score,
+                task.chosen_by: finite(float(module.best_errors[replica])),
+                "best_step": int(module.best_steps[replica]),
+            }
+            for replica, score in enumerate(scores)
+        ],
+    }
+
+
+def _replica_history(module: ReplicaModule, kept: int) -> dict[str, Any]:
+    """The curves of the replica that is kept, and those of all."""
+    losses = {"train": module.train_losses, "val": module.val_losses}
+    own = {
+        name: [(step, float(values[kept])) for step, values in history]
+        for name, history in losses.items()
+    }
+    every = {
+        name: [[step, [finite(value) for value in values.tolist()]] for step, values in history]
+        for name, history in losses.items()
+    }
+    finite_only = {
+        name: [(step, value) for step, value in history if math.isfinite(value)]
+        for name, history in own.items()
+    }
+    return {**finite_only, "replicas": every}

@@ -1,0 +1,197 @@
+"""What keeps the result of a training: files, the terminal, figures, TensorBoard."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from kan_exp.board.summaries import Trial
+from kan_exp.plots import history_figure, prediction_figure, replicas_figure
+from kan_exp.plots.saving import save_png
+from kan_exp.quoting import shell, word
+from kan_exp.runs import from_here, write_json
+from kan_exp.runs.best_effort import Failures, best_effort
+from kan_exp.runs.results import write_metrics
+from kan_exp.tasks.metrics import TEST, title
+from kan_exp.tasks.numbers import metric_text
+from kan_exp.training.callbacks import EdgeFigures
+from kan_exp.training.closing import CUT_SHORT, advice, result_rows
+from kan_exp.training.module import KANModule
+from kan_exp.training.result import Result
+from kan_exp.training.tensorboard import RunLogger
+
+log = logging.getLogger(__name__)
+
+
+class Sink:
+    """Takes the result of a training. The base class ignores everything."""
+
+    def begin(self, module: KANModule, *, resumed: bool) -> None:
+        """Called before the first step."""
+
+    def write(self, result: Result) -> None:
+        """Called once, with the result."""
+
+    def clear(self) -> None:
+        """Removes what an earlier attempt at the same training has left."""
+
+
+class FileSink(Sink):
+    """Writes `history.json` and `metrics.json`; the presence of the latter means done."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def write(self, result: Result) -> None:
+        write_json(self.folder / "history.json", result.history, indent=None)
+        write_metrics(self.folder, result.metrics)
+
+
+class TerminalSink(Sink):
+    """Logs the result as a table, and advice on what to try next.
+
+    Args:
+        folder: Of the run.
+        max_steps: Steps of the whole run.
+        has_curves: Whether TensorBoard can show the run.
+        arguments: The command line that repeats the run; None if there is none.
+    """
+
+    def __init__(
+        self, folder: Path, max_steps: int, has_curves: bool, arguments: Sequence[str] | None
+    ) -> None:
+        self.folder, self.max_steps = folder, max_steps
+        self.has_curves, self.arguments = has_curves, arguments
+
+    def write(self, result: Result) -> None:
+        with best_effort("the table of the result could not be shown"):
+            folder = from_here(self.folder)
+            rows = result_rows(result.metrics, result.task, self.max_steps)
+            rows.append(("figures", f"{folder / 'figures'}"))
+            if self.has_curves:
+                rows.append(("curves", f"python -m kan_exp.dashboard {shell(word(folder))}"))
+            width = max(len(name) for name, _ in rows)
+            for name, value in rows:
+                log.info("  %-*s  %s", width, name, value)
+            errors = result.predictions.double() - result.data.test.y.double()
+            for line in advice(result.metrics, result.task, result.data, errors, self.arguments):
+                log.info("%s", line)
+
+
+class FigureSink(Sink):
+    """Draws the final figures into a folder and, if there is a logger, into TensorBoard.
+
+    Args:
+        folder: Where the PNG files go.
+        edges: Draws the edges of the layers; they are not drawn if not given.
+        logger: Of the run.
+    """
+
+    def __init__(self, folder: Path, edges: EdgeFigures | None, logger: RunLogger | None) -> None:
+        self.folder, self.edges, self.logger = folder, edges, logger
+
+    def write(self, result: Result) -> None:
+        contents, failures = {}, Failures()
+        for name, draw in self._figures(result).items():
+            with failures.attempt(f"figures/{name}.png"):
+                contents[name] = save_png(draw(), self.folder / f"{name}.png")
+        failures.tell("could not be drawn")
+        if self.logger is not None:
+            with best_effort("the figures could not be written to TensorBoard"):
+                for name, png in contents.items():
+                    group = "edges" if name.startswith("layer") else "result"
+                    self.logger.picture(f"{group}/{name}", png, result.metrics["steps"])
+
+    def _figures(self, result: Result) -> dict[str, Callable[[], Figure]]:
+        """What draws each figure, by the figure's name."""
+        metrics, edges = result.metrics, self.edges
+        figures: dict[str, Callable[[], Figure]] = {}
+        if edges is not None:
+            views = cache(partial(edges.views, result.model, result.data))
+
+            def draw(layer: int, edges: EdgeFigures = edges) -> Figure:
+                return edges.draw(layer, views()[layer])
+
+            for n in range(len(result.model.edge_layers)):
+                figures[f"layer_{n + 1}"] = partial(draw, n)
+        figures["loss"] = lambda: history_figure(
+            result.history["train"], result.history["val"], metrics["best_step"]
+        )
+        figures["prediction"] = lambda: prediction_figure(
+            result.data.test.y[:, 0].numpy(),
+            result.predictions[:, 0].numpy(),
+            result.model.target_name,
+            _caption(result),
+        )
+        if "replicas" in metrics:
+            figures["replicas"] = lambda: _replicas_figure(result)
+        return figures
+
+
+def _caption(result: Result) -> str:
+    values = {metric: result.metrics[TEST + metric.name] for metric in result.task.curves}
+    return ", ".join(
+        f"{metric.title} {metric_text(metric, value)}"
+        for metric, value in values.items()
+        if value is not None
+    )
+
+
+def _replicas_figure(result: Result) -> Figure:
+    replicas, judged_by = result.metrics["replicas"], result.task.judged_by
+    each = replicas["each"]
+    first = each[0]["seed"]
+    diverged = {one["seed"] for one in replicas["diverged"]}
+    curves = result.history["replicas"]
+    return replicas_figure(
+        [(step, _array(values)) for step, values in curves["train"]],
+        [(step, _array(values)) for step, values in curves["val"]],
+        _array([one[judged_by] for one in each]),
+        np.array([one["seed"] in diverged for one in each]),
+        replicas["kept_seed"] - first,
+        first,
+        title(judged_by),
+    )
+
+
+def _array(values: Sequence[float | None]) -> NDArray[np.float64]:
+    return np.array([math.nan if value is None else value for value in values])
+
+
+class TensorBoardSink(Sink):
+    """Logs options, configuration and graph at the start, and the result at the end.
+
+    Args:
+        logger: Of the run.
+        trial: The run as the HParams tab shows it.
+        config: The whole configuration as YAML.
+    """
+
+    def __init__(self, logger: RunLogger, trial: Trial, config: str) -> None:
+        self.logger, self.trial, self.config = logger, trial, config
+
+    def begin(self, module: KANModule, *, resumed: bool) -> None:
+        if resumed:
+            return
+        with best_effort("the run could not be described in TensorBoard"):
+            self.logger.describe(self.trial, self.config)
+            self.logger.lay_out(module.task.primary, module.logs_penalties, module.logs_replicas)
+        with best_effort("TensorBoard's graph could not be drawn"):
+            self.logger.graph(module.model)
+
+    def write(self, result: Result) -> None:
+        metrics: Mapping[str, Any] = result.metrics
+        complete = metrics["stopped"] not in CUT_SHORT
+        with best_effort("the result could not be written to TensorBoard"):
+            self.logger.conclude(self.trial, metrics, metrics["steps"], complete=complete)
+
+    def clear(self) -> None:
+        self.logger.restore(-1)
