@@ -17,14 +17,14 @@ from kan_exp.layers import LayerSpec, find_layer, layer_path, make_network
 from kan_exp.models.model import KANModel
 from kan_exp.runs.checkpoints import find_checkpoint
 from kan_exp.runs.folders import CHECKPOINTS
-from kan_exp.tasks import Scoring
+from kan_exp.tasks import Task
 
 if TYPE_CHECKING:
     from kan_exp.data import ExperimentData
 
 
 def describe_model(
-    specs: Sequence[LayerSpec], dims: Sequence[int], data: ExperimentData, scoring: Scoring
+    specs: Sequence[LayerSpec], dims: Sequence[int], data: ExperimentData, task: Task
 ) -> dict[str, Any]:
     """Plain containers from which `load` makes the same model, its numbers aside.
 
@@ -32,14 +32,15 @@ def describe_model(
         specs: One for each layer.
         dims: Widths from the input to the output.
         data: What it is trained on.
-        scoring: The metrics by which it is judged.
+        task: What is minimized and measured.
     """
     return {
         "layers": [{"kind": layer_path(kind), "options": dict(options)} for kind, options in specs],
         "dims": list(dims),
         "features": list(data.features),
         "target": data.target_name,
-        "scoring": scoring.describe(),
+        "activation": task.activation,
+        "scoring": task.describe(),
         "test_points": data.fingerprint,
         "bounds": data.bounds.double().tolist(),
     }
@@ -138,7 +139,13 @@ def model_from(checkpoint: Mapping[str, Any], replica: int | None = None) -> KAN
         network.to(
             weights[next(name for name in weights if name.startswith("model.network."))].dtype
         )
-        model = KANModel(network, scaling, description["features"], description["target"])
+        model = KANModel(
+            network,
+            scaling,
+            description["features"],
+            description["target"],
+            description.get("activation", "identity"),
+        )
         model.load_state_dict({name.removeprefix("model."): w for name, w in weights.items()})
     except (RuntimeError, TypeError, StopIteration) as error:  # also of sizes beyond memory
         raise KanExpError(f"the checkpoint does not fit its layer: {message_of(error)}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from kan_exp.data.points import Scaling
 from kan_exp.layers import EdgeLayer
 from kan_exp.models.inputs import as_points
 from kan_exp.models.views import LayerView
+from kan_exp.tasks.activations import find_activation
 
 # Numbers that one layer may hold at a time when points are only looked at, 64 MB in float32.
 EVALUATION_NUMBERS = 2**24
@@ -43,6 +44,7 @@ class KANModel(nn.Module):
         scaling: Means and deviations of the training data.
         features: Name of each input.
         target_name: Name of the output.
+        activation: Makes predictions of the outputs, see `kan_exp.tasks.activations`.
 
     Shape:
         x `(n, in)` -> `(n, 1)`, both in the user's units. `x` may be anything that
@@ -61,15 +63,22 @@ class KANModel(nn.Module):
         scaling: Scaling,
         features: Sequence[str],
         target_name: str,
+        activation: str = "identity",
     ) -> None:
         super().__init__()
         self.network = network
         self.features = tuple(features)
         self.target_name = target_name
+        self.activation = activation
+        self._activate = find_activation(activation)
         for name, value in scaling._asdict().items():
             self.register_buffer(name, value)
 
     def forward(self, x: Any) -> Tensor:
+        return self._activate(self.outputs(x))
+
+    def outputs(self, x: Any) -> Tensor:
+        """The outputs before the activation, in the units of the target, `(n, out)`."""
         x = as_points(x, self.features, self.x_mean.device)
         outputs: Tensor = self.network(self.standardise(x)) * self.y_std + self.y_mean
         return outputs
@@ -83,9 +92,17 @@ class KANModel(nn.Module):
     @torch.no_grad()
     def predict(self, x: Any) -> Tensor:
         """`forward` in evaluation mode, without gradients and a batch at a time."""
+        return self._in_batches(self, x)
+
+    @torch.no_grad()
+    def predict_outputs(self, x: Any) -> Tensor:
+        """`outputs` in evaluation mode, without gradients and a batch at a time."""
+        return self._in_batches(self.outputs, x)
+
+    def _in_batches(self, function: Callable[[Tensor], Tensor], x: Any) -> Tensor:
         points = as_points(x, self.features, self.x_mean.device)
         with evaluation_mode(self):
-            return torch.cat([self(part) for part in points.split(self._points_at_a_time)])
+            return torch.cat([function(part) for part in points.split(self._points_at_a_time)])
 
     @property
     def _points_at_a_time(self) -> int:

@@ -36,6 +36,7 @@ def make_module(cfg: DictConfig, data: ExperimentData) -> KANModule:
     from kan_exp.training.starts import count_parameters, make_starts
 
     specs, dims, task = layer_specs(cfg), list(cfg.dims), make_task(cfg)
+    data.scaling = task.scaling(data.scaling)
     description = describe_model(specs, dims, data, task)
     penalty: dict[str, float] = OmegaConf.to_container(cfg.penalty, resolve=True)  # type: ignore[assignment]
     optimizer = instantiate(cfg.optimizer)
@@ -47,7 +48,7 @@ def make_module(cfg: DictConfig, data: ExperimentData) -> KANModule:
         count = rank_count(cfg)
         kind = KANModule if count == 1 else partial(SharedModule, count=count)
         return kind(
-            KANModel(network, data.scaling, data.features, data.target_name),
+            KANModel(network, data.scaling, data.features, data.target_name, task.activation),
             task,
             optimizer=optimizer,
             scheduler=instantiate(cfg.scheduler) if cfg.scheduler else None,
@@ -65,7 +66,7 @@ def make_module(cfg: DictConfig, data: ExperimentData) -> KANModule:
     check_work(multiplications(sizes, stages, len(x)), len(x))
     starts = make_starts(specs, dims, stages[0], cfg.seed, cfg.refine.init_noise_std, x, bounds)
     return LeastSquaresModule(
-        KANModel(starts[0], scaling, data.features, data.target_name),
+        KANModel(starts[0], scaling, data.features, data.target_name, task.activation),
         task,
         starts,
         stages,
@@ -108,7 +109,7 @@ def _make_replicas(cfg: DictConfig, data: ExperimentData) -> KANModule:
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         networks = [make_network(specs, dims, generator) for generator in generators]
         return ReplicaModule(
-            KANModel(networks[0], scaling, data.features, data.target_name),
+            KANModel(networks[0], scaling, data.features, data.target_name, task.activation),
             task,
             networks,
             cfg.seed,

@@ -70,7 +70,7 @@ def outcomes(stack: JobGroup) -> list[Outcome]:
     for k, job in enumerate(stack.jobs):
         own = {**shared, **each[job.seed]} if job.seed in each else {}
         step = diverged.get(job.seed)
-        reason = None if step is None else f"the loss stopped being a number at step {step:,}."
+        reason = None if step is None else f"the loss became NaN or infinite at step {step:,}."
         found.append(_outcome(stack, k, status, reason, own, seconds))
     return found
 

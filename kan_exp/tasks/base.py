@@ -1,4 +1,4 @@
-"""The contract of a task: what is minimized, and how predictions are judged."""
+"""The contract of a task: its loss, its output activation and its metrics."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from kan_exp.errors import KanExpError, listing, suggest
 from kan_exp.runs.metrics import RUN_METRICS
+from kan_exp.tasks.activations import find_activation
 from kan_exp.tasks.metrics import LINEAR, METRICS, STANDARD_ERROR, TEST, VALIDATION, Metric
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from kan_exp.data.points import Scaling
     from kan_exp.tasks.losses import Loss
 
-# That of all runs and checkpoints that do not tell theirs.
+# That of runs and checkpoints which were written before there were tasks.
 OLD_SCORING: Mapping[str, Any] = {
     "metrics": ("rmse", "mae", "r2", "max_error", "r"),
     "primary": "rmse",
@@ -28,7 +30,7 @@ class Scoring:
     Args:
         metrics: Names in `kan_exp.tasks.metrics.METRICS`, in the order in which they are shown.
         primary: The metric by which networks are chosen on the validation points and runs are
-            compared; of it, less is better.
+            compared; it is minimized.
 
     Raises:
         KanExpError: A metric is unknown or given twice, or `primary` is not one of them or has a
@@ -64,7 +66,7 @@ class Scoring:
         self.primary = METRICS[primary]
 
     def score(self, predicted: Tensor, truth: Tensor) -> dict[str, float]:
-        """All metrics of predictions `(n, out)` in the user's units, by name."""
+        """All metrics of predictions `(n, out)` in the units of the target, by name."""
         predicted, truth = predicted.double(), truth.double()
         return {one.name: one.value(predicted, truth).item() for one in self.metrics}
 
@@ -75,69 +77,89 @@ class Scoring:
 
     @property
     def judged_by(self) -> str:
-        """The number of `metrics.json` by which runs are compared."""
+        """The key in `metrics.json` by which runs are compared."""
         return TEST + self.primary.name
 
     @property
     def chosen_by(self) -> str:
-        """The number of `metrics.json` by which networks are chosen."""
+        """The key in `metrics.json` by which networks are chosen."""
         return VALIDATION + self.primary.name
 
     @property
     def results(self) -> tuple[str, ...]:
-        """The numbers of `metrics.json` that are results of the network, the primary first."""
+        """The keys in `metrics.json` of the network's results, the primary metric first."""
         others = [TEST + one.name for one in self.metrics if one is not self.primary]
         error = [self.judged_by + STANDARD_ERROR] if self.primary.terms else []
         return (self.judged_by, *error, *others, self.chosen_by)
 
     @property
     def numbers(self) -> tuple[str, ...]:
-        """All numbers of `metrics.json`."""
+        """The keys in `metrics.json` of all numbers."""
         linear = [LINEAR + one.name for one in self.metrics]
         return (*self.results, *linear, *(one.name for one in RUN_METRICS))
 
     @property
     def sweep_columns(self) -> tuple[str, ...]:
-        """The numbers of `metrics.json` that `sweep.csv` has."""
+        """The keys in `metrics.json` that are columns of `sweep.csv`."""
         run = [one.name for one in RUN_METRICS if one.in_sweeps]
         return (*self.results, LINEAR + self.primary.name, *run)
 
     def describe(self) -> dict[str, Any]:
-        """Plain containers that tell the metrics, by which `Scoring` makes the same."""
+        """The arguments from which `Scoring` can be rebuilt, as plain containers."""
         return {"metrics": [one.name for one in self.metrics], "primary": self.primary.name}
 
 
 class Task(Scoring, ABC):
-    """What a training minimizes, and how its predictions are judged.
+    """What a training minimizes, what its outputs mean, and how predictions are judged.
 
-    A subclass defines `loss`. Training, checkpoints, pruning, sweeps, reports and TensorBoard ask
-    it for everything else. Its constructor takes what `Scoring` takes, and options of its own.
+    A subclass defines `loss`, and overrides the rest where its outputs are not plain numbers. Its
+    constructor takes the arguments of `Scoring`, and options of its own. Training, checkpoints,
+    pruning, sweeps, reports and TensorBoard know no more about a task than this.
+
+    Attributes:
+        activation: Name in `kan_exp.tasks.activations.ACTIVATIONS`: makes predictions of outputs.
+        scales_target: Whether the network learns the standardized target instead of the target.
     """
+
+    activation = "identity"
+    scales_target = True
 
     @abstractmethod
     def loss(self) -> Loss:
         """The loss of standardized outputs, with its derivatives."""
 
+    def scaling(self, scaling: Scaling) -> Scaling:
+        """The scaling between data and network, given the statistics of the training points."""
+        if self.scales_target:
+            return scaling
+        zeros, ones = scaling.y_mean * 0, scaling.y_std / scaling.y_std
+        return scaling._replace(y_mean=zeros, y_std=ones)
+
+    def predictions(self, outputs: Tensor) -> Tensor:
+        """Predictions from outputs `(n, out)` in the units of the target."""
+        return find_activation(self.activation)(outputs)
+
     def selection_error(self, outputs: Tensor, y: Tensor, y_mean: Tensor, y_std: Tensor) -> Tensor:
-        """The primary metric, in the user's units, of standardized outputs and truth `(n, out)`."""
-        if self.primary.in_target_units:
+        """The primary metric in the target's units, from standardized values `(n, out)`."""
+        if self.primary.in_target_units and self.activation == "identity" and y_std.numel() == 1:
             return self.primary.value(outputs, y) * y_std.squeeze()
-        return self.primary.value(outputs * y_std + y_mean, y * y_std + y_mean)
+        predicted = self.predictions(outputs * y_std + y_mean)
+        return self.primary.value(predicted, y * y_std + y_mean)
 
     def validation_loss(
-        self, predicted: Tensor, truth: Tensor, y_mean: Tensor, y_std: Tensor
+        self, outputs: Tensor, truth: Tensor, y_mean: Tensor, y_std: Tensor
     ) -> float:
-        """The loss of predictions `(n, out)` that are in the user's units."""
-        outputs, y = ((part.double() - y_mean) / y_std for part in (predicted, truth))
-        return self.loss().mean(outputs, y).item()
+        """The loss of outputs and truth `(n, out)` in the units of the target."""
+        scaled, y = ((part.double() - y_mean) / y_std for part in (outputs, truth))
+        return self.loss().mean(scaled, y).item()
 
     def training_error(self, loss: Tensor, y_std: Tensor) -> Tensor | None:
-        """The primary metric, as far as it follows from the training loss alone; else None."""
+        """The primary metric if it is a function of the training loss, else None."""
         return None
 
 
 def scoring_of(metrics: Mapping[str, Any]) -> Scoring:
-    """The metrics by which a run was judged.
+    """The metrics of a run.
 
     Args:
         metrics: The content of its `metrics.json`, or the description in its checkpoint.

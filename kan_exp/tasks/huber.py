@@ -13,13 +13,12 @@ if TYPE_CHECKING:
 
 
 class HuberRegression(Task):
-    """Predicts numbers; errors beyond `delta` count by their size, not by its square.
+    """Predicts numbers; minimizes Huber's loss, which is linear in errors above `delta`.
 
     Args:
         metrics: See `Scoring`.
         primary: See `Scoring`.
-        delta: Error from which on a point counts as an outlier, in standard deviations of the
-            target.
+        delta: Largest error that is squared, in standard deviations of the target.
 
     Raises:
         KanExpError: `delta` is not a positive number, or see `Scoring`.

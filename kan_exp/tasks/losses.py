@@ -1,4 +1,4 @@
-"""Losses as Gauss-Newton sees them: a sum of squares, at least around the present outputs."""
+"""Losses with the local expansions that Gauss-Newton needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MIN_PROBABILITY = 1e-150  # its square is still a number
 
 
 class Local(NamedTuple):
-    """A loss around present outputs: `value + 2 residuals @ root.T @ d + |root.T @ d|^2`.
+    """Expansion around the outputs: `value + 2 residuals @ root.T @ d + |root.T @ d|^2`.
 
     Args:
         residuals: `(replicas, samples, terms)`.
@@ -42,12 +42,11 @@ class Local(NamedTuple):
 
 
 class Loss(ABC):
-    """A loss that is a mean over samples, convex in the outputs.
+    """A mean over samples, convex in the outputs.
 
     Source:
         N. Schraudolph, "Fast curvature matrix-vector products for second-order gradient descent",
-        2002: the generalised Gauss-Newton matrix is the outputs' Jacobian around the Hessian of
-        the loss by the outputs.
+        2002: the generalized Gauss-Newton matrix.
     """
 
     @abstractmethod
@@ -56,16 +55,11 @@ class Loss(ABC):
 
         Args:
             outputs: `(replicas, samples, out)`.
-            y: What the outputs should be, for all replicas.
+            y: Targets, the same for all replicas.
         """
 
     def mean(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """The mean over samples, for optimizers that follow its gradient.
-
-        Args:
-            outputs: `(samples, out)`.
-            y: What the outputs should be.
-        """
+        """The mean over samples of outputs `(samples, out)`, for gradient descent."""
         return self.values(outputs.unsqueeze(0), y).mean()
 
     @abstractmethod
@@ -73,7 +67,7 @@ class Loss(ABC):
         """Each sample's first two derivatives by the outputs; arguments as in `values`."""
 
     def check(self, outputs: Tensor, y: Tensor) -> None:
-        """Refuses values that do not go with the outputs.
+        """Checks the targets against the outputs.
 
         Raises:
             ValueError: Their shapes differ.
@@ -86,7 +80,7 @@ class Loss(ABC):
 
 
 class Squared(Loss):
-    """The squared error, `(f - y)^2`, its mean over outputs."""
+    """The squared error `(f - y)^2`, averaged over outputs."""
 
     def values(self, outputs: Tensor, y: Tensor) -> Tensor:
         return (outputs - y).square().mean(-1)
@@ -102,20 +96,17 @@ class Squared(Loss):
 
 
 class Huber(Loss):
-    """The squared error up to `delta`, and from there on a straight line, for data with outliers.
-
-    `r^2` for `|r| <= delta`, else `2 delta |r| - delta^2` (twice torch's), its mean over outputs.
+    """`r^2` for `|r| <= delta`, else `2 delta |r| - delta^2` (twice torch's); mean over outputs.
 
     Args:
-        delta: Residual from which on a point counts as an outlier.
+        delta: Largest residual that is squared.
 
     Raises:
         ValueError: `delta` is not above 0.
 
     Source:
         Iteratively reweighted least squares: P. Holland and R. Welsch, "Robust regression using
-        iteratively reweighted least-squares", 1977. The weights make a parabola that lies above
-        the loss and touches it.
+        iteratively reweighted least-squares", 1977. The weighted parabola majorizes the loss.
     """
 
     def __init__(self, delta: float) -> None:
@@ -135,10 +126,7 @@ class Huber(Loss):
 
 
 class BinaryCrossEntropy(Loss):
-    """Minus the logarithm of the probability of `y`, 0 or 1 or between; outputs are logits.
-
-    Several outputs are as many questions of their own; the loss is the mean over them.
-    """
+    """Negative log-likelihood of `y` in [0, 1]; outputs are logits, averaged over outputs."""
 
     def values(self, outputs: Tensor, y: Tensor) -> Tensor:
         return functional.binary_cross_entropy_with_logits(
@@ -152,9 +140,9 @@ class BinaryCrossEntropy(Loss):
 
 
 class CrossEntropy(Loss):
-    """Minus the logarithm of the probability of a sample's class; outputs are logits.
+    """Negative log-likelihood of classes; outputs are logits.
 
-    `y` has the number of each sample's class, `(samples,)`, or probabilities `(samples, out)`.
+    `y` holds class indices `(samples,)`, or probabilities `(samples, out)`.
     """
 
     def values(self, outputs: Tensor, y: Tensor) -> Tensor:
@@ -190,6 +178,6 @@ class CrossEntropy(Loss):
 
 
 def _mean(residuals: Tensor, root: Tensor) -> Local:
-    """Makes a sum over outputs their mean."""
+    """Turns the sum over outputs into their mean."""
     share = residuals.shape[-1] ** -0.5
     return Local(share * residuals, share * root)

@@ -18,19 +18,19 @@ Values = Callable[["Tensor", "Tensor"], "Tensor"]
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that compares predictions with the truth.
+    """A comparison of predictions with the truth.
 
     Args:
         name: Its name in `task.metrics`; `test_NAME` in `metrics.json`.
-        title: What it is called where it is shown.
+        title: Its name in figures and tables.
         value: From predictions and truth, float64 `(n, out)` each, to a scalar; NaN where it is
             undefined.
         higher_is_better: Whether the largest value is the best.
-        in_target_units: Whether it is multiplied by `c` when predictions and truth are.
-        terms: From the same to one number a point `(n,)`, if `value` is a function of their mean.
-            Its standard error can then be estimated.
+        in_target_units: Whether it scales with predictions and truth.
+        terms: From predictions and truth to one term per point `(n,)`, if `value` is a function of
+            their mean; its standard error can then be estimated.
         of_mean: That function.
-        has_curve: Whether it is logged at each validation, as the primary metric always is.
+        has_curve: Whether it is logged at each validation; the primary metric always is.
     """
 
     name: str

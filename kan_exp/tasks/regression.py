@@ -22,10 +22,14 @@ class Regression(Task):
         return Squared()
 
     def validation_loss(
-        self, predicted: Tensor, truth: Tensor, y_mean: Tensor, y_std: Tensor
+        self, outputs: Tensor, truth: Tensor, y_mean: Tensor, y_std: Tensor
     ) -> float:
-        error: float = rmse(predicted.double(), truth.double()).item()
+        if y_std.numel() > 1:
+            return super().validation_loss(outputs, truth, y_mean, y_std)
+        error: float = rmse(outputs.double(), truth.double()).item()
         return (error / y_std.item()) ** 2
 
     def training_error(self, loss: Tensor, y_std: Tensor) -> Tensor | None:
-        return loss.sqrt() * y_std.squeeze() if self.primary.name == "rmse" else None
+        if self.primary.name != "rmse" or y_std.numel() > 1:
+            return None
+        return loss.sqrt() * y_std.squeeze()

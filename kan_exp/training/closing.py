@@ -1,4 +1,4 @@
-"""The end of a run's output: the table of results, and advice."""
+"""The table of results at the end of a run, and advice."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Metrics = Mapping[str, Any]
 
 MAX_AGREEMENTS = 4
 CUT_SHORT = (*INCOMPLETE, "pruned")
-FOUND = 0.999  # R2 from which on a noise-free function counts as found
-# How many times farther from the median than 99% of the values the farthest value of a
-# heavy-tailed target lies. Of 10,000 values: of x**9 once, of 1/x a hundred times.
+MIN_R2 = 0.999  # from here on a noise-free function counts as found
+# A target is heavy-tailed if its farthest value is this many times as far from the median as 99% of
+# its values. Of 10,000 values the ratio is 1 for x**9 and 100 for 1/x.
 FAR = 10
-# Largest share of the squared error that one point in a thousand may have.
+# Largest part of the squared error that one point in a thousand may have.
 MAX_SHARE = 0.5
 MIN_POINTS = 1000
-# An additive model of smooth edges, which on noisy tables does not fall behind a linear model.
+# An additive model of smooth edges, which is at least as good as a linear model on noisy tables.
 SMOOTH = ("layer=spline", "refine.grids=[4]", "penalty.roughness=1")
-# Options of the run that are left out when these are set.
+# Options that are dropped from a command when SMOOTH is added.
 REPLACED = (
     *("layer", "layers", "optimizer", "scheduler", "trainer", "callbacks", "gradient", "refine"),
     *("penalty", "dims", "replicas", "steps", "batch_size", "compile"),
@@ -38,11 +38,11 @@ REPLACED = (
 
 
 def result_rows(metrics: Metrics, task: Task, max_steps: int) -> list[tuple[str, str]]:
-    """Names and texts of the table, the metrics of the test points first.
+    """Rows of the table of results, test metrics first.
 
     Args:
         metrics: The content of metrics.json.
-        task: By which they were measured.
+        task: Of the run.
         max_steps: Steps of the whole run.
     """
     steps = f"{metrics['steps']:,}"
@@ -71,7 +71,7 @@ def _metric_rows(metrics: Metrics, task: Task) -> list[tuple[str, str]]:
 
 
 def _agreement_row(agreements: Mapping[str, float]) -> list[tuple[str, str]]:
-    """Edges against the true ones: all if they are few, else the best and the worst."""
+    """R2 of the edges with known true functions: all, or the best and the worst if many."""
     if not agreements:
         return []
     shown = sorted(agreements, key=lambda name: -agreements[name])
@@ -83,7 +83,7 @@ def _agreement_row(agreements: Mapping[str, float]) -> list[tuple[str, str]]:
 
 
 def _replicas_row(replicas: Metrics | None, task: Task) -> list[tuple[str, str]]:
-    """How the test errors of seeds trained together are spread."""
+    """Quantiles of the replicas' test errors."""
     if replicas is None:
         return []
     diverged = f"{len(replicas['diverged'])} of {replicas['count']} diverged"
@@ -105,13 +105,13 @@ def advice(
     errors: torch.Tensor,
     arguments: Sequence[str] | None,
 ) -> list[str]:
-    """Lines about the limits of a result, and what may improve it.
+    """Lines about the limits of a result, and what to try next.
 
     Args:
         metrics: The content of metrics.json.
-        task: By which they were measured.
+        task: Of the run.
         data: What was trained on.
-        errors: Of the test points, `(n, 1)`.
+        errors: Of the test points, `(n, out)`.
         arguments: Command line that repeats the run, if there is one.
     """
     if metrics["stopped"] in CUT_SHORT:
@@ -127,7 +127,7 @@ def advice(
 
 
 def _about_missing(metrics: Metrics, data: ExperimentData) -> str:
-    """Says that a noise-free function was not found, and what may help."""
+    """Reports that a noise-free function was not learned, and what may help."""
     r2 = metrics.get("test_r2")
     values = torch.cat([data.train.y, data.test.y]).double().flatten().numpy()
     if (values == values[0]).all():
@@ -135,7 +135,7 @@ def _about_missing(metrics: Metrics, data: ExperimentData) -> str:
             f"The target is {values[0]:.4g} at all points: there is nothing to learn. Change "
             "target.formula or target.domain."
         )
-    if r2 is None or r2 >= FOUND:
+    if r2 is None or r2 >= MIN_R2:
         return ""
     left = f"it leaves {100 * (1 - r2):.3g}% of the variance unexplained"
     if r2 < 0:
@@ -155,7 +155,7 @@ def _about_missing(metrics: Metrics, data: ExperimentData) -> str:
 
 
 def _about_noise(metrics: Metrics) -> str:
-    """Says that the training ended because of overfitting."""
+    """Reports that the training ended because of overfitting."""
     if metrics["stopped"] != "overfitting":
         return ""
     return (
@@ -167,7 +167,7 @@ def _about_noise(metrics: Metrics) -> str:
 def _about_linear(
     metrics: Metrics, task: Task, width: int, arguments: Sequence[str] | None
 ) -> list[str]:
-    """Says that a linear model does as well, and how to try a smoother network."""
+    """Reports that a linear model is as good, and how to try a smoother network."""
     own, linear = metrics[task.judged_by], metrics[LINEAR + task.primary.name]
     if linear is None or (own is not None and own < linear):
         return []
@@ -189,13 +189,13 @@ def _about_linear(
 
 
 def _with_options(arguments: Sequence[str], options: Sequence[str]) -> str:
-    """The command of the run with other options of network and training."""
+    """The command of the run with its network and training options replaced."""
     kept = [text for text in arguments if group_name(text) not in REPLACED]
     return f"python -m kan_exp.train {shell(*kept, *options)}"
 
 
 def _about_few_points(errors: torch.Tensor) -> list[str]:
-    """Says that a few points make up most of the test error, whose standard error is then rough."""
+    """Reports that a few points dominate the test error, so its standard error is rough."""
     squares = errors.double().square().flatten()
     few = len(squares) // 1000
     if len(squares) < MIN_POINTS or not squares.isfinite().all() or squares.sum() == 0:

@@ -1,4 +1,4 @@
-"""The Lightning module: objective, optimizer steps in chunks, validation in the user's units."""
+"""The Lightning module: objective, optimizer steps in chunks, validation in original units."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ log = logging.getLogger(__name__)
 
 OBSERVE_EVERY = 200  # optimizer steps
 OBSERVED_POINTS = 1024
-CHOSEN_BY = "error/chosen_by"  # the callback metric by which networks are chosen: less is better
+CHOSEN_BY = "error/chosen_by"  # callback metric by which networks are chosen; to be minimized
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
 
 
 class KANModule(LightningModule):
-    """Trains a `KANModel` on standardised chunks and validates it in the user's units.
+    """Trains a `KANModel` on standardized chunks and validates it in the target's units.
 
-    One `training_step` takes as many optimizer steps as its chunk holds mini-batches: the trainer's
-    own work per step would otherwise cost more than a small network's.
+    One `training_step` takes one optimizer step for each mini-batch of its chunk, because the
+    trainer's overhead per step exceeds the cost of a small network's step.
 
     Args:
         model: The network with its scaling.
-        task: What is minimized, and by which metric networks are chosen.
+        task: Defines the loss and the metric by which networks are chosen.
         optimizer: Makes the optimizer from the parameters.
         scheduler: Makes the learning-rate scheduler, stepped once per optimizer step, or `None`.
-        penalty: Weight of each penalty (see the table at the end), added to the task's loss.
-        description: Plain containers that say how to build the model again; kept in checkpoints.
-        compile_network: Whether to compile the network's pass before the first step.
+        penalty: Weights of the penalties that are added to the loss (see `ON_LAYERS`, `ON_EDGES`).
+        description: Plain containers from which the model can be rebuilt; kept in checkpoints.
+        compile_network: Whether to compile the forward pass before the first step.
 
     Raises:
         KanExpError: A penalty is unknown or negative.
@@ -75,13 +75,14 @@ class KANModule(LightningModule):
         self.penalty = {name: weight for name, weight in penalty.items() if weight > 0}
         tables = any(isinstance(layer, KANInterpoLayer) for layer in model.network)
         check_smooth(penalty, tables)
-        self.converged: str | None = None  # by which of its tests the optimizer found no more
+        self.converged: str | None = None  # the test by which the optimizer has converged
         self.overfits = False
         self._to_compile = compile_network
         self._compiled: Callable[[Tensor], Tensor] | None = None
         self.train_history: list[tuple[int, float]] = []
         self.val_history: list[tuple[int, float]] = []
-        self._rules: Mapping[str, Any] | None = None  # state of the rules that is to be taken up
+        # State of the optimizer and the scheduler of the training that is resumed.
+        self._rules: Mapping[str, Any] | None = None
 
     def trained(self) -> Iterable[nn.Parameter]:
         """The parameters that the optimizer changes."""
@@ -108,14 +109,14 @@ class KANModule(LightningModule):
         return optimizer if scheduler is None else ([optimizer], [scheduler])
 
     def _use_compiler(self, chunk: Split) -> None:
-        """Compiles the network's pass for mini-batches like these; says so where nothing can."""
+        """Compiles the forward pass for mini-batches of this shape; logs if no compiler works."""
         self._to_compile = False
         compiled = torch.compile(self.model.network.forward)
         try:
             self.loss.mean(compiled(chunk.x[0]), chunk.y[0]).backward()
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[0]
-            log.info("compile: no compiler works here (%s): going on without.", reason)
+            log.info("compile: no compiler works here (%s): training without.", reason)
         else:
             self._compiled = compiled
         self.model.zero_grad()
@@ -125,7 +126,7 @@ class KANModule(LightningModule):
         return cast(LightningOptimizer, self.optimizers())
 
     def objective(self, x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of standardised points, and the unweighted penalties by name."""
+        """The loss of standardized points, and the unweighted penalties by name."""
         network = self.model.network
         if self.penalty.keys() & ON_EDGES.keys():
             return objective_by_edges(network, x, y, tuple(self.penalty), self.loss)
@@ -134,7 +135,7 @@ class KANModule(LightningModule):
         return self.loss.mean(output, y), penalties
 
     def evaluate(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """What is minimised, with its gradient in the parameters, the loss and the penalties."""
+        """The objective, its loss and its penalties; leaves the gradients in the parameters."""
         loss, penalties = self.objective(x, y)
         total = loss
         for name, value in penalties.items():
@@ -168,17 +169,21 @@ class KANModule(LightningModule):
                 self._observe()
             rates.append(self._rate())
             optimizer.step(closure)
-            losses.append(evaluations[0])  # line searches evaluate again; the first is the step's
+            losses.append(evaluations[0])  # line searches evaluate several times
             if scheduler is not None:
                 scheduler.step()
-            if self.trainer.should_stop:  # someone waits; a chunk of a wide network takes long
+            if self.trainer.should_stop:  # a chunk of a wide network takes long
                 break
         self._record(torch.stack(losses), rates, penalties)
 
     def _record(
         self, losses: Tensor, rates: Sequence[float], penalties: Mapping[str, Tensor]
     ) -> None:
-        """Logs a chunk, after a look for the step at which it went wrong."""
+        """Logs a chunk.
+
+        Raises:
+            DivergedError: A loss is NaN or infinite.
+        """
         broken = (~losses.isfinite()).nonzero()
         if len(broken):
             first = int(broken[0])
@@ -197,39 +202,39 @@ class KANModule(LightningModule):
         self._log_at_step(values)
 
     def _log_at_step(self, values: dict[str, float]) -> None:
-        """Logs against optimizer steps; `self.log` would count chunks, and takes far longer."""
+        """Logs against optimizer steps; `self.log` counts chunks and is far slower."""
         for logger in self.loggers:
             logger.log_metrics(values, step=self.global_step)
 
     def _observe(self) -> None:
-        """Tells the edges the range of what reaches them, which roughness is measured on.
+        """Updates the domains of the edges, on which roughness is measured.
 
-        It goes by optimizer steps alone: how often a run is logged or validated must not matter.
+        Called by optimizer steps alone, so that results do not depend on logging or validation.
         """
         points = cast(Any, self.trainer).datamodule.train.x[:OBSERVED_POINTS]
         self.model.observe(points.to(self.device))
 
     def validation_step(self, split: Split, _: int) -> None:
-        predicted = self.model.predict(split.x)
-        found = self.task.score(predicted, split.y)
+        outputs = self.model.predict_outputs(split.x)
+        scores = self.task.score(self.task.predictions(outputs), split.y)
         y_mean, y_std = self.model.y_mean, self.model.y_std
-        loss = self.task.validation_loss(predicted, split.y, y_mean, y_std)
+        loss = self.task.validation_loss(outputs, split.y, y_mean, y_std)
         if not torch.isfinite(torch.tensor(loss)):
             raise DivergedError(self._diverged("validation loss", self.global_step, self._rate()))
         self.val_history.append((self.global_step, loss))
-        errors = {f"error/val_{one.name}": found[one.name] for one in self.task.curves}
+        errors = {f"error/val_{metric.name}": scores[metric.name] for metric in self.task.curves}
         self._log_at_step({"loss/val": loss, **errors})
-        # For the checkpoint. All ranks, where there are several, have found the same.
-        error = found[self.task.primary.name]
+        # For the checkpoint. All ranks have the same value.
+        error = scores[self.task.primary.name]
         self.log(CHOSEN_BY, error, logger=False, batch_size=1, sync_dist=True)
 
     def _rate(self) -> float:
-        """How far the next step goes: the learning rate."""
+        """The learning rate of the next step."""
         return float(self._optimizer.param_groups[0]["lr"])
 
     def _diverged(self, what: str, step: int, rate: float) -> str:
         return (
-            f"the {what} stopped being a number at step {step:,}: lower optimizer.lr "
+            f"the {what} became NaN or infinite at step {step:,}: lower optimizer.lr "
             f"(at that step {rate:.3g}) or raise the penalties."
         )
 
@@ -237,9 +242,9 @@ class KANModule(LightningModule):
         checkpoint["kan_exp"] = self.description
 
     def training_state(self) -> dict[str, Any]:
-        """What the training has come to beside the weights, in plain containers and tensors.
+        """The state of the training apart from the weights, in plain containers and tensors.
 
-        It holds between two chunks only.
+        Complete between two chunks only.
         """
         scheduler = cast("LRScheduler | None", self.lr_schedulers())
         return {
@@ -252,7 +257,7 @@ class KANModule(LightningModule):
         }
 
     def restore(self, checkpoint: Mapping[str, Any]) -> None:
-        """Takes up the weights and the `progress` of a checkpoint, before the training begins."""
+        """Restores the weights and the training state of a checkpoint, before the training."""
         self.load_state_dict(checkpoint["state_dict"])
         progress = self._rules = checkpoint["progress"]
         self.train_history, self.val_history = (
@@ -263,7 +268,7 @@ class KANModule(LightningModule):
 
 
 def pack(history: Sequence[tuple[int, Any]]) -> dict[str, Tensor]:
-    """Steps and values of a history as two tensors: thousands of small ones are slow to write."""
+    """Steps and values of a history as two tensors; thousands of small ones are slow to write."""
     values = [torch.as_tensor(value, dtype=torch.float64) for _, value in history]
     return {
         "steps": torch.tensor([step for step, _ in history], dtype=torch.long),
@@ -272,7 +277,7 @@ def pack(history: Sequence[tuple[int, Any]]) -> dict[str, Tensor]:
 
 
 def unpack(packed: Mapping[str, Tensor]) -> list[tuple[int, Tensor]]:
-    """The history from which `pack` made this."""
+    """The inverse of `pack`."""
     return list(zip(packed["steps"].tolist(), packed["values"], strict=True))
 
 

@@ -44,25 +44,25 @@ History = list[tuple[int, Tensor]]
 
 
 class ReplicaModule(KANModule):
-    """Trains replicas that know nothing of each other; the model's network is the best of them.
+    """Trains independent replicas; the model's network is the best of them.
 
-    A replica whose loss stops being a number stays where it was before, and the others go on.
+    A replica whose loss becomes NaN or infinite keeps its last weights; the others train on.
 
     Args:
         model: The scaling, with any one of the networks.
-        task: What is minimized, and by which metric replicas are compared.
-        networks: Networks of one shape, the replicas' starts.
+        task: Defines the loss and the metric by which replicas are compared.
+        networks: The initial networks, of one shape.
         seed: Of the first replica; replica k has `seed + k`.
-        optimizer: Makes the optimizer from the stacked parameters. It must treat every number by
-            itself, as Adam, AdamW and SGD do: its step is then a step of each replica.
+        optimizer: Makes the optimizer from the stacked parameters. It must be elementwise, as
+            Adam, AdamW and SGD are, so that its step is a step of each replica.
         scheduler: Makes the learning-rate scheduler, or `None`.
         penalty: Weight of each penalty.
-        description: Plain containers that say how to build the model again; kept in checkpoints.
+        description: Plain containers from which the model can be rebuilt; kept in checkpoints.
 
     Shape:
         Chunks of training points `(steps, replicas, batch, in)`. `train_losses` and `val_losses`
-        hold pairs of the step and a value for each replica `(replicas,)`, NaN once it has
-        diverged; `best_errors` and `best_steps` `(replicas,)` say where each was best.
+        hold pairs of a step and the losses `(replicas,)`, NaN after divergence. `best_errors` and
+        `best_steps` `(replicas,)` are those of each replica's best validation.
     """
 
     logs_replicas = True
@@ -107,7 +107,7 @@ class ReplicaModule(KANModule):
         return self.stack.parameters()
 
     def on_train_start(self) -> None:
-        if self._before:  # of a training that goes on
+        if self._before:  # a resumed training
             self._before = [weight.to(self.device) for weight in self._before]
             self.best_state = {name: part.to(self.device) for name, part in self.best_state.items()}
             return
@@ -150,7 +150,7 @@ class ReplicaModule(KANModule):
             newly += frozen
             for name, value in penalties.items():
                 loss = loss + self.penalty[name] * value
-            # A replica's numbers enter its own loss only: a NaN of one stays with it.
+            # No replica enters the loss of another, so a NaN does not spread.
             self.manual_backward(loss.sum())
             rate = self._rate()
             self._undo(frozen)
@@ -159,11 +159,11 @@ class ReplicaModule(KANModule):
                 scheduler.step()
             if self.trainer.should_stop:
                 break
-        self._tell(newly)
+        self._log_diverged(newly)
         self._record_all(torch.stack(losses).mean(0), rate, penalties)
 
     def _step(self, optimizer: Any) -> None:
-        """Takes a step with all replicas but the frozen ones."""
+        """Takes a step with all replicas that have not diverged."""
         weights: list[Tensor] = list(self.stack.parameters())
         frozen = list(self.diverged)
         with torch.no_grad():
@@ -172,7 +172,7 @@ class ReplicaModule(KANModule):
                 for weight in weights:
                     cast(Tensor, weight.grad)[frozen] = 0
         optimizer.step()
-        if frozen:  # momentum is gone, but weight decay is not
+        if frozen:  # weight decay moves them although their gradients are zero
             self._restore(frozen)
 
     @torch.no_grad()
@@ -181,7 +181,7 @@ class ReplicaModule(KANModule):
             weight[replicas] = before[replicas]
 
     def _freeze(self, values: Tensor, step: int, what: str) -> list[int]:
-        """Marks the replicas whose value is no number, and returns those that are new."""
+        """Marks the replicas whose value is NaN or infinite; returns the new ones."""
         if values.isfinite().all():
             return []
         broken = (~values.isfinite()).nonzero().flatten().tolist()
@@ -193,7 +193,7 @@ class ReplicaModule(KANModule):
         return newly
 
     def _undo(self, replicas: list[int]) -> None:
-        """Puts replicas back to where they were before the last step, and forgets its momentum."""
+        """Restores the weights of replicas from before the last step and clears their momentum."""
         if not replicas:
             return
         self._restore(replicas)
@@ -203,8 +203,8 @@ class ReplicaModule(KANModule):
                 if isinstance(moment, Tensor) and moment.shape == weight.shape:
                     moment[replicas] = 0
 
-    def _tell(self, newly: Sequence[int]) -> None:
-        """Says which replicas have diverged, at most some of them one by one."""
+    def _log_diverged(self, newly: Sequence[int]) -> None:
+        """Logs which replicas have diverged, the first few one by one."""
         for replica in newly[:MAX_NAMED]:
             step = self.diverged[replica]
             log.info("replica %d (seed %d) diverged at step %s", replica, self.seed + replica, step)
@@ -217,7 +217,7 @@ class ReplicaModule(KANModule):
         observe(self.stack, self.model.standardise(points))
 
     def _record_all(self, losses: Tensor, rate: float, penalties: Mapping[str, Tensor]) -> None:
-        """Logs how the replicas' losses are spread."""
+        """Logs the quantiles of the replicas' losses."""
         losses = self._of_alive(losses)
         self.train_losses.append((self.global_step, losses))
         self.train_history.append((self.global_step, losses.nanmedian().item()))
@@ -244,13 +244,13 @@ class ReplicaModule(KANModule):
         primary = self.task.primary.name
         for replica in self.alive.nonzero().flatten().tolist():
             self.take(replica)
-            predicted = self.model.predict(split.x)
-            errors[replica] = self.task.score(predicted, split.y)[primary]
-            losses[replica] = self.task.validation_loss(predicted, split.y, y_mean, y_std)
+            outputs = self.model.predict_outputs(split.x)
+            errors[replica] = self.task.score(self.task.predictions(outputs), split.y)[primary]
+            losses[replica] = self.task.validation_loss(outputs, split.y, y_mean, y_std)
         checked = errors.where(self.alive, errors.new_zeros(()))
         newly = self._freeze(checked, self.global_step, "validation loss")
         self._undo(newly)
-        self._tell(newly)
+        self._log_diverged(newly)
         self._keep(errors)
         self.take(int(errors.nan_to_num(torch.inf).argmin()))
         losses = self._of_alive(losses)
@@ -262,7 +262,7 @@ class ReplicaModule(KANModule):
         self.log(CHOSEN_BY, best, logger=False, batch_size=1)
 
     def _keep(self, errors: Tensor) -> None:
-        """Keeps the state of the replicas that are better than they ever were."""
+        """Keeps the state of the replicas whose validation error is their lowest so far."""
         better = errors < self.best_errors
         self.best_errors = torch.where(better, errors, self.best_errors)
         self.best_steps[better] = self.global_step
@@ -272,7 +272,7 @@ class ReplicaModule(KANModule):
 
     @torch.no_grad()
     def take(self, replica: int, state: Mapping[str, Tensor] | None = None) -> None:
-        """Gives the model the network of a replica, as it is now or from a stacked state."""
+        """Copies a replica into the model: its present state, or that of a stacked state."""
         state = self.stack.state_dict() if state is None else state
         self._taken = replica
         for name, part in self.model.network.state_dict().items():
@@ -316,14 +316,14 @@ class ReplicaModule(KANModule):
 
 
 def spread(name: str, values: Tensor) -> dict[str, float]:
-    """Median, quartiles, best and worst of the values that are numbers, `name/median` and so on."""
+    """Median, quartiles, minimum and maximum of the values, NaN left out, as `name/median` etc."""
     found = values.double().nanquantile(torch.tensor(list(QUANTILES.values()), dtype=torch.float64))
     return {f"{name}/{key}": value for key, value in zip(QUANTILES, found.tolist(), strict=True)}
 
 
 @torch.no_grad()
 def observe(stack: nn.Sequential, x: Tensor) -> None:
-    """Tells stacked layers the ranges of what reaches them when the network sees `x` `(n, in)`."""
+    """Sets the domains of stacked layers to the ranges of their inputs for `x` `(n, in)`."""
     layers = [cast(EdgeLayer, layer) for layer in stack]
     replicas = len(next(stack.parameters()))
     widest = replicas * max(layer.numbers_per_sample for layer in layers)

@@ -1,4 +1,4 @@
-"""Standard errors of test metrics over the draw of the test points, and a linear model."""
+"""Test metrics with their standard errors, and the predictions of a linear model."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ def standard_errors(
 ) -> list[float]:
     """Bootstrap standard errors of a metric over the draw of the test points.
 
-    It covers the draw of the test points, not the training. Where a few points make up most of the
-    squared error it is itself uncertain, and mostly too small: compare with the largest error.
+    It does not cover the randomness of training. Where a few points dominate the squared error it
+    is uncertain and mostly too small: compare with the largest error.
 
     Args:
-        metric: One that is a function of a mean over points.
-        predictions: Of each network, `(n, out)`; all are scored on the same resamples.
+        metric: A function of a mean over points (`Metric.terms`).
+        predictions: Of each network, `(n, out)`; scored on the same resamples.
         truth: `(n, out)`.
-        generator: Source of the resamples.
+        generator: Draws the resamples.
 
     Returns:
-        One for each network; NaN for a single point, or where a prediction is not finite.
+        One for each network; NaN for a single point or non-finite predictions.
 
     Raises:
-        ValueError: The metric is no function of a mean over points.
+        ValueError: The metric is not a function of a mean over points.
 
     Source:
         B. Efron and R. Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 6.
     """
     if metric.terms is None:
-        raise ValueError(f"{metric.name} is no function of a mean over points.")
+        raise ValueError(f"{metric.name} is not a function of a mean over points.")
     points = len(truth)
     if points < 2:
         return [math.nan] * len(predictions)
-    # Sums over blocks of random points vary like the points: the cost does not grow with them.
+    # Sums over random blocks vary like the points, at a cost that does not grow with their number.
     blocks = min(points, MAX_BLOCKS)
     block = torch.randperm(points, generator=generator) % blocks
     sizes = block.bincount(minlength=blocks).double()
@@ -53,16 +53,16 @@ def standard_errors(
     weights = sizes.new_zeros(drawn.shape)
     weights.scatter_add_(1, drawn, sizes.new_ones(()).expand(drawn.shape))
     resampled = weights @ sizes
-    found = []
-    for predicted in predictions:  # one by one, so that last digits do not depend on the others
+    errors = []
+    for predicted in predictions:  # one by one: the last digits must not depend on the others
         terms = metric.terms(predicted.double(), truth.double())
         sums = sizes.new_zeros(blocks).index_add_(0, block, terms)
-        found.append(metric.of_mean(weights @ sums / resampled).std().item())
-    return found
+        errors.append(metric.of_mean(weights @ sums / resampled).std().item())
+    return errors
 
 
 def bootstrap_generator() -> torch.Generator:
-    """The source of the resamples by which test errors are reported."""
+    """The generator of the resamples for reported test errors."""
     return torch.Generator().manual_seed(BOOTSTRAP_SEED)
 
 
@@ -74,16 +74,16 @@ def finite(value: float) -> float | None:
 def score_networks(
     scoring: Scoring, predictions: Sequence[Tensor], truth: Tensor
 ) -> list[dict[str, float | None]]:
-    """The entries of `metrics.json` about the test points, for each network's predictions."""
-    found = [
+    """The test metrics of `metrics.json`, for the predictions of each network."""
+    scores = [
         {TEST + name: finite(value) for name, value in scoring.score(predicted, truth).items()}
         for predicted in predictions
     ]
     if scoring.primary.terms:
         errors = standard_errors(scoring.primary, predictions, truth, bootstrap_generator())
-        for results, error in zip(found, errors, strict=True):
-            results[scoring.judged_by + STANDARD_ERROR] = finite(error)
-    return found
+        for score, error in zip(scores, errors, strict=True):
+            score[scoring.judged_by + STANDARD_ERROR] = finite(error)
+    return scores
 
 
 def linear_predictions(train: Split, test: Split) -> Tensor:
@@ -95,6 +95,6 @@ def linear_predictions(train: Split, test: Split) -> Tensor:
     def design(x: Tensor) -> Tensor:
         return torch.cat([(x - mean) / std, x.new_ones(len(x), 1)], dim=1)
 
-    # gelsd copes with inputs that depend on each other, as columns of real tables do.
+    # gelsd handles linearly dependent inputs.
     weights = torch.linalg.lstsq(design(train.x).cpu(), train.y.cpu(), driver="gelsd").solution
     return design(test.x).cpu() @ weights

@@ -1,4 +1,4 @@
-"""Trains one network in several processes, each on its share of every mini-batch."""
+"""Trains one network in several processes, each on a part of every mini-batch."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from kan_exp.training.module import KANModule
 
 
 class SharedModule(KANModule):
-    """A `KANModule` whose steps are those of one process, to rounding.
+    """A `KANModule` whose steps equal those of a single process, up to rounding.
 
-    All ranks draw the same mini-batches and each takes its rows of them. What they find is added up
-    in one tensor: the gradients, the loss, the penalties, and whether rank 0 was asked to stop.
-    Layers whose samples depend on each other learn the range of the whole batch from each other. So
-    all ranks take the same step, see a loss that is no number at the same time, and stop together.
+    All ranks draw the same mini-batches and each takes its rows. One reduction sums the gradients,
+    the loss, the penalties and whether rank 0 was asked to stop. Layers whose samples depend on
+    each other exchange the range of the whole batch. All ranks thus take the same step, detect
+    divergence at the same step and stop together.
 
     Args:
-        count: Processes.
-        others: What a `KANModule` takes.
+        count: Number of processes.
+        others: The arguments of a `KANModule`.
 
     Shape:
         Chunks `(steps, batch, in)` as they are for one process, `batch` at least `count`.
@@ -38,10 +38,10 @@ class SharedModule(KANModule):
 
     @property
     def summary(self) -> str:
-        return f"{super().summary} in {self.count} processes, each with its share of every batch"
+        return f"{super().summary} in {self.count} processes, each with a part of every batch"
 
     def ask_to_stop(self) -> None:
-        self._asked = True  # the next step tells all ranks
+        self._asked = True  # the next step passes it to all ranks
 
     def training_step(self, chunk: Split, index: int) -> None:
         self._batch = chunk.x.shape[1]
@@ -52,7 +52,7 @@ class SharedModule(KANModule):
 
     @contextmanager
     def _sharing(self) -> Iterator[None]:
-        """Tells the layers of the whole batch for as long as they see a share of it."""
+        """Gives the layers access to the whole batch while they process a part of it."""
         layers = self.model.edge_layers
         for layer in layers:
             layer.whole_batch = WholeBatch(self._batch, self._maximum)
@@ -67,10 +67,10 @@ class SharedModule(KANModule):
         return found
 
     def objective(self, x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """This rank's parts of the loss and the penalties: the sums over ranks are the whole.
+        """This rank's parts of the loss and the penalties, whose sums over ranks are the whole.
 
-        Means over the batch count by rows. So may what depends on the parameters alone: it is the
-        same on every rank, and all shares are one together.
+        Means over the batch are weighted by rows. So are terms of the parameters alone, which are
+        equal on all ranks and whose weights sum to one.
         """
         loss, penalties = super().objective(x, y)
         share = len(x) / self._batch

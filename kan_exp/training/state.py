@@ -1,4 +1,4 @@
-"""The whole state of a training, from which it goes on as if it had never stopped."""
+"""The whole state of a training, from which it resumes bit for bit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kan_exp.training.tensorboard import RunLogger
 
 
 def whole_state(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
-    """All that a training has come to between two chunks, in plain containers and tensors."""
+    """The state of a training between two chunks, in plain containers and tensors."""
     data = cast(ExperimentData, cast(Any, trainer).datamodule)
     step = trainer.global_step
     state: dict[str, Any] = {
@@ -43,7 +43,7 @@ def read_state(path: Path) -> dict[str, Any]:
     state = read_file(path)
     if missing := {"progress", "callbacks", "data", "kept"} - state.keys():
         raise KanExpError(
-            f"{path}: holds a network, but not what a training needs to go on "
+            f"{path}: holds a network, but not the state of its training "
             f"({', '.join(sorted(missing))}): repeat the run with --from."
         )
     return state
@@ -52,26 +52,25 @@ def read_state(path: Path) -> dict[str, Any]:
 def restore(
     state: Mapping[str, Any], trainer: Trainer, module: KANModule, data: ExperimentData
 ) -> None:
-    """Puts a training that has not begun to where a state has it.
+    """Restores the state of a training in newly made parts.
 
     Args:
         state: From `read_state`.
         trainer: The trainer, with its callbacks and loggers.
-        module: What it is to train, made of the same configuration.
-        data: What it is to be trained on, already planned.
+        module: Made from the same configuration.
+        data: The data, already planned.
 
     Raises:
         KanExpError: The training points are others, or the state does not fit the configuration.
     """
     if state["data"]["fingerprint"] != data.training_fingerprint:
         raise KanExpError(
-            "its training points have changed since, so that it cannot go on: "
-            "repeat it with --from."
+            "its training points have changed, so it cannot be resumed: repeat it with --from."
         )
     step = state["global_step"]
     try:
         module.restore(state)
-        module.configure_optimizers()  # once, to see whether its state fits
+        module.configure_optimizers()  # raises if its state does not fit
         if state["data"]["position"] is not None:
             data.restore(state["data"]["position"])
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
@@ -81,7 +80,7 @@ def restore(
     for callback in _callbacks(trainer):
         if callback.state_key in state["callbacks"]:
             callback.load_state_dict(state["callbacks"][callback.state_key])
-    # The loop counts from here on; its epochs are passes over the points and decide nothing.
+    # The loop counts steps from here; its epochs have no effect.
     steps = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total
     steps.ready = steps.completed = step
     for logger in trainer.loggers:
@@ -96,7 +95,7 @@ def _callbacks(trainer: Trainer) -> list[Any]:
 
 
 def _cut(logger: CSVLogger, step: int) -> None:
-    """Takes the rows after a step out of the logger's file, and makes it go on with the rest."""
+    """Removes the rows after a step from the logger's file."""
     path = Path(logger.log_dir) / "metrics.csv"
     if not path.is_file():
         return
@@ -110,6 +109,6 @@ def _cut(logger: CSVLogger, step: int) -> None:
             number = row.get("step") or ""  # the last row may be cut
             if number.isdigit() and int(number) <= step:
                 writer.writerow(row)
-    inner = logger.experiment  # which removes the file as it begins
+    inner = logger.experiment  # which removes the file when it is first used
     write_text(path, text.getvalue())
-    inner.metrics_keys = names  # else it would begin the columns anew
+    inner.metrics_keys = names  # otherwise it would start with new columns

@@ -1,4 +1,4 @@
-"""What a run shows in TensorBoard."""
+"""Writes a run to TensorBoard."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ threading.excepthook = _thread_failed
 
 
 class NoWriter:
-    """Stands in for TensorBoard's writer; whatever it is told does nothing."""
+    """A writer that ignores all calls."""
 
     def __getattr__(self, name: str) -> NoWriter:
         return self
@@ -62,9 +62,9 @@ class NoWriter:
 
 
 class RunLogger(TensorBoardLogger):
-    """Lightning's logger, writing straight into the run's folder and not flushing at every line.
+    """Lightning's logger without subfolders and without a flush at each call.
 
-    A file that cannot be written, as on a full disk, ends the logging with a note, not the run.
+    If its file cannot be written, as on a full disk, logging ends with a note.
     """
 
     _failed = False
@@ -75,18 +75,18 @@ class RunLogger(TensorBoardLogger):
         )
 
     def save(self) -> None:
-        """Leaves the writing to the event writer's own clock; hyperparameters go to HParams."""
+        """Does nothing: the event writer flushes by itself, and options go to HParams."""
 
     def flush(self) -> None:
-        """Writes what has been logged until now."""
+        """Writes everything logged so far."""
         self._attempt(lambda: self.experiment.flush())
 
     def restore(self, step: int) -> None:
-        """Goes on after a step: TensorBoard drops what an earlier process has logged beyond it."""
+        """Resumes after a step: TensorBoard drops what an earlier process logged after it."""
         self._kwargs["purge_step"] = step + 1
 
     def finalize(self, status: str) -> None:
-        """Keeps the file open when the training ends: the result is still to be written."""
+        """Keeps the file open after the training, for the result."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -94,34 +94,34 @@ class RunLogger(TensorBoardLogger):
         self._write(summaries.scalars(metrics), step)
 
     def describe(self, trial: Trial, config: str) -> None:
-        """Logs what was chosen, for the HParams tab, and the configuration in YAML as text."""
+        """Logs the options, for the HParams tab, and the configuration as text."""
         self._write(trial.start())
         self._write(summaries.text("config", summaries.code_block(config, "yaml")))
 
     def lay_out(self, primary: Metric, penalties: bool, replicas: bool) -> None:
-        """Logs which curves belong together, for the Custom Scalars tab."""
+        """Logs the charts of the Custom Scalars tab."""
         self._write(summaries.layout(primary, penalties, replicas))
 
     def graph(self, model: KANModel) -> None:
-        """Logs which edges lead where."""
+        """Logs the graph of the network."""
         kinds = [type(layer).__name__ for layer in model.edge_layers]
         drawn = graph(model.unit_names(), kinds).SerializeToString()
         self._attempt(lambda: self.experiment.file_writer.add_event(Event(graph_def=drawn)))
 
     def picture(self, tag: str, png: bytes, step: int) -> None:
-        """Logs a picture that is encoded already: torch's own method would encode it once more."""
+        """Logs an encoded figure; torch's own method would encode it again."""
         self._write(summaries.picture(tag, png), step)
 
     def conclude(
         self, trial: Trial, metrics: Mapping[str, Any], step: int, *, complete: bool
     ) -> None:
-        """Logs what came of it, for the HParams tab and as text, and closes the file.
+        """Logs the result, for the HParams tab and as text, and closes the file.
 
         Args:
             trial: The run.
             metrics: The content of metrics.json.
-            step: The last one.
-            complete: Whether the training was not cut short.
+            step: The last step.
+            complete: False if the training was interrupted.
         """
         found = summaries.results(metrics).items()
         results = {f"{summaries.RESULT}{name}": value for name, value in found}
@@ -150,7 +150,7 @@ class RunLogger(TensorBoardLogger):
 
     @property
     def experiment(self) -> Any:
-        """The writer of the file, or one that writes nothing where the file cannot be made."""
+        """The event writer, or one that writes nothing if the file cannot be opened."""
         if not self._failed:
             try:
                 return super().experiment

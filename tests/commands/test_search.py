@@ -65,7 +65,7 @@ def test_a_search_runs_fails_prunes_and_goes_on(search):
                 trial.value == row["val_rmse"] == read_metrics(folder / row["folder"])["val_rmse"]
             )
         if trial.state == TrialState.FAIL:
-            assert "stopped being a number" in trial.user_attrs["reason"]
+            assert "became NaN or infinite" in trial.user_attrs["reason"]
         assert any("num_x" in text for text in row["overrides"]) == (
             "layer=interpo" in row["overrides"]
         )

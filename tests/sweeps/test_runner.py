@@ -198,7 +198,7 @@ def test_each_seed_of_a_stack_has_a_row_of_its_own(sweep):
     assert "median 11 (10 to 12), 1 of 3 diverged" in said
     assert [row["state"] for row in rows] == ["done", "diverged", "done"]
     assert error.startswith("1 of 3 jobs diverged:")
-    assert "job 1 (name=a seed=1): the loss stopped being a number at step 9" in error
+    assert "job 1 (name=a seed=1): the loss became NaN or infinite at step 9" in error
 
 
 @pytest.mark.parametrize("trouble", ["is killed", "is too large"])

@@ -164,13 +164,13 @@ def test_a_search_that_was_cut_short_goes_on_as_it_would_have_gone(search, at_on
 def test_trials_that_fail_are_told_and_cost_no_other(search):
     def score(told):
         if told["x"] == "high":
-            raise ValueError("the loss stopped being a number")
+            raise ValueError("the loss became NaN or infinite")
         return 0.5
 
     launcher, rows, _, error = search(score, 8, "x=low,high,wrong", "z=interval(0,1)")
     states = {row["overrides"][0]: (row["state"], row["reason"]) for row in rows}
     assert states["x=low"] == ("done", None)
-    assert states["x=high"] == ("failed", "the loss stopped being a number")
+    assert states["x=high"] == ("failed", "the loss became NaN or infinite")
     assert states["x=wrong"] == ("failed", "x=wrong: there is no such x.")
     assert all(told["x"] != "wrong" for told in launcher.launched)
     count = sum(row["state"] == "failed" for row in rows)

@@ -81,7 +81,7 @@ def test_the_standard_error_is_that_of_other_samples():
 
 def test_a_metric_that_is_no_mean_has_no_standard_error():
     predicted, truth = points(3)
-    with pytest.raises(ValueError, match="r2 is no function of a mean"):
+    with pytest.raises(ValueError, match="r2 is not a function of a mean"):
         standard_errors(METRICS["r2"], [predicted], truth, bootstrap_generator())
 
 

@@ -284,7 +284,7 @@ def test_without_a_compiler_training_goes_on(
     make_trainer(7).fit(module(plain), datamodule=plan(data))
     for left, right in zip(asked.parameters(), plain.parameters(), strict=True):
         assert torch.equal(left, right)
-    assert said(caplog) == ["compile: no compiler works here (no g++ here): going on without."]
+    assert said(caplog) == ["compile: no compiler works here (no g++ here): training without."]
 
 
 @pytest.mark.slow
@@ -396,5 +396,5 @@ def test_divergence_is_told_with_the_step_at_which_it_came(
 def test_a_validation_that_is_no_number_is_divergence(make_data, make_model, make_trainer):
     data = make_data()
     data.val.y[3] = math.inf
-    with pytest.raises(DivergedError, match=r"validation loss stopped .* at step 4:"):
+    with pytest.raises(DivergedError, match=r"validation loss became .* at step 4:"):
         make_trainer(4).fit(module(make_model(data)), datamodule=plan(data, steps=4))

@@ -320,7 +320,7 @@ def test_a_checkpoint_without_the_whole_state_is_told(tmp_path):
     crashed(ADAM, tmp_path, 33)
     best = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
     torch.save(best, tmp_path / LAST)
-    assert "holds a network, but not what a training needs" in refusal(ADAM, tmp_path)
+    assert "holds a network, but not the state of its training" in refusal(ADAM, tmp_path)
     (tmp_path / LAST).write_bytes(b"junk")
     assert "not a checkpoint of kan_exp" in refusal(ADAM, tmp_path)
 

@@ -1,4 +1,4 @@
-"""One line on the terminal: steps done, loss, time left."""
+"""A progress bar on the terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kan_exp.training.module import KANModule
 
 
 class ProgressLine(Callback):
-    """A rich progress bar over optimizer steps; silent when the output is no terminal."""
+    """Shows steps, loss and time left; silent if the output is not a terminal."""
 
     def __init__(self) -> None:
         self._progress: Progress | None = None

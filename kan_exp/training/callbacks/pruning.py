@@ -1,4 +1,4 @@
-"""A trial of a search tells how it fares, and ends early where that is not worth going on."""
+"""Reports the validation errors of a trial to its search, which may prune the trial."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ if TYPE_CHECKING:
 
 
 class TrialPruning(Callback):
-    """Reports the error of each validation at the share of the run, in thousandths.
+    """Reports the error of each validation at the completed part of the run, in thousandths.
 
-    Trials are compared at equal shares: they may take different numbers of steps, and validate more
-    or less often.
+    Trials are compared at equal parts because their numbers of steps and validations may differ.
 
     Args:
         journal: The file that holds the study.
         study_name: Of the study in it.
         trial: Number of the trial.
-        pruner: Decides by the trials so far.
+        pruner: Decides whether the trial is pruned.
 
     Raises:
         KanExpError: There is no such study or trial.
@@ -40,10 +39,10 @@ class TrialPruning(Callback):
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         share = cast(Any, trainer).datamodule.share(trainer.global_step)
-        if share is None:  # a signal or the optimizer has ended the training between two
+        if share is None:  # a signal or the optimizer has ended the training between validations
             return
         thousandths = round(1000 * share)
-        if thousandths <= self._known:  # an attempt that was cut short has been here
+        if thousandths <= self._known:  # reported by an attempt that was interrupted
             return
         self._known = thousandths
         self._trial.report(trainer.callback_metrics[CHOSEN_BY].item(), thousandths)
@@ -53,7 +52,7 @@ class TrialPruning(Callback):
 
 
 def open_trial(journal: str, study_name: str, number: int, pruner: BasePruner) -> Trial:
-    """A trial of a stored study, to report to.
+    """Opens a trial of a stored study.
 
     Raises:
         KanExpError: There is no such study or trial.
@@ -68,7 +67,7 @@ def open_trial(journal: str, study_name: str, number: int, pruner: BasePruner) -
             study_name=study_name,
             storage=JournalStorage(JournalFileBackend(journal)),
             pruner=pruner,
-            sampler=optuna.samplers.RandomSampler(),  # it is not asked
+            sampler=optuna.samplers.RandomSampler(),  # not used
         )
         return optuna.trial.Trial(study, study.trials[number]._trial_id)
     except (KeyError, IndexError) as error:

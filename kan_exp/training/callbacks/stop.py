@@ -1,4 +1,4 @@
-"""Ctrl-C and kill end the training, not the run: what was learned is still scored and written."""
+"""Ctrl-C and SIGTERM end the training early; its result is still scored and written."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class SignalStop(Callback):
-    """Stops the training after the current step when SIGINT or SIGTERM comes.
+    """Stops the training after the current step on SIGINT or SIGTERM.
 
-    Used as a context manager around training and the writing of results. A second signal is not
-    held back: it raises `KeyboardInterrupt` at once.
+    A context manager around training and the writing of results. A second signal raises
+    `KeyboardInterrupt` at once.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class SignalStop(Callback):
             self._module.ask_to_stop()
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        # Lightning has put a SIGTERM handler of its own, which would skip the last validation.
+        # Lightning has set its own SIGTERM handler, which would skip the last validation.
         self._listen()
         self._module = cast(KANModule, module)
         if self.received is not None:

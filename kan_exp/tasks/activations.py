@@ -1,0 +1,32 @@
+"""What turns the outputs of a network into predictions, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from kan_exp.errors import KanExpError, listing
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# From outputs `(n, out)` in the units of the target to predictions of the same shape.
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "identity": lambda outputs: outputs,
+    "sigmoid": lambda outputs: outputs.sigmoid(),
+    "softmax": lambda outputs: outputs.softmax(-1),
+    "exp": lambda outputs: outputs.exp(),
+}
+
+
+def find_activation(name: str) -> Callable[[Tensor], Tensor]:
+    """The activation of a name.
+
+    Raises:
+        KanExpError: There is none.
+    """
+    if name not in ACTIVATIONS:
+        raise KanExpError(
+            f"there is no output activation {name!r}. Choose from: {listing(ACTIVATIONS)}."
+        )
+    return ACTIVATIONS[name]
