@@ -22,7 +22,7 @@ from lightning.pytorch.callbacks import LambdaCallback
 from kan_exp.layers import GridLayer
 from kan_exp.plots.style import GRID, LEARNED, TRUE, new_figure, tidy
 from kan_exp.train import prepare
-from kan_exp.training.score import score
+from kan_exp.tasks.metrics import rmse
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / "docs" / "images" / "scaling.png"
@@ -63,7 +63,8 @@ def errors(layer: str, seed: int, points: int) -> dict[int, float]:
             first = module.model.network[0]
             assert isinstance(first, GridLayer)
             test = experiment.data.test
-            found[first.num_intervals] = score(module.model.predict(test.x), test.y).rmse
+            predicted = module.model.predict(test.x).double()
+            found[first.num_intervals] = rmse(predicted, test.y.double()).item()
 
         callbacks: list[Any] = experiment.trainer.callbacks  # type: ignore[attr-defined]
         callbacks.append(LambdaCallback(on_train_batch_end=look))
