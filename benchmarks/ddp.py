@@ -7,24 +7,21 @@ python benchmarks/ddp.py
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor as Pool
 from contextlib import nullcontext
-from pathlib import Path
+from functools import partial
 
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import open_dict
 from step import NO_FIGURES, Cost, Stopwatch, shown
 
-from kan_exp.cli import config_folder, store_schema
-from kan_exp.config import TrainConfig
-from kan_exp.rank import make_job
-from kan_exp.ranks import Leader
+from kan_exp.ranks import Processes, Rank
 from kan_exp.train import prepare
 
 WARM_UP = 5
+SPAWN = multiprocessing.get_context("spawn")
 WAYS = {
     "one process": ["trainer=cpu", "threads=1"],
     "one process, two threads": ["trainer=cpu", "threads=2"],
@@ -49,28 +46,20 @@ SIZES = {
 }
 
 
-def other_rank(options: Sequence[str], folder: Path) -> Leader:
-    """The second process, as the command would start it."""
-    store_schema("train_schema", TrainConfig)
-    with initialize_config_dir(config_folder(), version_base=None):
-        cfg = compose("train", overrides=list(options), return_hydra_config=True)
-        HydraConfig.instance().set_config(cfg)
-        choices = dict(cfg.hydra.runtime.choices)
-        with open_dict(cfg):
-            del cfg["hydra"]
-        return Leader(2, make_job(cfg, folder, choices), sys.exit)
+def train_along(options: Sequence[str], folder: str, rank: Rank) -> None:
+    """What the second process does."""
+    experiment = prepare([*options, "logger=none"], f"{folder}/rank_1", rank=rank)
+    experiment.trainer.fit(experiment.module, datamodule=experiment.data)
 
 
 def steps_cost(options: Sequence[str], folder: str) -> Cost:
     """Seconds that a step of the trainer takes after the first chunk; those of rank 0."""
     steps = next(int(text.partition("=")[2]) for text in options if text.startswith("steps="))
-    shared = "trainer=ddp" in options
-    with other_rank(options, Path(folder)) if shared else nullcontext() as member:
-        experiment = prepare(options, folder, member=member)
+    others = Processes(2, partial(train_along, options, folder), str, sys.exit)
+    with others if "trainer=ddp" in options else nullcontext() as rank:
+        experiment = prepare(options, folder, rank=rank)
         watch = Stopwatch()
         experiment.trainer.callbacks.append(watch)  # type: ignore[attr-defined]
-        if member is not None:
-            member.gather()
         experiment.trainer.fit(experiment.module, datamodule=experiment.data)
     spent = watch.marks[-1].since(watch.marks[0])
     return Cost(*(part / (steps - WARM_UP) for part in spent))
@@ -79,8 +68,9 @@ def steps_cost(options: Sequence[str], folder: str) -> Cost:
 def in_turn(options: Sequence[str]) -> dict[str, Cost]:
     costs = {}
     for way, chosen in WAYS.items():
-        with tempfile.TemporaryDirectory() as folder:
-            costs[way] = steps_cost([*options, *chosen], folder)
+        # Each in a new process: copies are made before anything is computed.
+        with tempfile.TemporaryDirectory() as folder, Pool(1, mp_context=SPAWN) as pool:
+            costs[way] = pool.submit(steps_cost, [*options, *chosen], folder).result()
     return costs
 
 

@@ -28,7 +28,7 @@ from kan_exp.commandline.arguments import spelled
 from kan_exp.commandline.explain import one_line
 from kan_exp.commandline.starting import RESUMED, check_unused
 from kan_exp.config import TrainConfig, rank_count
-from kan_exp.errors import KanExpError
+from kan_exp.errors import DivergedError, KanExpError
 from kan_exp.preparing import (
     LAST,
     check,
@@ -42,9 +42,8 @@ from kan_exp.preparing import (
     unfinished,
     use_absolute_paths,
 )
-from kan_exp.preparing.jobs import make_job
 from kan_exp.preparing.layers import spelled_out
-from kan_exp.ranks import Leader, Member
+from kan_exp.ranks import Processes, Rank
 from kan_exp.runs import (
     StatusFile,
     changes,
@@ -105,10 +104,8 @@ def _train(cfg: DictConfig, folder: Path) -> None:
             check_least_squares(cfg)  # first: schedulers refer to options that it does not have
             check_references(cfg)
             check(cfg, overrides, choices)
-            with _other_ranks(cfg, folder, status, checkpoint) as member:
-                experiment = make_experiment(cfg, folder, choices, member, checkpoint)
-                if member is not None:
-                    member.gather()
+            with _other_ranks(cfg, folder, status, checkpoint) as rank:
+                experiment = make_experiment(cfg, folder, choices, rank, checkpoint)
                 _store(cfg, folder, moved, resumed)
                 began = True
                 status.add_versions(experiment.versions)
@@ -149,10 +146,16 @@ def _store(cfg: DictConfig, folder: Path, moved: bool, resumed: bool) -> None:
 def _other_ranks(
     cfg: DictConfig, folder: Path, status: StatusFile, checkpoint: Path | None
 ) -> AbstractContextManager[Any]:
-    """The processes that train together with this one, where several were asked for."""
-    count = rank_count(cfg)
+    """The other processes of `trainer=ddp`, as a context manager; gives this one's rank."""
+    count, choices = rank_count(cfg), dict(HydraConfig.get().runtime.choices)
     if count == 1:
         return contextlib.nullcontext()
+
+    def work(rank: Rank) -> None:
+        cfg.logger = None
+        experiment = make_experiment(cfg, folder, choices, rank, checkpoint)
+        with contextlib.suppress(DivergedError):  # which every rank raises, and rank 0 reports
+            experiment.trainer.fit(experiment.module, datamodule=experiment.data)
 
     def give_up(reason: str) -> None:
         error = KanExpError(reason)
@@ -160,14 +163,13 @@ def _other_ranks(
         print(f"Error: {one_line(error)}", file=sys.stderr, flush=True)  # noqa: T201
         os._exit(1)
 
-    choices = dict(HydraConfig.get().runtime.choices)
-    return Leader(count, make_job(cfg, folder, choices, checkpoint), give_up)
+    return Processes(count, work, one_line, give_up)
 
 
 def prepare(
     overrides: Sequence[str],
     folder: str | Path,
-    member: Member | None = None,
+    rank: Rank | None = None,
     resume: bool = False,
 ) -> Experiment:
     """Makes the experiment that the command would run, to run it or to look into it from Python.
@@ -175,7 +177,7 @@ def prepare(
     Args:
         overrides: What would stand on the command line, such as `["layer=spline", "seed=1"]`.
         folder: Where the run is to write. Held by this process while the experiment runs.
-        member: This process, where it is one of several that train together.
+        rank: This process, if it is one of several that train together.
         resume: Whether it goes on from the checkpoint that the folder has.
 
     Raises:
@@ -190,11 +192,11 @@ def prepare(
         with open_dict(cfg):
             del cfg["hydra"]
         try:
-            if not resume and member is None:
+            if not resume and rank is None:
                 check_unused(Path(folder))
             check(cfg, overrides[:-1], choices)
             checkpoint = Path(folder) / LAST if resume else None
-            return make_experiment(cfg, Path(folder), choices, member, checkpoint)
+            return make_experiment(cfg, Path(folder), choices, rank, checkpoint)
         except InstantiationException as error:  # Hydra's frame around what we have to say
             if isinstance(error.__cause__, KanExpError):
                 raise error.__cause__ from None

@@ -158,7 +158,7 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
 
 
-LIGHT = ("kan_exp.rank", "kan_exp.sweeps.runner")
+LIGHT = ("kan_exp.sweeps.sweeper",)
 COMMANDS = ForkServer((*LIGHT, *HEAVY), environment())
 WITHOUT_TORCH = ForkServer(LIGHT, environment())
 WITH_TORCH = ForkServer((*LIGHT, "torch"), environment())

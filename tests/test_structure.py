@@ -42,7 +42,6 @@ ROOMS: dict[str, set[str]] = {
         *("cli", "commandline", "config", "data", "errors", "options", "plots", "preparing"),
         *("quoting", "runs", "tasks"),
     },
-    "rank": {"cli", "commandline", "config", "preparing", "ranks", "runs", "terminal"},
 }
 # The commands, which do not import each other.
 COMMANDS: dict[str, set[str]] = {
@@ -60,7 +59,7 @@ COMMANDS: dict[str, set[str]] = {
     "__init__": {"models"},
 }
 # Who may import the large packages.
-HYDRA = {"config", "commandline", "cli", "preparing", "sweeps", "rank", *COMMANDS} - {"__init__"}
+HYDRA = {"config", "commandline", "cli", "preparing", "sweeps", *COMMANDS} - {"__init__"}
 LIGHTNING = {"data", "ranks", "training", "preparing"}
 TORCH = {*LIGHTNING, "layers", "targets", "tasks", "optimizers", "models", "board", "predict"}
 MATPLOTLIB = {"plots", "reporting", "training", "sweeps"}

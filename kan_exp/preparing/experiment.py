@@ -23,7 +23,7 @@ from kan_exp.preparing.networks import stages_of
 from kan_exp.quoting import literal
 
 if TYPE_CHECKING:
-    from kan_exp.ranks import Member
+    from kan_exp.ranks import Rank
     from kan_exp.training.experiment import Experiment
 
 
@@ -31,7 +31,7 @@ def make_experiment(
     cfg: DictConfig,
     folder: Path,
     choices: dict[str, str],
-    member: Member | None = None,
+    rank: Rank | None = None,
     checkpoint: Path | None = None,
 ) -> Experiment:
     """Makes everything that the run needs; all that can be wrong with it shows here.
@@ -40,7 +40,7 @@ def make_experiment(
         cfg: A configuration that has been checked.
         folder: Where the run writes.
         choices: The choice of every group.
-        member: This process, where it is one of several that train together.
+        rank: This process, if it is one of several that train together.
         checkpoint: The whole state from which the run goes on; from the start if not given.
 
     Raises:
@@ -48,7 +48,7 @@ def make_experiment(
     """
     import torch
 
-    count = 1 if member is None else member.count
+    count = 1 if rank is None else rank.count
     accelerator = training_accelerator(cfg)
     _check_with_torch(cfg, count, accelerator)
 
@@ -107,7 +107,7 @@ def make_experiment(
             max_epochs=-1,  # each pass over the loader is one evaluation's; the steps end the run
             callbacks=callbacks,
             logger=logger,
-            **({} if member is None else {"plugins": [RankEnvironment(member)]}),
+            **({} if rank is None else {"plugins": [RankEnvironment(rank)]}),
         ),
         choices=flat,
         folder=folder,

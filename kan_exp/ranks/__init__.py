@@ -1,5 +1,5 @@
-"""One network trained by several processes: who they are, how they meet and how they end."""
+"""The processes that train one network together (`trainer=ddp`)."""
 
-from kan_exp.ranks.processes import Follower, Leader, Member
+from kan_exp.ranks.processes import Processes, Rank
 
-__all__ = ["Follower", "Leader", "Member"]
+__all__ = ["Processes", "Rank"]

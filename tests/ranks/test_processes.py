@@ -1,133 +1,119 @@
-"""Ranks never outlive rank 0, and one that is lost is told in one line."""
+"""Ranks never outlive rank 0, and a rank that is lost is reported in one line."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import threading
-import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from kan_exp.errors import KanExpError
-from kan_exp.ranks import Leader, processes
+from kan_exp.ranks import Processes, processes
 
 HANGS = 1800.0  # seconds after which a process hangs, on however busy a machine
-READY = "from kan_exp.ranks import Follower; rank = Follower(); rank.gather();"
-WAITING = READY + "rank._lines.get()"
-
-
-def code(text: str) -> tuple[str, ...]:
-    return (sys.executable, "-c", text)
+fork = multiprocessing.get_context("fork")
 
 
 def refuse(reason: str) -> None:
     pytest.fail(reason)
 
 
-def ends(pid: int, seconds: float = HANGS) -> bool:
-    """Whether a process ends; one that nobody has waited for has ended too."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            if ") Z" in Path(f"/proc/{pid}/stat").read_text():
-                return True
-        except OSError:
-            return True
-        time.sleep(0.05)
-    return False
+def sleep(rank) -> None:
+    threading.Event().wait()
 
 
-def test_ranks_get_what_they_are_told_and_end_with_the_run(tmp_path):
-    path = tmp_path / "told"
-    rest = f"open({str(path)!r}, 'w').write(f'{{rank.job}} {{rank.share_port(None)}}'); input()"
-    with Leader(3, {"folder": "there"}, refuse, code(READY + rest)) as leader:
-        leader.gather()
-        assert leader.share_port(4711) == 4711
-        pids = [process.pid for process in leader._others.values()]
-        while not path.exists() or not path.read_text():
-            time.sleep(0.05)
-    assert "'folder': 'there'" in path.read_text()
-    assert path.read_text().endswith(" 4711")
-    assert leader.lost is None
-    assert all(ends(pid) for pid in pids)
+def run(work, *, count=2, give_up=refuse) -> Processes:
+    return Processes(count, work, str, give_up)
+
+
+def test_ranks_have_numbers_and_end_with_the_run(monkeypatch):
+    monkeypatch.setattr(processes, "PATIENCE", 0.1)
+    ranks = fork.SimpleQueue()
+
+    def work(rank):
+        ranks.put((rank.number, rank.count, rank.store))
+        sleep(rank)
+
+    with run(work, count=3) as rank_0:
+        assert (rank_0.number, rank_0.count) == (0, 3)
+        numbers = sorted([ranks.get(), ranks.get()])
+        assert numbers == [(1, 3, rank_0.store), (2, 3, rank_0.store)]
+        children = psutil.Process().children()
+    assert not any(child.is_running() for child in children)
+    assert not Path(rank_0.store).parent.exists()
 
 
 def test_ranks_end_when_rank_0_is_killed():
-    lead = f"""
-import sys, time
-from kan_exp.ranks import Leader
-with Leader(2, {{}}, print, (sys.executable, "-c", {WAITING!r})) as leader:
-    leader.gather()
-    print(leader._others[1].pid, flush=True)
-    time.sleep({HANGS})
-"""
-    with subprocess.Popen(code(lead), stdout=subprocess.PIPE, text=True) as rank_0:
-        assert rank_0.stdout is not None
-        pid = int(rank_0.stdout.readline())
-        assert not ends(pid, 0.1)
-        rank_0.kill()
-        assert ends(pid)
+    pids = fork.SimpleQueue()
+
+    def lead():
+        with run(lambda rank: (pids.put(os.getpid()), sleep(rank)), count=3):
+            threading.Event().wait()
+
+    rank_0 = fork.Process(target=lead)
+    rank_0.start()
+    others = [psutil.Process(pids.get()) for _ in range(2)]
+    assert all(process.is_running() for process in others)
+    rank_0.kill()
+    rank_0.join()
+    _, alive = psutil.wait_procs(others, timeout=HANGS)
+    assert not alive
 
 
-def test_ctrl_c_and_kill_are_rank_0s(tmp_path):
-    path = tmp_path / "goes on"
-    rest = f"rank.share_port(None); open({str(path)!r}, 'w').close(); rank._lines.get()"
-    with Leader(2, {}, refuse, code(READY + rest)) as leader:
-        leader.gather()
+def test_ctrl_c_and_kill_are_for_rank_0():
+    begun, proceed, done = fork.Event(), fork.Event(), fork.Event()
+
+    def work(rank):
+        begun.set()
+        proceed.wait()
+        done.set()
+
+    with run(work):
+        begun.wait()
+        (child,) = psutil.Process().children()
         for number in (signal.SIGINT, signal.SIGTERM):
-            os.kill(leader._others[1].pid, number)
-        leader.share_port(1)
-        while not path.exists():  # it goes on after both
-            assert leader._others[1].poll() is None
-            time.sleep(0.05)
-        assert leader._others[1].poll() is None
+            child.send_signal(number)
+        proceed.set()
+        assert done.wait(HANGS)
 
 
-def test_a_rank_that_cannot_begin_says_why():
-    text = READY.replace("rank.gather();", "raise SystemExit('target: not finite')")
-    with (
-        pytest.raises(KanExpError, match=r"rank 1 .*one of 2.* failed: target: not finite"),
-        Leader(2, {}, refuse, code(text)) as leader,
-    ):
-        leader.gather()
+def fail(rank) -> None:
+    raise ValueError("target: not finite")
 
 
-def run_and_fail(error: Exception, *, killed: bool) -> None:
-    with Leader(2, {}, refuse, code(WAITING)) as leader:
-        leader.gather()
-        if killed:
-            leader._others[1].kill()
-        leader.look_for_lost()
+def test_a_rank_that_fails_says_why():
+    with pytest.raises(KanExpError, match=r"rank 1 .*one of 2.* failed: target: not finite"):
+        run_and_raise(fail, RuntimeError("Connection closed by peer"))
+
+
+def run_and_raise(work, error, *, kill=False) -> None:
+    with run(work):
+        if kill:
+            psutil.Process().children()[0].kill()
         raise error
 
 
-def test_what_goes_wrong_because_a_rank_is_lost_is_told_as_that():
+def test_an_error_after_a_lost_rank_reports_the_rank():
     with pytest.raises(KanExpError, match=r"rank 1 .* was killed by SIGKILL") as raised:
-        run_and_fail(RuntimeError("Connection closed by peer"), killed=True)
+        run_and_raise(sleep, RuntimeError("Connection closed by peer"), kill=True)
     assert "\n" not in str(raised.value)
 
 
-def test_an_error_of_ones_own_is_no_loss(monkeypatch):
-    monkeypatch.setattr(processes, "GRACE", 0.1)
+def test_an_error_without_a_lost_rank_is_raised_as_it_is(monkeypatch):
+    monkeypatch.setattr(processes, "PATIENCE", 0.1)
     with pytest.raises(RuntimeError, match="own"):
-        run_and_fail(RuntimeError("own"), killed=False)
+        run_and_raise(sleep, RuntimeError("own"))
 
 
-def test_rank_0_that_does_not_come_back_is_given_up(monkeypatch):
-    monkeypatch.setattr(processes, "GRACE", 0.1)
+def test_a_rank_0_that_hangs_after_a_loss_is_given_up(monkeypatch):
+    monkeypatch.setattr(processes, "PATIENCE", 0.1)
     reasons: list[str] = []
     given_up = threading.Event()
-
-    def give_up(reason: str) -> None:
-        reasons.append(reason)
-        given_up.set()
-
-    with Leader(2, {}, give_up, code(WAITING)) as leader:
-        leader.gather()
-        leader._others[1].kill()
+    with run(sleep, give_up=lambda reason: (reasons.append(reason), given_up.set())):
+        psutil.Process().children()[0].kill()
         assert given_up.wait(HANGS)
     assert "rank 1" in reasons[0]
