@@ -41,7 +41,7 @@ from kan_exp.training.tensorboard import RunLogger
 
 CallbackT = TypeVar("CallbackT", bound=Callback)
 
-Pictures = dict[str, Callable[[], Figure]]
+FigureMakers = dict[str, Callable[[], Figure]]
 
 log = logging.getLogger(__name__)
 
@@ -271,18 +271,18 @@ class Experiment:
             log.info("%s", line)
 
     def _draw(self, metrics: Mapping[str, Any]) -> dict[str, bytes]:
-        """Writes the final pictures; returns the files' contents by their names."""
+        """Writes the final figures; returns the files' contents by their names."""
         folder, drawn, failures = self.folder / "figures", {}, Failures()
-        for name, make in self._pictures(metrics).items():
+        for name, make in self._figure_makers(metrics).items():
             with failures.attempt(f"figures/{name}.png"):
                 drawn[name] = save_png(make(), folder / f"{name}.png")
         failures.tell("could not be drawn")
         return drawn
 
-    def _pictures(self, metrics: Mapping[str, Any]) -> Pictures:
-        """What draws each of the final pictures, by its name."""
+    def _figure_makers(self, metrics: Mapping[str, Any]) -> FigureMakers:
+        """What draws each of the final figures, by its name."""
         model, module, edges = self.module.model, self.module, self.figures
-        pictures: Pictures = {}
+        figures: FigureMakers = {}
         if edges is not None:
             views = cache(lambda: edges.views(model, self.data))
 
@@ -290,8 +290,8 @@ class Experiment:
                 return figures.draw(layer, views()[layer])
 
             for n in range(len(model.edge_layers)):
-                pictures[f"layer_{n + 1}"] = partial(draw, n)
-        pictures["loss"] = lambda: history_figure(
+                figures[f"layer_{n + 1}"] = partial(draw, n)
+        figures["loss"] = lambda: history_figure(
             module.train_history, module.val_history, self.best_step
         )
         caption = ", ".join(
@@ -299,23 +299,23 @@ class Experiment:
             for one in module.task.curves
             if metrics[TEST + one.name] is not None
         )
-        pictures["prediction"] = lambda: prediction_figure(
+        figures["prediction"] = lambda: prediction_figure(
             self.data.test.y[:, 0].numpy(),
             self.predicted[:, 0].numpy(),
             model.target_name,
             caption,
         )
-        return pictures
+        return figures
 
-    def _conclude(self, metrics: Mapping[str, Any], pictures: Mapping[str, bytes]) -> None:
-        """Writes the result and the final pictures to TensorBoard."""
+    def _conclude(self, metrics: Mapping[str, Any], figures: Mapping[str, bytes]) -> None:
+        """Writes the result and the final figures to TensorBoard."""
         if self._tensorboard is None:
             return
         step, complete = self.trainer.global_step, metrics["stopped"] not in CUT_SHORT
         with best_effort("the result could not be written to TensorBoard"):
-            for name, picture in pictures.items():
+            for name, figure in figures.items():
                 group = "edges" if name.startswith("layer") else "result"
-                self._tensorboard.picture(f"{group}/{name}", picture, step)
+                self._tensorboard.figure(f"{group}/{name}", figure, step)
             self._tensorboard.conclude(self.trial, metrics, step, complete=complete)
 
 

@@ -14,7 +14,7 @@ from kan_exp.errors import DivergedError
 from kan_exp.models.loading import read_checkpoint
 from kan_exp.plots import replicas_figure
 from kan_exp.tasks.metrics import title
-from kan_exp.training.experiment import Experiment, Pictures
+from kan_exp.training.experiment import Experiment, FigureMakers
 from kan_exp.training.replicas import QUANTILES, ReplicaModule, spread
 from kan_exp.training.score import finite, score_networks
 
@@ -100,10 +100,10 @@ class ReplicaExperiment(Experiment):
         }
         return {**super()._history(), "replicas": every}
 
-    def _pictures(self, metrics: Mapping[str, Any]) -> Pictures:
+    def _figure_makers(self, metrics: Mapping[str, Any]) -> FigureMakers:
         module = self._replicas
         return {
-            **super()._pictures(metrics),
+            **super()._figure_makers(metrics),
             "replicas": lambda: replicas_figure(
                 [(step, values.numpy()) for step, values in module.train_errors],
                 [(step, values.numpy()) for step, values in module.val_errors],
