@@ -34,18 +34,18 @@ RUNS = {
 # Parts of the logging; what one of them calls of another counts for the one that was called.
 PARTS: dict[str, list[tuple[type, str]]] = {
     "scalars": [(RunLogger, "log_metrics")],
-    "pictures while it trains": [(EdgeFigures, "_show")],
+    "figures while it trains": [(EdgeFigures, "_show")],
     "graph": [(RunLogger, "graph")],
     "choices, texts, layout, results": [
         (RunLogger, "describe"),
         (RunLogger, "lay_out"),
-        (RunLogger, "picture"),
+        (RunLogger, "figure"),
         (RunLogger, "conclude"),
     ],
     "records, in a thread": [(RecordWriter, "write")],
 }
-# The last pictures are files of the run, which it has without a logger too.
-BESIDE: dict[str, list[tuple[type, str]]] = {"(pictures of the result)": [(Experiment, "_draw")]}
+# The last figures are files of the run, which it has without a logger too.
+BESIDE: dict[str, list[tuple[type, str]]] = {"(figures of the result)": [(Experiment, "_draw")]}
 
 
 class Meter:

@@ -59,7 +59,7 @@ class Result(NamedTuple):
 
 
 def train(options: list[str]) -> Result:
-    """One whole training, scored as the command scores it; no pictures."""
+    """One whole training, scored as the command scores it; no figures."""
     with tempfile.TemporaryDirectory() as folder:
         experiment = prepare([*options, "logger=none"], folder)
         before = time.process_time()

@@ -342,7 +342,7 @@ def print_table(rows: Sequence[dict[str, Any]]) -> None:
         print("met" if met else "MISSED")
 
 
-# The picture
+# The figure
 
 
 def draw(rows: Sequence[dict[str, Any]], file: Path) -> None:
@@ -395,7 +395,7 @@ def main() -> None:
     """Prints the table; leaves training.csv and training.png in a folder.
 
     What is measured replaces the same contestants' rows of training.csv, so that parts can be
-    measured again, and table and picture made anew without measuring (`--seeds` with no number).
+    measured again, and table and figure made anew without measuring (`--seeds` with no number).
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])

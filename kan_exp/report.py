@@ -23,8 +23,8 @@ from kan_exp.errors import KanExpError
 from kan_exp.quoting import expand_home, read_path
 
 if TYPE_CHECKING:
-    from kan_exp.reporting.figures import Picture
-    from kan_exp.reporting.summary import Section, Setting, Summary
+    from kan_exp.reporting.comparison import Comparison, Section, Setting
+    from kan_exp.reporting.report_figures import ReportFigure
 
 
 def report(folders: Sequence[str], cfg: DictConfig) -> None:
@@ -39,10 +39,10 @@ def report(folders: Sequence[str], cfg: DictConfig) -> None:
     target = page_path(cfg.output, folders)
     from rich.console import Console
 
+    from kan_exp.reporting.comparison import compare_runs
     from kan_exp.reporting.notes import make_notes
     from kan_exp.reporting.page import page
     from kan_exp.reporting.statistics import Bootstrap
-    from kan_exp.reporting.summary import summarise
     from kan_exp.reporting.tables import print_tables, runs_csv, settings_csv
     from kan_exp.runs.files import write_text
     from kan_exp.runs.records import read_records
@@ -55,7 +55,7 @@ def report(folders: Sequence[str], cfg: DictConfig) -> None:
     group_by = cfg.group_by
     if group_by is not None and not isinstance(group_by, ListConfig):
         group_by = [group_by]
-    summary = summarise(
+    summary = compare_runs(
         read_records(folders),
         cfg.metric,
         None if group_by is None else [str(name) for name in group_by],
@@ -63,9 +63,9 @@ def report(folders: Sequence[str], cfg: DictConfig) -> None:
     )
     console = Console(width=None if sys.stdout.isatty() else 160, markup=False, emoji=False)
     notes = make_notes(summary)
-    pictured = cfg.most.pictured_sections
-    if pictured < len(summary.sections):
-        notes.append(f"Pictures are of the first {pictured} sections.")
+    drawn_sections = cfg.most.pictured_sections
+    if drawn_sections < len(summary.sections):
+        notes.append(f"Figures are of the first {drawn_sections} sections.")
     print_tables(summary, notes, console, cfg.most.terminal_rows)
     target.parent.mkdir(parents=True, exist_ok=True)
 
@@ -76,17 +76,19 @@ def report(folders: Sequence[str], cfg: DictConfig) -> None:
 
     write(".csv", settings_csv(summary))
     write("_runs.csv", runs_csv(summary.records.records))
-    # Pictures last: one that cannot be drawn is missing from the page, and costs nothing else.
+    # Figures last: one that cannot be drawn is missing from the page, and costs nothing else.
     failures: list[str] = []
-    pictures = [_draw(summary, one, cfg, failures.append) for one in summary.sections[:pictured]]
-    pictures += [[] for _ in summary.sections[pictured:]]
+    figures = [
+        _draw(summary, one, cfg, failures.append) for one in summary.sections[:drawn_sections]
+    ]
+    figures += [[] for _ in summary.sections[drawn_sections:]]
     failures = list(dict.fromkeys(failures))
     for failure in failures:
         console.print(failure, style="yellow", highlight=False, markup=False)
     notes += [failure.removeprefix("Note: ") for failure in failures]
     most = cfg.most
     level = cfg.bootstrap.level
-    write(".html", page(summary, notes, folders, pictures, most.rows, most.unfinished, level))
+    write(".html", page(summary, notes, folders, figures, most.rows, most.unfinished, level))
 
 
 def page_path(output: str | None, folders: Sequence[str]) -> Path:
@@ -106,19 +108,21 @@ def page_path(output: str | None, folders: Sequence[str]) -> Path:
 
 
 def _draw(
-    summary: Summary, section: Section, cfg: DictConfig, tell: Callable[[str], None]
-) -> list[Picture]:
-    """The pictures of a section; `tell` takes a note for each that cannot be drawn."""
-    from kan_exp.reporting.figures import cost_picture, error_picture
+    summary: Comparison, section: Section, cfg: DictConfig, tell: Callable[[str], None]
+) -> list[ReportFigure]:
+    """The figures of a section; `tell` takes a note for each that cannot be drawn."""
+    from kan_exp.reporting.report_figures import cost_figure, error_figure
     from kan_exp.runs.best_effort import best_effort
 
     settings, metric = section.settings, summary.metric
 
-    def costs(title: str, label: str, cost: Callable[[Setting], float | None]) -> Picture | None:
-        return cost_picture(settings, metric, title, label, cost, summary.more_is_better)
+    def costs(
+        title: str, label: str, cost: Callable[[Setting], float | None]
+    ) -> ReportFigure | None:
+        return cost_figure(settings, metric, title, label, cost, summary.more_is_better)
 
-    makers: dict[str, Callable[[], Picture | None]] = {
-        "error by setting": lambda: error_picture(settings, metric, cfg.most.drawn),
+    makers: dict[str, Callable[[], ReportFigure | None]] = {
+        "error by setting": lambda: error_figure(settings, metric, cfg.most.drawn),
         "error against parameters": lambda: costs(
             "Error against parameters", "parameters", lambda one: one.parameters
         ),
@@ -129,16 +133,16 @@ def _draw(
     }
     found = []
     for name, make in makers.items():
-        with best_effort(f"the picture of {name} could not be drawn", tell):
-            picture = make()
-            if picture is not None and picture.svg:
-                found.append(picture)
+        with best_effort(f"the figure of {name} could not be drawn", tell):
+            figure = make()
+            if figure is not None and figure.svg:
+                found.append(figure)
     return found
 
 
-def _draw_curves(settings: Sequence[Setting], cfg: DictConfig) -> Picture | None:
+def _draw_curves(settings: Sequence[Setting], cfg: DictConfig) -> ReportFigure | None:
     from kan_exp.reporting.curves import band, read_curves
-    from kan_exp.reporting.figures import LINES, curves_picture
+    from kan_exp.reporting.report_figures import LINES, curves_figure
 
     curves_shown = min(cfg.most.curves, len(LINES))
     finished = [one for one in settings if one.finished]
@@ -149,7 +153,7 @@ def _draw_curves(settings: Sequence[Setting], cfg: DictConfig) -> Picture | None
         skipped += f" The first {curves_shown} of {len(finished)} settings."
     if any(len(one.finished) > each for one in finished[:curves_shown]):
         skipped += f" At most {each} seeds of each were read."
-    return curves_picture([one for one in bands if one is not None], skipped)
+    return curves_figure([one for one in bands if one is not None], skipped)
 
 
 def take_folders(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

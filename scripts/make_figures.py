@@ -1,4 +1,4 @@
-"""Remakes every picture of the README: `python scripts/make_figures.py`.
+"""Remakes every figure of the README: `python scripts/make_figures.py`.
 
 Trains the four experiments that the seed project showed, one with splines and one on a table, each
 with its config's own seed, and lays their figures side by side in docs/images, in about a minute.

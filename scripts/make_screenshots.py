@@ -1,4 +1,4 @@
-"""Remakes the README's pictures of the dashboard: `python scripts/make_screenshots.py`.
+"""Remakes the README's figures of the dashboard: `python scripts/make_screenshots.py`.
 
 Trains a small sweep in a folder of its own, opens `python -m kan_exp.dashboard` in a headless
 Chromium and writes docs/images/dashboard_*.png, in about a minute. Needs chromium and chromedriver.
@@ -71,7 +71,7 @@ def show_edges(page: Page) -> None:
     page.wait_for_texts("edges/layer_1")
     page.click("Show actual image size")
     loaded = "return seen.filter(e => e.tagName === 'IMG' && e.naturalWidth > 0).length;"
-    wait_for("pictures", lambda: page.ask(loaded) > 2)
+    wait_for("figures", lambda: page.ask(loaded) > 2)
 
 
 def main() -> None:

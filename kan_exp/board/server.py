@@ -14,7 +14,7 @@ from kan_exp.board.plugin import ResultsPlugin
 from kan_exp.errors import KanExpError
 
 RELOAD = 5  # seconds between two looks at what the runs have written
-MOMENTS = 1000  # pictures of one kind that the slider keeps; else ten, drawn at random
+MOMENTS = 1000  # figures of one kind that the slider keeps; else ten, drawn at random
 EVERYWHERE = ("0.0.0.0", "::")
 
 

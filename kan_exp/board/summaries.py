@@ -48,8 +48,8 @@ def scalars(values: Mapping[str, float]) -> Summary:
     return Summary(value=[Summary.Value(tag=tag, simple_value=v) for tag, v in values.items()])
 
 
-def picture(tag: str, png: bytes) -> Summary:
-    """A picture that is encoded already."""
+def figure(tag: str, png: bytes) -> Summary:
+    """A figure that is encoded already."""
     width, height = (int.from_bytes(png[at : at + 4]) for at in (16, 20))  # of the PNG's header
     image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png)
     return Summary(value=[Summary.Value(tag=tag, image=image)])

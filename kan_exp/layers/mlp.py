@@ -102,7 +102,7 @@ class KANLayer(EdgeLayer):
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draws a new start in which `x` of unit variance gives outputs of unit variance."""
-        # High frequencies start small: the first picture of an edge is smooth, not noise.
+        # High frequencies start small: the first figure of an edge is smooth, not noise.
         damping = 4.0 ** -torch.arange(self.fcn_n_sin, device="cpu")
         scale = torch.cat([torch.ones(1, device="cpu"), damping, damping])
         # For x ~ N(0, 1), sin(wx) and cos(wx) together have variance 1 - exp(-w^2).

@@ -1,4 +1,4 @@
-"""What the edges of a trained layer do, for pictures and numbers."""
+"""What the edges of a trained layer do, for figures and numbers."""
 
 from __future__ import annotations
 

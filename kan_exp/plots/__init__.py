@@ -1,9 +1,9 @@
-"""Pictures: a layer, a prediction or a history in, a matplotlib `Figure` out; nothing is saved."""
+"""Figures: a layer, a prediction or a history in, a matplotlib `Figure` out; nothing is saved."""
 
 from kan_exp.plots.edges import LayerFigure, layer_figure
 from kan_exp.plots.history import history_figure
 from kan_exp.plots.prediction import prediction_figure
-from kan_exp.plots.replicas import replicas_figure
+from kan_exp.plots.replica_spread import replicas_figure
 from kan_exp.plots.search import importance_figure, parallel_figure, search_history_figure
 
 __all__ = [

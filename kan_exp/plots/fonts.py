@@ -1,4 +1,4 @@
-"""The fonts of pictures: DejaVu Sans, and for characters that it lacks, what the system has."""
+"""The fonts of figures: DejaVu Sans, and for characters that it lacks, what the system has."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class Fonts:
     def _note(self, missing: list[str]) -> None:
         more = f" and {len(missing) - MAX_NAMED} more" if len(missing) > MAX_NAMED else ""
         log.warning(
-            "Note: no installed font has %s%s: pictures show the codes of such characters (%s). "
+            "Note: no installed font has %s%s: figures show the codes of such characters (%s). "
             "Install a font that has them to see them.",
             " ".join(missing[:MAX_NAMED]),
             more,

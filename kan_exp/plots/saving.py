@@ -16,8 +16,8 @@ def save_png(figure: Figure, path: Path) -> bytes:
     Raises:
         OSError: It cannot be written.
     """
-    picture = png(pixels(figure))
+    encoded = png(pixels(figure))
     path.parent.mkdir(exist_ok=True)
     with replacing(path) as file:
-        file.write(picture)
-    return picture
+        file.write(encoded)
+    return encoded

@@ -1,4 +1,4 @@
-"""Short texts as pictures, kept: matplotlib takes half a millisecond to draw one."""
+"""Short texts as figures, kept: matplotlib takes half a millisecond to draw one."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _stamp(text: str, points: float) -> Stamp:
         if width and height:
             coverage = np.asarray(mask, dtype=np.uint8).reshape(height, width)
             parts.append((pen + left, top, coverage))
-        pen += left + width  # Pillow's picture reaches to where the pen ends
+        pen += left + width  # Pillow's figure reaches to where the pen ends
     if not parts:
         return Stamp(np.zeros((1, 1, 4), dtype=np.uint8), 0, 0, pen)
     left, top = min(x for x, _, _ in parts), min(y for _, y, _ in parts)

@@ -89,7 +89,7 @@ def check_new_options(cfg: DictConfig, overrides: Sequence[str], choices: Iterab
 
 
 def check_figures(cfg: DictConfig) -> None:
-    """Checks options of pictures, which are drawn once the training is over.
+    """Checks options of figures, which are drawn once the training is over.
 
     Raises:
         KanExpError: One is out of range.

@@ -6,19 +6,19 @@ from collections import Counter
 from collections.abc import Iterator
 
 from kan_exp.errors import listing
+from kan_exp.reporting.comparison import Comparison, Setting
 from kan_exp.reporting.statistics import MIN_SEEDS
-from kan_exp.reporting.summary import Setting, Summary
 from kan_exp.runs.records import DONE, UNDONE
 
 MAX_NAMED = 5
 
 
-def make_notes(summary: Summary) -> list[str]:
+def make_notes(summary: Comparison) -> list[str]:
     """A line for each warning, none where there is nothing to say."""
     return [*_about_points(summary), *_about_runs(summary), *_about_seeds(summary)]
 
 
-def _about_points(summary: Summary) -> Iterator[str]:
+def _about_points(summary: Comparison) -> Iterator[str]:
     sections = summary.sections
     if len(sections) > 1:
         yield (
@@ -29,7 +29,7 @@ def _about_points(summary: Summary) -> Iterator[str]:
         yield "Some runs do not record their test points: nothing shows that they are the same."
 
 
-def _about_runs(summary: Summary) -> Iterator[str]:
+def _about_runs(summary: Comparison) -> Iterator[str]:
     """Those that do not count, and why."""
     found = summary.records
     states = Counter(record.state for record in found.records)
@@ -59,7 +59,7 @@ def _about_runs(summary: Summary) -> Iterator[str]:
         yield f"{_runs(without)} finished without {summary.metric}: not in the medians."
 
 
-def _about_seeds(summary: Summary) -> Iterator[str]:
+def _about_seeds(summary: Comparison) -> Iterator[str]:
     """How far seeds, and the seconds they took, can be compared."""
     settings = summary.settings
     twice = [one.label for one in settings if _has_a_seed_twice(one)]

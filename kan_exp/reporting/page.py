@@ -9,20 +9,20 @@ from string import Template
 
 from kan_exp import __version__
 from kan_exp.reporting import words
-from kan_exp.reporting.figures import Picture
-from kan_exp.reporting.pictures import data_address
+from kan_exp.reporting.comparison import Comparison, Section, Setting
+from kan_exp.reporting.report_figures import ReportFigure
 from kan_exp.reporting.statistics import MIN_SEEDS
-from kan_exp.reporting.summary import Section, Setting, Summary
+from kan_exp.reporting.svg import data_address
 from kan_exp.runs import from_here
 from kan_exp.runs.printable import printable
 from kan_exp.runs.records import DONE, Record
 
 
 def page(
-    summary: Summary,
+    summary: Comparison,
     notes: Sequence[str],
     folders: Sequence[str],
-    pictures: Sequence[Sequence[Picture]],
+    figures: Sequence[Sequence[ReportFigure]],
     most_rows: int,
     most_unfinished: int,
     level: float,
@@ -33,14 +33,14 @@ def page(
         summary: What it reports.
         notes: What must be said of it.
         folders: What was read, as the user named it.
-        pictures: Of each section, or none.
+        figures: Of each section, or none.
         most_rows: Settings shown of a section.
         most_unfinished: Runs without a result shown.
         level: Of the intervals, which the page explains.
     """
     sections = "".join(
         _section(summary, section, own, most_rows)
-        for section, own in zip(summary.sections, pictures, strict=True)
+        for section, own in zip(summary.sections, figures, strict=True)
     )
     title = f"{summary.metric} of {_count(len(summary.records.records), 'run')}"
     return Template(_own("page.html")).substitute(
@@ -62,7 +62,7 @@ def _own(name: str) -> str:
     return files("kan_exp.reporting").joinpath(name).read_text(encoding="utf-8")
 
 
-def _lead(summary: Summary, folders: Sequence[str]) -> str:
+def _lead(summary: Comparison, folders: Sequence[str]) -> str:
     every = summary.records.records
     done = sum(record.state == DONE for record in every)
     settings = len(summary.settings)
@@ -81,7 +81,9 @@ def _notes(notes: Sequence[str]) -> str:
     return f'<ul class="notes">{"".join(f"<li>{escape(note)}</li>" for note in notes)}</ul>\n'
 
 
-def _section(summary: Summary, section: Section, pictures: Sequence[Picture], most: int) -> str:
+def _section(
+    summary: Comparison, section: Section, figures: Sequence[ReportFigure], most: int
+) -> str:
     title = section.title if len(summary.sections) > 1 else "Settings"
     headings = [("", True), *((key, True) for key in section.part.keys or ["setting"])]
     headings += [
@@ -107,14 +109,14 @@ def _section(summary: Summary, section: Section, pictures: Sequence[Picture], mo
     linear = (
         f"<p><small>{escape(text)}</small></p>" if (text := words.linear(summary, section)) else ""
     )
-    figures = "".join(_figure(picture) for picture in pictures)
+    drawn = "".join(map(_figure, figures))
     return f"""<section>
 <h2>{escape(title)}</h2>
 <div class="card scroll"><table class="settings">
 <thead><tr>{head}</tr></thead>
 <tbody>
 {rows}</tbody></table></div>{rest}{linear}
-<div class="figures">{figures}</div>
+<div class="figures">{drawn}</div>
 </section>
 """
 
@@ -161,16 +163,16 @@ def _small(text: str) -> str:
     return "" if text == words.NOTHING else f"<small>{escape(text)}</small>"
 
 
-def _figure(picture: Picture) -> str:
-    caption = escape(picture.caption)
+def _figure(figure: ReportFigure) -> str:
+    caption = escape(figure.caption)
     return (
-        f'<figure class="card"><h3>{escape(picture.title)}</h3>'
-        f'<img alt="{escape(picture.title)}: {caption}" src="{data_address(picture.svg)}">'
+        f'<figure class="card"><h3>{escape(figure.title)}</h3>'
+        f'<img alt="{escape(figure.title)}: {caption}" src="{data_address(figure.svg)}">'
         f"<figcaption>{caption}</figcaption></figure>\n"
     )
 
 
-def _unfinished(summary: Summary, most: int) -> str:
+def _unfinished(summary: Comparison, most: int) -> str:
     """Every run without a result, with its reason."""
     undone = [record for record in summary.records.records if record.state != DONE]
     if not undone:

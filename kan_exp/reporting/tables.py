@@ -12,15 +12,15 @@ from rich.table import Table
 from rich.text import Text
 
 from kan_exp.reporting import words
+from kan_exp.reporting.comparison import Comparison, Section, Setting
 from kan_exp.reporting.grouping import ABSENT
-from kan_exp.reporting.summary import Section, Setting, Summary
 from kan_exp.runs import from_here
 from kan_exp.runs.cells import csv_row, plain
 from kan_exp.runs.printable import printable
 from kan_exp.runs.records import UNDONE, Record
 
 
-def print_tables(summary: Summary, notes: Sequence[str], console: Console, most: int) -> None:
+def print_tables(summary: Comparison, notes: Sequence[str], console: Console, most: int) -> None:
     """Shows each section's best settings, and how many more there are."""
     for section in summary.sections:
         console.print(_table(summary, section, most), highlight=False)
@@ -33,7 +33,7 @@ def print_tables(summary: Summary, notes: Sequence[str], console: Console, most:
         console.print(Text(f"Note: {printable(note)}", style="yellow"))
 
 
-def _table(summary: Summary, section: Section, most: int) -> Table:
+def _table(summary: Comparison, section: Section, most: int) -> Table:
     title = printable(f"{summary.metric} by {', '.join(section.part.keys) or 'run'}")
     if len(summary.sections) > 1:
         title = f"{printable(section.title)}\n{title}"
@@ -67,7 +67,7 @@ def _seeds(setting: Setting) -> Text:
     return Text(f"{count}\n{undone}", style="red") if undone else Text(count)
 
 
-def settings_csv(summary: Summary) -> str:
+def settings_csv(summary: Comparison) -> str:
     """One row for each setting, in the order of the report; numbers in full."""
     keys = summary.keys
     rows = []
@@ -89,7 +89,7 @@ def _named(section: Section, setting: Setting) -> dict[str, str]:
     return dict(zip(section.part.keys, setting.name, strict=True))
 
 
-def _numbers(summary: Summary, setting: Setting) -> dict[str, Any]:
+def _numbers(summary: Comparison, setting: Setting) -> dict[str, Any]:
     low, middle, high = setting.quartiles or (None, None, None)
     effect = setting.effect
     against, within = effect or None, effect.interval if effect else None

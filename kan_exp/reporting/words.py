@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from kan_exp.plots.style import short_number
+from kan_exp.reporting.comparison import Comparison, Section, Setting
 from kan_exp.reporting.statistics import Effect, Interval
-from kan_exp.reporting.summary import Section, Setting, Summary
 
 NOTHING = "\u2013"  # a dash
 
@@ -64,7 +64,7 @@ def seconds(setting: Setting) -> str:
     return f"{number(setting.seconds)}{mark}"
 
 
-def linear(summary: Summary, section: Section) -> str:
+def linear(summary: Comparison, section: Section) -> str:
     """How the settings of a section compare with the linear model; empty where it is unknown."""
     known = [one for one in section.settings if one.linear is not None]
     errors = sorted({number(one.linear) for one in known}, key=float)

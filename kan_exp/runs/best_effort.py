@@ -1,4 +1,4 @@
-"""Optional work, such as pictures: a failure becomes a note and does not cost the result."""
+"""Optional work, such as figures: a failure becomes a note and does not cost the result."""
 
 from __future__ import annotations
 

@@ -188,7 +188,7 @@ class OptunaSweeper(FolderSweeper):
         return task.chosen_by
 
     def finish(self, runner: SweepRunner) -> None:
-        from kan_exp.sweeps.figures import draw_search
+        from kan_exp.sweeps.search_figures import draw_search
 
         best = self.study.best()
         lines = []

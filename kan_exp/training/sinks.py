@@ -108,7 +108,7 @@ class FigureSink(Sink):
             with best_effort("the figures could not be written to TensorBoard"):
                 for name, png in contents.items():
                     group = "edges" if name.startswith("layer") else "result"
-                    self.logger.picture(f"{group}/{name}", png, result.metrics["steps"])
+                    self.logger.figure(f"{group}/{name}", png, result.metrics["steps"])
 
     def _figures(self, result: Result) -> dict[str, Callable[[], Figure]]:
         """What draws each figure, by the figure's name."""

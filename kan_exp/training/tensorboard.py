@@ -34,7 +34,7 @@ def _masked_crc32c(data: bytes) -> int:
     return ((value >> 15 | value << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-# TensorBoard's own adds up byte by byte in Python, 8 ms for a picture, in a thread for which the
+# TensorBoard's own adds up byte by byte in Python, 8 ms for a figure, in a thread for which the
 # training has to wait; there is no option for another. The files are the same.
 record_writer.masked_crc32c = _masked_crc32c
 
@@ -108,9 +108,9 @@ class RunLogger(TensorBoardLogger):
         drawn = graph(model.unit_names(), kinds).SerializeToString()
         self._attempt(lambda: self.experiment.file_writer.add_event(Event(graph_def=drawn)))
 
-    def picture(self, tag: str, png: bytes, step: int) -> None:
+    def figure(self, tag: str, png: bytes, step: int) -> None:
         """Logs an encoded figure; torch's own method would encode it again."""
-        self._write(summaries.picture(tag, png), step)
+        self._write(summaries.figure(tag, png), step)
 
     def conclude(
         self, trial: Trial, metrics: Mapping[str, Any], step: int, *, complete: bool

@@ -73,7 +73,7 @@ def test_a_search_runs_fails_prunes_and_goes_on(search):
     assert " jobs diverged:" in second.stderr
 
 
-def test_the_search_leaves_its_pictures_and_names_the_best(search):
+def test_the_search_leaves_its_figures_and_names_the_best(search):
     _, second, folder = search
     assert (folder / "figures" / "history.png").is_file()
     assert (folder / "figures" / "parallel.png").is_file()

@@ -62,8 +62,8 @@ def test_images_of_several_moments_are_loaded(page):
     page.wait_for_texts(*IMAGES)
     widths = "return seen.filter(e => e.tagName === 'IMG').map(e => e.naturalWidth);"
     runs = 3
-    shown = runs * len(IMAGES) + 2  # and the replicas' own picture, of the two stacks
-    wait_for("every picture", lambda: sum(width > 0 for width in page.ask(widths)) == shown)
+    shown = runs * len(IMAGES) + 2  # and the replicas' own figure, of the two stacks
+    wait_for("every figure", lambda: sum(width > 0 for width in page.ask(widths)) == shown)
     sliders = page.ask("return seen.filter(e => e.tagName === 'PAPER-SLIDER').map(e => e.max);")
     # After brightness and contrast, the edges': from the first moment to the last.
     assert sliders[2:] == [2] * 2 * runs

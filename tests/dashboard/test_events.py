@@ -55,7 +55,7 @@ def test_edges_can_be_replayed(events):
         assert len({image.encoded_image_string for image in images}) == 3
 
 
-def test_least_squares_can_be_replayed_with_few_pictures(tmp_path):
+def test_least_squares_can_be_replayed_with_few_figures(tmp_path):
     prepare(["layer=spline", "dims=[2,1,1]", "points=200"], tmp_path).run()
     events = read(tmp_path)
     for tag in EDGES:

@@ -1,4 +1,4 @@
-"""Where the texts of a picture lie, recorded while it is drawn."""
+"""Where the texts of a figure lie, recorded while it is drawn."""
 
 from __future__ import annotations
 

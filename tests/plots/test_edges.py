@@ -1,4 +1,4 @@
-"""The picture of a layer: every edge, its truth where known, and titles that one can read."""
+"""The figure of a layer: every edge, its truth where known, and titles that one can read."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def forget():
 
 @pytest.fixture
 def use(monkeypatch):
-    """Makes pictures find only the fonts in a list."""
+    """Makes figures find only the fonts in a list."""
 
     def only(*entries: FontEntry) -> Fonts:
         found = Fonts(lambda: entries)

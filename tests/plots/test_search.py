@@ -1,4 +1,4 @@
-"""The pictures of a search show the numbers that went in."""
+"""The figures of a search show the numbers that went in."""
 
 import numpy as np
 import pytest

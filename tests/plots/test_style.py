@@ -25,7 +25,7 @@ def test_pixels_are_bytes_of_the_figures_size():
     line.set_color("#00ff00")
     again = pixels(figure)
     assert (again == [0, 255, 0]).all(-1).sum() > 100
-    assert (image == [255, 0, 0]).all(-1).sum() > 100  # the first picture is a copy
+    assert (image == [255, 0, 0]).all(-1).sum() > 100  # the first figure is a copy
 
 
 def test_pixels_are_saved_as_they_are(tmp_path):

@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001
-"""Names and numbers in pictures: whatever they are, they are drawn, readable and in their place."""
+"""Names and numbers in figures: whatever they are, they are drawn, readable and in their place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pictures show, and that they stand by themselves on light and dark pages."""
+"""What the figures show, and that they stand by themselves on light and dark pages."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from kan_exp.plots.style import LEARNED, new_figure
+from kan_exp.reporting.comparison import compare_runs
 from kan_exp.reporting.curves import band
-from kan_exp.reporting.figures import cost_picture, curves_picture, error_picture, pareto
-from kan_exp.reporting.pictures import DARK, svg
+from kan_exp.reporting.report_figures import cost_figure, curves_figure, error_figure, pareto
 from kan_exp.reporting.statistics import Bootstrap
-from kan_exp.reporting.summary import summarise
+from kan_exp.reporting.svg import DARK, svg
 from kan_exp.runs.records import read_records
 from tests.reporting.conftest import write_run
 
@@ -30,30 +30,30 @@ def settings(tmp_path_factory):
             typed = {"layer": layer}
             folder = root / f"{layer}{seed}"
             write_run(folder, error, state=state, seed=seed, typed=typed, more=more)
-    (section,) = summarise(
+    (section,) = compare_runs(
         read_records([root]), "test_rmse", None, Bootstrap(0.95, 100, 0)
     ).sections
     return section.settings
 
 
 def test_every_seed_is_a_dot(settings):
-    picture = error_picture(settings, "test_rmse", most=9)
-    (axes,) = picture.figure.axes
+    figure = error_figure(settings, "test_rmse", most=9)
+    (axes,) = figure.figure.axes
     dots = np.concatenate([part.get_offsets()[:, 0] for part in axes.collections])
     assert sorted(dots) == [0.1, 0.2, 0.4, 0.5, 0.9]
     assert axes.get_xscale() == "log"
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a  1", "b  2"]
     assert "1 unfinished" in {text.get_text() for text in axes.texts}
-    assert "Of 1 more settings no run finished" in picture.caption
-    assert error_picture(settings[2:], "test_rmse", most=9) is None
+    assert "Of 1 more settings no run finished" in figure.caption
+    assert error_figure(settings[2:], "test_rmse", most=9) is None
 
 
 def test_the_front_names_the_settings_that_no_other_beats(settings):
-    picture = cost_picture(settings, "e", "t", "x", lambda one: one.parameters, False)
-    (axes,) = picture.figure.axes
+    figure = cost_figure(settings, "e", "t", "x", lambda one: one.parameters, False)
+    (axes,) = figure.figure.axes
     assert {text.get_text() for text in axes.texts} == {"1", "2"}
-    assert "Hollow" in picture.caption
-    same = cost_picture(settings, "e", "t", "x", lambda one: one.seconds, False)
+    assert "Hollow" in figure.caption
+    same = cost_figure(settings, "e", "t", "x", lambda one: one.seconds, False)
     assert same is None  # all took as long
 
 
@@ -70,16 +70,16 @@ def test_pareto_is_what_trying_all_pairs_gives():
 
 def test_curves_are_bands_with_a_line_each():
     bands = [band(name, [[(1, 1.0), (2, 0.5)], [(1, 2.0), (2, 0.1)]]) for name in "ab"]
-    picture = curves_picture(bands, " Skipped.")
-    (axes,) = picture.figure.axes
+    figure = curves_figure(bands, " Skipped.")
+    (axes,) = figure.figure.axes
     assert [line.get_label() for line in axes.lines] == ["a: 2", "b: 2"]
     assert len(axes.collections) == 2
-    assert picture.caption.endswith(" Skipped.")
-    assert curves_picture([], "") is None
+    assert figure.caption.endswith(" Skipped.")
+    assert curves_figure([], "") is None
 
 
-def test_a_picture_holds_both_themes_and_needs_nothing_else(settings):
-    text = svg(error_picture(settings, "test_rmse", most=9).figure)
+def test_a_figure_holds_both_themes_and_needs_nothing_else(settings):
+    text = svg(error_figure(settings, "test_rmse", most=9).figure)
     root = ElementTree.fromstring(text)
     style = next(part.text for part in root.iter() if part.tag.endswith("style"))
     assert "prefers-color-scheme:dark" in style

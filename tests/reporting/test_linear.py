@@ -1,4 +1,4 @@
-"""The report says how a linear model does, how sure an error is, and survives its pictures."""
+"""The report says how a linear model does, how sure an error is, and survives its figures."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from rich.console import Console
 from kan_exp.cli import config_folder
 from kan_exp.report import report
 from kan_exp.reporting import words
+from kan_exp.reporting.comparison import compare_runs
 from kan_exp.reporting.statistics import Bootstrap
-from kan_exp.reporting.summary import summarise
 from kan_exp.reporting.tables import print_tables, runs_csv, settings_csv
 from kan_exp.runs.records import read_records
 from tests.reporting.conftest import write_run
@@ -27,7 +27,7 @@ def write(root, errors, linear=51.2, **more):
 
 
 def summary_of(root, metric="test_rmse"):
-    return summarise(read_records([root]), metric, None, Bootstrap(0.95, 50, 0))
+    return compare_runs(read_records([root]), metric, None, Bootstrap(0.95, 50, 0))
 
 
 def printed(summary) -> str:
@@ -90,7 +90,7 @@ def test_the_standard_error_of_a_run_is_beside_its_median(tmp_path):
     assert heading.split()[:5] == ["setting", "seeds", "median", "std.", "error"]
 
 
-def test_a_picture_that_fails_is_missing_and_named(tmp_path, monkeypatch, capsys):
+def test_a_figure_that_fails_is_missing_and_named(tmp_path, monkeypatch, capsys):
     write(tmp_path / "runs", [("mlp", 60.0), ("spline", 50.0)])
     config = OmegaConf.load(Path(config_folder()) / "report.yaml")
     for name in ("defaults", "hydra"):
@@ -100,12 +100,12 @@ def test_a_picture_that_fails_is_missing_and_named(tmp_path, monkeypatch, capsys
     def fail(*_):
         raise RuntimeError("no such glyph")
 
-    monkeypatch.setattr("kan_exp.reporting.figures.cost_picture", fail)
+    monkeypatch.setattr("kan_exp.reporting.report_figures.cost_figure", fail)
     report([str(tmp_path / "runs")], config)
     page = (tmp_path / "out" / "report.html").read_text()
     said = capsys.readouterr().out
     for name in ("parameters", "time"):
-        note = f"the picture of error against {name} could not be drawn: no such glyph."
+        note = f"the figure of error against {name} could not be drawn: no such glyph."
         assert page.count(note) == 1
         assert said.count(f"Note: {note}") == 1
     assert page.count("<figure") == 1  # histories are not there either

@@ -1,4 +1,4 @@
-"""A report of runs whose options are called anything: page, tables, CSV and pictures."""
+"""A report of runs whose options are called anything: page, tables, CSV and figures."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from kan_exp.reporting.comparison import compare_runs
 from kan_exp.reporting.curves import band
-from kan_exp.reporting.figures import cost_picture, curves_picture, error_picture
 from kan_exp.reporting.notes import make_notes
 from kan_exp.reporting.page import page
-from kan_exp.reporting.pictures import svg
+from kan_exp.reporting.report_figures import cost_figure, curves_figure, error_figure
 from kan_exp.reporting.statistics import Bootstrap
-from kan_exp.reporting.summary import summarise
+from kan_exp.reporting.svg import svg
 from kan_exp.reporting.tables import print_tables, runs_csv, settings_csv
 from kan_exp.runs.printable import printable
 from kan_exp.runs.records import read_records
@@ -36,7 +36,7 @@ def summary_of(root, names, option="layer"):
             error = 0.1 * (k + 1) + 0.01 * seed
             write_run(root / f"{k}{seed}", error, typed={option: name}, seed=seed, more=more)
     write_run(root / "failed", None, typed={option: names[0]}, state="failed", reason=names[-1])
-    return summarise(read_records([root]), "test_rmse", None, Bootstrap(0.95, 50, 0))
+    return compare_runs(read_records([root]), "test_rmse", None, Bootstrap(0.95, 50, 0))
 
 
 @settings(max_examples=6, deadline=None, derandomize=True)
@@ -46,13 +46,13 @@ def test_settings_of_any_name_are_reported(tmp_path_factory, names):
     summary = summary_of(tmp_path_factory.mktemp("runs"), names)
     (section,) = summary.sections
     notes = make_notes(summary)
-    pictures = [
-        error_picture(section.settings, "test_rmse", 9),
-        cost_picture(section.settings, "test_rmse", "t", "x", lambda one: one.parameters, False),
-        curves_picture([band(name, [[(1, 1.0), (2, 0.5)]]) for name in names[:6]], ""),
+    figures = [
+        error_figure(section.settings, "test_rmse", 9),
+        cost_figure(section.settings, "test_rmse", "t", "x", lambda one: one.parameters, False),
+        curves_figure([band(name, [[(1, 1.0), (2, 0.5)]]) for name in names[:6]], ""),
     ]
     reader = Reader()
-    html = page(summary, notes, [names[0]], [pictures], 99, 99, 0.95)
+    html = page(summary, notes, [names[0]], [figures], 99, 99, 0.95)
     reader.feed(html.encode().decode())
     reader.close()
     assert not reader.open
@@ -67,13 +67,13 @@ def test_settings_of_any_name_are_reported(tmp_path_factory, names):
     rows = list(csv.DictReader(io.StringIO(settings_csv(summary), newline="")))
     assert {row["layer"] for row in rows} == {printable(name) for name in names}
     runs_csv(summary.records.records).encode()
-    for picture in pictures:
-        check_texts(picture.figure)
+    for figure in figures:
+        check_texts(figure.figure)
 
 
-def test_all_lines_of_a_picture_are_in_its_legend():
+def test_all_lines_of_a_figure_are_in_its_legend():
     names = ["_hidden", "$x_{", "[/]"]
-    figure = curves_picture([band(name, [[(1, 1.0), (2, 0.5)]]) for name in names], "").figure
+    figure = curves_figure([band(name, [[(1, 1.0), (2, 0.5)]]) for name in names], "").figure
     assert {"_hidden: 1", "$x_{: 1", "[/]: 1"} <= set(check_texts(figure))
     assert svg(figure).startswith("<svg")
 

@@ -8,11 +8,11 @@ from html.parser import HTMLParser
 
 import pytest
 
-from kan_exp.reporting.figures import error_picture
+from kan_exp.reporting.comparison import compare_runs
 from kan_exp.reporting.notes import make_notes
 from kan_exp.reporting.page import page
+from kan_exp.reporting.report_figures import error_figure
 from kan_exp.reporting.statistics import Bootstrap
-from kan_exp.reporting.summary import summarise
 from kan_exp.runs.records import read_records
 from tests.reporting.conftest import write_run
 
@@ -48,9 +48,9 @@ def html(tmp_path_factory):
         typed = {"layer": EVIL}
         write_run(root / f"a{seed}", error, seed=seed, typed=typed, state=state, reason=EVIL)
     write_run(root / "b", 0.3, typed={"layer": "plain"})
-    summary = summarise(read_records([root]), "test_rmse", None, Bootstrap(0.95, 100, 0))
-    pictures = [[error_picture(summary.sections[0].settings, "test_rmse", 9)]]
-    return page(summary, make_notes(summary), [EVIL], pictures, 9, 9, 0.95)
+    summary = compare_runs(read_records([root]), "test_rmse", None, Bootstrap(0.95, 100, 0))
+    figures = [[error_figure(summary.sections[0].settings, "test_rmse", 9)]]
+    return page(summary, make_notes(summary), [EVIL], figures, 9, 9, 0.95)
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ import pytest
 from optuna.trial import TrialState, create_trial
 from rich.console import Console
 
-from kan_exp.sweeps.figures import draw_search
 from kan_exp.sweeps.jobs import Job
 from kan_exp.sweeps.outcomes import Outcome
+from kan_exp.sweeps.search_figures import draw_search
 from kan_exp.sweeps.summary import print_table, write_summary
 
 
@@ -61,7 +61,7 @@ def test_a_metric_that_has_its_own_linear_model_is_compared_with_it():
     assert last == "linear model: test R² 0.4"
 
 
-def test_a_picture_of_a_search_that_fails_costs_nothing_else(tmp_path, monkeypatch):
+def test_a_figure_of_a_search_that_fails_costs_nothing_else(tmp_path, monkeypatch):
     trial = create_trial(state=TrialState.COMPLETE, value=0.5)
     study = SimpleNamespace(
         trials=lambda: [trial, trial],
@@ -72,7 +72,7 @@ def test_a_picture_of_a_search_that_fails_costs_nothing_else(tmp_path, monkeypat
     def fail(*_):
         raise ValueError("a\nlong story")
 
-    monkeypatch.setattr("kan_exp.sweeps.figures.parallel_figure", fail)
+    monkeypatch.setattr("kan_exp.sweeps.search_figures.parallel_figure", fail)
     history = tmp_path / "figures" / "history.png"
     assert draw_search(tmp_path, study) == [
         str(history),

@@ -12,9 +12,9 @@ from optuna.trial import TrialState
 from kan_exp.errors import KanExpError
 from kan_exp.runs import Status, write_json, write_status
 from kan_exp.runs.folders import SWEEP
-from kan_exp.sweeps import figures
-from kan_exp.sweeps.figures import draw_search
+from kan_exp.sweeps import search_figures
 from kan_exp.sweeps.optuna_sweeper import OptunaSweeper
+from kan_exp.sweeps.search_figures import draw_search
 from kan_exp.sweeps.space import read_space
 from kan_exp.sweeps.study import Settings, StoredStudy
 from kan_exp.sweeps.summary import same_again
@@ -80,7 +80,7 @@ def search(tmp_path, capsys, monkeypatch):
         **options,
     ):  # fmt: skip
         if not draw:
-            monkeypatch.setattr("kan_exp.sweeps.figures.draw_search", lambda *_: [])
+            monkeypatch.setattr("kan_exp.sweeps.search_figures.draw_search", lambda *_: [])
         folder = tmp_path / name
         settings = {
             "n_trials": trials,
@@ -347,8 +347,10 @@ def test_a_trial_reports_under_its_own_number_whatever_the_launcher_counts(searc
 @pytest.mark.parametrize("first", ["fails", "open"])
 def test_the_history_has_all_trials_at_their_places(tmp_path, monkeypatch, first):
     shown = []
-    monkeypatch.setattr(figures, "search_history_figure", lambda *args: shown.append(args) or None)
-    monkeypatch.setattr(figures, "parallel_figure", lambda *_: None)
+    monkeypatch.setattr(
+        search_figures, "search_history_figure", lambda *args: shown.append(args) or None
+    )
+    monkeypatch.setattr(search_figures, "parallel_figure", lambda *_: None)
     sampler = OmegaConf.create({"_target_": "optuna.samplers.RandomSampler"})
     settings = Settings("val_rmse", "search", sampler, OmegaConf.create(NO_PRUNER), 0)
     study = StoredStudy(tmp_path, settings)

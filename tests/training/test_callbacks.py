@@ -1,4 +1,4 @@
-"""What happens beside the training: an orderly stop, a silent bar, pictures that are reused."""
+"""What happens beside the training: an orderly stop, a silent bar, figures that are reused."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def test_figures_are_shown_as_often_as_asked(
 ):
     logger = RunLogger(str(tmp_path), flush_secs=10)
     shown = []
-    monkeypatch.setattr(logger, "picture", lambda tag, png, step: shown.append((tag, step)))
+    monkeypatch.setattr(logger, "figure", lambda tag, png, step: shown.append((tag, step)))
     callback = EdgeFigures(moments, points=20)
     trainer = make_trainer(12, callbacks=[callback], logger=logger)
     fit(make_data, make_model, trainer, evaluations=4)

@@ -66,13 +66,13 @@ def test_the_result_is_there_before_anything_is_drawn_or_shown(run, tmp_path, mo
         return note
 
     sinks = "kan_exp.training.sinks"
-    monkeypatch.setattr(f"{sinks}.save_png", look("picture"))
+    monkeypatch.setattr(f"{sinks}.save_png", look("figure"))
     monkeypatch.setattr(f"{sinks}.TerminalSink.write", look("table"))
     monkeypatch.setattr(RunLogger, "conclude", look("TensorBoard"))
-    monkeypatch.setattr(RunLogger, "picture", look("TensorBoard"))
+    monkeypatch.setattr(RunLogger, "figure", look("TensorBoard"))
     _, notes = run(*options, "~callbacks.figures")
     count = 2 + len(options)
-    assert done == ["table", *["picture"] * count, *["TensorBoard"] * (count + 1)]
+    assert done == ["table", *["figure"] * count, *["TensorBoard"] * (count + 1)]
     assert notes == []
 
 
@@ -104,13 +104,13 @@ def test_what_fails_after_the_result_is_one_note(run, monkeypatch, name, error):
     assert all(note.isprintable() and note.endswith(".") for note in notes)
     layers = {"figures/layer_1.png", "figures/layer_2.png"}
     every = {f"figures/{n}.png" for n in ("loss", "prediction", "replicas")} | layers
-    missing = {picture for picture in every if not (folder / picture).is_file()}
-    assert missing == {picture for picture in every if any(picture in note for note in notes)}
+    missing = {figure for figure in every if not (folder / figure).is_file()}
+    assert missing == {figure for figure in every if any(figure in note for note in notes)}
     assert len(missing) == (2 if "Layer" in name else len(told) if "_figure" in name else 0)
     assert len(notes) == 1 + ("Layer" in name)
 
 
-def test_a_disk_that_is_full_costs_the_pictures_alone(run, monkeypatch):
+def test_a_disk_that_is_full_costs_the_figures_alone(run, monkeypatch):
     @contextmanager
     def full(path):
         with replacing(path) as file:
@@ -123,7 +123,7 @@ def test_a_disk_that_is_full_costs_the_pictures_alone(run, monkeypatch):
     names = ("layer_1", "layer_2", "loss", "prediction")
     every = ", ".join(f"figures/{name}.png" for name in names)
     assert notes == [f"Note: {every} could not be drawn: {os.strerror(errno.ENOSPC)}."]
-    assert list((folder / "figures").iterdir()) == []  # no half of a picture
+    assert list((folder / "figures").iterdir()) == []  # no half of a figure
 
 
 def test_ctrl_c_while_drawing_keeps_the_result(run, tmp_path, monkeypatch):
@@ -133,7 +133,7 @@ def test_ctrl_c_while_drawing_keeps_the_result(run, tmp_path, monkeypatch):
     assert has_result(tmp_path)
 
 
-def test_a_diverged_run_has_its_result_before_its_pictures(run, tmp_path, monkeypatch):
+def test_a_diverged_run_has_its_result_before_its_figures(run, tmp_path, monkeypatch):
     monkeypatch.setattr("kan_exp.training.sinks.history_figure", raises(ODD))
     with pytest.raises(DivergedError):
         run("optimizer=sgd", "optimizer.lr=1e9", "steps=60")

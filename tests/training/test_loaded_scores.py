@@ -46,7 +46,7 @@ SMALL = ["points=60", "data.num_val=40", "data.num_test=50", "dims=[2,2,1]", "lo
 
 
 @pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch):
+def _no_figures(monkeypatch):
     """They take longer than the trainings."""
     monkeypatch.setattr(FigureSink, "write", lambda *_: None)
 

@@ -97,7 +97,7 @@ class CtrlC(Callback):
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    """Checkpoints however long they take beside so short a training, and no pictures."""
+    """Checkpoints however long they take beside so short a training, and no figures."""
     monkeypatch.setattr(checkpoints, "MAX_SHARE", math.inf)
     monkeypatch.setattr(FigureSink, "write", lambda *_: None)
 

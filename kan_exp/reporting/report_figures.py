@@ -1,4 +1,4 @@
-"""Pictures of a section, each with the sentence that stands below it."""
+"""Figures of a section, each with the sentence that stands below it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 
 from kan_exp.plots.labels import find_fonts, shorten
 from kan_exp.plots.style import DATA, DPI, GRID, LEARNED, TRUE, log_scale, new_figure, tidy
+from kan_exp.reporting.comparison import Setting
 from kan_exp.reporting.curves import Band
-from kan_exp.reporting.pictures import svg
-from kan_exp.reporting.summary import Setting
+from kan_exp.reporting.svg import svg
 
 WIDTH = 4.9  # inches: at this width the letters stay readable on a telephone
 WIDEST_SETTING, WIDEST_METRIC = 1.9 * DPI, 2.6 * DPI  # pixels
@@ -26,7 +26,7 @@ LINES = (LEARNED, TRUE, "#2a8f5b", "#b0468f", "#7a5bc7", "#8a6d1b")
 
 
 @dataclass
-class Picture:
+class ReportFigure:
     """A figure with its heading and what must be said of it."""
 
     title: str
@@ -39,7 +39,7 @@ class Picture:
         return svg(self.figure)
 
 
-def error_picture(settings: Sequence[Setting], metric: str, most: int) -> Picture | None:
+def error_figure(settings: Sequence[Setting], metric: str, most: int) -> ReportFigure | None:
     """Every seed a dot, a row for each setting, the best above."""
     finished = [one for one in settings if len(one.values)]
     shown = finished[:most]
@@ -91,17 +91,17 @@ def error_picture(settings: Sequence[Setting], metric: str, most: int) -> Pictur
         caption += f" The first {len(shown)} of {len(finished)} settings."
     if len(finished) < len(settings):
         caption += f" Of {len(settings) - len(finished)} more settings no run finished."
-    return Picture("Error by setting", figure, caption)
+    return ReportFigure("Error by setting", figure, caption)
 
 
-def cost_picture(
+def cost_figure(
     settings: Sequence[Setting],
     metric: str,
     title: str,
     x_label: str,
     cost: Callable[[Setting], float | None],
     more_is_better: bool,
-) -> Picture | None:
+) -> ReportFigure | None:
     """Each setting's median against what it costs, with those that no other beats in both.
 
     Nothing comes of fewer than two different costs.
@@ -132,7 +132,7 @@ def cost_picture(
     )
     if not all(point.whole for point in points):
         caption += " Hollow: some seeds did not finish."
-    return Picture(title, figure, caption)
+    return ReportFigure(title, figure, caption)
 
 
 class Point(NamedTuple):
@@ -189,7 +189,7 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
     return front
 
 
-def curves_picture(bands: Sequence[Band], skipped: str) -> Picture | None:
+def curves_figure(bands: Sequence[Band], skipped: str) -> ReportFigure | None:
     """Validation loss over the steps, a line for each setting."""
     if not bands:
         return None
@@ -217,7 +217,7 @@ def curves_picture(bands: Sequence[Band], skipped: str) -> Picture | None:
         "Validation loss: median and quartiles over the seeds that finished, as many as stand "
         f"beside each name. A seed that stopped early goes on with its last value.{skipped}"
     )
-    return Picture("Learning curves", figure, caption)
+    return ReportFigure("Learning curves", figure, caption)
 
 
 def _axes(figure: Figure) -> Axes:

@@ -113,7 +113,7 @@ class Section:
 
 
 @dataclass
-class Summary:
+class Comparison:
     """All that a report shows.
 
     Args:
@@ -145,9 +145,9 @@ class Summary:
         return [one for section in self.sections for one in section.settings]
 
 
-def summarise(
+def compare_runs(
     records: Records, metric: str | None, group_by: Sequence[str] | None, bootstrap: Bootstrap
-) -> Summary:
+) -> Comparison:
     """Groups, sums up, compares and orders.
 
     Raises:
@@ -162,7 +162,7 @@ def summarise(
         raise KanExpError("the runs that finished are of an older version and record no choices.")
     keys = differing(known) if group_by is None else check_keys(group_by, known)
     parts, homeless = divide(known, keys)
-    summary = Summary(metric, keys, group_by is not None, [], records, homeless, old)
+    summary = Comparison(metric, keys, group_by is not None, [], records, homeless, old)
     for part in parts:
         settings = [_sum_up(cell, metric, bootstrap) for cell in part.cells]
         settings.sort(key=lambda one: _rank(one, summary.more_is_better))

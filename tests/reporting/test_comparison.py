@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from kan_exp.errors import KanExpError
+from kan_exp.reporting.comparison import compare_runs
 from kan_exp.reporting.notes import make_notes
 from kan_exp.reporting.statistics import Bootstrap
-from kan_exp.reporting.summary import summarise
 from kan_exp.reporting.tables import runs_csv, settings_csv
 from kan_exp.runs.records import read_records
 from tests.reporting.conftest import write_run
@@ -28,7 +28,7 @@ def write_seeds(root, layer, errors, first_seed=0, **options):
 
 
 def summary_of(root, metric="test_rmse", group_by=None):
-    return summarise(read_records([root]), metric, group_by, BOOTSTRAP)
+    return compare_runs(read_records([root]), metric, group_by, BOOTSTRAP)
 
 
 def settings_of(root, **options):

@@ -1,4 +1,4 @@
-"""The pictures of a search, in its folder."""
+"""The figures of a search, in its folder."""
 
 from __future__ import annotations
 

@@ -74,8 +74,8 @@ class EdgeFigures(Callback):
             return
         with best_effort("the edges could not be drawn during the training", self._give_up):
             for layer, view in enumerate(self.views(cast(KANModel, module.model), data)):
-                picture = png(pixels(self.draw(layer, view)))
-                logger.picture(f"edges/layer_{layer + 1}", picture, trainer.global_step)
+                encoded = png(pixels(self.draw(layer, view)))
+                logger.figure(f"edges/layer_{layer + 1}", encoded, trainer.global_step)
 
     def _give_up(self, note: str) -> None:
         """Says once what fails at every moment."""
