@@ -189,7 +189,7 @@ class EdgeLayer(nn.Module, ABC):
         return dict(options)
 
     @classmethod
-    def cells(cls, options: Mapping[str, Any]) -> int | None:
+    def count_intervals(cls, options: Mapping[str, Any]) -> int | None:
         """How many cells the edges of a layer with these options have, where they have any."""
         return None
 

@@ -27,7 +27,7 @@ from kan_exp.layers.kernels import (
 )
 from kan_exp.layers.kernels.differences import squared_differences
 
-SAMPLES_PER_CELL = 4  # where a function is looked at when its grid moves
+SAMPLES_PER_INTERVAL = 4  # where a function is looked at when its grid moves
 
 
 class GridLayer(EdgeLayer):
@@ -69,7 +69,7 @@ class GridLayer(EdgeLayer):
         self.register_buffer("first_knot", self.domain[:, 0].clone())
         self.register_buffer("spacing", torch.full((dim_in,), width / num_intervals))
         self.register_buffer(
-            "_polynomials", cell_polynomials(degree).to(self.spacing), persistent=False
+            "_polynomials", interval_polynomials(degree).to(self.spacing), persistent=False
         )
         self.values = nn.Parameter(torch.empty(dim_in, num_intervals + degree, dim_out))
 
@@ -295,7 +295,7 @@ class GridLayer(EdgeLayer):
             optimizer.state.pop(self.values, None)
 
 
-def cell_polynomials(degree: int) -> Tensor:
+def interval_polynomials(degree: int) -> Tensor:
     """The basis functions on a cell and their derivatives, `Grid.polynomials`, in float64."""
     polynomials = np.round(_cell(degree) * math.factorial(degree))  # whole numbers
     slopes = np.zeros_like(polynomials)
@@ -369,7 +369,7 @@ def _fit(intervals: int, degree: int) -> tuple[NDArray[np.float64], NDArray[np.f
     Returns:
         `(places,)` and `(coefficients, places)`.
     """
-    places = np.linspace(0, 1, SAMPLES_PER_CELL * intervals + degree + 1)
+    places = np.linspace(0, 1, SAMPLES_PER_INTERVAL * intervals + degree + 1)
     position = places * intervals
     cell = np.clip(np.floor(position).astype(int), 0, intervals - 1)
     powers = (position - cell)[:, None] ** np.arange(degree + 1)

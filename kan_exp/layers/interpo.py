@@ -82,12 +82,12 @@ class KANInterpoLayer(GridLayer):
         return basis[..., 1:-1] if self.outside == "zero" else basis
 
     @classmethod
-    def cells(cls, options: Mapping[str, Any]) -> int | None:
-        return RULES.cells(options)
+    def count_intervals(cls, options: Mapping[str, Any]) -> int | None:
+        return RULES.count_intervals(options)
 
     @classmethod
     def with_intervals(cls, options: Mapping[str, Any], num_intervals: int) -> dict[str, Any]:
-        return RULES.with_cells(options, num_intervals)
+        return RULES.with_intervals(options, num_intervals)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, num_x={self.num_x}, outside={self.outside}"

@@ -12,7 +12,7 @@ from torch.func import vjp
 from torch.nn import functional
 
 from kan_exp.layers.base import EdgeLayer
-from kan_exp.layers.grid import cell_polynomials
+from kan_exp.layers.grid import interval_polynomials
 from kan_exp.layers.kernels import Grid, spline_sum
 from kan_exp.layers.rules import KINDS
 from kan_exp.layers.tracing import is_traced, plain_gradients
@@ -152,7 +152,7 @@ class KANLayer(EdgeLayer):
         )
         places = torch.arange(self.table_points, device=x.device).to(x)
         table = self.edges(low + places[:, None] * spacing).transpose(0, 1)
-        return spline_sum(x, table, Grid(low, spacing, cell_polynomials(1).to(x)))
+        return spline_sum(x, table, Grid(low, spacing, interval_polynomials(1).to(x)))
 
     def sample_gradients(self, x: Tensor, grad: Tensor) -> list[Tensor]:
         features = self._features(x)

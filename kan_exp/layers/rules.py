@@ -127,11 +127,11 @@ class Kind:
         if RANGE.keys() <= options.keys():
             check_range(owner, options["x_min"], options["x_max"])
 
-    def cells(self, options: Options) -> int | None:
+    def count_intervals(self, options: Options) -> int | None:
         """Cells of each edge's grid; `None` for kinds without a grid."""
         return None if self.grid is None else int(options[self.grid[0]]) - self.grid[1]
 
-    def with_cells(self, options: Options, cells: int) -> dict[str, Any]:
+    def with_intervals(self, options: Options, cells: int) -> dict[str, Any]:
         """The options with that number of cells; unchanged for kinds without a grid."""
         return (
             dict(options) if self.grid is None else {**options, self.grid[0]: cells + self.grid[1]}

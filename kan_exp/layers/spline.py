@@ -94,12 +94,12 @@ class KANSplineLayer(GridLayer):
         return found
 
     @classmethod
-    def cells(cls, options: Mapping[str, Any]) -> int | None:
-        return RULES.cells(options)
+    def count_intervals(cls, options: Mapping[str, Any]) -> int | None:
+        return RULES.count_intervals(options)
 
     @classmethod
     def with_intervals(cls, options: Mapping[str, Any], num_intervals: int) -> dict[str, Any]:
-        return RULES.with_cells(options, num_intervals)
+        return RULES.with_intervals(options, num_intervals)
 
     def slopes(self, order: int = 1) -> Tensor:
         # The base's derivatives are not a spline's: they are measured like any other edge's.

@@ -10,7 +10,7 @@ from kan_exp.layers.base import EdgeLayer
 from kan_exp.layers.interpo import KANInterpoLayer
 from kan_exp.layers.spline import KANSplineLayer
 
-PROBES_PER_CELL = 7  # an odd number sees the middle of a cell, where an interpolation errs most
+PROBES_PER_INTERVAL = 7  # an odd number sees the middle of a cell, where an interpolation errs most
 
 
 class Tabulated(NamedTuple):
@@ -60,7 +60,7 @@ def tabulate(layer: EdgeLayer, num_points: int = 256, degree: int = 1) -> Tabula
     table.place(torch.stack([low, low + width], dim=1), layer.edges)
     table.observe(layer.domain.T)
 
-    unit = torch.linspace(0, 1, PROBES_PER_CELL * intervals + 1).to(low)
+    unit = torch.linspace(0, 1, PROBES_PER_INTERVAL * intervals + 1).to(low)
     probes = low + unit[:, None] * width
     differences = (table.edges(probes) - layer.edges(probes)).abs().amax(0)  # (in, out)
     return Tabulated(table, differences.max().item(), differences.sum(0).max().item())

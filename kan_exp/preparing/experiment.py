@@ -18,7 +18,7 @@ from kan_exp.options import check_options
 from kan_exp.preparing.choices import flat_choices
 from kan_exp.preparing.devices import training_accelerator
 from kan_exp.preparing.layers import layer_specs, search_path_override
-from kan_exp.preparing.modules import cells_of, make_module
+from kan_exp.preparing.modules import intervals_of, make_module
 from kan_exp.preparing.networks import stages_of
 from kan_exp.quoting import literal
 
@@ -195,7 +195,7 @@ def _steps(cfg: DictConfig) -> int:
     """How many optimizer steps the run has: `steps`, or those of `refine` if that is null."""
     if cfg.steps is not None:
         return int(cfg.steps)
-    return sum(stage.steps for stage in stages_of(cfg, cells_of(layer_specs(cfg))))
+    return sum(stage.steps for stage in stages_of(cfg, intervals_of(layer_specs(cfg))))
 
 
 def _check_with_torch(cfg: DictConfig, count: int, accelerator: str) -> None:

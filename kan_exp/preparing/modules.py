@@ -56,7 +56,7 @@ def make_module(cfg: DictConfig, data: ExperimentData) -> KANModule:
             description=description,
             compile_network=cfg.compile,
         )
-    stages = stages_of(cfg, cells_of(specs))
+    stages = stages_of(cfg, intervals_of(specs))
     scaling = data.scaling
     x = scaling.standardise(data.train).x.double()
     bounds = ((data.bounds.double().T - scaling.x_mean) / scaling.x_std).T
@@ -78,14 +78,14 @@ def make_module(cfg: DictConfig, data: ExperimentData) -> KANModule:
     )
 
 
-def cells_of(specs: Sequence[LayerSpec]) -> list[int | None]:
+def intervals_of(specs: Sequence[LayerSpec]) -> list[int | None]:
     """Cells per edge of each layer, `None` for layers without a grid.
 
     Raises:
         KanExpError: A layer has no such options.
     """
     try:
-        return [kind.cells(options) for kind, options in specs]
+        return [kind.count_intervals(options) for kind, options in specs]
     except (TypeError, ValueError, KeyError) as error:
         raise KanExpError(f"layer: {error}") from error
 

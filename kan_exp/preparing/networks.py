@@ -71,7 +71,7 @@ def check_network(cfg: DictConfig, points: int | None) -> None:
         [name for name, weight in penalty.items() if weight > 0],
         all(kind.grid is not None for kind, _ in layers),
     )
-    stages = stages_of(cfg, [kind.cells(options) for kind, options in layers])
+    stages = stages_of(cfg, [kind.count_intervals(options) for kind, options in layers])
     if points is not None:
         sizes = [_parameters(layers, dims, stage) for stage in stages]
         check_work(multiplications(sizes, stages, points), points)
@@ -124,7 +124,7 @@ def _parameters(
     total = 0
     for (kind, options), (dim_in, dim_out) in zip(layers, pairwise(dims), strict=True):
         if stage.num_intervals is not None:
-            options = kind.with_cells(options, stage.num_intervals)
+            options = kind.with_intervals(options, stage.num_intervals)
         total += kind.count(options, dim_in, dim_out)
     return total
 

@@ -40,12 +40,12 @@ def test_the_count_of_parameters_is_the_layers_own(name, dims):
     options = OPTIONS[name]
     layer = getattr(kan_exp.layers, name)(*dims, **options, generator=torch.Generator())
     assert KINDS[name].count(options, *dims) == sum(part.numel() for part in layer.parameters())
-    assert KINDS[name].cells(options) == getattr(layer, "num_intervals", None)
+    assert KINDS[name].count_intervals(options) == getattr(layer, "num_intervals", None)
 
 
 @pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.grid])
 def test_the_options_of_another_grid_have_its_cells(name):
-    options = KINDS[name].with_cells(OPTIONS[name], 12)
+    options = KINDS[name].with_intervals(OPTIONS[name], 12)
     kind = getattr(kan_exp.layers, name)
     (layer,) = make_network(LayerSpec(kind, options), [2, 3])
     assert layer.num_intervals == 12
