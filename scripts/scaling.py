@@ -21,8 +21,8 @@ from lightning.pytorch.callbacks import LambdaCallback
 
 from kan_exp.layers import GridLayer
 from kan_exp.plots.style import GRID, LEARNED, TRUE, new_figure, tidy
-from kan_exp.train import prepare
 from kan_exp.tasks.metrics import rmse
+from kan_exp.train import prepare
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / "docs" / "images" / "scaling.png"
