@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,10 +13,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from kan_exp.cli import as_typed, check_names, load_model, run_command
 from kan_exp.commandline.arguments import spelled
-from kan_exp.data.columns import ColumnReader, shown, tidy
+from kan_exp.data.columns import shown, tidy
 from kan_exp.data.options import Options
 from kan_exp.data.readers import open_columns
-from kan_exp.data.table import read_columns
+from kan_exp.data.schema import Schema
+from kan_exp.data.table import Table, choose, read_columns
+from kan_exp.data.table_reader import TableReader
 from kan_exp.errors import KanExpError
 from kan_exp.quoting import expand_home
 from kan_exp.runs import option_name
@@ -27,7 +30,6 @@ from kan_exp.tasks.numbers import metric_text
 
 if TYPE_CHECKING:
     from kan_exp.data import ExperimentData, Split
-    from kan_exp.models.model import KANModel
 
 log = logging.getLogger(__name__)
 
@@ -60,13 +62,13 @@ def evaluate(cfg: DictConfig) -> None:
 
     description = read_checkpoint(str(cfg.run))["kan_exp"]
     scoring = scoring_of(description)
-    notes: list[str] = []
+    notes: Sequence[str] = ()
     if cfg.data is None or moved:
         points, source = _own_test_points(Path(cfg.run), moved), "its own test points"
     else:
-        points, source = _other_points(cfg, model, reader)
+        points, source, notes = _other_points(cfg, Schema.restore(description), reader)
         ranges = trained_ranges(model, description)
-        notes = outside(points.x.double().numpy(), ranges, model.features)
+        notes = [*notes, *outside(points.x.double().numpy(), ranges, model.features)]
     predicted = model.predict(points.x)
     (found,) = score_networks(scoring, [predicted], points.y)
     log.info("%s on %s", cfg.run, source)
@@ -97,7 +99,9 @@ def _moved(cfg: DictConfig) -> dict[str, str]:
         return {}
     if other := set(cfg.data) - {"path"}:
         name = f"data.{sorted(map(str, other))[0]}"
-        raise KanExpError(f"{name} needs data=table: the run's own table is split as it was.")
+        raise KanExpError(
+            f"{name} needs data=...: without it the run's own test points are scored, as they were."
+        )
     return {"path": str(cfg.data.path)}
 
 
@@ -183,49 +187,51 @@ def _make_target(config: Any) -> Target:
         raise KanExpError(f"its target does not fit: {error}. Choose data=...") from error
 
 
-def _open_table(cfg: DictConfig) -> ColumnReader | None:
+def _open_table(cfg: DictConfig) -> TableReader | None:
     """The table whose rows are to be scored, if it is one."""
     if cfg.data is None or cfg.data.get("_target_") != TABLE:
         return None
     return open_columns(cfg.data.path, cfg.data.separator, OPTIONS)
 
 
-def _rows(data: DictConfig, model: KANModel, reader: ColumnReader) -> Split:
+def _rows(data: DictConfig, schema: Schema, reader: TableReader) -> Table:
     """The rows of a table, whose columns are found by name."""
     named = list(data.features) if OmegaConf.is_list(data.features) else [data.features]
-    if data.features is not None and tuple(map(tidy, named)) != model.features:
+    if data.features is not None and tuple(map(tidy, named)) != schema.features:
         raise KanExpError(
-            f"data.features: the network was trained on {', '.join(model.features)}: leave it out."
+            f"data.features: the network was trained on {', '.join(schema.features)}: leave it out."
         )
     if not OmegaConf.is_missing(data, "target") and data.target is not None:
-        return read_columns(reader, model.features, data.target).split()
-    if model.target_name not in reader.names:
+        outputs = choose(reader, schema.features, data.target).outputs
+        return read_columns(reader, Schema(schema.inputs, outputs))
+    if missing := [name for name in schema.targets if name not in reader.names]:
         raise reader.error(
-            f"has no column {shown(model.target_name)} to compare predictions with: name the "
+            f"has no column {shown(missing[0])} to compare predictions with: name the "
             "column with data.target=..., or write predictions with kan_exp.predict."
         )
-    return read_columns(reader, model.features, model.target_name).split()
+    return read_columns(reader, schema)
 
 
 def _other_points(
-    cfg: DictConfig, model: KANModel, reader: ColumnReader | None
-) -> tuple[Split, str]:
+    cfg: DictConfig, schema: Schema, reader: TableReader | None
+) -> tuple[Split, str, Sequence[str]]:
+    """Points to score, where they come from, and what is to be noted about them."""
     data = cfg.data
     if reader is not None:
-        rows = _rows(data, model, reader)
-        return rows, f"{len(rows.x):,} rows of {data.path}"
+        table = _rows(data, schema, reader)
+        return table.split(), f"{table.rows:,} rows of {data.path}", table.notes
     own = "target" in data and OmegaConf.is_interpolation(data, "target")
     if own and cfg.target is None:
         # The run's own function, unless another is asked for.
         source = instantiate(data, target=_make_target(_own_config(Path(cfg.run), "target")))
     else:
         source = instantiate(data)
-    if source.features != model.features:
+    if source.features != schema.features:
         raise KanExpError(
             f"data: has the inputs {', '.join(source.features)}, but the network was trained on "
-            f"{', '.join(model.features)}."
+            f"{', '.join(schema.features)}."
         )
-    return source.test, source.summary
+    return source.test, source.summary, ()
 
 
 if __name__ == "__main__":

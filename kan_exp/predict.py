@@ -14,6 +14,7 @@ from kan_exp.cli import check_names, load_model, run_command
 from kan_exp.data.columns import shown, tidy
 from kan_exp.data.options import Options
 from kan_exp.data.readers import open_columns
+from kan_exp.data.schema import Schema
 from kan_exp.data.table import read_columns
 from kan_exp.errors import KanExpError
 from kan_exp.quoting import expand_home
@@ -38,12 +39,14 @@ def predict(cfg: DictConfig) -> None:
     from kan_exp.models.loading import read_checkpoint
     from kan_exp.training.ranges import outside, trained_ranges
 
-    name = _new_column(tidy(f"{model.target_name}_predicted"), model.features)
+    description = read_checkpoint(str(cfg.run))["kan_exp"]
+    schema = Schema.restore(description)
+    name = _new_column(tidy(f"{schema.target_name}_predicted"), schema.features)
     if name in reader.names:
         raise reader.error(
             f"has a column {shown(name)} already, which predictions would be called: rename it."
         )
-    table = read_columns(reader, model.features, None)
+    table = read_columns(reader, Schema(schema.inputs))
     predicted = model.predict(torch.from_numpy(table.x))[:, 0].tolist()
     # A .csv file keeps its separator.
     same = source.suffix.lower() == output.suffix.lower()
@@ -67,8 +70,8 @@ def predict(cfg: DictConfig) -> None:
     log.info("%s: %s with %s", cfg.output, many, name)
     if left_out:
         log.info("Note: text cannot hold the columns %s, left out.", ", ".join(left_out))
-    ranges = trained_ranges(model, read_checkpoint(str(cfg.run))["kan_exp"])
-    for line in outside(table.x, ranges, model.features):
+    ranges = trained_ranges(model, description)
+    for line in (*table.notes, *outside(table.x, ranges, table.features)):
         log.info("Note: %s", line)
     if broken := sum(not abs(value) < float("inf") for value in predicted):
         log.info("Note: %s predictions are no finite numbers.", f"{broken:,}")

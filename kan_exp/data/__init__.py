@@ -1,4 +1,4 @@
-"""Where the points come from: a target function, a user's own table, or scikit-learn.
+"""Sources of points: a target function, a table, or scikit-learn.
 
 Each part is imported when it is first asked for: tables are read and checked without torch.
 """
@@ -13,14 +13,17 @@ if TYPE_CHECKING:
     from kan_exp.data.base import ExperimentData
     from kan_exp.data.points import Scaling, Split, measure_scaling
     from kan_exp.data.sampled import SampledData
+    from kan_exp.data.schema import Column, Schema
     from kan_exp.data.sklearn import SklearnData
     from kan_exp.data.split_table import TableData
     from kan_exp.data.table import read_table
 
 __all__ = [
+    "Column",
     "ExperimentData",
     "SampledData",
     "Scaling",
+    "Schema",
     "SklearnData",
     "Split",
     "TableData",
@@ -29,16 +32,17 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Column": "schema",
     "ExperimentData": "base",
     "SampledData": "sampled",
     "Scaling": "points",
+    "Schema": "schema",
     "SklearnData": "sklearn",
     "Split": "points",
     "TableData": "split_table",
     "measure_scaling": "points",
     "read_table": "table",
 }
-
 
 __getattr__ = attach(__name__, _MODULES)
 

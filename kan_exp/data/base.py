@@ -1,4 +1,4 @@
-"""What every source of data promises to the training: three splits, their names and scales."""
+"""What every source of data has: three splits, their columns and scales, and batches of them."""
 
 from __future__ import annotations
 
@@ -17,28 +17,29 @@ from torch import Tensor
 
 from kan_exp.data.checks import check_batch_size, check_whole
 from kan_exp.data.points import Scaling, Split
+from kan_exp.data.schema import Schema
 
 HALF = Fraction(1, 2)
-KNOWN_DRAWS = 4  # of a loader's last
+KNOWN_MARKS = 4  # the last ones
 
 
 class ChunkLoader:
     """Mini-batches stacked into chunks, so that a trainer's loop turns once for many steps.
 
     One pass yields the chunks of one evaluation interval: `x` `(steps, batch, in)` and `y`
-    `(steps, batch, 1)`, drawn without replacement until every point has had its turn. The passes go
-    on where the last one stopped, until `total_steps` are spent. With several generators a chunk
-    has an axis of replicas, `(steps, replicas, batch, in)`: each sees the points in an order of its
-    own, the same as if it were alone.
+    `(steps, batch, out)`, drawn without replacement until every point has been drawn. A pass
+    begins where the last one ended, until `total_steps` are spent. With several generators a chunk
+    has an axis of replicas, `(steps, replicas, batch, in)`: each replica has an order of its own,
+    the same as if it were trained alone.
 
     Args:
         split: Standardised points.
         batch_size: Points per step; `None`, or more than there are, takes all of them each time.
         total_steps: Optimizer steps of the whole run.
         chunk_steps: Steps per chunk.
-        interval_steps: Steps per pass. Of a fraction, pass k ends at the step nearest to k times
-            this, so that passes are as even as can be.
-        generators: Where the order of the points comes from, one for each replica.
+        interval_steps: Steps per pass. If it is a fraction, pass k ends at the step nearest to k
+            times this.
+        generators: Decide the order of the points, one for each replica.
     """
 
     def __init__(
@@ -60,8 +61,8 @@ class ChunkLoader:
         self.steps_drawn = 0
         self._orders = [torch.empty(0, dtype=torch.long)] * len(generators)
         self._sources = [generator.get_state() for generator in generators]  # of these orders
-        # A trainer draws a chunk ahead of the one it trains on: what is known of the last draws.
-        self._marks: deque[dict[str, Any]] = deque([self._mark()], maxlen=KNOWN_DRAWS)
+        # A trainer draws a chunk ahead of the one it trains on.
+        self._marks: deque[dict[str, Any]] = deque([self._mark()], maxlen=KNOWN_MARKS)
 
     def to(self, device: torch.device) -> ChunkLoader:
         """Moves the points, once; only indices travel after that."""
@@ -69,10 +70,8 @@ class ChunkLoader:
         return self
 
     def __iter__(self) -> Iterator[Split]:
-        left = self._pass_end(self.steps_drawn) - self.steps_drawn  # also of a pass that goes on
-        while left > 0:
-            steps = min(self.chunk_steps, left)
-            left -= steps
+        end = self._pass_end(math.ceil((self.steps_drawn + HALF) / self.interval_steps))
+        while (steps := min(self.chunk_steps, end - self.steps_drawn)) > 0:
             self.steps_drawn += steps
             replicas = len(self.generators)
             lead = (steps,) if replicas == 1 else (steps, replicas)
@@ -86,15 +85,14 @@ class ChunkLoader:
             self._marks.append(self._mark())
             yield Split(self.split.x[index], self.split.y[index])
 
-    def _pass_end(self, steps: int) -> int:
-        """The last step of the pass that contains step `steps + 1`."""
-        number = math.ceil((steps + HALF) / self.interval_steps)
+    def _pass_end(self, number: int) -> int:
+        """The last step of a pass, counted from 1."""
         return min(math.floor(number * self.interval_steps + HALF), self.total_steps)
 
     def share(self, steps: int) -> Fraction | None:
         """The share of passes that are complete after `steps`; None within a pass."""
         number = math.ceil((steps - HALF) / self.interval_steps)
-        if steps != min(math.floor(number * self.interval_steps + HALF), self.total_steps):
+        if steps != self._pass_end(number):
             return None
         return min(number * self.interval_steps / self.total_steps, Fraction(1))
 
@@ -108,20 +106,20 @@ class ChunkLoader:
         return order[:count]
 
     def _mark(self) -> dict[str, Any]:
-        """Where the loader is: an order is known by the generator's state before it was drawn."""
+        """The loader's state; an order is given by the generator's state before it was drawn."""
         left = len(self._orders[0]) if self._orders else 0
         return {"steps": self.steps_drawn, "left": left, "sources": list(self._sources)}
 
     def position(self, steps: int) -> dict[str, Any] | None:
-        """Where the loader was when so many steps had been drawn, in plain containers.
+        """The loader's state after so many steps, in plain containers.
 
-        Nothing where that was no end of a chunk, or long ago.
+        None if no chunk ended there, or too many have been drawn since.
         """
         mark = next((mark for mark in self._marks if mark["steps"] == steps), None)
         return mark and {**mark, "sources": torch.stack(mark["sources"])}
 
     def restore(self, position: Mapping[str, Any]) -> None:
-        """Draws from now on what it drew after this position."""
+        """Continues from a position."""
         self.steps_drawn = position["steps"]
         points, left = len(self.split.x), position["left"]
         for k, (generator, source) in enumerate(
@@ -131,7 +129,7 @@ class ChunkLoader:
             generator.set_state(self._sources[k])
             if self.batch_size < points and self.steps_drawn:
                 self._orders[k] = torch.randperm(points, generator=generator)[points - left :]
-        self._marks = deque([self._mark()], maxlen=KNOWN_DRAWS)
+        self._marks = deque([self._mark()], maxlen=KNOWN_MARKS)
 
 
 class WholeSplit:
@@ -148,18 +146,16 @@ class WholeSplit:
 
 
 class ExperimentData(LightningDataModule, ABC):
-    """Train, validation and test points of one experiment, and how they are fed.
+    """Train, validation and test points of one experiment, and batches of them.
 
-    A subclass fills `train`, `val` and `test` (see `Split`), `scaling`, `features` and
-    `target_name` in its constructor, and says in `summary` what it took. All points are in the
-    user's own units; only what `plan` feeds to the training is standardised.
+    A subclass sets `schema`, `train`, `val`, `test` and `scaling`. All points are in the user's own
+    units; only the batches of `train_dataloader` are standardised.
 
     Args:
         seed: Decides which points are drawn or which rows go to which split.
     """
 
-    features: tuple[str, ...]
-    target_name: str
+    schema: Schema
     train: Split
     val: Split
     test: Split
@@ -171,18 +167,27 @@ class ExperimentData(LightningDataModule, ABC):
         self.seed = seed
 
     @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the inputs."""
+        return self.schema.features
+
+    @property
+    def target_name(self) -> str:
+        return self.schema.target_name
+
+    @property
     @abstractmethod
     def summary(self) -> str:
         """One line: what was read or drawn, and how much of it."""
 
     @property
     def noise_free(self) -> bool:
-        """Whether the output is an exact function of the inputs, so that it can be found."""
+        """Whether the output is an exact function of the inputs."""
         return False
 
     @property
     def data_warnings(self) -> list[str]:
-        """Lines about what may make the result worth less than it seems; mostly none."""
+        """Lines about what may make the result worth less than it seems."""
         return []
 
     def true_edges(self, x: Tensor) -> list[Tensor]:
@@ -191,17 +196,17 @@ class ExperimentData(LightningDataModule, ABC):
 
     @property
     def bounds(self) -> Tensor:
-        """Least and greatest value of each input, `(in, 2)`: those of the training points."""
+        """Least and greatest value of each input in training, `(in, 2)`."""
         return torch.stack([self.train.x.amin(0), self.train.x.amax(0)], dim=1)
 
     @property
     def fingerprint(self) -> str:
-        """A digest of the test points, by which a later scoring knows that they are the same."""
+        """A digest of the test points, by which `evaluate` recognizes them."""
         return _digest(self.test)
 
     @cached_property
     def training_fingerprint(self) -> str:
-        """A digest of the points that a training sees, by which it goes on with the same only."""
+        """A digest of the other points, without which a run cannot be resumed."""
         return _digest(self.train, self.val)
 
     def plan(
@@ -212,10 +217,9 @@ class ExperimentData(LightningDataModule, ABC):
         evaluations: int,
         *generators: torch.Generator,
     ) -> None:
-        """Decides how the training points are fed: `evaluations` passes of `steps` in all.
+        """Plans the batches of `steps` steps, in `evaluations` passes of nearly equal length.
 
-        Each ends with a validation. The passes are as even as can be, and never more than steps.
-        Where several generators are given, chunks have an axis of replicas (see `ChunkLoader`).
+        Each pass, of at least one step, ends with a validation. See `ChunkLoader`.
 
         Raises:
             KanExpError: `batch_size` is below 1.
@@ -226,19 +230,15 @@ class ExperimentData(LightningDataModule, ABC):
         self._loader = ChunkLoader(split, batch_size, steps, chunk_steps, interval, *generators)
 
     def share(self, steps: int) -> Fraction | None:
-        """The share of the run that is over at the validation after `steps`.
-
-        It is k/n for the k-th of n validations, whatever the length of the run. None if no
-        validation takes place at this step.
-        """
+        """k/n if the k-th of n validations takes place after `steps`, else None."""
         return self._loader.share(steps)
 
     def position(self, steps: int) -> dict[str, Any] | None:
-        """Where the feeding is after so many steps, see `ChunkLoader`."""
+        """See `ChunkLoader.position`."""
         return self._loader.position(steps)
 
     def restore(self, position: Mapping[str, Any]) -> None:
-        """Feeds what came after a position; to be called once all is planned."""
+        """Continues from a position, after `plan`."""
         self._loader.restore(position)
 
     def train_dataloader(self) -> ChunkLoader:

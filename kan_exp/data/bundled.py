@@ -35,23 +35,18 @@ def load_table(name: str) -> Table:
     """
     import numpy as np
 
+    from kan_exp.data.schema import Schema
     from kan_exp.data.table import Table
 
-    check_name(name)
+    output = OUTPUTS[check_name(name)]
     try:
         from sklearn import datasets
     except ImportError:
         raise KanExpError("data=sklearn needs scikit-learn: pip install scikit-learn.") from None
     options = {"scaled": False} if name == "diabetes" else {}
     bunch = getattr(datasets, f"load_{name}")(**options)
-    target = OUTPUTS[name]
-    names = list(bunch.feature_names)
-    x = np.asarray(bunch.data, dtype=np.float64)
-    columns = x.shape[1] + 1
-    if target in names:
-        at = names.index(target)
-        names.remove(target)
-        x, y = np.delete(x, at, axis=1), x[:, at].copy()
-    else:
-        y = np.asarray(bunch.target, dtype=np.float64)
-    return Table(f"scikit-learn's {name}", tuple(names), target, x, y, columns)
+    columns = dict(zip(bunch.feature_names, np.asarray(bunch.data, np.float64).T, strict=True))
+    y = columns.pop(output, np.asarray(bunch.target, np.float64))
+    x = np.column_stack(list(columns.values()))
+    schema = Schema.of_numbers(columns, [output])
+    return Table(f"scikit-learn's {name}", schema, x, y[:, None].copy())

@@ -9,7 +9,7 @@ MAX_FLOAT32 = 3.4e38
 
 
 def check_whole(name: str, value: object, least: int) -> None:
-    """Checks that a value is a whole number in range; generators take seeds of up to 64 bits.
+    """Checks that a value is a whole number that a generator takes as a seed, or a size.
 
     Raises:
         KanExpError: It is not; the message names the option.
@@ -36,19 +36,14 @@ def check_sampled(
     train_option: str = "data.num_train",
     border: object = 0.0,
 ) -> None:
-    """Checks how many points are drawn from which domain, and how many on its border.
+    """Checks the options of `SampledData`.
 
     Args:
-        target: What they are drawn from.
-        num_train: Training points.
-        num_val: Validation points.
-        num_test: Test points.
         train_option: The option that sets the number of training points.
-        border: Share of each input's training values at the ends of its range.
 
     Raises:
-        KanExpError: A count is below 2, `border` is no share below 1, or the domain is too narrow
-            or too wide for float32.
+        KanExpError: A count is below 2, `border` is no fraction below 1, or the domain is too
+            narrow or too wide for float32.
     """
     counts = {train_option: num_train, "data.num_val": num_val, "data.num_test": num_test}
     for name, count in counts.items():

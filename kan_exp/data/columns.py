@@ -1,32 +1,37 @@
-"""Interface of table files: column names, numbers, and faults with their place."""
+"""Names and fields of a table's columns as text, and fields as numbers."""
 
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
 from datetime import date, time, timedelta
+from decimal import Decimal
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kan_exp.data.options import TRAINING, Options, assign
-from kan_exp.errors import KanExpError, closest, listing
-from kan_exp.quoting import quoted, shell
+if TYPE_CHECKING:
+    from polars import Series
 
 FloatArray = NDArray[np.float64]
+MAX_EXACT = 2.0**53  # whole numbers up to here are exact in float64
 
+# What may be wrong with a field.
 TEXT, DATES, COMMAS, UNITS = "text", "dates or times", "numbers with commas", "numbers with units"
 OTHER, MISSING, INFINITE = "values that are no numbers", "missing cells", "infinite values"
 
 _NUMBER = r"[+-]?\d[\d.,' _]*"
-CELLS = (
+PATTERNS = (
     (COMMAS, re.compile(r"[+-]?\d[\d.]*,[\d,.]*\d(e[+-]?\d+)?", re.IGNORECASE)),
     (DATES, re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([T ].*)?|\d{1,2}:\d{2}(:\d{2}.*)?")),
     (UNITS, re.compile(rf"([^\w\s]|[A-Z]{{3}}\b)?\s*{_NUMBER}\s*[^\d]{{0,12}}")),
 )
+# Fields of text that count as missing, in lower case, and those that C programs write for NaN.
+MISSING_WORDS = ["", "?", "-", "--", ".", "na", "n/a", "#n/a", "<na>", "nat", "null", "none"]
+MISSING_WORDS += ["#div/0!", "#value!", "#num!", "#ref!"]
+NAN = r"^[+-]?(nan(\(\w*\))?|1\.#(ind|[qs]nan)\d*)$"
+INFINITY = r"^[+-]?1\.#inf\d*$"
 
 
 def tidy(name: object) -> str:
@@ -35,13 +40,13 @@ def tidy(name: object) -> str:
 
 
 def shown(value: object, most: int = 40) -> str:
-    """A cell or a name, quoted, on one line and cut short: what an error can hold."""
+    """A field or a name for a message: quoted, in one line and cut short."""
     text = " ".join(repr(value).split())
     return text if len(text) <= most else f"{text[: most - 4]}...{text[-1]}"
 
 
 def new_name(name: str) -> str:
-    """This name, numbered if there is such a file in the current folder."""
+    """This name, numbered if the current folder has such a file."""
     path, number = Path(name), 1
     while Path(name).exists():
         number += 1
@@ -50,176 +55,113 @@ def new_name(name: str) -> str:
 
 
 class Fault(NamedTuple):
-    """Why a column cannot be used.
-
-    Attributes:
-        kind: What is wrong with it.
-        name: Of the column.
-        example: Where it shows first, and how often; empty where it concerns the whole column.
-    """
+    """Why a column cannot be used, and its first faulty field (empty if all are)."""
 
     kind: str
     name: str
     example: str
 
 
-class NoNumber(NamedTuple):
-    """The first cell of a column that is no number, and how many of them there are."""
+class Numbers(NamedTuple):
+    """A column as numbers.
 
-    row: int
-    cell: object
-    number: int
-    type: str = ""
-
-
-class ColumnReader(ABC):
-    """An open table file: its columns and their numbers.
-
-    Args:
-        path: The file, which exists and is not empty.
-        source: The file as the user named it: every error starts with it.
-        options: What the command calls its options.
-
-    Raises:
-        KanExpError: The file cannot be read, or has no named column.
+    Attributes:
+        values: NaN where a field is missing or no number.
+        words: Rows of the fields that are no numbers.
     """
 
-    encoding = "utf-8"  # of a text file that is written from it
-
-    def __init__(self, path: Path, source: str, options: Options = TRAINING) -> None:
-        self.path = path
-        self.source = source
-        self.options = options
-        self.names = tuple(map(tidy, self._names()))
-        if not any(self.names):
-            raise self.error("has no columns: a table with named columns is needed.")
-        self._places: dict[str, list[int]] = {}
-        for at, name in enumerate(self.names):
-            self._places.setdefault(name, []).append(at)
-
-    def places(self, name: str) -> list[int]:
-        """Indices of the columns with this name."""
-        return self._places.get(name, [])
-
-    def read(self, names: Sequence[str]) -> tuple[FloatArray, list[Fault]]:
-        """Reads existing columns, each name once; booleans count as 0 and 1.
-
-        Returns:
-            Values `(n, len(names))`, NaN where a cell is missing or no number, and why columns have
-            values that are not finite.
-
-        Raises:
-            KanExpError: The file is damaged, or has no rows.
-        """
-        columns = [self.places(name)[0] for name in names]
-        values, words = self._numbers(columns)
-        if not len(values):
-            raise self.error("has column names but no rows.")
-        faults = []
-        finite = np.isfinite(values)
-        for at, (name, column) in enumerate(zip(names, columns, strict=True)):
-            if (word := words.get(column)) is not None:
-                also = f", one of {word.number:,}" if word.number > 1 else ""
-                of = f" ({word.type})" if word.type else ""
-                example = f"{shown(word.cell)}{of} in {self._place(word.row)}{also}"
-                faults.append(Fault(kind_of(word.cell), name, example))
-            elif not finite[:, at].all():
-                row, number = int(finite[:, at].argmin()), int((~finite[:, at]).sum())
-                kind = MISSING if np.isnan(values[row, at]) else INFINITE
-                also = f"{number:,}, first in " if number > 1 else ""
-                faults.append(Fault(kind, name, f"{also}{self._place(row)}"))
-        return values, faults
-
-    def error(self, message: str) -> KanExpError:
-        return KanExpError(f"{self.source}: {message}")
-
-    def unknown(self, names: Iterable[str], option: str | None) -> KanExpError:
-        """The error for columns that the file lacks.
-
-        Args:
-            names: Of these columns.
-            option: The option that names them; `None` where a trained network needs them.
-        """
-        names = list(names)
-        known = [name for name in self.names if name]
-        hint, meant = "", closest(names[0], known)
-        if meant is not None:
-            hint = f" Did you mean {shown(meant)}?"
-            if option == self.options.target and quoted(meant) != meant:
-                hint += f" Set {assign(option, meant)}"
-        else:
-            hint = self.without_header()
-        many = "s" if len(names) > 1 else ""
-        why = "the network needs" if option is None else f"{option} names"
-        return self.error(
-            f"has no column{many} {listing(map(shown, names))}, which {why}; "
-            f"columns: {listing(map(shown, self.names))}.{hint}"
-        )
-
-    def without_header(self) -> str:
-        """Advice for a file whose first line has numbers instead of names; empty for others."""
-        if not all(map(_is_number, self.names)):
-            return ""
-        return " Its first line holds numbers: put a line with the names of columns above it."
-
-    def _place(self, row: int) -> str:
-        return f"row {row + 1}"
-
-    @abstractmethod
-    def _names(self) -> Sequence[str]:
-        """Column names in the order of the file."""
-
-    @abstractmethod
-    def _numbers(self, columns: Sequence[int]) -> tuple[FloatArray, dict[int, NoNumber]]:
-        """Columns by their place.
-
-        Returns:
-            `(n, len(columns))`, with NaN where a cell is missing or no number, and by the place of
-            a column the first cell that is no number.
-        """
-
-    @property
-    def typed(self) -> str:
-        """The file's name, quoted for a shell."""
-        return shell(str(self.path))
-
-    def new_name(self, word: str) -> str:
-        """An unused name in the current folder for a changed copy of the file."""
-        return new_name(f"{self.path.stem}_{word}{self.path.suffix}")
-
-    def deletion(self, rows: Sequence[int], name: str) -> str | None:
-        """A shell command that writes the table without these rows, if possible."""
-        return None
-
-    @abstractmethod
-    def write(self, file: IO[str], separator: str, name: str, values: Sequence[str]) -> list[str]:
-        """Writes the whole table as text, with one more column.
-
-        Args:
-            file: Open for text, without translation of newlines.
-            separator: Of the cells.
-            name: Of the added column.
-            values: Of the added column, one for each row.
-
-        Returns:
-            Names of columns that text cannot hold, which are left out.
-        """
+    values: FloatArray
+    words: NDArray[np.intp]
 
 
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+def parse_numbers(fields: Series) -> Numbers:
+    """Reads fields of text as numbers.
+
+    `true` and `false` count as 1 and 0 in a column that holds nothing else.
+    """
+    import polars as pl
+
+    numbers = fields.cast(pl.Float64, strict=False)
+    if not numbers.null_count():
+        return Numbers(numbers.to_numpy(), np.empty(0, np.intp))
+    text = pl.col("fields").str.strip_chars()
+    lower = text.str.to_lowercase()
+    frame = pl.DataFrame({"fields": fields, "numbers": numbers}).select(
+        number=pl.coalesce(
+            "numbers",
+            text.cast(pl.Float64, strict=False),
+            pl.when(lower.str.contains(INFINITY)).then(float("inf")),
+        ),
+        truth=pl.when(lower == "true").then(1.0).when(lower == "false").then(0.0),
+        missing=text.is_null() | lower.is_in(MISSING_WORDS) | lower.str.contains(NAN),
+    )
+    others = frame["number"].drop_nulls().drop_nans()
+    if others.is_in([0.0, 1.0]).all():
+        frame = frame.with_columns(number=pl.coalesce("number", "truth"))
+    words = frame.select(pl.col("number").is_null() & ~pl.col("missing")).to_series()
+    values = frame["number"].fill_null(float("nan")).to_numpy()
+    return Numbers(values, words.arg_true().to_numpy())
 
 
-def kind_of(cell: object) -> str:
-    """What a cell that is no number looks like."""
-    if isinstance(cell, date | time | timedelta):
+def to_numbers(fields: Series, typed: bool) -> Numbers:
+    """Reads a column as numbers; text only in a file whose columns have no types of their own."""
+    import polars as pl
+
+    if fields.dtype.is_numeric() or fields.dtype in (pl.Boolean, pl.Null):
+        values = fields.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+        return Numbers(values, np.empty(0, np.intp))
+    if typed:
+        words = fields.is_not_null().arg_true().to_numpy()
+        return Numbers(np.full(len(fields), np.nan), words)
+    return _parse_numbers(fields)
+
+
+def _parse_numbers(fields: Series) -> Numbers:
+    """Reads fields of text as numbers.
+
+    `true` and `false` count as 1 and 0 in a column that holds nothing else.
+    """
+    import polars as pl
+
+    numbers = fields.cast(pl.Float64, strict=False)
+    if not numbers.null_count():
+        return Numbers(numbers.to_numpy(), np.empty(0, np.intp))
+    text = pl.col("fields").str.strip_chars()
+    lower = text.str.to_lowercase()
+    frame = pl.DataFrame({"fields": fields, "numbers": numbers}).select(
+        number=pl.coalesce(
+            "numbers",
+            text.cast(pl.Float64, strict=False),
+            pl.when(lower.str.contains(INFINITY)).then(float("inf")),
+        ),
+        truth=pl.when(lower == "true").then(1.0).when(lower == "false").then(0.0),
+        missing=text.is_null() | lower.is_in(MISSING_WORDS) | lower.str.contains(NAN),
+    )
+    others = frame["number"].drop_nulls().drop_nans()
+    if others.is_in([0.0, 1.0]).all():
+        frame = frame.with_columns(number=pl.coalesce("number", "truth"))
+    words = frame.select(pl.col("number").is_null() & ~pl.col("missing")).to_series()
+    values = frame["number"].fill_null(float("nan")).to_numpy()
+    return Numbers(values, words.arg_true().to_numpy())
+
+
+def rounded_number(fields: Series, values: FloatArray) -> str | None:
+    """Describes the first whole number that float64 cannot hold; None if there is none."""
+    with np.errstate(invalid="ignore"):
+        rows = np.flatnonzero((np.abs(values) > MAX_EXACT) & np.isfinite(values))
+    for row, field in zip(rows.tolist(), fields.gather(rows).to_list(), strict=True):
+        digits = str(field).strip()
+        if digits.lstrip("+-").isdigit() and Decimal(digits) != Decimal(values[row]):
+            return f"{shown(digits)} in row {row + 1:,} is read as {values[row]:.17g}"
+    return None
+
+
+def kind_of(field: object) -> str:
+    """What a field that is no number looks like."""
+    if isinstance(field, date | time | timedelta):
         return DATES
-    if not isinstance(cell, str):
+    if not isinstance(field, str):
         return OTHER
-    if not cell.strip().isprintable():  # a zero byte is no unit
+    if not field.strip().isprintable():  # a zero byte is no unit
         return TEXT
-    return next((kind for kind, pattern in CELLS if pattern.fullmatch(cell.strip())), TEXT)
+    return next((kind for kind, pattern in PATTERNS if pattern.fullmatch(field.strip())), TEXT)

@@ -1,28 +1,30 @@
-"""Columns of numbers from text: CSV and its kin, with the line of every fault."""
+"""Tables as text: polars reads plain ones, Python's parser all others and the lines of faults."""
 
 from __future__ import annotations
 
 import codecs
 import csv
-from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from kan_exp.data.columns import ColumnReader, FloatArray, NoNumber, shown, tidy
+from kan_exp.data.columns import shown, tidy
 from kan_exp.data.encodings import marked_encoding, readings
 from kan_exp.data.options import Options, assign
+from kan_exp.data.table_reader import TableReader, are_numbers
 from kan_exp.quoting import shell
 
+if TYPE_CHECKING:
+    from polars import DataFrame, Series
+
 SEPARATORS = (",", ";", "|", "\t")
-MISSING_CELLS = {"", "?", "-", "--", ".", "na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none"}
-MISSING_CELLS |= {"#div/0!", "#value!", "#num!", "#ref!"}
-BOOLEAN_CELLS = {"true": 1.0, "false": 0.0}
-NAN = float("nan")
 MAX_DELETED = 60  # rows that a message deletes
+MAX_TITLES = 50  # lines above the header
+QUOTE, NEWLINE, RETURN = b'"\n\r'
 # What to do about the errors of the standard library's parser.
 HINTS = {
     "expected after": ": double the quotes inside quoted cells",
@@ -32,133 +34,139 @@ HINTS = {
 
 
 class Record(NamedTuple):
-    """A line of a table, or several where a quoted cell holds line breaks."""
+    """A row or the header: one line, or several where a quoted field has line breaks."""
 
     line: int
-    cells: list[str]
+    last_line: int
+    fields: list[str]
     text: str
-    last: int = 0
 
 
-class CsvReader(ColumnReader):
-    """Text with a header line; the standard library's parser knows the line of every record."""
+NO_RECORD = Record(0, 0, [""], "")
+
+
+class CsvReader(TableReader):
+    """Text with a header line."""
+
+    typed = False
 
     def __init__(self, path: Path, source: str, options: Options, separator: str) -> None:
         self.separator = separator
-        self._lines, self._last_lines = array("q"), array("q")  # of each row
         with path.open("rb") as file:
-            start = file.read(len(codecs.BOM_UTF8))
-        self.encoding = "utf-8-sig" if start == codecs.BOM_UTF8 else "utf-8"
+            marked = file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
+        self.encoding = "utf-8-sig" if marked else "utf-8"
         self.path, self.source = path, source
         if marked_encoding(path):  # without a mark, UTF-16 may be valid UTF-8
             raise self.error(self._not_utf8())
         super().__init__(path, source, options)
 
-    def _place(self, row: int) -> str:
-        return f"row {row + 1}, line {self._lines[row]}"
-
-    def _names(self) -> Sequence[str]:
+    def _names(self) -> list[str]:
         records = self._records()
-        first = next(records, Record(0, [], ""))
-        if first.text.lower().startswith("sep="):
+        self._header = header = next(records, NO_RECORD)
+        if header.text.lower().startswith("sep="):
             raise self.error(
-                f"line 1 is no header but a note for spreadsheets ({shown(first.text.strip())}): "
-                f"take it away: tail -n +2 {self.typed} > {shell(self.new_name('table'))}"
+                f"line 1 is no header but a note for spreadsheets ({shown(header.text.strip())}): "
+                f"take it away: tail -n +2 {self.shell_path} > {shell(self.copy_name('table'))}"
             )
-        if len(first.cells) == 1:
-            self._check_header(first, records)
-        return first.cells
+        if len(header.fields) == 1:
+            self._check_header(header.fields[0], records)
+        return header.fields
 
-    def _check_header(self, header: Record, records: Iterator[Record]) -> None:
-        """Refuses a header of one cell that is a title, or whose separator is another."""
-        (text,) = header.cells
-        second = next(records, Record(0, [""], ""))
-        row = self.separator.join(second.cells)
+    def _check_header(self, text: str, records: Iterator[Record]) -> None:
+        """Refuses a header of one field that is a title, or whose separator is another."""
+        second = next(records, NO_RECORD)
+        row = self.separator.join(second.fields)
         for other in SEPARATORS:
             if 0 < text.count(other) == row.count(other):
                 typed = assign(self.options.separator, other.replace("\t", "\\t"))
                 raise self.error(
                     f"has one column, {shown(text)}: if its separator is {other!r}, set {typed}"
                 )
-        if len(text.split()) > 1 and _are_numbers(row.split()) == len(text.split()):
-            command = f"tr -s ' ' {shell(self.separator)} < {self.typed}"
+        if 1 < len(text.split()) == len(row.split()) and are_numbers(row.split()):
+            command = f"tr -s ' ' {shell(self.separator)} < {self.shell_path}"
             raise self.error(
                 f"has one column, {shown(text)}: if its separator are blanks, write others: "
-                f"{command} > {shell(self.new_name('blanks'))}"
+                f"{command} > {shell(self.copy_name('blanks'))}"
             )
-        line = second.line
-        while len(second.cells) == 1 and (found := next(records, None)) and found.line < 50:
-            second, line = found, found.line
-        if len(second.cells) > 1:
+        while len(second.fields) == 1 and second.line < MAX_TITLES:
+            second = next(records, NO_RECORD._replace(line=MAX_TITLES))
+        if len(second.fields) > 1:
+            line = second.line
             titles = "line 1 is no header" if line == 2 else f"lines 1 to {line - 1} are no header"
             raise self.error(
-                f"{titles} ({shown(text)}, where line {line} has {len(second.cells)} cells): take "
+                f"{titles} ({shown(text)}, where line {line} has {len(second.fields)} cells): take "
                 f"away what is above the names of columns: "
-                f"tail -n +{line} {self.typed} > {shell(self.new_name('table'))}"
+                f"tail -n +{line} {self.shell_path} > {shell(self.copy_name('table'))}"
             )
 
-    def _numbers(self, columns: Sequence[int]) -> tuple[FloatArray, dict[int, NoNumber]]:
-        self._lines, self._last_lines = array("q"), array("q")
+    def _column(self, place: int) -> tuple[Series, str]:
+        return self._fields.to_series(place), ""
+
+    @cached_property
+    def _fields(self) -> DataFrame:
+        """All fields below the header as text."""
+        import polars as pl
+
         width = len(self.names)
-        values = array("d")
-        words: dict[int, NoNumber] = {}
-        boolean: dict[int, NoNumber] = {}
+        schema = {str(place): pl.String for place in range(width)}
+        data = self.path.read_bytes()
+        *_, body = (data + b"\n").split(b"\n", self._header.last_line)
+        body = body.rstrip(b"\r\n")
+        # A carriage return alone ends a line, too, but not for polars.
+        other_ends = b"\r" in data and data.count(b"\r") > data.count(b"\r\n")
+        if not other_ends and is_plain(body, self.separator, width):
+            try:
+                return pl.read_csv(body, has_header=False, separator=self.separator, schema=schema)
+            except pl.exceptions.PolarsError:  # such as of text that is not UTF-8
+                pass
+        return pl.DataFrame(list(self._rows()), schema=schema, orient="row")
+
+    def _rows(self) -> Iterator[list[str]]:
+        width = len(self.names)
         records = self._records()
         next(records)
-        for row, (line, cells, _, last) in enumerate(records):
-            self._lines.append(line)
-            self._last_lines.append(last)
-            if len(cells) != width:
+        for row, record in enumerate(records):
+            if len(record.fields) != width:
                 raise self.error(
-                    f"{self._place(row)} has {len(cells)} cells, but the header names {width} "
-                    "columns: mend that line, or quote cells that hold the separator."
+                    f"row {row + 1}, line {record.line} has {len(record.fields)} cells, but the "
+                    f"header names {width} columns: mend that line, or quote cells that hold the "
+                    f"separator."
                 )
-            chosen = [cells[column] for column in columns]
-            try:
-                numbers = list(map(float, chosen))
-            except ValueError:
-                numbers = [NAN] * len(chosen)
-            else:
-                if "_" not in "".join(chosen):  # Python reads '2024_01' as the number 202401
-                    values.extend(numbers)
-                    continue
-            for at, (column, cell) in enumerate(zip(columns, chosen, strict=True)):
-                numbers[at] = _number(column, cell, row, words, boolean)
-            values.extend(numbers)
-        table = np.array(values, dtype=np.float64).reshape(-1, len(columns))
-        for column, word in boolean.items():
-            found = table[:, list(columns).index(column)]
-            if not np.isin(found[~np.isnan(found)], (0.0, 1.0)).all():
-                words.setdefault(column, word)
-        return table, words
+            yield record.fields
+
+    @cached_property
+    def _lines(self) -> list[tuple[int, int]]:
+        """First and last line of each row."""
+        return [(record.line, record.last_line) for record in self._records()][1:]
+
+    def _place(self, row: int) -> str:
+        return f"row {row + 1}, line {self._lines[row][0]}"
 
     def deletion(self, rows: Sequence[int], name: str) -> str | None:
         # A carriage return without a newline ends a line here, but not in sed.
         alone = ("\r" in record.text.replace("\r\n", "") for record in self._records())
         if len(rows) > MAX_DELETED or any(alone):
             return None
-        spans = ((self._lines[row], self._last_lines[row]) for row in rows)
+        spans = (self._lines[row] for row in rows)
         script = ";".join(f"{a}d" if a == b else f"{a},{b}d" for a, b in spans)
-        return f"sed '{script}' {self.typed} > {shell(name)}"
+        return f"sed '{script}' {self.shell_path} > {shell(name)}"
 
     def write(self, file: IO[str], separator: str, name: str, values: Sequence[str]) -> list[str]:
-        records = self._records()
-        header = next(records)
-        end = header.text[len(header.text.rstrip("\r\n")) :] or "\n"
-        added = [_cell(name, separator), *values]
-        for (_, cells, text, _), more in zip(chain([header], records), added, strict=True):
+        text = self._header.text
+        end = text[len(text.rstrip("\r\n")) :] or "\n"
+        added = chain([_quote(name, separator)], values)
+        for record, value in zip(self._records(), added, strict=True):
             # Lines are copied unchanged if the separator is the same.
-            kept = text.rstrip("\r\n") if separator == self.separator else None
-            kept = (
-                separator.join(_cell(cell, separator) for cell in cells) if kept is None else kept
-            )
-            file.write(f"{kept}{separator}{more}{end}")
+            row = record.text.rstrip("\r\n")
+            if separator != self.separator:
+                row = separator.join(_quote(field, separator) for field in record.fields)
+            file.write(f"{row}{separator}{value}{end}")
         return []
 
     def _records(self) -> Iterator[Record]:
         """All records, the header first; blank lines are skipped.
 
-        In a table of one column a blank cell is a missing value, and only an empty line is blank.
+        In a table of one column a blank field is a missing value, and only an empty line is blank.
         """
         line = width = 0
         taken: list[str] = []
@@ -170,10 +178,10 @@ class CsvReader(ColumnReader):
                     strict=True,
                     skipinitialspace=True,
                 )
-                for cells in reader:
-                    if len(cells) > 1 or "".join(cells).strip() or (cells and width == 1):
-                        width = width or len(cells)
-                        yield Record(line + 1, cells, "".join(taken), reader.line_num)
+                for fields in reader:
+                    if len(fields) > 1 or "".join(fields).strip() or (fields and width == 1):
+                        width = width or len(fields)
+                        yield Record(line + 1, reader.line_num, fields, "".join(taken))
                     taken.clear()
                     line = reader.line_num
         except UnicodeDecodeError:
@@ -185,18 +193,50 @@ class CsvReader(ColumnReader):
             ) from None
 
     def _not_utf8(self) -> str:
-        """How to write a text anew that is not UTF-8."""
+        """How to write a text in UTF-8 that has another encoding."""
         known = marked_encoding(self.path)
-        found = [] if known else readings(self.path)
-        told = [f"{shown(one.word)} if it is {one.encoding}" for one in found]
-        said = f", and its encoding is not known: it has {', '.join(told)}" if told else ""
-        encoding = known or (found[0].encoding if found else "ENCODING")
+        likely = [] if known else readings(self.path)
+        words = ", ".join(f"{shown(word)} if it is {name}" for name, word in likely)
+        unknown = f", and its encoding is not known: it has {words}" if words else ""
+        encoding = known or (likely[0].encoding if likely else "ENCODING")
         which = "" if known else " from the encoding that is right"
-        copy = shell(self.new_name("utf8"))
         return (
-            f"is not UTF-8 text{said}: save it as UTF-8 CSV, or write it anew{which}: "
-            f"iconv -f {encoding} -t UTF-8 {self.typed} > {copy}"
+            f"is not UTF-8 text{unknown}: save it as UTF-8 CSV, or write it anew{which}: "
+            f"iconv -f {encoding} -t UTF-8 {self.shell_path} > {shell(self.copy_name('utf8'))}"
         )
+
+
+def is_plain(body: bytes, separator: str, width: int) -> bool:
+    """Whether all parsers read a text alike.
+
+    Then each line is one row of `width` fields, and quotes stand around whole fields, or are
+    doubled in such fields.
+    """
+    framed = b"\n%b\n" % body
+    if b"\n\n" in framed or b"\n\r\n" in framed:
+        return False
+    text = np.frombuffer(framed, np.uint8)
+    ends, separators = text == NEWLINE, text == ord(separator)
+    if b'"' in body:
+        quotes = text == QUOTE
+        inside = np.bitwise_xor.accumulate(quotes)
+        edges = ends | separators | quotes | (text == RETURN)
+        opening, closing = quotes & inside, quotes & ~inside
+        if (
+            inside[-1]
+            or (inside & ends).any()
+            or (opening[1:] & ~edges[:-1]).any()
+            or (closing[:-1] & ~edges[1:]).any()
+        ):
+            return False
+        separators &= ~inside
+    lines, cuts = np.flatnonzero(ends), np.flatnonzero(separators)
+    rows = len(lines) - 1
+    if len(cuts) != rows * (width - 1):
+        return False
+    bounds = np.column_stack([lines[:-1], cuts.reshape(rows, width - 1), lines[1:]])
+    lengths = np.diff(bounds)  # negative where a line has too few or too many fields
+    return bool(lengths.min() > 0 and lengths.max() < csv.field_size_limit())
 
 
 def _remember(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
@@ -205,36 +245,8 @@ def _remember(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
         yield line
 
 
-def _cell(text: str, separator: str) -> str:
-    """A cell in CSV, quoted if necessary."""
-    if any(character in text for character in (separator, '"', "\n", "\r")):
-        text = '"' + text.replace('"', '""') + '"'
-    return text
-
-
-def _are_numbers(cells: Sequence[str]) -> int:
-    """How many cells there are if all are numbers, else 0."""
-    try:
-        return len(list(map(float, cells)))
-    except ValueError:
-        return 0
-
-
-def _number(
-    column: int, cell: str, row: int, words: dict[int, NoNumber], boolean: dict[int, NoNumber]
-) -> float:
-    """The number in a cell; cells that are not numbers are noted by column."""
-    word = cell.strip().lower()
-    if word in BOOLEAN_CELLS:
-        boolean.setdefault(column, NoNumber(row, cell, 1))
-        return BOOLEAN_CELLS[word]
-    if word in MISSING_CELLS:
-        return NAN
-    try:
-        if "_" not in cell:
-            return float(cell)
-    except ValueError:
-        pass
-    first = words.get(column, NoNumber(row, cell, 0))
-    words[column] = first._replace(number=first.number + 1)
-    return NAN
+def _quote(field: str, separator: str) -> str:
+    """A field of CSV, quoted if necessary."""
+    if any(character in field for character in (separator, '"', "\n", "\r")):
+        field = '"' + field.replace('"', '""') + '"'
+    return field

@@ -6,7 +6,6 @@ import codecs
 import itertools
 import re
 import unicodedata
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +30,7 @@ MARKS = {  # longer ones first: UTF-16 begins as UTF-32
 SAMPLE = 2**16  # bytes that are looked at
 MAX_READINGS = 3
 MAX_LETTERS = 20
+WORD_ENDS = re.compile(r"[\s,;|\t\"'()\[\]/_.:-]+")
 JAPANESE = ("HIRAGANA", "KATAKANA", "CJK")
 # The smaller encodings of the characters that most texts have.
 COMMON = {"gb18030": "gb2312", "cp949": "euc_kr", "cp932": "shift_jis"}
@@ -44,7 +44,7 @@ class Reading(NamedTuple):
 
 
 def marked_encoding(path: Path) -> str | None:
-    """The encoding that a file's first bytes or its zero bytes tell; None if they do not."""
+    """The encoding that a file's first bytes or its zero bytes show; None if they do not."""
     with path.open("rb") as file:
         start = file.read(SAMPLE)
     for mark, name in MARKS.items():
@@ -59,35 +59,30 @@ def marked_encoding(path: Path) -> str | None:
 def readings(path: Path) -> list[Reading]:
     """The first word that is not ASCII, in the encodings that fit best, the best one first.
 
-    No more can be known: most texts are valid in several encodings. An encoding fits if its words
-    are letters of one script.
+    Most texts are valid in several encodings. One fits if its words are letters of one script.
     """
     with path.open("rb") as file:
         lines = file.readlines(SAMPLE)
     data = b"".join(line for line in lines if not line.isascii())[:SAMPLE]
-    found = []
+    scored = []
     for name, codec in CANDIDATES.items():
         try:
             text = codecs.getincrementaldecoder(codec)().decode(data)
         except UnicodeDecodeError:
             continue
-        if words := list(_foreign_words(text)):
-            faults = sum(_faults(word, codec) for word in words) / sum(map(len, words))
-            found.append((faults, Reading(name, words[0][:MAX_LETTERS])))
-    least = min((faults for faults, _ in found), default=0.0)
-    found = [one for one in found if one[0] <= 2 * least + 0.1]
-    return [one for _, one in sorted(found, key=lambda one: one[0])][:MAX_READINGS]
+        if words := [word for word in WORD_ENDS.split(text) if not word.isascii()]:
+            oddity = sum(_oddity(word, codec) for word in words) / sum(map(len, words))
+            scored.append((oddity, Reading(name, words[0][:MAX_LETTERS])))
+    scored.sort(key=lambda pair: pair[0])
+    likely = [reading for oddity, reading in scored if oddity <= 2 * scored[0][0] + 0.1]
+    return likely[:MAX_READINGS]
 
 
-def _foreign_words(text: str) -> Iterator[str]:
-    return (word for word in re.split(r"[\s,;|\t\"'()\[\]/_.:-]+", text) if not word.isascii())
-
-
-def _faults(word: str, codec: str) -> int:
+def _oddity(word: str, codec: str) -> int:
     """Counts what is unusual in a word: other characters than letters, rare ones, mixed scripts."""
-    odd = sum(not (one.isascii() or one.isalpha()) for one in word)
-    odd += sum(_is_rare(one, codec) for one in word)
-    accented = sum(not one.isascii() and _script(one) == "LATIN" for one in word)
+    odd = sum(not (letter.isascii() or letter.isalpha()) for letter in word)
+    odd += sum(_is_rare(letter, codec) for letter in word)
+    accented = sum(not letter.isascii() and _script(letter) == "LATIN" for letter in word)
     odd += accented if accented == len(word) > 2 else 0  # Latin words have plain letters, too
     for before, after in itertools.pairwise(filter(str.isalpha, word)):
         odd += _script(before) != _script(after)
@@ -101,10 +96,8 @@ def _script(letter: str) -> str:
 
 
 def _is_rare(letter: str, codec: str) -> bool:
-    if unicodedata.name(letter, "").startswith("HALFWIDTH"):
-        return True
     try:
         letter.encode(COMMON.get(codec, codec))
     except UnicodeEncodeError:
         return True
-    return False
+    return unicodedata.name(letter, "").startswith("HALFWIDTH")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from kan_exp.data.schema import Schema
 from kan_exp.data.split_table import SplitTableData
 from kan_exp.data.table import Table
 from kan_exp.errors import KanExpError, listing, message_of, suggest
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 class MatData(SplitTableData):
@@ -23,7 +24,7 @@ class MatData(SplitTableData):
         path: The file, of MATLAB's version 4 to 7.2; relative to the current folder, `~` is home.
         inputs: Name of the array of inputs `(rows, in)`.
         target: Name of the array of outputs `(rows,)`, `(rows, 1)` or `(1, rows)`.
-        fractions: Share of the rows for training, validation and test; they sum to 1.
+        fractions: Of the rows for training, validation and test; they sum to 1.
         seed: Decides which rows go where.
 
     Raises:
@@ -42,14 +43,15 @@ class MatData(SplitTableData):
                 f"{path}: data.target={target} must be one column, got {_shape(y)}: choose "
                 f"another array."
             )
-        y = y.reshape(-1)
+        y = y.reshape(-1, 1)
         if len(x) != len(y):
             raise KanExpError(
                 f"{path}: {inputs} has {len(x):,} rows and {target} {len(y):,}: choose arrays of "
                 f"the same rows with data.inputs and data.target."
             )
-        features = tuple(f"{inputs}{n}" for n in range(1, x.shape[1] + 1))
-        super().__init__(Table(str(path), features, target, x, y, len(arrays)), fractions, seed)
+        names = [f"{inputs}{number}" for number in range(1, x.shape[1] + 1)]
+        schema = Schema.of_numbers(names, [target])
+        super().__init__(Table(str(path), schema, x, y), fractions, seed)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -71,11 +73,8 @@ def _read(path: Path) -> dict[str, Any]:
     return {name: value for name, value in content.items() if not name.startswith("__")}
 
 
-def _array(
-    path: str | Path, arrays: dict[str, Any], option: str, name: str
-) -> np.ndarray[Any, Any]:
+def _array(path: str | Path, arrays: dict[str, Any], option: str, name: str) -> NDArray[Any]:
     """An array as a matrix of float64."""
-    import numpy as np
     from scipy.sparse import issparse
 
     if name not in arrays:
@@ -95,5 +94,5 @@ def _array(
     return value.astype(np.float64)
 
 
-def _shape(value: np.ndarray[Any, Any]) -> str:
+def _shape(value: NDArray[Any]) -> str:
     return "x".join(map(str, value.shape))

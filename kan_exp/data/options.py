@@ -15,12 +15,9 @@ class Options:
     """Names of the options that describe a table, for messages.
 
     Attributes:
-        path: The option that names the file.
-        separator: The option for the separator of a .csv file.
-        features: The option that chooses the inputs; `None` where a trained network decides them.
-        target: The option that names the output.
-        dims: Widths of the network to train, whose first has to be the number of inputs; `None`
-            where there is none.
+        features: Option that chooses the inputs; `None` where a trained network decides them.
+        dims: Widths of the network to train, whose first is the number of inputs; `None` if there
+            is no network to train.
     """
 
     path: str = "data.path"
@@ -30,14 +27,14 @@ class Options:
     dims: tuple[int, ...] | None = None
 
     def choice(self, features: Sequence[str]) -> str:
-        """The options that select these columns alone, quoted for a shell."""
+        """The options that select these columns, quoted for a shell."""
         typed = assign(f"{self.features}", features)
         if len(typed) > MAX_TYPED:
             typed = f"{self.features}=[...]"
         return f"{typed}{self.widths(len(features))}"
 
     def widths(self, count: int) -> str:
-        """A blank and the `dims` for that number of inputs; empty if they already fit."""
+        """A blank and `dims` for so many inputs; empty if `dims` fits already."""
         if self.dims is None or self.dims[0] == count:
             return ""
         widths = ",".join(map(str, (count, *self.dims[1:])))
@@ -48,11 +45,6 @@ TRAINING = Options()
 
 
 def assign(option: str, value: str | Sequence[str]) -> str:
-    """An option with its value as Hydra reads it, quoted for a shell.
-
-    Args:
-        option: Its name.
-        value: A text, or a list of texts.
-    """
+    """An option with a text or a list of texts as Hydra reads it, quoted for a shell."""
     text = quoted(value) if isinstance(value, str) else f"[{','.join(map(quoted, value))}]"
     return shell(f"{option}={text}")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Split(NamedTuple):
-    """Points in the user's own units: `x` `(n, in)` and `y` `(n, 1)`.
+    """Points in the user's own units: `x` `(n, in)` and `y` `(n, out)`.
 
     Sampled points are float32. Tables are float64, because a year or a timestamp in float32 loses
     the very digits that vary; `Scaling.standardise` makes float32 of either.
@@ -20,7 +20,7 @@ class Split(NamedTuple):
 
 
 class Scaling(NamedTuple):
-    """Mean and standard deviation of the inputs `(in,)` and of the output `(1,)`."""
+    """Mean and standard deviation of the inputs `(in,)` and of the outputs `(out,)`."""
 
     x_mean: Tensor
     x_std: Tensor
@@ -30,7 +30,7 @@ class Scaling(NamedTuple):
     def standardise(self, split: Split) -> Split:
         """The points in units of these deviations from these means, float32.
 
-        The means are taken off in the split's own precision; only the small rest is rounded.
+        The means are subtracted in the split's own precision; only the difference is rounded.
         """
         x = (split.x - self.x_mean) / self.x_std
         y = (split.y - self.y_mean) / self.y_std

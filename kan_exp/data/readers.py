@@ -1,4 +1,4 @@
-"""Opens a table's file by its extension; reads Parquet and npz (see csv_reader for text).
+"""Opens a table's file by its extension; reads Parquet and npz.
 
 Nothing in a file is ever executed: npz archives are read without pickle.
 """
@@ -11,38 +11,51 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kan_exp.data.columns import ColumnReader, FloatArray, NoNumber, new_name, shown, tidy
+from kan_exp.data.columns import new_name, shown, tidy
 from kan_exp.data.csv_reader import SEPARATORS, CsvReader
 from kan_exp.data.options import TRAINING, Options, assign
+from kan_exp.data.table_reader import TableReader
 from kan_exp.errors import KanExpError, listing
 from kan_exp.quoting import shell
 from kan_exp.runs import from_here
+
+if TYPE_CHECKING:
+    from polars import Series
 
 KNOWN = (".csv", ".tsv", ".parquet", ".npz")
 # How files of other kinds become a table, by their extension.
 SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 UNPACKED = {".gz": "gunzip", ".bz2": "bunzip2", ".xz": "unxz", ".zst": "unzstd"}
 TEXTS = ("", ".txt", ".dat", ".data", ".tab", ".psv", ".asc")
-# First bytes of files, by which their format is known whatever their name.
-MAGIC = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\xfd7zXZ": ".xz", b"\x28\xb5\x2f\xfd": ".zst"}
-MAGIC |= {b"PAR1": ".parquet", b"PK\x03\x04": ".zip", b"\xd0\xcf\x11\xe0": ".xls"}
-OF_KIND = {".parquet": ".parquet", ".zip": ".npz"}
+# First bytes of files of other kinds, and what these are called.
+MAGIC = {
+    b"\x1f\x8b": ".gz file",
+    b"BZh": ".bz2 file",
+    b"\xfd7zXZ": ".xz file",
+    b"\x28\xb5\x2f\xfd": ".zst file",
+    b"PAR1": ".parquet file",
+    b"PK\x03\x04": "zip archive or spreadsheet",
+    b"\xd0\xcf\x11\xe0": "spreadsheet",
+}
+OWN_MAGIC = {".parquet": b"PAR1", ".npz": b"PK\x03\x04"}
+NPZ_ERRORS = (
+    *(OSError, ValueError, TypeError, KeyError, EOFError, MemoryError, OverflowError),
+    *(RuntimeError, zlib.error, zipfile.BadZipFile),
+)
 
 
-def open_columns(
-    path: object, separator: object = ",", options: Options = TRAINING
-) -> ColumnReader:
-    """Finds the reader that a file's extension asks for.
+def open_columns(path: object, separator: object = ",", options: Options = TRAINING) -> TableReader:
+    """Opens a table by the extension of its file.
 
     Args:
         path: A .csv, .tsv, .parquet or .npz file; relative to the current folder, `~` is home.
-        separator: What separates the cells of a .csv file; a .tsv file has tabs.
-        options: What the command calls these.
+        separator: Of the fields of a .csv file; a .tsv file has tabs.
+        options: What the command calls its options.
 
     Raises:
         KanExpError: The file is missing, empty, of an unknown kind or damaged.
@@ -50,30 +63,7 @@ def open_columns(
     if path is None:
         raise KanExpError(f"A table needs its file: set {options.path}=FILE.")
     source = tidy(from_here(str(path)))
-    try:
-        file = Path(str(path)).expanduser()
-        mode = file.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise KanExpError(f"{source}: is a folder: set {options.path} to the file in it.")
-        if not stat.S_ISREG(mode):  # a pipe would be waited for, and can be read only once
-            raise KanExpError(
-                f"{source}: is no file: write it to one, and set {options.path}=FILE."
-            )
-        with file.open("rb") as stream:
-            start = stream.read(8)
-    except FileNotFoundError:
-        if "://" in str(path):
-            raise KanExpError(
-                f"{tidy(path)}: is an address: download it, and set {options.path}=FILE."
-            ) from None
-        raise KanExpError(
-            f"{source}: no such file in {tidy(Path.cwd())}: set {options.path}=FILE."
-        ) from None
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = tidy(getattr(error, "strerror", None) or error)
-        raise KanExpError(
-            f"{source}: cannot be opened ({reason}): set {options.path}=FILE."
-        ) from None
+    file, start = _first_bytes(str(path), source, options)
     suffix = file.suffix.lower()
     if suffix not in KNOWN:
         raise KanExpError(
@@ -82,19 +72,14 @@ def open_columns(
         )
     if not start:
         raise KanExpError(f"{source}: is empty: a table with named columns is needed.")
-    kind = next((kind for magic, kind in MAGIC.items() if start.startswith(magic)), None)
-    if kind is not None and OF_KIND.get(kind) != suffix:
-        name = {".zip": "zip archive or spreadsheet", ".xls": "spreadsheet"}.get(
-            kind, f"{kind} file"
-        )
-        raise KanExpError(
-            f"{source}: is no {suffix} file but a {name}: save it as {suffix}, or give it its own "
-            f"extension."
-        )
-    if suffix == ".parquet":
-        return ParquetReader(file, source, options)
-    if suffix == ".npz":
-        return NpzReader(file, source, options)
+    for magic, name in MAGIC.items():
+        if start.startswith(magic) and magic != OWN_MAGIC.get(suffix):
+            raise KanExpError(
+                f"{source}: is no {suffix} file but a {name}: save it as {suffix}, or give it its "
+                f"own extension."
+            )
+    if suffix in OWN_MAGIC:
+        return (ParquetReader if suffix == ".parquet" else NpzReader)(file, source, options)
     separator = "\t" if suffix == ".tsv" or separator == "\\t" else separator
     if separator not in SEPARATORS:
         raise KanExpError(
@@ -102,6 +87,27 @@ def open_columns(
             f"got {separator!r}."
         )
     return CsvReader(file, source, options, str(separator))
+
+
+def _first_bytes(path: str, source: str, options: Options) -> tuple[Path, bytes]:
+    """The file, and how it begins."""
+    choose = f"set {options.path}=FILE."
+    try:
+        file = Path(path).expanduser()
+        mode = file.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise KanExpError(f"{source}: is a folder: set {options.path} to the file in it.")
+        if not stat.S_ISREG(mode):  # a pipe would be waited for, and can be read only once
+            raise KanExpError(f"{source}: is no file: write it to one, and {choose}")
+        with file.open("rb") as stream:
+            return file, stream.read(8)
+    except FileNotFoundError:
+        if "://" in path:
+            raise KanExpError(f"{tidy(path)}: is an address: download it, and {choose}") from None
+        raise KanExpError(f"{source}: no such file in {tidy(Path.cwd())}: {choose}") from None
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = tidy(getattr(error, "strerror", None) or error)
+        raise KanExpError(f"{source}: cannot be opened ({reason}): {choose}") from None
 
 
 def _how_to_convert(file: Path, suffix: str, options: Options) -> str:
@@ -121,39 +127,21 @@ def _how_to_convert(file: Path, suffix: str, options: Options) -> str:
     return "; write it anew as .csv or .parquet with the program that made it"
 
 
-class ParquetReader(ColumnReader):
-    """A Parquet file, read by polars."""
+class ParquetReader(TableReader):
+    """A Parquet file."""
 
-    def _names(self) -> Sequence[str]:
-        try:
-            import polars as pl
-        except ImportError:
-            raise self.error("Parquet files need polars: pip install polars.") from None
+    def _names(self) -> list[str]:
+        import polars as pl
+
         try:
             self._frame = pl.read_parquet(self.path, glob=False)
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
             raise self.error("is no readable Parquet file (cut short or damaged?).") from None
         return self._frame.columns
 
-    def _numbers(self, columns: Sequence[int]) -> tuple[FloatArray, dict[int, NoNumber]]:
-        import polars as pl
-
-        parts, words = [], {}
-        for column in columns:
-            series = self._frame.to_series(column)
-            if series.dtype.is_numeric() or series.dtype in (pl.Boolean, pl.Null):
-                numbers = series.cast(pl.Float64).fill_null(float("nan")).to_numpy()
-            else:
-                filled = series.is_not_null()
-                row = int(filled.arg_max() or 0)
-                numbers = np.full(len(series), np.nan)
-                if len(series):
-                    cell = series[row]
-                    cell = cell.to_list() if isinstance(cell, pl.Series) else cell
-                    found = NoNumber(row, cell, int(filled.sum()), str(series.dtype))
-                    words[column] = found
-            parts.append(numbers)
-        return np.column_stack(parts), words
+    def _column(self, place: int) -> tuple[Series, str]:
+        fields = self._frame.to_series(place)
+        return fields, f" ({fields.dtype})"
 
     def write(self, file: IO[str], separator: str, name: str, values: Sequence[str]) -> list[str]:
         import polars as pl
@@ -168,23 +156,10 @@ class ParquetReader(ColumnReader):
         return list(map(tidy, nested))
 
 
-class NpzReader(ColumnReader):
-    """A numpy archive: each 1-D array is a column, a 2-D array `x` gives columns x1, x2, ..."""
+class NpzReader(TableReader):
+    """A NumPy archive: each 1-D array is a column, a 2-D array `x` gives columns x1, x2, ..."""
 
-    FAULTS: ClassVar[tuple[type[Exception], ...]] = (
-        OSError,
-        ValueError,
-        TypeError,
-        KeyError,
-        EOFError,
-        MemoryError,
-        OverflowError,
-        RuntimeError,
-        zlib.error,
-        zipfile.BadZipFile,
-    )
-
-    def _names(self) -> Sequence[str]:
+    def _names(self) -> list[str]:
         names: list[str] = []
         self._columns: list[NDArray[Any]] = []
         for key, values in self._arrays():
@@ -215,7 +190,7 @@ class NpzReader(ColumnReader):
                     if not isinstance(values, np.ndarray):
                         raise self.error(f"entry {shown(key)} is no numpy array: leave it out.")
                     yield key, values
-        except self.FAULTS as error:
+        except NPZ_ERRORS as error:
             if "allow_pickle" in str(error):
                 raise self.error(
                     f"array {shown(key)} holds Python objects, which are never loaded: "
@@ -223,17 +198,14 @@ class NpzReader(ColumnReader):
                 ) from None
             raise self.error("is no readable npz archive (cut short or damaged?).") from None
 
-    def _numbers(self, columns: Sequence[int]) -> tuple[FloatArray, dict[int, NoNumber]]:
-        parts, words = [], {}
-        for column in columns:
-            values = self._columns[column]
-            if values.dtype.kind not in "biuf":
-                if len(values):
-                    kind = str(values.dtype)
-                    words[column] = NoNumber(0, values[0].item(), len(values), kind)
-                values = np.full(len(values), np.nan)
-            parts.append(values)
-        return np.column_stack(parts).astype(np.float64), words
+    def _column(self, place: int) -> tuple[Series, str]:
+        import polars as pl
+
+        values = self._columns[place]
+        if values.dtype.kind not in "biuf":
+            return pl.Series(values.tolist(), dtype=pl.Object), f" ({values.dtype})"
+        whole_or_truth = values.dtype.kind in "biu"  # others may have a width that polars lacks
+        return pl.Series(values if whole_or_truth else values.astype(np.float64)), ""
 
     def write(self, file: IO[str], separator: str, name: str, values: Sequence[str]) -> list[str]:
         writer = csv.writer(file, delimiter=separator, lineterminator="\n")

@@ -10,6 +10,7 @@ from torch import Tensor
 from kan_exp.data.base import ExperimentData
 from kan_exp.data.checks import check_sampled
 from kan_exp.data.points import Scaling, Split, measure_scaling
+from kan_exp.data.schema import Schema
 from kan_exp.errors import KanExpError
 from kan_exp.targets import Target
 from kan_exp.targets.formula import quote
@@ -22,14 +23,14 @@ CONSTANT = 1e-15
 
 
 class SampledData(ExperimentData):
-    """Samples of a target's domain.
+    """Points drawn from a target's domain.
 
-    Validation and test points are uniform. A share of the training points lies on the border of
-    the domain: between the outermost of uniform points and the border a network would extrapolate,
-    and a few test points there would make most of its error.
+    Validation and test points are uniform. A fraction of the training points lies on the border of
+    the domain: between the outermost uniform points and the border a network would extrapolate, and
+    a few test points there would cause most of its error.
 
-    Noise, where the target has any, is added to the training and validation values only: the test
-    measures how far the network is from the function itself.
+    Noise of the target is added to the training and validation values only: the test measures the
+    distance to the function itself.
 
     Args:
         target: The function with its domain.
@@ -37,13 +38,13 @@ class SampledData(ExperimentData):
         num_val: Validation points.
         num_test: Test points.
         seed: Decides the points and the noise.
-        border: Share of each input's training values that are moved to an end of its range, half
-            to either; points at which the target is not finite, or far beyond its values inside,
-            stay where they were. The rest of the points does not depend on it.
+        border: Fraction of each input's training values that are moved to an end of its range,
+            half to either. Points at which the target is not finite, or far beyond its values
+            inside, are not moved. The other points do not depend on it.
 
     Raises:
-        KanExpError: A count is below 2, `border` is no share below 1, the target is not finite
-            somewhere in its domain, or float32 cannot hold or tell apart its values.
+        KanExpError: A count is below 2, `border` is no fraction below 1, the target is not finite
+            somewhere in its domain, or float32 cannot hold its values or their differences.
     """
 
     def __init__(
@@ -58,8 +59,7 @@ class SampledData(ExperimentData):
         super().__init__(seed)
         check_sampled(target, num_train, num_val, num_test, border=border)
         self.target = target
-        self.features = target.inputs
-        self.target_name = "f"
+        self.schema = Schema.of_numbers(target.inputs, ["f"])
         # Each split has its own stream: more training points or noise leave the test points alone.
         train, val, test, noise = (
             torch.Generator().manual_seed(4 * seed + stream) for stream in range(4)
@@ -85,8 +85,7 @@ class SampledData(ExperimentData):
         noise = f", noise {self.target.noise:g}" if self.target.noise else ""
         counts = f"{len(self.train.x):,} train, {len(self.val.x):,} validation, "
         text = self.target.formula.text
-        if len(text) > MAX_TEXT:
-            text = f"{text[:MAX_TEXT]}..."
+        text = f"{text[:MAX_TEXT]}..." if len(text) > MAX_TEXT else text
         return f"{text}{noise}; {counts}{len(self.test.x):,} test points"
 
     @property
@@ -97,7 +96,7 @@ class SampledData(ExperimentData):
         return self.target.true_edges(x)
 
     def _check_values(self, scaling: Scaling) -> None:
-        """Refuses values that float32 cannot hold, or rounds so that they lose what varies."""
+        """Refuses values that float32 cannot hold, or rounds more than they differ."""
         parts = (self.train.y, self.val.y, scaling.y_mean, scaling.y_std)
         if not all(part.isfinite().all() for part in parts):
             raise KanExpError(
@@ -108,10 +107,10 @@ class SampledData(ExperimentData):
         largest = exact.abs().max()
         error = (exact.float() - exact).abs().max()
         if high - low > CONSTANT * largest and error > MAX_ROUNDING * exact.std(correction=0):
-            away = "multiply it by a large number" if largest < 1e-30 else f"subtract {low:.3g}"
+            cure = "multiply it by a large number" if largest < 1e-30 else f"subtract {low:.3g}"
             raise KanExpError(
                 f"target.formula {quote(self.target.formula.text)} has training values from "
-                f"{low:.10g} to {high:.10g}, too close to each other for float32: {away}."
+                f"{low:.10g} to {high:.10g}, too close to each other for float32: {cure}."
             )
 
     def _draw(
@@ -132,7 +131,7 @@ class SampledData(ExperimentData):
     def _to_border(
         self, x: Tensor, y: Tensor, share: float, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Moves a share of each input's values to the ends of its range."""
+        """Moves a fraction of each input's values to the ends of its range."""
         lows, highs = torch.tensor(self.target.domain).unbind(1)
         chance = torch.rand(x.shape, generator=generator)
         moved = x.where(chance >= share, lows.where(chance < share / 2, highs))

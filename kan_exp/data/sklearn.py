@@ -16,7 +16,7 @@ class SklearnData(SplitTableData):
 
     Args:
         name: `diabetes`, `iris` or `wine`.
-        fractions: Share of the rows for training, validation and test; they sum to 1.
+        fractions: Of the rows for training, validation and test; they sum to 1.
         seed: Decides which rows go where.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Rows of a table, dealt at random to training, validation and test."""
+"""Rows of a table, split at random into training, validation and test."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ import numpy as np
 import torch
 
 from kan_exp.data.base import ExperimentData
-from kan_exp.data.columns import shown
-from kan_exp.data.data_warnings import far_values, repeated_rows
+from kan_exp.data.columns import FloatArray, shown
 from kan_exp.data.options import TRAINING, Options
-from kan_exp.data.points import Scaling, Split, measure_scaling
-from kan_exp.data.table import Table, learning_table, split_rows, take_table
+from kan_exp.data.points import Split, measure_scaling
+from kan_exp.data.table import Table, learning_table, split_rows
 from kan_exp.errors import KanExpError
+
+FAR = 1000.0  # times the distance of the quartiles, from the median
 
 
 class SplitTableData(ExperimentData):
-    """The rows of a table, dealt at random to training, validation and test.
+    """The rows of a table, split at random into training, validation and test.
 
     Args:
-        table: Inputs and output.
-        fractions: Share of the rows for training, validation and test; they sum to 1.
+        table: Inputs and outputs.
+        fractions: Of the rows for training, validation and test; they sum to 1.
         seed: Decides which rows go where.
 
     Raises:
@@ -34,30 +35,50 @@ class SplitTableData(ExperimentData):
         super().__init__(seed)
         sizes = split_rows(table.source, table.rows, fractions)
         self.table = table
-        self.features = table.features
-        self.target_name = str(table.target)
+        self.schema = table.schema
         points = table.split()
         order = torch.randperm(table.rows, generator=torch.Generator().manual_seed(seed))
-        parts = [
+        self.train, self.val, self.test = (
             Split(points.x[index], points.y[index]) for index in torch.split(order, list(sizes))
-        ]
-        self.train, self.val, self.test = parts
+        )
         self.scaling = measure_scaling(self.train)
-        check_spread(table, self.train, self.scaling)
+        self._check_spread()
 
     @property
     def summary(self) -> str:
         table, many = self.table, "s" if len(self.features) > 1 else ""
-        read = f"{table.rows:,} rows, {len(self.features)} feature{many} -> {table.target}"
+        read = f"{table.rows:,} rows, {len(self.features)} feature{many} -> {self.target_name}"
         counts = f"{len(self.train.x):,} train, {len(self.val.x):,} validation, "
         return f"{table.source}: {read}; {counts}{len(self.test.x):,} test"
 
     @property
     def data_warnings(self) -> list[str]:
         table = self.table
-        columns = np.column_stack([table.x, self.table.split().y.numpy()])
-        far = far_values([*table.features, self.target_name], columns)
-        return [*far, *repeated_rows(self.train.x, self.test.x)]
+        names = [*table.schema.features, *table.schema.targets]
+        far = far_values(names, np.column_stack([table.x, table.y]))
+        return [*table.notes, *far, *repeated_rows(self.train.x, self.test.x)]
+
+    def _check_spread(self) -> None:
+        """Refuses columns without a scale among the training rows."""
+        values = torch.cat([self.train.x, self.train.y], dim=1)  # (rows, in + out)
+        constant = values.amin(0) == values.amax(0)
+        spread = torch.cat([self.scaling.x_std, self.scaling.y_std])
+        limits = torch.finfo(torch.float32)
+        for place, name in enumerate([*self.schema.features, *self.schema.targets]):
+            column = f"{self.table.source}: column {shown(name)}"
+            option = "data.target" if name in self.schema.targets else "data.features"
+            if constant[place]:
+                raise KanExpError(
+                    f"{column} holds only {values[0, place]:g} in its {len(values)} training rows, "
+                    f"which teaches nothing: choose others with {option}, or other rows with "
+                    f"data.seed."
+                )
+            if not limits.tiny < spread[place] < limits.max:
+                low, high = values[:, place].aminmax()
+                raise KanExpError(
+                    f"{column} ranges from {low:g} to {high:g}, beyond what float32 can scale: "
+                    "change its unit."
+                )
 
 
 class TableData(SplitTableData):
@@ -67,9 +88,9 @@ class TableData(SplitTableData):
         path: The file; relative to the current folder, `~` is home.
         target: The column to learn.
         features: Columns to learn from; `None` takes all the others.
-        fractions: Share of the rows for training, validation and test; they sum to 1.
+        fractions: Of the rows for training, validation and test; they sum to 1.
         seed: Decides which rows go where.
-        separator: What separates the cells of a .csv file.
+        separator: Of the fields of a .csv file.
         options: What the command calls these, for messages.
 
     Raises:
@@ -86,33 +107,37 @@ class TableData(SplitTableData):
         separator: str,
         options: Options = TRAINING,
     ) -> None:
-        table = take_table(path, target, features, separator)
-        if table is None:
-            table = learning_table(path, target, features, fractions, separator, options)
+        table = learning_table(path, target, features, fractions, separator, options)
         super().__init__(table, fractions, seed)
 
 
-def check_spread(table: Table, train: Split, scaling: Scaling) -> None:
-    """Refuses columns without a scale among the training rows.
+def repeated_rows(train: torch.Tensor, test: torch.Tensor) -> list[str]:
+    """A warning if test rows have the inputs of training rows; `(n, in)` each."""
+    # Compared by their bits, which differ between 0 and -0 unless a 0 is added.
+    known = {row.tobytes() for row in (train + 0.0).numpy()}
+    repeated = sum(row.tobytes() in known for row in (test + 0.0).numpy())
+    if not repeated:
+        return []
+    return [
+        f"{repeated:,} of {len(test):,} test rows have the inputs of a training row: the test "
+        "error says less about new rows than it seems."
+    ]
 
-    Raises:
-        KanExpError: A column has one value throughout, or a range beyond float32.
-    """
-    values = torch.cat([train.x, train.y], dim=1)  # (rows, in + 1)
-    constant = values.amin(0) == values.amax(0)
-    spread = torch.cat([scaling.x_std, scaling.y_std])
-    limits = torch.finfo(torch.float32)
-    for at, name in enumerate([*table.features, table.target]):
-        column = f"{table.source}: column {shown(name)}"
-        option = "data.target" if name == table.target else "data.features"
-        if constant[at]:
-            raise KanExpError(
-                f"{column} holds only {values[0, at]:g} in its {len(values)} training rows, which "
-                f"teaches nothing: choose others with {option}, or other rows with data.seed."
+
+def far_values(names: Sequence[str], values: FloatArray) -> list[str]:
+    """A warning for each column `(n, columns)` with a value very far from the others."""
+    lows, middles, highs = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
+    distances = np.abs(values - middles)
+    warnings = []
+    for place, name in enumerate(names):
+        row = int(distances[:, place].argmax())
+        spread = highs[place] - lows[place]
+        count = int((distances[:, place] > FAR * spread).sum())
+        if spread > 0 and count:
+            also = f" (one of {count:,} so far out)" if count > 1 else ""
+            warnings.append(
+                f"column {shown(name)} has {values[row, place]:g} in row {row + 1:,}{also}, where "
+                f"half of all rows are between {lows[place]:g} and {highs[place]:g}: "
+                f"{'these decide' if count > 1 else 'that one decides'} the scale."
             )
-        if not limits.tiny < spread[at] < limits.max:
-            low, high = values[:, at].aminmax()
-            raise KanExpError(
-                f"{column} ranges from {low:g} to {high:g}, beyond what float32 can scale: "
-                "change its unit."
-            )
+    return warnings

@@ -1,4 +1,4 @@
-"""Tables of a user's own: columns of numbers, checked without torch."""
+"""Tables: columns of numbers, checked without torch."""
 
 from __future__ import annotations
 
@@ -11,16 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from kan_exp.data.columns import (
-    ColumnReader,
-    Fault,
-    FloatArray,
-    shown,
-    tidy,
-)
+from kan_exp.data.columns import Fault, FloatArray, shown, tidy
 from kan_exp.data.faults import CONSTANT, RANGE, REPEATED, UNNAMED, faulty
 from kan_exp.data.options import TRAINING, Options, assign
 from kan_exp.data.readers import open_columns
+from kan_exp.data.schema import Schema
+from kan_exp.data.table_reader import TableReader
 from kan_exp.errors import KanExpError, listing
 
 if TYPE_CHECKING:
@@ -28,29 +24,35 @@ if TYPE_CHECKING:
 
 MIN_TRAIN = 10
 MIN_ROWS = MIN_TRAIN + 2  # one for validation, and one for the test
-ROUNDED = 1e-3  # relative, of shares that were typed
+ROUNDED = 1e-3  # relative, of fractions that were typed
 FLOAT32 = np.finfo(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """The chosen columns of one file, all finite, in the user's own units.
+    """The chosen columns of a file, all finite, in the user's own units.
 
     Attributes:
         source: Where they come from, as the user named it.
-        features: Names of the inputs, in the order of `x`.
-        target: Name of the output; `None` where only inputs were asked for.
+        schema: Inputs and outputs.
         x: Inputs `(n, in)`.
-        y: Outputs `(n,)`, or `None`.
-        columns: Columns of the whole file, chosen or not.
+        y: Outputs `(n, out)`.
+        notes: What was changed as they were read.
     """
 
     source: str
-    features: tuple[str, ...]
-    target: str | None
+    schema: Schema
     x: FloatArray
-    y: FloatArray | None
-    columns: int
+    y: FloatArray
+    notes: tuple[str, ...] = ()
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        return self.schema.features
+
+    @property
+    def target_name(self) -> str:
+        return self.schema.target_name
 
     @property
     def rows(self) -> int:
@@ -62,16 +64,11 @@ class Table:
 
         from kan_exp.data.points import Split
 
-        if self.y is None:
-            raise KanExpError(f"{self.source}: data.target is needed to score its rows.")
-        return Split(torch.from_numpy(self.x), torch.from_numpy(self.y).unsqueeze(1))
+        return Split(torch.from_numpy(self.x), torch.from_numpy(self.y))
 
 
 def read_table(
-    path: object,
-    features: Sequence[object] | None,
-    target: object,
-    separator: object = ",",
+    path: object, features: Sequence[object] | None, target: object, separator: object = ","
 ) -> Table:
     """Reads inputs and, where `target` names it, the output from a file.
 
@@ -82,111 +79,118 @@ def read_table(
         path: A .csv, .tsv, .parquet or .npz file; relative to the current folder, `~` is home.
         features: Input columns in the wanted order; `None` takes all but the target.
         target: The output column; `None` reads inputs only.
-        separator: What separates the cells of a .csv file.
+        separator: Of the fields of a .csv file.
 
     Raises:
         KanExpError: The file cannot be read, a column is unknown or chosen twice, or chosen columns
-            have cells that are missing, infinite or no number: all of them are named.
+            have fields that are missing, infinite or no number; all of them are named.
     """
-    return read_columns(open_columns(path, separator), features, target)
+    reader = open_columns(path, separator)
+    return read_columns(reader, choose(reader, features, target))
 
 
-def read_columns(
-    reader: ColumnReader,
-    features: Sequence[object] | None,
-    target: object,
-    learns: bool = False,
-) -> Table:
-    """Reads inputs and output of a file that is open, see `read_table`.
-
-    Args:
-        reader: The file.
-        features: Input columns in the wanted order; `None` takes all but the target.
-        target: The output column; `None` reads inputs only.
-        learns: Whether a network is to be trained on them: then a column must have a scale.
-    """
-    inputs, output = choose(reader, features, target)
-    wanted = list(inputs) if output is None else [*inputs, output]
-    faults = []
-    for at, name in enumerate(reader.names):
-        if not name and features is None:
-            faults.append(Fault(UNNAMED, "", f"column {at + 1}"))
-    for name in dict.fromkeys(wanted):
-        if name and len(places := reader.places(name)) > 1:
-            faults.append(Fault(REPEATED, name, f"{len(places)} columns"))
-    bad = {fault.name for fault in faults}
-    sound = [name for name in wanted if name not in bad]
-    values, more = reader.read(sound) if sound else (np.empty((0, 0)), [])
-    faults += more
-    if learns and len(values) > 1:
-        faults += _scales(sound, values, {fault.name for fault in more})
-    if faults:
-        raise faulty(reader, faults, inputs, output, dict(zip(sound, values.T, strict=True)))
-    x, y = (values, None) if output is None else (values[:, :-1].copy(), values[:, -1].copy())
-    return Table(reader.source, inputs, output, x, y, len(reader.names))
-
-
-def choose(
-    reader: ColumnReader, features: Sequence[object] | None, target: object
-) -> tuple[tuple[str, ...], str | None]:
-    """The names of inputs and output, as the file has them.
+def choose(reader: TableReader, features: Sequence[object] | None, target: object) -> Schema:
+    """The columns that options name, see `read_table`.
 
     Raises:
-        KanExpError: A column is unknown, chosen twice, or both input and output.
+        KanExpError: The options are no names.
     """
     options = reader.options
     if target is not None and not isinstance(target, str | int | float):
         raise KanExpError(
             f"{options.target} must be the name of one column, got {target!r}"
-            f"{_meant(reader, target)}"
+            f"{_list_hint(reader, target)}"
         )
-    output = None if target is None else tidy(target)
+    outputs = () if target is None else (tidy(target),)
     if features is None:
-        # Repeated names are kept: they are reported as faults.
-        inputs = tuple(dict.fromkeys(name for name in reader.names if name != output))
+        # Columns without a name are kept: they are reported as faults.
+        inputs = tuple(dict.fromkeys(name for name in reader.names if name not in outputs))
+    elif isinstance(features, str) or not isinstance(features, Sequence):
+        typed = assign(f"{options.features}", [tidy(features)])
+        raise KanExpError(
+            f"{options.features} must be a list of columns, got {shown(features)}: set {typed}."
+        )
     else:
-        if isinstance(features, str) or not isinstance(features, Sequence):
-            typed = assign(f"{options.features}", [tidy(features)])
-            raise KanExpError(
-                f"{options.features} must be a list of columns, got {shown(features)}: set {typed}."
-            )
         inputs = tuple(map(tidy, features))
-    for option, names in ((options.target, (output,)), (options.features, inputs)):
-        if unknown := [name for name in names if name is not None and not reader.places(name)]:
-            raise reader.unknown(unknown, option)
-    if output == "" or (features is not None and "" in inputs):
-        raise reader.unknown([""], options.target if output == "" else options.features)
-    if output in inputs and options.features is None:
+    for option, names in ((options.target, outputs), (options.features, inputs)):
+        if "" in names and (features is not None or names == outputs):
+            raise reader.unknown([""], option)
+    if features is None and not any(inputs):
         raise reader.error(
-            f"column {shown(output)} is an input of the network: {options.target} is the column "
-            "that its predictions are compared with."
+            f"has no column but {shown(tidy(target))}: add at least one to learn from."
         )
-    if output in inputs:
-        raise reader.error(
-            f"column {shown(output)} is {options.target} and among {options.features}: "
-            "leave it out there."
-        )
-    for name, count in Counter(inputs).items():
-        if count > 1:
-            raise reader.error(f"{options.features} names {shown(name)} twice: name it once.")
-    if not any(inputs) and features is None:
-        raise reader.error(f"has no column but {shown(output)}: add at least one to learn from.")
-    if not any(inputs):
+    if not inputs:
         raise reader.error(f"{options.features} leaves no column to learn from: name at least one.")
-    return inputs, output
+    return Schema.of_numbers(inputs, outputs)
 
 
-def _meant(reader: ColumnReader, target: object) -> str:
+def _list_hint(reader: TableReader, target: object) -> str:
     """What to type for a column whose name was read as a list."""
     if not isinstance(target, Sequence):
         return "."
-    read = ",".join(str(name).strip() for name in target)
-    name = next((name for name in reader.names if name.replace(", ", ",") == f"[{read}]"), None)
+    text = f"[{','.join(str(name).strip() for name in target)}]"
+    name = next((name for name in reader.names if name.replace(", ", ",") == text), None)
     return "." if name is None else f": set {assign(reader.options.target, name)}"
 
 
-def _scales(names: Sequence[str], values: FloatArray, bad: set[str]) -> list[Fault]:
-    """Columns `(n, len(names))` without a scale: one value throughout, or beyond float32."""
+def read_columns(reader: TableReader, schema: Schema, learns: bool = False) -> Table:
+    """Reads inputs and outputs of a file that is open.
+
+    Args:
+        reader: The file.
+        schema: Chosen by options, or that of a trained network.
+        learns: Whether a network is to be trained on them; then a column must have a scale.
+
+    Raises:
+        KanExpError: As `read_table` does.
+    """
+    _check_names(reader, schema)
+    names = [*schema.features, *schema.targets]
+    faults = []
+    if "" in names:
+        places = [place + 1 for place in reader.places("")]
+        faults += [Fault(UNNAMED, "", f"column {place}") for place in places]
+    for name in names:
+        if name and len(places := reader.places(name)) > 1:
+            faults.append(Fault(REPEATED, name, f"{len(places)} columns"))
+    unique = [name for name in names if name and len(reader.places(name)) == 1]
+    values, notes = np.empty((0, 0)), list[str]()
+    if unique:
+        values, more, notes = reader.read(unique)
+        faults += more
+        if learns and len(values) > 1:
+            faults += _scale_faults(unique, values, {fault.name for fault in more})
+    if faults:
+        raise faulty(reader, faults, schema, dict(zip(unique, values.T, strict=True)))
+    width = len(schema.inputs)
+    x, y = values[:, :width].copy(), values[:, width:].copy()
+    return Table(reader.source, schema, x, y, tuple(notes))
+
+
+def _check_names(reader: TableReader, schema: Schema) -> None:
+    """Checks that the columns exist, and that each is chosen once."""
+    options, inputs = reader.options, schema.features
+    for option, names in ((options.target, schema.targets), (options.features, inputs)):
+        if unknown := [name for name in names if not reader.places(name)]:
+            raise reader.unknown(unknown, option)
+    for output in schema.targets:
+        if output in inputs and options.features is None:
+            raise reader.error(
+                f"column {shown(output)} is an input of the network: {options.target} is the "
+                "column that its predictions are compared with."
+            )
+        if output in inputs:
+            raise reader.error(
+                f"column {shown(output)} is {options.target} and among {options.features}: "
+                "leave it out there."
+            )
+    for name, count in Counter(inputs).items():
+        if count > 1:
+            raise reader.error(f"{options.features} names {shown(name)} twice: name it once.")
+
+
+def _scale_faults(names: Sequence[str], values: FloatArray, bad: set[str]) -> list[Fault]:
+    """Faults of columns `(n, len(names))` with one value throughout, or beyond float32."""
     lows, highs = values.min(0), values.max(0)
     with np.errstate(over="ignore", invalid="ignore"):
         spreads = values.std(0)
@@ -202,7 +206,7 @@ def _scales(names: Sequence[str], values: FloatArray, bad: set[str]) -> list[Fau
 
 
 class Parts(NamedTuple):
-    """Rows for training, validation and test."""
+    """Numbers of rows for training, validation and test."""
 
     train: int
     val: int
@@ -230,14 +234,14 @@ def split_rows(source: str, rows: int, fractions: Sequence[float]) -> Parts:
 
 
 def _fractions_for(rows: int) -> str:
-    """The option that suits so many rows: as usual, or with one row for each of the others."""
+    """The option that suits so many rows: the usual, or one row for each of the smaller parts."""
     share = math.ceil(10_000 / rows) / 10_000
     shares = (0.7, 0.15, 0.15) if rows >= 15 else (1 - 2 * share, share, share)
     return f"data.fractions=[{','.join(f'{part:.4g}' for part in shares)}]"
 
 
 def check_fractions(fractions: Sequence[float]) -> tuple[float, float, float]:
-    """Shares of training, validation and test: three positive numbers that sum to 1."""
+    """Fractions of training, validation and test: three positive numbers that sum to 1."""
     if isinstance(fractions, Sequence) and len(fractions) == 3:
         numbers = [share for share in fractions if isinstance(share, int | float) and share > 0]
         if len(numbers) == 3 and math.isclose(sum(numbers), 1, abs_tol=1e-6):
@@ -246,6 +250,10 @@ def check_fractions(fractions: Sequence[float]) -> tuple[float, float, float]:
         "data.fractions must be three positive numbers that sum to 1 (training, validation, test), "
         f"got {fractions}."
     )
+
+
+# The last table that was read for a training, by its file and options.
+_last: dict[tuple[object, ...], Table] = {}
 
 
 def learning_table(
@@ -258,47 +266,43 @@ def learning_table(
 ) -> Table:
     """Reads and checks the table of a training, without torch.
 
-    It is read once: `TableData` of the same arguments takes what a check has read.
+    A file that has not changed is not read twice in a row.
 
     Raises:
         KanExpError: As `read_table` does; there is no target, too few rows, or a column without a
             scale.
     """
     check_fractions(fractions)
-    reader = open_columns(path, separator, options)
-    if target is None:
-        # OmegaConf takes ??? for no value, so that no option can name a column of that name.
-        named = [name for name in reader.names if name and name != "???"]
-        last = named[-1] if named else reader.names[-1]
-        raise reader.error(
-            f"{options.target} is needed, the column to learn, such as "
-            f"{assign(options.target, last)}; columns: {listing(map(shown, reader.names))}."
-            f"{reader.without_header()}"
-        )
-    table = read_columns(reader, features, target, learns=True)
+    key = (*_file_state(path), str(target), str(features), str(separator))
+    if key not in _last:
+        reader = open_columns(path, separator, options)
+        if target is None:
+            raise _no_target(reader)
+        table = read_columns(reader, choose(reader, features, target), learns=True)
+        _last.clear()
+        _last[key] = table
+    table = _last[key]
     split_rows(table.source, table.rows, fractions)
     return table
 
 
-# The last checked table, by its file and options.
-_read: dict[tuple[object, ...], Table] = {}
+def _no_target(reader: TableReader) -> KanExpError:
+    # OmegaConf takes ??? for no value, so that no option can name a column of that name.
+    named = [name for name in reader.names if name and name != "???"]
+    last = named[-1] if named else reader.names[-1]
+    option = reader.options.target
+    return reader.error(
+        f"{option} is needed, the column to learn, such as {assign(option, last)}; columns: "
+        f"{listing(map(shown, reader.names))}.{reader.without_header()}"
+    )
 
 
-def keep_table(table: Table, *key: object) -> None:
-    """Keeps one table, the last, for `take_table`."""
-    _read.clear()
-    _read[_stamped(key)] = table
-
-
-def take_table(*key: object) -> Table | None:
-    """Returns the table kept under this key if its file has not changed, and forgets it."""
-    return _read.pop(_stamped(key), None)
-
-
-def _stamped(key: tuple[object, ...]) -> tuple[object, ...]:
-    path = Path(str(key[0])).expanduser()
+def _file_state(path: object) -> tuple[object, ...]:
+    """What differs once a file has changed."""
+    file = Path(str(path))
     try:
-        found = path.stat()
+        file = file.expanduser()
+        state = file.stat()
     except (OSError, RuntimeError, ValueError):
-        return key
-    return (path.absolute(), found.st_mtime_ns, found.st_size, found.st_ino, *map(str, key[1:]))
+        return (path,)
+    return (file.absolute(), state.st_mtime_ns, state.st_size, state.st_ino)

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from kan_exp.data.points import Scaling
+from kan_exp.data.schema import Schema
 from kan_exp.errors import KanExpError, message_of
 from kan_exp.layers import LayerSpec, find_layer, layer_path, make_network
 from kan_exp.models.model import KANModel
@@ -37,8 +38,7 @@ def describe_model(
     return {
         "layers": [{"kind": layer_path(kind), "options": dict(options)} for kind, options in specs],
         "dims": list(dims),
-        "features": list(data.features),
-        "target": data.target_name,
+        "schema": data.schema.describe(),
         "activation": task.activation,
         "scoring": task.describe(),
         "test_points": data.fingerprint,
@@ -84,10 +84,9 @@ def _check_content(checkpoint: Any) -> None:
         Exception: It does not.
     """
     description, weights = checkpoint["kan_exp"], checkpoint["state_dict"]
-    for name in ("layers", "dims", "features", "target"):
-        description[name]
+    Schema.restore(description)
     sound = (
-        all(isinstance(description[name], list) for name in ("layers", "dims", "features")),
+        all(isinstance(description[name], list) for name in ("layers", "dims")),
         all(type(width) is int for width in description["dims"]),
         all(isinstance(one["kind"], str) for one in description["layers"]),
         all(isinstance(one["options"], dict) for one in description["layers"]),
@@ -139,13 +138,9 @@ def model_from(checkpoint: Mapping[str, Any], replica: int | None = None) -> KAN
         network.to(
             weights[next(name for name in weights if name.startswith("model.network."))].dtype
         )
-        model = KANModel(
-            network,
-            scaling,
-            description["features"],
-            description["target"],
-            description.get("activation", "identity"),
-        )
+        schema = Schema.restore(description)
+        activation = description.get("activation", "identity")
+        model = KANModel(network, scaling, schema.features, schema.target_name, activation)
         model.load_state_dict({name.removeprefix("model."): w for name, w in weights.items()})
     except (RuntimeError, TypeError, StopIteration) as error:  # also of sizes beyond memory
         raise KanExpError(f"the checkpoint does not fit its layer: {message_of(error)}") from error

@@ -40,7 +40,7 @@ def check_missing(cfg: DictConfig) -> None:
 def check_source(cfg: DictConfig, choices: dict[str, str]) -> int | None:
     """Checks the source of the points.
 
-    A table is read here, and kept for the data that are made of it.
+    A table is read here, and not again by the data that are made of it.
 
     Returns:
         The number of training points, where it is known.
@@ -70,12 +70,11 @@ def check_source(cfg: DictConfig, choices: dict[str, str]) -> int | None:
         )
         return int(data.num_train)
     if kind == TABLE:
-        from kan_exp.data.table import keep_table, split_rows
+        from kan_exp.data.table import split_rows
 
         options = _options(data)
         table = _learning_table(options, tuple(dims))
         check_width(f"data '{choices['data']}'", len(table.features), dims)
-        keep_table(table, *(options[name] for name in ("path", "target", "features", "separator")))
         return split_rows(table.source, table.rows, options["fractions"]).train
     if kind == SKLEARN:
         check_width(f"data '{choices['data']}'", WIDTHS[check_name(data.name)], dims)

@@ -8,11 +8,12 @@ from tests.conftest import read_metrics, run_folders
 
 SOURCE = """
 import torch
-from kan_exp.data import ExperimentData, Split, measure_scaling
+from kan_exp.data import ExperimentData, Schema, Split, measure_scaling
 
 
 class Products(ExperimentData):
-    features, target_name, summary = ("x", "y"), "product", "products of two numbers"
+    schema = Schema.of_numbers(["x", "y"], ["product"])
+    summary = "products of two numbers"
 
     def __init__(self, seed):
         super().__init__(seed)

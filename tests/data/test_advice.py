@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from kan_exp.commandline.spelling import spelled_option
 from kan_exp.data.options import Options
 from kan_exp.data.readers import open_columns
+from kan_exp.data.schema import Schema
 from kan_exp.data.table import MIN_ROWS, read_columns, read_table, split_rows
 from kan_exp.errors import KanExpError, closest
 
@@ -65,7 +66,7 @@ def test_a_table_of_one_column_needs_another(tmp_path):
 def test_an_input_of_the_network_is_no_output(tmp_path):
     (tmp_path / "t.csv").write_text("a,b\n1,2\n2,3\n")
     reader = open_columns(tmp_path / "t.csv", options=Options(features=None))
-    found = message(read_columns, reader, ("a", "b"), "a")
+    found = message(read_columns, reader, Schema.of_numbers(["a", "b"], ["a"]))
     assert "'a' is an input of the network" in found
     assert "None" not in found
 
@@ -80,7 +81,7 @@ def test_a_name_that_differs_in_case_and_signs_is_meant(tmp_path, wanted, name):
     found = message(read_table, tmp_path / "t.csv", None, wanted)
     assert f"Did you mean {name!r}?" in found
     target = typed(found)["data.target"] if " Set " in found else name
-    assert read_table(tmp_path / "t.csv", None, target).target == name
+    assert read_table(tmp_path / "t.csv", None, target).target_name == name
 
 
 def test_a_name_is_meant_only_if_it_is_near():
@@ -93,7 +94,7 @@ def test_a_name_is_meant_only_if_it_is_near():
 def test_a_target_that_was_read_as_a_list_is_quoted(tmp_path, name, target):
     (tmp_path / "t.csv").write_text(f'a,"{name}"\n1,2\n2,3\n')
     found = message(read_table, tmp_path / "t.csv", None, target)
-    assert read_table(tmp_path / "t.csv", None, typed(found)["data.target"]).target == name
+    assert read_table(tmp_path / "t.csv", None, typed(found)["data.target"]).target_name == name
     other = message(read_table, tmp_path / "t.csv", None, ["c", "d"])
     assert other.endswith("got ['c', 'd'].")
 

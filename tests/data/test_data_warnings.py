@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from kan_exp.data import TableData
-from kan_exp.data.data_warnings import far_values, repeated_rows
+from kan_exp.data.split_table import far_values, repeated_rows
 
 
 def table(folder, x, y) -> TableData:

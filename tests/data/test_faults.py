@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from kan_exp.data import table as table_module
 from kan_exp.data.columns import tidy
 from kan_exp.data.options import Options, assign
-from kan_exp.data.table import Table, keep_table, learning_table, read_table, take_table
+from kan_exp.data.table import Table, learning_table, read_table
 from kan_exp.errors import KanExpError
 
 FRACTIONS = [0.7, 0.15, 0.15]
@@ -126,7 +127,7 @@ def test_few_rows_with_gaps_are_left_out_rather_than_columns(tmp_path, monkeypat
     table = again(path, message, tmp_path, monkeypatch)
     kept = [row for row in rows if "NA" not in row and "" not in row]
     assert table.x.tolist() == [[float(a), float(b)] for a, b, _ in kept]
-    assert table.y.tolist() == [float(y) for _, _, y in kept]
+    assert table.y[:, 0].tolist() == [float(y) for _, _, y in kept]
 
 
 def test_a_record_of_several_lines_is_deleted_whole(tmp_path, monkeypatch):
@@ -316,20 +317,15 @@ def test_kinds_of_parquet_columns(tmp_path):
     assert set(table.x[:, 1]) == {0.0, 1.0}
 
 
-# What is kept for the data
-
-
-def test_a_table_is_handed_over_once_and_only_if_its_file_is_the_same(tmp_path, monkeypatch):
+def test_a_table_is_read_again_only_if_its_file_or_its_columns_are_others(tmp_path, monkeypatch):
     path = write(tmp_path, ["a", "b", "y"], numbers())
-    table, key = learn(path), (str(path), "y", None, ",")
-    keep_table(table, *key)
-    assert take_table(str(path), "y", ["a"], ",") is None
-    assert take_table(*key) is table
-    assert take_table(*key) is None
-    keep_table(table, *key)
+    table = learn(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(table_module, "open_columns", None)
+        assert learn(path) is table
+    assert learn(path, features=["a"]).features == ("a",)
     write(tmp_path, ["a", "b", "y"], numbers(41))
-    assert take_table(*key) is None
-    assert take_table("nowhere.csv", "y", None, ",") is None
+    assert learn(path, features=["a"]).rows == 41
 
 
 # Whatever is written

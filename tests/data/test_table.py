@@ -54,9 +54,9 @@ def test_csv_agrees_with_a_plain_reader(tmp_path):
         oracle = list(csv.DictReader(file))
     table = read_table(path, ["b", "a"], "y")
     assert table.features == ("b", "a")
-    assert (table.rows, table.columns, table.target) == (40, 3, "y")
+    assert (table.rows, table.target_name) == (40, "y")
     assert table.x.tolist() == [[float(row["b"]), float(row["a"])] for row in oracle]
-    assert table.y.tolist() == [float(row["y"]) for row in oracle]
+    assert table.y.tolist() == [[float(row["y"])] for row in oracle]
 
 
 def test_parquet_tsv_and_npz_hold_what_csv_holds(tmp_path):
@@ -92,7 +92,7 @@ def test_dialects_of_csv_give_the_same_table(tmp_path, text):
     table = read_table(write(tmp_path, text), None, "y")
     assert table.features == ("a", "b")
     assert table.x.tolist() == [[1, 10], [2.5, -20], [300, 30]]
-    assert table.y.tolist() == [0.5, 1.5, -2]
+    assert table.y.tolist() == [[0.5], [1.5], [-2]]
 
 
 @pytest.mark.parametrize("separator", [";", "|", "\t", "\\t"])
@@ -138,7 +138,7 @@ def test_prediction_and_scoring_take_one_constant_row(tmp_path):
     path = write(tmp_path, "a,b,y\n7,8,9\n")
     table = read_table(path, ["b", "a"], None)
     assert table.x.tolist() == [[8, 7]]
-    assert table.y is None
+    assert table.y.shape == (1, 0)
     assert read_table(path, None, None).features == ("a", "b", "y")
     split = read_table(path, ["b", "a"], "y").split()
     assert split.x.tolist() == [[8, 7]]

@@ -136,7 +136,11 @@ def test_the_description_is_plain_and_names_every_layer(make_data):
             "options": {"fcn_hidden": 5, "fcn_n_sin": 2, "activation": "gelu"},
         },
     ]
-    assert (found["dims"], found["features"], found["target"]) == ([2, 3, 1], ["x", "y"], "f")
+    assert found["dims"] == [2, 3, 1]
+    assert found["schema"] == {
+        "inputs": [{"name": "x", "kind": "number"}, {"name": "y", "kind": "number"}],
+        "outputs": [{"name": "f", "kind": "number"}],
+    }
     assert json.loads(json.dumps(found)) == found
 
 
