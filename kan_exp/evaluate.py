@@ -18,7 +18,7 @@ from kan_exp.data.options import Options
 from kan_exp.data.readers import open_columns
 from kan_exp.data.schema import Schema
 from kan_exp.data.table import Table, choose, read_columns
-from kan_exp.data.table_reader import TableReader
+from kan_exp.data.table_file import TableFile
 from kan_exp.errors import KanExpError
 from kan_exp.quoting import expand_home
 from kan_exp.runs import option_name
@@ -187,14 +187,14 @@ def _make_target(config: Any) -> Target:
         raise KanExpError(f"its target does not fit: {error}. Choose data=...") from error
 
 
-def _open_table(cfg: DictConfig) -> TableReader | None:
+def _open_table(cfg: DictConfig) -> TableFile | None:
     """The table whose rows are to be scored, if it is one."""
     if cfg.data is None or cfg.data.get("_target_") != TABLE:
         return None
     return open_columns(cfg.data.path, cfg.data.separator, OPTIONS)
 
 
-def _rows(data: DictConfig, schema: Schema, reader: TableReader) -> Table:
+def _rows(data: DictConfig, schema: Schema, reader: TableFile) -> Table:
     """The rows of a table, whose columns are found by name."""
     named = list(data.features) if OmegaConf.is_list(data.features) else [data.features]
     if data.features is not None and tuple(map(tidy, named)) != schema.features:
@@ -213,7 +213,7 @@ def _rows(data: DictConfig, schema: Schema, reader: TableReader) -> Table:
 
 
 def _other_points(
-    cfg: DictConfig, schema: Schema, reader: TableReader | None
+    cfg: DictConfig, schema: Schema, reader: TableFile | None
 ) -> tuple[Split, str, Sequence[str]]:
     """Points to score, where they come from, and what is to be noted about them."""
     data = cfg.data

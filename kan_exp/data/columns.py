@@ -55,7 +55,7 @@ def new_name(name: str) -> str:
 
 
 class Fault(NamedTuple):
-    """Why a column cannot be used, and its first faulty field (empty if all are)."""
+    """Why a column cannot be used, and where it shows first; empty if everywhere."""
 
     kind: str
     name: str
@@ -74,85 +74,53 @@ class Numbers(NamedTuple):
     words: NDArray[np.intp]
 
 
-def parse_numbers(fields: Series) -> Numbers:
-    """Reads fields of text as numbers.
-
-    `true` and `false` count as 1 and 0 in a column that holds nothing else.
-    """
-    import polars as pl
-
-    numbers = fields.cast(pl.Float64, strict=False)
-    if not numbers.null_count():
-        return Numbers(numbers.to_numpy(), np.empty(0, np.intp))
-    text = pl.col("fields").str.strip_chars()
-    lower = text.str.to_lowercase()
-    frame = pl.DataFrame({"fields": fields, "numbers": numbers}).select(
-        number=pl.coalesce(
-            "numbers",
-            text.cast(pl.Float64, strict=False),
-            pl.when(lower.str.contains(INFINITY)).then(float("inf")),
-        ),
-        truth=pl.when(lower == "true").then(1.0).when(lower == "false").then(0.0),
-        missing=text.is_null() | lower.is_in(MISSING_WORDS) | lower.str.contains(NAN),
-    )
-    others = frame["number"].drop_nulls().drop_nans()
-    if others.is_in([0.0, 1.0]).all():
-        frame = frame.with_columns(number=pl.coalesce("number", "truth"))
-    words = frame.select(pl.col("number").is_null() & ~pl.col("missing")).to_series()
-    values = frame["number"].fill_null(float("nan")).to_numpy()
-    return Numbers(values, words.arg_true().to_numpy())
-
-
 def to_numbers(fields: Series, typed: bool) -> Numbers:
-    """Reads a column as numbers; text only in a file whose columns have no types of their own."""
+    """Reads a column as numbers; text only in a file whose columns have no types."""
     import polars as pl
 
     if fields.dtype.is_numeric() or fields.dtype in (pl.Boolean, pl.Null):
-        values = fields.cast(pl.Float64).fill_null(float("nan")).to_numpy()
-        return Numbers(values, np.empty(0, np.intp))
+        return Numbers(_values(fields.cast(pl.Float64)), np.empty(0, np.intp))
     if typed:
-        words = fields.is_not_null().arg_true().to_numpy()
-        return Numbers(np.full(len(fields), np.nan), words)
-    return _parse_numbers(fields)
+        return Numbers(np.full(len(fields), np.nan), fields.is_not_null().arg_true().to_numpy())
+    return _parse(fields)
 
 
-def _parse_numbers(fields: Series) -> Numbers:
-    """Reads fields of text as numbers.
+def _values(numbers: Series) -> FloatArray:
+    return numbers.fill_null(float("nan")).to_numpy()
 
-    `true` and `false` count as 1 and 0 in a column that holds nothing else.
-    """
+
+def _parse(fields: Series) -> Numbers:
+    """Reads text; `true` and `false` count as 1 and 0 in a column that holds nothing else."""
     import polars as pl
 
     numbers = fields.cast(pl.Float64, strict=False)
     if not numbers.null_count():
-        return Numbers(numbers.to_numpy(), np.empty(0, np.intp))
+        return Numbers(_values(numbers), np.empty(0, np.intp))
     text = pl.col("fields").str.strip_chars()
     lower = text.str.to_lowercase()
+    infinity = pl.when(lower.str.contains(INFINITY)).then(float("inf"))
     frame = pl.DataFrame({"fields": fields, "numbers": numbers}).select(
-        number=pl.coalesce(
-            "numbers",
-            text.cast(pl.Float64, strict=False),
-            pl.when(lower.str.contains(INFINITY)).then(float("inf")),
-        ),
+        number=pl.coalesce("numbers", text.cast(pl.Float64, strict=False), infinity),
         truth=pl.when(lower == "true").then(1.0).when(lower == "false").then(0.0),
         missing=text.is_null() | lower.is_in(MISSING_WORDS) | lower.str.contains(NAN),
     )
-    others = frame["number"].drop_nulls().drop_nans()
-    if others.is_in([0.0, 1.0]).all():
-        frame = frame.with_columns(number=pl.coalesce("number", "truth"))
-    words = frame.select(pl.col("number").is_null() & ~pl.col("missing")).to_series()
-    values = frame["number"].fill_null(float("nan")).to_numpy()
-    return Numbers(values, words.arg_true().to_numpy())
+    numbers = frame["number"]
+    if numbers.drop_nulls().drop_nans().is_in([0.0, 1.0]).all():
+        numbers = numbers.fill_null(frame["truth"])
+    words = (numbers.is_null() & ~frame["missing"]).arg_true()
+    return Numbers(_values(numbers), words.to_numpy())
 
 
-def rounded_number(fields: Series, values: FloatArray) -> str | None:
-    """Describes the first whole number that float64 cannot hold; None if there is none."""
-    with np.errstate(invalid="ignore"):
-        rows = np.flatnonzero((np.abs(values) > MAX_EXACT) & np.isfinite(values))
+def rounding_note(name: str, fields: Series, values: FloatArray) -> str | None:
+    """Names the first whole number that float64 cannot hold; None if there is none."""
+    rows = np.flatnonzero((np.abs(values) > MAX_EXACT) & np.isfinite(values))
     for row, field in zip(rows.tolist(), fields.gather(rows).to_list(), strict=True):
         digits = str(field).strip()
         if digits.lstrip("+-").isdigit() and Decimal(digits) != Decimal(values[row]):
-            return f"{shown(digits)} in row {row + 1:,} is read as {values[row]:.17g}"
+            return (
+                f"column {shown(name)} has whole numbers with more digits than float64 holds: "
+                f"{shown(digits)} in row {row + 1:,} is read as {values[row]:.17g}."
+            )
     return None
 
 

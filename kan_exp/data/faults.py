@@ -19,10 +19,10 @@ from kan_exp.data.columns import (
     FloatArray,
     shown,
 )
-from kan_exp.data.csv_reader import CsvReader
+from kan_exp.data.csv_file import CsvFile
 from kan_exp.data.options import assign
 from kan_exp.data.schema import Schema
-from kan_exp.data.table_reader import TableReader
+from kan_exp.data.table_file import TableFile
 from kan_exp.errors import KanExpError
 from kan_exp.quoting import shell
 
@@ -52,7 +52,7 @@ GAPS = (MISSING, TEXT)  # rows with such fields may be left out
 
 
 def faulty(
-    reader: TableReader,
+    file: TableFile,
     faults: Iterable[Fault],
     schema: Schema,
     values: Mapping[str, FloatArray],
@@ -60,7 +60,7 @@ def faulty(
     """The error for a table with faults in columns that are used.
 
     Args:
-        reader: The table.
+        file: The table.
         faults: At least one.
         schema: Inputs and outputs.
         values: Of the columns that could be read, by name.
@@ -69,25 +69,25 @@ def faulty(
     faults = sorted(faults, key=lambda fault: order.index(fault.kind))
     groups = [(kind, list(group)) for kind, group in groupby(faults, lambda fault: fault.kind)]
     kinds = "; ".join(_describe(kind, group, schema.targets) for kind, group in groups)
-    cures = [text for kind, _ in groups if (text := _cure(kind, reader)) is not None]
-    advice = _choice(reader, schema, {fault.name: fault.kind for fault in faults}, values)
+    cures = [text for kind, _ in groups if (text := _cure(kind, file)) is not None]
+    advice = _choice(file, schema, {fault.name: fault.kind for fault in faults}, values)
     if cures:
         advice.append(f"{'or ' if advice else ''}{', '.join(cures)}")
     text = f"{kinds}: {'; '.join(advice) or 'mend it'}"
     # No full stop after a command, which would be pasted with it.
-    typed = text.endswith(("'", "]", ".", reader.path.suffix))
-    return reader.error(text if typed else f"{text}.")
+    typed = text.endswith(("'", "]", ".", file.path.suffix))
+    return file.error(text if typed else f"{text}.")
 
 
 def _choice(
-    reader: TableReader,
+    file: TableFile,
     schema: Schema,
     bad: Mapping[str, str],
     values: Mapping[str, FloatArray],
 ) -> list[str]:
     """Options to type in order to use only columns without faults."""
-    options = reader.options
-    if (kept := _without_gaps(reader, schema, bad, values)) is not None:
+    options = file.options
+    if (kept := _without_gaps(file, schema, bad, values)) is not None:
         return [kept]
     if options.features is None:  # the network needs them all
         return []
@@ -102,13 +102,13 @@ def _choice(
 
 
 def _without_gaps(
-    reader: TableReader,
+    file: TableFile,
     schema: Schema,
     bad: Mapping[str, str],
     values: Mapping[str, FloatArray],
 ) -> str | None:
     """A command that removes rows without numbers, if they are few or lack the target."""
-    options = reader.options
+    options = file.options
     targets = [name for name in schema.targets if name in bad]
     gaps = [name for name in schema.features if bad.get(name) in GAPS]
     if any(bad[name] not in GAPS for name in targets) or not (gaps or targets):
@@ -125,8 +125,8 @@ def _without_gaps(
         if not targets or words.intersection(targets):
             return None
     kept = [name for name in schema.features if name in mended or name not in bad]
-    copy = reader.copy_name("rows")
-    command = reader.deletion(np.flatnonzero(lost).tolist(), copy) if kept else None
+    copy = file.copy_name("rows")
+    command = file.deletion(np.flatnonzero(lost).tolist(), copy) if kept else None
     every = len(kept) == len(schema.features)
     if command is None or (options.features is None and not every):
         return None
@@ -146,8 +146,8 @@ def _describe(kind: str, group: Sequence[Fault], targets: Sequence[str]) -> str:
     return f"{kind} {'for' if kind == UNNAMED else 'in'} {', '.join(parts)}{more}"
 
 
-def _cure(kind: str, reader: TableReader) -> str | None:
-    if kind == COMMAS and isinstance(reader, CsvReader) and reader.separator != ",":
-        copy = shell(reader.copy_name("points"))
-        return f"write decimal points for commas: tr , . < {reader.shell_path} > {copy}"
+def _cure(kind: str, file: TableFile) -> str | None:
+    if kind == COMMAS and isinstance(file, CsvFile) and file.separator != ",":
+        copy = shell(file.copy_name("points"))
+        return f"write decimal points for commas: tr , . < {file.shell_path} > {copy}"
     return CURES[kind]

@@ -5,21 +5,20 @@ Nothing in a file is ever executed: npz archives are read without pickle.
 
 from __future__ import annotations
 
-import csv
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kan_exp.data.columns import new_name, shown, tidy
-from kan_exp.data.csv_reader import SEPARATORS, CsvReader
+from kan_exp.data.csv_file import SEPARATORS, CsvFile
 from kan_exp.data.options import TRAINING, Options, assign
-from kan_exp.data.table_reader import TableReader
+from kan_exp.data.table_file import TableFile
 from kan_exp.errors import KanExpError, listing
 from kan_exp.quoting import shell
 from kan_exp.runs import from_here
@@ -49,7 +48,7 @@ NPZ_ERRORS = (
 )
 
 
-def open_columns(path: object, separator: object = ",", options: Options = TRAINING) -> TableReader:
+def open_columns(path: object, separator: object = ",", options: Options = TRAINING) -> TableFile:
     """Opens a table by the extension of its file.
 
     Args:
@@ -79,14 +78,14 @@ def open_columns(path: object, separator: object = ",", options: Options = TRAIN
                 f"own extension."
             )
     if suffix in OWN_MAGIC:
-        return (ParquetReader if suffix == ".parquet" else NpzReader)(file, source, options)
+        return (ParquetFile if suffix == ".parquet" else NpzFile)(file, source, options)
     separator = "\t" if suffix == ".tsv" or separator == "\\t" else separator
     if separator not in SEPARATORS:
         raise KanExpError(
             f"{options.separator} must be one of {listing(map(repr, SEPARATORS))}, "
             f"got {separator!r}."
         )
-    return CsvReader(file, source, options, str(separator))
+    return CsvFile(file, source, options, str(separator))
 
 
 def _first_bytes(path: str, source: str, options: Options) -> tuple[Path, bytes]:
@@ -127,41 +126,27 @@ def _how_to_convert(file: Path, suffix: str, options: Options) -> str:
     return "; write it anew as .csv or .parquet with the program that made it"
 
 
-class ParquetReader(TableReader):
+class ParquetFile(TableFile):
     """A Parquet file."""
 
-    def _names(self) -> list[str]:
+    def _read_header(self) -> list[str]:
         import polars as pl
 
         try:
-            self._frame = pl.read_parquet(self.path, glob=False)
+            frame = pl.read_parquet(self.path, glob=False)
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
             raise self.error("is no readable Parquet file (cut short or damaged?).") from None
-        return self._frame.columns
-
-    def _column(self, place: int) -> tuple[Series, str]:
-        fields = self._frame.to_series(place)
-        return fields, f" ({fields.dtype})"
-
-    def write(self, file: IO[str], separator: str, name: str, values: Sequence[str]) -> list[str]:
-        import polars as pl
-
-        nested = [
-            column
-            for column, kind in self._frame.schema.items()
-            if kind.is_nested() or kind in (pl.Binary, pl.Object)
-        ]
-        frame = self._frame.drop(nested).with_columns(pl.Series(name, values))
-        file.write(frame.write_csv(separator=separator))
-        return list(map(tidy, nested))
+        self.columns = frame.get_columns()
+        self.types = list(map(str, frame.dtypes))
+        return frame.columns
 
 
-class NpzReader(TableReader):
+class NpzFile(TableFile):
     """A NumPy archive: each 1-D array is a column, a 2-D array `x` gives columns x1, x2, ..."""
 
-    def _names(self) -> list[str]:
+    def _read_header(self) -> list[str]:
         names: list[str] = []
-        self._columns: list[NDArray[Any]] = []
+        arrays: list[NDArray[Any]] = []
         for key, values in self._arrays():
             matrix = key == "x" and values.ndim == 2
             if not matrix and values.ndim != 1:
@@ -170,13 +155,15 @@ class NpzReader(TableReader):
                     "column, or a 2-D array named x."
                 )
             names += [f"x{k + 1}" for k in range(values.shape[1])] if matrix else [key]
-            self._columns += list(values.T) if matrix else [values]
-        for name, column in zip(names, self._columns, strict=True):
-            if len(column) != len(self._columns[0]):
+            arrays += list(values.T) if matrix else [values]
+        for name, array in zip(names, arrays, strict=True):
+            if len(array) != len(arrays[0]):
                 raise self.error(
-                    f"column {shown(name)} has {len(column)} rows, but column "
-                    f"{shown(names[0])} has {len(self._columns[0])}: give all the same length."
+                    f"column {shown(name)} has {len(array)} rows, but column "
+                    f"{shown(names[0])} has {len(arrays[0])}: give all the same length."
                 )
+        self.columns = list(map(_series, arrays))
+        self.types = [str(array.dtype) for array in arrays]
         return names
 
     def _arrays(self) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -198,18 +185,15 @@ class NpzReader(TableReader):
                 ) from None
             raise self.error("is no readable npz archive (cut short or damaged?).") from None
 
-    def _column(self, place: int) -> tuple[Series, str]:
-        import polars as pl
 
-        values = self._columns[place]
-        if values.dtype.kind not in "biuf":
-            return pl.Series(values.tolist(), dtype=pl.Object), f" ({values.dtype})"
-        whole_or_truth = values.dtype.kind in "biu"  # others may have a width that polars lacks
-        return pl.Series(values if whole_or_truth else values.astype(np.float64)), ""
+def _series(array: NDArray[Any]) -> Series:
+    """A column of polars, whose types are fewer."""
+    import polars as pl
 
-    def write(self, file: IO[str], separator: str, name: str, values: Sequence[str]) -> list[str]:
-        writer = csv.writer(file, delimiter=separator, lineterminator="\n")
-        writer.writerow([*self.names, name])
-        columns = [column.tolist() for column in self._columns]
-        writer.writerows(zip(*columns, values, strict=True))
-        return []
+    if array.dtype.kind in "biu":
+        return pl.Series(array)
+    if array.dtype.kind == "f":
+        return pl.Series(array.astype(np.float64))
+    if array.dtype.kind in "UM":
+        return pl.Series(array.astype(str).tolist(), dtype=pl.String)
+    return pl.Series(array.tolist(), dtype=pl.Object)

@@ -47,25 +47,25 @@ class Schema:
         """
         if (stored := description.get("schema")) is None:  # as checkpoints once were
             return cls.of_numbers(description["features"], [description["target"]])
-        parts = (stored["inputs"], stored["outputs"])
+        parts = (stored[part] for part in ("inputs", "outputs"))
         return cls(*(tuple(Column(**column) for column in columns) for columns in parts))
 
     def describe(self) -> dict[str, Any]:
         """Plain containers, to be stored with a model."""
-        return {
-            "inputs": [asdict(column) for column in self.inputs],
-            "outputs": [asdict(column) for column in self.outputs],
-        }
+        parts = {"inputs": self.inputs, "outputs": self.outputs}
+        return {part: [asdict(column) for column in columns] for part, columns in parts.items()}
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Names of the inputs."""
         return tuple(column.name for column in self.inputs)
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """Names of the outputs."""
         return tuple(column.name for column in self.outputs)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (*self.features, *self.targets)
 
     @property
     def target_name(self) -> str:

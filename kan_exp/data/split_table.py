@@ -10,9 +10,10 @@ import torch
 
 from kan_exp.data.base import ExperimentData
 from kan_exp.data.columns import FloatArray, shown
+from kan_exp.data.faults import CONSTANT
 from kan_exp.data.options import TRAINING, Options
 from kan_exp.data.points import Split, measure_scaling
-from kan_exp.data.table import Table, learning_table, split_rows
+from kan_exp.data.table import Table, learning_table, scale_fault, split_rows
 from kan_exp.errors import KanExpError
 
 FAR = 1000.0  # times the distance of the quartiles, from the median
@@ -54,30 +55,26 @@ class SplitTableData(ExperimentData):
     @property
     def data_warnings(self) -> list[str]:
         table = self.table
-        names = [*table.schema.features, *table.schema.targets]
-        far = far_values(names, np.column_stack([table.x, table.y]))
+        far = far_values(self.schema.names, np.column_stack([table.x, table.y]))
         return [*table.notes, *far, *repeated_rows(self.train.x, self.test.x)]
 
     def _check_spread(self) -> None:
         """Refuses columns without a scale among the training rows."""
-        values = torch.cat([self.train.x, self.train.y], dim=1)  # (rows, in + out)
-        constant = values.amin(0) == values.amax(0)
-        spread = torch.cat([self.scaling.x_std, self.scaling.y_std])
-        limits = torch.finfo(torch.float32)
-        for place, name in enumerate([*self.schema.features, *self.schema.targets]):
+        columns = np.column_stack(self.train)
+        for name, values in zip(self.schema.names, columns.T, strict=True):
+            fault = scale_fault(name, values)
             column = f"{self.table.source}: column {shown(name)}"
             option = "data.target" if name in self.schema.targets else "data.features"
-            if constant[place]:
+            if fault is not None and fault.kind == CONSTANT:
                 raise KanExpError(
-                    f"{column} holds only {values[0, place]:g} in its {len(values)} training rows, "
+                    f"{column} holds only {fault.example} in its {len(values)} training rows, "
                     f"which teaches nothing: choose others with {option}, or other rows with "
                     f"data.seed."
                 )
-            if not limits.tiny < spread[place] < limits.max:
-                low, high = values[:, place].aminmax()
+            if fault is not None:
                 raise KanExpError(
-                    f"{column} ranges from {low:g} to {high:g}, beyond what float32 can scale: "
-                    "change its unit."
+                    f"{column} ranges from {fault.example}, beyond what float32 can scale: change "
+                    f"its unit."
                 )
 
 

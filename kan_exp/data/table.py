@@ -11,12 +11,22 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from kan_exp.data.columns import Fault, FloatArray, shown, tidy
+from kan_exp.data.columns import (
+    INFINITE,
+    MISSING,
+    Fault,
+    FloatArray,
+    kind_of,
+    rounding_note,
+    shown,
+    tidy,
+    to_numbers,
+)
 from kan_exp.data.faults import CONSTANT, RANGE, REPEATED, UNNAMED, faulty
 from kan_exp.data.options import TRAINING, Options, assign
 from kan_exp.data.readers import open_columns
 from kan_exp.data.schema import Schema
-from kan_exp.data.table_reader import TableReader
+from kan_exp.data.table_file import TableFile
 from kan_exp.errors import KanExpError, listing
 
 if TYPE_CHECKING:
@@ -34,10 +44,9 @@ class Table:
 
     Attributes:
         source: Where they come from, as the user named it.
-        schema: Inputs and outputs.
         x: Inputs `(n, in)`.
         y: Outputs `(n, out)`.
-        notes: What was changed as they were read.
+        notes: Lines about numbers that were rounded.
     """
 
     source: str
@@ -85,26 +94,26 @@ def read_table(
         KanExpError: The file cannot be read, a column is unknown or chosen twice, or chosen columns
             have fields that are missing, infinite or no number; all of them are named.
     """
-    reader = open_columns(path, separator)
-    return read_columns(reader, choose(reader, features, target))
+    file = open_columns(path, separator)
+    return read_columns(file, choose(file, features, target))
 
 
-def choose(reader: TableReader, features: Sequence[object] | None, target: object) -> Schema:
+def choose(file: TableFile, features: Sequence[object] | None, target: object) -> Schema:
     """The columns that options name, see `read_table`.
 
     Raises:
         KanExpError: The options are no names.
     """
-    options = reader.options
+    options = file.options
     if target is not None and not isinstance(target, str | int | float):
         raise KanExpError(
             f"{options.target} must be the name of one column, got {target!r}"
-            f"{_list_hint(reader, target)}"
+            f"{_list_hint(file, target)}"
         )
     outputs = () if target is None else (tidy(target),)
     if features is None:
         # Columns without a name are kept: they are reported as faults.
-        inputs = tuple(dict.fromkeys(name for name in reader.names if name not in outputs))
+        inputs = tuple(dict.fromkeys(name for name in file.names if name not in outputs))
     elif isinstance(features, str) or not isinstance(features, Sequence):
         typed = assign(f"{options.features}", [tidy(features)])
         raise KanExpError(
@@ -114,95 +123,115 @@ def choose(reader: TableReader, features: Sequence[object] | None, target: objec
         inputs = tuple(map(tidy, features))
     for option, names in ((options.target, outputs), (options.features, inputs)):
         if "" in names and (features is not None or names == outputs):
-            raise reader.unknown([""], option)
+            raise file.unknown([""], option)
     if features is None and not any(inputs):
-        raise reader.error(
+        raise file.error(
             f"has no column but {shown(tidy(target))}: add at least one to learn from."
         )
     if not inputs:
-        raise reader.error(f"{options.features} leaves no column to learn from: name at least one.")
+        raise file.error(f"{options.features} leaves no column to learn from: name at least one.")
     return Schema.of_numbers(inputs, outputs)
 
 
-def _list_hint(reader: TableReader, target: object) -> str:
+def _list_hint(file: TableFile, target: object) -> str:
     """What to type for a column whose name was read as a list."""
     if not isinstance(target, Sequence):
         return "."
     text = f"[{','.join(str(name).strip() for name in target)}]"
-    name = next((name for name in reader.names if name.replace(", ", ",") == text), None)
-    return "." if name is None else f": set {assign(reader.options.target, name)}"
+    name = next((name for name in file.names if name.replace(", ", ",") == text), None)
+    return "." if name is None else f": set {assign(file.options.target, name)}"
 
 
-def read_columns(reader: TableReader, schema: Schema, learns: bool = False) -> Table:
+def read_columns(file: TableFile, schema: Schema, learns: bool = False) -> Table:
     """Reads inputs and outputs of a file that is open.
 
     Args:
-        reader: The file.
+        file: The file.
         schema: Chosen by options, or that of a trained network.
         learns: Whether a network is to be trained on them; then a column must have a scale.
 
     Raises:
         KanExpError: As `read_table` does.
     """
-    _check_names(reader, schema)
-    names = [*schema.features, *schema.targets]
-    faults = []
-    if "" in names:
-        places = [place + 1 for place in reader.places("")]
-        faults += [Fault(UNNAMED, "", f"column {place}") for place in places]
-    for name in names:
-        if name and len(places := reader.places(name)) > 1:
+    _check_names(file, schema)
+    faults, notes = [], []
+    columns: dict[str, FloatArray] = {}
+    for name in dict.fromkeys(schema.names):
+        places = file.places(name)
+        if not name:
+            faults += [Fault(UNNAMED, name, f"column {place + 1}") for place in places]
+            continue
+        if len(places) > 1:
             faults.append(Fault(REPEATED, name, f"{len(places)} columns"))
-    unique = [name for name in names if name and len(reader.places(name)) == 1]
-    values, notes = np.empty((0, 0)), list[str]()
-    if unique:
-        values, more, notes = reader.read(unique)
-        faults += more
-        if learns and len(values) > 1:
-            faults += _scale_faults(unique, values, {fault.name for fault in more})
+            continue
+        values, fault = _read_column(file, name, places[0])
+        if fault is None and learns and len(values) > 1:
+            fault = scale_fault(name, values)
+        if fault is not None:
+            faults.append(fault)
+        elif note := rounding_note(name, file.columns[places[0]], values):
+            notes.append(note)
+        columns[name] = values
     if faults:
-        raise faulty(reader, faults, schema, dict(zip(unique, values.T, strict=True)))
-    width = len(schema.inputs)
-    x, y = values[:, :width].copy(), values[:, width:].copy()
-    return Table(reader.source, schema, x, y, tuple(notes))
+        raise faulty(file, faults, schema, columns)
+    x = np.column_stack([columns[name] for name in schema.features])
+    y = [columns[name] for name in schema.targets]
+    outputs = np.column_stack(y) if y else np.empty((len(x), 0))
+    return Table(file.source, schema, x, outputs, tuple(notes))
 
 
-def _check_names(reader: TableReader, schema: Schema) -> None:
+def _check_names(file: TableFile, schema: Schema) -> None:
     """Checks that the columns exist, and that each is chosen once."""
-    options, inputs = reader.options, schema.features
+    options, inputs = file.options, schema.features
     for option, names in ((options.target, schema.targets), (options.features, inputs)):
-        if unknown := [name for name in names if not reader.places(name)]:
-            raise reader.unknown(unknown, option)
+        if unknown := [name for name in names if not file.places(name)]:
+            raise file.unknown(unknown, option)
     for output in schema.targets:
         if output in inputs and options.features is None:
-            raise reader.error(
+            raise file.error(
                 f"column {shown(output)} is an input of the network: {options.target} is the "
                 "column that its predictions are compared with."
             )
         if output in inputs:
-            raise reader.error(
+            raise file.error(
                 f"column {shown(output)} is {options.target} and among {options.features}: "
                 "leave it out there."
             )
     for name, count in Counter(inputs).items():
         if count > 1:
-            raise reader.error(f"{options.features} names {shown(name)} twice: name it once.")
+            raise file.error(f"{options.features} names {shown(name)} twice: name it once.")
 
 
-def _scale_faults(names: Sequence[str], values: FloatArray, bad: set[str]) -> list[Fault]:
-    """Faults of columns `(n, len(names))` with one value throughout, or beyond float32."""
-    lows, highs = values.min(0), values.max(0)
+def _read_column(file: TableFile, name: str, place: int) -> tuple[FloatArray, Fault | None]:
+    """The numbers of a column, and why it cannot be used if some are not finite."""
+    fields, kind = file.columns[place], file.types[place]
+    if not len(fields):
+        raise file.error("has column names but no rows.")
+    values, words = to_numbers(fields, typed=bool(kind))
+    bad = np.flatnonzero(~np.isfinite(values))
+    if len(words):
+        (field,) = fields.gather([words[0]]).to_list()
+        type_name = f" ({kind})" if kind else ""
+        also = f", one of {len(words):,}" if len(words) > 1 else ""
+        example = f"{shown(field)}{type_name} in {file.row_name(int(words[0]))}{also}"
+        return values, Fault(kind_of(field), name, example)
+    if len(bad):
+        many = f"{len(bad):,}, first in " if len(bad) > 1 else ""
+        example = f"{many}{file.row_name(int(bad[0]))}"
+        return values, Fault(MISSING if np.isnan(values[bad[0]]) else INFINITE, name, example)
+    return values, None
+
+
+def scale_fault(name: str, values: FloatArray) -> Fault | None:
+    """The fault of a column with one value throughout, or a range beyond float32."""
+    low, high = values.min(), values.max()
+    if low == high:
+        return Fault(CONSTANT, name, f"{low:g}")
     with np.errstate(over="ignore", invalid="ignore"):
-        spreads = values.std(0)
-    faults = []
-    for name, low, high, spread in zip(names, lows, highs, spreads, strict=True):
-        if name in bad:
-            continue
-        if low == high:
-            faults.append(Fault(CONSTANT, name, f"{low:g}"))
-        elif not FLOAT32.tiny < spread < FLOAT32.max:
-            faults.append(Fault(RANGE, name, f"{low:g} to {high:g}"))
-    return faults
+        spread = values.std()
+    if not FLOAT32.tiny < spread < FLOAT32.max:
+        return Fault(RANGE, name, f"{low:g} to {high:g}")
+    return None
 
 
 class Parts(NamedTuple):
@@ -275,10 +304,10 @@ def learning_table(
     check_fractions(fractions)
     key = (*_file_state(path), str(target), str(features), str(separator))
     if key not in _last:
-        reader = open_columns(path, separator, options)
+        file = open_columns(path, separator, options)
         if target is None:
-            raise _no_target(reader)
-        table = read_columns(reader, choose(reader, features, target), learns=True)
+            raise _no_target(file)
+        table = read_columns(file, choose(file, features, target), learns=True)
         _last.clear()
         _last[key] = table
     table = _last[key]
@@ -286,14 +315,14 @@ def learning_table(
     return table
 
 
-def _no_target(reader: TableReader) -> KanExpError:
+def _no_target(file: TableFile) -> KanExpError:
     # OmegaConf takes ??? for no value, so that no option can name a column of that name.
-    named = [name for name in reader.names if name and name != "???"]
-    last = named[-1] if named else reader.names[-1]
-    option = reader.options.target
-    return reader.error(
+    named = [name for name in file.names if name and name != "???"]
+    last = named[-1] if named else file.names[-1]
+    option = file.options.target
+    return file.error(
         f"{option} is needed, the column to learn, such as {assign(option, last)}; columns: "
-        f"{listing(map(shown, reader.names))}.{reader.without_header()}"
+        f"{listing(map(shown, file.names))}.{file.header_hint()}"
     )
 
 

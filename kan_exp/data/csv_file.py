@@ -15,11 +15,11 @@ import numpy as np
 from kan_exp.data.columns import shown, tidy
 from kan_exp.data.encodings import marked_encoding, readings
 from kan_exp.data.options import Options, assign
-from kan_exp.data.table_reader import TableReader, are_numbers
+from kan_exp.data.table_file import TableFile, are_numbers
 from kan_exp.quoting import shell
 
 if TYPE_CHECKING:
-    from polars import DataFrame, Series
+    from polars import Series
 
 SEPARATORS = (",", ";", "|", "\t")
 MAX_DELETED = 60  # rows that a message deletes
@@ -45,10 +45,8 @@ class Record(NamedTuple):
 NO_RECORD = Record(0, 0, [""], "")
 
 
-class CsvReader(TableReader):
+class CsvFile(TableFile):
     """Text with a header line."""
-
-    typed = False
 
     def __init__(self, path: Path, source: str, options: Options, separator: str) -> None:
         self.separator = separator
@@ -60,9 +58,9 @@ class CsvReader(TableReader):
             raise self.error(self._not_utf8())
         super().__init__(path, source, options)
 
-    def _names(self) -> list[str]:
+    def _read_header(self) -> list[str]:
         records = self._records()
-        self._header = header = next(records, NO_RECORD)
+        self._first = header = next(records, NO_RECORD)
         if header.text.lower().startswith("sep="):
             raise self.error(
                 f"line 1 is no header but a note for spreadsheets ({shown(header.text.strip())}): "
@@ -70,6 +68,7 @@ class CsvReader(TableReader):
             )
         if len(header.fields) == 1:
             self._check_header(header.fields[0], records)
+        self.types = [""] * len(header.fields)
         return header.fields
 
     def _check_header(self, text: str, records: Iterator[Record]) -> None:
@@ -99,27 +98,26 @@ class CsvReader(TableReader):
                 f"tail -n +{line} {self.shell_path} > {shell(self.copy_name('table'))}"
             )
 
-    def _column(self, place: int) -> tuple[Series, str]:
-        return self._fields.to_series(place), ""
-
     @cached_property
-    def _fields(self) -> DataFrame:
+    def columns(self) -> list[Series]:  # type: ignore[override]
         """All fields below the header as text."""
         import polars as pl
 
         width = len(self.names)
         schema = {str(place): pl.String for place in range(width)}
         data = self.path.read_bytes()
-        *_, body = (data + b"\n").split(b"\n", self._header.last_line)
+        *_, body = (data + b"\n").split(b"\n", self._first.last_line)
         body = body.rstrip(b"\r\n")
         # A carriage return alone ends a line, too, but not for polars.
         other_ends = b"\r" in data and data.count(b"\r") > data.count(b"\r\n")
         if not other_ends and is_plain(body, self.separator, width):
             try:
-                return pl.read_csv(body, has_header=False, separator=self.separator, schema=schema)
+                return pl.read_csv(
+                    body, has_header=False, separator=self.separator, schema=schema
+                ).get_columns()
             except pl.exceptions.PolarsError:  # such as of text that is not UTF-8
                 pass
-        return pl.DataFrame(list(self._rows()), schema=schema, orient="row")
+        return pl.DataFrame(list(self._rows()), schema=schema, orient="row").get_columns()
 
     def _rows(self) -> Iterator[list[str]]:
         width = len(self.names)
@@ -139,7 +137,7 @@ class CsvReader(TableReader):
         """First and last line of each row."""
         return [(record.line, record.last_line) for record in self._records()][1:]
 
-    def _place(self, row: int) -> str:
+    def row_name(self, row: int) -> str:
         return f"row {row + 1}, line {self._lines[row][0]}"
 
     def deletion(self, rows: Sequence[int], name: str) -> str | None:
@@ -152,7 +150,7 @@ class CsvReader(TableReader):
         return f"sed '{script}' {self.shell_path} > {shell(name)}"
 
     def write(self, file: IO[str], separator: str, name: str, values: Sequence[str]) -> list[str]:
-        text = self._header.text
+        text = self._first.text
         end = text[len(text.rstrip("\r\n")) :] or "\n"
         added = chain([_quote(name, separator)], values)
         for record, value in zip(self._records(), added, strict=True):
