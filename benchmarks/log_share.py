@@ -34,7 +34,7 @@ RUNS = {
 # Parts of the logging; what one of them calls of another counts for the one that was called.
 PARTS: dict[str, list[tuple[type, str]]] = {
     "scalars": [(RunLogger, "log_metrics")],
-    "figures while it trains": [(EdgeFigures, "_show")],
+    "figures while it trains": [(EdgeFigures, "_log")],
     "graph": [(RunLogger, "graph")],
     "choices, texts, layout, results": [
         (RunLogger, "describe"),

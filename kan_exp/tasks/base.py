@@ -112,7 +112,12 @@ class Task(Scoring, ABC):
 
     A subclass defines `loss`. Training, checkpoints, pruning, sweeps, reports and TensorBoard ask
     it for everything else. Its constructor takes what `Scoring` takes, and options of its own.
+
+    Attributes:
+        figures: Names in `kan_exp.plots.TASK_FIGURES` of what is drawn on the test points.
     """
+
+    figures: tuple[str, ...] = ("prediction",)
 
     @abstractmethod
     def loss(self) -> Loss:

@@ -24,7 +24,7 @@ from kan_exp.errors import DivergedError, KanExpError, message_of
 from kan_exp.layers import EdgeLayer
 from kan_exp.layers.kernels import kernel_name
 from kan_exp.models.loading import load, read_checkpoint
-from kan_exp.plots import history_figure, prediction_figure
+from kan_exp.plots import TASK_FIGURES, history_figure
 from kan_exp.plots.saving import save_png
 from kan_exp.quoting import shell, word
 from kan_exp.runs import from_here, holding, versions, write_json
@@ -299,12 +299,11 @@ class Experiment:
             for one in module.task.curves
             if metrics[TEST + one.name] is not None
         )
-        figures["prediction"] = lambda: prediction_figure(
-            self.data.test.y[:, 0].numpy(),
-            self.predicted[:, 0].numpy(),
-            model.target_name,
-            caption,
-        )
+        truth, predicted = self.data.test.y.numpy(), self.predicted.numpy()
+        for name in module.task.figures:
+            figures[name] = partial(
+                TASK_FIGURES[name], truth, predicted, model.target_name, caption
+            )
         return figures
 
     def _conclude(self, metrics: Mapping[str, Any], figures: Mapping[str, bytes]) -> None:

@@ -79,7 +79,7 @@ def test_the_result_is_there_before_anything_is_drawn_or_shown(run, tmp_path, mo
 ODD = ValueError("\n$cost_$\n     ^\nParseException: Expected end of text")
 FAILURES = {
     "kan_exp.training.experiment.history_figure": "figures/loss.png could not be drawn",
-    "kan_exp.training.experiment.prediction_figure": "figures/prediction.png could not be drawn",
+    "kan_exp.plots.prediction.new_figure": "figures/prediction.png could not be drawn",
     "kan_exp.training.replica_experiment.replicas_figure": "figures/replicas.png could not be",
     "kan_exp.training.experiment.linear_predictions": "the linear model could not be fitted",
     "kan_exp.training.experiment.result_rows": "the table of the result could not be shown",
