@@ -16,8 +16,8 @@ from statistics import median
 from typing import Any
 
 from step import shown
-from tensorboard.summary.writer.record_writer import RecordWriter
 
+from kan_exp.board.events import EventFile
 from kan_exp.train import prepare
 from kan_exp.training.callbacks import EdgeFigures
 from kan_exp.training.experiment import Experiment
@@ -34,7 +34,7 @@ RUNS = {
 # Parts of the logging; what one of them calls of another counts for the one that was called.
 PARTS: dict[str, list[tuple[type, str]]] = {
     "scalars": [(RunLogger, "log_metrics")],
-    "figures while it trains": [(EdgeFigures, "_show")],
+    "figures while it trains": [(EdgeFigures, "_log")],
     "graph": [(RunLogger, "graph")],
     "choices, texts, layout, results": [
         (RunLogger, "describe"),
@@ -42,7 +42,7 @@ PARTS: dict[str, list[tuple[type, str]]] = {
         (RunLogger, "figure"),
         (RunLogger, "conclude"),
     ],
-    "records, in a thread": [(RecordWriter, "write")],
+    "records": [(EventFile, "add_event"), (EventFile, "flush")],
 }
 # The last figures are files of the run, which it has without a logger too.
 BESIDE: dict[str, list[tuple[type, str]]] = {"(figures of the result)": [(Experiment, "_draw")]}

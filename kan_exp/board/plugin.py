@@ -1,4 +1,4 @@
-"""TensorBoard's HParams tab, with the results of a run as its metrics and nothing else."""
+"""TensorBoard's HParams tab, with the results of runs as its only metrics."""
 
 from __future__ import annotations
 
@@ -12,48 +12,46 @@ from tensorboard.plugins.hparams.hparams_plugin import HParamsPlugin
 from tensorboard.plugins.hparams.metadata import PLUGIN_NAME, SESSION_START_INFO_TAG
 from tensorboard.plugins.scalar.metadata import PLUGIN_NAME as SCALARS
 
-from kan_exp.board.summaries import RESULT, SEED_TAG
+from kan_exp.board import RESULT, SEED_TAG
 
 
 class ResultsContext(Context):
-    """Takes the columns from the runs that are there, whatever sweeps they belong to.
+    """Collects the columns from all runs, whatever sweeps they belong to.
 
-    TensorBoard does so too where no run brings a list of columns; of several lists it would take
-    any one, and hide what the other sweeps have chosen. But every curve is a metric to it, and its
-    parallel coordinates leave out each run that lacks one of them. Also, each seed of a stacked run
-    is a row of its own here.
+    TensorBoard does so too if no run has a list of columns, but takes every curve for a metric, and
+    its parallel coordinates leave out each run that lacks one of them. Here only results are
+    metrics, and each seed of a stacked run is a row.
     """
 
     def experiment_from_metadata(
-        self, ctx: Any, experiment_id: str, include_metrics: bool, *given: Any, **named: Any
+        self, ctx: Any, experiment_id: str, include_metrics: bool, *rest: Any, **options: Any
     ) -> Any:
         experiment = super().experiment_from_metadata(
-            ctx, experiment_id, include_metrics, *given, **named
+            ctx, experiment_id, include_metrics, *rest, **options
         )
         del experiment.metric_infos[:]
         if include_metrics:
             runs = self.tb_context.data_provider.list_scalars(
                 ctx, experiment_id=experiment_id, plugin_name=SCALARS
             )
-            tags = [tag for tags in runs.values() for tag in tags if tag.startswith(RESULT)]
-            for tag in sorted({*tags}, key=_order):
+            tags = {tag for tags in runs.values() for tag in tags if tag.startswith(RESULT)}
+            for tag in sorted(tags, key=_sort_key):
                 info = MetricInfo(name=MetricName(tag=tag), display_name=tag.removeprefix(RESULT))
                 experiment.metric_infos.append(info)
         return experiment
 
-    def hparams_metadata(self, *given: Any, **named: Any) -> dict[str, dict[str, bytes]]:
-        found: dict[str, dict[str, bytes]] = {}
-        for run, tags in super().hparams_metadata(*given, **named).items():
+    def hparams_metadata(self, *rest: Any, **options: Any) -> dict[str, dict[str, bytes]]:
+        rows: dict[str, dict[str, bytes]] = {}
+        for run, tags in super().hparams_metadata(*rest, **options).items():
             seeds = [tag for tag in tags if tag.startswith(SEED_TAG)]
             for tag in seeds:
-                own = {SESSION_START_INFO_TAG: tags[tag]}
-                found[_name(run, tag)] = {**tags, **own}
+                rows[_row(run, tag)] = {**tags, SESSION_START_INFO_TAG: tags[tag]}
             if not seeds:
-                found[run] = tags
-        return found
+                rows[run] = tags
+        return rows
 
     def read_last_scalars(self, ctx: Any, experiment_id: str, run_tag_filter: Any) -> Any:
-        found = dict(super().read_last_scalars(ctx, experiment_id, run_tag_filter))
+        rows = dict(super().read_last_scalars(ctx, experiment_id, run_tag_filter))
         tensors = self.tb_context.data_provider.read_tensors(
             ctx, experiment_id=experiment_id, plugin_name=PLUGIN_NAME, downsample=1
         )
@@ -61,34 +59,34 @@ class ResultsContext(Context):
             for tag, points in tags.items():
                 if tag.startswith(SEED_TAG):
                     (last,) = points
-                    found[_name(run, tag)] = {
+                    rows[_row(run, tag)] = {
                         f"{RESULT}{name}": ScalarDatum(last.step, last.wall_time, float(value))
                         for name, value in _results(last.numpy).items()
                     }
-        return found
+        return rows
 
 
-def _order(tag: str) -> tuple[bool, bool, bool, str]:
-    """Errors on test points come first: TensorBoard shows five columns unless asked for more."""
+def _sort_key(tag: str) -> tuple[bool, bool, bool, str]:
+    """Test metrics come first: TensorBoard shows five columns at first."""
     name = tag.removeprefix(RESULT)
     return not name.startswith("test_"), not name.startswith("val_"), name == "parameters", name
 
 
 def _results(stored: Any) -> dict[str, float]:
-    """The metrics of a seed; empty as an older version, which stored no names, has written them."""
+    """The metrics of a seed; empty if an older version wrote them, which stored no names."""
     if stored.dtype != object:
         return {}
-    found: dict[str, float] = json.loads(stored.item())
-    return found
+    metrics: dict[str, float] = json.loads(stored.item())
+    return metrics
 
 
-def _name(run: str, tag: str) -> str:
-    """How a seed of a stacked run is called where TensorBoard wants a run."""
+def _row(run: str, tag: str) -> str:
+    """The name of a seed of a stacked run where TensorBoard expects a run."""
     return f"{run}/seed={tag.removeprefix(SEED_TAG)}"
 
 
 class ResultsPlugin(HParamsPlugin):
-    """The tab with that in the place of its own context."""
+    """The tab with that context."""
 
     def __init__(self, context: Any) -> None:
         super().__init__(context)

@@ -13,18 +13,18 @@ from tensorboard.plugins.hparams.hparams_plugin import HParamsPlugin
 from kan_exp.board.plugin import ResultsPlugin
 from kan_exp.errors import KanExpError
 
-RELOAD = 5  # seconds between two looks at what the runs have written
-MOMENTS = 1000  # figures of one kind that the slider keeps; else ten, drawn at random
-EVERYWHERE = ("0.0.0.0", "::")
+RELOAD_SECONDS = 5
+MAX_FIGURES = 1000  # steps of one figure that the slider keeps; TensorBoard's default is ten
+ALL_ADDRESSES = ("0.0.0.0", "::")
 
 
 def start(folder: Path, host: str, port: int | None) -> str:
-    """Serves a folder from now on, as long as the process lives.
+    """Serves a folder from now on, until the process ends.
 
     Args:
-        folder: With runs, at any depth.
-        host: Name or address of this machine's that is listened on; 0.0.0.0 means all.
-        port: 0 means any; `None` 6006, or the next that is free.
+        folder: Contains runs, at any depth.
+        host: Name or address of this machine on which to listen; 0.0.0.0 for all.
+        port: 0 for any; None for 6006, or the next that is free.
 
     Returns:
         The address for a browser.
@@ -33,10 +33,10 @@ def start(folder: Path, host: str, port: int | None) -> str:
         KanExpError: The port is taken, or there is no such host.
     """
     try:
-        family, kind, *_, place = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind) as free:
-            free.bind(place)
-    except OSError as error:  # of which the server would make a message and an exit of its own
+        family, kind, *_, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.bind(address)
+    except OSError as error:  # TensorBoard would print a message and exit
         raise KanExpError(
             f"host={host}: {error.strerror}; it must be this machine's, such as localhost."
         ) from error
@@ -47,22 +47,24 @@ def start(folder: Path, host: str, port: int | None) -> str:
         logdir=str(folder),
         host=host,
         port=port,
-        reload_interval=RELOAD,
-        samples_per_plugin={"images": MOMENTS},
-        load_fast="true" if _has_data_server() else "false",  # "auto" says that it is experimental
+        reload_interval=RELOAD_SECONDS,
+        samples_per_plugin={"images": MAX_FIGURES},
+        load_fast="true"
+        if _has_data_server()
+        else "false",  # "auto" prints that it is experimental
         window_title=f"{folder.name} - kan_exp",
     )
     try:
-        address: str = tensorboard.launch()
+        url: str = tensorboard.launch()
     except program.TensorBoardPortInUseError as error:
         raise KanExpError(
             f"port={port} is taken: set another, or leave it out for the next that is free."
         ) from error
     except program.TensorBoardServerException as error:
         raise KanExpError(f"port={port}: {error.msg}.") from error
-    for name in EVERYWHERE:
-        address = address.replace(f"//{name}:", f"//{socket.gethostname()}:")
-    return address
+    for name in ALL_ADDRESSES:
+        url = url.replace(f"//{name}:", f"//{socket.gethostname()}:")
+    return url
 
 
 def _has_data_server() -> bool:

@@ -3,45 +3,39 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.artist import Artist
-from matplotlib.backends.backend_agg import RendererAgg
+from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox, IdentityTransform
 from numpy.typing import NDArray
 
 from kan_exp.models.views import MAX_EDGES, LayerView
-from kan_exp.plots.labels import find_fonts, literal, shorten, text_width
-from kan_exp.plots.panel import LABELS, POINT, TITLE, Panel, Pen, corners
-from kan_exp.plots.stamps import draw_text
+from kan_exp.plots.labels import distinct, find_fonts, literal, shorten, text_width
+from kan_exp.plots.panel import LABELS, POINT, RESOLUTION, TITLE, Panel, Points, rectangle
+from kan_exp.plots.stamps import Label, Labels
 from kan_exp.plots.style import DATA, DOMAIN, DPI, LEARNED, TRUE, new_figure
 from kan_exp.tasks.numbers import near_one
 
 MAX_COLUMNS = 6
 HISTOGRAM_BINS = 30
-RESOLUTION = 1e-12  # of a scale, below which values count as one
 # Inches: a panel with the room around its curves, the figure's title and legend.
 MIN_WIDTH, PANEL_WIDTH, PANEL_HEIGHT = 5.4, 1.95, 1.75
 LEFT, RIGHT, ABOVE, BELOW = 0.47, 0.1, 0.27, 0.28
 HEAD, FOOT = 0.28, 0.3
-APART = 0.05  # between texts of neighbouring panels
-# What the colours mean: label, colour, width of the line or 0 for a surface, opacity.
-Entry = tuple[str, str, float, float]
-LEGEND: tuple[Entry, ...] = (
-    ("learned", LEARNED, 1.8, 1.0),
-    ("trained range", DOMAIN, 0, 1.0),
-    ("data", DATA, 0, 0.5),
-)
-LEGEND_TRUE: Entry = ("true, best scale and shift", TRUE, 1.0, 1.0)
+APART = 0.05  # between texts of neighboring panels
+HEADING = 11  # points
+# Names in the legend.
+CURVE, TRUTH, RANGE, DENSITY = "learned", "true, best scale and shift", "trained range", "data"
 
 
 class LayerFigure:
-    """The figure of one layer, drawn once and then only updated.
+    """The figure of one layer, drawn once and then updated.
+
+    A row per input and a column per output; wrapped if they are many.
 
     Args:
-        view: The layer as it is now; later views must have the same edges.
+        view: The current state of the layer; later views must have the same edges.
     """
 
     def __init__(self, view: LayerView) -> None:
@@ -51,69 +45,105 @@ class LayerFigure:
         width = max(MIN_WIDTH, columns * PANEL_WIDTH)
         height = rows * PANEL_HEIGHT + HEAD + FOOT
         self.figure: Figure = new_figure(width, height, layout=None)
-        self.panels = [
-            Panel(
-                DPI * (column * width / columns + LEFT),
-                DPI * (height - HEAD - (row + 1) * PANEL_HEIGHT + BELOW),
-                DPI * (width / columns - LEFT - RIGHT),
-                DPI * (PANEL_HEIGHT - ABOVE - BELOW),
-                (
-                    DPI * (column * width / columns + APART),
-                    DPI * ((column + 1) * width / columns - APART),
-                ),
-            )
+        self._places = [
+            _place(column * width / columns, height - HEAD - row * PANEL_HEIGHT, width / columns)
             for row, column in (divmod(n, columns) for n in range(len(self._edges)))
         ]
-        for panel in self.panels:
-            self.figure.add_artist(panel)
         total = len(view.input_names) * len(view.output_names)
         cut = f", the {len(self._edges)} strongest of {total:,} edges" if total > MAX_EDGES else ""
         self.title = f"Layer {view.number}{cut}"
-        self.legend = [*LEGEND] if view.truth is None else [LEGEND[0], LEGEND_TRUE, *LEGEND[1:]]
-        self.figure.add_artist(_Frame(self.title, self.legend))
+        self.legend = [CURVE, *([] if view.truth is None else [TRUTH]), RANGE, DENSITY]
+        surfaces = {
+            RANGE: PolyCollection([], facecolors=DOMAIN),
+            DENSITY: PolyCollection([], facecolors=DATA, alpha=0.5),
+        }
+        lines = {
+            CURVE: LineCollection([], colors=LEARNED, linewidths=1.8),
+            TRUTH: LineCollection([], colors=TRUE, linewidths=1.0),
+        }
+        self._scales = LineCollection([], colors="black", linewidths=0.8)
+        self._scales.set_snap(True)
+        self._labels = Labels()
+        for collection in surfaces.values():
+            collection.set_linewidth(0)
+        for curves in lines.values():
+            curves.set(capstyle="butt", joinstyle="round")
+        self._shapes: dict[str, PolyCollection | LineCollection] = {**surfaces, **lines}
+        # In this order, later ones on top.
+        for order, artist in enumerate([*self._shapes.values(), self._scales, self._labels]):
+            artist.set(zorder=order, transform=IdentityTransform())
+            self.figure.add_artist(artist)
         self.update(view)
 
     def update(self, view: LayerView) -> None:
         """Shows another state of the same layer."""
         if not all(np.isfinite(part).all() for part in (view.x, view.curve_y)):
             raise ValueError("the edges have values that are not finite")
-        spread = [histogram(view, i) for i in range(len(view.input_names))]
+        histograms = [histogram(view, i) for i in range(len(view.input_names))]
         orders = np.argsort(view.x, axis=0)
-        titles: list[tuple[str, str, float]] = []
-        for panel, (i, j) in zip(self.panels, self._edges, strict=True):
-            curve_x, curve_y = view.curve_x[:, i], view.curve_y[:, i, j]
-            agreement = ""
-            panel.domain = float(view.domain[i, 0]), float(view.domain[i, 1])
-            panel.curve = np.stack([curve_x, curve_y], 1)
-            panel.counts, panel.bins = spread[i]
-            shown = [curve_y]
-            found = view.agreement(i, j)
-            panel.truth = None
-            if found is not None:
-                r2, fitted = found
-                order = orders[:, i]
-                panel.truth = np.stack([view.x[order, i], fitted[order]], 1)
-                shown.append(fitted)
-                agreement = f"   R² {near_one(r2)}"
-            left, right = panel.room
-            # All digits are of one width: so few texts are ever measured.
-            room = right - left - text_width(re.sub(r"\d", "0", agreement), TITLE)
-            titles.append((edge_title(view, i, j, room), agreement, room))
-            panel.x_limits, panel.y_limits = _limits(curve_x, np.concatenate(shown))
-        self._set_titles(view, titles)
+        truths: dict[tuple[int, int], Points] = {}
+        agreements = dict.fromkeys(self._edges, "")
+        for i, j in self._edges:
+            agreement = view.agreement(i, j)
+            if agreement is not None:
+                r2, fitted = agreement
+                truths[i, j] = np.stack([view.x[:, i], fitted], 1)[orders[:, i]]
+                agreements[i, j] = f"   R² {near_one(r2)}"
+        _, (left, right) = self._places[0]  # all have the same width
 
-    def _set_titles(self, view: LayerView, titles: Sequence[tuple[str, str, float]]) -> None:
-        """Titles of the panels; those of different edges that are shortened alike get numbers."""
-        count = Counter(title for title, _, _ in titles)
-        number: Counter[str] = Counter()
-        for panel, (i, j), (title, agreement, room) in zip(
-            self.panels, self._edges, titles, strict=True
-        ):
-            if count[title] > 1:
-                number[title] += 1
-                mark = f" ({number[title]})"
-                title = edge_title(view, i, j, room - text_width(mark, TITLE)) + mark
-            panel.title = title + agreement
+        def name(edge: tuple[int, int], reserved: float) -> str:
+            # All digits have one width: with zeros, few texts are ever measured.
+            agreement = text_width(re.sub(r"\d", "0", agreements[edge]), TITLE)
+            return edge_title(view, *edge, right - left - agreement - reserved)
+
+        titles = distinct(self._edges, name, TITLE)
+        self.panels = [
+            Panel(
+                *place,
+                title=title + agreements[i, j],
+                curve=np.stack([view.curve_x[:, i], view.curve_y[:, i, j]], 1),
+                truth=truths.get((i, j)),
+                domain=(float(view.domain[i, 0]), float(view.domain[i, 1])),
+                counts=histograms[i][0],
+                bins=histograms[i][1],
+            )
+            for place, (i, j), title in zip(self._places, self._edges, titles, strict=True)
+        ]
+        self._draw()
+
+    def _draw(self) -> None:
+        """Gives the artists the shapes and labels of the panels and the legend."""
+        panels = self.panels
+        shapes: dict[str, list[Points]] = {
+            CURVE: [panel.to_pixels(panel.curve) for panel in panels],
+            TRUTH: [panel.to_pixels(panel.truth) for panel in panels if panel.truth is not None],
+            RANGE: [panel.range_outline() for panel in panels],
+            DENSITY: [panel.density_outline() for panel in panels],
+        }
+        width, height = self.figure.bbox.size
+        labels = [Label(self.title, HEADING, width / 2, height - 15 * POINT / 2 - 4)]
+        sample, gap, between = 20 * POINT, 6 * POINT, 18 * POINT
+        lengths = [sample + gap + text_width(name, LABELS) for name in self.legend]
+        x = (width - sum(lengths) - (len(lengths) - 1) * between) / 2
+        y, half = 12 * POINT, 2.8 * POINT
+        for name, length in zip(self.legend, lengths, strict=True):
+            line = name in (CURVE, TRUTH)
+            shapes[name].append(
+                np.array([[x, y], [x + sample, y]])
+                if line
+                else rectangle(x, x + sample, y - half, y + half)
+            )
+            labels.append(Label(name, LABELS, x + sample + gap, y, across=0))
+            x += length + between
+        scales: list[Points] = []
+        for panel in panels:
+            lines, own = panel.scales()
+            scales += lines
+            labels += own
+        for name, outlines in shapes.items():
+            self._shapes[name].set_verts(outlines)
+        self._scales.set_verts(scales)
+        self._labels.labels = labels
 
 
 def edge_title(view: LayerView, i: int, j: int, width: float) -> str:
@@ -127,7 +157,7 @@ def edge_title(view: LayerView, i: int, j: int, width: float) -> str:
 
 
 def histogram(view: LayerView, i: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How the values of an input are spread: counts `(bins,)` and the bins' ends."""
+    """Counts `(bins,)` of an input's values, and the ends of the bins `(bins + 1,)`."""
     low, high = float(view.x[:, i].min()), float(view.x[:, i].max())
     if high - low <= RESOLUTION * abs(low):
         half = max(0.5, RESOLUTION * abs(low))
@@ -136,12 +166,8 @@ def histogram(view: LayerView, i: int) -> tuple[NDArray[np.float64], NDArray[np.
     return counts.astype(np.float64), bins
 
 
-def layer_figure(view: LayerView) -> Figure:
-    """Draws one layer: a row per input and a column per output, wrapped where they are many."""
-    return LayerFigure(view).figure
-
-
 def _shape(view: LayerView, count: int) -> tuple[int, int]:
+    """Columns and rows of panels."""
     inputs, outputs = len(view.input_names), len(view.output_names)
     if count == inputs * outputs and 1 < outputs <= MAX_COLUMNS:
         return outputs, inputs
@@ -149,38 +175,8 @@ def _shape(view: LayerView, count: int) -> tuple[int, int]:
     return columns, -(-count // columns)
 
 
-class _Frame(Artist):
-    """What stands above and below the panels: the layer's name, and what the colours mean."""
-
-    def __init__(self, title: str, legend: Sequence[Entry]) -> None:
-        super().__init__()
-        self.title, self.legend = title, legend
-
-    def draw(self, renderer: RendererAgg) -> None:  # type: ignore[override]
-        width, height = renderer.width, renderer.height
-        draw_text(renderer, self.title, 11, width / 2, height - 15 * POINT / 2 - 4)
-        sample, gap, between = 20 * POINT, 6 * POINT, 18 * POINT
-        lengths = [text_width(label, LABELS) for label, *_ in self.legend]
-        total = sum(lengths) + len(lengths) * (sample + gap) + (len(lengths) - 1) * between
-        x, y, pen = (width - total) / 2, 12 * POINT, Pen(renderer)
-        for (label, color, line_width, alpha), length in zip(self.legend, lengths, strict=True):
-            if line_width:
-                pen.line(np.array([[x, y], [x + sample, y]]), color, line_width)
-            else:
-                half = 2.8 * POINT
-                pen.fill(corners(x, x + sample, y - half, y + half), color, alpha)
-            x += sample + gap
-            draw_text(renderer, label, LABELS, x, y, across=0)
-            x += length + between
-
-
-def _limits(
-    x: NDArray[np.float64], y: NDArray[np.float64]
-) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Limits with room below for the density; a flat edge gets a visible scale."""
-    low, high = float(np.min(y)), float(np.max(y))
-    pad = max(high - low, 1e-3 * max(abs(low), abs(high)), 1e-6)
-    left, right = float(x.min()), float(x.max())
-    if right - left <= RESOLUTION * abs(left):
-        right = left + max(1.0, RESOLUTION * abs(left))
-    return (left, right), (low - 0.35 * pad, high + 0.1 * pad)
+def _place(left: float, top: float, width: float) -> tuple[Bbox, tuple[float, float]]:
+    """Box and room of a panel whose upper left corner is given in inches."""
+    low, high = top - PANEL_HEIGHT + BELOW, top - ABOVE
+    box = np.array([[left + LEFT, low], [left + width - RIGHT, high]])
+    return Bbox(np.round(box * DPI)), (DPI * (left + APART), DPI * (left + width - APART))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from kan_exp.plots.style import DATA, GRID, LEARNED, TRUE, log_scale, new_figure, place_labels, tidy
+from kan_exp.plots.style import DATA, LEARNED, TRUE, log_scale, new_figure, place_labels, tidy
 
 MARGINS = {"left": 0.13, "right": 0.96, "bottom": 0.16, "top": 0.92}
 
@@ -18,22 +18,20 @@ def history_figure(
     """Draws training and validation loss against the step, on a log scale.
 
     Args:
-        train: Pairs of step and mean loss since the last pair.
+        train: Pairs of step and mean training loss since the last pair.
         val: Pairs of step and validation loss.
-        best_step: The step whose network was kept, marked by a line.
+        best_step: The step of the best network, marked by a line.
     """
     figure = new_figure(6, 3.6, layout=None)
     axes = figure.subplots(gridspec_kw=MARGINS)
-    tidy(axes)
-    axes.grid(color=GRID, linewidth=0.6)
+    tidy(axes, grid=True)
     if train:
         axes.plot(*zip(*train, strict=True), color=DATA, linewidth=1.2, label="training")
     if val:
         (line,) = axes.plot(*zip(*val, strict=True), color=LEARNED, linewidth=1.8)
         line.set(marker="o", markersize=3.5, label="validation")
     losses = np.array([loss for _, loss in [*train, *val]])
-    if any(losses > 0):
-        log_scale(axes, "y", losses[losses > 0])
+    log_scale(axes, "y", losses[losses > 0])
     if best_step is not None:
         axes.axvline(best_step, color=TRUE, linewidth=1.0, label=f"best, step {best_step:,}")
     axes.set(xlabel="step", ylabel="loss")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import groupby
+from typing import TypeVar
 
 from PIL import ImageFont, features
 
@@ -18,25 +19,30 @@ from kan_exp.runs.printable import escaped, printable
 UNNAMED = "(unnamed)"
 MAX_MARKS = 3  # combining marks of one letter; more would pile up into other texts
 JOINERS = "\u200c\u200d"  # invisible, but letters are joined by them
-_CODE = re.compile(r"\\(?:x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
+# Text runs from left to right even if it begins with a name that does not.
+DIRECTION = "ltr" if features.check("raqm") else None  # without it Pillow knows no other
+_CODE = r"\\(?:x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})"
+_CODE_OR_CHARACTER = re.compile(f"{_CODE}|.", re.DOTALL)
 _WORD = re.compile(r"[^\s._/,=:|-]*[\s._/,=:|-]?")
+
+Item = TypeVar("Item", bound=Hashable)
 
 
 @lru_cache(maxsize=4096)
 def literal(name: str) -> str:
-    r"""What is drawn for a name.
+    r"""The text that is drawn for a name.
 
-    Control characters, and characters that no font has, are shown by their codes, such as `\n`
-    or `\u6e29`; invisible ones are left out.
+    Control characters, and characters that no font has, become their codes, such as `\n` or
+    `\u6e29`; invisible ones are left out.
     """
     kept = _visible(name)
     missing = FONTS.missing(kept)
-    shown = (_stand_in(character) if character in missing else character for character in kept)
+    shown = (_code(character) if character in missing else character for character in kept)
     return "".join(shown).strip(f" {JOINERS}") or UNNAMED
 
 
 def find_fonts(names: Iterable[str]) -> None:
-    """Looks for the fonts of many names at once, which for one after another takes long."""
+    """Looks for the fonts of many names at once; one after the other takes long."""
     FONTS.missing("".join(map(_visible, names)))
 
 
@@ -45,20 +51,15 @@ def _visible(name: str) -> str:
     marks = 0
     for character in printable(unicodedata.normalize("NFC", name)):
         category = unicodedata.category(character)
-        character = " " if category == "Zs" else character
         marks = marks + 1 if category in ("Mn", "Me") else 0
         if marks <= MAX_MARKS and (category != "Cf" or character in JOINERS):
-            kept.append(character)
+            kept.append(" " if category == "Zs" else character)
     return "".join(kept)
 
 
-def _stand_in(character: str) -> str:
+def _code(character: str) -> str:
     is_selector = unicodedata.name(character, "").startswith("VARIATION SELECTOR")
     return "" if is_selector or character in JOINERS else escaped(character)
-
-
-# Texts go from left to right also where the name that they begin with does not.
-DIRECTION = "ltr" if features.check("raqm") else None  # without it Pillow knows no other
 
 
 @lru_cache(maxsize=64)
@@ -76,11 +77,11 @@ def runs(text: str, points: float) -> Iterator[tuple[ImageFont.FreeTypeFont, str
 @lru_cache(maxsize=4096)
 def text_width(text: str, points: float) -> float:
     """Width of a line of literal text, in pixels."""
-    return sum(drawn.getlength(part, direction=DIRECTION) for drawn, part in runs(text, points))
+    return sum(used.getlength(part, direction=DIRECTION) for used, part in runs(text, points))
 
 
 def shorten(name: str, width: float, points: float) -> str:
-    """A name, literally, with as much of its middle left out as makes it fit.
+    """A name, literally; if it does not fit, its middle is left out.
 
     Args:
         name: Any text.
@@ -107,33 +108,40 @@ def _cut(letters: Sequence[str], kept: int) -> str:
 
 
 def _letters(text: str) -> list[str]:
-    """What must not be taken apart: letters with their marks, joined ones, codes."""
+    """Parts that stay whole: letters with their marks, joined letters, codes."""
     letters: list[str] = []
-    at = 0
-    while at < len(text):
-        code = _CODE.match(text, at)
-        one = code[0] if code else text[at]
-        at += len(one)
-        is_mark = unicodedata.category(one[0]).startswith("M") or one in JOINERS
+    for part in _CODE_OR_CHARACTER.findall(text):
+        is_mark = unicodedata.category(part[0]).startswith("M") or part in JOINERS
         if letters and (is_mark or letters[-1][-1] in JOINERS):
-            letters[-1] += one
+            letters[-1] += part
         else:
-            letters.append(one)
+            letters.append(part)
     return letters
 
 
-def shorten_all(names: Sequence[str], width: float, points: float) -> list[str]:
-    """Shortens each name; different names that would look the same are numbered."""
-    find_fonts(names)
-    short = {name: shorten(name, width, points) for name in names}
+def distinct(items: Sequence[Item], name: Callable[[Item, float], str], points: float) -> list[str]:
+    """A short name for each item; different items with the same short name are numbered.
+
+    Args:
+        items: What is named.
+        name: From an item and a width to reserve, in pixels, to its short name.
+        points: Size of the font.
+    """
+    short = {item: name(item, 0.0) for item in items}
     count = Counter(short.values())
     number: Counter[str] = Counter()
-    for name, shown in list(short.items()):
+    for item, shown in short.items():
         if count[shown] > 1:
             number[shown] += 1
             mark = f" ({number[shown]})"
-            short[name] = shorten(name, width - text_width(mark, points), points) + mark
-    return [short[name] for name in names]
+            short[item] = name(item, text_width(mark, points)) + mark
+    return [short[item] for item in items]
+
+
+def shorten_all(names: Sequence[str], width: float, points: float) -> list[str]:
+    """Shortens each name; different names stay different."""
+    find_fonts(names)
+    return distinct(names, lambda name, used: shorten(name, width - used, points), points)
 
 
 def wrap(name: str, width: float, points: float, lines: int) -> str:
@@ -143,7 +151,7 @@ def wrap(name: str, width: float, points: float, lines: int) -> str:
         name: Any text.
         width: Room, in pixels.
         points: Size of the font.
-        lines: How many at most.
+        lines: Largest number of lines.
     """
     text = literal(name)
     if text_width(text, points) <= width:

@@ -1,6 +1,8 @@
-"""Predictions against the truth."""
+"""Predictions on the test points, drawn by the figures that a task names."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -15,15 +17,15 @@ MARGINS = {"left": 0.1, "right": 0.965, "bottom": 0.17, "top": 0.885, "wspace": 
 
 
 def prediction_figure(truth: np.ndarray, predicted: np.ndarray, name: str, caption: str) -> Figure:
-    """Draws predictions `(n,)` against the truth `(n,)`, and their errors, on test points.
+    """Draws predictions `(n, out)` against the truth `(n, out)`, and their errors.
 
     Args:
         truth: Values of the data.
         predicted: Values of the network at the same points.
         name: What the values are called.
-        caption: A short result to stand above, such as the error.
+        caption: A short result for the title, such as the error.
     """
-    truth, predicted = truth[:MAX_POINTS], predicted[:MAX_POINTS]
+    truth, predicted = truth[:MAX_POINTS].ravel(), predicted[:MAX_POINTS].ravel()
     figure = new_figure(7.6, 3.7, layout=None)
     left, right = figure.subplots(1, 2, gridspec_kw=MARGINS)
     for axes in (left, right):
@@ -33,8 +35,8 @@ def prediction_figure(truth: np.ndarray, predicted: np.ndarray, name: str, capti
     ends = [float(both.min()), float(both.max())]
     left.plot(ends, ends, color=TRUE, linewidth=1.0)
     left.scatter(truth, predicted, **dots)
-    below, beside = (shorten(name, width * DPI, LABELS) for width in WIDEST)
-    left.set(xlabel=f"{below}, true", ylabel=f"{beside}, predicted")
+    below, upright = (shorten(name, width * DPI, LABELS) for width in WIDEST)
+    left.set(xlabel=f"{below}, true", ylabel=f"{upright}, predicted")
     right.axhline(0, color=TRUE, linewidth=1.0)
     right.scatter(truth, predicted - truth, **dots)
     right.set(xlabel=f"{below}, true", ylabel="predicted - true")
@@ -44,3 +46,10 @@ def prediction_figure(truth: np.ndarray, predicted: np.ndarray, name: str, capti
         place_labels(axes)
     figure.suptitle(f"Test points: {caption}", fontsize=11, y=0.99)
     return figure
+
+
+# The figures that `Task.figures` can name. Each takes truth and predictions `(n, out)` in the
+# user's units, the name of the target and a caption.
+TASK_FIGURES: Mapping[str, Callable[[np.ndarray, np.ndarray, str, str], Figure]] = {
+    "prediction": prediction_figure
+}

@@ -1,96 +1,90 @@
-"""Short texts as figures, kept: matplotlib takes half a millisecond to draw one."""
+"""Labels as images, drawn once and kept: matplotlib takes half a millisecond for each text."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import RendererAgg
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
 from kan_exp.plots.fonts import BASE, FONTS
-from kan_exp.plots.labels import DIRECTION, font, literal, runs
+from kan_exp.plots.labels import DIRECTION, font, literal, runs, text_width
+
+
+class Label(NamedTuple):
+    """A line of text in a figure.
+
+    Args:
+        text: Any text, drawn literally.
+        points: Size of the font.
+        x, y: Place in pixels from the lower left.
+        across: Share of the text's width that lies left of `x`.
+        up: Share of its height that lies below `y`.
+    """
+
+    text: str
+    points: float
+    x: float
+    y: float
+    across: float = 0.5
+    up: float = 0.5
 
 
 class Stamp(NamedTuple):
-    """The ink of a text.
+    """A text as an image `(height, width, 4)`, bottom row first, and where it begins.
 
-    Args:
-        ink: In black on nothing, `(height, width, 4)`, from below.
-        left: Where it begins right of the pen's start, in pixels: below 0 for some letters.
-        below: Where it begins above the line on which letters stand.
-        width: From the pen's start to its end.
+    `left` and `bottom` are relative to the start of the baseline; `width` is the text's advance.
     """
 
-    ink: NDArray[np.uint8]
+    image: NDArray[np.uint8]
     left: int
-    below: int
+    bottom: int
     width: int
+
+
+class Labels(Artist):
+    """Draws labels; an empty text draws nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.labels: Sequence[Label] = ()
+
+    def draw(self, renderer: RendererAgg) -> None:  # type: ignore[override]
+        for label in self.labels:
+            if not label.text:
+                continue
+            stamp = _stamp(literal(label.text), label.points)
+            ascent, descent = _extent(label.points)
+            start = round(label.x - label.across * stamp.width)
+            baseline = round(label.y - label.up * (ascent + descent)) + descent
+            place = start + stamp.left, baseline + stamp.bottom
+            renderer.draw_image(renderer.new_gc(), *place, stamp.image)
 
 
 @lru_cache(maxsize=2048)
 def _stamp(text: str, points: float) -> Stamp:
-    parts = []
-    pen = 0
-    for drawn, part in runs(text, points):
-        mask, (left, top) = drawn.getmask2(part, mode="L", direction=DIRECTION, anchor="ls")
-        width, height = mask.size
-        if width and height:
-            coverage = np.asarray(mask, dtype=np.uint8).reshape(height, width)
-            parts.append((pen + left, top, coverage))
-        pen += left + width  # Pillow's figure reaches to where the pen ends
-    if not parts:
-        return Stamp(np.zeros((1, 1, 4), dtype=np.uint8), 0, 0, pen)
-    left, top = min(x for x, _, _ in parts), min(y for _, y, _ in parts)
-    right = max(x + ink.shape[1] for x, _, ink in parts)
-    bottom = max(y + len(ink) for _, y, ink in parts)
-    alpha = np.zeros((bottom - top, right - left), dtype=np.uint8)
-    for x, y, ink in parts:
-        place = alpha[y - top : y - top + len(ink), x - left : x - left + ink.shape[1]]
-        np.maximum(place, ink, out=place)
-    image = np.zeros((*alpha.shape, 4), dtype=np.uint8)
-    image[:, :, 3] = alpha[::-1]  # images are drawn from below
-    return Stamp(image, left, -bottom, pen)
+    ascent, descent = _extent(points)
+    margin = ascent  # for accents and slanted letters, which reach beyond their line
+    width = math.ceil(text_width(text, points))
+    line = Image.new("L", (width + 2 * margin, ascent + descent + 2 * margin))
+    draw, x, baseline = ImageDraw.Draw(line), float(margin), margin + ascent
+    for part_font, part in runs(text, points):
+        draw.text((x, baseline), part, 255, part_font, "ls", direction=DIRECTION)
+        x += part_font.getlength(part, direction=DIRECTION)
+    left, top, right, bottom = line.getbbox() or (0, 0, 1, 1)
+    image = np.zeros((bottom - top, right - left, 4), dtype=np.uint8)
+    image[:, :, 3] = np.asarray(line.crop((left, top, right, bottom)))[::-1]
+    return Stamp(image, left - margin, baseline - bottom, width)
 
 
 @lru_cache(maxsize=16)
 def _extent(points: float) -> tuple[int, int]:
-    """How far a line of text reaches above and below the line on which its letters stand."""
+    """How far a line of text reaches above and below its baseline, in pixels."""
     ascent, descent = font(FONTS.path(BASE[0]), points).getmetrics()
     return ascent, descent
-
-
-def drawn_width(text: str, points: float) -> int:
-    """Width in pixels of a line of text that is drawn next."""
-    return _stamp(literal(text), points).width
-
-
-def draw_text(
-    renderer: RendererAgg,
-    text: str,
-    points: float,
-    x: float,
-    y: float,
-    across: float = 0.5,
-    up: float = 0.5,
-) -> None:
-    """Puts a line of text at a place in pixels.
-
-    Args:
-        renderer: What is drawn on.
-        text: Any text; it is drawn literally, and nothing if it is empty.
-        points: Size of the font.
-        x: From the left.
-        y: From below.
-        across: Which part of the text's width is left of `x`: 0 starts there, 1 ends there.
-        up: Which part of its height is below `y`.
-    """
-    if not text:
-        return
-    text = literal(text)
-    stamp = _stamp(text, points)
-    ascent, descent = _extent(points)
-    pen = round(x - across * stamp.width)
-    line = round(y - up * (ascent + descent)) + descent
-    renderer.draw_image(renderer.new_gc(), pen + stamp.left, line + stamp.below, stamp.ink)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from kan_exp.plots import importance_figure, parallel_figure, search_history_figure
@@ -21,18 +20,19 @@ def draw_search(folder: Path, study: StoredStudy) -> list[str]:
     """Draws the history of all trials, and importances and parallel coordinates of complete ones.
 
     Returns:
-        A line for each: the file that was written, or a note why there is none.
+        For each figure its path, or a note why it could not be drawn.
     """
-    trials = study.trials()  # all, at the places that their numbers say
+    trials = study.trials()  # all, each at the place of its number
     while trials and not trials[-1].state.is_finished():
         trials.pop()
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     if not complete:
         return []
+    metric = title(study.settings.metric)
     makers: dict[str, Callable[[], Figure | None]] = {
-        "history": lambda: _history(trials, study),
+        "history": lambda: _history(trials, metric),
         "importance": lambda: _importance(study, len(complete)),
-        "parallel": lambda: _parallel(complete, study),
+        "parallel": lambda: _parallel(complete, metric),
     }
     lines: list[str] = []
     for stem, make in makers.items():
@@ -45,13 +45,11 @@ def draw_search(folder: Path, study: StoredStudy) -> list[str]:
     return lines
 
 
-def _history(trials: Sequence[FrozenTrial], study: StoredStudy) -> Figure:
+def _history(trials: Sequence[FrozenTrial], metric: str) -> Figure:
+    scored = (TrialState.COMPLETE, TrialState.PRUNED)
+    errors = [trial.value if trial.state in scored else None for trial in trials]
     pruned = [trial.state == TrialState.PRUNED for trial in trials]
-    errors = [
-        trial.value if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) else None
-        for trial in trials
-    ]
-    return search_history_figure(errors, pruned, title(study.settings.metric))
+    return search_history_figure(errors, pruned, metric)
 
 
 def _importance(study: StoredStudy, complete: int) -> Figure | None:
@@ -59,18 +57,10 @@ def _importance(study: StoredStudy, complete: int) -> Figure | None:
     return importance_figure(shares, complete) if len(shares) > 1 else None
 
 
-def _parallel(complete: list[FrozenTrial], study: StoredStudy) -> Figure:
-    options = dict.fromkeys(option for trial in complete for option in trial.params)
-    axes = [_axis(option, complete) for option in options]
-    values = [trial.value for trial in complete]
-    return parallel_figure(axes, values, title(study.settings.metric))
-
-
-def _axis(option: str, trials: list[FrozenTrial]) -> Axis:
-    kinds = [trial.distributions[option] for trial in trials if option in trial.distributions]
-    words = isinstance(kinds[0], CategoricalDistribution)
-    return Axis(
-        option,
-        [trial.params.get(option) for trial in trials],
-        log=not words and bool(getattr(kinds[0], "log", False)),
-    )
+def _parallel(complete: Sequence[FrozenTrial], metric: str) -> Figure:
+    ranges = {name: kind for trial in complete for name, kind in trial.distributions.items()}
+    axes = [
+        Axis(name, [trial.params.get(name) for trial in complete], getattr(kind, "log", False))
+        for name, kind in ranges.items()
+    ]
+    return parallel_figure(axes, [trial.value for trial in complete], metric)

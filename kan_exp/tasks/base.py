@@ -119,10 +119,12 @@ class Task(Scoring, ABC):
     Attributes:
         activation: Name in `kan_exp.tasks.activations.ACTIVATIONS`: makes predictions of outputs.
         scales_target: Whether the network learns the standardized target instead of the target.
+        figures: Names in `kan_exp.plots.TASK_FIGURES` of what is drawn on the test points.
     """
 
     activation = "identity"
     scales_target = True
+    figures: tuple[str, ...] = ("prediction",)
 
     @abstractmethod
     def loss(self) -> Loss:

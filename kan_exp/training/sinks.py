@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from kan_exp.board.summaries import Trial
-from kan_exp.plots import history_figure, prediction_figure, replicas_figure
+from kan_exp.plots import TASK_FIGURES, history_figure, replicas_figure
 from kan_exp.plots.saving import save_png
 from kan_exp.quoting import shell, word
 from kan_exp.runs import from_here, write_json
@@ -125,12 +125,10 @@ class FigureSink(Sink):
         figures["loss"] = lambda: history_figure(
             result.history["train"], result.history["val"], metrics["best_step"]
         )
-        figures["prediction"] = lambda: prediction_figure(
-            result.data.test.y[:, 0].numpy(),
-            result.predictions[:, 0].numpy(),
-            result.model.target_name,
-            _caption(result),
-        )
+        truth, predictions = result.data.test.y.numpy(), result.predictions.numpy()
+        target, caption = result.model.target_name, _caption(result)
+        for name in result.task.figures:
+            figures[name] = partial(TASK_FIGURES[name], truth, predictions, target, caption)
         if "replicas" in metrics:
             figures["replicas"] = lambda: _replicas_figure(result)
         return figures

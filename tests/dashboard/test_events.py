@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.compat.tensorflow_stub import pywrap_tensorflow
+from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
-from tensorboard.summary.writer import record_writer
+from tensorboard.summary.writer.record_writer import RecordWriter
 
+from kan_exp.board import summaries
+from kan_exp.board.events import EventFile, record
 from kan_exp.board.summaries import Trial
 from kan_exp.train import prepare
 from tests.conftest import read_metrics
@@ -99,5 +103,24 @@ def test_a_seed_of_a_stack_is_called_as_a_run_of_its_own(tmp_path):
 
 
 @pytest.mark.parametrize("data", [b"", b"\0", bytes(range(256)) * 9])
-def test_records_have_the_checksums_that_readers_look_for(data):
-    assert record_writer.masked_crc32c(data) == pywrap_tensorflow.masked_crc32c(data)
+def test_records_are_those_of_tensorboard(data):
+    file = io.BytesIO()
+    RecordWriter(file).write(data)
+    assert record(data) == file.getvalue()
+
+
+def test_events_can_be_read_while_the_file_is_open(tmp_path):
+    file = EventFile(tmp_path / "run", flush_secs=1e9)
+    file.add_event(Event(step=3, summary=summaries.scalars({"loss": 0.5})))
+    assert not read(tmp_path / "run").Tags()["scalars"]
+    file.flush()
+    (event,) = read(tmp_path / "run").Scalars("loss")
+    assert (event.step, event.value) == (3, 0.5)
+    file.close()
+
+
+def test_events_are_flushed_once_their_time_has_come(tmp_path):
+    file = EventFile(tmp_path, flush_secs=0)
+    file.add_event(Event(step=3, summary=summaries.scalars({"loss": 0.5})))
+    assert len(read(tmp_path).Scalars("loss")) == 1
+    file.close()

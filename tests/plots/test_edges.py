@@ -9,7 +9,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from kan_exp.models.views import LayerView
-from kan_exp.plots import LayerFigure, layer_figure
+from kan_exp.plots import LayerFigure
 from kan_exp.plots.edges import MAX_EDGES
 from kan_exp.plots.panel import Panel
 from kan_exp.plots.style import LEARNED, TRUE, pixels
@@ -49,7 +49,7 @@ def panels(figure: LayerFigure) -> dict[str, Panel]:
 
 
 def labels(figure: LayerFigure) -> list[str]:
-    return [label for label, *_ in figure.legend]
+    return figure.legend
 
 
 # Figure
@@ -128,7 +128,7 @@ def test_update_shows_another_state_in_the_same_figure():
             assert not np.array_equal(now, getattr(old[name], curve))
         assert panel.title == fresh[name].title
         assert panel.y_limits == fresh[name].y_limits
-    assert (pixels(figure) == pixels(layer_figure(after))).all()
+    assert (pixels(figure) == pixels(LayerFigure(after).figure)).all()
 
 
 # Truth

@@ -15,9 +15,9 @@ from matplotlib.font_manager import FontEntry, fontManager
 
 from kan_exp.models.views import LayerView
 from kan_exp.plots import (
+    LayerFigure,
     fonts,
     labels,
-    layer_figure,
     prediction_figure,
     stamps,
 )
@@ -88,7 +88,7 @@ def test_a_font_that_has_the_character_draws_it(use, boxes, caplog):
     assert literal(name) == name
     assert found.families(name) == ["DejaVu Sans", "Only Squares"]
     assert found.families("a") == ["DejaVu Sans"]
-    ink = stamps._stamp(chr(OWN), 20.0).ink[:, :, 3]
+    ink = stamps._stamp(chr(OWN), 20.0).image[:, :, 3]
     rows, columns = np.nonzero(ink)  # the square
     height, width = np.ptp(rows), np.ptp(columns)
     assert abs(height - width) <= 1
@@ -198,7 +198,8 @@ def test_fonts_are_looked_for_once_for_all_edges_of_a_layer(use, monkeypatch, ca
     names = [chr(0x6E29 + k) for k in range(30)]
     x = np.linspace(0, 1, 9)[:, None].repeat(30, 1)
     domain = np.array([[0.0, 1.0]] * 30)
-    pixels(layer_figure(LayerView(1, names, ["h"], x, x[:, :, None], x, x[:, :, None], domain, x)))
+    view = LayerView(1, names, ["h"], x, x[:, :, None], x, x[:, :, None], domain, x)
+    pixels(LayerFigure(view).figure)
     assert len(searches) == 1
     (record,) = caplog.records
     assert "and 25 more" in record.getMessage()

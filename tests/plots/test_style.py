@@ -10,7 +10,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from kan_exp.plots.style import new_figure, pixels, png
+from kan_exp.plots.saving import save_png
+from kan_exp.plots.style import new_figure, pixels
 
 
 def test_pixels_are_bytes_of_the_figures_size():
@@ -28,11 +29,13 @@ def test_pixels_are_bytes_of_the_figures_size():
     assert (image == [255, 0, 0]).all(-1).sum() > 100  # the first figure is a copy
 
 
-def test_pixels_are_saved_as_they_are(tmp_path):
-    image = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
-    (tmp_path / "a.png").write_bytes(png(image))
-    with Image.open(tmp_path / "a.png") as file:
-        np.testing.assert_array_equal(np.asarray(file), image)
+def test_a_saved_figure_has_its_pixels(tmp_path):
+    figure = new_figure(3, 2, layout=None)
+    figure.subplots().imshow(np.random.default_rng(0).uniform(size=(30, 40)))
+    content = save_png(figure, tmp_path / "figures" / "a.png")
+    assert (tmp_path / "figures" / "a.png").read_bytes() == content
+    with Image.open(tmp_path / "figures" / "a.png") as file:
+        np.testing.assert_array_equal(np.asarray(file), pixels(figure))
 
 
 def test_a_foreign_figure_is_refused():
@@ -46,13 +49,12 @@ def test_drawing_never_touches_pyplot():
 import sys
 import numpy as np
 from kan_exp.models.views import LayerView
-from kan_exp.plots import history_figure, layer_figure, prediction_figure
+from kan_exp.plots import LayerFigure, history_figure, prediction_figure
 from kan_exp.plots.style import pixels
 x = np.linspace(0, 1, 9)[:, None]
 view = LayerView(1, ["x"], ["f"], x, x[:, :, None], x, x[:, :, None], np.array([[0.0, 1.0]]), x)
-y = x[:, 0]
-for figure in (layer_figure(view), history_figure([(1, 1.0)], [], 1),
-               prediction_figure(y, y, "f", "")):
+for figure in (LayerFigure(view).figure, history_figure([(1, 1.0)], [], 1),
+               prediction_figure(x, x, "f", "")):
     pixels(figure)
 sys.exit("matplotlib.pyplot" in sys.modules or "torch" in sys.modules)
 """

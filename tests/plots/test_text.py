@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from kan_exp.models.views import LayerView
 from kan_exp.plots import (
+    LayerFigure,
     history_figure,
     importance_figure,
-    layer_figure,
     parallel_figure,
     prediction_figure,
     replicas_figure,
@@ -66,21 +66,21 @@ def names_of(count):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_edges_of_inputs_with_any_name_are_drawn(name):
-    check_texts(layer_figure(layer([name, "b", name], [name, "h2"], truth=True)))
+    check_texts(LayerFigure(layer([name, "b", name], [name, "h2"], truth=True)).figure)
 
 
 @FEW
 @given(names_of(5))
 def test_any_names_of_edges_fit(names):
-    check_texts(layer_figure(layer(names[:3], names[3:], truth=True)))
+    check_texts(LayerFigure(layer(names[:3], names[3:], truth=True)).figure)
 
 
 @pytest.mark.parametrize(("low", "width"), SCALES)
 def test_ticks_of_edges_tell_values_apart(low, width):
-    figure = layer_figure(layer(["a", "b"], ["h1", "h2", "h3"], low, width))
-    shown = check_texts(figure)
+    layer_drawn = LayerFigure(layer(["a", "b"], ["h1", "h2", "h3"], low, width))
+    shown = check_texts(layer_drawn.figure)
     assert {"a → h1", "b → h3", "Layer 1", "learned", "data"} <= set(shown)
-    (panel,) = (artist for artist in figure.artists if getattr(artist, "title", "") == "a → h1")
+    (panel,) = (panel for panel in layer_drawn.panels if panel.title == "a → h1")
     for limits in (panel.x_limits, panel.y_limits):
         values, labels, offset = tick_labels(limits, 43)
         assert len(set(labels)) == len(values) >= 2
@@ -104,14 +104,14 @@ def test_any_target_can_be_predicted(name, scale):
 
 
 def test_titles_are_above_the_curves_and_ticks_outside():
-    figure = layer_figure(layer(["Temp", "b"], ["h1", "h2", "h3"], 1.7e9, 3e5))
-    found = texts(figure)
-    for panel in figure.artists[:-1]:
+    layer_drawn = LayerFigure(layer(["Temp", "b"], ["h1", "h2", "h3"], 1.7e9, 3e5))
+    found = texts(layer_drawn.figure)
+    for panel in layer_drawn.panels:
         (title,) = (one for one in found if one.text == panel.title)
         assert title.low >= panel.box.y1
         assert panel.room[0] <= title.left
         assert title.right <= panel.room[1]
-    boxes = [panel.box.extents for panel in figure.artists[:-1]]
+    boxes = [panel.box.extents for panel in layer_drawn.panels]
     ticks = [one for one in found if re.fullmatch(r"-?[\d.]+", one.text)]
     assert len(ticks) > 20
     for one in ticks:
@@ -132,7 +132,7 @@ def test_titles_are_above_the_curves_and_ticks_outside():
 @example(123_456, 1.0)
 @example(-0.00123, 1e-3)
 def test_any_numbers_are_ticked(low, width):
-    check_texts(layer_figure(layer(["a", "b"], ["h1", "h2"], float(low), width, truth=True)))
+    check_texts(LayerFigure(layer(["a", "b"], ["h1", "h2"], float(low), width, truth=True)).figure)
     truth = float(low) + width * np.linspace(0, 1, 30)
     check_texts(prediction_figure(truth, truth + width * np.sin(truth), LONG, ""))
     losses = [(k, abs(float(value)) + 1e-12) for k, value in enumerate(truth)]

@@ -79,7 +79,7 @@ def test_the_result_is_there_before_anything_is_drawn_or_shown(run, tmp_path, mo
 ODD = ValueError("\n$cost_$\n     ^\nParseException: Expected end of text")
 FAILURES = {
     "kan_exp.training.sinks.history_figure": "figures/loss.png could not be drawn",
-    "kan_exp.training.sinks.prediction_figure": "figures/prediction.png could not be drawn",
+    "kan_exp.plots.prediction.new_figure": "figures/prediction.png could not be drawn",
     "kan_exp.training.sinks.replicas_figure": "figures/replicas.png could not be",
     "kan_exp.training.result.linear_predictions": "the linear model could not be fitted",
     "kan_exp.training.sinks.result_rows": "the table of the result could not be shown",

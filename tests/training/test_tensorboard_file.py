@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import threading
 
 import pytest
-from tensorboard.summary.writer.record_writer import RecordWriter
 
+from kan_exp.board import events
+from kan_exp.board.events import record
 from kan_exp.train import prepare
-from kan_exp.training import tensorboard
 from kan_exp.training.tensorboard import RunLogger
 
 RUN = ["layer=interpo", "optimizer=adam", "steps=40", "evaluations=4", "dims=[2,1]", "points=50"]
@@ -18,15 +17,15 @@ RUN = ["layer=interpo", "optimizer=adam", "steps=40", "evaluations=4", "dims=[2,
 @pytest.mark.parametrize("written", [1, 3, 6])
 def test_a_full_disk_ends_the_curves_alone(tmp_path, monkeypatch, caplog, capsys, written):
     caplog.set_level(logging.INFO)
-    write, count = RecordWriter.write, [0]
+    count = [0]
 
-    def full(self, data):
+    def full(data):
         count[0] += 1
         if count[0] > written:
             raise OSError(28, "No space left on device")
-        write(self, data)
+        return record(data)
 
-    monkeypatch.setattr(RecordWriter, "write", full)
+    monkeypatch.setattr(events, "record", full)
     prepare([*RUN, "data.num_val=20", "data.num_test=20"], tmp_path / "run").run()
     assert (tmp_path / "run" / "metrics.json").is_file()
     assert (tmp_path / "run" / "figures" / "layer_1.png").is_file()
@@ -45,11 +44,3 @@ def test_a_folder_that_is_none_is_told_once(tmp_path, caplog):
         logger.log_metrics({"loss": 1.0}, step)
     logger.flush()
     assert len([one for one in caplog.records if "cannot be written" in one.getMessage()]) == 1
-
-
-def test_other_threads_still_say_why_they_failed(monkeypatch):
-    told: list[threading.ExceptHookArgs] = []
-    monkeypatch.setattr(tensorboard, "_other_threads", told.append)
-    failure = threading.ExceptHookArgs((OSError, OSError("mine"), None, threading.Thread()))
-    tensorboard._thread_failed(failure)
-    assert told == [failure]
