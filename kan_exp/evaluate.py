@@ -100,7 +100,8 @@ def _moved(cfg: DictConfig) -> dict[str, str]:
     if other := set(cfg.data) - {"path"}:
         name = f"data.{sorted(map(str, other))[0]}"
         raise KanExpError(
-            f"{name} needs data=...: without it the run's own test points are scored, as they were."
+            f"{name} needs data=..., such as data=sampled or data=table: without it the run's own "
+            f"test points are scored."
         )
     return {"path": str(cfg.data.path)}
 

@@ -111,17 +111,17 @@ def _parse(fields: Series) -> Numbers:
     return Numbers(_values(numbers), words.to_numpy())
 
 
-def rounding_note(name: str, fields: Series, values: FloatArray) -> str | None:
-    """Names the first whole number that float64 cannot hold; None if there is none."""
+def rounding_notes(name: str, fields: Series, values: FloatArray) -> list[str]:
+    """Names the first whole number of a column that float64 cannot hold, if there is one."""
     rows = np.flatnonzero((np.abs(values) > MAX_EXACT) & np.isfinite(values))
     for row, field in zip(rows.tolist(), fields.gather(rows).to_list(), strict=True):
         digits = str(field).strip()
         if digits.lstrip("+-").isdigit() and Decimal(digits) != Decimal(values[row]):
-            return (
+            return [
                 f"column {shown(name)} has whole numbers with more digits than float64 holds: "
                 f"{shown(digits)} in row {row + 1:,} is read as {values[row]:.17g}."
-            )
-    return None
+            ]
+    return []
 
 
 def kind_of(field: object) -> str:

@@ -17,7 +17,7 @@ from kan_exp.data.columns import (
     Fault,
     FloatArray,
     kind_of,
-    rounding_note,
+    rounding_notes,
     shown,
     tidy,
     to_numbers,
@@ -60,10 +60,6 @@ class Table:
         return self.schema.features
 
     @property
-    def target_name(self) -> str:
-        return self.schema.target_name
-
-    @property
     def rows(self) -> int:
         return len(self.x)
 
@@ -99,11 +95,7 @@ def read_table(
 
 
 def choose(file: TableFile, features: Sequence[object] | None, target: object) -> Schema:
-    """The columns that options name, see `read_table`.
-
-    Raises:
-        KanExpError: The options are no names.
-    """
+    """The columns that options name, see `read_table`."""
     options = file.options
     if target is not None and not isinstance(target, str | int | float):
         raise KanExpError(
@@ -143,15 +135,11 @@ def _list_hint(file: TableFile, target: object) -> str:
 
 
 def read_columns(file: TableFile, schema: Schema, learns: bool = False) -> Table:
-    """Reads inputs and outputs of a file that is open.
+    """Reads inputs and outputs of a file that is open, see `read_table`.
 
     Args:
-        file: The file.
         schema: Chosen by options, or that of a trained network.
         learns: Whether a network is to be trained on them; then a column must have a scale.
-
-    Raises:
-        KanExpError: As `read_table` does.
     """
     _check_names(file, schema)
     faults, notes = [], []
@@ -164,20 +152,17 @@ def read_columns(file: TableFile, schema: Schema, learns: bool = False) -> Table
         if len(places) > 1:
             faults.append(Fault(REPEATED, name, f"{len(places)} columns"))
             continue
-        values, fault = _read_column(file, name, places[0])
-        if fault is None and learns and len(values) > 1:
-            fault = scale_fault(name, values)
-        if fault is not None:
-            faults.append(fault)
-        elif note := rounding_note(name, file.columns[places[0]], values):
-            notes.append(note)
-        columns[name] = values
+        columns[name], fault = _read_column(file, name, places[0])
+        if fault is None and learns:
+            fault = scale_fault(name, columns[name])
+        faults += [fault] if fault else []
+        notes += rounding_notes(name, file.columns[places[0]], columns[name])
     if faults:
         raise faulty(file, faults, schema, columns)
-    x = np.column_stack([columns[name] for name in schema.features])
-    y = [columns[name] for name in schema.targets]
-    outputs = np.column_stack(y) if y else np.empty((len(x), 0))
-    return Table(file.source, schema, x, outputs, tuple(notes))
+    values = np.column_stack(list(columns.values()))
+    width = len(schema.inputs)
+    x, y = values[:, :width].copy(), values[:, width:].copy()
+    return Table(file.source, schema, x, y, tuple(notes))
 
 
 def _check_names(file: TableFile, schema: Schema) -> None:
@@ -225,11 +210,11 @@ def _read_column(file: TableFile, name: str, place: int) -> tuple[FloatArray, Fa
 def scale_fault(name: str, values: FloatArray) -> Fault | None:
     """The fault of a column with one value throughout, or a range beyond float32."""
     low, high = values.min(), values.max()
-    if low == high:
+    if low == high and len(values) > 1:
         return Fault(CONSTANT, name, f"{low:g}")
     with np.errstate(over="ignore", invalid="ignore"):
         spread = values.std()
-    if not FLOAT32.tiny < spread < FLOAT32.max:
+    if low < high and not FLOAT32.tiny < spread < FLOAT32.max:
         return Fault(RANGE, name, f"{low:g} to {high:g}")
     return None
 

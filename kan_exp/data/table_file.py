@@ -26,25 +26,22 @@ class TableFile:
         source: The file as the user named it; every error starts with it.
         options: What the command calls its options.
 
-    Attributes:
-        names: Column names as a user can type them.
-        columns: Fields of each column.
-        types: Type of each column for messages; empty if text is the only type.
-
     Raises:
         KanExpError: The file cannot be read, or has no named column.
     """
 
-    encoding = "utf-8"  # of a text file that is written from it
+    names: tuple[str, ...]  # as a user can type them
     columns: list[Series]
-    types: list[str]
+    types: list[str]  # of the columns, for messages; empty if text is the only type
+    encoding = "utf-8"  # of a text file that is written from it
 
     def __init__(self, path: Path, source: str, options: Options = TRAINING) -> None:
         self.path, self.source, self.options = path, source, options
         self.header = self._read_header()
         self.names = tuple(map(tidy, self.header))
         if not any(self.names):
-            raise self.error("has no columns: a table with named columns is needed.")
+            lack = "names of columns in its first line" if len(self.names) > 1 else "columns"
+            raise self.error(f"has no {lack}: a table with named columns is needed.")
         self._places: dict[str, list[int]] = {}
         for place, name in enumerate(self.names):
             self._places.setdefault(name, []).append(place)

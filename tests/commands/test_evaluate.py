@@ -95,5 +95,13 @@ def test_an_option_without_effect_is_refused(scored, arguments, option):
     assert "has no effect: evaluate scores" in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["num_test", "target", "fractions"])
+def test_options_of_data_need_a_choice_of_data(scored, name):
+    with pytest.raises(
+        KanExpError, match=rf"^data\.{name} needs data=\.\.\., such as data=sampled"
+    ):
+        scored(f"+data.{name}=50")
+
+
 def test_the_rows_of_another_table_are_scored(scored):
     assert "60 rows of" in scored(*OTHER)[0]

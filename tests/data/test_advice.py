@@ -81,7 +81,7 @@ def test_a_name_that_differs_in_case_and_signs_is_meant(tmp_path, wanted, name):
     found = message(read_table, tmp_path / "t.csv", None, wanted)
     assert f"Did you mean {name!r}?" in found
     target = typed(found)["data.target"] if " Set " in found else name
-    assert read_table(tmp_path / "t.csv", None, target).target_name == name
+    assert read_table(tmp_path / "t.csv", None, target).schema.target_name == name
 
 
 def test_a_name_is_meant_only_if_it_is_near():
@@ -94,7 +94,9 @@ def test_a_name_is_meant_only_if_it_is_near():
 def test_a_target_that_was_read_as_a_list_is_quoted(tmp_path, name, target):
     (tmp_path / "t.csv").write_text(f'a,"{name}"\n1,2\n2,3\n')
     found = message(read_table, tmp_path / "t.csv", None, target)
-    assert read_table(tmp_path / "t.csv", None, typed(found)["data.target"]).target_name == name
+    assert (
+        read_table(tmp_path / "t.csv", None, typed(found)["data.target"]).schema.target_name == name
+    )
     other = message(read_table, tmp_path / "t.csv", None, ["c", "d"])
     assert other.endswith("got ['c', 'd'].")
 

@@ -54,7 +54,7 @@ def test_csv_agrees_with_a_plain_reader(tmp_path):
         oracle = list(csv.DictReader(file))
     table = read_table(path, ["b", "a"], "y")
     assert table.features == ("b", "a")
-    assert (table.rows, table.target_name) == (40, "y")
+    assert (table.rows, table.schema.targets) == (40, ("y",))
     assert table.x.tolist() == [[float(row["b"]), float(row["a"])] for row in oracle]
     assert table.y.tolist() == [[float(row["y"])] for row in oracle]
 
