@@ -18,8 +18,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import open_dict
 from step import NO_FIGURES, Cost, Stopwatch, shown
 
-from kan_exp.cli import config_folder, store_schema
-from kan_exp.config import TrainConfig
+from kan_exp.cli import store_schema
+from kan_exp.config import TrainConfig, config_folder
 from kan_exp.rank import make_job
 from kan_exp.ranks import Leader
 from kan_exp.train import prepare
