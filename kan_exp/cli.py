@@ -1,4 +1,4 @@
-"""How every command starts, and how it ends when it cannot go on: with one line."""
+"""How every command starts, and how it ends when it cannot continue: with one line."""
 
 from __future__ import annotations
 
@@ -9,33 +9,35 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, cast
 
 import hydra
+from hydra._internal.hydra import Hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from kan_exp.commandline.arguments import (
-    asked_configs,
     check_choices,
     check_config_name,
     check_removals,
+    chosen_configs,
     own_folders,
     spelled,
 )
 from kan_exp.commandline.explain import USER_ERRORS, one_line
 from kan_exp.commandline.own_configs import OwnConfigs
+from kan_exp.commandline.renamed import note, rename_in_files
 from kan_exp.commandline.starting import fail
-from kan_exp.config import TrainConfig
+from kan_exp.config import TrainConfig, config_folder
 from kan_exp.errors import KanExpError, suggest
-from kan_exp.runs import asks_version, run_name, version_text
+from kan_exp.runs import asks_version, option_name, run_name, version_text
 from kan_exp.terminal import fault_of_stdout, steady_streams, use_utf8_names
 
 if TYPE_CHECKING:
@@ -43,15 +45,9 @@ if TYPE_CHECKING:
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 # Exceptions raised in these packages, whatever their type, are faults of a configuration.
-NEAR = 5  # innermost frames that are looked at for exceptions of Python itself
 COMPOSERS = ("hydra.", "omegaconf.", "yaml.", "antlr4.")
-
-
-def config_folder() -> str:
-    """The folder of the configs: inside the package when installed, beside it in a checkout."""
-    package = Path(__file__).resolve().parent
-    inside = package / "conf"
-    return str(inside if inside.is_dir() else package.parent / "conf")
+NEAR = 5  # innermost frames that are looked at for exceptions of Python itself
+MODE_OPTIONS = ("search", "hydra.mode")  # options that may set `hydra.mode`
 
 
 def run_command(
@@ -61,8 +57,8 @@ def run_command(
 ) -> NoReturn:
     """Runs a command's task under Hydra and leaves the program.
 
-    Whatever a user can mend becomes one line on stderr and exit code 1; with HYDRA_FULL_ERROR=1 in
-    the environment it stays a traceback. Ctrl-C exits with 130, unless jobs of a sweep have failed.
+    An error that the user can mend is one line on stderr and exit code 1; with HYDRA_FULL_ERROR=1
+    in the environment it is a traceback. Ctrl-C exits with 130, unless jobs of a sweep have failed.
 
     Args:
         config_name: The primary config in `conf`.
@@ -72,9 +68,9 @@ def run_command(
     """
     use_utf8_names()
     steady_streams()
-    logging.raiseExceptions = False  # a log that cannot be written is beside the result
+    logging.raiseExceptions = False  # a log that cannot be written does not end a run
     # Importing makes a great many objects that stay; to look for garbage among them over and over
-    # takes a fifth of that time. Commands that go on to make garbage call `imports_are_done`.
+    # takes a fifth of that time. Commands that make garbage later call `imports_are_done`.
     gc.disable()
     traceback_wanted = os.environ.get(FULL_ERROR) == "1"
     # Hydra would print several lines and exit; with this set it raises, and the line is ours.
@@ -84,13 +80,15 @@ def run_command(
         try:
             task(cfg)
         except USER_ERRORS as error:
-            # In a sweep the other jobs go on; Hydra raises what happened at the end.
-            if traceback_wanted or HydraConfig.get().mode == RunMode.MULTIRUN:
+            # In a sweep the other jobs continue; Hydra raises what happened at the end.
+            if traceback_wanted or hydra_config().mode == RunMode.MULTIRUN:
                 raise
             fail(one_line(error))
 
+    note.cache_clear()
     OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
     _replace_plugins_configs()
+    rename_in_files()
     if asks_version(sys.argv[1:]):
         print(version_text())  # noqa: T201
         sys.exit(0)
@@ -105,7 +103,8 @@ def run_command(
         command = hydra.main(
             version_base="1.3", config_path=config_folder(), config_name=config_name
         )
-        command(guarded)()
+        with _composing_once(sys.argv[1:]):
+            command(guarded)()
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)  # noqa: T201
         sys.exit(128 + signal.SIGINT)
@@ -118,13 +117,22 @@ def run_command(
     sys.exit(0)
 
 
+@contextmanager
+def _composing_once(arguments: Sequence[str]) -> Iterator[None]:
+    """Spares Hydra the composition by which it looks for `hydra.mode`, if nothing can set it."""
+    look_up = Hydra.get_mode
+    if not own_folders(arguments) and not {*map(option_name, arguments)} & {*MODE_OPTIONS}:
+        Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Hydra.get_mode = look_up  # type: ignore[method-assign]
+
+
 def is_user_error(error: Exception) -> bool:
-    """Whether a user can mend what has raised an exception: a configuration, files, folders."""
-    return isinstance(error, USER_ERRORS) or _is_of_composing(error)
-
-
-def _is_of_composing(error: Exception) -> bool:
-    """Whether an exception was raised while configurations were read or composed."""
+    """Whether a user can mend the cause of an exception: a configuration, files, folders."""
+    if isinstance(error, USER_ERRORS):
+        return True
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     modules = [str(frame.f_globals.get("__name__")) for frame in frames]
     if modules[-1:] == ["logging.config"]:  # or the folder's log cannot be opened
@@ -141,7 +149,7 @@ def _fault_of_own_configs(error: Exception) -> str | None:
     options = [field.name for field in fields(TrainConfig)]
     try:
         configs = OwnConfigs(own_folders(sys.argv[1:]), Path(config_folder()), options)
-        return configs.fault(asked_configs(sys.argv[1:]))
+        return configs.fault(chosen_configs(sys.argv[1:]))
     except Exception:  # noqa: BLE001 - the error itself is shown instead
         return None
 
@@ -159,6 +167,11 @@ def as_typed(overrides: Sequence[str]) -> list[str]:
     return cast("list[str]", OmegaConf.to_container(cast(ListConfig, overrides), resolve=False))
 
 
+def hydra_config() -> DictConfig:
+    """Hydra's part of the configuration of the running job; nothing else reads Hydra's global."""
+    return cast(DictConfig, HydraConfig.get())
+
+
 def imports_are_done() -> None:
     """Looks for garbage again, but not among what is there already, which stays to the end.
 
@@ -171,28 +184,13 @@ def imports_are_done() -> None:
 
 
 def _replace_plugins_configs() -> None:
-    """Takes away what plugins have stored under the names that conf/hydra has configs for.
+    """Removes what plugins have stored under the names that conf/hydra has configs for.
 
     Hydra would merge each with ours, and warn that this is deprecated.
     """
     Plugins.instance()  # finds them all, and they store what they have
     for path in Path(config_folder(), "hydra").glob("*/*.yaml"):
         ConfigStore.instance().repo["hydra"].get(path.parent.name, {}).pop(path.name, None)
-
-
-def check_additions(overrides: list[str], closed: tuple[str, ...]) -> None:
-    """Refuses `+group.option=...` for groups whose configs list all their options already.
-
-    Raises:
-        KanExpError: An override adds an option to a closed group.
-    """
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
-        group, _, option = override.key_or_group.partition(".")
-        if override.is_add() and option and group in closed:
-            raise KanExpError(
-                f"+{override.key_or_group}: {group} has no such option to add; "
-                f"the options of its kinds are listed by --cfg job."
-            )
 
 
 def check_names(cfg: DictConfig, command: str, known: Iterable[str]) -> None:
@@ -206,14 +204,24 @@ def check_names(cfg: DictConfig, command: str, known: Iterable[str]) -> None:
         raise KanExpError(f"+{name}: {command} has no such option.{suggest(name, known)}")
 
 
+def check_given(cfg: DictConfig, *names: str) -> None:
+    """Refuses null for options that a command needs.
+
+    Raises:
+        KanExpError: One is null.
+    """
+    for name in names:
+        if cfg[name] is None:
+            raise KanExpError(f"{name} is needed: set it with {name}=...")
+
+
 def store_schema(name: str, schema: type) -> None:
     """Makes a dataclass known to Hydra under a name that a config's defaults can ask for."""
     ConfigStore.instance().store(name, schema)
 
 
-def load_model(cfg: DictConfig) -> KANModel:
-    """Loads a run's network after the modules that the user names for its layer."""
-    run, modules = cfg.run, list(cfg.modules)
+def load_model(run: str, modules: Iterable[str]) -> KANModel:
+    """Loads a run's network, after the modules that the user names for its layers."""
     for name in modules:
         try:
             importlib.import_module(name)

@@ -1,51 +1,228 @@
-"""The shape of a run's configuration, and the checks that need no torch."""
+"""Configurations as plain dataclasses, which Python makes as easily as Hydra."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+import yaml
 
-from kan_exp.errors import KanExpError, listing, suggest
+from kan_exp.errors import KanExpError, suggest
 
-MAX_SEED = 2**60
-MAX_THREADS = 4096  # each takes memory, and the system ends a program that asks for more
-# Options of Lightning's trainer that leave the steps and the results to the training.
-TRAINER_OPTIONS = (
-    *("accelerator", "devices", "strategy", "num_nodes", "precision", "log_every_n_steps"),
-    *("num_sanity_val_steps", "enable_progress_bar", "enable_model_summary", "profiler"),
-    *("benchmark", "deterministic", "detect_anomaly", "inference_mode", "default_root_dir"),
-)
-# Others, by what to set in their place.
-INSTEAD = {
-    ("max_steps", "max_epochs", "max_time", "min_steps", "min_epochs"): (
-        "the length of a run is steps: set steps=..."
-    ),
-    ("limit_train_batches", "overfit_batches", "limit_test_batches", "limit_predict_batches"): (
-        "a run sees all of its points: set points=... for fewer."
-    ),
-    ("limit_val_batches", "check_val_every_n_epoch", "val_check_interval"): (
-        "validations are spread over the run: set evaluations=..."
-    ),
-    ("accumulate_grad_batches",): "set a larger batch_size=... instead.",
-    ("callbacks",): "set callbacks.<name>=... instead.",
-    ("logger",): "set logger=tensorboard, csv or none instead.",
-    ("enable_checkpointing",): "checkpoints are always kept, every checkpoint_seconds=...",
-}
-NUMBER_LISTS = ("dims", "refine.grids", "refine.num_candidates", "refine.steps", "refine.points")
+# Groups of conf/ whose configs name a class or a function, in the order of conf/train.yaml.
+OPTIONAL_GROUPS = ("scheduler", "logger")
+GROUPS = ("layer", "data", "target", "task", "optimizer", "scheduler", "trainer", "logger")
+LEAST_SQUARES = "kan_exp.optimizers.LevenbergMarquardt"
+RANK_STRATEGY = "kan_exp.ranks.strategy.RankStrategy"
+TABLE, SAMPLED = "kan_exp.data.TableData", "kan_exp.data.SampledData"
+
+
+def config_folder() -> str:
+    """The folder of the configs: inside the package if installed, next to it in a checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / "conf"
+    return str(inside if inside.is_dir() else package.parent / "conf")
+
+
+@dataclass
+class Component:
+    """A class or function, and the options it is called with.
+
+    Args:
+        target: Its dotted path.
+        options: Keyword arguments; components among them are made first.
+        partial: Whether the result is a function of the arguments that are missing.
+    """
+
+    target: str
+    options: dict[str, Any] = field(default_factory=dict)
+    partial: bool = False
+
+
+def to_component(value: Any) -> Any:
+    """Replaces each mapping with `_target_` in plain containers by a component."""
+    if isinstance(value, Mapping):
+        options = {str(name): to_component(item) for name, item in value.items()}
+        if "_target_" not in options:
+            return options
+        for name in ("_convert_", "_recursive_"):  # components are made first, of plain containers
+            options.pop(name, None)
+        target, partial = str(options.pop("_target_")), bool(options.pop("_partial_", False))
+        return Component(target, options, partial)
+    return [to_component(item) for item in value] if isinstance(value, list) else value
+
+
+def to_values(value: Any) -> Any:
+    """The inverse of `to_component`."""
+    if isinstance(value, Component):
+        partial = {"_partial_": True} if value.partial else {}
+        return {"_target_": value.target, **partial, **to_values(value.options)}
+    if isinstance(value, Mapping):
+        return {name: to_values(item) for name, item in value.items()}
+    return [to_values(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def choice(group: str, name: str, **options: Any) -> Component:
+    """Reads a component from `conf/<group>/<name>.yaml`.
+
+    What else the file sets, such as the stages of least squares, is left to the caller.
+
+    Args:
+        group: Such as `layer`.
+        name: Such as `spline`.
+        options: Replace those of the file.
+
+    Raises:
+        KanExpError: There is no such file, or it takes an option from elsewhere (`${...}`, `???`)
+            that is not among `options`.
+    """
+    folder = Path(config_folder(), group)
+    if not (path := folder / f"{name}.yaml").is_file():
+        hint = suggest(name, [known.stem for known in folder.glob("*.yaml")])
+        raise KanExpError(f"{group}={name}: there is no such {group}.{hint}")
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    component: Component = to_component({**values.get(group, values), **options})
+    for option, value in component.options.items():
+        if isinstance(value, str) and (value == "???" or "${" in value):
+            raise KanExpError(f"{group}={name} needs the option {option!r}.")
+    return component
 
 
 @dataclass
 class PenaltyConfig:
-    """Weights of the penalties; conf/train.yaml has the numbers."""
+    """Weights of the penalties."""
 
-    roughness: float
-    curvature: float
-    jerk: float
-    smooth: float
-    l1_edges: float
-    l1_outputs: float
+    roughness: float = 0.0
+    curvature: float = 0.0
+    jerk: float = 0.0
+    smooth: float = 0.0
+    l1_edges: float = 0.0
+    l1_outputs: float = 0.0
+
+
+@dataclass
+class RefineConfig:
+    """Stages of optimizer=lm, from coarse grids to fine ones; see conf/train.yaml."""
+
+    grids: list[int] | None = None
+    num_candidates: list[int] = field(default_factory=lambda: [8, 4, 2, 1])
+    steps: list[int] = field(default_factory=lambda: [10, 20, 30, 100])
+    points: list[int] | None = None
+    init_noise_std: float = 0.3
+    jerk: float = 0.0
+    penalty_decay: float = 0.0
+
+
+@dataclass(kw_only=True)
+class RunOptions:
+    """Options that are the same in Python and in conf/train.yaml, which describes them.
+
+    The defaults are what conf/ composes if nothing is chosen.
+    """
+
+    seed: int = 0
+    replicas: int = 1
+    dims: list[int] = field(default_factory=lambda: [2, 5, 1])
+    steps: int | None = None
+    batch_size: int | None = None
+    log_every_n_steps: int = 1
+    evaluations: int = 30
+    checkpoint_seconds: float = 5.0
+    threads: int | None = 1
+    compile: bool = False
+    penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
+    refine: RefineConfig = field(default_factory=RefineConfig)
+
+
+def _default_data() -> Component:
+    return choice("data", "sampled", target=choice("target", "exp_sin_square"), num_train=1000)
+
+
+@dataclass(kw_only=True)
+class RunConfig(RunOptions):
+    """One training.
+
+    Args:
+        layers: A component for all layers, or one for each.
+        data: What is trained on.
+        task: What is minimized and measured.
+        optimizer: Called with what it optimizes.
+        scheduler: Called with the optimizer.
+        trainer: Lightning's trainer; its length, callbacks and logger are set by the run.
+        logger: Where curves are written, if anywhere.
+        callbacks: By name; `None` leaves one out.
+    """
+
+    layers: Component | list[Component] = field(default_factory=lambda: choice("layer", "mlp"))
+    data: Component = field(default_factory=_default_data)
+    task: Component = field(default_factory=lambda: choice("task", "regression"))
+    optimizer: Component = field(default_factory=lambda: choice("optimizer", "lm"))
+    scheduler: Component | None = None
+    trainer: Component = field(default_factory=lambda: choice("trainer", "cpu"))
+    logger: Component | None = None
+    callbacks: dict[str, Component | None] = field(default_factory=dict)
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> RunConfig:
+        """Makes a configuration from plain containers, as `to_values` gives them."""
+        options = {each.name: to_component(values[each.name]) for each in fields(cls)}
+        options["penalty"] = PenaltyConfig(**options["penalty"])
+        options["refine"] = RefineConfig(**options["refine"])
+        return cls(**options)
+
+    def to_values(self) -> dict[str, Any]:
+        """The configuration in plain containers, as in a YAML file."""
+        options = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: to_values(value) for name, value in options.items()} | {
+            "penalty": asdict(self.penalty),
+            "refine": asdict(self.refine),
+        }
+
+    @property
+    def each_layer(self) -> list[Component]:
+        """A component for each layer."""
+        if isinstance(self.layers, Component):
+            return [self.layers] * (len(self.dims) - 1)
+        return self.layers
+
+    @property
+    def uses_least_squares(self) -> bool:
+        """Whether the optimizer is Levenberg-Marquardt."""
+        return self.optimizer.target == LEAST_SQUARES
+
+    @property
+    def shares_steps(self) -> bool:
+        """Whether several processes train the network together."""
+        strategy = self.trainer.options.get("strategy")
+        return isinstance(strategy, Component) and strategy.target == RANK_STRATEGY
+
+    @property
+    def num_ranks(self) -> int:
+        """Processes that train the network."""
+        return int(self.trainer.options["devices"]) if self.shares_steps else 1
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """How a run was asked for; none of it changes the result.
+
+    Args:
+        overrides: What the user typed.
+        choices: The choice of every group.
+        job: Its number in its sweep.
+        arguments: Command line that repeats the run, if there is one.
+        follows_seed: Options that refer to the seed, unresolved.
+        points_option: The option that sets the number of sampled training points.
+    """
+
+    overrides: Sequence[str] = ()
+    choices: Mapping[str, str] = field(default_factory=dict)
+    job: int | None = None
+    arguments: Sequence[str] | None = None
+    follows_seed: Mapping[str, Any] = field(default_factory=dict)
+    points_option: str = "data.num_train"
 
 
 @dataclass
@@ -55,19 +232,6 @@ class GradientConfig:
     steps: int
     batch_size: int
     roughness: float
-
-
-@dataclass
-class RefineConfig:
-    """How optimizer=lm goes from coarse to fine."""
-
-    grids: list[int] | None
-    num_candidates: list[int]
-    steps: list[int]
-    points: list[int] | None
-    init_noise_std: float
-    jerk: float
-    penalty_decay: float
 
 
 @dataclass
@@ -82,27 +246,12 @@ class SweepConfig:
     origin: list[str]
 
 
-@dataclass
-class TrainConfig:
-    """Names and types of conf/train.yaml, so that a misspelt name or a word for a number is told.
+@dataclass(kw_only=True)
+class TrainConfig(RunOptions):
+    """Hydra's schema of conf/train.yaml. Groups are open: what they make checks their options."""
 
-    Groups are open: what they hold is checked by what they make.
-    """
-
-    seed: int
-    replicas: int
-    dims: list[int]
-    steps: int | None
-    threads: int | None
-    compile: bool
-    batch_size: int | None
     points: int
-    log_every_n_steps: int
-    evaluations: int
-    checkpoint_seconds: float
-    penalty: PenaltyConfig
     gradient: GradientConfig
-    refine: RefineConfig
     layers: list[Any] | None
     sweep: SweepConfig
     target: Any = None
@@ -118,7 +267,7 @@ class TrainConfig:
 
 @dataclass
 class BootstrapConfig:
-    """How intervals are drawn."""
+    """How confidence intervals are drawn."""
 
     level: float
     resamples: int
@@ -127,7 +276,7 @@ class BootstrapConfig:
 
 @dataclass
 class MostConfig:
-    """How much of what there is a report shows."""
+    """How much a report shows."""
 
     rows: int
     terminal_rows: int
@@ -140,7 +289,7 @@ class MostConfig:
 
 @dataclass
 class ReportConfig:
-    """Names and types of conf/report.yaml."""
+    """Hydra's schema of conf/report.yaml."""
 
     folders: list[str]
     metric: str | None
@@ -148,184 +297,3 @@ class ReportConfig:
     output: str | None
     bootstrap: BootstrapConfig
     most: MostConfig
-
-
-# Optimizers whose step treats every number by itself, so that replicas cannot act on each other.
-ELEMENTWISE = ("Adam", "AdamW", "SGD")
-
-
-def uses_least_squares(cfg: DictConfig) -> bool:
-    """Whether the optimizer is Levenberg-Marquardt."""
-    return bool(cfg.optimizer._target_ == "kan_exp.optimizers.LevenbergMarquardt")
-
-
-def check_replicas(cfg: DictConfig) -> None:
-    """Refuses `replicas` where networks cannot be trained as one stack.
-
-    Raises:
-        KanExpError: `replicas` is below 1, or does not go with another option.
-    """
-    if cfg.replicas < 1:
-        raise KanExpError(f"replicas must be at least 1, got {cfg.replicas}.")
-    if cfg.replicas == 1:
-        return
-    shown = f"replicas={cfg.replicas}"
-    if uses_least_squares(cfg):
-        raise KanExpError(
-            f"{shown} does not go with optimizer=lm, which runs many starts anyway "
-            f"(refine.num_candidates): "
-            f"set optimizer=adam, or leave replicas out."
-        )
-    if cfg.optimizer._target_ not in [f"torch.optim.{name}" for name in ELEMENTWISE]:
-        raise KanExpError(
-            f"{shown} does not go with {cfg.optimizer._target_}, whose step would mix the "
-            f"replicas: set optimizer=adam, adamw or sgd."
-        )
-    if cfg.compile:
-        raise KanExpError(f"{shown} needs compile=false.")
-    if _shares_steps(cfg):
-        raise KanExpError(f"{shown} does not go with trainer=ddp, which trains one network.")
-    if cfg.seed + cfg.replicas > MAX_SEED:
-        raise KanExpError(f"{shown} needs seeds up to seed + replicas: lower seed.")
-
-
-def rank_count(cfg: DictConfig) -> int:
-    """How many processes train the network, as `check_devices` lets them."""
-    return int(cfg.trainer.devices) if _shares_steps(cfg) else 1
-
-
-def _shares_steps(cfg: DictConfig) -> bool:
-    strategy = OmegaConf.select(cfg, "trainer.strategy._target_")
-    return bool(strategy == "kan_exp.ranks.strategy.RankStrategy")
-
-
-def check_devices(cfg: DictConfig) -> None:
-    """Refuses numbers of devices that cannot be had, and what cannot be shared by processes.
-
-    Raises:
-        KanExpError: `trainer.devices` is no such number, or does not go with another option.
-    """
-    devices = cfg.trainer.devices
-    shown = f"trainer.devices={devices}"
-    if not _shares_steps(cfg):
-        if devices != 1 or cfg.trainer.get("strategy", "auto") != "auto":
-            raise KanExpError(
-                f"{shown}: only trainer=ddp trains in any other way than on one device: "
-                f"set trainer=ddp or trainer.devices=1, and no trainer.strategy."
-            )
-        return
-    if isinstance(devices, bool) or not isinstance(devices, int) or devices < 2:
-        raise KanExpError(
-            f"{shown}: trainer=ddp is for 2 devices or more: set such a number, or trainer=auto."
-        )
-    if cfg.trainer.get("num_nodes", 1) != 1:
-        raise KanExpError("trainer.num_nodes must be 1: trainer=ddp stays on one machine.")
-    if uses_least_squares(cfg):
-        raise KanExpError(
-            "trainer=ddp does not go with optimizer=lm, which takes all points at once: "
-            "set optimizer=adam"
-        )
-    if cfg.optimizer._target_ == "torch.optim.LBFGS":
-        raise KanExpError(
-            "trainer=ddp does not go with optimizer=lbfgs, whose line search would magnify the "
-            "rounding by which sums over processes differ: set optimizer=adam"
-        )
-    if cfg.compile:
-        raise KanExpError("trainer=ddp needs compile=false.")
-    if "pruning" in cfg.callbacks:
-        raise KanExpError(
-            "trainer=ddp cannot be pruned, since each process would decide for itself: set "
-            "hydra/sweeper/pruner=none."
-        )
-    if cfg.batch_size is not None and cfg.batch_size < devices:
-        raise KanExpError(
-            f"batch_size={cfg.batch_size} has no row for each of {devices} processes: "
-            f"raise it, or lower trainer.devices."
-        )
-
-
-def check_trainer(cfg: DictConfig) -> None:
-    """Refuses options of Lightning's trainer that another option stands for, or no training can do.
-
-    Raises:
-        KanExpError: There is one.
-    """
-    if cfg.trainer.get("_target_") != "lightning.pytorch.Trainer":
-        return
-    for name in map(str, cfg.trainer):
-        instead = next((cure for names, cure in INSTEAD.items() if name in names), None)
-        if instead is not None:
-            raise KanExpError(f"trainer.{name}: {instead}")
-        if name not in TRAINER_OPTIONS and name != "_target_":
-            raise KanExpError(
-                f"trainer.{name}: trainings take no such option.{suggest(name, TRAINER_OPTIONS)} "
-                f"There are: {listing(TRAINER_OPTIONS, len(TRAINER_OPTIONS))}."
-            )
-
-
-def check_lists(cfg: DictConfig) -> None:
-    """Refuses lists and groups within lists of numbers, which OmegaConf lets pass.
-
-    Raises:
-        KanExpError: One of them holds such a thing.
-    """
-    for name in NUMBER_LISTS:
-        for place, item in enumerate(OmegaConf.select(cfg, name) or ()):
-            if OmegaConf.is_config(item):
-                shown = str(OmegaConf.to_container(item)).replace(" ", "")
-                raise KanExpError(f"{name}[{place}]: must be a whole number, got {shown}.")
-
-
-def check_numbers(cfg: DictConfig) -> None:
-    """Refuses numbers that make no run, before anything heavy is imported.
-
-    Raises:
-        KanExpError: `dims` or a count is out of range.
-    """
-    for name in sorted(OmegaConf.missing_keys(cfg)):
-        raise KanExpError(f"{name} is needed: set it with {name}=...")
-    check_lists(cfg)
-    dims = list(cfg.dims)
-    shown = f"dims=[{','.join(map(str, dims))}]"
-    if len(dims) < 2:
-        raise KanExpError(
-            f"{shown}: a network needs at least an input and an output width: set dims=[2,5,1]"
-        )
-    if any(width < 1 for width in dims):
-        raise KanExpError(f"{shown}: every width must be at least 1.")
-    if dims[-1] != 1:
-        raise KanExpError(
-            f"{shown}: the data have 1 output, so the last width must be 1: "
-            f"set dims=[{','.join(map(str, [*dims[:-1], 1]))}]"
-        )
-    for name in ("steps", "log_every_n_steps", "evaluations"):
-        if cfg[name] is not None and cfg[name] < 1:
-            raise KanExpError(f"{name} must be at least 1, got {cfg[name]}.")
-    check_trainer(cfg)
-    if not cfg.checkpoint_seconds >= 0:
-        raise KanExpError(f"checkpoint_seconds must be at least 0, got {cfg.checkpoint_seconds}.")
-    if cfg.threads is not None and cfg.threads < 1:
-        raise KanExpError(f"threads must be at least 1 or null (torch decides), got {cfg.threads}.")
-    if cfg.threads is not None and cfg.threads > MAX_THREADS:
-        raise KanExpError(f"threads must be at most {MAX_THREADS}, got {cfg.threads}.")
-    if not 0 <= cfg.seed < MAX_SEED:
-        raise KanExpError(f"seed must be at least 0 and below {MAX_SEED:,}, got {cfg.seed}.")
-    check_replicas(cfg)
-    check_devices(cfg)
-    if cfg.trainer.precision != "32-true":
-        raise KanExpError(f"trainer.precision must be 32-true, got {cfg.trainer.precision}.")
-
-
-def check_width(source: str, count: int, dims: list[int]) -> None:
-    """Refuses a first width that is not the number of inputs, `count`.
-
-    Raises:
-        KanExpError: They differ; the message has the `dims` to set.
-    """
-    if count != dims[0]:
-        mended = ",".join(map(str, [count, *dims[1:]]))
-        inputs = "1 input" if count == 1 else f"{count} inputs"
-        raise KanExpError(
-            f"{source} has {inputs}, but dims=[{','.join(map(str, dims))}] starts with "
-            f"{dims[0]}: set dims=[{mended}]"
-        )

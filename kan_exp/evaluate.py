@@ -7,12 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from kan_exp.cli import as_typed, check_names, load_model, run_command
+from kan_exp.cli import (
+    as_typed,
+    check_given,
+    check_names,
+    hydra_config,
+    load_model,
+    run_command,
+)
 from kan_exp.commandline.arguments import spelled
+from kan_exp.config import SAMPLED, TABLE, to_component
 from kan_exp.data.columns import shown, tidy
 from kan_exp.data.options import Options
 from kan_exp.data.readers import open_columns
@@ -20,13 +26,13 @@ from kan_exp.data.schema import Schema
 from kan_exp.data.table import Table, choose, read_columns
 from kan_exp.data.table_file import TableFile
 from kan_exp.errors import KanExpError
+from kan_exp.preparing.components import make
+from kan_exp.preparing.targets import check_targets
 from kan_exp.quoting import expand_home
 from kan_exp.runs import option_name
 from kan_exp.runs.checkpoints import find_checkpoint
-from kan_exp.targets import Target
 from kan_exp.tasks import scoring_of
-from kan_exp.tasks.metrics import STANDARD_ERROR, TEST
-from kan_exp.tasks.numbers import metric_text
+from kan_exp.tasks.numbers import metric_texts
 
 if TYPE_CHECKING:
     from kan_exp.data import ExperimentData, Split
@@ -34,48 +40,45 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 OPTIONS = Options(features=None)
-TABLE, SAMPLED = "kan_exp.data.TableData", "kan_exp.data.SampledData"
-# Options that decide nothing of the points that are scored, by what makes them.
+# Options that do not change the points that are scored, by what makes the points.
 UNUSED = {
     TABLE: ("points", "data.fractions", "data.seed"),
     SAMPLED: ("points", "data.num_train", "data.num_val", "data.border", "target.noise"),
-    "kan_exp.data.SklearnData": ("points",),
-    "": ("points",),
-    "None": ("points",),  # the run's own table, moved
 }
 
 
 def evaluate(cfg: DictConfig) -> None:
     """Prints the scores of a run's network on its test points or on other data."""
     check_names(cfg, "evaluate", ("run", "target", "data", "modules", "points"))
+    check_given(cfg, "run")
     moved = _moved(cfg)
     if cfg.target is not None and (cfg.data is None or "target" not in cfg.data):
         raise KanExpError("target=... has no effect without data=sampled.")
     _check_unused(cfg)
     # Checks that need no torch come before its import, which takes seconds.
-    reader = None if moved else _open_table(cfg)
-    find_checkpoint(str(cfg.run))
-    model = load_model(cfg)
+    reader = None
+    if cfg.data is not None and cfg.data.get("_target_") == TABLE:
+        reader = open_columns(cfg.data.path, cfg.data.separator, OPTIONS)
+    run, modules = str(cfg.run), list(cfg.modules)
+    find_checkpoint(run)
+    model = load_model(run, modules)
     from kan_exp.models.loading import read_checkpoint
     from kan_exp.training.ranges import outside, trained_ranges
     from kan_exp.training.score import score_networks
 
-    description = read_checkpoint(str(cfg.run))["kan_exp"]
+    description = read_checkpoint(run)["kan_exp"]
     scoring = scoring_of(description)
     notes: Sequence[str] = ()
     if cfg.data is None or moved:
-        points, source = _own_test_points(Path(cfg.run), moved), "its own test points"
+        points = own_test_points(Path(run), moved, description, modules)
+        source = "its own test points"
     else:
         points, source, notes = _other_points(cfg, Schema.restore(description), reader)
         ranges = trained_ranges(model, description)
         notes = [*notes, *outside(points.x.double().numpy(), ranges, model.features)]
-    predicted = model.predict(points.x)
-    (found,) = score_networks(scoring, [predicted], points.y)
-    log.info("%s on %s", cfg.run, source)
-    rows = []
-    for one in scoring.metrics:
-        key = TEST + one.name
-        rows.append((one.title, metric_text(one, found[key], found.get(key + STANDARD_ERROR))))
+    (scores,) = score_networks(scoring, [model.predict(points.x)], points.y)
+    log.info("%s on %s", run, source)
+    rows = [(metric.title, text) for metric, text in metric_texts(scoring.metrics, scores)]
     rows.append(("points", f"{len(points.y):,}"))
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
@@ -85,7 +88,7 @@ def evaluate(cfg: DictConfig) -> None:
 
 
 def read_arguments(arguments: list[str]) -> tuple[str, list[str]]:
-    """Lets `data.path=...` without `data=...` be the new place of the run's own table."""
+    """Lets `data.path=...` without `data=...` be the new location of the run's own table."""
     words = spelled(arguments)
     if not any(option_name(text) == "data" for text in words):
         # Hydra knows no such option without a choice of data.
@@ -94,7 +97,7 @@ def read_arguments(arguments: list[str]) -> tuple[str, list[str]]:
 
 
 def _moved(cfg: DictConfig) -> dict[str, str]:
-    """The new place of the run's own table, if one is given."""
+    """The new location of the run's own table, if one is given."""
     if cfg.data is None or "_target_" in cfg.data:
         return {}
     if other := set(cfg.data) - {"path"}:
@@ -107,15 +110,10 @@ def _moved(cfg: DictConfig) -> dict[str, str]:
 
 
 def _check_unused(cfg: DictConfig) -> None:
-    """Refuses options that would have no effect on the scores.
-
-    Raises:
-        KanExpError: One is set.
-    """
+    """Refuses options that would have no effect on the scores."""
     kind = "" if cfg.data is None else str(cfg.data.get("_target_"))
-    typed = as_typed(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
-    for text in typed:
-        if option_name(text) in UNUSED.get(kind, ()):
+    for text in as_typed(hydra_config().overrides.task):
+        if option_name(text) in UNUSED.get(kind, ("points",)):
             scored = {TABLE: "all rows of the table", SAMPLED: "data.num_test points"}
             raise KanExpError(
                 f"{text} has no effect: evaluate scores {scored.get(kind, 'the test points')}. "
@@ -123,23 +121,33 @@ def _check_unused(cfg: DictConfig) -> None:
             )
 
 
-def _own_test_points(run: Path, moved: dict[str, str]) -> Split:
-    """The test points of a run, made again from its configuration, and known to be the same.
+def own_test_points(
+    run: Path,
+    moved: dict[str, str],
+    description: dict[str, Any],
+    modules: Sequence[str],
+) -> Split:
+    """The test points of a run, made again from its configuration.
 
     Args:
         run: Its folder.
-        moved: Options of its data that are others by now.
-    """
-    from kan_exp.models.loading import read_checkpoint
+        moved: Options of its data that have changed.
+        description: The checkpoint's, which has a digest of the points.
+        modules: What the configuration may call besides kan_exp's own.
 
-    config = _own_config(run, "data")
-    if moved and config.get("_target_") != TABLE:
+    Raises:
+        KanExpError: They cannot be made, or are others by now.
+    """
+    values = {**_stored_group(run, "data", modules), **moved}
+    is_table = values.get("_target_") == TABLE
+    if moved and not is_table:
         raise KanExpError(f"data.path: {run} has no table of its own: leave it out.")
+    more = {"options": OPTIONS} if is_table else {}
     try:
-        data = _make_data({**config, **moved})
+        data: ExperimentData = make("data", to_component(values), **more)
     except KanExpError as error:
-        raise KanExpError(f"{run}: its data cannot be had again: {error}") from error
-    if data.fingerprint != read_checkpoint(run)["kan_exp"].get("test_points"):
+        raise KanExpError(f"{run}: its data cannot be made again: {error}") from error
+    if data.fingerprint != description.get("test_points"):
         raise KanExpError(
             f"{run}: its data have changed since, so that its test points are not known: "
             f"score it on data=..."
@@ -147,52 +155,18 @@ def _own_test_points(run: Path, moved: dict[str, str]) -> Split:
     return data.test
 
 
-def _own_config(run: Path, group: str) -> dict[str, Any]:
+def _stored_group(run: Path, group: str, modules: Sequence[str]) -> dict[str, Any]:
+    """A group of a run's configuration, which must not be able to call whatever it names."""
     path = expand_home(run) / ".hydra" / "config.yaml"
     if not path.is_file():
         raise KanExpError(f"{path} is not there: choose data=...")
     whole = cast("DictConfig", OmegaConf.load(path))
-    config = OmegaConf.to_container(whole[group], resolve=True)
-    return cast("dict[str, Any]", config)
-
-
-def _make_data(config: dict[str, Any]) -> ExperimentData:
-    """Makes data from a run's folder, which must not be able to call whatever it names."""
-    import kan_exp.data
-
-    options = dict(config)
-    home, _, name = str(options.pop("_target_", None)).rpartition(".")
-    kind = getattr(kan_exp.data, name, None) if home == "kan_exp.data" else None
-    if not (isinstance(kind, type) and issubclass(kind, kan_exp.data.ExperimentData)):
-        kind = None
-    if kind is kan_exp.data.TableData:
-        options["options"] = OPTIONS
-    if kind is None:
-        raise KanExpError(f"it comes from {config.get('_target_')!r}, not kan_exp: choose data=...")
-    if kind is kan_exp.data.SampledData:
-        options["target"] = _make_target(options.get("target"))
+    values = cast("dict[str, Any]", OmegaConf.to_container(whole[group], resolve=True))
     try:
-        return kind(**options)
-    except TypeError as error:
-        raise KanExpError(f"its configuration does not fit: {error}. Choose data=...") from error
-
-
-def _make_target(config: Any) -> Target:
-    options = dict(config) if isinstance(config, dict) else {}
-    name = options.pop("_target_", None)
-    if name != "kan_exp.targets.Target":
-        raise KanExpError(f"its target comes from {name!r}, not kan_exp: choose data=...")
-    try:
-        return Target(**options)
-    except TypeError as error:
-        raise KanExpError(f"its target does not fit: {error}. Choose data=...") from error
-
-
-def _open_table(cfg: DictConfig) -> TableFile | None:
-    """The table whose rows are to be scored, if it is one."""
-    if cfg.data is None or cfg.data.get("_target_") != TABLE:
-        return None
-    return open_columns(cfg.data.path, cfg.data.separator, OPTIONS)
+        check_targets({group: values}, modules)
+    except KanExpError as error:
+        raise KanExpError(f"{run}: {error} Or choose data=...") from error
+    return values
 
 
 def _rows(data: DictConfig, schema: Schema, reader: TableFile) -> Table:
@@ -216,17 +190,15 @@ def _rows(data: DictConfig, schema: Schema, reader: TableFile) -> Table:
 def _other_points(
     cfg: DictConfig, schema: Schema, reader: TableFile | None
 ) -> tuple[Split, str, Sequence[str]]:
-    """Points to score, where they come from, and what is to be noted about them."""
-    data = cfg.data
+    """Points to score, their source, and notes about them."""
     if reader is not None:
-        table = _rows(data, schema, reader)
-        return table.split(), f"{table.rows:,} rows of {data.path}", table.notes
-    own = "target" in data and OmegaConf.is_interpolation(data, "target")
-    if own and cfg.target is None:
+        table = _rows(cfg.data, schema, reader)
+        return table.split(), f"{table.rows:,} rows of {cfg.data.path}", table.notes
+    values = cast("dict[str, Any]", OmegaConf.to_container(cfg.data, resolve=True))
+    if OmegaConf.is_interpolation(cfg.data, "target") and cfg.target is None:
         # The run's own function, unless another is asked for.
-        source = instantiate(data, target=_make_target(_own_config(Path(cfg.run), "target")))
-    else:
-        source = instantiate(data)
+        values["target"] = _stored_group(Path(cfg.run), "target", list(cfg.modules))
+    source: ExperimentData = make("data", to_component(values))
     if source.features != schema.features:
         raise KanExpError(
             f"data: has the inputs {', '.join(source.features)}, but the network was trained on "

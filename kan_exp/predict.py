@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from kan_exp.cli import check_names, load_model, run_command
+from kan_exp.cli import check_given, check_names, load_model, run_command
 from kan_exp.data.columns import shown, tidy
 from kan_exp.data.options import Options
 from kan_exp.data.readers import open_columns
@@ -33,7 +34,7 @@ def predict(cfg: DictConfig) -> None:
     # Checks that need no torch come before its import, which takes seconds.
     reader = open_columns(cfg.input, cfg.separator, OPTIONS)
     find_checkpoint(str(cfg.run))
-    model = load_model(cfg)
+    model = load_model(str(cfg.run), list(cfg.modules))
     import torch
 
     from kan_exp.models.loading import read_checkpoint
@@ -52,7 +53,7 @@ def predict(cfg: DictConfig) -> None:
     same = source.suffix.lower() == output.suffix.lower()
     separator = getattr(reader, "separator", None) if same else None
     separator = separator or SEPARATED[output.suffix.lower()]
-    # Written beside and moved, so that an interrupted write leaves no half of a table.
+    # Written to another file and moved, so that an interrupted write leaves no half of a table.
     partial = output.with_name(f".{os.getpid()}.partial")
     try:
         with partial.open("w", newline="", encoding=reader.encoding) as file:
@@ -79,11 +80,8 @@ def predict(cfg: DictConfig) -> None:
 
 def _new_column(name: str, taken: Sequence[str]) -> str:
     """A name for the predictions, numbered where an input, which cannot be renamed, has it."""
-    number, found = 1, name
-    while found in taken:
-        number += 1
-        found = f"{name}{number}"
-    return found
+    names = (f"{name}{number if number > 1 else ''}" for number in itertools.count(1))
+    return next(name for name in names if name not in taken)
 
 
 def _files(cfg: DictConfig) -> tuple[Path, Path]:
@@ -92,9 +90,7 @@ def _files(cfg: DictConfig) -> tuple[Path, Path]:
     Raises:
         KanExpError: The output cannot be written, or is the input.
     """
-    for name in ("run", "input", "output"):
-        if cfg[name] is None:
-            raise KanExpError(f"{name} is needed: set it with {name}=...")
+    check_given(cfg, "run", "input", "output")
     source, output = (expand_home(str(name)) for name in (cfg.input, cfg.output))
     if output.suffix.lower() not in SEPARATED:
         raise KanExpError(f"output must be a .csv or .tsv file, got {cfg.output}.")

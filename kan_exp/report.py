@@ -168,7 +168,7 @@ def take_folders(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         path = read_path(word)
         is_option = "=" in word and not expand_home(path).is_dir()
         (options if is_option else folders).append(word if is_option else path)
-    return folders, [*flags, *options]
+    return folders, [*(word for flag in flags for word in flag.words), *options]
 
 
 if __name__ == "__main__":

@@ -8,41 +8,26 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
-from kan_exp.cli import (
-    as_typed,
-    config_folder,
-    imports_are_done,
-    run_command,
-    store_schema,
-)
+from kan_exp.cli import as_typed, hydra_config, imports_are_done, run_command, store_schema
 from kan_exp.commandline.arguments import spelled
 from kan_exp.commandline.explain import one_line
+from kan_exp.commandline.renamed import renamed_options
 from kan_exp.commandline.starting import RESUMED, check_unused
-from kan_exp.config import TrainConfig, rank_count
+from kan_exp.config import RunConfig, RunContext, TrainConfig
 from kan_exp.errors import DivergedError, KanExpError
-from kan_exp.preparing import (
-    LAST,
-    check,
-    check_groups,
-    check_least_squares,
-    check_references,
-    from_folder,
-    make_experiment,
-    run_key,
-    setting_key,
-    unfinished,
-    use_absolute_paths,
-)
-from kan_exp.preparing.layers import spelled_out
+from kan_exp.preparing.checks import check
+from kan_exp.preparing.experiment import make_experiment
+from kan_exp.preparing.keys import run_key, setting_key
+from kan_exp.preparing.paths import use_absolute_paths
+from kan_exp.preparing.stored_config import LAST, from_folder, unfinished
+from kan_exp.preparing.translation import check_groups, composed, spelled_out, translate
 from kan_exp.ranks import Processes, Rank
 from kan_exp.runs import (
     StatusFile,
@@ -67,26 +52,25 @@ log = logging.getLogger(__name__)
 def train(cfg: DictConfig) -> None:
     """Runs one job: checks its configuration, then trains, scores and writes the results.
 
-    Where the folder holds an unfinished run of the same configuration, it goes on with that.
+    If the folder holds an unfinished run of the same configuration, that run is resumed.
 
     Raises:
         KanExpError: The configuration makes no run, or another process writes in its folder.
     """
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    folder = Path(hydra_config().runtime.output_dir)
     hold(folder)  # which a run has done at its start, before it looked into the folder
     try:
-        _train(cfg, folder)
+        _train(cfg, hydra_config(), folder)
     finally:
         release(folder)
 
 
-def _train(cfg: DictConfig, folder: Path) -> None:
-    hydra = HydraConfig.get()
-    overrides, choices = as_typed(hydra.overrides.task), dict(hydra.runtime.choices)
+def _train(cfg: DictConfig, hydra: DictConfig, folder: Path) -> None:
     alone, resumed = hydra.mode == RunMode.RUN, hydra.job.config_name == RESUMED
     if not alone:
-        _leave_the_terminal(cfg)
+        _leave_the_terminal()
     before = read_status(folder)
+    overrides = as_typed(hydra.overrides.task)
     began = False
     try:
         check_groups(cfg)
@@ -101,11 +85,12 @@ def _train(cfg: DictConfig, folder: Path) -> None:
         if alone and cfg.sweep.resume is not None:
             raise KanExpError("sweep.resume goes on with a sweep: add -m.")
         with StatusFile(folder, overrides, key, job, one_line, setting) as status:
-            check_least_squares(cfg)  # first: schedulers refer to options that it does not have
-            check_references(cfg)
-            check(cfg, overrides, choices)
-            with _other_ranks(cfg, folder, status, checkpoint) as rank:
-                experiment = make_experiment(cfg, folder, choices, rank, checkpoint)
+            config, context = translate(cfg, hydra)
+            check(config, context)
+            if not alone:
+                config.callbacks.pop("progress", None)
+            with _other_ranks(config, folder, context, status, checkpoint) as rank:
+                experiment = make_experiment(config, folder, context, rank, checkpoint)
                 _store(cfg, folder, moved, resumed)
                 began = True
                 status.add_versions(experiment.versions)
@@ -144,16 +129,19 @@ def _store(cfg: DictConfig, folder: Path, moved: bool, resumed: bool) -> None:
 
 
 def _other_ranks(
-    cfg: DictConfig, folder: Path, status: StatusFile, checkpoint: Path | None
+    config: RunConfig,
+    folder: Path,
+    context: RunContext,
+    status: StatusFile,
+    checkpoint: Path | None,
 ) -> AbstractContextManager[Any]:
     """The other processes of `trainer=ddp`, as a context manager; gives this one's rank."""
-    count, choices = rank_count(cfg), dict(HydraConfig.get().runtime.choices)
-    if count == 1:
+    if config.num_ranks == 1:
         return contextlib.nullcontext()
 
     def work(rank: Rank) -> None:
-        cfg.logger = None
-        experiment = make_experiment(cfg, folder, choices, rank, checkpoint)
+        silent = replace(config, logger=None)
+        experiment = make_experiment(silent, folder, context, rank, checkpoint)
         with contextlib.suppress(DivergedError):  # which every rank raises, and rank 0 reports
             experiment.trainer.fit(experiment.module, datamodule=experiment.data)
 
@@ -163,7 +151,7 @@ def _other_ranks(
         print(f"Error: {one_line(error)}", file=sys.stderr, flush=True)  # noqa: T201
         os._exit(1)
 
-    return Processes(count, work, one_line, give_up)
+    return Processes(config.num_ranks, work, one_line, give_up)
 
 
 def prepare(
@@ -172,45 +160,32 @@ def prepare(
     rank: Rank | None = None,
     resume: bool = False,
 ) -> Experiment:
-    """Makes the experiment that the command would run, to run it or to look into it from Python.
+    """Makes the experiment that the command would run, to run or to inspect it from Python.
 
     Args:
-        overrides: What would stand on the command line, such as `["layer=spline", "seed=1"]`.
+        overrides: As on the command line, such as `["layer=spline", "seed=1"]`.
         folder: Where the run is to write. Held by this process while the experiment runs.
         rank: This process, if it is one of several that train together.
-        resume: Whether it goes on from the checkpoint that the folder has.
+        resume: Whether it is resumed from the checkpoint in the folder.
 
     Raises:
         KanExpError: As the command would say; also if the folder holds another run's results.
     """
-    store_schema("train_schema", TrainConfig)
-    overrides = [*overrides, f"hydra.runtime.output_dir={folder}"]
-    with initialize_config_dir(config_folder(), version_base=None):
-        cfg = compose("train", overrides=overrides, return_hydra_config=True)
-        HydraConfig.instance().set_config(cfg)
-        choices = dict(cfg.hydra.runtime.choices)
-        with open_dict(cfg):
-            del cfg["hydra"]
-        try:
-            if not resume and rank is None:
-                check_unused(Path(folder))
-            check(cfg, overrides[:-1], choices)
-            checkpoint = Path(folder) / LAST if resume else None
-            return make_experiment(cfg, Path(folder), choices, rank, checkpoint)
-        except InstantiationException as error:  # Hydra's frame around what we have to say
-            if isinstance(error.__cause__, KanExpError):
-                raise error.__cause__ from None
-            raise
+    if not resume and rank is None:
+        check_unused(Path(folder))
+    with composed(overrides, folder) as (cfg, hydra):
+        config, context = translate(cfg, hydra)
+    check(config, context)
+    checkpoint = Path(folder) / LAST if resume else None
+    return make_experiment(config, Path(folder), context, rank, checkpoint)
 
 
-def _leave_the_terminal(cfg: DictConfig) -> None:
-    """Keeps what a job says in its log: of many jobs, the sweep tells what is worth telling."""
+def _leave_the_terminal() -> None:
+    """Keeps a job's log off the terminal: of many jobs, the sweep prints what is needed."""
     root = logging.getLogger()
     for handler in list(root.handlers):
         if type(handler) is logging.StreamHandler:
             root.removeHandler(handler)
-    with open_dict(cfg):
-        cfg.callbacks.pop("progress", None)
 
 
 def read_arguments(arguments: list[str]) -> tuple[str, list[str]]:
@@ -222,7 +197,7 @@ def read_arguments(arguments: list[str]) -> tuple[str, list[str]]:
     for text in (*arguments, str(Path.cwd())):
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise KanExpError(f"{text!a} is not UTF-8: rename the file or folder, or link it.")
-    return from_folder(same_again(spelled(arguments)))
+    return from_folder(renamed_options(same_again(spelled(arguments))))
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf, read_write
 
-from kan_exp.cli import config_folder, store_schema
-from kan_exp.config import ReportConfig, TrainConfig
+from kan_exp.cli import store_schema
+from kan_exp.config import ReportConfig, TrainConfig, config_folder
 from kan_exp.layers import EdgeLayer
 from kan_exp.preparing.targets import check_targets
 

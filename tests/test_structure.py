@@ -32,14 +32,14 @@ ROOMS: dict[str, set[str]] = {
         *("runs", "tasks"),
     },
     "config": {"errors"},
-    "commandline": {"errors", "quoting", "runs"},
+    "commandline": {"config", "errors", "quoting", "runs"},
     "cli": {"commandline", "config", "errors", "models", "runs", "terminal"},
     "preparing": {
         *("board", "cli", "commandline", "config", "data", "errors", "layers", "models"),
         *("optimizers", "options", "quoting", "ranks", "runs", "tasks", "training"),
     },
     "sweeps": {
-        *("cli", "commandline", "config", "data", "errors", "options", "plots", "preparing"),
+        *("cli", "commandline", "data", "errors", "options", "plots", "preparing"),
         *("quoting", "runs", "tasks"),
     },
 }
@@ -50,8 +50,8 @@ COMMANDS: dict[str, set[str]] = {
         "training",
     },
     "evaluate": {
-        *("cli", "commandline", "data", "errors", "models", "quoting", "runs", "targets"),
-        *("tasks", "training"),
+        *("cli", "commandline", "config", "data", "errors", "models", "preparing", "quoting"),
+        *("runs", "tasks", "training"),
     },
     "predict": {"cli", "data", "errors", "models", "quoting", "runs", "training"},
     "report": {"cli", "commandline", "config", "errors", "quoting", "reporting", "runs"},
@@ -59,7 +59,7 @@ COMMANDS: dict[str, set[str]] = {
     "__init__": {"models"},
 }
 # Who may import the large packages.
-HYDRA = {"config", "commandline", "cli", "preparing", "sweeps", *COMMANDS} - {"__init__"}
+HYDRA = {"commandline", "cli", "preparing", "sweeps", *COMMANDS} - {"__init__"}
 LIGHTNING = {"data", "ranks", "training", "preparing"}
 TORCH = {*LIGHTNING, "layers", "targets", "tasks", "optimizers", "models", "board", "predict"}
 MATPLOTLIB = {"plots", "reporting", "training", "sweeps"}

@@ -1,4 +1,4 @@
-"""What an exception means to the user, in one line."""
+"""Explains exceptions to the user in one line."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ COMPOSING = re.compile(
 def one_line(error: BaseException) -> str:
     """Explains an exception in one line, with a suggestion where possible. Never raises."""
     try:
-        line = _one_line(error)
+        line = _explain(error)
         # Our own may list the failed jobs of a sweep.
         is_own = isinstance(error, KanExpError) or isinstance(error.__cause__, KanExpError)
         return line if is_own else " ".join(line.split())
@@ -59,48 +59,36 @@ def one_line(error: BaseException) -> str:
         return f"{type(error).__name__}."
 
 
-def _one_line(error: BaseException) -> str:
+def _explain(error: BaseException) -> str:
     cause = error.__cause__
-    for found in (error, cause):
-        if isinstance(found, KanExpError):
-            return str(found)
-        if isinstance(found, MarkedYAMLError):
-            return yaml_fault(found)
+    for each in (error, cause):
+        if isinstance(each, KanExpError):
+            return str(each)
+        if isinstance(each, MarkedYAMLError):
+            return yaml_fault(each)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _unknown_choice(error)
     if isinstance(error, OverrideParseException):
         return _unreadable_option(error)
-    if isinstance(error, ConfigCompositionException) and (said := COMPOSING.match(str(error))):
-        key = f"{said['key']}: " if said["key"] else ""
-        text = said["reason"].strip().rstrip(".")
-        return f"{said['config']}.yaml: {key}{wrong_type(text) or text}."
-    for found in (error, cause):
-        if isinstance(found, MissingMandatoryValue):
-            return f"{found.full_key} is needed: set it with {found.full_key}=..."
-        if isinstance(found, GrammarParseError | InterpolationResolutionError):
-            return broken_reference(found)
-        if isinstance(found, ValidationError | ConfigTypeError):
-            reason = first_line(found).rstrip(".")
-            return f"{found.full_key or 'the configuration'}: {wrong_type(reason) or reason}."
-        if isinstance(found, ConfigKeyError | ConfigAttributeError):
-            return _unknown_option(found)
-        if isinstance(found, OmegaConfBaseException) and found.full_key:
-            return f"{found.full_key}: {first_line(found).rstrip('.')}."
-    if isinstance(error, InstantiationException) and cause is not None:
-        where = re.search(r"full_key: (\S+)", str(error))
-        return f"{where[1] if where else 'config'}: {first_line(cause).rstrip('.')}."
-    for found in (error, cause):
-        if isinstance(found, FileNotFoundError) and not found.filename and _lost_its_folder():
-            return "the current folder is no longer there: change to another (cd)."
-        if isinstance(found, OSError) and found.strerror:
-            name = f" {found.filename}" if found.filename else ""
-            return f"cannot write or read{name}: {found.strerror}.{_where_results_go()}"
+    message = str(error)
+    if isinstance(error, ConfigCompositionException) and (match := COMPOSING.match(message)):
+        key = f"{match['key']}: " if match["key"] else ""
+        return f"{match['config']}.yaml: {key}{_reason(match['reason'].strip())}."
+    for each in (error, cause):
+        if isinstance(each, OmegaConfBaseException) and (line := _explain_option(each)):
+            return line
+    if isinstance(error, InstantiationException):
+        place = re.search(r"full_key: (\S+)", message)
+        return f"{place[1] if place else 'config'}: {first_line(cause or error).rstrip('.')}."
+    for each in (error, cause):
+        if isinstance(each, OSError) and (line := _explain_file(each)):
+            return line
     if isinstance(error, ValueError) and _raised_in(error, "logging.config"):
         reason = f"{error}{f' ({cause})' if cause else ''}"
         return f"hydra.job_logging or hydra.hydra_logging: {reason}."
-    if several := re.match(r"(Ambiguous value for argument|Sweep parameters) '(.*)'", str(error)):
-        return f"{several[2]} has several values: add -m to run each; a list is in brackets."
-    if re.search(r"sweep type : INTERVAL_SWEEP", str(error)):
+    if match := re.match(r"(Ambiguous value for argument|Sweep parameters) '(.*)'", message):
+        return f"{match[2]} has several values: add -m to run each; a list is in brackets."
+    if "sweep type : INTERVAL_SWEEP" in message:
         return (
             "interval(...) is for a search, which draws values: add search=..., "
             "or name the values, as in seed=range(0,3)."
@@ -115,17 +103,42 @@ def _one_line(error: BaseException) -> str:
     return first_line(error)
 
 
+def _reason(message: str) -> str:
+    """What is wrong with a value, without a full stop."""
+    message = message.rstrip(".")
+    return wrong_type(message) or message
+
+
+def _explain_option(error: OmegaConfBaseException) -> str | None:
+    if isinstance(error, MissingMandatoryValue):
+        return f"{error.full_key} is needed: set it with {error.full_key}=..."
+    if isinstance(error, GrammarParseError | InterpolationResolutionError):
+        return broken_reference(error)
+    if isinstance(error, ValidationError | ConfigTypeError):
+        return f"{error.full_key or 'the configuration'}: {_reason(first_line(error))}."
+    if isinstance(error, ConfigKeyError | ConfigAttributeError):
+        return _unknown_option(error)
+    return f"{error.full_key}: {first_line(error).rstrip('.')}." if error.full_key else None
+
+
+def _explain_file(error: OSError) -> str | None:
+    if isinstance(error, FileNotFoundError) and not error.filename:
+        try:
+            Path.cwd()
+        except FileNotFoundError:
+            return "the current folder is no longer there: change to another (cd)."
+    if not error.strerror:
+        return None
+    name = f" {error.filename}" if error.filename else ""
+    option = "hydra.sweep.dir" if set(MULTIRUN) & set(sys.argv) else "hydra.run.dir"
+    place = f" Results of a training go to {option}=..., under outputs unless set."
+    is_train = "train" in Path(sys.argv[0]).stem
+    return f"cannot write or read{name}: {error.strerror}.{place if is_train else ''}"
+
+
 def _raised_in(error: BaseException, module: str) -> bool:
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     return bool(frames) and frames[-1].f_globals.get("__name__") == module
-
-
-def _lost_its_folder() -> bool:
-    try:
-        Path.cwd()
-    except FileNotFoundError:
-        return True
-    return False
 
 
 def yaml_fault(error: MarkedYAMLError) -> str:
@@ -186,27 +199,20 @@ def _reference(error: OmegaConfBaseException) -> str:
 def _known_options(error: OmegaConfBaseException) -> list[str]:
     """Every option of the configuration by its full name."""
     parent: Any = error.parent_node
-    root = parent._get_root() if OmegaConf.is_config(parent) else {}
-    plain: Any = OmegaConf.to_container(root, resolve=False) if OmegaConf.is_config(root) else {}
-    names: list[str] = []
+    if not OmegaConf.is_config(parent):
+        return []
 
-    def collect(part: dict[Any, Any], before: str) -> None:
-        for key, value in part.items():
-            if key != "hydra" or before:
-                names.append(f"{before}{key}")
-                if isinstance(value, dict):
-                    collect(value, f"{before}{key}.")
+    def names(part: Any, before: str = "") -> list[str]:
+        if not isinstance(part, dict):
+            return []
+        return [
+            name
+            for key, value in part.items()
+            for name in (f"{before}{key}", *names(value, f"{before}{key}."))
+        ]
 
-    collect(plain, "")
-    return names
-
-
-def _where_results_go() -> str:
-    if "train" not in Path(sys.argv[0]).stem:
-        return ""
-    many = set(MULTIRUN) & set(sys.argv)
-    option = "hydra.sweep.dir" if many else "hydra.run.dir"
-    return f" Results of a training go to {option}=..., under outputs unless set."
+    options = OmegaConf.to_container(parent._get_root(), resolve=False)
+    return [name for name in names(options) if name.partition(".")[0] != "hydra"]
 
 
 def _unknown_choice(error: MissingConfigException) -> str:
@@ -238,13 +244,14 @@ def _unreadable_option(error: OverrideParseException) -> str:
 
 def _unknown_option(error: OmegaConfBaseException) -> str:
     parent: Any = error.parent_node
-    known = [str(key) for key in parent] if isinstance(parent, DictConfig) else []
-    where = str(parent._get_full_key(None)) if isinstance(parent, DictConfig) else ""
-    name = str(error.key)
-    full = f"{where}.{name}" if where else name
-    known = [key for key in known if key not in ("hydra", "_target_", "_partial_")]
-    has = f" {where or 'There'} {'has' if where else 'are'}: {listing(known, most=MAX_OPTIONS)}."
-    return f"{full}: there is no such option.{suggest(name, known)}{has if known else ''}"
+    group, known = "", []
+    if isinstance(parent, DictConfig):
+        group = str(parent._get_full_key(None))
+        known = [str(key) for key in parent if key not in ("hydra", "_target_", "_partial_")]
+    name = f"{group}.{error.key}".lstrip(".")
+    has = f" {group or 'There'} {'has' if group else 'are'}: {listing(known, most=MAX_OPTIONS)}."
+    hint = suggest(str(error.key), known)
+    return f"{name}: there is no such option.{hint}{has if known else ''}"
 
 
 def first_line(error: BaseException) -> str:

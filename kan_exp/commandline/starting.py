@@ -13,15 +13,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kan_exp.commandline.explain import USER_ERRORS, one_line
 from kan_exp.errors import KanExpError
-from kan_exp.quoting import typed
-from kan_exp.runs import hold, release
+from kan_exp.quoting import shell, typed
+from kan_exp.runs import hold, option_name, release
 from kan_exp.runs.folders import foreign_or_used
 from kan_exp.runs.printable import printable
 from kan_exp.runs.traces import remember
 
 OUR_SWEEPERS = "kan_exp.sweeps.sweeper"
 CONFIGURATION = ".hydra"  # where a run's folder keeps its configuration
-RESUMED = "resumed_run"  # the primary config of a run that goes on in its folder
+RESUMED = "resumed_run"  # the primary config of a run that is resumed in its folder
 
 
 def fail(line: str) -> NoReturn:
@@ -39,12 +39,11 @@ class FreshFolder(Callback):
     """
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        try:
-            folder = Path(config.hydra.run.dir)
-        except OmegaConfBaseException:  # Hydra finds the same in a moment
-            return
-        _check_name(folder, "hydra.run.dir")
-        if config.hydra.job.config_name == RESUMED:
+        if text := _override(config, "hydra.sweep.dir"):
+            run = shell(text.replace("sweep", "run", 1))
+            fail(f"{shell(text)} has no effect on a single run: write {run}, or add -m.")
+        folder = _folder(config, "run")
+        if folder is None or config.hydra.job.config_name == RESUMED:
             return
         _check_place(config)
         # The lock comes first, so that no other process can finish a run between the check and it.
@@ -56,10 +55,13 @@ class FreshFolder(Callback):
             fail(one_line(error))
         if reason:
             release(folder)
-            go_on = f", or go on with {typed('resume', folder)}" if "checkpoints" in reason else ""
-            fail(f"{folder} holds {reason}: set hydra.run.dir=... to another{go_on}.")
+            resume = f", or go on with {typed('resume', folder)}" if "checkpoints" in reason else ""
+            fail(f"{folder} holds {reason}: set hydra.run.dir=... to another{resume}.")
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        if text := _override(config, "hydra.run.dir"):
+            sweep = shell(text.replace("run", "sweep", 1))
+            fail(f"{shell(text)} has no effect on a sweep: write {sweep}.")
         try:
             sweeper = get_class(config.hydra.sweeper._target_)
         except Exception:  # noqa: BLE001 - Hydra says what is wrong with it
@@ -72,28 +74,36 @@ class FreshFolder(Callback):
                 "choose."
             )
         _check_place(config)
-        try:
-            _check_name(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
-        except OmegaConfBaseException:
-            return
+        _folder(config, "sweep")
+
+
+def _override(config: DictConfig, option: str) -> str | None:
+    """The override that sets one of Hydra's options, if it was typed."""
+    overrides = map(str, config.hydra.overrides.hydra)
+    return next((text for text in overrides if option_name(text) == option), None)
+
+
+def _folder(config: DictConfig, kind: str) -> Path | None:
+    """The folder of a run or a sweep; None if it cannot be resolved, which Hydra reports."""
+    try:
+        folder = Path(config.hydra[kind].dir)
+    except OmegaConfBaseException:
+        return None
+    if "${" in str(folder.absolute()):
+        fail(
+            f"{folder.absolute()}: a folder's name must not hold '${{', which Hydra reads as a "
+            f"reference: set hydra.{kind}.dir=..., and work in another folder."
+        )
+    return folder
 
 
 def _check_place(config: DictConfig) -> None:
     """Refuses another place for a run's configuration than the one in which it is looked for."""
     place = config.hydra.output_subdir
     if place != CONFIGURATION:
-        shown = "null" if place is None else place
         fail(
-            f"hydra.output_subdir={shown}: resume=..., --from and reports read a run's "
-            f"configuration in {CONFIGURATION}: leave this out."
-        )
-
-
-def _check_name(folder: Path, option: str) -> None:
-    if "${" in str(folder.absolute()):
-        fail(
-            f"{folder.absolute()}: a folder's name must not hold '${{', which Hydra reads as a "
-            f"reference: set {option}=..., and work in another folder."
+            f"hydra.output_subdir={'null' if place is None else place}: resume=..., --from and "
+            f"reports read a run's configuration in {CONFIGURATION}: leave this out."
         )
 
 

@@ -2,129 +2,223 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import fields
-from typing import Any, cast
-
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
-
-from kan_exp.cli import check_additions
-from kan_exp.config import TrainConfig, check_numbers, uses_least_squares
+from kan_exp.config import Component, RunConfig, RunContext
 from kan_exp.data.checks import check_batch_size, check_whole
-from kan_exp.errors import KanExpError, closest
-from kan_exp.preparing.groups import check_groups
-from kan_exp.preparing.keys import check_shared, deciding_texts, texts
+from kan_exp.errors import KanExpError, listing, suggest
+from kan_exp.preparing.components import make_task
 from kan_exp.preparing.networks import check_network
-from kan_exp.preparing.sources import check_missing, check_source, uses_target
-from kan_exp.preparing.tasks import make_task
-from kan_exp.runs.identity import OBSERVERS, group_name
+from kan_exp.preparing.sources import check_source, shown_dims
+from kan_exp.runs.identity import OBSERVERS
 
-# Their configs list every option, so that none can be added.
-CLOSED_GROUPS = ("layer", "target", "data", "task", "penalty")
-NOWHERE = object()
-TO_HYDRA = re.compile(r"\$\{hydra:([\w.]+)\}")
+MAX_SEED = 2**60
+MAX_THREADS = 4096  # each takes memory, and the system ends a program that asks for more
+# Options of Lightning's trainer that leave the steps and the results to the training.
+TRAINER_OPTIONS = (
+    *("accelerator", "devices", "strategy", "num_nodes", "precision", "log_every_n_steps"),
+    *("num_sanity_val_steps", "enable_progress_bar", "enable_model_summary", "profiler"),
+    *("benchmark", "deterministic", "detect_anomaly", "inference_mode", "default_root_dir"),
+)
+# Others, by what to set in their place.
+INSTEAD = {
+    ("max_steps", "max_epochs", "max_time", "min_steps", "min_epochs"): (
+        "the length of a run is steps: set steps=..."
+    ),
+    ("limit_train_batches", "overfit_batches", "limit_test_batches", "limit_predict_batches"): (
+        "a run sees all of its points: set points=... for fewer."
+    ),
+    ("limit_val_batches", "check_val_every_n_epoch", "val_check_interval"): (
+        "validations are spread over the run: set evaluations=..."
+    ),
+    ("accumulate_grad_batches",): "set a larger batch_size=... instead.",
+    ("callbacks",): "set callbacks.<name>=... instead.",
+    ("logger",): "set logger=tensorboard, csv or none instead.",
+    ("enable_checkpointing",): "checkpoints are always kept, every checkpoint_seconds=...",
+}
+# Optimizers whose step treats every number by itself, so that replicas cannot act on each other.
+ELEMENTWISE = tuple(f"torch.optim.{name}" for name in ("Adam", "AdamW", "SGD"))
 
 
-def check(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> None:
+def check(config: RunConfig, context: RunContext) -> None:
     """Checks a configuration.
-
-    Args:
-        cfg: The composed configuration.
-        overrides: What the user typed.
-        choices: The choice of every group.
 
     Raises:
         KanExpError: An option is unknown, out of range, or does not go with another.
     """
-    check_groups(cfg)
-    check_additions(overrides, CLOSED_GROUPS)
-    check_new_options(cfg, overrides, choices)
-    check_least_squares(cfg)
-    check_missing(cfg)
-    check_numbers(cfg)
-    check_shared(cfg)
-    check_batch_size(cfg.batch_size)
-    make_task(cfg)
-    check_figures(cfg)
-    useless = [text for text in overrides if group_name(text) == "target"]
-    if useless and not uses_target(cfg):
-        raise KanExpError(
-            f"{useless[0]} has no effect with data={choices['data']}, which brings its own values: "
-            f"leave one of the two out."
-        )
-    check_network(cfg, check_source(cfg, choices))
+    if config.uses_least_squares:
+        check_full_batch(config.scheduler, config.batch_size, config.compile)
+    check_numbers(config)
+    check_replicas(config)
+    check_devices(config)
+    check_trainer(config.trainer)
+    check_batch_size(config.batch_size)
+    make_task(config.task)
+    _check_figures(config)
+    check_network(config, context, check_source(config, context))
 
 
-def check_new_options(cfg: DictConfig, overrides: Sequence[str], choices: Iterable[str]) -> None:
-    """Refuses new options at the top, as by `+sed=1`, to which nothing refers.
-
-    Args:
-        cfg: The composed configuration.
-        overrides: What the user typed.
-        choices: The groups of configs.
-
-    Raises:
-        KanExpError: One has no effect.
-    """
-    known = [field.name for field in fields(TrainConfig)]
-    added = [text for text in overrides if text.startswith("+")]
-    new = {group_name(text): text for text in added if group_name(text) not in (*known, *choices)}
-    new = {name: text for name, text in new.items() if name in cfg}  # not a group's first choice
-    if not new:
-        return
-    hydra = cast("dict[str, Any]", OmegaConf.to_container(cast(DictConfig, HydraConfig.get())))
-    hydra.pop("overrides")  # in which each added option stands itself
-    written = [*texts(OmegaConf.to_container(cfg)), *texts(hydra)]
-    references = " ".join(text for text in written if "${" in text)
-    for name, text in new.items():
-        if not re.search(rf"(?<!\w)(?<!\w\.){re.escape(name)}(?!\w)", references):
-            meant = closest(name, known)
-            hint = f"Did you mean {text.lstrip('+').replace(name, meant, 1)}?" if meant else ""
-            raise KanExpError(
-                f"{text}: there is no such option, and nothing refers to it (${{{name}}}): leave "
-                f"it out. {hint}".rstrip()
-            )
-
-
-def check_figures(cfg: DictConfig) -> None:
-    """Checks options of figures, which are drawn once the training is over.
-
-    Raises:
-        KanExpError: One is out of range.
-    """
-    for name, one in cfg.callbacks.items():
-        if one is not None and one._target_ == OBSERVERS["figures"]:
-            for option, least in (("moments", 0), ("points", 1)):
-                check_whole(f"callbacks.{name}.{option}", one.get(option), least)
-
-
-def check_least_squares(cfg: DictConfig) -> None:
+def check_full_batch(scheduler: object, batch_size: int | None, compile: bool) -> None:
     """Checks that options of gradient descent are not combined with `optimizer=lm`.
 
     Raises:
         KanExpError: One of them is set.
     """
-    if uses_least_squares(cfg) and (cfg.scheduler or cfg.batch_size is not None or cfg.compile):
+    if scheduler or batch_size is not None or compile:
         raise KanExpError(
             "optimizer=lm takes all points at once: it needs scheduler=none, batch_size=null and "
             "compile=false. Set these, or optimizer=adam"
         )
 
 
-def check_references(cfg: DictConfig) -> None:
-    """Resolves every reference, so that one to nothing is told before anything is imported.
+def check_numbers(config: RunConfig) -> None:
+    """Checks the range of numbers at the top of a configuration.
 
     Raises:
-        KanExpError: A reference to Hydra's own configuration finds nothing there.
-        OmegaConfBaseException: Another reference cannot be resolved.
+        KanExpError: One is out of range.
     """
-    hydra = cast(DictConfig, HydraConfig.get())
-    for text in deciding_texts(cfg):
-        for name in TO_HYDRA.findall(text):
-            # Hydra's resolver gives null for it, which means something else to many an option.
-            if OmegaConf.select(hydra, name, default=NOWHERE) is NOWHERE:
-                hint = ": only jobs of a sweep have one" if name in ("job.num", "job.id") else ""
-                raise KanExpError(f"{text} refers to Hydra's {name}, which is not there{hint}.")
-    OmegaConf.to_container(cfg, resolve=True)
+    refine = config.refine
+    lists = {
+        "dims": config.dims,
+        "refine.grids": refine.grids,
+        "refine.num_candidates": refine.num_candidates,
+        "refine.steps": refine.steps,
+        "refine.points": refine.points,
+    }
+    for name, numbers in lists.items():
+        for place, item in enumerate(numbers or ()):
+            if not isinstance(item, int):
+                shown = str(item).replace(" ", "")
+                raise KanExpError(f"{name}[{place}]: must be a whole number, got {shown}.")
+    _check_dims(config.dims)
+    for name in ("steps", "log_every_n_steps", "evaluations"):
+        if (value := getattr(config, name)) is not None and value < 1:
+            raise KanExpError(f"{name} must be at least 1, got {value}.")
+    if not config.checkpoint_seconds >= 0:
+        raise KanExpError(
+            f"checkpoint_seconds must be at least 0, got {config.checkpoint_seconds}."
+        )
+    threads = config.threads
+    if threads is not None and threads < 1:
+        raise KanExpError(f"threads must be at least 1 or null (torch decides), got {threads}.")
+    if threads is not None and threads > MAX_THREADS:
+        raise KanExpError(f"threads must be at most {MAX_THREADS}, got {threads}.")
+    if not 0 <= config.seed < MAX_SEED:
+        raise KanExpError(f"seed must be at least 0 and below {MAX_SEED:,}, got {config.seed}.")
+
+
+def _check_dims(dims: list[int]) -> None:
+    shown = shown_dims(dims)
+    if len(dims) < 2:
+        raise KanExpError(
+            f"{shown}: a network needs at least an input and an output width: set dims=[2,5,1]"
+        )
+    if any(width < 1 for width in dims):
+        raise KanExpError(f"{shown}: every width must be at least 1.")
+    if dims[-1] != 1:
+        raise KanExpError(
+            f"{shown}: the data have 1 output, so the last width must be 1: "
+            f"set {shown_dims([*dims[:-1], 1])}"
+        )
+
+
+def check_replicas(config: RunConfig) -> None:
+    """Refuses `replicas` where networks cannot be trained as one stack.
+
+    Raises:
+        KanExpError: `replicas` is below 1, or does not go with another option.
+    """
+    if config.replicas < 1:
+        raise KanExpError(f"replicas must be at least 1, got {config.replicas}.")
+    if config.replicas == 1:
+        return
+    shown = f"replicas={config.replicas}"
+    if config.uses_least_squares:
+        raise KanExpError(
+            f"{shown} does not go with optimizer=lm, which runs many starts anyway "
+            f"(refine.num_candidates): set optimizer=adam, or leave replicas out."
+        )
+    if config.optimizer.target not in ELEMENTWISE:
+        raise KanExpError(
+            f"{shown} does not go with {config.optimizer.target}, whose step would mix the "
+            f"replicas: set optimizer=adam, adamw or sgd."
+        )
+    if config.compile:
+        raise KanExpError(f"{shown} needs compile=false.")
+    if config.shares_steps:
+        raise KanExpError(f"{shown} does not go with trainer=ddp, which trains one network.")
+    if config.seed + config.replicas > MAX_SEED:
+        raise KanExpError(f"{shown} needs seeds up to seed + replicas: lower seed.")
+
+
+def check_devices(config: RunConfig) -> None:
+    """Refuses numbers of devices that cannot be had, and what cannot be shared by processes.
+
+    Raises:
+        KanExpError: `trainer.devices` is no such number, or does not go with another option.
+    """
+    trainer = config.trainer.options
+    devices = trainer.get("devices")
+    shown = f"trainer.devices={devices}"
+    if trainer.get("precision") != "32-true":
+        raise KanExpError(f"trainer.precision must be 32-true, got {trainer.get('precision')}.")
+    if not config.shares_steps:
+        if devices != 1 or trainer.get("strategy", "auto") != "auto":
+            raise KanExpError(
+                f"{shown}: only trainer=ddp trains in any other way than on one device: "
+                f"set trainer=ddp or trainer.devices=1, and no trainer.strategy."
+            )
+        return
+    if isinstance(devices, bool) or not isinstance(devices, int) or devices < 2:
+        raise KanExpError(
+            f"{shown}: trainer=ddp is for 2 devices or more: set such a number, or trainer=auto."
+        )
+    if trainer.get("num_nodes", 1) != 1:
+        raise KanExpError("trainer.num_nodes must be 1: trainer=ddp stays on one machine.")
+    if config.uses_least_squares:
+        raise KanExpError(
+            "trainer=ddp does not go with optimizer=lm, which takes all points at once: "
+            "set optimizer=adam"
+        )
+    if config.optimizer.target == "torch.optim.LBFGS":
+        raise KanExpError(
+            "trainer=ddp does not go with optimizer=lbfgs, whose line search would magnify the "
+            "rounding by which sums over processes differ: set optimizer=adam"
+        )
+    if config.compile:
+        raise KanExpError("trainer=ddp needs compile=false.")
+    if "pruning" in config.callbacks:
+        raise KanExpError(
+            "trainer=ddp cannot be pruned, since each process would decide for itself: set "
+            "hydra/sweeper/pruner=none."
+        )
+    if config.batch_size is not None and config.batch_size < devices:
+        raise KanExpError(
+            f"batch_size={config.batch_size} has no row for each of {devices} processes: "
+            f"raise it, or lower trainer.devices."
+        )
+
+
+def check_trainer(trainer: Component) -> None:
+    """Refuses options of Lightning's trainer that other options stand for, or that no run can obey.
+
+    Raises:
+        KanExpError: There is one.
+    """
+    if trainer.target != "lightning.pytorch.Trainer":
+        return
+    for name in trainer.options:
+        for names, cure in INSTEAD.items():
+            if name in names:
+                raise KanExpError(f"trainer.{name}: {cure}")
+        if name not in TRAINER_OPTIONS:
+            raise KanExpError(
+                f"trainer.{name}: trainings take no such option.{suggest(name, TRAINER_OPTIONS)} "
+                f"There are: {listing(TRAINER_OPTIONS, len(TRAINER_OPTIONS))}."
+            )
+
+
+def _check_figures(config: RunConfig) -> None:
+    """Checks options of the final figures, which are drawn after the training."""
+    for name, callback in config.callbacks.items():
+        if callback is not None and callback.target == OBSERVERS["figures"]:
+            for option, least in (("moments", 0), ("points", 1)):
+                check_whole(f"callbacks.{name}.{option}", callback.options.get(option), least)

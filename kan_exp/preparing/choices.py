@@ -3,38 +3,47 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
-from kan_exp.preparing.keys import follows_seed
-from kan_exp.preparing.layers import kind_and_options
-from kan_exp.preparing.sources import uses_target
+from kan_exp.config import Component, RunConfig, RunContext, to_values
 
 
-def flat_choices(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
+def flat_choices(config: RunConfig, context: RunContext) -> dict[str, Any]:
     """Groups, numbers of the run, options of layer and optimizer: one level, plain values.
 
     Options that follow the seed are given unresolved, so that all seeds share them.
     """
-    groups = ("layer", "target", "data", "task", "optimizer", "scheduler")
-    flat: dict[str, Any] = {group: choices.get(group, "none") for group in groups}
-    if not uses_target(cfg):
+    targets = {
+        "layer": "+".join(dict.fromkeys(_short(layer) for layer in config.each_layer)),
+        "target": "none",
+        "data": _short(config.data),
+        "task": _short(config.task),
+        "optimizer": _short(config.optimizer),
+        "scheduler": "none" if config.scheduler is None else _short(config.scheduler),
+    }
+    flat: dict[str, Any] = {name: context.choices.get(name, targets[name]) for name in targets}
+    if not isinstance(config.data.options.get("target"), Component):
         del flat["target"]
-    if cfg.layers is not None:
-        entries: list[Any] = OmegaConf.to_container(cfg.layers, resolve=True)  # type: ignore[assignment]
-        flat["layer"] = "+".join(kind_and_options(entry)[0] for entry in entries)
-    for name in ("seed", "steps", "batch_size"):
-        flat[name] = cfg[name]
-    flat["dims"] = list(cfg.dims)
-    if cfg.replicas > 1:
-        flat["replicas"] = cfg.replicas
-    for group in ("layer", "task", "optimizer", "penalty"):
-        options: dict[str, Any] = OmegaConf.to_container(cfg[group], resolve=True)  # type: ignore[assignment]
-        for name, value in options.items():
+    flat |= {name: getattr(config, name) for name in ("seed", "steps", "batch_size")}
+    flat["dims"] = list(config.dims)
+    if config.replicas > 1:
+        flat["replicas"] = config.replicas
+    options = {
+        "layer": config.layers.options if isinstance(config.layers, Component) else {},
+        "task": config.task.options,
+        "optimizer": config.optimizer.options,
+        "penalty": asdict(config.penalty),
+    }
+    for group, values in options.items():
+        for name, value in to_values(values).items():
             if not name.startswith("_"):
                 flat[f"{group}.{name}"] = _storable(value)
-    return {**flat, **follows_seed(cfg)}
+    return {**flat, **context.follows_seed}
+
+
+def _short(component: Component) -> str:
+    return component.target.rpartition(".")[2]
 
 
 def _storable(value: Any) -> Any:

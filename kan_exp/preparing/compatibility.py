@@ -9,9 +9,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from kan_exp.cli import config_folder
+from kan_exp.config import GROUPS, config_folder
 
-GROUPS = ("layer", "data", "target", "task", "optimizer", "scheduler", "trainer", "logger")
 # What a run did before an option was there, where conf/ has another value: by what it makes.
 BEFORE = {"kan_exp.data.SampledData": {"border": 0.0}}
 
@@ -29,7 +28,9 @@ def complete(config: dict[str, Any], today: Mapping[str, Any]) -> list[str]:
     Returns:
         What was added, as `name=value`.
     """
-    added = []
+    if config.get("task") is None:  # as of all runs before there were tasks
+        config["task"] = read_yaml(Path(config_folder(), "task", "regression.yaml"))
+    added: list[tuple[str, Any]] = []
     for name, value in today.items():
         if name in ("sweep", *GROUPS, "callbacks"):
             continue
@@ -38,18 +39,17 @@ def complete(config: dict[str, Any], today: Mapping[str, Any]) -> list[str]:
             added.append((name, value))
         elif isinstance(value, Mapping) and isinstance(config[name], dict):
             added += _fill(config[name], value, name)
-    if config.get("task") is None:  # as of all runs before there were tasks
-        config["task"] = _read(Path(config_folder(), "task", "regression.yaml"))
     for group in GROUPS:
         if isinstance(stored := config.get(group), dict):
             added += _fill(stored, _options(group, stored), group)
-    if isinstance(callbacks := config.get("callbacks"), dict):
-        default = _read(Path(config_folder(), "callbacks", "default.yaml"))
-        for name, stored in callbacks.items():
-            known = default.get(name)
-            if isinstance(stored, dict) and isinstance(known, dict) and _same(stored, known):
-                added += _fill(stored, known, f"callbacks.{name}")
-    return [f"{name}={_text(value)}" for name, value in added]
+    default = read_yaml(Path(config_folder(), "callbacks", "default.yaml"))
+    for name, stored in (config.get("callbacks") or {}).items():
+        if isinstance(stored, dict) and _same(stored, known := default.get(name)):
+            added += _fill(stored, known, f"callbacks.{name}")
+    return [
+        f"{name}={value if isinstance(value, str) else json.dumps(value, separators=(',', ':'))}"
+        for name, value in added
+    ]
 
 
 def _fill(stored: dict[str, Any], known: Mapping[str, Any], group: str) -> Iterator[Any]:
@@ -63,21 +63,19 @@ def _fill(stored: dict[str, Any], known: Mapping[str, Any], group: str) -> Itera
 def _options(group: str, stored: Mapping[str, Any]) -> dict[str, Any]:
     """The options of the config in conf/ that makes the same; none if there is no such config."""
     for path in sorted(Path(config_folder(), group).glob("*.yaml")):
-        known = _read(path)
+        known = read_yaml(path)
         known = known.get(group) if isinstance(known.get(group), dict) else known
-        if isinstance(known, dict) and _same(stored, known):
+        if _same(stored, known):
             # Options of one choice among several, as the formula of a target, are always stored.
             return known
     return {}
 
 
-def _same(stored: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
-    return "_target_" in known and stored.get("_target_") == known["_target_"]
+def _same(stored: Mapping[str, Any], known: Any) -> bool:
+    target = known.get("_target_") if isinstance(known, dict) else None
+    return target is not None and stored.get("_target_") == target
 
 
-def _read(path: Path) -> Any:
+def read_yaml(path: Path) -> Any:
+    """A YAML file as plain containers, its references unresolved."""
     return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))

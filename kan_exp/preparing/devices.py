@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig
-
+from kan_exp.config import RunConfig
 from kan_exp.errors import KanExpError
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ log = logging.getLogger(__name__)
 KINDS = {"auto": None, "cpu": "cpu", "gpu": "cuda", "cuda": "cuda"}
 
 
-def training_accelerator(cfg: DictConfig) -> str:
+def training_accelerator(config: RunConfig) -> str:
     """The accelerator to train on, `cpu` or `cuda`; `auto` means CUDA if it is available.
 
     MPS is never chosen: it lacks float64, which least squares and tables need.
@@ -27,29 +26,29 @@ def training_accelerator(cfg: DictConfig) -> str:
     """
     import torch
 
-    asked = cfg.trainer.accelerator
-    if asked not in KINDS:
+    accelerator = config.trainer.options["accelerator"]
+    if accelerator not in KINDS:
         raise KanExpError(
-            f"trainer.accelerator must be one of {', '.join(KINDS)}, got {asked!r}"
-            f"{' (which has no float64)' if asked == 'mps' else ''}: set trainer=auto"
+            f"trainer.accelerator must be one of {', '.join(KINDS)}, got {accelerator!r}"
+            f"{' (which has no float64)' if accelerator == 'mps' else ''}: set trainer=auto"
         )
-    there = torch.cuda.is_available()
-    if KINDS[asked] == "cuda" and not there:
+    has_cuda = torch.cuda.is_available()
+    if KINDS[accelerator] == "cuda" and not has_cuda:
         raise KanExpError(
             "trainer=gpu needs a GPU with CUDA, and torch finds none: "
             "set trainer=cpu or trainer=auto"
         )
-    if asked == "auto" and not there and torch.backends.mps.is_available():
+    if accelerator == "auto" and not has_cuda and torch.backends.mps.is_available():
         log.info("Note: trains on the CPU: the GPU of this machine (MPS) has no float64.")
-    return KINDS[asked] or ("cuda" if there else "cpu")
+    return KINDS[accelerator] or ("cuda" if has_cuda else "cpu")
 
 
-def training_device(cfg: DictConfig) -> torch.device:
+def training_device(config: RunConfig) -> torch.device:
     """The first device of the training."""
     import torch
 
-    if cfg.trainer.accelerator == "cpu" or not torch.cuda.is_available():
+    trainer = config.trainer.options
+    if trainer["accelerator"] == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
-    devices = cfg.trainer.devices
-    numbered = not isinstance(devices, int | str) and len(devices) > 0
-    return torch.device("cuda", int(devices[0]) if numbered else 0)
+    devices = trainer.get("devices")
+    return torch.device("cuda", int(devices[0]) if isinstance(devices, list) and devices else 0)

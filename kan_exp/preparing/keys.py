@@ -1,16 +1,17 @@
-"""Digests of resolved configurations, by which equal runs are recognised."""
+"""Digests of resolved configurations, by which equal runs are recognized."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from kan_exp.commandline.renamed import with_old_names
+from kan_exp.config import TABLE
 from kan_exp.errors import KanExpError
-from kan_exp.preparing.layers import all_options
-from kan_exp.preparing.sources import TABLE
+from kan_exp.preparing.values import plain_values, resolved, without_targets, written
 from kan_exp.runs.files import content_or_path
 from kan_exp.runs.identity import NON_RESULT_OPTIONS, SEED_OPTIONS, digest
 
@@ -20,11 +21,12 @@ MAX_PROBED = 64  # seeds of a stack: to resolve a configuration takes millisecon
 
 
 def run_key(cfg: DictConfig) -> str:
-    """A digest of all options that affect the result, by which a repeated job is recognised.
+    """A digest of all options that affect the result, by which a repeated job is recognized.
 
     A table counts by its content, wherever it lies.
     """
-    values = {str(name): _value(cfg, str(name)) for name in cfg}
+    values = with_old_names(plain_values(cfg))
+    values["layers"] = without_targets(values.get("layers"))
     data = values.get("data")
     if isinstance(data, dict) and data.get("_target_") == TABLE:
         values["data"] = {**data, "path": content_or_path(data.get("path"))}
@@ -34,16 +36,16 @@ def run_key(cfg: DictConfig) -> str:
 def setting_key(cfg: DictConfig) -> str:
     """A digest of a run's setting: the same for all its seeds, stacked or trained one by one.
 
-    An option that follows the seed, as by `data.seed=${seed}`, belongs to the setting as such. Its
-    values do not tell runs apart, and a setting in which it is fixed is another one.
+    An option that follows the seed, as by `data.seed=${seed}`, counts by its reference: its values
+    do not distinguish settings, and a setting in which it is fixed is another one.
     """
     setting = cfg.copy()
     setting.replicas = 1
-    found = []
+    keys = []
     for seed in PROBED_SEEDS:
         setting.seed = seed
-        found.append(run_key(setting))
-    return digest({"probed": found})
+        keys.append(run_key(setting))
+    return digest({"probed": keys})
 
 
 def rest_key(cfg: DictConfig) -> str | None:
@@ -54,21 +56,17 @@ def rest_key(cfg: DictConfig) -> str | None:
     Returns:
         None if an option is only known once the job runs, and may then depend on the job.
     """
-    rest = [name for name in map(str, cfg) if name not in (*SEED_OPTIONS, "sweep")]
     values = {}
-    for name in rest:
+    for name in map(str, cfg):
+        if name in (*SEED_OPTIONS, "sweep"):
+            continue
         try:
-            values[name] = _resolved(cfg, name)
+            values[name] = resolved(cfg, name)
         except OmegaConfBaseException:
-            values[name] = _as_written(cfg, name)
+            values[name] = written(cfg)[name]
             if name not in NON_RESULT_OPTIONS or "seed" in str(values[name]):
                 return None
     return digest({"rest": values})
-
-
-def asks_hydra(cfg: DictConfig) -> bool:
-    """Whether an option that decides the result refers to Hydra's own configuration."""
-    return any("${" in text and "hydra" in text for text in deciding_texts(cfg))
 
 
 def check_shared(cfg: DictConfig) -> None:
@@ -77,7 +75,7 @@ def check_shared(cfg: DictConfig) -> None:
     Raises:
         KanExpError: One differs; the message names it.
     """
-    if cfg.replicas == 1:
+    if cfg.replicas <= 1:
         return
     seeds = range(cfg.seed, cfg.seed + cfg.replicas)
     probed = [*seeds[:MAX_PROBED], seeds[-1]]
@@ -100,13 +98,14 @@ def _varying(cfg: DictConfig, runs: Iterable[tuple[int, int]]) -> Iterator[tuple
     first: dict[str, Any] = {}
     seen = set()
     for probe.seed, probe.replicas in runs:
-        names = [str(n) for n in probe if n not in (*NON_RESULT_OPTIONS, *SEED_OPTIONS)]
-        values = {name: _value(probe, name) for name in names}
+        values = plain_values(probe)
+        for name in (*NON_RESULT_OPTIONS, *SEED_OPTIONS):
+            values.pop(name, None)
         first = first or values
         for path in _differences(first, values):
             if path not in seen:
                 seen.add(path)
-                text: Any = _written(cfg)
+                text: Any = written(cfg)
                 for name in path:  # parts of a single reference have no text of their own
                     text = text.get(name) if isinstance(text, Mapping) else text
                 yield ".".join(path), text
@@ -118,44 +117,3 @@ def _differences(one: Any, other: Any, path: tuple[str, ...] = ()) -> Iterator[t
             yield from _differences(one.get(name), other.get(name), (*path, str(name)))
     elif one != other and repr(one) != repr(other):  # NaN differs from itself
         yield path
-
-
-def deciding_texts(cfg: DictConfig) -> Iterator[str]:
-    """The texts among the options that decide the result, their references unresolved."""
-    return texts([one for name, one in _written(cfg).items() if name not in NON_RESULT_OPTIONS])
-
-
-def texts(value: Any) -> Iterator[str]:
-    """All texts in nested plain containers."""
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, list):
-        for one in value:
-            yield from texts(one)
-    elif isinstance(value, str):
-        yield value
-
-
-def _value(cfg: DictConfig, name: str) -> Any:
-    """An option in plain containers, unresolved if it cannot be resolved (yet)."""
-    try:
-        return _resolved(cfg, name)
-    except OmegaConfBaseException:
-        return _as_written(cfg, name)
-
-
-def _resolved(cfg: DictConfig, name: str) -> Any:
-    value = cfg[name]
-    if name == "layers" and value is not None:  # a kind's own config may refer to options, too
-        return all_options(cfg)
-    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-
-
-def _as_written(cfg: DictConfig, name: str) -> Any:
-    if OmegaConf.is_interpolation(cfg, name) or OmegaConf.is_missing(cfg, name):
-        return _written(cfg)[name]
-    return OmegaConf.to_container(cfg[name], resolve=False)
-
-
-def _written(cfg: DictConfig) -> dict[str, Any]:
-    return OmegaConf.to_container(cfg, resolve=False)  # type: ignore[return-value]

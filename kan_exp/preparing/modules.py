@@ -2,84 +2,137 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
-from functools import partial
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
-
-from kan_exp.config import rank_count, uses_least_squares
-from kan_exp.errors import KanExpError
+from kan_exp.config import RunConfig, RunContext, to_values
+from kan_exp.errors import KanExpError, message_of
+from kan_exp.preparing.components import make_partial, make_task
 from kan_exp.preparing.devices import training_device
-from kan_exp.preparing.layers import layer_specs
 from kan_exp.preparing.networks import check_work, stages_of
-from kan_exp.preparing.tasks import make_task
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from kan_exp.data import ExperimentData
-    from kan_exp.layers import LayerSpec
+    from kan_exp.layers import EdgeLayer, LayerSpec
+    from kan_exp.models.model import KANModel
+    from kan_exp.tasks import Task
     from kan_exp.training.module import KANModule
 
 
-def make_module(cfg: DictConfig, data: ExperimentData) -> KANModule:
+def layer_specs(config: RunConfig) -> list[LayerSpec]:
+    """The class and the options of each layer.
+
+    Raises:
+        KanExpError: A class cannot be imported or is no layer.
+    """
+    from kan_exp.layers import LayerSpec
+
+    return [
+        LayerSpec(_layer_class(layer.target), to_values(layer.options))
+        for layer in config.each_layer
+    ]
+
+
+def _layer_class(path: str) -> type[EdgeLayer]:
+    from kan_exp.layers import find_layer
+
+    module, _, name = path.rpartition(".")
+    try:
+        getattr(importlib.import_module(module), name, None)  # some modules import their parts late
+    except Exception as error:  # a user's module may raise anything
+        raise KanExpError(
+            f"layer._target_={path}: cannot import {module!r}: {message_of(error)}"
+        ) from error
+    return find_layer(path)
+
+
+def make_module(config: RunConfig, context: RunContext, data: ExperimentData) -> KANModule:
     """The network, or the networks to choose from, and what trains them."""
+    specs, task = layer_specs(config), make_task(config.task)
+    data.scaling = task.scaling(data.scaling)
+    if config.uses_least_squares:
+        return _make_least_squares(config, context, data, specs, task)
+    if config.replicas > 1:
+        return _make_replicas(config, data, specs, task)
+    import torch
+
+    from kan_exp.layers import make_network
+    from kan_exp.training.module import KANModule
+    from kan_exp.training.shared import SharedModule
+
+    # The weights have a generator of their own: all kinds see the same order of points.
+    network = make_network(specs, config.dims, torch.Generator().manual_seed(config.seed))
+    model = _model(network, data, task)
+    options = _gradient_options(config, data, specs, task)
+    options["compile_network"] = config.compile
+    if config.num_ranks > 1:
+        return SharedModule(model, task, count=config.num_ranks, **options)
+    return KANModule(model, task, **options)
+
+
+def _model(network: nn.Sequential, data: ExperimentData, task: Task) -> KANModel:
+    from kan_exp.models.model import KANModel
+
+    return KANModel(network, data.scaling, data.features, data.target_name, task.activation)
+
+
+def _gradient_options(
+    config: RunConfig, data: ExperimentData, specs: Sequence[LayerSpec], task: Task
+) -> dict[str, Any]:
+    from kan_exp.models.loading import describe_model
+
+    scheduler = config.scheduler
+    return {
+        "optimizer": make_partial("optimizer", config.optimizer),
+        "scheduler": None if scheduler is None else make_partial("scheduler", scheduler),
+        "penalty": asdict(config.penalty),
+        "description": describe_model(specs, config.dims, data, task),
+    }
+
+
+def _make_least_squares(
+    config: RunConfig,
+    context: RunContext,
+    data: ExperimentData,
+    specs: Sequence[LayerSpec],
+    task: Task,
+) -> KANModule:
     import torch
 
     from kan_exp.layers import make_network
     from kan_exp.models.loading import describe_model
-    from kan_exp.models.model import KANModel
     from kan_exp.training.least_squares import LeastSquaresModule
-    from kan_exp.training.module import KANModule
-    from kan_exp.training.shared import SharedModule
     from kan_exp.training.stages import multiplications
     from kan_exp.training.starts import count_parameters, make_starts
 
-    specs, dims, task = layer_specs(cfg), list(cfg.dims), make_task(cfg)
-    data.scaling = task.scaling(data.scaling)
-    description = describe_model(specs, dims, data, task)
-    penalty: dict[str, float] = OmegaConf.to_container(cfg.penalty, resolve=True)  # type: ignore[assignment]
-    optimizer = instantiate(cfg.optimizer)
-    if cfg.replicas > 1:
-        return _make_replicas(cfg, data)
-    if not uses_least_squares(cfg):
-        # The weights have a generator of their own: all kinds see the same order of points.
-        network = make_network(specs, dims, torch.Generator().manual_seed(cfg.seed))
-        count = rank_count(cfg)
-        kind = KANModule if count == 1 else partial(SharedModule, count=count)
-        return kind(
-            KANModel(network, data.scaling, data.features, data.target_name, task.activation),
-            task,
-            optimizer=optimizer,
-            scheduler=instantiate(cfg.scheduler) if cfg.scheduler else None,
-            penalty=penalty,
-            description=description,
-            compile_network=cfg.compile,
-        )
-    stages = stages_of(cfg, intervals_of(specs))
-    scaling = data.scaling
+    dims, refine, scaling = config.dims, config.refine, data.scaling
+    stages = stages_of(refine, intervals_of(specs))
     x = scaling.standardise(data.train).x.double()
     bounds = ((data.bounds.double().T - scaling.x_mean) / scaling.x_std).T
-    # Options that a layer refuses are told about the layer as the user asked for it.
+    # Errors in options are about the layer as the user asked for it, not that of the first stage.
     make_network(specs, dims, torch.Generator())
     sizes = [count_parameters(specs, dims, stage) for stage in stages]
-    check_work(multiplications(sizes, stages, len(x)), len(x))
-    starts = make_starts(specs, dims, stages[0], cfg.seed, cfg.refine.init_noise_std, x, bounds)
+    check_work(multiplications(sizes, stages, len(x)), len(x), context)
+    starts = make_starts(specs, dims, stages[0], config.seed, refine.init_noise_std, x, bounds)
     return LeastSquaresModule(
-        KANModel(starts[0], scaling, data.features, data.target_name, task.activation),
+        _model(starts[0], data, task),
         task,
         starts,
         stages,
         scaling.standardise(data.val),
-        optimizer,
-        penalty,
-        cfg.refine.penalty_decay,
-        description,
+        make_partial("optimizer", config.optimizer),
+        asdict(config.penalty),
+        refine.penalty_decay,
+        describe_model(specs, dims, data, task),
     )
 
 
 def intervals_of(specs: Sequence[LayerSpec]) -> list[int | None]:
-    """Cells per edge of each layer, `None` for layers without a grid.
+    """Intervals per edge of each layer, `None` for layers without a grid.
 
     Raises:
         KanExpError: A layer has no such options.
@@ -90,36 +143,27 @@ def intervals_of(specs: Sequence[LayerSpec]) -> list[int | None]:
         raise KanExpError(f"layer: {error}") from error
 
 
-def _make_replicas(cfg: DictConfig, data: ExperimentData) -> KANModule:
-    """The networks of all seeds as one, after a look at whether they fit."""
+def _make_replicas(
+    config: RunConfig, data: ExperimentData, specs: Sequence[LayerSpec], task: Task
+) -> KANModule:
+    """The networks of all seeds as one, after a check that they fit into memory."""
     import torch
 
     from kan_exp.layers import make_network
-    from kan_exp.models.loading import describe_model
-    from kan_exp.models.model import KANModel
     from kan_exp.training.memory import Sizes, check_memory
     from kan_exp.training.replicas import ReplicaModule
 
-    specs, dims, task = layer_specs(cfg), list(cfg.dims), make_task(cfg)
-    penalty: dict[str, float] = OmegaConf.to_container(cfg.penalty, resolve=True)  # type: ignore[assignment]
-    scaling = data.scaling
+    options = _gradient_options(config, data, specs, task)
 
     def make(count: int) -> ReplicaModule:
-        seeds = range(cfg.seed, cfg.seed + count)
+        seeds = range(config.seed, config.seed + count)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        networks = [make_network(specs, dims, generator) for generator in generators]
-        return ReplicaModule(
-            KANModel(networks[0], scaling, data.features, data.target_name, task.activation),
-            task,
-            networks,
-            cfg.seed,
-            optimizer=instantiate(cfg.optimizer),
-            scheduler=instantiate(cfg.scheduler) if cfg.scheduler else None,
-            penalty=penalty,
-            description=describe_model(specs, dims, data, task),
-        )
+        networks = [make_network(specs, config.dims, generator) for generator in generators]
+        model = _model(networks[0], data, task)
+        return ReplicaModule(model, task, networks, config.seed, **options)
 
     count = len(data.train.x)
-    sizes = Sizes(cfg.log_every_n_steps, min(cfg.batch_size or count, count), count)
-    check_memory(make(1), cfg.replicas, sizes, training_device(cfg))
-    return make(cfg.replicas)
+    batch = min(config.batch_size or count, count)
+    sizes = Sizes(config.log_every_n_steps, batch, count)
+    check_memory(make(1), config.replicas, sizes, training_device(config))
+    return make(config.replicas)

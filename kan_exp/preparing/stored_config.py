@@ -1,4 +1,4 @@
-"""A run's own configuration, read from its folder to go on with it or to run it again."""
+"""A run's stored configuration, read from its folder to resume it or to run it again."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
-from kan_exp.cli import config_folder
 from kan_exp.commandline.explain import first_line, yaml_fault
+from kan_exp.commandline.renamed import renamed_config, renamed_options
 from kan_exp.commandline.spelling import MULTIRUN, is_path
 from kan_exp.commandline.starting import RESUMED
-from kan_exp.config import TrainConfig
+from kan_exp.config import TrainConfig, config_folder
 from kan_exp.errors import KanExpError
-from kan_exp.preparing.compatibility import complete
+from kan_exp.preparing.compatibility import complete, read_yaml
 from kan_exp.preparing.targets import check_targets
 from kan_exp.quoting import expand_home, literal, read_path, shell, typed, word
 from kan_exp.runs import changes, is_running, no_run, option_name, read_status, versions
@@ -33,7 +33,7 @@ UNREADABLE = (YAMLError, OmegaConfBaseException, TypeError, KeyError, AttributeE
 
 
 class Stored(NamedTuple):
-    """What a run's folder says of how it was made: plain containers, references unresolved."""
+    """How a run was made: plain containers, references unresolved."""
 
     config: dict[str, Any]
     overrides: list[str]
@@ -43,8 +43,7 @@ class Stored(NamedTuple):
 def from_folder(arguments: Sequence[str]) -> tuple[str, list[str]]:
     """Reads `resume=FOLDER`, or `--from FOLDER`, off a command line.
 
-    Hydra then takes the run's stored configuration in the place of conf/train.yaml, as if it had
-    always been there.
+    Hydra then takes the run's stored configuration in the place of conf/train.yaml.
 
     Returns:
         The primary config, and the arguments that are left for Hydra.
@@ -53,24 +52,22 @@ def from_folder(arguments: Sequence[str]) -> tuple[str, list[str]]:
         KanExpError: The folder is no such run, or its configuration is not to be trusted.
     """
     rest = list(arguments)
-    resumed = _take(rest, "resume=")
-    source = _take(rest, "--from=")
-    if source is None and "--from" in rest:
-        at = rest.index("--from")
-        if at + 1 == len(rest):
+    if "--from" in rest:
+        place = rest.index("--from")
+        if place + 1 == len(rest):
             raise KanExpError("--from needs the folder of a run: --from outputs/<date>/<run>.")
-        source = rest.pop(at + 1)
-        del rest[at]
+        rest[place : place + 2] = [f"--from={rest[place + 1]}"]
+    resumed, source = _take(rest, "resume="), _take(rest, "--from=")
     if resumed is None and source is None:
         return "train", rest
     folder = expand_home(read_path(cast(str, source if resumed is None else resumed)))
     modules = [name for name in (_take(rest, "modules=") or "").strip("[]").split(",") if name]
     if resumed is None:
-        return _repeat(folder, rest, modules)
+        return REPEATED, _repeat(folder, rest, modules)
     other = [text for text in rest if not _is_new_place(text)]
     if source is not None or other:
         raise KanExpError(
-            f"{typed('resume', folder)} goes on with the run's own options, so that "
+            f"{typed('resume', folder)} resumes with the run's own options, so that "
             f"{(other or ['--from'])[0]!r} cannot be set: leave it out, or make a new "
             f"run with --from {shell(word(folder))}."
         )
@@ -80,21 +77,28 @@ def from_folder(arguments: Sequence[str]) -> tuple[str, list[str]]:
     return RESUMED, rest
 
 
+def _take(arguments: list[str], prefix: str) -> str | None:
+    """Removes the arguments that begin so; gives the rest of the last one."""
+    taken = [text for text in arguments if text.startswith(prefix)]
+    arguments[:] = [text for text in arguments if text not in taken]
+    return taken[-1].removeprefix(prefix) if taken else None
+
+
 def _is_new_place(text: str) -> bool:
     """Whether an override is a new location of the data, whose content is checked later."""
     name = option_name(text)
     return "=" in text and name.startswith("data.") and is_path(name)
 
 
-def _without(stored: Stored, said: Sequence[str]) -> Stored:
+def _without(stored: Stored, overrides: Sequence[str]) -> Stored:
     """Removes stored overrides that are set again on the command line."""
-    names = {option_name(text) for text in said}
+    names = {option_name(text) for text in overrides}
     kept = [text for text in stored.overrides if option_name(text) not in names]
     return stored._replace(overrides=kept)
 
 
-def _repeat(folder: Path, rest: list[str], modules: Sequence[str]) -> tuple[str, list[str]]:
-    """Offers a run's configuration to Hydra for a new run, or a sweep over it."""
+def _repeat(folder: Path, rest: list[str], modules: Sequence[str]) -> list[str]:
+    """Registers a run's configuration for a new run, or a sweep over it."""
     stored = read_stored(folder, modules)
     _check_groups(rest)
     status = read_status(folder)
@@ -108,15 +112,7 @@ def _repeat(folder: Path, rest: list[str], modules: Sequence[str]) -> tuple[str,
         if modules:
             origin.append(f"modules=[{','.join(modules)}]")
     _register_config(REPEATED, stored, {}, origin)
-    return REPEATED, rest
-
-
-def _take(arguments: list[str], prefix: str) -> str | None:
-    """Takes the last argument that begins so out of the list, and what follows in it."""
-    found = [text for text in arguments if text.startswith(prefix)]
-    for text in found:
-        arguments.remove(text)
-    return found[-1].removeprefix(prefix) if found else None
+    return rest
 
 
 def read_stored(folder: Path, modules: Sequence[str] = ()) -> Stored:
@@ -124,7 +120,7 @@ def read_stored(folder: Path, modules: Sequence[str] = ()) -> Stored:
 
     Args:
         folder: Of the run.
-        modules: What its configuration may call beside kan_exp's own, see `check_targets`.
+        modules: What its configuration may call besides kan_exp's own, see `check_targets`.
 
     Raises:
         KanExpError: The folder is missing or no run's, or would call something else.
@@ -134,15 +130,16 @@ def read_stored(folder: Path, modules: Sequence[str] = ()) -> Stored:
     hydra = folder / ".hydra"
     try:
         config, overrides, about = (
-            _read(hydra / f"{name}.yaml") for name in ("config", "overrides", "hydra")
+            read_yaml(hydra / f"{name}.yaml") for name in ("config", "overrides", "hydra")
         )
         choices = about["hydra"]["runtime"]["choices"].items()
+        config = {str(name): value for name, value in renamed_config(config).items()}
+        config.pop("sweep", None)  # what -m did with its jobs is not this job's
         if isinstance(callbacks := config.get("callbacks"), dict):
             callbacks.pop("pruning", None)  # the search that it reported to is over, or another's
         stored = Stored(
-            # What -m did with its jobs is not this job's.
-            {str(name): value for name, value in config.items() if name != "sweep"},
-            [str(text) for text in overrides],
+            config,
+            renamed_options([str(text) for text in overrides]),
             {str(group): str(name) for group, name in choices if "/" not in group},
         )
     except FileNotFoundError as error:
@@ -150,11 +147,12 @@ def read_stored(folder: Path, modules: Sequence[str] = ()) -> Stored:
             f"{folder}: it is not known how this run was made ({error.filename} is not there)."
         ) from error
     except UNREADABLE as error:
+        reason = yaml_fault(error) if isinstance(error, MarkedYAMLError) else first_line(error)
         raise KanExpError(
-            f"{folder}: its configuration cannot be read ({_reason(error)})."
+            f"{folder}: its configuration cannot be read ({reason.rstrip('.')})."
         ) from error
-    known = [field.name for field in fields(TrainConfig)]
-    if unknown := sorted(stored.config.keys() - set(known)):
+    known = {field.name for field in fields(TrainConfig)}
+    if unknown := sorted(stored.config.keys() - known):
         raise KanExpError(f"{hydra / 'config.yaml'}: there is no option {unknown[0]!r}.")
     try:
         check_targets(stored.config, modules)
@@ -163,20 +161,8 @@ def read_stored(folder: Path, modules: Sequence[str] = ()) -> Stored:
     return stored
 
 
-def _reason(error: Exception) -> str:
-    """Why a file cannot be read, in one line."""
-    return (
-        yaml_fault(error).rstrip(".") if isinstance(error, MarkedYAMLError) else first_line(error)
-    )
-
-
-def _read(path: Path) -> Any:
-    """A YAML file as plain containers, its references unresolved."""
-    return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-
-
 def check_unfinished(folder: Path) -> None:
-    """Refuses to go on with a run that is done, or that another process is still at.
+    """Refuses to resume a run that is done, or that another process is still running.
 
     Raises:
         KanExpError: It is; the message says what to do instead.
@@ -187,8 +173,7 @@ def check_unfinished(folder: Path) -> None:
         raise KanExpError(
             f"{folder}: process {status.pid} is still running: stop it first (kill {status.pid})."
         )
-    ended = how_it_ended(folder)
-    if ended is not None:
+    if (ended := how_it_ended(folder)) is not None:
         raise KanExpError(
             f"{folder}: the run is done ({ended}): make a new one with "
             f"--from {shell(word(folder))}."
@@ -196,21 +181,21 @@ def check_unfinished(folder: Path) -> None:
 
 
 def how_it_ended(folder: Path) -> str | None:
-    """Why a run has stopped, if for good: one that a signal has stopped can go on."""
+    """Why a run has stopped, if for good: one that a signal has stopped can be resumed."""
     stopped = read_metrics(folder).get("stopped")
     return None if stopped in (None, "interrupted") else str(stopped)
 
 
 def unfinished(folder: Path, key: str) -> Path | None:
-    """The checkpoint from which a run goes on.
+    """The checkpoint from which a run is resumed.
 
     Args:
         folder: Where it writes.
         key: The `run_key` of its configuration.
 
     Returns:
-        Nothing where the folder holds no run of this configuration, one that is done, or one that
-        had not got as far as its first checkpoint.
+        None where the folder holds no run of this configuration, one that is done, or one without
+        a checkpoint.
     """
     status = read_status(folder)
     if status is None or status.key != key or how_it_ended(folder) is not None:
@@ -238,25 +223,26 @@ def _check_groups(overrides: Sequence[str]) -> None:
 def _register_config(
     name: str, stored: Stored, hydra: dict[str, Any], origin: Sequence[str] = ()
 ) -> None:
-    """Makes a stored configuration one that Hydra finds by name, and adds to."""
+    """Makes a stored configuration one that Hydra finds by name.
+
+    Hydra's own part is that of conf/train.yaml, and what the run did is its own.
+    """
     base = cast(DictConfig, OmegaConf.load(Path(config_folder()) / "train.yaml"))
-    # What Hydra is to do is conf/train.yaml's; what the run is to do, its own.
+    plain = cast("dict[str, Any]", OmegaConf.to_container(base, resolve=False))
     defaults = [
         entry
-        for entry in OmegaConf.to_container(base.defaults)  # type: ignore[union-attr]
-        if entry in ("train_schema", "_self_", *HYDRA_ENTRIES)
-        or (isinstance(entry, dict) and next(iter(entry)) in HYDRA_ENTRIES)
+        for entry in plain.pop("defaults")
+        if (next(iter(entry)) if isinstance(entry, dict) else entry)
+        in ("train_schema", "_self_", *HYDRA_ENTRIES)
     ]
-    plain = cast("dict[str, Any]", OmegaConf.to_container(base, resolve=False))
-    today = {name: value for name, value in plain.items() if name not in ("defaults", "hydra")}
-    if added := complete(stored.config, today):
+    del plain["hydra"]
+    if added := complete(stored.config, plain):
         print(f"Note: new since then: {', '.join(added)}", file=sys.stderr)  # noqa: T201
     about = OmegaConf.merge(
         base.hydra,
         {"overrides": {"task": stored.overrides}, "runtime": {"choices": stored.choices}},
         hydra,
     )
-    config = OmegaConf.merge(today, stored.config)
-    config.sweep.origin = list(origin)
+    config = OmegaConf.merge(plain, stored.config, {"sweep": {"origin": list(origin)}})
     node = {"defaults": defaults, **cast("dict[str, Any]", OmegaConf.to_container(config))}
     ConfigStore.instance().store(name, {**node, "hydra": OmegaConf.to_container(about)})

@@ -28,39 +28,33 @@ def check_targets(config: Any, modules: Sequence[str]) -> None:
 
     Args:
         config: Plain containers, references unresolved.
-        modules: Names of modules whose classes and functions may be called beside.
+        modules: Names of further modules whose classes and functions may be called.
 
     Raises:
         KanExpError: It would.
     """
-    for where, target in _targets(config):
+    leaves = list(_leaves(config))
+    for group, key, target in leaves:
+        if key != "_target_":
+            continue
         module = str(target).rpartition(".")[0]
         named = any(module == name or module.startswith(f"{name}.") for name in modules)
         if not named and not (isinstance(target, str) and KNOWN.fullmatch(target)):
             raise KanExpError(
-                f"{where}: it would call {target!r}, which is not kan_exp's: if you trust it, "
+                f"{group}: it would call {target!r}, which is not kan_exp's: if you trust it, "
                 f"add modules=[{module or target}]."
             )
-    for where, text in _texts(config):
-        if "${" in REFERENCE.sub("", text):
-            raise KanExpError(f"{where}: {text!r} is more than a reference to another option.")
+    for group, key, value in leaves:
+        if isinstance(value, str) and "${" in REFERENCE.sub("", value):
+            option = f"{group}.{key}".lstrip(".")
+            raise KanExpError(f"{option}: {value!r} is more than a reference to another option.")
 
 
-def _walk(config: Any, where: str = "") -> Iterator[tuple[str, str, Any]]:
-    """Every leaf, as the place of its container, its key and its value."""
+def _leaves(config: Any, path: str = "") -> Iterator[tuple[str, str, Any]]:
+    """The path of each leaf's container, its key and its value."""
     items = config.items() if isinstance(config, dict) else enumerate(config)
     for key, value in items:
         if isinstance(value, dict | list):
-            yield from _walk(value, f"{where}.{key}".lstrip("."))
+            yield from _leaves(value, f"{path}.{key}".lstrip("."))
         else:
-            yield where, str(key), value
-
-
-def _targets(config: Any) -> Iterator[tuple[str, Any]]:
-    return ((where, value) for where, key, value in _walk(config) if key == "_target_")
-
-
-def _texts(config: Any) -> Iterator[tuple[str, str]]:
-    for where, key, value in _walk(config):
-        if isinstance(value, str):
-            yield f"{where}.{key}".lstrip("."), value
+            yield path, str(key), value

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from kan_exp.config import check_replicas
-from kan_exp.errors import KanExpError
-from kan_exp.preparing import asks_hydra, check_shared, rest_key, run_key
+from kan_exp.preparing.keys import rest_key, run_key
+from kan_exp.preparing.references import asks_hydra
+from kan_exp.preparing.translation import is_stackable
 from kan_exp.runs import folder_name, option_name
 
 Compose = Callable[[Sequence[str]], DictConfig]
@@ -151,14 +151,7 @@ def _is_stackable(cfg: DictConfig) -> bool:
     """Whether jobs can be trained as one network, and whether it would be faster."""
     if cfg.replicas != 1 or _work(cfg) > cfg.sweep.most_stacked_work:
         return False
-    cfg = cfg.copy()
-    cfg.replicas = 2
-    try:
-        check_replicas(cfg)
-        check_shared(cfg)
-    except KanExpError:
-        return False
-    return True
+    return is_stackable(cfg)
 
 
 def _work(cfg: DictConfig) -> int:

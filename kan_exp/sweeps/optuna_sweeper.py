@@ -15,8 +15,8 @@ from kan_exp.commandline.explain import USER_ERRORS, one_line
 from kan_exp.data.checks import check_whole
 from kan_exp.errors import KanExpError
 from kan_exp.options import check_options
-from kan_exp.preparing import run_key
-from kan_exp.preparing.tasks import make_task
+from kan_exp.preparing.keys import run_key
+from kan_exp.preparing.translation import composed_task
 from kan_exp.quoting import shell
 from kan_exp.runs import StatusFile, is_running, option_name, read_status
 from kan_exp.runs.status import FAILED
@@ -82,7 +82,7 @@ class OptunaSweeper(FolderSweeper):
             raise KanExpError(
                 f"a search needs Optuna ({error}): pip install 'optuna>=5.0'"
             ) from error
-        task = make_task(self.config)
+        task = composed_task(self.config)
         check_metric(self.metric, task.chosen_by)
         for name in ("sampler", "pruner"):
             config = self.settings[name]

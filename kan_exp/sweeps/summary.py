@@ -14,7 +14,7 @@ from rich.table import Table
 
 from kan_exp.commandline.spelling import MULTIRUN
 from kan_exp.errors import KanExpError
-from kan_exp.preparing import absolute_arguments
+from kan_exp.preparing.paths import absolute_arguments
 from kan_exp.quoting import expand_home, read_path, typed
 from kan_exp.runs import option_name, write_json, write_text
 from kan_exp.runs.cells import csv_row, plain

@@ -22,8 +22,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kan_exp.cli import as_typed
 from kan_exp.errors import KanExpError, suggest
-from kan_exp.preparing import check_groups, search_path_override, use_absolute_paths
-from kan_exp.preparing.tasks import make_task
+from kan_exp.preparing.paths import use_absolute_paths
+from kan_exp.preparing.translation import check_groups, composed_task
+from kan_exp.preparing.values import search_path_override
 from kan_exp.quoting import expand_home, literal, typed
 from kan_exp.runs import hold, option_name, release
 from kan_exp.runs.folders import SWEEP
@@ -71,7 +72,7 @@ class FolderSweeper(Sweeper):
         options = config.sweep
         if options.most_stacked < 1:
             raise KanExpError(f"sweep.most_stacked must be at least 1, got {options.most_stacked}.")
-        task = make_task(config)
+        task = composed_task(config)
         self.metric = options.metric = options.metric or self.given or self.default_metric(task)
         if self.metric not in (known := task.numbers):
             raise KanExpError(

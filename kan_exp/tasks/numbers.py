@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator, Mapping
 
-from kan_exp.tasks.metrics import Metric
+from kan_exp.tasks.metrics import LINEAR, STANDARD_ERROR, TEST, Metric
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -40,3 +41,20 @@ def near_one(value: float | None) -> str:
 def metric_text(metric: Metric, value: float | None, error: float | None = None) -> str:
     """A metric in as many digits as tell it from its best, with its standard error if given."""
     return near_one(value) if metric.higher_is_better else with_error(value, error)
+
+
+def metric_texts(
+    metrics: Iterable[Metric], values: Mapping[str, float | None]
+) -> Iterator[tuple[Metric, str]]:
+    """Metrics of test points as text, with that of the linear model if it is known.
+
+    Args:
+        metrics: What is shown.
+        values: Entries of `metrics.json`.
+    """
+    for metric in metrics:
+        key, linear = TEST + metric.name, LINEAR + metric.name
+        text = metric_text(metric, values[key], values.get(key + STANDARD_ERROR))
+        if linear in values:
+            text += f" (linear model {metric_text(metric, values[linear])})"
+        yield metric, text

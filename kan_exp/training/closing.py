@@ -13,8 +13,8 @@ from kan_exp.quoting import shell
 from kan_exp.runs.identity import group_name
 from kan_exp.runs.results import INCOMPLETE
 from kan_exp.tasks import Task
-from kan_exp.tasks.metrics import LINEAR, STANDARD_ERROR, TEST, title
-from kan_exp.tasks.numbers import metric_text, near_one, number
+from kan_exp.tasks.metrics import LINEAR, TEST, title
+from kan_exp.tasks.numbers import metric_texts, near_one, number
 
 Metrics = Mapping[str, Any]
 
@@ -51,23 +51,16 @@ def result_rows(metrics: Metrics, task: Task, max_steps: int) -> list[tuple[str,
     if metrics["stopped"] != "steps":
         steps += f" of {max_steps:,}, {metrics['stopped']}"
     return [
-        *_metric_rows(metrics, task),
+        *(
+            (title(TEST + metric.name), text)
+            for metric, text in metric_texts(task.metrics, metrics)
+        ),
         *_agreement_row(metrics["edge_r2"]),
         *_replicas_row(metrics.get("replicas"), task),
         ("parameters", f"{metrics['parameters']:,}"),
         ("steps", f"{steps}; kept {kept}"),
         ("seconds", f"{metrics['train_seconds']:.1f}"),
     ]
-
-
-def _metric_rows(metrics: Metrics, task: Task) -> list[tuple[str, str]]:
-    rows = []
-    for one in task.metrics:
-        key = TEST + one.name
-        text = metric_text(one, metrics[key], metrics.get(key + STANDARD_ERROR))
-        linear = metric_text(one, metrics[LINEAR + one.name])
-        rows.append((title(key), f"{text} (linear model {linear})"))
-    return rows
 
 
 def _agreement_row(agreements: Mapping[str, float]) -> list[tuple[str, str]]:

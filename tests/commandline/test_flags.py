@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kan_exp.cli import config_folder
 from kan_exp.commandline.arguments import check_config_name, spelled
+from kan_exp.config import config_folder
 from kan_exp.errors import KanExpError
 
 

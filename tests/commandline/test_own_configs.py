@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kan_exp.cli import config_folder
-from kan_exp.commandline.own_configs import Asked, OwnConfigs
-from kan_exp.config import TrainConfig
+from kan_exp.commandline.own_configs import ConfigChoice, OwnConfigs
+from kan_exp.config import TrainConfig, config_folder
 
 HEAD = "# @package _global_\n"
 FAULTS = {
@@ -59,7 +58,7 @@ GOOD = [
 def fault(folder: Path, *asked: str) -> str | None:
     options = [field.name for field in fields(TrainConfig)]
     known = OwnConfigs([folder], Path(config_folder()), options)
-    return known.fault([Asked(*text.split("/")) for text in asked])
+    return known.fault([ConfigChoice(*text.split("/")) for text in asked])
 
 
 def write(folder: Path, text: str, name: str = "experiment/x") -> Path:

@@ -6,10 +6,12 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from kan_exp.cli import hydra_config
 from kan_exp.errors import KanExpError
 from kan_exp.optimizers.checking import check_optimizer
-from kan_exp.preparing import check_groups, check_references, check_shared
 from kan_exp.preparing.choices import flat_choices
+from kan_exp.preparing.keys import check_shared
+from kan_exp.preparing.translation import translate
 from kan_exp.runs import read_status
 from tests.commands.in_process import Train
 from tests.conftest import read_metrics
@@ -19,8 +21,7 @@ TINY += ["points=20", "data.num_val=10", "data.num_test=10", "callbacks.figures.
 
 
 def check_all(cfg):
-    check_groups(cfg)
-    check_references(cfg)
+    translate(cfg, hydra_config())
 
 
 @pytest.mark.parametrize("group", ["layer", "optimizer", "trainer", "target", "data"])
@@ -222,8 +223,8 @@ def test_a_list_or_a_path_is_no_choice(train: Train, text):
 def test_options_without_a_finite_value_can_be_stored(train: Train, value):
     options = ["layer=interpo", "optimizer=adam", f"layer.x_min={value}", f"optimizer.lr={value}"]
     answer = train(*options, f"optimizer.betas=[0.9,{value}]")
-    groups = dict(answer.hydra.runtime.choices)
-    stored = json.loads(json.dumps(flat_choices(answer.cfg, groups), allow_nan=False))
+    flat = flat_choices(*translate(answer.cfg, answer.hydra))
+    stored = json.loads(json.dumps(flat, allow_nan=False))
     assert stored["optimizer.lr"] == stored["layer.x_min"] == value
     assert stored["optimizer.betas"] == [0.9, value]
     assert stored["layer.x_max"] == 2.0

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
 
-from kan_exp.cli import config_folder
+from kan_exp.config import config_folder
 from kan_exp.errors import KanExpError
 from kan_exp.evaluate import evaluate, read_arguments
 from tests.conftest import read_metrics, run_command

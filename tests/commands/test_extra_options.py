@@ -5,23 +5,21 @@ from __future__ import annotations
 import re
 
 import pytest
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
 
-from kan_exp.cli import as_typed
+from kan_exp.cli import hydra_config
 from kan_exp.commandline.arguments import spelled
-from kan_exp.config import check_trainer
+from kan_exp.config import Component
 from kan_exp.data.table import learning_table
 from kan_exp.errors import KanExpError
-from kan_exp.preparing import check
+from kan_exp.preparing.checks import check, check_trainer
+from kan_exp.preparing.translation import translate
 from tests.commands.in_process import Train
 
 FAST = ("layer=interpo", "optimizer=adam", "dims=[2,1,1]", "points=50")
 
 
 def check_all(cfg):
-    hydra = HydraConfig.get()
-    check(cfg, as_typed(hydra.overrides.task), dict(hydra.runtime.choices))
+    check(*translate(cfg, hydra_config()))
 
 
 @pytest.mark.parametrize(
@@ -69,9 +67,9 @@ def test_an_added_option_serves_what_refers_to_it(train: Train, options):
     ],
 )
 def test_options_of_the_trainer_that_a_training_cannot_obey_are_refused(name, cure):
-    cfg = OmegaConf.create({"trainer": {"_target_": "lightning.pytorch.Trainer", name: 1}})
+    trainer = Component("lightning.pytorch.Trainer", {name: 1})
     with pytest.raises(KanExpError, match=rf"^trainer\.{name}: .*{re.escape(cure)}"):
-        check_trainer(cfg)
+        check_trainer(trainer)
 
 
 def test_other_options_of_the_trainer_are_taken(train: Train):

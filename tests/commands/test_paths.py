@@ -13,9 +13,10 @@ from omegaconf import OmegaConf
 
 from kan_exp.dashboard import read_arguments as read_dashboard
 from kan_exp.errors import KanExpError
-from kan_exp.evaluate import _own_test_points
-from kan_exp.models.loading import load
-from kan_exp.preparing import absolute_arguments, run_key, use_absolute_paths
+from kan_exp.evaluate import own_test_points
+from kan_exp.models.loading import load, read_checkpoint
+from kan_exp.preparing.keys import run_key
+from kan_exp.preparing.paths import absolute_arguments, use_absolute_paths
 from kan_exp.report import take_folders
 from kan_exp.runs import Status, no_run, write_status
 from kan_exp.sweeps.summary import same_again
@@ -69,7 +70,7 @@ def test_a_run_goes_on_from_another_folder_and_with_data_that_were_moved(
     elsewhere = tmp_path / "else"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
-    assert len(_own_test_points(run, {}).x) == 9
+    assert len(own_test_points(run, {}, read_checkpoint(run)["kan_exp"], []).x) == 9
     unfinished(run)
     assert train(f"resume={run}", task=whole).code == 0
     assert read_metrics(run)["test_rmse"] == expected

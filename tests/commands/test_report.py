@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from kan_exp.cli import config_folder, store_schema
-from kan_exp.config import ReportConfig
+from kan_exp.cli import store_schema
+from kan_exp.config import ReportConfig, config_folder
 from kan_exp.errors import KanExpError
 from kan_exp.report import page_path, report, take_folders
 from tests.conftest import run_light

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from kan_exp.cli import config_folder
+from kan_exp.config import config_folder
 from kan_exp.data.readers import open_columns
 from kan_exp.errors import KanExpError
 from kan_exp.predict import predict

@@ -4,14 +4,21 @@ import pytest
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from kan_exp.cli import hydra_config
 from kan_exp.commandline.explain import one_line
-from kan_exp.config import TrainConfig, check_lists
+from kan_exp.config import RunConfig, TrainConfig
 from kan_exp.errors import KanExpError
+from kan_exp.preparing.checks import check_numbers
+from kan_exp.preparing.translation import translate
 from tests.commands.in_process import Train
 
 VALUES = [None, "abc", "", 1.5, -7, True, [1], ["a"], [None], [[1]], {"a": 1}, [{"a": 1}]]
 OPTIONS = ["seed", "steps", "dims", "compile", "checkpoint_seconds", "penalty", "callbacks"]
 OPTIONS += ["layers", "refine.num_candidates", "sweep.resume", "sweep.origin", "penalty.roughness"]
+
+
+def check_all(cfg):
+    check_numbers(translate(cfg, hydra_config())[0])
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -63,10 +70,12 @@ def test_the_line_says_what_an_option_must_be(train: Train, monkeypatch, text, l
     ],
 )
 def test_a_list_in_a_list_of_numbers_is_refused(train: Train, text, line):
-    assert train("layer=spline", text, task=check_lists).line == line
+    assert train("layer=spline", text, task=check_all).line == line
 
 
 def test_no_list_of_numbers_is_needed():
-    check_lists(OmegaConf.create({"dims": [2, 1], "refine": {"grids": None}}))
+    config = RunConfig()
+    check_numbers(config)
+    config.refine.points = [[1]]
     with pytest.raises(KanExpError, match=r"refine\.points"):
-        check_lists(OmegaConf.create({"dims": [2, 1], "refine": {"points": [[1]]}}))
+        check_numbers(config)

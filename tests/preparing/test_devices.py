@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 
+from kan_exp.config import RunConfig, choice
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.devices import training_accelerator, training_device
 
 
 def config(accelerator: str, devices=1):
-    return OmegaConf.create({"trainer": {"accelerator": accelerator, "devices": devices}})
+    trainer = choice("trainer", "cpu", accelerator=accelerator, devices=devices)
+    return RunConfig(trainer=trainer)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kan_exp.preparing import run_key, setting_key
+from kan_exp.preparing.keys import run_key, setting_key
 from tests.preparing.test_stored_config import composed
 
 TABLE = ["data=table", "data.target=y", "dims=[1,1]"]

@@ -1,15 +1,15 @@
 """Which class a configuration may name for its layers."""
 
 import pytest
-from omegaconf import OmegaConf
 
+from kan_exp.config import Component, RunConfig
 from kan_exp.errors import KanExpError
 from kan_exp.layers import KANInterpoLayer
-from kan_exp.preparing.layers import layer_specs
+from kan_exp.preparing.modules import layer_specs
 
 
 def config(path):
-    return OmegaConf.create({"dims": [2, 1], "layers": None, "layer": {"_target_": path}})
+    return RunConfig(dims=[2, 1], layers=Component(path))
 
 
 def test_a_layer_is_imported_by_its_path(tmp_path, monkeypatch):

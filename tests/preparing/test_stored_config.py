@@ -12,13 +12,13 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from kan_exp.cli import config_folder, store_schema
+from kan_exp.cli import store_schema
 from kan_exp.commandline.starting import RESUMED
-from kan_exp.config import TrainConfig
+from kan_exp.config import TrainConfig, config_folder
 from kan_exp.errors import KanExpError
 from kan_exp.optimizers import LevenbergMarquardt
-from kan_exp.preparing import from_folder, run_key, unfinished
-from kan_exp.preparing.stored_config import REPEATED
+from kan_exp.preparing.keys import run_key
+from kan_exp.preparing.stored_config import REPEATED, from_folder, unfinished
 
 OVERRIDES = ["layer=interpo", "optimizer=adam", "layer.num_x=9", "seed=4", "steps=70"]
 

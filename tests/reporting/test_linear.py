@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from kan_exp.cli import config_folder
+from kan_exp.config import config_folder
 from kan_exp.report import report
 from kan_exp.reporting import words
 from kan_exp.reporting.comparison import compare_runs

@@ -22,11 +22,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf, open_dict
 
-from kan_exp.cli import config_folder, store_schema
-from kan_exp.config import TrainConfig
+from kan_exp.cli import store_schema
+from kan_exp.config import TrainConfig, config_folder
 from kan_exp.errors import KanExpError
-from kan_exp.preparing import check, keys, run_key, setting_key
+from kan_exp.preparing import keys, values
 from kan_exp.preparing.choices import flat_choices
+from kan_exp.preparing.keys import run_key, setting_key
+from kan_exp.preparing.translation import composed, translate
 from kan_exp.runs.identity import NON_RESULT_OPTIONS, decides_result, digest
 from kan_exp.sweeps.jobs import make_job_groups, plan_jobs
 from kan_exp.sweeps.sweeper import GridSweeper
@@ -303,7 +305,7 @@ def test_a_reference_to_the_number_of_a_job_stays_that_number(sweep):
 def test_replicas_that_would_not_be_the_runs_of_their_seeds_are_refused(light, follows, named):
     cfg = light(["replicas=8", "seed=2", *follows])
     with pytest.raises(KanExpError) as told:
-        check(cfg, [], {"target": "exp_sin_square", "data": "sampled"})
+        keys.check_shared(cfg)
     assert str(told.value).startswith(f"replicas=8: replica k is the run with seed+k, and {named}")
     assert "-m 'seed=range(2,10)'" in str(told.value)
     assert "\n" not in str(told.value)
@@ -314,8 +316,8 @@ def test_any_number_of_replicas_is_checked_at_once(light, follows, monkeypatch):
     """That so many do not fit into memory is found out later."""
     cfg = light(["replicas=9999999", *follows])
     resolved = []
-    value = keys._value
-    monkeypatch.setattr(keys, "_value", lambda *args: resolved.append(args) or value(*args))
+    value = values._value
+    monkeypatch.setattr(values, "_value", lambda *args: resolved.append(args) or value(*args))
     if follows:
         with pytest.raises(KanExpError, match=r"data\.seed"):
             keys.check_shared(cfg)
@@ -339,12 +341,14 @@ def test_seeds_of_a_setting_have_one_key_even_if_an_option_follows_them(light):
     assert keys["fixed"] == {stacked}
 
 
-def test_what_follows_the_seed_is_shown_as_it_is_written(light):
-    groups = dict.fromkeys(("layer", "target", "data", "optimizer", "scheduler"), "x")
-    cfg = light(["data.seed=${seed}", "steps=${seed}", "seed=4"])
-    flat = flat_choices(cfg, groups)
+def test_what_follows_the_seed_is_shown_as_it_is_written():
+    def flat_choices_of(overrides):
+        with composed(["logger=none", *overrides], "run") as (cfg, hydra):
+            return flat_choices(*translate(cfg, hydra))
+
+    flat = flat_choices_of(["data.seed=${seed}", "steps=${seed}", "seed=4"])
     assert (flat["seed"], flat["steps"], flat["data.seed"]) == (4, "${seed}", "${seed}")
-    assert "data.seed" not in flat_choices(light(["data.seed=4"]), groups)
+    assert "data.seed" not in flat_choices_of(["data.seed=4"])
 
 
 @pytest.mark.parametrize(

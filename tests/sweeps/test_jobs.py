@@ -5,8 +5,8 @@ import itertools
 import pytest
 from hydra import compose, initialize_config_dir
 
-from kan_exp.cli import config_folder, store_schema
-from kan_exp.config import TrainConfig
+from kan_exp.cli import store_schema
+from kan_exp.config import TrainConfig, config_folder
 from kan_exp.sweeps.jobs import make_job_group, make_job_groups, number_of, plan_jobs
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra.utils import instantiate
 from lightning.pytorch import Callback
 
 import kan_exp
 from kan_exp.preparing import experiment as preparing
+from kan_exp.preparing.components import make_checked
 from kan_exp.train import prepare
 from kan_exp.training.callbacks import checkpoint as checkpoints
 from kan_exp.training.sinks import FigureSink
@@ -73,7 +73,7 @@ def make(monkeypatch, device):
             elif other.type == "cuda":
                 options.append("trainer=gpu")
             else:
-                patch.setattr(preparing, "instantiate", _with_standin)
+                patch.setattr(preparing, "make_checked", _with_standin)
             experiment = prepare(options, folder, resume=resume)
         experiment.trainer.callbacks.extend(callbacks)
         return experiment
@@ -82,10 +82,10 @@ def make(monkeypatch, device):
     return make
 
 
-def _with_standin(config, **options):
-    if config.get("_target_") == "lightning.pytorch.Trainer":
+def _with_standin(name, component, *kinds, **options):
+    if name == "trainer":
         options |= {"accelerator": "auto", "strategy": Strategy()}
-    return instantiate(config, **options)
+    return make_checked(name, component, *kinds, **options)
 
 
 def close(found: dict, expected: dict) -> None:

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from kan_exp.cli import config_folder
+from kan_exp.config import config_folder
 from kan_exp.data import SampledData
 from kan_exp.errors import KanExpError
 from kan_exp.targets import Target

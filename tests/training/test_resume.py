@@ -19,7 +19,7 @@ from lightning.pytorch import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kan_exp.errors import KanExpError
-from kan_exp.preparing import LAST
+from kan_exp.preparing.stored_config import LAST
 from kan_exp.train import prepare
 from kan_exp.training.callbacks import RunCheckpoint
 from kan_exp.training.callbacks import checkpoint as checkpoints

@@ -1,0 +1,134 @@
+"""Old names of options and configs, which work for a release and print the new ones."""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigResult
+from omegaconf import OmegaConf
+
+from kan_exp.runs import option_name
+
+OPTIONS = {
+    "refine.keep": "refine.num_candidates",
+    "refine.wiggle": "refine.init_noise_std",
+    "refine.fade": "refine.penalty_decay",
+}
+# By group and old name.
+CONFIGS = {
+    ("experiment", f"seed_{name}"): f"baseline_{name}"
+    for name in ("mlp_2_1_1", "mlp_2_5_1", "interpo_2_1_1", "interpo_2_5_1")
+}
+# What a text must contain to hold an old name.
+HINTS = tuple({name.rpartition(".")[2] for name in OPTIONS} | {name for _, name in CONFIGS})
+
+
+@functools.cache
+def note(old: str, new: str) -> None:
+    """Prints the new name, once in a command."""
+    print(f"Note: {old} is now called {new}.", file=sys.stderr)  # noqa: T201
+
+
+def renamed_options(arguments: Sequence[str]) -> list[str]:
+    """Overrides with the new names of options and configs."""
+    return [_override(text) for text in arguments]
+
+
+def _override(text: str) -> str:
+    if not any(hint in text for hint in HINTS):
+        return text
+    signs = text[: len(text) - len(text.lstrip("+~"))]
+    name, (_, equals, value) = option_name(text), text.partition("=")
+    value = _text(name, value)
+    for old, new in OPTIONS.items():
+        group, _, option = old.rpartition(".")
+        if name == group:  # refine={keep:[8]}
+            pattern = rf"(?<=[{{,])(\s*){option}(?=\s*:)"
+            value = _replace(pattern, rf"\1{new.rpartition('.')[2]}", value, old, new)
+    return f"{signs}{_option(name)}{equals}{value}"
+
+
+def renamed_config(value: Any, path: str = "") -> Any:
+    """A configuration in plain containers with the new names.
+
+    They may be options, keys of a search's space, entries of a defaults list, or references.
+    """
+    if isinstance(value, Mapping):
+        renamed = {}
+        for key, item in value.items():
+            name = str(key)
+            full = f"{path}.{name}".lstrip(".")
+            if full in OPTIONS:
+                key = _option(full).rpartition(".")[2]
+            elif name in OPTIONS or "=" in name:
+                key = _override(name)
+            renamed[key] = renamed_config(item, full)
+        return renamed
+    if isinstance(value, list):
+        return [renamed_config(item, path) for item in value]
+    # Of `override /experiment` in a defaults list, and of `hydra.sweeper.params.experiment`.
+    name = re.split(r"[ ./]", path)[-1]
+    return _text(name, value) if isinstance(value, str) else value
+
+
+def _option(name: str) -> str:
+    if name not in OPTIONS:
+        return name
+    note(name, OPTIONS[name])
+    return OPTIONS[name]
+
+
+def _text(option: str, value: str) -> str:
+    """A value with the new names of the configs of a group, or of options in references."""
+    for (group, old), new in CONFIGS.items():
+        if option == group:
+            value = _replace(rf"\b{old}\b", new, value, f"{group}={old}", f"{group}={new}")
+    if "${" in value:
+        for old, new in OPTIONS.items():
+            value = _replace(rf"(?<![\w.]){re.escape(old)}(?![\w.])", new, value, old, new)
+    return value
+
+
+def _replace(pattern: str, new_text: str, value: str, old: str, new: str) -> str:
+    replaced, count = re.subn(pattern, new_text, value)
+    if count:
+        note(old, new)
+    return replaced
+
+
+def with_old_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Options by the names that digests of earlier runs have."""
+    renamed = dict(values)
+    for old, new in OPTIONS.items():
+        group, _, option = new.rpartition(".")
+        if isinstance(options := renamed.get(group), dict) and option in options:
+            rest = {name: value for name, value in options.items() if name != option}
+            renamed[group] = {**rest, old.rpartition(".")[2]: options[option]}
+    return renamed
+
+
+class RenamingSource(FileConfigSource):
+    """Hydra's reader of YAML files; gives the new names to what they set."""
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        result = super().load_config(config_path)
+        path = Path(self.path, self._normalize_file_name(config_path))
+        text = path.read_text(encoding="utf-8")
+        if any(hint in text for hint in HINTS):
+            plain = OmegaConf.to_container(result.config, resolve=False)
+            result.config = OmegaConf.create(renamed_config(plain))
+        return result
+
+
+def rename_in_files() -> None:
+    """Lets Hydra read YAML files by `RenamingSource`."""
+    Plugins.instance()  # registers Hydra's own
+    SourcesRegistry.instance().types["file"] = RenamingSource

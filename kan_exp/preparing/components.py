@@ -1,0 +1,115 @@
+"""Makes what components name: classes and functions by their dotted paths."""
+
+from __future__ import annotations
+
+import functools
+import pkgutil
+from typing import Any
+
+from kan_exp.config import Component, to_values
+from kan_exp.errors import KanExpError, message_of
+from kan_exp.options import check_options
+from kan_exp.tasks import Task
+
+POSITIONAL = "_args_"
+
+
+def make(name: str, component: Component, **more: Any) -> Any:
+    """Calls what a component names; components among its options are made first.
+
+    Args:
+        name: The option of the configuration, for messages.
+        component: What to call.
+        more: Further keyword arguments.
+
+    Raises:
+        KanExpError: It cannot be imported, or refuses its options.
+    """
+    function = locate(name, component.target)
+    options = {option: _made(f"{name}.{option}", v) for option, v in component.options.items()}
+    positional = options.pop(POSITIONAL, [])
+    options |= more
+    if component.partial:
+        return functools.partial(function, *positional, **options)
+    try:
+        return function(*positional, **options)
+    except KanExpError:
+        raise
+    except Exception as error:  # a user's own class may raise anything
+        raise KanExpError(f"{name}: {message_of(error).rstrip('.')}.") from error
+
+
+def make_partial(name: str, component: Component) -> functools.partial[Any]:
+    """A function of the arguments that the component's options leave open.
+
+    Raises:
+        KanExpError: It cannot be imported.
+    """
+    partial: functools.partial[Any] = make(
+        name, Component(component.target, component.options, partial=True)
+    )
+    return partial
+
+
+def _made(name: str, value: Any) -> Any:
+    if isinstance(value, Component):
+        return make(name, value)
+    if isinstance(value, dict):
+        return {key: _made(f"{name}.{key}", item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_made(f"{name}[{place}]", item) for place, item in enumerate(value)]
+    return value
+
+
+def locate(name: str, target: str) -> Any:
+    """Imports a class or function by its dotted path.
+
+    Raises:
+        KanExpError: There is none.
+    """
+    try:
+        found = pkgutil.resolve_name(target)
+    except Exception as error:  # a user's own module may raise anything
+        raise KanExpError(
+            f"{name}._target_={target}: cannot import it: {message_of(error).rstrip('.')}."
+        ) from error
+    if not callable(found):
+        raise KanExpError(f"{name}._target_={target}: it is no class and no function.")
+    return found
+
+
+def make_checked(name: str, component: Component, kind: type, kind_name: str, **more: Any) -> Any:
+    """`make`, after the options were compared with the signature: some are used much later.
+
+    Args:
+        name: The option of the configuration, for messages.
+        component: What to call.
+        kind: What the result must be.
+        kind_name: How users know it.
+        more: Further keyword arguments.
+
+    Raises:
+        KanExpError: An option is of another type, or the result is.
+    """
+    check_options(name, locate(name, component.target), to_values(component.options))
+    return _checked(name, component, make(name, component, **more), kind, kind_name)
+
+
+def _checked(name: str, component: Component, made: Any, kind: type, kind_name: str) -> Any:
+    if not isinstance(made, kind):
+        raise KanExpError(
+            f"{name}._target_={component.target} must make a {kind_name}, got "
+            f"{type(made).__name__}."
+        )
+    return made
+
+
+def make_task(component: Component) -> Task:
+    """What is minimized and measured, made without torch.
+
+    Raises:
+        KanExpError: An option is out of its range, or it is no task.
+    """
+    made = make("task", component)
+    task: Task = _checked("task", component, made, Task, "kan_exp.tasks.Task")
+    return task

@@ -1,0 +1,201 @@
+"""Translates configurations that Hydra has composed into plain dataclasses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from kan_exp.cli import as_typed, hydra_config, store_schema
+from kan_exp.commandline.renamed import rename_in_files, renamed_options
+from kan_exp.config import (
+    GROUPS,
+    LEAST_SQUARES,
+    OPTIONAL_GROUPS,
+    TABLE,
+    RunConfig,
+    RunContext,
+    TrainConfig,
+    config_folder,
+    to_component,
+)
+from kan_exp.errors import KanExpError
+from kan_exp.preparing.checks import check_full_batch, check_replicas
+from kan_exp.preparing.components import make_task
+from kan_exp.preparing.keys import check_shared, follows_seed
+from kan_exp.preparing.references import check_additions, check_references
+from kan_exp.preparing.values import (
+    plain_values,
+    resolved,
+    search_path_override,
+    without_targets,
+)
+from kan_exp.runs.identity import group_name
+from kan_exp.tasks import Task
+
+
+def translate(cfg: DictConfig, hydra: DictConfig) -> tuple[RunConfig, RunContext]:
+    """Resolves a composed configuration, once.
+
+    Args:
+        cfg: Without Hydra's part.
+        hydra: Hydra's part.
+
+    Raises:
+        KanExpError: An option is unknown or missing, or does not go with another.
+        OmegaConfBaseException: A reference cannot be resolved.
+    """
+    overrides, choices = as_typed(hydra.overrides.task), dict(hydra.runtime.choices)
+    check_groups(cfg)
+    check_additions(cfg, hydra, overrides, list(choices))
+    if cfg.optimizer._target_ == LEAST_SQUARES:  # which lacks options that schedulers refer to
+        check_full_batch(cfg.scheduler, cfg.batch_size, cfg.compile)
+    check_references(cfg, hydra)
+    values = _resolve(cfg)
+    _check_missing(cfg)
+    config = _run_config(values)
+    check_shared(cfg)
+    for text in overrides:
+        if group_name(text) == "target" and not _uses_target(cfg):
+            raise KanExpError(
+                f"{text} has no effect with data={choices['data']}, which brings its own values: "
+                f"leave one of the two out."
+            )
+    if values["layers"] is not None:
+        choices["layer"] = "+".join(kind for layer in values["layers"] for kind in layer)
+    draws = "num_train" in cfg.data and OmegaConf.is_interpolation(cfg.data, "num_train")
+    context = RunContext(
+        overrides=overrides,
+        choices=choices,
+        job=int(hydra.job.num) if hydra.mode == RunMode.MULTIRUN else None,
+        # Of a sweep over a stored run, the rest is in that run's folder.
+        arguments=None if cfg.sweep.origin else [*search_path_override(hydra), *overrides],
+        follows_seed=follows_seed(cfg),
+        points_option="points" if draws else "data.num_train",
+    )
+    return config, context
+
+
+def _resolve(cfg: DictConfig) -> dict[str, Any]:
+    errors: list[OmegaConfBaseException] = []
+    values: dict[str, Any] = plain_values(cfg, errors)
+    for error in errors:
+        raise error
+    return values
+
+
+def _run_config(values: dict[str, Any]) -> RunConfig:
+    layers = [layer for entry in values["layers"] or () for layer in entry.values()]
+    optional = {name: values[name] or None for name in OPTIONAL_GROUPS}
+    callbacks = values["callbacks"] or {}
+    return RunConfig.from_values(
+        {**values, **optional, "callbacks": callbacks, "layers": layers or values["layer"]}
+    )
+
+
+def is_stackable(cfg: DictConfig) -> bool:
+    """Whether runs that differ in the seed alone can be trained as one network."""
+    probe = cfg.copy()
+    with open_dict(probe):  # what is known only once the job runs
+        probe.replicas, probe.logger, probe.callbacks = 2, None, {}
+    try:
+        check_replicas(_run_config(_resolve(probe)))
+        check_shared(probe)
+    except (KanExpError, OmegaConfBaseException):
+        return False
+    return True
+
+
+def composed_task(cfg: DictConfig) -> Task:
+    """The task of a composed configuration.
+
+    Raises:
+        KanExpError: An option is out of its range, or it is no task.
+    """
+    return make_task(to_component(OmegaConf.to_container(cfg.task, resolve=True)))
+
+
+def spelled_out(cfg: DictConfig) -> DictConfig:
+    """The configuration with all options of every entry of `layers`.
+
+    A run's folder has to say by itself what the layers were, whatever the defaults will be.
+    """
+    cfg = cfg.copy()
+    cfg.layers = without_targets(resolved(cfg, "layers"))
+    return cfg
+
+
+@contextmanager
+def composed(
+    overrides: Sequence[str], folder: str | Path, name: str = "train"
+) -> Iterator[tuple[DictConfig, DictConfig]]:
+    """Composes a configuration without a command; gives it and Hydra's part of it.
+
+    Args:
+        overrides: As on the command line.
+        folder: Where the run is to write.
+        name: The primary config.
+    """
+    store_schema("train_schema", TrainConfig)
+    rename_in_files()
+    place = f"hydra.runtime.output_dir={folder}"
+    with initialize_config_dir(config_folder(), version_base=None):
+        cfg = compose(name, [*renamed_options(overrides), place], return_hydra_config=True)
+        HydraConfig.instance().set_config(cfg)
+        with open_dict(cfg):
+            del cfg["hydra"]
+        yield cfg, hydra_config()
+
+
+def check_groups(cfg: DictConfig) -> None:
+    """Refuses a configuration from which a group was removed, or its `_target_`.
+
+    Raises:
+        KanExpError: A group is not there, or does not say what it makes.
+    """
+    for group in GROUPS:
+        if OmegaConf.select(cfg, group):
+            _check_target(cfg, group)
+        elif group not in OPTIONAL_GROUPS and (group != "target" or _uses_target(cfg)):
+            raise KanExpError(f"{group} is needed: choose one by {group}=..., without ~{group}.")
+    callbacks = _written(cfg, "callbacks")
+    if callbacks is not None and not isinstance(callbacks, Mapping):
+        raise KanExpError(f"callbacks must be options of callbacks, got {callbacks!r}.")
+    for name in callbacks or {}:
+        if cfg.callbacks[name] is not None:
+            _check_target(cfg, f"callbacks.{name}")
+
+
+def _check_target(cfg: DictConfig, path: str) -> None:
+    value = _written(cfg, path)
+    if not isinstance(value, Mapping):
+        raise KanExpError(f"{path} must be a config with options, got {value!r}.")
+    if not isinstance(value.get("_target_"), str):
+        raise KanExpError(f"{path}._target_ is needed: it names what {path} makes.")
+
+
+def _written(cfg: DictConfig, path: str) -> Any:
+    value = OmegaConf.select(cfg, path)
+    return OmegaConf.to_container(value, resolve=False) if OmegaConf.is_config(value) else value
+
+
+def _uses_target(cfg: DictConfig) -> bool:
+    """Whether the data are drawn from the chosen target."""
+    if "target" not in cfg.data or not OmegaConf.is_interpolation(cfg.data, "target"):
+        return False
+    target = cfg.data.target
+    return target is None or OmegaConf.is_dict(target)  # not of a table, whose target is a name
+
+
+def _check_missing(cfg: DictConfig) -> None:
+    # The check of a table lists its columns.
+    table = ("data.path", "data.target") if cfg.data.get("_target_") == TABLE else ()
+    for name in sorted(OmegaConf.missing_keys(cfg) - set(table)):
+        raise KanExpError(f"{name} is needed: set it with {name}=...")
