@@ -19,7 +19,7 @@ from kan_exp.data.table import read_columns
 from kan_exp.errors import KanExpError
 from kan_exp.quoting import expand_home
 from kan_exp.runs import option_name
-from kan_exp.runs.checkpoints import find_checkpoint
+from kan_exp.runs.folders import find_checkpoint
 from kan_exp.targets import Target
 from kan_exp.tasks import scoring_of
 from kan_exp.tasks.metrics import STANDARD_ERROR, TEST

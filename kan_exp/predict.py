@@ -17,7 +17,7 @@ from kan_exp.data.readers import open_columns
 from kan_exp.data.table import read_columns
 from kan_exp.errors import KanExpError
 from kan_exp.quoting import expand_home
-from kan_exp.runs.checkpoints import find_checkpoint
+from kan_exp.runs.folders import find_checkpoint
 
 log = logging.getLogger(__name__)
 

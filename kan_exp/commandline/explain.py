@@ -100,11 +100,6 @@ def _one_line(error: BaseException) -> str:
         return f"hydra.job_logging or hydra.hydra_logging: {reason}."
     if several := re.match(r"(Ambiguous value for argument|Sweep parameters) '(.*)'", str(error)):
         return f"{several[2]} has several values: add -m to run each; a list is in brackets."
-    if re.search(r"sweep type : INTERVAL_SWEEP", str(error)):
-        return (
-            "interval(...) is for a search, which draws values: add search=..., "
-            "or name the values, as in seed=range(0,3)."
-        )
     if isinstance(error, KeyError) and _raised_in(error, "os"):
         return (
             f"hydra.job.env_copy: there is no environment variable {error.args[0]}: set it, or "

@@ -1,6 +1,11 @@
 """From a configuration to an experiment that is ready to run."""
 
-from kan_exp.preparing.checks import check, check_least_squares, check_references
+from kan_exp.preparing.checks import (
+    check,
+    check_least_squares,
+    check_new_options,
+    check_references,
+)
 from kan_exp.preparing.choices import flat_choices
 from kan_exp.preparing.experiment import make_experiment
 from kan_exp.preparing.groups import check_groups
@@ -16,6 +21,7 @@ __all__ = [
     "check",
     "check_groups",
     "check_least_squares",
+    "check_new_options",
     "check_references",
     "check_shared",
     "flat_choices",

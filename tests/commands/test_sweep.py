@@ -50,7 +50,7 @@ def test_every_job_has_a_line_and_the_failed_are_named_at_the_end(sweep):
     assert head == "Error: 4 of 8 jobs failed, 2 diverged:"
     assert len(named) == 6
     assert sum("set dims=[1,1,1]" in line for line in named) == 4
-    assert sum("stopped being a number" in line for line in named) == 2
+    assert sum("became NaN or infinite" in line for line in named) == 2
     assert again.endswith(f"-m sweep.resume={folder.relative_to(folder.parents[3])}")
 
 
