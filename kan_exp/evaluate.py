@@ -30,7 +30,7 @@ from kan_exp.preparing.components import make
 from kan_exp.preparing.targets import check_targets
 from kan_exp.quoting import expand_home
 from kan_exp.runs import option_name
-from kan_exp.runs.checkpoints import find_checkpoint
+from kan_exp.runs.folders import find_checkpoint
 from kan_exp.tasks import scoring_of
 from kan_exp.tasks.numbers import metric_texts
 

@@ -19,7 +19,7 @@ from kan_exp.data.schema import Schema
 from kan_exp.data.table import read_columns
 from kan_exp.errors import KanExpError
 from kan_exp.quoting import expand_home
-from kan_exp.runs.checkpoints import find_checkpoint
+from kan_exp.runs.folders import find_checkpoint
 
 log = logging.getLogger(__name__)
 

@@ -88,11 +88,6 @@ def _explain(error: BaseException) -> str:
         return f"hydra.job_logging or hydra.hydra_logging: {reason}."
     if match := re.match(r"(Ambiguous value for argument|Sweep parameters) '(.*)'", message):
         return f"{match[2]} has several values: add -m to run each; a list is in brackets."
-    if "sweep type : INTERVAL_SWEEP" in message:
-        return (
-            "interval(...) is for a search, which draws values: add search=..., "
-            "or name the values, as in seed=range(0,3)."
-        )
     if isinstance(error, KeyError) and _raised_in(error, "os"):
         return (
             f"hydra.job.env_copy: there is no environment variable {error.args[0]}: set it, or "

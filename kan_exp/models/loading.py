@@ -16,8 +16,7 @@ from kan_exp.data.schema import Schema
 from kan_exp.errors import KanExpError, message_of
 from kan_exp.layers import LayerSpec, find_layer, layer_path, make_network
 from kan_exp.models.model import KANModel
-from kan_exp.runs.checkpoints import find_checkpoint
-from kan_exp.runs.folders import CHECKPOINTS
+from kan_exp.runs.folders import CHECKPOINTS, find_checkpoint
 from kan_exp.tasks import Task
 
 if TYPE_CHECKING:

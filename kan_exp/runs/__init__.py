@@ -1,11 +1,18 @@
-"""What runs leave behind, read and written without torch."""
+"""The files of runs, read and written without torch."""
 
 from kan_exp.runs.files import replacing, write_json, write_text
 from kan_exp.runs.folders import from_here, no_run
 from kan_exp.runs.identity import option_name
 from kan_exp.runs.lock import hold, holding, release
 from kan_exp.runs.names import folder_name, run_name
-from kan_exp.runs.status import Status, StatusFile, is_running, read_status, write_status
+from kan_exp.runs.status import (
+    Status,
+    StatusFile,
+    close_status,
+    is_running,
+    read_status,
+    write_status,
+)
 from kan_exp.runs.versions import asks_version, changes, version_text, versions
 
 __all__ = [
@@ -13,6 +20,7 @@ __all__ = [
     "StatusFile",
     "asks_version",
     "changes",
+    "close_status",
     "folder_name",
     "from_here",
     "hold",

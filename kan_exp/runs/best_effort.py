@@ -11,7 +11,7 @@ from kan_exp.errors import message_of
 log = logging.getLogger(__name__)
 
 MAX_REASON = 200  # characters
-_told: set[str] = set()  # reasons of notes about a run
+_noted: set[str] = set()  # reasons of notes about a run
 
 
 def _info(note: str) -> None:
@@ -23,8 +23,8 @@ def best_effort(failure: str, tell: Callable[[str], None] = _info) -> Iterator[N
     """Turns an exception into a note; `KeyboardInterrupt` and `SystemExit` are raised.
 
     Args:
-        failure: What the note says, such as "figures/loss.png could not be drawn".
-        tell: Takes the note; logs it if not given.
+        failure: Beginning of the note, such as "figures/loss.png could not be drawn".
+        tell: Takes the note; logs it by default.
     """
     try:
         yield
@@ -34,41 +34,37 @@ def best_effort(failure: str, tell: Callable[[str], None] = _info) -> Iterator[N
 
 
 class Failures:
-    """Collects what fails of several pieces of work, for one note about those with one reason."""
+    """Collects failures of several pieces of work and logs one note per reason."""
 
     def __init__(self) -> None:
         self._names: dict[str, list[str]] = {}
 
     @contextmanager
     def attempt(self, name: str) -> Iterator[None]:
-        """Keeps an exception under a name, as `best_effort` turns one into a note."""
+        """Stores an exception under a name."""
         try:
             yield
-        except Exception as error:  # as there
+        except Exception as error:  # as in `best_effort`
             self._names.setdefault(_reason(error), []).append(name)
             log.debug("%s", name, exc_info=True)
 
     def tell(self, what: str) -> None:
-        """Logs the notes.
-
-        Args:
-            what: What is said of the names, such as "could not be drawn".
-        """
+        """Logs the notes; `what` follows the names, such as "could not be drawn"."""
         for reason, names in self._names.items():
-            _told.add(reason)
+            _noted.add(reason)
             log.info("Note: %s %s: %s", ", ".join(names), what, reason)
 
 
 def begin_run() -> None:
-    """Forgets what an earlier run of this process was told."""
-    _told.clear()
+    """Forgets the notes of an earlier run of this process."""
+    _noted.clear()
 
 
 def note_once(failure: str, error: Exception) -> None:
-    """Logs a note, unless one with the same reason was told: a full disk is news only once."""
+    """Logs a note, unless there was one with the same reason, such as a full disk."""
     reason = _reason(error)
-    if reason not in _told:
-        _told.add(reason)
+    if reason not in _noted:
+        _noted.add(reason)
         log.info("Note: %s: %s", failure, reason)
 
 

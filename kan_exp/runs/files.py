@@ -1,4 +1,4 @@
-"""Files that are whole or absent, whatever happens while they are written."""
+"""Files that are complete or absent, whatever happens while they are written."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from kan_exp.quoting import expand_home
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to, which takes the place of `path` once it is complete and on the disk.
+    """Opens a file that replaces `path` once it is complete and on the disk.
 
     Raises:
-        OSError: The disk is full, or the folder cannot be written; the file is as it was before.
+        OSError: The disk is full, or the folder cannot be written; `path` is unchanged.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -32,18 +32,18 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     except BaseException as error:
         partial.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno is not None and error.filename is None:
-            error.filename = str(path)  # of a full disk, the system does not say
+            error.filename = str(path)  # the system does not name it if the disk is full
         raise
 
 
 def content_or_path(path: Any) -> Any:
-    """A digest of a file's content; what was given where there is no such file."""
+    """A digest of a file's content, or `path` itself if it is not a regular file."""
     try:
         file = expand_home(path)
-        found = file.stat()
-        if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for, a device has no end
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would block, a device has no end
             return path
-        return _content_digest(str(file), found.st_mtime_ns, found.st_size, found.st_ino)
+        return _content_digest(str(file), status.st_mtime_ns, status.st_size, status.st_ino)
     except (OSError, TypeError, ValueError):
         return path
 
@@ -55,27 +55,23 @@ def _content_digest(path: str, *_stamp: int) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file under another name and gives it its own once it is complete.
-
-    Raises:
-        OSError: As for `replacing`.
-    """
+    """Writes a text file, complete or not at all. Raises `OSError` as `replacing` does."""
     with replacing(path) as file:
-        file.write(text.encode("utf-8", "surrogateescape"))  # bytes of names that are no UTF-8
+        file.write(text.encode("utf-8", "surrogateescape"))  # bytes of names that are not UTF-8
 
 
 def write_json(path: Path, content: Any, indent: int | None = 2) -> None:
-    """Writes plain containers as JSON, whole or not at all.
+    """Writes plain containers as JSON, complete or not at all.
 
     Raises:
-        ValueError: A number is not finite, which JSON has no word for.
+        ValueError: A number is not finite, which JSON cannot hold.
         OSError: As for `replacing`.
     """
     write_text(path, json.dumps(content, indent=indent, allow_nan=False) + "\n")
 
 
 def parse_json(text: str | bytes) -> Any:
-    """What a JSON text of a file holds.
+    """Parses JSON.
 
     Raises:
         ValueError: It is not JSON, not UTF-8, or nests too deeply.

@@ -1,10 +1,13 @@
-"""Recognises folders of runs and suggests one where another path was given."""
+"""Recognizes folders of runs and suggests one if another path was given."""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 
+from kan_exp.errors import KanExpError
+from kan_exp.quoting import expand_home
 from kan_exp.runs.results import NAME as METRICS
 from kan_exp.runs.status import NAME as STATUS
 from kan_exp.runs.status import read_status
@@ -14,7 +17,7 @@ RECORDS = (METRICS, STATUS, ".hydra")  # files that describe a run
 CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
 TRACES = (*RECORDS, *CHECKPOINTS)  # any makes a folder a run's
 RESULTS = (METRICS, "history.json", *CHECKPOINTS)  # what another run must not replace
-LEVELS = 3  # a file of a run may lie so deep in it, and a run so deep in a folder of runs
+LEVELS = 3  # how deep a file may lie in a run's folder, and a run in a folder of runs
 
 
 def from_here(path: str | Path) -> Path:
@@ -25,19 +28,41 @@ def from_here(path: str | Path) -> Path:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder is one that a run has written."""
+    """Whether a run has written a folder."""
     has_trace = any((folder / name).exists() for name in TRACES)
     return has_trace and not (folder / SWEEP).exists()
 
 
 def foreign_or_used(folder: Path) -> str | None:
-    """What keeps a new run out of a folder: results, or a status file that is no run's."""
+    """What keeps a new run out of a folder: results, or a status file of another program."""
     for name in RESULTS:
         if (folder / name).exists():
             return f"a run already ({name})"
     if (folder / STATUS).exists() and read_status(folder) is None:
         return f"a {STATUS} that is no run's"
     return None
+
+
+def find_checkpoint(folder: str | Path, names: Sequence[str] = CHECKPOINTS) -> Path:
+    """Finds the best checkpoint of a run, or the last if none was validated.
+
+    Args:
+        folder: `outputs/<date>/<run>`.
+        names: Files to look for, in this order.
+
+    Raises:
+        KanExpError: The folder, or a checkpoint in it, is missing.
+    """
+    folder = expand_home(folder)
+    if not folder.is_dir() or not is_run(folder):
+        raise KanExpError(no_run(folder))
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise KanExpError(
+        f"{folder}: no checkpoint found there (looked for {' and '.join(names)}): "
+        f"the run ended before its first; name another, or run it again with --from."
+    )
 
 
 def no_run(path: str | Path) -> str:
@@ -57,30 +82,27 @@ def no_run(path: str | Path) -> str:
         job = f" the folder of a job, such as {runs[0]}," if runs else " one of its jobs"
         return f"{path} is the folder of a sweep: name{job} or go on with sweep.resume."
     if runs:
-        return f"{path} holds {_count(len(runs))}: name the folder of one, such as {runs[-1]}."
+        count = "a run" if len(runs) == 1 else "several runs"
+        return f"{path} holds {count}: name the folder of one, such as {runs[-1]}."
     return f"{path}: holds no run: name the folder of one, such as outputs/<date>/<run>."
-
-
-def _count(runs: int) -> str:
-    return "a run" if runs == 1 else "several runs"
 
 
 def _runs_below(folder: Path) -> list[Path]:
     """The nearest runs below a folder, sorted by name."""
-    found = [folder]
+    level = [folder]
     for _ in range(LEVELS):
         try:
-            found = sorted(path for one in found for path in one.iterdir() if path.is_dir())
+            level = sorted(path for parent in level for path in parent.iterdir() if path.is_dir())
         except OSError:
             return []
-        if runs := [path for path in found if is_run(path)]:
+        if runs := [path for path in level if is_run(path)]:
             return runs
     return []
 
 
 def _similar(path: Path) -> str:
     try:
-        names = [one.name for one in path.parent.iterdir() if one.is_dir()]
+        names = [sibling.name for sibling in path.parent.iterdir() if sibling.is_dir()]
     except OSError:
         return ""
     close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.6)

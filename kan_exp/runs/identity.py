@@ -31,12 +31,12 @@ OBSERVING_CHOICES = ("default", "pruning")  # of the group `callbacks`
 
 
 def option_name(override: str) -> str:
-    """Which option an override sets: `layer.num_x` of `+layer.num_x=9`."""
+    """The option that an override sets: `layer.num_x` of `+layer.num_x=9`."""
     return override.partition("=")[0].lstrip("+~")
 
 
 def group_name(override: str) -> str:
-    """Which group, or option at the top, an override changes: `layer` of `+layer.num_x=9`."""
+    """The group, or top-level option, that an override changes: `layer` of `+layer.num_x=9`."""
     return re.split(r"[./@]", option_name(override))[0]
 
 
@@ -61,15 +61,15 @@ def digest(values: Mapping[str, Any]) -> str:
     """A digest of the values of a configuration, the same for 1 and 1.0.
 
     Args:
-        values: All options by name, in plain containers; those that decide no result are left out.
+        values: All options by name, in plain containers; those that affect no result are ignored.
     """
     deciding = {name: value for name, value in values.items() if name not in NON_RESULT_OPTIONS}
     callbacks = values.get("callbacks")
     if isinstance(callbacks, Mapping):
         acting = {
-            name: one
-            for name, one in callbacks.items()
-            if isinstance(one, Mapping) and one.get("_target_") not in OBSERVERS.values()
+            name: callback
+            for name, callback in callbacks.items()
+            if isinstance(callback, Mapping) and callback.get("_target_") not in OBSERVERS.values()
         }
         if acting:
             deciding["callbacks"] = acting
@@ -78,11 +78,11 @@ def digest(values: Mapping[str, Any]) -> str:
 
 
 def normalized(value: Any) -> Any:
-    """Plain containers in which 1.0 is 1: both are what was typed as 1."""
+    """Plain containers in which 1.0 is 1, since either may have been typed."""
     if isinstance(value, Mapping):
-        return {str(name): normalized(one) for name, one in value.items()}
+        return {str(name): normalized(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [normalized(one) for one in value]
+        return [normalized(inner) for inner in value]
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return int(value)
     return value

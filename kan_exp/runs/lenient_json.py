@@ -1,4 +1,4 @@
-"""JSON that may be damaged, old or edited: what is as expected is taken, the rest is left."""
+"""Reads JSON that may be damaged, old or edited: entries of an unexpected type are ignored."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kan_exp.runs.identity import decides_result, normalized
 
 
 def parse_overrides(overrides: Iterable[Any]) -> dict[str, Any]:
-    """Names and values of what was typed, without Hydra: lists and numbers as such, else words."""
+    """Names and values of typed overrides, parsed without Hydra; what is not JSON is text."""
     typed: dict[str, Any] = {}
     for override in overrides:
         name, equals, value = str(override).lstrip("+").partition("=")
@@ -31,7 +31,7 @@ def parse_overrides(overrides: Iterable[Any]) -> dict[str, Any]:
 
 
 def read_object(path: Path, unreadable: list[str]) -> dict[str, Any] | None:
-    """What a JSON file holds, or nothing if it is damaged, which is noted."""
+    """The object in a JSON file; None if it is damaged, which is added to `unreadable`."""
     try:
         with path.open("rb") as file:
             content = parse_json(file.read())
@@ -47,15 +47,15 @@ def read_object(path: Path, unreadable: list[str]) -> dict[str, Any] | None:
 
 
 def entry(content: Mapping[str, Any] | None, name: str, kind: type) -> Any:
-    """An entry of the expected kind, or an empty one."""
+    """An entry of the expected type, or an empty one."""
     value = (content or {}).get(name)
     return value if isinstance(value, kind) else kind()
 
 
 def numbers(content: Mapping[str, Any]) -> dict[str, float]:
-    """Those entries that are finite numbers."""
-    found = {name: number(value) for name, value in content.items()}
-    return {name: value for name, value in found.items() if value is not None}
+    """The entries that are finite numbers."""
+    values = {name: number(value) for name, value in content.items()}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def number(value: Any) -> float | None:
@@ -66,7 +66,7 @@ def number(value: Any) -> float | None:
 
 
 def text(value: Any) -> str | None:
-    """The value if it is text, and not empty."""
+    """The value if it is text and not empty."""
     return value if isinstance(value, str) and value else None
 
 
@@ -74,7 +74,7 @@ def value_text(value: Any) -> str:
     """A choice as it would be typed: mlp, [2,5,1], 0.01, null."""
     if isinstance(value, str):
         return value
-    value = normalized(value)  # 1 was typed, 1.0 is what came of it
+    value = normalized(value)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return repr(value)  # as JSON has it, in a tenth of the time
     return json.dumps(value, separators=(",", ":"))

@@ -8,24 +8,21 @@ import json
 import os
 import socket
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kan_exp.errors import KanExpError
 from kan_exp.runs.files import parse_json
 
-try:
-    import fcntl
-except ImportError:  # pragma: no cover - Windows has none
-    fcntl = None  # type: ignore[assignment]
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 NAME = ".lock"
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
-LOOK_EVERY = 0.1  # seconds
-# By process, since a fork inherits this table: a process may take a lock twice, a fork may not.
-_held: dict[tuple[int, Path], int] = {}
+# By process, since a fork inherits this table and not the locks.
+_held: dict[tuple[int, Path], FileLock] = {}
 
 
 class LockedError(KanExpError):
@@ -45,91 +42,68 @@ def holding(folder: Path, patience: float = 0.0) -> Iterator[None]:
 
 
 def hold(folder: Path, patience: float = 0.0) -> None:
-    """Holds a folder until `release`, or until this process and its forks have ended.
+    """Holds a folder until `release` or the end of this process, however that happens.
 
-    The system releases the lock however a process ends. A file system without locks gets a note.
+    Does nothing if this process holds it already. A file system without locks gets a note.
 
     Args:
-        folder: Made if it is not there.
+        folder: Made if it does not exist.
         patience: Seconds to wait for a process that is about to end.
 
     Raises:
-        LockedError: Another process holds it; the message names that.
+        LockedError: Another process holds it.
         OSError: The folder cannot be written.
     """
-    key = _key(folder)
+    from filelock import FileLock, Timeout
+
+    key, path = _key(folder), folder / NAME
     folder.mkdir(parents=True, exist_ok=True)
-    if key in _held or fcntl is None:
+    if key in _held:
         return
-    end = time.monotonic() + patience
-    while (file := _try(folder)) is None:
-        if time.monotonic() >= end:
-            raise LockedError(f"{folder}: {_holder(folder)}")
-        time.sleep(LOOK_EVERY)
-    _held[key] = file
+    lock = FileLock(path, timeout=patience, thread_local=False, fallback_to_soft=False)
+    try:
+        lock.acquire()
+        # The system, which releases the lock, does not know who holds it.
+        path.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+    except Timeout:
+        raise LockedError(f"{folder}: {_holder(path)}") from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            if lock.is_locked:  # but the disk is full
+                _remove(lock, path)
+            raise
+        print(  # noqa: T201
+            f"Note: {folder}: its file system has no locks, so that two processes could write "
+            f"there at the same time.",
+            file=sys.stderr,
+        )
+    _held[key] = lock
 
 
 def release(folder: Path) -> None:
     """Releases a folder; does nothing if this process does not hold it."""
-    file = _held.pop(_key(folder), None)
-    if file is None:
-        return
-    if _is_at(file, folder / NAME):
-        # While it is locked: whoever opens this name from now on creates a new file.
-        (folder / NAME).unlink(missing_ok=True)
-    os.close(file)
+    lock = _held.pop(_key(folder), None)
+    if lock is not None:
+        _remove(lock, folder / NAME)
+
+
+def _remove(lock: FileLock, path: Path) -> None:
+    """Removes the file while it is locked: whoever waits for it notices, and makes a new one."""
+    with contextlib.suppress(OSError):
+        path.unlink()
+    lock.release()
 
 
 def _key(folder: Path) -> tuple[int, Path]:
     return os.getpid(), folder.resolve()
 
 
-def _try(folder: Path) -> int | None:
-    """Locks the folder's file and returns its descriptor, or None if another process has it."""
-    path = folder / NAME
-    while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # not inherited by other programs
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in NO_LOCKS:
-                print(  # noqa: T201
-                    f"Note: {folder}: its file system has no locks, so that two processes could "
-                    f"write there at the same time.",
-                    file=sys.stderr,
-                )
-                return file
-            os.close(file)
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                return None
-            raise
-        if _is_at(file, path):
-            break
-        os.close(file)  # its last holder has removed it in the meantime
+def _holder(path: Path) -> str:
+    """Which process holds a lock and what to do, as far as is known."""
     try:
-        os.ftruncate(file, 0)
-        os.write(file, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
-    except OSError:  # the disk is full
-        path.unlink(missing_ok=True)
-        os.close(file)
-        raise
-    return file
-
-
-def _is_at(file: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _holder(folder: Path) -> str:
-    """Which process holds the folder and what to do, as far as is known."""
-    pid = host = None
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        content = parse_json((folder / NAME).read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         pid, host = int(content["pid"]), str(content["host"])
-    if pid is None:
+    except (OSError, ValueError, TypeError, KeyError):
         return "another process is still running: wait, or stop it first."
     if host == socket.gethostname():
         return f"process {pid} is still running: stop it first (kill {pid})."

@@ -27,8 +27,9 @@ RUN_METRICS = (
     RunMetric("devices"),
 )
 _SHARED = {metric.name for metric in RUN_METRICS if not metric.per_seed}
+_SHARED |= {"scoring", "test_points"}
 
 
 def is_shared(name: str) -> bool:
-    """Whether seeds trained together share a number: the linear model's, the number of steps."""
+    """Whether seeds trained together share an entry: the linear model's, the number of steps."""
     return name in _SHARED or name.startswith("linear_")

@@ -16,4 +16,4 @@ def escaped(character: str) -> str:
 
 def printable(text: str) -> str:
     """Replaces unprintable characters by their codes; the result is one line of valid UTF-8."""
-    return _UNPRINTABLE.sub(lambda found: escaped(found[0]), text)
+    return _UNPRINTABLE.sub(lambda match: escaped(match[0]), text)

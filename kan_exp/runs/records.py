@@ -1,4 +1,4 @@
-"""Reads many run folders at once, and tells each seed of each run as one record."""
+"""Reads many run folders at once into one record per seed and run."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from kan_exp.runs.lenient_json import (
     text,
     value_text,
 )
-from kan_exp.runs.metrics import is_shared
-from kan_exp.runs.results import INCOMPLETE
+from kan_exp.runs.results import INCOMPLETE, seed_results
 from kan_exp.runs.results import NAME as METRICS
 from kan_exp.runs.status import FAILED, Status, is_running
 from kan_exp.runs.status import NAME as STATUS
@@ -37,24 +36,24 @@ class Record:
     """One seed of one run.
 
     Args:
-        folder: Of the run.
+        folder: The run's folder.
         state: `DONE` or one of `UNDONE`.
-        choices: What the user chose, as text and without seeds; of a run without a result, only
-            what was typed.
-        typed: The choices that stood on the command line, in their order.
+        choices: The user's choices as text, without seeds; of a run without a result, only those
+            that were typed.
+        typed: Names of the choices on the command line, in their order.
         complete: Whether `choices` has all choices, or only the typed ones.
-        seed: If it is known.
+        seed: None if it is unknown.
         metrics: The finite numbers of the result; of a stacked seed, its own.
-        primary: The metric by which its network was chosen, if it tells.
-        seconds: Of training; of a stacked seed, the stack's divided by its seeds.
-        shared_by: Seeds that were trained as one stack, 1 for a run of its own.
-        replica: Place in the stack.
-        test_points: Fingerprint of the points on which it was scored.
+        primary: The metric by which the network was chosen, if it is known.
+        seconds: Of training; of a stacked seed, its share.
+        shared_by: Number of seeds that were trained together, 1 for a run of its own.
+        replica: Place among these.
+        test_points: Fingerprint of the test points.
         key: Digest of the whole configuration.
-        setting: Digest of the configuration without seeds; the same of stacked ones.
-        reason: Why it did not end well, or that it has not ended.
+        setting: Digest of the configuration without seeds.
+        reason: Why it failed, or that it has not ended.
         started: ISO-8601.
-        place: Device and versions, on which seconds depend.
+        place: Device and versions, which seconds depend on.
     """
 
     folder: Path
@@ -78,13 +77,13 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Everything that was found.
+    """The records of some folders.
 
     Args:
         records: One for each seed of each run.
         unreadable: A line for each file or folder that could not be read.
-        silent: Folders that say neither what was chosen nor what came of it.
-        repeated: Records that were left out because the same run and seed is there once more.
+        silent: Folders of runs with neither choices nor a result.
+        repeated: Number of records left out because the same run and seed has another.
     """
 
     records: list[Record]
@@ -97,36 +96,36 @@ def read_records(folders: Sequence[str | Path]) -> Records:
     """Reads every run in or below the given folders; a run found twice counts once.
 
     Raises:
-        KanExpError: A folder is not there, or there is no run in any.
+        KanExpError: A folder does not exist, or there is no run in any.
     """
     unreadable: list[str] = []
     silent: list[Path] = []
-    found: list[Record] = []
+    records: list[Record] = []
     for folder, names in _find_runs(folders, unreadable):
         if SWEEP in names:
-            found.extend(_never_begun(folder, unreadable))
+            records.extend(_read_waiting_jobs(folder, unreadable))
         elif names & {METRICS, STATUS}:
-            found.extend(_read_run(folder, names, unreadable))
+            records.extend(_read_run(folder, names, unreadable))
         else:
             silent.append(folder)
-    if not (found or unreadable or silent):
+    if not (records or unreadable or silent):
         shown = ", ".join(str(folder) for folder in folders)
         raise KanExpError(f"{shown}: no run there (no folder with {METRICS} or {STATUS}).")
-    kept = _with_shared_choices(_without_repetitions(found))
-    return Records(kept, unreadable, silent, len(found) - len(kept))
+    kept = _with_shared_choices(_without_repetitions(records))
+    return Records(kept, unreadable, silent, len(records) - len(kept))
 
 
 def _find_runs(
     folders: Sequence[str | Path], unreadable: list[str]
 ) -> Iterator[tuple[Path, set[str]]]:
-    """Folders of runs, and of sweeps, with the names in them; nothing inside a run is visited."""
+    """Folders of runs and of sweeps, with the names in them; the inside of a run is not visited."""
     for given in folders:
         if not expand_home(given).is_dir():
             raise KanExpError(f"{given}: there is no such folder of runs.")
     seen: set[str] = set()
-    stack = [str(expand_home(given).resolve()) for given in reversed(folders)]
-    while stack:
-        path = stack.pop()
+    left = [str(expand_home(given).resolve()) for given in reversed(folders)]
+    while left:
+        path = left.pop()
         if path in seen:
             continue
         seen.add(path)
@@ -137,84 +136,77 @@ def _find_runs(
             unreadable.append(f"{path}: {error.strerror}")
             continue
         names = {entry.name for entry in entries}
-        if SWEEP in names or not names.isdisjoint(RECORDS):
+        is_sweep, is_run = SWEEP in names, not names.isdisjoint(RECORDS)
+        if is_sweep or is_run:
             yield Path(path), names
-        if SWEEP in names or names.isdisjoint(RECORDS):
+        if is_sweep or not is_run:
             inside = (
                 entry.path
                 for entry in entries
                 if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
             )
-            stack.extend(sorted(inside, reverse=True))
+            left.extend(sorted(inside, reverse=True))
 
 
 def _read_run(folder: Path, names: set[str], unreadable: list[str]) -> Iterable[Record]:
-    """The records of one run: several if its seeds were trained as one stack."""
+    """The records of one run: several if its seeds were trained together."""
     status = read_object(folder / STATUS, unreadable) if STATUS in names else {}
-    metrics = read_object(folder / METRICS, unreadable) if METRICS in names else {}
+    result = read_object(folder / METRICS, unreadable) if METRICS in names else {}
+    state = _state(status, result)
+    status, metrics = status or {}, result or {}
     typed = parse_overrides(entry(status, "overrides", list))
     chosen = entry(metrics, "choices", dict)
     if chosen:
-        chosen = {"task": "regression", **chosen}  # which older versions do not tell
+        chosen = {"task": "regression", **chosen}  # absent from older versions
     seed = chosen.get("seed", typed.get("seed"))
-    choices = _choices({**typed, **chosen})
-    versions = entry(metrics, "versions", dict)
-    parts = [f"{name} {version}" for name, version in versions.items()]
+    versions = [f"{name} {version}" for name, version in entry(metrics, "versions", dict).items()]
     record = Record(
         folder=folder,
-        state=_state(status, metrics),
-        choices=choices,
+        state=state,
+        choices=_choices({**typed, **chosen}),
         typed=tuple(name for name in typed if is_setting(name)),
         complete=bool(chosen),
         seed=seed if isinstance(seed, int) else None,
-        metrics=numbers(metrics or {}),
+        metrics=numbers(metrics),
         primary=text(entry(metrics, "scoring", dict).get("primary")),
-        seconds=number((metrics or {}).get("train_seconds")),
-        test_points=text((metrics or {}).get("test_points")),
-        key=text((status or {}).get("key")),
-        setting=text((status or {}).get("setting")),
-        reason=text((status or {}).get("reason")) or (None if metrics else _fate(status)),
-        started=text((status or {}).get("started")) or "",
-        place=tuple(filter(None, [text((metrics or {}).get("device")), *sorted(parts)])),
+        seconds=number(metrics.get("train_seconds")),
+        test_points=text(metrics.get("test_points")),
+        key=text(status.get("key")),
+        setting=text(status.get("setting")),
+        reason=text(status.get("reason")) or (None if metrics else _unfinished(status)),
+        started=text(status.get("started")) or "",
+        place=tuple(filter(None, [text(metrics.get("device")), *sorted(versions)])),
     )
-    replicas = entry(metrics, "replicas", dict)
-    if replicas:
-        return _unstack(record, replicas)
-    count = chosen.get("replicas", typed.get("replicas", 1))
-    if isinstance(count, int) and count > 1:  # a stack that left no result
-        return [
-            replace(record, seed=None if seed is None else seed + k, shared_by=count, replica=k)
-            for k in range(count)
-        ]
-    return [record]
+    results = seed_results(metrics)
+    count = len(results) or chosen.get("replicas", typed.get("replicas", 1))
+    if not isinstance(count, int) or (count <= 1 and not results):
+        return [record]
+    shares = [
+        replace(
+            record,
+            seed=None if record.seed is None else record.seed + replica,
+            seconds=None if record.seconds is None else record.seconds / count,
+            shared_by=count,
+            replica=replica,
+        )
+        for replica in range(count)
+    ]
+    if not results:
+        return shares
+    return [
+        replace(
+            share,
+            seed=one.seed,
+            state="diverged" if one.diverged and state == DONE else state,
+            reason=one.diverged if state == DONE else record.reason,
+            metrics=numbers(one.metrics),
+        )
+        for share, one in zip(shares, results, strict=True)
+    ]
 
 
 def _choices(values: Mapping[str, Any]) -> dict[str, str]:
     return {name: value_text(value) for name, value in values.items() if is_setting(name)}
-
-
-def _unstack(record: Record, replicas: Mapping[str, Any]) -> list[Record]:
-    """One record for each seed of a stack, whose time they share evenly."""
-    each = [one for one in entry(replicas, "each", list) if isinstance(one, dict)]
-    diverged = {one.get("seed"): one for one in entry(replicas, "diverged", list)}
-    common = {n: value for n, value in record.metrics.items() if is_shared(n)}
-    records = []
-    for replica, one in enumerate(each):
-        seed = one.get("seed")
-        gone = diverged.get(seed) if record.state == DONE else None
-        records.append(
-            replace(
-                record,
-                seed=seed,
-                state="diverged" if gone else record.state,
-                reason=f"diverged at step {gone.get('step')}" if gone else record.reason,
-                metrics={**common, **numbers({n: v for n, v in one.items() if n != "seed"})},
-                seconds=None if record.seconds is None else record.seconds / len(each),
-                shared_by=len(each),
-                replica=replica,
-            )
-        )
-    return records
 
 
 def _state(status: Mapping[str, Any] | None, metrics: Mapping[str, Any] | None) -> str:
@@ -230,21 +222,21 @@ def _state(status: Mapping[str, Any] | None, metrics: Mapping[str, Any] | None) 
     return state if state in (*FAILED, "interrupted") else "unfinished"
 
 
-def _fate(content: Mapping[str, Any] | None) -> str | None:
-    """What has become of a run of which there is no more than that it began."""
-    if not content or content.get("state") != "running":
+def _unfinished(content: Mapping[str, Any]) -> str | None:
+    """Why a run that began has no result, if its process tells."""
+    if content.get("state") != "running":
         return None
     try:
         status = Status(**content)
         if not status.is_here:
             return f"running on {status.host}, as far as is known"
         return "still running" if is_running(status) else "its process is gone: it was killed"
-    except (TypeError, ValueError, OverflowError):  # a status that somebody has edited
+    except (TypeError, ValueError, OverflowError):  # the file was edited
         return None
 
 
-def _never_begun(sweep: Path, unreadable: list[str]) -> Iterator[Record]:
-    """Jobs that a sweep tells of without a folder of theirs."""
+def _read_waiting_jobs(sweep: Path, unreadable: list[str]) -> Iterator[Record]:
+    """Jobs of a sweep that have no folder yet."""
     for job in entry(read_object(sweep / SWEEP, unreadable), "jobs", list):
         if not isinstance(job, dict):
             continue
@@ -264,10 +256,10 @@ def _never_begun(sweep: Path, unreadable: list[str]) -> Iterator[Record]:
 
 
 def _without_repetitions(records: list[Record]) -> list[Record]:
-    """Keeps one of each configuration and seed: one with a result, and of several the latest.
+    """Keeps one record of each configuration and seed: the latest of those with a result.
 
-    The same run twice gives the same result twice: both counted, the spread would look better
-    known than it is. Where its data have changed in between, it is not the same.
+    A repeated run gives the same result: if both counted, the spread would look smaller than it is.
+    If its data have changed in between, it is another run.
     """
 
     def run(record: Record) -> Any:
@@ -285,9 +277,9 @@ def _without_repetitions(records: list[Record]) -> list[Record]:
 
 
 def _with_shared_choices(records: list[Record]) -> list[Record]:
-    """Gives runs of one setting the same choices, whatever was typed to come to it.
+    """Gives runs of one setting the same choices, by whatever overrides they were made.
 
-    What one run says by `experiment=mine` another may say option by option.
+    What one run has from `experiment=mine` another may have option by option.
     """
     shared: dict[str, dict[str, str]] = {}
     for record in sorted(records, key=lambda record: record.started):

@@ -1,8 +1,7 @@
-"""What has become of a run: `status.json`, from its first moment to its last."""
+"""The state of a run: `status.json`, from its start to its end."""
 
 from __future__ import annotations
 
-import math
 import os
 import socket
 import time
@@ -22,25 +21,26 @@ from kan_exp.runs.versions import versions
 NAME = "status.json"
 CLOCK = 60.0  # seconds by which a machine may have set its clock since
 State = Literal["running", "done", "failed", "diverged", "interrupted"]
-FAILED = ("failed", "diverged")  # states of runs that would end in the same way once more
+FAILED = ("failed", "diverged")  # states of runs that would end in the same way again
+KILLED = "its process ended without a word: it was killed, or memory ran out."
 
 
 @dataclass(frozen=True)
 class Status:
-    """One moment of a run.
+    """The content of `status.json`.
 
     Args:
-        state: What has become of it; "running" of a process that is gone means killed.
-        reason: Why it failed, in one line.
-        overrides: What was asked for, as typed.
-        key: A digest of its whole configuration.
-        job: Its number in its sweep.
-        pid: Of the process that runs it, on `host`.
+        state: "running" with a process that is gone means killed.
+        reason: Why the run failed, in one line.
+        overrides: What was typed.
+        key: A digest of the whole configuration.
+        job: The run's number in its sweep.
+        pid: The process that runs it, on `host`.
         host: Name of the machine.
-        started: When, in UTC.
-        seconds: How long it took, once it is over.
-        versions: With what it is made, see `kan_exp.runs.versions`.
-        setting: A digest of its configuration without the seed, and without how many are stacked.
+        started: Start in UTC, ISO-8601.
+        seconds: How long it took, once it has ended.
+        versions: See `kan_exp.runs.versions`.
+        setting: A digest of the configuration without seed and number of replicas.
     """
 
     state: State
@@ -60,11 +60,16 @@ class Status:
         """Whether its process is, or was, one of this machine."""
         return self.host == socket.gethostname()
 
+    @property
+    def was_killed(self) -> bool:
+        """Whether its process ended before it could say why."""
+        return self.reason == KILLED
+
 
 def read_status(folder: Path) -> Status | None:
-    """The status of the run in a folder; nothing where none can be read.
+    """The status of the run in a folder; None if there is none that can be read.
 
-    A run that was killed once its result was written is done.
+    A run that was killed after its result was written is done.
     """
     try:
         status = Status(**parse_json((folder / NAME).read_text(encoding="utf-8")))
@@ -76,38 +81,26 @@ def read_status(folder: Path) -> Status | None:
 
 
 def is_running(status: Status) -> bool:
-    """Whether a run goes on, as far as can be told: not where its process here is gone."""
+    """Whether a run has not ended; one of another machine is trusted to run as it says."""
     if status.state != "running" or not status.is_here:
         return status.state == "running"
+    import psutil  # here, since most commands need no more than the names above
+
     try:
-        os.kill(status.pid, 0)
-    except ProcessLookupError:
+        process = psutil.Process(status.pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        # The number of a process is used again after its end.
+        latest = datetime.fromisoformat(status.started).timestamp() + CLOCK
+        return process.create_time() <= latest
+    except psutil.NoSuchProcess:
         return False
-    except PermissionError:  # it is somebody else's, and there
-        pass
-    born = _birth(status.pid)
-    return born is None or born <= datetime.fromisoformat(status.started).timestamp() + CLOCK
-
-
-def _birth(pid: int) -> float | None:
-    """When a process began, in seconds since 1970, where /proc tells; its number may be reused.
-
-    Of one that is dead, and that its parent has not yet taken note of, it lies in the future.
-    """
-    try:
-        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        if state in "ZX":
-            return math.inf
-        ticks = int(fields[18])
-        lines = Path("/proc/stat").read_text().splitlines()
-        boot = next(int(line.split()[1]) for line in lines if line.startswith("btime "))
-    except (OSError, ValueError, IndexError, StopIteration):
-        return None
-    return boot + ticks / os.sysconf("SC_CLK_TCK")
+    except psutil.AccessDenied:  # another user's
+        return True
 
 
 def write_status(folder: Path, status: Status) -> None:
-    """Puts a status in the place of the one before.
+    """Replaces `status.json`.
 
     Raises:
         OSError: It cannot be written.
@@ -115,15 +108,27 @@ def write_status(folder: Path, status: Status) -> None:
     write_json(folder / NAME, asdict(status))
 
 
+def close_status(folder: Path, *, killed: bool = True) -> None:
+    """Marks a run that says "running", and whose process is gone, as killed or interrupted.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    status = read_status(folder)
+    if status is not None and status.state == "running":
+        state: State = "failed" if killed else "interrupted"
+        write_status(folder, replace(status, state=state, reason=KILLED if killed else None))
+
+
 class StatusFile:
-    """Keeps `status.json` while a run goes on, as a context manager around it.
+    """Keeps `status.json` up to date, as a context manager around a run.
 
     Args:
-        folder: Of the run.
-        overrides: What was asked for.
+        folder: The run's folder.
+        overrides: What was typed.
         key: A digest of the configuration.
         job: The run's number in its sweep, if it is part of one.
-        explain: Says in one line what an exception means to the user.
+        explain: Describes an exception in one line.
         setting: A digest of the configuration without the seed.
     """
 
@@ -138,20 +143,17 @@ class StatusFile:
     ) -> None:
         self.folder, self.explain = folder, explain
         self.began = False  # whether a result in the folder is this run's
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        host = socket.gethostname()
         self.status = Status(
-            "running",
-            None,
-            list(overrides),
-            key,
-            job,
-            os.getpid(),
-            host,
-            now,
-            None,
-            versions(),
-            setting,
+            state="running",
+            reason=None,
+            overrides=list(overrides),
+            key=key,
+            job=job,
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            versions=versions(),
+            setting=setting,
         )
 
     def __enter__(self) -> StatusFile:
@@ -161,7 +163,7 @@ class StatusFile:
         return self
 
     def add_versions(self, versions: Mapping[str, str]) -> None:
-        """Adds what is known only once torch has been imported."""
+        """Adds versions that are known only once torch has been imported."""
         self.status = replace(self.status, versions={**self.status.versions, **versions})
         write_status(self.folder, self.status)
 

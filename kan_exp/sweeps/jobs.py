@@ -20,14 +20,14 @@ Compose = Callable[[Sequence[str]], DictConfig]
 
 @dataclass(frozen=True)
 class Job:
-    """One combination of what is swept.
+    """One combination of the swept values.
 
     Args:
         number: Its place in the sweep.
-        overrides: What it is run with.
-        key: A digest of its resolved configuration; equal keys mean the same result.
-        name: What distinguishes it from the sweep's other jobs.
-        seed: Where it is a plain override, so that jobs that differ in nothing else can be told.
+        overrides: The overrides that it runs with.
+        key: A digest of its resolved configuration; equal keys mean equal results.
+        name: The overrides that distinguish it from the sweep's other jobs.
+        seed: Its seed if that is a plain override.
         setting: The overrides without the seed.
         rest: A digest of the configuration without the seed; jobs that share it and the setting
             can be trained as one network. None if this job cannot be.
@@ -44,30 +44,30 @@ class Job:
 
 @dataclass(frozen=True)
 class JobGroup:
-    """What is launched as one: a job, or jobs with consecutive seeds as replicas of one network.
+    """What is launched as one run: a job, or jobs with consecutive seeds as its replicas.
 
     Args:
-        jobs: One or more; of several, replica k is the k-th.
-        folder: Where it writes.
-        beside: What else it is told, which decides nothing of its result.
+        jobs: One or more; replica k is the k-th.
+        folder: The run's folder.
+        extra: Overrides that do not affect the result.
     """
 
     jobs: tuple[Job, ...]
     folder: Path
-    beside: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
 
     @property
     def overrides(self) -> list[str]:
-        """What it is run with, its folder included."""
+        """The overrides that it runs with, including its folder."""
         first = self.jobs[0]
         overrides = list(first.overrides)
         if len(self.jobs) > 1:
             overrides = [*first.setting, f"seed={first.seed}", f"replicas={len(self.jobs)}"]
-        return [*overrides, *self.beside, f"hydra.sweep.subdir='{self.folder.name}'"]
+        return [*overrides, *self.extra, f"hydra.sweep.subdir='{self.folder.name}'"]
 
     @property
     def name(self) -> str:
-        """How it is called on the terminal."""
+        """Its name on the terminal."""
         first, last = self.jobs[0], self.jobs[-1]
         if first is last:
             return first.name
@@ -75,12 +75,11 @@ class JobGroup:
 
 
 def plan_jobs(combinations: Sequence[Sequence[str]], compose: Compose) -> list[Job]:
-    """Makes the jobs of a sweep, after a look at whether each can be composed.
+    """Makes the jobs of a sweep and composes the configuration of each setting.
 
     Args:
         combinations: The overrides of each job.
-        compose: Gives the configuration of overrides; in it, `sweep.most_stacked_work` says up to
-            which work a step jobs are worth stacking.
+        compose: Gives the configuration of overrides.
     """
     varied = _varied(combinations)
     settings: dict[tuple[str, ...], _Setting] = {}
@@ -101,7 +100,7 @@ def plan_jobs(combinations: Sequence[Sequence[str]], compose: Compose) -> list[J
 
 
 class _Setting:
-    """A configuration that serves for all seeds; composing one takes far longer than a seed."""
+    """A configuration shared by all seeds, since composing one takes far longer than a seed."""
 
     def __init__(self, cfg: DictConfig) -> None:
         self.cfg = cfg
@@ -110,15 +109,14 @@ class _Setting:
 
 
 def as_run(overrides: Sequence[str], number: int) -> tuple[str, ...]:
-    """The overrides with which a job is run.
+    """The overrides that a job runs with.
 
-    References are written as they were typed, where Hydra's parser has escaped them. One to the
-    number of the job becomes that number: a launcher counts the jobs that it is given, of which
-    some may be done already, or stacked.
+    Hydra's parser has escaped references; these are restored. One to the number of the job is
+    replaced by the number, since a launcher counts only the jobs that it is given.
 
     Args:
         overrides: As Hydra's parser splits them.
-        number: Of the job.
+        number: The job's.
     """
     plain = [re.sub(r"\$\\\{(.*?)\\\}", _reference, text) for text in overrides]
     return tuple(re.sub(r"\$\{hydra:job\.(num|id)\}", str(number), text) for text in plain)
@@ -139,7 +137,7 @@ def _varied(combinations: Sequence[Sequence[str]]) -> set[str]:
 
 
 def split_seed(overrides: Sequence[str]) -> tuple[int | None, tuple[str, ...]]:
-    """The seed, if it is plainly given once, and the overrides without it."""
+    """The seed, if it is given once as a number, and the other overrides."""
     seeds = [text for text in overrides if option_name(text) == "seed"]
     value = seeds[0].partition("=")[2] if len(seeds) == 1 else ""
     if not value.isdecimal():
@@ -148,32 +146,28 @@ def split_seed(overrides: Sequence[str]) -> tuple[int | None, tuple[str, ...]]:
 
 
 def _is_stackable(cfg: DictConfig) -> bool:
-    """Whether jobs can be trained as one network, and whether it would be faster."""
-    if cfg.replicas != 1 or _work(cfg) > cfg.sweep.most_stacked_work:
+    """Whether jobs can be trained as one network, and whether that would be faster."""
+    edges = sum(before * after for before, after in itertools.pairwise(cfg.dims))
+    # 0 if the number of points is not known yet.
+    batch = cfg.data.get("num_train", 0) if cfg.batch_size is None else cfg.batch_size
+    if cfg.replicas != 1 or int(batch) * edges > cfg.sweep.most_stacked_work:
         return False
     return is_stackable(cfg)
 
 
-def _work(cfg: DictConfig) -> int:
-    """Values of edges that a step computes; 0 where the number of points is not known yet."""
-    edges = sum(before * after for before, after in itertools.pairwise(cfg.dims))
-    batch = cfg.data.get("num_train", 0) if cfg.batch_size is None else cfg.batch_size
-    return int(batch) * edges
-
-
 def make_job_groups(jobs: Sequence[Job], folder: Path, most: int) -> list[JobGroup]:
-    """Puts jobs together that differ in the seed alone, in stacks of consecutive seeds.
+    """Groups jobs that differ only in the seed by consecutive seeds.
 
     Args:
-        jobs: What is to be run.
-        folder: Of the sweep; each stack gets a folder in it.
-        most: Jobs in a stack; 1 leaves all alone.
+        jobs: The jobs to run.
+        folder: The sweep's folder, in which each group gets its own.
+        most: Jobs in a group; 1 leaves all alone.
     """
-    groups: dict[object, list[Job]] = {}
+    alike: dict[object, list[Job]] = {}
     for job in jobs:
         together = job.rest is not None and most > 1
-        groups.setdefault((job.setting, job.rest) if together else job.number, []).append(job)
-    parts = itertools.chain.from_iterable(_consecutive(group, most) for group in groups.values())
+        alike.setdefault((job.setting, job.rest) if together else job.number, []).append(job)
+    parts = itertools.chain.from_iterable(_consecutive(group, most) for group in alike.values())
     return [make_job_group(part, folder) for part in sorted(parts, key=lambda part: part[0].number)]
 
 
@@ -187,13 +181,13 @@ def _consecutive(jobs: Sequence[Job], most: int) -> Iterator[tuple[Job, ...]]:
     yield tuple(part)
 
 
-def make_job_group(jobs: Sequence[Job], folder: Path) -> JobGroup:
-    """A stack with a folder of its own, such as `3_layer-mlp_seed-0`."""
-    stack = JobGroup(tuple(jobs), folder)
-    return JobGroup(tuple(jobs), folder / folder_name(str(jobs[0].number), stack.name.split()))
+def make_job_group(jobs: Sequence[Job], folder: Path, extra: tuple[str, ...] = ()) -> JobGroup:
+    """A group with a folder of its own, such as `3_layer-mlp_seed-0`."""
+    name = JobGroup(tuple(jobs), folder).name
+    return JobGroup(tuple(jobs), folder / folder_name(str(jobs[0].number), name.split()), extra)
 
 
 def number_of(folder: Path) -> int | None:
-    """The number of a stack's first job, which the name of its folder begins with."""
+    """The number of a group's first job, with which the name of its folder begins."""
     number = folder.name.partition("_")[0]
     return int(number) if number.isdecimal() else None

@@ -1,99 +1,127 @@
-"""One launch: jobs are handed to a launcher, and watched until none of them runs."""
+"""Hands jobs to a launcher of Hydra and waits until none of them runs."""
 
 from __future__ import annotations
 
+import importlib.util
 import logging
+import re
+import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import psutil
 from hydra.plugins.launcher import Launcher
+from omegaconf import DictConfig, OmegaConf
 
 from kan_exp.cli import imports_are_done
+from kan_exp.errors import KanExpError
 from kan_exp.quoting import option
-from kan_exp.runs import is_running, read_status
+from kan_exp.runs import close_status, is_running, read_status
 from kan_exp.sweeps.jobs import JobGroup
 from kan_exp.sweeps.launcher import WarmLauncher
-from kan_exp.sweeps.outcomes import close
-from kan_exp.sweeps.plugins import cancel_rest, is_joblib, quiet_helpers, wait_for_rest
-from kan_exp.sweeps.watch import POLL_SECONDS, Watch
+from kan_exp.sweeps.progress import POLL_SECONDS, SweepProgress
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 10.0  # seconds in which a process ends that has been told to
-FAR_PATIENCE = 60.0  # and those after which a shared file system shows what another machine wrote
+PATIENCE = 10.0  # seconds in which a process ends that was asked to
+FAR_PATIENCE = 60.0  # seconds until a shared file system shows what another machine wrote
+
+
+def check_installed(config: DictConfig) -> None:
+    """Checks that the plugin of the launcher is installed.
+
+    Raises:
+        KanExpError: It is missing.
+    """
+    plugin = re.match(r"hydra_plugins\.hydra_(\w+)_launcher", str(config.hydra.launcher._target_))
+    if plugin is not None and importlib.util.find_spec(plugin[0]) is None:
+        choice = config.hydra.runtime.choices["hydra/launcher"]
+        packages = f"hydra-{plugin[1]}-launcher {plugin[1]}"
+        raise KanExpError(f"hydra/launcher={choice} needs: pip install {packages}")
+
+
+def start_ray(config: DictConfig) -> None:
+    """Starts Ray if it launches the jobs, before others set handlers of signals: Ray sets its own.
+
+    Raises:
+        KanExpError: It does not start.
+    """
+    if "hydra_ray_launcher" not in str(config.hydra.launcher._target_):
+        return
+    import ray
+
+    options: Any = OmegaConf.to_container(config.hydra.launcher.ray.init, resolve=True)
+    try:
+        if not ray.is_initialized():
+            ray.init(**options)
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise KanExpError(f"hydra/launcher=ray: Ray does not start: {reason}") from error
 
 
 def launch(
-    launcher: Launcher, stacks: Sequence[JobGroup], folder: Path, watch: Watch
+    launcher: Launcher,
+    groups: Sequence[JobGroup],
+    config: DictConfig,
+    folder: Path,
+    progress: SweepProgress,
 ) -> Exception | None:
-    """Launches stacks and waits for their ends; afterwards no status says "running".
-
-    A stack that went down with another's process is "interrupted".
+    """Launches groups and waits until none runs; a job whose process died is marked as killed.
 
     Args:
         launcher: Hydra's, ready to launch.
-        stacks: What to launch.
-        folder: Of the sweep.
-        watch: What tells of each as it ends.
+        groups: What to launch.
+        config: Hydra's configuration of the sweep.
+        folder: The sweep's folder.
+        progress: Reports each group as it ends.
 
     Returns:
-        What the launcher had to say, if it broke.
+        The error of the launcher. It may have been raised because a single job was killed.
 
     Raises:
         KeyboardInterrupt: The user asked for an end; what was running is "interrupted".
     """
-    watch.follow(stacks, die_together=is_joblib(launcher))
+    progress.follow(groups)
     # Absolute: a worker may have been started somewhere else.
-    where = option("hydra.sweep.dir", folder.absolute())
-    overrides = [[*stack.overrides, where] for stack in stacks]
-    error: Exception | None = None
-    try:
-        with _watched(launcher, watch):
-            try:
-                with quiet_helpers(launcher):
-                    launcher.launch(overrides, initial_job_idx=stacks[0].jobs[0].number)
-            except Exception as raised:
-                log.debug("the launcher failed", exc_info=True)
-                error = raised
-                wait_for_rest(raised)
-            except KeyboardInterrupt as interrupt:
-                watch.expect_ends()
-                cancel_rest(interrupt)
-                raise
-            finally:
-                _wait_for_ends(stacks)
-    except KeyboardInterrupt:
-        _close(stacks, cut_short=True)
-        watch.finish()
-        raise
-    if error is not None and watch.first_lost:
-        _close(watch.first_lost)
-        watch.look()
-        _close(stacks, cut_short=True)
-    else:
-        _close(stacks)
-        watch.finish()
+    place = option("hydra.sweep.dir", folder.absolute())
+    overrides = [[*group.overrides, place] for group in groups]
+    before = _submitted(config)
+    error: Exception | KeyboardInterrupt | None = None
+    with _polling(launcher, progress):
+        try:
+            launcher.launch(overrides, initial_job_idx=groups[0].jobs[0].number)
+        except (Exception, KeyboardInterrupt) as raised:
+            log.debug("the launcher failed", exc_info=True)
+            error = raised
+            _end_rest(config, before, cancel=isinstance(raised, KeyboardInterrupt))
+        _wait_for_ends(groups)
+    for group in groups:
+        close_status(group.folder, killed=not isinstance(error, KeyboardInterrupt))
+    progress.look()
+    progress.finish()
+    if isinstance(error, KeyboardInterrupt):
+        raise error
     return error
 
 
 @contextmanager
-def _watched(launcher: Launcher, watch: Watch) -> Iterator[None]:
-    if isinstance(launcher, WarmLauncher):  # no thread beside it: it copies its process
-        launcher.watch = watch.poll
+def _polling(launcher: Launcher, progress: SweepProgress) -> Iterator[None]:
+    if isinstance(launcher, WarmLauncher):  # which copies its process: no thread
+        launcher.watch = progress.poll
         yield
         return
     imports_are_done()  # the workers import for themselves
     over = threading.Event()
 
-    def look() -> None:
-        while not over.is_set():
-            watch.wait()
-            watch.look()
+    def poll() -> None:
+        while not over.wait(POLL_SECONDS):
+            progress.look()
 
-    thread = threading.Thread(target=look, daemon=True)
+    thread = threading.Thread(target=poll, daemon=True)
     thread.start()
     try:
         yield
@@ -102,21 +130,49 @@ def _watched(launcher: Launcher, watch: Watch) -> Iterator[None]:
         thread.join()
 
 
-def _wait_for_ends(stacks: Sequence[JobGroup]) -> None:
-    """Gives what still seems to run some time: a launcher may be faster than the signals it sends,
-    and than a file system that machines share.
+def _end_rest(config: DictConfig, before: set[str], *, cancel: bool) -> None:
+    """Ends the jobs of Ray, and waits for those of submitit, cancelled or not.
+
+    The launchers of both raise at the first job that was killed, while the others run.
     """
-    begun = time.monotonic()
+    target = str(config.hydra.launcher._target_)
+    numbers = _submitted(config) - before
+    if "hydra_ray_launcher" in target:
+        import ray
+
+        ray.shutdown()
+    elif target.endswith("SlurmLauncher"):
+        from submitit import SlurmJob
+
+        jobs: list[Any] = [SlurmJob(config.hydra.launcher.submitit_folder, n) for n in numbers]
+        for job in jobs if cancel else ():
+            job.cancel(check=False)
+        while not all(job.done() for job in jobs):
+            time.sleep(1.0)
+    else:  # of submitit_local: the numbers are those of processes
+        processes = [psutil.Process(n) for n in map(int, numbers) if psutil.pid_exists(n)]
+        for process in processes if cancel else ():
+            process.send_signal(signal.SIGINT)
+        psutil.wait_procs(processes)
+
+
+def _submitted(config: DictConfig) -> set[str]:
+    """The numbers of the jobs that submitit has submitted, which are names of folders."""
+    if "hydra_submitit_launcher" not in str(config.hydra.launcher._target_):
+        return set()
+    folder = Path(config.hydra.launcher.submitit_folder).parent
+    return {path.name for path in folder.glob("*/") if path.name[0].isdecimal()}
+
+
+def _wait_for_ends(groups: Sequence[JobGroup]) -> None:
+    """Waits for jobs that seem to run: a launcher returns before those that it kills have ended,
+    and before a file system shows what another machine wrote.
+    """
+    start = time.monotonic()
     while True:
-        found = [read_status(stack.folder) for stack in stacks]
-        running = [status for status in found if status is not None and is_running(status)]
-        here = all(status.is_here for status in running)
-        if not running or time.monotonic() - begun > (PATIENCE if here else FAR_PATIENCE):
+        statuses = [read_status(group.folder) for group in groups]
+        running = [status for status in statuses if status is not None and is_running(status)]
+        patience = PATIENCE if all(status.is_here for status in running) else FAR_PATIENCE
+        if not running or time.monotonic() - start > patience:
             return
         time.sleep(POLL_SECONDS)
-
-
-def _close(stacks: Sequence[JobGroup], cut_short: bool = False) -> None:
-    """Marks runs whose process is gone."""
-    for stack in stacks:
-        close(stack.folder, cut_short)

@@ -1,11 +1,10 @@
-"""A search: Optuna chooses what the next job is by what came of the ones before."""
+"""A search: Optuna chooses each job by the outcomes of those before."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from kan_exp.quoting import shell
 from kan_exp.runs import StatusFile, is_running, option_name, read_status
 from kan_exp.runs.status import FAILED
 from kan_exp.sweeps.jobs import Job, JobGroup, as_run, make_job_group, split_seed
-from kan_exp.sweeps.outcomes import KILLED, outcomes
+from kan_exp.sweeps.outcomes import outcomes
 from kan_exp.sweeps.runner import SweepRunner, still_runs
 from kan_exp.sweeps.space import read_space
 from kan_exp.sweeps.summary import shown
@@ -35,19 +34,19 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_REFUSED = 3  # trials at the beginning that cannot be composed
-PRUNING = "callbacks=pruning"  # by which it does so, and may be ended
+PRUNING = "callbacks=pruning"  # reports a trial's progress to the pruner
 
 
 class OptunaSweeper(FolderSweeper):
-    """Runs so many trials of a space of options.
+    """Runs a number of trials of a space of options.
 
     Args:
-        n_trials: Jobs in all, those of earlier attempts included.
+        n_trials: Jobs in all, including those of earlier attempts.
         n_jobs: Trials that are chosen, and launched, at once.
-        params: What each option may be, in Hydra's grammar of sweeps.
-        only: The same of options that exist only with another's choice.
-        metric: What the search minimizes where `sweep.metric` names nothing else; the task's
-            primary metric on the validation points if neither does.
+        params: Values of each option, in Hydra's grammar of sweeps.
+        only: Options that exist only with one choice, by that choice.
+        metric: The metric to minimize unless `sweep.metric` is set; the task's primary metric on
+            the validation points by default.
         settings: How the search chooses (see `study.Settings`).
     """
 
@@ -73,9 +72,10 @@ class OptunaSweeper(FolderSweeper):
         self.n_trials, self.n_jobs, self.only = n_trials, n_jobs, only or {}
         self.settings = settings
 
+    def default_metric(self, task: Task) -> str:
+        return task.chosen_by
+
     def plan(self, asked: list[str]) -> SweepRunner:
-        assert self.config is not None
-        assert self.launcher is not None
         try:
             from kan_exp.sweeps.study import Settings, StoredStudy, check_metric
         except ImportError as error:
@@ -89,9 +89,9 @@ class OptunaSweeper(FolderSweeper):
             options = {key: value for key, value in config.items() if not key.startswith("_")}
             check_options(f"hydra.sweeper.{name}", get_class(config._target_), options)
         groups = {name: str(choice) for name, choice in self.config.hydra.runtime.choices.items()}
-        # A job is told what was chosen, not by what: that makes no part of its result.
-        self.by = [text for text in asked if text.startswith("search=")]
-        rest = [text for text in asked if text not in self.by]
+        # A job gets the chosen values. The search by which they were chosen affects no result.
+        extra = [text for text in asked if text.startswith("search=")]
+        rest = [text for text in asked if text not in extra]
         self.space = read_space(self.params, self.only, rest, groups, self.parse)
         prunes = (
             not self.settings["pruner"]._target_.endswith(".NopPruner")
@@ -103,41 +103,41 @@ class OptunaSweeper(FolderSweeper):
                 "--from keeps the run's own callbacks, so that its repetitions cannot be pruned: "
                 "set hydra/sweeper/pruner=none."
             )
+        self.extra = (*extra, PRUNING) if prunes else (*extra,)
         self.begin()
         self.study = StoredStudy(self.folder, Settings(self.metric, **self.settings))
-        known = [outcomes(_stack(self.folder, trial))[0] for trial in self.study.finished()]
-        before = f", {len(known)} done before" if known else ""
+        known = [outcomes(_group(self.folder, trial))[0] for trial in self.study.finished()]
         # How many could not be composed, as long as none could.
         self.refused: int | None = None if known else 0
+        before = f", {len(known)} done before" if known else ""
         log.info("a search of %d trials%s; %s", self.n_trials, before, self.folder)
         total = max(self.n_trials, len(known))
-        self.beside = (*self.by, PRUNING) if prunes else (*self.by,)
         return SweepRunner(self.launcher, self.config, self.folder, self.typed, known, total)
 
     def run(self, runner: SweepRunner) -> None:
         while (left := self.n_trials - len(self.study.finished())) > 0:
-            # What was cut short ends first, as it would have, before anything is chosen by it.
+            # Interrupted trials end first, as they would have, before others are chosen by them.
             count = min(self.n_jobs, len(self.study.open) or left)
             batch = [self._take() for _ in range(count)]
-            ended = [stack for _, stack in batch if _is_over(stack)]
-            waiting = [stack for _, stack in batch if stack not in ended]
-            for stack in ended:
-                runner.note(stack)
+            ended = [group for _, group in batch if _has_ended(group)]
+            waiting = [group for _, group in batch if group not in ended]
+            for group in ended:
+                runner.report(group)
             try:
                 if waiting:
                     runner.run(waiting)
-            except BaseException:  # what is over is not lost, and what is not stays open
-                batch = [(trial, stack) for trial, stack in batch if _is_over(stack)]
+            except BaseException:  # a trial that has not ended stays open
+                batch = [(trial, group) for trial, group in batch if _has_ended(group)]
                 raise
             finally:
-                for trial, stack in batch:
-                    self.study.tell(trial, outcomes(stack)[0])
+                for trial, group in batch:
+                    self.study.tell(trial, outcomes(group)[0])
 
     def _take(self) -> tuple[Trial, JobGroup]:
-        """The next trial and its job; one that cannot be composed is a job that has failed.
+        """The next trial and its job; if it cannot be composed, the job has failed.
 
         Raises:
-            KanExpError: It still runs, or the space is not what it was.
+            KanExpError: It still runs, or the space has changed.
             HydraException: None of the first few can be composed: the space is wrong.
         """
         trial = self.study.next()
@@ -154,38 +154,32 @@ class OptunaSweeper(FolderSweeper):
             for option, value in chosen.items()
             if option in searched
         )
-        key, refusal, beside = "", None, self.beside
+        key, refusal, extra = "", None, self.extra
         try:
-            cfg = self.compose([*beside, *overrides])
+            cfg = self.compose([*extra, *overrides])
             key, self.refused = run_key(cfg), None
-            if "pruning" in (
-                cfg.get("callbacks") or {}
-            ):  # a launcher's own count may leave trials out
-                beside = (*beside, f"callbacks.pruning.trial={trial.number}")
+            if "pruning" in (cfg.get("callbacks") or {}):  # not all launchers count trials alike
+                extra = (*extra, f"callbacks.pruning.trial={trial.number}")
         except USER_ERRORS as error:
             if self.refused is not None:
                 self.refused += 1
                 if self.refused == min(MAX_REFUSED, self.n_trials):
                     raise
             refusal = error
-        stack = make_job_group([_job(trial.number, overrides, key, name)], self.folder)
-        stack = replace(stack, beside=beside)
-        if (twin := self.study.twin(key)) is not None:  # whose result would be this one's
+        group = make_job_group([_job(trial.number, overrides, key, name)], self.folder, extra)
+        if (twin := self.study.twin(key)) is not None:  # whose result would be the same
             job = _job(trial.number, overrides, key, f"{name} (as job {twin.number})")
-            stack = JobGroup((job,), _stack(self.folder, twin).folder)
-        known = {name: getattr(stack.jobs[0], name) for name in ("overrides", "key", "name")}
-        trial.set_user_attr("job", {**known, "folder": stack.folder.name})
+            group = JobGroup((job,), _group(self.folder, twin).folder)
+        stored = {name: getattr(group.jobs[0], name) for name in ("overrides", "key", "name")}
+        trial.set_user_attr("job", {**stored, "folder": group.folder.name})
         if refusal is not None:
-            stack.folder.mkdir(exist_ok=True)
+            group.folder.mkdir(exist_ok=True)
             with (
                 contextlib.suppress(*USER_ERRORS),
-                StatusFile(stack.folder, overrides, key, trial.number, one_line),
+                StatusFile(group.folder, overrides, key, trial.number, one_line),
             ):
                 raise refusal
-        return trial, stack
-
-    def default_metric(self, task: Task) -> str:
-        return task.chosen_by
+        return trial, group
 
     def finish(self, runner: SweepRunner) -> None:
         from kan_exp.sweeps.search_figures import draw_search
@@ -193,15 +187,15 @@ class OptunaSweeper(FolderSweeper):
         best = self.study.best()
         lines = []
         if best is not None:
-            (outcome,) = (one for one in runner.outcomes() if one.job.number == best.number)
+            (outcome,) = (row for row in runner.outcomes() if row.job.number == best.number)
             judged_by = scoring_of(outcome.metrics).judged_by
-            figures = [
-                f"{title(name)} {shown(figure)}"
+            metrics = [
+                f"{title(name)} {shown(value)}"
                 for name in dict.fromkeys((self.metric, judged_by))
-                if (figure := outcome.figure(name)) is not None
+                if (value := outcome.metric(name)) is not None
             ]
             lines = [
-                f"best: job {best.number}, {', '.join(figures)}",
+                f"best: job {best.number}, {', '.join(metrics)}",
                 f"  python -m kan_exp.train {shell(*self.origin, *outcome.job.overrides)}",
             ]
         lines += draw_search(self.folder, self.study)
@@ -212,20 +206,20 @@ def _job(number: int, overrides: Sequence[str], key: str, name: str) -> Job:
     return Job(number, tuple(overrides), key, name, *split_seed(overrides))
 
 
-def _stack(folder: Path, trial: FrozenTrial) -> JobGroup:
-    """What a trial of the study has launched, in the folder of the search."""
-    known = trial.user_attrs["job"]
-    job = _job(trial.number, known["overrides"], known["key"], known["name"])
-    return JobGroup((job,), folder / Path(known["folder"]).name)
+def _group(folder: Path, trial: FrozenTrial) -> JobGroup:
+    """The job that a trial has launched."""
+    stored = trial.user_attrs["job"]
+    job = _job(trial.number, stored["overrides"], stored["key"], stored["name"])
+    return JobGroup((job,), folder / Path(stored["folder"]).name)
 
 
-def _is_over(stack: JobGroup) -> bool:
-    """Whether a job has come to an end of its own, before it is launched or after.
+def _has_ended(group: JobGroup) -> bool:
+    """Whether a job has ended by itself.
 
     Raises:
         KanExpError: It still runs.
     """
-    status = read_status(stack.folder)
+    status = read_status(group.folder)
     if status is not None and is_running(status):
-        raise still_runs(stack, status)
-    return status is not None and status.state in ("done", *FAILED) and status.reason != KILLED
+        raise still_runs(group, status)
+    return status is not None and status.state in ("done", *FAILED) and not status.was_killed

@@ -1,4 +1,4 @@
-"""Launches the jobs of a sweep until each has been given its chance."""
+"""Runs the jobs of a sweep and keeps its files up to date."""
 
 from __future__ import annotations
 
@@ -20,38 +20,35 @@ from rich.console import Console
 
 from kan_exp.errors import KanExpError
 from kan_exp.quoting import typed
-from kan_exp.runs import Status, is_running, read_status, write_status
+from kan_exp.runs import Status, is_running, read_status
 from kan_exp.runs.status import FAILED
 from kan_exp.sweeps.jobs import Job, JobGroup, make_job_group, number_of
-from kan_exp.sweeps.launching import launch
-from kan_exp.sweeps.outcomes import KILLED, Outcome, outcomes
-from kan_exp.sweeps.plugins import start
+from kan_exp.sweeps.launching import launch, start_ray
+from kan_exp.sweeps.outcomes import Outcome, outcomes
+from kan_exp.sweeps.progress import SweepProgress
 from kan_exp.sweeps.summary import failures, print_table, read_summary, write_summary
-from kan_exp.sweeps.watch import Watch
 
-# So often a job may be ended by what happened to another; then it is told as killed.
-MAX_LOSSES = 3
-# Seconds in which jobs end by themselves whose sweep has been killed.
-ENDING, LOOK_EVERY = 5.0, 0.1
+# Seconds in which jobs end by themselves after their sweep was killed.
+ENDING, POLL_SECONDS = 5.0, 0.1
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came: the sweep ends in order, like after Ctrl-C."""
+    """SIGTERM came: the sweep ends in order, as after Ctrl-C."""
 
 
 class SweepRunner:
-    """Runs jobs by any of Hydra's launchers, and keeps the sweep's files up to date.
+    """Runs jobs by any of Hydra's launchers.
 
-    What a launcher returns or raises is not relied on, since a dead worker makes some of them lose
-    all they know: the jobs' own folders tell what has become of each.
+    The outcomes are read from the jobs' folders: what a launcher returns or raises does not say
+    what happened to each job.
 
     Args:
         launcher: Hydra's, ready to launch.
         config: Hydra's configuration of the sweep.
-        folder: Of the sweep.
-        overrides: What the user typed, by which the sweep can be run again.
-        known: What is over already, of an earlier attempt.
-        total: Jobs of the whole sweep, if that is known.
+        folder: The sweep's folder.
+        overrides: What was typed; it repeats the sweep.
+        known: Jobs that an earlier attempt has finished.
+        total: Number of jobs of the sweep.
     """
 
     def __init__(
@@ -63,92 +60,75 @@ class SweepRunner:
         known: Sequence[Outcome],
         total: int,
     ) -> None:
-        self.launcher, self.folder, self.overrides = launcher, folder, list(overrides)
+        self.launcher, self.config, self.folder = launcher, config, folder
+        self.overrides, self.known = list(overrides), list(known)
         self.metric = str(config.sweep.metric)
-        self.known = list(known)
-        self.stacks: list[JobGroup] = []
-        self.losses: Counter[Path] = Counter()
+        self.groups: list[JobGroup] = []
+        self.broken: str | None = None  # how the launcher failed
         self.console = Console(soft_wrap=True, markup=False, emoji=False)
-        self.watch = Watch(self.console, total, len(known), self.metric)
+        self.progress = SweepProgress(self.console, total, len(known), self.metric)
 
     def outcomes(self) -> list[Outcome]:
-        """What has become of all jobs so far."""
-        return [*self.known, *(one for stack in self.stacks for one in outcomes(stack))]
+        """The outcomes of all jobs so far."""
+        return [*self.known, *(one for group in self.groups for one in outcomes(group))]
 
-    def run(self, stacks: Sequence[JobGroup]) -> None:
-        """Runs stacks to their ends.
+    def run(self, groups: Sequence[JobGroup]) -> None:
+        """Runs groups of jobs to their ends.
 
         Raises:
-            KeyboardInterrupt: The user asked for an end; what was running has written its own.
+            KanExpError: The launcher starts no job.
+            KeyboardInterrupt: The user asked for an end.
         """
-        start(self.launcher)
-        waiting = list(stacks)
-        error: Exception | None = None
-        with self.watch, _sigterm_interrupts():
+        start_ray(self.config)
+        waiting = list(groups)
+        with self.progress, _sigterm_interrupts():
             while waiting:
-                self.stacks += waiting
-                for stack in waiting:
-                    _clear(stack)
-                self._write()
+                self.groups += waiting
+                for group in waiting:
+                    _clear(group)
+                self.write()
                 try:
-                    error = launch(self.launcher, waiting, self.folder, self.watch)
+                    error = launch(self.launcher, waiting, self.config, self.folder, self.progress)
                 finally:
-                    self._write()
-                waiting = self._again(waiting, error)
-        self.known, self.stacks = self.outcomes(), []
+                    self.write()
+                if error is not None:  # nothing is launched again: sweep.resume does that
+                    self._check_begun(waiting, error)
+                    break
+                waiting = [half for group in waiting for half in self._halves(group)]
+        self.known, self.groups = self.outcomes(), []
 
-    def note(self, stack: JobGroup) -> None:
-        """Tells of a job that is over without having been launched."""
-        self.watch.tell(stack)
-        self.known += outcomes(stack)
-        self._write()
+    def report(self, group: JobGroup) -> None:
+        """Reports a job that has ended without being launched."""
+        self.progress.report(group)
+        self.known += outcomes(group)
+        self.write()
 
-    def _again(self, stacks: Sequence[JobGroup], error: Exception | None) -> list[JobGroup]:
-        """What is to be launched once more: what a broken launcher left, and parts of stacks."""
-        untouched = [stack for stack in stacks if not self.watch.has_begun(stack)]
-        if untouched and len(untouched) == len(stacks):
-            names = ", ".join(stack.name for stack in untouched)
-            reason = str(error).strip().splitlines()[0] if error else "it did not say why"
+    def _check_begun(self, groups: Sequence[JobGroup], error: Exception) -> None:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        self.broken = f"{type(self.launcher).__name__} ended early: {reason}"
+        if not any(self.progress.has_begun(group) for group in groups):
+            names = ", ".join(group.name for group in groups)
             raise KanExpError(f"{type(self.launcher).__name__} cannot run {names}: {reason}")
-        lost = [stack for stack in stacks if stack not in untouched and self._is_lost(stack)]
-        if lost:
-            count = "1 job" if len(lost) == 1 else f"{len(lost)} jobs"
-            self.console.print(f"{count} had to end with it: launched again", highlight=False)
-        self.stacks = [stack for stack in self.stacks if stack not in (*untouched, *lost)]
-        begun = [stack for stack in stacks if stack not in (*untouched, *lost)]
-        parts = [half for stack in begun for half in self._halves(stack)]
-        return sorted([*untouched, *lost, *parts], key=lambda stack: stack.jobs[0].number)
 
-    def _is_lost(self, stack: JobGroup) -> bool:
-        """Whether a launcher ended a stack because of another, and it has chances left."""
-        status = read_status(stack.folder)
-        if status is None or status.state != "interrupted":
-            return False
-        self.losses[stack.folder] += 1
-        if self.losses[stack.folder] < MAX_LOSSES:
-            return True
-        write_status(stack.folder, replace(status, state="failed", reason=KILLED))
-        self.watch.look()
-        self._write()
-        return False
-
-    def _halves(self, stack: JobGroup) -> list[JobGroup]:
-        """A stack that asked for too much, in two; the jobs in it shall not pay for each other."""
-        status = read_status(stack.folder)
-        reason = (status and status.reason) or ""
-        if len(stack.jobs) == 1 or not reason.startswith((KILLED, "replicas=")):
+    def _halves(self, group: JobGroup) -> list[JobGroup]:
+        """Two halves of a group that took too much memory, so that each job has its chance."""
+        status = read_status(group.folder)
+        too_large = status is not None and (
+            status.was_killed or (status.reason or "").startswith("replicas=")
+        )
+        if len(group.jobs) == 1 or not too_large:
             return []
-        shutil.rmtree(stack.folder)
-        self.stacks.remove(stack)
-        self.watch.done -= len(stack.jobs)
-        middle = len(stack.jobs) // 2
+        shutil.rmtree(group.folder)
+        self.groups.remove(group)
+        self.progress.done -= len(group.jobs)
+        middle = len(group.jobs) // 2
         return [
-            make_job_group(jobs, self.folder) for jobs in (stack.jobs[:middle], stack.jobs[middle:])
+            make_job_group(jobs, self.folder) for jobs in (group.jobs[:middle], group.jobs[middle:])
         ]
 
-    def _kernels(self, found: Sequence[Outcome]) -> str | None:
-        """A note where some runs summed splines by compiled code and others by torch."""
-        statuses = [read_status(self.folder / name) for name in {one.folder for one in found}]
+    def _kernel_note(self, rows: Sequence[Outcome]) -> str | None:
+        """A note if some runs summed splines by compiled code and others by torch."""
+        statuses = [read_status(self.folder / name) for name in {row.folder for row in rows}]
         counts = Counter(one.versions.get("kernel") for one in statuses if one is not None)
         if not (counts["native"] and counts["torch"]):
             return None
@@ -158,52 +138,51 @@ class SweepRunner:
             f"says why."
         )
 
-    def _write(self) -> None:
+    def write(self) -> None:
+        """Writes the sweep's files."""
         write_summary(self.folder, self.overrides, self.metric, self.outcomes())
 
     def finish(self, more: Sequence[str] = (), failed_again: bool = True) -> None:
-        """Shows the table.
+        """Prints the table.
 
         Args:
-            more: Lines to say after it.
-            failed_again: Whether going on runs again what has failed.
+            more: Lines below it.
+            failed_again: Whether resuming the sweep runs failed jobs again.
 
         Raises:
             KanExpError: Jobs have failed; the message names them all.
         """
-        self._write()
-        found = self.outcomes()
-        print_table(self.console, self.metric, found)
+        self.write()
+        rows = self.outcomes()
+        print_table(self.console, self.metric, rows)
         for line in ("", *more, str(self.folder / "sweep.csv")):
             self.console.print(line, markup=False, highlight=False)
         again = f"-m {typed('sweep.resume', self.folder)}"
-        if any(one.state in ("waiting", "interrupted") for one in found):
+        if any(row.state in ("waiting", "interrupted") for row in rows):
             self.console.print(f"To go on: {again}", markup=False, highlight=False)
-        if note := self._kernels(found):
+        if note := self._kernel_note(rows):
             self.console.print(note, markup=False, highlight=False)
-        if lines := failures(found):
-            counts = Counter(one.state for one in found if one.state in FAILED)
+        if lines := failures(rows):
+            counts = Counter(row.state for row in rows if row.state in FAILED)
             (state, count), *rest = sorted(counts.items(), key=lambda pair: FAILED.index(pair[0]))
             others = "".join(f", {number} {other}" for other, number in rest)
-            lines.insert(0, f"{count} of {len(found)} jobs {state}{others}:")
+            lines.insert(0, f"{count} of {len(rows)} jobs {state}{others}:")
             if failed_again:
                 lines.append(f"to run them again: {again}")
             raise KanExpError("\n".join(lines))
+        if self.broken is not None and any(row.state == "waiting" for row in rows):
+            raise KanExpError(self.broken)
 
 
 def renumber(folder: Path, jobs: Sequence[Job]) -> list[Job]:
-    """Gives jobs the numbers that they had in an earlier attempt, and others to those that are new.
+    """Gives jobs the numbers of an earlier attempt, and free numbers to new ones.
 
-    Folders are called by numbers: no job may come into one that holds another.
-
-    Args:
-        folder: Of that sweep.
-        jobs: What is wanted now.
+    Folders are named by numbers: no job may write into the folder of another.
     """
     numbers: dict[str, list[int]] = {}
     taken = [number for path in folder.iterdir() if (number := number_of(path)) is not None]
-    for stack in read_summary(folder)[1]:
-        for job in stack.jobs:
+    for group in read_summary(folder)[1]:
+        for job in group.jobs:
             numbers.setdefault(job.key, []).append(job.number)
             taken.append(job.number)
     free = itertools.count(max(taken, default=-1) + 1)
@@ -212,50 +191,50 @@ def renumber(folder: Path, jobs: Sequence[Job]) -> list[Job]:
     return [replace(job, number=(numbers.get(job.key) or [next(free)]).pop()) for job in jobs]
 
 
-def remember(folder: Path, jobs: Sequence[Job]) -> list[Outcome]:
-    """What is done in the folder of an earlier attempt: also what is not wanted any more.
+def finished_jobs(folder: Path, jobs: Sequence[Job]) -> list[Outcome]:
+    """The jobs that an earlier attempt has finished, including those that are not wanted any more.
 
     Args:
-        folder: Of that sweep.
-        jobs: What is wanted now, recognised by its keys.
+        folder: The sweep's folder.
+        jobs: The jobs that are wanted now; their keys identify them.
 
     Raises:
-        KanExpError: It still runs.
+        KanExpError: One still runs.
     """
     wanted: dict[str, list[Job]] = {}
     for job in reversed(jobs):
         wanted.setdefault(job.key, []).append(job)
-    found = []
+    finished = []
     end = time.monotonic() + ENDING
-    for stack in read_summary(folder)[1]:
-        while (status := read_status(stack.folder)) is not None and is_running(status):
+    for group in read_summary(folder)[1]:
+        while (status := read_status(group.folder)) is not None and is_running(status):
             if time.monotonic() > end:
-                raise still_runs(stack, status)
-            time.sleep(LOOK_EVERY)
-        for one in outcomes(stack):
-            if one.state == "done":
-                same = wanted.get(one.job.key)
-                found.append(replace(one, job=same.pop()) if same else one)
-    return found
+                raise still_runs(group, status)
+            time.sleep(POLL_SECONDS)
+        for outcome in outcomes(group):
+            if outcome.state == "done":
+                same = wanted.get(outcome.job.key)
+                finished.append(replace(outcome, job=same.pop()) if same else outcome)
+    return finished
 
 
-def still_runs(stack: JobGroup, status: Status) -> KanExpError:
-    """What to say where a sweep is to go on that has not ended."""
-    folder = stack.folder.parent
+def still_runs(group: JobGroup, status: Status) -> KanExpError:
+    """The error if a sweep is resumed that has not ended."""
+    folder = group.folder.parent
     if status.is_here:
         return KanExpError(f"{folder} still runs (process {status.pid}): wait, or end it first.")
     return KanExpError(
         f"{folder} still runs on {status.host}, as far as is known (process {status.pid} there): "
         f"wait, or end it; if it is gone, write interrupted for running in "
-        f"{stack.folder / 'status.json'}."
+        f"{group.folder / 'status.json'}."
     )
 
 
-def _clear(stack: JobGroup) -> None:
-    """Removes what an attempt that failed has left; one that was cut short may go on from it."""
-    status = read_status(stack.folder)
-    if status is not None and status.state in FAILED and status.reason != KILLED:
-        shutil.rmtree(stack.folder)
+def _clear(group: JobGroup) -> None:
+    """Removes what a failed attempt has left; one that was cut short may continue from it."""
+    status = read_status(group.folder)
+    if status is not None and status.state in FAILED and not status.was_killed:
+        shutil.rmtree(group.folder)
 
 
 @contextmanager

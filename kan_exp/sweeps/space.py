@@ -1,4 +1,4 @@
-"""What a search may choose, written in Hydra's grammar of sweeps."""
+"""The space of a search, written in Hydra's grammar of sweeps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Parse = Callable[[list[str]], list[Override]]
 
 
 class Trial(Protocol):
-    """The part of Optuna's trials that chooses, or tells what has been chosen."""
+    """The methods of Optuna's trials that choose a value, or return the one chosen before."""
 
     def suggest_categorical(self, name: str, choices: Sequence[str]) -> Any: ...
 
@@ -29,7 +29,7 @@ class Trial(Protocol):
 
 @dataclass(frozen=True)
 class Words:
-    """One of some values, which are in no order."""
+    """One of several values without order."""
 
     choices: tuple[str, ...]
 
@@ -39,7 +39,7 @@ class Words:
 
 @dataclass(frozen=True)
 class Numbers:
-    """A number between two, both of them included; whole where they are."""
+    """A number between two, both included; an integer if they are."""
 
     low: float
     high: float
@@ -59,8 +59,8 @@ class Entry:
 
     Args:
         option: Its key on the command line.
-        values: What it may be; a text if that is settled.
-        condition: Option and value with which alone it is set.
+        values: Its possible values; a text if it is fixed.
+        condition: Option and value without which it is not set.
     """
 
     option: str
@@ -69,7 +69,7 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """How a study knows it: options of two kinds of layer may share a name, and no more."""
+        """Its name in the study: options with different conditions may share their key."""
         if self.condition is None:
             return self.option
         return f"{self.option} ({'='.join(self.condition)})"
@@ -80,15 +80,15 @@ class Space:
     """Options in the order in which they are set.
 
     Args:
-        entries: Those whose condition names another stand after it.
-        groups: The choices that hold where no entry makes them.
+        entries: The options; one whose condition names another stands after it.
+        groups: The choices of groups that no entry sets.
     """
 
     entries: tuple[Entry, ...]
     groups: Mapping[str, str]
 
     def choose(self, trial: Trial) -> dict[str, str | float]:
-        """The value of every option, settled ones first to last; only those whose condition holds.
+        """The value of every option whose condition holds.
 
         Raises:
             ValueError: The trial has chosen from another space.
@@ -107,7 +107,7 @@ class Space:
         return chosen
 
     def overrides(self, chosen: Mapping[str, str | float]) -> list[str]:
-        """What a job is told to have what was chosen."""
+        """The overrides of a job."""
         return [
             option if option.startswith("~") and value == "" else f"{option}={value}"
             for option, value in chosen.items()
@@ -115,7 +115,7 @@ class Space:
 
     @property
     def searched(self) -> list[Entry]:
-        """What is chosen anew for every job."""
+        """The options that are chosen anew for every job."""
         return [entry for entry in self.entries if not isinstance(entry.values, str)]
 
 
@@ -130,14 +130,14 @@ def read_space(
 
     Args:
         params: Values of each option, such as `{"layer": "choice(mlp,spline)"}`.
-        only: The same of options that are set with one choice only, by that:
+        only: Options that are set with one choice only, by that choice:
             `{"layer=spline": {"layer.degree": "range(2,5)"}}`.
-        arguments: The command line's; they win over both.
+        arguments: Overrides on the command line, which replace both.
         groups: The choice of every group of configs.
         parse: Hydra's parser.
 
     Raises:
-        KanExpError: Nothing is searched, or values or a condition make no sense.
+        KanExpError: Nothing is searched, or values or a condition are invalid.
     """
     typed = {entry.option: entry for entry in _entries(arguments, None, parse)}
     entries = list(_entries([f"{name}={value}" for name, value in params.items()], None, parse))
@@ -149,14 +149,14 @@ def read_space(
                 f"hydra.sweeper.only: {text!r} is no choice that a job can have made: write it as "
                 f"in layer=spline, of an option that is set before. There are: {listing(known)}."
             )
-        texts = [f"{name}={one}" for name, one in options.items()]
+        texts = [f"{name}={values}" for name, values in options.items()]
         entries += _entries(texts, (option, value), parse)
         known |= {entry.option for entry in entries}
     replaced = {entry.option for entry in entries}
     first = [entry for option, entry in typed.items() if option not in replaced]
     entries = [
-        replace(typed[one.option], condition=one.condition) if one.option in typed else one
-        for one in entries
+        replace(typed[entry.option], condition=entry.condition) if entry.option in typed else entry
+        for entry in entries
     ]
     space = Space((*first, *entries), groups)
     if not space.searched:
@@ -179,7 +179,7 @@ def _values(override: Override) -> Words | Numbers | str:
         return ""
     if not override.is_sweep_override():
         return override.get_value_element_as_str()
-    sweep = override._value  # `value()` gives no sweeps
+    sweep = override.value()
     tags = set(sweep.tags) if isinstance(sweep, Sweep) else set()
     if tags - {"log"}:
         raise KanExpError(f"{override.input_line}: a search knows no tag but log.")

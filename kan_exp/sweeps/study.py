@@ -1,8 +1,9 @@
-"""An Optuna study in the folder of its search, in which every trial is a job of the same number."""
+"""An Optuna study in the folder of its search; every trial is a job of the same number."""
 
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from kan_exp.errors import KanExpError
 from kan_exp.sweeps.outcomes import Outcome
 
 JOURNAL = "study.journal"
-FEWEST = 5  # trials that importances are told from
+MIN_TRIALS = 5  # for importances
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,11 @@ class Settings:
     """How a search chooses.
 
     Args:
-        metric: What it makes least: a name in `metrics.json`.
-        study_name: Of the study in its file.
+        metric: The metric to minimize, by its name in `metrics.json`.
+        study_name: Name of the study in its file.
         sampler: Config of Optuna's sampler, to which the seed is added.
         pruner: Config of Optuna's pruner.
-        seed: From which, with a trial's number, all that is random in a choice is drawn.
+        seed: Seeds, together with a trial's number, the random choices.
     """
 
     metric: str
@@ -43,13 +44,13 @@ class Settings:
 
 
 class StoredStudy:
-    """Asks for trials and is told what came of them; all is on the disk at once.
+    """A study that is on the disk after every call.
 
-    Every trial is chosen with random numbers of its own, so that a search that was cut short goes
-    on as it would have gone.
+    Every trial is chosen with random numbers of its own, so that a resumed search continues as it
+    would have without the interruption.
 
     Args:
-        folder: Of the search.
+        folder: The search's folder.
         settings: How it chooses.
 
     Raises:
@@ -59,10 +60,12 @@ class StoredStudy:
     def __init__(self, folder: Path, settings: Settings) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.settings = settings
+        _cut_partial_line(folder / JOURNAL)
+        self.storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
         self.study = optuna.create_study(
             study_name=settings.study_name,
-            storage=JournalStorage(JournalFileBackend(str(folder / JOURNAL))),
-            direction="minimize",  # of what a search may go by, less is better
+            storage=self.storage,
+            direction="minimize",
             pruner=instantiate(settings.pruner),
             load_if_exists=True,
         )
@@ -73,36 +76,40 @@ class StoredStudy:
                 f"or begin a new one."
             )
         self.study.set_user_attr("metric", known)
-        self.open = [one.number for one in self.trials(TrialState.RUNNING)]
+        self.open = [trial.number for trial in self.trials(TrialState.RUNNING)]
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """All trials, or those in some states, in the order of their numbers."""
         return self.study.get_trials(deepcopy=False, states=states or None)
 
     def finished(self) -> list[FrozenTrial]:
-        """Trials that are over, however they ended."""
+        """Trials that have ended, in whatever way."""
         return [trial for trial in self.trials() if trial.state.is_finished()]
 
     def next(self) -> Trial:
-        """A trial that was begun and is not over, or else a new one."""
-        if self.open:
-            number = self.open.pop(0)
-            self._seed(number)
-            return Trial(self.study, self.trials()[number]._trial_id)
-        self._seed(len(self.trials()))
-        return self.study.ask()
+        """An unfinished trial, or else a new one."""
+        if not self.open:
+            self._seed(len(self.trials()))
+            return self.study.ask()
+        number = self.open.pop(0)
+        self._seed(number)
+        study_id = self.storage.get_study_id_from_name(self.settings.study_name)
+        trial_id = self.storage.get_trial_id_from_study_id_trial_number(study_id, number)
+        return Trial(self.study, trial_id)
 
     def _seed(self, number: int) -> None:
         seed = int(np.random.SeedSequence((self.settings.seed, number)).generate_state(1)[0])
         self.study.sampler = instantiate(self.settings.sampler, seed=seed)
 
     def tell(self, trial: Trial, outcome: Outcome) -> None:
-        """Ends a trial with what came of its job."""
-        figure = outcome.figure(self.settings.metric)
-        if outcome.metrics.get("stopped") == "pruned":
+        """Ends a trial with the outcome of its job; one that has not begun stays open."""
+        value = outcome.metric(self.settings.metric)
+        if outcome.state == "waiting":
+            self.open.append(trial.number)
+        elif outcome.pruned:
             self.study.tell(trial, state=TrialState.PRUNED)
-        elif outcome.state == "done" and figure is not None and math.isfinite(figure):
-            self.study.tell(trial, figure)
+        elif outcome.state == "done" and value is not None and math.isfinite(value):
+            self.study.tell(trial, value)
         else:
             reason = outcome.reason
             if reason is None and outcome.state == "done":
@@ -111,36 +118,43 @@ class StoredStudy:
             self.study.tell(trial, state=TrialState.FAIL)
 
     def twin(self, key: str) -> FrozenTrial | None:
-        """A trial that ran to its end with the same configuration."""
+        """A complete trial with the same configuration."""
         complete = self.trials(TrialState.COMPLETE)
-        return next((one for one in complete if one.user_attrs["job"]["key"] == key), None)
+        return next((trial for trial in complete if trial.user_attrs["job"]["key"] == key), None)
 
     def best(self) -> FrozenTrial | None:
-        """The best trial that ran to its end."""
-        complete = self.trials(TrialState.COMPLETE)
-        return self.study.best_trial if complete else None
+        """The best complete trial."""
+        return self.study.best_trial if self.trials(TrialState.COMPLETE) else None
 
     def importances(self) -> Mapping[str, float]:
         """How much each option decides whether a trial is among the best (PED-ANOVA).
 
-        It comes from the trials that ran to their ends; with few, there is nothing to tell.
+        Empty if there are too few complete trials.
         """
-        if len(self.trials(TrialState.COMPLETE)) < FEWEST:
+        if len(self.trials(TrialState.COMPLETE)) < MIN_TRIALS:
             return {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of options that few trials have
             return optuna.importance.get_param_importances(self.study)
 
 
+def _cut_partial_line(journal: Path) -> None:
+    """Removes the end of a line that a full disk has cut: Optuna would append to it."""
+    content = journal.read_bytes() if journal.exists() else b""
+    whole = content[: content.rfind(b"\n") + 1]
+    if whole != content:
+        os.truncate(journal, len(whole))
+
+
 def check_metric(metric: str, chosen_by: str) -> None:
-    """Refuses to choose by the test points.
+    """Refuses to choose by a metric of the test points.
 
     Args:
-        metric: By which the search chooses.
+        metric: The metric by which the search chooses.
         chosen_by: The task's own choice.
 
     Raises:
-        KanExpError: The metric is one of theirs.
+        KanExpError: It is one of the test points.
     """
     if metric.startswith(("test_", "linear_")):
         raise KanExpError(

@@ -1,4 +1,4 @@
-"""What a sweep leaves: `sweep.json`, `sweep.csv`, and a table on the terminal."""
+"""The tables of a sweep: `sweep.json`, `sweep.csv`, and one on the terminal."""
 
 from __future__ import annotations
 
@@ -23,23 +23,22 @@ from kan_exp.runs.folders import SWEEP
 from kan_exp.runs.printable import printable
 from kan_exp.runs.status import FAILED
 from kan_exp.sweeps.jobs import Job, JobGroup
-from kan_exp.sweeps.outcomes import Outcome, rank
+from kan_exp.sweeps.outcomes import Outcome, sort_key
 from kan_exp.tasks import scoring_of
 from kan_exp.tasks.metrics import linear_of, title
 
 MAX_ROWS = 20
 MAX_DIGITS = 17  # of a number in double precision
-WIDEST = 400
-MAX_REASON = 60
+MAX_WIDTH = 400
 
 
 def shown(value: float) -> str:
-    """A figure in three digits."""
+    """A metric in three digits."""
     return f"{value:.3g}"
 
 
 def brief(texts: Sequence[str]) -> list[str]:
-    """Values of one option: fractions in four digits, or in as many as tell them apart."""
+    """Values of one option; fractions in four digits, or as many as distinguish them."""
     for digits in range(4, MAX_DIGITS):
         short = [_brief(text, digits) for text in texts]
         if len(set(short)) == len(set(texts)):
@@ -64,28 +63,28 @@ def options(job: Job) -> dict[str, str]:
 def write_summary(
     folder: Path, overrides: Sequence[str], metric: str, outcomes: Sequence[Outcome]
 ) -> None:
-    """Writes both files, each whole or not at all.
+    """Writes `sweep.json` and `sweep.csv`, each complete or not at all.
 
     Raises:
         OSError: They cannot be written.
     """
-    found = sorted(outcomes, key=lambda outcome: outcome.job.number)
-    columns = _columns(found, metric)
+    rows = sorted(outcomes, key=lambda outcome: outcome.job.number)
+    columns = _columns(rows, metric)
     content = {
         "overrides": list(overrides),
         "cwd": str(Path.cwd()),
         "metric": metric,
-        "jobs": [_row(outcome, columns) for outcome in found],
+        "jobs": [_row(outcome, columns) for outcome in rows],
     }
     write_json(folder / SWEEP, content)
-    write_text(folder / "sweep.csv", _csv(found, columns))
+    write_text(folder / "sweep.csv", _csv(rows, columns))
 
 
 def _columns(outcomes: Sequence[Outcome], metric: str) -> list[str]:
-    """The metrics that are told of each job: those of all tasks, and the one that was asked for."""
-    scorings = [scoring_of(one.metrics) for one in outcomes if one.metrics] or [scoring_of({})]
-    each = [name for scoring in scorings for name in scoring.sweep_columns]
-    return list(dict.fromkeys((*each, metric)))
+    """The metrics in the table: those of all jobs' tasks, and the one that was asked for."""
+    results = [outcome.metrics for outcome in outcomes if outcome.metrics] or [{}]
+    names = [name for result in results for name in scoring_of(result).sweep_columns]
+    return list(dict.fromkeys((*names, metric)))
 
 
 def _row(outcome: Outcome, columns: Sequence[str]) -> dict[str, Any]:
@@ -107,23 +106,22 @@ def _row(outcome: Outcome, columns: Sequence[str]) -> dict[str, Any]:
 
 def _csv(outcomes: Sequence[Outcome], columns: Sequence[str]) -> str:
     names = list(dict.fromkeys(name for one in outcomes for name in options(one.job)))
-    text = io.StringIO()
-    writer: csv.DictWriter[str] | None = None
+    lines = []
     for outcome in outcomes:
-        row = _row(outcome, columns)
-        set_to = options(outcome.job)
-        own = {name: set_to.get(name) for name in names}
+        row, values = _row(outcome, columns), options(outcome.job)
+        own = {name: values.get(name) for name in names}
         rest = {name: row[name] for name in row if name not in ("overrides", "job", *own)}
-        line = csv_row({"job": row["job"], **own, **rest})
-        if writer is None:
-            writer = csv.DictWriter(text, list(line), lineterminator="\n")
-            writer.writeheader()
-        writer.writerow(line)
+        lines.append(csv_row({"job": row["job"], **own, **rest}))
+    text = io.StringIO()
+    if lines:
+        writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
     return text.getvalue()
 
 
 def read_summary(folder: Path) -> tuple[list[str], list[JobGroup]]:
-    """What a sweep was told, and what it launched, from its `sweep.json`.
+    """The overrides of a sweep and the groups that it launched, from its `sweep.json`.
 
     Raises:
         ValueError: The file is not one of a sweep.
@@ -144,93 +142,87 @@ def read_summary(folder: Path) -> tuple[list[str], list[JobGroup]]:
 
 
 def same_again(arguments: Sequence[str]) -> list[str]:
-    """Adds what a sweep was told to what is said now, where `sweep.resume` names its folder.
+    """Adds the overrides of the sweep that `sweep.resume` names to those on the command line.
 
-    The command then goes on in the folder in which the sweep was begun.
+    Changes to the folder in which the sweep was started, since its paths may be relative to it.
 
     Raises:
-        KanExpError: No sweep is known there, or `-m` is missing.
+        KanExpError: There is no sweep, or `-m` is missing.
     """
-    said = [text.partition("=") for text in arguments]
-    resumed = [read_path(value) for name, _, value in said if name == "sweep.resume"]
+    parts = [text.partition("=") for text in arguments]
+    resumed = [read_path(value) for name, _, value in parts if name == "sweep.resume"]
     if not resumed or resumed[-1] in ("", "null"):
         return list(arguments)
     folder = expand_home(resumed[-1])
     try:
-        told = read_summary(folder)[0]
+        before = read_summary(folder)[0]
     except (OSError, ValueError) as error:
         raise KanExpError(
             f"{typed('sweep.resume', folder)}: no sweep is known there ({SWEEP} cannot be read: "
             f"{error})."
         ) from error
     flagged = set(MULTIRUN) & set(arguments)
-    if not flagged and not any(text.startswith("search=") for text in told):  # which needs none
+    if not flagged and not any(text.startswith("search=") for text in before):  # needs none
         raise KanExpError("sweep.resume goes on with a sweep: add -m.")
-    names = {name.lstrip("+~") for name, equals, _ in said if equals}
-    rest = [text for text in told if option_name(text) not in names]
-    # Beside it, since Hydra's parser wants all overrides in one place.
-    place = [name for name, _, _ in said].index("sweep.resume")
-    now = _where_it_began(arguments, folder)
+    names = {name.lstrip("+~") for name, equals, _ in parts if equals}
+    rest = [text for text in before if option_name(text) not in names]
+    # Next to it, since Hydra's parser wants all overrides in one place.
+    place = [name for name, _, _ in parts].index("sweep.resume")
+    now = _change_folder(arguments, folder)
     return [*now[:place], *rest, *now[place:]]
 
 
-def _where_it_began(arguments: Sequence[str], folder: Path) -> list[str]:
-    """Goes to the folder in which a sweep was begun: paths that it was told are relative to it.
-
-    Returns:
-        What is said now, as it holds there.
-    """
+def _change_folder(arguments: Sequence[str], folder: Path) -> list[str]:
+    """Changes to the folder in which a sweep was started; returns arguments that hold there."""
     here = Path.cwd()
     began = Path(str(parse_json((folder / SWEEP).read_text(encoding="utf-8")).get("cwd") or here))
-    if began == here or not began.is_dir():  # it was moved; absolute paths still hold
+    if began == here or not began.is_dir():  # it was moved
         return list(arguments)
     os.chdir(began)
     return absolute_arguments(arguments, here)
 
 
 def print_table(console: Console, metric: str, outcomes: Sequence[Outcome]) -> None:
-    """Shows the jobs, the best first, each run once: a search may come to the same one again."""
+    """Prints the jobs, the best first, each run once: a search may repeat one."""
     runs = {(one.folder, one.replica): one for one in reversed(outcomes)}
-    ranked = sorted(runs.values(), key=lambda outcome: (*rank(outcome, metric), outcome.job.number))
-    every = [options(outcome.job) for outcome in ranked]
-    names = list(dict.fromkeys(name for one in every for name in one))
-    varied = [name for name in names if len({one.get(name) for one in every}) > 1]
+    rows = sorted(runs.values(), key=lambda outcome: sort_key(outcome, metric))
+    set_to = [options(outcome.job) for outcome in rows]
+    names = list(dict.fromkeys(name for values in set_to for name in values))
+    varied = [name for name in names if len({values.get(name) for values in set_to}) > 1]
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
     table.add_column("job", justify="right", no_wrap=True)
     for name in varied:
         table.add_column(plain(name), no_wrap=True)
-    linear = _linear(metric, ranked)
+    linear = [_shown(outcome, linear_of(metric)) for outcome in rows]
     headings = [title(metric), "seconds"]
     if len(set(linear)) > 1:
         headings.insert(1, "linear model")
     for name in headings:
         table.add_column(plain(name), justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    columns = [brief([own.get(name, "-") for own in every]) for name in varied]
-    for outcome, own, *values in list(zip(ranked, linear, *columns, strict=True))[:MAX_ROWS]:
-        figure = outcome.figure(metric)
+    columns = [brief([values.get(name, "-") for values in set_to]) for name in varied]
+    for outcome, own, *values in list(zip(rows, linear, *columns, strict=True))[:MAX_ROWS]:
         table.add_row(
             str(outcome.job.number),
             *map(plain, values),
-            "-" if figure is None else shown(figure),
+            _shown(outcome, metric),
             *([own] if len(headings) > 2 else []),
             "-" if outcome.seconds is None else f"{outcome.seconds:.1f}",
             "pruned" if outcome.pruned else "" if outcome.state == "done" else outcome.state,
         )
     console.print()
-    wide = console.options.update(width=WIDEST)  # cut words would tell nothing
+    wide = console.options.update(width=MAX_WIDTH)  # no value is cut
     table.width = console.measure(table, options=wide).maximum
     console.print(table, highlight=False, crop=False, width=table.width)
-    if len(ranked) > MAX_ROWS:
-        console.print(f"... and {len(ranked) - MAX_ROWS} more in sweep.csv", highlight=False)
+    if len(rows) > MAX_ROWS:
+        console.print(f"... and {len(rows) - MAX_ROWS} more in sweep.csv", highlight=False)
     if len(headings) == 2 and linear and linear[0] != "-":
         console.print(f"linear model: {title(metric)} {linear[0]}", highlight=False)
 
 
-def _linear(metric: str, found: Sequence[Outcome]) -> list[str]:
-    """The linear model's figure for each job; a dash where it is unknown."""
-    figures = [one.figure(linear_of(metric) or "") for one in found]
-    return ["-" if figure is None else shown(figure) for figure in figures]
+def _shown(outcome: Outcome, metric: str | None) -> str:
+    value = outcome.metric(metric or "")
+    return "-" if value is None else shown(value)
 
 
 def failures(outcomes: Sequence[Outcome]) -> list[str]:

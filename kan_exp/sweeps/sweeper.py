@@ -1,9 +1,9 @@
-"""What a sweep does by any plan, and the plan that runs every combination."""
+"""What all sweeps have in common, and the sweep over every combination."""
 
 from __future__ import annotations
 
+import itertools
 import logging
-import re
 import signal
 import sys
 from abc import abstractmethod
@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from kan_exp.cli import as_typed
 from kan_exp.errors import KanExpError, suggest
 from kan_exp.preparing.paths import use_absolute_paths
+from kan_exp.preparing.references import check_additions
 from kan_exp.preparing.translation import check_groups, composed_task
 from kan_exp.preparing.values import search_path_override
 from kan_exp.quoting import expand_home, literal, typed
@@ -30,34 +31,34 @@ from kan_exp.runs import hold, option_name, release
 from kan_exp.runs.folders import SWEEP
 from kan_exp.runs.identity import group_name
 from kan_exp.sweeps.jobs import Job, make_job_groups, plan_jobs
-from kan_exp.sweeps.plugins import check_installed
-from kan_exp.sweeps.runner import ENDING, SweepRunner, Terminated, remember, renumber
+from kan_exp.sweeps.launching import check_installed
+from kan_exp.sweeps.runner import ENDING, SweepRunner, Terminated, finished_jobs, renumber
 from kan_exp.tasks import Task
 
 log = logging.getLogger(__name__)
 
 
 class FolderSweeper(Sweeper):
-    """Runs jobs in a folder that tells what came of them, and can go on there.
+    """Runs jobs in a folder with a table of their outcomes, and can resume there.
 
     Args:
-        params: What is swept beside the command line's own, by name.
-        metric: By what jobs are compared where `sweep.metric` names nothing else; by the task's
-            primary metric if neither does.
+        params: Swept options and their values, in addition to those on the command line.
+        metric: Compares jobs unless `sweep.metric` is set; the task's primary metric by default.
     """
+
+    config: DictConfig
+    hydra_context: HydraContext
+    launcher: Launcher
 
     def __init__(self, params: dict[str, str] | None, metric: str | None) -> None:
         self.params, self.given = params or {}, metric
         self.metric = ""
-        self.config: DictConfig | None = None
-        self.hydra_context: HydraContext | None = None
-        self.launcher: Launcher | None = None
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         check_installed(config)
-        if config.sweep.resume is not None:  # the launcher, too, is to know the folder
+        if config.sweep.resume is not None:  # the launcher needs the folder, too
             with open_dict(config):
                 folder = expand_home(config.sweep.resume)
                 config.hydra.sweep.dir = literal(str(folder))
@@ -67,12 +68,10 @@ class FolderSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        config = self.config
-        assert config is not None
-        options = config.sweep
+        options = self.config.sweep
         if options.most_stacked < 1:
             raise KanExpError(f"sweep.most_stacked must be at least 1, got {options.most_stacked}.")
-        task = composed_task(config)
+        task = composed_task(self.config)
         self.metric = options.metric = options.metric or self.given or self.default_metric(task)
         if self.metric not in (known := task.numbers):
             raise KanExpError(
@@ -85,24 +84,24 @@ class FolderSweeper(Sweeper):
                 "options. Leave it out; hydra.sweep.dir=... is the sweep's folder."
             )
         asked = [text for text in arguments if group_name(text) != "sweep"]
-        self.folder = Path(config.hydra.sweep.dir)
+        self.folder = Path(self.config.hydra.sweep.dir)
         try:
             if self.resumes:
                 hold(self.folder, patience=ENDING)
-            self._go(asked)
+            self._sweep(asked)
         finally:
             release(self.folder)
 
     def default_metric(self, task: Task) -> str:
-        """By what jobs are compared where nothing else is asked for."""
+        """The metric that compares jobs by default."""
         return task.judged_by
 
-    def _go(self, asked: list[str]) -> None:
+    def _sweep(self, asked: list[str]) -> None:
         runner = self.plan(asked)
         try:
             self.run(runner)
         except Terminated:
-            self.finish(runner)  # which raises if jobs have failed: the exit code is then 1
+            self.finish(runner)  # raises if jobs have failed: the exit code is then 1
             sys.exit(128 + signal.SIGTERM)
         except KeyboardInterrupt:
             self.finish(runner)
@@ -111,49 +110,42 @@ class FolderSweeper(Sweeper):
 
     @abstractmethod
     def plan(self, asked: list[str]) -> SweepRunner:
-        """Looks at everything that can be told before the first job.
-
-        Args:
-            asked: What the command line says about the jobs.
-        """
+        """Checks everything that can be checked before the first job; `asked` are the overrides."""
 
     @abstractmethod
     def run(self, runner: SweepRunner) -> None:
         """Runs the jobs."""
 
     def finish(self, runner: SweepRunner) -> None:
-        """Tells what came of them."""
+        """Prints the outcomes."""
         runner.finish()
 
     @property
     def resumes(self) -> bool:
-        """Whether an earlier attempt goes on."""
-        assert self.config is not None
+        """Whether an earlier attempt is resumed."""
         return self.config.sweep.resume is not None
 
     @property
     def typed(self) -> list[str]:
-        """What the user said, but for what begins or resumes a sweep."""
-        assert self.config is not None
-        said = self.config.hydra.overrides
-        leave = ("sweep.resume", "hydra.sweep.dir", "hydra.mode")
-        every = [*as_typed(said.hydra), *as_typed(said.task)]
-        rest = [text for text in every if option_name(text) not in leave]
+        """The overrides that repeat the sweep: those typed, but for its folder."""
+        overrides = self.config.hydra.overrides
+        typed = [*as_typed(overrides.hydra), *as_typed(overrides.task)]
+        left_out = ("sweep.resume", "hydra.sweep.dir", "hydra.mode")
+        rest = [text for text in typed if option_name(text) not in left_out]
         known = any(option_name(text) == "hydra.searchpath" for text in rest)
         added = [] if known else search_path_override(self.config.hydra)
         return [*self.origin, *added, *rest]
 
     @property
     def origin(self) -> list[str]:
-        """What the user said of the run whose configuration is swept over, if there is one."""
-        assert self.config is not None
+        """Arguments that name the run whose configuration is swept over, if there is one."""
         return list(self.config.sweep.origin)
 
     def begin(self) -> None:
         """Makes the folder, with the configuration in it.
 
         Raises:
-            KanExpError: It holds another sweep, or another process is at it.
+            KanExpError: It holds another sweep, or another process writes there.
         """
         hold(self.folder)
         if not self.resumes and (self.folder / SWEEP).exists():
@@ -164,71 +156,82 @@ class FolderSweeper(Sweeper):
         OmegaConf.save(self.config, self.folder / "multirun.yaml")
 
     def parse(self, arguments: list[str]) -> list[Override]:
-        """Reads overrides."""
-        assert self.hydra_context is not None
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        return parser.parse_overrides(arguments)
+        """Parses overrides."""
+        loader = self.hydra_context.config_loader
+        return OverridesParser.create(config_loader=loader).parse_overrides(arguments)
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """The configuration of a job, without Hydra's part, to which `${hydra:...}` refers.
 
         Raises:
-            KanExpError: The job asks for another launcher than the sweep has.
+            KanExpError: The job asks for another launcher, or has an option without effect.
         """
-        assert self.hydra_context is not None
-        assert self.config is not None
         loader = self.hydra_context.config_loader
         cfg = loader.load_sweep_config(self.config, list(overrides))
-        ours, asked = (
-            one.hydra.runtime.choices.get("hydra/launcher") for one in (self.config, cfg)
-        )
-        if asked != ours:  # by an experiment that is swept
+        choices = dict(cfg.hydra.runtime.choices)
+        asked = choices.get("hydra/launcher")
+        if asked != self.config.hydra.runtime.choices.get("hydra/launcher"):  # by an experiment
             raise KanExpError(
                 f"{' '.join(overrides)}: asks for hydra/launcher={asked}, and the jobs of a sweep "
                 f"have one launcher: set hydra/launcher={asked} for all of them."
             )
         HydraConfig.instance().set_config(cfg)
+        hydra = cfg.hydra
         with open_dict(cfg):
             del cfg["hydra"]
         check_groups(cfg)
+        check_additions(cfg, hydra, overrides, list(choices))
         use_absolute_paths(cfg, self.config.hydra.runtime.cwd)
         return cfg
 
 
 class GridSweeper(FolderSweeper):
-    """Runs every combination of what is swept, seeds stacked where that is faster."""
+    """Runs every combination of the swept values; seeds are stacked if that is faster."""
 
     def plan(self, asked: list[str]) -> SweepRunner:
-        assert self.config is not None
-        assert self.launcher is not None
         options = self.config.sweep
-        # Not at the top: Hydra loads its own plugins anew, and a class from before would not fit.
-        from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-
         swept = [f"{name}={values}" for name, values in self.params.items()]
-        (combinations,) = BasicSweeper.split_arguments(self.parse([*swept, *asked]), None)
-        if not combinations:
-            empty = [text for text in asked if re.search(r"\b(glob|range)\(", text)] or asked
-            raise KanExpError(f"{' '.join(empty)}: gives no value, so that there is no job to run.")
-        jobs = plan_jobs(combinations, self.compose)
+        jobs = plan_jobs(self._combinations([*swept, *asked]), self.compose)
         known = []
         if self.resumes:
             jobs = renumber(self.folder, jobs)
-            known = remember(self.folder, jobs)
+            known = finished_jobs(self.folder, jobs)
         self.begin()
-        over = {outcome.job.number for outcome in known}
-        left = [job for job in jobs if job.number not in over]
-        most = options.most_stacked if options.stack_seeds else 1
-        self.stacks = make_job_groups(left, self.folder, most)
+        finished = {outcome.job.number for outcome in known}
+        left = [job for job in jobs if job.number not in finished]
+        self.groups = make_job_groups(
+            left, self.folder, options.most_stacked if options.stack_seeds else 1
+        )
         self._announce(jobs, left)
         total = len(known) + len(left)
         return SweepRunner(self.launcher, self.config, self.folder, self.typed, known, total)
 
+    def _combinations(self, arguments: list[str]) -> list[list[str]]:
+        """The overrides of each job; of an option that is given twice the last counts."""
+        values: dict[str, list[str]] = {}
+        for override in self.parse(arguments):
+            if override.is_interval_sweep():
+                raise KanExpError(
+                    f"{override.input_line}: interval(...) is for a search, which draws values: "
+                    f"add search=..., or name the values, as in seed=range(0,3)."
+                )
+            if override.is_sweep_override():
+                texts = list(override.sweep_string_iterator())
+            else:
+                texts = [override.get_value_element_as_str()]
+            if not texts:
+                raise KanExpError(
+                    f"{override.input_line}: gives no value, so that there is no job to run."
+                )
+            option = override.get_key_element()
+            values[option] = [f"{option}={text}" for text in texts]
+        return [list(texts) for texts in itertools.product(*values.values())]
+
     def run(self, runner: SweepRunner) -> None:
-        runner.run(self.stacks)
+        runner.run(self.groups)
 
     def _announce(self, jobs: Sequence[Job], left: Sequence[Job]) -> None:
-        count = len(self.stacks)
+        count = len(self.groups)
         parts = [f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'}"]
         if len(left) < len(jobs):
             parts.append(f"{len(jobs) - len(left)} done before")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -10,13 +11,16 @@ import sys
 from contextlib import contextmanager
 
 import pytest
+from filelock import FileLock
 
+from kan_exp.commandline.explain import one_line
 from kan_exp.runs import hold, holding, lock, release
 from kan_exp.runs.lock import LockedError
 
 HOLDER = """
 import sys
 from pathlib import Path
+from kan_exp.commandline.explain import one_line
 from kan_exp.runs import hold
 hold(Path(sys.argv[1]))
 print("held", flush=True)
@@ -58,25 +62,22 @@ def test_who_waits_gets_it_when_the_other_ends(tmp_path):
     release(tmp_path)
 
 
-def test_a_process_may_ask_twice_and_its_copy_holds_it_on(tmp_path):
+def test_a_process_may_ask_twice_and_a_copy_of_it_does_not_hold_it(tmp_path):
     hold(tmp_path)
     hold(tmp_path)
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        os.close(writing)
-        os.read(reading, 1)
-        os._exit(0)
-    try:
-        os.close(lock._held.pop((os.getpid(), tmp_path.resolve())))  # as if it were killed
-        with pytest.raises(LockedError):
+        try:
             hold(tmp_path)
-    finally:
-        os.close(reading)
-        os.close(writing)
-        os.waitpid(child, 0)
-    hold(tmp_path)
+        except LockedError:
+            os.write(writing, b"refused")
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reading, 100) == b"refused"
+    assert (tmp_path / lock.NAME).exists()
     release(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_program_that_it_starts_does_not_hold_it(tmp_path):
@@ -90,7 +91,7 @@ def test_a_program_that_it_starts_does_not_hold_it(tmp_path):
 
 def test_a_file_that_its_holder_removes_meanwhile_is_not_taken_for_the_lock(tmp_path, monkeypatch):
     """Between opening the file and locking it, its holder may give it back."""
-    flock, removed = lock.fcntl.flock, []
+    flock, removed = fcntl.flock, []
 
     def late(file: int, how: int) -> None:
         if not removed:
@@ -98,19 +99,45 @@ def test_a_file_that_its_holder_removes_meanwhile_is_not_taken_for_the_lock(tmp_
             (tmp_path / lock.NAME).unlink()
         flock(file, how)
 
-    monkeypatch.setattr(lock.fcntl, "flock", late)
-    with holding(tmp_path):
+    monkeypatch.setattr(fcntl, "flock", late)
+    with holding(tmp_path, patience=60.0):
         monkeypatch.undo()
-        assert (tmp_path / lock.NAME).exists()
+        assert removed
         with (tmp_path / lock.NAME).open() as file, pytest.raises(BlockingIOError):
-            flock(file, lock.fcntl.LOCK_EX | lock.fcntl.LOCK_NB)
+            flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_gets_a_note(tmp_path, monkeypatch, capsys, number):
     def refuse(*_: object) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(lock.fcntl, "flock", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
     with holding(tmp_path):
-        pass
-    assert "its file system has no locks" in capsys.readouterr().err
+        with holding(tmp_path):
+            pass
+        assert capsys.readouterr().err.count("its file system has no locks") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_another_machine_holds_is_refused_with_its_name(tmp_path):
+    with FileLock(tmp_path / lock.NAME):
+        (tmp_path / lock.NAME).write_text('{"pid": 5, "host": "node17"}')
+        with pytest.raises(LockedError, match="process 5 on node17 is still running: stop it"):
+            hold(tmp_path)
+
+
+def test_a_folder_of_another_user_is_one_line(tmp_path, monkeypatch):
+    """As root this could be written: the system's refusal is imitated."""
+
+    def refuse(path: str, *_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(PermissionError) as raised:
+        hold(tmp_path)
+    monkeypatch.undo()
+    line = one_line(raised.value)
+    assert line.startswith(f"cannot write or read {tmp_path / lock.NAME}: Permission denied.")
+    hold(tmp_path)
+    release(tmp_path)

@@ -83,7 +83,7 @@ def test_each_seed_of_a_stack_is_a_record_of_its_own(tmp_path):
     records = read_records([tmp_path]).records
     assert [record.seed for record in records] == [5, 6, 7, 8]
     assert [record.state for record in records] == ["done", "diverged", "done", "done"]
-    assert records[1].reason == "diverged at step 40"
+    assert records[1].reason == "the loss became NaN or infinite at step 40."
     assert [record.metrics["test_rmse"] for record in records] == [0.1 * k for k in range(4)]
     assert [(record.seconds, record.shared_by) for record in records] == [(0.5, 4)] * 4
     # A score of the network that was kept is no seed's own.

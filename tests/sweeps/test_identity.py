@@ -72,7 +72,7 @@ class NoLauncher(Launcher):
 
 @pytest.fixture
 def sweep(hydra, tmp_path):
-    """What `-m` with these arguments runs: its jobs in stacks, and the sweeper."""
+    """What `-m` with these arguments runs: its jobs in groups, and the sweeper."""
     main, found = hydra
 
     def plan(*arguments):
@@ -85,7 +85,7 @@ def sweep(hydra, tmp_path):
         sweeper.hydra_context = HydraContext(main.config_loader, Callbacks())
         sweeper.folder = tmp_path / "sweep"
         sweeper.plan(OmegaConf.to_container(config.hydra.overrides.task))
-        return sweeper.stacks, sweeper
+        return sweeper.groups, sweeper
 
     return plan
 
@@ -139,14 +139,14 @@ def plain(cfg):
     }
 
 
-def seeds(stacks):
-    return sorted([job.seed for job in stack.jobs] for stack in stacks)
+def seeds(groups):
+    return sorted([job.seed for job in group.jobs] for group in groups)
 
 
 TOGETHER, ALONE = [[0, 1, 2]], [[0], [1], [2]]
 
 
-def stacks_of(light, tmp_path, *options):
+def groups_of(light, tmp_path, *options):
     swept = [[*options, f"seed={seed}"] for seed in (0, 1, 2)]
     return make_job_groups(plan_jobs(swept, light), tmp_path, most=64)
 
@@ -171,7 +171,7 @@ def stacks_of(light, tmp_path, *options):
     ids=str,
 )
 def test_seeds_are_stacked_if_nothing_else_differs(light, tmp_path, options, expected):
-    assert seeds(stacks_of(light, tmp_path, *options)) == expected
+    assert seeds(groups_of(light, tmp_path, *options)) == expected
 
 
 @pytest.mark.parametrize(
@@ -188,13 +188,13 @@ def test_seeds_are_stacked_if_nothing_else_differs(light, tmp_path, options, exp
     ids=str,
 )
 def test_seeds_are_stacked_if_no_file_and_no_setting_of_hydra_differs(sweep, options, expected):
-    stacks, sweeper = sweep(*ADAM, "seed=0,1,2", *options)
-    assert seeds(stacks) == expected
+    groups, sweeper = sweep(*ADAM, "seed=0,1,2", *options)
+    assert seeds(groups) == expected
     if expected is ALONE:
         return
-    (stack,) = stacks
-    stacked = resolved(sweeper, stack.overrides)
-    for job in stack.jobs:
+    (group,) = groups
+    stacked = resolved(sweeper, group.overrides)
+    for job in group.jobs:
         assert {**stacked, "replicas": 1, "seed": job.seed} == resolved(sweeper, job.overrides)
 
 
@@ -223,7 +223,7 @@ def sets_of_overrides(draw):
 
 @settings(deadline=None, derandomize=True, max_examples=40)
 @given(overrides=sets_of_overrides())
-def test_keys_and_stacks_go_by_the_resolved_configurations(light, overrides):
+def test_keys_and_groups_go_by_the_resolved_configurations(light, overrides):
     options = [text.partition("=")[::2] for text in overrides]
     combinations = [
         [f"{name}={value}" for (name, _), value in zip(options, values, strict=True)]
@@ -233,10 +233,10 @@ def test_keys_and_stacks_go_by_the_resolved_configurations(light, overrides):
     configs = {job.number: plain(light(job.overrides)) for job in jobs}
     for one, other in itertools.combinations(jobs, 2):
         assert (one.key == other.key) == (configs[one.number] == configs[other.number])
-    for stack in make_job_groups(jobs, Path(), most=64):
-        if len(stack.jobs) > 1:
-            stacked = plain(light(stack.overrides[:-1]))
-            for k, job in enumerate(stack.jobs):
+    for group in make_job_groups(jobs, Path(), most=64):
+        if len(group.jobs) > 1:
+            stacked = plain(light(group.overrides[:-1]))
+            for k, job in enumerate(group.jobs):
                 assert {**stacked, "seed": stacked["seed"] + k, "replicas": 1} == (
                     configs[job.number]
                 )
@@ -255,9 +255,9 @@ def test_keys_and_stacks_go_by_the_resolved_configurations(light, overrides):
 def test_seeds_may_be_written_in_many_ways(light, swept, expected):
     jobs = plan_jobs([[f"seed={text}"] for text in swept.split(",")], light)
     found = []
-    for stack in make_job_groups(jobs, Path(), most=64):
-        first = light(stack.overrides[:-1]).seed
-        found.append([first + k for k in range(len(stack.jobs))])
+    for group in make_job_groups(jobs, Path(), most=64):
+        first = light(group.overrides[:-1]).seed
+        found.append([first + k for k in range(len(group.jobs))])
     assert sorted(itertools.chain(*found)) == sorted(
         int(text.strip("'")) for text in swept.split(",")
     )
@@ -276,8 +276,8 @@ def test_seeds_may_be_written_in_many_ways(light, swept, expected):
     ids=" ".join,
 )
 def test_keys_are_those_of_the_configurations_that_run(sweep, swept):
-    stacks, sweeper = sweep("optimizer=adam", *swept)
-    jobs = [job for stack in stacks for job in stack.jobs]
+    groups, sweeper = sweep("optimizer=adam", *swept)
+    jobs = [job for group in groups for job in group.jobs]
     assert len(jobs) > 0
     for job in jobs:
         assert job.key == digest(resolved(sweeper, job.overrides))
@@ -285,8 +285,8 @@ def test_keys_are_those_of_the_configurations_that_run(sweep, swept):
 
 def test_a_reference_to_the_number_of_a_job_stays_that_number(sweep):
     """A launcher counts what it launches, and would give a job another number in a second try."""
-    stacks, _ = sweep(*ADAM, "data.seed=${hydra:job.num}", "layer.num_x=5,6,7")
-    assert [f"data.seed={k}" in stack.jobs[0].overrides for k, stack in enumerate(stacks)] == [
+    groups, _ = sweep(*ADAM, "data.seed=${hydra:job.num}", "layer.num_x=5,6,7")
+    assert [f"data.seed={k}" in group.jobs[0].overrides for k, group in enumerate(groups)] == [
         True, True, True,
     ]  # fmt: skip
 

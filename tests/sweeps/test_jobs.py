@@ -27,28 +27,28 @@ def seeds(*values):
     return [f"seed={value}" for value in values]
 
 
-def members(stacks):
-    return [[job.number for job in stack.jobs] for stack in stacks]
+def members(groups):
+    return [[job.number for job in group.jobs] for group in groups]
 
 
 def test_seeds_of_the_same_experiment_are_stacked(plan, tmp_path):
     jobs = plan(["layer=mlp", "layer=interpo"], ["optimizer=adam"], seeds(0, 1, 2))
-    stacks = make_job_groups(jobs, tmp_path, most=64)
-    assert members(stacks) == [[0, 1, 2], [3, 4, 5]]
-    assert stacks[1].overrides == [
+    groups = make_job_groups(jobs, tmp_path, most=64)
+    assert members(groups) == [[0, 1, 2], [3, 4, 5]]
+    assert groups[1].overrides == [
         "layer=interpo",
         "optimizer=adam",
         "seed=0",
         "replicas=3",
-        f"hydra.sweep.subdir='{stacks[1].folder.name}'",
+        f"hydra.sweep.subdir='{groups[1].folder.name}'",
     ]
-    assert stacks[1].name == "layer=interpo seed=0..2"
+    assert groups[1].name == "layer=interpo seed=0..2"
 
 
 def test_only_consecutive_seeds_are_since_replica_k_has_seed_plus_k(plan, tmp_path):
     jobs = plan(["optimizer=sgd"], seeds(7, 0, 1, 3, 2, 9))
-    stacks = make_job_groups(jobs, tmp_path, most=3)
-    found = sorted([job.seed for job in stack.jobs] for stack in stacks)
+    groups = make_job_groups(jobs, tmp_path, most=3)
+    found = sorted([job.seed for job in group.jobs] for group in groups)
     assert found == [[0, 1, 2], [3], [7], [9]]
 
 

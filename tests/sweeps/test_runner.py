@@ -1,13 +1,10 @@
-"""A sweep goes on whatever its launcher and its jobs do."""
+"""A sweep ends in order whatever its launcher and its jobs do."""
 
 import json
 import os
 import re
 import socket
-import subprocess
-import time
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -19,7 +16,7 @@ from kan_exp.runs import Status, read_status, write_json, write_status
 from kan_exp.runs.folders import SWEEP
 from kan_exp.sweeps.jobs import Job, make_job_group, make_job_groups
 from kan_exp.sweeps.outcomes import outcomes
-from kan_exp.sweeps.runner import SweepRunner, remember, renumber
+from kan_exp.sweeps.runner import SweepRunner, finished_jobs, renumber
 from kan_exp.sweeps.summary import brief, read_summary
 
 NOBODY = 2**22 + 1  # more than the system's largest process number
@@ -55,6 +52,9 @@ class FakeLauncher(Launcher):
         if what == "breaks":
             raise RuntimeError("a worker died")
         folder.mkdir(exist_ok=True)
+        if what == "is killed and breaks":
+            write_status(folder, status())
+            raise RuntimeError("a worker died")
         if what == "is killed":
             write_status(folder, status())
         elif what == "diverges":
@@ -64,31 +64,6 @@ class FakeLauncher(Launcher):
         else:
             write_json(folder / "metrics.json", result(what, texts))
             write_status(folder, status(state="done", seconds=SECONDS))
-
-
-class FragileLauncher(FakeLauncher):
-    """Loses the process of its first job, and then kills those of the others, as joblib does."""
-
-    __module__ = "hydra_plugins.hydra_joblib_launcher.fake"
-
-    def act(self, what, folder, texts):
-        folder.mkdir(exist_ok=True)
-        process = subprocess.Popen(["sleep", "inf"])
-        self.processes.append(process)
-        now = datetime.now(UTC).isoformat()
-        write_status(folder, status(pid=process.pid, started=now))
-
-    def launch(self, job_overrides, initial_job_idx):
-        self.processes = []
-        super().launch(job_overrides, initial_job_idx)
-        while len(self.watch._processes) < len(self.processes):  # until it is seen that they run
-            time.sleep(0.01)
-        for process in self.processes:
-            process.kill()
-            process.wait()
-            while not self.watch.first_lost:  # until it is seen which was the first
-                time.sleep(0.01)
-        raise RuntimeError("a worker died")
 
 
 def result(rmse, texts):
@@ -111,13 +86,13 @@ def job(number, name, seed=None, rest=None):
 
 @pytest.fixture
 def sweep(tmp_path, capsys):
-    """Runs jobs by scripts; gives the launcher, the table of `sweep.json`, and what was said."""
+    """Runs jobs by scripts; returns the launcher, the rows of the table, stdout and the error."""
 
     def run(jobs, known=(), kind=FakeLauncher, **scripts):
         launcher = kind(**scripts)
-        config = OmegaConf.create({"sweep": {"metric": "test_rmse"}})
+        hydra = {"launcher": {"_target_": "fake"}}
+        config = OmegaConf.create({"sweep": {"metric": "test_rmse"}, "hydra": hydra})
         runner = SweepRunner(launcher, config, tmp_path, ["a=1,2"], known, len(jobs) + len(known))
-        launcher.watch = runner.watch
         error = None
         try:
             runner.run(make_job_groups(jobs, tmp_path, most=64))
@@ -151,39 +126,38 @@ def test_a_killed_job_costs_no_other(sweep, tmp_path):
     assert read_status(tmp_path / rows[0]["folder"]).state == "failed"
 
 
-def test_what_a_broken_launcher_left_is_launched_again(sweep):
-    jobs = [job(0, "a"), job(1, "b"), job(2, "c")]
-    launcher, rows, _, error = sweep(jobs, a=[0.5], b=["breaks", 0.25], c=[0.75])
-    assert launcher.launched == [["name=a", "name=b", "name=c"], ["name=b", "name=c"]]
+def test_a_launcher_that_breaks_launches_nothing_again(sweep, tmp_path):
+    """As joblib and Ray do if a worker is killed; `sweep.resume` runs the rest."""
+    jobs = [job(number, name) for number, name in enumerate("abc")]
+    launcher, rows, said, error = sweep(jobs, a=[0.5], b=["is killed and breaks"], c=[0.75])
+    assert launcher.launched == [["name=a", "name=b", "name=c"]]
+    assert [row["state"] for row in rows] == ["done", "failed", "waiting"]
+    assert error.startswith("1 of 3 jobs failed:")
+    assert "job 1 (name=b): its process ended without a word" in error
+    assert "To go on: -m sweep.resume=" in said
+    known = finished_jobs(tmp_path, jobs)
+    launcher, rows, _, error = sweep(jobs[1:], known, b=[0.25], c=[0.75])
     assert [row["test_rmse"] for row in rows] == [0.5, 0.25, 0.75]
     assert error is None
 
 
-@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="the system does not tell who died first")
-def test_jobs_that_went_down_with_another_are_launched_again_but_not_for_ever(sweep):
-    jobs = [job(number, name) for number, name in enumerate("abcd")]
-    launcher, rows, said, _ = sweep(
-        jobs, kind=FragileLauncher, **{name: [0] * 3 for name in "abcd"}
-    )
-    names = [[text.removeprefix("name=") for text in texts] for texts in launcher.launched]
-    assert names == [["a", "b", "c", "d"], ["b", "c", "d"], ["c", "d"]]
-    assert [row["state"] for row in rows] == ["failed"] * 4
-    assert "3 jobs had to end with it: launched again" in said
-    assert [line.partition("/4  ")[0] for line in said.splitlines() if "/4  " in line] == list(
-        "1234"
-    )
+def test_a_launcher_that_breaks_without_a_failed_job_is_an_error(sweep):
+    jobs = [job(0, "a"), job(1, "b")]
+    _, rows, said, error = sweep(jobs, a=[0.5], b=["breaks"])
+    assert [row["state"] for row in rows] == ["done", "waiting"]
+    assert "To go on: -m sweep.resume=" in said
+    assert error == "FakeLauncher ended early: a worker died"
 
 
-def test_what_an_earlier_attempt_left_is_not_taken_for_the_new_one(sweep, tmp_path):
-    """A run goes on in its folder, where the status of its first part lies until it begins."""
+def test_the_status_of_an_earlier_attempt_is_not_taken_for_the_new_one(sweep, tmp_path):
     (tmp_path / "1_name-b").mkdir()
-    write_status(tmp_path / "1_name-b", status(state="interrupted", pid=1))
-    launcher, rows, *_ = sweep([job(0, "a"), job(1, "b")], a=[0.5], b=["breaks", 0.25])
-    assert launcher.launched == [["name=a", "name=b"], ["name=b"]]
-    assert [row["state"] for row in rows] == ["done", "done"]
+    write_status(tmp_path / "1_name-b", status(state="diverged", pid=1, reason="then"))
+    _, rows, said, _ = sweep([job(0, "a"), job(1, "b")], a=[0.5], b=["breaks"])
+    assert [row["state"] for row in rows] == ["done", "waiting"]
+    assert "diverged" not in said
 
 
-def test_a_launcher_that_runs_nothing_is_given_up(sweep):
+def test_a_launcher_that_starts_no_job_is_an_error(sweep):
     *_, error = sweep([job(0, "a"), job(1, "b")], a=["breaks"], b=[0.5])
     assert error == "FakeLauncher cannot run name=a, name=b: a worker died"
 
@@ -217,29 +191,29 @@ def test_a_stack_that_is_too_much_is_halved_until_it_fits(sweep, trouble):
 def test_a_later_attempt_knows_what_is_done_by_its_key(sweep, tmp_path):
     first = [job(0, "a"), job(1, "b")]
     sweep(first, a=[0.5], b=["diverges"])
-    overrides, stacks = read_summary(tmp_path)
+    overrides, groups = read_summary(tmp_path)
     assert overrides == ["a=1,2"]
-    assert len(stacks) == 2
+    assert len(groups) == 2
     wanted = [job(0, "c"), job(1, "b"), job(2, "a")]  # its numbers have changed
-    known = remember(tmp_path, wanted)
-    assert [(one.job.number, one.figure("test_rmse")) for one in known] == [(2, 0.5)]
+    known = finished_jobs(tmp_path, wanted)
+    assert [(one.job.number, one.metric("test_rmse")) for one in known] == [(2, 0.5)]
     launcher, rows, _, error = sweep(wanted[:2], known, b=[0.75], c=[1.0])
     assert launcher.launched == [["name=c", "name=b"]]
     assert [(row["job"], row["test_rmse"]) for row in rows] == [(0, 1.0), (1, 0.75), (2, 0.5)]
     assert error is None
 
 
-def test_a_sweep_that_still_runs_is_left_alone(sweep, tmp_path, monkeypatch):
+def test_a_sweep_that_still_runs_is_refused(sweep, tmp_path, monkeypatch):
     monkeypatch.setattr("kan_exp.sweeps.runner.ENDING", 0.0)
     sweep([job(0, "a")], a=[0.5])
     (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
     write_status(folder, status(pid=os.getpid(), started="2999-01-31"))
     with pytest.raises(KanExpError, match=rf"still runs \(process {os.getpid()}\)"):
-        remember(tmp_path, [job(0, "a")])
+        finished_jobs(tmp_path, [job(0, "a")])
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"overrides": [], "jobs": [{}]}'])
-def test_a_damaged_summary_is_told(tmp_path, text):
+def test_a_damaged_summary_is_an_error(tmp_path, text):
     (tmp_path / SWEEP).write_text(text)
     with pytest.raises(ValueError):  # noqa: PT011 - JSON's own, or ours
         read_summary(tmp_path)
@@ -248,18 +222,18 @@ def test_a_damaged_summary_is_told(tmp_path, text):
 def test_a_summary_cannot_lead_out_of_its_folder(tmp_path):
     row = {"job": 0, "overrides": [], "key": "k", "seed": None, "folder": "../../etc"}
     (tmp_path / SWEEP).write_text(json.dumps({"overrides": [], "jobs": [row]}))
-    (stack,) = read_summary(tmp_path)[1]
-    assert stack.folder == tmp_path / "etc"
+    (group,) = read_summary(tmp_path)[1]
+    assert group.folder == tmp_path / "etc"
 
 
-def test_a_sweep_that_another_machine_may_be_at_is_left_alone(sweep, tmp_path, monkeypatch):
+def test_a_sweep_that_may_run_on_another_machine_is_refused(sweep, tmp_path, monkeypatch):
     monkeypatch.setattr("kan_exp.sweeps.runner.ENDING", 0.0)
     sweep([job(0, "a")], a=[0.5])
     (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
     write_status(folder, status(host="node17", pid=5))
-    with pytest.raises(KanExpError, match=r"runs on node17, .*\(process 5 there\)") as told:
-        remember(tmp_path, [job(0, "a")])
-    assert f"write interrupted for running in {folder / 'status.json'}" in str(told.value)
+    with pytest.raises(KanExpError, match=r"runs on node17, .*\(process 5 there\)") as raised:
+        finished_jobs(tmp_path, [job(0, "a")])
+    assert f"write interrupted for running in {folder / 'status.json'}" in str(raised.value)
 
 
 def test_jobs_that_are_new_get_new_numbers(sweep, tmp_path):
@@ -271,17 +245,17 @@ def test_jobs_that_are_new_get_new_numbers(sweep, tmp_path):
 
 def test_what_is_done_stays_known_when_it_is_not_wanted_any_more(sweep, tmp_path):
     sweep([job(0, "a"), job(1, "b")], a=[0.5], b=["diverges"])
-    known = remember(tmp_path, [job(2, "c")])
+    known = finished_jobs(tmp_path, [job(2, "c")])
     assert [(one.job.number, one.state, one.metrics["test_rmse"]) for one in known] == [
         (0, "done", 0.5)
     ]
 
 
-def test_a_result_that_cannot_be_read_is_none(sweep, tmp_path):
+def test_a_job_whose_result_cannot_be_read_is_not_finished(sweep, tmp_path):
     sweep([job(0, "a")], a=[0.5])
     (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
     (folder / "metrics.json").write_text('{"x')
-    assert remember(tmp_path, [job(0, "a")]) == []
+    assert finished_jobs(tmp_path, [job(0, "a")]) == []
 
 
 @pytest.mark.parametrize(
@@ -294,11 +268,11 @@ def test_a_result_that_cannot_be_read_is_none(sweep, tmp_path):
         (["0.1234567", "0.1234567"], ["0.1235", "0.1235"]),
     ],
 )
-def test_values_are_as_short_as_can_be_told_apart(values, shown):
+def test_values_are_as_short_as_their_differences_allow(values, shown):
     assert brief(values) == shown
 
 
-def test_runs_that_round_in_another_order_are_told(sweep, tmp_path):
+def test_runs_that_round_in_another_order_are_noted(sweep, tmp_path):
     class Kernels(FakeLauncher):
         def act(self, what, folder, texts):
             super().act(0.5, folder, texts)
@@ -312,15 +286,15 @@ def test_runs_that_round_in_another_order_are_told(sweep, tmp_path):
     assert "Note:" not in said
 
 
-def test_jobs_that_diverge_are_told_from_those_that_fail(sweep):
+def test_diverged_and_failed_jobs_are_counted_apart(sweep):
     jobs = [job(0, "a"), job(1, "b"), job(2, "c")]
     *_, error = sweep(jobs, a=["diverges"], b=["is too large"], c=[0.5])
     assert error.startswith("1 of 3 jobs failed, 1 diverged:")
 
 
-def test_a_diverged_job_of_an_earlier_version_has_its_word(tmp_path):
-    stack = make_job_group([job(0, "a")], tmp_path)
-    stack.folder.mkdir()
-    write_status(stack.folder, status(state="failed", reason="no number"))
-    write_json(stack.folder / "metrics.json", {"stopped": "diverged"})
-    assert [one.state for one in outcomes(stack)] == ["diverged"]
+def test_a_diverged_job_of_an_earlier_version_is_recognized(tmp_path):
+    group = make_job_group([job(0, "a")], tmp_path)
+    group.folder.mkdir()
+    write_status(group.folder, status(state="failed", reason="no number"))
+    write_json(group.folder / "metrics.json", {"stopped": "diverged"})
+    assert [one.state for one in outcomes(group)] == ["diverged"]

@@ -14,11 +14,11 @@ import torch
 
 from kan_exp.errors import DivergedError, KanExpError
 from kan_exp.preparing.stored_config import check_unfinished, how_it_ended, unfinished
-from kan_exp.runs import StatusFile, read_status, write_status
+from kan_exp.runs import StatusFile, close_status, read_status, write_status
 from kan_exp.runs.files import replacing
 from kan_exp.runs.records import DONE, read_records
 from kan_exp.sweeps.jobs import Job, make_job_group
-from kan_exp.sweeps.outcomes import close, outcomes
+from kan_exp.sweeps.outcomes import outcomes
 from kan_exp.tasks import Scoring
 from kan_exp.train import prepare
 from kan_exp.training.experiment import Experiment
@@ -195,7 +195,7 @@ def test_a_run_that_was_killed_while_it_drew_is_done_for_everybody(tmp_path, gon
     assert status.state == "done"
     (outcome,) = outcomes(stack)
     assert (outcome.state, outcome.metrics["test_rmse"], outcome.seconds) == ("done", 0.5, 3.0)
-    close(stack.folder)  # as of a process that is gone
+    close_status(stack.folder)  # as of a process that is gone
     assert outcomes(stack)[0].state == "done"
     (record,) = read_records([tmp_path]).records
     assert (record.state, record.reason) == (DONE, None)

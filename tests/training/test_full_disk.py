@@ -7,6 +7,7 @@ import itertools
 import json
 import logging
 import os
+from pathlib import Path
 
 import pytest
 
@@ -21,7 +22,7 @@ SMALL += ["refine.num_candidates=[1]", "refine.steps=[2]"]
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch):
-    monkeypatch.setattr(best_effort, "_told", set())
+    monkeypatch.setattr(best_effort, "_noted", set())
 
 
 def full(*_, **__):
@@ -87,7 +88,7 @@ def test_an_error_of_writing_names_the_file(tmp_path, monkeypatch):
 
 
 def test_a_lock_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "write", full)
+    monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(OSError, match="No space left"):
         lock.hold(tmp_path)
     assert not list(tmp_path.iterdir())
