@@ -65,7 +65,7 @@ LIGHT += [
     (["optimizer=adam", "steps=null"], ["steps is needed"]),
     (["refine.num_candidates=[1,2]"], ["refine.num_candidates must not rise"]),
     (["refine.grids=[4,6]", "layer=spline"], ["refine.grids", "multiple"]),
-    (["layers=[spline,{interpo:{num_x:8}}]"], ["7 and 64 cells", "refine.grids"]),
+    (["layers=[spline,{interpo:{num_x:8}}]"], ["7 and 64 intervals", "refine.grids"]),
     (["penalty.smooth=1"], ["penalty.smooth", "penalty.roughness"]),
     (["penalty.l1_edges=1", "layer=spline"], ["penalty.l1_edges does not go with optimizer=lm"]),
     (["penalty.roughness=-1"], ["penalty.roughness must be at least 0, got -1"]),
