@@ -68,6 +68,8 @@ class RefineConfig:
     init_noise_std: float
     jerk: float
     penalty_decay: float
+    follow_every: int
+    max_rise: float
 
 
 @dataclass
@@ -301,6 +303,10 @@ def check_numbers(cfg: DictConfig) -> None:
     for name in ("steps", "log_every_n_steps", "evaluations"):
         if cfg[name] is not None and cfg[name] < 1:
             raise KanExpError(f"{name} must be at least 1, got {cfg[name]}.")
+    if cfg.refine.follow_every < 1:
+        raise KanExpError(f"refine.follow_every must be at least 1, got {cfg.refine.follow_every}.")
+    if not cfg.refine.max_rise >= 1:
+        raise KanExpError(f"refine.max_rise must be at least 1, got {cfg.refine.max_rise}.")
     check_trainer(cfg)
     if not cfg.checkpoint_seconds >= 0:
         raise KanExpError(f"checkpoint_seconds must be at least 0, got {cfg.checkpoint_seconds}.")

@@ -74,6 +74,8 @@ def make_module(cfg: DictConfig, data: ExperimentData) -> KANModule:
         penalty,
         cfg.refine.penalty_decay,
         description,
+        follow_every=cfg.refine.follow_every,
+        max_rise=cfg.refine.max_rise,
     )
 
 

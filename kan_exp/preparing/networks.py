@@ -15,7 +15,7 @@ from kan_exp.errors import KanExpError
 from kan_exp.layers.rules import KINDS, Kind, check_count, check_names
 from kan_exp.preparing.layers import LayerChoice, layer_choices
 from kan_exp.runs import option_name
-from kan_exp.training.host_memory import check_network_fits
+from kan_exp.training.host_memory import check_grids_fit, check_network_fits
 from kan_exp.training.penalty_rules import check_quadratic, check_smooth, check_weights
 from kan_exp.training.stages import Stage, make_stages, multiplications
 
@@ -67,13 +67,12 @@ def check_network(cfg: DictConfig, points: int | None) -> None:
     ]
     if len(layers) < len(choices):
         return
-    check_quadratic(
-        [name for name, weight in penalty.items() if weight > 0],
-        all(kind.grid is not None for kind, _ in layers),
-    )
+    weighed = [name for name, weight in penalty.items() if weight > 0]
+    check_quadratic(weighed, all(kind.grid is not None for kind, _ in layers))
     stages = stages_of(cfg, [kind.count_intervals(options) for kind, options in layers])
+    sizes = [_parameters(layers, dims, stage) for stage in stages]
+    check_grids_fit(sizes, stages, penalized=bool(weighed))
     if points is not None:
-        sizes = [_parameters(layers, dims, stage) for stage in stages]
         check_work(multiplications(sizes, stages, points), points)
 
 
