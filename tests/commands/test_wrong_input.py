@@ -65,6 +65,12 @@ LIGHT += [
     (["optimizer=adam", "steps=null"], ["steps is needed"]),
     (["refine.num_candidates=[1,2]"], ["refine.num_candidates must not rise"]),
     (["refine.grids=[4,6]", "layer=spline"], ["refine.grids", "multiple"]),
+    (["refine.follow_every=0"], ["refine.follow_every must be at least 1, got 0"]),
+    (["refine.max_rise=0.5"], ["refine.max_rise must be at least 1, got 0.5"]),
+    (
+        ["layer=interpo", "optimizer=lm", "layer.num_x=1000001"],
+        ["intervals", "parameters", "GB of memory", "optimizer=adam"],
+    ),
     (["layers=[spline,{interpo:{num_x:8}}]"], ["7 and 64 intervals", "refine.grids"]),
     (["penalty.smooth=1"], ["penalty.smooth", "penalty.roughness"]),
     (["penalty.l1_edges=1", "layer=spline"], ["penalty.l1_edges does not go with optimizer=lm"]),
