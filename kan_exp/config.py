@@ -113,6 +113,8 @@ class RefineConfig:
     init_noise_std: float = 0.3
     jerk: float = 0.0
     penalty_decay: float = 0.0
+    follow_every: int = 5
+    max_rise: float = 2.0
 
 
 @dataclass(kw_only=True)

@@ -1,21 +1,24 @@
-"""The contract of a KAN layer: a grid of functions of one variable, summed into outputs."""
+"""The contract of a KAN layer: a grid of functions of one variable, reduced to outputs."""
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jvp, vjp, vmap
 
+from kan_exp.layers.nodes import PRODUCT, SUM, product_outputs, reduce_edges
 from kan_exp.layers.rules import Whole, check_range
 from kan_exp.layers.stacking import over_replicas
 
 EdgeFunction = Callable[[Tensor], Tensor]
 
 SLOPE_POINTS = 129
+FUSED = ("forward", "forward_stacked", "sample_gradients", "roughness_stacked")
 
 
 class WholeBatch(NamedTuple):
@@ -23,8 +26,8 @@ class WholeBatch(NamedTuple):
 
     Args:
         size: Samples of the whole batch.
-        maximum: Takes a tensor of this process and returns the elementwise maximum over all of
-            them, without a gradient. All processes must call it.
+        maximum: Returns the elementwise maximum of a tensor over all processes, without a
+            gradient. All of them must call it.
     """
 
     size: int
@@ -34,21 +37,23 @@ class WholeBatch(NamedTuple):
 class EdgeLayer(nn.Module, ABC):
     """A layer whose output `j` is the sum over inputs `i` of an edge function `f_ij(x_i)`.
 
-    A kind of edge defines `edges`; everything else follows from it. A kind may override `forward`
-    with a faster path that gives the same sum.
+    A kind of edge defines `edges`; everything else follows from it. A kind may override the methods
+    in `FUSED` with faster ones, which are called only while all edges exist and all outputs are
+    sums, and `slopes`. Masked edges are zeroed in what `edges` and `slopes` of a kind return.
 
     Args:
         dim_in: Number of inputs.
         dim_out: Number of outputs.
         x_min: Low end of the range on which the edges start out.
         x_max: High end of that range.
+        generator: Of the kinds that can be made: the source of their random start; torch's default
+            generator if not given.
 
     Shape:
         x `(batch, dim_in)` -> `(batch, dim_out)`; one sample `(dim_in,)` -> `(1, dim_out)`.
-        Buffer `domain` `(dim_in, 2)`: per input the low and high end of the values that it was
-        trained on, which is the starting range until `observe` is called.
-        `smoothed_range` `(dim_in, 2)`: where `roughness` is measured, the `domain` unless a kind
-        says otherwise.
+        Buffer `domain` `(dim_in, 2)`: per input the range of the values that it was trained on, the
+        starting range until `observe` is called.
+        Buffer `mask` `(dim_in, dim_out)`: which edges exist, `None` if all do (see `set_mask`).
 
     Attributes:
         whole_batch: Set while several processes train on a share of each batch. A kind whose
@@ -56,27 +61,98 @@ class EdgeLayer(nn.Module, ABC):
 
     Raises:
         ValueError: A dimension is no whole number above 0, an end of the range is no finite
-            number, or `x_min >= x_max`.
+            number, `x_min >= x_max`, or an option of the kind breaks its rule.
     """
 
     domain: Tensor
+    mask: Tensor | None
+    products: Tensor | None  # which outputs are products, (dim_out,); None if all are sums
     whole_batch: WholeBatch | None = None
 
     def __init__(self, dim_in: int, dim_out: int, x_min: float, x_max: float) -> None:
         super().__init__()
-        self.dim_in = self._whole("dim_in", dim_in, least=1)
-        self.dim_out = self._whole("dim_out", dim_out, least=1)
+        self.dim_in = self._whole("dim_in", dim_in)
+        self.dim_out = self._whole("dim_out", dim_out)
         check_range(type(self).__name__, x_min, x_max)
-        ends = [float(x_min), float(x_max)]
-        self.register_buffer("domain", torch.tensor([ends] * dim_in))
+        self.x_min, self.x_max = float(x_min), float(x_max)
+        self.register_buffer("domain", torch.tensor([[self.x_min, self.x_max]] * dim_in))
+        self.mask, self.products = None, None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Makes what a kind defines respect masks and product nodes."""
+        super().__init_subclass__(**kwargs)
+        for name in {*FUSED, "edges", "slopes"} & vars(cls).keys():
+            method = vars(cls)[name]
+            setattr(cls, name, _fused(name, method) if name in FUSED else _masked(method))
 
     @abstractmethod
     def edges(self, x: Tensor) -> Tensor:
-        """Evaluates every edge: `(batch, dim_in)` -> `(batch, dim_in, dim_out)`."""
+        """Evaluates every edge, `(batch, dim_in)` -> `(batch, dim_in, dim_out)`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Sums the edges into the outputs: `(batch, dim_in)` -> `(batch, dim_out)`."""
-        return self.edges(x).sum(dim=1)
+        """Evaluates the outputs, `(batch, dim_in)` -> `(batch, dim_out)`."""
+        return self.reduce(self.edges(x))
+
+    def reduce(self, edges: Tensor) -> Tensor:
+        """Reduces the values of the edges to outputs, `(..., in, out)` -> `(..., out)`."""
+        return reduce_edges(edges, self.mask, self.products)
+
+    @property
+    def sums_all_edges(self) -> bool:
+        """Whether all edges exist and all outputs are sums."""
+        return self.mask is None and self.products is None
+
+    @property
+    def node_operation(self) -> tuple[str, ...]:
+        """What each output does with its edges: "sum" or "product".
+
+        Can be set to one word for all outputs or to one for each. It is no part of the state dict.
+        """
+        products = [False] * self.dim_out if self.products is None else self.products.tolist()
+        return tuple(PRODUCT if product else SUM for product in products)
+
+    @node_operation.setter
+    def node_operation(self, operations: str | Sequence[str]) -> None:
+        products = product_outputs(type(self).__name__, operations, self.dim_out)
+        self._set_optional("products", products)
+
+    def set_mask(self, mask: Tensor | None) -> None:
+        """Chooses the edges that exist; the others contribute nothing and get no gradient.
+
+        Args:
+            mask: Booleans `(dim_in, dim_out)`, or `None` for all edges. A mask is part of the state
+                dict, from which `load_state_dict` sets and removes it.
+
+        Raises:
+            ValueError: The mask has another shape or another dtype.
+        """
+        shape = self.dim_in, self.dim_out
+        if mask is not None and (mask.shape != shape or mask.dtype != torch.bool):
+            raise ValueError(
+                f"{type(self).__name__} needs a mask of booleans of shape {shape}, "
+                f"got {mask.dtype} of shape {tuple(mask.shape)}."
+            )
+        self._set_optional("mask", mask)
+
+    def _set_optional(self, name: str, value: Tensor | None) -> None:
+        """Sets a buffer, or an attribute if it is None: `torch.export` miscounts empty buffers."""
+        delattr(self, name)
+        if value is None:
+            setattr(self, name, None)
+        else:
+            value = value.to(self.domain.device, copy=True)
+            self.register_buffer(name, value, persistent=name == "mask")
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, metadata: Any, strict: bool, *lists: Any
+    ) -> None:
+        mask = state_dict.get(f"{prefix}mask")
+        if mask is not None:  # one of a stacked layer has an axis of replicas in front
+            shape = *mask.shape[:-2], self.dim_in, self.dim_out
+            self._set_optional("mask", self.domain.new_ones(shape, dtype=torch.bool))
+        elif strict:
+            self._set_optional("mask", None)
+        super()._load_from_state_dict(state_dict, prefix, metadata, strict, *lists)
 
     def edge(self, i: int, j: int) -> EdgeFunction:
         """Returns the edge from input `i` to output `j` as a function of a tensor of any shape.
@@ -90,7 +166,8 @@ class EdgeLayer(nn.Module, ABC):
         def function(x: Tensor) -> Tensor:
             column = x.reshape(-1, 1)
             others = column.new_zeros(len(column), self.dim_in)
-            return self.edges(others.index_copy(1, _index(i, x), column))[:, i, j].reshape(x.shape)
+            index = torch.tensor([i], device=x.device)
+            return self.edges(others.index_copy(1, index, column))[:, i, j].reshape(x.shape)
 
         return function
 
@@ -100,7 +177,7 @@ class EdgeLayer(nn.Module, ABC):
 
     @property
     def smoothed_range(self) -> Tensor:
-        """The low and high end, per input, between which `roughness` is measured, `(dim_in, 2)`.
+        """The range of each input on which `roughness` is measured, `(dim_in, 2)`: the `domain`.
 
         Edges on a grid have theirs from end to end of the grid, whatever values reach them:
         coefficients without samples are held by the penalty alone.
@@ -117,38 +194,32 @@ class EdgeLayer(nn.Module, ABC):
         return self.slopes(order).square().mean(0)
 
     def slopes(self, order: int = 1) -> Tensor:
-        """Derivatives over `smoothed_range`, whose mean square is `roughness`.
+        """Derivatives at evenly spaced points of `smoothed_range`, `(points, dim_in, dim_out)`.
 
-        They are taken at evenly spaced points, `(points, dim_in, dim_out)`.
+        Their mean square is `roughness`.
         """
-        order = self._whole("order", order, least=1)
         low, high = self.smoothed_range.unbind(1)
         steps = torch.arange(SLOPE_POINTS, device=low.device, dtype=low.dtype)
         unit = (steps + 0.5) / SLOPE_POINTS
         points = torch.lerp(low, high, unit[:, None])
         derivative: EdgeFunction = self.edges
-        for _ in range(order):  # exact: differences would be rounding noise on a narrow domain
+        # Exact: differences would be rounding noise on a narrow domain.
+        for _ in range(self._whole("order", order)):
             derivative = _derivative(derivative)
         return derivative(points)
 
     def forward_stacked(self, x: Tensor) -> Tensor:
-        """`forward` of many replicas, where this layer is part of what `stack_networks` returns.
+        """`forward` of a layer of a stack, `(replicas, batch, in)` -> `(replicas, batch, out)`.
 
-        A kind may override it with a faster path that gives the same.
-
-        Args:
-            x: Inputs of each replica, `(replicas, batch, dim_in)`.
-
-        Returns:
-            `(replicas, batch, dim_out)`.
+        See `stack_networks`.
         """
-        found: Tensor = over_replicas(self, lambda layer, x: layer(x), x)
-        return found
+        outputs: Tensor = over_replicas(self, lambda layer, x: layer(x), x)
+        return outputs
 
     def roughness_stacked(self, order: int = 1) -> Tensor:
-        """The mean of `roughness` over edges, `(replicas,)`, of a stacked layer."""
-        found: Tensor = over_replicas(self, lambda layer: layer.roughness(order).mean())
-        return found
+        """The mean of `roughness` over edges, `(replicas,)`, of a layer of a stack."""
+        means: Tensor = over_replicas(self, lambda layer: layer.roughness(order).mean())
+        return means
 
     @staticmethod
     def magnitude(edges: Tensor) -> Tensor:
@@ -177,20 +248,20 @@ class EdgeLayer(nn.Module, ABC):
             def outputs(parameters: dict[str, Tensor]) -> Tensor:
                 return cast(Tensor, functional_call(self, parameters, (sample.unsqueeze(0),)))
 
-            (found,) = vjp(outputs, parameters)[1](slope.unsqueeze(0))
-            return cast("dict[str, Tensor]", found)
+            (by_name,) = vjp(outputs, parameters)[1](slope.unsqueeze(0))
+            return cast("dict[str, Tensor]", by_name)
 
-        found = vmap(gradients)(x, grad)
-        return [found[name] for name in parameters]
+        by_name = vmap(gradients)(x, grad)
+        return [by_name[name] for name in parameters]
 
     @classmethod
     def with_intervals(cls, options: Mapping[str, Any], num_intervals: int) -> dict[str, Any]:
-        """The options with so many cells per edge; unchanged where edges have no cells."""
+        """The options with that number of intervals; unchanged for edges without a grid."""
         return dict(options)
 
     @classmethod
     def count_intervals(cls, options: Mapping[str, Any]) -> int | None:
-        """How many cells the edges of a layer with these options have, where they have any."""
+        """Intervals of each edge's grid; `None` for edges without a grid."""
         return None
 
     def present_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -216,7 +287,7 @@ class EdgeLayer(nn.Module, ABC):
         return f"dim_in={self.dim_in}, dim_out={self.dim_out}"
 
     def _batch(self, x: Tensor) -> Tensor:
-        """Checks what came in and gives it a batch dimension."""
+        """Checks the shape of inputs and gives a single sample a batch dimension."""
         batch = x.unsqueeze(0) if x.ndim == 1 else x
         if batch.ndim != 2 or batch.shape[1] != self.dim_in:
             raise ValueError(
@@ -225,14 +296,41 @@ class EdgeLayer(nn.Module, ABC):
             )
         return batch
 
-    def _whole(self, name: str, value: int, least: int) -> int:
-        Whole(least).check(type(self).__name__, name, value)
+    @property
+    def _half(self) -> float:
+        return (self.x_max - self.x_min) / 2
+
+    def _unit(self, x: Tensor) -> Tensor:
+        """Inputs with the range from `x_min` to `x_max` moved to -1 to 1."""
+        return (x - (self.x_min + self.x_max) / 2) / self._half
+
+    def _whole(self, name: str, value: int) -> int:
+        Whole(1).check(type(self).__name__, name, value)
         return value
+
+
+def _fused(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    """A kind's fast method, in whose place the general one is called where it does not hold."""
+
+    @functools.wraps(method)
+    def call(self: EdgeLayer, *args: Any, **kwargs: Any) -> Any:
+        if self.sums_all_edges:
+            return method(self, *args, **kwargs)
+        return getattr(EdgeLayer, name)(self, *args, **kwargs)
+
+    return call
+
+
+def _masked(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A method that returns a value `(..., in, out)` of each edge, 0 where there is no edge."""
+
+    @functools.wraps(method)
+    def call(self: EdgeLayer, *args: Any, **kwargs: Any) -> Tensor:
+        values = method(self, *args, **kwargs)
+        return values if self.mask is None else values.where(self.mask, 0)
+
+    return call
 
 
 def _derivative(function: EdgeFunction) -> EdgeFunction:
     return lambda x: cast(Tensor, jvp(function, (x,), (torch.ones_like(x),))[1])
-
-
-def _index(i: int, like: Tensor) -> Tensor:
-    return torch.tensor([i], device=like.device)

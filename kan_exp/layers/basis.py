@@ -17,16 +17,11 @@ class BasisLayer(EdgeLayer):
     A kind of basis defines `basis` and `line`; the layer is then one matrix product.
 
     Args:
-        dim_in: Number of inputs.
-        dim_out: Number of outputs.
         count: Number of basis functions.
-        x_min: Low end of the range for which the basis is made.
-        x_max: High end of that range.
-        generator: Source of the random start; torch's default generator if not given.
+        x_min, x_max: The range for which the basis is made.
 
     Shape:
-        x `(batch, dim_in)` -> `(batch, dim_out)`; parameter `coefficients`
-        `(dim_in, count, dim_out)`.
+        Parameter `coefficients` `(dim_in, count, dim_out)`.
     """
 
     def __init__(
@@ -39,7 +34,6 @@ class BasisLayer(EdgeLayer):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(dim_in, dim_out, x_min, x_max)
-        self.x_min, self.x_max = float(x_min), float(x_max)
         self.coefficients = nn.Parameter(torch.empty(dim_in, count, dim_out))
         self.reset_parameters(generator)
 
@@ -70,14 +64,6 @@ class BasisLayer(EdgeLayer):
     @property
     def numbers_per_sample(self) -> int:
         return self.dim_in * max(self.dim_out, self.coefficients.shape[1])
-
-    def _unit(self, x: Tensor) -> Tensor:
-        """Inputs with the range of the basis moved to -1 to 1."""
-        return (x - (self.x_min + self.x_max) / 2) / self._half
-
-    @property
-    def _half(self) -> float:
-        return (self.x_max - self.x_min) / 2
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, x_min={self.x_min:g}, x_max={self.x_max:g}"

@@ -12,22 +12,14 @@ from kan_exp.layers.rules import KINDS
 class KANChebyshevLayer(BasisLayer):
     """Polynomial edges: a sum of Chebyshev polynomials of the first kind.
 
-    Beyond the range, where polynomials explode, an edge goes on along a straight line.
+    Beyond the range, where polynomials explode, an edge is a straight line.
 
     Args:
-        dim_in: Number of inputs.
-        dim_out: Number of outputs.
         degree: Highest degree, at least 1.
-        x_min: Low end of the range that is mapped to -1 to 1.
-        x_max: High end of that range.
-        generator: Source of the random start; torch's default generator if not given.
+        x_min, x_max: The range that is mapped to -1 to 1.
 
     Shape:
-        x `(batch, dim_in)` -> `(batch, dim_out)`; parameter `coefficients`
-        `(dim_in, degree + 1, dim_out)`.
-
-    Raises:
-        ValueError: `degree < 1`, or `x_min >= x_max`.
+        Parameter `coefficients` `(dim_in, degree + 1, dim_out)`.
 
     Source:
         SS et al., "Chebyshev Polynomial-Based Kolmogorov-Arnold Networks", arXiv 2405.07200; there

@@ -17,19 +17,12 @@ class KANFourierLayer(BasisLayer):
     The line carries what does not repeat; the waves go on forever beyond the range.
 
     Args:
-        dim_in: Number of inputs.
-        dim_out: Number of outputs.
         num_frequencies: Sines and cosines with 1 to this many periods in the range, at least 1.
-        x_min: Low end of the range.
-        x_max: High end of the range.
-        generator: Source of the random start; torch's default generator if not given.
+        x_min, x_max: The range.
 
     Shape:
-        x `(batch, dim_in)` -> `(batch, dim_out)`; parameter `coefficients`
-        `(dim_in, 2 + 2 num_frequencies, dim_out)`: constant, line, cosines, sines.
-
-    Raises:
-        ValueError: `num_frequencies < 1`, or `x_min >= x_max`.
+        Parameter `coefficients` `(dim_in, 2 + 2 num_frequencies, dim_out)`: constant, line,
+        cosines, sines.
 
     Source:
         Xu et al., "FourierKAN-GCF", arXiv 2406.01034; the line is added here.

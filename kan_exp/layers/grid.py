@@ -1,7 +1,7 @@
 """Edges on a grid of evenly spaced knots: B-splines of any degree, tables being those of degree 1.
 
-On a cell between two knots a spline of degree p is a polynomial, the sum of p + 1 basis functions.
-A sample reads these only, so that time and memory do not depend on the number of knots.
+On an interval between two knots a spline of degree p is a polynomial, the sum of p + 1 basis
+functions. A sample reads these only, so that time and memory do not depend on the number of knots.
 """
 
 from __future__ import annotations
@@ -27,19 +27,16 @@ from kan_exp.layers.kernels import (
 )
 from kan_exp.layers.kernels.differences import squared_differences
 
-SAMPLES_PER_INTERVAL = 4  # where a function is looked at when its grid moves
+SAMPLES_PER_INTERVAL = 4  # at which a function is fitted when its grid moves
 
 
 class GridLayer(EdgeLayer):
     """Edges that are splines on evenly spaced knots, each input with a range of its own.
 
     Args:
-        dim_in: Number of inputs.
-        dim_out: Number of outputs.
-        num_intervals: Cells between the first and the last knot, at least 1.
+        num_intervals: Intervals between the first and the last knot, at least 1.
         degree: Degree of the polynomials, at least 1.
-        x_min: First knot, in the units of the layer's input.
-        x_max: Last knot.
+        x_min, x_max: First and last knot, in the units of the layer's input.
 
     Shape:
         Parameter `values` `(dim_in, num_intervals + degree, dim_out)`: the coefficients, with the
@@ -68,27 +65,25 @@ class GridLayer(EdgeLayer):
         width = float(x_max) - float(x_min)
         self.register_buffer("first_knot", self.domain[:, 0].clone())
         self.register_buffer("spacing", torch.full((dim_in,), width / num_intervals))
-        self.register_buffer(
-            "_polynomials", interval_polynomials(degree).to(self.spacing), persistent=False
-        )
+        polynomials = interval_polynomials(degree).to(self.spacing)
+        self.register_buffer("_polynomials", polynomials, persistent=False)
         self.values = nn.Parameter(torch.empty(dim_in, num_intervals + degree, dim_out))
 
     @property
     def polynomials(self) -> Tensor:
-        """Basis functions on a cell, then their slopes, `(powers, 2 (degree + 1))`.
+        """Basis functions on an interval, then their slopes, `(powers, 2 (degree + 1))`.
 
-        As polynomials of the place in the cell, 0 to 1.
+        They are polynomials of the place in the interval, 0 to 1.
         """
         return self._polynomials / math.factorial(self.degree)
 
     @property
     def only_splines(self) -> bool:
-        """Whether edges are their splines and nothing else, on straight lines outside the grid."""
-        return True
+        """Whether outputs are sums of splines alone, which are straight lines outside the grid."""
+        return self.sums_all_edges
 
     @property
     def num_intervals(self) -> int:
-        """Cells between the first and the last knot."""
         return self.values.shape[1] - self.degree
 
     @property
@@ -118,8 +113,8 @@ class GridLayer(EdgeLayer):
         count = self.values.shape[1]
         # Coefficients of the identity (Greville's abscissae), from the middle of the grid.
         place = torch.arange(count).to(self.values) - (count - 1) / 2
-        centred = self.spacing[:, None, None] * place[:, None]
-        self.values.copy_(slope * centred / math.sqrt(self.dim_in))
+        centered = self.spacing[:, None, None] * place[:, None]
+        self.values.copy_(slope * centered / math.sqrt(self.dim_in))
 
     @property
     def sums_splines(self) -> bool:
@@ -131,60 +126,29 @@ class GridLayer(EdgeLayer):
     def forward(self, x: Tensor) -> Tensor:
         return spline_sum(*self._read(self._batch(x)))
 
-    def _splines(self, x: Tensor) -> Tensor:
-        return spline_values(*self._read(x))
-
-    def _read(self, x: Tensor) -> tuple[Tensor, Tensor, Grid]:
-        """Samples, coefficients and cells as the sums of splines take them."""
-        grid = Grid(self.first_knot, self.spacing, self._polynomials)
-        return x, self.values, grid
-
     def forward_stacked(self, x: Tensor) -> Tensor:
         return stacked_spline_sum(*self._read(x))
-
-    def roughness_stacked(self, order: int = 1) -> Tensor:
-        order = self._whole("order", order, least=1)
-        values = self.values.flatten(0, 1)
-        if self.degree <= order < values.shape[1]:  # differences of the coefficients, as in slopes
-            squares = squared_differences(values, order) / (values.shape[1] - order)
-        else:
-            unit = torch.ones_like(self.spacing.flatten())
-            squares = self._slopes(values, unit, order).square().mean(0).sum(-1)
-        squares = squares.view_as(self.spacing) / self.spacing ** (2 * order)
-        return squares.mean(1) / self.dim_out
-
-    @classmethod
-    @abstractmethod
-    def with_intervals(cls, options: Mapping[str, Any], num_intervals: int) -> dict[str, Any]:
-        """The options with so many cells per edge."""
-
-    def present_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        return self.with_intervals(options, self.num_intervals)
 
     def sample_gradients(self, x: Tensor, grad: Tensor) -> list[Tensor]:
         return [torch.einsum("bik,bj->bikj", self._basis(x), grad)]
 
+    def _splines(self, x: Tensor) -> Tensor:
+        return spline_values(*self._read(x))
+
     def _basis(self, x: Tensor) -> Tensor:
         return spline_basis(*self._read(x))
 
-    def penalty_gram_matrix(self, order: int) -> Tensor:
-        """The quadratic form of `roughness`: `(dim_in, rows, rows)`, the same for every output.
-
-        For the values `v` `(rows,)` of an edge from input `i`, `v @ matrix[i] @ v` is its mean
-        squared derivative.
-        """
-        rows = self.values.shape[1]
-        matrix = torch.from_numpy(_roughness_matrix(rows - self.degree, self.degree, order))
-        return matrix.to(self.values) / self.spacing[:, None, None] ** (2 * order)
+    def _read(self, x: Tensor) -> tuple[Tensor, Tensor, Grid]:
+        """Samples, coefficients and grid as the sums of splines take them."""
+        return x, self.values, Grid(self.first_knot, self.spacing, self._polynomials)
 
     def slopes(self, order: int = 1) -> Tensor:
         """Derivatives over the grid, weighted so that their mean square is exact.
 
-        A derivative is a spline of a lower degree; its square is integrated over each cell by
+        A derivative is a spline of a lower degree; its square is integrated over each interval by
         Gauss's rule. Where the degree is exhausted, differences of the coefficients take its place.
         """
-        order = self._whole("order", order, least=1)
-        return self._slopes(self.values, self.spacing, order)
+        return self._slopes(self.values, self.spacing, self._whole("order", order))
 
     def _slopes(self, values: Tensor, spacing: Tensor, order: int) -> Tensor:
         if values.shape[1] <= order:
@@ -194,17 +158,45 @@ class GridLayer(EdgeLayer):
         if degree <= 0:
             return coefficients.transpose(0, 1)
         weights = torch.from_numpy(_gauss_weights(degree)).to(values)  # (degree + 1, nodes)
-        cells = coefficients.unfold(1, degree + 1, 1)  # (in, cells, out, degree + 1)
-        return (cells @ weights).permute(1, 3, 0, 2).flatten(0, 1)
+        windows = coefficients.unfold(1, degree + 1, 1)  # (in, intervals, out, degree + 1)
+        return (windows @ weights).permute(1, 3, 0, 2).flatten(0, 1)
+
+    def roughness_stacked(self, order: int = 1) -> Tensor:
+        order = self._whole("order", order)
+        values = self.values.flatten(0, 1)
+        if self.degree <= order < values.shape[1]:  # differences of the coefficients, as in slopes
+            squares = squared_differences(values, order) / (values.shape[1] - order)
+        else:
+            unit = torch.ones_like(self.spacing.flatten())
+            squares = self._slopes(values, unit, order).square().mean(0).sum(-1)
+        squares = squares.view_as(self.spacing) / self.spacing ** (2 * order)
+        return squares.mean(1) / self.dim_out
+
+    def penalty_gram_matrix(self, order: int) -> Tensor:
+        """The quadratic form of `roughness`: `(dim_in, rows, rows)`, the same for every output.
+
+        For the values `v` `(rows,)` of an edge from input `i`, `v @ matrix[i] @ v` is its mean
+        squared derivative.
+        """
+        matrix = torch.from_numpy(_roughness_matrix(self.num_intervals, self.degree, order))
+        return matrix.to(self.values) / self.spacing[:, None, None] ** (2 * order)
+
+    @classmethod
+    @abstractmethod
+    def with_intervals(cls, options: Mapping[str, Any], num_intervals: int) -> dict[str, Any]:
+        """The options with that number of intervals."""
+
+    def present_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        return self.with_intervals(options, self.num_intervals)
 
     @torch.no_grad()
     def refine(self, num_intervals: int, optimizer: torch.optim.Optimizer | None = None) -> None:
         """Adds knots without changing the function, exactly but for rounding.
 
         Args:
-            num_intervals: How many cells there shall be: a multiple of what there are.
-            optimizer: If given, it forgets its state of the coefficients (moments and the like),
-                whose number changes; its state of all other parameters stays.
+            num_intervals: The new number of intervals, a multiple of the present one.
+            optimizer: Loses its state of the coefficients (moments and the like), whose number
+                changes; its state of all other parameters stays.
 
         Raises:
             ValueError: The number is no multiple of the present one.
@@ -212,7 +204,7 @@ class GridLayer(EdgeLayer):
         Source:
             W. Boehm, "Inserting new knots into B-spline curves", 1980, for evenly spaced knots.
         """
-        factor, rest = divmod(self._whole("num_intervals", num_intervals, 1), self.num_intervals)
+        factor, rest = divmod(self._whole("num_intervals", num_intervals), self.num_intervals)
         if rest or factor < 1:
             raise ValueError(
                 f"{type(self).__name__} has {self.num_intervals} intervals: refine needs a "
@@ -235,7 +227,7 @@ class GridLayer(EdgeLayer):
         Args:
             x: Values that reach the layer, `(batch, dim_in)`.
             margin: How far the grid goes beyond them on both sides, as a share of their range.
-            optimizer: If given, it forgets its state of the coefficients.
+            optimizer: Loses its state of the coefficients.
 
         Returns:
             The largest change of an output at these values.
@@ -249,7 +241,6 @@ class GridLayer(EdgeLayer):
         self.move_grid(torch.stack([low - room, high + room], dim=1), optimizer)
         return (self(x) - before).abs().max().item()
 
-    @torch.no_grad()
     def move_grid(self, grid: Tensor, optimizer: torch.optim.Optimizer | None = None) -> None:
         """Moves the grid to `(dim_in, 2)` and fits the coefficients to the present edges there."""
         self.place(grid, self._splines, optimizer)
@@ -266,7 +257,7 @@ class GridLayer(EdgeLayer):
         Args:
             grid: First and last knot of each input.
             edges: `(batch, dim_in)` -> `(batch, dim_in, dim_out)`, as `EdgeLayer.edges`.
-            optimizer: If given, it forgets its state of the coefficients.
+            optimizer: Loses its state of the coefficients.
         """
         grid = grid.to(self.spacing)
         values = self._fitted(grid, edges)
@@ -280,11 +271,11 @@ class GridLayer(EdgeLayer):
             return edges(torch.lerp(grid[:, 0], grid[:, 1], places[:, None])).transpose(0, 1)
         samples, fit = map(torch.from_numpy, _fit(self.num_intervals, self.degree))
         values = edges(torch.lerp(grid[:, 0], grid[:, 1], samples.to(grid)[:, None]))
-        found = torch.tensordot(fit.to(values.device), values.double(), dims=1)  # (rows, in, out)
-        return found.transpose(0, 1).to(values)
+        fitted = torch.tensordot(fit.to(values.device), values.double(), dims=1)  # (rows, in, out)
+        return fitted.transpose(0, 1).to(values)
 
     def _replace(self, values: Tensor, optimizer: torch.optim.Optimizer | None) -> None:
-        """Puts other coefficients into the same parameter, which optimizers go on knowing."""
+        """Puts other coefficients into the same parameter, which optimizers keep."""
         # Autograd remembers a parameter's shape as long as an old loss is alive; it forgets it with
         # the dtype.
         other = torch.float16 if values.dtype != torch.float16 else torch.float32
@@ -296,20 +287,16 @@ class GridLayer(EdgeLayer):
 
 
 def interval_polynomials(degree: int) -> Tensor:
-    """The basis functions on a cell and their derivatives, `Grid.polynomials`, in float64."""
-    polynomials = np.round(_cell(degree) * math.factorial(degree))  # whole numbers
+    """The basis functions on an interval and their slopes, `Grid.polynomials`, in float64."""
+    polynomials = np.round(_basis(degree) * math.factorial(degree))  # whole numbers
     slopes = np.zeros_like(polynomials)
     slopes[:-1] = polynomials[1:] * np.arange(1, degree + 1)[:, None]
     return torch.from_numpy(np.concatenate([polynomials, slopes], axis=1))
 
 
 @functools.cache
-def _cell(degree: int) -> NDArray[np.float64]:
-    """The basis functions on one cell as polynomials of the place in it, by Cox and de Boor.
-
-    Returns:
-        Coefficients `(power, basis function)`.
-    """
+def _basis(degree: int) -> NDArray[np.float64]:
+    """The basis functions on one interval by Cox and de Boor, `(power, basis function)`."""
     basis = np.ones((1, 1))
     for p in range(1, degree + 1):
         raised = np.zeros((p + 1, p + 1))
@@ -326,28 +313,28 @@ def _cell(degree: int) -> NDArray[np.float64]:
 
 @functools.cache
 def _gauss_weights(degree: int) -> NDArray[np.float64]:
-    """Basis values `(basis function, node)` whose squares' plain mean is the integral of a cell."""
+    """`(basis function, node)`: values whose mean square is the integral over an interval."""
     nodes, weights = np.polynomial.legendre.leggauss(degree + 1)
     powers = ((nodes[:, None] + 1) / 2) ** np.arange(degree + 1)
-    values = powers @ _cell(degree)
+    values = powers @ _basis(degree)
     return np.ascontiguousarray((values * np.sqrt(weights / 2 * len(nodes))[:, None]).T)
 
 
 @functools.cache
 def _roughness_matrix(intervals: int, degree: int, order: int) -> NDArray[np.float64]:
-    """Matrix of the mean squared derivative on cells of width 1."""
+    """Quadratic form of the mean squared derivative on intervals of width 1."""
     terms = np.diff(np.eye(intervals + degree), n=order, axis=0)  # (places, coefficients)
     if degree > order:
         left = degree - order
-        cells = np.lib.stride_tricks.sliding_window_view(terms, left + 1, axis=0)
-        terms = (cells @ _gauss_weights(left)).transpose(0, 2, 1).reshape(-1, intervals + degree)
-    found: NDArray[np.float64] = terms.T @ terms / max(1, len(terms))
-    return found
+        windows = np.lib.stride_tricks.sliding_window_view(terms, left + 1, axis=0)
+        terms = (windows @ _gauss_weights(left)).transpose(0, 2, 1).reshape(-1, intervals + degree)
+    matrix: NDArray[np.float64] = terms.T @ terms / max(1, len(terms))
+    return matrix
 
 
 @functools.cache
 def _subdivision(intervals: int, degree: int, factor: int) -> NDArray[np.float64]:
-    """Matrix `(fine, coarse)` that writes a spline on cells `factor` times as small."""
+    """Matrix `(fine, coarse)` that writes a spline on intervals `factor` times as small."""
     # A basis function is a weighted sum of the fine ones: the box, convolved degree + 1 times.
     mask = np.ones(1)
     for _ in range(degree + 1):
@@ -355,25 +342,23 @@ def _subdivision(intervals: int, degree: int, factor: int) -> NDArray[np.float64
     mask = mask / float(factor) ** degree
     fine = np.zeros((intervals * factor + degree, intervals + degree))
     for coarse in range(intervals + degree):
-        for step, weight in enumerate(mask):
-            row = factor * (coarse - degree) + step + degree
-            if 0 <= row < len(fine):
-                fine[row, coarse] = weight
+        first = factor * (coarse - degree) + degree
+        rows = np.arange(max(0, first), min(len(fine), first + len(mask)))
+        fine[rows, coarse] = mask[rows - first]
     return fine
 
 
 @functools.lru_cache(16)
 def _fit(intervals: int, degree: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Places in the unit range, and what makes of values there the closest spline's coefficients.
+    """Places in the unit range, `(places,)`, and the least-squares fit to values there.
 
-    Returns:
-        `(places,)` and `(coefficients, places)`.
+    The fit is the matrix from values to coefficients, `(coefficients, places)`.
     """
     places = np.linspace(0, 1, SAMPLES_PER_INTERVAL * intervals + degree + 1)
     position = places * intervals
-    cell = np.clip(np.floor(position).astype(int), 0, intervals - 1)
-    powers = (position - cell)[:, None] ** np.arange(degree + 1)
+    interval = np.clip(np.floor(position).astype(int), 0, intervals - 1)
+    powers = (position - interval)[:, None] ** np.arange(degree + 1)
     design = np.zeros((len(places), intervals + degree))
-    for j, column in enumerate((powers @ _cell(degree)).T):
-        design[np.arange(len(places)), cell + j] = column
+    for j, column in enumerate((powers @ _basis(degree)).T):
+        design[np.arange(len(places)), interval + j] = column
     return places, np.asarray(np.linalg.solve(design.T @ design, design.T), dtype=np.float64)

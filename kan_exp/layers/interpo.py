@@ -19,25 +19,15 @@ RULES = KINDS["KANInterpoLayer"]
 class KANInterpoLayer(GridLayer):
     """Piecewise-linear edges: one trainable value per edge and knot.
 
-    A sample reads the two knots beside it, so time and memory do not depend on their number.
-
     Args:
-        dim_in: Number of inputs.
-        dim_out: Number of outputs.
         num_x: Knots per edge, at least 2.
-        x_min: First knot, in the units of the layer's input.
-        x_max: Last knot.
-        outside: Beyond the knots an edge goes on along its last segment (`linear`), keeps its last
-            value (`hold`), or falls to zero within one more cell (`zero`, as `mlp-kan` does; it
+        x_min, x_max: First and last knot, in the units of the layer's input.
+        outside: Beyond the knots an edge continues its last segment (`linear`), keeps its last
+            value (`hold`), or falls to zero within one more interval (`zero`, as `mlp-kan` does; it
             copies the table at each pass).
-        generator: Source of the random start; torch's default generator if not given.
 
     Shape:
-        x `(batch, dim_in)` -> `(batch, dim_out)`; parameter `values` `(dim_in, num_x, dim_out)`,
-        buffers `first_knot` and `spacing` `(dim_in,)` with each input's grid.
-
-    Raises:
-        ValueError: A size is out of range, `x_min >= x_max`, or `outside` is unknown.
+        Parameter `values` `(dim_in, num_x, dim_out)`; buffers of `GridLayer`.
 
     Source:
         Y. Zhang, MLP-KAN (PyPI `mlp-kan`), "linear interpolation version".
@@ -60,12 +50,11 @@ class KANInterpoLayer(GridLayer):
 
     @property
     def num_x(self) -> int:
-        """Knots per edge."""
         return self.num_intervals + 1
 
     @property
     def only_splines(self) -> bool:
-        return self.outside == "linear"
+        return super().only_splines and self.outside == "linear"
 
     def _read(self, x: Tensor) -> tuple[Tensor, Tensor, Grid]:
         x, table, grid = super()._read(x)
@@ -100,7 +89,7 @@ def smooth_penalty(model: nn.Module) -> Tensor:
         model: A layer, or a module that holds layers; those that are no tables add nothing.
 
     Returns:
-        A scalar: the sum over layers of `||differences of neighbouring knots / spacing||_2`.
+        A scalar: the sum over layers of `||differences of neighboring knots / spacing||_2`.
     """
     layers = [layer for layer in model.modules() if isinstance(layer, KANInterpoLayer)]
     if layers:

@@ -13,7 +13,7 @@ from torch.nn import functional
 from kan_exp.layers.base import EdgeLayer
 from kan_exp.layers.rules import KINDS
 
-# Each with the variance that it leaves of x ~ N(0, 1).
+# Each with its variance for x ~ N(0, 1).
 ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], float]] = {
     "silu": (functional.silu, 0.3131),
     "gelu": (functional.gelu, 0.3456),
@@ -30,17 +30,11 @@ class KANLinearLayer(EdgeLayer):
     usual MLP of two hidden layers.
 
     Args:
-        dim_in: Number of inputs.
-        dim_out: Number of outputs.
         activation: `silu`, `gelu`, `relu`, `tanh` or `none`.
-        generator: Source of the random start; torch's default generator if not given.
 
     Shape:
-        x `(batch, dim_in)` -> `(batch, dim_out)`; parameters `weight` `(dim_out, dim_in)` and
-        `bias` `(dim_out,)`, as `nn.Linear` has them.
-
-    Raises:
-        ValueError: The activation is unknown.
+        Parameters `weight` `(dim_out, dim_in)` and `bias` `(dim_out,)`, as `nn.Linear` has them.
+        Each of the edges to an output has an equal share of its bias.
     """
 
     def __init__(

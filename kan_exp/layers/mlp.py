@@ -19,10 +19,8 @@ from kan_exp.layers.tracing import is_traced, plain_gradients
 
 Activation = Callable[[Tensor], Tensor]
 
-# Numbers of a block, measured (benchmarks/README.md): half a megabyte in float32.
-BLOCK = 2**17
-# Below so many hidden activations one pass over all of them is faster.
-SMALL = 2**20
+BLOCK = 2**17  # numbers of a block, measured (benchmarks/README.md): half a megabyte in float32
+SMALL = 2**20  # hidden activations, below which one pass over all of them is faster
 
 # Each of these satisfies a(z) - a(-z) = z, on which the start below rests.
 ACTIVATIONS: dict[str, Activation] = {
@@ -41,25 +39,18 @@ class KANLayer(EdgeLayer):
     weights, so that an edge begins as a nearly straight line and bends as it learns.
 
     Args:
-        dim_in: Number of inputs.
-        dim_out: Number of outputs.
         fcn_hidden: Hidden units per edge, at least 1.
         fcn_n_sin: Frequencies in the positional encoding, 0 or more.
         activation: `silu`, `gelu`, `relu` or `softplus`.
-        generator: Source of the random start; torch's default generator if not given.
         table_points: While training, in batches of more samples than this, edges are evaluated at
-            so many points across the batch's range, and samples are looked up on straight lines
-            between them; gradients flow through the table. It then costs what a table costs, and
-            errs as much (`tabulate` measures it). After `eval()`, or with 0, every sample is
-            evaluated, so that none depends on the others in its batch.
+            so many points across the batch's range, and samples are interpolated between them;
+            gradients flow through the table. It then costs what a table costs, and errs as much
+            (`tabulate` measures it). After `eval()`, with 0, and in layers with a mask or product
+            nodes every sample is evaluated, so that none depends on the others in its batch.
 
     Shape:
-        x `(batch, dim_in)` -> `(batch, dim_out)`; parameters `hidden_weight`
-        `(dim_in, dim_out, fcn_hidden, 1 + 2 fcn_n_sin)`, `hidden_bias` and `output_weight`
-        `(dim_in, dim_out, fcn_hidden)`, `output_bias` `(dim_in, dim_out)`.
-
-    Raises:
-        ValueError: A size is out of range, or the activation is unknown.
+        Parameters `hidden_weight` `(dim_in, dim_out, fcn_hidden, 1 + 2 fcn_n_sin)`, `hidden_bias`
+        and `output_weight` `(dim_in, dim_out, fcn_hidden)`, `output_bias` `(dim_in, dim_out)`.
 
     Source:
         Y. Zhang, MLP-KAN (PyPI `mlp-kan`), after Liu et al., "KAN: Kolmogorov-Arnold Networks",
@@ -102,7 +93,7 @@ class KANLayer(EdgeLayer):
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draws a new start in which `x` of unit variance gives outputs of unit variance."""
-        # High frequencies start small: the first figure of an edge is smooth, not noise.
+        # High frequencies start small, so that edges start smooth.
         damping = 4.0 ** -torch.arange(self.fcn_n_sin, device="cpu")
         scale = torch.cat([torch.ones(1, device="cpu"), damping, damping])
         # For x ~ N(0, 1), sin(wx) and cos(wx) together have variance 1 - exp(-w^2).
@@ -117,7 +108,7 @@ class KANLayer(EdgeLayer):
         for part in (self.hidden_weight, self.hidden_bias, self.output_weight):
             part[:, :, pairs : 2 * pairs] = -part[:, :, :pairs]
         if pairs:
-            self.output_weight[:, :, 2 * pairs :] = 0  # the odd one out has no partner to cancel it
+            self.output_weight[:, :, 2 * pairs :] = 0  # an odd unit has no partner to cancel it
 
     def edges(self, x: Tensor) -> Tensor:
         features = self._features(self._batch(x))
@@ -128,7 +119,7 @@ class KANLayer(EdgeLayer):
     def forward(self, x: Tensor) -> Tensor:
         x = self._batch(x)
         if self.training and 0 < self.table_points < self._batch_size(x):
-            return self._looked_up(x)
+            return self._tabulated(x)
         features, activation = self._features(x), ACTIVATIONS[self.activation]
         if is_traced(x) or len(x) * self.numbers_per_sample < SMALL:
             values = _edge_sum(features, self._weights, self.output_weight, activation)
@@ -139,12 +130,12 @@ class KANLayer(EdgeLayer):
     def _batch_size(self, x: Tensor) -> int:
         return len(x) if self.whole_batch is None else self.whole_batch.size
 
-    def _looked_up(self, x: Tensor) -> Tensor:
+    def _tabulated(self, x: Tensor) -> Tensor:
         """The sum of the edges, each a table of `table_points` values over the batch's range."""
-        # Where the points lie is no part of the function; a sample that is no number has no place.
+        # The places of the points get no gradient; NaNs are ignored.
         known = x.detach().nan_to_num(0, 0, 0)
         low, high = known.amin(0), known.amax(0)
-        if self.whole_batch is not None:  # all shares are looked up in the same table
+        if self.whole_batch is not None:  # all shares of a batch use the same table
             below, high = self.whole_batch.maximum(torch.stack([-low, high])).unbind()
             low = -below
         spacing = (high - low).clamp(min=torch.finfo(self.output_bias.dtype).eps) / (
@@ -194,15 +185,14 @@ def _hidden(features: Tensor, weights: Tensor, activation: Activation) -> Tensor
 
 
 def _edge_sum(features: Tensor, weights: Tensor, output: Tensor, activation: Activation) -> Tensor:
-    """What all edges add to the outputs, but for their last biases: `(batch, out)`."""
+    """The sum of the edges without their output biases, `(batch, out)`."""
     return torch.einsum("iboh,ioh->bo", _hidden(features, weights, activation), output)
 
 
 class _BlockedSum(torch.autograd.Function):
     """`_edge_sum` in blocks that stay in the cache: one input and a few samples at a time.
 
-    Hidden activations are as many as edges times samples times hidden units. They are thrown away
-    and computed once more for the gradient, which is faster than reading them back from memory.
+    Hidden activations are computed again for the gradient, which is faster than reading them back.
     """
 
     @staticmethod
@@ -224,7 +214,7 @@ class _BlockedSum(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grads
         tensors, activation = ctx.saved_tensors, ctx.activation
-        twice = torch.is_grad_enabled()  # a derivative of this derivative is wanted: keep its graph
+        twice = torch.is_grad_enabled()  # whether this derivative is to be differentiated
         if twice or is_traced(grad):
             with torch.enable_grad():
                 total = _edge_sum(tensors[0], tensors[1], tensors[2], activation)
@@ -239,8 +229,8 @@ class _BlockedSum(torch.autograd.Function):
                 with torch.enable_grad():
                     active = activation(hidden.requires_grad_())
                 (slope,) = torch.autograd.grad(active, hidden, slope_of_outputs.expand_as(hidden))
-                slope = slope.flatten(0, 1)  # (out * hidden, samples), but for the output weights
-                # These products are far faster the way they are turned here than the other.
+                slope = slope.flatten(0, 1)  # (out * hidden, samples), without the output weights
+                # Transposed, these products would be far slower.
                 by_output[i] += (slope_of_outputs @ active.detach().transpose(1, 2)).squeeze(1)
                 by_weights[i] += (feature.T @ slope.T).T.unflatten(0, output.shape[1:])
                 by_features[i, columns] = (scaled[i].flatten(0, 1).T @ slope).T
@@ -248,6 +238,6 @@ class _BlockedSum(torch.autograd.Function):
 
 
 def _blocks(weights: Tensor, batch: int) -> list[slice]:
-    """Ranges of samples for which one input's hidden activations fit into the cache."""
+    """Slices of samples for which one input's hidden activations fit into the cache."""
     samples = max(16, BLOCK // weights[0, :, :, 0].numel())
     return [slice(start, start + samples) for start in range(0, batch, samples)]

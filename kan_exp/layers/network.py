@@ -1,4 +1,4 @@
-"""Stacks layers into the plain `nn.Sequential` that the rest of the program works on."""
+"""Builds networks, plain `nn.Sequential` of layers, and finds the classes of layers by path."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def make_network(
     dims: Sequence[int],
     generator: torch.Generator | None = None,
 ) -> nn.Sequential:
-    """Builds one layer for each neighbouring pair of `dims`.
+    """Builds one layer for each neighboring pair of `dims`.
 
     Args:
         specs: One specification for all layers, or one for each.
@@ -46,7 +46,8 @@ def make_network(
     for depth, (spec, (dim_in, dim_out)) in enumerate(
         zip(each, itertools.pairwise(dims), strict=True)
     ):
-        _check_options(spec)
+        known = [name for name in inspect.signature(spec.kind).parameters if name not in _GIVEN]
+        check_names(spec.kind.__name__, spec.options, known)
         options = spec.kind.options_at(depth, spec.options)
         try:
             make: Callable[..., EdgeLayer] = spec.kind
@@ -56,17 +57,12 @@ def make_network(
     return nn.Sequential(*layers)
 
 
-def _check_options(spec: LayerSpec) -> None:
-    known = [name for name in inspect.signature(spec.kind).parameters if name not in _GIVEN]
-    check_names(spec.kind.__name__, spec.options, known)
-
-
 _GIVEN = ("dim_in", "dim_out", "generator")
 PUBLIC = "kan_exp.layers"
 
 
 def layer_path(kind: type[EdgeLayer]) -> str:
-    """The dotted path by which `find_layer` finds a class again, wherever its file lies."""
+    """The dotted path of a class for `find_layer`, whatever file of this package defines it."""
     module = PUBLIC if kind.__module__.startswith(f"{PUBLIC}.") else kind.__module__
     return f"{module}.{kind.__name__}"
 
@@ -74,8 +70,8 @@ def layer_path(kind: type[EdgeLayer]) -> str:
 def find_layer(path: str) -> type[EdgeLayer]:
     """Looks up a layer class by its dotted path without importing anything new.
 
-    A path that comes out of a file must not be able to run code, so that only this package and
-    modules that the program has imported already are searched.
+    A path that is read from a file must not be able to run code: only this package and modules that
+    the program has already imported are searched.
 
     Raises:
         KanExpError: There is no such class, or it is no `EdgeLayer`.
@@ -83,16 +79,16 @@ def find_layer(path: str) -> type[EdgeLayer]:
     module_name, _, name = path.rpartition(".")
     if module_name == PUBLIC:
         package = importlib.import_module(module_name)
-        found = getattr(package, name, None)  # its modules are imported when first asked for
-        if isinstance(found, type) and issubclass(found, EdgeLayer):
-            module_name = found.__module__
+        kind = getattr(package, name, None)  # its modules are imported when first asked for
+        if isinstance(kind, type) and issubclass(kind, EdgeLayer):
+            module_name = kind.__module__
     module = sys.modules.get(module_name)
     if module is None:
         raise KanExpError(
             f"layer {path!r} is not part of kan_exp: import its module before loading the run "
             f"(on the command line: modules=[{module_name}])."
         )
-    found = vars(module).get(name)  # getattr could import: some modules load their parts lazily
-    if not (isinstance(found, type) and issubclass(found, EdgeLayer)) or inspect.isabstract(found):
+    kind = vars(module).get(name)  # getattr could import: some modules load their parts lazily
+    if not (isinstance(kind, type) and issubclass(kind, EdgeLayer)) or inspect.isabstract(kind):
         raise KanExpError(f"layer {path!r} is no kind of EdgeLayer.")
-    return found
+    return kind

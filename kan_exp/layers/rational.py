@@ -17,20 +17,12 @@ class KANRationalLayer(EdgeLayer):
     P is of one degree more than Q, so that an edge grows like a straight line far outside.
 
     Args:
-        dim_in: Number of inputs.
-        dim_out: Number of outputs.
         degree: Degree of P, 2 to 8.
-        x_min: Low end of the range in which the edges start out.
-        x_max: High end of that range.
-        generator: Source of the random start; torch's default generator if not given.
+        x_min, x_max: The range in which the edges start out.
 
     Shape:
-        x `(batch, dim_in)` -> `(batch, dim_out)`; parameters `numerator`
-        `(dim_in, degree + 1, dim_out)`, from the constant up, and `denominator`
-        `(dim_in, degree - 1, dim_out)`, from the linear term up.
-
-    Raises:
-        ValueError: `degree` is out of range, or `x_min >= x_max`.
+        Parameters `numerator` `(dim_in, degree + 1, dim_out)`, from the constant up, and
+        `denominator` `(dim_in, degree - 1, dim_out)`, from the linear term up.
 
     Source:
         Molina et al., "Pade Activation Units", arXiv 1907.06732, section 2.2; there the denominator
@@ -49,7 +41,6 @@ class KANRationalLayer(EdgeLayer):
         super().__init__(dim_in, dim_out, x_min, x_max)
         KINDS["KANRationalLayer"].check(type(self).__name__, degree=degree)
         self.degree = degree
-        self.x_min, self.x_max = float(x_min), float(x_max)
         self.numerator = nn.Parameter(torch.empty(dim_in, degree + 1, dim_out))
         self.denominator = nn.Parameter(torch.empty(dim_in, degree - 1, dim_out))
         self.reset_parameters(generator)
@@ -63,26 +54,22 @@ class KANRationalLayer(EdgeLayer):
         # Exactly zero it would have no gradient.
         self.denominator.normal_(std=0.05, generator=generator)
 
-    @property
-    def _half(self) -> float:
-        return (self.x_max - self.x_min) / 2
-
     def edges(self, x: Tensor) -> Tensor:
-        unit = (self._batch(x) - (self.x_min + self.x_max) / 2) / self._half
+        unit = self._unit(self._batch(x))
         # Powers of large inputs overflow: both polynomials are divided by that of the size.
         size = unit.abs().clamp(min=1).unsqueeze(-1)
         up, down = unit.unsqueeze(-1) / size, 1 / size
-        above = self._homogeneous(up, down, self.degree, self.numerator, 0)
-        below = self._homogeneous(up, down, self.degree - 1, self.denominator, 1)
+        above = _homogeneous(up, down, self.degree, self.numerator, 0)
+        below = _homogeneous(up, down, self.degree - 1, self.denominator, 1)
         one = down.pow(2 * (self.degree - 1))
         tiny = torch.finfo(unit.dtype).tiny
         return size * above / (one + below.square()).clamp(min=tiny).sqrt()
 
-    @staticmethod
-    def _homogeneous(up: Tensor, down: Tensor, degree: int, factors: Tensor, least: int) -> Tensor:
-        """Sums `factors * up^k * down^(degree - k)` for k from `least`, `(batch, in, out)`."""
-        terms = [up**k * down ** (degree - k) for k in range(least, degree + 1)]
-        return torch.einsum("bik,ikj->bij", torch.cat(terms, dim=-1), factors)
-
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, degree={self.degree}"
+
+
+def _homogeneous(up: Tensor, down: Tensor, degree: int, factors: Tensor, lowest: int) -> Tensor:
+    """Sums `factors * up^k * down^(degree - k)` for k from `lowest`, `(batch, in, out)`."""
+    terms = [up**k * down ** (degree - k) for k in range(lowest, degree + 1)]
+    return torch.einsum("bik,ikj->bij", torch.cat(terms, dim=-1), factors)

@@ -1,4 +1,4 @@
-"""Edges that are sums of Gaussian bumps beside a base function."""
+"""Edges that are a base function and Gaussian bumps."""
 
 from __future__ import annotations
 
@@ -14,25 +14,17 @@ SILU_VARIANCE = 0.3131
 
 
 class KANRBFLayer(BasisLayer):
-    """Edges that are a base function and Gaussians at evenly spaced centres.
+    """Edges that are a base function and Gaussians at evenly spaced centers.
 
-    Far from the centres only the base is left, which keeps gradients alive.
+    Far from the centers only the base is left, which keeps gradients alive.
 
     Args:
-        dim_in: Number of inputs.
-        dim_out: Number of outputs.
-        num_centers: Gaussians per edge, at least 2; their width is the distance of two centres.
-        x_min: First centre.
-        x_max: Last centre.
+        num_centers: Gaussians per edge, at least 2; their width is the distance of two centers.
+        x_min, x_max: First and last center.
         base: `linear` or `silu`.
-        generator: Source of the random start; torch's default generator if not given.
 
     Shape:
-        x `(batch, dim_in)` -> `(batch, dim_out)`; parameter `coefficients`
-        `(dim_in, num_centers + 1, dim_out)`, the base first.
-
-    Raises:
-        ValueError: A size is out of range, `x_min >= x_max`, or `base` is unknown.
+        Parameter `coefficients` `(dim_in, num_centers + 1, dim_out)`, the base first.
 
     Source:
         Z. Li, "Kolmogorov-Arnold Networks are Radial Basis Function Networks", arXiv 2405.06721.

@@ -8,35 +8,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from kan_exp.errors import KanExpError, listing, suggest
 
-MAX_PLACES = 2**20  # a cell at an end of the range then has 16 values of float32
-
-
-class Rule(Protocol):
-    """Which values an option takes."""
-
-    def check(self, owner: str, name: str, value: Any) -> None:
-        """Checks a value.
-
-        Args:
-            owner: The class that has the option; the message starts with it.
-            name: The option.
-            value: What it was set to.
-
-        Raises:
-            ValueError: The value breaks the rule.
-        """
+MAX_PLACES = 2**20  # an interval at an end of the range then has 16 values of float32
 
 
 @dataclass(frozen=True)
 class Whole:
-    """A whole number from `least` to `most`; with `or_zero` also 0.
+    """A whole number from `least` to `most`, or 0 with `or_zero`; `is_grid` if it counts knots.
 
-    Attributes:
-        is_grid: Whether it counts places of a grid, of which float32 tells only so many apart.
+    As all rules, `check` raises a `ValueError` that starts with the owner, the class of the option.
     """
 
     least: int
@@ -56,7 +39,7 @@ class Whole:
             )
         if self.is_grid and value > MAX_PLACES:
             raise ValueError(
-                f"{owner} needs {name} to be at most {MAX_PLACES}, beyond which neighbours on a "
+                f"{owner} needs {name} to be at most {MAX_PLACES}, beyond which neighbors on a "
                 f"grid are hardly told apart in float32, got {value!r}."
             )
 
@@ -85,17 +68,14 @@ class OneOf:
 
 
 def check_range(owner: str, x_min: float, x_max: float) -> None:
-    """Checks the ends of the range in which edges start out.
-
-    Raises:
-        ValueError: An end is no finite number, or `x_min >= x_max`.
-    """
+    """Raises a `ValueError` if an end of a range is no finite number, or `x_min >= x_max`."""
     Finite().check(owner, "x_min", x_min)
     Finite().check(owner, "x_max", x_max)
     if not x_min < x_max:
         raise ValueError(f"{owner} needs x_min < x_max, got {x_min} and {x_max}.")
 
 
+Rule = Whole | Finite | OneOf
 Options = Mapping[str, Any]
 RANGE: dict[str, Rule] = {"x_min": Finite(), "x_max": Finite()}
 
@@ -108,7 +88,8 @@ class Kind:
         options: The constructor's arguments beyond dimensions and generator, with their rules.
         parameters: Trainable numbers per edge of a layer with these options.
         per_output: Trainable numbers per output that belong to no edge.
-        grid: The option that sets the cells of a grid, and how many more than cells it counts.
+        grid: The option that sets the size of a grid, and by how much it exceeds the number of
+            intervals.
     """
 
     options: Mapping[str, Rule]
@@ -117,25 +98,22 @@ class Kind:
     grid: tuple[str, int] | None = None
 
     def check(self, owner: str, **options: Any) -> None:
-        """Checks the values of some or all options.
-
-        Raises:
-            ValueError: A value breaks its rule.
-        """
+        """Raises a `ValueError` if the value of an option breaks its rule."""
         for name, value in options.items():
             self.options[name].check(owner, name, value)
         if RANGE.keys() <= options.keys():
             check_range(owner, options["x_min"], options["x_max"])
 
     def count_intervals(self, options: Options) -> int | None:
-        """Cells of each edge's grid; `None` for kinds without a grid."""
+        """Intervals of each edge's grid; `None` for kinds without a grid."""
         return None if self.grid is None else int(options[self.grid[0]]) - self.grid[1]
 
-    def with_intervals(self, options: Options, cells: int) -> dict[str, Any]:
-        """The options with that number of cells; unchanged for kinds without a grid."""
-        return (
-            dict(options) if self.grid is None else {**options, self.grid[0]: cells + self.grid[1]}
-        )
+    def with_intervals(self, options: Options, num_intervals: int) -> dict[str, Any]:
+        """The options with that number of intervals; unchanged for kinds without a grid."""
+        if self.grid is None:
+            return dict(options)
+        name, excess = self.grid
+        return {**options, name: num_intervals + excess}
 
     def count(self, options: Options, dim_in: int, dim_out: int) -> int:
         """Trainable numbers of a layer."""
@@ -143,11 +121,7 @@ class Kind:
 
 
 def check_names(owner: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Checks that a kind of layer has all options that it was given.
-
-    Raises:
-        KanExpError: It lacks one.
-    """
+    """Raises a `KanExpError` if a kind of layer does not have an option that it is given."""
     known = list(known)
     for name in given:
         if name not in known:
@@ -156,11 +130,7 @@ def check_names(owner: str, given: Iterable[str], known: Iterable[str]) -> None:
 
 
 def check_count(kinds: int, dims: Sequence[int]) -> None:
-    """Checks that there is a kind for each layer.
-
-    Raises:
-        KanExpError: There are more or fewer.
-    """
+    """Raises a `KanExpError` if there is not one kind for each layer."""
     if kinds != len(dims) - 1:
         raise KanExpError(
             f"layers names {kinds} kinds, but dims=[{','.join(map(str, dims))}] has "

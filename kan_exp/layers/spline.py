@@ -1,4 +1,4 @@
-"""Edges that are B-splines, with a smooth base function beside them."""
+"""Edges that are B-splines, optionally with a smooth base function."""
 
 from __future__ import annotations
 
@@ -19,25 +19,17 @@ RULES = KINDS["KANSplineLayer"]
 class KANSplineLayer(GridLayer):
     """B-spline edges on evenly spaced knots, evaluated where they are not zero.
 
-    Beyond the grid an edge goes on along a straight line.
+    Beyond the grid an edge is a straight line.
 
     Args:
-        dim_in: Number of inputs.
-        dim_out: Number of outputs.
-        num_intervals: Cells of the grid, at least 1.
+        num_intervals: Intervals of the grid, at least 1.
         degree: Degree of the polynomials, 1 to 5.
-        x_min: First knot, in the units of the layer's input.
-        x_max: Last knot.
+        x_min, x_max: First and last knot, in the units of the layer's input.
         base: A function that each edge adds with a weight of its own: `silu`, `linear` or `none`.
-        generator: Source of the random start; torch's default generator if not given.
 
     Shape:
-        x `(batch, dim_in)` -> `(batch, dim_out)`; parameters `values`
-        `(dim_in, num_intervals + degree, dim_out)` and, with a base, `base_weight`
-        `(dim_in, dim_out)`; buffers `first_knot` and `spacing` `(dim_in,)` with each input's grid.
-
-    Raises:
-        ValueError: A size is out of range, `x_min >= x_max`, or `base` is unknown.
+        Parameters `values` `(dim_in, num_intervals + degree, dim_out)` and, with a base,
+        `base_weight` `(dim_in, dim_out)`; buffers of `GridLayer`.
 
     Source:
         Liu et al., "KAN: Kolmogorov-Arnold Networks", arXiv 2404.19756, section 2.2.
@@ -60,14 +52,14 @@ class KANSplineLayer(GridLayer):
         RULES.check(name, num_intervals=num_intervals, degree=degree, base=base)
         super().__init__(dim_in, dim_out, num_intervals, degree, x_min, x_max)
         self.base = base
-        # It starts at nothing: the start is the spline's straight line, whatever the base.
+        # It starts at 0: the start is the spline's straight line, whatever the base.
         weight = None if base == "none" else nn.Parameter(torch.zeros(dim_in, dim_out))
         self.register_parameter("base_weight", weight)
         self.reset_parameters(generator)
 
     @property
     def only_splines(self) -> bool:
-        return self.base_weight is None
+        return super().only_splines and self.base_weight is None
 
     def edges(self, x: Tensor) -> Tensor:
         values = super().edges(x)
@@ -88,10 +80,10 @@ class KANSplineLayer(GridLayer):
         return torch.baddbmm(values, self._base(x), self.base_weight)
 
     def sample_gradients(self, x: Tensor, grad: Tensor) -> list[Tensor]:
-        found = super().sample_gradients(x, grad)
+        gradients = super().sample_gradients(x, grad)
         if self.base_weight is not None:
-            found.append(torch.einsum("bi,bj->bij", self._base(x), grad))
-        return found
+            gradients.append(torch.einsum("bi,bj->bij", self._base(x), grad))
+        return gradients
 
     @classmethod
     def count_intervals(cls, options: Mapping[str, Any]) -> int | None:
@@ -102,7 +94,7 @@ class KANSplineLayer(GridLayer):
         return RULES.with_intervals(options, num_intervals)
 
     def slopes(self, order: int = 1) -> Tensor:
-        # The base's derivatives are not a spline's: they are measured like any other edge's.
+        # The derivatives of the base are not splines: they are measured like any other edge's.
         return super().slopes(order) if self.base_weight is None else EdgeLayer.slopes(self, order)
 
     def roughness_stacked(self, order: int = 1) -> Tensor:

@@ -13,18 +13,19 @@ from torch.func import functional_call, vmap
 
 @torch.no_grad()
 def stack_networks(networks: Sequence[nn.Sequential]) -> nn.Sequential:
-    """Stacks networks that differ in nothing but their numbers.
+    """Stacks networks that differ in nothing but their numbers and masks.
 
     Args:
-        networks: Of one shape, at least one.
+        networks: At least one. A layer has a mask in all of them or in none.
 
     Returns:
-        A network whose parameters and persistent buffers have a leading axis of replicas. Its
-        layers are called through `forward_stacked`, `roughness_stacked` and `over_replicas`.
-        Buffers that no state dict holds are constants of the kind, and stay as they are.
+        A network whose parameters and persistent buffers have a leading axis of replicas. `walk`
+        evaluates it with `stacked=True`, `over_replicas` calls any function of it.
     """
     stack = copy.deepcopy(networks[0])
     states = [network.state_dict() for network in networks]
+    if any(state.keys() != states[0].keys() for state in states):
+        raise ValueError("stack_networks needs networks of one shape, with the same layers masked.")
     for name, tensor in stack.state_dict(keep_vars=True).items():
         tensor.data = torch.stack([state[name] for state in states])
     return stack
@@ -52,7 +53,7 @@ def over_replicas(module: nn.Module, function: Callable[..., Any], *args: Tensor
 
 
 class _Caller(nn.Module):
-    """Calls any function of a module where `functional_call` only knows its forward pass."""
+    """Calls any function of a module, where `functional_call` calls its forward pass."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()

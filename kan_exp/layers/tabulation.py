@@ -8,16 +8,17 @@ import torch
 
 from kan_exp.layers.base import EdgeLayer
 from kan_exp.layers.interpo import KANInterpoLayer
+from kan_exp.layers.nodes import reduce_edges
 from kan_exp.layers.spline import KANSplineLayer
 
-PROBES_PER_INTERVAL = 7  # an odd number sees the middle of a cell, where an interpolation errs most
+PROBES_PER_INTERVAL = 7  # an odd number probes the middle, where an interpolation errs most
 
 
 class Tabulated(NamedTuple):
     """A table and how far it is from what it stands for.
 
-    `error` is the largest difference of an edge, `bound` of an output (the sum over inputs of the
-    largest differences), both measured at several points in every cell of the layer's domain.
+    `error` is the largest difference of an edge, `bound` is an upper bound for the difference of an
+    output, both measured at several points in every interval of the layer's domain.
     """
 
     layer: KANInterpoLayer | KANSplineLayer
@@ -27,7 +28,7 @@ class Tabulated(NamedTuple):
 
 @torch.no_grad()
 def tabulate(layer: EdgeLayer, num_points: int = 256, degree: int = 1) -> Tabulated:
-    """Looks a layer's edges up in a table over the range on which they were trained.
+    """Tabulates the edges of a layer over the range on which they were trained.
 
     Args:
         layer: Any layer; its `domain` is the range of the table, beyond which it is linear.
@@ -35,7 +36,7 @@ def tabulate(layer: EdgeLayer, num_points: int = 256, degree: int = 1) -> Tabula
         degree: 1 for straight lines between the points, 3 for a cubic spline.
 
     Returns:
-        The table and its measured error.
+        The table, with the layer's mask and node operations, and its measured error.
 
     Raises:
         ValueError: There are too few points for the degree, or the degree is not 1 or 3.
@@ -59,8 +60,16 @@ def tabulate(layer: EdgeLayer, num_points: int = 256, degree: int = 1) -> Tabula
     width = (high - low).where(high > low, never_varied)
     table.place(torch.stack([low, low + width], dim=1), layer.edges)
     table.observe(layer.domain.T)
+    table.set_mask(layer.mask)
+    table.node_operation = layer.node_operation
 
     unit = torch.linspace(0, 1, PROBES_PER_INTERVAL * intervals + 1).to(low)
-    probes = low + unit[:, None] * width
-    differences = (table.edges(probes) - layer.edges(probes)).abs().amax(0)  # (in, out)
-    return Tabulated(table, differences.max().item(), differences.sum(0).max().item())
+    edges = layer.edges(low + unit[:, None] * width)
+    errors = (table.edges(low + unit[:, None] * width) - edges).abs().amax(0)  # (in, out)
+    bounds = reduce_edges(errors)
+    if layer.products is not None:  # a product changes most where all its factors are largest
+        largest = edges.abs().amax(0)
+        bounds = bounds.where(
+            ~layer.products, layer.reduce(largest + errors) - layer.reduce(largest)
+        )
+    return Tabulated(table, errors.max().item(), bounds.max().item())

@@ -9,12 +9,12 @@ from torch import Tensor
 
 
 def is_traced(*tensors: Tensor) -> bool:
-    """Whether something looks at every operation or changes what it does.
+    """Whether something records every operation or changes what it does.
 
-    Compilers do, exporters, tracers, transforms of `torch.func`, forward-mode derivatives and
-    autocast; so do tensors that are more than numbers in memory.
+    Compilers, exporters, tracers, transforms of `torch.func`, forward-mode derivatives and autocast
+    do, and tensors that are more than numbers in memory.
     """
-    # What torch.autograd.Function asks itself before it refuses; there is no public way to ask.
+    # What torch.autograd.Function asks itself before it raises; there is no public way to ask.
     transformed: bool = torch._C._are_functorch_transforms_active()
     return (
         transformed
@@ -28,7 +28,7 @@ def is_traced(*tensors: Tensor) -> bool:
 
 
 def _is_rewritten() -> bool:
-    """Whether the program runs on tensors without numbers, or is written down (`make_fx`)."""
+    """Whether the program runs on tensors without numbers, or is recorded by `make_fx`."""
     kinds = torch._C._TorchDispatchModeKey
     return any(torch._C._get_dispatch_mode(kind) is not None for kind in (kinds.FAKE, kinds.PROXY))
 
@@ -45,14 +45,7 @@ def _is_plain(tensor: Tensor) -> bool:
 def plain_gradients(
     value: Tensor, inputs: Sequence[Tensor], grad: Tensor, create_graph: bool
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of a value by autograd.
-
-    Args:
-        value: What the definition makes of the inputs.
-        inputs: Tensors, of which some may need no gradient.
-        grad: Gradient of the value.
-        create_graph: Whether they can be differentiated again.
-    """
+    """Gradients of a value with gradient `grad` by autograd; `None` where an input needs none."""
     needed = [tensor for tensor in inputs if tensor.requires_grad]
-    found = iter(torch.autograd.grad(value, needed, grad, create_graph=create_graph))
-    return tuple(next(found) if tensor.requires_grad else None for tensor in inputs)
+    gradients = iter(torch.autograd.grad(value, needed, grad, create_graph=create_graph))
+    return tuple(next(gradients) if tensor.requires_grad else None for tensor in inputs)

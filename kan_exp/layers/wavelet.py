@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from kan_exp.layers.base import EdgeLayer
-from kan_exp.layers.rules import Whole
 
 PEAK = 2 / (math.sqrt(3) * math.pi**0.25)  # of the wavelet with norm 1
 
@@ -20,19 +19,12 @@ class KANWaveletLayer(EdgeLayer):
     all hats only the line is left, which keeps gradients alive there.
 
     Args:
-        dim_in: Number of inputs.
-        dim_out: Number of outputs.
         num_wavelets: Hats per edge, at least 1.
-        x_min: Low end of the range over which the hats start out evenly.
-        x_max: High end of that range.
-        generator: Source of the random start; torch's default generator if not given.
+        x_min, x_max: The range over which the hats start out evenly.
 
     Shape:
-        x `(batch, dim_in)` -> `(batch, dim_out)`; parameters `weight`, `translation` and
-        `log_scale` `(dim_in, num_wavelets, dim_out)`, `slope` `(dim_in, dim_out)`.
-
-    Raises:
-        ValueError: `num_wavelets` is below 1, or `x_min >= x_max`.
+        Parameters `weight`, `translation` and `log_scale` `(dim_in, num_wavelets, dim_out)`,
+        `slope` `(dim_in, dim_out)`.
 
     Source:
         Z. Bozorgasl and H. Chen, "Wav-KAN: Wavelet Kolmogorov-Arnold Networks", arXiv 2405.12832,
@@ -49,9 +41,7 @@ class KANWaveletLayer(EdgeLayer):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(dim_in, dim_out, x_min, x_max)
-        Whole(1).check(type(self).__name__, "num_wavelets", num_wavelets)
-        self.num_wavelets = num_wavelets
-        self.x_min, self.x_max = float(x_min), float(x_max)
+        self.num_wavelets = self._whole("num_wavelets", num_wavelets)
         shape = dim_in, num_wavelets, dim_out
         self.weight = nn.Parameter(torch.empty(shape))
         self.translation = nn.Parameter(torch.empty(shape))

@@ -28,7 +28,7 @@ def as_points(x: Any, features: Sequence[str], device: torch.device) -> Tensor:
         Floating-point numbers; integers and booleans as float64.
 
     Raises:
-        KanExpError: The shape is wrong, a column is missing, or there is something but numbers.
+        KanExpError: The shape is wrong, a column is missing, or a value is no number.
     """
     points = x if isinstance(x, Tensor) else _from_array(x, features, device)
     if points.layout != torch.strided:
@@ -37,12 +37,9 @@ def as_points(x: Any, features: Sequence[str], device: torch.device) -> Tensor:
         raise KanExpError(f"model takes real numbers for x, got {points.dtype}.")
     if not points.is_floating_point():
         points = points.double()
-    width = len(features)
-    shape = tuple(points.shape)
-    if points.ndim == 1 and width == 1:
-        points = points[:, None]
-    elif points.ndim == 1:
-        points = points[None]
+    width, shape = len(features), tuple(points.shape)
+    if points.ndim == 1:
+        points = points[:, None] if width == 1 else points[None]
     if points.ndim != 2 or points.shape[1] != width:
         raise KanExpError(
             f"model takes x of shape (n, {width}) ({listing(features)}), got {shape}."
@@ -77,14 +74,10 @@ def _numbers(x: Any) -> NDArray[Any]:
 
 
 def _by_name(x: Any, features: Sequence[str]) -> NDArray[Any] | None:
-    """The features' columns of a table, in the order in which the model takes them.
-
-    Returns:
-        None if `x` has no columns, or none with the name of a feature.
-    """
+    """The columns of the features, in their order; `None` if no column has the name of one."""
     names = _column_names(x)
     missing = [name for name in features if name not in names]
-    if len(missing) == len(features):  # columns without names, or with names of their own
+    if len(missing) == len(features):
         return None
     if missing and isinstance(x, Mapping):
         raise TypeError(f"it lacks {listing(map(repr, missing))}")
@@ -94,7 +87,7 @@ def _by_name(x: Any, features: Sequence[str]) -> NDArray[Any] | None:
         )
     columns = []
     for name in features:
-        # Each by itself: a whole table may turn dates among numbers into numbers.
+        # One by one: a whole table may turn dates among numbers into numbers.
         try:
             part = x[name] if isinstance(x, Mapping | np.ndarray) else x[[name]]
             columns.append(_numbers(part).reshape(-1))
@@ -104,9 +97,7 @@ def _by_name(x: Any, features: Sequence[str]) -> NDArray[Any] | None:
 
 
 def _column_names(x: Any) -> list[Any]:
-    if isinstance(x, Mapping):
-        return list(x)
     if isinstance(x, np.ndarray):
         return list(x.dtype.names or ())
-    columns = getattr(x, "columns", None)
-    return [] if columns is None or callable(columns) else list(columns)
+    names = x if isinstance(x, Mapping) else getattr(x, "columns", None)
+    return [] if names is None or callable(names) else list(names)

@@ -1,4 +1,4 @@
-"""How a trained network comes back from the folder of its run."""
+"""Trained networks in checkpoints: their description, and how they are loaded again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kan_exp.data.points import Scaling
 from kan_exp.data.schema import Schema
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def describe_model(
     specs: Sequence[LayerSpec], dims: Sequence[int], data: ExperimentData, task: Task
 ) -> dict[str, Any]:
-    """Plain containers from which `load` makes the same model, its numbers aside.
+    """Describes a model in plain containers, from which `load` makes it again.
 
     Args:
         specs: One for each layer.
@@ -62,12 +62,13 @@ def read_file(path: Path) -> dict[str, Any]:
     """Reads a checkpoint, which cannot run code.
 
     Raises:
-        KanExpError: It is missing, damaged or not ours.
+        KanExpError: It is missing, damaged or of another program.
     """
     try:
         with warnings.catch_warnings(action="ignore"):  # about pickles of another kind
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        _check_content(checkpoint)
+        if not _is_sound(checkpoint["kan_exp"], checkpoint["state_dict"]):
+            raise ValueError("it describes no network")
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if isinstance(error, pickle.UnpicklingError):  # torch's advice is to load it all the same
@@ -76,34 +77,28 @@ def read_file(path: Path) -> dict[str, Any]:
     return cast("dict[str, Any]", checkpoint)
 
 
-def _check_content(checkpoint: Any) -> None:
-    """Checks that a checkpoint has what `load` takes from it.
-
-    Raises:
-        Exception: It does not.
-    """
-    description, weights = checkpoint["kan_exp"], checkpoint["state_dict"]
+def _is_sound(description: Mapping[str, Any], weights: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint has what `load` takes from it; raises an exception if a part lacks."""
     Schema.restore(description)
-    sound = (
-        all(isinstance(description[name], list) for name in ("layers", "dims")),
-        all(type(width) is int for width in description["dims"]),
-        all(isinstance(one["kind"], str) for one in description["layers"]),
-        all(isinstance(one["options"], dict) for one in description["layers"]),
-        all(isinstance(one, torch.Tensor) for one in weights.values()),
-        all(weights[f"model.{name}"].is_floating_point() for name in Scaling._fields),
-        not any(one.is_complex() for one in weights.values()),
+    return all(
+        (
+            all(isinstance(description[name], list) for name in ("layers", "dims")),
+            all(type(width) is int for width in description["dims"]),
+            all(isinstance(layer["kind"], str) for layer in description["layers"]),
+            all(isinstance(layer["options"], dict) for layer in description["layers"]),
+            all(isinstance(part, Tensor) and not part.is_complex() for part in weights.values()),
+            all(weights[f"model.{name}"].is_floating_point() for name in Scaling._fields),
+        )
     )
-    if not all(sound):
-        raise ValueError("it describes no network")
 
 
 def load(folder: str | Path, replica: int | None = None) -> KANModel:
-    """Brings a trained network back from the folder of its run.
+    """Loads a trained network from the folder of its run.
 
     Args:
         folder: `outputs/<date>/<run>`, as the training printed it.
-        replica: Of a run with `replicas=N`, which of them, from 0; the best on validation if not
-            given. Each comes as it was when it was best on validation.
+        replica: Which replica of a run with `replicas=N`, from 0; the best on validation if not
+            given. Each is loaded as it was when it was best on validation.
 
     Returns:
         The model on the CPU, in evaluation mode and frozen: `model(x)` takes and gives the user's
@@ -128,40 +123,45 @@ def model_from(checkpoint: Mapping[str, Any], replica: int | None = None) -> KAN
         KanExpError: The weights do not fit the layers, or there is no such replica.
     """
     description = checkpoint["kan_exp"]
-    weights = {n: w for n, w in checkpoint["state_dict"].items() if n.startswith("model.")}
+    weights = {
+        name.removeprefix("model."): part
+        for name, part in checkpoint["state_dict"].items()
+        if name.startswith("model.")
+    }
     if replica is not None:
         weights.update(_replica_weights(checkpoint, replica))
-    scaling = Scaling(*(weights[f"model.{name}"] for name in Scaling._fields))
+    scaling = Scaling(*(weights[name] for name in Scaling._fields))
     try:
         network = network_of(description)
         network.to(
-            weights[next(name for name in weights if name.startswith("model.network."))].dtype
+            next(part.dtype for name, part in weights.items() if name.startswith("network."))
         )
         schema = Schema.restore(description)
         activation = description.get("activation", "identity")
         model = KANModel(network, scaling, schema.features, schema.target_name, activation)
-        model.load_state_dict({name.removeprefix("model."): w for name, w in weights.items()})
+        model.load_state_dict(weights)
     except (RuntimeError, TypeError, StopIteration) as error:  # also of sizes beyond memory
         raise KanExpError(f"the checkpoint does not fit its layer: {message_of(error)}") from error
     return model.eval().requires_grad_(False)
 
 
 def network_of(description: Mapping[str, Any]) -> nn.Sequential:
-    """A network of the kinds and sizes that `describe_model` has told, its weights aside.
+    """Makes a network of the kinds and sizes in a description, with weights of a random start.
 
     Raises:
         KanExpError: A layer is unknown.
     """
-    specs = [LayerSpec(find_layer(one["kind"]), one["options"]) for one in description["layers"]]
+    layers = description["layers"]
+    specs = [LayerSpec(find_layer(layer["kind"]), layer["options"]) for layer in layers]
     return make_network(specs, description["dims"])
 
 
-def _replica_weights(checkpoint: Mapping[str, Any], replica: int) -> dict[str, Any]:
-    """The weights of one replica, named as in a model's own checkpoint."""
+def _replica_weights(checkpoint: Mapping[str, Any], replica: int) -> dict[str, Tensor]:
+    """The weights of one replica, named as those of a model."""
     stacked = checkpoint.get("replicas")
     if stacked is None:
         raise KanExpError("the run has one network, no replicas: leave replica out.")
     count = len(stacked["seeds"])
     if not 0 <= replica < count:
         raise KanExpError(f"the run has replicas 0 to {count - 1}, got {replica}.")
-    return {f"model.network.{name}": part[replica] for name, part in stacked["best"].items()}
+    return {f"network.{name}": part[replica] for name, part in stacked["best"].items()}

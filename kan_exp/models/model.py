@@ -13,14 +13,16 @@ from torch import Tensor, nn
 
 from kan_exp.data.points import Scaling
 from kan_exp.layers import EdgeLayer
+from kan_exp.layers.walk import LayerPass, layers_of, observe_domains, walk
 from kan_exp.models.inputs import as_points
 from kan_exp.models.views import LayerView
 from kan_exp.tasks.activations import find_activation
 
-# Numbers that one layer may hold at a time when points are only looked at, 64 MB in float32.
+# Numbers that one layer may hold at a time when points are only evaluated, 64 MB in float32.
 EVALUATION_NUMBERS = 2**24
 MAX_POINTS = 4096
 CURVE_POINTS = 200
+CURVE_MARGIN = 0.15  # of the range of the data, by which curves exceed it on both sides
 
 
 @contextmanager
@@ -37,17 +39,17 @@ def evaluation_mode(*modules: nn.Module) -> Iterator[None]:
 
 
 class KANModel(nn.Module):
-    """A network between the standardisation of its inputs and that of its output.
+    """A network between the standardization of its inputs and that of its outputs.
 
     Args:
-        network: `nn.Sequential` of layers that maps standardised inputs to a standardised output.
+        network: `nn.Sequential` of layers that maps standardized inputs to standardized outputs.
         scaling: Means and deviations of the training data.
         features: Name of each input.
-        target_name: Name of the output.
+        target_name: Name of the output; several are numbered from 1.
         activation: Makes predictions of the outputs, see `kan_exp.tasks.activations`.
 
     Shape:
-        x `(n, in)` -> `(n, 1)`, both in the user's units. `x` may be anything that
+        x `(n, in)` -> `(n, out)`, both in the user's units. `x` may be anything that
         `kan_exp.models.inputs.as_points` takes: a tensor, an array, a list, a table with the
         features among its columns. A row with a NaN gives NaN.
     """
@@ -102,38 +104,30 @@ class KANModel(nn.Module):
     def _in_batches(self, function: Callable[[Tensor], Tensor], x: Any) -> Tensor:
         points = as_points(x, self.features, self.x_mean.device)
         with evaluation_mode(self):
-            return torch.cat([function(part) for part in points.split(self._points_at_a_time)])
+            return torch.cat([function(part) for part in self._batches(points)])
 
-    @property
-    def _points_at_a_time(self) -> int:
+    def _batches(self, x: Tensor) -> Sequence[Tensor]:
         widest = max((layer.numbers_per_sample for layer in self.edge_layers), default=1)
-        return max(1, min(MAX_POINTS, EVALUATION_NUMBERS // widest))
+        return x.split(max(1, min(MAX_POINTS, EVALUATION_NUMBERS // widest)))
 
     @property
     def edge_layers(self) -> list[EdgeLayer]:
-        return [layer for layer in self.network if isinstance(layer, EdgeLayer)]
+        return layers_of(self.network)
 
     @torch.no_grad()
     def observe(self, x: Tensor) -> None:
-        """Tells every layer the range of what reaches it when the network sees `x` `(n, in)`."""
-        ranges: list[list[Tensor]] = [[] for _ in self.edge_layers]
+        """Sets every layer's `domain` to the range of what reaches it when the model sees `x`."""
         with evaluation_mode(self.network):
-            for part in x.split(self._points_at_a_time):
-                hidden = self.standardise(part)
-                for layer, found in zip(self.edge_layers, ranges, strict=True):
-                    found += [hidden.amin(0), hidden.amax(0)]
-                    hidden = layer(hidden)
-        for layer, found in zip(self.edge_layers, ranges, strict=True):
-            layer.observe(torch.stack(found))
+            observe_domains(self.network, map(self.standardise, self._batches(x)))
 
     def unit_names(self) -> list[list[str]]:
-        """Names of inputs, hidden units (`h1`, or `h2.1` in deep networks) and the output."""
-        hidden = [layer.dim_out for layer in self.edge_layers[:-1]]
+        """Names of inputs, hidden units (`h1`, or `h2.1` in deep networks) and outputs."""
+        *hidden, outputs = [layer.dim_out for layer in self.edge_layers] or [1]
         names = [list(self.features)]
         for depth, width in enumerate(hidden, 1):
-            prefix = f"h{depth}." if len(hidden) > 1 else "h"
-            names.append([f"{prefix}{unit}" for unit in range(1, width + 1)])
-        return [*names, [self.target_name]]
+            names.append(_numbered(f"h{depth}." if len(hidden) > 1 else "h", width))
+        last = [self.target_name] if outputs == 1 else _numbered(self.target_name, outputs)
+        return [*names, last]
 
     @torch.no_grad()
     def views(self, x: Tensor, true_edges: Sequence[Tensor] = ()) -> list[LayerView]:
@@ -145,53 +139,56 @@ class KANModel(nn.Module):
                 `(n, in)`; a layer that they do not fit is left without.
         """
         with evaluation_mode(self.network):
-            return self._views(x, true_edges)
+            passes = [
+                list(walk(self.network, self.standardise(part), from_edges=True))
+                for part in self._batches(x)
+            ]
+            return [self._view(visits, true_edges) for visits in zip(*passes, strict=True)]
 
-    def _views(self, x: Tensor, true_edges: Sequence[Tensor]) -> list[LayerView]:
-        names = self.unit_names()
-        hidden = self.standardise(x)
-        views = []
-        for depth, layer in enumerate(self.edge_layers):
-            parts = hidden.split(self._points_at_a_time)
-            edges = torch.cat([layer.edges(part) for part in parts])
-            unit = torch.linspace(0, 1, CURVE_POINTS).to(hidden)
-            low, high = hidden.amin(0), hidden.amax(0)
-            margin = 0.15 * (high - low)
-            curve = (low - margin) + unit[:, None] * (high - low + 2 * margin)
-            first, last = depth == 0, depth == len(self.edge_layers) - 1
-            # The first layer's axis and the last layer's values are shown in the user's units.
-            size, shift = (self.x_std, self.x_mean) if first else (1.0, 0.0)
-            gain = self.y_std if last else 1.0
-            views.append(
-                LayerView(
-                    number=depth + 1,
-                    input_names=names[depth],
-                    output_names=names[depth + 1],
-                    x=(hidden * size + shift).double().cpu().numpy(),
-                    y=(edges * gain).double().cpu().numpy(),
-                    curve_x=(curve * size + shift).double().cpu().numpy(),
-                    curve_y=(layer.edges(curve) * gain).double().cpu().numpy(),
-                    domain=((layer.domain.T * size + shift).T).double().cpu().numpy(),
-                    truth=_fitting(true_edges, depth, hidden, self.edge_layers),
-                )
-            )
-            hidden = edges.sum(1)
-        return views
+    def _view(self, visits: Sequence[LayerPass], true_edges: Sequence[Tensor]) -> LayerView:
+        """The view of one layer, which a batch of points after the other has passed."""
+        depth, layer = visits[0].index, visits[0].layer
+        layers, names = self.edge_layers, self.unit_names()
+        inputs = torch.cat([visit.inputs for visit in visits])
+        edges = torch.cat([visit.edges for visit in visits])
+        unit = torch.linspace(0, 1, CURVE_POINTS).to(inputs)
+        low, high = inputs.amin(0), inputs.amax(0)
+        margin = CURVE_MARGIN * (high - low)
+        curve = (low - margin) + unit[:, None] * (high - low + 2 * margin)
+        # The first layer's axis and the last layer's values are shown in the user's units.
+        size, shift = (self.x_std, self.x_mean) if depth == 0 else (1.0, 0.0)
+        gain = self.y_std if depth == len(layers) - 1 else 1.0
+        return LayerView(
+            number=depth + 1,
+            input_names=names[depth],
+            output_names=names[depth + 1],
+            x=_array(inputs * size + shift),
+            y=_array(edges * gain),
+            curve_x=_array(curve * size + shift),
+            curve_y=_array(layer.edges(curve) * gain),
+            domain=_array((layer.domain.T * size + shift).T),
+            mask=visits[0].mask.cpu().numpy(),
+            truth=_fitting(true_edges, depth, layers),
+        )
+
+
+def _array(tensor: Tensor) -> NDArray[np.float64]:
+    return tensor.double().cpu().numpy()
+
+
+def _numbered(prefix: str, count: int) -> list[str]:
+    return [f"{prefix}{unit}" for unit in range(1, count + 1)]
 
 
 def _fitting(
-    true_edges: Sequence[Tensor], depth: int, hidden: Tensor, layers: list[EdgeLayer]
+    true_edges: Sequence[Tensor], depth: int, layers: list[EdgeLayer]
 ) -> NDArray[np.float64] | None:
     """The true edges of a layer, where they mean the same as the network's.
 
     The first layer's edges read the inputs themselves. Later ones read hidden units, which are
     those of the known formula only if the network has its shape.
     """
-    if len(true_edges) != len(layers) or true_edges[depth].shape[1] != hidden.shape[1]:
+    if len(true_edges) != len(layers):
         return None
-    same_shape = all(
-        layer.dim_in == true.shape[1] for layer, true in zip(layers, true_edges, strict=True)
-    )
-    if depth > 0 and not same_shape:
-        return None
-    return true_edges[depth].double().cpu().numpy()
+    fits = [layer.dim_in == true.shape[1] for layer, true in zip(layers, true_edges, strict=True)]
+    return _array(true_edges[depth]) if (all(fits) if depth else fits[0]) else None

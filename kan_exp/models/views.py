@@ -1,4 +1,4 @@
-"""What the edges of a trained layer do, for figures and numbers."""
+"""What the edges of a trained layer do, for figures and metrics."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MAX_EDGES = 36  # more small diagrams than this cannot be read
+MAX_EDGES = 36  # of a layer's figure: more small diagrams cannot be read
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,9 @@ class LayerView:
     Shape:
         `x` `(n, in)` values that reach the layer, `y` `(n, in, out)` what the edges make of them;
         `curve_x` `(points, in)` and `curve_y` `(points, in, out)` the curves to draw; `domain`
-        `(in, 2)` the range on which they were trained; `truth` `(n, in)` the known true edge of
-        each input at the same points, or `None`.
+        `(in, 2)` the range on which they were trained; `truth` `(n, in)` the known true
+        edge of each input at the same points, or `None`; `mask` `(in, out)` which edges exist, all
+        if `None`.
     """
 
     number: int
@@ -29,6 +30,7 @@ class LayerView:
     curve_y: np.ndarray
     domain: np.ndarray
     truth: np.ndarray | None
+    mask: np.ndarray | None = None
 
     def name(self, i: int, j: int) -> str:
         return f"{self.input_names[i]} → {self.output_names[j]}"
@@ -41,23 +43,22 @@ class LayerView:
         if self.truth is None:
             return None
         learned, true = self.y[:, i, j], self.truth[:, i]
-        centred = true - true.mean()
-        spread = float(centred @ centred)
+        centered = true - true.mean()
+        spread = float(centered @ centered)
         variation = float(((learned - learned.mean()) ** 2).sum())
         if spread == 0:
             return None  # any constant would do
         if variation == 0:
             return 0.0, np.full_like(true, learned.mean())
-        scale = float(centred @ learned) / spread
-        fitted = learned.mean() + scale * centred
+        scale = float(centered @ learned) / spread
+        fitted = learned.mean() + scale * centered
         return 1 - float(((learned - fitted) ** 2).sum()) / variation, fitted
 
     def shown(self) -> list[tuple[int, int]]:
-        """The edges to draw: all, or those that vary most if there are too many."""
-        inputs, outputs = len(self.input_names), len(self.output_names)
-        every = [(i, j) for i in range(inputs) for j in range(outputs)]
-        if len(every) <= MAX_EDGES:
-            return every
+        """The edges to draw: all that exist, or those that vary most if there are too many."""
+        mask = np.ones(self.y.shape[1:]) if self.mask is None else self.mask
+        edges = [(int(i), int(j)) for i, j in np.argwhere(mask)]
+        if len(edges) <= MAX_EDGES:
+            return edges
         variation = self.y.std(axis=0)
-        strongest = sorted(every, key=lambda edge: -variation[edge])[:MAX_EDGES]
-        return sorted(strongest)
+        return sorted(sorted(edges, key=lambda edge: -variation[edge])[:MAX_EDGES])

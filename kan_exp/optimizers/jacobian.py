@@ -7,9 +7,10 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jacrev, vjp, vmap
+from torch.func import functional_call, jacrev, vmap
 
 from kan_exp.layers import EdgeLayer
+from kan_exp.layers.walk import walk
 from kan_exp.optimizers.grid_stack import GridStack
 
 MAX_NUMBERS = 2**25  # of the Jacobians that are built at a time, 256 MB in float64
@@ -93,25 +94,21 @@ class _Linearised(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         module = self.module
         if isinstance(module, nn.Sequential) and all(isinstance(m, EdgeLayer) for m in module):
-            return _through_layers(cast("list[EdgeLayer]", list(module)), x)
+            return _through_layers(module, x)
         return _sample_by_sample(module, x)
 
 
-def _through_layers(layers: list[EdgeLayer], x: Tensor) -> tuple[Tensor, Tensor]:
+def _through_layers(network: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
     """Derivatives layer by layer, from what each layer knows about its own."""
-    hidden, pulls = [x], []
-    for layer in layers:
-        output, pull = vjp(layer, hidden[-1])[:2]
-        hidden.append(output)
-        pulls.append(pull)
-    output = hidden.pop()
+    visits = [(visit, visit.linearize()) for visit in walk(network, x)]
+    output = visits[-1][0].outputs
     rows = []
     for unit in torch.eye(output.shape[1], dtype=x.dtype, device=x.device):
         grad, parts = unit.expand_as(output), []
-        for layer, read, pull in zip(layers[::-1], hidden[::-1], pulls[::-1], strict=True):
-            found = layer.sample_gradients(read, grad)
+        for visit, pull in reversed(visits):
+            found = visit.layer.sample_gradients(visit.inputs, grad)
             parts.append(torch.cat([part.flatten(1) for part in found], dim=1))
-            (grad,) = pull(grad)
+            grad = pull(grad)
         rows.append(torch.cat(parts[::-1], dim=1))
     return output, torch.stack(rows, dim=1)
 

@@ -92,6 +92,10 @@ def check_numbers(config: RunConfig) -> None:
     for name in ("steps", "log_every_n_steps", "evaluations"):
         if (value := getattr(config, name)) is not None and value < 1:
             raise KanExpError(f"{name} must be at least 1, got {value}.")
+    for name in ("follow_every", "max_rise"):
+        if not getattr(config.refine, name) >= 1:
+            got = getattr(config.refine, name)
+            raise KanExpError(f"refine.{name} must be at least 1, got {got}.")
     if not config.checkpoint_seconds >= 0:
         raise KanExpError(
             f"checkpoint_seconds must be at least 0, got {config.checkpoint_seconds}."

@@ -128,6 +128,8 @@ def _make_least_squares(
         asdict(config.penalty),
         refine.penalty_decay,
         describe_model(specs, dims, data, task),
+        follow_every=refine.follow_every,
+        max_rise=refine.max_rise,
     )
 
 

@@ -12,7 +12,7 @@ from kan_exp.errors import KanExpError
 from kan_exp.layers.rules import KINDS, Kind, check_count, check_names
 from kan_exp.preparing.sources import shown_dims
 from kan_exp.runs import option_name
-from kan_exp.training.host_memory import check_network_fits
+from kan_exp.training.host_memory import check_grids_fit, check_network_fits
 from kan_exp.training.penalty_rules import check_quadratic, check_smooth, check_weights
 from kan_exp.training.stages import Stage, make_stages, multiplications
 
@@ -63,13 +63,12 @@ def check_network(config: RunConfig, context: RunContext, points: int | None) ->
     complete = [layer for layer in known if layer is not None]
     if len(complete) < len(known):
         return
-    check_quadratic(
-        [name for name, weight in penalty.items() if weight > 0],
-        all(kind.grid is not None for kind, _ in complete),
-    )
+    weighed = [name for name, weight in penalty.items() if weight > 0]
+    check_quadratic(weighed, all(kind.grid is not None for kind, _ in complete))
     stages = stages_of(config.refine, [kind.count_intervals(options) for kind, options in complete])
+    sizes = [_parameters(complete, config.dims, stage) for stage in stages]
+    check_grids_fit(sizes, stages, penalized=bool(weighed))
     if points is not None:
-        sizes = [_parameters(complete, config.dims, stage) for stage in stages]
         check_work(multiplications(sizes, stages, points), points, context)
 
 

@@ -1,22 +1,25 @@
-"""The least memory that a training takes, compared with what is free; no torch."""
+"""The minimum of memory that a training takes, compared with what is free; no torch."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from kan_exp.errors import KanExpError
+from kan_exp.training.stages import Stage
 
-FLOAT = 4  # bytes
-# Weights, their gradients, and the best on validation.
-WEIGHT_COPIES = 3
+FLOAT, DOUBLE = 4, 8  # bytes
+WEIGHT_COPIES = 3  # weights, their gradients, and the best on validation
+MATRIX_COPIES = 3  # a penalty's matrix, those of all networks in one tensor, and the normal matrix
 
 
 def check_network_fits(shown: str, weights: int, basis: int, batch: int) -> None:
-    """Refuses a network that cannot fit into the memory that is free.
+    """Checks that a network can fit into the free memory.
 
     Args:
-        shown: The network as it was asked for.
+        shown: The network as the user chose it.
         weights: Its trainable numbers.
         basis: Numbers that a pass holds of one point, at least.
         batch: Points of a pass.
@@ -24,36 +27,62 @@ def check_network_fits(shown: str, weights: int, basis: int, batch: int) -> None
     Raises:
         KanExpError: It cannot.
     """
-    needed, free = FLOAT * (WEIGHT_COPIES * weights + basis * batch), host_bytes()
-    if needed > free:
+    needs = _needs(FLOAT * (WEIGHT_COPIES * weights + basis * batch))
+    if needs:
         raise KanExpError(
-            f"{shown}: {weights:,} parameters and {batch:,} points a step need at least "
-            f"{needed / 1e9:,.1f} GB of memory, but {free / 1e9:,.1f} GB are free: lower dims, the "
-            f"options of the layer, or batch_size."
+            f"{shown}: {weights:,} parameters and {batch:,} points a step need {needs}: lower "
+            f"dims, the options of the layer, or batch_size."
         )
 
 
 def check_points_fit(option: str, points: int, width: int) -> None:
-    """Refuses more points than fit into the memory that is free.
+    """Checks that points fit into the free memory.
 
     Args:
-        option: What sets their number.
+        option: The option that sets their number.
         points: Training, validation and test points.
         width: Numbers of each.
 
     Raises:
         KanExpError: They do not fit.
     """
-    needed, free = FLOAT * points * width, host_bytes()
-    if needed > free:
-        raise KanExpError(
-            f"{option}: {points:,} points need at least {needed / 1e9:,.1f} GB of memory, but "
-            f"{free / 1e9:,.1f} GB are free: set fewer."
-        )
+    if needs := _needs(FLOAT * points * width):
+        raise KanExpError(f"{option}: {points:,} points need {needs}: set fewer.")
+
+
+def check_grids_fit(sizes: Sequence[int], stages: Sequence[Stage], penalized: bool) -> None:
+    """Checks that the matrices of a least-squares training on grids can fit into the free memory.
+
+    Args:
+        sizes: Parameters of one network at each stage.
+        stages: Networks and intervals of each stage.
+        penalized: Whether there is a penalty, a matrix of all parameters of a network.
+
+    Raises:
+        KanExpError: They cannot; the message names the first grid of which this is so.
+    """
+    grids = [stage.num_intervals or 0 for stage in stages]
+    changes = [0, *(coarse * fine if coarse < fine else 0 for coarse, fine in pairwise(grids))]
+    for size, stage, change in zip(sizes, stages, changes, strict=True):
+        matrices = MATRIX_COPIES * stage.num_candidates * size**2 if penalized else 0
+        if needs := _needs(DOUBLE * max(matrices, change)):
+            raise KanExpError(
+                f"optimizer=lm on {stage.num_intervals:,} intervals ({size:,} parameters, "
+                f"refine.num_candidates={stage.num_candidates}) needs {needs}: set fewer intervals "
+                f"(the layer's, or refine.grids), or optimizer=adam."
+            )
+
+
+def _needs(needed: float) -> str:
+    """How much memory is needed and how much is free, if that is less; otherwise nothing."""
+    free = host_bytes()
+    if needed <= free:
+        return ""
+    return f"at least {needed / 1e9:,.1f} GB of memory, but {free / 1e9:,.1f} GB are free"
 
 
 def host_bytes() -> float:
-    """Memory of this machine that can be taken."""
+    """Free memory of this machine."""
     free = [float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))]
     meminfo = Path("/proc/meminfo")
     if meminfo.is_file():

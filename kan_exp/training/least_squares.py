@@ -20,34 +20,36 @@ from kan_exp.tasks import Task
 from kan_exp.training.module import KANModule
 from kan_exp.training.penalty_rules import ORDERS, check_quadratic
 from kan_exp.training.stages import COARSEST, Stage
-from kan_exp.training.starts import follow, penalty_matrix
+from kan_exp.training.starts import follow, grid_layers, penalty_matrix
 
 log = logging.getLogger(__name__)
 
-FOLLOW_EVERY = 5  # steps
-RISE = 2  # how many times the validation error of before is borne in the middle of a stage
-SAME = 1.001  # and at its end: less is rounding, such as that of a refinement
-MAX_VALIDATED = 4  # networks that are looked at on validation after every chunk
+# At the end of a stage the validation error may have risen by this factor: a smaller rise is
+# rounding, such as that of a refinement.
+ROUNDING = 1.001
+MAX_VALIDATED = 4  # networks that are validated after every chunk, which costs a pass of each
 
 
 class LeastSquaresModule(KANModule):
-    """Trains several networks at once and goes on with the best; the model's network is the best.
+    """Trains several networks at once and keeps the best; the model's network is the best.
 
-    The best are those whose error on the validation points is least. Where a stage raises it, the
-    finer grid follows the training points instead of the function: the training ends there, and the
+    The best are those with the smallest error on the validation points. Where a stage raises it,
+    the finer grid follows the training points instead of the function: the training ends, and the
     checkpoint has the network from before.
 
     Args:
-        model: The scaling, with any one of the starts as its network.
+        model: The scaling, with any of the starts as its network.
         task: What is minimized, and by which metric networks are chosen.
         starts: Networks of one shape, in float64.
-        stages: What to do with them, one stage after the other.
-        validation: Standardised points to choose by.
+        stages: The stages of their training.
+        validation: Standardized points by which networks are chosen.
         optimizer: Makes the optimizer from the networks.
         penalty: Weights of `roughness`, `curvature` and `jerk`, for tables and splines only, on a
-            grid of `COARSEST` cells.
-        penalty_decay: The power of the number of cells with which these weights fall.
+            grid of `COARSEST` intervals.
+        penalty_decay: The power of the number of intervals with which these weights fall.
         description: Plain containers that say how to build the model again; kept in checkpoints.
+        follow_every: Steps after which hidden grids follow their values, and validation is checked.
+        max_rise: By which factor the validation error may rise within a stage.
 
     Raises:
         KanExpError: A penalty is no quadratic form of the parameters.
@@ -67,12 +69,16 @@ class LeastSquaresModule(KANModule):
         penalty: Mapping[str, float],
         penalty_decay: float,
         description: Mapping[str, Any],
+        *,
+        follow_every: int,
+        max_rise: float,
     ) -> None:
         super().__init__(model, task, optimizer, None, penalty, description)
         grids = all(isinstance(layer, GridLayer) for layer in model.edge_layers)
         check_quadratic(self.penalty, grids)
         self.stages = list(stages)
         self.penalty_decay = penalty_decay
+        self.follow_every, self.max_rise = follow_every, max_rise
         self.validation = Split(*(part.double() for part in validation))
         self._starts = list(starts)  # in a list: only the best of them is part of the model
         self._stage = 0
@@ -100,39 +106,38 @@ class LeastSquaresModule(KANModule):
         return engine
 
     def _quadratic(self, network: nn.Module) -> Tensor:
-        """The penalty of a network, made anew when one of its grids has changed."""
-        layers = cast("Sequence[GridLayer]", network)
-        # Versions tell of changes in place without reading a tensor, for which a GPU would wait.
+        """The penalty of a network, computed again after one of its grids has changed."""
+        layers = grid_layers(cast(nn.Sequential, network))
+        # The version of a tensor counts changes in place; its values would make a GPU wait.
         grids = [(layer.num_intervals, layer.spacing._version) for layer in layers]
         known = self._forms.get(id(network))
         if known is None or known[0] != grids:
             share = (COARSEST / layers[0].num_intervals) ** self.penalty_decay
             weights = {ORDERS[name]: share * weight for name, weight in self.penalty.items()}
-            known = self._forms[id(network)] = grids, penalty_matrix(network, weights)
+            matrix = penalty_matrix(cast(nn.Sequential, network), weights)
+            known = self._forms[id(network)] = grids, matrix
         return known[1]
 
     @property
     def summary(self) -> str:
-        """One line: how the network is trained."""
-        cells = [str(stage.num_intervals) for stage in self.stages if stage.num_intervals]
+        intervals = [str(stage.num_intervals) for stage in self.stages if stage.num_intervals]
         parts = [f"least squares from {self.stages[0].num_candidates} starts"]
-        parts += [f"cells {', '.join(cells)}"] if cells else []
-        for name in ("num_candidates", "steps"):
-            numbers = ", ".join(str(getattr(stage, name)) for stage in self.stages)
-            parts.append(f"{'networks' if name == 'num_candidates' else name} {numbers}")
+        parts += [f"intervals {', '.join(intervals)}"] if intervals else []
+        parts.append(f"networks {', '.join(str(stage.num_candidates) for stage in self.stages)}")
+        parts.append(f"steps {', '.join(str(stage.steps) for stage in self.stages)}")
         return "; ".join(parts)
 
     def training_step(self, chunk: Split, _: int) -> None:
         optimizer = self._optimizer
         engine = cast(LevenbergMarquardt, optimizer.optimizer)
-        x, y = chunk.x[0].double(), chunk.y[0].double()  # every step has all points to see
+        x, y = chunk.x[0].double(), chunk.y[0].double()  # every step takes the same points
         losses: list[Tensor] = []
         for _step in chunk.x:
             self._move_on(engine)
             self.errors = cast(Tensor, optimizer.step(lambda: self._seen(x, y)))
             self._steps_in_stage += 1
             losses.append(self.errors.nan_to_num(torch.inf).min())
-            if self._steps_in_stage % FOLLOW_EVERY == 0 and not self._stage_is_over(engine):
+            if self._steps_in_stage % self.follow_every == 0 and not self._stage_is_over(engine):
                 for network in engine.modules:
                     follow(cast(nn.Sequential, network), x)
             if self._is_last and bool(cast(Any, engine.replicas).stalled.all()):
@@ -182,34 +187,32 @@ class LeastSquaresModule(KANModule):
         return torch.stack(errors).nan_to_num(torch.inf)
 
     def _choose(self, engine: LevenbergMarquardt) -> None:
-        """Makes the best network the model's."""
-        # With many networks on a coarse grid, the training error does: all that follows is open.
+        """Makes the best network the model's: on validation, or of many on the training points."""
         few = len(engine.modules) <= MAX_VALIDATED
         errors = self._validate(engine) if few else self.errors.nan_to_num(torch.inf)
         self.model.network = cast(nn.Sequential, engine.modules[int(errors.argmin())])
 
     def _overfits(self, engine: LevenbergMarquardt) -> bool:
-        """Whether a finer grid did more harm than good, told once it has had time to settle."""
+        """Whether the finer grid of this stage has raised the validation error."""
+        over = self._stage_is_over(engine)
         # The first steps on a finer grid may raise the error that later ones lower again.
-        settled = self._is_last and self._steps_in_stage % FOLLOW_EVERY == 0
-        settled = settled or self._stage_is_over(engine)
+        settled = over or (self._is_last and self._steps_in_stage % self.follow_every == 0)
         if self._stage == 0 or not settled:
             return False
         least = float(self._validate(engine).min())
-        tolerated = SAME if self._stage_is_over(engine) else RISE
-        if least <= tolerated * self._least:
+        if least <= (ROUNDING if over else self.max_rise) * self._least:
             return False
-        cells = self.stages[self._stage].num_intervals
+        intervals = self.stages[self._stage].num_intervals
         log.info(
             "Stopped at %s: the validation error rose from %.3g to %.3g.",
-            f"stage {self._stage + 1}" if cells is None else f"{cells} cells",
+            f"stage {self._stage + 1}" if intervals is None else f"{intervals} intervals",
             self._least,
             least,
         )
         return True
 
     def _move_on(self, engine: LevenbergMarquardt) -> None:
-        """Goes to the next stage when this one is over: fewer networks, finer grids."""
+        """Begins the next stage once this one is over: fewer networks, finer grids."""
         if self._is_last or not self._stage_is_over(engine):
             return
         self._stage += 1
@@ -221,12 +224,11 @@ class LeastSquaresModule(KANModule):
         self._forms.clear()
         if stage.num_intervals is not None:
             for network in engine.modules:
-                for layer in cast(nn.Sequential, network):
-                    if isinstance(layer, GridLayer):
-                        layer.refine(stage.num_intervals)
+                for layer in grid_layers(cast(nn.Sequential, network)):
+                    layer.refine(stage.num_intervals)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Describes the layers as large as they are now."""
+        """Describes the layers with their present sizes."""
         entries = zip(self.description["layers"], self.model.edge_layers, strict=True)
         layers = [
             {**entry, "options": layer.present_options(entry["options"])}
@@ -251,7 +253,7 @@ class LeastSquaresModule(KANModule):
         if progress["optimizer"] is None:
             raise KanExpError("an earlier version wrote its checkpoint: repeat it with --from.")
         self._starts = []
-        for weights in progress["networks"]:  # as large as they are by now
+        for weights in progress["networks"]:  # with their present sizes
             network = network_of(checkpoint["kan_exp"]).double()
             network.load_state_dict(weights)
             self._starts.append(network)

@@ -14,13 +14,12 @@ from kan_exp.training.module import OBSERVED_POINTS
 # Weights, gradients, two moments, the step before, the best on validation, the single networks that
 # are stacked, and temporaries of an update.
 COPIES = 9
-# The backward pass makes gradients of the kept tensors, and temporaries.
-PASS_COPIES = 3.0
+PASS_COPIES = 3.0  # tensors that a pass keeps, their gradients, and temporaries
 TRIAL_POINTS = 8
 
 
 class Sizes(NamedTuple):
-    """Steps of a chunk, points of a mini-batch, and points that there are."""
+    """Steps of a chunk, points of a mini-batch, and all points."""
 
     steps: int
     batch: int
@@ -28,12 +27,12 @@ class Sizes(NamedTuple):
 
 
 def check_memory(module: Any, replicas: int, sizes: Sizes, device: torch.device) -> None:
-    """Refuses more replicas than fit into the memory that is free.
+    """Checks that replicas fit into the free memory.
 
     Args:
-        module: A `ReplicaModule` of one replica, from which the rest is reckoned.
-        replicas: How many there shall be.
-        sizes: Of what is fed to each.
+        module: A `ReplicaModule` of one replica, from which the need is estimated.
+        replicas: Their number.
+        sizes: Of what each is trained on.
         device: Where they are trained.
 
     Raises:
@@ -51,28 +50,33 @@ def check_memory(module: Any, replicas: int, sizes: Sizes, device: torch.device)
 def replica_bytes(module: Any, sizes: Sizes) -> float:
     """Bytes that one more replica takes: its weights, its points, and what a pass keeps.
 
-    What a pass keeps is measured on few points and extended to the batch, so that it holds for
-    every kind of layer and penalty. The ranges of the edges are observed on more points than a
-    small batch has, without gradients.
+    What a pass keeps is measured on few points and extrapolated to the batch, for every kind of
+    layer and penalty. The ranges of the edges are observed on more points than a small batch has,
+    without gradients.
     """
     weights = sum(weight.numel() * weight.element_size() for weight in module.stack.parameters())
     few, more = (_kept_bytes(module, count) for count in (TRIAL_POINTS, 2 * TRIAL_POINTS))
     growing = (more - few) / TRIAL_POINTS
     kept = few + growing * (sizes.batch - TRIAL_POINTS)
     observed = few + growing * (min(OBSERVED_POINTS, sizes.points) - TRIAL_POINTS)
-    inputs = len(module.model.features)
     fed = 0
     if sizes.batch < sizes.points:  # else all replicas share the points
-        numbers = 2 * (inputs + 1) * 4 + 3 * 8  # float32, this chunk and the next, and indices
+        # float32 of this chunk and the next, and indices
+        numbers = 2 * sum(_widths(module)) * 4 + 3 * 8
         fed = sizes.steps * sizes.batch * numbers + 2 * 8 * sizes.points
     return COPIES * weights + max(PASS_COPIES * kept, observed) + fed
 
 
+def _widths(module: Any) -> tuple[int, int]:
+    """Numbers of a point's inputs and outputs."""
+    return len(module.model.features), len(module.model.y_mean)
+
+
 def _kept_bytes(module: Any, points: int) -> int:
-    """Bytes that the objective keeps for its backward pass, beside the parameters."""
+    """Bytes that the objective keeps for its backward pass, without the parameters."""
     own = {part.untyped_storage().data_ptr() for part in module.state_dict().values()}
-    # What is kept for a moment only is held here until the end: memory that is given back would be
-    # taken again at the same address, and one address would stand for several tensors.
+    # Tensors that are kept only for a moment are held until the end: memory that is given back
+    # would be taken again at the same address, and one address would stand for several tensors.
     seen: dict[int, tuple[Tensor, int]] = {}
 
     def see(tensor: Tensor) -> Tensor:
@@ -85,7 +89,7 @@ def _kept_bytes(module: Any, points: int) -> int:
         return tensor
 
     like = next(module.stack.parameters())
-    x, y = (like.new_zeros(1, points, width) for width in (len(module.model.features), 1))
+    x, y = (like.new_zeros(1, points, width) for width in _widths(module))
     with torch.autograd.graph.saved_tensors_hooks(see, lambda tensor: tensor):
         loss, penalties = module.objective(x, y)
         torch.stack([loss, *penalties.values()]).sum()
@@ -93,7 +97,7 @@ def _kept_bytes(module: Any, points: int) -> int:
 
 
 def free_bytes(device: torch.device) -> float:
-    """Memory that can be taken on a device."""
+    """Free memory of a device."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
     return host_bytes()

@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from kan_exp.data import Split
 from kan_exp.errors import DivergedError
 from kan_exp.layers import EdgeLayer, KANInterpoLayer, smooth_penalty
+from kan_exp.layers.walk import LayerPass, walk
 from kan_exp.models.model import KANModel
 from kan_exp.tasks import Task
 from kan_exp.tasks.losses import Loss
@@ -286,27 +287,25 @@ def _roughness(order: int, network: nn.Sequential) -> Tensor:
     return torch.stack(layers).sum()
 
 
-def _l1_edges(edges: list[Tensor]) -> Tensor:
-    return torch.stack([EdgeLayer.magnitude(values) for values in edges]).sum()
+def _l1_edges(visits: list[LayerPass]) -> Tensor:
+    return torch.stack([EdgeLayer.magnitude(visit.edges) for visit in visits]).sum()
 
 
-def _l1_outputs(edges: list[Tensor]) -> Tensor:
-    return torch.stack([values.sum(1).abs().mean() for values in edges]).sum()
+def _l1_outputs(visits: list[LayerPass]) -> Tensor:
+    return torch.stack([visit.outputs.abs().mean() for visit in visits]).sum()
 
 
 def objective_by_edges(
-    network: nn.Module, x: Tensor, y: Tensor, names: Sequence[str], loss: Loss
+    network: nn.Sequential, x: Tensor, y: Tensor, names: Sequence[str], loss: Loss
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The objective where a penalty reads every edge's values, which a fused pass never has."""
-    edges = []
-    for layer in cast("Iterable[EdgeLayer]", network):
-        edges.append(layer.edges(x))
-        x = edges[-1].sum(1)
+    visits = list(walk(network, x, from_edges=True))
+    outputs = visits[-1].outputs  # before the penalties: the order decides how gradients round
     penalties = {
-        name: ON_EDGES[name](edges) if name in ON_EDGES else ON_LAYERS[name](network)  # type: ignore[arg-type]
+        name: ON_EDGES[name](visits) if name in ON_EDGES else ON_LAYERS[name](network)
         for name in names
     }
-    return loss.mean(x, y), penalties
+    return loss.mean(outputs, y), penalties
 
 
 # Each is a sum over layers. `smooth` is the seed project's unsquared norm, `roughness` its square
@@ -316,7 +315,7 @@ ON_LAYERS: dict[str, Callable[[nn.Sequential], Tensor]] = {
     **{name: partial(_roughness, order) for name, order in ORDERS.items()},
     "smooth": smooth_penalty,
 }
-ON_EDGES: dict[str, Callable[[list[Tensor]], Tensor]] = {
+ON_EDGES: dict[str, Callable[[list[LayerPass]], Tensor]] = {
     "l1_edges": _l1_edges,
     "l1_outputs": _l1_outputs,
 }

@@ -11,11 +11,7 @@ PENALTIES = (*ORDERS, "smooth", "l1_edges", "l1_outputs")
 
 
 def check_weights(penalty: Mapping[str, float]) -> None:
-    """Checks names and weights of penalties.
-
-    Raises:
-        KanExpError: A penalty is unknown, or its weight is negative or no number.
-    """
+    """Raises a `KanExpError` if a penalty is unknown, or its weight negative or not finite."""
     for name, weight in penalty.items():
         if name not in PENALTIES:
             raise KanExpError(f"penalty.{name}: there is none. There are: {listing(PENALTIES)}.")
@@ -24,11 +20,7 @@ def check_weights(penalty: Mapping[str, float]) -> None:
 
 
 def check_smooth(penalty: Mapping[str, float], tables: bool) -> None:
-    """Checks that there is a table where `penalty.smooth` weighs one.
-
-    Raises:
-        KanExpError: There is none.
-    """
+    """Raises a `KanExpError` if `penalty.smooth` has a weight and no layer has `tables`."""
     if penalty.get("smooth", 0) > 0 and not tables:
         raise KanExpError(
             "penalty.smooth: only interpolation layers have it: set penalty.roughness=..."
@@ -36,14 +28,11 @@ def check_smooth(penalty: Mapping[str, float], tables: bool) -> None:
 
 
 def check_quadratic(names: Iterable[str], grids: bool) -> None:
-    """Checks that least squares can take these penalties.
+    """Raises a `KanExpError` if a penalty is no quadratic form of the parameters.
 
     Args:
         names: Penalties with a weight above 0.
         grids: Whether all layers are splines on grids.
-
-    Raises:
-        KanExpError: A penalty is no quadratic form of the parameters.
     """
     for name in names:
         if name not in ORDERS or not grids:

@@ -16,12 +16,12 @@ MAX_COLUMNS = 3
 
 
 def trained_ranges(model: KANModel, description: Mapping[str, Any]) -> FloatArray:
-    """Least and greatest value of each input in training, `(in, 2)`, in the user's units.
+    """Smallest and largest value of each input in training, `(in, 2)`, in the user's units.
 
     Args:
         model: The network.
-        description: What its checkpoint says of it. Without `bounds`, as checkpoints once were,
-            the ranges are those that the first layer has observed.
+        description: Of the model in its checkpoint. Those of early versions have no `bounds`: the
+            ranges are then those that the first layer has observed.
 
     Returns:
         NaN where nothing is known.
@@ -40,7 +40,7 @@ def outside(x: FloatArray, ranges: FloatArray, names: Sequence[str]) -> list[str
 
     Args:
         x: Inputs `(n, in)`.
-        ranges: Least and greatest value of each input in training, `(in, 2)`.
+        ranges: Smallest and largest value of each input in training, `(in, 2)`.
         names: Of the inputs.
 
     Returns:
@@ -57,13 +57,13 @@ def outside(x: FloatArray, ranges: FloatArray, names: Sequence[str]) -> list[str
     if not rows:
         return []
     counts, worst = far.sum(0), distance.max(0)
-    order = sorted(np.flatnonzero(counts).tolist(), key=lambda at: (-counts[at], -worst[at]))
+    order = np.lexsort((-worst, -counts))[: np.count_nonzero(counts)]
     parts = []
-    for at in order[:MAX_COLUMNS]:
-        ends = [low[at], high[at], x[:, at].min(), x[:, at].max()]
-        a, b, c, d = _numbers(ends, float(width[at]))
-        many = f" in {counts[at]:,}" if len(order) > 1 else ""
-        parts.append(f"{shown(names[at])}{many} (trained on {a} to {b}, got {c} to {d})")
+    for column in order[:MAX_COLUMNS]:
+        ends = [low[column], high[column], x[:, column].min(), x[:, column].max()]
+        a, b, c, d = _numbers(ends, float(width[column]))
+        many = f" in {counts[column]:,}" if len(order) > 1 else ""
+        parts.append(f"{shown(names[column])}{many} (trained on {a} to {b}, got {c} to {d})")
     more = len(order) - MAX_COLUMNS
     also = f" and {more:,} more column{'s' if more > 1 else ''}" if more > 0 else ""
     verb = "row lies" if rows == 1 and len(x) == 1 else "rows lie"

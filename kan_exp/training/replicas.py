@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from kan_exp.data import Split
 from kan_exp.errors import DivergedError, listing
 from kan_exp.layers import EdgeLayer, over_replicas, stack_networks
+from kan_exp.layers.walk import layers_of, observe_domains, walk
 from kan_exp.models.model import EVALUATION_NUMBERS, KANModel, evaluation_mode
 from kan_exp.tasks import Task
 from kan_exp.training.module import (
@@ -119,14 +120,14 @@ class ReplicaModule(KANModule):
         names = tuple(self.penalty)
         if self.penalty.keys() & ON_EDGES.keys():
 
-            def by_edges(network: nn.Module, x: Tensor, y: Tensor) -> Any:
+            def by_edges(network: nn.Sequential, x: Tensor, y: Tensor) -> Any:
                 return objective_by_edges(network, x, y, names, self.loss)
 
             found: tuple[Tensor, dict[str, Tensor]] = over_replicas(self.stack, by_edges, x, y)
             return found
-        for layer in self.stack:
-            x = cast(EdgeLayer, layer).forward_stacked(x)
-        return self.loss.values(x, y).mean(1), {name: self._penalty(name) for name in names}
+        *_, last = walk(self.stack, x, stacked=True)
+        losses = self.loss.values(last.outputs, y).mean(1)
+        return losses, {name: self._penalty(name) for name in names}
 
     def _penalty(self, name: str) -> Tensor:
         if name in ORDERS:
@@ -321,20 +322,10 @@ def spread(name: str, values: Tensor) -> dict[str, float]:
     return {f"{name}/{key}": value for key, value in zip(QUANTILES, found.tolist(), strict=True)}
 
 
-@torch.no_grad()
 def observe(stack: nn.Sequential, x: Tensor) -> None:
     """Sets the domains of stacked layers to the ranges of their inputs for `x` `(n, in)`."""
-    layers = [cast(EdgeLayer, layer) for layer in stack]
     replicas = len(next(stack.parameters()))
-    widest = replicas * max(layer.numbers_per_sample for layer in layers)
-    ranges: list[list[Tensor]] = [[] for _ in layers]
+    widest = replicas * max(layer.numbers_per_sample for layer in layers_of(stack))
+    batches = x.split(max(1, EVALUATION_NUMBERS // widest))
     with evaluation_mode(stack):
-        for part in x.split(max(1, EVALUATION_NUMBERS // widest)):
-            hidden = part.expand(replicas, *part.shape)
-            for layer, found in zip(layers, ranges, strict=True):
-                found += [hidden.amin(1), hidden.amax(1)]
-                if layer is not layers[-1]:
-                    hidden = layer.forward_stacked(hidden)
-    for layer, found in zip(layers, ranges, strict=True):
-        seen = torch.stack(found, dim=1)  # (replicas, 2 parts, in)
-        layer.domain.copy_(torch.stack([seen.amin(1), seen.amax(1)], dim=-1))
+        observe_domains(stack, (part.expand(replicas, -1, -1) for part in batches), stacked=True)

@@ -9,17 +9,13 @@ from typing import NamedTuple
 
 from kan_exp.errors import KanExpError
 
-COARSEST = 4  # cells; starts on fewer differ too little
-# Larger prime factors are not looked for: only grids of over 10**10 cells have two of them.
+COARSEST = 4  # intervals; starts on fewer differ too little
+# Larger prime factors are not looked for: only grids of over 10**10 intervals have two of them.
 LARGEST_FACTOR = 10**5
 
 
 class Stage(NamedTuple):
-    """Part of a training.
-
-    Cells per edge (`None` leaves them), networks that go on, steps, and how many of the training
-    points they see (`None`: all).
-    """
+    """Part of a training; `None` keeps the intervals, and takes all training points."""
 
     num_intervals: int | None
     num_candidates: int
@@ -28,26 +24,26 @@ class Stage(NamedTuple):
 
 
 def make_stages(
-    cells: Sequence[int | None],
+    intervals: Sequence[int | None],
     grids: Sequence[int] | None,
     num_candidates: Sequence[int],
     steps: Sequence[int],
     points: Sequence[int] | None = None,
 ) -> list[Stage]:
-    """Puts the lists of `refine` together.
+    """Combines the lists of `refine`.
 
     Args:
-        cells: Cells per edge of each layer, `None` for layers without a grid; the last grid if
-            `grids` is not given.
-        grids: Cells per edge at each stage; otherwise the layers' own number, divided by its prime
+        intervals: Intervals of each layer's edges, `None` for layers without a grid; the last grid
+            if `grids` is not given.
+        grids: Intervals at each stage; otherwise the layers' own number, divided by its prime
             factors as long as `COARSEST` or more are left.
         num_candidates: Networks of each stage; the last number holds for all stages that follow.
         steps: Steps of each stage, likewise.
-        points: Training points of the first stages; those that follow see all of them.
+        points: Training points of the first stages; those that follow take all of them.
 
     Raises:
-        KanExpError: A number is below 1, a grid is no multiple of the one before, more networks go
-            on than there were, or layers differ in their cells and `grids` is not given.
+        KanExpError: A number is below 1, a grid is no multiple of the one before, the number of
+            networks rises, or layers differ in their intervals and `grids` is not given.
     """
     lists = {"grids": grids, "num_candidates": num_candidates, "steps": steps, "points": points}
     for name, numbers in lists.items():
@@ -59,26 +55,26 @@ def make_stages(
         )
     if sorted(num_candidates, reverse=True) != list(num_candidates):
         raise KanExpError(f"refine.num_candidates must not rise, got {list(num_candidates)}.")
-    sizes = _sizes(cells) if grids is None else list(grids)
-    count = len(sizes) or max(len(num_candidates), len(steps))
-
-    def each(numbers: Sequence[int]) -> list[int]:
-        return [*numbers, *[numbers[-1]] * count][:count]
-
-    intervals: list[int | None] = [*sizes] if sizes else [None] * count
-    seen = [*(points or ()), *[None] * count][:count]
+    sizes: list[int | None] = [*(_sizes(intervals) if grids is None else grids)]
+    sizes = sizes or [None] * max(len(num_candidates), len(steps))
+    unlimited = [None] * len(sizes)
     return [
-        Stage(*stage)
-        for stage in zip(intervals, each(num_candidates), each(steps), seen, strict=True)
+        Stage(
+            size,
+            num_candidates[min(stage, len(num_candidates) - 1)],
+            steps[min(stage, len(steps) - 1)],
+            [*(points or ()), *unlimited][stage],
+        )
+        for stage, size in enumerate(sizes)
     ]
 
 
-def _sizes(cells: Sequence[int | None]) -> list[int]:
+def _sizes(intervals: Sequence[int | None]) -> list[int]:
     """Grids from coarse to the layers' own; none where no layer has a grid."""
-    sizes = sorted({size for size in cells if size is not None})
+    sizes = sorted({size for size in intervals if size is not None})
     if len(sizes) > 1:
         raise KanExpError(
-            f"refine: the layers have {' and '.join(map(str, sizes))} cells: choose "
+            f"refine: the layers have {' and '.join(map(str, sizes))} intervals: choose "
             f"refine.grids=[...]."
         )
     factor = 2
@@ -92,7 +88,7 @@ def _sizes(cells: Sequence[int | None]) -> list[int]:
 
 
 def multiplications(sizes: Sequence[int], stages: Sequence[Stage], points: int) -> float:
-    """Multiplications in the normal matrices of all steps: most of a training's work, about.
+    """Multiplications in the normal matrices of all steps: about all of a training's work.
 
     Args:
         sizes: Parameters of one network at each stage.

@@ -1,4 +1,4 @@
-"""From coarse to fine: many starts on a coarse grid, few on a fine one."""
+"""The networks that a least-squares training starts from, and grids that follow their values."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from kan_exp.layers import EdgeLayer, GridLayer, LayerSpec, make_network
+from kan_exp.layers import GridLayer, LayerSpec, make_network
+from kan_exp.layers.walk import layers_of, walk
 from kan_exp.training.stages import Stage
 
-# A hidden grid moves when values leave it, or when it is wider than this many times their range.
-SLACK = 1.3
+# A moved grid exceeds the range of its values by `MARGIN` of it on both sides, so that a step later
+# they still lie inside. It moves when values leave it, or when it is `SLACK` times too wide: each
+# move costs an error of fitting, so that small changes are not followed.
 MARGIN = 0.05
+SLACK = 1.3
+MIN_WIDTH = 1e-6  # of a grid whose values are all the same
 
 
 def make_starts(
@@ -28,21 +32,24 @@ def make_starts(
     """Makes the networks of the first stage in float64, one after the other from one seed.
 
     Args:
-        specs: A specification for each layer, whose sizes the stage overrules.
+        specs: A specification for each layer, with other intervals than the stage's.
         dims: Widths from the input to the output.
         stage: How many networks of which size.
-        seed: Of all of them; another seed gives others.
+        seed: Of all networks.
         init_noise_std: Standard deviation of the noise that is added to the coefficients of grids,
             so that starts differ in more than slopes.
-        x: Standardised training points, whose range decides hidden grids.
-        bounds: Range of each input, standardised, `(in, 2)`.
+        x: Standardized training points, whose range decides hidden grids.
+        bounds: Range of each input, standardized, `(in, 2)`.
     """
     sized = _sized(specs, stage)
     generator = torch.Generator().manual_seed(seed)
     networks = []
     for _ in range(stage.num_candidates):
         network = make_network(sized, dims, generator).double()
-        _bend(network, init_noise_std, generator)
+        with torch.no_grad():
+            for layer in grid_layers(network):
+                noise = torch.empty_like(layer.values).normal_(generator=generator)
+                layer.values.add_(noise, alpha=init_noise_std / math.sqrt(layer.dim_in))
         first = network[0]
         if isinstance(first, GridLayer):
             first.move_grid(bounds)
@@ -52,13 +59,10 @@ def make_starts(
 
 
 def _sized(specs: Sequence[LayerSpec], stage: Stage) -> list[LayerSpec]:
-    """The layers with the cells of a stage."""
-    if stage.num_intervals is None:
+    """The layers with the intervals of a stage."""
+    if (count := stage.num_intervals) is None:
         return list(specs)
-    return [
-        LayerSpec(kind, kind.with_intervals(options, stage.num_intervals))
-        for kind, options in specs
-    ]
+    return [LayerSpec(kind, kind.with_intervals(options, count)) for kind, options in specs]
 
 
 def count_parameters(specs: Sequence[LayerSpec], dims: Sequence[int], stage: Stage) -> int:
@@ -67,50 +71,53 @@ def count_parameters(specs: Sequence[LayerSpec], dims: Sequence[int], stage: Sta
     return sum(part.numel() for part in network.parameters())
 
 
-@torch.no_grad()
-def _bend(network: nn.Sequential, init_noise_std: float, generator: torch.Generator) -> None:
-    for layer in network:
-        if isinstance(layer, GridLayer):
-            noise = torch.empty_like(layer.values).normal_(generator=generator)
-            layer.values.add_(noise, alpha=init_noise_std / math.sqrt(layer.dim_in))
+def grid_layers(network: nn.Sequential) -> list[GridLayer]:
+    """The layers of a network that have a grid."""
+    return [layer for layer in layers_of(network) if isinstance(layer, GridLayer)]
 
 
 @torch.no_grad()
 def follow(network: nn.Sequential, x: Tensor, slack: float = SLACK) -> bool:
-    """Moves the grids of hidden layers to where their values lie; says whether any moved."""
+    """Moves the grids of hidden layers to the ranges of their values.
+
+    Args:
+        network: Its first grid stays where it is.
+        x: Inputs of the network.
+        slack: How many times too wide a grid may be.
+
+    Returns:
+        Whether any grid moved.
+    """
     moved = False
-    hidden = x
-    for depth, layer in enumerate(network):
-        if depth > 0 and isinstance(layer, GridLayer):
-            low, high = hidden.amin(0), hidden.amax(0)
-            width = (high - low).clamp(min=1e-6)
-            grid = layer.grid
-            outside = (low < grid[:, 0]) | (high > grid[:, 1])
-            loose = grid[:, 1] - grid[:, 0] > slack * (1 + 2 * MARGIN) * width
-            astray = outside | loose
-            if astray.any():
-                wanted = torch.stack([low - MARGIN * width, high + MARGIN * width], dim=1)
-                layer.move_grid(torch.where(astray[:, None], wanted, grid))
-                moved = True
-        hidden = layer(hidden)
+    for visit in walk(network, x):
+        layer = visit.layer
+        if visit.index == 0 or not isinstance(layer, GridLayer):
+            continue
+        low, high = visit.inputs.amin(0), visit.inputs.amax(0)
+        width = (high - low).clamp(min=MIN_WIDTH)
+        first, last = layer.grid.unbind(1)
+        too_wide = last - first > slack * (1 + 2 * MARGIN) * width
+        moves = (low < first) | (high > last) | too_wide
+        if moves.any():
+            ends = torch.stack([low - MARGIN * width, high + MARGIN * width], dim=1)
+            layer.move_grid(torch.where(moves[:, None], ends, layer.grid))
+            moved = True
     return moved
 
 
-def penalty_matrix(network: nn.Module, weights: dict[int, float]) -> Tensor:
+def penalty_matrix(network: nn.Sequential, weights: dict[int, float]) -> Tensor:
     """The penalties on derivatives as a quadratic form of all parameters.
 
     Args:
-        network: Layers one after the other.
-        weights: By the order of the derivative, how much its mean square counts; it is the mean
-            over a layer's edges and the sum over layers.
+        network: Layers, one after the other.
+        weights: Of the mean squared derivative, by its order; it is the mean over a layer's edges
+            and the sum over layers.
 
     Returns:
         `(parameters, parameters)`.
     """
     blocks = []
-    for layer in network.modules():
-        if not isinstance(layer, EdgeLayer):
-            continue
+    for layer in layers_of(network):
         for name, part in layer.named_parameters():
             if isinstance(layer, GridLayer) and name == "values":
                 blocks += _grid_blocks(layer, weights)
@@ -120,8 +127,10 @@ def penalty_matrix(network: nn.Module, weights: dict[int, float]) -> Tensor:
 
 
 def _grid_blocks(layer: GridLayer, weights: dict[int, float]) -> list[Tensor]:
-    """One block for each input: the same form for every output."""
+    """One block for each input: the same form for every output to which it has an edge."""
     edges = layer.dim_in * layer.dim_out
     forms = [weight / edges * layer.penalty_gram_matrix(order) for order, weight in weights.items()]
-    eye = torch.eye(layer.dim_out).to(layer.values)
-    return [torch.kron(form, eye) for form in torch.stack(forms).sum(0)]
+    exists = layer.values.new_ones(layer.dim_in, layer.dim_out)
+    exists = exists if layer.mask is None else exists * layer.mask
+    blocks = zip(torch.stack(forms).sum(0), exists, strict=True)
+    return [torch.kron(form, torch.diag(outputs)) for form, outputs in blocks]

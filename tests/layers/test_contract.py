@@ -13,7 +13,7 @@ import itertools
 import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,9 @@ DIM_IN, DIM_OUT, BATCH = 3, 5, 7
 NO_SIZES = (0, -1, True, 2.5, "3", None)
 TIGHT = {"rtol": 1e-10, "atol": 1e-10}
 DEVICE = torch.device("cpu")
+# Outputs with all edges, with some, and with none, for both operations.
+MASK = torch.tensor([[1, 0, 0, 1, 0], [0, 1, 0, 1, 0], [1, 1, 0, 0, 0]], dtype=torch.bool)
+OPERATIONS = ("sum", "sum", "sum", "product", "product")
 
 
 @pytest.fixture(autouse=True)
@@ -101,6 +104,24 @@ def same(found: Tensor, expected: Tensor) -> None:
 
 def finite(tensor: Tensor | None) -> bool:
     return tensor is not None and bool(tensor.isfinite().all())
+
+
+def by_loop(edges: Tensor, mask: Tensor, operations: Sequence[str]) -> Tensor:
+    """The outputs of nodes, one edge after the other."""
+    columns = []
+    for j, operation in enumerate(operations):
+        output = torch.full_like(edges[:, 0, j], 1.0 if operation == "product" else 0.0)
+        for i in range(edges.shape[1]):
+            if mask[i, j]:
+                value = edges[:, i, j]
+                output = output * value if operation == "product" else output + value
+        columns.append(output)
+    return torch.stack(columns, dim=1)
+
+
+def gradients(outputs: Tensor, parts: Sequence[Tensor]) -> list[Tensor]:
+    """Of a function of the outputs that no slip leaves the same."""
+    return [*torch.autograd.grad(outputs.sin().square().sum(), parts)]
 
 
 # Functions of one variable, summed
@@ -306,6 +327,85 @@ def check_stacked_layers_equal_separate_ones(kind):
         layer(x[k]).square().sum().backward()
         for name, part in layer.named_parameters():
             same(slopes[name][k], part.grad)
+
+
+# Masks and product nodes
+
+
+def check_masks_and_products_equal_a_plain_loop(kind):
+    layer, x = kind.bent(), irregular(BATCH, DIM_IN)
+    whole = layer.edges(x)
+    rough = {order: layer.roughness(order) for order in (1, 2)}
+    layer.set_mask(MASK)
+    layer.node_operation = OPERATIONS
+    assert layer.node_operation == OPERATIONS
+    mask = MASK.to(DEVICE)
+    assert torch.equal(layer.edges(x), whole * mask)
+    same(layer(x), by_loop(whole, MASK, OPERATIONS))
+    same(layer.edge(1, 0)(x[:, 1]), torch.zeros(BATCH).double())
+    for order, before in rough.items():
+        same(layer.roughness(order), before * mask)
+    layer.set_mask(None)
+    layer.node_operation = "sum"
+    same(layer(x), whole.sum(1))
+    layer.node_operation = "product"
+    same(layer(x), whole.prod(1))
+
+
+def check_gradients_of_masks_and_products(kind):
+    layer, x = kind.bent(), irregular(BATCH, DIM_IN).requires_grad_()
+    parts = (x, *layer.parameters())
+    expected = gradients(by_loop(layer.edges(x), MASK, OPERATIONS), parts)
+    layer.set_mask(MASK)
+    layer.node_operation = OPERATIONS
+    for ours, theirs in zip(gradients(layer(x), parts), expected, strict=True):
+        same(ours, theirs)
+    weight = irregular(BATCH, DIM_OUT, seed=2)
+    found = layer.sample_gradients(x.detach(), weight)
+    for k in range(BATCH):
+        expected = torch.autograd.grad(layer(x[k]), parts[1:], weight[k : k + 1])
+        for ours, theirs in zip(found, expected, strict=True):
+            same(ours[k], theirs)
+    assert torch.autograd.gradgradcheck(layer, (x.detach().requires_grad_(),), weight)
+
+
+def check_stacked_masks_are_those_of_each_replica(kind):
+    layers = [kind.bent(seed=seed) for seed in range(3)]
+    for shift, layer in enumerate(layers):
+        layer.set_mask(MASK.roll(shift, 1))
+        layer.node_operation = OPERATIONS
+    stack = stack_networks([nn.Sequential(layer) for layer in layers])[0]
+    x = irregular(3, BATCH, DIM_IN)
+    found, rough = stack.forward_stacked(x), stack.roughness_stacked(2)
+    for k, layer in enumerate(layers):
+        same(found[k], layer(x[k]))
+        same(rough[k], layer.roughness(2).mean())
+
+
+def check_a_mask_is_part_of_the_state_once_it_is_set(kind):
+    layer, x = kind.bent(), irregular(BATCH, DIM_IN)
+    plain = copy.deepcopy(layer.state_dict())
+    assert "mask" not in plain
+    layer.set_mask(MASK)
+    masked, other = layer.state_dict(), kind.start(seed=9).double()
+    other.load_state_dict(masked)
+    assert torch.equal(other(x), layer(x))
+    assert torch.equal(copy.deepcopy(other)(x), layer(x))
+    other.load_state_dict(plain)
+    assert other.mask is None
+    with pytest.raises(RuntimeError, match="size mismatch for mask"):
+        other.load_state_dict({**plain, "mask": MASK.T})
+
+
+def check_wrong_masks_and_operations_are_refused(kind):
+    layer, name = kind.start(), kind.layer.__name__
+    for mask in (MASK.T, MASK.double(), MASK[0]):
+        message = one_line(ValueError, lambda mask=mask: layer.set_mask(mask))
+        assert message.startswith(f"{name} needs a mask of booleans of shape (3, 5), got ")
+    for words in ("mean", ["sum"] * 4, ["sum", "sum", "sum", "sum", "max"]):
+        message = one_line(ValueError, lambda words=words: setattr(layer, "node_operation", words))
+        assert message.startswith(f"{name} needs ")
+        assert "node_operation" in message
 
 
 # Numbers that users meet sooner or later

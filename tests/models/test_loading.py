@@ -108,6 +108,21 @@ def test_a_network_whose_grids_have_moved_comes_back(make_data, tmp_path):
     assert not torch.equal(network[1].grid[0], network[1].grid[1])
 
 
+def test_masks_are_loaded_with_the_network(make_data, tmp_path):
+    data, specs = make_data(), [SPLINE, MLP]
+    network = make_network(specs, [2, 3, 1], torch.Generator().manual_seed(0))
+    mask = torch.tensor([[True, False, True], [False, True, True]])
+    network[0].set_mask(mask)
+    model = KANModel(network, data.scaling, data.features, data.target_name)
+    weights = {f"model.{name}": weight for name, weight in model.state_dict().items()}
+    description = describe_model(specs, [2, 3, 1], data, TASK)
+    saved(tmp_path, {"kan_exp": description, "state_dict": weights, "global_step": 0})
+    loaded = load(tmp_path)
+    assert torch.equal(loaded.network[0].mask, mask)
+    assert loaded.network[1].mask is None
+    assert torch.equal(loaded.predict(data.test.x), model.predict(data.test.x))
+
+
 def test_a_network_in_float64_comes_back_with_all_its_digits(make_data, tmp_path):
     data = make_data()
     network = make_network([SPLINE, MLP], [2, 3, 1], torch.Generator().manual_seed(0)).double()

@@ -152,6 +152,30 @@ def test_views_show_the_edges_in_the_users_units(make_data, make_model, layer, d
     assert all(view.truth is None for view in views)
 
 
+@torch.no_grad()
+def test_views_of_masked_layers_show_the_edges_that_exist(make_data, make_model):
+    model, x = make_model(make_data()), points(25)
+    mask = torch.tensor([[True, False, True], [False, True, False]])
+    model.network[0].set_mask(mask)
+    model.network[1].node_operation = "product"
+    first, last = model.views(x)
+    assert first.shown() == [(0, 0), (0, 2), (1, 1)]
+    assert last.shown() == [(0, 0), (1, 0), (2, 0)]
+    assert not first.y[:, ~mask.numpy()].any()
+    hidden = torch.from_numpy(first.y.sum(1)).float()
+    np.testing.assert_allclose(last.x, hidden, rtol=1e-5, atol=1e-6)
+    total = (last.y / model.y_std.item()).prod(1) * model.y_std.item() + model.y_mean.item()
+    np.testing.assert_allclose(total, model.predict(x), rtol=1e-4, atol=1e-4)
+    model.observe(x)
+    assert model.network[1].domain[0].tolist() == [hidden[:, 0].min(), hidden[:, 0].max()]
+
+
+def test_several_outputs_are_numbered(make_data, make_model):
+    model = make_model(make_data(), (2, 3, 2))
+    assert model.unit_names()[-1] == ["f1", "f2"]
+    assert model.views(points(5))[-1].output_names == ["f1", "f2"]
+
+
 @pytest.mark.parametrize(
     ("dims", "widths", "fits"),
     [

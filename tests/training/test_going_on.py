@@ -39,6 +39,8 @@ def module(starts, stages, y, penalty_decay=0.0, **penalty: float) -> LeastSquar
         penalty,
         penalty_decay,
         {},
+        follow_every=5,
+        max_rise=2.0,
     )
 
 
@@ -112,7 +114,7 @@ def test_first_stages_see_the_points_that_they_are_given():
 
 def test_the_recipe_is_told_in_one_line():
     made = module(networks(2), [Stage(8, 2, 5), Stage(16, 1, 3)], X[:, :1])
-    expected = "least squares from 2 starts; cells 8, 16; networks 2, 1; steps 5, 3"
+    expected = "least squares from 2 starts; intervals 8, 16; networks 2, 1; steps 5, 3"
     assert made.summary == expected
 
 
@@ -153,6 +155,8 @@ def test_hidden_grids_follow_their_values_while_training(kind, make_data, make_t
         {"jerk": 1e-6},
         0.0,
         description,
+        follow_every=5,
+        max_rise=2.0,
     )
     data.plan(None, 11, 11, 1, torch.Generator())
     make_trainer(11).fit(made, datamodule=data)

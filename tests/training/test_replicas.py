@@ -213,6 +213,25 @@ def test_every_replica_comes_back_as_it_was_best(make_data, make_trainer, tmp_pa
             kan_exp.load(tmp_path, replica)
 
 
+@pytest.mark.parametrize("penalty", [{}, {"l1_edges": 0.1, "l1_outputs": 0.2, "curvature": 0.01}])
+def test_masks_and_product_nodes_count_in_each_replica(make_data, penalty):
+    data, layers = make_data(), specs("KANSplineLayer")
+    starts = networks(layers, 3)
+    for seed, network in enumerate(starts):
+        network[0].set_mask(torch.rand(2, 3, generator=torch.Generator().manual_seed(seed)) > 0.4)
+        network[0].node_operation = ["sum", "product", "product"]
+    split = data.scaling.standardise(data.train)
+    module = ReplicaModule(model_of(starts[0], data), TASK, starts, SEED, SGD, None, penalty, {})
+    loss, penalties = module.objective(*(part.expand(3, -1, -1) for part in split))
+    for replica, network in enumerate(starts):
+        alone = KANModule(model_of(network, data), TASK, SGD, None, penalty, {})
+        expected, others = alone.objective(*split)
+        torch.testing.assert_close(loss[replica], expected)
+        assert penalties.keys() == others.keys() == penalty.keys()
+        for name, value in others.items():
+            torch.testing.assert_close(penalties[name][replica], value)
+
+
 def test_domains_follow_each_replica(make_data):
     data, layers = make_data(), specs("KANLayer")
     alone = [model_of(network, data) for network in networks(layers, 3)]

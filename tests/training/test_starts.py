@@ -62,7 +62,7 @@ def test_grids_lead_to_the_layers_own(cells, grids):
 
 
 def test_layers_of_different_sizes_need_grids_of_the_users():
-    with pytest.raises(KanExpError, match="8 and 63 cells"):
+    with pytest.raises(KanExpError, match="8 and 63 intervals"):
         make_stages([8, 63], None, [1], [1])
     assert make_stages([8, 63], [4, 8], [1], [1])[-1].num_intervals == 8
 
