@@ -113,7 +113,7 @@ def _parse(fields: Series) -> Numbers:
 
 def rounding_notes(name: str, fields: Series, values: FloatArray) -> list[str]:
     """Names the first whole number of a column that float64 cannot hold, if there is one."""
-    rows = np.flatnonzero((np.abs(values) > MAX_EXACT) & np.isfinite(values))
+    rows = np.flatnonzero((np.abs(values) >= MAX_EXACT) & np.isfinite(values))
     for row, field in zip(rows.tolist(), fields.gather(rows).to_list(), strict=True):
         digits = str(field).strip()
         if digits.lstrip("+-").isdigit() and Decimal(digits) != Decimal(values[row]):
