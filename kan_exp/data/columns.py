@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 MAX_EXACT = 2.0**53  # whole numbers up to here are exact in float64
 
-# What may be wrong with a field.
+# What may be wrong with a column.
+UNNAMED, REPEATED = "no name", "a repeated name"
 TEXT, DATES, COMMAS, UNITS = "text", "dates or times", "numbers with commas", "numbers with units"
 OTHER, MISSING, INFINITE = "values that are no numbers", "missing cells", "infinite values"
+CONSTANT, RANGE = "one value throughout", "a range beyond what float32 can scale"
 
 _NUMBER = r"[+-]?\d[\d.,' _]*"
 PATTERNS = (
