@@ -1,4 +1,4 @@
-"""Feeding: every point its turn, every step its batch, and scales that do not lose digits."""
+"""Batches that take every point in turn, and scales that do not lose digits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def seeded(seed: int = 5) -> torch.Generator:
 
 
 def numbered(points: int) -> Split:
-    """Points that tell which they are: x = 0, 1, 2, ... and y = 100 + x."""
+    """Points x = 0, 1, 2, ... and y = 100 + x."""
     x = torch.arange(float(points))[:, None]
     return Split(x, 100 + x)
 
@@ -61,7 +61,7 @@ def test_inputs_and_outputs_stay_together():
 
 @pytest.mark.parametrize(("points", "batch"), [(10, 3), (10, 5), (7, 4), (7, 1), (5, 4)])
 @pytest.mark.parametrize(("chunk", "interval"), [(1, 1), (4, 6), (50, 7)])
-def test_every_point_has_its_turn_before_any_comes_again(points, batch, chunk, interval):
+def test_every_point_is_drawn_before_any_is_drawn_again(points, batch, chunk, interval):
     steps = 23
     found = [
         point for step in batches(loader(points, batch, steps, chunk, interval)) for point in step
