@@ -225,7 +225,7 @@ class ExperimentData(LightningDataModule, ABC):
             KanExpError: `batch_size` is below 1.
         """
         check_batch_size(batch_size)
-        split = self.scaling.standardise(self.train)
+        split = self.scaling.standardize(self.train)
         interval = Fraction(steps, max(1, min(evaluations, steps)))
         self._loader = ChunkLoader(split, batch_size, steps, chunk_steps, interval, *generators)
 

@@ -57,7 +57,7 @@ def make_module(cfg: DictConfig, data: ExperimentData) -> KANModule:
         )
     stages = stages_of(cfg, cells_of(specs))
     scaling = data.scaling
-    x = scaling.standardise(data.train).x.double()
+    x = scaling.standardize(data.train).x.double()
     bounds = ((data.bounds.double().T - scaling.x_mean) / scaling.x_std).T
     # Options that a layer refuses are told about the layer as the user asked for it.
     make_network(specs, dims, torch.Generator())
@@ -69,7 +69,7 @@ def make_module(cfg: DictConfig, data: ExperimentData) -> KANModule:
         task,
         starts,
         stages,
-        scaling.standardise(data.val),
+        scaling.standardize(data.val),
         optimizer,
         penalty,
         cfg.refine.penalty_decay,

@@ -148,7 +148,7 @@ def test_timestamps_keep_their_digits_when_standardised():
     stamps = 1.7e9 + np.arange(50.0)[:, None] ** 1.5
     values = 5e8 + np.cos(np.arange(50.0))[:, None]
     split = Split(torch.from_numpy(stamps), torch.from_numpy(values))
-    found = measure_scaling(split).standardise(split)
+    found = measure_scaling(split).standardize(split)
     assert found.x.dtype == found.y.dtype == torch.float32
     np.testing.assert_allclose(found.x, (stamps - stamps.mean()) / stamps.std(), atol=1e-5)
     np.testing.assert_allclose(found.y, (values - values.mean()) / values.std(), atol=1e-5)
@@ -167,4 +167,4 @@ def test_a_constant_output_keeps_its_size():
     scaling = measure_scaling(split)
     assert scaling.y_std.tolist() == [1.0]
     assert isinstance(scaling, Scaling)
-    assert scaling.standardise(split).y.tolist() == [[0.0], [0.0]]
+    assert scaling.standardize(split).y.tolist() == [[0.0], [0.0]]
