@@ -69,7 +69,7 @@ def bare_steps(options: Sequence[str]) -> tuple[Cost, torch.Tensor]:
         experiment = prepare(options, folder)
     cfg: Any = OmegaConf.create(experiment.config)
     data, network = experiment.data, cast(Any, experiment.module.model.network)
-    points = data.scaling.standardise(data.train)
+    points = data.scaling.standardize(data.train)
     optimizer = experiment.module.optimizer_factory(network.parameters())
     scheduler = cast(Any, experiment.module.scheduler_factory)(optimizer)
     generator, order = torch.Generator().manual_seed(cfg.seed), torch.empty(0, dtype=torch.long)

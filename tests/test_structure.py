@@ -149,6 +149,12 @@ def test_a_model_is_loaded_without_lightning_and_matplotlib():
     assert "lightning" in {name.partition(".")[0] for name in needed("kan_exp.training.module")}
 
 
+def test_tables_are_checked_without_torch_and_polars_waits_for_the_first():
+    tops = {name.partition(".")[0] for name in needed("kan_exp.data.table")}
+    assert "numpy" in tops
+    assert not tops & {"torch", "lightning", "polars", "hydra"}
+
+
 def test_nothing_is_executed_from_text():
     for path in FILES:
         for node in ast.walk(ast.parse(path.read_text())):

@@ -149,7 +149,7 @@ class ExperimentData(LightningDataModule, ABC):
     """Train, validation and test points of one experiment, and batches of them.
 
     A subclass sets `schema`, `train`, `val`, `test` and `scaling`. All points are in the user's own
-    units; only the batches of `train_dataloader` are standardised.
+    units; only the batches of `train_dataloader` are standardized.
 
     Args:
         seed: Decides which points are drawn or which rows go to which split.
@@ -225,7 +225,7 @@ class ExperimentData(LightningDataModule, ABC):
             KanExpError: `batch_size` is below 1.
         """
         check_batch_size(batch_size)
-        split = self.scaling.standardise(self.train)
+        split = self.scaling.standardize(self.train)
         interval = Fraction(steps, max(1, min(evaluations, steps)))
         self._loader = ChunkLoader(split, batch_size, steps, chunk_steps, interval, *generators)
 

@@ -16,11 +16,7 @@ WIDTHS = {"diabetes": 10, "iris": 3, "wine": 12}  # inputs
 
 
 def check_name(name: object) -> str:
-    """Checks the name of a set.
-
-    Raises:
-        KanExpError: There is no such set.
-    """
+    """Checks the name of a set."""
     if name not in OUTPUTS:
         hint = suggest(str(name), OUTPUTS)
         raise KanExpError(f"data.name must be one of {listing(OUTPUTS)}, got {name!r}.{hint}")
@@ -28,11 +24,7 @@ def check_name(name: object) -> str:
 
 
 def load_table(name: str) -> Table:
-    """One of scikit-learn's sets in its own units.
-
-    Raises:
-        KanExpError: The name is unknown, or scikit-learn is not installed.
-    """
+    """One of scikit-learn's sets in its own units."""
     import numpy as np
 
     from kan_exp.data.schema import Schema

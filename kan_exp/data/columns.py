@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 MAX_EXACT = 2.0**53  # whole numbers up to here are exact in float64
 
-# What may be wrong with a field.
+# What may be wrong with a column.
+UNNAMED, REPEATED = "no name", "a repeated name"
 TEXT, DATES, COMMAS, UNITS = "text", "dates or times", "numbers with commas", "numbers with units"
 OTHER, MISSING, INFINITE = "values that are no numbers", "missing cells", "infinite values"
+CONSTANT, RANGE = "one value throughout", "a range beyond what float32 can scale"
 
 _NUMBER = r"[+-]?\d[\d.,' _]*"
 PATTERNS = (
@@ -113,7 +115,7 @@ def _parse(fields: Series) -> Numbers:
 
 def rounding_notes(name: str, fields: Series, values: FloatArray) -> list[str]:
     """Names the first whole number of a column that float64 cannot hold, if there is one."""
-    rows = np.flatnonzero((np.abs(values) > MAX_EXACT) & np.isfinite(values))
+    rows = np.flatnonzero((np.abs(values) >= MAX_EXACT) & np.isfinite(values))
     for row, field in zip(rows.tolist(), fields.gather(rows).to_list(), strict=True):
         digits = str(field).strip()
         if digits.lstrip("+-").isdigit() and Decimal(digits) != Decimal(values[row]):

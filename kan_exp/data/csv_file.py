@@ -6,7 +6,7 @@ import codecs
 import csv
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SEPARATORS = (",", ";", "|", "\t")
 MAX_DELETED = 60  # rows that a message deletes
+CHUNK = 10_000  # rows that are lists of texts at a time
 MAX_TITLES = 50  # lines above the header
 QUOTE, NEWLINE, RETURN = b'"\n\r'
 # What to do about the errors of the standard library's parser.
@@ -106,18 +107,23 @@ class CsvFile(TableFile):
         width = len(self.names)
         schema = {str(place): pl.String for place in range(width)}
         data = self.path.read_bytes()
-        *_, body = (data + b"\n").split(b"\n", self._first.last_line)
-        body = body.rstrip(b"\r\n")
+        start = 0
+        for _ in range(self._first.last_line):
+            start = data.find(b"\n", start) + 1 or len(data)
+        body = data[start:].rstrip(b"\r\n") + b"\n"
         # A carriage return alone ends a line, too, but not for polars.
         other_ends = b"\r" in data and data.count(b"\r") > data.count(b"\r\n")
-        if not other_ends and is_plain(body, self.separator, width):
+        if not other_ends and (count := count_plain_rows(body, self.separator, width)):
             try:
-                return pl.read_csv(
-                    body, has_header=False, separator=self.separator, schema=schema
-                ).get_columns()
+                frame = pl.read_csv(body, has_header=False, separator=self.separator, schema=schema)
+                if len(frame) == count:
+                    return frame.get_columns()
             except pl.exceptions.PolarsError:  # such as of text that is not UTF-8
                 pass
-        return pl.DataFrame(list(self._rows()), schema=schema, orient="row").get_columns()
+        rows, frames = self._rows(), [pl.DataFrame(schema=schema)]
+        while chunk := list(islice(rows, CHUNK)):
+            frames.append(pl.DataFrame(list(zip(*chunk, strict=True)), schema=schema))
+        return pl.concat(frames).get_columns()
 
     def _rows(self) -> Iterator[list[str]]:
         width = len(self.names)
@@ -204,37 +210,30 @@ class CsvFile(TableFile):
         )
 
 
-def is_plain(body: bytes, separator: str, width: int) -> bool:
-    """Whether all parsers read a text alike.
+def count_plain_rows(body: bytes, separator: str, width: int) -> int:
+    """Counts the rows of a text that all parsers read alike; 0 for other texts.
 
-    Then each line is one row of `width` fields, and quotes stand around whole fields, or are
-    doubled in such fields.
+    Then there are `width` fields in each row and no blank lines, and quotes stand around whole
+    fields or are doubled in such fields.
+
+    Args:
+        body: Ends with a newline.
     """
-    framed = b"\n%b\n" % body
-    if b"\n\n" in framed or b"\n\r\n" in framed:
-        return False
-    text = np.frombuffer(framed, np.uint8)
-    ends, separators = text == NEWLINE, text == ord(separator)
+    if width == 1 and (body.startswith((b"\n", b"\r\n")) or b"\n\n" in body or b"\n\r\n" in body):
+        return 0
+    text, mark = np.frombuffer(body, np.uint8), ord(separator)
+    ends = np.flatnonzero((text == NEWLINE) | (text == mark))  # of fields
     if b'"' in body:
-        quotes = text == QUOTE
-        inside = np.bitwise_xor.accumulate(quotes)
-        edges = ends | separators | quotes | (text == RETURN)
-        opening, closing = quotes & inside, quotes & ~inside
-        if (
-            inside[-1]
-            or (inside & ends).any()
-            or (opening[1:] & ~edges[:-1]).any()
-            or (closing[:-1] & ~edges[1:]).any()
-        ):
-            return False
-        separators &= ~inside
-    lines, cuts = np.flatnonzero(ends), np.flatnonzero(separators)
-    rows = len(lines) - 1
-    if len(cuts) != rows * (width - 1):
-        return False
-    bounds = np.column_stack([lines[:-1], cuts.reshape(rows, width - 1), lines[1:]])
-    lengths = np.diff(bounds)  # negative where a line has too few or too many fields
-    return bool(lengths.min() > 0 and lengths.max() < csv.field_size_limit())
+        quotes = np.flatnonzero(text == QUOTE)
+        before, after = text[quotes[::2] - 1], text[quotes[1::2] + 1]
+        neighbors = [NEWLINE, RETURN, QUOTE, mark]
+        if len(before) != len(after) or not np.isin([before, after], neighbors).all():
+            return 0
+        ends = ends[np.searchsorted(quotes, ends) % 2 == 0]
+    if len(ends) % width or np.diff(ends, prepend=-1).max() > csv.field_size_limit():
+        return 0
+    marks = (text[ends] == NEWLINE).reshape(-1, width)
+    return len(marks) if marks[:, -1].all() and not marks[:, :-1].any() else 0
 
 
 def _remember(lines: Iterable[str], taken: list[str]) -> Iterator[str]:

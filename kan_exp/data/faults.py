@@ -7,18 +7,8 @@ from itertools import groupby
 
 import numpy as np
 
-from kan_exp.data.columns import (
-    COMMAS,
-    DATES,
-    INFINITE,
-    MISSING,
-    OTHER,
-    TEXT,
-    UNITS,
-    Fault,
-    FloatArray,
-    shown,
-)
+from kan_exp.data import columns
+from kan_exp.data.columns import MISSING, TEXT, Fault, FloatArray, shown
 from kan_exp.data.csv_file import CsvFile
 from kan_exp.data.options import assign
 from kan_exp.data.schema import Schema
@@ -26,25 +16,19 @@ from kan_exp.data.table_file import TableFile
 from kan_exp.errors import KanExpError
 from kan_exp.quoting import shell
 
-UNNAMED, REPEATED, CONSTANT, RANGE = (
-    "no name",
-    "a repeated name",
-    "one value throughout",
-    "a range beyond what float32 can scale",
-)
 # What to do about each kind of fault, in the order of the message.
 CURES = {
-    UNNAMED: "name every column",
-    REPEATED: "rename columns of the same name",
-    TEXT: "write numbers for text",
-    OTHER: "write numbers in their place",
-    DATES: "write dates and times as numbers",
-    UNITS: "write numbers without units and signs",
-    COMMAS: "write numbers with a decimal point and nothing between thousands",
-    MISSING: "fill in missing cells or delete their rows",
-    INFINITE: "replace infinite values",
-    CONSTANT: None,
-    RANGE: "change the unit",
+    columns.UNNAMED: "name every column",
+    columns.REPEATED: "rename columns of the same name",
+    columns.TEXT: "write numbers for text",
+    columns.OTHER: "write numbers in their place",
+    columns.DATES: "write dates and times as numbers",
+    columns.UNITS: "write numbers without units and signs",
+    columns.COMMAS: "write numbers with a decimal point and nothing between thousands",
+    columns.MISSING: "fill in missing cells or delete their rows",
+    columns.INFINITE: "replace infinite values",
+    columns.CONSTANT: None,
+    columns.RANGE: "change the unit",
 }
 MAX_NAMED = 4  # columns of each kind of fault
 MAX_LOST = 0.1  # of all rows
@@ -52,19 +36,9 @@ GAPS = (MISSING, TEXT)  # rows with such fields may be left out
 
 
 def faulty(
-    file: TableFile,
-    faults: Iterable[Fault],
-    schema: Schema,
-    values: Mapping[str, FloatArray],
+    file: TableFile, faults: Iterable[Fault], schema: Schema, values: Mapping[str, FloatArray]
 ) -> KanExpError:
-    """The error for a table with faults in columns that are used.
-
-    Args:
-        file: The table.
-        faults: At least one.
-        schema: Inputs and outputs.
-        values: Of the columns that could be read, by name.
-    """
+    """The error for a table with faults in used columns, and the numbers of those that have any."""
     order = list(CURES)
     faults = sorted(faults, key=lambda fault: order.index(fault.kind))
     groups = [(kind, list(group)) for kind, group in groupby(faults, lambda fault: fault.kind)]
@@ -80,10 +54,7 @@ def faulty(
 
 
 def _choice(
-    file: TableFile,
-    schema: Schema,
-    bad: Mapping[str, str],
-    values: Mapping[str, FloatArray],
+    file: TableFile, schema: Schema, bad: Mapping[str, str], values: Mapping[str, FloatArray]
 ) -> list[str]:
     """Options to type in order to use only columns without faults."""
     options = file.options
@@ -102,10 +73,7 @@ def _choice(
 
 
 def _without_gaps(
-    file: TableFile,
-    schema: Schema,
-    bad: Mapping[str, str],
-    values: Mapping[str, FloatArray],
+    file: TableFile, schema: Schema, bad: Mapping[str, str], values: Mapping[str, FloatArray]
 ) -> str | None:
     """A command that removes rows without numbers, if they are few or lack the target."""
     options = file.options
@@ -141,13 +109,13 @@ def _describe(kind: str, group: Sequence[Fault], targets: Sequence[str]) -> str:
         role = "the target " if fault.name in targets else ""
         example = f" ({fault.example})" if fault.example else ""
         column = f"{role}column {shown(fault.name)}{example}"
-        parts.append(fault.example if kind == UNNAMED else column)
+        parts.append(fault.example if kind == columns.UNNAMED else column)
     more = f" and {len(group) - MAX_NAMED:,} more columns" if len(group) > MAX_NAMED else ""
-    return f"{kind} {'for' if kind == UNNAMED else 'in'} {', '.join(parts)}{more}"
+    return f"{kind} {'for' if kind == columns.UNNAMED else 'in'} {', '.join(parts)}{more}"
 
 
 def _cure(kind: str, file: TableFile) -> str | None:
-    if kind == COMMAS and isinstance(file, CsvFile) and file.separator != ",":
+    if kind == columns.COMMAS and isinstance(file, CsvFile) and file.separator != ",":
         copy = shell(file.copy_name("points"))
         return f"write decimal points for commas: tr , . < {file.shell_path} > {copy}"
     return CURES[kind]

@@ -55,7 +55,6 @@ class MatData(SplitTableData):
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The arrays of a file by their names."""
     try:
         from scipy.io import loadmat
     except ImportError:

@@ -12,7 +12,7 @@ class Split(NamedTuple):
     """Points in the user's own units: `x` `(n, in)` and `y` `(n, out)`.
 
     Sampled points are float32. Tables are float64, because a year or a timestamp in float32 loses
-    the very digits that vary; `Scaling.standardise` makes float32 of either.
+    the very digits that vary; `Scaling.standardize` makes float32 of either.
     """
 
     x: Tensor
@@ -27,7 +27,7 @@ class Scaling(NamedTuple):
     y_mean: Tensor
     y_std: Tensor
 
-    def standardise(self, split: Split) -> Split:
+    def standardize(self, split: Split) -> Split:
         """The points in units of these deviations from these means, float32.
 
         The means are subtracted in the split's own precision; only the difference is rounded.

@@ -20,7 +20,7 @@ class SklearnData(SplitTableData):
         seed: Decides which rows go where.
 
     Raises:
-        KanExpError: As `load_table` and `SplitTableData` do.
+        KanExpError: The name is unknown, or scikit-learn is not installed.
     """
 
     def __init__(self, name: str, fractions: Sequence[float], seed: int) -> None:

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 
 from kan_exp.data.base import ExperimentData
-from kan_exp.data.columns import FloatArray, shown
-from kan_exp.data.faults import CONSTANT
+from kan_exp.data.columns import CONSTANT, FloatArray, shown
 from kan_exp.data.options import TRAINING, Options
 from kan_exp.data.points import Split, measure_scaling
 from kan_exp.data.table import Table, learning_table, scale_fault, split_rows
@@ -82,12 +81,9 @@ class TableData(SplitTableData):
     """Rows of a .csv, .tsv, .parquet or .npz file.
 
     Args:
-        path: The file; relative to the current folder, `~` is home.
-        target: The column to learn.
-        features: Columns to learn from; `None` takes all the others.
+        path: See `read_table` for this, `target`, `features` and `separator`.
         fractions: Of the rows for training, validation and test; they sum to 1.
         seed: Decides which rows go where.
-        separator: Of the fields of a .csv file.
         options: What the command calls these, for messages.
 
     Raises:

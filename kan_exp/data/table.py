@@ -11,18 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from kan_exp.data.columns import (
-    INFINITE,
-    MISSING,
-    Fault,
-    FloatArray,
-    kind_of,
-    rounding_notes,
-    shown,
-    tidy,
-    to_numbers,
-)
-from kan_exp.data.faults import CONSTANT, RANGE, REPEATED, UNNAMED, faulty
+from kan_exp.data import columns
+from kan_exp.data.columns import Fault, FloatArray, shown, tidy, to_numbers
+from kan_exp.data.faults import faulty
 from kan_exp.data.options import TRAINING, Options, assign
 from kan_exp.data.readers import open_columns
 from kan_exp.data.schema import Schema
@@ -143,26 +134,24 @@ def read_columns(file: TableFile, schema: Schema, learns: bool = False) -> Table
     """
     _check_names(file, schema)
     faults, notes = [], []
-    columns: dict[str, FloatArray] = {}
+    numbers: dict[str, FloatArray] = {}
     for name in dict.fromkeys(schema.names):
         places = file.places(name)
         if not name:
-            faults += [Fault(UNNAMED, name, f"column {place + 1}") for place in places]
-            continue
-        if len(places) > 1:
-            faults.append(Fault(REPEATED, name, f"{len(places)} columns"))
-            continue
-        columns[name], fault = _read_column(file, name, places[0])
-        if fault is None and learns:
-            fault = scale_fault(name, columns[name])
-        faults += [fault] if fault else []
-        notes += rounding_notes(name, file.columns[places[0]], columns[name])
+            faults += [Fault(columns.UNNAMED, name, f"column {place + 1}") for place in places]
+        elif len(places) > 1:
+            faults.append(Fault(columns.REPEATED, name, f"{len(places)} columns"))
+        else:
+            numbers[name], fault = _read_column(file, name, places[0])
+            if fault is None and learns:
+                fault = scale_fault(name, numbers[name])
+            faults += [fault] if fault else []
+            notes += columns.rounding_notes(name, file.columns[places[0]], numbers[name])
     if faults:
-        raise faulty(file, faults, schema, columns)
-    values = np.column_stack(list(columns.values()))
-    width = len(schema.inputs)
-    x, y = values[:, :width].copy(), values[:, width:].copy()
-    return Table(file.source, schema, x, y, tuple(notes))
+        raise faulty(file, faults, schema, numbers)
+    values = np.column_stack(list(numbers.values()))
+    x, y = np.split(values, [len(schema.inputs)], axis=1)
+    return Table(file.source, schema, x.copy(), y.copy(), tuple(notes))
 
 
 def _check_names(file: TableFile, schema: Schema) -> None:
@@ -199,11 +188,13 @@ def _read_column(file: TableFile, name: str, place: int) -> tuple[FloatArray, Fa
         type_name = f" ({kind})" if kind else ""
         also = f", one of {len(words):,}" if len(words) > 1 else ""
         example = f"{shown(field)}{type_name} in {file.row_name(int(words[0]))}{also}"
-        return values, Fault(kind_of(field), name, example)
+        return values, Fault(columns.kind_of(field), name, example)
     if len(bad):
         many = f"{len(bad):,}, first in " if len(bad) > 1 else ""
         example = f"{many}{file.row_name(int(bad[0]))}"
-        return values, Fault(MISSING if np.isnan(values[bad[0]]) else INFINITE, name, example)
+        return values, Fault(
+            columns.MISSING if np.isnan(values[bad[0]]) else columns.INFINITE, name, example
+        )
     return values, None
 
 
@@ -211,16 +202,16 @@ def scale_fault(name: str, values: FloatArray) -> Fault | None:
     """The fault of a column with one value throughout, or a range beyond float32."""
     low, high = values.min(), values.max()
     if low == high and len(values) > 1:
-        return Fault(CONSTANT, name, f"{low:g}")
+        return Fault(columns.CONSTANT, name, f"{low:g}")
     with np.errstate(over="ignore", invalid="ignore"):
         spread = values.std()
     if low < high and not FLOAT32.tiny < spread < FLOAT32.max:
-        return Fault(RANGE, name, f"{low:g} to {high:g}")
+        return Fault(columns.RANGE, name, f"{low:g} to {high:g}")
     return None
 
 
 class Parts(NamedTuple):
-    """Numbers of rows for training, validation and test."""
+    """Numbers of rows."""
 
     train: int
     val: int
@@ -228,11 +219,7 @@ class Parts(NamedTuple):
 
 
 def split_rows(source: str, rows: int, fractions: Sequence[float]) -> Parts:
-    """How many rows go where.
-
-    Raises:
-        KanExpError: The fractions are no fractions, or the rows are too few.
-    """
+    """How many rows go where; an error if they are too few."""
     train, val, test = check_fractions(fractions)
     if rows < MIN_ROWS:
         many = "1 row" if rows == 1 else f"{rows} rows"

@@ -82,10 +82,10 @@ class KANModel(nn.Module):
     def outputs(self, x: Any) -> Tensor:
         """The outputs before the activation, in the units of the target, `(n, out)`."""
         x = as_points(x, self.features, self.x_mean.device)
-        outputs: Tensor = self.network(self.standardise(x)) * self.y_std + self.y_mean
+        outputs: Tensor = self.network(self.standardize(x)) * self.y_std + self.y_mean
         return outputs
 
-    def standardise(self, x: Tensor) -> Tensor:
+    def standardize(self, x: Tensor) -> Tensor:
         """Inputs as the network takes them, in its own dtype."""
         scaled = (x - self.x_mean) / self.x_std
         parameter = next(self.network.parameters(), scaled)
@@ -118,7 +118,7 @@ class KANModel(nn.Module):
     def observe(self, x: Tensor) -> None:
         """Sets every layer's `domain` to the range of what reaches it when the model sees `x`."""
         with evaluation_mode(self.network):
-            observe_domains(self.network, map(self.standardise, self._batches(x)))
+            observe_domains(self.network, map(self.standardize, self._batches(x)))
 
     def unit_names(self) -> list[list[str]]:
         """Names of inputs, hidden units (`h1`, or `h2.1` in deep networks) and outputs."""
@@ -140,7 +140,7 @@ class KANModel(nn.Module):
         """
         with evaluation_mode(self.network):
             passes = [
-                list(walk(self.network, self.standardise(part), from_edges=True))
+                list(walk(self.network, self.standardize(part), from_edges=True))
                 for part in self._batches(x)
             ]
             return [self._view(visits, true_edges) for visits in zip(*passes, strict=True)]

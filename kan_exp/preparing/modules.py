@@ -111,7 +111,7 @@ def _make_least_squares(
 
     dims, refine, scaling = config.dims, config.refine, data.scaling
     stages = stages_of(refine, intervals_of(specs))
-    x = scaling.standardise(data.train).x.double()
+    x = scaling.standardize(data.train).x.double()
     bounds = ((data.bounds.double().T - scaling.x_mean) / scaling.x_std).T
     # Errors in options are about the layer as the user asked for it, not that of the first stage.
     make_network(specs, dims, torch.Generator())
@@ -123,7 +123,7 @@ def _make_least_squares(
         task,
         starts,
         stages,
-        scaling.standardise(data.val),
+        scaling.standardize(data.val),
         make_partial("optimizer", config.optimizer),
         asdict(config.penalty),
         refine.penalty_decay,

@@ -199,7 +199,7 @@ def curves_figure(bands: Sequence[Band], skipped: str) -> ReportFigure | None:
         low, middle, high = one.quartiles
         axes.fill_between(one.steps, low, high, color=color, alpha=0.22, linewidth=0)
         axes.plot(one.steps, middle, color=color, linewidth=1.7, label=_label(one))
-    axes.set(xlabel="step", ylabel="loss, standardised")
+    axes.set(xlabel="step", ylabel="loss, standardized")
     log_scale(axes, "y", np.concatenate([one.quartiles.ravel() for one in bands]))
     legend = axes.legend(
         axes.lines,

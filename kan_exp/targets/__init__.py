@@ -1,4 +1,4 @@
-"""Functions to learn: a formula, the domain it is asked about, and how noisy the answers are."""
+"""Functions to learn: a formula, its domain, and noise."""
 
 from kan_exp.targets.formula import Formula
 from kan_exp.targets.target import Target

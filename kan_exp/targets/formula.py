@@ -1,7 +1,7 @@
 """Formulas that a user types, read without running them.
 
 The text is parsed with `ast` and translated, node by node from an allow-list, into a list of tensor
-operations. Nothing in it is ever executed as Python, and torch is imported only to evaluate.
+operations. Nothing in it is executed as Python, and torch is imported only to evaluate.
 """
 
 from __future__ import annotations
@@ -26,17 +26,11 @@ MAX_NESTING = 50
 
 CONSTANTS = {"pi": math.pi, "e": math.e}
 
+_OF_ONE = "sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh exp log log2 log10 sqrt"
+_OF_ONE += " square abs sign relu sigmoid erf"
 # What a user writes: (the name below `torch`, the number of arguments). `log` is the natural one.
 FUNCTIONS: dict[str, tuple[str, int]] = {
-    **{
-        name: (name, 1)
-        for name in (
-            *("sin", "cos", "tan", "asin", "acos", "atan"),
-            *("sinh", "cosh", "tanh", "asinh", "acosh", "atanh"),
-            *("exp", "log", "log2", "log10", "sqrt", "square"),
-            *("abs", "sign", "relu", "sigmoid", "erf"),
-        )
-    },
+    **{name: (name, 1) for name in _OF_ONE.split()},
     "j0": ("special.bessel_j0", 1),
     "j1": ("special.bessel_j1", 1),
     "min": ("minimum", 2),
@@ -74,9 +68,9 @@ _VOCABULARY = "a formula has numbers, names, + - * / **, parentheses and functio
 
 
 class _Step(NamedTuple):
-    """One move of a stack machine: push a number or an input (arity 0), or apply `torch.<what>`."""
+    """One step of a stack machine: push a number or an input (arity 0), or apply `torch.<item>`."""
 
-    what: float | str
+    item: float | str
     arity: int
 
 
@@ -87,13 +81,9 @@ class Formula:
 
     Args:
         text: One expression, such as `"exp(sin(pi*x) + y**2)"`.
-        inputs: Names of the inputs, in the order of the columns; by default every name in the text,
-            in the order in which it first appears there.
-        option: What an error calls the text: the option in which the user wrote it.
-
-    Attributes:
-        text: The expression without the blanks around it.
-        inputs: Names of the inputs, one per column.
+        inputs: Names of the inputs, one per column; by default every name in the text, in the order
+            in which it first appears there.
+        option: The option in which the user wrote it, for errors.
 
     Shape:
         x `(n, in)` -> `(n,)`, in the dtype and on the device of x.
@@ -117,8 +107,8 @@ class Formula:
         self._option = option
         self._steps = self._translate(self._parse())
         # A dict keeps the order and drops repetitions.
-        pushed = (step.what for step in self._steps if step.arity == 0)
-        names = tuple(dict.fromkeys(what for what in pushed if isinstance(what, str)))
+        pushed = (step.item for step in self._steps if step.arity == 0)
+        names = tuple(dict.fromkeys(item for item in pushed if isinstance(item, str)))
         self.inputs = names if inputs is None else check_names(inputs)
         if not self.inputs:
             raise self._error("has no input: use at least one name, such as x")
@@ -130,11 +120,6 @@ class Formula:
                 )
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Evaluates the formula at points x `(n, in)` -> `(n,)`, in the dtype of x.
-
-        Raises:
-            ValueError: x is not a floating-point tensor of that shape.
-        """
         import torch
 
         if x.ndim != 2 or x.shape[1] != len(self.inputs) or not x.is_floating_point():
@@ -144,15 +129,14 @@ class Formula:
             )
         columns = dict(zip(self.inputs, x.unbind(1), strict=True))
         stack: list[Tensor] = []
-        for what, arity in self._steps:
-            if isinstance(what, float):
-                # As a tensor: torch gives up on 9.0**9**9 at once, with infinity.
-                stack.append(torch.tensor(what, dtype=x.dtype, device=x.device))
+        for item, arity in self._steps:
+            if isinstance(item, float):
+                # As a tensor: 9.0**9**9 is infinite at once.
+                stack.append(torch.tensor(item, dtype=x.dtype, device=x.device))
             elif arity == 0:
-                stack.append(columns[what])
+                stack.append(columns[item])
             else:
-                arguments = stack[-arity:]
-                stack[-arity:] = [attrgetter(what)(torch)(*arguments)]
+                stack[-arity:] = [attrgetter(item)(torch)(*stack[-arity:])]
         # The copy keeps the formula "x" from handing out a view of its argument.
         return stack.pop().expand(len(x)).clone()
 
@@ -193,11 +177,8 @@ class Formula:
             ) from None
 
     def _translate(self, root: ast.expr) -> tuple[_Step, ...]:
-        """Turns the tree into postfix order, without recursion: no text can exhaust the stack.
-
-        Taking each node before its children, the last child first, is the postfix order backwards.
-        """
-        steps: list[_Step] = []
+        """Turns the tree into postfix order, without recursion: no text can exhaust the stack."""
+        steps: list[_Step] = []  # backwards: each node before its children, the last one first
         todo = [(root, 1)]
         while todo:
             node, depth = todo.pop()
@@ -206,13 +187,13 @@ class Formula:
             step, children = self._read(node)
             steps.append(step)
             for place, child in enumerate(children):
-                # A long sum leans to the left, yet a reader would not call it nested.
-                leans = isinstance(node, ast.BinOp) and place == 0
-                todo.append((child, depth if leans else depth + 1))
+                # A long sum is a deep tree, yet a reader would not call it nested.
+                same_level = isinstance(node, ast.BinOp) and place == 0
+                todo.append((child, depth if same_level else depth + 1))
         return tuple(reversed(steps))
 
     def _read(self, node: ast.expr) -> tuple[_Step, Sequence[ast.expr]]:
-        """Translates one node, and names the nodes that it applies to."""
+        """Translates one node; also returns its children."""
         match node:
             case ast.Constant(value=int() | float() as value):
                 return _Step(self._number(value), 0), ()
@@ -266,11 +247,7 @@ class Formula:
 
 
 def check_names(names: Iterable[str], option: str = "inputs") -> tuple[str, ...]:
-    """Checks that `names` can name the inputs of a formula, and returns them as a tuple.
-
-    Raises:
-        KanExpError: A name appears twice, is not an identifier, or means something else already.
-    """
+    """Checks that `names` can name the inputs of a formula."""
     if isinstance(names, str) or not isinstance(names, Sequence):
         raise KanExpError(f"{option} must be a list of names. Got {quote(names)} instead.")
     for place, name in enumerate(names):
@@ -287,6 +264,6 @@ def check_names(names: Iterable[str], option: str = "inputs") -> tuple[str, ...]
 
 
 def quote(value: Any) -> str:
-    """Shows what a user wrote: in ASCII, so that it cannot steer a terminal, and cut short."""
+    """Quotes what a user wrote for a message: in ASCII, and cut short."""
     shown = ascii(value[:MAX_CHARACTERS] if isinstance(value, str) else value)
     return shown if len(shown) <= 62 else f"{shown[:57]}...{shown[0]}"

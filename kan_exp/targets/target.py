@@ -1,4 +1,4 @@
-"""What a network is to learn: a formula, the box its points come from, and the noise on them."""
+"""A function to learn: a formula, the domain of its points, and the noise on its values."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 Pair = tuple[float, float]
-
-# Points are float32; a bound beyond its range would come back as infinity.
-LARGEST = 3e38
+MAX_BOUND = 3e38  # points are float32
 
 
 class Target:
@@ -26,18 +24,11 @@ class Target:
         domain: Where points are drawn: one (low, high) for all inputs, a list with one pair per
             input, or, in a config file, a mapping from each name to its pair (on the command line
             Hydra does not turn a list into a mapping).
-        noise: Standard deviation, in units of the target's values, of what the source of the data
-            adds to training and validation values. The target itself stays exact.
+        noise: Standard deviation of the noise on training and validation values, in their units.
+            The target itself stays exact.
         components: The true edges, if the formula is a KAN with one unit in every hidden layer. Per
             layer a list of formulas of one variable: first one per input, then exactly one, whose
             variable stands for the sum before it: `[["sin(pi*x)", "y**2"], ["exp(h)"]]`.
-
-    Attributes:
-        formula: The parsed formula.
-        inputs: Names of the inputs, one per column.
-        domain: One (low, high) per input.
-        noise: Standard deviation of the noise.
-        components: The true edges per layer; empty when they are not known.
 
     Shape:
         x `(n, in)` -> `(n, 1)`, in the dtype of x.
@@ -45,12 +36,6 @@ class Target:
     Raises:
         KanExpError: An argument breaks its rule; the error names the option to change.
     """
-
-    formula: Formula
-    inputs: tuple[str, ...]
-    domain: tuple[Pair, ...]
-    noise: float
-    components: tuple[tuple[Formula, ...], ...]
 
     def __init__(
         self,
@@ -84,10 +69,10 @@ class Target:
         return torch.lerp(low, high, fraction).float()
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The exact values `(n, 1)` at points x `(n, in)`, computed in float64, in the dtype of x.
+        """The exact values `(n, 1)` at points x `(n, in)`, computed in float64.
 
         Raises:
-            KanExpError: A value is not finite: the domain holds points that the formula does not.
+            KanExpError: A value is not finite.
         """
         y = self.formula(x.double()).to(x.dtype)
         bad = (~y.isfinite()).nonzero()
@@ -103,11 +88,11 @@ class Target:
         return y[:, None]
 
     def true_edges(self, x: Tensor) -> list[Tensor]:
-        """The values of the true edges at points x `(n, in)`: what a network's edges should match.
+        """The values of the true edges at points x `(n, in)`.
 
         Returns:
-            Per layer of `components`, `(n, in)` for the first and `(n, 1)` for the others, in the
-            dtype of x; an empty list when the components are not known.
+            Per layer of `components`, `(n, in)` for the first and `(n, 1)` for the others; empty if
+            the components are not known.
 
         Raises:
             KanExpError: The components do not compose to the formula.
@@ -134,8 +119,9 @@ class Target:
 
 
 def _is_number(value: object) -> bool:
-    # The comparison, written this way round, is false for NaN as well.
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= MAX_BOUND  # false for NaN as well
 
 
 def _is_list(value: object) -> bool:
@@ -143,7 +129,7 @@ def _is_list(value: object) -> bool:
 
 
 def _read_domain(domain: Any, inputs: tuple[str, ...]) -> tuple[Pair, ...]:
-    """Spreads any of the three spellings of a domain to one (low, high) per input."""
+    """One (low, high) per input, from any of the three forms of a domain."""
     if isinstance(domain, Mapping):
         if missing := [name for name in inputs if name not in domain]:
             raise KanExpError(
@@ -177,7 +163,7 @@ def _read_pair(pair: Any, option: str) -> Pair:
 
 
 def _read_components(components: Any, inputs: tuple[str, ...]) -> tuple[tuple[Formula, ...], ...]:
-    """Parses the true edges and holds them to the shape that `true_edges` walks along."""
+    """Parses the true edges and checks their numbers."""
     if components is None:
         return ()
     if not _is_list(components) or not all(map(_is_list, components)):

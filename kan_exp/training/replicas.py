@@ -215,7 +215,7 @@ class ReplicaModule(KANModule):
 
     def _observe(self) -> None:
         points = cast(Any, self.trainer).datamodule.train.x[:OBSERVED_POINTS].to(self.device)
-        observe(self.stack, self.model.standardise(points))
+        observe(self.stack, self.model.standardize(points))
 
     def _record_all(self, losses: Tensor, rate: float, penalties: Mapping[str, Tensor]) -> None:
         """Logs the quantiles of the replicas' losses."""

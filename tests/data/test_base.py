@@ -1,4 +1,4 @@
-"""Feeding: every point its turn, every step its batch, and scales that do not lose digits."""
+"""Batches that take every point in turn, and scales that do not lose digits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def seeded(seed: int = 5) -> torch.Generator:
 
 
 def numbered(points: int) -> Split:
-    """Points that tell which they are: x = 0, 1, 2, ... and y = 100 + x."""
+    """Points x = 0, 1, 2, ... and y = 100 + x."""
     x = torch.arange(float(points))[:, None]
     return Split(x, 100 + x)
 
@@ -61,7 +61,7 @@ def test_inputs_and_outputs_stay_together():
 
 @pytest.mark.parametrize(("points", "batch"), [(10, 3), (10, 5), (7, 4), (7, 1), (5, 4)])
 @pytest.mark.parametrize(("chunk", "interval"), [(1, 1), (4, 6), (50, 7)])
-def test_every_point_has_its_turn_before_any_comes_again(points, batch, chunk, interval):
+def test_every_point_is_drawn_before_any_is_drawn_again(points, batch, chunk, interval):
     steps = 23
     found = [
         point for step in batches(loader(points, batch, steps, chunk, interval)) for point in step
@@ -116,7 +116,7 @@ def test_plan_refuses_a_batch_of_nothing(batch):
         sampled().plan(batch, 10, 5, 2, seeded())
 
 
-def test_plan_feeds_standardised_points_in_as_many_passes_as_evaluations():
+def test_plan_feeds_standardized_points_in_as_many_passes_as_evaluations():
     data = sampled()
     data.plan(None, 12, 3, 4, seeded())
     found = passes(data.train_dataloader())
@@ -143,12 +143,12 @@ def test_validation_is_one_batch_in_the_users_units():
     assert torch.equal(only.y, data.val.y)
 
 
-def test_timestamps_keep_their_digits_when_standardised():
+def test_timestamps_keep_their_digits_when_standardized():
     # Seconds since 1970: neighbouring float32 numbers are 128 apart there.
     stamps = 1.7e9 + np.arange(50.0)[:, None] ** 1.5
     values = 5e8 + np.cos(np.arange(50.0))[:, None]
     split = Split(torch.from_numpy(stamps), torch.from_numpy(values))
-    found = measure_scaling(split).standardise(split)
+    found = measure_scaling(split).standardize(split)
     assert found.x.dtype == found.y.dtype == torch.float32
     np.testing.assert_allclose(found.x, (stamps - stamps.mean()) / stamps.std(), atol=1e-5)
     np.testing.assert_allclose(found.y, (values - values.mean()) / values.std(), atol=1e-5)
@@ -167,4 +167,4 @@ def test_a_constant_output_keeps_its_size():
     scaling = measure_scaling(split)
     assert scaling.y_std.tolist() == [1.0]
     assert isinstance(scaling, Scaling)
-    assert scaling.standardise(split).y.tolist() == [[0.0], [0.0]]
+    assert scaling.standardize(split).y.tolist() == [[0.0], [0.0]]

@@ -1,4 +1,4 @@
-"""A table that is no good basis for a result is used, but not without a word."""
+"""A table that may mislead is used, with a warning."""
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ def table(folder, x, y) -> TableData:
     return TableData(str(path), "y", None, [0.7, 0.15, 0.15], 0, ",")
 
 
-def test_an_ordinary_table_raises_no_doubt(tmp_path):
+def test_an_ordinary_table_has_no_warnings(tmp_path):
     draw = np.random.default_rng(0)
     x = draw.standard_t(2, 300)  # heavy tails are ordinary
     assert table(tmp_path, x, np.sin(x)).data_warnings == []
@@ -31,7 +31,7 @@ def test_a_value_far_from_all_others_is_named_with_its_row(tmp_path):
     assert "column 'a' has -1e+09 in row 8," in line
 
 
-def test_rows_that_stand_in_both_parts_are_counted(tmp_path):
+def test_test_rows_that_are_training_rows_are_counted(tmp_path):
     x = np.repeat(np.linspace(-1, 1, 20), 10)
     data = table(tmp_path, x, np.sin(x))
     train = {row.item() for row in data.train.x}

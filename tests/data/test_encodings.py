@@ -1,4 +1,4 @@
-"""A table that is not UTF-8: how to write it anew is said as far as it can be known."""
+"""A table that is not UTF-8: the error says how to convert it, as far as that can be known."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_words_of_one_script_come_first(encoding, tmp_path):
 
 @pytest.mark.parametrize("header", ["a,b,y", "größe,b,y"])
 @pytest.mark.parametrize("code", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
-def test_what_the_bytes_tell_is_said_without_a_doubt(code, header, tmp_path):
+def test_an_encoding_that_the_bytes_show_is_named_alone(code, header, tmp_path):
     path = tmp_path / "t.csv"
     path.write_bytes(f"{header}\n{ROWS}".encode(code))
     known = marked_encoding(path)

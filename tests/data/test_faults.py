@@ -1,4 +1,4 @@
-"""A table with many faults: one line tells them all, and what it says to type leads on."""
+"""A table with many faults: one line lists them, and the options and commands in it work."""
 
 import csv
 import os
@@ -80,7 +80,7 @@ def gaps(k):
     return "" if k % 2 else k, "inf" if k == 5 else k
 
 
-def test_all_faults_are_told_at_once_with_what_to_type(tmp_path, monkeypatch):
+def test_all_faults_are_listed_at_once_with_options_that_work(tmp_path, monkeypatch):
     header = [
         "",
         "name",
@@ -219,12 +219,12 @@ def test_cells_between_blanks_are_separated_anew(tmp_path, monkeypatch):
     assert learn("t_blanks.csv").rows == 40
 
 
-def test_a_file_without_a_header_is_told(tmp_path):
+def test_a_file_without_a_header_is_recognized(tmp_path):
     path = write(tmp_path, *[numbers()[0]], numbers()[1:])
     assert "Its first line holds numbers" in refused(path)
 
 
-def test_a_wide_table_is_told_in_few_words(tmp_path):
+def test_the_error_of_a_wide_table_is_short(tmp_path):
     rng = np.random.default_rng(0)
     values = rng.normal(size=(30, 5000)).round(3).astype(str)
     values[:, ::2] = "text"
@@ -252,7 +252,7 @@ def test_columns_that_are_not_chosen_do_not_matter(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "fragment"),
     [
         ("t.csv.gz", b"\x1f\x8b", "gunzip -k"),
         ("t.xlsx", b"PK\x03\x04", "save the sheet as CSV"),
@@ -270,9 +270,9 @@ def test_columns_that_are_not_chosen_do_not_matter(tmp_path):
         ("t.csv", b'a,y\n"1"2,3\n', "double the quotes"),
     ],
 )
-def test_files_that_are_no_table_say_what_to_do(tmp_path, name, content, said):
+def test_the_error_of_other_files_says_what_to_do(tmp_path, name, content, fragment):
     (tmp_path / name).write_bytes(content)
-    assert said in refused(tmp_path / name)
+    assert fragment in refused(tmp_path / name)
 
 
 def test_a_pipe_is_not_waited_for(tmp_path):
@@ -280,7 +280,7 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     assert "is no file" in refused(tmp_path / "t.csv")
 
 
-def test_links_in_a_circle_and_files_of_others_are_told(tmp_path):
+def test_files_that_cannot_be_opened_are_refused(tmp_path):
     (tmp_path / "t.csv").symlink_to("u.csv")
     (tmp_path / "u.csv").symlink_to("t.csv")
     assert "cannot be opened" in refused(tmp_path / "t.csv")

@@ -1,4 +1,4 @@
-"""Targets whose values float32 cannot hold, or cannot tell apart."""
+"""Targets whose values float32 cannot hold or distinguish."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def sampled(formula: str, **options) -> SampledData:
 
 
 @pytest.mark.parametrize(
-    ("formula", "options", "said"),
+    ("formula", "options", "fragment"),
     [
         ("1e9+sin(x)", {}, "subtract 1e+09"),
         ("sin(x)-1e6", {}, "subtract -1e+06"),
@@ -26,10 +26,10 @@ def sampled(formula: str, **options) -> SampledData:
         ("x", {"noise": 3e38}, "lower target.noise"),
     ],
 )
-def test_values_that_float32_would_change_are_refused(formula, options, said):
+def test_values_that_float32_would_change_are_refused(formula, options, fragment):
     with pytest.raises(KanExpError) as caught:
         sampled(formula, **options)
-    assert said in str(caught.value)
+    assert fragment in str(caught.value)
     assert str(caught.value).isprintable()
 
 

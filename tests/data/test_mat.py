@@ -58,7 +58,7 @@ def test_sparse_arrays_and_whole_numbers_are_read(path):
 
 
 @pytest.mark.parametrize(
-    ("inputs", "target", "said"),
+    ("inputs", "target", "fragment"),
     [
         ("x", "y", "there is no array 'x' (data.inputs). Did you mean 'X'?"),
         ("X", "q", "there is no array 'q' (data.target). It has: X, S,"),
@@ -71,28 +71,28 @@ def test_sparse_arrays_and_whole_numbers_are_read(path):
         ("holes", "y", "is nan: remove such rows."),
     ],
 )
-def test_what_is_no_table_is_told(path, inputs, target, said):
+def test_other_arrays_are_refused(path, inputs, target, fragment):
     with pytest.raises(KanExpError) as caught:
         MatData(path, inputs, target, FRACTIONS, 0)
     message = str(caught.value)
     assert message.startswith(f"{path}: ")
-    assert said.split(" It has")[0] in message
+    assert fragment.split(" It has")[0] in message
     assert message.isprintable()
 
 
-def test_other_files_are_told(path, tmp_path):
+def test_other_files_are_refused(path, tmp_path):
     (tmp_path / "a.mat").write_text("no such thing")
     (tmp_path / "h.mat").write_bytes(
         b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + b"\0" * 384
     )
     (tmp_path / "cut.mat").write_bytes(path.read_bytes()[:900])
-    for name, said in (
+    for name, fragment in (
         ("a.mat", "not a .mat file"),
         ("h.mat", "save it again with save"),
         ("cut.mat", "not a .mat file"),
         ("none.mat", "no such file"),
     ):
-        with pytest.raises(KanExpError, match=said) as caught:
+        with pytest.raises(KanExpError, match=fragment) as caught:
             MatData(tmp_path / name, "X", "y", FRACTIONS, 0)
         assert str(caught.value).isprintable()
 

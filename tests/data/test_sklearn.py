@@ -49,7 +49,7 @@ def test_unknown_name_gets_a_suggestion():
         SklearnData("diabets", FRACTIONS, seed=0)
 
 
-def test_without_scikit_learn_the_user_is_told_what_to_install(monkeypatch):
+def test_without_scikit_learn_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(KanExpError, match=r"pip install scikit-learn"):
         SklearnData("iris", FRACTIONS, seed=0)

@@ -1,4 +1,4 @@
-"""A user's table: the same numbers as independent readers give, and every fault named in a line."""
+"""Tables: the same numbers as independent readers give, and a one-line error for every fault."""
 
 import csv
 import pickle
@@ -185,7 +185,7 @@ def test_blank_cell_of_a_single_column_is_missing_and_not_dropped(tmp_path):
     assert "missing cells in column 'a' (row 2, line 3)" in message
 
 
-def test_count_of_missing_cells_is_told(tmp_path):
+def test_missing_fields_are_counted(tmp_path):
     path = write(tmp_path, "a,y\n1,2\n,3\n4,nan\nNA,1\n")
     message = error_of(path)
     assert "missing cells in column 'a' (2, first in row 2, line 3)" in message
@@ -219,7 +219,7 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize(("name", "content", "fragments"), BAD_FILES.values(), ids=BAD_FILES)
-def test_bad_file_is_told_in_one_line(tmp_path, name, content, fragments):
+def test_the_error_of_a_bad_file_is_one_line(tmp_path, name, content, fragments):
     message = error_of(write(tmp_path, content, name))
     assert message.startswith(f"{tmp_path}/{name}: ")
     for fragment in fragments:
@@ -270,8 +270,8 @@ def test_faults_of_parquet(tmp_path):
     assert "missing cells in column 'a' (row 2)" in error_of(path, ["a"], None)
     assert "missing cells in column 'void' (3, first in row 1)" in error_of(path, ["void"], None)
     assert "infinite values in column 'y' (3, first in row 1)" in error_of(path, ["y"], None)
-    said = "text in column 'city' ('Oslo' (String) in row 2, one of 2)"
-    assert said in error_of(path, ["city"], None)
+    fragment = "text in column 'city' ('Oslo' (String) in row 2, one of 2)"
+    assert fragment in error_of(path, ["city"], None)
     assert "no numbers in column 'tags' ([1] (List(Int64)) in row 1" in error_of(
         path, ["tags"], None
     )
@@ -364,7 +364,7 @@ def test_splits_are_disjoint_complete_and_follow_the_seed(tmp_path):
     assert first.target_name == "y"
 
 
-def test_dealing_leaves_the_global_generator_alone(tmp_path):
+def test_splitting_leaves_the_global_generator_alone(tmp_path):
     path = write_columns(tmp_path, irregular())
     before = torch.random.get_rng_state()
     data(path)

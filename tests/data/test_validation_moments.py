@@ -56,9 +56,7 @@ def test_each_pass_ends_at_the_step_nearest_to_its_share(steps, evaluations, chu
 
 @settings(deadline=None, derandomize=True, max_examples=60)
 @given(**RUNS, cut=st.integers(0, 10**6))
-def test_a_run_that_goes_on_ends_its_passes_where_it_would_have(
-    steps, evaluations, chunk, batch, cut
-):
+def test_a_resumed_run_ends_its_passes_where_it_would_have(steps, evaluations, chunk, batch, cut):
     whole = passes(planned(steps, evaluations, chunk, batch))
     first = planned(steps, evaluations, chunk, batch)
     positions, drawn = [first.position(0)], 0
@@ -80,7 +78,7 @@ def test_a_run_that_goes_on_ends_its_passes_where_it_would_have(
 
 
 @pytest.mark.parametrize("options", [["optimizer=adam"], ["optimizer=lm", "refine.steps=[10,21]"]])
-def test_a_training_validates_as_often_as_it_was_told(tmp_path, options):
+def test_a_training_validates_as_often_as_it_should(tmp_path, options):
     small = ["layer=interpo", "dims=[2,1]", "points=50", "logger=none", "evaluations=30"]
     small += ["steps=31", "data.num_val=20", "data.num_test=20", "log_every_n_steps=7"]
     small += ["refine.num_candidates=[1]", "refine.grids=[4,8]", "~callbacks.figures"]

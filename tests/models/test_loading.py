@@ -96,7 +96,7 @@ def test_a_network_whose_grids_have_moved_comes_back(make_data, tmp_path):
     specs = [SPLINE, TABLE]
     network = make_network(specs, [2, 3, 1], torch.Generator().manual_seed(0))
     model = KANModel(network, data.scaling, data.features, data.target_name)
-    reaching = model.standardise(data.train.x)
+    reaching = model.standardize(data.train.x)
     network[0].fit_domain(reaching)
     network[1].fit_domain(network[0](reaching), margin=0.1)
     weights = {f"model.{name}": weight for name, weight in model.state_dict().items()}

@@ -1,4 +1,4 @@
-"""What formulas are told that are written as in other programs."""
+"""Errors of formulas that are written as in other programs."""
 
 import pytest
 import torch

@@ -136,14 +136,14 @@ def test_a_rise_is_borne_up_to_a_limit_which_is_lower_at_the_end_of_a_stage(at_e
 def test_hidden_grids_follow_their_values_while_training(kind, make_data, make_trainer):
     data = make_data()
     scaling = data.scaling
-    x = scaling.standardise(data.train).x.double()
+    x = scaling.standardize(data.train).x.double()
     bounds = ((data.bounds.double().T - scaling.x_mean) / scaling.x_std).T
     stage = Stage(8, 1, 11)
     starts = make_starts([LayerSpec(kind, {})] * 2, [2, 2, 1], stage, 0, 0.3, x, bounds)
     (network,) = starts
     before = network[1].grid.clone()
     model = KANModel(network, scaling, data.features, "f")
-    validation = scaling.standardise(data.val)
+    validation = scaling.standardize(data.val)
     description = {"layers": [{"kind": "any", "options": {}}] * 2}
     made = LeastSquaresModule(
         model,

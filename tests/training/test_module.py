@@ -315,7 +315,7 @@ def test_validation_is_in_units_of_the_training_loss(make_data, make_model, make
     logged = trainer.callback_metrics
     assert float(logged[CHOSEN_BY]) == pytest.approx(math.sqrt(np.mean(error**2)), rel=1e-4)
     # Checkpoints hold the range that each edge was trained on.
-    seen = model.standardise(data.train.x[:OBSERVED_POINTS])
+    seen = model.standardize(data.train.x[:OBSERVED_POINTS])
     expected = torch.stack([seen.amin(0), seen.amax(0)], 1)
     assert torch.equal(model.network[0].domain, expected)
 

@@ -220,7 +220,7 @@ def test_masks_and_product_nodes_count_in_each_replica(make_data, penalty):
     for seed, network in enumerate(starts):
         network[0].set_mask(torch.rand(2, 3, generator=torch.Generator().manual_seed(seed)) > 0.4)
         network[0].node_operation = ["sum", "product", "product"]
-    split = data.scaling.standardise(data.train)
+    split = data.scaling.standardize(data.train)
     module = ReplicaModule(model_of(starts[0], data), TASK, starts, SEED, SGD, None, penalty, {})
     loss, penalties = module.objective(*(part.expand(3, -1, -1) for part in split))
     for replica, network in enumerate(starts):
@@ -236,7 +236,7 @@ def test_domains_follow_each_replica(make_data):
     data, layers = make_data(), specs("KANLayer")
     alone = [model_of(network, data) for network in networks(layers, 3)]
     stack = stack_networks([model.network for model in alone])
-    observe(stack, alone[0].standardise(data.train.x))
+    observe(stack, alone[0].standardize(data.train.x))
     for replica, model in enumerate(alone):
         model.observe(data.train.x)
         for depth, layer in enumerate(model.network):
