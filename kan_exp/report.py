@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, ListConfig
 
@@ -21,10 +20,6 @@ from kan_exp.commandline.arguments import spelled, split_flags
 from kan_exp.config import ReportConfig
 from kan_exp.errors import KanExpError
 from kan_exp.quoting import expand_home, read_path
-
-if TYPE_CHECKING:
-    from kan_exp.reporting.comparison import Comparison, Setting
-    from kan_exp.reporting.report_figures import ReportFigure
 
 
 def report(folders: Sequence[str], cfg: DictConfig) -> None:
@@ -42,6 +37,7 @@ def report(folders: Sequence[str], cfg: DictConfig) -> None:
     from kan_exp.reporting.comparison import compare_runs
     from kan_exp.reporting.notes import make_notes
     from kan_exp.reporting.page import page
+    from kan_exp.reporting.report_figures import section_figures
     from kan_exp.reporting.statistics import Bootstrap
     from kan_exp.reporting.tables import print_tables, runs_csv, settings_csv
     from kan_exp.runs.files import write_text
@@ -78,10 +74,9 @@ def report(folders: Sequence[str], cfg: DictConfig) -> None:
     write("_runs.csv", runs_csv(comparison.records.records))
     # Figures come last: one that cannot be drawn is only missing from the page.
     failures: list[str] = []
-    figures: list[list[ReportFigure]] = []
-    for n, section in enumerate(comparison.sections):
-        drawn = n < most.pictured_sections
-        figures.append(_draw(comparison, section.settings, cfg, failures.append) if drawn else [])
+    drawn = comparison.sections[: most.pictured_sections]
+    figures = [section_figures(comparison, one, most, failures.append) for one in drawn]
+    figures += [[] for _ in comparison.sections[len(drawn) :]]
     failures = list(dict.fromkeys(failures))
     for failure in failures:
         console.print(failure, style="yellow", highlight=False, markup=False)
@@ -103,58 +98,6 @@ def page_path(output: str | None, folders: Sequence[str]) -> Path:
     if path.suffix and not path.is_dir():
         raise KanExpError(f"output must be a folder or a .html file, got {output}.")
     return path / "report.html"
-
-
-def _draw(
-    comparison: Comparison,
-    settings: Sequence[Setting],
-    cfg: DictConfig,
-    note: Callable[[str], None],
-) -> list[ReportFigure]:
-    """The figures of a section; `note` takes a line for each that cannot be drawn."""
-    from kan_exp.reporting.report_figures import cost_figure, error_figure
-    from kan_exp.runs.best_effort import best_effort
-
-    metric = comparison.metric
-
-    def costs(
-        title: str, label: str, cost: Callable[[Setting], float | None]
-    ) -> ReportFigure | None:
-        return cost_figure(settings, metric, title, label, cost, comparison.more_is_better)
-
-    makers: dict[str, Callable[[], ReportFigure | None]] = {
-        "error by setting": lambda: error_figure(settings, metric, cfg.most.drawn),
-        "error against parameters": lambda: costs(
-            "Error against parameters", "parameters", lambda setting: setting.parameters
-        ),
-        "error against time": lambda: costs(
-            "Error against time", "seconds of training a seed", lambda setting: setting.seconds
-        ),
-        "learning curves": lambda: _draw_curves(settings, cfg),
-    }
-    figures = []
-    for name, make in makers.items():
-        with best_effort(f"the figure of {name} could not be drawn", note):
-            figure = make()
-            if figure is not None and figure.address:
-                figures.append(figure)
-    return figures
-
-
-def _draw_curves(settings: Sequence[Setting], cfg: DictConfig) -> ReportFigure | None:
-    from kan_exp.reporting.curves import band, read_curves
-    from kan_exp.reporting.report_figures import LINES, curves_figure
-
-    finished = [setting for setting in settings if setting.finished]
-    shown = finished[: min(cfg.most.curves, len(LINES))]
-    seeds = max(1, cfg.most.histories // max(1, len(shown)))
-    bands = [band(one.label, read_curves(one.finished[:seeds])) for one in shown]
-    skipped = ""
-    if len(finished) > len(shown):
-        skipped += f" The first {len(shown)} of {len(finished)} settings."
-    if any(len(setting.finished) > seeds for setting in shown):
-        skipped += f" At most {seeds} seeds of each were read."
-    return curves_figure([one for one in bands if one is not None], skipped)
 
 
 def take_folders(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

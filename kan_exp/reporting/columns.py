@@ -15,13 +15,7 @@ PARAMETERS = "parameters"
 
 
 class Value(NamedTuple):
-    """What a table shows of a setting.
-
-    Args:
-        text: The value.
-        note: Shown below it.
-        is_bad: Whether the note is about a failure.
-    """
+    """What a table shows of a setting, with a note below, which may be about a failure."""
 
     text: str
     note: str = ""
@@ -29,8 +23,6 @@ class Value(NamedTuple):
 
 
 class Column(NamedTuple):
-    """One column of a table."""
-
     heading: str
     value: Callable[[Setting], Value]
     kind: Literal["choice", "text", "number"] = "number"

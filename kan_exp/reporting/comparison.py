@@ -9,15 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kan_exp.errors import KanExpError, listing, suggest
-from kan_exp.reporting.grouping import (
-    OF_SEEDS,
-    Group,
-    Name,
-    Part,
-    check_keys,
-    differing,
-    divide,
-)
+from kan_exp.reporting.grouping import OF_SEEDS, Name, Part, check_keys, differing, divide
 from kan_exp.reporting.statistics import Bootstrap, Effect, Interval, Sample, Values
 from kan_exp.runs.records import DONE, UNDONE, Record, Records
 from kan_exp.tasks import METRICS, OLD_SCORING
@@ -33,10 +25,8 @@ class Setting:
     Args:
         name: The values of the section's keys.
         records: All its records.
-        finished: Those that count.
-        sample: Their metric, `(finished,)`, by seed.
-        best: Best value of the metric.
-        worst: Worst value of the metric.
+        finished: Those that count, by seed.
+        sample: Their metric.
         quartiles: Lower, median, upper.
         effect: Compared with the first setting of the section; None for the first itself.
         standard_error: Of one run's metric, over the draw of its test points; median over seeds.
@@ -56,39 +46,33 @@ class Setting:
 
     @property
     def values(self) -> Values:
-        """The metric of those that count, `(finished,)`."""
         return self.sample.values
 
     @property
     def median(self) -> float | None:
-        """The median of these."""
         return None if self.quartiles is None else self.quartiles[1]
 
     @property
     def interval(self) -> Interval | None:
-        """Of the median."""
         return self.sample.interval
 
     @property
     def label(self) -> str:
-        """Its name in one line."""
         return " · ".join(self.name) or "all runs"
 
     @property
     def undone(self) -> dict[str, int]:
-        """Number of runs in each other state."""
+        """Number of runs in each state but done."""
         states = Counter(record.state for record in self.records)
         return {state: states[state] for state in UNDONE if states[state]}
 
     @property
     def parameters(self) -> float | None:
-        """Median number of parameters."""
-        return _median(self.finished, "parameters")
+        return _median([record.metrics.get("parameters") for record in self.finished])
 
     @property
     def seconds(self) -> float | None:
-        """Median training time of a seed."""
-        return _median_of([record.seconds for record in self.finished])
+        return _median([record.seconds for record in self.finished])
 
     @property
     def verdict(self) -> str:
@@ -118,7 +102,6 @@ class Section:
 
     @property
     def has_standard_errors(self) -> bool:
-        """Whether any setting has one."""
         return any(setting.standard_error is not None for setting in self.settings)
 
 
@@ -146,12 +129,10 @@ class Comparison:
 
     @property
     def more_is_better(self) -> bool:
-        """Whether the largest value of the metric is the best."""
         return higher_is_better(self.metric)
 
     @property
     def settings(self) -> list[Setting]:
-        """Those of all sections."""
         return [setting for section in self.sections for setting in section.settings]
 
 
@@ -162,7 +143,7 @@ def compare_runs(
 
     Args:
         records: Of all runs.
-        metric: By which to compare; None for the primary metric on the test points.
+        metric: None for the primary metric on the test points.
         group_by: Choices that distinguish settings; None for all that differ.
         bootstrap: For the intervals.
 
@@ -180,7 +161,7 @@ def compare_runs(
     parts, unassigned = divide(known, keys)
     sections = []
     for part in parts:
-        settings = [_sum_up(group, metric, bootstrap) for group in part.groups]
+        settings = [_sum_up(*group, metric, bootstrap) for group in part.settings.items()]
         settings.sort(key=lambda setting: _sort_key(setting, higher_is_better(metric)))
         _compare(settings, higher_is_better(metric))
         sections.append(Section(part, settings))
@@ -206,18 +187,21 @@ def _check_metric(metric: str, records: Sequence[Record]) -> None:
         )
 
 
-def _sum_up(group: Group, metric: str, bootstrap: Bootstrap) -> Setting:
-    finished = [r for r in group.records if r.state == DONE and metric in r.metrics]
+def _sum_up(name: Name, records: list[Record], metric: str, bootstrap: Bootstrap) -> Setting:
+    def median(metric: str | None) -> float | None:
+        return _median([record.metrics.get(metric) for record in finished] if metric else [])
+
+    finished = [r for r in records if r.state == DONE and metric in r.metrics]
     finished.sort(key=lambda r: (r.seed is None, r.seed or 0, str(r.folder)))
     values = np.array([record.metrics[metric] for record in finished], dtype=np.float64)
-    setting = Setting(group.name, group.records, finished, Sample(values, bootstrap))
+    setting = Setting(name, records, finished, Sample(values, bootstrap))
+    setting.standard_error = median(standard_error_of(metric))
+    setting.linear = median(linear_of(metric))
     if len(values):
         low, middle, high = np.quantile(values, [0.25, 0.5, 0.75]).tolist()
         setting.quartiles = (low, middle, high)
         ends = float(values.min()), float(values.max())
         setting.best, setting.worst = ends[::-1] if higher_is_better(metric) else ends
-    setting.standard_error = _median(finished, standard_error_of(metric))
-    setting.linear = _median(finished, linear_of(metric))
     return setting
 
 
@@ -256,11 +240,6 @@ def same_seeds(first: Sequence[Record], other: Sequence[Record]) -> bool:
     )
 
 
-def _median(records: Sequence[Record], metric: str | None) -> float | None:
-    """The median of a metric over the runs that have it."""
-    return _median_of([record.metrics.get(metric) for record in records] if metric else [])
-
-
-def _median_of(values: Sequence[float | None]) -> float | None:
+def _median(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return float(np.median(known)) if known else None

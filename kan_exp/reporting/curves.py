@@ -21,18 +21,11 @@ Curve = list[tuple[float, float]]
 
 @dataclass
 class Band:
-    """Quartiles over seeds at each step.
-
-    Args:
-        label: Of the setting.
-        steps: `(steps,)`.
-        quartiles: Lower, median and upper, `(3, steps)`.
-        seeds: Number of curves.
-    """
+    """Quartiles of a setting over its seeds, at each step."""
 
     label: str
-    steps: Values
-    quartiles: Values
+    steps: Values  # (steps,)
+    quartiles: Values  # lower, median and upper, (3, steps)
     seeds: int
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from kan_exp.errors import KanExpError, listing, suggest
 from kan_exp.runs.identity import is_setting
@@ -14,14 +14,7 @@ ABSENT = "-"  # a choice that a run does not have, or that was left at its defau
 OF_SEEDS = "of each seed"  # in the place of a fingerprint, if the test points follow the seed
 
 Name = tuple[str, ...]  # the values of a setting, in the order of the choices
-
-
-@dataclass
-class Group:
-    """The records of one setting on one set of test points."""
-
-    name: Name
-    records: list[Record] = field(default_factory=list)
+Groups = dict[tuple[str | None, Name], list[Record]]  # by test points and setting
 
 
 @dataclass
@@ -32,13 +25,13 @@ class Part:
         test_points: Their fingerprint, or `OF_SEEDS`; None if no run records it.
         keys: The choices that differ here.
         constants: Choices that differ between parts, but not here.
-        groups: One for each setting; their names are the values of `keys`.
+        settings: Their records, by the values of `keys`.
     """
 
     test_points: str | None
     keys: list[str]
     constants: dict[str, str]
-    groups: list[Group]
+    settings: dict[Name, list[Record]]
 
 
 def differing(records: Sequence[Record]) -> list[str]:
@@ -97,22 +90,17 @@ def divide(records: Sequence[Record], keys: Sequence[str]) -> tuple[list[Part], 
     Returns:
         The parts, and the records that fit no setting, or several.
     """
-    groups: dict[tuple[str | None, Name], Group] = {}
-
-    def add(record: Record, points: str | None, name: Name) -> None:
-        groups.setdefault((points, name), Group(name)).records.append(record)
-
+    groups: Groups = {}
     scored = _test_points(records, keys)
     for record in records:
         if record.complete:
-            add(record, scored[id(record)], _name(record, keys))
-    settled: dict[Name, list[Group]] = {}
-    for (_, name), group in groups.items():
-        settled.setdefault(name, []).append(group)
+            groups.setdefault((scored[id(record)], _name(record, keys)), []).append(record)
     # The choices that decide the test points, for settings without a result.
     data = [n for n, key in enumerate(keys) if key.partition(".")[0] in ("target", "data")]
+    settled: dict[Name, list[list[Record]]] = {}
     points_of: dict[Name, set[str | None]] = {}
-    for points, name in groups:
+    for (points, name), group in groups.items():
+        settled.setdefault(name, []).append(group)
         points_of.setdefault(tuple(name[n] for n in data), set()).add(points)
     unassigned = []
     for record in records:
@@ -125,9 +113,9 @@ def divide(records: Sequence[Record], keys: Sequence[str]) -> tuple[list[Part], 
             fits = [group for group in fits if _fits(record, group)]
         likely = points_of.get(tuple(name[n] for n in data), set())
         if len(fits) == 1:
-            fits[0].records.append(record)
+            fits[0].append(record)
         elif is_named and name not in settled and len(likely) == 1:
-            add(record, next(iter(likely)), name)
+            groups.setdefault((next(iter(likely)), name), []).append(record)
         else:
             unassigned.append(record)
     return _parts(groups, keys), unassigned
@@ -164,25 +152,26 @@ def _test_points(records: Sequence[Record], keys: Sequence[str]) -> dict[int, st
     return scored
 
 
-def _fits(record: Record, group: Group) -> bool:
+def _fits(record: Record, group: Sequence[Record]) -> bool:
     """Whether a record has the choices of one of the group's runs, as far as it has any."""
     return any(
         all(_value(other, name) == _value(record, name) for name in record.choices)
-        for other in group.records
+        for other in group
         if other.complete
     )
 
 
-def _parts(groups: Mapping[tuple[str | None, Name], Group], keys: Sequence[str]) -> list[Part]:
-    by_points: dict[str | None, list[Group]] = {}
-    for (points, _), group in groups.items():
-        by_points.setdefault(points, []).append(group)
+def _parts(groups: Groups, keys: Sequence[str]) -> list[Part]:
+    by_points: dict[str | None, dict[Name, list[Record]]] = {}
+    for (points, name), group in groups.items():
+        by_points.setdefault(points, {})[name] = group
     parts = []
     for points, own in by_points.items():
-        fixed = [len({group.name[n] for group in own}) == 1 for n in range(len(keys))]
+        values = dict(zip(keys, zip(*own, strict=True), strict=True)) if keys else {}
         # A single part keeps all keys: a single setting would have no name without them.
-        here = [n for n in range(len(keys)) if not fixed[n] or len(by_points) == 1]
-        constants = {key: own[0].name[n] for n, key in enumerate(keys) if n not in here}
-        shown = [Group(tuple(group.name[n] for n in here), group.records) for group in own]
-        parts.append(Part(points, [keys[n] for n in here], constants, shown))
+        fixed = [key for key in keys if len({*values[key]}) == 1 and len(by_points) > 1]
+        here = [n for n, key in enumerate(keys) if key not in fixed]
+        settings = {tuple(name[n] for n in here): group for name, group in own.items()}
+        constants = {key: values[key][0] for key in fixed}
+        parts.append(Part(points, [keys[n] for n in here], constants, settings))
     return parts

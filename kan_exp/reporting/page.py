@@ -30,16 +30,9 @@ def page(
     most_unfinished: int,
     level: float,
 ) -> str:
-    """The whole page.
+    """The whole page, with the figures of each section and at most so many rows of its tables.
 
-    Args:
-        comparison: The content.
-        notes: Warnings about it.
-        folders: That were read, as the user named them.
-        figures: Of each section.
-        most_rows: Settings shown of a section.
-        most_unfinished: Runs without a result shown.
-        level: Of the intervals, which the page explains.
+    `level` is that of the intervals, which the page explains.
     """
     every = comparison.records.records
     unfinished = [record for record in every if record.state != DONE]

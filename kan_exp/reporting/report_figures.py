@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import NamedTuple
+from functools import cached_property, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,9 +14,10 @@ from matplotlib.figure import Figure
 
 from kan_exp.plots.labels import find_fonts, shorten
 from kan_exp.plots.style import DATA, DPI, LEARNED, TRUE, log_scale, new_figure, tidy
-from kan_exp.reporting.comparison import Setting
-from kan_exp.reporting.curves import Band
+from kan_exp.reporting.comparison import Comparison, Section, Setting
+from kan_exp.reporting.curves import Band, band, read_curves
 from kan_exp.reporting.svg import svg
+from kan_exp.runs.best_effort import best_effort
 
 WIDTH = 4.9  # inches: at this width the letters stay readable on a telephone
 WIDEST_SETTING, WIDEST_METRIC = 1.9 * DPI, 2.6 * DPI  # pixels
@@ -39,6 +40,38 @@ class ReportFigure:
         """An address that holds the figure as SVG."""
         encoded = base64.b64encode(svg(self.figure).encode()).decode()
         return f"data:image/svg+xml;base64,{encoded}"
+
+
+def section_figures(
+    comparison: Comparison, section: Section, most: Any, note: Callable[[str], None]
+) -> list[ReportFigure]:
+    """The figures of a section.
+
+    Args:
+        comparison: The whole report.
+        section: Its part that is drawn.
+        most: How much is drawn, as in conf/report.yaml.
+        note: Takes a line for each figure that cannot be drawn.
+    """
+    settings, metric = section.settings, comparison.metric
+    draw_cost = partial(cost_figure, settings, metric, comparison.more_is_better)
+    makers: dict[str, Callable[[], ReportFigure | None]] = {
+        "error by setting": lambda: error_figure(settings, metric, most.drawn),
+        "error against parameters": lambda: draw_cost(
+            "Error against parameters", "parameters", lambda setting: setting.parameters
+        ),
+        "error against time": lambda: draw_cost(
+            "Error against time", "seconds of training a seed", lambda setting: setting.seconds
+        ),
+        "learning curves": lambda: _learning_curves(settings, most.curves, most.histories),
+    }
+    figures = []
+    for name, make in makers.items():
+        with best_effort(f"the figure of {name} could not be drawn", note):
+            figure = make()
+            if figure is not None and figure.address:
+                figures.append(figure)
+    return figures
 
 
 def error_figure(settings: Sequence[Setting], metric: str, most: int) -> ReportFigure | None:
@@ -99,20 +132,12 @@ class Point(NamedTuple):
 def cost_figure(
     settings: Sequence[Setting],
     metric: str,
+    more_is_better: bool,
     title: str,
     x_label: str,
     cost: Callable[[Setting], float | None],
-    more_is_better: bool,
 ) -> ReportFigure | None:
     """Draws the settings' medians against their costs, with the Pareto front.
-
-    Args:
-        settings: In the order of the table.
-        metric: What the medians are of.
-        title: Of the figure.
-        x_label: What the costs are.
-        cost: Of a setting.
-        more_is_better: Whether the largest median is the best.
 
     Returns:
         None if there are fewer than two different costs.
@@ -181,13 +206,23 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
     return front
 
 
-def curves_figure(bands: Sequence[Band], skipped: str) -> ReportFigure | None:
-    """Draws the validation loss over the steps, with a line for each setting.
+def _learning_curves(
+    settings: Sequence[Setting], most_curves: int, most_histories: int
+) -> ReportFigure | None:
+    finished = [setting for setting in settings if setting.finished]
+    shown = finished[: min(most_curves, len(LINES))]
+    seeds = max(1, most_histories // max(1, len(shown)))
+    bands = [band(one.label, read_curves(one.finished[:seeds])) for one in shown]
+    skipped = ""
+    if len(finished) > len(shown):
+        skipped += f" The first {len(shown)} of {len(finished)} settings."
+    if any(len(setting.finished) > seeds for setting in shown):
+        skipped += f" At most {seeds} seeds of each were read."
+    return curves_figure([one for one in bands if one is not None], skipped)
 
-    Args:
-        bands: At most as many as there are `LINES`.
-        skipped: Ends the caption.
-    """
+
+def curves_figure(bands: Sequence[Band], skipped: str) -> ReportFigure | None:
+    """Draws the validation losses of settings; `skipped` ends the caption."""
     if not bands:
         return None
     figure = new_figure(WIDTH, 3.4 + 0.2 * len(bands))

@@ -23,18 +23,13 @@ class Interval(NamedTuple):
     high: float
 
     def includes(self, value: float) -> bool:
-        """Whether the value lies in it."""
         return self.low <= value <= self.high
 
 
 class Effect(NamedTuple):
-    """The median of one group compared with that of the first.
+    """The median of one group compared with that of the first, as ratio or difference.
 
-    Args:
-        value: The ratio of the medians, or their difference.
-        interval: Of the value; None if a group has too few seeds.
-        paired: Whether seeds were drawn together.
-        is_ratio: Whether `value` is a ratio.
+    `interval` is None if a group has too few seeds; `paired` whether seeds were drawn together.
     """
 
     value: float
@@ -50,12 +45,9 @@ class Effect(NamedTuple):
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """Percentile intervals from resampled seeds; the same values give the same interval.
+    """Percentile intervals, with a share `level` of the resampled medians of seeds.
 
-    Args:
-        level: Share of resamples that lie in the interval, such as 0.95.
-        resamples: Number of resamples.
-        seed: Seed of the generators.
+    The same values give the same interval, whatever else is reported.
     """
 
     level: float

@@ -23,7 +23,7 @@ def failed(**choices):
 
 
 def named(parts):
-    return [{group.name: len(group.records) for group in part.groups} for part in parts]
+    return [{name: len(records) for name, records in part.settings.items()} for part in parts]
 
 
 def test_what_follows_from_another_choice_is_left_out():

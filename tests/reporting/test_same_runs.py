@@ -40,7 +40,7 @@ def test_options_that_decide_nothing_make_no_setting(tmp_path, typed):
     records = read_records([tmp_path]).records
     keys = differing(records)
     (part,), unassigned = divide(records, keys)
-    assert sorted(len(group.records) for group in part.groups) == [1, 2]
+    assert sorted(map(len, part.settings.values())) == [1, 2]
     assert not unassigned
 
 
@@ -62,7 +62,7 @@ def test_seeds_that_have_data_of_their_own_are_folded_and_compared(tmp_path):
     records = [*of_seeds("a", [0, 1, 2]), *of_seeds("b", [1, 2, 3])]
     (part,), _ = divide(records, ["layer"])
     assert part.test_points == OF_SEEDS
-    assert {group.name: len(group.records) for group in part.groups} == {("a",): 3, ("b",): 3}
+    assert {name: len(records) for name, records in part.settings.items()} == {("a",): 3, ("b",): 3}
 
 
 def test_seeds_are_not_compared_with_those_of_other_data():
@@ -84,4 +84,4 @@ def test_what_follows_the_seed_may_leave_the_test_points_alone():
     ]
     (part,), _ = divide(records, ["steps"])
     assert part.test_points == "p"
-    assert [len(group.records) for group in part.groups] == [2, 2]
+    assert [*map(len, part.settings.values())] == [2, 2]
