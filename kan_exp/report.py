@@ -1,18 +1,17 @@
 """Compares runs: `python -m kan_exp.report [FOLDER ...] [metric=...]`.
 
-Folders stand on the command line as they are, so that a shell can complete and multiply them;
-Hydra, which knows only `option=value`, never sees them. Torch is not needed and not imported.
+Folders are written without `folders=`, so that a shell can complete and expand them; Hydra, which
+knows only `option=value`, gets the rest. Neither needs torch.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, ListConfig
 
@@ -21,10 +20,6 @@ from kan_exp.commandline.arguments import spelled, split_flags
 from kan_exp.config import ReportConfig
 from kan_exp.errors import KanExpError
 from kan_exp.quoting import expand_home, read_path
-
-if TYPE_CHECKING:
-    from kan_exp.reporting.comparison import Comparison, Section, Setting
-    from kan_exp.reporting.report_figures import ReportFigure
 
 
 def report(folders: Sequence[str], cfg: DictConfig) -> None:
@@ -42,31 +37,32 @@ def report(folders: Sequence[str], cfg: DictConfig) -> None:
     from kan_exp.reporting.comparison import compare_runs
     from kan_exp.reporting.notes import make_notes
     from kan_exp.reporting.page import page
+    from kan_exp.reporting.report_figures import section_figures
     from kan_exp.reporting.statistics import Bootstrap
     from kan_exp.reporting.tables import print_tables, runs_csv, settings_csv
     from kan_exp.runs.files import write_text
     from kan_exp.runs.records import read_records
 
-    if not 0 < cfg.bootstrap.level < 1 or cfg.bootstrap.resamples < 1:
+    level, most = cfg.bootstrap.level, cfg.most
+    if not 0 < level < 1 or cfg.bootstrap.resamples < 1:
         raise KanExpError(
             f"bootstrap needs 0 < level < 1 and resamples of at least 1, got "
-            f"{cfg.bootstrap.level:g} and {cfg.bootstrap.resamples}."
+            f"{level:g} and {cfg.bootstrap.resamples}."
         )
     group_by = cfg.group_by
     if group_by is not None and not isinstance(group_by, ListConfig):
         group_by = [group_by]
-    summary = compare_runs(
+    comparison = compare_runs(
         read_records(folders),
         cfg.metric,
         None if group_by is None else [str(name) for name in group_by],
-        Bootstrap(cfg.bootstrap.level, cfg.bootstrap.resamples, cfg.bootstrap.seed),
+        Bootstrap(level, cfg.bootstrap.resamples, cfg.bootstrap.seed),
     )
     console = Console(width=None if sys.stdout.isatty() else 160, markup=False, emoji=False)
-    notes = make_notes(summary)
-    drawn_sections = cfg.most.pictured_sections
-    if drawn_sections < len(summary.sections):
-        notes.append(f"Figures are of the first {drawn_sections} sections.")
-    print_tables(summary, notes, console, cfg.most.terminal_rows)
+    notes = make_notes(comparison)
+    if most.pictured_sections < len(comparison.sections):
+        notes.append(f"Figures are of the first {most.pictured_sections} sections.")
+    print_tables(comparison, notes, console, most.terminal_rows)
     target.parent.mkdir(parents=True, exist_ok=True)
 
     def write(suffix: str, text: str) -> None:
@@ -74,25 +70,22 @@ def report(folders: Sequence[str], cfg: DictConfig) -> None:
         write_text(path, text)
         console.print(f"  {path}", highlight=False, soft_wrap=True)
 
-    write(".csv", settings_csv(summary))
-    write("_runs.csv", runs_csv(summary.records.records))
-    # Figures last: one that cannot be drawn is missing from the page, and costs nothing else.
+    write(".csv", settings_csv(comparison))
+    write("_runs.csv", runs_csv(comparison.records.records))
+    # Figures come last: one that cannot be drawn is only missing from the page.
     failures: list[str] = []
-    figures = [
-        _draw(summary, one, cfg, failures.append) for one in summary.sections[:drawn_sections]
-    ]
-    figures += [[] for _ in summary.sections[drawn_sections:]]
+    drawn = comparison.sections[: most.pictured_sections]
+    figures = [section_figures(comparison, one, most, failures.append) for one in drawn]
+    figures += [[] for _ in comparison.sections[len(drawn) :]]
     failures = list(dict.fromkeys(failures))
     for failure in failures:
         console.print(failure, style="yellow", highlight=False, markup=False)
     notes += [failure.removeprefix("Note: ") for failure in failures]
-    most = cfg.most
-    level = cfg.bootstrap.level
-    write(".html", page(summary, notes, folders, figures, most.rows, most.unfinished, level))
+    write(".html", page(comparison, notes, folders, figures, most.rows, most.unfinished, level))
 
 
 def page_path(output: str | None, folders: Sequence[str]) -> Path:
-    """Where the page goes; the other files are beside it.
+    """The path of the page; the other files go next to it.
 
     Raises:
         KanExpError: `output` is a file of another kind.
@@ -107,57 +100,8 @@ def page_path(output: str | None, folders: Sequence[str]) -> Path:
     return path / "report.html"
 
 
-def _draw(
-    summary: Comparison, section: Section, cfg: DictConfig, tell: Callable[[str], None]
-) -> list[ReportFigure]:
-    """The figures of a section; `tell` takes a note for each that cannot be drawn."""
-    from kan_exp.reporting.report_figures import cost_figure, error_figure
-    from kan_exp.runs.best_effort import best_effort
-
-    settings, metric = section.settings, summary.metric
-
-    def costs(
-        title: str, label: str, cost: Callable[[Setting], float | None]
-    ) -> ReportFigure | None:
-        return cost_figure(settings, metric, title, label, cost, summary.more_is_better)
-
-    makers: dict[str, Callable[[], ReportFigure | None]] = {
-        "error by setting": lambda: error_figure(settings, metric, cfg.most.drawn),
-        "error against parameters": lambda: costs(
-            "Error against parameters", "parameters", lambda one: one.parameters
-        ),
-        "error against time": lambda: costs(
-            "Error against time", "seconds of training a seed", lambda one: one.seconds
-        ),
-        "learning curves": lambda: _draw_curves(settings, cfg),
-    }
-    found = []
-    for name, make in makers.items():
-        with best_effort(f"the figure of {name} could not be drawn", tell):
-            figure = make()
-            if figure is not None and figure.svg:
-                found.append(figure)
-    return found
-
-
-def _draw_curves(settings: Sequence[Setting], cfg: DictConfig) -> ReportFigure | None:
-    from kan_exp.reporting.curves import band, read_curves
-    from kan_exp.reporting.report_figures import LINES, curves_figure
-
-    curves_shown = min(cfg.most.curves, len(LINES))
-    finished = [one for one in settings if one.finished]
-    each = max(1, cfg.most.histories // max(1, len(finished[:curves_shown])))
-    bands = [band(one.label, read_curves(one.finished[:each])) for one in finished[:curves_shown]]
-    skipped = ""
-    if len(finished) > curves_shown:
-        skipped += f" The first {curves_shown} of {len(finished)} settings."
-    if any(len(one.finished) > each for one in finished[:curves_shown]):
-        skipped += f" At most {each} seeds of each were read."
-    return curves_figure([one for one in bands if one is not None], skipped)
-
-
 def take_folders(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Parts the command line into folders and what Hydra is to see.
+    """Separates folders from what Hydra parses.
 
     A word with `=` in it is an option unless there is a folder of that name.
     """

@@ -28,7 +28,7 @@ class EventFile:
     further events.
 
     Args:
-        folder: Where the file is made.
+        folder: Of the file; made if needed.
         flush_secs: Events are on the disk after this many seconds, at the next event.
     """
 
@@ -46,11 +46,9 @@ class EventFile:
         self.flush()
 
     def get_logdir(self) -> str:
-        """The folder of the file."""
         return str(self._folder)
 
     def add_event(self, event: Event) -> None:
-        """Appends an event."""
         if self._file is not None:
             with self._noting():
                 self._file.write(record(event.SerializeToString()))

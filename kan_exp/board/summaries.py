@@ -64,11 +64,7 @@ def literal(content: str) -> str:
 
 
 def result_text(metrics: Mapping[str, Any]) -> str:
-    """The result of a run as a table in markdown.
-
-    Args:
-        metrics: The content of metrics.json.
-    """
+    """The result of a run, the content of metrics.json, as a table in markdown."""
 
     def shown(name: str) -> str:
         value = metrics.get(name)
@@ -91,11 +87,7 @@ def result_text(metrics: Mapping[str, Any]) -> str:
 
 
 def results(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The metrics that the HParams tab shows, in its order; few, so that none needs scrolling.
-
-    Args:
-        metrics: The content of metrics.json.
-    """
+    """The metrics that the HParams tab shows, in its order; few, so that none needs scrolling."""
     scoring = scoring_of(metrics)
     others = [f"{TEST}{metric.name}" for metric in scoring.metrics if metric is not scoring.primary]
     names = [scoring.judged_by, scoring.chosen_by, *others[:MAX_OTHERS]]
@@ -181,11 +173,6 @@ def layout(primary: Metric, penalties: bool, replicas: bool) -> Summary:
 
     TensorBoard merges the layouts of several runs by the titles of their categories: categories
     with the same title must have the same charts.
-
-    Args:
-        primary: The task's primary metric.
-        penalties: Whether the run logs any.
-        replicas: Whether it logs quartiles of its replicas.
     """
     tags = {"loss": "loss/(train|val)", primary.title: f"error/(train|val)_{primary.name}"}
     charts = {

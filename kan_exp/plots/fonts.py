@@ -43,11 +43,7 @@ def _preference(font: FontEntry) -> tuple[bool, int, bool, str]:
 
 
 class Fonts:
-    """Finds a font for every character; searches only if DejaVu Sans lacks one.
-
-    Args:
-        installed: Returns the fonts to search, the preferred ones first.
-    """
+    """Finds a font for every character; searches the installed ones if DejaVu Sans lacks it."""
 
     def __init__(self, installed: Callable[[], Iterable[FontEntry]] = installed_fonts) -> None:
         self._installed = installed

@@ -15,13 +15,7 @@ MARGINS = {"left": 0.13, "right": 0.96, "bottom": 0.16, "top": 0.92}
 def history_figure(
     train: Sequence[tuple[int, float]], val: Sequence[tuple[int, float]], best_step: int | None
 ) -> Figure:
-    """Draws training and validation loss against the step, on a log scale.
-
-    Args:
-        train: Pairs of step and mean training loss since the last pair.
-        val: Pairs of step and validation loss.
-        best_step: The step of the best network, marked by a line.
-    """
+    """Draws pairs of step and loss on a log scale, and marks the step of the best network."""
     figure = new_figure(6, 3.6, layout=None)
     axes = figure.subplots(gridspec_kw=MARGINS)
     tidy(axes, grid=True)

@@ -81,13 +81,7 @@ def text_width(text: str, points: float) -> float:
 
 
 def shorten(name: str, width: float, points: float) -> str:
-    """A name, literally; if it does not fit, its middle is left out.
-
-    Args:
-        name: Any text.
-        width: Room, in pixels.
-        points: Size of the font.
-    """
+    """A name, literally; if it exceeds a width in pixels, its middle is left out."""
     text = literal(name)
     if text_width(text, points) <= width:
         return text
@@ -122,10 +116,7 @@ def _letters(text: str) -> list[str]:
 def distinct(items: Sequence[Item], name: Callable[[Item, float], str], points: float) -> list[str]:
     """A short name for each item; different items with the same short name are numbered.
 
-    Args:
-        items: What is named.
-        name: From an item and a width to reserve, in pixels, to its short name.
-        points: Size of the font.
+    `name` makes it from the item and the width that is reserved for a number, in pixels.
     """
     short = {item: name(item, 0.0) for item in items}
     count = Counter(short.values())
@@ -145,14 +136,7 @@ def shorten_all(names: Sequence[str], width: float, points: float) -> list[str]:
 
 
 def wrap(name: str, width: float, points: float, lines: int) -> str:
-    """A name in several lines, broken where words end; the last is shortened if it must be.
-
-    Args:
-        name: Any text.
-        width: Room, in pixels.
-        points: Size of the font.
-        lines: Largest number of lines.
-    """
+    """A name in at most so many lines, broken where words end; the last is shortened if needed."""
     text = literal(name)
     if text_width(text, points) <= width:
         return text

@@ -33,31 +33,19 @@ Points = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Panel:
-    """What one diagram shows, and where.
+    """What one diagram shows, in the user's units, and where in the figure, in pixels."""
 
-    Args:
-        box: The rectangle of the curves, in pixels.
-        room: Left and right end of what the panel may cover, in pixels.
-        title: Any text.
-        curve: Points in the user's units, joined in order, `(n, 2)`.
-        truth: The same of the true curve, if it is known.
-        domain: Ends of the trained range.
-        counts: Histogram of the data, `(bins,)`.
-        bins: Ends of its bins, `(bins + 1,)`.
-    """
-
-    box: Bbox
-    room: tuple[float, float]
+    box: Bbox  # the rectangle of the curves
+    room: tuple[float, float]  # left and right end of what the panel may cover
     title: str
-    curve: Points
+    curve: Points  # (n, 2), joined in order
     truth: Points | None
-    domain: tuple[float, float]
-    counts: NDArray[np.float64]
-    bins: NDArray[np.float64]
+    domain: tuple[float, float]  # ends of the trained range
+    counts: NDArray[np.float64]  # histogram of the data, (bins,)
+    bins: NDArray[np.float64]  # ends of its bins, (bins + 1,)
 
     @cached_property
     def x_limits(self) -> tuple[float, float]:
-        """Ends of the curve."""
         left, right = float(self.curve[:, 0].min()), float(self.curve[:, 0].max())
         if right - left <= RESOLUTION * abs(left):
             right = left + max(1.0, RESOLUTION * abs(left))
@@ -65,7 +53,7 @@ class Panel:
 
     @cached_property
     def y_limits(self) -> tuple[float, float]:
-        """With room below for the density; a flat curve gets a visible scale."""
+        """Leaves room below for the density; gives a flat curve a visible scale."""
         curves = self.curve if self.truth is None else np.concatenate([self.curve, self.truth])
         low, high = float(curves[:, 1].min()), float(curves[:, 1].max())
         pad = max(high - low, 1e-3 * max(abs(low), abs(high)), 1e-6)
@@ -124,11 +112,7 @@ def rectangle(left: float, right: float, low: float, high: float) -> Points:
 
 
 def tick_labels(limits: tuple[float, float], width: float) -> tuple[list[float], list[str], str]:
-    """A few round numbers within the limits, and labels that differ.
-
-    Args:
-        limits: Range of the axis.
-        width: Room for a label, in pixels.
+    """A few round numbers within the limits, and labels of at most a width in pixels.
 
     Returns:
         The numbers, their labels, and the factor and offset of the labels as matplotlib writes

@@ -20,9 +20,9 @@ def prediction_figure(truth: np.ndarray, predicted: np.ndarray, name: str, capti
     """Draws predictions `(n, out)` against the truth `(n, out)`, and their errors.
 
     Args:
-        truth: Values of the data.
-        predicted: Values of the network at the same points.
-        name: What the values are called.
+        truth: In the user's units.
+        predicted: Of the network at the same points.
+        name: Of the target.
         caption: A short result for the title, such as the error.
     """
     truth, predicted = truth[:MAX_POINTS].ravel(), predicted[:MAX_POINTS].ravel()
@@ -48,8 +48,7 @@ def prediction_figure(truth: np.ndarray, predicted: np.ndarray, name: str, capti
     return figure
 
 
-# The figures that `Task.figures` can name. Each takes truth and predictions `(n, out)` in the
-# user's units, the name of the target and a caption.
+# The figures that `Task.figures` can name, which take the same arguments.
 TASK_FIGURES: Mapping[str, Callable[[np.ndarray, np.ndarray, str, str], Figure]] = {
     "prediction": prediction_figure
 }

@@ -43,29 +43,17 @@ MISSING = -0.1  # height of a trial without the option
 
 @dataclass(frozen=True)
 class Axis:
-    """One option of a search, with its value in every trial.
-
-    Args:
-        name: The option.
-        values: Numbers, or words; None if the trial did not have the option.
-        log: Whether numbers lie on a log scale.
-    """
+    """One option of a search, with its value in every trial; None if a trial has no such option."""
 
     name: str
     values: Sequence[float | str | None]
-    log: bool = False
+    log: bool = False  # scale of numbers
 
 
 def search_history_figure(
     errors: Sequence[float | None], pruned: Sequence[bool], name: str
 ) -> Figure:
-    """Draws the error of every trial in their order, and the best so far.
-
-    Args:
-        errors: Of each trial; None if it failed.
-        pruned: Whether each trial was pruned; its error is the last one before that.
-        name: What the errors are called.
-    """
+    """Draws the error `name` of every trial, None if it failed, and the best so far."""
     figure = new_figure(6.4, 3.8)
     axes = figure.subplots()
     tidy(axes, grid=True)
@@ -93,12 +81,7 @@ def search_history_figure(
 
 
 def importance_figure(shares: Mapping[str, float], trials: int) -> Figure:
-    """Draws the importance of each option, the largest on top.
-
-    Args:
-        shares: Of each option; their sum is 1.
-        trials: Number of trials from which they were estimated.
-    """
+    """Draws the share of each option, the largest on top, estimated from so many trials."""
     names = sorted(shares, key=lambda name: shares[name])
     widths = [shares[name] for name in names]
     figure = new_figure(6.4, 1.3 + 0.32 * max(len(names), 1))
@@ -116,13 +99,7 @@ def importance_figure(shares: Mapping[str, float], trials: int) -> Figure:
 
 
 def parallel_figure(axes: Sequence[Axis], errors: Sequence[float | None], name: str) -> Figure:
-    """Draws every trial as a line through its values, the darker the better.
-
-    Args:
-        axes: The options, from left to right.
-        errors: Of each trial; those without are left out.
-        name: What the errors are called.
-    """
+    """Draws every trial with an error `name` as a line through its values, dark if it is good."""
     axes = [*axes, Axis(name, errors, log=True)]
     figure = new_figure(max(6.4, AXIS_WIDTH * len(axes)), 4.6)
     place = figure.subplots()

@@ -18,34 +18,23 @@ from kan_exp.plots.labels import DIRECTION, font, literal, runs, text_width
 
 
 class Label(NamedTuple):
-    """A line of text in a figure.
-
-    Args:
-        text: Any text, drawn literally.
-        points: Size of the font.
-        x, y: Place in pixels from the lower left.
-        across: Share of the text's width that lies left of `x`.
-        up: Share of its height that lies below `y`.
-    """
+    """A line of text at a place in a figure, in pixels from the lower left; drawn literally."""
 
     text: str
     points: float
     x: float
     y: float
-    across: float = 0.5
-    up: float = 0.5
+    across: float = 0.5  # share of the width that lies left of x
+    up: float = 0.5  # share of the height that lies below y
 
 
 class Stamp(NamedTuple):
-    """A text as an image `(height, width, 4)`, bottom row first, and where it begins.
+    """A text as an image, to be placed relative to the start of its baseline."""
 
-    `left` and `bottom` are relative to the start of the baseline; `width` is the text's advance.
-    """
-
-    image: NDArray[np.uint8]
+    image: NDArray[np.uint8]  # (height, width, 4), bottom row first
     left: int
     bottom: int
-    width: int
+    width: int  # from the start of the text to its end
 
 
 class Labels(Artist):

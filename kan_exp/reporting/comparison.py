@@ -1,4 +1,4 @@
-"""From records to what is reported: settings summed up over seeds, in order, with every warning."""
+"""From records of runs to settings summed up over seeds, compared and in order."""
 
 from __future__ import annotations
 
@@ -9,15 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kan_exp.errors import KanExpError, listing, suggest
-from kan_exp.reporting.grouping import (
-    OF_SEEDS,
-    Cell,
-    Name,
-    Part,
-    check_keys,
-    differing,
-    divide,
-)
+from kan_exp.reporting.grouping import OF_SEEDS, Name, Part, check_keys, differing, divide
 from kan_exp.reporting.statistics import Bootstrap, Effect, Interval, Sample, Values
 from kan_exp.runs.records import DONE, UNDONE, Record, Records
 from kan_exp.tasks import METRICS, OLD_SCORING
@@ -28,18 +20,17 @@ from kan_exp.tasks.metrics import TEST, higher_is_better, linear_of, standard_er
 class Setting:
     """One setting with its seeds.
 
-    Numbers are of the runs that finished and have the metric; None where none did.
+    Numbers are of the runs that finished and have the metric; None if no run has.
 
     Args:
         name: The values of the section's keys.
         records: All its records.
-        finished: Those that count.
-        sample: Their metric, `(finished,)`, by seed.
+        finished: Those that count, by seed.
+        sample: Their metric.
         quartiles: Lower, median, upper.
-        interval: Of the median.
-        effect: Against the first setting of its section; None for the first itself.
+        effect: Compared with the first setting of the section; None for the first itself.
         standard_error: Of one run's metric, over the draw of its test points; median over seeds.
-        linear: The same metric of the linear model on the same split; median over seeds.
+        linear: The metric of the linear model on the same split; median over seeds.
     """
 
     name: Name
@@ -49,40 +40,43 @@ class Setting:
     best: float | None = None
     worst: float | None = None
     quartiles: tuple[float, float, float] | None = None
-    interval: Interval | None = None
     effect: Effect | None = None
     standard_error: float | None = None
     linear: float | None = None
 
     @property
     def values(self) -> Values:
-        """The metric of those that count, `(finished,)`."""
         return self.sample.values
 
     @property
+    def median(self) -> float | None:
+        return None if self.quartiles is None else self.quartiles[1]
+
+    @property
+    def interval(self) -> Interval | None:
+        return self.sample.interval
+
+    @property
     def label(self) -> str:
-        """Its values in one line."""
         return " · ".join(self.name) or "all runs"
 
     @property
     def undone(self) -> dict[str, int]:
-        """How many ended in each other way."""
+        """Number of runs in each state but done."""
         states = Counter(record.state for record in self.records)
         return {state: states[state] for state in UNDONE if states[state]}
 
     @property
     def parameters(self) -> float | None:
-        """Median number of parameters."""
         return _median([record.metrics.get("parameters") for record in self.finished])
 
     @property
     def seconds(self) -> float | None:
-        """Median seconds of training a seed."""
         return _median([record.seconds for record in self.finished])
 
     @property
     def verdict(self) -> str:
-        """What the seeds let one say against the first setting."""
+        """Whether it differs from the first setting, as far as the seeds show."""
         if self.effect is None:
             return "" if len(self.values) else "none finished"
         if self.effect.interval is None:
@@ -99,7 +93,7 @@ class Section:
 
     @property
     def title(self) -> str:
-        """What sets it apart from other sections."""
+        """Its constant choices and its test points."""
         points = self.part.test_points
         shown = points if points is None or points.startswith(OF_SEEDS) else points[:8]
         where = "test points not recorded" if points is None else f"test points {shown}"
@@ -108,22 +102,21 @@ class Section:
 
     @property
     def has_standard_errors(self) -> bool:
-        """Whether the metric has one, and any run has it."""
-        return any(one.standard_error is not None for one in self.settings)
+        return any(setting.standard_error is not None for setting in self.settings)
 
 
 @dataclass
 class Comparison:
-    """All that a report shows.
+    """The content of a report.
 
     Args:
         metric: By which runs are compared.
-        keys: The choices that tell settings apart.
+        keys: The choices that distinguish settings.
         asked: Whether the user has named them.
         sections: One for each set of test points.
-        records: Everything that was found.
-        homeless: Runs without a result that belong to no setting.
-        old: Results without choices, which belong to none either.
+        records: All records.
+        unassigned: Runs without a result that fit no setting, or several.
+        old: Results without choices, which belong to no setting either.
     """
 
     metric: str
@@ -131,24 +124,28 @@ class Comparison:
     asked: bool
     sections: list[Section]
     records: Records
-    homeless: list[Record]
+    unassigned: list[Record]
     old: list[Record]
 
     @property
     def more_is_better(self) -> bool:
-        """Whether the largest value of the metric is the best."""
         return higher_is_better(self.metric)
 
     @property
     def settings(self) -> list[Setting]:
-        """Those of all sections."""
-        return [one for section in self.sections for one in section.settings]
+        return [setting for section in self.sections for setting in section.settings]
 
 
 def compare_runs(
     records: Records, metric: str | None, group_by: Sequence[str] | None, bootstrap: Bootstrap
 ) -> Comparison:
-    """Groups, sums up, compares and orders.
+    """Groups records into settings, which it compares and sorts.
+
+    Args:
+        records: Of all runs.
+        metric: None for the primary metric on the test points.
+        group_by: Choices that distinguish settings; None for all that differ.
+        bootstrap: For the intervals.
 
     Raises:
         KanExpError: No run has the metric or records its choices, or `group_by` names none.
@@ -161,72 +158,68 @@ def compare_runs(
     if not any(record.metrics for record in known):
         raise KanExpError("the runs that finished are of an older version and record no choices.")
     keys = differing(known) if group_by is None else check_keys(group_by, known)
-    parts, homeless = divide(known, keys)
-    summary = Comparison(metric, keys, group_by is not None, [], records, homeless, old)
+    parts, unassigned = divide(known, keys)
+    sections = []
     for part in parts:
-        settings = [_sum_up(cell, metric, bootstrap) for cell in part.cells]
-        settings.sort(key=lambda one: _rank(one, summary.more_is_better))
-        _compare(settings, summary.more_is_better)
-        summary.sections.append(Section(part, settings))
-    summary.sections.sort(key=lambda one: (one.part.test_points is None, one.title))
-    return summary
+        settings = [_sum_up(*group, metric, bootstrap) for group in part.settings.items()]
+        settings.sort(key=lambda setting: _sort_key(setting, higher_is_better(metric)))
+        _compare(settings, higher_is_better(metric))
+        sections.append(Section(part, settings))
+    sections.sort(key=lambda section: (section.part.test_points is None, section.title))
+    return Comparison(metric, keys, group_by is not None, sections, records, unassigned, old)
 
 
 def _primary(records: Sequence[Record]) -> str:
     """The primary metric, on the test points, of most runs that finished."""
-    known = [one.primary for one in records if one.metrics and one.primary in METRICS]
-    found = Counter(filter(None, known)).most_common(1)
-    return TEST + (found[0][0] if found else OLD_SCORING["primary"])
+    names = Counter(one.primary for one in records if one.metrics and one.primary in METRICS)
+    name = next((name for name, _ in names.most_common(1)), None)
+    return TEST + (name or OLD_SCORING["primary"])
 
 
 def _check_metric(metric: str, records: Sequence[Record]) -> None:
     known = sorted({name for record in records for name in record.metrics})
-    if metric in known:
-        return
     if not known:
         raise KanExpError("no run has finished yet: there is nothing to compare.")
-    raise KanExpError(
-        f"metric={metric}: no run has it.{suggest(metric, known)} "
-        f"Choose from: {listing(known, most=30)}."
-    )
+    if metric not in known:
+        raise KanExpError(
+            f"metric={metric}: no run has it.{suggest(metric, known)} "
+            f"Choose from: {listing(known, most=30)}."
+        )
 
 
-def _sum_up(cell: Cell, metric: str, bootstrap: Bootstrap) -> Setting:
-    finished = [r for r in cell.records if r.state == DONE and metric in r.metrics]
+def _sum_up(name: Name, records: list[Record], metric: str, bootstrap: Bootstrap) -> Setting:
+    def median(metric: str | None) -> float | None:
+        return _median([record.metrics.get(metric) for record in finished] if metric else [])
+
+    finished = [r for r in records if r.state == DONE and metric in r.metrics]
     finished.sort(key=lambda r: (r.seed is None, r.seed or 0, str(r.folder)))
     values = np.array([record.metrics[metric] for record in finished], dtype=np.float64)
-    setting = Setting(cell.name, cell.records, finished, Sample(values, bootstrap))
+    setting = Setting(name, records, finished, Sample(values, bootstrap))
+    setting.standard_error = median(standard_error_of(metric))
+    setting.linear = median(linear_of(metric))
     if len(values):
         low, middle, high = np.quantile(values, [0.25, 0.5, 0.75]).tolist()
         setting.quartiles = (low, middle, high)
         ends = float(values.min()), float(values.max())
-        setting.best, setting.worst = ends if not higher_is_better(metric) else ends[::-1]
-        setting.interval = setting.sample.interval
-    setting.standard_error = _median_of(finished, standard_error_of(metric))
-    setting.linear = _median_of(finished, linear_of(metric))
+        setting.best, setting.worst = ends[::-1] if higher_is_better(metric) else ends
     return setting
 
 
-def _median_of(records: Sequence[Record], metric: str | None) -> float | None:
-    return None if metric is None else _median([one.metrics.get(metric) for one in records])
-
-
-def _rank(setting: Setting, more_is_better: bool) -> tuple[float, float, Name]:
-    """By the median of all runs, in which one that did not finish is worse than all that did."""
+def _sort_key(setting: Setting, more_is_better: bool) -> tuple[float, float, Name]:
+    """The median of all runs, of which those that did not finish are infinitely bad."""
     sign = -1.0 if more_is_better else 1.0
     values = np.full(len(setting.records), np.inf)
-    values[: len(setting.values)] = np.sort(sign * setting.values)
+    values[: len(setting.values)] = sign * setting.values
     values.sort()
-    # The upper of two middle values: half of the runs unfinished is infinitely bad.
-    median = float(values[len(values) // 2])
-    if len(values) % 2 == 0 and np.isfinite(median):
-        median = float(values[len(values) // 2 - 1 : len(values) // 2 + 1].mean())
-    own = sign * setting.quartiles[1] if setting.quartiles else np.inf
-    return (median, float(own), setting.name)
+    upper = len(values) // 2
+    # If one of the two middle values is infinite, so is their mean.
+    median = float(values[upper] if len(values) % 2 else values[upper - 1 : upper + 1].mean())
+    own = np.inf if setting.median is None else sign * setting.median
+    return median, float(own), setting.name
 
 
 def _compare(settings: Sequence[Setting], more_is_better: bool) -> None:
-    """Holds each setting against the first, if that has any result."""
+    """Compares each setting with the first, if that has any result."""
     if not settings or not len(settings[0].values):
         return
     first = settings[0]

@@ -1,4 +1,4 @@
-"""Learning curves of a setting: how its seeds are spread at every step."""
+"""Learning curves of a setting: the spread of its seeds at every step."""
 
 from __future__ import annotations
 
@@ -21,25 +21,18 @@ Curve = list[tuple[float, float]]
 
 @dataclass
 class Band:
-    """Quartiles over seeds at each step.
-
-    Args:
-        label: Of the setting.
-        steps: `(steps,)`.
-        quartiles: Lower, median and upper, `(3, steps)`.
-        seeds: How many curves it is of.
-    """
+    """Quartiles of a setting over its seeds, at each step."""
 
     label: str
-    steps: Values
-    quartiles: Values
+    steps: Values  # (steps,)
+    quartiles: Values  # lower, median and upper, (3, steps)
     seeds: int
 
 
 def read_curves(records: Iterable[Record]) -> list[Curve]:
-    """The validation losses of runs, or training losses where a run was not validated twice.
+    """The validation losses of runs, or training losses of runs that were validated only once.
 
-    A missing or damaged history is left out: its run's result does not depend on it.
+    Runs with a missing or damaged history are left out.
     """
     histories: dict[Path, Any] = {}
     curves = []
@@ -53,10 +46,9 @@ def read_curves(records: Iterable[Record]) -> list[Curve]:
 
 
 def band(label: str, curves: Sequence[Curve]) -> Band | None:
-    """Folds curves into quartiles; one that ends early goes on with its last value.
+    """The quartiles of curves, from the step at which all have begun.
 
-    A run that converged keeps its network, so that this is what it has at later steps. The band
-    begins where all curves have begun.
+    A curve that ends early keeps its last value: its run kept that network.
     """
     if not curves:
         return None
@@ -80,14 +72,14 @@ def _read(path: Path) -> Mapping[str, Any]:
 def _curve(history: Mapping[str, Any], replica: int | None) -> Curve:
     if replica is not None:
         history = history.get("replicas") or {}
-    curves = [_pairs(history.get(name), replica) for name in ("val", "train")]
-    return curves[0] if len(curves[0]) > 1 else curves[1] or curves[0]
+    val, train = (_pairs(history.get(name), replica) for name in ("val", "train"))
+    return val if len(val) > 1 else train or val
 
 
-def _pairs(listed: Any, replica: int | None) -> Curve:
-    """Pairs of step and positive loss, in order; of a stack, those of one replica."""
+def _pairs(entries: Any, replica: int | None) -> Curve:
+    """Pairs of step and finite loss, in order; of a stack, those of one replica."""
     pairs = []
-    for entry in listed if isinstance(listed, list) else []:
+    for entry in entries if isinstance(entries, list) else []:
         try:
             step, loss = entry
             loss = loss if replica is None else loss[replica]

@@ -1,9 +1,9 @@
-"""Which runs are compared: settings, told apart by few choices, on the same test points."""
+"""Settings that are compared: distinguished by few choices, on the same test points."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from kan_exp.errors import KanExpError, listing, suggest
 from kan_exp.runs.identity import is_setting
@@ -11,50 +11,42 @@ from kan_exp.runs.records import Record
 
 MAIN = ("layer", "dims", "target", "data", "task", "optimizer", "scheduler", "steps", "batch_size")
 ABSENT = "-"  # a choice that a run does not have, or that was left at its default
-OF_SEEDS = "of each seed"  # in the place of a fingerprint, where the test points follow the seed
+OF_SEEDS = "of each seed"  # in the place of a fingerprint, if the test points follow the seed
 
 Name = tuple[str, ...]  # the values of a setting, in the order of the choices
-
-
-@dataclass
-class Cell:
-    """The records of one setting on one set of test points."""
-
-    name: Name
-    records: list[Record] = field(default_factory=list)
+Groups = dict[tuple[str | None, Name], list[Record]]  # by test points and setting
 
 
 @dataclass
 class Part:
-    """Settings that were scored on the same test points, and may be compared.
+    """Settings that were scored on the same test points and can be compared.
 
     Args:
-        test_points: Their fingerprint, or `OF_SEEDS`; None where no run tells.
+        test_points: Their fingerprint, or `OF_SEEDS`; None if no run records it.
         keys: The choices that differ here.
         constants: Choices that differ between parts, but not here.
-        cells: One for each setting; their names are the values of `keys`.
+        settings: Their records, by the values of `keys`.
     """
 
     test_points: str | None
     keys: list[str]
     constants: dict[str, str]
-    cells: list[Cell]
+    settings: dict[Name, list[Record]]
 
 
 def differing(records: Sequence[Record]) -> list[str]:
-    """The choices that tell settings apart, without those that follow from others.
+    """The choices that distinguish settings, without those that follow from others.
 
-    What was typed comes first, then the groups and numbers of a run, then options: if `layer` was
-    chosen, the options that one kind of layer has and another does not say nothing more.
+    Typed choices come first, then groups and numbers of a run, then options: if `layer` was chosen,
+    the options of one kind of layer add nothing.
     """
     typed = dict.fromkeys(name for record in records for name in record.typed)
     options = sorted({name for record in records for name in record.choices})
     keys: list[str] = []
-    classes = [0] * len(records)
+    classes = [0] * len(records)  # the records that no key distinguishes have one number
     for name in dict.fromkeys([*typed, *MAIN, *options]):
-        values = [_value(record, name) for record in records]
-        pairs = list(zip(classes, values, strict=True))
-        known = {pair for pair in set(pairs) if pair[1] is not None}
+        pairs = [(n, _value(record, name)) for n, record in zip(classes, records, strict=True)]
+        known = {pair for pair in pairs if pair[1] is not None}
         if len(known) > len({number for number, _ in known}):  # a class has two values of it
             keys.append(name)
             numbers = {pair: number for number, pair in enumerate(dict.fromkeys(pairs))}
@@ -63,8 +55,12 @@ def differing(records: Sequence[Record]) -> list[str]:
 
 
 def _value(record: Record, name: str) -> str | None:
-    """A record's choice; None where a run without a result does not tell."""
+    """A record's choice; None if it is unknown because the run has no result."""
     return record.choices.get(name, ABSENT if record.complete else None)
+
+
+def _name(record: Record, keys: Sequence[str]) -> Name:
+    return tuple(str(_value(record, key)) for key in keys)
 
 
 def check_keys(asked: Sequence[str], records: Sequence[Record]) -> list[str]:
@@ -86,63 +82,50 @@ def check_keys(asked: Sequence[str], records: Sequence[Record]) -> list[str]:
 
 
 def divide(records: Sequence[Record], keys: Sequence[str]) -> tuple[list[Part], list[Record]]:
-    """Puts each record with those of its setting and of its test points.
+    """Puts each record into the group of its setting and its test points.
 
-    A run without a result tells neither its test points nor the choices it left at their defaults:
-    it is counted with the one setting that fits what was typed, or as one of its own.
+    A run without a result records neither its test points nor the choices it left at their
+    defaults. It joins the one setting that fits its typed choices, or begins a setting.
 
     Returns:
         The parts, and the records that fit no setting, or several.
     """
-    cells: dict[tuple[str | None, Name], Cell] = {}
-    by_name: dict[Name, list[Cell]] = {}
-
-    def add(record: Record, points: str | None, name: Name) -> None:
-        if (points, name) not in cells:
-            cells[points, name] = Cell(name)
-            by_name.setdefault(name, []).append(cells[points, name])
-        cells[points, name].records.append(record)
-
-    scored = _points(records, keys)
+    groups: Groups = {}
+    scored = _test_points(records, keys)
     for record in records:
         if record.complete:
-            add(record, scored[id(record)], _name(record, keys))
-    settled = {name: list(found) for name, found in by_name.items()}
-    # What decides the points; where a setting has no result, its points are told by these.
+            groups.setdefault((scored[id(record)], _name(record, keys)), []).append(record)
+    # The choices that decide the test points, for settings without a result.
     data = [n for n, key in enumerate(keys) if key.partition(".")[0] in ("target", "data")]
-    points: dict[Name, set[str | None]] = {}
-    for where, name in cells:
-        points.setdefault(tuple(name[n] for n in data), set()).add(where)
-    homeless = []
+    settled: dict[Name, list[list[Record]]] = {}
+    points_of: dict[Name, set[str | None]] = {}
+    for (points, name), group in groups.items():
+        settled.setdefault(name, []).append(group)
+        points_of.setdefault(tuple(name[n] for n in data), set()).add(points)
+    unassigned = []
     for record in records:
         if record.complete:
             continue
-        own = [_value(record, key) for key in keys]
-        name = tuple(str(value) for value in own)
-        named = None not in own
-        fits = settled.get(name, []) if named else [c for found in settled.values() for c in found]
-        if len(fits) > 1 or not named:
-            fits = [cell for cell in fits if _fits(record, cell)]
+        name = _name(record, keys)
+        is_named = all(_value(record, key) is not None for key in keys)
+        fits = settled.get(name, []) if is_named else [g for own in settled.values() for g in own]
+        if len(fits) > 1 or not is_named:
+            fits = [group for group in fits if _fits(record, group)]
+        likely = points_of.get(tuple(name[n] for n in data), set())
         if len(fits) == 1:
-            fits[0].records.append(record)
-            continue
-        likely = points.get(tuple(name[n] for n in data), set())
-        if named and name not in settled and len(likely) == 1:
-            add(record, next(iter(likely)), name)
+            fits[0].append(record)
+        elif is_named and name not in settled and len(likely) == 1:
+            groups.setdefault((next(iter(likely)), name), []).append(record)
         else:
-            homeless.append(record)
-    return _parts(cells, keys), homeless
+            unassigned.append(record)
+    return _parts(groups, keys), unassigned
 
 
-def _name(record: Record, keys: Sequence[str]) -> Name:
-    return tuple(str(_value(record, key)) for key in keys)
+def _test_points(records: Sequence[Record], keys: Sequence[str]) -> dict[int, str | None]:
+    """The test points of each record with a result, by its id.
 
-
-def _points(records: Sequence[Record], keys: Sequence[str]) -> dict[int, str | None]:
-    """On which test points each record with a result was scored.
-
-    By `data.seed=${seed}` each seed has points of its own. Such settings can be compared if the
-    same seeds have the same points.
+    With `data.seed=${seed}` each seed has its own. Such settings can be compared if equal seeds
+    have equal points.
     """
     scored = {id(record): record.test_points for record in records if record.complete}
     following: dict[Name, list[Record]] = {}
@@ -152,7 +135,7 @@ def _points(records: Sequence[Record], keys: Sequence[str]) -> dict[int, str | N
     sets: list[dict[int | None, str | None]] = []  # seed -> points
     for own in sorted(following.values(), key=lambda own: -len({r.test_points for r in own})):
         points = {record.seed: record.test_points for record in own}
-        fixed = len(set(points.values())) == 1  # and would fit to other seeds by chance
+        fixed = len(set(points.values())) == 1  # would fit to other seeds by chance
         alike = [
             number
             for number, known in enumerate(sets)
@@ -169,25 +152,26 @@ def _points(records: Sequence[Record], keys: Sequence[str]) -> dict[int, str | N
     return scored
 
 
-def _fits(record: Record, cell: Cell) -> bool:
-    """Whether nothing that was typed for a record speaks against one of a setting's runs."""
+def _fits(record: Record, group: Sequence[Record]) -> bool:
+    """Whether a record has the choices of one of the group's runs, as far as it has any."""
     return any(
         all(_value(other, name) == _value(record, name) for name in record.choices)
-        for other in cell.records
+        for other in group
         if other.complete
     )
 
 
-def _parts(cells: Mapping[tuple[str | None, Name], Cell], keys: Sequence[str]) -> list[Part]:
-    by_points: dict[str | None, list[Cell]] = {}
-    for (points, _), cell in cells.items():
-        by_points.setdefault(points, []).append(cell)
+def _parts(groups: Groups, keys: Sequence[str]) -> list[Part]:
+    by_points: dict[str | None, dict[Name, list[Record]]] = {}
+    for (points, name), group in groups.items():
+        by_points.setdefault(points, {})[name] = group
     parts = []
     for points, own in by_points.items():
-        fixed = [len({cell.name[n] for cell in own}) == 1 for n in range(len(keys))]
-        # With a single part and a single setting there is nothing else to call it by.
-        here = [n for n in range(len(keys)) if not fixed[n] or len(by_points) == 1]
-        constants = {key: own[0].name[n] for n, key in enumerate(keys) if n not in here}
-        shown = [Cell(tuple(cell.name[n] for n in here), cell.records) for cell in own]
-        parts.append(Part(points, [keys[n] for n in here], constants, shown))
+        values = dict(zip(keys, zip(*own, strict=True), strict=True)) if keys else {}
+        # A single part keeps all keys: a single setting would have no name without them.
+        fixed = [key for key in keys if len({*values[key]}) == 1 and len(by_points) > 1]
+        here = [n for n, key in enumerate(keys) if key not in fixed]
+        settings = {tuple(name[n] for n in here): group for name, group in own.items()}
+        constants = {key: values[key][0] for key in fixed}
+        parts.append(Part(points, [keys[n] for n in here], constants, settings))
     return parts

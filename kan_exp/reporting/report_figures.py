@@ -1,21 +1,23 @@
-"""Figures of a section, each with the sentence that stands below it."""
+"""The figures of a report's section, each with its caption."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import NamedTuple
+from functools import cached_property, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kan_exp.plots.labels import find_fonts, shorten
-from kan_exp.plots.style import DATA, DPI, GRID, LEARNED, TRUE, log_scale, new_figure, tidy
-from kan_exp.reporting.comparison import Setting
-from kan_exp.reporting.curves import Band
+from kan_exp.plots.style import DATA, DPI, LEARNED, TRUE, log_scale, new_figure, tidy
+from kan_exp.reporting.comparison import Comparison, Section, Setting
+from kan_exp.reporting.curves import Band, band, read_curves
 from kan_exp.reporting.svg import svg
+from kan_exp.runs.best_effort import best_effort
 
 WIDTH = 4.9  # inches: at this width the letters stay readable on a telephone
 WIDEST_SETTING, WIDEST_METRIC = 1.9 * DPI, 2.6 * DPI  # pixels
@@ -27,65 +29,84 @@ LINES = (LEARNED, TRUE, "#2a8f5b", "#b0468f", "#7a5bc7", "#8a6d1b")
 
 @dataclass
 class ReportFigure:
-    """A figure with its heading and what must be said of it."""
+    """A figure with its heading and caption."""
 
     title: str
     figure: Figure
     caption: str
 
     @cached_property
-    def svg(self) -> str:
-        """The figure as SVG, drawn once."""
-        return svg(self.figure)
+    def address(self) -> str:
+        """An address that holds the figure as SVG."""
+        encoded = base64.b64encode(svg(self.figure).encode()).decode()
+        return f"data:image/svg+xml;base64,{encoded}"
+
+
+def section_figures(
+    comparison: Comparison, section: Section, most: Any, note: Callable[[str], None]
+) -> list[ReportFigure]:
+    """The figures of a section.
+
+    Args:
+        comparison: The whole report.
+        section: Its part that is drawn.
+        most: How much is drawn, as in conf/report.yaml.
+        note: Takes a line for each figure that cannot be drawn.
+    """
+    settings, metric = section.settings, comparison.metric
+    draw_cost = partial(cost_figure, settings, metric, comparison.more_is_better)
+    makers: dict[str, Callable[[], ReportFigure | None]] = {
+        "error by setting": lambda: error_figure(settings, metric, most.drawn),
+        "error against parameters": lambda: draw_cost(
+            "Error against parameters", "parameters", lambda setting: setting.parameters
+        ),
+        "error against time": lambda: draw_cost(
+            "Error against time", "seconds of training a seed", lambda setting: setting.seconds
+        ),
+        "learning curves": lambda: _learning_curves(settings, most.curves, most.histories),
+    }
+    figures = []
+    for name, make in makers.items():
+        with best_effort(f"the figure of {name} could not be drawn", note):
+            figure = make()
+            if figure is not None and figure.address:
+                figures.append(figure)
+    return figures
 
 
 def error_figure(settings: Sequence[Setting], metric: str, most: int) -> ReportFigure | None:
-    """Every seed a dot, a row for each setting, the best above."""
-    finished = [one for one in settings if len(one.values)]
+    """Draws every seed as a dot, with a row for each setting, the best above."""
+    finished = [(n, setting) for n, setting in enumerate(settings, 1) if len(setting.values)]
     shown = finished[:most]
     if not shown:
         return None
     figure = new_figure(WIDTH, 1.1 + 0.34 * len(shown))
     axes = _axes(figure)
-    pixels = sum(len(one.values) for one in shown) > MAX_VECTORS
-    for row, one in enumerate(shown):
+    every = np.concatenate([setting.values for _, setting in shown])
+    for row, (_, setting) in enumerate(shown):
         # Spread in a fixed order, so that equal values do not hide one another.
-        place = row + 0.5 * ((np.arange(len(one.values)) * 0.618034) % 1 - 0.5)
-        axes.scatter(
-            one.values,
-            place,
-            s=16,
-            color=LEARNED,
-            alpha=0.7,
-            linewidths=0,
-            rasterized=pixels,
-            zorder=3,
+        heights = row + 0.5 * ((np.arange(len(setting.values)) * 0.618034) % 1 - 0.5)
+        dots = axes.scatter(setting.values, heights, s=16, color=LEARNED, alpha=0.7, linewidths=0)
+        dots.set(zorder=3, rasterized=len(every) > MAX_VECTORS)
+        if setting.interval is not None:
+            axes.plot(list(setting.interval), [row, row], color=TRUE, linewidth=1.6, zorder=2)
+        axes.plot(
+            [np.median(setting.values)], [row], "|", color=TRUE, markersize=14, mew=2.4, zorder=4
         )
-        if one.interval is not None:
-            axes.plot(list(one.interval), [row, row], color=TRUE, linewidth=1.6, zorder=2)
-        if one.quartiles is not None:
-            axes.plot([one.quartiles[1]], [row], "|", color=TRUE, markersize=14, mew=2.4, zorder=4)
-        if one.undone:
-            count = len(one.records) - len(one.values)
-            axes.annotate(
-                f"{count} unfinished",
-                (1, row),
-                xycoords=("axes fraction", "data"),
-                ha="right",
-                va="bottom",
-                fontsize=7.5,
-            )
-    ranks = {id(one): rank for rank, one in enumerate(settings, 1)}
-    find_fonts(one.label for one in shown)
-    names = [shorten(one.label, WIDEST_SETTING, LABELS) for one in shown]
-    labels = [f"{name}  {ranks[id(one)]}" for name, one in zip(names, shown, strict=True)]
-    axes.set_yticks(range(len(shown)), labels)
+        if setting.undone:
+            count = len(setting.records) - len(setting.values)
+            place = axes.get_yaxis_transform()
+            text = axes.text(1, row, f"{count} unfinished", transform=place, ha="right")
+            text.set(va="bottom", fontsize=7.5)
+    find_fonts(setting.label for _, setting in shown)
+    names = [f"{shorten(one.label, WIDEST_SETTING, LABELS)}  {n}" for n, one in shown]
+    axes.set_yticks(range(len(shown)), names)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlabel(shorten(metric, WIDEST_METRIC, NAMES))
     axes.grid(visible=False, axis="y")
-    log_scale(axes, "x", np.concatenate([one.values for one in shown]))
+    log_scale(axes, "x", every)
     caption = "Each dot is a seed; the bar is the median, the line its interval."
-    if any(one.undone for one in shown):
+    if any(setting.undone for _, setting in shown):
         caption += " Runs that did not finish have no dot."
     if len(shown) < len(finished):
         caption += f" The first {len(shown)} of {len(finished)} settings."
@@ -94,24 +115,39 @@ def error_figure(settings: Sequence[Setting], metric: str, most: int) -> ReportF
     return ReportFigure("Error by setting", figure, caption)
 
 
+class Point(NamedTuple):
+    """A setting: place in the table, cost, quartiles, and whether all of its runs finished."""
+
+    place: int
+    cost: float
+    quartiles: tuple[float, float, float]
+    whole: bool
+
+    @property
+    def median(self) -> float:
+        """Of the metric."""
+        return self.quartiles[1]
+
+
 def cost_figure(
     settings: Sequence[Setting],
     metric: str,
+    more_is_better: bool,
     title: str,
     x_label: str,
     cost: Callable[[Setting], float | None],
-    more_is_better: bool,
 ) -> ReportFigure | None:
-    """Each setting's median against what it costs, with those that no other beats in both.
+    """Draws the settings' medians against their costs, with the Pareto front.
 
-    Nothing comes of fewer than two different costs.
+    Returns:
+        None if there are fewer than two different costs.
     """
     points = [
-        Point(rank, x, one.quartiles, not one.undone)
-        for rank, one in enumerate(settings, 1)
-        if one.quartiles is not None and (x := cost(one)) is not None
+        Point(place, x, setting.quartiles, not setting.undone)
+        for place, setting in enumerate(settings, 1)
+        if setting.quartiles is not None and (x := cost(setting)) is not None
     ]
-    if len({point.x for point in points}) < 2:
+    if len({point.cost for point in points}) < 2:
         return None
     figure = new_figure(WIDTH, 3.7)
     axes = _axes(figure)
@@ -119,10 +155,16 @@ def cost_figure(
     for whole in (True, False):
         _draw_medians(axes, [point for point in points if point.whole == whole], whole, crowded)
     sign = -1.0 if more_is_better else 1.0
-    front = [points[n] for n in pareto([(p.x, sign * p.quartiles[1]) for p in points])]
-    _draw_front(axes, front)
+    front = [points[n] for n in pareto([(p.cost, sign * p.median) for p in points])]
+    costs, medians = [point.cost for point in front], [point.median for point in front]
+    axes.step(costs, medians, where="post", color=TRUE, linewidth=1.6, zorder=3)
+    for point in front:
+        text = axes.annotate(
+            str(point.place), (point.cost, point.median), (6, 5), textcoords="offset points"
+        )
+        text.set(fontsize=9, fontweight="bold")
     axes.set(xlabel=x_label, ylabel=shorten(metric, WIDEST_METRIC, NAMES))
-    log_scale(axes, "x", np.array([point.x for point in points]))
+    log_scale(axes, "x", np.array([point.cost for point in points]))
     shown = slice(1, 2) if crowded else slice(None)
     log_scale(axes, "y", np.array([point.quartiles[shown] for point in points]))
     caption = "Medians." if crowded else "Medians with quartiles."
@@ -135,21 +177,12 @@ def cost_figure(
     return ReportFigure(title, figure, caption)
 
 
-class Point(NamedTuple):
-    """A setting: place in the table, cost, quartiles, and whether all of its runs finished."""
-
-    rank: int
-    x: float
-    quartiles: tuple[float, float, float]
-    whole: bool
-
-
 def _draw_medians(axes: Axes, points: Sequence[Point], filled: bool, crowded: bool) -> None:
     if not points:
         return
     low, middle, high = np.array([point.quartiles for point in points]).T
     marks = axes.errorbar(
-        [point.x for point in points],
+        [point.cost for point in points],
         middle,
         None if crowded else [middle - low, high - middle],
         fmt="o",
@@ -164,74 +197,61 @@ def _draw_medians(axes: Axes, points: Sequence[Point], filled: bool, crowded: bo
         part.set_rasterized(len(points) > MAX_VECTORS)
 
 
-def _draw_front(axes: Axes, front: Sequence[Point]) -> None:
-    medians = [point.quartiles[1] for point in front]
-    places = [point.x for point in front]
-    axes.step(places, medians, where="post", color=TRUE, linewidth=1.6, zorder=3)
-    for point in front:
-        axes.annotate(
-            str(point.rank),
-            (point.x, point.quartiles[1]),
-            textcoords="offset points",
-            xytext=(6, 5),
-            fontsize=9,
-            fontweight="bold",
-        )
-
-
 def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
     """Places of the points `(cost, error)` that no other beats in both, in the order of cost."""
-    order = sorted(range(len(points)), key=lambda n: points[n])
     front: list[int] = []
-    for n in order:
+    for n in sorted(range(len(points)), key=lambda n: points[n]):
         if not front or points[n][1] < points[front[-1]][1]:
             front.append(n)
     return front
 
 
+def _learning_curves(
+    settings: Sequence[Setting], most_curves: int, most_histories: int
+) -> ReportFigure | None:
+    finished = [setting for setting in settings if setting.finished]
+    shown = finished[: min(most_curves, len(LINES))]
+    seeds = max(1, most_histories // max(1, len(shown)))
+    bands = [band(one.label, read_curves(one.finished[:seeds])) for one in shown]
+    skipped = ""
+    if len(finished) > len(shown):
+        skipped += f" The first {len(shown)} of {len(finished)} settings."
+    if any(len(setting.finished) > seeds for setting in shown):
+        skipped += f" At most {seeds} seeds of each were read."
+    return curves_figure([one for one in bands if one is not None], skipped)
+
+
 def curves_figure(bands: Sequence[Band], skipped: str) -> ReportFigure | None:
-    """Validation loss over the steps, a line for each setting."""
+    """Draws the validation losses of settings; `skipped` ends the caption."""
     if not bands:
         return None
     figure = new_figure(WIDTH, 3.4 + 0.2 * len(bands))
     axes = _axes(figure)
-    for color, one in zip(LINES, bands, strict=False):
+    labels = [f"{shorten(one.label, 2 * WIDEST_SETTING, LABELS)}: {one.seeds}" for one in bands]
+    for color, one, label in zip(LINES, bands, labels, strict=False):
         low, middle, high = one.quartiles
         axes.fill_between(one.steps, low, high, color=color, alpha=0.22, linewidth=0)
-        axes.plot(one.steps, middle, color=color, linewidth=1.7, label=_label(one))
+        axes.plot(one.steps, middle, color=color, linewidth=1.7, label=label)
     axes.set(xlabel="step", ylabel="loss, standardized")
     log_scale(axes, "y", np.concatenate([one.quartiles.ravel() for one in bands]))
-    legend = axes.legend(
-        axes.lines,
-        ["" for _ in axes.lines],
-        fontsize=LABELS,
-        frameon=False,
-        loc="upper center",
-        bbox_to_anchor=(0.45, -0.16),
-        ncols=1,
-    )
-    # Matplotlib leaves out what begins with an underscore.
-    for text, one in zip(legend.get_texts(), bands, strict=False):
-        text.set_text(_label(one))
+    legend = axes.legend(axes.lines, [""] * len(bands), loc="upper center", frameon=False)
+    legend.set_bbox_to_anchor((0.45, -0.16))
+    # Matplotlib leaves out labels that begin with an underscore.
+    for text, label in zip(legend.get_texts(), labels, strict=True):
+        text.set(text=label, fontsize=LABELS)
     caption = (
-        "Validation loss: median and quartiles over the seeds that finished, as many as stand "
-        f"beside each name. A seed that stopped early goes on with its last value.{skipped}"
+        "Validation loss: median and quartiles over the seeds that finished, whose number follows "
+        f"each name. A seed that stopped early keeps its last value.{skipped}"
     )
     return ReportFigure("Learning curves", figure, caption)
 
 
 def _axes(figure: Figure) -> Axes:
     axes = figure.subplots()
-    tidy(axes)
+    tidy(axes, grid=True)
     axes.tick_params(labelsize=LABELS)
+    axes.tick_params(color=DATA, which="both")
     axes.xaxis.label.set_fontsize(NAMES)
     axes.yaxis.label.set_fontsize(NAMES)
-    axes.grid(color=GRID, linewidth=0.7)
-    axes.set_axisbelow(True)
     axes.spines[["left", "bottom"]].set_color(DATA)
-    axes.tick_params(color=DATA, which="both")
     return axes
-
-
-def _label(one: Band) -> str:
-    return f"{shorten(one.label, 2 * WIDEST_SETTING, LABELS)}: {one.seeds}"

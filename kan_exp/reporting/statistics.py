@@ -1,4 +1,4 @@
-"""How well a median, and the ratio of two, is known from a few seeds."""
+"""Bootstrap intervals of a median and of the ratio of two, from a few seeds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
 
-# Of fewer nothing is said: of three, paired, a quarter of equal settings would seem to differ
+# Fewer get no interval: with three paired seeds, a quarter of equal settings would seem to differ
 # (benchmarks/intervals.py).
 MIN_SEEDS = 5
 MAX_DRAWN = 2_000_000  # values drawn at once, which bounds the memory
@@ -23,15 +23,13 @@ class Interval(NamedTuple):
     high: float
 
     def includes(self, value: float) -> bool:
-        """Whether the value lies in it."""
         return self.low <= value <= self.high
 
 
 class Effect(NamedTuple):
-    """How one group's median stands to the first's.
+    """The median of one group compared with that of the first, as ratio or difference.
 
-    `value` is their ratio, or, where values are not all positive, their difference; `interval` is
-    None where a group has too few seeds; `paired` tells whether seeds were drawn together.
+    `interval` is None if a group has too few seeds; `paired` whether seeds were drawn together.
     """
 
     value: float
@@ -41,21 +39,15 @@ class Effect(NamedTuple):
 
     @property
     def visible(self) -> bool | None:
-        """Whether the interval leaves out "the same"; None if there is none."""
+        """Whether the interval excludes equality; None without an interval."""
         return None if self.interval is None else not self.interval.includes(float(self.is_ratio))
 
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """Percentile intervals from resampled seeds.
+    """Percentile intervals, with a share `level` of the resampled medians of seeds.
 
-    Draws come from generators of a fixed start: the same values give the same interval, whatever
-    else is reported.
-
-    Args:
-        level: Share of resamples that lie in the interval, such as 0.95.
-        resamples: How many are drawn.
-        seed: Start of the generators.
+    The same values give the same interval, whatever else is reported.
     """
 
     level: float
@@ -65,8 +57,8 @@ class Bootstrap:
     def medians(self, values: Values, stream: int = 0) -> Values:
         """Medians of resamples, `(seeds,)` -> `(resamples,)`.
 
-        Groups of as many seeds are drawn alike in the same stream, which pairs their seeds, and
-        independently in different streams.
+        Groups with the same number of seeds draw the same seeds in the same stream, which pairs
+        them, and independent ones in different streams.
         """
         count = len(values)
         generator = np.random.default_rng([self.seed, stream])
@@ -79,7 +71,7 @@ class Bootstrap:
         return np.concatenate(parts)
 
     def interval(self, samples: Values) -> Interval:
-        """Between which ends `level` of the samples lie, with as many on either side."""
+        """The ends between which `level` of the samples lie, with as many on either side."""
         tail = (1 - self.level) / 2
         low, high = np.quantile(samples, [tail, 1 - tail])
         return Interval(float(low), float(high))
@@ -87,7 +79,7 @@ class Bootstrap:
 
 @dataclass
 class Sample:
-    """The values of one group, `(seeds,)`, with what resampling them gives."""
+    """The values of one group `(seeds,)`, with the medians of their resamples."""
 
     values: Values
     bootstrap: Bootstrap
@@ -102,21 +94,17 @@ class Sample:
         return None if self.medians is None else self.bootstrap.interval(self.medians)
 
     def against(self, first: Sample, paired: bool, is_ratio: bool) -> Effect:
-        """How its median stands to that of `first`.
+        """Its median compared with that of `first`.
 
         Args:
-            first: What it is held against; if a ratio is wanted, both have positive values.
+            first: The other group; for a ratio, all values must be positive.
             paired: Whether both have the same seeds in the same order, which are drawn together.
             is_ratio: The ratio of medians, else their difference.
         """
-        ends = np.array([np.median(self.values)]), np.array([np.median(first.values)])
-        value = float(_stand(*ends, is_ratio)[0])
+        compare = np.divide if is_ratio else np.subtract
+        value = float(compare(np.median(self.values), np.median(first.values)))
         if self.medians is None or first.medians is None:
             return Effect(value, None, paired, is_ratio)
         own = self.medians if paired else self.bootstrap.medians(self.values, stream=1)
-        samples = _stand(own, first.medians, is_ratio)
-        return Effect(value, self.bootstrap.interval(samples), paired, is_ratio)
-
-
-def _stand(other: Values, first: Values, is_ratio: bool) -> Values:
-    return other / first if is_ratio else other - first
+        interval = self.bootstrap.interval(compare(own, first.medians))
+        return Effect(value, interval, paired, is_ratio)

@@ -1,8 +1,7 @@
-"""Figures as SVG that follows the reader's light or dark theme, in a form a page can hold."""
+"""Figures as SVG that follows the reader's light or dark theme."""
 
 from __future__ import annotations
 
-import base64
 import io
 import re
 
@@ -13,7 +12,7 @@ from matplotlib.text import Text
 from kan_exp.plots.style import DATA, GRID, LEARNED, TRUE
 
 INK = "#2b333c"
-# What each colour of a figure is on a dark page.
+# Each color of a figure, and the one in its place on a dark page.
 DARK = {
     INK: "#d5dbe2",
     LEARNED: "#6fb0f5",
@@ -28,7 +27,7 @@ DARK = {
 
 
 def svg(figure: Figure) -> str:
-    """Draws a figure as SVG with a style for dark pages; the same figure gives the same text."""
+    """Draws a figure as SVG with colors for both themes; equal figures give equal texts."""
     for label in figure.findobj(Text):
         label.set_color(INK)
     for axes in figure.axes:
@@ -49,8 +48,3 @@ def svg(figure: Figure) -> str:
     style = f"<style>:root{{{light}}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}</style>"
     head = text.index(">") + 1
     return text[:head] + style + text[head:]
-
-
-def data_address(text: str) -> str:
-    """An SVG as an address that holds it."""
-    return f"data:image/svg+xml;base64,{base64.b64encode(text.encode()).decode()}"

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kan_exp.reporting import words
+from kan_exp.reporting.columns import PARAMETERS, Column, columns, linear_text
 from kan_exp.reporting.comparison import Comparison, Section, Setting
 from kan_exp.reporting.grouping import ABSENT
 from kan_exp.runs import from_here
@@ -20,85 +20,77 @@ from kan_exp.runs.printable import printable
 from kan_exp.runs.records import UNDONE, Record
 
 
-def print_tables(summary: Comparison, notes: Sequence[str], console: Console, most: int) -> None:
+def print_tables(
+    comparison: Comparison, notes: Sequence[str], console: Console, max_rows: int
+) -> None:
     """Shows each section's best settings, and how many more there are."""
-    for section in summary.sections:
-        console.print(_table(summary, section, most), highlight=False)
-        if linear := words.linear(summary, section):
+    for section in comparison.sections:
+        console.print(_table(comparison, section, max_rows), highlight=False)
+        if linear := linear_text(comparison, section):
             console.print(f"  {linear}", highlight=False, markup=False)
-        more = len(section.settings) - most
+        more = len(section.settings) - max_rows
         if more > 0:
             console.print(f"  and {more:,} more settings in the CSV of settings.", highlight=False)
     for note in notes:
         console.print(Text(f"Note: {printable(note)}", style="yellow"))
 
 
-def _table(summary: Comparison, section: Section, most: int) -> Table:
-    title = printable(f"{summary.metric} by {', '.join(section.part.keys) or 'run'}")
-    if len(summary.sections) > 1:
+def _table(comparison: Comparison, section: Section, max_rows: int) -> Table:
+    title = printable(f"{comparison.metric} by {', '.join(section.part.keys) or 'run'}")
+    if len(comparison.sections) > 1:
         title = f"{printable(section.title)}\n{title}"
     table = Table(title=Text(title, "bold"), title_justify="left", box=None, padding=(0, 1))
     table.add_column("", justify="right", style="dim")
-    for key in section.part.keys or ["setting"]:
-        table.add_column(plain(key), overflow="fold", style="bold")
-    errors = ["std. error"] if section.has_standard_errors else []
-    for heading in ("seeds", "median", *errors, "quartiles", "best to worst"):
-        table.add_column(heading, justify="right")
-    table.add_column("against the first")
-    table.add_column("seconds", justify="right")
-    for rank, setting in enumerate(section.settings[:most], 1):
-        table.add_row(
-            str(rank),
-            *(plain(value) for value in setting.name or ["all runs"]),
-            _seeds(setting),
-            words.median(setting),
-            *(words.number(setting.standard_error) for _ in errors),
-            words.quartiles(setting),
-            words.ends(setting),
-            "\n".join(filter(None, [words.effect(setting.effect), setting.verdict])),
-            words.seconds(setting),
-        )
+    # The number of parameters has no room here.
+    shown = [column for column in columns(section) if column.heading != PARAMETERS]
+    for column in shown:
+        heading = plain(column.heading)
+        if column.kind == "choice":
+            table.add_column(heading, overflow="fold", style="bold")
+        else:
+            table.add_column(heading, justify="right" if column.kind == "number" else "left")
+    for place, setting in enumerate(section.settings[:max_rows], 1):
+        table.add_row(str(place), *(_text(column, setting) for column in shown))
     return table
 
 
-def _seeds(setting: Setting) -> Text:
-    undone = words.undone(setting)
-    count = words.finished(setting)
-    return Text(f"{count}\n{undone}", style="red") if undone else Text(count)
+def _text(column: Column, setting: Setting) -> Text:
+    text, note, is_bad = column.value(setting)
+    shown = plain(text)
+    if note:
+        shown.append(f"\n{printable(note)}" if text else printable(note))
+        shown.stylize("red" if is_bad else "")
+    return shown
 
 
-def settings_csv(summary: Comparison) -> str:
+def settings_csv(comparison: Comparison) -> str:
     """One row for each setting, in the order of the report; numbers in full."""
-    keys = summary.keys
     rows = []
-    for section in summary.sections:
-        for rank, setting in enumerate(section.settings, 1):
-            values = {**section.part.constants, **_named(section, setting)}
+    for section in comparison.sections:
+        for place, setting in enumerate(section.settings, 1):
+            choices = dict(zip(section.part.keys, setting.name, strict=True))
+            values = {**section.part.constants, **choices}
             rows.append(
                 {
                     "test_points": section.part.test_points,
-                    "rank": rank,
-                    **{f"{key}": values[key] for key in keys},
-                    **_numbers(summary, setting),
+                    "rank": place,
+                    **{key: values[key] for key in comparison.keys},
+                    **_numbers(comparison, setting),
                 }
             )
     return _csv(rows)
 
 
-def _named(section: Section, setting: Setting) -> dict[str, str]:
-    return dict(zip(section.part.keys, setting.name, strict=True))
-
-
-def _numbers(summary: Comparison, setting: Setting) -> dict[str, Any]:
+def _numbers(comparison: Comparison, setting: Setting) -> dict[str, Any]:
     low, middle, high = setting.quartiles or (None, None, None)
     effect = setting.effect
-    against, within = effect or None, effect.interval if effect else None
-    states = setting.undone
+    within = effect.interval if effect else None
+    undone = setting.undone
     return {
         "runs": len(setting.records),
         "finished": len(setting.values),
-        **{state: states.get(state, 0) for state in UNDONE},
-        "metric": summary.metric,
+        **{state: undone.get(state, 0) for state in UNDONE},
+        "metric": comparison.metric,
         "median": middle,
         "median_low": setting.interval and setting.interval.low,
         "median_high": setting.interval and setting.interval.high,
@@ -108,11 +100,11 @@ def _numbers(summary: Comparison, setting: Setting) -> dict[str, Any]:
         "worst": setting.worst,
         "standard_error": setting.standard_error,
         "linear": setting.linear,
-        "against_first": against and against.value,
-        "against_first_is": against and ("ratio" if against.is_ratio else "difference"),
+        "against_first": effect and effect.value,
+        "against_first_is": effect and ("ratio" if effect.is_ratio else "difference"),
         "against_first_low": within and within.low,
         "against_first_high": within and within.high,
-        "paired": against and against.paired,
+        "paired": effect and effect.paired,
         "verdict": setting.verdict,
         "parameters": setting.parameters,
         "seconds": setting.seconds,
@@ -120,10 +112,9 @@ def _numbers(summary: Comparison, setting: Setting) -> dict[str, Any]:
 
 
 def runs_csv(records: Sequence[Record]) -> str:
-    """One row for each seed of each run, with all its choices and numbers."""
+    """One row for each seed of each run, with all its choices and metrics."""
     choices = sorted({name for record in records for name in record.choices})
-    metrics = sorted({name for record in records for name in record.metrics})
-    metrics = [name for name in metrics if name != "train_seconds"]
+    metrics = sorted({name for record in records for name in record.metrics} - {"train_seconds"})
     return _csv(
         {
             "folder": str(from_here(record.folder)),
@@ -142,7 +133,7 @@ def runs_csv(records: Sequence[Record]) -> str:
 
 
 def _csv(rows: Iterable[dict[str, Any]]) -> str:
-    """Rows that all have the same columns; numbers in full, nothing where there is none."""
+    """Rows that all have the same columns; numbers in full, None is empty."""
     text = io.StringIO()
     writer: csv.DictWriter[str] | None = None
     for row in map(csv_row, rows):

@@ -49,11 +49,11 @@ def test_every_seed_is_a_dot(settings):
 
 
 def test_the_front_names_the_settings_that_no_other_beats(settings):
-    figure = cost_figure(settings, "e", "t", "x", lambda one: one.parameters, False)
+    figure = cost_figure(settings, "e", False, "t", "x", lambda one: one.parameters)
     (axes,) = figure.figure.axes
     assert {text.get_text() for text in axes.texts} == {"1", "2"}
     assert "Hollow" in figure.caption
-    same = cost_figure(settings, "e", "t", "x", lambda one: one.seconds, False)
+    same = cost_figure(settings, "e", False, "t", "x", lambda one: one.seconds)
     assert same is None  # all took as long
 
 

@@ -23,7 +23,7 @@ def failed(**choices):
 
 
 def named(parts):
-    return [{cell.name: len(cell.records) for cell in part.cells} for part in parts]
+    return [{name: len(records) for name, records in part.settings.items()} for part in parts]
 
 
 def test_what_follows_from_another_choice_is_left_out():
@@ -45,8 +45,8 @@ def test_what_was_typed_comes_first():
 def test_numbers_and_lists_are_the_same_however_they_are_written():
     records = [done(a=1.0, b=[2, 5]), done(a=1, b=[2, 5]), failed(a=1)]
     assert differing(records) == []
-    parts, homeless = divide(records, ["a", "b"])
-    assert not homeless
+    parts, unassigned = divide(records, ["a", "b"])
+    assert not unassigned
     assert named(parts) == [{("1", "[2,5]"): 3}]
 
 
@@ -58,8 +58,8 @@ def test_a_value_and_its_absence_differ_as_do_null_and_numbers():
 
 def test_settings_on_other_test_points_stand_apart():
     records = [done(target=t, points=t, layer=n) for t in ("f", "g") for n in ("a", "b") * 2]
-    parts, homeless = divide(records, differing(records))
-    assert not homeless
+    parts, unassigned = divide(records, differing(records))
+    assert not unassigned
     assert [part.constants for part in parts] == [{"target": "f"}, {"target": "g"}]
     assert [part.keys for part in parts] == [["layer"]] * 2
     assert named(parts) == [{("a",): 2, ("b",): 2}] * 2
@@ -73,15 +73,15 @@ def test_the_same_setting_on_two_sets_of_points_is_never_one():
 def test_a_run_without_a_result_counts_with_its_setting():
     records = [done(layer=n, dims=d) for n in "ab" for d in (1, 2)]
     records += [failed(layer="a", dims=1), failed(layer="b", dims=2)]
-    parts, homeless = divide(records, differing(records))
-    assert not homeless
+    parts, unassigned = divide(records, differing(records))
+    assert not unassigned
     assert named(parts) == [{("a", "1"): 2, ("a", "2"): 1, ("b", "1"): 1, ("b", "2"): 2}]
 
 
 def test_a_setting_that_never_finished_is_still_told():
     records = [done(layer="a"), failed(layer="b"), failed(layer="b")]
-    parts, homeless = divide(records, differing(records))
-    assert not homeless
+    parts, unassigned = divide(records, differing(records))
+    assert not unassigned
     assert named(parts) == [{("a",): 1, ("b",): 2}]
 
 
@@ -94,31 +94,31 @@ def test_a_setting_that_never_finished_is_still_told():
     ],
 )
 def test_a_run_that_may_belong_anywhere_is_in_no_count(records):
-    parts, homeless = divide(records, ["layer"])
-    assert homeless == records[-1:]
+    parts, unassigned = divide(records, ["layer"])
+    assert unassigned == records[-1:]
     assert all(count == 1 for one in named(parts) for count in one.values())
 
 
 def test_a_run_without_a_result_goes_to_the_points_of_its_like():
     records = [done(points=t, target=t, layer="a") for t in ("f", "g")]
     records.append(failed(target="g", layer="a"))
-    parts, homeless = divide(records, ["layer"])
-    assert not homeless
+    parts, unassigned = divide(records, ["layer"])
+    assert not unassigned
     assert named(parts) == [{(): 1}, {(): 2}]
 
 
 def test_a_setting_that_never_finished_stands_with_the_points_of_its_data():
     records = [done(points=t, target=t, layer="a") for t in ("f", "g")]
     records.append(failed(target="g", layer="b"))
-    parts, homeless = divide(records, ["target", "layer"])
-    assert not homeless
+    parts, unassigned = divide(records, ["target", "layer"])
+    assert not unassigned
     assert named(parts) == [{(): 1}, {("a",): 1, ("b",): 1}]
 
 
 def test_runs_can_be_grouped_by_less_than_what_differs():
     records = [done(layer="a", dims=d) for d in (1, 2)] + [failed(layer="a", dims=3)]
-    parts, homeless = divide(records, ["layer"])
-    assert not homeless
+    parts, unassigned = divide(records, ["layer"])
+    assert not unassigned
     assert named(parts) == [{("a",): 3}]
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from kan_exp.config import config_folder
 from kan_exp.report import report
-from kan_exp.reporting import words
+from kan_exp.reporting.columns import linear_text
 from kan_exp.reporting.comparison import compare_runs
 from kan_exp.reporting.statistics import Bootstrap
 from kan_exp.reporting.tables import print_tables, runs_csv, settings_csv
@@ -38,7 +38,7 @@ def printed(summary) -> str:
 
 def said(root, **options) -> str:
     summary = summary_of(root, **options)
-    return words.linear(summary, summary.sections[0])
+    return linear_text(summary, summary.sections[0])
 
 
 def test_the_linear_model_stands_below_the_table(tmp_path):

@@ -39,9 +39,9 @@ def test_options_that_decide_nothing_make_no_setting(tmp_path, typed):
     write_run(tmp_path / "c", seed=1, layer="mlp", setting="t", steps=2)
     records = read_records([tmp_path]).records
     keys = differing(records)
-    (part,), homeless = divide(records, keys)
-    assert sorted(len(cell.records) for cell in part.cells) == [1, 2]
-    assert not homeless
+    (part,), unassigned = divide(records, keys)
+    assert sorted(map(len, part.settings.values())) == [1, 2]
+    assert not unassigned
 
 
 def test_a_callback_that_acts_makes_a_setting(tmp_path):
@@ -62,7 +62,7 @@ def test_seeds_that_have_data_of_their_own_are_folded_and_compared(tmp_path):
     records = [*of_seeds("a", [0, 1, 2]), *of_seeds("b", [1, 2, 3])]
     (part,), _ = divide(records, ["layer"])
     assert part.test_points == OF_SEEDS
-    assert {cell.name: len(cell.records) for cell in part.cells} == {("a",): 3, ("b",): 3}
+    assert {name: len(records) for name, records in part.settings.items()} == {("a",): 3, ("b",): 3}
 
 
 def test_seeds_are_not_compared_with_those_of_other_data():
@@ -84,4 +84,4 @@ def test_what_follows_the_seed_may_leave_the_test_points_alone():
     ]
     (part,), _ = divide(records, ["steps"])
     assert part.test_points == "p"
-    assert [len(cell.records) for cell in part.cells] == [2, 2]
+    assert [*map(len, part.settings.values())] == [2, 2]
