@@ -146,17 +146,16 @@ class KANLayer(EdgeLayer):
         return spline_sum(x, table, Grid(low, spacing, interval_polynomials(1).to(x)))
 
     def sample_gradients(self, x: Tensor, grad: Tensor) -> list[Tensor]:
-        features = self._features(x)
-        before = (features @ self._weights.flatten(1, 2).transpose(1, 2)).unflatten(
-            -1, self.output_weight.shape[1:]
-        )
-        active, pull = vjp(ACTIVATIONS[self.activation], before)[:2]
-        scale = grad.unsqueeze(-1) * self.output_weight.unsqueeze(1)  # (in, batch, out, hidden)
-        (by_hidden,) = pull(scale)
-        by_weights = torch.einsum("iboh,ibf->biohf", by_hidden, features)
-        by_output = torch.einsum("iboh,bo->bioh", active, grad)
-        by_bias = grad.unsqueeze(1).expand(-1, self.dim_in, -1)
-        return [by_weights[..., 1:], by_weights[..., 0], by_output, by_bias]
+        # Samples come last in memory: all that follows is done to long contiguous vectors.
+        features = self._features(x).mT.contiguous()  # (in, features, batch)
+        hidden = (self._weights.flatten(1, 2) @ features).unflatten(1, self.output_weight.shape[1:])
+        active, pull = vjp(ACTIVATIONS[self.activation], hidden)[:2]
+        grad = grad.T.unsqueeze(1)  # (out, 1, batch)
+        (by_hidden,) = pull(self.output_weight.unsqueeze(-1) * grad)  # (in, out, hidden, batch)
+        by_weights = by_hidden.unsqueeze(3) * features[:, None, None, 1:]
+        by_bias = grad.squeeze(1).expand(self.dim_in, -1, -1)
+        parts = [by_weights, by_hidden, active * grad, by_bias]
+        return [part.movedim(-1, 0) for part in parts]
 
     @property
     def numbers_per_sample(self) -> int:

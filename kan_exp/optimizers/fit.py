@@ -13,10 +13,11 @@ from kan_exp.optimizers.jacobian import StackedNetworks
 from kan_exp.optimizers.least_squares import Problem, Value
 from kan_exp.optimizers.orthogonal import triangular_factor
 from kan_exp.optimizers.penalties import Expansion, Penalty, Sum
-from kan_exp.optimizers.systems import ProductSystem, System, dense_system, normal_system
+from kan_exp.optimizers.systems import ProductSystem, SampleSystem, System, gram, normal_system
 from kan_exp.tasks.losses import Loss
 
 BYTES = 8  # of a number
+CACHE = 2**24  # bytes of a Jacobian that are reused before they are written to memory
 MIN_BLOCK = 2**12  # samples: products of fewer at a time are slow
 
 
@@ -77,38 +78,34 @@ class Fit(Problem):
     def expand(self, parameters: Tensor) -> tuple[Value, System]:
         replicas, size = parameters.shape
         penalty = self.penalty.expand(parameters)
-        if self._block(parameters) >= len(self.x):
-            return self._whole(parameters, penalty)
-        if replicas * size**2 * BYTES <= self.limits.memory or penalty.matrix is not None:
-            return self._summed(parameters, penalty)
+        limit = self._block(parameters)
+        whole = limit >= len(self.x)
+        if whole and size > len(self.x) * self.width and penalty.matrix is None:
+            rows, residuals, error = self._linearise(parameters, self.x, self.y)
+            system: System = SampleSystem(rows, residuals, len(self.x), penalty, self.limits.qr)
+            return self._value(parameters, error), system
+        if whole or replicas * size**2 * BYTES <= self.limits.memory or penalty.matrix is not None:
+            cached = CACHE // (parameters.numel() * self.width * BYTES)
+            return self._summed(parameters, penalty, min(limit, max(cached, 2 * size)))
         return self._by_products(parameters, penalty)
 
-    def _whole(self, parameters: Tensor, penalty: Expansion) -> tuple[Value, System]:
-        """From the whole Jacobian."""
-        rows, residuals, error = self._linearise(parameters, self.x, self.y)
-        count = len(self.x)
-        system = dense_system(rows, residuals, count, penalty, self.limits.qr)
-        return self._value(parameters, error), system
-
-    def _summed(self, parameters: Tensor, penalty: Expansion) -> tuple[Value, System]:
+    def _summed(self, parameters: Tensor, penalty: Expansion, block: int) -> tuple[Value, System]:
         """From the normal matrix, to which one block of samples adds after the other."""
         replicas, size = parameters.shape
         hessian, slope = parameters.new_zeros(replicas, size, size), torch.zeros_like(parameters)
         error, count = parameters.new_zeros(replicas), len(self.x)
-        for x, y in self._blocks(self._block(parameters)):
+        for x, y in self._blocks(block):
             rows, residuals, more = self._linearise(parameters, x, y)
-            hessian.baddbmm_(rows.mT, rows, alpha=1 / count)
-            slope += torch.einsum("rnp,rn->rp", rows, residuals) / count
+            gram(rows, hessian)
+            slope += torch.einsum("rnp,rn->rp", rows, residuals)
             error += more
 
         def triangle() -> Tensor:
-            blocks = self._blocks(self._block(parameters))
-            return triangular_factor(
-                (self._linearise(parameters, x, y)[:2] for x, y in blocks), count
-            )
+            parts = (self._linearise(parameters, x, y)[:2] for x, y in self._blocks(block))
+            return triangular_factor(parts, count)
 
         make_triangle = triangle if self.limits.qr else None
-        system = normal_system(hessian, slope, make_triangle, penalty)
+        system = normal_system(hessian.div_(count), slope.div_(count), make_triangle, penalty)
         return self._value(parameters, error), system
 
     def _by_products(self, parameters: Tensor, penalty: Expansion) -> tuple[Value, System]:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 
 from kan_exp.layers import EdgeLayer
-from kan_exp.layers.walk import walk
+from kan_exp.layers.walk import LayerPass, walk
 from kan_exp.optimizers.grid_stack import GridStack
-
-MAX_NUMBERS = 2**25  # of the Jacobians that are built at a time, 256 MB in float64
 
 
 class StackedNetworks:
@@ -49,71 +47,75 @@ class StackedNetworks:
         """What the modules with these parameters make of `x`: `(modules, samples, out)`."""
         if GridStack.takes(self.modules):
             return GridStack(self.modules, parameters).outputs(x)
-        return cast(Tensor, self._map(self.modules[0], "", parameters, x, chunk=None))
+        calls = zip(self.modules, parameters, strict=True)
+        return torch.stack([_call(module, module, row, x) for module, row in calls])
 
     def jacobian(self, parameters: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs, and their derivatives `(modules, samples, out, parameters)`."""
         if GridStack.takes(self.modules):
             return GridStack(self.modules, parameters).jacobian(x)
-        chunk = max(1, MAX_NUMBERS // max(1, len(x) * parameters.shape[1]))
-        linearised = _Linearised(self.modules[0])
-        return cast("tuple[Tensor, Tensor]", self._map(linearised, "module.", parameters, x, chunk))
-
-    def _map(
-        self, module: nn.Module, prefix: str, parameters: Tensor, x: Tensor, chunk: int | None
-    ) -> Any:
-        buffers = {
-            f"{prefix}{name}": torch.stack([_double(part) for part in parts])
-            for name, parts in self._buffers().items()
-        }
-
-        def call(row: Tensor, buffers: dict[str, Tensor]) -> Any:
-            sizes = [shape.numel() for shape in self.shapes.values()]
-            parts = zip(self.shapes.items(), row.split(sizes), strict=True)
-            named = {f"{prefix}{name}": part.view(shape) for (name, shape), part in parts}
-            return functional_call(module, {**named, **buffers}, (x,))
-
-        return vmap(call, chunk_size=chunk)(parameters, buffers)
-
-    def _buffers(self) -> dict[str, list[Tensor]]:
-        each = [dict(module.named_buffers()) for module in self.modules]
-        return {name: [one[name] for one in each] for name in each[0]}
+        width = len(self.modules[0](x[:1].to(next(self.modules[0].parameters())))[0])
+        # In memory the samples come last: what is done to them is done to contiguous numbers.
+        jacobian = x.new_empty(len(parameters), width, parameters.shape[1], len(x))
+        jacobian = jacobian.permute(0, 3, 1, 2)
+        outputs = [
+            _call(module, _Linearized(module, out), row, x)
+            for module, row, out in zip(self.modules, parameters, jacobian, strict=True)
+        ]
+        return torch.stack(outputs), jacobian
 
 
-def _double(part: Tensor) -> Tensor:
-    return part.double() if part.is_floating_point() else part
+def _call(module: nn.Module, function: nn.Module, row: Tensor, x: Tensor) -> Tensor:
+    """Calls a module, or a function of it, with these parameters, in float64."""
+    parts = dict(module.named_parameters())
+    numbers = row.split([part.numel() for part in parts.values()])
+    state = {
+        name: new.view_as(part) for (name, part), new in zip(parts.items(), numbers, strict=True)
+    }
+    for name, buffer in module.named_buffers():
+        state[name] = buffer.double() if buffer.is_floating_point() else buffer
+    prefix = "" if function is module else "module."
+    return functional_call(
+        function, {f"{prefix}{name}": part for name, part in state.items()}, (x,)
+    )
 
 
-class _Linearised(nn.Module):
+class _Linearized(nn.Module):
     """A module's outputs and their Jacobian with respect to its parameters."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, jacobian: Tensor) -> None:
         super().__init__()
-        self.module = module
+        self.module, self.jacobian = module, jacobian
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor) -> Tensor:
         module = self.module
         if isinstance(module, nn.Sequential) and all(isinstance(m, EdgeLayer) for m in module):
-            return _through_layers(module, x)
-        return _sample_by_sample(module, x)
+            return _through_layers(module, x, self.jacobian)
+        return _sample_by_sample(module, x, self.jacobian)
 
 
-def _through_layers(network: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
+def _through_layers(network: nn.Sequential, x: Tensor, jacobian: Tensor) -> Tensor:
     """Derivatives layer by layer, from what each layer knows about its own."""
-    visits = [(visit, visit.linearize()) for visit in walk(network, x)]
-    output = visits[-1][0].outputs
-    rows = []
-    for unit in torch.eye(output.shape[1], dtype=x.dtype, device=x.device):
-        grad, parts = unit.expand_as(output), []
-        for visit, pull in reversed(visits):
-            found = visit.layer.sample_gradients(visit.inputs, grad)
-            parts.append(torch.cat([part.flatten(1) for part in found], dim=1))
-            grad = pull(grad)
-        rows.append(torch.cat(parts[::-1], dim=1))
-    return output, torch.stack(rows, dim=1)
+    visits: list[LayerPass] = []
+    pulls: list[Callable[[Tensor], Tensor] | None] = []
+    for visit in walk(network, x):
+        pulls.append(visit.linearize() if visits else None)  # none by the inputs of the network
+        visits.append(visit)
+    output = visits[-1].outputs
+    for unit, grad in enumerate(torch.eye(output.shape[1]).to(x)):
+        grad = grad.expand_as(output)
+        end = jacobian.shape[2]
+        for visit, pull in zip(reversed(visits), reversed(pulls), strict=True):
+            for part in reversed(visit.layer.sample_gradients(visit.inputs, grad)):
+                start = end - part[0].numel()
+                jacobian[:, unit, start:end].copy_(part.flatten(1))
+                end = start
+            if pull is not None:
+                grad = pull(grad)
+    return output
 
 
-def _sample_by_sample(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+def _sample_by_sample(module: nn.Module, x: Tensor, jacobian: Tensor) -> Tensor:
     """Derivatives of any module, one sample at a time."""
     parameters = dict(module.named_parameters())
 
@@ -121,4 +123,5 @@ def _sample_by_sample(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
         return cast(Tensor, functional_call(module, parameters, (sample.unsqueeze(0),)))[0]
 
     found = vmap(jacrev(call), in_dims=(None, 0))(parameters, x)
-    return module(x), torch.cat([part.flatten(2) for part in found.values()], dim=2)
+    torch.cat([part.flatten(2) for part in found.values()], dim=2, out=jacobian)
+    return cast(Tensor, module(x))

@@ -18,6 +18,7 @@ MIN_DAMPING, MIN_QR_DAMPING = 1e-14, 1e-30
 # QR takes over where a Cholesky factor has less than this share left of a diagonal element; at the
 # least damping, which a step that is limited by rounding asks for, less than the second.
 MIN_PIVOT, MIN_PIVOT_UNDAMPED = 1e-10, 1e-6
+STRIP = 128  # columns of a symmetric product at a time; more than half of them are not computed
 
 Triangle = Callable[[], Tensor]
 
@@ -145,19 +146,19 @@ class SampleSystem(FactoredSystem):
         self.jacobian, self.residuals, self.count = jacobian, residuals, count
         self._inner: Tensor | None = None  # the same for any damping, but for a factor
         if not penalty.diagonal.any():
-            self._inner = (jacobian / self.scale.unsqueeze(1)) @ jacobian.mT / count
+            self._inner = gram((jacobian / self.scale.sqrt().unsqueeze(1)).mT) / count
 
     def cholesky(self, damping: Tensor, added: Tensor) -> tuple[Tensor, Tensor]:
         own = self.penalty.diagonal + added  # what holds each parameter by itself
-        scaled = self.jacobian / own.unsqueeze(1)
         pull = self.penalty.slope / own
         if self._inner is None:
-            inner = scaled @ self.jacobian.mT / self.count
+            inner = gram((self.jacobian / own.sqrt().unsqueeze(1)).mT) / self.count
         else:
             inner = self._inner / damping.view(-1, 1, 1)
         wanted = self.residuals - torch.einsum("rnp,rp->rn", self.jacobian, pull)
         weights, pivot = _solve(inner, torch.ones_like(wanted), wanted)
-        return -torch.einsum("rnp,rn->rp", scaled, weights) / self.count - pull, pivot
+        pushed = torch.einsum("rnp,rn->rp", self.jacobian, weights) / own
+        return -pushed / self.count - pull, pivot
 
 
 class ProductSystem(System):
@@ -204,7 +205,7 @@ def dense_system(
     def triangle() -> Tensor:
         return triangular_factor([(jacobian, residuals)], count)
 
-    hessian = jacobian.mT @ jacobian / count
+    hessian = gram(jacobian) / count
     return normal_system(hessian, slope, triangle if qr else None, penalty)
 
 
@@ -214,8 +215,34 @@ def normal_system(
     """The system of the loss's `H` and half gradient, and of a penalty."""
     if penalty.matrix is not None:
         hessian = hessian + penalty.matrix
-    hessian = hessian + torch.diag_embed(penalty.diagonal)
+    hessian = _plus_diagonal(hessian, penalty.diagonal)
     return ParameterSystem(hessian, slope + penalty.slope, triangle, penalty)
+
+
+def gram(rows: Tensor, total: Tensor | None = None) -> Tensor:
+    """The lower triangles of `rows' rows`, added to a total.
+
+    Args:
+        rows: `(replicas, rows, columns)`.
+        total: Zeros if not given, `(replicas, columns, columns)`.
+
+    Returns:
+        `(replicas, columns, columns)`; elements above the diagonal mean nothing.
+    """
+    replicas, _, size = rows.shape
+    if total is None:
+        total = rows.new_zeros(replicas, size, size)
+    for matrix, block in zip(total, rows, strict=True):
+        for start in range(0, size, STRIP):
+            strip = slice(start, start + STRIP)
+            matrix[strip, : strip.stop].addmm_(block[:, strip].T, block[:, : strip.stop])
+    return total
+
+
+def _plus_diagonal(matrix: Tensor, diagonal: Tensor) -> Tensor:
+    whole = matrix.clone()
+    whole.diagonal(dim1=1, dim2=2).add_(diagonal)
+    return whole
 
 
 def conjugate_gradients(
@@ -263,7 +290,7 @@ def _solve(matrix: Tensor, diagonal: Tensor, right: Tensor) -> tuple[Tensor, Ten
     Also returns the least square of the Cholesky factor's diagonal, as a share of the matrix's: 1
     for a diagonal matrix, next to nothing for one that is nearly singular, `(replicas,)`.
     """
-    whole = matrix + torch.diag_embed(diagonal)
+    whole = _plus_diagonal(matrix, diagonal)
     factor, info = torch.linalg.cholesky_ex(whole)
     found = torch.cholesky_solve(right.unsqueeze(2), factor).squeeze(2)
     pivot = factor.diagonal(dim1=1, dim2=2).square() / whole.diagonal(dim1=1, dim2=2)
