@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from kan_exp.data.readers import open_columns
+from kan_exp.data.table import read_table
 from kan_exp.errors import KanExpError
 
 
@@ -37,3 +38,13 @@ def test_columns_that_text_cannot_hold_are_left_out_and_named(tmp_path):
 def test_a_table_needs_its_file():
     with pytest.raises(KanExpError, match=r"needs its file: set data\.path=FILE"):
         open_columns(None)
+
+
+def test_a_column_that_is_unlike_any_is_told_with_those_there_are(tmp_path):
+    (tmp_path / "t.csv").write_text("alpha,beta\n1,2\n")
+    with pytest.raises(KanExpError) as caught:
+        read_table(tmp_path / "t.csv", ["zzz"], None)
+    assert str(caught.value).endswith("columns: 'alpha', 'beta'.")
+    (tmp_path / "t.csv").write_text("1,2\n3,4\n")
+    with pytest.raises(KanExpError, match=r"columns: '1', '2'\. Its first line holds numbers"):
+        read_table(tmp_path / "t.csv", ["zzz"], None)

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import json
 import math
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Callback
 from lightning.pytorch.loggers import Logger
 
 import kan_exp
+from kan_exp.data import Split
 from kan_exp.tasks.numbers import metric_text
 from kan_exp.train import prepare
+from kan_exp.training.callbacks import checkpoint as checkpoints
+from kan_exp.training.module import OBSERVED_POINTS
+from kan_exp.training.replicas import ReplicaModule
 from tests.conftest import read_metrics
 from tests.regression import TASK
 from tests.training.test_ending import SMALL
-from tests.training.test_module import module
-from tests.training.test_resume import CASES
+from tests.training.test_module import ADAM, module
+from tests.training.test_resume import CASES, csv_curve
 
 EXPERIMENT = "kan_exp.training.experiment"
 
@@ -113,3 +119,44 @@ def test_final_figures_show_what_the_files_say(tmp_path, monkeypatch):
     assert caption == ", ".join(
         f"{one.title} {metric_text(one, metrics[f'test_{one.name}'])}" for one in TASK.curves
     )
+
+
+def test_curves_on_the_disk_are_as_new_as_the_checkpoint(tmp_path, monkeypatch):
+    """Whatever ends the process later."""
+    monkeypatch.setattr(checkpoints, "MAX_SHARE", math.inf)  # write it however long it takes
+
+    class Look(Callback):
+        seen: ClassVar[list[tuple[int, int]]] = []
+
+        def on_train_batch_start(self, trainer, *_) -> None:
+            if trainer.global_step:
+                self.seen.append((csv_curve(tmp_path)[-1][0], trainer.global_step))
+
+    experiment = prepare(
+        [*SMALL, "~callbacks.figures", "checkpoint_seconds=0", "logger=csv"], tmp_path
+    )
+    experiment.trainer.callbacks.append(Look())
+    experiment.run()
+    assert Look.seen == [(3, 3)]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_domains_are_of_the_first_points(make_data, make_model, make_trainer, count):
+    data = make_data(num_train=OBSERVED_POINTS + 1)
+    x = data.train.x.clone()
+    x[0] = x.amax(0) + 0.01
+    x[-1] = x.amin(0) - 0.01  # one point too far
+    data.train = Split(x, data.train.y)
+    generators = [torch.Generator().manual_seed(k) for k in range(count)]
+    data.plan(16, 1, 1, 1, *generators)
+    model = make_model(data)
+    if count == 1:
+        run = module(model)
+    else:
+        networks = [make_model(data, seed=k).network for k in range(count)]
+        run = ReplicaModule(model, TASK, networks, 0, ADAM, None, {}, {})
+    make_trainer(1).fit(run, datamodule=data)
+    seen = model.standardise(x[:-1])
+    expected = torch.stack([seen.amin(0), seen.amax(0)], 1)
+    for domain in [model.network[0].domain] if count == 1 else run.stack[0].domain:
+        torch.testing.assert_close(domain.cpu(), expected, rtol=1e-6, atol=1e-6)
