@@ -38,7 +38,7 @@ class LayerPass:
 
     @property
     def node_operation(self) -> tuple[str, ...]:
-        """ "sum" or "product" for each output."""
+        """The operation of each output, "sum" or "product"."""
         return self.layer.node_operation
 
     @property

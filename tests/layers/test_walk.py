@@ -216,6 +216,11 @@ def test_least_squares_train_the_edges_that_exist_and_no_others(kind, options):
             assert moved[mask].any(), name
 
 
+def test_least_squares_refuse_networks_of_which_some_have_masks():
+    with pytest.raises(ValueError, match="the same buffers, such as masks"):
+        LevenbergMarquardt([network(masked=False), network()])
+
+
 @pytest.mark.parametrize("kind", [KANInterpoLayer, KANSplineLayer])
 def test_masked_edges_have_no_part_in_the_penalty_matrix(kind):
     made = network(specs=LayerSpec(kind, {}))
