@@ -133,6 +133,7 @@ def test_a_stack_is_walked_as_each_of_its_networks(masked, from_edges):
             torch.testing.assert_close(visit.inputs[replica], expected.inputs)
             torch.testing.assert_close(visit.edges[replica], expected.edges)
             torch.testing.assert_close(visit.outputs[replica], expected.outputs)
+            assert torch.equal(visit.mask[replica], expected.mask)
     observe_domains(stack, x.split(4, dim=1), stacked=True)
     for replica, alone in enumerate(each):
         observe_domains(alone, [x[replica]])
