@@ -38,15 +38,16 @@ class LayerPass:
 
     @property
     def node_operation(self) -> tuple[str, ...]:
-        """ "sum" or "product" for each output."""
+        """The operation of each output, "sum" or "product"."""
         return self.layer.node_operation
 
     @property
     def mask(self) -> Tensor:
         """Which edges exist, `(in, out)`."""
-        shape = self.layer.dim_in, self.layer.dim_out
-        everywhere = torch.ones(shape, dtype=torch.bool, device=self.inputs.device)
-        return everywhere if self.layer.mask is None else self.layer.mask
+        if self.layer.mask is not None:
+            return self.layer.mask
+        shape = *self.inputs.shape[:-2], self.layer.dim_in, self.layer.dim_out
+        return self.inputs.new_ones(shape, dtype=torch.bool)
 
     @cached_property
     def edges(self) -> Tensor:

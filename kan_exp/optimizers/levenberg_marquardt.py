@@ -71,6 +71,10 @@ class LevenbergMarquardt(Optimizer):
         qr: bool = LIMITS.qr,
     ) -> None:
         self.modules = [modules] if isinstance(modules, nn.Module) else list(modules)
+        if len({tuple(dict(module.named_buffers())) for module in self.modules}) > 1:
+            raise ValueError(
+                "LevenbergMarquardt needs modules with the same buffers, such as masks."
+            )
         tolerances = {
             "gradient_tolerance": gradient_tolerance,
             "step_tolerance": step_tolerance,

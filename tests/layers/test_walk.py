@@ -133,6 +133,7 @@ def test_a_stack_is_walked_as_each_of_its_networks(masked, from_edges):
             torch.testing.assert_close(visit.inputs[replica], expected.inputs)
             torch.testing.assert_close(visit.edges[replica], expected.edges)
             torch.testing.assert_close(visit.outputs[replica], expected.outputs)
+            assert torch.equal(visit.mask[replica], expected.mask)
     observe_domains(stack, x.split(4, dim=1), stacked=True)
     for replica, alone in enumerate(each):
         observe_domains(alone, [x[replica]])
@@ -214,6 +215,11 @@ def test_least_squares_train_the_edges_that_exist_and_no_others(kind, options):
             moved = by_edge.flatten(2).any(2) if by_edge.ndim > 2 else by_edge != 0
             assert not moved[~mask].any(), name
             assert moved[mask].any(), name
+
+
+def test_least_squares_refuse_networks_of_which_some_have_masks():
+    with pytest.raises(ValueError, match="the same buffers, such as masks"):
+        LevenbergMarquardt([network(masked=False), network()])
 
 
 @pytest.mark.parametrize("kind", [KANInterpoLayer, KANSplineLayer])
