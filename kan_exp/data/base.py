@@ -33,7 +33,7 @@ class ChunkLoader:
     the same as if it were trained alone.
 
     Args:
-        split: Standardised points.
+        split: Standardized points.
         batch_size: Points per step; `None`, or more than there are, takes all of them each time.
         total_steps: Optimizer steps of the whole run.
         chunk_steps: Steps per chunk.
@@ -149,7 +149,7 @@ class ExperimentData(LightningDataModule, ABC):
     """Train, validation and test points of one experiment, and batches of them.
 
     A subclass sets `schema`, `train`, `val`, `test` and `scaling`. All points are in the user's own
-    units; only the batches of `train_dataloader` are standardised.
+    units; only the batches of `train_dataloader` are standardized.
 
     Args:
         seed: Decides which points are drawn or which rows go to which split.

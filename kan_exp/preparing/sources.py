@@ -8,8 +8,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from kan_exp.config import check_width
-from kan_exp.data.bundled import WIDTHS, check_name
-from kan_exp.data.checks import check_sampled, check_whole
+from kan_exp.data.checks import check_sampled, check_whole, sklearn_width
 from kan_exp.data.options import Options
 from kan_exp.errors import KanExpError
 from kan_exp.training.host_memory import check_points_fit
@@ -77,7 +76,7 @@ def check_source(cfg: DictConfig, choices: dict[str, str]) -> int | None:
         check_width(f"data '{choices['data']}'", len(table.features), dims)
         return split_rows(table.source, table.rows, options["fractions"]).train
     if kind == SKLEARN:
-        check_width(f"data '{choices['data']}'", WIDTHS[check_name(data.name)], dims)
+        check_width(f"data '{choices['data']}'", sklearn_width(data.name), dims)
     return None
 
 

@@ -116,7 +116,7 @@ def test_plan_refuses_a_batch_of_nothing(batch):
         sampled().plan(batch, 10, 5, 2, seeded())
 
 
-def test_plan_feeds_standardised_points_in_as_many_passes_as_evaluations():
+def test_plan_feeds_standardized_points_in_as_many_passes_as_evaluations():
     data = sampled()
     data.plan(None, 12, 3, 4, seeded())
     found = passes(data.train_dataloader())
@@ -143,7 +143,7 @@ def test_validation_is_one_batch_in_the_users_units():
     assert torch.equal(only.y, data.val.y)
 
 
-def test_timestamps_keep_their_digits_when_standardised():
+def test_timestamps_keep_their_digits_when_standardized():
     # Seconds since 1970: neighbouring float32 numbers are 128 apart there.
     stamps = 1.7e9 + np.arange(50.0)[:, None] ** 1.5
     values = 5e8 + np.cos(np.arange(50.0))[:, None]
