@@ -33,7 +33,7 @@ class ChunkLoader:
     the same as if it were trained alone.
 
     Args:
-        split: Standardised points.
+        split: Standardized points.
         batch_size: Points per step; `None`, or more than there are, takes all of them each time.
         total_steps: Optimizer steps of the whole run.
         chunk_steps: Steps per chunk.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from kan_exp.errors import KanExpError
+from kan_exp.errors import KanExpError, listing, suggest
 from kan_exp.targets import Target
 
 MAX_FLOAT32 = 3.4e38
+SKLEARN_WIDTHS = {"diabetes": 10, "iris": 3, "wine": 12}  # inputs of scikit-learn's sets
 
 
 def check_whole(name: str, value: object, least: int) -> None:
@@ -60,3 +61,11 @@ def check_sampled(
                 f"target.domain of {name}, [{low:g}, {high:g}], is too narrow so far from zero "
                 f"for float32: shift the formula's input."
             )
+
+
+def sklearn_width(name: object) -> int:
+    """Number of inputs of one of scikit-learn's sets; an error for other names."""
+    if isinstance(name, str) and name in SKLEARN_WIDTHS:
+        return SKLEARN_WIDTHS[name]
+    hint = suggest(str(name), SKLEARN_WIDTHS)
+    raise KanExpError(f"data.name must be one of {listing(SKLEARN_WIDTHS)}, got {name!r}.{hint}")

@@ -68,8 +68,8 @@ def read_table(
 ) -> Table:
     """Reads inputs and, where `target` names it, the output from a file.
 
-    Names are compared with runs of blanks taken as one. In text, `true` and `false` count as 1 and
-    0 in a column that holds nothing else; so do the booleans of Parquet and npz.
+    Runs of blanks in names count as one. `true` and `false` are 1 and 0 in a column of text that
+    has nothing else, as are the booleans of Parquet and npz.
 
     Args:
         path: A .csv, .tsv, .parquet or .npz file; relative to the current folder, `~` is home.
@@ -79,7 +79,7 @@ def read_table(
 
     Raises:
         KanExpError: The file cannot be read, a column is unknown or chosen twice, or chosen columns
-            have fields that are missing, infinite or no number; all of them are named.
+            have fields that are missing, infinite or no number; it names them all.
     """
     file = open_columns(path, separator)
     return read_columns(file, choose(file, features, target))

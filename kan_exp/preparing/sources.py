@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kan_exp.config import SAMPLED, TABLE, Component, RunConfig, RunContext
-from kan_exp.data.bundled import WIDTHS, check_name
-from kan_exp.data.checks import check_sampled, check_whole
+from kan_exp.data.checks import check_sampled, check_whole, sklearn_width
 from kan_exp.data.options import Options
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.components import make
@@ -35,7 +34,7 @@ def check_source(config: RunConfig, context: RunContext) -> int | None:
     if kind == TABLE:
         return _check_table(options, dims, context)
     if kind == SKLEARN:
-        check_width("data", WIDTHS[check_name(options["name"])], dims, context)
+        check_width("data", sklearn_width(options["name"]), dims, context)
     formula = options.get("target")
     if kind == SAMPLED and not isinstance(formula, Component):
         raise KanExpError(

@@ -3,7 +3,7 @@
 import pytest
 
 from kan_exp.data import SklearnData, table
-from kan_exp.data.bundled import WIDTHS
+from kan_exp.data.checks import SKLEARN_WIDTHS
 from kan_exp.errors import KanExpError
 from kan_exp.train import prepare
 
@@ -38,10 +38,10 @@ def test_a_table_is_read_once(tmp_path, monkeypatch, features, separator):
     assert again.data.table.rows == experiment.data.table.rows + 1
 
 
-@pytest.mark.parametrize("name", WIDTHS)
+@pytest.mark.parametrize("name", SKLEARN_WIDTHS)
 def test_the_widths_of_scikit_learns_sets_are_known_before_they_are_read(name):
     pytest.importorskip("sklearn")
-    assert len(SklearnData(name, [0.7, 0.15, 0.15], 0).features) == WIDTHS[name]
+    assert len(SklearnData(name, [0.7, 0.15, 0.15], 0).features) == SKLEARN_WIDTHS[name]
 
 
 def test_a_layer_of_an_old_run_may_lack_options_that_are_new(tmp_path):
