@@ -35,6 +35,20 @@ def test_columns_that_text_cannot_hold_are_left_out_and_named(tmp_path):
     assert rows[2] == ["2.5", "", 'a "b"', "20"]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lines_of_a_csv_file_are_copied_with_one_more_cell(tmp_path, end):
+    lines = ["a;name", '1,0;"x;y"', "", "2;z"]
+    (tmp_path / "t.csv").write_text(end.join([*lines, ""]), newline="")
+    reader = open_columns(tmp_path / "t.csv", ";")
+    same, other = io.StringIO(newline=""), io.StringIO(newline="")
+    assert reader.write(same, ";", "f g", ["10", "20"]) == []
+    assert same.getvalue() == end.join(["a;name;f g", '1,0;"x;y";10', "2;z;20", ""])
+    # With another separator, cells are quoted where they need it.
+    reader.write(other, ",", "f,g", ["10", "20"])
+    rows = list(csv.reader(io.StringIO(other.getvalue(), newline="")))
+    assert rows == [["a", "name", "f,g"], ["1,0", "x;y", "10"], ["2", "z", "20"]]
+
+
 def test_a_table_needs_its_file():
     with pytest.raises(KanExpError, match=r"needs its file: set data\.path=FILE"):
         open_columns(None)

@@ -23,7 +23,7 @@ from tests.conftest import read_metrics
 from tests.regression import TASK
 from tests.training.test_ending import SMALL
 from tests.training.test_module import ADAM, module
-from tests.training.test_resume import CASES, csv_curve
+from tests.training.test_resume import CASES, LINE, csv_curve
 
 EXPERIMENT = "kan_exp.training.experiment"
 
@@ -91,6 +91,18 @@ def test_an_overfitting_least_squares_run_ends_early_and_keeps_the_network_befor
     )
 
 
+def test_a_converged_least_squares_run_says_by_which_test(tmp_path):
+    experiment = prepare(
+        [*LINE, "points=40", "data.num_test=20", "logger=none", "~callbacks.figures"], tmp_path
+    )
+    experiment.run()
+    metrics = read_metrics(tmp_path)
+    assert metrics["stopped"] in [f"converged ({name})" for name in ("gradient", "step", "loss")]
+    assert metrics["steps"] < experiment.trainer.max_steps
+    assert metrics["test_rmse"] < 1e-6
+    assert metrics["test_r2"] == pytest.approx(1)
+
+
 def test_final_figures_show_what_the_files_say(tmp_path, monkeypatch):
     shown = {}
 
@@ -103,7 +115,9 @@ def test_final_figures_show_what_the_files_say(tmp_path, monkeypatch):
 
     for name in ("history_figure", "prediction_figure"):
         monkeypatch.setattr(f"{EXPERIMENT}.{name}", keep(name))
-    experiment = prepare([*SMALL, "~callbacks.figures"], tmp_path)
+    primary = "relative_error"  # not the same the other way round, as RMSE is
+    task = [f"task.metrics=[rmse,{primary}]", f"task.primary={primary}"]
+    experiment = prepare([*SMALL, *task, "~callbacks.figures"], tmp_path)
     experiment.run()
     metrics, history = (
         json.loads((tmp_path / f"{name}.json").read_text()) for name in ("metrics", "history")
@@ -116,9 +130,17 @@ def test_final_figures_show_what_the_files_say(tmp_path, monkeypatch):
     np.testing.assert_array_equal(truth, test.y[:, 0].numpy())
     np.testing.assert_allclose(predicted, kan_exp.load(tmp_path).predict(test.x)[:, 0], rtol=1e-6)
     assert target == experiment.data.target_name
-    assert caption == ", ".join(
-        f"{one.title} {metric_text(one, metrics[f'test_{one.name}'])}" for one in TASK.curves
-    )
+    curves = [
+        f"{one.title} {metric_text(one, metrics[f'test_{one.name}'])}"
+        for one in experiment.module.task.curves
+    ]
+    assert caption == ", ".join(curves)
+    assert "relative error" in caption
+    for name, split in (("test", test), ("val", experiment.data.val)):
+        y = split.y.double().numpy()
+        error = kan_exp.load(tmp_path).predict(split.x).double().numpy() - y
+        expected = np.linalg.norm(error) / np.linalg.norm(y)
+        assert metrics[f"{name}_{primary}"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_curves_on_the_disk_are_as_new_as_the_checkpoint(tmp_path, monkeypatch):
