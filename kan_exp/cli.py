@@ -194,22 +194,14 @@ def _replace_plugins_configs() -> None:
 
 
 def check_names(cfg: DictConfig, command: str, known: Iterable[str]) -> None:
-    """Refuses new options, as by `+nothing=1`, that a command has not.
-
-    Raises:
-        KanExpError: There is one.
-    """
+    """Refuses new options, as by `+nothing=1`, that a command has not."""
     known = list(known)
     for name in sorted(set(map(str, cfg)) - set(known)):
         raise KanExpError(f"+{name}: {command} has no such option.{suggest(name, known)}")
 
 
 def check_given(cfg: DictConfig, *names: str) -> None:
-    """Refuses null for options that a command needs.
-
-    Raises:
-        KanExpError: One is null.
-    """
+    """Refuses null for options that a command needs."""
     for name in names:
         if cfg[name] is None:
             raise KanExpError(f"{name} is needed: set it with {name}=...")

@@ -55,7 +55,7 @@ class OwnConfigs:
             yield f"{path}: its defaults lead back to itself: take one of the entries out."
             return
         try:
-            text, content = _read(path)
+            text, content = _read(path, choice.group)
         except KanExpError as error:
             yield f"{path}{error}"
             return
@@ -122,7 +122,7 @@ def _wrong_header(
         yield f": its first line must be {GLOBAL!r}.{reason}"
 
 
-def _read(path: Path) -> tuple[str, dict[str, Any]]:
+def _read(path: Path, group: str) -> tuple[str, dict[str, Any]]:
     """Text and content of a file.
 
     Raises:
@@ -139,7 +139,7 @@ def _read(path: Path) -> tuple[str, dict[str, Any]]:
     try:
         with path.open(encoding="utf-8") as file:
             content: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-        content = renamed_config(content)
+        content = renamed_config(content, group)
     except MarkedYAMLError as error:
         raise KanExpError(yaml_fault(error).removeprefix(str(path))) from error
     except RecursionError as error:

@@ -56,10 +56,15 @@ def _override(text: str) -> str:
     return f"{signs}{_option(name)}{equals}{value}"
 
 
-def renamed_config(value: Any, path: str = "") -> Any:
+def renamed_config(value: Any, group: str = "", path: str = "") -> Any:
     """A configuration in plain containers with the new names.
 
     They may be options, keys of a search's space, entries of a defaults list, or references.
+
+    Args:
+        value: The configuration, or a part of it.
+        group: The group of configs that it belongs to.
+        path: The full name of the part.
     """
     if isinstance(value, Mapping):
         renamed = {}
@@ -70,13 +75,16 @@ def renamed_config(value: Any, path: str = "") -> Any:
                 key = _option(full).rpartition(".")[2]
             elif name in OPTIONS or "=" in name:
                 key = _override(name)
-            renamed[key] = renamed_config(item, full)
+            renamed[key] = renamed_config(item, group, full)
         return renamed
     if isinstance(value, list):
-        return [renamed_config(item, path) for item in value]
+        return [renamed_config(item, group, path) for item in value]
+    if not isinstance(value, str):
+        return value
+    if path == "defaults":  # `- NAME` or `- /GROUP/NAME`
+        return _text(value.lstrip("/").rpartition("/")[0] or group, value)
     # Of `override /experiment` in a defaults list, and of `hydra.sweeper.params.experiment`.
-    name = re.split(r"[ ./]", path)[-1]
-    return _text(name, value) if isinstance(value, str) else value
+    return _text(re.split(r"[ ./]", path)[-1], value)
 
 
 def _option(name: str) -> str:
@@ -124,7 +132,8 @@ class RenamingSource(FileConfigSource):
         text = path.read_text(encoding="utf-8")
         if any(hint in text for hint in HINTS):
             plain = OmegaConf.to_container(result.config, resolve=False)
-            result.config = OmegaConf.create(renamed_config(plain))
+            group = config_path.rpartition("/")[0]
+            result.config = OmegaConf.create(renamed_config(plain, group))
         return result
 
 

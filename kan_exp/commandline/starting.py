@@ -108,10 +108,6 @@ def _check_place(config: DictConfig) -> None:
 
 
 def check_unused(folder: Path) -> None:
-    """Refuses a folder with the results of another run, or files of the same names.
-
-    Raises:
-        KanExpError: It holds some.
-    """
+    """Refuses a folder with the results of another run, or files of the same names."""
     if reason := foreign_or_used(folder):
         raise KanExpError(f"{folder} holds {reason}: give another folder.")

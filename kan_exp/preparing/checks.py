@@ -39,11 +39,7 @@ ELEMENTWISE = tuple(f"torch.optim.{name}" for name in ("Adam", "AdamW", "SGD"))
 
 
 def check(config: RunConfig, context: RunContext) -> None:
-    """Checks a configuration.
-
-    Raises:
-        KanExpError: An option is unknown, out of range, or does not go with another.
-    """
+    """Checks a configuration."""
     if config.uses_least_squares:
         check_full_batch(config.scheduler, config.batch_size, config.compile)
     check_numbers(config)
@@ -57,11 +53,7 @@ def check(config: RunConfig, context: RunContext) -> None:
 
 
 def check_full_batch(scheduler: object, batch_size: int | None, compile: bool) -> None:
-    """Checks that options of gradient descent are not combined with `optimizer=lm`.
-
-    Raises:
-        KanExpError: One of them is set.
-    """
+    """Checks that options of gradient descent are not combined with `optimizer=lm`."""
     if scheduler or batch_size is not None or compile:
         raise KanExpError(
             "optimizer=lm takes all points at once: it needs scheduler=none, batch_size=null and "
@@ -70,11 +62,7 @@ def check_full_batch(scheduler: object, batch_size: int | None, compile: bool) -
 
 
 def check_numbers(config: RunConfig) -> None:
-    """Checks the range of numbers at the top of a configuration.
-
-    Raises:
-        KanExpError: One is out of range.
-    """
+    """Checks the range of numbers at the top of a configuration."""
     refine = config.refine
     lists = {
         "dims": config.dims,
@@ -125,11 +113,7 @@ def _check_dims(dims: list[int]) -> None:
 
 
 def check_replicas(config: RunConfig) -> None:
-    """Refuses `replicas` where networks cannot be trained as one stack.
-
-    Raises:
-        KanExpError: `replicas` is below 1, or does not go with another option.
-    """
+    """Refuses `replicas` where networks cannot be trained as one stack."""
     if config.replicas < 1:
         raise KanExpError(f"replicas must be at least 1, got {config.replicas}.")
     if config.replicas == 1:
@@ -154,11 +138,7 @@ def check_replicas(config: RunConfig) -> None:
 
 
 def check_devices(config: RunConfig) -> None:
-    """Refuses numbers of devices that cannot be had, and what cannot be shared by processes.
-
-    Raises:
-        KanExpError: `trainer.devices` is no such number, or does not go with another option.
-    """
+    """Refuses numbers of devices that cannot be had, and what cannot be shared by processes."""
     trainer = config.trainer.options
     devices = trainer.get("devices")
     shown = f"trainer.devices={devices}"
@@ -202,11 +182,7 @@ def check_devices(config: RunConfig) -> None:
 
 
 def check_trainer(trainer: Component) -> None:
-    """Refuses options of Lightning's trainer that other options stand for, or that no run can obey.
-
-    Raises:
-        KanExpError: There is one.
-    """
+    """Refuses options of Lightning's trainer that other options stand for, or that no run can obey."""
     if trainer.target != "lightning.pytorch.Trainer":
         return
     for name in trainer.options:

@@ -70,11 +70,7 @@ def rest_key(cfg: DictConfig) -> str | None:
 
 
 def check_shared(cfg: DictConfig) -> None:
-    """Checks that every option has the same value with `replicas` as in the run of each seed.
-
-    Raises:
-        KanExpError: One differs; the message names it.
-    """
+    """Checks that every option has the same value with `replicas` as in the run of each seed."""
     if cfg.replicas <= 1:
         return
     seeds = range(cfg.seed, cfg.seed + cfg.replicas)

@@ -142,11 +142,7 @@ def stages_of(refine: RefineConfig, intervals: Sequence[int | None]) -> list[Sta
 
 
 def check_work(multiplications: float, points: int, context: RunContext) -> None:
-    """Checks that least squares, if the user has not asked for them, would not take long.
-
-    Raises:
-        KanExpError: They would; the message says how long.
-    """
+    """Checks that least squares, if the user has not asked for them, would not take long."""
     chosen = any(option_name(text) == "optimizer" for text in context.overrides)
     default = bool(context.choices) and context.choices.get("experiment") is None and not chosen
     if default and multiplications > MAX_WORK:

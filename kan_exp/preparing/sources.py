@@ -55,11 +55,7 @@ def check_source(config: RunConfig, context: RunContext) -> int | None:
 
 
 def check_width(group: str, count: int, dims: list[int], context: RunContext) -> None:
-    """Refuses a first width that is not the number of inputs, `count`.
-
-    Raises:
-        KanExpError: They differ; the message has the `dims` to set.
-    """
+    """Refuses a first width that is not the number of inputs, `count`."""
     if count != dims[0]:
         source = f"{group} {context.choices[group]!r}" if group in context.choices else group
         inputs = "1 input" if count == 1 else f"{count} inputs"

@@ -162,11 +162,7 @@ def read_stored(folder: Path, modules: Sequence[str] = ()) -> Stored:
 
 
 def check_unfinished(folder: Path) -> None:
-    """Refuses to resume a run that is done, or that another process is still running.
-
-    Raises:
-        KanExpError: It is; the message says what to do instead.
-    """
+    """Refuses to resume a run that is done, or that another process is still running."""
     status = read_status(folder)
     # Processes of other machines are unknown. The lock decides between two at the same moment.
     if status is not None and status.is_here and is_running(status):

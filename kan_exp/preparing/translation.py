@@ -155,11 +155,7 @@ def composed(
 
 
 def check_groups(cfg: DictConfig) -> None:
-    """Refuses a configuration from which a group was removed, or its `_target_`.
-
-    Raises:
-        KanExpError: A group is not there, or does not say what it makes.
-    """
+    """Refuses a configuration from which a group was removed, or its `_target_`."""
     for group in GROUPS:
         if OmegaConf.select(cfg, group):
             _check_target(cfg, group)

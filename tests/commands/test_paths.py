@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import shlex
 from pathlib import Path
 
 import pytest
@@ -179,15 +178,6 @@ def run(tmp_path):
     (folder / "metrics.json").write_text('{"stopped": "steps"}')
     (folder / "checkpoints" / "best.ckpt").touch()
     return folder
-
-
-def test_every_command_that_is_printed_can_be_pasted(train, tmp_path, run):
-    line = train(f"hydra.run.dir={ODD}").line
-    assert "holds a run already (metrics.json)" in line
-    (run / "metrics.json").unlink()
-    line = train(f"hydra.run.dir={ODD}").line
-    (pasted,) = shlex.split(line.partition("go on with ")[2].removesuffix("."))
-    assert train(pasted).line.startswith(f"{ODD}: it is not known how this run was made")
 
 
 @pytest.mark.parametrize("spelled", [ODD, '"a b"', "a b", "'a b'"])

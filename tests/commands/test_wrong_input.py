@@ -44,6 +44,15 @@ LIGHT = [
     (["hydra.launcher.workers=0", "-m"], ["hydra.launcher.workers must be at least 1, got 0"]),
     (["hydra.launcher.workers=x", "-m"], ["hydra.launcher.workers must be a whole number, got x"]),
     (["sweep.metric=tset_rmse", "-m"], ["no such metric", "Did you mean 'test_rmse'?"]),
+    (
+        ["hydra.sweep.dir=a b"],
+        ["'hydra.sweep.dir=", "has no effect", "'hydra.run.dir=", "or add -m"],
+    ),
+    (["hydra.run.dir=x", "-m", "seed=1,2"], ["no effect on a sweep: write hydra.sweep.dir=x."]),
+    (["hydra.searchpath=[nowhere]"], ["hydra.searchpath nowhere: there is no such folder"]),
+    (["hydra.searchpath=[file://no where]"], ["hydra.searchpath 'no where': there is no such"]),
+    (["data._target_=kan_exp.data.Nothing"], ["data._target_=kan_exp.data.Nothing: cannot import"]),
+    (["target._target_=nowhere.Target"], ["target._target_=nowhere.Target: cannot import it:"]),
     (["steps=9", "-m", "layer=mlp,interp"], ["layer=interp:", "Did you mean 'interpo'?"]),
 ]
 
@@ -210,6 +219,14 @@ def test_help_is_ours_and_does_not_wait_for_torch(light, tmp_path):
     ):
         assert text in result.stdout
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("evaluate", ["run=null"]), ("predict", ["run=null", "input=a.csv", "output=b.csv"])],
+)
+def test_a_run_that_is_null_is_needed(light, name, arguments):
+    _is_one_line(light(name, *arguments), ["run is needed: set it with run=..."])
 
 
 @pytest.mark.parametrize("name", ["evaluate", "predict"])
