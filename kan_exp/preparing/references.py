@@ -22,7 +22,7 @@ TO_HYDRA = re.compile(r"\$\{hydra:([\w.]+)\}")
 
 
 def check_references(cfg: DictConfig, hydra: DictConfig) -> None:
-    """Checks references to Hydra's configuration, whose resolver gives null where there is nothing."""
+    """Checks references to Hydra's configuration, which resolve to null if there is nothing."""
     for text in _deciding_texts(cfg):
         for name in TO_HYDRA.findall(text):
             if OmegaConf.select(hydra, name, default=NOWHERE) is NOWHERE:
