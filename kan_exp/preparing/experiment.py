@@ -96,6 +96,7 @@ def make_experiment(
         max_steps=steps,
         max_epochs=-1,  # each pass over the loader is one evaluation's; the steps end the run
         callbacks=callbacks,
+        enable_checkpointing=folder is not None,
         logger=logger,
         **({} if rank is None else {"plugins": [RankEnvironment(rank)]}),
     )

@@ -134,3 +134,10 @@ def test_options_that_a_class_refuses_are_one_line():
         make("trainer", Component("builtins.dict", {"strategy": strategy}))
     with pytest.raises(KanExpError, match=r"^task\._target_=builtins\.dict must make a kan_exp"):
         make_task(Component("builtins.dict"))
+
+
+def test_a_configuration_is_trained_without_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = make_experiment(small_config()).fit()
+    assert result.metrics["test_rmse"] < 1
+    assert list(tmp_path.iterdir()) == []
