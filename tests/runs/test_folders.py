@@ -99,7 +99,7 @@ def test_an_experiment_in_python_holds_its_folder_while_it_runs(tmp_path, monkey
     experiment = prepare(SMALL, tmp_path / "run")
     held = []
     monkeypatch.setattr(
-        type(experiment), "_announce", lambda self: held.append((self.folder / ".lock").exists())
+        type(experiment), "_log_start", lambda self: held.append((self.folder / ".lock").exists())
     )
     experiment.run()
     assert held == [True]
