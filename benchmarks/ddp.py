@@ -13,14 +13,10 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import open_dict
 from step import NO_FIGURES, Cost, Stopwatch, shown
 
-from kan_exp.cli import store_schema
-from kan_exp.config import TrainConfig, config_folder
-from kan_exp.rank import make_job
+from kan_exp.preparing.experiment import make_job
+from kan_exp.preparing.translation import composed, translate
 from kan_exp.ranks import Leader
 from kan_exp.train import prepare
 
@@ -51,14 +47,9 @@ SIZES = {
 
 def other_rank(options: Sequence[str], folder: Path) -> Leader:
     """The second process, as the command would start it."""
-    store_schema("train_schema", TrainConfig)
-    with initialize_config_dir(config_folder(), version_base=None):
-        cfg = compose("train", overrides=list(options), return_hydra_config=True)
-        HydraConfig.instance().set_config(cfg)
-        choices = dict(cfg.hydra.runtime.choices)
-        with open_dict(cfg):
-            del cfg["hydra"]
-        return Leader(2, make_job(cfg, folder, choices), sys.exit)
+    with composed(options, folder) as (cfg, hydra):
+        config, context = translate(cfg, hydra)
+    return Leader(2, make_job(config, folder, context, None), sys.exit)
 
 
 def steps_cost(options: Sequence[str], folder: str) -> Cost:

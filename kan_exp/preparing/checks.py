@@ -178,7 +178,7 @@ def check_devices(config: RunConfig) -> None:
 
 
 def check_trainer(trainer: Component) -> None:
-    """Refuses options of Lightning's trainer that other options stand for, or that no run can obey."""
+    """Refuses options of Lightning's trainer that other options replace or no run can obey."""
     if trainer.target != "lightning.pytorch.Trainer":
         return
     for name in trainer.options:

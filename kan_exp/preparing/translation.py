@@ -37,6 +37,7 @@ from kan_exp.preparing.values import (
     search_path_override,
     without_targets,
 )
+from kan_exp.quoting import quoted
 from kan_exp.runs.identity import group_name
 from kan_exp.tasks import Task
 
@@ -92,12 +93,12 @@ def _resolve(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _run_config(values: dict[str, Any]) -> RunConfig:
-    layers = [layer for entry in values["layers"] or () for layer in entry.values()]
+    layers = values["layer"]
+    if values["layers"] is not None:
+        layers = [layer for entry in values["layers"] for layer in entry.values()]
     optional = {name: values[name] or None for name in OPTIONAL_GROUPS}
     callbacks = values["callbacks"] or {}
-    return RunConfig.from_values(
-        {**values, **optional, "callbacks": callbacks, "layers": layers or values["layer"]}
-    )
+    return RunConfig.from_values({**values, **optional, "callbacks": callbacks, "layers": layers})
 
 
 def is_stackable(cfg: DictConfig) -> bool:
@@ -114,11 +115,7 @@ def is_stackable(cfg: DictConfig) -> bool:
 
 
 def composed_task(cfg: DictConfig) -> Task:
-    """The task of a composed configuration.
-
-    Raises:
-        KanExpError: An option is out of its range, or it is no task.
-    """
+    """The task of a composed configuration."""
     return make_task(to_component(OmegaConf.to_container(cfg.task, resolve=True)))
 
 
@@ -145,7 +142,7 @@ def composed(
     """
     store_schema("train_schema", TrainConfig)
     rename_in_files()
-    place = f"hydra.runtime.output_dir={folder}"
+    place = f"hydra.runtime.output_dir={quoted(str(folder))}"
     with initialize_config_dir(config_folder(), version_base=None):
         cfg = compose(name, [*renamed_options(overrides), place], return_hydra_config=True)
         HydraConfig.instance().set_config(cfg)

@@ -23,6 +23,6 @@ def test_it_ends_with_what_the_command_ends_with(command, tmp_path):
     ("option", "mended"),
     [("dims=[3,1]", "dims="), ("+layer.typo=1", "typo"), ("seed=-1", "seed must be")],
 )
-def test_what_is_wrong_is_told_as_the_command_tells_it(tmp_path, option, mended):
+def test_what_is_wrong_is_reported_as_the_command_tells_it(tmp_path, option, mended):
     with pytest.raises(KanExpError, match=mended):
         prepare([option], tmp_path)

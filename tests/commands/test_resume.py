@@ -36,7 +36,7 @@ runpy.run_module("kan_exp.train", run_name="__main__", alter_sys=True)
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
-    """A run that was killed in its training without warning, and what was said before."""
+    """A run that was killed in its training without warning, and its log up to then."""
     cwd = tmp_path_factory.mktemp("killed")
     with start("-c", STOPPING, cwd=cwd, server=COMMANDS) as process:
         wait_until(lambda: (cwd / "stops").exists() or None, process)
@@ -93,9 +93,9 @@ def test_it_says_where_it_goes_on_and_keeps_one_log(both):
     cwd, resumed, _ = both
     assert resumed.stderr == ""
     (line,) = (line for line in resumed.stdout.splitlines() if line.startswith("goes on at step"))
-    said = (cwd / "cut" / "train.log").read_text()
-    assert line in said
-    assert said.count("trained by Adam") == 2
+    log = (cwd / "cut" / "train.log").read_text()
+    assert line in log
+    assert log.count("trained by Adam") == 2
     status = read_status(cwd / "cut")
     assert status is not None
     assert status.state == "done"
