@@ -1,8 +1,4 @@
-"""Quotes values of options for Hydra's grammar.
-
-Brackets, commas and parentheses have a meaning in that grammar. A shell removes the quotes that
-Hydra would need, so that formulas, paths and names of columns are quoted again here.
-"""
+"""Quotes values of options for Hydra's grammar, since a shell removes the quotes it would need."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -104,7 +105,7 @@ def make_experiment(
         trainer=trainer,
         folder=folder,
         choices=choices,
-        config=yaml.safe_dump(config.to_values(), sort_keys=False, allow_unicode=True),
+        config=_text(config),
         trial=Trial(context.overrides, folder, context.job, choices),
         arguments=context.arguments,
     )
@@ -114,6 +115,11 @@ def make_experiment(
         except KanExpError as error:
             raise KanExpError(f"{folder}: {error}") from error
     return experiment
+
+
+def _text(config: RunConfig) -> str:
+    plain = json.loads(json.dumps(config.to_values(), default=str))  # also of objects from Python
+    return str(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
 
 
 def _steps(config: RunConfig) -> int:

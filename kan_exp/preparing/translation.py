@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -158,25 +158,17 @@ def check_groups(cfg: DictConfig) -> None:
             _check_target(cfg, group)
         elif group not in OPTIONAL_GROUPS and (group != "target" or _uses_target(cfg)):
             raise KanExpError(f"{group} is needed: choose one by {group}=..., without ~{group}.")
-    callbacks = _written(cfg, "callbacks")
-    if callbacks is not None and not isinstance(callbacks, Mapping):
-        raise KanExpError(f"callbacks must be options of callbacks, got {callbacks!r}.")
-    for name in callbacks or {}:
-        if cfg.callbacks[name] is not None:
+    for name, callback in (cfg.callbacks or {}).items():
+        if callback is not None:
             _check_target(cfg, f"callbacks.{name}")
 
 
 def _check_target(cfg: DictConfig, path: str) -> None:
-    value = _written(cfg, path)
-    if not isinstance(value, Mapping):
-        raise KanExpError(f"{path} must be a config with options, got {value!r}.")
-    if not isinstance(value.get("_target_"), str):
-        raise KanExpError(f"{path}._target_ is needed: it names what {path} makes.")
-
-
-def _written(cfg: DictConfig, path: str) -> Any:
     value = OmegaConf.select(cfg, path)
-    return OmegaConf.to_container(value, resolve=False) if OmegaConf.is_config(value) else value
+    if not isinstance(value, DictConfig):
+        raise KanExpError(f"{path} must be a config with options, got {value!r}.")
+    if not isinstance(OmegaConf.to_container(value).get("_target_"), str):  # type: ignore[union-attr]
+        raise KanExpError(f"{path}._target_ is needed: it names what {path} makes.")
 
 
 def _uses_target(cfg: DictConfig) -> bool:
