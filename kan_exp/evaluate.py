@@ -127,17 +127,7 @@ def own_test_points(
     description: dict[str, Any],
     modules: Sequence[str],
 ) -> Split:
-    """The test points of a run, made again from its configuration.
-
-    Args:
-        run: Its folder.
-        moved: Options of its data that have changed.
-        description: The checkpoint's, which has a digest of the points.
-        modules: What the configuration may call besides kan_exp's own.
-
-    Raises:
-        KanExpError: They cannot be made, or are others by now.
-    """
+    """The test points of a run, made again from its configuration."""
     values = {**_stored_group(run, "data", modules), **moved}
     is_table = values.get("_target_") == TABLE
     if moved and not is_table:
@@ -195,7 +185,8 @@ def _other_points(
         table = _rows(cfg.data, schema, reader)
         return table.split(), f"{table.rows:,} rows of {cfg.data.path}", table.notes
     values = cast("dict[str, Any]", OmegaConf.to_container(cfg.data, resolve=True))
-    if OmegaConf.is_interpolation(cfg.data, "target") and cfg.target is None:
+    own = "target" in values and OmegaConf.is_interpolation(cfg.data, "target")
+    if own and cfg.target is None:
         # The run's own function, unless another is asked for.
         values["target"] = _stored_group(Path(cfg.run), "target", list(cfg.modules))
     source: ExperimentData = make("data", to_component(values))

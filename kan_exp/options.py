@@ -1,71 +1,65 @@
-"""Whether options are of the kinds that a constructor takes."""
+"""Compares options with the signature of the constructor that takes them."""
 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from kan_exp.errors import KanExpError
 from kan_exp.quoting import shell
 
-WHOLE = (int, "int")
-NUMBERS = (*WHOLE, float, "float")
-# Kinds that null is one of.
-WHOLE_OR_NONE = (int | None, "int | None", "Optional[int]")
-NUMBER_OR_NONE = (*WHOLE_OR_NONE, float | None, "float | None", "Optional[float]")
-TEXTS = (str, "str")
-TEXTS_OR_NONE = (str | None, "str | None", "Optional[str]")
-TRUTHS = (bool | None, "bool | None", "Optional[bool]")
-
 
 def check_options(group: str, make: Callable[..., Any], options: Mapping[str, Any]) -> None:
-    """Refuses options of another kind than a constructor's defaults or annotations.
+    """Refuses options of another type than a constructor's defaults or annotations.
 
     Args:
         group: The group of the options, by which they are named.
         make: The constructor.
         options: Its arguments by name.
-
-    Raises:
-        KanExpError: There is one; the message names it.
     """
     try:
         parameters = inspect.signature(make).parameters
     except (TypeError, ValueError):  # some builtins have none; they check their own arguments
         return
     for name, value in options.items():
-        if name not in parameters:  # which the constructor itself refuses
-            continue
-        default, annotation = parameters[name].default, parameters[name].annotation
         option = f"{group}.{name}"
-        if value is None and annotation in NUMBER_OR_NONE:
-            continue
-        if isinstance(default, tuple) and all(map(_is_number, default)):
-            if isinstance(value, str) or not isinstance(value, Sequence):
-                raise KanExpError(f"{option} must be a list, as {_list(default)}, got {value!r}.")
-            if len(value) != len(default) or not all(map(_is_number, value)):
-                raise KanExpError(
-                    f"{option} must be {len(default)} numbers, as {_list(default)}, got "
-                    f"{_list(value)}."
-                )
-        elif (_is_number(default) or annotation in (*NUMBERS, *NUMBER_OR_NONE)) and not (
-            _is_number(value)
-        ):
+        # The constructor itself refuses names that it has not.
+        if name in parameters and (rule := _broken_rule(option, parameters[name], value)):
+            raise KanExpError(f"{option} must be {rule}")
+
+
+def _broken_rule(option: str, parameter: inspect.Parameter, value: Any) -> str | None:
+    """What an option must be, and what came; None if it is that."""
+    default = parameter.default
+    kind, optional = _kind(parameter.annotation)
+    if value is None and optional:
+        return None
+    if isinstance(default, tuple) and all(map(_is_number, default)):
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            return f"a list, as {_list(default)}, got {value!r}."
+        if len(value) != len(default) or not all(map(_is_number, value)):
+            return f"{len(default)} numbers, as {_list(default)}, got {_list(value)}."
+    elif _is_number(default) or kind in ("int", "float"):
+        if not _is_number(value):
             shown = repr(value) if isinstance(value, str) else _text(value)
-            raise KanExpError(f"{option} must be a number, got {shown}{_cure(value)}.")
-        elif annotation in (*WHOLE, *WHOLE_OR_NONE) and value != int(value):
-            raise KanExpError(f"{option} must be a whole number, got {value}.")
-        elif annotation in TEXTS and not isinstance(value, str):
-            raise KanExpError(f"{option} must be text, got {_text(value)}{_as_text(option, value)}")
-        elif annotation in TEXTS_OR_NONE and not isinstance(value, str | None):
-            raise KanExpError(
-                f"{option} must be text or null, got {_text(value)}{_as_text(option, value)}"
-            )
-        elif annotation in TRUTHS and not isinstance(value, bool | None):
-            raise KanExpError(f"{option} must be true, false or null, got {value!r}.")
-        elif annotation in (bool, "bool") and not isinstance(value, bool):
-            raise KanExpError(f"{option} must be true or false, got {value!r}.")
+            return f"a number, got {shown}{_cure(value)}."
+        if kind == "int" and value != int(value):
+            return f"a whole number, got {value}."
+    elif kind == "str" and not isinstance(value, str):
+        return f"text{' or null' if optional else ''}, got {_text(value)}{_as_text(option, value)}"
+    elif kind == "bool" and not isinstance(value, bool):
+        return f"{'true, false or null' if optional else 'true or false'}, got {value!r}."
+    return None
+
+
+def _kind(annotation: Any) -> tuple[str, bool]:
+    """The name of a type, and whether null is allowed too."""
+    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    match = re.fullmatch(r"(?:typing\.)?Optional\[(int|float|str|bool)\]", text)
+    match = match or re.fullmatch(r"(int|float|str|bool) \| None", text)
+    return (match[1], True) if match else (text, False)
 
 
 def _is_number(value: Any) -> bool:

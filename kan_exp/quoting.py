@@ -26,15 +26,15 @@ def quoted(text: str) -> str:
 def literal(text: str) -> str:
     """Escapes `${...}` in a text, which would be a reference in a configuration."""
     # OmegaConf halves backslashes before `${`, and takes `\${` literally.
-    return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", text)
+    return re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + r"\${", text)
 
 
 def in_quotes(text: str) -> str:
     """Puts a text in Hydra's quotes; a `${...}` in it stays a reference."""
     quote = "'" if '"' in text and "'" not in text else '"'
     # Hydra halves backslashes before a quote, also before the last one, and no others.
-    inner = re.sub(rf"(\\*){quote}", lambda found: found[1] * 2 + f"\\{quote}", text)
-    inner = re.sub(r"\\+\Z", lambda found: found[0] * 2, inner)
+    inner = re.sub(rf"(\\*){quote}", lambda match: match[1] * 2 + f"\\{quote}", text)
+    inner = re.sub(r"\\+\Z", lambda match: match[0] * 2, inner)
     return f"{quote}{inner}{quote}"
 
 
@@ -43,13 +43,13 @@ def unquoted(text: str) -> str | None:
     if len(text) < 2 or text[0] not in "\"'" or text[-1] != text[0]:
         return None
     quote, inner = text[0], text[1:-1]
-    runs = [found[0] for found in re.finditer(rf"\\*{quote}", inner)]
+    runs = [match[0] for match in re.finditer(rf"\\*{quote}", inner)]
     ending = len(inner) - len(inner.rstrip("\\"))
     if ending % 2 or any(len(run) % 2 for run in runs):  # a quote that is not escaped
         return None
-    inner = re.sub(rf"(\\*)\\{quote}", lambda found: found[1][::2] + quote, inner)
+    inner = re.sub(rf"(\\*)\\{quote}", lambda match: match[1][::2] + quote, inner)
     inner = inner[: len(inner) - ending // 2]
-    return re.sub(r"(\\*)\\\$\{", lambda found: found[1][::2] + "${", inner)
+    return re.sub(r"(\\*)\\\$\{", lambda match: match[1][::2] + "${", inner)
 
 
 def expand_home(path: str | Path) -> Path:

@@ -83,7 +83,7 @@ def _train(cfg: DictConfig, hydra: DictConfig, folder: Path) -> None:
             moved = moved or overrides != list(before.overrides)
         checkpoint = unfinished(folder, key)
         if alone and cfg.sweep.resume is not None:
-            raise KanExpError("sweep.resume goes on with a sweep: add -m.")
+            raise KanExpError("sweep.resume resumes a sweep: add -m.")
         with StatusFile(folder, overrides, key, job, one_line, setting) as status:
             config, context = translate(cfg, hydra)
             check(config, context)
@@ -114,14 +114,7 @@ def _train(cfg: DictConfig, hydra: DictConfig, folder: Path) -> None:
 
 
 def _store(cfg: DictConfig, folder: Path, moved: bool, resumed: bool) -> None:
-    """Stores what Hydra's copy of the configuration does not say.
-
-    Args:
-        cfg: The configuration.
-        folder: Of the run.
-        moved: Whether a path in it is another than Hydra has stored.
-        resumed: Whether the options of its layers are stored already.
-    """
+    """Stores what Hydra's copy of the configuration does not say."""
     stored = folder / ".hydra" / "config.yaml"
     spell_out = cfg.layers is not None and not resumed
     if stored.is_file() and (moved or spell_out):

@@ -57,11 +57,7 @@ class Flag(NamedTuple):
 
 
 def split_flags(arguments: Sequence[str]) -> tuple[list[Flag], list[str]]:
-    """Splits a command line into flags and all other words.
-
-    Raises:
-        KanExpError: There is no such flag, or its value is missing or wrong.
-    """
+    """Splits a command line into flags and all other words."""
     flags: list[Flag] = []
     rest: list[str] = []
     words = list(arguments)
@@ -106,11 +102,7 @@ def _long_name(typed: str, word: str) -> str:
 
 
 def spelled(arguments: Sequence[str]) -> list[str]:
-    """Spells a command line as Hydra reads it, its flags first.
-
-    Raises:
-        KanExpError: A flag or an option cannot be read, or a folder of configs is missing.
-    """
+    """Spells a command line as Hydra reads it, its flags first."""
     flags, overrides = split_flags(arguments)
     names = [option_name(text) for text in overrides]
     many = any(flag.name == "--multirun" for flag in flags) or "search" in names
@@ -181,16 +173,7 @@ def chosen_configs(arguments: Sequence[str]) -> list[ConfigChoice]:
 
 
 def check_config_name(arguments: Sequence[str], command: str, configs: Path) -> None:
-    """Refuses the configuration of another command as this one's.
-
-    Args:
-        arguments: As Hydra reads them.
-        command: The name of this command's configuration.
-        configs: The folder of all commands' configurations.
-
-    Raises:
-        KanExpError: `--config-name` names such a one.
-    """
+    """Refuses the configuration of another command as this one's."""
     others = {path.stem for path in configs.glob("*.yaml")} - {"command", command}
     for flag in split_flags(arguments)[0]:
         name = flag.value.removesuffix(".yaml")
@@ -206,9 +189,6 @@ def check_removals(arguments: Sequence[str]) -> None:
 
     Groups that a run can do without may be removed, callbacks, entries of a search, and options of
     a user's own kinds.
-
-    Raises:
-        KanExpError: An option is to be removed.
     """
     for text in arguments:
         name = option_name(text)
@@ -222,15 +202,7 @@ def check_removals(arguments: Sequence[str]) -> None:
 
 
 def check_choices(arguments: Sequence[str], configs: Path) -> None:
-    """Refuses a choice of a group that names no config, such as `scheduler=null`.
-
-    Args:
-        arguments: As Hydra reads them.
-        configs: The folder of the groups.
-
-    Raises:
-        KanExpError: There is one; the message lists the choices.
-    """
+    """Refuses a choice of a group that names no config, such as `scheduler=null`."""
     for text in split_flags(arguments)[1]:
         group, equals, value = text.lstrip("+").partition("=")
         if not equals or not re.fullmatch(r"\w+(/\w+)*", group):

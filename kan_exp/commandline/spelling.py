@@ -1,14 +1,9 @@
-"""Quotes values of options for Hydra's grammar.
-
-Brackets, commas and parentheses have a meaning in that grammar. A shell removes the quotes that
-Hydra would need, so that formulas, paths and names of columns are quoted again here.
-"""
+"""Quotes values of options for Hydra's grammar, since a shell removes the quotes it would need."""
 
 from __future__ import annotations
 
 import os
 import re
-from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -83,8 +78,8 @@ def _as_text(value: str) -> str | None:
     parsed = _parsed(value)
     if parsed is None or parsed.is_sweep_override():
         return None
-    found = parsed.value()
-    return found if isinstance(found, str) else None
+    read = parsed.value()
+    return read if isinstance(read, str) else None
 
 
 def _formula(value: str) -> str:
@@ -133,13 +128,15 @@ def _literal(text: str) -> str:
 def _columns(value: str, many: bool) -> str:
     """Names of columns, or a list of them, or several of either in a sweep."""
     parsed = _parsed(value)
-    if parsed is not None and parsed.is_sweep_override() and many:
-        return value
-    found = None if parsed is None or parsed.is_sweep_override() else parsed.value()
-    if found is None and parsed is not None and not parsed.is_sweep_override():
-        return value  # null
-    if isinstance(found, str) or (isinstance(found, list) and all(map(_is_text, found))):
-        return value
+    if parsed is not None and parsed.is_sweep_override():
+        if many:
+            return value
+    elif parsed is not None:
+        names = parsed.value()
+        if names is None or isinstance(names, str):
+            return value
+        if isinstance(names, list) and all(isinstance(name, str) for name in names):
+            return value
     parts = split(value) if many or value.startswith("[") else [value]
     return ",".join(_column_or_list(part.strip()) for part in parts)
 
@@ -147,10 +144,6 @@ def _columns(value: str, many: bool) -> str:
 def _is_list(value: str) -> bool:
     parsed = _parsed(value)
     return parsed is not None and not parsed.is_sweep_override()
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
 
 
 def _column_or_list(text: str) -> str:

@@ -55,7 +55,7 @@ class FreshFolder(Callback):
             fail(one_line(error))
         if reason:
             release(folder)
-            resume = f", or go on with {typed('resume', folder)}" if "checkpoints" in reason else ""
+            resume = f", or resume it: {typed('resume', folder)}" if "checkpoints" in reason else ""
             fail(f"{folder} holds {reason}: set hydra.run.dir=... to another{resume}.")
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:

@@ -39,10 +39,11 @@ def wrong_type(message: str) -> str | None:
     rule = next((rule for pattern, rule in EXPECTED if re.search(pattern, message)), None)
     if rule is None:
         return None
-    found = next((found[1] for text in VALUES if (found := re.search(text, message))), None)
-    if found is None:
+    matches = (re.search(pattern, message) for pattern in VALUES)
+    value = next((match[1] for match in matches if match), None)
+    if value is None:
         return f"must be {rule}"
-    value = "null" if found == "None" else found or "nothing"
+    value = "null" if value == "None" else value or "nothing"
     if len(value) > MAX_CHARACTERS:
         value = f"{value[: MAX_CHARACTERS - 3]}..."
     return f"must be {rule}, got {value}"

@@ -40,11 +40,7 @@ def make(name: str, component: Component, **more: Any) -> Any:
 
 
 def make_partial(name: str, component: Component) -> functools.partial[Any]:
-    """A function of the arguments that the component's options leave open.
-
-    Raises:
-        KanExpError: It cannot be imported.
-    """
+    """A function of the arguments that the component's options leave open."""
     partial: functools.partial[Any] = make(
         name, Component(component.target, component.options, partial=True)
     )
@@ -62,20 +58,16 @@ def _made(name: str, value: Any) -> Any:
 
 
 def locate(name: str, target: str) -> Any:
-    """Imports a class or function by its dotted path.
-
-    Raises:
-        KanExpError: There is none.
-    """
+    """Imports a class or function by its dotted path."""
     try:
-        found = pkgutil.resolve_name(target)
+        function = pkgutil.resolve_name(target)
     except Exception as error:  # a user's own module may raise anything
         raise KanExpError(
             f"{name}._target_={target}: cannot import it: {message_of(error).rstrip('.')}."
         ) from error
-    if not callable(found):
+    if not callable(function):
         raise KanExpError(f"{name}._target_={target}: it is no class and no function.")
-    return found
+    return function
 
 
 def make_checked(name: str, component: Component, kind: type, kind_name: str, **more: Any) -> Any:
@@ -105,11 +97,7 @@ def _checked(name: str, component: Component, made: Any, kind: type, kind_name: 
 
 
 def make_task(component: Component) -> Task:
-    """What is minimized and measured, made without torch.
-
-    Raises:
-        KanExpError: An option is out of its range, or it is no task.
-    """
+    """What is minimized and measured, made without torch."""
     made = make("task", component)
     task: Task = _checked("task", component, made, Task, "kan_exp.tasks.Task")
     return task

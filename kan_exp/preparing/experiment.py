@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,8 +113,7 @@ def make_experiment(
         ]
         if board is not None:
             trial = Trial(context.overrides, folder, context.job, choices)
-            text = yaml.safe_dump(config.to_values(), sort_keys=False, allow_unicode=True)
-            sinks.append(TensorBoardSink(board, trial, text))
+            sinks.append(TensorBoardSink(board, trial, _text(config)))
     experiment = Experiment(module, data, trainer, choices, folder, sinks)
     if checkpoint is not None:
         try:
@@ -121,6 +121,11 @@ def make_experiment(
         except KanExpError as error:
             raise KanExpError(f"{folder}: {error}") from error
     return experiment
+
+
+def _text(config: RunConfig) -> str:
+    plain = json.loads(json.dumps(config.to_values(), default=str))  # also of objects from Python
+    return str(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
 
 
 def _steps(config: RunConfig) -> int:

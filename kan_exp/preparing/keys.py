@@ -107,9 +107,9 @@ def _varying(cfg: DictConfig, runs: Iterable[tuple[int, int]]) -> Iterator[tuple
                 yield ".".join(path), text
 
 
-def _differences(one: Any, other: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        for name in dict.fromkeys([*one, *other]):
-            yield from _differences(one.get(name), other.get(name), (*path, str(name)))
-    elif one != other and repr(one) != repr(other):  # NaN differs from itself
+def _differences(first: Any, second: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        for name in dict.fromkeys([*first, *second]):
+            yield from _differences(first.get(name), second.get(name), (*path, str(name)))
+    elif first != second and repr(first) != repr(second):  # NaN differs from itself
         yield path

@@ -24,11 +24,7 @@ if TYPE_CHECKING:
 
 
 def layer_specs(config: RunConfig) -> list[LayerSpec]:
-    """The class and the options of each layer.
-
-    Raises:
-        KanExpError: A class cannot be imported or is no layer.
-    """
+    """The class and the options of each layer."""
     from kan_exp.layers import LayerSpec
 
     return [
@@ -134,11 +130,7 @@ def _make_least_squares(
 
 
 def intervals_of(specs: Sequence[LayerSpec]) -> list[int | None]:
-    """Intervals per edge of each layer, `None` for layers without a grid.
-
-    Raises:
-        KanExpError: A layer has no such options.
-    """
+    """Intervals per edge of each layer, `None` for layers without a grid."""
     try:
         return [kind.count_intervals(options) for kind, options in specs]
     except (TypeError, ValueError, KeyError) as error:

@@ -28,16 +28,7 @@ KnownLayer = tuple[Kind, Mapping[str, Any]]
 
 
 def check_network(config: RunConfig, context: RunContext, points: int | None) -> None:
-    """Checks layers, penalties and the stages of least squares.
-
-    Args:
-        config: The configuration.
-        context: How it was asked for.
-        points: Training points, where their number is known.
-
-    Raises:
-        KanExpError: An option is unknown, out of range, or does not go with another.
-    """
+    """Checks layers, penalties and the stages of least squares."""
     layers, penalty = config.each_layer, asdict(config.penalty)
     check_count(len(layers), config.dims)
     for layer in layers:
@@ -129,15 +120,7 @@ def _parameters(layers: Sequence[KnownLayer], dims: Sequence[int], stage: Stage)
 
 
 def stages_of(refine: RefineConfig, intervals: Sequence[int | None]) -> list[Stage]:
-    """The stages of least squares.
-
-    Args:
-        refine: As configured.
-        intervals: Intervals per edge of each layer, `None` for layers without a grid.
-
-    Raises:
-        KanExpError: `refine` is out of range.
-    """
+    """The stages of least squares."""
     return make_stages(intervals, refine.grids, refine.num_candidates, refine.steps, refine.points)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -17,15 +16,19 @@ FOLDER_FLAGS = ("--config-dir", "-cd", "--from")
 SKIPPED = ("sweep", "logger", "callbacks")  # output paths are derived from the run's folder
 
 
-def absolute(path: str | Path, here: str | Path) -> Path:
-    """An absolute path to the same file: links of its folder are resolved, its own is not.
-
-    Args:
-        path: From the user; `~` is home.
-        here: The folder in which the command was given.
-    """
+def _absolute(path: str | Path, here: str | Path) -> Path:
+    """An absolute path to the same file: links of its folder are resolved, its own is not."""
     whole = Path(here) / expand_home(path)
     return whole.resolve() if whole.name in ("", "..") else whole.parent.resolve() / whole.name
+
+
+def _existing(path: str, here: str | Path) -> Path | None:
+    """The absolute form of a path, if it is not absolute yet and there is such a file."""
+    try:
+        absolute = _absolute(path, here)
+        return absolute if path and path != str(absolute) and absolute.exists() else None
+    except (OSError, ValueError, RuntimeError):  # no path at all, no such home
+        return None
 
 
 def use_absolute_paths(cfg: DictConfig, here: str | Path) -> bool:
@@ -36,46 +39,29 @@ def use_absolute_paths(cfg: DictConfig, here: str | Path) -> bool:
         here: The folder in which the command was given.
     """
     changed = False
-    for node, key, full in list(_leaves(cfg)):
-        if not is_path(full):
-            continue
+    for node, key in [(node, key) for node, key, name in _leaves(cfg) if is_path(name)]:
         try:
             value = node[key]
         except OmegaConfBaseException:  # an unresolvable reference is reported elsewhere
             continue
-        if isinstance(value, str) and (found := _there(value, here)) is not None:
-            node[key] = literal(str(found))
+        absolute = _existing(value, here) if isinstance(value, str) else None
+        if absolute is not None:
+            node[key] = literal(str(absolute))
             changed = True
     return changed
 
 
-def _there(value: str, here: str | Path) -> Path | None:
-    """The absolute form of a path, if it is not absolute yet and there is such a file."""
-    try:
-        found = absolute(value, here)
-        return found if value and value != str(found) and found.exists() else None
-    except (OSError, ValueError, RuntimeError):  # no path at all, no such home
-        return None
-
-
-def _leaves(cfg: DictConfig) -> Iterator[tuple[DictConfig, str, str]]:
+def _leaves(node: DictConfig, before: str = "") -> Iterator[tuple[DictConfig, str, str]]:
     """Every option that has a value of its own: its group, its key and its full name."""
-
-    def walk(node: Any, before: str) -> Iterator[tuple[DictConfig, str, str]]:
-        for key in node:
-            full = f"{before}{key}"
-            if full in SKIPPED or OmegaConf.is_missing(node, key):
-                continue
-            if OmegaConf.is_interpolation(node, key):
-                inner: Any = None
-            else:
-                inner = node[key]
-            if isinstance(inner, DictConfig):
-                yield from walk(inner, f"{full}.")
-            elif not isinstance(inner, ListConfig):
-                yield node, key, full
-
-    return walk(cfg, "")
+    for key in map(str, node):
+        name = f"{before}{key}"
+        if name in SKIPPED or OmegaConf.is_missing(node, key):
+            continue
+        value = None if OmegaConf.is_interpolation(node, key) else node[key]
+        if isinstance(value, DictConfig):
+            yield from _leaves(value, f"{name}.")
+        elif not isinstance(value, ListConfig):
+            yield node, key, name
 
 
 def absolute_arguments(arguments: Sequence[str], here: str | Path) -> list[str]:
@@ -85,17 +71,16 @@ def absolute_arguments(arguments: Sequence[str], here: str | Path) -> list[str]:
         arguments: As Hydra reads them.
         here: The folder in which they were given.
     """
-    out: list[str] = []
+    words: list[str] = []
     for text in arguments:
-        flag = out[-1] if out else ""
         name, equals, value = text.partition("=")
-        if flag in FOLDER_FLAGS:
-            out.append(word(absolute(read_path(text), here)))
+        if words and words[-1] in FOLDER_FLAGS:
+            words.append(word(_absolute(read_path(text), here)))
         elif equals and name in FOLDER_FLAGS:
-            out.append(f"{name}={word(absolute(read_path(value), here))}")
+            words.append(f"{name}={word(_absolute(read_path(value), here))}")
         else:
-            out.append(_absolute_override(text, here))
-    return out
+            words.append(_absolute_override(text, here))
+    return words
 
 
 def _absolute_override(text: str, here: str | Path) -> str:
@@ -111,6 +96,6 @@ def _absolute_override(text: str, here: str | Path) -> str:
     for part in split(value):
         inner = unquoted(part)
         path = part if inner is None else inner
-        found = absolute(path, here) if name in SINGLE_PATHS else _there(path, here)
-        parts.append(part if found is None else quoted(str(found)))
+        absolute = _absolute(path, here) if name in SINGLE_PATHS else _existing(path, here)
+        parts.append(part if absolute is None else quoted(str(absolute)))
     return f"{key}={','.join(parts)}"

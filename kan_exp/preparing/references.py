@@ -38,18 +38,7 @@ def asks_hydra(cfg: DictConfig) -> bool:
 def check_additions(
     cfg: DictConfig, hydra: DictConfig, overrides: Sequence[str], groups: Sequence[str]
 ) -> None:
-    """Refuses options that are added by `+` and have no effect.
-
-    Args:
-        cfg: The composed configuration.
-        hydra: Hydra's part of it.
-        overrides: What the user typed.
-        groups: The groups of configs.
-
-    Raises:
-        KanExpError: One is added to a group that lists all its options, or at the top, as by
-            `+sed=1`, and nothing refers to it.
-    """
+    """Refuses options that are added by `+` and have no effect."""
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         group, _, option = override.key_or_group.partition(".")
         if override.is_add() and option and group in CLOSED_GROUPS:
@@ -78,7 +67,7 @@ def check_additions(
 
 def _deciding_texts(cfg: DictConfig) -> Iterator[str]:
     """The texts among the options that decide the result, their references unresolved."""
-    return _texts([one for name, one in written(cfg).items() if name not in NON_RESULT_OPTIONS])
+    return _texts([value for name, value in written(cfg).items() if name not in NON_RESULT_OPTIONS])
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from kan_exp.preparing.values import (
     search_path_override,
     without_targets,
 )
+from kan_exp.quoting import quoted
 from kan_exp.runs.identity import group_name
 from kan_exp.tasks import Task
 
@@ -92,12 +93,12 @@ def _resolve(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _run_config(values: dict[str, Any]) -> RunConfig:
-    layers = [layer for entry in values["layers"] or () for layer in entry.values()]
+    layers = values["layer"]
+    if values["layers"] is not None:
+        layers = [layer for entry in values["layers"] for layer in entry.values()]
     optional = {name: values[name] or None for name in OPTIONAL_GROUPS}
     callbacks = values["callbacks"] or {}
-    return RunConfig.from_values(
-        {**values, **optional, "callbacks": callbacks, "layers": layers or values["layer"]}
-    )
+    return RunConfig.from_values({**values, **optional, "callbacks": callbacks, "layers": layers})
 
 
 def is_stackable(cfg: DictConfig) -> bool:
@@ -114,11 +115,7 @@ def is_stackable(cfg: DictConfig) -> bool:
 
 
 def composed_task(cfg: DictConfig) -> Task:
-    """The task of a composed configuration.
-
-    Raises:
-        KanExpError: An option is out of its range, or it is no task.
-    """
+    """The task of a composed configuration."""
     return make_task(to_component(OmegaConf.to_container(cfg.task, resolve=True)))
 
 
@@ -145,7 +142,7 @@ def composed(
     """
     store_schema("train_schema", TrainConfig)
     rename_in_files()
-    place = f"hydra.runtime.output_dir={folder}"
+    place = f"hydra.runtime.output_dir={quoted(str(folder))}"
     with initialize_config_dir(config_folder(), version_base=None):
         cfg = compose(name, [*renamed_options(overrides), place], return_hydra_config=True)
         HydraConfig.instance().set_config(cfg)
@@ -161,25 +158,17 @@ def check_groups(cfg: DictConfig) -> None:
             _check_target(cfg, group)
         elif group not in OPTIONAL_GROUPS and (group != "target" or _uses_target(cfg)):
             raise KanExpError(f"{group} is needed: choose one by {group}=..., without ~{group}.")
-    callbacks = _written(cfg, "callbacks")
-    if callbacks is not None and not isinstance(callbacks, Mapping):
-        raise KanExpError(f"callbacks must be options of callbacks, got {callbacks!r}.")
-    for name in callbacks or {}:
-        if cfg.callbacks[name] is not None:
+    for name, callback in (cfg.callbacks or {}).items():
+        if callback is not None:
             _check_target(cfg, f"callbacks.{name}")
 
 
 def _check_target(cfg: DictConfig, path: str) -> None:
-    value = _written(cfg, path)
-    if not isinstance(value, Mapping):
-        raise KanExpError(f"{path} must be a config with options, got {value!r}.")
-    if not isinstance(value.get("_target_"), str):
-        raise KanExpError(f"{path}._target_ is needed: it names what {path} makes.")
-
-
-def _written(cfg: DictConfig, path: str) -> Any:
     value = OmegaConf.select(cfg, path)
-    return OmegaConf.to_container(value, resolve=False) if OmegaConf.is_config(value) else value
+    if not isinstance(value, DictConfig):
+        raise KanExpError(f"{path} must be a config with options, got {value!r}.")
+    if not isinstance(OmegaConf.to_container(value).get("_target_"), str):  # type: ignore[union-attr]
+        raise KanExpError(f"{path}._target_ is needed: it names what {path} makes.")
 
 
 def _uses_target(cfg: DictConfig) -> bool:

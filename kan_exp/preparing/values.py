@@ -41,11 +41,7 @@ def _value(cfg: DictConfig, name: str, errors: list[OmegaConfBaseException] | No
 
 
 def resolved(cfg: DictConfig, name: str) -> Any:
-    """An option in plain containers.
-
-    Raises:
-        OmegaConfBaseException: A reference cannot be resolved.
-    """
+    """An option in plain containers."""
     value = cfg[name]
     if name == "layers" and value is not None:
         return _layers(cfg)
@@ -59,14 +55,14 @@ def written(cfg: DictConfig) -> dict[str, Any]:
 
 def _layers(cfg: DictConfig) -> list[dict[str, dict[str, Any]]]:
     """The entries of `layers`, each with all options of its kind and its `_target_`."""
-    found = []
+    layers = []
     for entry in OmegaConf.to_container(cfg.layers, resolve=True):  # type: ignore[union-attr]
         name, options = _kind_and_options(entry)
         whole = cfg.copy()  # references in the kind's config are to the options of this run
         with open_dict(whole):
             whole.layer = _kind_config(name, tuple(search_path_override(hydra_config())))
-        found.append({name: {**resolved(whole, "layer"), **options}})
-    return found
+        layers.append({name: {**resolved(whole, "layer"), **options}})
+    return layers
 
 
 def without_targets(layers: Any) -> Any:
@@ -102,11 +98,7 @@ def _kind_config(name: str, search_path: tuple[str, ...]) -> Any:
 
 
 def search_path_override(hydra: Any) -> list[str]:
-    """An override that adds the folders of configs that a user has added to this run.
-
-    Args:
-        hydra: Hydra's part of the configuration.
-    """
+    """An override that adds the folders of configs that a user has added to this run."""
     sources = OmegaConf.select(hydra, "runtime.config_sources") or []
     added = [source for source in sources if source.provider not in HYDRAS_OWN]
     paths = [quoted(f"{source.schema}://{source.path}") for source in added]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 from kan_exp.commandline.arguments import check_config_name, spelled
 from kan_exp.config import config_folder
@@ -35,3 +37,27 @@ def test_the_configuration_of_another_command_is_refused(words):
         check_config_name(words, "train", configs)
     check_config_name(words, "report", configs)
     check_config_name(["-cn", "mine"], "train", configs)
+
+
+def test_a_configuration_is_composed_once(train, monkeypatch):
+    composed = []
+    load = ConfigLoaderImpl.load_configuration
+
+    def count(self, *arguments, **options):
+        composed.append(arguments)
+        return load(self, *arguments, **options)
+
+    monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", count)
+    assert train("layer=rbf").code == 0
+    assert len(composed) == 1
+
+
+def test_only_searches_and_users_configs_may_ask_for_a_sweep(train, tmp_path):
+    for path in Path(config_folder()).rglob("*.yaml"):
+        hydra = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("hydra") or {}
+        assert "mode" not in hydra or path.parent.name == "search"
+    (tmp_path / "own" / "experiment").mkdir(parents=True)
+    text = "# @package _global_\nhydra:\n  mode: MULTIRUN\n"
+    (tmp_path / "own" / "experiment" / "x.yaml").write_text(text)
+    options = ["--config-dir", "own", "experiment=x", "hydra.run.dir=a"]
+    assert "has no effect on a sweep" in train(*options).line

@@ -69,7 +69,7 @@ def write(folder: Path, text: str, name: str = "experiment/x") -> Path:
 
 
 @pytest.mark.parametrize("text", FAULTS, ids=repr)
-def test_a_fault_is_told_with_its_file(tmp_path, text):
+def test_a_fault_is_reported_with_its_file(tmp_path, text):
     path = write(tmp_path, text)
     assert fault(tmp_path, "experiment/x").startswith(FAULTS[text].format(path))
 

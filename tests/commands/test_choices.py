@@ -38,7 +38,7 @@ def test_a_group_that_does_not_say_what_it_makes_is_refused(train: Train, group)
 
 
 @pytest.mark.parametrize("value", ["null", "5", "1.5", "true", "{a: 1}", "mlp,null"])
-def test_a_choice_that_is_no_name_is_told_with_the_names(train: Train, value):
+def test_a_choice_that_is_no_name_is_reported_with_the_names(train: Train, value):
     flags = ["-m"] if "," in value else []
     line = train(*flags, f"layer={value}").line
     assert line.startswith(f"layer={value.rpartition(',')[2]}: layer takes the name of a config:")
@@ -143,7 +143,7 @@ def test_a_search_refuses_options_of_another_kind(command, text, fragment):
         (["--", "seed=1"], "--: there is no such flag."),
     ],
 )
-def test_flags_that_cannot_be_read_are_told_in_one_line(train: Train, arguments, line):
+def test_flags_that_cannot_be_read_are_reported_in_one_line(train: Train, arguments, line):
     assert train(*arguments).line.startswith(line)
 
 

@@ -14,7 +14,7 @@ RAISE = "raise KeyboardInterrupt\n"
 
 
 @pytest.mark.parametrize("command", ["train", "report"])
-def test_an_interrupt_during_the_imports_is_told_in_a_word(tmp_path: Path, command):
+def test_an_interrupt_during_the_imports_is_reported_in_a_word(tmp_path: Path, command):
     (tmp_path / "hydra").mkdir()
     (tmp_path / "hydra" / "__init__.py").write_text(RAISE)
     done = subprocess.run(

@@ -102,7 +102,7 @@ def test_a_column_of_question_marks_is_not_advised_as_the_target(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["points=100000000000"], "points and data.num_val, data.num_test: 100,000,"),
         (["layer=chebyshev", "layer.degree=1000000000000"], "parameters and 50 points a step"),
@@ -110,23 +110,23 @@ def test_a_column_of_question_marks_is_not_advised_as_the_target(tmp_path):
         (["layer.num_x=100000000"], "num_x to be at most 1048576"),
     ],
 )
-def test_what_no_memory_can_hold_is_refused_at_once(train: Train, options, said):
-    assert said in train(*FAST, *options, task=check_all).line
+def test_what_no_memory_can_hold_is_refused_at_once(train: Train, options, message):
+    assert message in train(*FAST, *options, task=check_all).line
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["data.target=exp"], "data.target=exp: data=sampled draws from a formula"),
         (["threads=100000"], "threads must be at most 4096, got 100000."),
         (["hydra.job.env_copy=[KAN_EXP_NOPE]"], "no environment variable KAN_EXP_NOPE"),
     ],
 )
-def test_what_used_to_end_far_from_its_cause_is_told(train: Train, options, said):
-    assert said in train(*FAST, *options, task=check_all).line
+def test_what_used_to_end_far_from_its_cause_is_reported(train: Train, options, message):
+    assert message in train(*FAST, *options, task=check_all).line
 
 
-def test_a_current_folder_that_was_removed_is_told(train: Train, tmp_path, monkeypatch):
+def test_a_current_folder_that_was_removed_is_reported(train: Train, tmp_path, monkeypatch):
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()

@@ -16,7 +16,7 @@ def test_it_starts_and_ends(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "arguments", "said"),
+    ("name", "arguments", "message"),
     [
         ("train", ["dims=[3,1]"], "target 'exp_sin_square' has 2 inputs"),
         ("evaluate", ["run=nowhere"], "nowhere"),
@@ -25,10 +25,10 @@ def test_it_starts_and_ends(tmp_path, name):
         ("dashboard", ["nowhere"], "nowhere: there is no such folder."),
     ],
 )
-def test_what_a_user_can_mend_is_one_line(tmp_path, name, arguments, said):
+def test_what_a_user_can_mend_is_one_line(tmp_path, name, arguments, message):
     done = run_command(name, *arguments, cwd=tmp_path, fresh=True)
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith("Error: ")
-    assert said in line
+    assert message in line
     assert list(tmp_path.iterdir()) == []

@@ -58,7 +58,7 @@ def test_a_training_that_goes_no_further_ends_and_says_why(command, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["batch_size=10"], "batch_size=null"),
         (["scheduler=cosine"], "scheduler=none"),
@@ -71,11 +71,11 @@ def test_a_training_that_goes_no_further_ends_and_says_why(command, tmp_path):
     ],
     ids=lambda part: " ".join(part) if isinstance(part, list) else "",
 )
-def test_what_does_not_go_together_is_told_in_one_line(command, tmp_path, arguments, said):
+def test_what_does_not_go_together_is_reported_in_one_line(command, tmp_path, arguments, message):
     result = command("train", "optimizer=lm", *arguments)
     assert result.returncode == 1
     (line,) = result.stderr.strip().splitlines()
-    assert said in line
+    assert message in line
     assert not list(tmp_path.iterdir())
 
 

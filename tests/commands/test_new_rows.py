@@ -107,7 +107,7 @@ def test_parquet_and_npz_are_written_as_far_as_text_can_hold_them(run, tmp_path,
     assert any("left out" in line and "tags" in line for line in told())
 
 
-def test_a_column_with_the_name_of_predictions_is_told(run, tmp_path):
+def test_a_column_with_the_name_of_predictions_is_reported(run, tmp_path):
     (tmp_path / "new.csv").write_text("a,b,y_predicted\n1,1100,3\n")
     message = _refused(run, tmp_path / "new.csv", tmp_path / "out.csv")
     assert "column 'y_predicted' already" in message
@@ -233,7 +233,7 @@ def test_evaluate_names_options_that_it_has(run, tmp_path, text, options, fragme
 
 
 @pytest.mark.parametrize("command", ["predict", "evaluate"])
-def test_a_table_that_cannot_be_read_is_told_before_torch(light, tmp_path, command):
+def test_a_table_that_cannot_be_read_is_reported_before_torch(light, tmp_path, command):
     (tmp_path / "new.csv").write_text("a;b;y\n1;2;3\n")
     own = ["input=new.csv", "output=out.csv"]
     new = own if command == "predict" else ["data=table", "data.path=new.csv"]

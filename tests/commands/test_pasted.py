@@ -119,7 +119,7 @@ def test_what_an_error_advises(run, train, folder, arguments, command, option):
 def test_a_run_that_was_cut_off_is_resumed_by_what_is_printed(train, folder):
     (folder / "cut" / FOLDER / "checkpoints" / "best.ckpt").mkdir(parents=True)
     line = train(f"hydra.run.dir=cut/{FOLDER}").line
-    (word,) = pasted(after("or go on with ")(line))
+    (word,) = pasted(after("or resume it: ")(line))
     assert train(word).line.startswith(f"cut/{FOLDER}: it is not known how this run was made")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kan_exp.errors import KanExpError
+from kan_exp.preparing.translation import composed
 from kan_exp.train import prepare
 from tests.conftest import read_metrics
 
@@ -23,6 +24,12 @@ def test_it_ends_with_what_the_command_ends_with(command, tmp_path):
     ("option", "mended"),
     [("dims=[3,1]", "dims="), ("+layer.typo=1", "typo"), ("seed=-1", "seed must be")],
 )
-def test_what_is_wrong_is_told_as_the_command_tells_it(tmp_path, option, mended):
+def test_what_is_wrong_is_reported_as_the_command_tells_it(tmp_path, option, mended):
     with pytest.raises(KanExpError, match=mended):
         prepare([option], tmp_path)
+
+
+@pytest.mark.parametrize("folder", ["a, b (1)=c", "it's ${seed}"])
+def test_the_folder_may_have_any_name(folder):
+    with composed([], folder) as (_, hydra):
+        assert hydra.runtime.output_dir == folder

@@ -52,7 +52,7 @@ REFERENCES = [
 
 
 @pytest.mark.parametrize(("option", "line"), REFERENCES)
-def test_a_reference_to_nothing_is_told_with_what_was_meant(train, tmp_path, option, line):
+def test_a_reference_to_nothing_is_reported_with_what_was_meant(train, tmp_path, option, line):
     arguments = ["layer=interpo", "optimizer=adam", option]
     if "target" in option:
         arguments.append("target=formula")
@@ -78,7 +78,7 @@ GIVEN = [
 
 
 @pytest.mark.parametrize(("argument", "fragment"), GIVEN)
-def test_what_cannot_be_read_is_told_with_its_cure(train, argument, fragment):
+def test_what_cannot_be_read_is_reported_with_its_cure(train, argument, fragment):
     assert fragment in train(argument).line
 
 
@@ -180,6 +180,6 @@ class Unprintable(Exception):
 
 
 @pytest.mark.parametrize("error", [Unprintable(), UnicodeDecodeError("x", b"", 0, 1, "y")])
-def test_an_error_is_told_even_if_it_cannot_be_explained(error):
+def test_an_error_is_reported_even_if_it_cannot_be_explained(error):
     assert one_line(error)
     assert len(one_line(error).splitlines()) == 1

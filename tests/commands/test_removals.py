@@ -30,15 +30,15 @@ def test_every_option_has_one_line():
     cfg, _ = composed("train", "optimizer=adam")
     options = [*names(OmegaConf.to_container(cfg, resolve=False))]
     options += ["hydra.run.dir", "hydra.job_logging.handlers.file", "hydra.callbacks.fresh_folder"]
-    said = {name: refusal(name) for name in options if not name.endswith("_target_")}
-    assert all(f"write {name}=..." in text for name, text in said.items() if text)
-    kept = {name for name, text in said.items() if not text}
+    refusals = {name: refusal(name) for name in options if not name.endswith("_target_")}
+    assert all(f"write {name}=..." in text for name, text in refusals.items() if text)
+    kept = {name for name, text in refusals.items() if not text}
     groups = {"target", "data", "task", "layer", "optimizer", "scheduler", "trainer", "logger"}
     assert kept == groups | {"callbacks", "callbacks.figures", "callbacks.progress"}
 
 
 @pytest.mark.parametrize("option", ["logger.save_dir", "seed", "data.border", "hydra.run.dir"])
-def test_a_needed_option_is_told(train: Train, option):
+def test_a_needed_option_is_reported(train: Train, option):
     assert train(f"~{option}").line.startswith(f"~{option}: options cannot be removed")
 
 
@@ -53,7 +53,7 @@ def test_an_option_of_a_kind_of_ones_own_can_be_removed(tmp_path):
     check_removals(["--config-dir", str(tmp_path), "~layer.mine"])
 
 
-def test_a_logging_that_cannot_be_set_up_is_told(train: Train):
+def test_a_logging_that_cannot_be_set_up_is_reported(train: Train):
     line = train("hydra.hydra_logging.root.level=loudest").line
     assert line.startswith("hydra.job_logging or hydra.hydra_logging: ")
     assert "loudest" in line

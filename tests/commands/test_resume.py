@@ -36,7 +36,7 @@ runpy.run_module("kan_exp.train", run_name="__main__", alter_sys=True)
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
-    """A run that was killed in its training without warning, and what was said before."""
+    """A run that was killed in its training without warning, and its log up to then."""
     cwd = tmp_path_factory.mktemp("killed")
     with start("-c", STOPPING, cwd=cwd, server=COMMANDS) as process:
         wait_until(lambda: (cwd / "stops").exists() or None, process)

@@ -45,9 +45,9 @@ def test_the_run_says_what_it_took_and_scores_in_the_tables_units(trained):
 def test_evaluate_scores_the_runs_own_test_rows_as_the_run_did(trained, command):
     cwd, folder, _ = trained
     result = command("evaluate", f"run={folder.relative_to(cwd)}", cwd=cwd)
-    said = trained[2].stdout.partition("test RMSE ")[2].partition(" (linear")[0].strip()
-    assert "± " in said
-    assert f"RMSE {said}" in [" ".join(line.split()) for line in result.stdout.splitlines()]
+    shown = trained[2].stdout.partition("test RMSE ")[2].partition(" (linear")[0].strip()
+    assert "± " in shown
+    assert f"RMSE {shown}" in [" ".join(line.split()) for line in result.stdout.splitlines()]
     assert result.returncode == 0, result.stderr
     assert f"{read_metrics(folder)['test_rmse']:.3g}" in result.stdout
 
@@ -106,7 +106,7 @@ def test_predict_writes_one_row_for_each(trained, command):
         ("evaluate", ["run=RUN", "data=sampled"], ["x, y", "width, height"]),
     ],
 )
-def test_what_cannot_be_scored_is_told_in_one_line(trained, command, name, arguments, fragments):
+def test_what_cannot_be_scored_is_one_line(trained, command, name, arguments, fragments):
     cwd, folder, _ = trained
     _write(cwd / "bad.csv", [(1,)], "width")
     arguments = [a.replace("RUN", str(folder.relative_to(cwd))) for a in arguments]

@@ -32,9 +32,9 @@ def test_a_sweep_of_another_task_is_compared_by_its_primary_metric(command, tmp_
     ]
     assert "test_rmse" not in rows[0]
 
-    said = command("report", "s", "output=r")
-    assert said.returncode == 0, said.stderr
-    assert "test_mae by" in said.stdout
+    report = command("report", "s", "output=r")
+    assert report.returncode == 0, report.stderr
+    assert "test_mae by" in report.stdout
 
 
 def test_a_run_shows_its_metrics_and_evaluate_shows_the_same(command):
@@ -49,7 +49,7 @@ def test_a_run_shows_its_metrics_and_evaluate_shows_the_same(command):
 
 
 @pytest.mark.parametrize(
-    ("option", "said"),
+    ("option", "message"),
     [
         ("task.primary=r2", "task.primary=r2 must be a metric of which less is better"),
         ("task.metrics=[rmse,mse]", "there is no metric 'mse'. Did you mean 'rmse'?"),
@@ -60,10 +60,10 @@ def test_a_run_shows_its_metrics_and_evaluate_shows_the_same(command):
         ("+task.delta=1", "task.delta"),
     ],
 )
-def test_mistakes_are_told_without_torch(light, option, said):
+def test_mistakes_are_reported_without_torch(light, option, message):
     done = light("train", option)
     *_, line = done.stderr.strip().splitlines()
-    assert said in line
+    assert message in line
     assert "Traceback" not in done.stderr
 
 

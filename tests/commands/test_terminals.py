@@ -1,4 +1,4 @@
-"""Terminals that cannot show what is said, or go away, cost no result."""
+"""Terminals that cannot show what is message, or go away, cost no result."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def test_names_are_read_and_kept_in_a_locale_that_has_only_ascii(tmp_path):
     arguments = ["--config-dir", "données", "experiment=größe", *OPTIONS, "hydra.run.dir=läuft"]
     result = run("train", *arguments, cwd=tmp_path, **C_LOCALE)
     assert (result.returncode, result.stderr) == (0, b"")
-    said = result.stdout.decode("ascii")  # the terminal's own encoding
-    assert "test R2 " in said
-    assert "l\\xe4uft/figures" in said
+    message = result.stdout.decode("ascii")  # the terminal's own encoding
+    assert "test R2 " in message
+    assert "l\\xe4uft/figures" in message
     log = (tmp_path / "läuft" / "train.log").read_text(encoding="utf-8")
     assert "test R²" in log
     assert "läuft/figures" in log

@@ -77,8 +77,8 @@ def test_the_terminal_shows_a_short_table_and_nothing_else(short_run):
     shown = folder.relative_to(folder.parents[2])
     assert f"python -m kan_exp.dashboard {shown}" in result.stdout
     assert str(shown / "figures") in result.stdout
-    said = (folder / "train.log").read_text()
-    assert all(line.strip() in said for line in lines if line.strip())
+    message = (folder / "train.log").read_text()
+    assert all(line.strip() in message for line in lines if line.strip())
 
 
 def test_a_loaded_network_scores_what_the_run_said(short_run):
@@ -193,13 +193,13 @@ def test_ctrl_c_and_kill_keep_what_there_is(tmp_path, number, code):
             best = (tmp_path / "outputs").glob
             wait_until(lambda: next(best("*/*/checkpoints/best.ckpt"), None), process)
             process.send_signal(number)
-            said, complaint = process.communicate(timeout=PATIENCE)
+            message, complaint = process.communicate(timeout=PATIENCE)
         finally:
             process.kill()
     assert process.returncode == code, complaint
     (folder,) = run_folders(tmp_path)
     assert read_metrics(folder)["stopped"] == "interrupted"
-    assert "interrupted" in said
+    assert "interrupted" in message
     assert "Traceback" not in complaint
     assert len(list((folder / "figures").iterdir())) == 4
     assert kan_exp.load(folder)(torch.zeros(1, 2)).shape == (1, 1)

@@ -12,7 +12,7 @@ STOP = "lightning.pytorch.callbacks.EarlyStopping"
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["callbacks.figures.points=abc"], "callbacks.figures.points must be a whole number"),
         (["callbacks.figures.points=0"], "callbacks.figures.points must be a whole number"),
@@ -31,10 +31,10 @@ STOP = "lightning.pytorch.callbacks.EarlyStopping"
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_an_option_of_a_wrong_kind_is_told(options, said, tmp_path):
+def test_an_option_of_a_wrong_kind_is_reported(options, message, tmp_path):
     with pytest.raises(KanExpError) as caught:
         prepare([*SMALL, *options], tmp_path)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_what_null_is_one_of_may_be_null(tmp_path):

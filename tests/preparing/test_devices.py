@@ -48,16 +48,16 @@ def test_auto_on_a_mac_is_the_cpu_and_says_so(cuda, monkeypatch, caplog):
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("asked", "message"),
     [
         ("gpu", "trainer=gpu needs a GPU with CUDA, and torch finds none: set trainer=cpu"),
         ("mps", r"auto, cpu, gpu, cuda, got 'mps' \(which has no float64\): set trainer=auto"),
         ("tpu", "got 'tpu': set trainer=auto"),
     ],
 )
-def test_an_accelerator_that_cannot_be_is_refused(cuda, asked, said):
+def test_an_accelerator_that_cannot_be_is_refused(cuda, asked, message):
     cuda(False)
-    with pytest.raises(KanExpError, match=said):
+    with pytest.raises(KanExpError, match=message):
         training_accelerator(config(asked))
 
 

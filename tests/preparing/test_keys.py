@@ -35,5 +35,5 @@ def test_a_table_that_has_changed_in_its_place_is_another(keys, tmp_path):
     assert keys("a.csv")[1] != before[1]
 
 
-def test_tables_that_are_not_there_are_told_apart_by_their_paths(keys):
+def test_tables_that_are_not_there_are_reported_apart_by_their_paths(keys):
     assert keys("a.csv") == keys("a.csv") != keys("b.csv")

@@ -118,7 +118,7 @@ def test_a_run_that_goes_on_writes_where_it_wrote(run):
     assert hydra.output_subdir is None  # the configuration there stays as it is
 
 
-def test_an_option_that_is_new_since_then_has_its_default_and_is_told(run, capsys):
+def test_an_option_that_is_new_since_then_has_its_default_and_is_reported(run, capsys):
     path = run / ".hydra" / "config.yaml"
     then = OmegaConf.load(path)
     del then["evaluations"]
@@ -128,7 +128,7 @@ def test_an_option_that_is_new_since_then_has_its_default_and_is_told(run, capsy
     assert capsys.readouterr().err == "Note: new since then: evaluations=10\n"
 
 
-def test_other_versions_are_told(run, capsys):
+def test_other_versions_are_reported(run, capsys):
     status(run, versions={"torch": "1.0"})
     from_folder(["--from", str(run)])
     lines = capsys.readouterr().err.splitlines()
@@ -153,7 +153,7 @@ def test_a_stored_configuration_calls_only_what_is_ours_or_named(run, prefix):
     assert composed(name)[0].layer._target_ == "my_lab.MyLayer"
 
 
-def test_what_makes_no_sense_is_told(run, tmp_path_factory):
+def test_what_makes_no_sense_is_reported(run, tmp_path_factory):
     assert "there is no such folder" in refusal("resume=nowhere")
     empty = tmp_path_factory.mktemp("empty")
     assert "holds no run" in refusal("--from", str(empty))

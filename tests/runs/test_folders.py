@@ -60,7 +60,7 @@ def test_a_folder_with_checkpoints_of_another_program_can_be_used(train, tmp_pat
     [
         ("metrics.json", "a run already (metrics.json): set hydra.run.dir=... to another."),
         ("history.json", "a run already (history.json): set hydra.run.dir=... to another."),
-        ("checkpoints/last.ckpt", "another, or go on with resume=own."),
+        ("checkpoints/last.ckpt", "another, or resume it: resume=own."),
         ("status.json", "a status.json that is no run's: set hydra.run.dir=... to another."),
     ],
 )

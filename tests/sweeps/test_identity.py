@@ -23,12 +23,12 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf, open_dict
 
 from kan_exp.cli import store_schema
-from kan_exp.config import TrainConfig, config_folder
+from kan_exp.commandline.renamed import with_old_names
+from kan_exp.config import RunConfig, RunContext, TrainConfig, config_folder
 from kan_exp.errors import KanExpError
 from kan_exp.preparing import keys, values
 from kan_exp.preparing.choices import flat_choices
 from kan_exp.preparing.keys import run_key, setting_key
-from kan_exp.preparing.translation import composed, translate
 from kan_exp.runs.identity import NON_RESULT_OPTIONS, decides_result, digest
 from kan_exp.sweeps.jobs import make_job_groups, plan_jobs
 from kan_exp.sweeps.sweeper import GridSweeper
@@ -280,7 +280,7 @@ def test_keys_are_those_of_the_configurations_that_run(sweep, swept):
     jobs = [job for group in groups for job in group.jobs]
     assert len(jobs) > 0
     for job in jobs:
-        assert job.key == digest(resolved(sweeper, job.overrides))
+        assert job.key == digest(with_old_names(resolved(sweeper, job.overrides)))
 
 
 def test_a_reference_to_the_number_of_a_job_stays_that_number(sweep):
@@ -341,14 +341,12 @@ def test_seeds_of_a_setting_have_one_key_even_if_an_option_follows_them(light):
     assert keys["fixed"] == {stacked}
 
 
-def test_what_follows_the_seed_is_shown_as_it_is_written():
-    def flat_choices_of(overrides):
-        with composed(["logger=none", *overrides], "run") as (cfg, hydra):
-            return flat_choices(*translate(cfg, hydra))
-
-    flat = flat_choices_of(["data.seed=${seed}", "steps=${seed}", "seed=4"])
+def test_what_follows_the_seed_is_shown_as_it_is_written(light):
+    cfg = light(["data.seed=${seed}", "steps=${seed}", "seed=4"])
+    context = RunContext(follows_seed=keys.follows_seed(cfg))
+    flat = flat_choices(RunConfig(seed=4, steps=4), context)
     assert (flat["seed"], flat["steps"], flat["data.seed"]) == (4, "${seed}", "${seed}")
-    assert "data.seed" not in flat_choices_of(["data.seed=4"])
+    assert keys.follows_seed(light(["data.seed=4"])) == {}
 
 
 @pytest.mark.parametrize(
