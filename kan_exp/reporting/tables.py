@@ -15,8 +15,7 @@ from kan_exp.reporting.columns import PARAMETERS, Column, columns, linear_text
 from kan_exp.reporting.comparison import Comparison, Section, Setting
 from kan_exp.reporting.grouping import ABSENT
 from kan_exp.runs import from_here
-from kan_exp.runs.cells import csv_row, plain
-from kan_exp.runs.printable import printable
+from kan_exp.runs.printable import csv_row, plain, printable
 from kan_exp.runs.records import UNDONE, Record
 
 

@@ -88,7 +88,7 @@ def release(folder: Path) -> None:
 
 
 def _remove(lock: FileLock, path: Path) -> None:
-    """Removes the file while it is locked: whoever waits for it notices, and makes a new one."""
+    """Removes the file while it is locked: processes that wait for it make a new one."""
     with contextlib.suppress(OSError):
         path.unlink()
     lock.release()

@@ -1,8 +1,13 @@
-"""Escapes control characters in text from users and files."""
+"""Makes text from users and files safe for the terminal, tables and CSV."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 # Control characters, line and paragraph separators, overrides of the writing direction, and lone
 # surrogates, which stand for bytes that were not UTF-8 and cannot be encoded.
@@ -17,3 +22,18 @@ def escaped(character: str) -> str:
 def printable(text: str) -> str:
     """Replaces unprintable characters by their codes; the result is one line of valid UTF-8."""
     return _UNPRINTABLE.sub(lambda match: escaped(match[0]), text)
+
+
+def plain(text: str) -> Text:
+    """Literal text for a table on the terminal: rich finds no markup in it."""
+    from rich.text import Text  # which takes long to import
+
+    return Text(printable(text))
+
+
+def csv_row(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A row in which every text is one line of UTF-8; numbers are unchanged."""
+    return {
+        printable(name): printable(value) if isinstance(value, str) else value
+        for name, value in content.items()
+    }

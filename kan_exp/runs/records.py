@@ -196,12 +196,12 @@ def _read_run(folder: Path, names: set[str], unreadable: list[str]) -> Iterable[
     return [
         replace(
             share,
-            seed=one.seed,
-            state="diverged" if one.diverged and state == DONE else state,
-            reason=one.diverged if state == DONE else record.reason,
-            metrics=numbers(one.metrics),
+            seed=result.seed,
+            state="diverged" if result.diverged and state == DONE else state,
+            reason=result.diverged if state == DONE else record.reason,
+            metrics=numbers(result.metrics),
         )
-        for share, one in zip(shares, results, strict=True)
+        for share, result in zip(shares, results, strict=True)
     ]
 
 
@@ -223,7 +223,7 @@ def _state(status: Mapping[str, Any] | None, metrics: Mapping[str, Any] | None) 
 
 
 def _unfinished(content: Mapping[str, Any]) -> str | None:
-    """Why a run that began has no result, if its process tells."""
+    """Why a run that began has no result, if that is known."""
     if content.get("state") != "running":
         return None
     try:
@@ -277,7 +277,7 @@ def _without_repetitions(records: list[Record]) -> list[Record]:
 
 
 def _with_shared_choices(records: list[Record]) -> list[Record]:
-    """Gives runs of one setting the same choices, by whatever overrides they were made.
+    """Gives runs of one setting the same choices, whichever overrides made them.
 
     What one run has from `experiment=mine` another may have option by option.
     """

@@ -56,7 +56,7 @@ def seed_results(metrics: Mapping[str, Any]) -> list[SeedResult]:
     Entries of an unexpected type are ignored: the file may be old, or edited.
     """
     replicas = entry(metrics, "replicas", dict)
-    steps = {str(one["seed"]): one.get("step") for one in _objects(replicas, "diverged")}
+    steps = {str(seed["seed"]): seed.get("step") for seed in _objects(replicas, "diverged")}
     shared = {name: value for name, value in metrics.items() if is_shared(name)}
     results = []
     for own in _objects(replicas, "each"):
@@ -72,4 +72,5 @@ def seed_results(metrics: Mapping[str, Any]) -> list[SeedResult]:
 
 
 def _objects(replicas: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    return [{"seed": None, **one} for one in entry(replicas, name, list) if isinstance(one, dict)]
+    items = [item for item in entry(replicas, name, list) if isinstance(item, dict)]
+    return [{"seed": None, **item} for item in items]

@@ -62,7 +62,7 @@ class Status:
 
     @property
     def was_killed(self) -> bool:
-        """Whether its process ended before it could say why."""
+        """Whether its process ended without writing a reason."""
         return self.reason == KILLED
 
 
@@ -81,7 +81,7 @@ def read_status(folder: Path) -> Status | None:
 
 
 def is_running(status: Status) -> bool:
-    """Whether a run has not ended; one of another machine is trusted to run as it says."""
+    """Whether a run has not ended; of another machine, whether its status says so."""
     if status.state != "running" or not status.is_here:
         return status.state == "running"
     import psutil  # here, since most commands need no more than the names above

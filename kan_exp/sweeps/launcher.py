@@ -1,8 +1,9 @@
-"""Runs jobs one after the other, or some at once, in copies of one process that is warm already."""
+"""Runs jobs in forks of one process that has done all imports."""
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import importlib
 import os
 import signal
@@ -20,12 +21,13 @@ from omegaconf import DictConfig, open_dict
 
 from kan_exp.cli import imports_are_done, is_user_error
 from kan_exp.commandline.explain import one_line
+from kan_exp.data.checks import check_whole
 from kan_exp.errors import KanExpError
 from kan_exp.quoting import unquoted
 from kan_exp.runs import StatusFile
 
-# What every job would import for itself, seconds in all. Nothing is computed before the copies are
-# made: threads and devices that torch has opened would not outlive it.
+# What every job needs, which takes seconds to import. Nothing is computed before the forks, since
+# they would not inherit the threads and devices that torch opens.
 HEAVY = (
     "kan_exp.preparing.modules",
     "kan_exp.training.experiment",
@@ -35,33 +37,30 @@ HEAVY = (
 )
 ENDS = (signal.SIGINT, signal.SIGTERM)
 POLL_SECONDS = 0.02
-PATIENCE = 60.0  # seconds that a job has to end in order: to score and draw, on a busy machine
+PATIENCE = 60.0  # seconds for a job to score and draw before it ends, on a busy machine
 SIGNAL_ON_PARENTS_DEATH = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
 class WarmLauncher(Launcher):
-    """Hydra's launcher for one machine: imports are paid once, and every job has its own process.
+    """Hydra's launcher for one machine: all jobs share the imports, and each has its own process.
 
-    A job that is killed, or takes the memory, is a job that failed; the others do not notice.
+    A job that is killed, or takes all the memory, does not affect the others.
 
     Args:
         workers: Jobs at once; `None` for as many as there are cores for their threads, and one
-            where they would share a GPU.
+            if they would share a GPU.
 
     Raises:
-        KanExpError: `workers` is below 1, or the system cannot copy a process.
+        KanExpError: `workers` is below 1, or the system cannot fork.
     """
 
     def __init__(self, workers: int | None) -> None:
-        if workers is not None and not isinstance(workers, int):
-            raise KanExpError(f"hydra.launcher.workers must be a whole number, got {workers}.")
-        if workers is not None and workers < 1:
-            raise KanExpError(f"hydra.launcher.workers must be at least 1, got {workers}.")
+        if workers is not None:
+            check_whole("hydra.launcher.workers", workers, least=1)
         if not hasattr(os, "fork"):
             raise KanExpError("hydra/launcher=warm needs os.fork: set hydra/launcher=joblib.")
         self.workers = workers
-        # Called while jobs run, some times a second.
-        self.watch: Callable[[], None] = lambda: None
+        self.watch: Callable[[], None] = lambda: None  # called while jobs run
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -81,22 +80,23 @@ class WarmLauncher(Launcher):
         codes: dict[int, int] = {}
         try:
             while waiting or running:
-                while waiting and len(running) < self._most():
+                while waiting and len(running) < self._max_running():
                     number, overrides = waiting.pop(0)
                     running[self._start(number, overrides)] = number
                 self._collect(running, codes)
                 self.watch()
-        except BaseException:  # no process to be had, no space on the disk, Ctrl-C
+        except BaseException:  # no process can be started, the disk is full, Ctrl-C
             self._stop(running, codes)
             raise
-        returns = []
-        for number, overrides in enumerate(job_overrides, initial_job_idx):
-            good = codes[number] == 0
-            status = JobStatus.COMPLETED if good else JobStatus.FAILED
-            returns.append(JobReturn(overrides=overrides, status=status))
-        return returns
+        return [
+            JobReturn(
+                overrides=overrides,
+                status=JobStatus.FAILED if codes[number] else JobStatus.COMPLETED,
+            )
+            for number, overrides in enumerate(job_overrides, initial_job_idx)
+        ]
 
-    def _most(self) -> int:
+    def _max_running(self) -> int:
         if self.workers is not None:
             return self.workers
         if self.config.trainer.accelerator != "cpu":
@@ -109,7 +109,7 @@ class WarmLauncher(Launcher):
         sys.stdout.flush()
         sys.stderr.flush()
         parent = os.getpid()
-        # A signal between the two lines would find the copy with what the parent does about it.
+        # A signal right after the fork would be handled as in the parent.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)
         try:
             process = os.fork()
@@ -120,10 +120,10 @@ class WarmLauncher(Launcher):
         return process
 
     def _become_job(self, number: int, overrides: Sequence[str], parent: int) -> NoReturn:
-        """Runs a job in this process, which is a copy, and ends it with the job."""
+        """Runs a job in this process, which is a fork, and ends it with the job."""
         code = 1
         try:
-            os.setpgid(0, 0)  # Ctrl-C is the parent's, which passes it on once
+            os.setpgid(0, 0)  # Ctrl-C is for the parent, which passes it on once
             for which in ENDS:
                 signal.signal(which, signal.default_int_handler)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
@@ -131,25 +131,25 @@ class WarmLauncher(Launcher):
             config = self.context.config_loader.load_sweep_config(self.config, list(overrides))
             with open_dict(config):
                 config.hydra.job.id = config.hydra.job.num = number
-            done = run_job(
+            result = run_job(
                 hydra_context=self.context,
                 task_function=self.task,
                 config=config,
                 job_dir_key="hydra.sweep.dir",
                 job_subdir_key="hydra.sweep.subdir",
             )
-            code = 0 if done.status == JobStatus.COMPLETED else 1
+            code = 0 if result.status == JobStatus.COMPLETED else 1
         except (KeyboardInterrupt, SystemExit):
             pass  # its status says so
-        except Exception as error:  # noqa: BLE001 - told by the status, or at least by the code
-            self._tell(number, overrides, error)
+        except Exception as error:  # noqa: BLE001 - the status says why
+            self._write_status(number, overrides, error)
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(code)  # what the parent wants done at its exit is not this process's to do
+            os._exit(code)  # the parent's exit handlers are not for this process
 
-    def _tell(self, number: int, overrides: Sequence[str], error: Exception) -> None:
-        """Writes the status of a job that has failed before its task could begin."""
+    def _write_status(self, number: int, overrides: Sequence[str], error: Exception) -> None:
+        """Writes the status of a job that has failed before its task began."""
         if not is_user_error(error):
             traceback.print_exc()
         folders = dict(text.split("=", 1) for text in overrides if text.startswith("hydra.sweep."))
@@ -160,11 +160,12 @@ class WarmLauncher(Launcher):
             with StatusFile(folder, overrides, "", number, one_line):
                 raise error
         except Exception as raised:  # noqa: BLE001 - its folder cannot be written
-            if raised is not error:
+            is_full = isinstance(raised, OSError) and raised.errno == errno.ENOSPC
+            if raised is not error and not is_full:  # which the sweep reports, once
                 print(f"Error: {one_line(error)}", file=sys.stderr)  # noqa: T201
 
     def _collect(self, running: dict[int, int], codes: dict[int, int]) -> None:
-        """Takes note of the processes that have ended, waiting a moment if none has."""
+        """Stores the exit codes of processes that have ended; waits a moment if none has."""
         ended = False
         for process in list(running):
             which, status = os.waitpid(process, os.WNOHANG)
@@ -175,7 +176,7 @@ class WarmLauncher(Launcher):
             time.sleep(POLL_SECONDS)
 
     def _stop(self, running: dict[int, int], codes: dict[int, int]) -> None:
-        """Asks the running jobs to end, and sees to it that they do."""
+        """Ends the running jobs, by force if they do not end in time."""
         for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
             for process in running:
                 os.kill(process, number)
@@ -184,12 +185,12 @@ class WarmLauncher(Launcher):
                 while running and time.monotonic() < end:
                     self._collect(running, codes)
             except KeyboardInterrupt:
-                continue  # whoever waits is impatient: the next signal is harder
+                continue  # the next signal is sent at once
 
 
 def _end_with(parent: int) -> None:
-    """Has this process asked to end when its parent is gone, where the system can do that."""
+    """Has Linux send SIGTERM to this process when its parent is gone."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(SIGNAL_ON_PARENTS_DEATH, signal.SIGTERM)
-        if os.getppid() != parent:  # it was faster
+        if os.getppid() != parent:  # it has gone already
             sys.exit(1)

@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import (
@@ -40,6 +39,9 @@ class SweepProgress:
         total: Number of jobs of the sweep.
         done: How many of them have ended already.
         metric: The metric in a line.
+
+    Attributes:
+        bar: To be entered while jobs run.
     """
 
     def __init__(self, console: Console, total: int, done: int, metric: str) -> None:
@@ -48,7 +50,7 @@ class SweepProgress:
         self._before: dict[Path, Status | None] = {}
         self._width = 0
         self._last_look = 0.0
-        self._bar = Progress(
+        self.bar = Progress(
             TextColumn("sweep"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -61,19 +63,7 @@ class SweepProgress:
             auto_refresh=False,  # by a thread, which the copies of this process would not have
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task("sweep", total=total, completed=done)
-
-    def __enter__(self) -> SweepProgress:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.stop()
+        self._task = self.bar.add_task("sweep", total=total, completed=done)
 
     def follow(self, groups: Sequence[JobGroup]) -> None:
         """Sets the groups that are launched now; a status in their folders is an earlier one."""
@@ -103,7 +93,7 @@ class SweepProgress:
             # An interrupted job may be begun again by its launcher, as Slurm does.
             if outcomes(group)[0].state in ("done", *FAILED):
                 self.report(group)
-        self._bar.refresh()
+        self.bar.refresh()
         self._last_look = time.monotonic()
 
     def finish(self) -> None:
@@ -117,16 +107,15 @@ class SweepProgress:
         if group in self.running:
             self.running.remove(group)
         self.done += len(group.jobs)
-        self._bar.update(self._task, completed=self.done)
+        self.bar.update(self._task, completed=self.done)
         count = f"{self.done:>{len(str(self.total))}}/{self.total}"
         line = f"{count}  {group.name:<{self._width}}  {self._result(outcomes(group))}"
-        self._bar.console.print(
-            printable(line), markup=False, emoji=False, highlight=False, soft_wrap=True
-        )
+        self.bar.console.print(printable(line))
 
     def _result(self, group: Sequence[Outcome]) -> str:
         seconds = sum(outcome.seconds or 0.0 for outcome in group)
-        values = sorted(value for one in group if (value := one.metric(self.metric)) is not None)
+        metrics = [outcome.metric(self.metric) for outcome in group]
+        values = sorted(value for value in metrics if value is not None)
         failed = [outcome for outcome in group if outcome.state != "done"]
         if not values:
             reason = failed[0].reason if failed else f"it has no {self.metric}"

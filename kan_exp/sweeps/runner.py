@@ -39,8 +39,8 @@ class Terminated(KeyboardInterrupt):
 class SweepRunner:
     """Runs jobs by any of Hydra's launchers.
 
-    The outcomes are read from the jobs' folders: what a launcher returns or raises does not say
-    what happened to each job.
+    The outcomes are read from the jobs' folders: a launcher does not return what happened
+    to each job.
 
     Args:
         launcher: Hydra's, ready to launch.
@@ -65,12 +65,12 @@ class SweepRunner:
         self.metric = str(config.sweep.metric)
         self.groups: list[JobGroup] = []
         self.broken: str | None = None  # how the launcher failed
-        self.console = Console(soft_wrap=True, markup=False, emoji=False)
+        self.console = Console(soft_wrap=True, markup=False, emoji=False, highlight=False)
         self.progress = SweepProgress(self.console, total, len(known), self.metric)
 
     def outcomes(self) -> list[Outcome]:
         """The outcomes of all jobs so far."""
-        return [*self.known, *(one for group in self.groups for one in outcomes(group))]
+        return [*self.known, *itertools.chain.from_iterable(map(outcomes, self.groups))]
 
     def run(self, groups: Sequence[JobGroup]) -> None:
         """Runs groups of jobs to their ends.
@@ -80,8 +80,10 @@ class SweepRunner:
             KeyboardInterrupt: The user asked for an end.
         """
         start_ray(self.config)
+        numbers = {job.number for group in groups for job in group.jobs}
+        self.known = [row for row in self.known if row.job.number not in numbers]
         waiting = list(groups)
-        with self.progress, _sigterm_interrupts():
+        with self.progress.bar, _sigterm_interrupts():
             while waiting:
                 self.groups += waiting
                 for group in waiting:
@@ -91,9 +93,9 @@ class SweepRunner:
                     error = launch(self.launcher, waiting, self.config, self.folder, self.progress)
                 finally:
                     self.write()
-                if error is not None:  # nothing is launched again: sweep.resume does that
+                if error is not None or not all(map(self.progress.has_begun, waiting)):
                     self._check_begun(waiting, error)
-                    break
+                    break  # nothing is launched again: sweep.resume does that
                 waiting = [half for group in waiting for half in self._halves(group)]
         self.known, self.groups = self.outcomes(), []
 
@@ -103,10 +105,11 @@ class SweepRunner:
         self.known += outcomes(group)
         self.write()
 
-    def _check_begun(self, groups: Sequence[JobGroup], error: Exception) -> None:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    def _check_begun(self, groups: Sequence[JobGroup], error: Exception | None) -> None:
+        reason = "it gave no reason" if error is None else str(error) or type(error).__name__
+        reason = reason.strip().splitlines()[0]
         self.broken = f"{type(self.launcher).__name__} ended early: {reason}"
-        if not any(self.progress.has_begun(group) for group in groups):
+        if not any(map(self.progress.has_begun, groups)):
             names = ", ".join(group.name for group in groups)
             raise KanExpError(f"{type(self.launcher).__name__} cannot run {names}: {reason}")
 
@@ -129,7 +132,7 @@ class SweepRunner:
     def _kernel_note(self, rows: Sequence[Outcome]) -> str | None:
         """A note if some runs summed splines by compiled code and others by torch."""
         statuses = [read_status(self.folder / name) for name in {row.folder for row in rows}]
-        counts = Counter(one.versions.get("kernel") for one in statuses if one is not None)
+        counts = Counter(status.versions.get("kernel") for status in statuses if status)
         if not (counts["native"] and counts["torch"]):
             return None
         return (
@@ -156,12 +159,12 @@ class SweepRunner:
         rows = self.outcomes()
         print_table(self.console, self.metric, rows)
         for line in ("", *more, str(self.folder / "sweep.csv")):
-            self.console.print(line, markup=False, highlight=False)
+            self.console.print(line)
         again = f"-m {typed('sweep.resume', self.folder)}"
         if any(row.state in ("waiting", "interrupted") for row in rows):
-            self.console.print(f"To go on: {again}", markup=False, highlight=False)
+            self.console.print(f"To go on: {again}")
         if note := self._kernel_note(rows):
-            self.console.print(note, markup=False, highlight=False)
+            self.console.print(note)
         if lines := failures(rows):
             counts = Counter(row.state for row in rows if row.state in FAILED)
             (state, count), *rest = sorted(counts.items(), key=lambda pair: FAILED.index(pair[0]))

@@ -4,27 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Sweep
 
 from kan_exp.errors import KanExpError, listing
 
+if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
+
 Parse = Callable[[list[str]], list[Override]]
-
-
-class Trial(Protocol):
-    """The methods of Optuna's trials that choose a value, or return the one chosen before."""
-
-    def suggest_categorical(self, name: str, choices: Sequence[str]) -> Any: ...
-
-    def suggest_float(
-        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
-    ) -> float: ...
-
-    def suggest_int(
-        self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
-    ) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -33,7 +22,7 @@ class Words:
 
     choices: tuple[str, ...]
 
-    def choose(self, trial: Trial, name: str) -> str:
+    def choose(self, trial: BaseTrial, name: str) -> str:
         return str(trial.suggest_categorical(name, self.choices))
 
 
@@ -46,7 +35,7 @@ class Numbers:
     step: float | None = None
     log: bool = False
 
-    def choose(self, trial: Trial, name: str) -> float:
+    def choose(self, trial: BaseTrial, name: str) -> float:
         low, high, step = self.low, self.high, self.step
         if isinstance(low, int) and isinstance(high, int):
             return trial.suggest_int(name, low, high, step=int(step or 1), log=self.log)
@@ -87,7 +76,7 @@ class Space:
     entries: tuple[Entry, ...]
     groups: Mapping[str, str]
 
-    def choose(self, trial: Trial) -> dict[str, str | float]:
+    def choose(self, trial: BaseTrial) -> dict[str, str | float]:
         """The value of every option whose condition holds.
 
         Raises:

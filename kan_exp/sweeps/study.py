@@ -83,7 +83,7 @@ class StoredStudy:
         return self.study.get_trials(deepcopy=False, states=states or None)
 
     def finished(self) -> list[FrozenTrial]:
-        """Trials that have ended, in whatever way."""
+        """Trials that have ended."""
         return [trial for trial in self.trials() if trial.state.is_finished()]
 
     def next(self) -> Trial:

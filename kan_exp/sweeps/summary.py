@@ -17,10 +17,9 @@ from kan_exp.errors import KanExpError
 from kan_exp.preparing.paths import absolute_arguments
 from kan_exp.quoting import expand_home, read_path, typed
 from kan_exp.runs import option_name, write_json, write_text
-from kan_exp.runs.cells import csv_row, plain
 from kan_exp.runs.files import parse_json
 from kan_exp.runs.folders import SWEEP
-from kan_exp.runs.printable import printable
+from kan_exp.runs.printable import csv_row, plain, printable
 from kan_exp.runs.status import FAILED
 from kan_exp.sweeps.jobs import Job, JobGroup
 from kan_exp.sweeps.outcomes import Outcome, sort_key
@@ -105,7 +104,7 @@ def _row(outcome: Outcome, columns: Sequence[str]) -> dict[str, Any]:
 
 
 def _csv(outcomes: Sequence[Outcome], columns: Sequence[str]) -> str:
-    names = list(dict.fromkeys(name for one in outcomes for name in options(one.job)))
+    names = list(dict.fromkeys(name for outcome in outcomes for name in options(outcome.job)))
     lines = []
     for outcome in outcomes:
         row, values = _row(outcome, columns), options(outcome.job)
@@ -184,7 +183,7 @@ def _change_folder(arguments: Sequence[str], folder: Path) -> list[str]:
 
 def print_table(console: Console, metric: str, outcomes: Sequence[Outcome]) -> None:
     """Prints the jobs, the best first, each run once: a search may repeat one."""
-    runs = {(one.folder, one.replica): one for one in reversed(outcomes)}
+    runs = {(outcome.folder, outcome.replica): outcome for outcome in reversed(outcomes)}
     rows = sorted(runs.values(), key=lambda outcome: sort_key(outcome, metric))
     set_to = [options(outcome.job) for outcome in rows]
     names = list(dict.fromkeys(name for values in set_to for name in values))
@@ -213,11 +212,11 @@ def print_table(console: Console, metric: str, outcomes: Sequence[Outcome]) -> N
     console.print()
     wide = console.options.update(width=MAX_WIDTH)  # no value is cut
     table.width = console.measure(table, options=wide).maximum
-    console.print(table, highlight=False, crop=False, width=table.width)
+    console.print(table, crop=False, width=table.width)
     if len(rows) > MAX_ROWS:
-        console.print(f"... and {len(rows) - MAX_ROWS} more in sweep.csv", highlight=False)
+        console.print(f"... and {len(rows) - MAX_ROWS} more in sweep.csv")
     if len(headings) == 2 and linear and linear[0] != "-":
-        console.print(f"linear model: {title(metric)} {linear[0]}", highlight=False)
+        console.print(f"linear model: {title(metric)} {linear[0]}")
 
 
 def _shown(outcome: Outcome, metric: str | None) -> str:
@@ -228,7 +227,7 @@ def _shown(outcome: Outcome, metric: str | None) -> str:
 def failures(outcomes: Sequence[Outcome]) -> list[str]:
     """A line for every job that has failed or diverged."""
     return [
-        printable(f"  job {one.job.number} ({one.job.name}): {one.reason or 'no reason is known'}")
-        for one in outcomes
-        if one.state in FAILED
+        printable(f"  job {row.job.number} ({row.job.name}): {row.reason or 'no reason is known'}")
+        for row in outcomes
+        if row.state in FAILED
     ]

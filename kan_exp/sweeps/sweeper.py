@@ -21,6 +21,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kan_exp.cli import as_typed
+from kan_exp.data.checks import check_whole
 from kan_exp.errors import KanExpError, suggest
 from kan_exp.preparing.paths import use_absolute_paths
 from kan_exp.preparing.references import check_additions
@@ -69,8 +70,7 @@ class FolderSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         options = self.config.sweep
-        if options.most_stacked < 1:
-            raise KanExpError(f"sweep.most_stacked must be at least 1, got {options.most_stacked}.")
+        check_whole("sweep.most_stacked", options.most_stacked, least=1)
         task = composed_task(self.config)
         self.metric = options.metric = options.metric or self.given or self.default_metric(task)
         if self.metric not in (known := task.numbers):

@@ -56,12 +56,12 @@ def train(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    """A run of two processes that nothing happens to, in the folder `two`."""
+    """An uninterrupted run of two processes, in the folder `two`."""
     cwd = tmp_path_factory.mktemp("ddp")
     return train(cwd, *OPTIONS, *SHORT, "trainer=ddp", "hydra.run.dir=two"), cwd
 
 
-def test_two_processes_end_with_what_one_ends_with(two):
+def test_two_processes_have_the_result_of_one(two):
     result, cwd = two
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
@@ -84,18 +84,18 @@ def test_two_processes_end_with_what_one_ends_with(two):
     assert result.stdout.count("test RMSE") == 1
 
 
-def test_a_killed_rank_ends_the_run_with_one_line_and_it_can_go_on(two):
+def test_a_killed_rank_ends_the_run_with_one_line_and_it_can_be_resumed(two):
     _, cwd = two
     (cwd / "killing.py").write_text(KILLING)
     options = [*OPTIONS, *SHORT, "trainer=ddp", "hydra.run.dir=run"]
     killed = train(cwd, *options, "+callbacks.killing._target_=killing.Killing")
     rank_1 = (cwd / "killed").read_text()
-    said = killed.stderr
+    errors = killed.stderr
     assert killed.returncode == 1
-    assert said.startswith(f"Error: rank 1 (process {rank_1}, one of 2) was killed by SIGKILL")
-    assert said.count("\n") == 1
+    assert errors.startswith(f"Error: rank 1 (process {rank_1}, one of 2) was killed by SIGKILL")
+    assert errors.count("\n") == 1
     status = json.loads((cwd / "run" / "status.json").read_text())
-    assert (status["state"], f"Error: {status['reason']}\n") == ("failed", said)
+    assert (status["state"], f"Error: {status['reason']}\n") == ("failed", errors)
     assert not (cwd / "run" / "metrics.json").exists()
     resumed = run_command("train", "resume=run", "modules=[killing]", cwd=cwd)
     assert (resumed.returncode, resumed.stderr) == (0, "")

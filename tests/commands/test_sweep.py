@@ -93,13 +93,13 @@ def test_a_killed_job_and_an_interrupted_sweep_cost_nothing_else(tmp_path):
             os.kill(until_it_trains(tmp_path, 0, process), signal.SIGKILL)
             until_it_trains(tmp_path, 1, process)
             process.send_signal(signal.SIGINT)
-            said, complaint = process.communicate()
+            output, errors = process.communicate()
         finally:
             process.kill()
     folder = sweep_folder(tmp_path)
     assert [row["state"] for row in rows(folder)] == ["failed", "interrupted", "waiting"]
-    assert "its process ended without a word" in complaint
-    assert f"sweep.resume={folder.relative_to(tmp_path)}" in said
+    assert "its process ended without a word" in errors
+    assert f"sweep.resume={folder.relative_to(tmp_path)}" in output
     assert process.returncode == 1
 
 

@@ -56,7 +56,7 @@ def test_a_folder_with_checkpoints_of_another_program_can_be_used(train, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "ending"),
     [
         ("metrics.json", "a run already (metrics.json): set hydra.run.dir=... to another."),
         ("history.json", "a run already (history.json): set hydra.run.dir=... to another."),
@@ -64,14 +64,14 @@ def test_a_folder_with_checkpoints_of_another_program_can_be_used(train, tmp_pat
         ("status.json", "a status.json that is no run's: set hydra.run.dir=... to another."),
     ],
 )
-def test_what_a_run_would_replace_is_told(train, tmp_path, name, said):
+def test_a_folder_whose_files_would_be_replaced_is_refused(train, tmp_path, name, ending):
     path = tmp_path / "own" / name
     path.parent.mkdir(parents=True)
     path.write_text('{"mine": 1}')
     before = content(tmp_path)
     line = train("hydra.run.dir=own", *SMALL).line
     assert line.startswith("own holds ")
-    assert line.endswith(said)
+    assert line.endswith(ending)
     assert content(tmp_path) == before
     with pytest.raises(KanExpError, match=r"holds .*: give another folder"):
         prepare(SMALL, tmp_path / "own")
@@ -113,6 +113,6 @@ def test_an_experiment_in_python_does_not_write_where_another_process_does(tmp_p
     with FileLock(tmp_path / ".lock"), pytest.raises(LockedError):
         experiment.run()
     hold(tmp_path)
-    experiment.run()  # this process held it before, and goes on to
+    experiment.run()  # this process held it before, and still does
     assert (tmp_path / ".lock").exists()
     release(tmp_path)

@@ -30,7 +30,7 @@ input()
 
 @contextmanager
 def another(folder):
-    """Another process that holds a folder, until it is killed or told to end."""
+    """Another process that holds a folder, until it is killed."""
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(folder)],
         stdin=subprocess.PIPE,

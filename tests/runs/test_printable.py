@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from kan_exp.quoting import unquoted
-from kan_exp.runs.cells import csv_row, plain
 from kan_exp.runs.lenient_json import parse_overrides
-from kan_exp.runs.printable import printable
+from kan_exp.runs.printable import csv_row, plain, printable
 
 ANY = st.text(st.characters(), max_size=40)
 FEW = settings(max_examples=100, deadline=None, derandomize=True)

@@ -1,4 +1,4 @@
-"""Whatever a folder of runs holds: each run and seed is told once, with what became of it."""
+"""Each run and seed in a folder is one record, with its outcome."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kan_exp.runs.records import read_records
 from tests.reporting.conftest import write_run
 
 
-def test_how_a_run_ended_is_told(tmp_path):
+def test_a_record_has_the_state_of_its_run(tmp_path):
     write_run(tmp_path / "a" / "done", 0.5, seed=3)
     write_run(tmp_path / "a" / "failed", state="failed", reason="out of memory")
     write_run(tmp_path / "a" / "killed", state="running")
@@ -39,7 +39,7 @@ def test_how_a_run_ended_is_told(tmp_path):
     assert by_name["failed"].choices == {"layer": "mlp"}
 
 
-def test_a_run_that_goes_on_is_told_from_one_that_was_killed(tmp_path):
+def test_a_run_that_was_killed_is_distinguished_from_one_that_runs(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     expected = {"live": "still running", "dead": "its process is gone: it was killed", "odd": None}
@@ -135,7 +135,7 @@ def test_jobs_that_left_no_folder_are_counted(tmp_path):
     assert len(records) == 3
 
 
-def test_a_folder_that_says_nothing_is_told(tmp_path):
+def test_a_folder_without_status_and_result_is_listed(tmp_path):
     (tmp_path / "old" / ".hydra").mkdir(parents=True)
     write_run(tmp_path / "run", 0.5)
     found = read_records([tmp_path])

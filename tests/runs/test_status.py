@@ -1,4 +1,4 @@
-"""Who is at a run, as others find out."""
+"""Whether the process of a run is alive."""
 
 from __future__ import annotations
 
@@ -31,17 +31,16 @@ def test_a_process_that_runs_is_alive(sleeper):
     found = status(sleeper)
     assert is_running(found)
     assert not is_running(replace(found, state="done"))
-    assert is_running(replace(found, host="elsewhere")), "nobody can tell from here"
+    assert is_running(replace(found, host="elsewhere")), "it cannot be known from here"
 
 
-def test_a_process_that_is_gone_is_at_no_run():
+def test_a_run_whose_process_has_ended_does_not_run():
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         gone.wait()
     assert not is_running(status(gone.pid))
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/stat"), reason="only Linux tells")  # noqa: PTH110
-def test_a_process_that_nobody_has_taken_note_of_is_gone_as_well():
+def test_a_zombie_does_not_run():
     with subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE) as dead:
         assert dead.stdout is not None
         dead.stdout.read()  # it is closed by its end
@@ -49,8 +48,7 @@ def test_a_process_that_nobody_has_taken_note_of_is_gone_as_well():
         assert not is_running(status(dead.pid))
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/stat"), reason="only Linux tells")  # noqa: PTH110
-def test_a_number_that_another_process_has_by_now_is_not_the_run(sleeper):
+def test_a_process_that_has_the_number_of_an_older_one_is_not_the_run(sleeper):
     earlier = (datetime.now(UTC) - timedelta(days=1)).isoformat(timespec="seconds")
     assert not is_running(replace(status(sleeper), started=earlier))
 

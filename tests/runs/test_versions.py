@@ -1,4 +1,4 @@
-"""What is told of the code a run was made with."""
+"""The versions that a run was made with."""
 
 from __future__ import annotations
 

@@ -304,11 +304,12 @@ def test_a_reference_to_the_number_of_a_job_stays_that_number(sweep):
 )
 def test_replicas_that_would_not_be_the_runs_of_their_seeds_are_refused(light, follows, named):
     cfg = light(["replicas=8", "seed=2", *follows])
-    with pytest.raises(KanExpError) as told:
+    with pytest.raises(KanExpError) as raised:
         keys.check_shared(cfg)
-    assert str(told.value).startswith(f"replicas=8: replica k is the run with seed+k, and {named}")
-    assert "-m 'seed=range(2,10)'" in str(told.value)
-    assert "\n" not in str(told.value)
+    line = str(raised.value)
+    assert line.startswith(f"replicas=8: replica k is the run with seed+k, and {named}")
+    assert "-m 'seed=range(2,10)'" in line
+    assert "\n" not in line
 
 
 @pytest.mark.parametrize("follows", [[], ["data.seed=${seed}"]], ids=str)
@@ -390,6 +391,11 @@ def test_a_callback_that_may_act_on_the_training_is_part_of_the_result(light):
     cfg = light([])
     assert run_key(cfg) != run_key(light([stop]))
     assert run_key(cfg) == run_key(light(["callbacks.figures.moments=4"]))
+
+
+def test_a_new_option_that_another_refers_to_is_no_fault(sweep):
+    (group,), _ = sweep(*ADAM, "+sed=1", "data.seed=${sed}")
+    assert "+sed=1" in group.overrides
 
 
 def test_a_job_that_asks_for_another_launcher_is_refused(sweep):

@@ -57,7 +57,7 @@ def test_a_job_that_fails_before_its_task_begins_has_a_status(tmp_path, capsys, 
         option("hydra.sweep.dir", tmp_path),
         f"hydra.sweep.subdir={in_quotes(name)}",
     ]
-    made._tell(4, overrides, PermissionError(13, "Permission denied", "/x/train.log"))
+    made._write_status(4, overrides, PermissionError(13, "Permission denied", "/x/train.log"))
     status = read_status(tmp_path / name)
     assert status is not None
     assert (status.state, status.job) == ("failed", 4)
@@ -69,5 +69,5 @@ def test_a_job_whose_folder_cannot_be_written_says_why(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     made = launcher.WarmLauncher(workers=1)
     overrides = [option("hydra.sweep.dir", tmp_path / "file"), "hydra.sweep.subdir='0'"]
-    made._tell(0, overrides, KanExpError("this and that."))
+    made._write_status(0, overrides, KanExpError("this and that."))
     assert capsys.readouterr().err == "Error: this and that.\n"

@@ -29,7 +29,7 @@ def status(**fields) -> Status:
 
 
 class FakeLauncher(Launcher):
-    """Does with each job what a script says, one entry for each time it is launched."""
+    """Treats each job by a script, with one entry for each launch."""
 
     def __init__(self, **scripts):
         self.scripts = {name: list(script) for name, script in scripts.items()}
@@ -107,11 +107,11 @@ def sweep(tmp_path, capsys):
 
 def test_the_best_comes_first_and_failures_are_named_last(sweep, tmp_path):
     jobs = [job(0, "a"), job(1, "b"), job(2, "c")]
-    _, rows, said, error = sweep(jobs, a=[0.5], b=["diverges"], c=[0.25])
+    _, rows, output, error = sweep(jobs, a=[0.5], b=["diverges"], c=[0.25])
     assert [row["state"] for row in rows] == ["done", "diverged", "done"]
-    table = said.partition("\njob ")[2].splitlines()[1:4]
+    table = output.partition("\njob ")[2].splitlines()[1:4]
     assert [line.split()[0] for line in table] == ["2", "0", "1"]
-    assert re.search(r"1/3 .* name=a .*0.5 .*4.0 s", said)
+    assert re.search(r"1/3 .* name=a .*0.5 .*4.0 s", output)
     assert error.splitlines()[:2] == ["1 of 3 jobs diverged:", "  job 1 (name=b): no number"]
     csv = (tmp_path / "sweep.csv").read_text().splitlines()
     assert csv[0].startswith("job,name,")
@@ -129,12 +129,12 @@ def test_a_killed_job_costs_no_other(sweep, tmp_path):
 def test_a_launcher_that_breaks_launches_nothing_again(sweep, tmp_path):
     """As joblib and Ray do if a worker is killed; `sweep.resume` runs the rest."""
     jobs = [job(number, name) for number, name in enumerate("abc")]
-    launcher, rows, said, error = sweep(jobs, a=[0.5], b=["is killed and breaks"], c=[0.75])
+    launcher, rows, output, error = sweep(jobs, a=[0.5], b=["is killed and breaks"], c=[0.75])
     assert launcher.launched == [["name=a", "name=b", "name=c"]]
     assert [row["state"] for row in rows] == ["done", "failed", "waiting"]
     assert error.startswith("1 of 3 jobs failed:")
     assert "job 1 (name=b): its process ended without a word" in error
-    assert "To go on: -m sweep.resume=" in said
+    assert "To go on: -m sweep.resume=" in output
     known = finished_jobs(tmp_path, jobs)
     launcher, rows, _, error = sweep(jobs[1:], known, b=[0.25], c=[0.75])
     assert [row["test_rmse"] for row in rows] == [0.5, 0.25, 0.75]
@@ -143,18 +143,18 @@ def test_a_launcher_that_breaks_launches_nothing_again(sweep, tmp_path):
 
 def test_a_launcher_that_breaks_without_a_failed_job_is_an_error(sweep):
     jobs = [job(0, "a"), job(1, "b")]
-    _, rows, said, error = sweep(jobs, a=[0.5], b=["breaks"])
+    _, rows, output, error = sweep(jobs, a=[0.5], b=["breaks"])
     assert [row["state"] for row in rows] == ["done", "waiting"]
-    assert "To go on: -m sweep.resume=" in said
+    assert "To go on: -m sweep.resume=" in output
     assert error == "FakeLauncher ended early: a worker died"
 
 
 def test_the_status_of_an_earlier_attempt_is_not_taken_for_the_new_one(sweep, tmp_path):
     (tmp_path / "1_name-b").mkdir()
     write_status(tmp_path / "1_name-b", status(state="diverged", pid=1, reason="then"))
-    _, rows, said, _ = sweep([job(0, "a"), job(1, "b")], a=[0.5], b=["breaks"])
+    _, rows, output, _ = sweep([job(0, "a"), job(1, "b")], a=[0.5], b=["breaks"])
     assert [row["state"] for row in rows] == ["done", "waiting"]
-    assert "diverged" not in said
+    assert "diverged" not in output
 
 
 def test_a_launcher_that_starts_no_job_is_an_error(sweep):
@@ -164,12 +164,12 @@ def test_a_launcher_that_starts_no_job_is_an_error(sweep):
 
 def test_each_seed_of_a_stack_has_a_row_of_its_own(sweep):
     jobs = [job(number, "a", seed=number, rest="same") for number in range(3)]
-    launcher, rows, said, error = sweep(jobs, a=[10.0])
+    launcher, rows, output, error = sweep(jobs, a=[10.0])
     assert launcher.launched == [["name=a seed=0 replicas=3"]]
     assert [row["test_rmse"] for row in rows] == [10.0, None, 12.0]
     assert [row["replica"] for row in rows] == [0, 1, 2]
     assert sum(row["seconds"] for row in rows) == pytest.approx(SECONDS, abs=0.01)
-    assert "median 11 (10 to 12), 1 of 3 diverged" in said
+    assert "median 11 (10 to 12), 1 of 3 diverged" in output
     assert [row["state"] for row in rows] == ["done", "diverged", "done"]
     assert error.startswith("1 of 3 jobs diverged:")
     assert "job 1 (name=a seed=1): the loss became NaN or infinite at step 9" in error
@@ -280,10 +280,10 @@ def test_runs_that_round_in_another_order_are_noted(sweep, tmp_path):
             write_status(folder, replace(done, versions={"kernel": what} if what else {}))
 
     jobs = [job(number, name) for number, name in enumerate("abc")]
-    _, _, said, _ = sweep(jobs, kind=Kernels, a=["native"], b=["torch"], c=["native"])
-    assert "compiled code in 2 of the runs and by torch in 1" in said
-    _, _, said, _ = sweep(jobs, kind=Kernels, a=["native"], b=["native"], c=[None])
-    assert "Note:" not in said
+    _, _, output, _ = sweep(jobs, kind=Kernels, a=["native"], b=["torch"], c=["native"])
+    assert "compiled code in 2 of the runs and by torch in 1" in output
+    _, _, output, _ = sweep(jobs, kind=Kernels, a=["native"], b=["native"], c=[None])
+    assert "Note:" not in output
 
 
 def test_diverged_and_failed_jobs_are_counted_apart(sweep):

@@ -1,6 +1,8 @@
-"""A search chooses by validation, goes on as it would have gone, and survives its trials."""
+"""A search chooses by validation, resumes exactly, and survives failed trials."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -9,15 +11,16 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
+from kan_exp.commandline.explain import one_line
 from kan_exp.errors import KanExpError
 from kan_exp.runs import Status, write_json, write_status
 from kan_exp.runs.folders import SWEEP
-from kan_exp.sweeps import search_figures
+from kan_exp.sweeps import runner, search_figures
 from kan_exp.sweeps.optuna_sweeper import OptunaSweeper
 from kan_exp.sweeps.search_figures import draw_search
 from kan_exp.sweeps.space import read_space
 from kan_exp.sweeps.study import Settings, StoredStudy
-from kan_exp.sweeps.summary import same_again
+from kan_exp.sweeps.summary import same_again, write_summary
 from kan_exp.tasks import OLD_SCORING
 
 GROUPS = {"layer": "mlp", "optimizer": "adam"}
@@ -25,17 +28,17 @@ NO_PRUNER = {"_target_": "optuna.pruners.NopPruner"}
 
 
 class Sweeper(OptunaSweeper):
-    """Without Hydra's configs: a job's configuration is what it is told."""
+    """Without Hydra's configs: a job's configuration is the list of its overrides."""
 
     def parse(self, arguments):
         return OverridesParser.create().parse_overrides(arguments)
 
     def compose(self, overrides):
         if "callbacks=pruning" in overrides:
-            return OmegaConf.create({"told": list(overrides), "callbacks": {"pruning": {}}})
+            return OmegaConf.create({"overrides": list(overrides), "callbacks": {"pruning": {}}})
         if "x=wrong" in overrides:
             raise KanExpError("x=wrong: there is no such x.")
-        return OmegaConf.create({"told": list(overrides)})
+        return OmegaConf.create({"overrides": list(overrides)})
 
 
 class FakeLauncher(Launcher):
@@ -49,13 +52,14 @@ class FakeLauncher(Launcher):
 
     def launch(self, job_overrides, initial_job_idx):
         for texts in job_overrides:
-            told = dict(text.split("=", 1) for text in texts)
-            folder = Path(*(told[f"hydra.sweep.{name}"].strip("'") for name in ("dir", "subdir")))
+            overrides = dict(text.split("=", 1) for text in texts)
+            parts = [overrides[f"hydra.sweep.{name}"].strip("'") for name in ("dir", "subdir")]
+            folder = Path(*parts)
             folder.mkdir(exist_ok=True)
-            self.launched.append(told)
+            self.launched.append(overrides)
             status = Status("done", None, texts, "", initial_job_idx, 1, "host", "2026", 1.0)
             try:
-                val = self.score(told)
+                val = self.score(overrides)
             except KeyboardInterrupt:
                 write_status(folder, Status(**{**vars(status), "state": "interrupted"}))
                 raise
@@ -71,9 +75,7 @@ class FakeLauncher(Launcher):
 
 @pytest.fixture
 def search(tmp_path, capsys, monkeypatch):
-    """Runs a search in a folder; gives its launcher, its table if there is one, what was said, and
-    the error.
-    """
+    """Runs a search; returns its launcher, the rows of its table, stdout and the error."""
 
     def run(
         score, trials, *arguments, name="search", resume=False, metric="val_rmse", draw=False,
@@ -112,7 +114,7 @@ def search(tmp_path, capsys, monkeypatch):
         error = None
         try:
             sweeper.sweep(list(arguments))
-        except (KanExpError, KeyboardInterrupt) as raised:
+        except (KanExpError, OSError, KeyboardInterrupt) as raised:
             error = raised
         table = folder / SWEEP
         rows = json.loads(table.read_text())["jobs"] if table.exists() else None
@@ -121,38 +123,38 @@ def search(tmp_path, capsys, monkeypatch):
     return run
 
 
-def parabola(told):
-    return (float(told["x"]) - 0.3) ** 2 + 0.01
+def parabola(overrides):
+    return (float(overrides["x"]) - 0.3) ** 2 + 0.01
 
 
-def test_the_least_validation_error_wins_and_its_test_error_is_told(search):
-    _, rows, said, error = search(parabola, 15, "x=interval(0,1)", draw=True)
+def test_the_smallest_validation_error_wins_and_its_test_error_is_printed(search):
+    _, rows, output, error = search(parabola, 15, "x=interval(0,1)", draw=True)
     assert error is None
     assert len(rows) == 15
     best = min(rows, key=lambda row: row["val_rmse"])
     assert float(best["overrides"][0].partition("=")[2]) == pytest.approx(0.3, abs=0.05)
     errors = f"validation RMSE {best['val_rmse']:.3g}, test RMSE {best['test_rmse']:.3g}"
-    assert f"best: job {best['job']}, {errors}\n" in said
+    assert f"best: job {best['job']}, {errors}\n" in output
     assert best["test_rmse"] == max(row["test_rmse"] for row in rows)
-    assert f"python -m kan_exp.train {best['overrides'][0]}" in said
-    folder = Path(next(line for line in said.splitlines() if line.endswith("sweep.csv"))).parent
+    assert f"python -m kan_exp.train {best['overrides'][0]}" in output
+    folder = Path(next(line for line in output.splitlines() if line.endswith("sweep.csv"))).parent
     assert {path.name for path in (folder / "figures").iterdir()} == {"history.png", "parallel.png"}
 
 
 @pytest.mark.parametrize("at_once", [1, 3])
-def test_a_search_that_was_cut_short_goes_on_as_it_would_have_gone(search, at_once):
+def test_an_interrupted_search_resumes_as_it_would_have_continued(search, at_once):
     space = ("x=interval(0,1)", "y=choice(a,b)")
     whole, rows, *_ = search(parabola, 9, *space, name="whole", n_jobs=at_once)
 
-    def cut(told, calls=[]):  # noqa: B006 - counts
-        calls.append(told)
+    def cut(overrides, calls=[]):  # noqa: B006 - counts
+        calls.append(overrides)
         if len(calls) == 5:
             raise KeyboardInterrupt
-        return parabola(told)
+        return parabola(overrides)
 
-    first, _, said, error = search(cut, 9, *space, n_jobs=at_once)
+    first, _, output, error = search(cut, 9, *space, n_jobs=at_once)
     assert isinstance(error, KeyboardInterrupt)
-    assert "sweep.resume=" in said
+    assert "sweep.resume=" in output
     second, all_rows, *_ = search(parabola, 9, *space, resume=True, n_jobs=at_once)
     key = ("job", "overrides", "val_rmse")
     assert [[row[k] for k in key] for row in all_rows] == [[row[k] for k in key] for row in rows]
@@ -161,9 +163,49 @@ def test_a_search_that_was_cut_short_goes_on_as_it_would_have_gone(search, at_on
     assert [row["job"] for row in more] == list(range(11))
 
 
-def test_trials_that_fail_are_told_and_cost_no_other(search):
-    def score(told):
-        if told["x"] == "high":
+def test_a_trial_that_a_broken_launcher_did_not_begin_is_launched_later(search):
+    calls = []
+
+    def score(overrides):
+        calls.append(overrides)
+        if len(calls) == 2:
+            raise RuntimeError("a worker died")
+        return parabola(overrides)
+
+    _, rows, _, error = search(score, 4, "x=interval(0,1)", n_jobs=2)
+    assert error is None
+    assert [(row["job"], row["state"]) for row in rows] == [(k, "done") for k in range(4)]
+
+
+def test_a_full_disk_ends_a_search_and_what_is_done_is_kept(search, tmp_path, monkeypatch):
+    """Also where the journal of the study ends within a line."""
+    space = ("x=interval(0,1)", "y=choice(a,b)")
+    whole, rows, *_ = search(parabola, 6, *space, name="whole")
+    calls = []
+
+    def write(*arguments):
+        calls.append(arguments)
+        if len(calls) == 8:  # two for each trial: before it and after it
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "sweep.json")
+        write_summary(*arguments)
+
+    monkeypatch.setattr(runner, "write_summary", write)
+    first, _, _, error = search(parabola, 6, *space)
+    assert one_line(error) == "cannot write or read sweep.json: No space left on device."
+    with (tmp_path / "search" / "study.journal").open("ab") as journal:
+        journal.write(b'{"op_code":4,"wor')
+    monkeypatch.undo()
+    monkeypatch.setattr("kan_exp.sweeps.search_figures.draw_search", lambda *_: [])
+    second, all_rows, _, error = search(parabola, 6, *space, resume=True)
+    assert error is None
+    key = ("job", "overrides", "val_rmse")
+    assert [[row[k] for k in key] for row in all_rows] == [[row[k] for k in key] for row in rows]
+    assert len(first.launched) + len(second.launched) == len(whole.launched)
+
+
+def test_trials_that_fail_are_reported_and_do_not_affect_others(search):
+    def score(overrides):
+        if overrides["x"] == "high":
             raise ValueError("the loss became NaN or infinite")
         return 0.5
 
@@ -172,18 +214,18 @@ def test_trials_that_fail_are_told_and_cost_no_other(search):
     assert states["x=low"] == ("done", None)
     assert states["x=high"] == ("failed", "the loss became NaN or infinite")
     assert states["x=wrong"] == ("failed", "x=wrong: there is no such x.")
-    assert all(told["x"] != "wrong" for told in launcher.launched)
+    assert all(overrides["x"] != "wrong" for overrides in launcher.launched)
     count = sum(row["state"] == "failed" for row in rows)
     assert str(error).startswith(f"{count} of 8 jobs failed:")
     assert "resume" not in str(error)  # a trial that failed stays one
 
 
-def test_what_has_been_run_is_not_run_again(search):
-    launcher, rows, said, _ = search(lambda told: float(told["x"]), 6, "x=0.25,0.5")
+def test_a_configuration_that_has_been_run_is_not_run_again(search):
+    launcher, rows, output, _ = search(lambda overrides: float(overrides["x"]), 6, "x=0.25,0.5")
     assert len(launcher.launched) == 2
     assert len(rows) == 6
     assert all(row["val_rmse"] == float(row["overrides"][0][2:]) for row in rows)
-    assert "(as job" in said
+    assert "(as job" in output
 
 
 @pytest.mark.parametrize("trials", [1, 2, 3, 20])
@@ -194,7 +236,7 @@ def test_a_space_of_which_no_trial_can_be_composed_ends_the_search(search, trial
     assert len(rows or []) < 3
 
 
-def test_a_first_trial_that_cannot_be_composed_costs_no_other(search):
+def test_a_first_trial_that_cannot_be_composed_does_not_affect_others(search):
     for seed in range(20):
         launcher, rows, _, error = search(
             parabola, 6, "x=wrong,0.5", "y=interval(0,1)", name=f"search{seed}", seed=seed
@@ -298,14 +340,14 @@ def test_an_option_that_a_choice_does_not_have_is_left_out():
         ({"a": "1,2"}, {"layer": {"b": "1,2"}}, "'layer' is no choice"),
     ],
 )
-def test_a_space_that_makes_no_sense_is_told(params, only, message):
+def test_an_invalid_space_is_an_error(params, only, message):
     with pytest.raises(KanExpError, match=message):
         space(params, only)
 
 
-def test_resuming_repeats_what_was_told_but_for_what_is_said_now(tmp_path):
-    told = ["hydra.sweeper.n_trials=6", "search=x", "seed=1"]
-    write_json(tmp_path / SWEEP, {"overrides": told, "jobs": []})
+def test_resuming_repeats_the_overrides_that_are_not_given_anew(tmp_path):
+    before = ["hydra.sweeper.n_trials=6", "search=x", "seed=1"]
+    write_json(tmp_path / SWEEP, {"overrides": before, "jobs": []})
     now = ["-m", f"sweep.resume={tmp_path}", "hydra.sweeper.n_trials=9", "--config-dir", "a"]
     assert same_again(now) == ["-m", "search=x", "seed=1", *now[1:]]
     assert same_again(["-m", "seed=0,1"]) == ["-m", "seed=0,1"]
@@ -332,16 +374,16 @@ def test_a_trial_reports_under_its_own_number_whatever_the_launcher_counts(searc
     median = OmegaConf.create({"_target_": "optuna.pruners.MedianPruner"})
     options = {"pruner": median, "n_jobs": 3}
 
-    def cut(told):
-        if told["hydra.sweep.subdir"].startswith("'0_"):
+    def cut(overrides):
+        if overrides["hydra.sweep.subdir"].startswith("'0_"):
             raise KeyboardInterrupt
-        return parabola(told)
+        return parabola(overrides)
 
     search(cut, 3, "x=interval(0,1)", **options)
     launcher, *_ = search(parabola, 6, "x=interval(0,1)", resume=True, **options)
-    for told in launcher.launched:
-        number = told["hydra.sweep.subdir"].strip("'").partition("_")[0]
-        assert told["callbacks.pruning.trial"] == number
+    for overrides in launcher.launched:
+        number = overrides["hydra.sweep.subdir"].strip("'").partition("_")[0]
+        assert overrides["callbacks.pruning.trial"] == number
 
 
 @pytest.mark.parametrize("first", ["fails", "open"])
