@@ -193,7 +193,8 @@ class LeastSquaresModule(KANModule):
         # The first steps on a finer grid may raise the error that later ones lower again.
         settled = self._is_last and self._steps_in_stage % FOLLOW_EVERY == 0
         settled = settled or self._stage_is_over(engine)
-        if self._stage == 0 or not settled:
+        # A stage with some of the points may well fit these alone: the next one sees more.
+        if self._stage == 0 or not settled or self.stages[self._stage].points is not None:
             return False
         least = float(self._validate(engine).min())
         tolerated = SAME if self._stage_is_over(engine) else RISE

@@ -43,7 +43,7 @@ def make_stages(
             factors as long as `COARSEST` or more are left.
         num_candidates: Networks of each stage; the last number holds for all stages that follow.
         steps: Steps of each stage, likewise.
-        points: Training points of the first stages; those that follow see all of them.
+        points: Training points of the first stages; all others, and always the last, see all.
 
     Raises:
         KanExpError: A number is below 1, a grid is no multiple of the one before, more networks go
@@ -66,7 +66,7 @@ def make_stages(
         return [*numbers, *[numbers[-1]] * count][:count]
 
     intervals: list[int | None] = [*sizes] if sizes else [None] * count
-    seen = [*(points or ()), *[None] * count][:count]
+    seen = [*[*(points or ()), *[None] * count][: count - 1], None]
     return [
         Stage(*stage)
         for stage in zip(intervals, each(num_candidates), each(steps), seen, strict=True)
