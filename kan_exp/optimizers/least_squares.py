@@ -14,29 +14,29 @@ from kan_exp.optimizers.penalties import Penalty, Quadratic, Sum
 from kan_exp.optimizers.systems import System, dense_system
 
 MAX_DAMPING = 1e14
-# Only a step that went much as foretold says by its small fall that there is no more to gain.
+# A small decrease ends the training only if the model predicted it at least this well.
 MIN_GAIN_RATIO = 0.25
 
 
 class Stop(IntEnum):
-    """Why a replica goes no further."""
+    """Why a replica stops."""
 
     NO = 0
-    GRADIENT = 1  # the slope is next to nothing
-    STEP = 2  # the step is, beside the parameters
-    LOSS = 3  # the fall is, or no damping brings one
-    STEPS = 4  # there were as many as wanted
-    NON_FINITE = 5  # what is minimised is no number
+    GRADIENT = 1
+    STEP = 2
+    LOSS = 3  # its decrease is too small, or no damping decreases it
+    STEPS = 4  # the largest number of steps is reached
+    NON_FINITE = 5  # the objective is not finite
 
 
 class Tolerances(NamedTuple):
-    """What counts as nothing; 0 switches a reason off, but for steps that bring no fall.
+    """Values at which a replica stops; 0 turns a reason off, except for steps without a decrease.
 
     Args:
-        gradient: Of the cosine between residuals and their derivative by any parameter, where the
-            loss is the squared error; otherwise of the gradient in like units.
-        step: Of the step, beside the parameters.
-        loss: Of the fall of what is minimised, beside it.
+        gradient: Largest cosine between the residual vector and a column of the Jacobian; for
+            losses other than the squared error, the gradient in the same units.
+        step: Length of the step relative to the parameters.
+        loss: Decrease of the objective relative to the objective.
 
     Source:
         J. Moré, "The Levenberg-Marquardt algorithm: implementation and theory", 1978 (MINPACK).
@@ -51,9 +51,9 @@ TOLERANCES = Tolerances()
 
 
 class Value(NamedTuple):
-    """How good parameters are, all `(replicas,)`: the loss, and the loss with penalties."""
+    """The loss, and the objective: the loss with penalties; both `(replicas,)`."""
 
-    error: Tensor
+    loss: Tensor
     objective: Tensor
 
 
@@ -62,19 +62,19 @@ class Problem(ABC):
 
     @abstractmethod
     def evaluate(self, parameters: Tensor) -> Value:
-        """What is minimised."""
+        """The loss and the objective."""
 
     @abstractmethod
     def expand(self, parameters: Tensor) -> tuple[Value, System]:
-        """What is minimised, and its quadratic model."""
+        """The loss and the objective, and the quadratic model of the objective."""
 
 
 class LeastSquares(Problem):
-    """Minimises `mean(residuals^2)` and penalties.
+    """Minimizes `mean(residuals^2)` and penalties.
 
     Args:
         residuals: Parameters `(replicas, parameters)` -> residuals `(replicas, residuals)`.
-        linearise: The same parameters -> residuals and their Jacobian `(replicas, residuals,
+        linearize: The same parameters -> residuals and their Jacobian `(replicas, residuals,
             parameters)`.
         quadratic: Matrix of a penalty `p @ quadratic @ p`, `(replicas, parameters, parameters)`.
         penalties: Others.
@@ -83,11 +83,11 @@ class LeastSquares(Problem):
     def __init__(
         self,
         residuals: Callable[[Tensor], Tensor],
-        linearise: Callable[[Tensor], tuple[Tensor, Tensor]],
+        linearize: Callable[[Tensor], tuple[Tensor, Tensor]],
         quadratic: Tensor | None = None,
         penalties: Sequence[Penalty] = (),
     ) -> None:
-        self.residuals, self.linearise = residuals, linearise
+        self.residuals, self.linearize = residuals, linearize
         quadratics = [] if quadratic is None else [Quadratic(quadratic)]
         self.penalty = Sum([*quadratics, *penalties])
 
@@ -95,21 +95,21 @@ class LeastSquares(Problem):
         return self._value(parameters, self.residuals(parameters))
 
     def expand(self, parameters: Tensor) -> tuple[Value, System]:
-        residuals, jacobian = self.linearise(parameters)
+        residuals, jacobian = self.linearize(parameters)
         penalty = self.penalty.expand(parameters)
         system = dense_system(jacobian, residuals, residuals.shape[1], penalty)
         return self._value(parameters, residuals), system
 
     def _value(self, parameters: Tensor, residuals: Tensor) -> Value:
-        error = residuals.square().mean(1)
-        return Value(error, error + self.penalty.value(parameters))
+        loss = residuals.square().mean(1)
+        return Value(loss, loss + self.penalty.value(parameters))
 
 
 class State(NamedTuple):
-    """Where each replica stands, all `(replicas,)`.
+    """State of the replicas, all `(replicas,)`.
 
-    `damping` of the next step; `error`, the loss, and `objective`, that and the penalty, of the
-    present parameters; `stopped`, a `Stop`.
+    `damping` of the next step; `error`, the loss, and `objective`, the loss with penalties, of the
+    current parameters; `stopped`, a `Stop`.
     """
 
     damping: Tensor
@@ -119,14 +119,14 @@ class State(NamedTuple):
 
     @property
     def stalled(self) -> Tensor:
-        """Which replicas go no further, `(replicas,)`."""
+        """Which replicas have stopped, `(replicas,)`."""
         return self.stopped != Stop.NO
 
     @property
     def reasons(self) -> list[str | None]:
-        """Why each replica goes no further, as a word; `None` if it does."""
-        words = [Stop(int(code)) for code in self.stopped]
-        return [None if word is Stop.NO else word.name.lower() for word in words]
+        """Why each replica has stopped, as a word; `None` if it has not."""
+        reasons = [Stop(int(code)) for code in self.stopped]
+        return [None if reason is Stop.NO else reason.name.lower() for reason in reasons]
 
 
 def start(problem: Problem, parameters: Tensor, damping: float) -> State:
@@ -147,12 +147,11 @@ def step(
 ) -> tuple[Tensor, State]:
     """One Levenberg-Marquardt step of every replica.
 
-    A replica whose objective would not fall tries again with more damping, up to `attempts` times,
-    on the same linearisation. A step that is no number, or a system that cannot be solved, counts
-    as one that does not fall.
+    A replica whose objective does not decrease tries again with more damping, up to `attempts`
+    times, with the same linearization. A step that is not finite counts as one without a decrease.
 
     Returns:
-        The new parameters and state; a replica that found no better place stays where it was.
+        The new parameters and state; a replica without a decrease keeps its parameters.
 
     Source:
         Nocedal and Wright, Numerical Optimization, 2006, chapter 10.3; the damping follows the gain
@@ -160,41 +159,41 @@ def step(
     """
     (error, objective), system = problem.expand(parameters)
     damping, stopped = state.damping, torch.zeros_like(state.stopped)
-    steepness = (
+    flat = (
         system.slope.abs()
         <= tolerances.gradient * (system.scale * objective.abs().unsqueeze(1)).sqrt()
     )
-    stopped = stopped.masked_fill(steepness.all(1), Stop.GRADIENT)
+    stopped = stopped.masked_fill(flat.all(1), Stop.GRADIENT)
     stopped = stopped.masked_fill(~objective.isfinite(), Stop.NON_FINITE)
     pending = stopped == Stop.NO
     for _ in range(attempts):
         if not pending.any():
             break
-        change, gain = system.step(damping)
+        change, predicted = system.step(damping)
         trial = parameters + change
         value = problem.evaluate(trial)
-        fall = objective - value.objective
-        better = pending & (fall > 0)  # not so for a NaN
-        ratio = (fall / gain).nan_to_num(0, 0, 0)
-        trusted = damping * (1 - (2 * ratio - 1) ** 3).clamp(1 / 3, 1)
-        damping = torch.where(better, trusted, torch.where(pending, damping * 4, damping))
-        damping = damping.clamp(max=MAX_DAMPING).maximum(system.least_damping)
+        decrease = objective - value.objective
+        better = pending & (decrease > 0)  # false for a NaN
+        ratio = (decrease / predicted).nan_to_num(0, 0, 0)
+        lowered = damping * (1 - (2 * ratio - 1) ** 3).clamp(1 / 3, 1)
+        damping = torch.where(better, lowered, torch.where(pending, damping * 4, damping))
+        damping = damping.clamp(max=MAX_DAMPING).maximum(system.min_damping)
 
         length, size = change.norm(dim=1), parameters.norm(dim=1)
         short = length <= tolerances.step * (tolerances.step + size)
-        small = (fall <= tolerances.loss * objective.abs()) & (ratio > MIN_GAIN_RATIO)
+        small = (decrease <= tolerances.loss * objective.abs()) & (ratio > MIN_GAIN_RATIO)
         stopped = stopped.masked_fill(better & small, Stop.LOSS)
         stopped = stopped.masked_fill(better & short, Stop.STEP)
 
         parameters = torch.where(better.unsqueeze(1), trial, parameters)
-        error = torch.where(better, value.error, error)
+        error = torch.where(better, value.loss, error)
         objective = torch.where(better, value.objective, objective)
         pending = pending & ~better
     stopped = stopped.masked_fill(pending, Stop.LOSS)
     return parameters, State(damping, error, objective, stopped)
 
 
-def minimise(
+def minimize(
     problem: Problem,
     parameters: Tensor,
     steps: int,
@@ -202,7 +201,7 @@ def minimise(
     attempts: int = 8,
     tolerances: Tolerances = TOLERANCES,
 ) -> tuple[Tensor, State]:
-    """Steps until every replica has a reason to stop; each stays where it found its own."""
+    """Steps until every replica has stopped; one that has keeps its parameters."""
     state = start(problem, parameters, damping)
     for _ in range(steps):
         moved, after = step(problem, parameters, state, attempts, tolerances)

@@ -1,4 +1,4 @@
-"""Levenberg-Marquardt as a `torch.optim.Optimizer`, for one module or many alike."""
+"""Levenberg-Marquardt as a `torch.optim.Optimizer`, for one module or several of one shape."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from kan_exp.optimizers.fit import LIMITS, Fit, Limits
-from kan_exp.optimizers.jacobian import StackedNetworks
+from kan_exp.optimizers.jacobian import BatchedNetworks
 from kan_exp.optimizers.least_squares import TOLERANCES, State, Tolerances, start, step
 from kan_exp.optimizers.penalties import Penalty, Quadratic
 from kan_exp.tasks.losses import Loss, Squared
@@ -22,28 +22,27 @@ REPLICAS = "replicas"  # key of the per-module state in `Optimizer.state`
 class LevenbergMarquardt(Optimizer):
     """Fits modules to data by damped Gauss-Newton steps, in float64 whatever their dtype.
 
-    Far faster than gradient descent for up to some thousand parameters, since each step solves the
-    whole linearised problem; a step costs `samples * parameters^2`. Several modules of one shape
-    (starts from several seeds) are trained at once, each with a damping of its own.
+    Each step solves the whole linearized problem, at a cost of `samples * parameters^2`: far faster
+    than gradient descent for up to some thousand parameters. Several modules of one shape are
+    trained together, each with its own damping.
 
     Args:
-        modules: A module that maps `(samples, in)` to `(samples, out)` row by row, or several that
-            differ in their numbers only.
-        damping: Of the first step, in units of each parameter's curvature.
+        modules: A module that maps `(samples, in)` to `(samples, out)` row by row, or several with
+            different parameter values only.
+        damping: Damping of the first step, in units of each parameter's curvature.
         attempts: How often a step may be tried with more damping.
-        quadratic: For each module the matrix `(parameters, parameters)` of a penalty `p @ Q @ p`,
-            asked for before every step; none if not given.
-        loss: What is minimised; the squared error if not given.
-        penalties: What is added to it.
-        gradient_tolerance: See `Tolerances`, as for the two that follow.
-        step_tolerance: A step this small beside the parameters is the last.
-        loss_tolerance: A fall this small beside what is minimised is the last.
-        memory: Bytes that the largest tensor of a step may take, see `Limits`.
-        cg_tolerance: Where steps are found by conjugate gradients, how exactly.
-        cg_steps: And in how many steps at most.
-        qr: Whether steps for which the normal matrix has lost its digits are found by QR, with next
-            to no damping. That solves ill-conditioned problems, but parameters that the points
-            hardly determine then follow the rounding of `y`.
+        quadratic: Returns for each module the matrix `(parameters, parameters)` of a penalty
+            `p @ Q @ p`; called before every step.
+        loss: The loss, `Squared()` if not given.
+        penalties: Added to the loss.
+        gradient_tolerance: See `Tolerances`, as for the next two.
+        step_tolerance: Relative length of the last step.
+        loss_tolerance: Relative decrease of the last step.
+        memory: See `Limits`, as for the next three.
+        cg_tolerance: Relative residual of conjugate gradients.
+        cg_steps: Largest number of steps of conjugate gradients.
+        qr: Whether QR replaces Cholesky factors that are too inexact. That solves ill-conditioned
+            problems, but parameters that the points hardly determine then fit rounding errors.
 
     Raises:
         ValueError: A number is out of range.
@@ -88,14 +87,13 @@ class LevenbergMarquardt(Optimizer):
         for name, value in tolerances.items():
             if not value >= 0:
                 raise ValueError(f"LevenbergMarquardt needs {name} at least 0, got {value!r}.")
-        parameters = [part for module in self.modules for part in module.parameters()]
-        super().__init__(parameters, {**options, **tolerances, "qr": qr})
+        super().__init__(self._all_parameters(), {**options, **tolerances, "qr": qr})
         self.quadratic, self.penalties = quadratic, list(penalties)
         self.loss = Squared() if loss is None else loss
 
     @property
     def replicas(self) -> State | None:
-        """Damping, errors and stop reasons, one entry per module; `None` before the first step.
+        """Damping, losses and stop reasons, one entry per module; `None` before the first step.
 
         It is part of `state_dict`.
         """
@@ -107,7 +105,7 @@ class LevenbergMarquardt(Optimizer):
         cast("dict[Any, Any]", self.state)[REPLICAS] = state._asdict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restores what `state_dict` returned, on the device of the modules.
+        """Restores the result of `state_dict` on the device of the modules.
 
         Raises:
             ValueError: The state is that of another number of modules or parameters.
@@ -125,50 +123,50 @@ class LevenbergMarquardt(Optimizer):
 
     @property
     def stopped(self) -> list[str | None]:
-        """Why each module goes no further (gradient, step, loss or lost), `None` if it does."""
+        """Why each module has stopped, a `Stop` in lower case; `None` if it has not."""
         return [None] * len(self.modules) if self.replicas is None else self.replicas.reasons
 
-    def keep(self, which: Sequence[int]) -> None:
-        """Goes on with some of the modules only, each with its damping."""
-        self.modules = [self.modules[k] for k in which]
-        parameters = [part for module in self.modules for part in module.parameters()]
-        self.param_groups[0]["params"] = parameters
+    def keep(self, indices: Sequence[int]) -> None:
+        """Drops all other modules; those kept have the damping that they had."""
+        self.modules = [self.modules[k] for k in indices]
+        self.param_groups[0]["params"] = self._all_parameters()
         if self.replicas is not None:
-            self.replicas = State(*(part[list(which)] for part in self.replicas))
+            self.replicas = State(*(part[list(indices)] for part in self.replicas))
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Batch]) -> Tensor:  # type: ignore[override]
         """One step of every module.
 
         Args:
-            closure: Gives the points `x` `(samples, in)` and what the outputs should be, `y`: for
-                most losses `(samples, out)`.
+            closure: Returns the points `x` `(samples, in)` and their targets `y`, for most losses
+                `(samples, out)`.
 
         Returns:
-            The loss of every module after the step, without penalties, `(modules,)`; `replicas` has
-            it and more.
+            The loss of every module after the step, without penalties, `(modules,)`.
 
         Raises:
             ValueError: `y` does not go with the loss.
         """
         x, y = closure()
         options: dict[str, Any] = self.param_groups[0]
-        stack = StackedNetworks(self.modules)
-        problem = self._problem(stack, x.double(), y.double() if y.is_floating_point() else y)
-        parameters = stack.read()
-        state = self.replicas
+        networks = BatchedNetworks(self.modules)
+        problem = self._problem(networks, x.double(), y.double() if y.is_floating_point() else y)
+        parameters, state = networks.read(), self.replicas
         if state is None:
             state = start(problem, parameters, options["damping"])
         tolerances = Tolerances(*(options[f"{name}_tolerance"] for name in Tolerances._fields))
         parameters, state = step(problem, parameters, state, options["attempts"], tolerances)
-        stack.write(parameters)
+        networks.write(parameters)
         self.replicas = state
         return state.error
 
-    def _problem(self, stack: StackedNetworks, x: Tensor, y: Tensor) -> Fit:
+    def _problem(self, networks: BatchedNetworks, x: Tensor, y: Tensor) -> Fit:
         penalties = list(self.penalties)
         if self.quadratic is not None:
             matrices = [self.quadratic(module).double() for module in self.modules]
             penalties.append(Quadratic(torch.stack(matrices)))
         limits = Limits(*(self.param_groups[0][name] for name in Limits._fields))
-        return Fit(stack, x, y, self.loss, penalties, limits)
+        return Fit(networks, x, y, self.loss, penalties, limits)
+
+    def _all_parameters(self) -> list[nn.Parameter]:
+        return [part for module in self.modules for part in module.parameters()]

@@ -1,8 +1,4 @@
-"""Damped steps by a QR factorisation, for systems whose normal matrix is too ill-conditioned.
-
-The normal matrix squares the condition number of the Jacobian. The triangular factor does not, at
-several times the cost.
-"""
+"""Damped steps by a QR factorization, which does not square the condition number."""
 
 from __future__ import annotations
 
@@ -16,12 +12,12 @@ from kan_exp.optimizers.penalties import Expansion
 
 
 def triangular_factor(blocks: Iterable[tuple[Tensor, Tensor]], count: int) -> Tensor:
-    """The factor R of `[J r] / sqrt(count)`, one block of samples after the other.
+    """The factor R of `[J r] / sqrt(count)`, from one block of samples after the other.
 
     Args:
         blocks: Rows of the Jacobian `(replicas, rows, parameters)` and residuals
             `(replicas, rows)`.
-        count: What the squares are divided by.
+        count: The squares are divided by this.
 
     Returns:
         `(replicas, at most parameters + 1, parameters + 1)`.
@@ -40,23 +36,19 @@ def damped_step(factor: Tensor, penalty: Expansion, added: Tensor) -> Tensor:
 
     Args:
         factor: From `triangular_factor`.
-        penalty: The penalty around the present parameters.
-        added: What damping adds to the diagonal, `(replicas, parameters)`, above 0.
+        penalty: The penalty around the current parameters.
+        added: Diagonal of the damping, `(replicas, parameters)`, above 0.
 
     Source:
         Nocedal and Wright, Numerical Optimization, 2006, section 10.3 (10.40 to 10.42).
     """
-    rows = [factor, _beside_zeros(torch.diag_embed((penalty.diagonal + added).sqrt()))]
+    blocks = [torch.diag_embed((penalty.diagonal + added).sqrt())]
     if penalty.matrix is not None:
         values, vectors = torch.linalg.eigh(penalty.matrix)
-        rows.append(_beside_zeros((vectors * values.clamp(min=0).sqrt().unsqueeze(1)).mT))
-    whole = torch.linalg.qr(torch.cat(rows, dim=1), mode="r").R
+        blocks.append((vectors * values.clamp(min=0).sqrt().unsqueeze(1)).mT)
+    rows = [factor, *(functional.pad(block, (0, 1)) for block in blocks)]  # residuals of zero
+    triangle = torch.linalg.qr(torch.cat(rows, dim=1), mode="r").R
     size = added.shape[1]
-    square, right = whole[:, :size, :size], whole[:, :size, size:]
-    pull = torch.linalg.solve_triangular(square.mT, penalty.slope.unsqueeze(2), upper=False)
-    return -torch.linalg.solve_triangular(square, right + pull, upper=True).squeeze(2)
-
-
-def _beside_zeros(matrix: Tensor) -> Tensor:
-    """Adds a column of zeros, the place of the residuals."""
-    return functional.pad(matrix, (0, 1))
+    square, right = triangle[:, :size, :size], triangle[:, :size, size:]
+    shift = torch.linalg.solve_triangular(square.mT, penalty.slope.unsqueeze(2), upper=False)
+    return -torch.linalg.solve_triangular(square, right + shift, upper=True).squeeze(2)

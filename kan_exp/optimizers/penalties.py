@@ -1,4 +1,4 @@
-"""What is added to the loss, as the parameters alone decide it."""
+"""Penalties on parameters, added to the loss."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor
 
 
 class Expansion(NamedTuple):
-    """A penalty around present parameters: `value + 2 slope @ d + d @ curvature @ d`.
+    """A penalty around the current parameters: `value + 2 slope @ d + d @ curvature @ d`.
 
     Args:
         slope: `(replicas, parameters)`.
-        diagonal: Curvature of each parameter alone, none negative, `(replicas, parameters)`.
-        matrix: Curvature beyond that, symmetric and positive semidefinite, `(replicas, parameters,
+        diagonal: Curvature of each parameter alone, at least 0, `(replicas, parameters)`.
+        matrix: Other curvature, symmetric and positive semidefinite, `(replicas, parameters,
             parameters)`, or `None`.
     """
 
@@ -39,9 +39,9 @@ class Expansion(NamedTuple):
 
 
 class Penalty(ABC):
-    """A function of the parameters, added to the loss.
+    """A function of the parameters.
 
-    Its curvature may be any parabola's that lies above it, as long as it touches it.
+    Its expansion may be any parabola above it that touches it.
     """
 
     @abstractmethod
@@ -72,12 +72,12 @@ class Quadratic(Penalty):
 
 
 class SmoothL1(Penalty):
-    """The sum of `weight * (sqrt(p^2 + epsilon^2) - epsilon)`: draws parameters to zero.
+    """The sum of `weight * (sqrt(p^2 + epsilon^2) - epsilon)`, which favors zeros.
 
     Args:
-        weight: Of all parameters, or of each `(parameters,)`, 0 or more.
-        epsilon: How near zero the absolute value is rounded off; a parameter that ends much below
-            it counts as zero.
+        weight: One for all parameters, or one for each `(parameters,)`, at least 0.
+        epsilon: Scale below which the absolute value is rounded off; a parameter that ends far
+            below it counts as zero.
 
     Raises:
         ValueError: A weight is negative, or `epsilon` is not above 0.
@@ -106,7 +106,7 @@ class SmoothL1(Penalty):
 
 
 class Sum(Penalty):
-    """Several penalties, or none, as one."""
+    """The sum of penalties, zero if there are none."""
 
     def __init__(self, penalties: Sequence[Penalty]) -> None:
         self.penalties = list(penalties)
@@ -119,8 +119,8 @@ class Sum(Penalty):
         slope, diagonal = torch.zeros_like(parameters), torch.zeros_like(parameters)
         matrix: Tensor | None = None
         for penalty in self.penalties:
-            more = penalty.expand(parameters)
-            slope, diagonal = slope + more.slope, diagonal + more.diagonal
-            if more.matrix is not None:
-                matrix = more.matrix if matrix is None else matrix + more.matrix
+            term = penalty.expand(parameters)
+            slope, diagonal = slope + term.slope, diagonal + term.diagonal
+            if term.matrix is not None:
+                matrix = term.matrix if matrix is None else matrix + term.matrix
         return Expansion(slope, diagonal, matrix)

@@ -1,4 +1,4 @@
-"""The linear system of a damped Gauss-Newton step, in whichever space is the cheapest."""
+"""The linear system of a damped Gauss-Newton step, in the space where it is cheapest."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ from torch import Tensor
 from kan_exp.optimizers.orthogonal import damped_step, triangular_factor
 from kan_exp.optimizers.penalties import Expansion
 
-# A parameter that nothing depends on is held by this share of the largest curvature.
+# Curvature of a parameter is at least this share of the largest one.
 MIN_CURVATURE = 1e-8
 # Smaller damping is lost in the rounding of a normal matrix; QR allows less.
 MIN_DAMPING, MIN_QR_DAMPING = 1e-14, 1e-30
-# QR takes over where a Cholesky factor has less than this share left of a diagonal element; at the
-# least damping, which a step that is limited by rounding asks for, less than the second.
+# QR replaces a Cholesky factor that keeps less than this share of a diagonal element; the second
+# share is for the smallest damping.
 MIN_PIVOT, MIN_PIVOT_UNDAMPED = 1e-10, 1e-6
-STRIP = 128  # columns of a symmetric product at a time; more than half of them are not computed
+STRIP = 128  # columns of a symmetric product that are computed at a time
 
 Triangle = Callable[[], Tensor]
 
 
 class System(ABC):
-    """A quadratic model of what is minimised: `objective + 2 slope @ d + d @ H @ d`.
+    """A quadratic model of the objective: `objective + 2 slope @ d + d @ H @ d`.
 
     Args:
         slope: Half the gradient, `(replicas, parameters)`.
-        diagonal: Of `H`, `(replicas, parameters)`.
+        diagonal: Diagonal of `H`, `(replicas, parameters)`.
     """
 
     def __init__(self, slope: Tensor, diagonal: Tensor) -> None:
         self.slope = slope
         largest = diagonal.amax(1, keepdim=True)
         self.scale = diagonal.maximum(MIN_CURVATURE * largest)
-        self.least_damping = torch.full_like(slope[:, 0], MIN_DAMPING)
+        self.min_damping = torch.full_like(slope[:, 0], MIN_DAMPING)
 
     def step(self, damping: Tensor) -> tuple[Tensor, Tensor]:
-        """The model's lowest point under damping, in units of each parameter's curvature.
+        """Minimizes the damped model.
 
         Args:
-            damping: `(replicas,)`.
+            damping: In units of each parameter's curvature, `(replicas,)`.
 
         Returns:
-            The step `(replicas, parameters)`, NaN where there is none, and by how much the model
-            falls along it, `(replicas,)`.
+            The step `(replicas, parameters)`, NaN if there is none, and the decrease of the model,
+            `(replicas,)`.
         """
         added = damping.unsqueeze(1) * self.scale
         change = self.solve(damping, added)
-        # With (H + D) d = -g, the model's fall -2 g d - d H d is d D d - g d.
-        gain = (added * change.square()).sum(1) - (self.slope * change).sum(1)
-        return change, gain
+        # With (H + D) d = -g, the decrease -2 g d - d H d is d D d - g d.
+        decrease = (added * change.square()).sum(1) - (self.slope * change).sum(1)
+        return change, decrease
 
     @abstractmethod
     def solve(self, damping: Tensor, added: Tensor) -> Tensor:
@@ -59,106 +59,114 @@ class System(ABC):
 
 
 class FactoredSystem(System):
-    """Solves by a Cholesky factor or, for replicas where that has lost its digits, by QR.
+    """Solves by a Cholesky factor, or by QR for replicas whose factor is too inexact.
 
     Args:
-        slope: Half the gradient.
-        diagonal: Of `H`.
-        triangle: Makes the factor of all residuals, see `triangular_factor`; called at most once.
-            Without it, a step is that of the Cholesky factor, or NaN where there is none.
-        penalty: Its share of `H` and the slope.
+        make_triangle: Computes the factor of all residuals, see `triangular_factor`; called at most
+            once. Without it there is no QR.
+        penalty: Its share of `H` and of the slope.
     """
 
     def __init__(
-        self, slope: Tensor, diagonal: Tensor, triangle: Triangle | None, penalty: Expansion
+        self,
+        slope: Tensor,
+        diagonal: Tensor,
+        make_triangle: Triangle | None,
+        penalty: Expansion,
     ) -> None:
         super().__init__(slope, diagonal)
         self.penalty = penalty
-        self._make_triangle = triangle
+        self._make_triangle = make_triangle
         self._triangle: Tensor | None = None
 
     @abstractmethod
     def cholesky(self, damping: Tensor, added: Tensor) -> tuple[Tensor, Tensor]:
-        """`solve` by a Cholesky factor, and the least share of a diagonal element it has left."""
+        """`solve` by a Cholesky factor, and the smallest share that it keeps of the diagonal."""
 
     def solve(self, damping: Tensor, added: Tensor) -> Tensor:
         change, pivot = self.cholesky(damping, added)
         if self._make_triangle is None:
             return change
         undamped = damping <= MIN_DAMPING
-        lost = (pivot < MIN_PIVOT) | (undamped & (pivot < MIN_PIVOT_UNDAMPED))
-        lost = lost & self.slope.isfinite().all(1)
-        if not lost.any():
+        inexact = (pivot < MIN_PIVOT) | (undamped & (pivot < MIN_PIVOT_UNDAMPED))
+        inexact = inexact & self.slope.isfinite().all(1)
+        if not inexact.any():
             return change
         if self._triangle is None:
             self._triangle = self._make_triangle()
         slope, diagonal, matrix = self.penalty
-        matrix = None if matrix is None else matrix[lost]
-        penalty = Expansion(slope[lost], diagonal[lost], matrix)
-        self.least_damping = self.least_damping.masked_fill(lost, MIN_QR_DAMPING)
-        change[lost] = damped_step(self._triangle[lost], penalty, added[lost])
+        matrix = None if matrix is None else matrix[inexact]
+        penalty = Expansion(slope[inexact], diagonal[inexact], matrix)
+        self.min_damping = self.min_damping.masked_fill(inexact, MIN_QR_DAMPING)
+        change[inexact] = damped_step(self._triangle[inexact], penalty, added[inexact])
         return change
 
 
 class ParameterSystem(FactoredSystem):
-    """Solves in the space of parameters, by `H` `(replicas, parameters, parameters)`."""
+    """Solves in the space of parameters.
+
+    Args:
+        hessian: The loss's `H`, `(replicas, parameters, parameters)`; only its lower triangle is
+            read.
+        slope: Half the gradient of the loss.
+    """
 
     def __init__(
-        self, hessian: Tensor, slope: Tensor, triangle: Triangle | None, penalty: Expansion
+        self, hessian: Tensor, slope: Tensor, make_triangle: Triangle | None, penalty: Expansion
     ) -> None:
-        super().__init__(slope, hessian.diagonal(dim1=1, dim2=2), triangle, penalty)
-        self.hessian = hessian
+        if penalty.matrix is not None:
+            hessian = hessian + penalty.matrix
+        self.hessian = _add_diagonal(hessian, penalty.diagonal)
+        diagonal = self.hessian.diagonal(dim1=1, dim2=2)
+        super().__init__(slope + penalty.slope, diagonal, make_triangle, penalty)
 
     def cholesky(self, damping: Tensor, added: Tensor) -> tuple[Tensor, Tensor]:
-        found, pivot = _solve(self.hessian, added, self.slope)
-        return -found, pivot
+        solution, pivot = _solve(self.hessian, added, self.slope)
+        return -solution, pivot
 
 
 class SampleSystem(FactoredSystem):
-    """Solves in the space of samples, for fewer of them than of parameters.
+    """Solves in the space of samples, for fewer residuals than parameters.
 
     Args:
-        jacobian: Of the residuals, `(replicas, residuals, parameters)`.
+        jacobian: Jacobian of the residuals, `(replicas, residuals, parameters)`.
         residuals: `(replicas, residuals)`.
-        count: What their squares are divided by.
+        count: Their squares are divided by this.
         penalty: One without a matrix.
-        qr: Whether QR takes over where the Cholesky factor has lost its digits.
+        qr: Whether QR may replace the Cholesky factor.
 
     Source:
         The Woodbury identity; without a penalty `J' (J J' + D)^-1 r = (J' J + D)^-1 J' r`.
     """
 
     def __init__(
-        self,
-        jacobian: Tensor,
-        residuals: Tensor,
-        count: int,
-        penalty: Expansion,
-        qr: bool = True,
+        self, jacobian: Tensor, residuals: Tensor, count: int, penalty: Expansion, qr: bool
     ) -> None:
         slope = torch.einsum("rnp,rn->rp", jacobian, residuals) / count + penalty.slope
         diagonal = jacobian.square().sum(1) / count + penalty.diagonal
 
-        def triangle() -> Tensor:
+        def make_triangle() -> Tensor:
             return triangular_factor([(jacobian, residuals)], count)
 
-        super().__init__(slope, diagonal, triangle if qr else None, penalty)
+        super().__init__(slope, diagonal, make_triangle if qr else None, penalty)
         self.jacobian, self.residuals, self.count = jacobian, residuals, count
-        self._inner: Tensor | None = None  # the same for any damping, but for a factor
-        if not penalty.diagonal.any():
-            self._inner = gram((jacobian / self.scale.sqrt().unsqueeze(1)).mT) / count
+        # Without a penalty the matrix is the same for any damping up to a factor.
+        self._inner = None if penalty.diagonal.any() else self._inner_matrix(self.scale)
 
     def cholesky(self, damping: Tensor, added: Tensor) -> tuple[Tensor, Tensor]:
-        own = self.penalty.diagonal + added  # what holds each parameter by itself
-        pull = self.penalty.slope / own
+        diagonal = self.penalty.diagonal + added
         if self._inner is None:
-            inner = gram((self.jacobian / own.sqrt().unsqueeze(1)).mT) / self.count
+            inner = self._inner_matrix(diagonal)
         else:
             inner = self._inner / damping.view(-1, 1, 1)
-        wanted = self.residuals - torch.einsum("rnp,rp->rn", self.jacobian, pull)
-        weights, pivot = _solve(inner, torch.ones_like(wanted), wanted)
-        pushed = torch.einsum("rnp,rn->rp", self.jacobian, weights) / own
-        return -pushed / self.count - pull, pivot
+        shift = self.penalty.slope / diagonal
+        right = self.residuals - torch.einsum("rnp,rp->rn", self.jacobian, shift)
+        weights, pivot = _solve(inner, torch.ones_like(right), right)
+        product = torch.einsum("rnp,rn->rp", self.jacobian, weights)
+        return -product / diagonal / self.count - shift, pivot
+
+    def _inner_matrix(self, diagonal: Tensor) -> Tensor:
+        return gram((self.jacobian / diagonal.sqrt().unsqueeze(1)).mT) / self.count
 
 
 class ProductSystem(System):
@@ -167,9 +175,9 @@ class ProductSystem(System):
     Args:
         product: Vectors `(replicas, parameters)` -> `H` times each.
         slope: Half the gradient.
-        diagonal: Of `H`: what it is preconditioned with.
-        tolerance: Of the solution, see `conjugate_gradients`.
-        steps: How many at most.
+        diagonal: Diagonal of `H`: the preconditioner.
+        tolerance: See `conjugate_gradients`.
+        steps: See `conjugate_gradients`.
     """
 
     def __init__(
@@ -197,52 +205,30 @@ class ProductSystem(System):
 def dense_system(
     jacobian: Tensor, residuals: Tensor, count: int, penalty: Expansion, qr: bool = True
 ) -> System:
-    """The system of residuals and their Jacobian in the smaller space."""
+    """The system of residuals and their Jacobian, in the smaller space."""
     if penalty.matrix is None and jacobian.shape[2] > jacobian.shape[1]:
         return SampleSystem(jacobian, residuals, count, penalty, qr)
-    slope = torch.einsum("rnp,rn->rp", jacobian, residuals) / count
 
-    def triangle() -> Tensor:
+    def make_triangle() -> Tensor:
         return triangular_factor([(jacobian, residuals)], count)
 
-    hessian = gram(jacobian) / count
-    return normal_system(hessian, slope, triangle if qr else None, penalty)
-
-
-def normal_system(
-    hessian: Tensor, slope: Tensor, triangle: Triangle | None, penalty: Expansion
-) -> System:
-    """The system of the loss's `H` and half gradient, and of a penalty."""
-    if penalty.matrix is not None:
-        hessian = hessian + penalty.matrix
-    hessian = _plus_diagonal(hessian, penalty.diagonal)
-    return ParameterSystem(hessian, slope + penalty.slope, triangle, penalty)
+    slope = torch.einsum("rnp,rn->rp", jacobian, residuals) / count
+    return ParameterSystem(gram(jacobian) / count, slope, make_triangle if qr else None, penalty)
 
 
 def gram(rows: Tensor, total: Tensor | None = None) -> Tensor:
-    """The lower triangles of `rows' rows`, added to a total.
+    """Adds the lower triangle of `rows.mT @ rows` to a total, zeros if not given.
 
-    Args:
-        rows: `(replicas, rows, columns)`.
-        total: Zeros if not given, `(replicas, columns, columns)`.
-
-    Returns:
-        `(replicas, columns, columns)`; elements above the diagonal mean nothing.
+    Half of the product is never computed. Above the diagonal the result is undefined.
     """
     replicas, _, size = rows.shape
     if total is None:
         total = rows.new_zeros(replicas, size, size)
     for matrix, block in zip(total, rows, strict=True):
         for start in range(0, size, STRIP):
-            strip = slice(start, start + STRIP)
-            matrix[strip, : strip.stop].addmm_(block[:, strip].T, block[:, : strip.stop])
+            end = min(start + STRIP, size)
+            matrix[start:end, :end].addmm_(block[:, start:end].T, block[:, :end])
     return total
-
-
-def _plus_diagonal(matrix: Tensor, diagonal: Tensor) -> Tensor:
-    whole = matrix.clone()
-    whole.diagonal(dim1=1, dim2=2).add_(diagonal)
-    return whole
 
 
 def conjugate_gradients(
@@ -252,50 +238,56 @@ def conjugate_gradients(
     tolerance: float,
     steps: int,
 ) -> Tensor:
-    """Solves `A x = right` for each replica; a truncated solution is still a way down.
+    """Solves `A x = right` for each replica; a truncated solution is still a descent direction.
 
     Args:
         product: Vectors `(replicas, parameters)` -> `A` times each, positive definite.
         right: `(replicas, parameters)`.
-        diagonal: Of `A` or near it, above 0.
-        tolerance: Stops once the residual is this small beside `right`, both weighed by the
-            inverse of `diagonal`.
-        steps: Stops after these.
+        diagonal: Diagonal of `A` or an estimate of it, above 0.
+        tolerance: Largest residual relative to `right`, both in the norm of the inverse of
+            `diagonal`.
+        steps: Largest number of steps.
 
     Source:
         Nocedal and Wright, Numerical Optimization, 2006, algorithms 5.3 and 7.1.
     """
     solution, residual = torch.zeros_like(right), right
-    weighed = residual / diagonal
-    direction, length = weighed, (residual * weighed).sum(1)
-    enough = tolerance**2 * length
+    weighted = residual / diagonal
+    direction, length = weighted, (residual * weighted).sum(1)
+    max_length = tolerance**2 * length
     for _ in range(steps):
         image = product(direction)
         curvature = (direction * image).sum(1)
-        going = (length > enough) & (curvature > 0) & curvature.isfinite()
-        if not going.any():
+        active = (length > max_length) & (curvature > 0) & curvature.isfinite()
+        if not active.any():
             break
-        rate = torch.where(going, length / curvature, 0).unsqueeze(1)
-        solution = solution + (rate * direction).masked_fill(~going.unsqueeze(1), 0)
-        residual = residual - (rate * image).masked_fill(~going.unsqueeze(1), 0)
-        weighed = residual / diagonal
-        before, length = length, (residual * weighed).sum(1)
-        direction = weighed + (length / before).unsqueeze(1) * direction
+        rate = torch.where(active, length / curvature, 0).unsqueeze(1)
+        solution = solution + (rate * direction).masked_fill(~active.unsqueeze(1), 0)
+        residual = residual - (rate * image).masked_fill(~active.unsqueeze(1), 0)
+        weighted = residual / diagonal
+        previous, length = length, (residual * weighted).sum(1)
+        direction = weighted + (length / previous).unsqueeze(1) * direction
     return solution
 
 
-def _solve(matrix: Tensor, diagonal: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-    """`(matrix + diag(diagonal))^-1 right`; NaN where it is not positive definite.
+def _add_diagonal(matrix: Tensor, diagonal: Tensor) -> Tensor:
+    total = matrix.clone()
+    total.diagonal(dim1=1, dim2=2).add_(diagonal)
+    return total
 
-    Also returns the least square of the Cholesky factor's diagonal, as a share of the matrix's: 1
-    for a diagonal matrix, next to nothing for one that is nearly singular, `(replicas,)`.
+
+def _solve(matrix: Tensor, diagonal: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """`(matrix + diag(diagonal))^-1 right`, NaN if it is not positive definite.
+
+    Also returns the smallest square of the Cholesky factor's diagonal relative to that of the
+    matrix, `(replicas,)`: 1 for a diagonal matrix, near 0 for one that is nearly singular.
     """
-    whole = _plus_diagonal(matrix, diagonal)
-    factor, info = torch.linalg.cholesky_ex(whole)
-    found = torch.cholesky_solve(right.unsqueeze(2), factor).squeeze(2)
-    pivot = factor.diagonal(dim1=1, dim2=2).square() / whole.diagonal(dim1=1, dim2=2)
+    damped = _add_diagonal(matrix, diagonal)
+    factor, info = torch.linalg.cholesky_ex(damped)
+    solution = torch.cholesky_solve(right.unsqueeze(2), factor).squeeze(2)
+    pivot = factor.diagonal(dim1=1, dim2=2).square() / damped.diagonal(dim1=1, dim2=2)
     failed = info != 0
     return (
-        found.masked_fill(failed.unsqueeze(1), torch.nan),
+        solution.masked_fill(failed.unsqueeze(1), torch.nan),
         pivot.amin(1).masked_fill(failed, 0),
     )

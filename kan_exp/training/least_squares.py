@@ -197,7 +197,8 @@ class LeastSquaresModule(KANModule):
         over = self._stage_is_over(engine)
         # The first steps on a finer grid may raise the error that later ones lower again.
         settled = over or (self._is_last and self._steps_in_stage % self.follow_every == 0)
-        if self._stage == 0 or not settled:
+        # A stage with some of the points may well fit these alone: the next one sees more.
+        if self._stage == 0 or not settled or self.stages[self._stage].points is not None:
             return False
         least = float(self._validate(engine).min())
         if least <= (ROUNDING if over else self.max_rise) * self._least:

@@ -39,7 +39,7 @@ def make_stages(
             factors as long as `COARSEST` or more are left.
         num_candidates: Networks of each stage; the last number holds for all stages that follow.
         steps: Steps of each stage, likewise.
-        points: Training points of the first stages; those that follow take all of them.
+        points: Training points of the first stages; all others, and always the last, see all.
 
     Raises:
         KanExpError: A number is below 1, a grid is no multiple of the one before, the number of
@@ -57,13 +57,14 @@ def make_stages(
         raise KanExpError(f"refine.num_candidates must not rise, got {list(num_candidates)}.")
     sizes: list[int | None] = [*(_sizes(intervals) if grids is None else grids)]
     sizes = sizes or [None] * max(len(num_candidates), len(steps))
-    unlimited = [None] * len(sizes)
+    count = len(sizes)
+    limits = [*[*(points or ()), *[None] * count][: count - 1], None]
     return [
         Stage(
             size,
             num_candidates[min(stage, len(num_candidates) - 1)],
             steps[min(stage, len(steps) - 1)],
-            [*(points or ()), *unlimited][stage],
+            limits[stage],
         )
         for stage, size in enumerate(sizes)
     ]

@@ -94,7 +94,7 @@ def test_only_the_replica_that_needs_it_takes_the_other_way():
     nothing = torch.zeros(3, 5, dtype=torch.float64)
     system = systems.dense_system(good, residuals, 30, Expansion(nothing, nothing))
     change, _ = system.step(torch.full((3,), 1e-22, dtype=torch.float64))
-    assert system.least_damping.tolist() == [1e-14, 1e-30, 1e-14]
+    assert system.min_damping.tolist() == [1e-14, 1e-30, 1e-14]
     assert change[2].isnan().all()
     for k in range(2):
         found = good[k] @ change[k] + residuals[k]

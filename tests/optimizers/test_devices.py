@@ -9,18 +9,8 @@ import torch
 from torch import nn
 
 from kan_exp.layers import KANInterpoLayer, KANLayer, KANSplineLayer
-from kan_exp.optimizers import (
-    BinaryCrossEntropy,
-    CrossEntropy,
-    Fit,
-    Huber,
-    Limits,
-    Quadratic,
-    SmoothL1,
-    Squared,
-    StackedNetworks,
-    minimise,
-)
+from kan_exp.optimizers import BatchedNetworks, Fit, Limits, Quadratic, SmoothL1, minimize
+from kan_exp.tasks.losses import BinaryCrossEntropy, CrossEntropy, Huber, Squared
 from tests.standin import standin
 
 
@@ -85,7 +75,7 @@ def test_steps_stay_on_their_device(device, make, count, memory, penalty, loss):
     networks = make(out)
 
     def results(place: torch.device) -> list[torch.Tensor]:
-        stack = StackedNetworks([copy.deepcopy(network).to(place) for network in networks])
+        stack = BatchedNetworks([copy.deepcopy(network).to(place) for network in networks])
         parameters = stack.read()
         eye = torch.eye(parameters.shape[1], dtype=parameters.dtype, device=place)
         penalties = {
@@ -95,7 +85,7 @@ def test_steps_stay_on_their_device(device, make, count, memory, penalty, loss):
         }[penalty]
         limits = Limits(memory, cg_tolerance=1e-12, cg_steps=5)
         problem = Fit(stack, x.to(place), y.to(place), loss, penalties, limits)
-        found, state = minimise(problem, parameters, 2)
+        found, state = minimize(problem, parameters, 2)
         stack.write(found)
         return [found, *state, stack.outputs(found, x.to(place))]
 
@@ -107,11 +97,11 @@ def test_steps_stay_on_their_device(device, make, count, memory, penalty, loss):
 @pytest.mark.parametrize("make", [grids, mixed])
 def test_ill_conditioned_steps_stay_there_too(device, make):
     device = standin() if device.type == "cpu" else device
-    stack = StackedNetworks([network.to(device) for network in make(1)])
+    stack = BatchedNetworks([network.to(device) for network in make(1)])
     x = torch.rand(40, 2, generator=seeded(1), dtype=torch.float64).to(device) * 2 - 1
     problem = Fit(stack, x, x[:, :1] * x[:, 1:], Squared(), [], Limits())
     _, system = problem.expand(stack.read())
     change, _ = system.step(torch.full((2,), 1e-20, dtype=torch.float64, device=device))
-    assert change.device == system.least_damping.device == device
-    assert (system.least_damping < 1e-14).all()
+    assert change.device == system.min_damping.device == device
+    assert (system.min_damping < 1e-14).all()
     assert change.isfinite().all()

@@ -21,7 +21,7 @@ from kan_exp.layers import (
     KANRationalLayer,
     KANSplineLayer,
 )
-from kan_exp.optimizers import LeastSquares, LevenbergMarquardt, StackedNetworks, start, step
+from kan_exp.optimizers import BatchedNetworks, LeastSquares, LevenbergMarquardt, start, step
 
 KINDS = [KANChebyshevLayer, KANInterpoLayer, KANLayer, KANLinearLayer, KANRationalLayer]
 
@@ -52,7 +52,7 @@ def network(seed: int, kind=KANSplineLayer, dims=(2, 2, 1), **options) -> nn.Seq
 def test_jacobians_are_autograds(kind):
     networks = [network(seed, kind) for seed in range(3)]
     x, _ = points(7)
-    stack = StackedNetworks(networks)
+    stack = BatchedNetworks(networks)
     parameters = stack.read()
     outputs, jacobian = stack.jacobian(parameters, x)
     assert torch.equal(stack.outputs(parameters, x), outputs)
@@ -71,7 +71,7 @@ def test_jacobians_are_autograds(kind):
 def test_any_module_with_several_outputs_has_a_jacobian():
     module = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 2)).double()
     x, _ = points(5)
-    stack = StackedNetworks([module])
+    stack = BatchedNetworks([module])
     outputs, jacobian = stack.jacobian(stack.read(), x)
     assert jacobian.shape == (1, 5, 2, 17)
     shift = 1e-6
@@ -86,7 +86,7 @@ def test_any_module_with_several_outputs_has_a_jacobian():
 def test_parameters_come_back_as_they_were():
     networks = [network(seed).float() for seed in range(2)]
     before = [[part.clone() for part in one.parameters()] for one in networks]
-    stack = StackedNetworks(networks)
+    stack = BatchedNetworks(networks)
     stack.write(stack.read())
     for one, parts in zip(networks, before, strict=True):
         for found, part in zip(one.parameters(), parts, strict=True):

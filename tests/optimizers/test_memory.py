@@ -9,16 +9,15 @@ from torch import nn
 
 from kan_exp.layers import KANInterpoLayer, KANLayer, KANSplineLayer
 from kan_exp.optimizers import (
-    CrossEntropy,
+    BatchedNetworks,
     Fit,
     Limits,
     Quadratic,
     SmoothL1,
-    Squared,
-    StackedNetworks,
     conjugate_gradients,
 )
 from kan_exp.optimizers.systems import ParameterSystem, ProductSystem, SampleSystem
+from kan_exp.tasks.losses import CrossEntropy, Squared
 
 SMALL = 4000  # bytes: less than any matrix here, but for those of a few samples
 
@@ -57,7 +56,7 @@ def grids(out: int) -> list[nn.Module]:
 
 def fit(modules, loss, count: int, penalties, memory: float) -> tuple[Fit, torch.Tensor]:
     x = torch.rand(count, 2, generator=seeded(1), dtype=torch.float64) * 2 - 1
-    stack = StackedNetworks(modules)
+    stack = BatchedNetworks(modules)
     y = torch.sin(3 * x[:, :1]) * torch.ones(1, 3 if isinstance(loss, CrossEntropy) else 1)
     if isinstance(loss, CrossEntropy):
         y = torch.randint(3, (count,), generator=seeded(2))
@@ -67,7 +66,7 @@ def fit(modules, loss, count: int, penalties, memory: float) -> tuple[Fit, torch
 
 def dense_step(problem: Fit, parameters: torch.Tensor, damping: torch.Tensor) -> torch.Tensor:
     """The damped step from the plainest of all formulas."""
-    outputs, jacobian = problem.stack.jacobian(parameters, problem.x)
+    outputs, jacobian = problem.networks.jacobian(parameters, problem.x)
     local = problem.loss.expand(outputs, problem.y)
     rows, residuals = local.weigh(jacobian).flatten(1, 2), local.residuals.flatten(1)
     penalty = problem.penalty.expand(parameters)

@@ -14,7 +14,7 @@ from kan_exp.optimizers import (
     Problem,
     Tolerances,
     Value,
-    minimise,
+    minimize,
     start,
     step,
 )
@@ -52,23 +52,23 @@ OFF = Tolerances(0, 0, 0)
     ],
 )
 def test_the_reason_is_named(reason, problem, tolerances, steps):
-    _, state = minimise(problem, tensor(0.7), steps, tolerances=tolerances)
+    _, state = minimize(problem, tensor(0.7), steps, tolerances=tolerances)
     assert state.reasons == [reason]
 
 
 def test_the_least_place_is_a_place_to_stop():
     """Zero residuals and zero slopes, where ratios are 0 / 0."""
     for problem in (root(rest=0), root()):
-        found, state = minimise(problem, tensor(0.0), 5)
+        found, state = minimize(problem, tensor(0.0), 5)
         assert state.reasons == ["gradient"]
         assert found.item() == 0
 
 
 def test_each_replica_stays_where_it_stopped():
     problem, starts = root(3), torch.tensor([[0.0], [0.01], [5.0]], dtype=torch.float64)
-    together, state = minimise(problem, starts, 100)
+    together, state = minimize(problem, starts, 100)
     for k in range(3):
-        alone, its = minimise(problem, starts[k : k + 1], 100)
+        alone, its = minimize(problem, starts[k : k + 1], 100)
         assert alone.item() == together[k].item()
         assert its.reasons == [state.reasons[k]]
     assert state.reasons[0] == "gradient"

@@ -13,13 +13,8 @@ from torch import nn
 from torch.autograd.functional import hessian
 from torch.nn import functional
 
-from kan_exp.optimizers import (
-    BinaryCrossEntropy,
-    CrossEntropy,
-    Huber,
-    LevenbergMarquardt,
-    Squared,
-)
+from kan_exp.optimizers import LevenbergMarquardt
+from kan_exp.tasks.losses import BinaryCrossEntropy, CrossEntropy, Huber, Squared
 
 
 def seeded(seed: int) -> torch.Generator:

@@ -14,7 +14,7 @@ from kan_exp.layers import KANInterpoLayer, KANSplineLayer, LayerSpec
 from kan_exp.models.model import KANModel
 from kan_exp.optimizers import LevenbergMarquardt
 from kan_exp.training.least_squares import LeastSquaresModule
-from kan_exp.training.stages import Stage
+from kan_exp.training.stages import Stage, make_stages
 from kan_exp.training.starts import make_starts
 from tests.regression import TASK
 
@@ -110,6 +110,22 @@ def test_first_stages_see_the_points_that_they_are_given():
     assert [len(part) for part in made._seen(X, X[:, :1])] == [10, 10]
     made._stage = 1
     assert len(made._seen(X, X[:, :1])[0]) == 40
+
+
+def test_the_last_stage_sees_all_points():
+    stages = make_stages([None], None, [3, 1], [6, 6], points=[300, 300])
+    assert [stage.points for stage in stages] == [300, None]
+
+
+@torch.no_grad()
+def test_a_stage_that_sees_some_of_the_points_does_not_end_the_training():
+    starts = networks(1)
+    y = starts[0](X) + 0.01
+    for points, ends in ((10, False), (None, True)):
+        stages = [Stage(8, 1, 1), Stage(8, 1, 5, points), Stage(8, 1, 5)]
+        made = module(starts, stages, y)
+        made._stage, made._steps_in_stage, made._least = 1, 5, 1e-6
+        assert made._overfits(LevenbergMarquardt(starts)) is ends
 
 
 def test_the_recipe_is_told_in_one_line():
