@@ -22,7 +22,7 @@ class Column:
     kind: str = "number"
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
+        if not isinstance(self.name, str) or self.kind not in KINDS:
             raise ValueError(f"column {self.name!r} is of the unknown kind {self.kind!r}")
 
 

@@ -155,6 +155,17 @@ def test_rows_far_outside_are_counted_with_their_columns(run, tmp_path, told):
     assert "got 1100 to 2e+09" in line
 
 
+@pytest.mark.parametrize("score", [False, True])
+def test_whole_numbers_that_are_rounded_are_noted(run, tmp_path, told, score):
+    (tmp_path / "new.csv").write_text(f"a,b,y\n1,{2**53 + 1},1\n")
+    if score:
+        _evaluate(run, tmp_path / "new.csv")
+    else:
+        _predict(run, tmp_path / "new.csv", tmp_path / "out.csv")
+    (line,) = [line for line in told() if "more digits" in line]
+    assert line.startswith("Note: column 'b' has whole numbers with more digits than float64")
+
+
 def _bounds(run):
     checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
     return checkpoint["kan_exp"]["bounds"]

@@ -32,6 +32,7 @@ def test_a_checkpoint_of_an_earlier_version_has_columns_of_numbers():
         {"inputs": ["a"], "outputs": []},
         {"inputs": [{"name": "a", "kind": "image"}], "outputs": []},
         {"inputs": [{"name": "a", "width": 3}], "outputs": []},
+        {"inputs": [{"name": 5}], "outputs": []},
     ],
 )
 def test_other_content_is_refused(stored):

@@ -10,7 +10,9 @@ import polars as pl
 import pytest
 import torch
 
-from kan_exp.data import TableData, read_table
+from kan_exp.data import Schema, TableData, read_table
+from kan_exp.data.split_table import SplitTableData
+from kan_exp.data.table import Table
 from kan_exp.errors import KanExpError
 
 FRACTIONS = [0.7, 0.15, 0.15]
@@ -362,6 +364,24 @@ def test_splits_are_disjoint_complete_and_follow_the_seed(tmp_path):
     assert torch.equal(first.test.x, again.test.x)
     assert not torch.equal(first.test.x, other.test.x)
     assert first.target_name == "y"
+
+
+def test_a_table_may_have_several_outputs():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(30, 3)), rng.normal([5, -1], [2, 0.1], size=(30, 2))
+    table = Table("t", Schema.of_numbers("abc", ["u", "v"]), x, y)
+    found = SplitTableData(table, FRACTIONS, seed=0)
+    assert found.train.y.shape == (len(found.train.x), 2)
+    np.testing.assert_allclose(found.scaling.y_std, found.train.y.numpy().std(0))
+    assert "3 features -> u, v; " in found.summary
+    found.plan(4, 3, 3, 1, torch.Generator())
+    (chunk,) = found.train_dataloader()
+    assert chunk.y.shape == (3, 4, 2)
+    y[:, 1] = 7
+    with pytest.raises(
+        KanExpError, match="column 'v' holds only 7 .* choose others with data.target"
+    ):
+        SplitTableData(Table("t", table.schema, x, y), FRACTIONS, seed=0)
 
 
 def test_splitting_leaves_the_global_generator_alone(tmp_path):

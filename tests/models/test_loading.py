@@ -334,6 +334,7 @@ DAMAGED = {
     "widths": _with("kan_exp", "dims", [2.5, 1]),
     "beyond memory": _with("kan_exp", "dims", [2, 10**12]),
     "features": _with("kan_exp", "features", 5),
+    "schema": _with("kan_exp", "schema", {"inputs": 5, "outputs": []}),
     "no weights": _with("state_dict", "model.x_mean", None),
     "texts": _each_weight(str),
     "complex": _each_weight(lambda weight: weight.to(torch.complex64)),
