@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from kan_exp.plots.labels import find_fonts, shorten
@@ -155,10 +156,10 @@ def cost_figure(
     low, middle, high = np.array([point.quartiles for point in points]).T
     if not crowded:
         axes.vlines(costs, low, high, color=LEARNED, linewidth=0.9, alpha=0.8, zorder=2)
-    faces = [LEARNED if point.whole else "none" for point in points]
-    dots = axes.scatter(costs, middle, s=12 if crowded else 25, facecolors=faces, zorder=2)
-    dots.set(edgecolors=LEARNED, alpha=0.4 if crowded else 0.8)
-    dots.set_rasterized(len(points) > MAX_VECTORS)
+    size, alpha = (12, 0.4) if crowded else (25, 0.8)
+    faces = [to_rgba(LEARNED, alpha if point.whole else 0) for point in points]
+    dots = axes.scatter(costs, middle, s=size, facecolors=faces, edgecolors=to_rgba(LEARNED, alpha))
+    dots.set(zorder=2, rasterized=len(points) > MAX_VECTORS)
     sign = -1.0 if more_is_better else 1.0
     front = [points[n] for n in pareto([(p.cost, sign * p.median) for p in points])]
     corners = [(point.cost, point.median) for point in front]
