@@ -44,8 +44,8 @@ PARTS: dict[str, list[tuple[type, str]]] = {
     ],
     "records": [(EventFile, "add_event"), (EventFile, "flush")],
 }
-# The last figures are files of the run, which it has without a logger too.
-BESIDE: dict[str, list[tuple[type, str]]] = {"(figures of the result)": [(Experiment, "_draw")]}
+# Not logging: a run has these files without a logger too.
+OTHER: dict[str, list[tuple[type, str]]] = {"(figures of the result)": [(Experiment, "_draw")]}
 
 
 class Meter:
@@ -54,7 +54,7 @@ class Meter:
     def __init__(self) -> None:
         self.spent: dict[str, float] = {}
         self._inner: dict[int, list[float]] = {}  # per thread
-        for part, methods in {**PARTS, **BESIDE}.items():
+        for part, methods in {**PARTS, **OTHER}.items():
             for owner, method in methods:
                 self._watch(owner, method, part)
 
@@ -94,7 +94,7 @@ def compare(repetitions: int, names: list[str]) -> None:
     for name in names:
         run(meter, RUNS[name])
         rounds = [run(meter, RUNS[name]) for _ in range(repetitions)]
-        for part in [*PARTS, "all", *BESIDE]:
+        for part in [*PARTS, "all", *OTHER]:
             parts = list(PARTS) if part == "all" else [part]
             seconds = [sum(costs.get(one, 0.0) for one in parts) for costs in rounds]
             shares = [100 * s / costs["whole"] for s, costs in zip(seconds, rounds, strict=True)]
@@ -102,9 +102,9 @@ def compare(repetitions: int, names: list[str]) -> None:
             print(f"| {name} | {part} | {milliseconds} | {shown(shares, '.1f')} |", flush=True)
             if part == "all":
                 share = median(shares) / 100
-                told = f"must {MAX_SHARE:.0%}, " + ("met" if share <= MAX_SHARE else "not met")
+                limit = f"must {MAX_SHARE:.0%}, " + ("met" if share <= MAX_SHARE else "not met")
                 aim = f"aim {AIM:.0%}, " + ("met" if share <= AIM else "not met")
-                print(f"| {name} | | {told} | {aim} |")
+                print(f"| {name} | | {limit} | {aim} |")
         whole = [costs["whole"] for costs in rounds]
         print(f"| {name} | (the run) | {shown([1e3 * w for w in whole], '.0f')} | |", flush=True)
 

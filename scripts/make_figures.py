@@ -1,7 +1,7 @@
 """Remakes every figure of the README: `python scripts/make_figures.py`.
 
 Trains the four experiments that the seed project showed, one with splines and one on a table, each
-with its config's own seed, and lays their figures side by side in docs/images, in about a minute.
+with its config's own seed, and lays out their figures in docs/images, in about a minute.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SHOWN = {
     "diabetes": "one table per column of the diabetes data",
 }
 TITLE_HEIGHT = 34
-COLOURS = 64  # enough for curves and their smoothing, at a fifth of the size
+COLORS = 64  # enough for curves and their smoothing, at a fifth of the size
 
 log = logging.getLogger("make_figures")
 
@@ -55,7 +55,7 @@ def lay_out(title: str, folder: Path, target: Path) -> None:
     for image in layers:
         sheet.paste(image, ((width - image.width) // 2, top))
         top += image.height
-    sheet.quantize(COLOURS).save(target, optimize=True)
+    sheet.quantize(COLORS).save(target, optimize=True)
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from PIL import Image
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
 SWEEP = "-m layer=mlp,interpo,rbf optimizer=adam steps=600 seed=range(0,4) evaluations=10"
 SINGLE = "layer=mlp optimizer=adam steps=600 dims=[2,1,1] callbacks.figures.moments=9"
-COLOURS = 128  # enough for TensorBoard's flat surfaces, at a third of the size
+COLORS = 128  # enough for TensorBoard's flat surfaces, at a third of the size
 PAUSE = 4  # seconds, for what TensorBoard moves and fades
 WIDTH, HEIGHT = 1600, 1000  # of the browser's page
 SHOWN = (1200, 750)
@@ -33,7 +33,7 @@ def save(page: Page, name: str) -> None:
     image = Image.open(io.BytesIO(page.driver.get_screenshot_as_png())).convert("RGB")
     path = IMAGES / f"dashboard_{name}.png"
     image = image.crop((0, 0, WIDTH, HEIGHT)).resize(SHOWN, Image.Resampling.LANCZOS)
-    image.quantize(COLOURS).save(path, optimize=True)
+    image.quantize(COLORS).save(path, optimize=True)
     log.info("wrote %s, %d kB", path.relative_to(IMAGES.parent.parent), path.stat().st_size // 1000)
 
 
@@ -93,7 +93,7 @@ def main() -> None:
             time.sleep(PAUSE)
             save(page, "hparams")
             page.open("custom_scalars")
-            page.wait_for_texts("Training and validation", "Replicas")
+            page.wait_for_texts("Loss and RMSE", "Replicas, RMSE")
             time.sleep(PAUSE)
             save(page, "curves")
             show_edges(page)

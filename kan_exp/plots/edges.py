@@ -25,8 +25,9 @@ LEFT, RIGHT, ABOVE, BELOW = 0.47, 0.1, 0.27, 0.28
 HEAD, FOOT = 0.28, 0.3
 APART = 0.05  # between texts of neighboring panels
 HEADING = 11  # points
-# Names in the legend.
+# Shapes by their names in the legend, which leaves out the last.
 CURVE, TRUTH, RANGE, DENSITY = "learned", "true, best scale and shift", "trained range", "data"
+SCALES = "scales"
 
 
 class LayerFigure:
@@ -53,24 +54,17 @@ class LayerFigure:
         cut = f", the {len(self._edges)} strongest of {total:,} edges" if total > MAX_EDGES else ""
         self.title = f"Layer {view.number}{cut}"
         self.legend = [CURVE, *([] if view.truth is None else [TRUTH]), RANGE, DENSITY]
-        surfaces = {
-            RANGE: PolyCollection([], facecolors=DOMAIN),
-            DENSITY: PolyCollection([], facecolors=DATA, alpha=0.5),
+        # Later ones lie on top.
+        self._shapes: dict[str, PolyCollection | LineCollection] = {
+            RANGE: PolyCollection([], facecolors=DOMAIN, linewidths=0),
+            DENSITY: PolyCollection([], facecolors=DATA, linewidths=0, alpha=0.5),
+            CURVE: LineCollection([], colors=LEARNED, linewidths=1.8, joinstyle="round"),
+            TRUTH: LineCollection([], colors=TRUE, linewidths=1.0, joinstyle="round"),
+            SCALES: LineCollection([], colors="black", linewidths=0.8),
         }
-        lines = {
-            CURVE: LineCollection([], colors=LEARNED, linewidths=1.8),
-            TRUTH: LineCollection([], colors=TRUE, linewidths=1.0),
-        }
-        self._scales = LineCollection([], colors="black", linewidths=0.8)
-        self._scales.set_snap(True)
+        self._shapes[SCALES].set_snap(True)
         self._labels = Labels()
-        for collection in surfaces.values():
-            collection.set_linewidth(0)
-        for curves in lines.values():
-            curves.set(capstyle="butt", joinstyle="round")
-        self._shapes: dict[str, PolyCollection | LineCollection] = {**surfaces, **lines}
-        # In this order, later ones on top.
-        for order, artist in enumerate([*self._shapes.values(), self._scales, self._labels]):
+        for order, artist in enumerate([*self._shapes.values(), self._labels]):
             artist.set(zorder=order, transform=IdentityTransform())
             self.figure.add_artist(artist)
         self.update(view)
@@ -113,36 +107,30 @@ class LayerFigure:
 
     def _draw(self) -> None:
         """Gives the artists the shapes and labels of the panels and the legend."""
-        panels = self.panels
-        shapes: dict[str, list[Points]] = {
-            CURVE: [panel.to_pixels(panel.curve) for panel in panels],
-            TRUTH: [panel.to_pixels(panel.truth) for panel in panels if panel.truth is not None],
-            RANGE: [panel.range_outline() for panel in panels],
-            DENSITY: [panel.density_outline() for panel in panels],
-        }
+        shapes: dict[str, list[Points]] = {name: [] for name in self._shapes}
+        labels: list[Label] = []
+        for panel in self.panels:
+            shapes[RANGE].append(panel.range_outline())
+            shapes[DENSITY].append(panel.density_outline())
+            shapes[CURVE].append(panel.to_pixels(panel.curve))
+            if panel.truth is not None:
+                shapes[TRUTH].append(panel.to_pixels(panel.truth))
+            lines, texts = panel.scales()
+            shapes[SCALES] += lines
+            labels += texts
         width, height = self.figure.bbox.size
-        labels = [Label(self.title, HEADING, width / 2, height - 15 * POINT / 2 - 4)]
+        labels.append(Label(self.title, HEADING, width / 2, height - 15 * POINT / 2 - 4))
         sample, gap, between = 20 * POINT, 6 * POINT, 18 * POINT
         lengths = [sample + gap + text_width(name, LABELS) for name in self.legend]
         x = (width - sum(lengths) - (len(lengths) - 1) * between) / 2
         y, half = 12 * POINT, 2.8 * POINT
         for name, length in zip(self.legend, lengths, strict=True):
-            line = name in (CURVE, TRUTH)
-            shapes[name].append(
-                np.array([[x, y], [x + sample, y]])
-                if line
-                else rectangle(x, x + sample, y - half, y + half)
-            )
+            line, box = np.array([[x, y], [x + sample, y]]), (x, x + sample, y - half, y + half)
+            shapes[name].append(line if name in (CURVE, TRUTH) else rectangle(*box))
             labels.append(Label(name, LABELS, x + sample + gap, y, across=0))
             x += length + between
-        scales: list[Points] = []
-        for panel in panels:
-            lines, own = panel.scales()
-            scales += lines
-            labels += own
         for name, outlines in shapes.items():
             self._shapes[name].set_verts(outlines)
-        self._scales.set_verts(scales)
         self._labels.labels = labels
 
 

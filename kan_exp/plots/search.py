@@ -70,8 +70,9 @@ def search_history_figure(
         log_scale(axes, "y", values)
     failed = np.flatnonzero([error is None for error in errors])
     if len(failed):
-        marks = axes.scatter(failed, np.full(len(failed), 0.02), s=40, marker="|", color=TRUE)
-        marks.set(label="failed", transform=axes.get_xaxis_transform(), clip_on=False)
+        heights, place = np.full(len(failed), 0.02), axes.get_xaxis_transform()
+        marks = axes.scatter(failed, heights, s=40, marker="|", color=TRUE, transform=place)
+        marks.set(label="failed", clip_on=False)
     axes.yaxis.label.set_fontsize(METRIC)
     axes.set(xlabel="trial", ylabel=shorten(name, WIDEST_METRIC, METRIC))
     axes.set(title=f"{len(errors)} trials", xlim=(-0.5, max(len(errors), 1) - 0.5))

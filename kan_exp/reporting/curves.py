@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kan_exp.reporting.statistics import Values
-from kan_exp.runs.files import parse_json
+from kan_exp.runs.lenient_json import entry, number, read_object
 from kan_exp.runs.records import Record
 
 HISTORY = "history.json"
@@ -38,7 +37,7 @@ def read_curves(records: Iterable[Record]) -> list[Curve]:
     curves = []
     for record in records:
         if record.folder not in histories:
-            histories[record.folder] = _read(record.folder / HISTORY)
+            histories[record.folder] = read_object(record.folder / HISTORY, unreadable=[])
         curve = _curve(histories[record.folder], record.replica)
         if curve:
             curves.append(curve)
@@ -61,29 +60,21 @@ def band(label: str, curves: Sequence[Curve]) -> Band | None:
     return Band(label, np.array(steps), np.quantile(values, [0.25, 0.5, 0.75], axis=0), len(curves))
 
 
-def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        content = parse_json(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _curve(history: Mapping[str, Any], replica: int | None) -> Curve:
+def _curve(history: Mapping[str, Any] | None, replica: int | None) -> Curve:
     if replica is not None:
-        history = history.get("replicas") or {}
-    val, train = (_pairs(history.get(name), replica) for name in ("val", "train"))
+        history = entry(history, "replicas", dict)
+    val, train = (_pairs(entry(history, name, list), replica) for name in ("val", "train"))
     return val if len(val) > 1 else train or val
 
 
-def _pairs(entries: Any, replica: int | None) -> Curve:
+def _pairs(entries: Sequence[Any], replica: int | None) -> Curve:
     """Pairs of step and finite loss, in order; of a stack, those of one replica."""
     pairs = []
-    for entry in entries if isinstance(entries, list) else []:
+    for pair in entries:
         try:
-            step, loss = entry
-            loss = loss if replica is None else loss[replica]
-            if loss is not None and math.isfinite(loss):
+            step, loss = pair
+            loss = number(loss if replica is None else loss[replica])
+            if loss is not None:
                 pairs.append((float(step), float(loss)))
         except (TypeError, ValueError, IndexError):
             return []

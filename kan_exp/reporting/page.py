@@ -10,10 +10,10 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from kan_exp import __version__
-from kan_exp.reporting.columns import NOTHING, columns, linear_text
 from kan_exp.reporting.comparison import Comparison
 from kan_exp.reporting.report_figures import ReportFigure
 from kan_exp.reporting.statistics import MIN_SEEDS
+from kan_exp.reporting.table_columns import NOTHING, columns, linear_text
 from kan_exp.runs import from_here
 from kan_exp.runs.printable import printable
 from kan_exp.runs.records import DONE

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from kan_exp.plots.labels import find_fonts, shorten
@@ -125,7 +126,6 @@ class Point(NamedTuple):
 
     @property
     def median(self) -> float:
-        """Of the metric."""
         return self.quartiles[1]
 
 
@@ -152,21 +152,24 @@ def cost_figure(
     figure = new_figure(WIDTH, 3.7)
     axes = _axes(figure)
     crowded = len(points) > MAX_WHISKERS
-    for whole in (True, False):
-        _draw_medians(axes, [point for point in points if point.whole == whole], whole, crowded)
+    costs = [point.cost for point in points]
+    low, middle, high = np.array([point.quartiles for point in points]).T
+    if not crowded:
+        axes.vlines(costs, low, high, color=LEARNED, linewidth=0.9, alpha=0.8, zorder=2)
+    size, alpha = (12, 0.4) if crowded else (25, 0.8)
+    faces = [to_rgba(LEARNED, alpha if point.whole else 0) for point in points]
+    dots = axes.scatter(costs, middle, s=size, facecolors=faces, edgecolors=to_rgba(LEARNED, alpha))
+    dots.set(zorder=2, rasterized=len(points) > MAX_VECTORS)
     sign = -1.0 if more_is_better else 1.0
     front = [points[n] for n in pareto([(p.cost, sign * p.median) for p in points])]
-    costs, medians = [point.cost for point in front], [point.median for point in front]
-    axes.step(costs, medians, where="post", color=TRUE, linewidth=1.6, zorder=3)
-    for point in front:
-        text = axes.annotate(
-            str(point.place), (point.cost, point.median), (6, 5), textcoords="offset points"
-        )
+    corners = [(point.cost, point.median) for point in front]
+    axes.step(*zip(*corners, strict=True), where="post", color=TRUE, linewidth=1.6, zorder=3)
+    for point, corner in zip(front, corners, strict=True):
+        text = axes.annotate(str(point.place), corner, (6, 5), textcoords="offset points")
         text.set(fontsize=9, fontweight="bold")
     axes.set(xlabel=x_label, ylabel=shorten(metric, WIDEST_METRIC, NAMES))
-    log_scale(axes, "x", np.array([point.cost for point in points]))
-    shown = slice(1, 2) if crowded else slice(None)
-    log_scale(axes, "y", np.array([point.quartiles[shown] for point in points]))
+    log_scale(axes, "x", np.array(costs))
+    log_scale(axes, "y", middle if crowded else np.concatenate([low, middle, high]))
     caption = "Medians." if crowded else "Medians with quartiles."
     caption += (
         " The line is the Pareto front: its settings, by their number in the table, are those "
@@ -175,26 +178,6 @@ def cost_figure(
     if not all(point.whole for point in points):
         caption += " Hollow: some seeds did not finish."
     return ReportFigure(title, figure, caption)
-
-
-def _draw_medians(axes: Axes, points: Sequence[Point], filled: bool, crowded: bool) -> None:
-    if not points:
-        return
-    low, middle, high = np.array([point.quartiles for point in points]).T
-    marks = axes.errorbar(
-        [point.cost for point in points],
-        middle,
-        None if crowded else [middle - low, high - middle],
-        fmt="o",
-        ms=3.5 if crowded else 5,
-        color=LEARNED,
-        mfc=LEARNED if filled else "none",
-        elinewidth=0.9,
-        alpha=0.4 if crowded else 0.8,
-        zorder=2,
-    )
-    for part in marks.get_children():
-        part.set_rasterized(len(points) > MAX_VECTORS)
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[int]:

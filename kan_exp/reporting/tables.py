@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kan_exp.reporting.columns import PARAMETERS, Column, columns, linear_text
 from kan_exp.reporting.comparison import Comparison, Section, Setting
 from kan_exp.reporting.grouping import ABSENT
+from kan_exp.reporting.table_columns import PARAMETERS, Column, columns, linear_text
 from kan_exp.runs import from_here
 from kan_exp.runs.printable import csv_row, plain, printable
 from kan_exp.runs.records import UNDONE, Record

@@ -44,7 +44,7 @@ def test_a_folder_and_options_in_any_order(tmp_path, monkeypatch, arguments, fol
         ([".", ".."], "logdir is given twice: . and ..."),
     ],
 )
-def test_wrong_arguments_are_told(tmp_path, monkeypatch, arguments, message):
+def test_wrong_arguments_are_reported(tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(KanExpError) as error:
         read_arguments(arguments)
@@ -78,7 +78,7 @@ def test_it_prints_one_line_takes_no_torch_and_ends_on_ctrl_c(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_port_that_is_taken_is_told(command, tmp_path):
+def test_a_port_that_is_taken_is_reported(command, tmp_path):
     with socket.create_server(("localhost", 0)) as taken:
         port = taken.getsockname()[1]
         done = command("dashboard", ".", f"port={port}")

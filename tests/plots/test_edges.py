@@ -224,7 +224,7 @@ def test_titles_of_different_edges_differ():
 
 
 @pytest.mark.parametrize("part", ["x", "curve_y"])
-def test_values_that_are_not_finite_are_told(part):
+def test_values_that_are_not_finite_are_reported(part):
     view = layer()
     broken = getattr(view, part).copy()
     broken[3, 1] = np.nan

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 
 from kan_exp.plots import importance_figure, parallel_figure, search_history_figure
 from kan_exp.plots.search import Axis
-from kan_exp.plots.style import TRUE
+from kan_exp.plots.style import TRUE, pixels
 from tests.plots.drawn import check_texts
 
 
@@ -21,6 +22,11 @@ def test_the_best_so_far_falls_and_takes_no_notice_of_what_was_cut_or_failed():
     labels = {text.get_text() for text in axes.get_legend().texts}
     assert labels == {"trial", "pruned", "best so far", "failed"}
     check_texts(figure)
+    orange = np.abs(pixels(figure)[::-1] / 255 - to_rgb(TRUE)).sum(-1) < 0.1
+    column = int(axes.transData.transform((1, 1))[0])  # of the failed trial
+    rows = np.flatnonzero(orange[:, column - 2 : column + 3].any(1))
+    assert np.ptp(rows[rows < axes.bbox.y0 + 0.1 * axes.bbox.height]) < 15  # a short mark
+    assert rows.max() < axes.bbox.y1
 
 
 def test_the_most_important_is_on_top():

@@ -88,7 +88,7 @@ def test_seeds_are_paired_only_where_they_are_the_same(tmp_path):
     ]
 
 
-def test_more_is_better_for_r2_and_differences_are_told(tmp_path):
+def test_more_is_better_for_r2_and_differences_are_reported(tmp_path):
     write_seeds(tmp_path, "good", [0.1] * 5)
     write_seeds(tmp_path, "bad", [0.8] * 5)
     good, bad = settings_of(tmp_path, metric="test_r2")
@@ -147,7 +147,7 @@ def test_every_doubt_is_noted(tmp_path):
         assert said in notes
 
 
-def test_wrong_metrics_are_told(tmp_path):
+def test_wrong_metrics_are_reported(tmp_path):
     write_seeds(tmp_path, "a", [0.1])
     with pytest.raises(KanExpError, match=r"metric=test_rms: no run has it\. Did you mean"):
         summary_of(tmp_path, metric="test_rms")

@@ -53,6 +53,9 @@ def test_the_front_names_the_settings_that_no_other_beats(settings):
     (axes,) = figure.figure.axes
     assert {text.get_text() for text in axes.texts} == {"1", "2"}
     assert "Hollow" in figure.caption
+    *_, dots = axes.collections
+    assert (dots.get_facecolors()[:, 3] > 0).tolist() == [True, False]
+    assert (dots.get_edgecolors()[:, 3] > 0).all()
     same = cost_figure(settings, "e", False, "t", "x", lambda one: one.seconds)
     assert same is None  # all took as long
 

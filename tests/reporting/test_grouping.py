@@ -78,7 +78,7 @@ def test_a_run_without_a_result_counts_with_its_setting():
     assert named(parts) == [{("a", "1"): 2, ("a", "2"): 1, ("b", "1"): 1, ("b", "2"): 2}]
 
 
-def test_a_setting_that_never_finished_is_still_told():
+def test_a_setting_that_never_finished_is_still_reported():
     records = [done(layer="a"), failed(layer="b"), failed(layer="b")]
     parts, unassigned = divide(records, differing(records))
     assert not unassigned

@@ -12,9 +12,9 @@ from rich.console import Console
 
 from kan_exp.config import config_folder
 from kan_exp.report import report
-from kan_exp.reporting.columns import linear_text
 from kan_exp.reporting.comparison import compare_runs
 from kan_exp.reporting.statistics import Bootstrap
+from kan_exp.reporting.table_columns import linear_text
 from kan_exp.reporting.tables import print_tables, runs_csv, settings_csv
 from kan_exp.runs.records import read_records
 from tests.reporting.conftest import write_run
@@ -82,7 +82,7 @@ def test_older_runs_have_neither(tmp_path):
     assert "std. error" not in printed(summary_of(tmp_path))
 
 
-def test_the_standard_error_of_a_run_is_beside_its_median(tmp_path):
+def test_the_standard_error_of_a_run_is_next_to_its_median(tmp_path):
     write(tmp_path, [("mlp", 60.0), ("mlp", 40.0), ("mlp", 50.0)])
     summary = summary_of(tmp_path)
     assert summary.settings[0].standard_error == 5.0
