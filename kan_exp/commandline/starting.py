@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from hydra.experimental.callback import Callback
 from hydra.utils import get_class
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kan_exp.commandline.explain import USER_ERRORS, one_line
@@ -79,7 +79,7 @@ class FreshFolder(Callback):
 
 def _override(config: DictConfig, option: str) -> str | None:
     """The override that sets one of Hydra's options, if it was typed."""
-    overrides = map(str, config.hydra.overrides.hydra)
+    overrides: list[str] = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)  # type: ignore[assignment]
     return next((text for text in overrides if option_name(text) == option), None)
 
 
