@@ -37,16 +37,18 @@ class WholeBatch(NamedTuple):
 class EdgeLayer(nn.Module, ABC):
     """A layer whose output `j` is the sum over inputs `i` of an edge function `f_ij(x_i)`.
 
-    A kind of edge defines `edges`; everything else follows from it. A kind may override the methods
-    in `FUSED` with faster ones, which are called only while all edges exist and all outputs are
-    sums, and `slopes`. Masked edges are zeroed in what `edges` and `slopes` of a kind return.
+    With `node_operation` an output is the product instead; `set_mask` removes edges.
+
+    A kind of edge defines `edges`; everything else follows from it. It may override the methods in
+    `FUSED` with faster ones, which are called only while all edges exist and all outputs are sums,
+    and `slopes`. The values that `edges` and `slopes` return are set to 0 where there is no edge.
 
     Args:
         dim_in: Number of inputs.
         dim_out: Number of outputs.
         x_min: Low end of the range on which the edges start out.
         x_max: High end of that range.
-        generator: Of the kinds that can be made: the source of their random start; torch's default
+        generator: An argument of concrete kinds: source of the random start; torch's default
             generator if not given.
 
     Shape:
@@ -57,7 +59,7 @@ class EdgeLayer(nn.Module, ABC):
 
     Attributes:
         whole_batch: Set while several processes train on a share of each batch. A kind whose
-            outputs depend on other samples of the batch must ask it what the whole batch is like.
+            outputs depend on other samples of the batch must use it.
 
     Raises:
         ValueError: A dimension is no whole number above 0, an end of the range is no finite
