@@ -378,7 +378,9 @@ def test_a_table_may_have_several_outputs():
     (chunk,) = found.train_dataloader()
     assert chunk.y.shape == (3, 4, 2)
     y[:, 1] = 7
-    with pytest.raises(KanExpError, match=r"column 'v' holds only 7 .* others with data\.target"):
+    with pytest.raises(
+        KanExpError, match=r"column 'v' holds only 7 .* choose others with data.target"
+    ):
         SplitTableData(Table("t", table.schema, x, y), FRACTIONS, seed=0)
 
 
