@@ -64,40 +64,38 @@ class Fault(NamedTuple):
     example: str
 
 
-class Numbers(NamedTuple):
-    """A column as numbers.
+def to_numbers(fields: Series, typed: bool) -> tuple[FloatArray, list[int]]:
+    """Reads a column as numbers.
 
-    Attributes:
-        values: NaN where a field is missing or no number.
-        words: Rows of the fields that are no numbers.
+    Args:
+        fields: Of the column.
+        typed: Whether columns of the file have types, so that text is never a number.
+
+    Returns:
+        Values, NaN where a field is missing or no number, and rows of fields that are no numbers.
     """
-
-    values: FloatArray
-    words: NDArray[np.intp]
-
-
-def to_numbers(fields: Series, typed: bool) -> Numbers:
-    """Reads a column as numbers; text only in a file whose columns have no types."""
     import polars as pl
 
     if fields.dtype.is_numeric() or fields.dtype in (pl.Boolean, pl.Null):
-        return Numbers(_values(fields.cast(pl.Float64)), np.empty(0, np.intp))
-    if typed:
-        return Numbers(np.full(len(fields), np.nan), fields.is_not_null().arg_true().to_numpy())
-    return _parse(fields)
+        numbers, words = fields, pl.Series([], dtype=pl.Boolean)
+    elif typed:
+        numbers, words = pl.repeat(None, len(fields), eager=True), fields.is_not_null()
+    else:
+        numbers, words = _parse(fields)
+    values = numbers.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    return values, words.arg_true().to_list()
 
 
-def _values(numbers: Series) -> FloatArray:
-    return numbers.fill_null(float("nan")).to_numpy()
+def _parse(fields: Series) -> tuple[Series, Series]:
+    """Numbers, and which fields are neither numbers nor missing.
 
-
-def _parse(fields: Series) -> Numbers:
-    """Reads text; `true` and `false` count as 1 and 0 in a column that holds nothing else."""
+    `true` and `false` count as 1 and 0 in a column that holds nothing else.
+    """
     import polars as pl
 
     numbers = fields.cast(pl.Float64, strict=False)
     if not numbers.null_count():
-        return Numbers(_values(numbers), np.empty(0, np.intp))
+        return numbers, numbers.is_null()
     text = pl.col("fields").str.strip_chars()
     lower = text.str.to_lowercase()
     infinity = pl.when(lower.str.contains(INFINITY)).then(float("inf"))
@@ -109,8 +107,7 @@ def _parse(fields: Series) -> Numbers:
     numbers = frame["number"]
     if numbers.drop_nulls().drop_nans().is_in([0.0, 1.0]).all():
         numbers = numbers.fill_null(frame["truth"])
-    words = (numbers.is_null() & ~frame["missing"]).arg_true()
-    return Numbers(_values(numbers), words.to_numpy())
+    return numbers, numbers.is_null() & ~frame["missing"]
 
 
 def rounding_notes(name: str, fields: Series, values: FloatArray) -> list[str]:

@@ -190,10 +190,8 @@ def _series(array: NDArray[Any]) -> Series:
     """A column of polars, whose types are fewer."""
     import polars as pl
 
-    if array.dtype.kind in "biu":
-        return pl.Series(array)
-    if array.dtype.kind == "f":
-        return pl.Series(array.astype(np.float64))
+    if array.dtype.kind in "biuf":
+        return pl.Series(array.astype(np.float64) if array.dtype.kind == "f" else array)
     if array.dtype.kind in "UM":
         return pl.Series(array.astype(str).tolist(), dtype=pl.String)
     return pl.Series(array.tolist(), dtype=pl.Object)

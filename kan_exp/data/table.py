@@ -183,11 +183,11 @@ def _read_column(file: TableFile, name: str, place: int) -> tuple[FloatArray, Fa
         raise file.error("has column names but no rows.")
     values, words = to_numbers(fields, typed=bool(kind))
     bad = np.flatnonzero(~np.isfinite(values))
-    if len(words):
+    if words:
         (field,) = fields.gather([words[0]]).to_list()
         type_name = f" ({kind})" if kind else ""
         also = f", one of {len(words):,}" if len(words) > 1 else ""
-        example = f"{shown(field)}{type_name} in {file.row_name(int(words[0]))}{also}"
+        example = f"{shown(field)}{type_name} in {file.row_name(words[0])}{also}"
         return values, Fault(columns.kind_of(field), name, example)
     if len(bad):
         many = f"{len(bad):,}, first in " if len(bad) > 1 else ""
