@@ -31,8 +31,9 @@ class RankStrategy(DDPStrategy):
     both in a step of the trainer, and `SharedModule` adds up the gradients.
     """
 
-    def _configure_launcher(self) -> None:
-        """Lightning's would start no process, but override the number of threads."""
+    @property
+    def launcher(self) -> None:
+        """None: Lightning's would start no process, but override the number of threads."""
 
     def setup_distributed(self) -> None:
         environment = self.cluster_environment
