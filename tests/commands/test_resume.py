@@ -24,7 +24,7 @@ save = checkpoint.save
 
 def save_and_stop(path, state):
     save(path, state)
-    if path.name == "last.ckpt":
+    if path.name == "last.ckpt" and state["global_step"] > 0:  # the first may be of the start
         open("stops", "w").close()
         os.kill(os.getpid(), signal.SIGSTOP)
 
