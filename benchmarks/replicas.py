@@ -1,7 +1,8 @@
 # ruff: noqa: T201 - a benchmark's output is its purpose.
-"""What an optimizer step of many stacked replicas costs beside that of one network.
+"""Cost of many stacked replicas next to that of one network: of a step, or of a whole training.
 
 python benchmarks/replicas.py
+python benchmarks/replicas.py --whole --repetitions 3
 """
 
 from __future__ import annotations
@@ -32,6 +33,26 @@ def steps_cost(count: int, steps: int, options: Sequence[str]) -> Cost:
     return Cost(*(part / (steps - WARM_UP) for part in spent))
 
 
+def whole_cost(count: int, options: Sequence[str]) -> Cost:
+    """Cost of a whole training with validation and checkpoints, in seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        overrides = [*options, f"replicas={count}", NO_FIGURES, "logger=none", "threads=1"]
+        experiment = prepare(overrides, folder)
+        start = Cost.now()
+        experiment.trainer.fit(experiment.module, datamodule=experiment.data)
+        return Cost.now().since(start)
+
+
+def compare_trainings(repetitions: int, options: Sequence[str]) -> None:
+    turns = [
+        {count: whole_cost(count, options).cpu for count in (1, 64)} for _ in range(repetitions)
+    ]
+    ratios = [turn[64] / turn[1] for turn in turns]
+    for count in (1, 64):
+        print(f"| {count} | cpu | {shown([turn[count] for turn in turns], '.2f')} s |")
+    print(f"64 replicas: {shown(ratios, '.2f')} times one, at most 2.5\n")
+
+
 def compare(repetitions: int, steps: int, options: Sequence[str]) -> None:
     turns = [
         {count: steps_cost(count, steps, options) for count in REPLICAS} for _ in range(repetitions)
@@ -58,9 +79,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--steps", type=int, default=550)
+    parser.add_argument("--whole", action="store_true", help="measure whole trainings")
     parser.add_argument("options", nargs="*", default=["layer=interpo", "optimizer=adam"])
     chosen = parser.parse_args()
-    compare(chosen.repetitions, chosen.steps, [*chosen.options, "dims=[2,5,1]", "batch_size=32"])
+    options = [*chosen.options, "dims=[2,5,1]"]
+    if chosen.whole:
+        compare_trainings(chosen.repetitions, options)
+    else:
+        compare(chosen.repetitions, chosen.steps, [*options, "batch_size=32"])
 
 
 if __name__ == "__main__":

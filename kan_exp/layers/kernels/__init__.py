@@ -1,4 +1,4 @@
-"""The inner loop of all grids: sums of splines, of which a sample reads one cell per input."""
+"""Sums of splines, the inner loop of all grids."""
 
 from kan_exp.layers.kernels.spline_sum import kernel_name, spline_sum, stacked_spline_sum
 from kan_exp.layers.kernels.splines import Grid, spline_basis, spline_values

@@ -1,4 +1,4 @@
-"""Compiles the package's C code with the machine's own compiler, once, and loads it."""
+"""Compiles the package's C code with the machine's compiler, once, and loads it."""
 
 from __future__ import annotations
 
@@ -20,39 +20,38 @@ log = logging.getLogger(__name__)
 
 SWITCH = "KAN_EXP_NATIVE"
 COMPILERS = ("cc", "gcc", "clang")
-# Sums may be taken in another order, which is what vectors need. Nothing may take numbers for
-# finite, as -ffast-math does: a NaN must stay one.
+# Vectorization needs sums in any order. -ffast-math would also lose NaNs.
 FLAGS = (
     *("-std=c99", "-O3", "-shared", "-fPIC"),
     *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros"),
     *("-fassociative-math", "-freciprocal-math"),
 )
 TUNED = ("-march=native",)
-LONGEST = 600.0  # seconds before a compiler is given up; on a busy machine it may take minutes
+MAX_SECONDS = 600.0  # of a compiler, which may take minutes on a busy machine
 
-_told: set[str] = set()
+_logged: set[str] = set()
 
 
 def load_library(source: str, macros: Mapping[str, str]) -> ctypes.CDLL | None:
     """Loads a C file of this folder, compiled for this machine.
 
-    What was compiled is kept in the user's cache folder, by a name that depends on the source, the
-    flags and the processor. `CC` in the environment names the compiler, with arguments if need be;
-    `KAN_EXP_NATIVE=0` switches this off.
+    The library is kept in the user's cache folder, under a name that depends on the source, the
+    flags and the processor. `CC` in the environment names the compiler and its arguments;
+    `KAN_EXP_NATIVE=0` turns compilation off.
 
     Args:
         source: Name of the file.
-        macros: Names that the compiler replaces, and by what.
+        macros: Macro definitions by name.
 
     Returns:
-        The library, or `None` where no compiler works here, which is logged once with the reason.
+        The library, or `None` if no compiler works, which is logged once with the reason.
     """
     if os.environ.get(SWITCH) == "0":
         return None
     try:
         compiler = _find_compiler()
         if compiler is None:
-            _tell(f"no C compiler was found ({os.environ.get('CC') or ', '.join(COMPILERS)})")
+            _log_once(f"no C compiler was found ({os.environ.get('CC') or ', '.join(COMPILERS)})")
             return None
         path = Path(__file__).with_name(source)
         command = [*compiler, *FLAGS, *(f"-D{name}={value}" for name, value in macros.items())]
@@ -61,15 +60,15 @@ def load_library(source: str, macros: Mapping[str, str]) -> ctypes.CDLL | None:
         folder = _cache_folder()
         made = next(filter(_is_whole, folder.glob(f"{name}-*.so")), None)
         return ctypes.CDLL(str(made or _compile([*command, str(path)], folder, name)))
-    except subprocess.TimeoutExpired as error:  # the next attempt may succeed and give other bits
-        _tell(_reason(error), logging.WARNING)
+    except subprocess.TimeoutExpired as error:  # the next run may compile and round differently
+        _log_once(_reason(error), logging.WARNING)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
-        _tell(_reason(error))
+        _log_once(_reason(error))
     return None
 
 
 def _find_compiler() -> list[str] | None:
-    """The command: what `CC` says and nothing else, or the first compiler that is here."""
+    """The command: `CC` alone if it is set, or the first compiler that is installed."""
     chosen = shlex.split(os.environ.get("CC", ""))
     for name, *arguments in [chosen] if chosen else [[name] for name in COMPILERS]:
         if found := shutil.which(name):
@@ -78,17 +77,17 @@ def _find_compiler() -> list[str] | None:
 
 
 def _compile(command: list[str], folder: Path, name: str) -> Path:
-    """Compiles to a file that is whole whenever it is there, even if others compile it too."""
+    """Compiles to a file that appears complete, even if other processes compile it too."""
     with tempfile.TemporaryDirectory(dir=folder) as own:
         made = Path(own) / f"{name}.so"
-        for tuned in (TUNED, ()):  # not every compiler knows the processor that it runs on
+        for tuned in (TUNED, ()):  # some compilers do not know their processor
             done = subprocess.run(
                 [*command, *tuned, "-o", str(made)],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
                 errors="replace",
-                timeout=LONGEST,
+                timeout=MAX_SECONDS,
                 check=not tuned,
             )
             if done.returncode == 0:
@@ -97,7 +96,7 @@ def _compile(command: list[str], folder: Path, name: str) -> Path:
 
 
 def _is_whole(library: Path) -> bool:
-    """Whether a file holds what its name says: one cut short would end the process when loaded."""
+    """Whether a file has the digest in its name: loading a truncated one ends the process."""
     return library.stem.endswith(_digest(library.read_bytes()))
 
 
@@ -106,7 +105,7 @@ def _digest(data: bytes) -> str:
 
 
 def _cache_folder() -> Path:
-    """The user's own cache; a folder for this process alone where others can write, or nobody."""
+    """The user's cache, or a temporary folder if it is not writable by this user alone."""
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     try:
         # A relative path is to be ignored, says the XDG specification.
@@ -121,9 +120,9 @@ def _cache_folder() -> Path:
 
 
 def _is_private(folder: Path) -> bool:
-    """Whether code in it can come from nobody else."""
-    about = folder.stat()
-    return os.name != "posix" or (about.st_uid == os.geteuid() and not about.st_mode & 0o022)
+    """Whether only this user can write to it."""
+    status = folder.stat()
+    return os.name != "posix" or (status.st_uid == os.geteuid() and not status.st_mode & 0o022)
 
 
 @functools.cache
@@ -134,26 +133,25 @@ def _own_folder() -> Path:
 
 
 def _processor() -> str:
-    """What compiled code depends on: machines of several kinds may share a home folder."""
-    about = Path("/proc/cpuinfo")
-    lines = about.read_text().splitlines() if about.is_file() else []
+    """Identifies the kind of machine: machines of several kinds may share a home folder."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
     kinds = {line for line in lines if line.startswith(("model name", "flags", "Features"))}
     return "\n".join([platform.system(), platform.machine(), platform.processor(), *sorted(kinds)])
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, subprocess.CalledProcessError):
-        said = (error.stderr or "").strip().splitlines()
-        return f"the C compiler failed ({said[0] if said else error.returncode})"
+        output = (error.stderr or "").strip().splitlines()
+        return f"the C compiler failed ({output[0] if output else error.returncode})"
     if isinstance(error, subprocess.TimeoutExpired):
         return f"the C compiler took more than {error.timeout:g} s"
     return f"the C code could not be compiled or loaded ({error})"
 
 
-def _tell(reason: str, level: int = logging.INFO) -> None:
-    """Says once why it goes on without; torch's own operations give the same, more slowly."""
-    if reason not in _told:
-        _told.add(reason)
+def _log_once(reason: str, level: int = logging.INFO) -> None:
+    if reason not in _logged:
+        _logged.add(reason)
         log.log(
             level,
             "Tables and splines take torch's own operations, which are slower and round in another "

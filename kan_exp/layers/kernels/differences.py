@@ -1,4 +1,4 @@
-"""Differences within many tables at once, of which penalties are made."""
+"""Differences of the rows of many tables, for penalties."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch import Tensor
 
 
 def squared_differences(table: Tensor, order: int) -> Tensor:
-    """Sum of the squared differences of neighbouring rows, `(tables, rows, out)` -> `(tables,)`.
+    """Sum of the squared differences of neighboring rows, `(tables, rows, out)` -> `(tables,)`.
 
-    Written out, it takes a third of what autograd does with as many numbers.
+    Its own backward pass takes a third of the time of autograd's.
     """
     total: Tensor = _SquaredDifferences.apply(table, order)
     return total
@@ -30,9 +30,9 @@ class _SquaredDifferences(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         (differences,) = ctx.saved_tensors
         (grad,) = grads
-        # The transpose of a difference is minus the difference of what is framed with zeros.
+        # The transpose of a difference is minus the difference, with zeros at both ends.
         scale = 2 * (-1) ** ctx.order * grad.view(-1, 1, 1)
         tables, count, dim_out = differences.shape
-        framed = differences.new_zeros(tables, count + 2 * ctx.order, dim_out)
-        torch.mul(differences, scale, out=framed[:, ctx.order : ctx.order + count])
-        return framed.diff(n=ctx.order, dim=1), None
+        padded = differences.new_zeros(tables, count + 2 * ctx.order, dim_out)
+        torch.mul(differences, scale, out=padded[:, ctx.order : ctx.order + count])
+        return padded.diff(n=ctx.order, dim=1), None

@@ -17,7 +17,7 @@ from kan_exp.layers.kernels.compiler import load_library
 from kan_exp.layers.kernels.splines import Grid
 
 REALS = {torch.float32: "float", torch.float64: "double"}
-# Numbers that a pass reads for each thread that it employs: waking one takes some 50 microseconds.
+# Numbers that a pass reads for each thread: waking one takes some 50 microseconds.
 MIN_WORK = 2**19
 
 _POINTER, _WHOLE = ctypes.c_void_p, ctypes.c_int64
@@ -30,14 +30,14 @@ def takes(x: Tensor) -> bool:
 
 
 def forward(x: Tensor, table: Tensor, grid: Grid) -> tuple[Tensor, list[Tensor]]:
-    """The sums `(batch, out)`; nothing is kept, since weights are cheaper to compute than to read.
+    """The sums `(batch, out)`; the backward pass computes the weights again.
 
     Args:
         x: Samples `(batch, in)`.
         table: Coefficients `(in, rows, out)`.
-        grid: The cells.
+        grid: The grid.
 
-    All may have a leading axis of replicas, and so have the sums; the polynomials have none.
+    All but the polynomials may have a leading axis of replicas, and so have the sums.
     """
     library = _library(x.dtype)
     assert library is not None
@@ -59,7 +59,7 @@ def backward(
     kept: Sequence[Tensor],
     wanted: Sequence[bool],
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Gradients of `x` and of the table, each if it is wanted, for that of the sums, `grad`."""
+    """Gradients by `x` and by the table, each if `wanted`, from the gradient by the sums."""
     library = _library(x.dtype)
     assert library is not None
     grad = grad.contiguous()
@@ -70,7 +70,7 @@ def backward(
     ]
 
     def call(begin: int, end: int) -> None:
-        # Holds what it writes to: other threads go on after Ctrl-C has ended this one's work.
+        # Holds the tensors that it writes to: after Ctrl-C in this thread others continue.
         pointers = [None if part is None else part.data_ptr() for part in found]
         library.spline_sum_backward(*splines.arguments, grad.data_ptr(), *pointers, begin, end)
 
@@ -80,7 +80,7 @@ def backward(
 
 
 class _Splines:
-    """The first arguments of the functions in C; holds the tensors whose addresses they are."""
+    """The first arguments of the C functions, and the tensors that they point to."""
 
     def __init__(self, x: Tensor, table: Tensor, grid: Grid) -> None:
         self.tensors = [part.contiguous() for part in (x, table, *grid)]
@@ -91,7 +91,7 @@ class _Splines:
         self.arguments = [*(part.data_ptr() for part in self.tensors), *sizes]
 
     def parts(self, of_one: int) -> int:
-        """What the work is shared out by: replicas, or parts of the only one."""
+        """Number of parts into which the work can be split."""
         return self.replicas if self.replicas > 1 else of_one
 
 
@@ -107,12 +107,12 @@ def _library(dtype: torch.dtype) -> ctypes.CDLL | None:
 
 
 def _share(call: Callable[[int, int], None], count: int, work: int) -> None:
-    """Calls for parts of `range(count)`, on as many threads as torch may use and the work is worth.
+    """Calls for parts of `range(count)`, on torch's number of threads or fewer for less work.
 
-    Each part writes numbers of its own, so that results do not depend on the number of threads.
+    Results do not depend on the number of threads.
     """
     threads = min(torch.get_num_threads(), count, work // MIN_WORK)
-    if threads <= 1 or not threading.main_thread().is_alive():  # at its end a program starts none
+    if threads <= 1 or not threading.main_thread().is_alive():  # none start while the program exits
         call(0, count)
         return
     ends = [count * part // threads for part in range(threads + 1)]
@@ -126,5 +126,5 @@ def _share(call: Callable[[int, int], None], count: int, work: int) -> None:
 
 @functools.lru_cache(1)
 def _workers(process: int, threads: int) -> ThreadPoolExecutor:
-    """Threads that wait for work; a forked process needs its own. C code lets them run at once."""
+    """Threads that wait for work; a forked process needs its own."""
     return ThreadPoolExecutor(threads - 1)

@@ -1,4 +1,4 @@
-"""Chooses the fastest way to sum splines, and gives each the same derivatives."""
+"""Sums of splines by the fastest implementation, with derivatives of any order."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from kan_exp.layers.tracing import is_traced, plain_gradients
 
 
 def spline_sum(x: Tensor, table: Tensor, grid: Grid) -> Tensor:
-    """The sum of `spline_values` over inputs, `(batch, out)`, by the fastest way known.
+    """The sum of `spline_values` over inputs, `(batch, out)`, by the fastest implementation.
 
-    The ways agree to rounding. Compiled code, `torch.func` and other devices than the CPU take the
-    definition: compilers fuse it, and transforms have rules for all that it does.
+    Implementations agree to rounding. `torch.compile`, `torch.func` and devices other than the CPU
+    use the definition.
     """
     tensors = (x, table, *grid)
-    # Sizes may be unknown to who traces, and are asked for only after that.
+    # Traced tensors may have unknown sizes.
     if is_traced(x, table) or not _are_alike(tensors):
         return _defined(x, table, grid)
-    native = native_sum.takes(x)  # which pays at any size
+    native = native_sum.takes(x)  # faster at any size
     if not native and not torch_sum.pays(x, table, grid):
         return _defined(x, table, grid)
     total: Tensor = _SplineSum.apply(native_sum if native else torch_sum, *tensors)
@@ -32,12 +32,12 @@ def spline_sum(x: Tensor, table: Tensor, grid: Grid) -> Tensor:
 
 
 def stacked_spline_sum(x: Tensor, table: Tensor, grid: Grid) -> Tensor:
-    """`spline_sum` of many replicas that know nothing of each other.
+    """`spline_sum` of many independent replicas.
 
     Args:
         x: Samples `(replicas, batch, in)`.
         table: Coefficients `(replicas, in, rows, out)`.
-        grid: The cells, `first` and `spacing` being `(replicas, in)`.
+        grid: The grid, `first` and `spacing` being `(replicas, in)`.
 
     Returns:
         `(replicas, batch, out)`.
@@ -50,12 +50,12 @@ def stacked_spline_sum(x: Tensor, table: Tensor, grid: Grid) -> Tensor:
 
 
 def kernel_name(x: Tensor) -> str:
-    """The code that sums splines for such samples, "native" or "torch", which round differently."""
+    """The implementation for such samples, "native" or "torch", which round differently."""
     return "native" if x.is_cpu and native_sum.takes(x) else "torch"
 
 
 def _defined(x: Tensor, table: Tensor, grid: Grid) -> Tensor:
-    """The sums by their definition, of one replica or of all."""
+    """The sums by their definition, of one replica or all."""
 
     def sums(x: Tensor, table: Tensor, first: Tensor, spacing: Tensor) -> Tensor:
         return spline_values(x, table, Grid(first, spacing, grid.polynomials)).sum(1)
@@ -65,18 +65,18 @@ def _defined(x: Tensor, table: Tensor, grid: Grid) -> Tensor:
 
 
 def _are_alike(tensors: Sequence[Tensor]) -> bool:
-    """Whether all are numbers of one kind in the CPU's memory."""
+    """Whether all have one dtype and are on the CPU."""
     dtype = tensors[0].dtype
     return all(tensor.dtype == dtype and tensor.is_cpu for tensor in tensors)
 
 
 class _SplineSum(torch.autograd.Function):
-    """A way to sum splines: a module with `forward` and `backward`."""
+    """Sums by an implementation: a module with `forward` and `backward`."""
 
     @staticmethod
-    def forward(ctx: Any, way: Any, x: Tensor, table: Tensor, *tensors: Tensor) -> Tensor:
-        total, kept = way.forward(x, table, Grid(*tensors))
-        ctx.way = way
+    def forward(ctx: Any, kernel: Any, x: Tensor, table: Tensor, *tensors: Tensor) -> Tensor:
+        total, kept = kernel.forward(x, table, Grid(*tensors))
+        ctx.kernel = kernel
         ctx.save_for_backward(x, table, *tensors, *kept)
         return total
 
@@ -86,12 +86,12 @@ class _SplineSum(torch.autograd.Function):
         grid, (grad,) = Grid(first, spacing, polynomials), grads
         by_x: Tensor | None
         by_table: Tensor | None
-        twice = torch.is_grad_enabled()  # a derivative of this derivative is wanted: keep its graph
+        twice = torch.is_grad_enabled()  # whether this derivative is to be differentiated
         if twice or is_traced(grad):
             with torch.enable_grad():
                 total = _defined(x, table, grid)
             by_x, by_table = plain_gradients(total, (x, table), grad, twice)
         else:
             wanted = ctx.needs_input_grad[1:3]
-            by_x, by_table = ctx.way.backward(x, table, grid, grad, kept, wanted)
+            by_x, by_table = ctx.kernel.backward(x, table, grid, grad, kept, wanted)
         return None, by_x, by_table, None, None, None

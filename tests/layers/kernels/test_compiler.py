@@ -31,7 +31,7 @@ def stand_in(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         patch.setenv("CC", COMPILER)
-        patch.setattr(compiler, "LONGEST", 3600.0)  # however busy the machine is
+        patch.setattr(compiler, "MAX_SECONDS", 3600.0)  # however busy the machine is
         assert load_library("spline_sum.c", FLOAT) is not None
     (made,) = (folder / "cache" / "kan_exp").iterdir()
     return write_script(
@@ -44,8 +44,8 @@ def cache(stand_in, tmp_path, monkeypatch):
     """An empty cache, nothing told or loaded before, and a compiler that takes no time."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("CC", stand_in or "")
-    monkeypatch.setattr(compiler, "LONGEST", 3600.0)
-    monkeypatch.setattr(compiler, "_told", set())
+    monkeypatch.setattr(compiler, "MAX_SECONDS", 3600.0)
+    monkeypatch.setattr(compiler, "_logged", set())
     native_sum._library.cache_clear()
     yield tmp_path / "cache" / "kan_exp"
     native_sum._library.cache_clear()
@@ -178,7 +178,7 @@ def test_a_chosen_compiler_that_is_not_there_is_told(chosen, reason, monkeypatch
 
 
 def test_a_compiler_that_hangs_is_given_up(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(compiler, "LONGEST", 0.2)
+    monkeypatch.setattr(compiler, "MAX_SECONDS", 0.2)
     fake_compiler(tmp_path, monkeypatch, "exec sleep 60")
     with caplog.at_level(logging.INFO):
         assert load_library("spline_sum.c", FLOAT) is None
@@ -240,7 +240,7 @@ def test_processes_that_compile_at_the_same_time_do_not_disturb_each_other(
     fake_compiler(tmp_path, monkeypatch, f'{wait} sleep 0.05; done; exec {stand_in} "$@"')
     code = (
         "from kan_exp.layers.kernels import compiler\n"
-        "compiler.LONGEST = 3600\n"
+        "compiler.MAX_SECONDS = 3600\n"
         "assert compiler.load_library('spline_sum.c', {'REAL': 'float'}) is not None"
     )
     running = [start("-c", code, cwd=tmp_path, server=COMMANDS) for _ in range(3)]

@@ -30,8 +30,8 @@ def by_torch(monkeypatch):
 
 def test_a_compiler_that_hangs_once_is_told_as_a_warning(tmp_path, monkeypatch, caplog):
     """The next run may find it fast enough, and get other digits."""
-    monkeypatch.setattr(compiler, "LONGEST", 0.2)
-    monkeypatch.setattr(compiler, "_told", set())
+    monkeypatch.setattr(compiler, "MAX_SECONDS", 0.2)
+    monkeypatch.setattr(compiler, "_logged", set())
     slow = tmp_path / "cc"
     slow.write_text("#!/bin/sh\nexec sleep 600\n")
     slow.chmod(0o700)
