@@ -222,7 +222,7 @@ def test_a_list_or_a_path_is_no_choice(train: Train, text):
 @pytest.mark.parametrize("value", ["inf", "-inf", "nan"])
 def test_options_without_a_finite_value_can_be_stored(train: Train, value):
     options = ["layer=interpo", "optimizer=adam", f"layer.x_min={value}", f"optimizer.lr={value}"]
-    answer = train(*options, f"optimizer.betas=[0.9,{value}]")
+    answer = train(*options, f"optimizer.betas=[0.9,{value}]", "logger=none")
     flat = flat_choices(*translate(answer.cfg, answer.hydra))
     stored = json.loads(json.dumps(flat, allow_nan=False))
     assert stored["optimizer.lr"] == stored["layer.x_min"] == value

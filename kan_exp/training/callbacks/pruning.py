@@ -62,13 +62,16 @@ def open_trial(journal: str, study_name: str, number: int, pruner: BasePruner) -
     from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = JournalStorage(JournalFileBackend(journal))
     try:
         study = optuna.load_study(
             study_name=study_name,
-            storage=JournalStorage(JournalFileBackend(journal)),
+            storage=storage,
             pruner=pruner,
             sampler=optuna.samplers.RandomSampler(),  # not used
         )
-        return optuna.trial.Trial(study, study.trials[number]._trial_id)
+        study_id = storage.get_study_id_from_name(study_name)
+        trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, number)
+        return optuna.trial.Trial(study, trial_id)
     except (KeyError, IndexError) as error:
         raise KanExpError(f"{journal}: there is no trial {number} of {study_name!r}.") from error
