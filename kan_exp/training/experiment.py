@@ -69,7 +69,7 @@ class Experiment:
         self.best = cast(BestNetwork, self._callback(BestNetwork))
         self.stop = self._callback(SignalStop) or SignalStop()
         self._checkpoint = self._callback(RunCheckpoint)
-        self._first_step = 0  # above 0 if the training was resumed
+        self._resumed_at: int | None = None  # step of the checkpoint, if the training is resumed
 
     def _callback(self, kind: type[CallbackT]) -> CallbackT | None:
         return next((c for c in cast(Any, self.trainer).callbacks if isinstance(c, kind)), None)
@@ -96,7 +96,7 @@ class Experiment:
         restore(state, self.trainer, self.module, self.data)
         if self._checkpoint is not None:
             self._checkpoint.restore(state["kept"])
-        self._first_step = state["global_step"]
+        self._resumed_at = state["global_step"]
 
     def start_over(self) -> None:
         """Removes what an earlier attempt has left in the folder."""
@@ -119,7 +119,7 @@ class Experiment:
         with holding(self.folder) if self.folder else nullcontext(), self.stop:
             self._log_start()
             for sink in self.sinks:
-                sink.begin(self.module, resumed=self._first_step > 0)
+                sink.begin(self.module, resumed=self._resumed_at is not None)
             result = self.fit()
             for sink in self.sinks:
                 sink.write(result)
@@ -139,9 +139,9 @@ class Experiment:
         for warning in self.data.data_warnings:
             log.info("Note: %s", warning)
         log.info("%s", self.module.summary)
-        if self._first_step:
+        if self._resumed_at is not None:
             total = self.trainer.max_steps
-            log.info("resumes at step %s of %s", f"{self._first_step:,}", f"{total:,}")
+            log.info("resumes at step %s of %s", f"{self._resumed_at:,}", f"{total:,}")
 
     def fit(self) -> Result:
         """Trains and scores the best network; what `run` does without its sinks."""
