@@ -61,4 +61,4 @@ def test_a_step_is_the_exact_one_with_a_penalty(samples, damping, by_qr):
         )
         assert change[replica].tolist() == pytest.approx(expected, rel=1e-5)
     # Less damping is allowed where QR has taken over.
-    assert (system.least_damping < 1e-20).tolist() == by_qr
+    assert (system.min_damping < 1e-20).tolist() == by_qr
