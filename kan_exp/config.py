@@ -108,8 +108,8 @@ class RefineConfig:
 
     grids: list[int] | None = None
     num_candidates: list[int] = field(default_factory=lambda: [8, 4, 2, 1])
-    steps: list[int] = field(default_factory=lambda: [10, 20, 30, 100])
-    points: list[int] | None = None
+    steps: list[int] = field(default_factory=lambda: [10, 20, 30, 140])
+    points: list[int] | None = field(default_factory=lambda: [300, 300])
     init_noise_std: float = 0.3
     jerk: float = 0.0
     penalty_decay: float = 0.0
