@@ -52,7 +52,9 @@ def small_config() -> RunConfig:
         dims=[2, 1, 1],
         layers=choice("layer", "spline"),
         data=choice("data", "sampled", target=target, **counts),
-        refine=RefineConfig(num_candidates=[2], steps=[2], jerk=1e-7, penalty_decay=5.0),
+        refine=RefineConfig(
+            num_candidates=[2], steps=[2], points=None, jerk=1e-7, penalty_decay=5.0
+        ),
         penalty=replace(RunConfig().penalty, jerk=1e-7),
         callbacks={"progress": Component("kan_exp.training.callbacks.ProgressLine")},
     )
