@@ -38,12 +38,13 @@ def test_ranks_have_numbers_and_end_with_the_run(monkeypatch):
         ranks.put((rank.number, rank.count, rank.store))
         sleep(rank)
 
-    with run(work, count=3) as rank_0:
+    run_of_three = run(work, count=3)
+    with run_of_three as rank_0:
         assert (rank_0.number, rank_0.count) == (0, 3)
         numbers = sorted([ranks.get(), ranks.get()])
         assert numbers == [(1, 3, rank_0.store), (2, 3, rank_0.store)]
-        children = psutil.Process().children()
-    assert not any(child.is_running() for child in children)
+        others = [psutil.Process(process.pid) for process in run_of_three.others]
+    assert not any(process.is_running() for process in others)
     assert not Path(rank_0.store).parent.exists()
 
 
@@ -72,11 +73,11 @@ def test_ctrl_c_and_kill_are_for_rank_0():
         proceed.wait()
         done.set()
 
-    with run(work):
+    ranks = run(work)
+    with ranks:
         begun.wait()
-        (child,) = psutil.Process().children()
         for number in (signal.SIGINT, signal.SIGTERM):
-            child.send_signal(number)
+            os.kill(ranks.others[0].pid, number)
         proceed.set()
         assert done.wait(HANGS)
 
@@ -91,9 +92,10 @@ def test_a_rank_that_fails_says_why():
 
 
 def run_and_raise(work, error, *, kill=False) -> None:
-    with run(work):
+    ranks = run(work)
+    with ranks:
         if kill:
-            psutil.Process().children()[0].kill()
+            ranks.others[0].kill()
         raise error
 
 
@@ -113,7 +115,8 @@ def test_a_rank_0_that_hangs_after_a_loss_is_given_up(monkeypatch):
     monkeypatch.setattr(processes, "PATIENCE", 0.1)
     reasons: list[str] = []
     given_up = threading.Event()
-    with run(sleep, give_up=lambda reason: (reasons.append(reason), given_up.set())):
-        psutil.Process().children()[0].kill()
+    ranks = run(sleep, give_up=lambda reason: (reasons.append(reason), given_up.set()))
+    with ranks:
+        ranks.others[0].kill()
         assert given_up.wait(HANGS)
     assert "rank 1" in reasons[0]

@@ -271,7 +271,7 @@ def test_seeds_may_be_written_in_many_ways(light, swept, expected):
         ["layer=glob(i*)", "+trainer.profiler=simple"],
         ["points=range(100,201,100)", "optimizer.lr=1,1.0"],
         ["target.formula='sin(a)*b','a,b'", "layers=[spline,{mlp:{fcn_hidden:3}}]"],
-        ["data.seed=shuffle(range(0,2))", "+target.note={a:[1,x],b:null}"],
+        ["data.seed=shuffle(range(0,2))", "+optimizer.note={a:[1,x],b:null}"],
     ],
     ids=" ".join,
 )
