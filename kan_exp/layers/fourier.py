@@ -14,7 +14,7 @@ from kan_exp.layers.rules import KINDS
 class KANFourierLayer(BasisLayer):
     """Edges that are a straight line and a Fourier series whose period is the range.
 
-    The line carries what does not repeat; the waves go on forever beyond the range.
+    The line carries the part that is not periodic; the waves continue beyond the range.
 
     Args:
         num_frequencies: Sines and cosines with 1 to this many periods in the range, at least 1.

@@ -40,7 +40,7 @@ class Whole:
         if self.is_grid and value > MAX_PLACES:
             raise ValueError(
                 f"{owner} needs {name} to be at most {MAX_PLACES}, beyond which neighbors on a "
-                f"grid are hardly told apart in float32, got {value!r}."
+                f"grid are nearly equal in float32, got {value!r}."
             )
 
 

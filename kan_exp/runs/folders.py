@@ -80,7 +80,7 @@ def no_run(path: str | Path) -> str:
     runs = _runs_below(path)
     if (path / SWEEP).exists():
         job = f" the folder of a job, such as {runs[0]}," if runs else " one of its jobs"
-        return f"{path} is the folder of a sweep: name{job} or go on with sweep.resume."
+        return f"{path} is the folder of a sweep: name{job} or resume it with sweep.resume."
     if runs:
         count = "a run" if len(runs) == 1 else "several runs"
         return f"{path} holds {count}: name the folder of one, such as {runs[-1]}."

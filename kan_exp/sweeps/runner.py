@@ -162,7 +162,7 @@ class SweepRunner:
             self.console.print(line)
         again = f"-m {typed('sweep.resume', self.folder)}"
         if any(row.state in ("waiting", "interrupted") for row in rows):
-            self.console.print(f"To go on: {again}")
+            self.console.print(f"To resume: {again}")
         if note := self._kernel_note(rows):
             self.console.print(note)
         if lines := failures(rows):

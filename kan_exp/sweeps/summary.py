@@ -162,7 +162,7 @@ def same_again(arguments: Sequence[str]) -> list[str]:
         ) from error
     flagged = set(MULTIRUN) & set(arguments)
     if not flagged and not any(text.startswith("search=") for text in before):  # needs none
-        raise KanExpError("sweep.resume goes on with a sweep: add -m.")
+        raise KanExpError("sweep.resume resumes a sweep: add -m.")
     names = {name.lstrip("+~") for name, equals, _ in parts if equals}
     rest = [text for text in before if option_name(text) not in names]
     # Next to it, since Hydra's parser wants all overrides in one place.

@@ -128,7 +128,7 @@ def test_a_folder_that_holds_a_sweep_is_resumed_by_what_is_printed(train, folder
     content = {"overrides": ["seed=1,2"], "jobs": [], "cwd": str(folder)}
     (folder / "swept" / FOLDER / "sweep.json").write_text(json.dumps(content))
     line = train("-m", f"hydra.sweep.dir=swept/{FOLDER}", "seed=1,2").line
-    flag, word = pasted(after("or go on with ")(line))
+    flag, word = pasted(after("or resume it with ")(line))
     assert flag == "-m"
     assert Path(value_of(word)) == Path("swept", FOLDER)
 

@@ -206,7 +206,7 @@ def test_what_holds_runs_names_one(tmp_path):
     (tmp_path / "a.csv").touch()
     (tmp_path / "empty").mkdir()
     assert f"name the folder of one, such as {tmp_path}/day/run." in no_run(tmp_path / "day")
-    assert f"a job, such as {tmp_path}/sweep/0_a, or go on with" in no_run(tmp_path / "sweep")
+    assert f"a job, such as {tmp_path}/sweep/0_a, or resume it with" in no_run(tmp_path / "sweep")
     assert "is a file" in no_run(tmp_path / "a.csv")
     assert "holds no run" in no_run(tmp_path / "empty")
     assert no_run(tmp_path / "dya").endswith(f"Did you mean {tmp_path}/day?")

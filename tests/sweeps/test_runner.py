@@ -134,7 +134,7 @@ def test_a_launcher_that_breaks_launches_nothing_again(sweep, tmp_path):
     assert [row["state"] for row in rows] == ["done", "failed", "waiting"]
     assert error.startswith("1 of 3 jobs failed:")
     assert "job 1 (name=b): its process ended without a word" in error
-    assert "To go on: -m sweep.resume=" in output
+    assert "To resume: -m sweep.resume=" in output
     known = finished_jobs(tmp_path, jobs)
     launcher, rows, _, error = sweep(jobs[1:], known, b=[0.25], c=[0.75])
     assert [row["test_rmse"] for row in rows] == [0.5, 0.25, 0.75]
@@ -145,7 +145,7 @@ def test_a_launcher_that_breaks_without_a_failed_job_is_an_error(sweep):
     jobs = [job(0, "a"), job(1, "b")]
     _, rows, output, error = sweep(jobs, a=[0.5], b=["breaks"])
     assert [row["state"] for row in rows] == ["done", "waiting"]
-    assert "To go on: -m sweep.resume=" in output
+    assert "To resume: -m sweep.resume=" in output
     assert error == "FakeLauncher ended early: a worker died"
 
 

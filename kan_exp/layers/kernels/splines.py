@@ -45,7 +45,7 @@ def spline_values(x: Tensor, table: Tensor, grid: Grid) -> Tensor:
     """Each spline's value.
 
     Args:
-        x: Samples `(batch, in)`; beyond the grid a spline goes on along a straight line.
+        x: Samples `(batch, in)`; beyond the grid a spline is a straight line.
         table: Coefficients `(in, cells + degree, out)`; the basis functions of a cell have the rows
             from the cell's own number on.
         grid: The cells.
