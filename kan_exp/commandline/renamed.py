@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.core_plugins import file_config_source
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult
@@ -123,8 +123,12 @@ def with_old_names(values: Mapping[str, Any]) -> dict[str, Any]:
     return renamed
 
 
-class RenamingSource(FileConfigSource):
-    """Hydra's reader of YAML files; gives the new names to what they set."""
+class FileConfigSource(file_config_source.FileConfigSource):
+    """Hydra's reader of YAML files; gives the new names to what they set.
+
+    Hydra registers its sources again in the workers of joblib and Ray. It keeps one that is there
+    already if it has the same name.
+    """
 
     def load_config(self, config_path: str) -> ConfigResult:
         result = super().load_config(config_path)
@@ -138,6 +142,6 @@ class RenamingSource(FileConfigSource):
 
 
 def rename_in_files() -> None:
-    """Lets Hydra read YAML files by `RenamingSource`."""
+    """Lets Hydra read YAML files by this `FileConfigSource`."""
     Plugins.instance()  # registers Hydra's own
-    SourcesRegistry.instance().types["file"] = RenamingSource
+    SourcesRegistry.instance().types["file"] = FileConfigSource
