@@ -19,7 +19,7 @@ from kan_exp.layers import (
     stack_networks,
 )
 from kan_exp.layers.walk import layers_of, observe_domains, walk
-from kan_exp.optimizers import LevenbergMarquardt, StackedNetworks
+from kan_exp.optimizers import BatchedNetworks, LevenbergMarquardt
 from kan_exp.training.starts import penalty_matrix
 from tests.layers.test_contract import Kind, by_loop
 
@@ -167,7 +167,7 @@ def test_the_jacobian_of_least_squares_respects_masks_and_products(config):
     kind = Kind.read(config)
     spec = LayerSpec(kind.layer, kind.options | {"x_min": -2.0} if "x_min" in kind.options else {})
     networks, x = [network(seed, specs=spec) for seed in range(2)], points(6, 2)
-    stack = StackedNetworks(networks)
+    stack = BatchedNetworks(networks)
     parameters = stack.read()
     outputs, jacobian = stack.jacobian(parameters, x)
     torch.testing.assert_close(stack.outputs(parameters, x), outputs)

@@ -52,7 +52,7 @@ def test_the_base_of_a_spline_has_no_penalty():
 def test_a_finer_grid_has_five_steps_before_it_is_judged(make_data, make_trainer):
     """Its validation error may rise at first."""
     data = make_data()
-    x = data.scaling.standardise(data.train).x.double()
+    x = data.scaling.standardize(data.train).x.double()
     bounds = torch.stack([x.amin(0), x.amax(0)], 1)
     specs = [LayerSpec(KANSplineLayer, {"num_intervals": 8})] * 2
     stages = [Stage(4, 1, 1, points=20), Stage(8, 1, 12)]
@@ -65,7 +65,9 @@ def test_a_finer_grid_has_five_steps_before_it_is_judged(make_data, make_trainer
     validation = Split(x, starts[0](x).detach() + 0.01)
     description = {"layers": [{"kind": "any", "options": {}}] * 2}
     made = LeastSquaresModule(
-        model, TASK, starts, stages, validation, LevenbergMarquardt, {}, 0.0, description
+        *(model, TASK, starts, stages, validation, LevenbergMarquardt, {}, 0.0, description),
+        follow_every=5,
+        max_rise=2.0,
     )
     data.plan(None, 13, 13, 1, torch.Generator())
     trainer = make_trainer(13)

@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import Logger
 
 import kan_exp
 from kan_exp.data import Split
+from kan_exp.plots import TASK_FIGURES
 from kan_exp.tasks.numbers import metric_text
 from kan_exp.train import prepare
 from kan_exp.training.callbacks import checkpoint as checkpoints
@@ -24,8 +25,6 @@ from tests.regression import TASK
 from tests.training.test_ending import SMALL
 from tests.training.test_module import ADAM, module
 from tests.training.test_resume import CASES, LINE, csv_curve
-
-EXPERIMENT = "kan_exp.training.experiment"
 
 
 class Keep(Logger):
@@ -113,8 +112,8 @@ def test_final_figures_show_what_the_files_say(tmp_path, monkeypatch):
 
         return draw
 
-    for name in ("history_figure", "prediction_figure"):
-        monkeypatch.setattr(f"{EXPERIMENT}.{name}", keep(name))
+    monkeypatch.setattr("kan_exp.training.sinks.history_figure", keep("history_figure"))
+    monkeypatch.setitem(TASK_FIGURES, "prediction", keep("prediction_figure"))
     primary = "relative_error"  # not the same the other way round, as RMSE is
     task = [f"task.metrics=[rmse,{primary}]", f"task.primary={primary}"]
     experiment = prepare([*SMALL, *task, "~callbacks.figures"], tmp_path)
@@ -127,8 +126,8 @@ def test_final_figures_show_what_the_files_say(tmp_path, monkeypatch):
     assert best == metrics["best_step"]
     truth, predicted, target, caption = shown["prediction_figure"]
     test = experiment.data.test
-    np.testing.assert_array_equal(truth, test.y[:, 0].numpy())
-    np.testing.assert_allclose(predicted, kan_exp.load(tmp_path).predict(test.x)[:, 0], rtol=1e-6)
+    np.testing.assert_array_equal(truth, test.y.numpy())
+    np.testing.assert_allclose(predicted, kan_exp.load(tmp_path).predict(test.x), rtol=1e-6)
     assert target == experiment.data.target_name
     curves = [
         f"{one.title} {metric_text(one, metrics[f'test_{one.name}'])}"
@@ -178,7 +177,7 @@ def test_domains_are_of_the_first_points(make_data, make_model, make_trainer, co
         networks = [make_model(data, seed=k).network for k in range(count)]
         run = ReplicaModule(model, TASK, networks, 0, ADAM, None, {}, {})
     make_trainer(1).fit(run, datamodule=data)
-    seen = model.standardise(x[:-1])
+    seen = model.standardize(x[:-1])
     expected = torch.stack([seen.amin(0), seen.amax(0)], 1)
     for domain in [model.network[0].domain] if count == 1 else run.stack[0].domain:
         torch.testing.assert_close(domain.cpu(), expected, rtol=1e-6, atol=1e-6)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from kan_exp.preparing import LAST
+from kan_exp.preparing.stored_config import LAST
 from kan_exp.training.callbacks import checkpoint as checkpoints
 from tests.training.test_resume import ADAM, CtrlC, make
 
