@@ -108,7 +108,8 @@ class EdgeLayer(nn.Module, ABC):
     def node_operation(self) -> tuple[str, ...]:
         """What each output does with its edges: "sum" or "product".
 
-        Can be set to one word for all outputs or to one for each. It is no part of the state dict.
+        Can be set to one word for all outputs or to one for each. Like a mask, it is part of the
+        state dict if any output is a product.
         """
         products = [False] * self.dim_out if self.products is None else self.products.tolist()
         return tuple(PRODUCT if product else SUM for product in products)
@@ -143,17 +144,18 @@ class EdgeLayer(nn.Module, ABC):
             setattr(self, name, None)
         else:
             value = value.to(self.domain.device, copy=True)
-            self.register_buffer(name, value, persistent=name == "mask")
+            self.register_buffer(name, value)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, metadata: Any, strict: bool, *lists: Any
     ) -> None:
-        mask = state_dict.get(f"{prefix}mask")
-        if mask is not None:  # one of a stacked layer has an axis of replicas in front
-            shape = *mask.shape[:-2], self.dim_in, self.dim_out
-            self._set_optional("mask", self.domain.new_ones(shape, dtype=torch.bool))
-        elif strict:
-            self._set_optional("mask", None)
+        for name, own in (("mask", (self.dim_in, self.dim_out)), ("products", (self.dim_out,))):
+            value = state_dict.get(f"{prefix}{name}")
+            if value is not None:  # that of a stacked layer has an axis of replicas in front
+                shape = *value.shape[: -len(own)], *own
+                self._set_optional(name, self.domain.new_ones(shape, dtype=torch.bool))
+            elif strict:
+                self._set_optional(name, None)
         super()._load_from_state_dict(state_dict, prefix, metadata, strict, *lists)
 
     def edge(self, i: int, j: int) -> EdgeFunction:

@@ -383,17 +383,18 @@ def check_stacked_masks_are_those_of_each_replica(kind):
         same(rough[k], layer.roughness(2).mean())
 
 
-def check_a_mask_is_part_of_the_state_once_it_is_set(kind):
+def check_masks_and_products_are_part_of_the_state_once_set(kind):
     layer, x = kind.bent(), irregular(BATCH, DIM_IN)
     plain = copy.deepcopy(layer.state_dict())
     assert "mask" not in plain
     layer.set_mask(MASK)
+    layer.node_operation = ["product"] + ["sum"] * (layer.dim_out - 1)
     masked, other = layer.state_dict(), kind.start(seed=9).double()
     other.load_state_dict(masked)
     assert torch.equal(other(x), layer(x))
     assert torch.equal(copy.deepcopy(other)(x), layer(x))
     other.load_state_dict(plain)
-    assert other.mask is None
+    assert other.sums_all_edges
     with pytest.raises(RuntimeError, match="size mismatch for mask"):
         other.load_state_dict({**plain, "mask": MASK.T})
 

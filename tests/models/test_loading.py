@@ -108,18 +108,21 @@ def test_a_network_whose_grids_have_moved_comes_back(make_data, tmp_path):
     assert not torch.equal(network[1].grid[0], network[1].grid[1])
 
 
-def test_masks_are_loaded_with_the_network(make_data, tmp_path):
+def test_masks_and_product_nodes_are_loaded_with_the_network(make_data, tmp_path):
     data, specs = make_data(), [SPLINE, MLP]
     network = make_network(specs, [2, 3, 1], torch.Generator().manual_seed(0))
     mask = torch.tensor([[True, False, True], [False, True, True]])
     network[0].set_mask(mask)
+    network[0].node_operation = ["sum", "product", "sum"]
     model = KANModel(network, data.scaling, data.features, data.target_name)
     weights = {f"model.{name}": weight for name, weight in model.state_dict().items()}
     description = describe_model(specs, [2, 3, 1], data, TASK)
     saved(tmp_path, {"kan_exp": description, "state_dict": weights, "global_step": 0})
     loaded = load(tmp_path)
     assert torch.equal(loaded.network[0].mask, mask)
+    assert loaded.network[0].node_operation == ("sum", "product", "sum")
     assert loaded.network[1].mask is None
+    assert loaded.network[1].node_operation == ("sum",)
     assert torch.equal(loaded.predict(data.test.x), model.predict(data.test.x))
 
 
