@@ -155,7 +155,8 @@ def finish(process: Process) -> subprocess.CompletedProcess[str]:
 def environment() -> dict[str, str]:
     """The tests' own environment without what pytest and libraries set and what changes errors."""
     left_out = ("HYDRA_FULL_ERROR", "KMP_", "PYTEST_", "PYTORCH_NVML_", "TORCHINDUCTOR_")
-    return {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
+    return {**kept, "RAY_worker_niceness": "0"}  # nice workers do not get on on a busy machine
 
 
 LIGHT = ("kan_exp.sweeps.sweeper",)
