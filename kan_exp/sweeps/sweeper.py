@@ -150,8 +150,8 @@ class FolderSweeper(Sweeper):
         hold(self.folder)
         if not self.resumes and (self.folder / SWEEP).exists():
             raise KanExpError(
-                f"{self.folder} holds a sweep already: set hydra.sweep.dir=... to another, or go "
-                f"on with -m {typed('sweep.resume', self.folder)}."
+                f"{self.folder} holds a sweep already: set hydra.sweep.dir=... to another, or "
+                f"resume it with -m {typed('sweep.resume', self.folder)}."
             )
         OmegaConf.save(self.config, self.folder / "multirun.yaml")
 
