@@ -20,7 +20,7 @@ from step import shown
 from kan_exp.board.events import EventFile
 from kan_exp.train import prepare
 from kan_exp.training.callbacks import EdgeFigures
-from kan_exp.training.experiment import Experiment
+from kan_exp.training.sinks import FigureSink
 from kan_exp.training.tensorboard import RunLogger
 
 MAX_SHARE, AIM = 0.05, 0.02
@@ -45,7 +45,7 @@ PARTS: dict[str, list[tuple[type, str]]] = {
     "records": [(EventFile, "add_event"), (EventFile, "flush")],
 }
 # Not logging: a run has these files without a logger too.
-OTHER: dict[str, list[tuple[type, str]]] = {"(figures of the result)": [(Experiment, "_draw")]}
+OTHER: dict[str, list[tuple[type, str]]] = {"(figures of the result)": [(FigureSink, "write")]}
 
 
 class Meter:

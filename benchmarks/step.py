@@ -15,9 +15,9 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from lightning.pytorch import Callback
-from omegaconf import OmegaConf
 from torch.nn import functional
 
+from kan_exp.preparing.translation import composed, translate
 from kan_exp.train import prepare
 from kan_exp.training.experiment import Experiment
 
@@ -67,22 +67,23 @@ def bare_steps(options: Sequence[str]) -> tuple[Cost, torch.Tensor]:
     """Cost of the same steps, written as plainly as PyTorch allows."""
     with tempfile.TemporaryDirectory() as folder:
         experiment = prepare(options, folder)
-    cfg: Any = OmegaConf.create(experiment.config)
+        with composed(options, folder) as (cfg, hydra):
+            config, _ = translate(cfg, hydra)
     data, network = experiment.data, cast(Any, experiment.module.model.network)
     points = data.scaling.standardize(data.train)
     optimizer = experiment.module.optimizer_factory(network.parameters())
     scheduler = cast(Any, experiment.module.scheduler_factory)(optimizer)
-    generator, order = torch.Generator().manual_seed(cfg.seed), torch.empty(0, dtype=torch.long)
+    generator, order = torch.Generator().manual_seed(config.seed), torch.empty(0, dtype=torch.long)
     for step in range(STEPS):
         if step == WARM_UP:
             start = Cost.now()
-        if len(order) < cfg.batch_size:
+        if len(order) < config.batch_size:
             order = torch.cat([order, torch.randperm(len(points.x), generator=generator)])
-        index, order = order[: cfg.batch_size], order[cfg.batch_size :]
+        index, order = order[: config.batch_size], order[config.batch_size :]
         optimizer.zero_grad()
         loss = functional.mse_loss(network(points.x[index]), points.y[index])
-        if cfg.penalty.roughness:
-            loss = loss + cfg.penalty.roughness * sum(layer.roughness() for layer in network)
+        if config.penalty.roughness:
+            loss = loss + config.penalty.roughness * sum(layer.roughness() for layer in network)
         loss.backward()
         optimizer.step()
         scheduler.step()
