@@ -83,7 +83,9 @@ def bare_steps(options: Sequence[str]) -> tuple[Cost, torch.Tensor]:
         optimizer.zero_grad()
         loss = functional.mse_loss(network(points.x[index]), points.y[index])
         if config.penalty.roughness:
-            loss = loss + config.penalty.roughness * sum(layer.roughness() for layer in network)
+            loss = loss + config.penalty.roughness * sum(
+                layer.roughness().mean() for layer in network
+            )
         loss.backward()
         optimizer.step()
         scheduler.step()
