@@ -202,7 +202,7 @@ def main() -> None:
 def went_on(folder: Path) -> str:
     """The steps from which runs went on, as their logs tell."""
     logs = sorted(folder.glob("train.log")) or sorted(folder.glob("*/train.log"))
-    steps = [log.read_text().split("goes on at step ")[1:] for log in logs]
+    steps = [log.read_text().split("resumes at step ")[1:] for log in logs]
     found = [words[-1].split()[0] for words in steps if words]
     return ", ".join(found) or "the start"
 
