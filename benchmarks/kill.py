@@ -179,7 +179,7 @@ def main() -> None:
     same = 0
     with tempfile.TemporaryDirectory() as top:
         expected = {name: whole(CASES[name], Path(top) / name) for name in chosen.cases}
-        print("| kill | command | killed at | of | went on from step | same result |")
+        print("| kill | command | killed at | of | resumed at step | same result |")
         print("| --- | --- | --- | --- | --- | --- |")
         for number in range(chosen.kills):
             name = chosen.cases[number % len(chosen.cases)]
