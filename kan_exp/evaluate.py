@@ -31,6 +31,7 @@ from kan_exp.preparing.targets import check_targets
 from kan_exp.quoting import expand_home
 from kan_exp.runs import option_name
 from kan_exp.runs.folders import find_checkpoint
+from kan_exp.runs.printable import aligned
 from kan_exp.tasks import scoring_of
 from kan_exp.tasks.numbers import metric_texts
 
@@ -61,12 +62,10 @@ def evaluate(cfg: DictConfig) -> None:
         reader = open_columns(cfg.data.path, cfg.data.separator, OPTIONS)
     run, modules = str(cfg.run), list(cfg.modules)
     find_checkpoint(run)
-    model = load_model(run, modules)
-    from kan_exp.models.loading import read_checkpoint
+    model, description = load_model(run, modules)
     from kan_exp.training.ranges import outside, trained_ranges
     from kan_exp.training.score import score_networks
 
-    description = read_checkpoint(run)["kan_exp"]
     scoring = scoring_of(description)
     notes: Sequence[str] = ()
     if cfg.data is None or moved:
@@ -80,9 +79,8 @@ def evaluate(cfg: DictConfig) -> None:
     log.info("%s on %s", run, source)
     rows = [(metric.title, text) for metric, text in metric_texts(scoring.metrics, scores)]
     rows.append(("points", f"{len(points.y):,}"))
-    width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        log.info("  %-*s  %s", width, name, value)
+    for line in aligned(rows):
+        log.info("%s", line)
     for line in notes:
         log.info("Note: %s", line)
 

@@ -34,13 +34,11 @@ def predict(cfg: DictConfig) -> None:
     # Checks that need no torch come before its import, which takes seconds.
     reader = open_columns(cfg.input, cfg.separator, OPTIONS)
     find_checkpoint(str(cfg.run))
-    model = load_model(str(cfg.run), list(cfg.modules))
+    model, description = load_model(str(cfg.run), list(cfg.modules))
     import torch
 
-    from kan_exp.models.loading import read_checkpoint
     from kan_exp.training.ranges import outside, trained_ranges
 
-    description = read_checkpoint(str(cfg.run))["kan_exp"]
     schema = Schema.restore(description)
     name = _new_column(tidy(f"{schema.target_name}_predicted"), schema.features)
     if name in reader.names:

@@ -50,10 +50,10 @@ COMMANDS: dict[str, set[str]] = {
         "training",
     },
     "evaluate": {
-        *("cli", "commandline", "config", "data", "errors", "models", "preparing", "quoting"),
+        *("cli", "commandline", "config", "data", "errors", "preparing", "quoting"),
         *("runs", "tasks", "training"),
     },
-    "predict": {"cli", "data", "errors", "models", "quoting", "runs", "training"},
+    "predict": {"cli", "data", "errors", "quoting", "runs", "training"},
     "report": {"cli", "commandline", "config", "errors", "quoting", "reporting", "runs"},
     "dashboard": {"board", "errors", "quoting", "runs", "terminal"},
     "__init__": {"models"},

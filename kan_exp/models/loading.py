@@ -109,9 +109,16 @@ def load(folder: str | Path, replica: int | None = None) -> KANModel:
         KanExpError: There is no readable checkpoint, its layer is unknown, or there is no such
             replica.
     """
+    return load_described(folder, replica)[0]
+
+
+def load_described(
+    folder: str | Path, replica: int | None = None
+) -> tuple[KANModel, dict[str, Any]]:
+    """Loads a network as `load` does, and returns its description from the same checkpoint."""
     checkpoint = read_checkpoint(folder)
     try:
-        return model_from(checkpoint, replica)
+        return model_from(checkpoint, replica), checkpoint["kan_exp"]
     except KanExpError as error:
         raise KanExpError(f"{folder}: {error}") from error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,6 +22,12 @@ def escaped(character: str) -> str:
 def printable(text: str) -> str:
     """Replaces unprintable characters by their codes; the result is one line of valid UTF-8."""
     return _UNPRINTABLE.sub(lambda match: escaped(match[0]), text)
+
+
+def aligned(rows: Sequence[tuple[str, str]]) -> list[str]:
+    """Lines of names and values, the values one below the other."""
+    width = max(len(name) for name, _ in rows)
+    return [f"  {name:<{width}}  {value}" for name, value in rows]
 
 
 def plain(text: str) -> Text:

@@ -134,8 +134,10 @@ class Task(Scoring, ABC):
         """The scaling between data and network, given the statistics of the training points."""
         if self.scales_target:
             return scaling
-        zeros, ones = scaling.y_mean * 0, scaling.y_std / scaling.y_std
-        return scaling._replace(y_mean=zeros, y_std=ones)
+        import torch
+
+        y_mean, y_std = torch.zeros_like(scaling.y_mean), torch.ones_like(scaling.y_std)
+        return scaling._replace(y_mean=y_mean, y_std=y_std)
 
     def predictions(self, outputs: Tensor) -> Tensor:
         """Predictions from outputs `(n, out)` in the units of the target."""

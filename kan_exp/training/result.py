@@ -137,15 +137,11 @@ def _replica_history(module: ReplicaModule, kept: int) -> dict[str, Any]:
     """The curves of the replica that is kept, and those of all."""
     losses = {"train": module.train_losses, "val": module.val_losses}
     own = {
-        name: [(step, float(values[kept])) for step, values in history]
+        name: [(step, v) for step, values in history if math.isfinite(v := float(values[kept]))]
         for name, history in losses.items()
     }
     every = {
         name: [[step, [finite(value) for value in values.tolist()]] for step, values in history]
         for name, history in losses.items()
     }
-    finite_only = {
-        name: [(step, value) for step, value in history if math.isfinite(value)]
-        for name, history in own.items()
-    }
-    return {**finite_only, "replicas": every}
+    return {**own, "replicas": every}

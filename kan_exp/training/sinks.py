@@ -19,6 +19,7 @@ from kan_exp.plots.saving import save_png
 from kan_exp.quoting import shell, word
 from kan_exp.runs import from_here, write_json
 from kan_exp.runs.best_effort import Failures, best_effort
+from kan_exp.runs.printable import aligned
 from kan_exp.runs.results import write_metrics
 from kan_exp.tasks.metrics import TEST, title
 from kan_exp.tasks.numbers import metric_text
@@ -78,9 +79,8 @@ class TerminalSink(Sink):
             rows.append(("figures", f"{folder / 'figures'}"))
             if self.has_curves:
                 rows.append(("curves", f"python -m kan_exp.dashboard {shell(word(folder))}"))
-            width = max(len(name) for name, _ in rows)
-            for name, value in rows:
-                log.info("  %-*s  %s", width, name, value)
+            for line in aligned(rows):
+                log.info("%s", line)
             errors = result.predictions.double() - result.data.test.y.double()
             for line in advice(result.metrics, result.task, result.data, errors, self.arguments):
                 log.info("%s", line)
