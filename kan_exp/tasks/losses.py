@@ -47,7 +47,13 @@ class Loss(ABC):
     Source:
         N. Schraudolph, "Fast curvature matrix-vector products for second-order gradient descent",
         2002: the generalized Gauss-Newton matrix.
+
+    Attributes:
+        dispersion: Variance of a residual of `expand`, where the loss is a negative log-likelihood;
+            None if it is that of the noise, which is unknown.
     """
+
+    dispersion: float | None = None
 
     @abstractmethod
     def values(self, outputs: Tensor, y: Tensor) -> Tensor:
@@ -128,6 +134,8 @@ class Huber(Loss):
 class BinaryCrossEntropy(Loss):
     """Negative log-likelihood of `y` in [0, 1]; outputs are logits, averaged over outputs."""
 
+    dispersion = 0.5
+
     def values(self, outputs: Tensor, y: Tensor) -> Tensor:
         return functional.binary_cross_entropy_with_logits(
             outputs, y.to(outputs).expand_as(outputs), reduction="none"
@@ -144,6 +152,8 @@ class CrossEntropy(Loss):
 
     `y` holds class indices `(samples,)`, or probabilities `(samples, out)`.
     """
+
+    dispersion = 0.5
 
     def values(self, outputs: Tensor, y: Tensor) -> Tensor:
         return -(self._probabilities(outputs, y) * outputs.log_softmax(-1)).sum(-1)

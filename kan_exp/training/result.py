@@ -64,7 +64,7 @@ def make_result(
     task, model = module.task, model_from(best)
     predictions = model.predict(data.test.x)
     (scores,) = score_networks(task, [predictions], data.test.y)
-    validation = task.score(model.predict(data.val.x), data.val.y)
+    validation = module.validated or task.score(model.predict(data.val.x), data.val.y)
     metrics = {
         **scores,
         task.chosen_by: finite(validation[task.primary.name]),
@@ -72,6 +72,7 @@ def make_result(
         "parameters": sum(weight.numel() for weight in model.network.parameters()),
         "best_step": int(best["global_step"]),
         **details,
+        **module.details,
         "edge_r2": _edge_agreements(model, data),
         "scoring": task.describe(),
         "data": data.summary,
