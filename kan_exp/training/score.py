@@ -88,7 +88,7 @@ def score_networks(
 
 def linear_predictions(train: Split, test: Split) -> Tensor:
     """Predictions of the least-squares linear model of the same inputs, `(n, out)`."""
-    train, test = (Split(part.x.double(), part.y.double()) for part in (train, test))
+    train, test = (part.map(torch.Tensor.double) for part in (train, test))
     mean, std = train.x.mean(0), train.x.std(0)
     std = torch.where(std > 0, std, torch.ones_like(std))
 
@@ -96,5 +96,9 @@ def linear_predictions(train: Split, test: Split) -> Tensor:
         return torch.cat([(x - mean) / std, x.new_ones(len(x), 1)], dim=1)
 
     # gelsd handles linearly dependent inputs.
-    weights = torch.linalg.lstsq(design(train.x).cpu(), train.y.cpu(), driver="gelsd").solution
+    rows, truth = design(train.x).cpu(), train.y.cpu()
+    if train.weight is not None:
+        share = train.weight.sqrt()[:, None].cpu()
+        rows, truth = rows * share, truth * share
+    weights = torch.linalg.lstsq(rows, truth, driver="gelsd").solution
     return design(test.x).cpu() @ weights
