@@ -12,11 +12,11 @@ from kan_exp.errors import KanExpError
 
 HEADER = "a,b,y\n"
 ROWS = "".join(f"{i},{i * i % 7},{i % 5}\n" for i in range(40))
-FRACTIONS = (0.7, 0.15, 0.15)
+SPLIT = (0.7, 0.15, 0.15)
 
 
 def read(path, target="y"):
-    return learning_table(str(path), target, None, FRACTIONS, ",")
+    return learning_table(str(path), target, None, SPLIT, ",")
 
 
 def refused(path, content, target="y"):
