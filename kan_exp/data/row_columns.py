@@ -32,7 +32,7 @@ def read_weight(file: TableFile, name: str) -> FloatArray:
         )
     if not values.any():
         raise file.error(f"data.weight={name} is 0 in all rows: choose another column.")
-    return values
+    return values.copy()  # what polars lends cannot be written
 
 
 def read_groups(file: TableFile, name: str) -> Rows:

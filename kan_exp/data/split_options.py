@@ -116,6 +116,11 @@ class SplitOptions:
                     f"{source}: has {given} rows, which leaves {max(train, 0)} for training, but "
                     f"at least {MIN_TRAIN} are needed: add rows, or set fewer data.folds."
                 )
+        if self.folds is not None and self.folds + self.in_order > given:
+            raise KanExpError(
+                f"{source}: data.folds={self.folds} has more folds than the table has rows, "
+                f"{given}: set fewer."
+            )
         if table.groups is not None:
             needed = max(needed, 3) if not table.test_rows else 2
             count = len(np.unique(table.groups[:given]))
@@ -128,20 +133,19 @@ class SplitOptions:
                 )
         return train
 
-    def parts(self, table: Table, orders: Sequence[Rows], classes: Rows | None) -> list[Parts]:
+    def parts(self, table: Table, orders: Sequence[Rows]) -> list[Parts]:
         """The rows of each part: of each fold in turn, of a single division otherwise.
 
         Args:
             table: What is divided.
             orders: The numbers of its rows in a random order, without those of a test file; one
                 for each repeat.
-            classes: Of the rows `(rows,)`, for outputs that are classes.
 
         Raises:
-            KanExpError: Groups leave a part with too few rows.
+            KanExpError: Groups leave a part with too few rows, or a class is not in training.
         """
         given = table.rows - table.test_rows
-        splitter = Splitter(table.groups, None if self.in_order else classes)
+        splitter = Splitter(table.groups, None if self.in_order else table.classes)
         orders = [np.arange(given)] if self.in_order else orders
         if self.folds is not None:
             found = [
@@ -161,9 +165,9 @@ class SplitOptions:
             self._check_part(table, part, f" of fold {number + 1}" if self.folds else "")
         return found
 
-    def final(self, table: Table, order: Rows, classes: Rows | None) -> Parts:
+    def final(self, table: Table, order: Rows) -> Parts:
         """The parts of the network that is trained on all rows, whose error the folds estimate."""
-        splitter = Splitter(table.groups, None if self.in_order else classes)
+        splitter = Splitter(table.groups, None if self.in_order else table.classes)
         rows = np.arange(table.rows)
         train, val = splitter.split(
             rows if self.in_order else order, halves(len(rows), self.val_share)
@@ -179,6 +183,17 @@ class SplitOptions:
                     f"{size}, but it needs {least}: its groups are too large; choose another "
                     f"column, or leave data.group out."
                 )
+        if (classes := table.classes) is None:
+            return
+        absent = np.setdiff1d(classes, classes[parts.train])
+        if len(absent):
+            row = int(np.flatnonzero(classes == absent[0])[0])
+            name = table.schema.targets[0]
+            raise KanExpError(
+                f"{table.source}: class {shown(table.frame[name][row])} of {shown(name)} has "
+                f"{np.count_nonzero(classes == absent[0])} of {table.rows:,} rows, none of them "
+                f"among the training rows{where}: leave such rows out, or set another data.seed."
+            )
 
 
 def split_rows(source: str, rows: int, fractions: Sequence[float]) -> tuple[int, int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +40,24 @@ class SplitTableData(ExperimentData):
     def __init__(self, table: Table, split: SplitOptions, number: int | None = None) -> None:
         super().__init__(split.seed)
         split.check(table)
-        self.table, self.options = table, split
-        self.schema = table.schema
+        self.options = split
         generator = torch.Generator().manual_seed(split.seed)
         given = table.rows - table.test_rows
         orders = [torch.randperm(given, generator=generator).numpy() for _ in range(split.repeats)]
-        if split.folds is not None and number is None:
-            self.parts = split.final(table, orders[0], None)
-        else:
-            self.parts = split.parts(table, orders, None)[number or 0]
-        points = table.split()
+        parts = split.parts(table, orders)
+        final = split.folds is not None and number is None
+        self.parts = split.final(table, orders[0]) if final else parts[number or 0]
+        self._read = table
+        self.schema = table.schema.fit(table.frame[self.parts.train])
+        self.table = replace(table, schema=self.schema)
+        kept = self.schema.columns
+        self.flat = [name for name in table.schema.columns if name not in kept]
+        if not kept:
+            raise KanExpError(
+                f"{table.source}: no column but the target varies in the {len(self.parts.train)} "
+                f"training rows: choose others with data.features, or other rows with data.seed."
+            )
+        points = self.table.split()
         self.train, self.val, self.test = (
             points.rows(torch.from_numpy(rows)) for rows in self.parts
         )
@@ -60,7 +69,7 @@ class SplitTableData(ExperimentData):
         return self.options.num_folds
 
     def fold(self, number: int) -> SplitTableData:
-        return SplitTableData(self.table, self.options, number)
+        return SplitTableData(self._read, self.options, number)
 
     @property
     def summary(self) -> str:
@@ -77,21 +86,25 @@ class SplitTableData(ExperimentData):
     @property
     def data_warnings(self) -> list[str]:
         table = self.table
-        far = far_values(self.schema.names, np.column_stack([table.x, table.y]))
-        repeated = repeated_rows(self.train.x, self.test.x) if not self.num_folds else []
-        return [*table.notes, *far, *repeated]
+        flat = [
+            f"column {shown(name)} is left out: it has one value in all training rows."
+            for name in self.flat
+        ]
+        names = (*self.features, *self.schema.targets)
+        far = far_values(names, np.column_stack([table.x, table.y]))
+        repeated = [] if self.num_folds else repeated_rows(self.train.x, self.test.x)
+        return [*table.notes, *flat, *far, *repeated]
 
     def _check_spread(self) -> None:
         """Refuses columns without a scale among the training rows."""
         columns = np.column_stack([self.train.x, self.train.y])
-        for name, values in zip(self.schema.names, columns.T, strict=True):
+        for name, values in zip((*self.features, *self.schema.targets), columns.T, strict=True):
             fault = scale_fault(name, values)
             column = f"{self.table.source}: column {shown(name)}"
-            option = "data.target" if name in self.schema.targets else "data.features"
             if fault is not None and fault.kind == CONSTANT:
                 raise KanExpError(
                     f"{column} holds only {fault.example} in its {len(values)} training rows, "
-                    f"which teaches nothing: choose others with {option}, or other rows with "
+                    f"which teaches nothing: choose another data.target, or other rows with "
                     f"data.seed."
                 )
             if fault is not None:

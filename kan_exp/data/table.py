@@ -22,6 +22,8 @@ from kan_exp.data.table_file import TableFile
 from kan_exp.errors import KanExpError, listing
 
 if TYPE_CHECKING:
+    from polars import DataFrame
+
     from kan_exp.data.points import Split
     from kan_exp.data.split_options import SplitOptions
 
@@ -30,37 +32,64 @@ FLOAT32 = np.finfo(np.float32)
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """The chosen columns of a file, all finite, in the user's own units.
+    """The chosen columns of a file, in the user's own units.
 
     Attributes:
         source: Where they come from, as the user named it.
-        x: Inputs `(n, in)`.
-        y: Outputs `(n, out)`.
-        notes: Lines about numbers that were rounded.
+        schema: Their kinds; those of a trained network are fitted, those of a new file are not.
+        frame: The rows of `schema.names`, of the types in `Column.fit`.
+        notes: Lines about what was recognized, rounded or left out.
         weight: Of each row, `(n,)`.
-        groups: Number of each row's group, `(n,)`.
+        groups: Number of each row's group, `(n,)`, without those of `test_rows`.
         test_rows: How many of the last rows come from a file of test rows.
     """
 
     source: str
     schema: Schema
-    x: FloatArray
-    y: FloatArray
+    frame: DataFrame
     notes: tuple[str, ...] = ()
     weight: FloatArray | None = None
     groups: Rows | None = None
     test_rows: int = 0
 
+    @classmethod
+    def of_arrays(cls, source: str, schema: Schema, x: FloatArray, y: FloatArray) -> Table:
+        """A table of numbers: inputs `(n, in)` and outputs `(n, out)`."""
+        import polars as pl
+
+        values = np.column_stack([x, y]).T
+        return cls(source, schema, pl.DataFrame(dict(zip(schema.names, values, strict=True))))
+
     @property
     def features(self) -> tuple[str, ...]:
+        """Names of the network's inputs."""
         return self.schema.features
 
     @property
     def rows(self) -> int:
-        return len(self.x)
+        return len(self.frame)
+
+    @property
+    def x(self) -> FloatArray:
+        """What a network sees, `(n, in)`; the schema must be fitted."""
+        return self.schema.encode(self.frame)
+
+    @property
+    def y(self) -> FloatArray:
+        """Outputs `(n, out)`."""
+        return self.schema.encode_outputs(self.frame)
+
+    @property
+    def classes(self) -> Rows | None:
+        """A number for each row's class, `(n,)`; None if the output is a number."""
+        import polars as pl
+
+        if len(self.schema.outputs) != 1 or self.schema.outputs[0].kind != "class":
+            return None
+        return self.frame[self.schema.targets[0]].rank("dense").cast(pl.Int64).to_numpy()
 
     def split(self) -> Split:
-        """All rows in the order of the file, float64."""
+        """All rows in the order of the file, float64; the schema must be fitted."""
         import torch
 
         from kan_exp.data.points import Split
@@ -161,14 +190,14 @@ def read_columns(file: TableFile, schema: Schema, learns: bool = False) -> Table
             notes += columns.rounding_notes(name, file.columns[places[0]], numbers[name])
     if faults:
         raise faulty(file, faults, schema, numbers)
-    values = np.column_stack(list(numbers.values()))
-    x, y = np.split(values, [len(schema.inputs)], axis=1)
-    return Table(file.source, schema, x.copy(), y.copy(), tuple(notes))
+    import polars as pl
+
+    return Table(file.source, schema, pl.DataFrame(numbers), tuple(notes))
 
 
 def _check_names(file: TableFile, schema: Schema) -> None:
     """Checks that the columns exist, and that each is chosen once."""
-    options, inputs = file.options, schema.features
+    options, inputs = file.options, schema.columns
     for option, names in ((options.target, schema.targets), (options.features, inputs)):
         if unknown := [name for name in names if not file.places(name)]:
             raise file.unknown(unknown, option)
@@ -278,8 +307,8 @@ def _with_test_rows(
     weight = table.weight
     if weight is not None and split.weight is not None:
         weight = np.concatenate([weight, read_weight(file, split.weight)])
-    x, y = np.concatenate([table.x, test.x]), np.concatenate([table.y, test.y])
-    return replace(table, x=x, y=y, weight=weight, test_rows=test.rows)
+    frame = table.frame.vstack(test.frame)
+    return replace(table, frame=frame, weight=weight, test_rows=test.rows)
 
 
 def _no_target(file: TableFile) -> KanExpError:
