@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import polars as pl
 import pytest
@@ -119,7 +121,7 @@ def test_the_folds_of_a_table(tmp_path):
     folds = [found.fold(number) for number in range(8)]
     tested = [numbers(fold.test) for fold in folds]
     for repeat in (tested[:4], tested[4:]):
-        assert sorted(sum(repeat, [])) == [*range(60)]
+        assert sorted(itertools.chain(*repeat)) == [*range(60)]
     assert tested[:4] != tested[4:]
     assert numbers(found.test) == [*range(60)]
     assert sorted(numbers(found.train) + numbers(found.val)) == [*range(60)]
