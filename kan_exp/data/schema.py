@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-KINDS = ("number",)
+KINDS = ("number", "class")
 
 
 @dataclass(frozen=True)
@@ -16,10 +16,12 @@ class Column:
     Attributes:
         name: As users type it, see `tidy`.
         kind: How its fields are read; one of `KINDS`.
+        levels: Of a class, in the order of its indices.
     """
 
     name: str
     kind: str = "number"
+    levels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or self.kind not in KINDS:
@@ -66,6 +68,11 @@ class Schema:
     @property
     def names(self) -> tuple[str, ...]:
         return (*self.features, *self.targets)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Levels of the output if it is a class, else none."""
+        return next((column.levels for column in self.outputs if column.kind == "class"), ())
 
     @property
     def target_name(self) -> str:
