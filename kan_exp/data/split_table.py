@@ -59,7 +59,7 @@ class SplitTableData(ExperimentData):
 
     def _check_spread(self) -> None:
         """Refuses columns without a scale among the training rows."""
-        columns = np.column_stack(self.train)
+        columns = np.column_stack([self.train.x, self.train.y])
         for name, values in zip(self.schema.names, columns.T, strict=True):
             fault = scale_fault(name, values)
             column = f"{self.table.source}: column {shown(name)}"

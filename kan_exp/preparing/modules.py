@@ -75,9 +75,7 @@ def _model(network: nn.Sequential, data: ExperimentData, task: Task) -> KANModel
 
     schema = data.schema
     names = task.output_names(schema), schema.classes
-    return KANModel(
-        network, data.scaling, data.features, data.target_name, task.activation, *names
-    )
+    return KANModel(network, data.scaling, data.features, data.target_name, task.activation, *names)
 
 
 def _gradient_options(

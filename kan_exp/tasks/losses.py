@@ -41,6 +41,16 @@ class Local(NamedTuple):
             return torch.einsum("rnot,rnt->rno", self.root, terms)
         return self.root * terms
 
+    def times(self, weight: Tensor | None) -> Local:
+        """The expansion of the values times the weights of the samples `(samples,)`."""
+        if weight is None:
+            return self
+        share = weight.sqrt()[:, None]
+        root = share.expand_as(self.residuals)
+        if self.root is not None:
+            root = self.root * (share if self.root.ndim == 3 else share[..., None])
+        return Local(self.residuals * share, root)
+
 
 class Loss(ABC):
     """A mean over samples, convex in the outputs.
@@ -59,9 +69,18 @@ class Loss(ABC):
             y: Targets, the same for all replicas.
         """
 
-    def mean(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """The mean over samples of outputs `(samples, out)`, for gradient descent."""
-        return self.values(outputs.unsqueeze(0), y).mean()
+    def weighted(self, outputs: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
+        """`values` times the weights of the samples, `(samples,)` or `(replicas, samples)`."""
+        values = self.values(outputs, y)
+        return values if weight is None else values * weight
+
+    def mean(self, outputs: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The mean over samples of outputs `(samples, out)`, for gradient descent.
+
+        Args:
+            weight: Of each sample, with a mean of one over all training points.
+        """
+        return self.weighted(outputs.unsqueeze(0), y, weight).mean()
 
     @abstractmethod
     def expand(self, outputs: Tensor, y: Tensor) -> Local:
@@ -108,7 +127,9 @@ class Squared(Loss):
     def values(self, outputs: Tensor, y: Tensor) -> Tensor:
         return (outputs - y).square().mean(-1)
 
-    def mean(self, outputs: Tensor, y: Tensor) -> Tensor:
+    def mean(self, outputs: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
+        if weight is not None:
+            return super().mean(outputs, y, weight)
         return functional.mse_loss(outputs, y)
 
     def expand(self, outputs: Tensor, y: Tensor) -> Local:

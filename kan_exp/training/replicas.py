@@ -115,18 +115,21 @@ class ReplicaModule(KANModule):
         self._before = [weight.detach().clone() for weight in self.stack.parameters()]
         self.best_state = {name: part.clone() for name, part in self.stack.state_dict().items()}
 
-    def objective(self, x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def objective(
+        self, x: Tensor, y: Tensor, weight: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Each replica's loss, and its unweighted penalties: `(replicas,)` each."""
         names = tuple(self.penalty)
         if self.penalty.keys() & ON_EDGES.keys():
 
-            def by_edges(network: nn.Sequential, x: Tensor, y: Tensor) -> Any:
-                return objective_by_edges(network, x, y, names, self.loss)
+            def by_edges(network: nn.Sequential, *parts: Tensor) -> Any:
+                return objective_by_edges(network, Split(*parts), names, self.loss)
 
-            found: tuple[Tensor, dict[str, Tensor]] = over_replicas(self.stack, by_edges, x, y)
+            parts = (x, y) if weight is None else (x, y, weight)
+            found: tuple[Tensor, dict[str, Tensor]] = over_replicas(self.stack, by_edges, *parts)
             return found
         *_, last = walk(self.stack, x, stacked=True)
-        losses = self.loss.values(last.outputs, y).mean(1)
+        losses = self.loss.weighted(last.outputs, y, weight).mean(1)
         return losses, {name: self._penalty(name) for name in names}
 
     def _penalty(self, name: str) -> Tensor:
@@ -141,11 +144,11 @@ class ReplicaModule(KANModule):
         scheduler = cast(Any, self.lr_schedulers())
         losses: list[Tensor] = []
         newly: list[int] = []
-        for x, y in zip(chunk.x.unbind(), chunk.y.unbind(), strict=True):
+        for points in chunk.unbind():
             if self.global_step % OBSERVE_EVERY == 0:
                 self._observe()
             optimizer.zero_grad()
-            loss, penalties = self.objective(x, y)
+            loss, penalties = self.objective(*points)
             losses.append(loss.detach())
             frozen = self._freeze(losses[-1], self.global_step + 1, "training loss")
             newly += frozen

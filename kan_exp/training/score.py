@@ -91,9 +91,17 @@ def score_networks(
 
 def linear_predictions(train: Split, test: Split) -> Tensor:
     """Predictions of the least-squares linear model of the same inputs, `(n, out)`."""
-    points, others = _designs(train, test)
+
+
+def linear_predictions(train: Split, test: Split) -> Tensor:
+    """Predictions of the least-squares linear model of the same inputs, `(n, out)`."""
+    rows, others = _designs(train, test)
+    truth = train.y.double().cpu()
+    if train.weight is not None:
+        share = train.weight.double().sqrt()[:, None].cpu()
+        rows, truth = rows * share, truth * share
     # gelsd handles linearly dependent inputs.
-    weights = torch.linalg.lstsq(points, train.y.double().cpu(), driver="gelsd").solution
+    weights = torch.linalg.lstsq(rows, truth, driver="gelsd").solution
     return others @ weights
 
 
@@ -114,14 +122,15 @@ def linear_predictions_by(
     loss = task.loss()
     if isinstance(loss, Squared):
         return linear_predictions(train, test)
-    points, others = _designs(train, test)
+    rows, others = _designs(train, test)
     y_mean, y_std = scaling.y_mean.double().cpu(), scaling.y_std.double().cpu()
     y = (train.y.double().cpu() - y_mean) / y_std
-    linear = nn.Linear(points.shape[1], outputs, bias=False).double()
+    weight = None if train.weight is None else (train.weight / train.weight.mean()).cpu()
+    linear = nn.Linear(rows.shape[1], outputs, bias=False).double()
     nn.init.zeros_(linear.weight)
     optimizer = LevenbergMarquardt(linear, loss=loss)
     for _ in range(LINEAR_STEPS):
-        optimizer.step(lambda: (points, y))
+        optimizer.step(lambda: (rows, y, weight))
         if optimizer.stopped != [None]:
             break
     with torch.no_grad():

@@ -83,7 +83,7 @@ CASES = {
     "quantiles": (
         Pinball([0.1, 0.5, 0.9], 0.7),
         normal(5, 1, seed=1),
-        lambda f, y: pinball(f, y, torch.tensor([0.1, 0.5, 0.9]).double(), 0.7),
+        lambda f, y: pinball(f, y, torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64), 0.7),
     ),
     "chances": (CrossEntropy(), normal(5, 3, seed=1).softmax(-1), functional.cross_entropy),
 }
