@@ -40,7 +40,7 @@ class SplitTableData(ExperimentData):
         self.schema = table.schema.fit(table.frame[parts[0].numpy()])
         self.table = replace(table, schema=self.schema)
         points = self.table.split()
-        self.train, self.val, self.test = (Split(*(p[index] for p in points)) for index in parts)
+        self.train, self.val, self.test = (points.rows(index) for index in parts)
         kept = self.schema.columns
         self.flat = [name for name in table.schema.columns if name not in kept]
         if not kept:
