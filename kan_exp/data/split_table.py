@@ -12,7 +12,7 @@ import torch
 from kan_exp.data.base import ExperimentData
 from kan_exp.data.columns import CONSTANT, FloatArray, shown
 from kan_exp.data.options import TRAINING, Options
-from kan_exp.data.points import Split, measure_scaling
+from kan_exp.data.points import measure_scaling
 from kan_exp.data.table import Table, learning_table, scale_fault, split_rows
 from kan_exp.errors import KanExpError
 

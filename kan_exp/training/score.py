@@ -89,7 +89,6 @@ def score_networks(
     return scores
 
 
-
 def linear_predictions(train: Split, test: Split) -> Tensor:
     """Predictions of the least-squares linear model of the same inputs, `(n, out)`."""
     rows, others = _designs(train, test)
