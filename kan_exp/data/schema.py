@@ -308,6 +308,11 @@ class Schema:
         return (*self.columns, *self.targets)
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """Levels of the output if it is a class, else none."""
+        return next((column.levels for column in self.outputs if column.kind == "class"), ())
+
+    @property
     def target_name(self) -> str:
         """The outputs in one text, for titles and messages."""
         return ", ".join(self.targets)

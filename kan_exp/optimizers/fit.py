@@ -68,7 +68,7 @@ class Fit(Problem):
         self.networks, self.x, self.y, self.loss = networks, x, y, loss
         self.weight = weight
         self.penalty, self.limits = Sum(penalties), limits
-        self.width = (y if y.ndim > 1 else networks.outputs(networks.read(), x[:1])).shape[-1]
+        self.width = networks.outputs(networks.read(), x[:1]).shape[-1]
 
     def evaluate(self, parameters: Tensor) -> Value:
         loss = parameters.new_zeros(len(parameters))

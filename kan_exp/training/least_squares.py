@@ -176,7 +176,7 @@ class LeastSquaresModule(KANModule):
 
     @torch.no_grad()
     def _validate(self, engine: LevenbergMarquardt) -> Tensor:
-        """Each network's error on the validation points, by the task's primary metric."""
+        """Each network's error on the validation points, see `Task.selection_error`."""
         x, y, _ = self.validation
         y_mean, y_std = self.model.y_mean, self.model.y_std
         with evaluation_mode(*engine.modules):

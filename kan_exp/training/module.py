@@ -221,16 +221,17 @@ class KANModule(LightningModule):
 
     def validation_step(self, split: Split, _: int) -> None:
         outputs = self.model.predict_outputs(split.x)
-        scores = self.task.score(self.task.predictions(outputs), split.y)
         y_mean, y_std = self.model.y_mean, self.model.y_std
+        predicted = self.task.predictions(outputs, y_mean, y_std)
+        scores = self.task.score(predicted, split.y, self.task.curves)
         loss = self.task.validation_loss(outputs, split.y, y_mean, y_std)
         if not torch.isfinite(torch.tensor(loss)):
             raise DivergedError(self._diverged("validation loss", self.global_step, self._rate()))
         self.val_history.append((self.global_step, loss))
-        errors = {f"error/val_{metric.name}": scores[metric.name] for metric in self.task.curves}
+        errors = {f"error/val_{name}": value for name, value in scores.items()}
         self._log_at_step({"loss/val": loss, **errors})
         # For the checkpoint. All ranks have the same value.
-        error = scores[self.task.primary.name]
+        error = self.task.primary.error(scores[self.task.primary.name])
         self.log(CHOSEN_BY, error, logger=False, batch_size=1, sync_dist=True)
 
     def _rate(self) -> float:
