@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
+from torch.nn import functional
 
 from kan_exp.data.checks import check_batch_size, check_whole
 from kan_exp.data.points import Scaling, Split
@@ -80,10 +81,11 @@ class ChunkLoader:
                 yield Split(*(part.expand(*lead, *part.shape) for part in self.split))
                 continue
             drawn = [self._draw(k, steps * self.batch_size) for k in range(replicas)]
-            index = torch.stack(drawn).view(replicas, steps, self.batch_size).transpose(0, 1)
-            index = index.reshape(*lead, self.batch_size).to(self.split.x.device)
+            orders = [order.view(steps, self.batch_size) for order in drawn]
+            index = torch.stack(orders, 1).view(*lead, self.batch_size).to(self.split.x.device)
             self._marks.append(self._mark())
-            yield Split(self.split.x[index], self.split.y[index])
+            # Several times as fast as indexing.
+            yield Split(*(functional.embedding(index, part) for part in self.split))
 
     def _pass_end(self, number: int) -> int:
         """The last step of a pass, counted from 1."""

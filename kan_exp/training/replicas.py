@@ -242,11 +242,12 @@ class ReplicaModule(KANModule):
         errors = torch.full((self.count,), torch.nan, dtype=torch.float64)
         losses = errors.clone()
         y_mean, y_std = self.model.y_mean, self.model.y_std
-        primary = self.task.primary.name
+        primary = self.task.primary
         for replica in self.alive.nonzero().flatten().tolist():
             self.take(replica)
             outputs = self.model.predict_outputs(split.x)
-            errors[replica] = self.task.score(self.task.predictions(outputs), split.y)[primary]
+            predicted = self.task.predictions(outputs)
+            errors[replica] = primary.value(predicted.double(), split.y.double())
             losses[replica] = self.task.validation_loss(outputs, split.y, y_mean, y_std)
         checked = errors.where(self.alive, errors.new_zeros(()))
         newly = self._freeze(checked, self.global_step, "validation loss")
@@ -257,7 +258,9 @@ class ReplicaModule(KANModule):
         losses = self._of_alive(losses)
         self.val_losses.append((self.global_step, losses))
         self.val_history.append((self.global_step, losses.nanmedian().item()))
-        self._log_at_step({**spread("loss/val", losses), **spread(f"error/val_{primary}", errors)})
+        self._log_at_step(
+            {**spread("loss/val", losses), **spread(f"error/val_{primary.name}", errors)}
+        )
         # For the checkpoint; in double precision, as `best_errors` is.
         best = errors.nan_to_num(torch.inf).min()
         self.log(CHOSEN_BY, best, logger=False, batch_size=1)
