@@ -91,10 +91,6 @@ def score_networks(
 
 def linear_predictions(train: Split, test: Split) -> Tensor:
     """Predictions of the least-squares linear model of the same inputs, `(n, out)`."""
-
-
-def linear_predictions(train: Split, test: Split) -> Tensor:
-    """Predictions of the least-squares linear model of the same inputs, `(n, out)`."""
     rows, others = _designs(train, test)
     truth = train.y.double().cpu()
     if train.weight is not None:
