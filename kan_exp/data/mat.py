@@ -50,8 +50,9 @@ class MatData(SplitTableData):
                 f"the same rows with data.inputs and data.target."
             )
         names = [f"{inputs}{number}" for number in range(1, x.shape[1] + 1)]
+        names = [f"{name}_" if name == target else name for name in names]
         schema = Schema.of_numbers(names, [target])
-        super().__init__(Table(str(path), schema, x, y), fractions, seed)
+        super().__init__(Table.of_arrays(str(path), schema, x, y), fractions, seed)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -47,5 +47,5 @@ class SklearnData(SplitTableData):
         y = columns.pop(output, np.asarray(bunch.target, np.float64))
         x = np.column_stack(list(columns.values()))
         schema = Schema.of_numbers(columns, [output])
-        table = Table(f"scikit-learn's {name}", schema, x, y[:, None].copy())
+        table = Table.of_arrays(f"scikit-learn's {name}", schema, x, y[:, None])
         super().__init__(table, fractions, seed)

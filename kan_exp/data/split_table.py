@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from kan_exp.data.base import ExperimentData
 from kan_exp.data.columns import CONSTANT, FloatArray, shown
 from kan_exp.data.options import TRAINING, Options
-from kan_exp.data.points import Split, measure_scaling
+from kan_exp.data.points import measure_scaling
 from kan_exp.data.table import Table, learning_table, scale_fault, split_rows
 from kan_exp.errors import KanExpError
 
@@ -34,13 +35,19 @@ class SplitTableData(ExperimentData):
     def __init__(self, table: Table, fractions: Sequence[float], seed: int) -> None:
         super().__init__(seed)
         sizes = split_rows(table.source, table.rows, fractions)
-        self.table = table
-        self.schema = table.schema
-        points = table.split()
         order = torch.randperm(table.rows, generator=torch.Generator().manual_seed(seed))
-        self.train, self.val, self.test = (
-            Split(points.x[index], points.y[index]) for index in torch.split(order, list(sizes))
-        )
+        parts = torch.split(order, list(sizes))
+        self.schema = table.schema.fit(table.frame[parts[0].numpy()])
+        self.table = replace(table, schema=self.schema)
+        points = self.table.split()
+        self.train, self.val, self.test = (points.rows(index) for index in parts)
+        kept = self.schema.columns
+        self.flat = [name for name in table.schema.columns if name not in kept]
+        if not kept:
+            raise KanExpError(
+                f"{table.source}: no column but the target varies in the {sizes.train} training "
+                f"rows: choose others with data.features, or other rows with data.seed."
+            )
         self.scaling = measure_scaling(self.train)
         self._check_spread()
 
@@ -54,20 +61,24 @@ class SplitTableData(ExperimentData):
     @property
     def data_warnings(self) -> list[str]:
         table = self.table
-        far = far_values(self.schema.names, np.column_stack([table.x, table.y]))
-        return [*table.notes, *far, *repeated_rows(self.train.x, self.test.x)]
+        flat = [
+            f"column {shown(name)} is left out: it has one value in all training rows."
+            for name in self.flat
+        ]
+        names = (*self.features, *self.schema.targets)
+        far = far_values(names, np.column_stack([table.x, table.y]))
+        return [*table.notes, *flat, *far, *repeated_rows(self.train.x, self.test.x)]
 
     def _check_spread(self) -> None:
         """Refuses columns without a scale among the training rows."""
         columns = np.column_stack([self.train.x, self.train.y])
-        for name, values in zip(self.schema.names, columns.T, strict=True):
+        for name, values in zip((*self.features, *self.schema.targets), columns.T, strict=True):
             fault = scale_fault(name, values)
             column = f"{self.table.source}: column {shown(name)}"
-            option = "data.target" if name in self.schema.targets else "data.features"
             if fault is not None and fault.kind == CONSTANT:
                 raise KanExpError(
                     f"{column} holds only {fault.example} in its {len(values)} training rows, "
-                    f"which teaches nothing: choose others with {option}, or other rows with "
+                    f"which teaches nothing: choose another data.target, or other rows with "
                     f"data.seed."
                 )
             if fault is not None:

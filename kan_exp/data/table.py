@@ -21,6 +21,8 @@ from kan_exp.data.table_file import TableFile
 from kan_exp.errors import KanExpError, listing
 
 if TYPE_CHECKING:
+    from polars import DataFrame
+
     from kan_exp.data.points import Split
 
 MIN_TRAIN = 10
@@ -31,31 +33,49 @@ FLOAT32 = np.finfo(np.float32)
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """The chosen columns of a file, all finite, in the user's own units.
+    """The chosen columns of a file, in the user's own units.
 
     Attributes:
         source: Where they come from, as the user named it.
-        x: Inputs `(n, in)`.
-        y: Outputs `(n, out)`.
-        notes: Lines about numbers that were rounded.
+        schema: Their kinds; those of a trained network are fitted, those of a new file are not.
+        frame: The rows of `schema.names`, of the types in `Column.fit`.
+        notes: Lines about what was recognized, rounded or left out.
     """
 
     source: str
     schema: Schema
-    x: FloatArray
-    y: FloatArray
+    frame: DataFrame
     notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of_arrays(cls, source: str, schema: Schema, x: FloatArray, y: FloatArray) -> Table:
+        """A table of numbers: inputs `(n, in)` and outputs `(n, out)`."""
+        import polars as pl
+
+        values = np.column_stack([x, y]).T
+        return cls(source, schema, pl.DataFrame(dict(zip(schema.names, values, strict=True))))
 
     @property
     def features(self) -> tuple[str, ...]:
+        """Names of the network's inputs."""
         return self.schema.features
 
     @property
     def rows(self) -> int:
-        return len(self.x)
+        return len(self.frame)
+
+    @property
+    def x(self) -> FloatArray:
+        """What a network sees, `(n, in)`; the schema must be fitted."""
+        return self.schema.encode(self.frame)
+
+    @property
+    def y(self) -> FloatArray:
+        """Outputs `(n, out)`."""
+        return self.schema.encode_outputs(self.frame)
 
     def split(self) -> Split:
-        """All rows in the order of the file, float64."""
+        """All rows in the order of the file, float64; the schema must be fitted."""
         import torch
 
         from kan_exp.data.points import Split
@@ -149,14 +169,14 @@ def read_columns(file: TableFile, schema: Schema, learns: bool = False) -> Table
             notes += columns.rounding_notes(name, file.columns[places[0]], numbers[name])
     if faults:
         raise faulty(file, faults, schema, numbers)
-    values = np.column_stack(list(numbers.values()))
-    x, y = np.split(values, [len(schema.inputs)], axis=1)
-    return Table(file.source, schema, x.copy(), y.copy(), tuple(notes))
+    import polars as pl
+
+    return Table(file.source, schema, pl.DataFrame(numbers), tuple(notes))
 
 
 def _check_names(file: TableFile, schema: Schema) -> None:
     """Checks that the columns exist, and that each is chosen once."""
-    options, inputs = file.options, schema.features
+    options, inputs = file.options, schema.columns
     for option, names in ((options.target, schema.targets), (options.features, inputs)):
         if unknown := [name for name in names if not file.places(name)]:
             raise file.unknown(unknown, option)
