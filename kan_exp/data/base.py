@@ -191,6 +191,15 @@ class ExperimentData(LightningDataModule, ABC):
         """Lines about what may make the result worth less than it seems."""
         return []
 
+    @property
+    def num_folds(self) -> int:
+        """Number of test parts of a cross-validation, 0 if there is none."""
+        return 0
+
+    def fold(self, number: int) -> ExperimentData:
+        """The data of a fold of the cross-validation, from 0."""
+        raise NotImplementedError
+
     def true_edges(self, x: Tensor) -> list[Tensor]:
         """Per layer the known true edges at `x` `(n, in)`, each `(n, edges)`; empty if unknown."""
         return []
