@@ -26,11 +26,12 @@ KNOWN_MARKS = 4  # the last ones
 class ChunkLoader:
     """Mini-batches stacked into chunks, so that a trainer's loop turns once for many steps.
 
-    One pass yields the chunks of one evaluation interval: `x` `(steps, batch, in)` and `y`
-    `(steps, batch, out)`, drawn without replacement until every point has been drawn. A pass
-    begins where the last one ended, until `total_steps` are spent. With several generators a chunk
-    has an axis of replicas, `(steps, replicas, batch, in)`: each replica has an order of its own,
-    the same as if it were trained alone.
+    One pass yields the chunks of one evaluation interval: `x` `(steps, batch, in)`, `y`
+    `(steps, batch, out)` and, where points have weights, `weight` `(steps, batch)`, drawn without
+    replacement until every point has been drawn. A pass begins where the last one ended, until
+    `total_steps` are spent. With several generators a chunk has an axis of replicas, `(steps,
+    replicas, batch, in)`: each replica has an order of its own, the same as if it were trained
+    alone.
 
     Args:
         split: Standardized points.
@@ -66,7 +67,7 @@ class ChunkLoader:
 
     def to(self, device: torch.device) -> ChunkLoader:
         """Moves the points, once; only indices travel after that."""
-        self.split = Split(self.split.x.to(device), self.split.y.to(device))
+        self.split = self.split.map(lambda part: part.to(device))
         return self
 
     def __iter__(self) -> Iterator[Split]:
@@ -77,13 +78,13 @@ class ChunkLoader:
             lead = (steps,) if replicas == 1 else (steps, replicas)
             if self.batch_size == len(self.split.x):
                 self._marks.append(self._mark())
-                yield Split(*(part.expand(*lead, *part.shape) for part in self.split))
+                yield self.split.expand(*lead)
                 continue
             drawn = [self._draw(k, steps * self.batch_size) for k in range(replicas)]
-            index = torch.stack(drawn).view(replicas, steps, self.batch_size).transpose(0, 1)
-            index = index.reshape(*lead, self.batch_size).to(self.split.x.device)
+            orders = [order.view(steps, self.batch_size) for order in drawn]
+            index = torch.stack(orders, 1).view(*lead, self.batch_size).to(self.split.x.device)
             self._marks.append(self._mark())
-            yield Split(self.split.x[index], self.split.y[index])
+            yield self.split.rows(index)
 
     def _pass_end(self, number: int) -> int:
         """The last step of a pass, counted from 1."""
@@ -190,6 +191,15 @@ class ExperimentData(LightningDataModule, ABC):
         """Lines about what may make the result worth less than it seems."""
         return []
 
+    @property
+    def num_folds(self) -> int:
+        """Number of test parts of a cross-validation, 0 if there is none."""
+        return 0
+
+    def fold(self, number: int) -> ExperimentData:
+        """The data of a fold of the cross-validation, from 0."""
+        raise NotImplementedError
+
     def true_edges(self, x: Tensor) -> list[Tensor]:
         """Per layer the known true edges at `x` `(n, in)`, each `(n, edges)`; empty if unknown."""
         return []
@@ -226,6 +236,8 @@ class ExperimentData(LightningDataModule, ABC):
         """
         check_batch_size(batch_size)
         split = self.scaling.standardize(self.train)
+        if split.weight is not None:  # of mean one, so that the mean over any batch is unbiased
+            split = split._replace(weight=(split.weight / split.weight.mean()).float())
         interval = Fraction(steps, max(1, min(evaluations, steps)))
         self._loader = ChunkLoader(split, batch_size, steps, chunk_steps, interval, *generators)
 
@@ -254,5 +266,6 @@ def _digest(*splits: Split) -> str:
     digest = hashlib.sha256()
     for split in splits:
         for part in split:
-            digest.update(part.contiguous().numpy().tobytes())
+            if part is not None:
+                digest.update(part.contiguous().numpy().data)
     return digest.hexdigest()

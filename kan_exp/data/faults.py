@@ -63,8 +63,8 @@ def _choice(
     if options.features is None:  # the network needs them all
         return []
     advice = []
-    good = [name for name in schema.features if name not in bad]
-    if len(good) < len(schema.features):
+    good = [name for name in schema.columns if name not in bad]
+    if len(good) < len(schema.columns):
         choice = f"learn from the others: {options.choice(good)}"
         advice.append(choice if good else "no other column is left to learn from")
     if bad.keys() & schema.targets:
@@ -78,7 +78,7 @@ def _without_gaps(
     """A command that removes rows without numbers, if they are few or lack the target."""
     options = file.options
     targets = [name for name in schema.targets if name in bad]
-    gaps = [name for name in schema.features if bad.get(name) in GAPS]
+    gaps = [name for name in schema.columns if bad.get(name) in GAPS]
     if any(bad[name] not in GAPS for name in targets) or not (gaps or targets):
         return None
     missing = {name: np.isnan(values[name]) for name in (*targets, *gaps)}
@@ -92,10 +92,10 @@ def _without_gaps(
     else:  # many rows lack the target, which costs them in any case
         if not targets or words.intersection(targets):
             return None
-    kept = [name for name in schema.features if name in mended or name not in bad]
+    kept = [name for name in schema.columns if name in mended or name not in bad]
     copy = file.copy_name("rows")
     command = file.deletion(np.flatnonzero(lost).tolist(), copy) if kept else None
-    every = len(kept) == len(schema.features)
+    every = len(kept) == len(schema.columns)
     if command is None or (options.features is None and not every):
         return None
     typed = options.widths(len(kept)) if every else f" {options.choice(kept)}"

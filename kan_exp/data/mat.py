@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kan_exp.data.schema import Schema
+from kan_exp.data.split_options import RANDOM, SplitOptions
 from kan_exp.data.split_table import SplitTableData
 from kan_exp.data.table import Table
 from kan_exp.errors import KanExpError, listing, message_of, suggest
@@ -24,8 +25,7 @@ class MatData(SplitTableData):
         path: The file, of MATLAB's version 4 to 7.2; relative to the current folder, `~` is home.
         inputs: Name of the array of inputs `(rows, in)`.
         target: Name of the array of outputs `(rows,)`, `(rows, 1)` or `(1, rows)`.
-        fractions: Of the rows for training, validation and test; they sum to 1.
-        seed: Decides which rows go where.
+        fractions: See `SplitOptions` for this, `seed` and the options after it.
 
     Raises:
         KanExpError: SciPy is not installed, the file or an array cannot be read or is no array of
@@ -33,7 +33,15 @@ class MatData(SplitTableData):
     """
 
     def __init__(
-        self, path: str | Path, inputs: str, target: str, fractions: Sequence[float], seed: int
+        self,
+        path: str | Path,
+        inputs: str,
+        target: str,
+        fractions: Sequence[float],
+        seed: int,
+        split: str = RANDOM,
+        folds: int | None = None,
+        repeats: int = 1,
     ) -> None:
         arrays = _read(Path(path).expanduser())
         x = _array(path, arrays, "inputs", inputs)
@@ -50,8 +58,12 @@ class MatData(SplitTableData):
                 f"the same rows with data.inputs and data.target."
             )
         names = [f"{inputs}{number}" for number in range(1, x.shape[1] + 1)]
+        names = [f"{name}_" if name == target else name for name in names]
         schema = Schema.of_numbers(names, [target])
-        super().__init__(Table(str(path), schema, x, y), fractions, seed)
+        super().__init__(
+            Table.of_arrays(str(path), schema, x, y),
+            SplitOptions(fractions, seed, split, folds=folds, repeats=repeats),
+        )
 
 
 def _read(path: Path) -> dict[str, Any]:

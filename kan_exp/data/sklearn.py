@@ -8,6 +8,7 @@ import numpy as np
 
 from kan_exp.data.checks import sklearn_width
 from kan_exp.data.schema import Schema
+from kan_exp.data.split_options import RANDOM, SplitOptions
 from kan_exp.data.split_table import SplitTableData
 from kan_exp.data.table import Table
 from kan_exp.errors import KanExpError
@@ -25,14 +26,21 @@ class SklearnData(SplitTableData):
 
     Args:
         name: `diabetes`, `iris` or `wine`.
-        fractions: Of the rows for training, validation and test; they sum to 1.
-        seed: Decides which rows go where.
+        fractions: See `SplitOptions` for this, `seed` and the options after it.
 
     Raises:
         KanExpError: The name is unknown, or scikit-learn is not installed.
     """
 
-    def __init__(self, name: str, fractions: Sequence[float], seed: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        fractions: Sequence[float],
+        seed: int,
+        split: str = RANDOM,
+        folds: int | None = None,
+        repeats: int = 1,
+    ) -> None:
         sklearn_width(name)
         output = OUTPUTS[name]
         try:
@@ -47,5 +55,5 @@ class SklearnData(SplitTableData):
         y = columns.pop(output, np.asarray(bunch.target, np.float64))
         x = np.column_stack(list(columns.values()))
         schema = Schema.of_numbers(columns, [output])
-        table = Table(f"scikit-learn's {name}", schema, x, y[:, None].copy())
-        super().__init__(table, fractions, seed)
+        table = Table.of_arrays(f"scikit-learn's {name}", schema, x, y[:, None])
+        super().__init__(table, SplitOptions(fractions, seed, split, folds=folds, repeats=repeats))

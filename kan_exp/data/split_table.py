@@ -1,9 +1,11 @@
-"""Rows of a table, split at random into training, validation and test."""
+"""Rows of a table, split into training, validation and test."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,63 +13,98 @@ import torch
 from kan_exp.data.base import ExperimentData
 from kan_exp.data.columns import CONSTANT, FloatArray, shown
 from kan_exp.data.options import TRAINING, Options
-from kan_exp.data.points import Split, measure_scaling
-from kan_exp.data.table import Table, learning_table, scale_fault, split_rows
+from kan_exp.data.points import measure_scaling
+from kan_exp.data.split_options import SplitOptions
+from kan_exp.data.table import Table, learning_table, scale_fault
 from kan_exp.errors import KanExpError
 
 FAR = 1000.0  # times the distance of the quartiles, from the median
 
 
 class SplitTableData(ExperimentData):
-    """The rows of a table, split at random into training, validation and test.
+    """The rows of a table, split into training, validation and test.
+
+    With `split.folds`, these are the data of the network that is trained on all rows. Its `test`
+    are all rows: what stands for its predictions of them are those of the folds.
 
     Args:
         table: Inputs and outputs.
-        fractions: Of the rows for training, validation and test; they sum to 1.
-        seed: Decides which rows go where.
+        split: Which rows go where.
+        number: Of the fold whose data these are, from 0; `None` for those of the run.
 
     Raises:
-        KanExpError: The fractions are no fractions, the rows are too few, or a column is constant
-            over the training rows, so that it has no scale.
+        KanExpError: The rows are too few, or a column is constant over the training rows, so that
+            it has no scale.
     """
 
-    def __init__(self, table: Table, fractions: Sequence[float], seed: int) -> None:
-        super().__init__(seed)
-        sizes = split_rows(table.source, table.rows, fractions)
-        self.table = table
-        self.schema = table.schema
-        points = table.split()
-        order = torch.randperm(table.rows, generator=torch.Generator().manual_seed(seed))
+    def __init__(self, table: Table, split: SplitOptions, number: int | None = None) -> None:
+        super().__init__(split.seed)
+        split.check(table)
+        self.options = split
+        generator = torch.Generator().manual_seed(split.seed)
+        given = table.rows - table.test_rows
+        orders = [torch.randperm(given, generator=generator).numpy() for _ in range(split.repeats)]
+        parts = split.parts(table, orders)
+        final = split.folds is not None and number is None
+        self.parts = split.final(table, orders[0]) if final else parts[number or 0]
+        self._read = table
+        self.schema = table.schema.fit(table.frame[self.parts.train])
+        self.table = replace(table, schema=self.schema)
+        kept = self.schema.columns
+        self.flat = [name for name in table.schema.columns if name not in kept]
+        if not kept:
+            raise KanExpError(
+                f"{table.source}: no column but the target varies in the {len(self.parts.train)} "
+                f"training rows: choose others with data.features, or other rows with data.seed."
+            )
+        points = self.table.split()
         self.train, self.val, self.test = (
-            Split(points.x[index], points.y[index]) for index in torch.split(order, list(sizes))
+            points.rows(torch.from_numpy(rows)) for rows in self.parts
         )
         self.scaling = measure_scaling(self.train)
         self._check_spread()
 
     @property
+    def num_folds(self) -> int:
+        return self.options.num_folds
+
+    def fold(self, number: int) -> SplitTableData:
+        return SplitTableData(self._read, self.options, number)
+
+    @property
     def summary(self) -> str:
         table, many = self.table, "s" if len(self.features) > 1 else ""
         read = f"{table.rows:,} rows, {len(self.features)} feature{many} -> {self.target_name}"
-        counts = f"{len(self.train.x):,} train, {len(self.val.x):,} validation, "
-        return f"{table.source}: {read}; {counts}{len(self.test.x):,} test"
+        counts = f"{len(self.train.x):,} train, {len(self.val.x):,} validation"
+        test = f"{len(self.test.x):,} test"
+        if self.options.folds is not None:
+            repeats = self.options.repeats
+            also = f", {repeats} times" if repeats > 1 else ""
+            test = f"tested by {self.options.folds} folds{also}"
+        return f"{table.source}: {read}; {counts}, {test}"
 
     @property
     def data_warnings(self) -> list[str]:
         table = self.table
-        far = far_values(self.schema.names, np.column_stack([table.x, table.y]))
-        return [*table.notes, *far, *repeated_rows(self.train.x, self.test.x)]
+        flat = [
+            f"column {shown(name)} is left out: it has one value in all training rows."
+            for name in self.flat
+        ]
+        names = (*self.features, *self.schema.targets)
+        far = far_values(names, np.column_stack([table.x, table.y]))
+        repeated = [] if self.num_folds else repeated_rows(self.train.x, self.test.x)
+        return [*table.notes, *flat, *far, *repeated]
 
     def _check_spread(self) -> None:
         """Refuses columns without a scale among the training rows."""
-        columns = np.column_stack(self.train)
-        for name, values in zip(self.schema.names, columns.T, strict=True):
+        columns = np.column_stack([self.train.x, self.train.y])
+        for name, values in zip((*self.features, *self.schema.targets), columns.T, strict=True):
             fault = scale_fault(name, values)
             column = f"{self.table.source}: column {shown(name)}"
-            option = "data.target" if name in self.schema.targets else "data.features"
             if fault is not None and fault.kind == CONSTANT:
                 raise KanExpError(
                     f"{column} holds only {fault.example} in its {len(values)} training rows, "
-                    f"which teaches nothing: choose others with {option}, or other rows with "
+                    f"which teaches nothing: choose another data.target, or other rows with "
                     f"data.seed."
                 )
             if fault is not None:
@@ -82,8 +119,7 @@ class TableData(SplitTableData):
 
     Args:
         path: See `read_table` for this, `target`, `features` and `separator`.
-        fractions: Of the rows for training, validation and test; they sum to 1.
-        seed: Decides which rows go where.
+        fractions: See `SplitOptions` for this, `seed` and those after `options`.
         options: What the command calls these, for messages.
 
     Raises:
@@ -99,9 +135,10 @@ class TableData(SplitTableData):
         seed: int,
         separator: str,
         options: Options = TRAINING,
+        **split: Any,
     ) -> None:
-        table = learning_table(path, target, features, fractions, separator, options)
-        super().__init__(table, fractions, seed)
+        chosen = SplitOptions(fractions, seed, **split)
+        super().__init__(learning_table(path, target, features, chosen, separator, options), chosen)
 
 
 def repeated_rows(train: torch.Tensor, test: torch.Tensor) -> list[str]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,51 +15,87 @@ from kan_exp.data.columns import Fault, FloatArray, shown, tidy, to_numbers
 from kan_exp.data.faults import faulty
 from kan_exp.data.options import TRAINING, Options, assign
 from kan_exp.data.readers import open_columns
+from kan_exp.data.row_columns import read_groups, read_weight
 from kan_exp.data.schema import Schema
+from kan_exp.data.splitting import Rows
 from kan_exp.data.table_file import TableFile
 from kan_exp.errors import KanExpError, listing
 
 if TYPE_CHECKING:
-    from kan_exp.data.points import Split
+    from polars import DataFrame
 
-MIN_TRAIN = 10
-MIN_ROWS = MIN_TRAIN + 2  # one for validation, and one for the test
-ROUNDED = 1e-3  # relative, of fractions that were typed
+    from kan_exp.data.points import Split
+    from kan_exp.data.split_options import SplitOptions
+
 FLOAT32 = np.finfo(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """The chosen columns of a file, all finite, in the user's own units.
+    """The chosen columns of a file, in the user's own units.
 
     Attributes:
         source: Where they come from, as the user named it.
-        x: Inputs `(n, in)`.
-        y: Outputs `(n, out)`.
-        notes: Lines about numbers that were rounded.
+        schema: Their kinds; those of a trained network are fitted, those of a new file are not.
+        frame: The rows of `schema.names`, of the types in `Column.fit`.
+        notes: Lines about what was recognized, rounded or left out.
+        weight: Of each row, `(n,)`.
+        groups: Number of each row's group, `(n,)`, without those of `test_rows`.
+        test_rows: How many of the last rows come from a file of test rows.
     """
 
     source: str
     schema: Schema
-    x: FloatArray
-    y: FloatArray
+    frame: DataFrame
     notes: tuple[str, ...] = ()
+    weight: FloatArray | None = None
+    groups: Rows | None = None
+    test_rows: int = 0
+
+    @classmethod
+    def of_arrays(cls, source: str, schema: Schema, x: FloatArray, y: FloatArray) -> Table:
+        """A table of numbers: inputs `(n, in)` and outputs `(n, out)`."""
+        import polars as pl
+
+        values = np.column_stack([x, y]).T
+        return cls(source, schema, pl.DataFrame(dict(zip(schema.names, values, strict=True))))
 
     @property
     def features(self) -> tuple[str, ...]:
+        """Names of the network's inputs."""
         return self.schema.features
 
     @property
     def rows(self) -> int:
-        return len(self.x)
+        return len(self.frame)
+
+    @property
+    def x(self) -> FloatArray:
+        """What a network sees, `(n, in)`; the schema must be fitted."""
+        return self.schema.encode(self.frame)
+
+    @property
+    def y(self) -> FloatArray:
+        """Outputs `(n, out)`."""
+        return self.schema.encode_outputs(self.frame)
+
+    @property
+    def classes(self) -> Rows | None:
+        """A number for each row's class, `(n,)`; None if the output is a number."""
+        import polars as pl
+
+        if len(self.schema.outputs) != 1 or self.schema.outputs[0].kind != "class":
+            return None
+        return self.frame[self.schema.targets[0]].rank("dense").cast(pl.Int64).to_numpy()
 
     def split(self) -> Split:
-        """All rows in the order of the file, float64."""
+        """All rows in the order of the file, float64; the schema must be fitted."""
         import torch
 
         from kan_exp.data.points import Split
 
-        return Split(torch.from_numpy(self.x), torch.from_numpy(self.y))
+        weight = None if self.weight is None else torch.from_numpy(self.weight)
+        return Split(torch.from_numpy(self.x), torch.from_numpy(self.y), weight)
 
 
 def read_table(
@@ -85,8 +120,13 @@ def read_table(
     return read_columns(file, choose(file, features, target))
 
 
-def choose(file: TableFile, features: Sequence[object] | None, target: object) -> Schema:
-    """The columns that options name, see `read_table`."""
+def choose(
+    file: TableFile,
+    features: Sequence[object] | None,
+    target: object,
+    apart: Sequence[str] = (),
+) -> Schema:
+    """The columns that options name, see `read_table`; those `apart` must be named to be inputs."""
     options = file.options
     if target is not None and not isinstance(target, str | int | float):
         raise KanExpError(
@@ -96,7 +136,8 @@ def choose(file: TableFile, features: Sequence[object] | None, target: object) -
     outputs = () if target is None else (tidy(target),)
     if features is None:
         # Columns without a name are kept: they are reported as faults.
-        inputs = tuple(dict.fromkeys(name for name in file.names if name not in outputs))
+        others = {*outputs, *map(tidy, apart)}
+        inputs = tuple(dict.fromkeys(name for name in file.names if name not in others))
     elif isinstance(features, str) or not isinstance(features, Sequence):
         typed = assign(f"{options.features}", [tidy(features)])
         raise KanExpError(
@@ -149,14 +190,14 @@ def read_columns(file: TableFile, schema: Schema, learns: bool = False) -> Table
             notes += columns.rounding_notes(name, file.columns[places[0]], numbers[name])
     if faults:
         raise faulty(file, faults, schema, numbers)
-    values = np.column_stack(list(numbers.values()))
-    x, y = np.split(values, [len(schema.inputs)], axis=1)
-    return Table(file.source, schema, x.copy(), y.copy(), tuple(notes))
+    import polars as pl
+
+    return Table(file.source, schema, pl.DataFrame(numbers), tuple(notes))
 
 
 def _check_names(file: TableFile, schema: Schema) -> None:
     """Checks that the columns exist, and that each is chosen once."""
-    options, inputs = file.options, schema.features
+    options, inputs = file.options, schema.columns
     for option, names in ((options.target, schema.targets), (options.features, inputs)):
         if unknown := [name for name in names if not file.places(name)]:
             raise file.unknown(unknown, option)
@@ -210,50 +251,7 @@ def scale_fault(name: str, values: FloatArray) -> Fault | None:
     return None
 
 
-class Parts(NamedTuple):
-    """Numbers of rows."""
-
-    train: int
-    val: int
-    test: int
-
-
-def split_rows(source: str, rows: int, fractions: Sequence[float]) -> Parts:
-    """How many rows go where; an error if they are too few."""
-    train, val, test = check_fractions(fractions)
-    if rows < MIN_ROWS:
-        many = "1 row" if rows == 1 else f"{rows} rows"
-        raise KanExpError(f"{source}: has {many}, but training needs at least {MIN_ROWS}.")
-    needed = max(MIN_TRAIN / train, 1 / val, 1 / test)
-    if rows < needed * (1 - ROUNDED):
-        raise KanExpError(
-            f"{source}: has {rows} rows, but data.fractions=[{train:g},{val:g},{test:g}] needs "
-            f"at least {math.ceil(needed)}: add rows, or set '{_fractions_for(rows)}'"
-        )
-    num_val, num_test = round(rows * val), round(rows * test)
-    return Parts(rows - num_val - num_test, num_val, num_test)
-
-
-def _fractions_for(rows: int) -> str:
-    """The option that suits so many rows: the usual, or one row for each of the smaller parts."""
-    share = math.ceil(10_000 / rows) / 10_000
-    shares = (0.7, 0.15, 0.15) if rows >= 15 else (1 - 2 * share, share, share)
-    return f"data.fractions=[{','.join(f'{part:.4g}' for part in shares)}]"
-
-
-def check_fractions(fractions: Sequence[float]) -> tuple[float, float, float]:
-    """Fractions of training, validation and test: three positive numbers that sum to 1."""
-    if isinstance(fractions, Sequence) and len(fractions) == 3:
-        numbers = [share for share in fractions if isinstance(share, int | float) and share > 0]
-        if len(numbers) == 3 and math.isclose(sum(numbers), 1, abs_tol=1e-6):
-            return numbers[0], numbers[1], numbers[2]
-    raise KanExpError(
-        "data.fractions must be three positive numbers that sum to 1 (training, validation, test), "
-        f"got {fractions}."
-    )
-
-
-# The last table that was read for a training, by its file and options.
+# The last table that was read for a training, by its files and options.
 _last: dict[tuple[object, ...], Table] = {}
 
 
@@ -261,7 +259,7 @@ def learning_table(
     path: object,
     target: object,
     features: Sequence[object] | None,
-    fractions: Sequence[float],
+    split: SplitOptions,
     separator: object,
     options: Options = TRAINING,
 ) -> Table:
@@ -273,18 +271,44 @@ def learning_table(
         KanExpError: As `read_table` does; there is no target, too few rows, or a column without a
             scale.
     """
-    check_fractions(fractions)
-    key = (*_file_state(path), str(target), str(features), str(separator))
+    choice = (target, features, separator, split.group, split.weight)
+    key = (*_file_state(path), *_file_state(split.test_path), *map(str, choice))
     if key not in _last:
         file = open_columns(path, separator, options)
         if target is None:
             raise _no_target(file)
-        table = read_columns(file, choose(file, features, target), learns=True)
+        apart = [name for name in (split.group, split.weight) if name is not None]
+        schema = choose(file, features, target, apart)
+        if split.weight is not None and tidy(split.weight) in schema.names:
+            raise file.error(
+                f"column {shown(split.weight)} is data.weight, and also learned from: leave it out "
+                f"of {options.features}."
+            )
+        table = replace(
+            read_columns(file, schema, learns=True),
+            weight=None if split.weight is None else read_weight(file, split.weight),
+            groups=None if split.group is None else read_groups(file, split.group),
+        )
+        if split.test_path is not None:
+            table = _with_test_rows(table, separator, split, options)
         _last.clear()
         _last[key] = table
     table = _last[key]
-    split_rows(table.source, table.rows, fractions)
+    split.check(table)
     return table
+
+
+def _with_test_rows(
+    table: Table, separator: object, split: SplitOptions, options: Options
+) -> Table:
+    """The table followed by the rows of `data.test_path`, which has the same columns."""
+    file = open_columns(split.test_path, separator, replace(options, path="data.test_path"))
+    test = read_columns(file, table.schema)
+    weight = table.weight
+    if weight is not None and split.weight is not None:
+        weight = np.concatenate([weight, read_weight(file, split.weight)])
+    frame = table.frame.vstack(test.frame)
+    return replace(table, frame=frame, weight=weight, test_rows=test.rows)
 
 
 def _no_target(file: TableFile) -> KanExpError:

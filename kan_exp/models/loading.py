@@ -39,6 +39,7 @@ def describe_model(
         "dims": list(dims),
         "schema": data.schema.describe(),
         "activation": task.activation,
+        "outputs": list(task.output_names(data.schema)),
         "scoring": task.describe(),
         "test_points": data.fingerprint,
         "bounds": data.bounds.double().tolist(),
@@ -145,7 +146,15 @@ def model_from(checkpoint: Mapping[str, Any], replica: int | None = None) -> KAN
         )
         schema = Schema.restore(description)
         activation = description.get("activation", "identity")
-        model = KANModel(network, scaling, schema.features, schema.target_name, activation)
+        model = KANModel(
+            network,
+            scaling,
+            schema.features,
+            schema.target_name,
+            activation,
+            description.get("outputs", ()),
+            schema.classes,
+        )
         model.load_state_dict(weights)
     except (RuntimeError, TypeError, StopIteration) as error:  # also of sizes beyond memory
         raise KanExpError(f"the checkpoint does not fit its layer: {message_of(error)}") from error

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kan_exp.data.points import Scaling
+from kan_exp.errors import KanExpError
 from kan_exp.layers import EdgeLayer
 from kan_exp.layers.walk import LayerPass, layers_of, observe_domains, walk
 from kan_exp.models.inputs import as_points
@@ -47,9 +48,12 @@ class KANModel(nn.Module):
         features: Name of each input.
         target_name: Name of the output; several are numbered from 1.
         activation: Makes predictions of the outputs, see `kan_exp.tasks.activations`.
+        output_names: Name of each output of the network, such as a class.
+        classes: Of a classifier, in the order of its predictions.
 
     Shape:
-        x `(n, in)` -> `(n, out)`, both in the user's units. `x` may be anything that
+        x `(n, in)` -> `(n, out)`, both in the user's units; of a classifier, the probability of
+        each class, `(n, classes)`. `x` may be anything that
         `kan_exp.models.inputs.as_points` takes: a tensor, an array, a list, a table with the
         features among its columns. A row with a NaN gives NaN.
     """
@@ -66,23 +70,26 @@ class KANModel(nn.Module):
         features: Sequence[str],
         target_name: str,
         activation: str = "identity",
+        output_names: Sequence[str] = (),
+        classes: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.network = network
         self.features = tuple(features)
         self.target_name = target_name
         self.activation = activation
+        self.output_names, self.classes = tuple(output_names), tuple(classes)
         self._activate = find_activation(activation)
         for name, value in scaling._asdict().items():
             self.register_buffer(name, value)
 
     def forward(self, x: Any) -> Tensor:
-        return self._activate(self.outputs(x))
+        return self._activate(self.outputs(x)) * self.y_std + self.y_mean
 
     def outputs(self, x: Any) -> Tensor:
-        """The outputs before the activation, in the units of the target, `(n, out)`."""
+        """The network's own outputs, standardized and before the activation, `(n, out)`."""
         x = as_points(x, self.features, self.x_mean.device)
-        outputs: Tensor = self.network(self.standardize(x)) * self.y_std + self.y_mean
+        outputs: Tensor = self.network(self.standardize(x))
         return outputs
 
     def standardize(self, x: Tensor) -> Tensor:
@@ -100,6 +107,18 @@ class KANModel(nn.Module):
     def predict_outputs(self, x: Any) -> Tensor:
         """`outputs` in evaluation mode, without gradients and a batch at a time."""
         return self._in_batches(self.outputs, x)
+
+    def predict_class(self, x: Any) -> NDArray[np.str_]:
+        """The most probable class of each point, `(n,)`.
+
+        Raises:
+            KanExpError: The model is no classifier.
+        """
+        if not self.classes:
+            raise KanExpError(
+                f"model predicts the number {self.target_name}, not classes: call model.predict(x)."
+            )
+        return np.array(self.classes)[self.predict(x).argmax(1).cpu().numpy()]
 
     def _in_batches(self, function: Callable[[Tensor], Tensor], x: Any) -> Tensor:
         points = as_points(x, self.features, self.x_mean.device)
@@ -127,7 +146,12 @@ class KANModel(nn.Module):
         for depth, width in enumerate(hidden, 1):
             names.append(_numbered(f"h{depth}." if len(hidden) > 1 else "h", width))
         last = [self.target_name] if outputs == 1 else _numbered(self.target_name, outputs)
-        return [*names, last]
+        return [*names, list(self.output_names) or last]
+
+    @property
+    def names(self) -> list[str]:
+        """Name of each column of the predictions: a class, a target or a quantile."""
+        return list(self.classes) or self.unit_names()[-1]
 
     @torch.no_grad()
     def views(self, x: Tensor, true_edges: Sequence[Tensor] = ()) -> list[LayerView]:

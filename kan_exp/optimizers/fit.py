@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 from typing import NamedTuple
 
 import torch
@@ -51,6 +52,7 @@ class Fit(Problem):
         loss: A mean over points, to be minimized.
         penalties: Added to the loss.
         limits: Limits of a step.
+        weight: Of each point, `(samples,)`, with a mean of one; `None` for equal weights.
     """
 
     def __init__(
@@ -61,22 +63,24 @@ class Fit(Problem):
         loss: Loss,
         penalties: Sequence[Penalty],
         limits: Limits,
+        weight: Tensor | None = None,
     ) -> None:
         self.networks, self.x, self.y, self.loss = networks, x, y, loss
+        self.weight = weight
         self.penalty, self.limits = Sum(penalties), limits
-        self.width = (y if y.ndim > 1 else networks.outputs(networks.read(), x[:1])).shape[-1]
+        self.width = networks.outputs(networks.read(), x[:1]).shape[-1]
 
     def evaluate(self, parameters: Tensor) -> Value:
         loss = parameters.new_zeros(len(parameters))
-        for x, y in self._blocks(max(MIN_BLOCK, self._max_block(parameters))):
-            loss += self._loss(self.networks.outputs(parameters, x), y)
+        for x, y, weight in self._blocks(max(MIN_BLOCK, self._max_block(parameters))):
+            loss += self._loss(self.networks.outputs(parameters, x), y, weight)
         return self._value(parameters, loss)
 
     def expand(self, parameters: Tensor) -> tuple[Value, System]:
         replicas, size = parameters.shape
         penalty, block = self.penalty.expand(parameters), self._max_block(parameters)
         if block >= len(self.x) and size > len(self.x) * self.width and penalty.matrix is None:
-            rows, residuals, loss = self._linearize(parameters, self.x, self.y)
+            rows, residuals, loss = self._linearize(parameters, self.x, self.y, self.weight)
             system = SampleSystem(rows, residuals, len(self.x), penalty, self.limits.qr)
             return self._value(parameters, loss), system
         matrix_fits = replicas * size**2 * BYTES <= self.limits.memory
@@ -92,14 +96,14 @@ class Fit(Problem):
         block = min(max_block, max(cached, 2 * size))
         hessian, slope = parameters.new_zeros(replicas, size, size), torch.zeros_like(parameters)
         loss, count = parameters.new_zeros(replicas), len(self.x)
-        for x, y in self._blocks(block):
-            rows, residuals, part = self._linearize(parameters, x, y)
+        for points in self._blocks(block):
+            rows, residuals, part = self._linearize(parameters, *points)
             gram(rows, hessian)
             slope += torch.einsum("rnp,rn->rp", rows, residuals)
             loss += part
 
         def make_triangle() -> Tensor:
-            blocks = (self._linearize(parameters, x, y)[:2] for x, y in self._blocks(block))
+            blocks = (self._linearize(parameters, *points)[:2] for points in self._blocks(block))
             return triangular_factor(blocks, count)
 
         triangle = make_triangle if self.limits.qr else None
@@ -111,44 +115,48 @@ class Fit(Problem):
     ) -> tuple[Value, System]:
         slope, diagonal = penalty.slope.clone(), penalty.full_diagonal().clone()
         loss, count = parameters.new_zeros(len(parameters)), len(self.x)
-        for x, y in self._blocks(block):
-            rows, residuals, part = self._linearize(parameters, x, y)
+        for points in self._blocks(block):
+            rows, residuals, part = self._linearize(parameters, *points)
             slope += torch.einsum("rnp,rn->rp", rows, residuals) / count
             diagonal += rows.square().sum(1) / count
             loss += part
 
         def product(vectors: Tensor) -> Tensor:
             total = torch.zeros_like(vectors)
-            for x, y in self._blocks(max(MIN_BLOCK, block)):
-                total += self._product(parameters, vectors, x, y)
+            for points in self._blocks(max(MIN_BLOCK, block)):
+                total += self._product(parameters, vectors, *points)
             return total / count + penalty.multiply(vectors)
 
         limits = self.limits
         system = ProductSystem(product, slope, diagonal, limits.cg_tolerance, limits.cg_steps)
         return self._value(parameters, loss), system
 
-    def _linearize(self, parameters: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _linearize(
+        self, parameters: Tensor, x: Tensor, y: Tensor, weight: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """A block's rows `(replicas, terms, parameters)`, residuals and part of the loss."""
         outputs, jacobian = self.networks.jacobian(parameters, x)
-        loss = self._loss(outputs, y)
-        local = self.loss.expand(outputs, y)
+        loss = self._loss(outputs, y, weight)
+        local = self.loss.expand(outputs, y).times(weight)
         return local.weigh(jacobian).flatten(1, 2), local.residuals.flatten(1), loss
 
-    def _product(self, parameters: Tensor, vectors: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    def _product(
+        self, parameters: Tensor, vectors: Tensor, x: Tensor, y: Tensor, weight: Tensor | None
+    ) -> Tensor:
         """A block's sum of `J' H J` times vectors."""
 
         def outputs_of(parameters: Tensor) -> Tensor:
             return self.networks.outputs(parameters, x)
 
         outputs, changes = jvp(outputs_of, (parameters,), (vectors,))[:2]
-        local = self.loss.expand(outputs, y)
+        local = self.loss.expand(outputs, y).times(weight)
         product: Tensor = vjp(outputs_of, parameters)[1](local.pull(local.weigh(changes)))[0]
         return product
 
-    def _loss(self, outputs: Tensor, y: Tensor) -> Tensor:
+    def _loss(self, outputs: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
         """A block's part of the mean over all samples."""
         self.loss.check(outputs, y)
-        return self.loss.values(outputs, y).sum(1) / len(self.x)
+        return self.loss.weighted(outputs, y, weight).sum(1) / len(self.x)
 
     def _value(self, parameters: Tensor, loss: Tensor) -> Value:
         return Value(loss, loss + self.penalty.value(parameters))
@@ -157,5 +165,6 @@ class Fit(Problem):
         """Number of samples whose Jacobians fit into memory, at least one."""
         return max(1, int(self.limits.memory // (parameters.numel() * self.width * BYTES)))
 
-    def _blocks(self, samples: int) -> Iterator[tuple[Tensor, Tensor]]:
-        return zip(self.x.split(samples), self.y.split(samples), strict=True)
+    def _blocks(self, samples: int) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        weights = repeat(None) if self.weight is None else self.weight.split(samples)
+        return zip(self.x.split(samples), self.y.split(samples), weights, strict=False)

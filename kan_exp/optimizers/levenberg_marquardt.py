@@ -15,7 +15,7 @@ from kan_exp.optimizers.least_squares import TOLERANCES, State, Tolerances, star
 from kan_exp.optimizers.penalties import Penalty, Quadratic
 from kan_exp.tasks.losses import Loss, Squared
 
-Batch = tuple[Tensor, Tensor]
+Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor | None]
 REPLICAS = "replicas"  # key of the per-module state in `Optimizer.state`
 
 
@@ -138,8 +138,8 @@ class LevenbergMarquardt(Optimizer):
         """One step of every module.
 
         Args:
-            closure: Returns the points `x` `(samples, in)` and their targets `y`, for most losses
-                `(samples, out)`.
+            closure: Returns the points `x` `(samples, in)`, their targets `y`, for most losses
+                `(samples, out)`, and, if points differ in weight, weights `(samples,)`.
 
         Returns:
             The loss of every module after the step, without penalties, `(modules,)`.
@@ -147,10 +147,11 @@ class LevenbergMarquardt(Optimizer):
         Raises:
             ValueError: `y` does not go with the loss.
         """
-        x, y = closure()
+        x, y, *weight = closure()
         options: dict[str, Any] = self.param_groups[0]
         networks = BatchedNetworks(self.modules)
-        problem = self._problem(networks, x.double(), y.double() if y.is_floating_point() else y)
+        y = y.double() if y.is_floating_point() else y
+        problem = self._problem(networks, x.double(), y, *weight)
         parameters, state = networks.read(), self.replicas
         if state is None:
             state = start(problem, parameters, options["damping"])
@@ -160,13 +161,16 @@ class LevenbergMarquardt(Optimizer):
         self.replicas = state
         return state.error
 
-    def _problem(self, networks: BatchedNetworks, x: Tensor, y: Tensor) -> Fit:
+    def _problem(
+        self, networks: BatchedNetworks, x: Tensor, y: Tensor, weight: Tensor | None = None
+    ) -> Fit:
         penalties = list(self.penalties)
         if self.quadratic is not None:
             matrices = [self.quadratic(module).double() for module in self.modules]
             penalties.append(Quadratic(torch.stack(matrices)))
         limits = Limits(*(self.param_groups[0][name] for name in Limits._fields))
-        return Fit(networks, x, y, self.loss, penalties, limits)
+        weight = None if weight is None else weight.double()
+        return Fit(networks, x, y, self.loss, penalties, limits, weight)
 
     def _all_parameters(self) -> list[nn.Parameter]:
         return [part for module in self.modules for part in module.parameters()]

@@ -73,7 +73,9 @@ def make_module(config: RunConfig, context: RunContext, data: ExperimentData) ->
 def _model(network: nn.Sequential, data: ExperimentData, task: Task) -> KANModel:
     from kan_exp.models.model import KANModel
 
-    return KANModel(network, data.scaling, data.features, data.target_name, task.activation)
+    schema = data.schema
+    names = task.output_names(schema), schema.classes
+    return KANModel(network, data.scaling, data.features, data.target_name, task.activation, *names)
 
 
 def _gradient_options(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from kan_exp.config import SAMPLED, TABLE, Component, RunConfig, RunContext
@@ -12,6 +13,7 @@ from kan_exp.preparing.components import make
 from kan_exp.training.host_memory import check_points_fit
 
 if TYPE_CHECKING:
+    from kan_exp.data.split_options import SplitOptions
     from kan_exp.data.table import Table
 
 SKLEARN = "kan_exp.data.SklearnData"
@@ -71,20 +73,26 @@ def shown_dims(dims: list[int]) -> str:
 
 
 def _check_table(options: dict[str, Any], dims: list[int], context: RunContext) -> int:
-    from kan_exp.data.table import split_rows
-
     if options.get("path") in (None, "???"):
         raise KanExpError("data.path is needed, the file of the table: set it with data.path=...")
     if options.get("target") in (None, "???"):  # the error lists the columns
         _read_table({**options, "target": None}, None)
     table = _read_table(options, tuple(dims))
     check_width("data", len(table.features), dims, context)
-    return split_rows(table.source, table.rows, options["fractions"]).train
+    return _split_options(options).check(table)
 
 
 def _read_table(options: dict[str, Any], dims: tuple[int, ...] | None) -> Table:
     from kan_exp.data.table import learning_table  # numpy takes a quarter of a command's start
 
-    names = ("path", "target", "features", "fractions", "separator")
-    given: dict[str, Any] = {name: options.get(name) for name in names}
-    return learning_table(**given, options=Options(dims=dims))
+    given: dict[str, Any] = {
+        name: options.get(name) for name in ("path", "target", "features", "separator")
+    }
+    return learning_table(**given, split=_split_options(options), options=Options(dims=dims))
+
+
+def _split_options(options: dict[str, Any]) -> SplitOptions:
+    from kan_exp.data.split_options import SplitOptions
+
+    names = {each.name for each in fields(SplitOptions)}
+    return SplitOptions(**{name: value for name, value in options.items() if name in names})

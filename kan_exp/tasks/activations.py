@@ -10,11 +10,22 @@ from kan_exp.errors import KanExpError, listing
 if TYPE_CHECKING:
     from torch import Tensor
 
-# From outputs `(n, out)` in the units of the target to predictions of the same shape.
+
+def _chances(logits: Tensor) -> Tensor:
+    """Probabilities `(n, K)` of classes; a single logit is that of the second of two."""
+    if logits.shape[-1] > 1:
+        return logits.softmax(-1)
+    import torch
+
+    return torch.cat([(-logits).sigmoid(), logits.sigmoid()], dim=-1)
+
+
+# From standardized outputs `(n, out)` to standardized predictions.
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "identity": lambda outputs: outputs,
     "sigmoid": lambda outputs: outputs.sigmoid(),
     "softmax": lambda outputs: outputs.softmax(-1),
+    "classes": _chances,
     "exp": lambda outputs: outputs.exp(),
 }
 

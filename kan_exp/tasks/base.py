@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kan_exp.errors import KanExpError, listing, suggest
 from kan_exp.runs.metrics import RUN_METRICS
 from kan_exp.tasks.activations import find_activation
-from kan_exp.tasks.metrics import LINEAR, METRICS, STANDARD_ERROR, TEST, VALIDATION, Metric
+from kan_exp.tasks.metrics import (
+    LINEAR,
+    METRICS,
+    NUMBERS,
+    STANDARD_ERROR,
+    TEST,
+    VALIDATION,
+    Metric,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from kan_exp.data.points import Scaling
+    from kan_exp.data.schema import Schema
     from kan_exp.tasks.losses import Loss
 
 # That of runs and checkpoints which were written before there were tasks.
@@ -30,14 +40,17 @@ class Scoring:
     Args:
         metrics: Names in `kan_exp.tasks.metrics.METRICS`, in the order in which they are shown.
         primary: The metric by which networks are chosen on the validation points and runs are
-            compared; it is minimized.
+            compared.
+        quantiles: What is predicted, if it is quantiles.
 
     Raises:
-        KanExpError: A metric is unknown or given twice, or `primary` is not one of them or has a
-            maximum instead of a minimum.
+        KanExpError: A metric is unknown, given twice or judges other predictions than the first, or
+            `primary` is not one of them.
     """
 
-    def __init__(self, metrics: Sequence[str], primary: str) -> None:
+    def __init__(
+        self, metrics: Sequence[str], primary: str, quantiles: Sequence[float] = ()
+    ) -> None:
         if isinstance(metrics, str) or not isinstance(metrics, Sequence) or not metrics:
             raise KanExpError(
                 f"task.metrics must be a list of metrics, got {metrics!r}: set "
@@ -56,19 +69,24 @@ class Scoring:
             raise KanExpError(
                 f"task.primary={primary} must be one of task.metrics: {listing(names)}."
             )
-        if METRICS[primary].higher_is_better:
-            errors = [name for name in names if not METRICS[name].higher_is_better]
-            raise KanExpError(
-                f"task.primary={primary} must be a metric of which less is better: networks are "
-                f"chosen by its minimum. Set task.primary={(errors or ['rmse'])[0]}"
-            )
-        self.metrics = tuple(METRICS[name] for name in names)
-        self.primary = METRICS[primary]
+        self.judges = METRICS[names[0]].judges
+        for name in names:
+            if METRICS[name].judges != self.judges:
+                raise KanExpError(
+                    f"task.metrics: {names[0]} judges {self.judges}, but {name} "
+                    f"{METRICS[name].judges}: {_choices(self.judges)}"
+                )
+        self.quantiles = tuple(quantiles)
+        self.metrics = tuple(METRICS[name].of_quantiles(self.quantiles) for name in names)
+        self.primary = next(one for one in self.metrics if one.name == primary)
 
-    def score(self, predicted: Tensor, truth: Tensor) -> dict[str, float]:
-        """All metrics of predictions `(n, out)` in the units of the target, by name."""
+    def score(
+        self, predicted: Tensor, truth: Tensor, metrics: Iterable[Metric] | None = None
+    ) -> dict[str, float]:
+        """Metrics, all if not given, of predictions `(n, out)` in the target's units, by name."""
         predicted, truth = predicted.double(), truth.double()
-        return {one.name: one.value(predicted, truth).item() for one in self.metrics}
+        chosen = self.metrics if metrics is None else metrics
+        return {one.name: one.value(predicted, truth).item() for one in chosen}
 
     @property
     def curves(self) -> tuple[Metric, ...]:
@@ -106,7 +124,8 @@ class Scoring:
 
     def describe(self) -> dict[str, Any]:
         """The arguments from which `Scoring` can be rebuilt, as plain containers."""
-        return {"metrics": [one.name for one in self.metrics], "primary": self.primary.name}
+        about = {"metrics": [one.name for one in self.metrics], "primary": self.primary.name}
+        return {**about, "quantiles": [*self.quantiles]} if self.quantiles else about
 
 
 class Task(Scoring, ABC):
@@ -117,18 +136,72 @@ class Task(Scoring, ABC):
     pruning, sweeps, reports and TensorBoard know no more about a task than this.
 
     Attributes:
+        predicts: What predictions are, and so which metrics judge them: `NUMBERS`, `CLASSES` or
+            `QUANTILES` of `kan_exp.tasks.metrics`.
         activation: Name in `kan_exp.tasks.activations.ACTIVATIONS`: makes predictions of outputs.
         scales_target: Whether the network learns the standardized target instead of the target.
         figures: Names in `kan_exp.plots.TASK_FIGURES` of what is drawn on the test points.
+
+    Raises:
+        KanExpError: A metric judges other predictions; see also `Scoring`.
     """
 
+    predicts = NUMBERS
     activation = "identity"
     scales_target = True
     figures: tuple[str, ...] = ("prediction",)
 
+    def __init__(
+        self, metrics: Sequence[str], primary: str, quantiles: Sequence[float] = ()
+    ) -> None:
+        super().__init__(metrics, primary, quantiles)
+        if self.judges != self.predicts:
+            raise KanExpError(
+                f"task.metrics: {self.metrics[0].name} judges {self.judges}, but the task predicts "
+                f"{self.predicts}: {_choices(self.predicts)}"
+            )
+
     @abstractmethod
     def loss(self) -> Loss:
         """The loss of standardized outputs, with its derivatives."""
+
+    def output_names(self, schema: Schema) -> tuple[str, ...]:
+        """A name for each output of the network."""
+        return schema.targets
+
+    def num_outputs(self, schema: Schema) -> int:
+        """The last width of the network."""
+        return len(self.output_names(schema))
+
+    def details(
+        self, predicted: Tensor, truth: Tensor, names: Sequence[str]
+    ) -> dict[str, dict[str, float | None]]:
+        """Metrics of each of several columns of the predictions, by name and title.
+
+        Args:
+            predicted: In the units of the target, `(n, columns)`.
+            truth: `(n, out)`.
+            names: Of the columns.
+        """
+        if truth.shape[1] == 1:
+            return {}
+        parts = zip(names, predicted.split(1, 1), truth.split(1, 1), strict=True)
+        return {name: self.titled(self.score(p, t)) for name, p, t in parts}
+
+    def titled(self, scores: Mapping[str, float]) -> dict[str, float | None]:
+        """Finite values by the titles of their metrics, None for others."""
+        return {METRICS[n].title: v if math.isfinite(v) else None for n, v in scores.items()}
+
+    def check_target(self, schema: Schema, y: Any) -> None:
+        """Checks the values of the target.
+
+        Args:
+            schema: Of the data.
+            y: Values `(n, out)`, an array or a tensor.
+
+        Raises:
+            KanExpError: The task cannot learn them.
+        """
 
     def scaling(self, scaling: Scaling) -> Scaling:
         """The scaling between data and network, given the statistics of the training points."""
@@ -139,23 +212,28 @@ class Task(Scoring, ABC):
         y_mean, y_std = torch.zeros_like(scaling.y_mean), torch.ones_like(scaling.y_std)
         return scaling._replace(y_mean=y_mean, y_std=y_std)
 
-    def predictions(self, outputs: Tensor) -> Tensor:
-        """Predictions from outputs `(n, out)` in the units of the target."""
-        return find_activation(self.activation)(outputs)
+    def predictions(self, outputs: Tensor, y_mean: Tensor, y_std: Tensor) -> Tensor:
+        """Predictions in the units of the target, from standardized outputs `(n, out)`."""
+        return find_activation(self.activation)(outputs) * y_std + y_mean
 
     def selection_error(self, outputs: Tensor, y: Tensor, y_mean: Tensor, y_std: Tensor) -> Tensor:
-        """The primary metric in the target's units, from standardized values `(n, out)`."""
-        if self.primary.in_target_units and self.activation == "identity" and y_std.numel() == 1:
-            return self.primary.value(outputs, y) * y_std.squeeze()
-        predicted = self.predictions(outputs * y_std + y_mean)
-        return self.primary.value(predicted, y * y_std + y_mean)
+        """What networks are chosen by: the primary metric as an error, see `Metric.error`.
+
+        Outputs and `y` are standardized, `(n, out)`.
+        """
+        primary = self.primary
+        if primary.in_target_units and self.activation == "identity" and y_std.numel() == 1:
+            return primary.value(outputs, y) * y_std.squeeze()
+        predicted = self.predictions(outputs, y_mean, y_std)
+        error: Tensor = primary.error(primary.value(predicted, y * y_std + y_mean))
+        return error
 
     def validation_loss(
         self, outputs: Tensor, truth: Tensor, y_mean: Tensor, y_std: Tensor
     ) -> float:
-        """The loss of outputs and truth `(n, out)` in the units of the target."""
-        scaled, y = ((part.double() - y_mean) / y_std for part in (outputs, truth))
-        return self.loss().mean(scaled, y).item()
+        """The loss of standardized outputs, and truth in the units of the target, `(n, out)`."""
+        y = (truth.double() - y_mean) / y_std
+        return self.loss().mean(outputs.double(), y).item()
 
     def training_error(self, loss: Tensor, y_std: Tensor) -> Tensor | None:
         """The primary metric if it is a function of the training loss, else None."""
@@ -173,3 +251,9 @@ def scoring_of(metrics: Mapping[str, Any]) -> Scoring:
         return Scoring(**found) if isinstance(found, dict) else Scoring(**OLD_SCORING)
     except (KanExpError, TypeError):  # damaged, or by a later version
         return Scoring(**OLD_SCORING)
+
+
+def _choices(judges: str) -> str:
+    """Advice: the metrics of such predictions."""
+    names = [one.name for one in METRICS.values() if one.judges == judges]
+    return f"set task.metrics=[{','.join(names)}] or some of these."

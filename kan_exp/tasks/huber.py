@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from kan_exp.errors import KanExpError
 from kan_exp.tasks.base import Task
+from kan_exp.tasks.rules import check_number
 
 if TYPE_CHECKING:
     from kan_exp.tasks.losses import Loss
@@ -29,9 +29,7 @@ class HuberRegression(Task):
 
     def __init__(self, metrics: Sequence[str], primary: str, delta: float) -> None:
         super().__init__(metrics, primary)
-        if isinstance(delta, bool) or not isinstance(delta, (int, float)) or not 0 < delta < 1e300:
-            raise KanExpError(f"task.delta must be a number above 0, got {delta!r}.")
-        self.delta = float(delta)
+        self.delta = check_number("task.delta", delta, above=0)
 
     def loss(self) -> Loss:
         from kan_exp.tasks.losses import Huber

@@ -6,14 +6,19 @@ Importing it does not import torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Values = Callable[["Tensor", "Tensor"], "Tensor"]
+Values = Callable[..., "Tensor"]
+# What predictions are: numbers `(n, out)`, probabilities of classes `(n, K)`, or quantiles of one
+# number `(n, quantiles)`. The truth is numbers `(n, out)`, or indices of classes `(n, 1)`.
+NUMBERS, CLASSES, QUANTILES = "numbers", "classes", "quantiles"
+MIN_CHANCE = 2.0**-52  # the least probability in a logarithm, as scikit-learn has it
 
 
 @dataclass(frozen=True)
@@ -23,14 +28,15 @@ class Metric:
     Args:
         name: Its name in `task.metrics`; `test_NAME` in `metrics.json`.
         title: Its name in figures and tables.
-        value: From predictions and truth, float64 `(n, out)` each, to a scalar; NaN where it is
-            undefined.
-        higher_is_better: Whether the largest value is the best.
+        value: From predictions and truth, float64, to a scalar; NaN where it is undefined. One of
+            quantiles takes these as well.
+        higher_is_better: Whether the largest value, which must be 1, is the best.
         in_target_units: Whether it scales with predictions and truth.
         terms: From predictions and truth to one term per point `(n,)`, if `value` is a function of
             their mean; its standard error can then be estimated.
         of_mean: That function.
         has_curve: Whether it is logged at each validation; the primary metric always is.
+        judges: What predictions are: `NUMBERS`, `CLASSES` or `QUANTILES`.
     """
 
     name: str
@@ -41,10 +47,37 @@ class Metric:
     terms: Values | None = None
     of_mean: Callable[[Tensor], Tensor] = lambda mean: mean
     has_curve: bool = False
+    judges: str = NUMBERS
+
+    def error(self, value: Any) -> Any:
+        """A value, a number or a tensor, as what is to be minimized, 0 at best or below."""
+        return 1 - value if self.higher_is_better else value
+
+    def of_quantiles(self, quantiles: Sequence[float]) -> Metric:
+        """The same metric, of predictions of these quantiles."""
+        if self.judges != QUANTILES:
+            return self
+        terms = self.terms and partial(self.terms, quantiles=quantiles)
+        return replace(self, value=partial(self.value, quantiles=quantiles), terms=terms)
+
+
+def _mean_over_outputs(value: Values) -> Values:
+    """The mean of the values of each output, whose units may differ."""
+
+    @wraps(value)
+    def mean(predicted: Tensor, truth: Tensor) -> Tensor:
+        if truth.shape[1] == 1:
+            return value(predicted, truth)
+        parts = [
+            value(*pair) for pair in zip(predicted.split(1, 1), truth.split(1, 1), strict=True)
+        ]
+        return sum(parts[1:], parts[0]) / len(parts)
+
+    return mean
 
 
 def rmse(predicted: Tensor, truth: Tensor) -> Tensor:
-    """Root mean squared error."""
+    """Root mean squared error, over all outputs."""
     return (predicted - truth).square().mean().sqrt()
 
 
@@ -65,6 +98,7 @@ def relative_error(predicted: Tensor, truth: Tensor) -> Tensor:
     return error / norm if norm > 0 else norm.new_tensor(math.nan)
 
 
+@_mean_over_outputs
 def r2(predicted: Tensor, truth: Tensor) -> Tensor:
     """Coefficient of determination: 1 for a perfect fit, 0 for the mean of the truth."""
     unexplained = (predicted - truth).square().sum()
@@ -74,6 +108,7 @@ def r2(predicted: Tensor, truth: Tensor) -> Tensor:
     return spread.new_tensor(1.0 if unexplained == 0 else -math.inf)
 
 
+@_mean_over_outputs
 def r(predicted: Tensor, truth: Tensor) -> Tensor:
     """Pearson's correlation coefficient; NaN if either side is constant."""
     centered, around = truth - truth.mean(), predicted - predicted.mean()
@@ -87,6 +122,67 @@ def _squares(predicted: Tensor, truth: Tensor) -> Tensor:
 
 def _sizes(predicted: Tensor, truth: Tensor) -> Tensor:
     return (predicted - truth).abs().mean(1)
+
+
+def _deviances(predicted: Tensor, truth: Tensor) -> Tensor:
+    half = truth.xlogy(truth / predicted) - truth + predicted
+    return 2 * half.where(predicted > 0, math.nan).mean(1)
+
+
+def _pinballs(predicted: Tensor, truth: Tensor, quantiles: Sequence[float]) -> Tensor:
+    residuals, shares = truth - predicted, predicted.new_tensor(quantiles)
+    return (shares * residuals).maximum((shares - 1) * residuals).mean(1)
+
+
+def coverage_error(predicted: Tensor, truth: Tensor, quantiles: Sequence[float]) -> Tensor:
+    """Distance of the share of truths at or below a predicted quantile from the quantile; mean."""
+    share = (truth <= predicted).double().mean(0)
+    return (share - predicted.new_tensor(quantiles)).abs().mean()
+
+
+def _log_losses(predicted: Tensor, truth: Tensor) -> Tensor:
+    return -predicted.gather(1, truth.long()).squeeze(1).clamp(min=MIN_CHANCE).log()
+
+
+def _hits(predicted: Tensor, truth: Tensor) -> Tensor:
+    return (predicted.argmax(1) == truth[:, 0]).double()
+
+
+def _briers(predicted: Tensor, truth: Tensor) -> Tensor:
+    """As scikit-learn has them: of two classes, the squared error of one of them."""
+    classes = truth.new_tensor(range(predicted.shape[1]))
+    squares = (predicted - (truth == classes).double()).square().sum(1)
+    return squares / 2 if predicted.shape[1] == 2 else squares
+
+
+def recalls(predicted: Tensor, truth: Tensor) -> Tensor:
+    """The share of each class's points that are recognized, `(K,)`; NaN for a class without any."""
+    from torchmetrics.functional.classification import multiclass_recall
+
+    labels, count = truth[:, 0].long(), predicted.shape[1]
+    found = multiclass_recall(predicted.argmax(1), labels, count, average="none")
+    return found.double().where(labels.bincount(minlength=count) > 0, math.nan)
+
+
+def aucs(predicted: Tensor, truth: Tensor) -> Tensor:
+    """Area under each class's ROC curve against the rest, `(K,)`; NaN where one side has none."""
+    from torchmetrics.functional.classification import binary_auroc
+
+    areas = []
+    for k, scores in enumerate(predicted.unbind(1)):
+        own = (truth[:, 0] == k).long()
+        defined = 0 < int(own.sum()) < len(own) and bool(scores.isfinite().all())
+        areas.append(binary_auroc(scores, own).double() if defined else scores.new_tensor(math.nan))
+    return predicted.new_tensor([float(area) for area in areas])
+
+
+def _mean_of(name: str, title: str, terms: Values, **options: Any) -> Metric:
+    """A metric that is the mean of its terms."""
+
+    def value(*arguments: Any, **more: Any) -> Tensor:
+        return terms(*arguments, **more).mean()
+
+    return Metric(name, title, value, terms=terms, **options)
 
 
 METRICS = {
@@ -105,6 +201,28 @@ METRICS = {
         Metric("relative_error", "relative error", relative_error),
         Metric("max_error", "max error", max_error, in_target_units=True),
         Metric("r", "r", r, higher_is_better=True),
+        _mean_of("poisson_deviance", "Poisson deviance", _deviances),
+        _mean_of("pinball", "pinball loss", _pinballs, in_target_units=True, judges=QUANTILES),
+        Metric("coverage_error", "coverage error", coverage_error, judges=QUANTILES),
+        _mean_of("log_loss", "log-loss", _log_losses, judges=CLASSES),
+        _mean_of(
+            "accuracy", "accuracy", _hits, judges=CLASSES, higher_is_better=True, has_curve=True
+        ),
+        _mean_of("brier", "Brier score", _briers, judges=CLASSES),
+        Metric(
+            "balanced_accuracy",
+            "balanced accuracy",
+            lambda predicted, truth: recalls(predicted, truth).nanmean(),
+            higher_is_better=True,
+            judges=CLASSES,
+        ),
+        Metric(
+            "roc_auc",
+            "ROC AUC",
+            lambda predicted, truth: aucs(predicted, truth).nanmean(),
+            higher_is_better=True,
+            judges=CLASSES,
+        ),
     )
 }
 

@@ -26,7 +26,8 @@ class Regression(Task):
     ) -> float:
         if y_std.numel() > 1:
             return super().validation_loss(outputs, truth, y_mean, y_std)
-        error: float = rmse(outputs.double(), truth.double()).item()
+        predicted = self.predictions(outputs, y_mean, y_std)
+        error: float = rmse(predicted.double(), truth.double()).item()
         return (error / y_std.item()) ** 2
 
     def training_error(self, loss: Tensor, y_std: Tensor) -> Tensor | None:

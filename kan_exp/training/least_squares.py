@@ -79,7 +79,7 @@ class LeastSquaresModule(KANModule):
         self.stages = list(stages)
         self.penalty_decay = penalty_decay
         self.follow_every, self.max_rise = follow_every, max_rise
-        self.validation = Split(*(part.double() for part in validation))
+        self.validation = validation.map(Tensor.double)
         self._starts = list(starts)  # in a list: only the best of them is part of the model
         self._stage = 0
         self._steps_in_stage = 0
@@ -95,7 +95,7 @@ class LeastSquaresModule(KANModule):
         """
         for network in self._starts:
             network.to(self.device)
-        self.validation = Split(*(part.to(self.device) for part in self.validation))
+        self.validation = self.validation.map(lambda part: part.to(self.device))
         quadratic = self._quadratic if self.penalty else None
         engine = cast(
             LevenbergMarquardt,
@@ -130,16 +130,16 @@ class LeastSquaresModule(KANModule):
     def training_step(self, chunk: Split, _: int) -> None:
         optimizer = self._optimizer
         engine = cast(LevenbergMarquardt, optimizer.optimizer)
-        x, y = chunk.x[0].double(), chunk.y[0].double()  # every step takes the same points
+        points = next(chunk.unbind()).map(Tensor.double)  # every step takes the same ones
         losses: list[Tensor] = []
         for _step in chunk.x:
             self._move_on(engine)
-            self.errors = cast(Tensor, optimizer.step(lambda: self._seen(x, y)))
+            self.errors = cast(Tensor, optimizer.step(lambda: self._seen(points)))
             self._steps_in_stage += 1
             losses.append(self.errors.nan_to_num(torch.inf).min())
             if self._steps_in_stage % self.follow_every == 0 and not self._stage_is_over(engine):
                 for network in engine.modules:
-                    follow(cast(nn.Sequential, network), x)
+                    follow(cast(nn.Sequential, network), points.x)
             if self._is_last and bool(cast(Any, engine.replicas).stalled.all()):
                 best = int(self.errors.nan_to_num(torch.inf).argmin())
                 self.converged = engine.stopped[best]
@@ -152,9 +152,9 @@ class LeastSquaresModule(KANModule):
         self._observe()
         self._record(torch.stack(losses), [self._rate()] * len(losses), {})
 
-    def _seen(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def _seen(self, points: Split) -> Split:
         count = self.stages[self._stage].points
-        return x[:count], y[:count]
+        return points.map(lambda part: part[:count])
 
     def _diverged(self, what: str, step: int, rate: float) -> str:
         return f"the {what} is no number at step {step:,}: look at the data, or raise refine.jerk."
@@ -176,8 +176,8 @@ class LeastSquaresModule(KANModule):
 
     @torch.no_grad()
     def _validate(self, engine: LevenbergMarquardt) -> Tensor:
-        """Each network's error on the validation points, by the task's primary metric."""
-        x, y = self.validation
+        """Each network's error on the validation points, see `Task.selection_error`."""
+        x, y, _ = self.validation
         y_mean, y_std = self.model.y_mean, self.model.y_std
         with evaluation_mode(*engine.modules):
             errors = [

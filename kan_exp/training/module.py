@@ -127,18 +127,22 @@ class KANModule(LightningModule):
     def _optimizer(self) -> LightningOptimizer:
         return cast(LightningOptimizer, self.optimizers())
 
-    def objective(self, x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def objective(
+        self, x: Tensor, y: Tensor, weight: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of standardized points, and the unweighted penalties by name."""
         network = self.model.network
         if self.penalty.keys() & ON_EDGES.keys():
-            return objective_by_edges(network, x, y, tuple(self.penalty), self.loss)
+            return objective_by_edges(network, (x, y, weight), tuple(self.penalty), self.loss)
         output = network(x) if self._compiled is None else self._compiled(x)
         penalties = {name: ON_LAYERS[name](network) for name in self.penalty}
-        return self.loss.mean(output, y), penalties
+        return self.loss.mean(output, y, weight), penalties
 
-    def evaluate(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def evaluate(
+        self, x: Tensor, y: Tensor, weight: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """The objective, its loss and its penalties; leaves the gradients in the parameters."""
-        loss, penalties = self.objective(x, y)
+        loss, penalties = self.objective(x, y, weight)
         total = loss
         for name, value in penalties.items():
             total = total + self.penalty[name] * value
@@ -157,13 +161,13 @@ class KANModule(LightningModule):
         losses: list[Tensor] = []
         rates: list[float] = []
         penalties: dict[str, Tensor] = {}
-        for x, y in zip(chunk.x.unbind(), chunk.y.unbind(), strict=True):
+        for points in chunk.unbind():
             evaluations: list[Tensor] = []
 
-            def closure(x: Tensor = x, y: Tensor = y, seen: list[Tensor] = evaluations) -> Tensor:
+            def closure(points: Split = points, seen: list[Tensor] = evaluations) -> Tensor:
                 nonlocal penalties
                 optimizer.zero_grad()
-                total, loss, penalties = self.evaluate(x, y)
+                total, loss, penalties = self.evaluate(*points)
                 seen.append(loss)
                 return total
 
@@ -226,8 +230,9 @@ class KANModule(LightningModule):
             DivergedError: The loss is not finite.
         """
         outputs = self.model.predict_outputs(split.x)
-        scores = self.task.score(self.task.predictions(outputs), split.y)
         y_mean, y_std = self.model.y_mean, self.model.y_std
+        predicted = self.task.predictions(outputs, y_mean, y_std)
+        scores = self.task.score(predicted, split.y, self.task.curves)
         loss = self.task.validation_loss(outputs, split.y, y_mean, y_std)
         if not torch.isfinite(torch.tensor(loss)):
             raise DivergedError(self._diverged("validation loss", self.global_step, self._rate()))
@@ -235,10 +240,10 @@ class KANModule(LightningModule):
 
     def _log_validation(self, loss: float, scores: Mapping[str, float]) -> None:
         self.val_history.append((self.global_step, loss))
-        errors = {f"error/val_{metric.name}": scores[metric.name] for metric in self.task.curves}
+        errors = {f"error/val_{name}": value for name, value in scores.items()}
         self._log_at_step({"loss/val": loss, **errors})
         # For the checkpoint. All ranks have the same value.
-        error = scores[self.task.primary.name]
+        error = self.task.primary.error(scores[self.task.primary.name])
         self.log(CHOSEN_BY, error, logger=False, batch_size=1, sync_dist=True)
 
     @property
@@ -318,16 +323,20 @@ def _l1_outputs(visits: list[LayerPass]) -> Tensor:
 
 
 def objective_by_edges(
-    network: nn.Sequential, x: Tensor, y: Tensor, names: Sequence[str], loss: Loss
+    network: nn.Sequential,
+    points: tuple[Tensor, Tensor, Tensor | None],
+    names: Sequence[str],
+    loss: Loss,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The objective where a penalty reads every edge's values, which a fused pass never has."""
+    x, y, weight = points
     visits = list(walk(network, x, from_edges=True))
     outputs = visits[-1].outputs  # before the penalties: the order decides how gradients round
     penalties = {
         name: ON_EDGES[name](visits) if name in ON_EDGES else ON_LAYERS[name](network)
         for name in names
     }
-    return loss.mean(outputs, y), penalties
+    return loss.mean(outputs, y, weight), penalties
 
 
 # Each is a sum over layers. `smooth` is the seed project's unsquared norm, `roughness` its square

@@ -62,8 +62,8 @@ class ReplicaModule(KANModule):
 
     Shape:
         Chunks of training points `(steps, replicas, batch, in)`. `train_losses` and `val_losses`
-        hold pairs of a step and the losses `(replicas,)`, NaN after divergence. `best_errors` and
-        `best_steps` `(replicas,)` are those of each replica's best validation.
+        hold pairs of a step and the losses `(replicas,)`, NaN after divergence. `best_errors` (see
+        `Metric.error`) and `best_steps` `(replicas,)` are those of each replica's best validation.
     """
 
     logs_replicas = True
@@ -115,18 +115,21 @@ class ReplicaModule(KANModule):
         self._before = [weight.detach().clone() for weight in self.stack.parameters()]
         self.best_state = {name: part.clone() for name, part in self.stack.state_dict().items()}
 
-    def objective(self, x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def objective(
+        self, x: Tensor, y: Tensor, weight: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Each replica's loss, and its unweighted penalties: `(replicas,)` each."""
         names = tuple(self.penalty)
         if self.penalty.keys() & ON_EDGES.keys():
 
-            def by_edges(network: nn.Sequential, x: Tensor, y: Tensor) -> Any:
-                return objective_by_edges(network, x, y, names, self.loss)
+            def by_edges(network: nn.Sequential, *parts: Tensor) -> Any:
+                return objective_by_edges(network, Split(*parts), names, self.loss)
 
-            found: tuple[Tensor, dict[str, Tensor]] = over_replicas(self.stack, by_edges, x, y)
+            parts = (x, y) if weight is None else (x, y, weight)
+            found: tuple[Tensor, dict[str, Tensor]] = over_replicas(self.stack, by_edges, *parts)
             return found
         *_, last = walk(self.stack, x, stacked=True)
-        losses = self.loss.values(last.outputs, y).mean(1)
+        losses = self.loss.weighted(last.outputs, y, weight).mean(1)
         return losses, {name: self._penalty(name) for name in names}
 
     def _penalty(self, name: str) -> Tensor:
@@ -141,11 +144,11 @@ class ReplicaModule(KANModule):
         scheduler = cast(Any, self.lr_schedulers())
         losses: list[Tensor] = []
         newly: list[int] = []
-        for x, y in zip(chunk.x.unbind(), chunk.y.unbind(), strict=True):
+        for points in chunk.unbind():
             if self.global_step % OBSERVE_EVERY == 0:
                 self._observe()
             optimizer.zero_grad()
-            loss, penalties = self.objective(x, y)
+            loss, penalties = self.objective(*points)
             losses.append(loss.detach())
             frozen = self._freeze(losses[-1], self.global_step + 1, "training loss")
             newly += frozen
@@ -242,11 +245,13 @@ class ReplicaModule(KANModule):
         errors = torch.full((self.count,), torch.nan, dtype=torch.float64)
         losses = errors.clone()
         y_mean, y_std = self.model.y_mean, self.model.y_std
-        primary = self.task.primary.name
+        primary = self.task.primary
+        outputs_of = self._predict_outputs(split.x)
         for replica in self.alive.nonzero().flatten().tolist():
-            self.take(replica)
-            outputs = self.model.predict_outputs(split.x)
-            errors[replica] = self.task.score(self.task.predictions(outputs), split.y)[primary]
+            outputs = outputs_of[replica]
+            predicted = self.task.predictions(outputs, y_mean, y_std)
+            scores = self.task.score(predicted, split.y, [primary])
+            errors[replica] = primary.error(scores[primary.name])
             losses[replica] = self.task.validation_loss(outputs, split.y, y_mean, y_std)
         checked = errors.where(self.alive, errors.new_zeros(()))
         newly = self._freeze(checked, self.global_step, "validation loss")
@@ -257,10 +262,22 @@ class ReplicaModule(KANModule):
         losses = self._of_alive(losses)
         self.val_losses.append((self.global_step, losses))
         self.val_history.append((self.global_step, losses.nanmedian().item()))
-        self._log_at_step({**spread("loss/val", losses), **spread(f"error/val_{primary}", errors)})
+        values = spread(f"error/val_{primary.name}", primary.error(errors))  # its own inverse
+        self._log_at_step({**spread("loss/val", losses), **values})
         # For the checkpoint; in double precision, as `best_errors` is.
         best = errors.nan_to_num(torch.inf).min()
         self.log(CHOSEN_BY, best, logger=False, batch_size=1)
+
+    @torch.no_grad()
+    def _predict_outputs(self, x: Tensor) -> Tensor:
+        """`KANModel.predict_outputs` of each replica, `(replicas, n, out)`."""
+        with evaluation_mode(self.stack):
+            passes = (
+                list(walk(self.stack, part, stacked=True))[-1]
+                for part in _repeated(self.stack, self.model.standardize(x))
+            )
+            outputs = torch.cat([last.outputs for last in passes], 1)
+        return outputs * self.model.y_std + self.model.y_mean
 
     def _keep(self, errors: Tensor) -> None:
         """Keeps the state of the replicas whose validation error is their lowest so far."""
@@ -324,8 +341,13 @@ def spread(name: str, values: Tensor) -> dict[str, float]:
 
 def observe(stack: nn.Sequential, x: Tensor) -> None:
     """Sets the domains of stacked layers to the ranges of their inputs for `x` `(n, in)`."""
+    with evaluation_mode(stack):
+        observe_domains(stack, _repeated(stack, x), stacked=True)
+
+
+def _repeated(stack: nn.Sequential, x: Tensor) -> Iterator[Tensor]:
+    """Parts of `x` `(n, in)`, each repeated for all replicas, as large as memory allows."""
     replicas = len(next(stack.parameters()))
     widest = replicas * max(layer.numbers_per_sample for layer in layers_of(stack))
-    batches = x.split(max(1, EVALUATION_NUMBERS // widest))
-    with evaluation_mode(stack):
-        observe_domains(stack, (part.expand(replicas, -1, -1) for part in batches), stacked=True)
+    for part in x.split(max(1, EVALUATION_NUMBERS // widest)):
+        yield part.expand(replicas, -1, -1)

@@ -19,7 +19,7 @@ from kan_exp.tasks import Task
 from kan_exp.tasks.metrics import LINEAR
 from kan_exp.training.module import OBSERVED_POINTS, KANModule
 from kan_exp.training.replicas import QUANTILES, ReplicaModule, spread
-from kan_exp.training.score import finite, linear_predictions, score_networks
+from kan_exp.training.score import finite, linear_predictions_by, score_networks
 
 
 @dataclass
@@ -64,11 +64,14 @@ def make_result(
     task, model = module.task, model_from(best)
     predictions = model.predict(data.test.x)
     (scores,) = score_networks(task, [predictions], data.test.y)
-    validation = module.validated or task.score(model.predict(data.val.x), data.val.y)
+    validation = module.validated
+    if validation is None:
+        validation = task.score(model.predict(data.val.x), data.val.y, [task.primary])
     metrics = {
         **scores,
         task.chosen_by: finite(validation[task.primary.name]),
         **{LINEAR + name: finite(value) for name, value in _linear_scores(task, data).items()},
+        "outputs": task.details(predictions, data.test.y, model.names),
         "parameters": sum(weight.numel() for weight in model.network.parameters()),
         "best_step": int(best["global_step"]),
         **details,
@@ -88,7 +91,9 @@ def make_result(
 
 def _linear_scores(task: Task, data: ExperimentData) -> dict[str, float]:
     with best_effort("the linear model could not be fitted"):
-        return task.score(linear_predictions(data.train, data.test), data.test.y)
+        outputs = task.num_outputs(data.schema)
+        linear = linear_predictions_by(task, data.train, data.test, data.scaling, outputs)
+        return task.score(linear, data.test.y)
     return {metric.name: math.nan for metric in task.metrics}
 
 
@@ -126,7 +131,7 @@ def _replica_metrics(module: ReplicaModule, data: ExperimentData, kept: int) -> 
             {
                 "seed": module.seed + replica,
                 **score,
-                task.chosen_by: finite(float(module.best_errors[replica])),
+                task.chosen_by: finite(task.primary.error(float(module.best_errors[replica]))),
                 "best_step": int(module.best_steps[replica]),
             }
             for replica, score in enumerate(scores)

@@ -6,15 +6,18 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from kan_exp.data.points import Split
-from kan_exp.tasks import Metric, Scoring
+from kan_exp.data.points import Scaling, Split
+from kan_exp.optimizers import LevenbergMarquardt
+from kan_exp.tasks import Metric, Scoring, Task
+from kan_exp.tasks.losses import Squared
 from kan_exp.tasks.metrics import STANDARD_ERROR, TEST
 
 RESAMPLES = 200  # the standard error is then known to 5%
 MAX_BLOCKS = 2_000  # resampled units: larger sets are resampled in blocks of points
 BOOTSTRAP_SEED = 0
+LINEAR_STEPS = 50
 
 
 def standard_errors(
@@ -88,13 +91,51 @@ def score_networks(
 
 def linear_predictions(train: Split, test: Split) -> Tensor:
     """Predictions of the least-squares linear model of the same inputs, `(n, out)`."""
-    train, test = (Split(part.x.double(), part.y.double()) for part in (train, test))
-    mean, std = train.x.mean(0), train.x.std(0)
-    std = torch.where(std > 0, std, torch.ones_like(std))
-
-    def design(x: Tensor) -> Tensor:
-        return torch.cat([(x - mean) / std, x.new_ones(len(x), 1)], dim=1)
-
+    rows, others = _designs(train, test)
+    truth = train.y.double().cpu()
+    if train.weight is not None:
+        share = train.weight.double().sqrt()[:, None].cpu()
+        rows, truth = rows * share, truth * share
     # gelsd handles linearly dependent inputs.
-    weights = torch.linalg.lstsq(design(train.x).cpu(), train.y.cpu(), driver="gelsd").solution
-    return design(test.x).cpu() @ weights
+    weights = torch.linalg.lstsq(rows, truth, driver="gelsd").solution
+    return others @ weights
+
+
+def linear_predictions_by(
+    task: Task, train: Split, test: Split, scaling: Scaling, outputs: int
+) -> Tensor:
+    """Predictions of the linear model that minimizes a task's loss, `(n, out)`.
+
+    Of classes, that is logistic regression.
+
+    Args:
+        task: Has the loss.
+        train: What is fitted.
+        test: What is predicted.
+        scaling: Between the target and the outputs.
+        outputs: Their number.
+    """
+    loss = task.loss()
+    if isinstance(loss, Squared):
+        return linear_predictions(train, test)
+    rows, others = _designs(train, test)
+    y_mean, y_std = scaling.y_mean.double().cpu(), scaling.y_std.double().cpu()
+    y = (train.y.double().cpu() - y_mean) / y_std
+    weight = None if train.weight is None else (train.weight / train.weight.mean()).cpu()
+    linear = nn.Linear(rows.shape[1], outputs, bias=False).double()
+    nn.init.zeros_(linear.weight)
+    optimizer = LevenbergMarquardt(linear, loss=loss)
+    for _ in range(LINEAR_STEPS):
+        optimizer.step(lambda: (rows, y, weight))
+        if optimizer.stopped != [None]:
+            break
+    with torch.no_grad():
+        return task.predictions(linear(others), y_mean, y_std)
+
+
+def _designs(*splits: Split) -> list[Tensor]:
+    """Inputs in units of the first split's deviations, and a column of ones."""
+    parts = [split.x.double() for split in splits]
+    mean, std = parts[0].mean(0), parts[0].std(0)
+    std = torch.where(std > 0, std, torch.ones_like(std))
+    return [torch.cat([(x - mean) / std, x.new_ones(len(x), 1)], dim=1).cpu() for x in parts]

@@ -48,7 +48,7 @@ class SharedModule(KANModule):
         rank = self.global_rank
         first, end = (self._batch * edge // self.count for edge in (rank, rank + 1))
         with self._sharing():
-            super().training_step(Split(*(part[:, first:end] for part in chunk)), index)
+            super().training_step(chunk.map(lambda part: part[:, first:end]), index)
 
     @contextmanager
     def _sharing(self) -> Iterator[None]:
@@ -66,18 +66,22 @@ class SharedModule(KANModule):
         found: Tensor = self.trainer.strategy.reduce(values.detach().clone(), reduce_op="max")
         return found
 
-    def objective(self, x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def objective(
+        self, x: Tensor, y: Tensor, weight: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """This rank's parts of the loss and the penalties, whose sums over ranks are the whole.
 
         Means over the batch are weighted by rows. So are terms of the parameters alone, which are
         equal on all ranks and whose weights sum to one.
         """
-        loss, penalties = super().objective(x, y)
+        loss, penalties = super().objective(x, y, weight)
         share = len(x) / self._batch
         return loss * share, {name: value * share for name, value in penalties.items()}
 
-    def evaluate(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        total, loss, penalties = super().evaluate(x, y)
+    def evaluate(
+        self, x: Tensor, y: Tensor, weight: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        total, loss, penalties = super().evaluate(x, y, weight)
         weights = [weight for weight in self.trained() if weight.grad is not None]
         gradients = [weight.grad.flatten() for weight in weights if weight.grad is not None]
         asked = torch.full_like(total, self._asked)

@@ -9,6 +9,7 @@ import pytest
 from kan_exp.cli import hydra_config
 from kan_exp.commandline.arguments import spelled
 from kan_exp.config import Component
+from kan_exp.data.split_options import SplitOptions
 from kan_exp.data.table import learning_table
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.checks import check, check_trainer
@@ -98,7 +99,7 @@ def test_three_question_marks_are_no_value(option, hint):
 def test_a_column_of_question_marks_is_not_advised_as_the_target(tmp_path):
     (tmp_path / "t.csv").write_text("a,b,???\n" + "1,2,3\n" * 30)
     with pytest.raises(KanExpError, match=r"such as data.target=b; columns: 'a', 'b', '\?\?\?'"):
-        learning_table(str(tmp_path / "t.csv"), None, None, [0.7, 0.15, 0.15], ",")
+        learning_table(str(tmp_path / "t.csv"), None, None, SplitOptions([0.7, 0.15, 0.15], 0), ",")
 
 
 @pytest.mark.parametrize(

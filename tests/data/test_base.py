@@ -121,7 +121,7 @@ def test_plan_feeds_standardized_points_in_as_many_passes_as_evaluations():
     data.plan(None, 12, 3, 4, seeded())
     found = passes(data.train_dataloader())
     assert [sum(len(chunk.x) for chunk in chunks) for chunks in found] == [3, 3, 3, 3]
-    x, y = (part.double().numpy() for part in data.train)
+    x, y = (part.double().numpy() for part in data.train[:2])
     fed = found[0][0]
     np.testing.assert_allclose(fed.x[1], x * np.sqrt(3), rtol=1e-6)  # [-1, 1] has deviation 1/√3
     np.testing.assert_allclose(fed.y[1], (y - y.mean()) / y.std(), atol=1e-6)

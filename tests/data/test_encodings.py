@@ -6,6 +6,7 @@ import pytest
 
 from kan_exp.data.encodings import marked_encoding, readings
 from kan_exp.data.options import Options
+from kan_exp.data.split_options import SplitOptions
 from kan_exp.data.table import learning_table
 from kan_exp.errors import KanExpError
 
@@ -25,7 +26,7 @@ ROWS = "".join(f"{k},{k * k % 7},{k % 5}\n" for k in range(30))
 
 def refusal(path) -> str:
     with pytest.raises(KanExpError) as caught:
-        learning_table(str(path), "y", None, [0.7, 0.15, 0.15], ",", Options())
+        learning_table(str(path), "y", None, SplitOptions([0.7, 0.15, 0.15], 0), ",", Options())
     assert str(caught.value).isprintable()
     return str(caught.value)
 
@@ -65,4 +66,9 @@ def test_utf8_has_no_other_encoding(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text(f"größe,产量,y\n{ROWS}", encoding="utf-8")
     assert marked_encoding(path) is None
-    assert learning_table(str(path), "y", None, [0.7, 0.15, 0.15], ",", Options()).rows == 30
+    assert (
+        learning_table(
+            str(path), "y", None, SplitOptions([0.7, 0.15, 0.15], 0), ",", Options()
+        ).rows
+        == 30
+    )

@@ -19,15 +19,16 @@ from omegaconf import OmegaConf
 from kan_exp.data import table as table_module
 from kan_exp.data.columns import tidy
 from kan_exp.data.options import Options, assign
+from kan_exp.data.split_options import SplitOptions
 from kan_exp.data.table import Table, learning_table, read_table
 from kan_exp.errors import KanExpError
 
-FRACTIONS = [0.7, 0.15, 0.15]
+SPLIT = SplitOptions([0.7, 0.15, 0.15], seed=0)
 
 
 def learn(path, target="y", features=None, separator=",", dims=(2, 5, 1)) -> Table:
     options = Options(dims=tuple(dims))
-    return learning_table(path, target, features, FRACTIONS, separator, options)
+    return learning_table(path, target, features, SPLIT, separator, options)
 
 
 def refused(*arguments, **options) -> str:

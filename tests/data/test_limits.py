@@ -6,6 +6,7 @@ import pytest
 
 from kan_exp.data.checks import check_sampled
 from kan_exp.data.readers import open_columns
+from kan_exp.data.split_options import SplitOptions
 from kan_exp.data.table import learning_table
 from kan_exp.errors import KanExpError
 from kan_exp.targets import Target
@@ -41,4 +42,4 @@ def test_packed_files_come_with_the_command_that_unpacks_them(tmp_path, name, co
 def test_the_last_column_that_an_option_can_name_is_suggested(tmp_path, header):
     (tmp_path / "t.csv").write_text(f"{header}\n1,2,3\n")
     with pytest.raises(KanExpError, match=r"data\.target is needed.*, such as data\.target=b;"):
-        learning_table(tmp_path / "t.csv", None, None, [0.7, 0.15, 0.15], ",")
+        learning_table(tmp_path / "t.csv", None, None, SplitOptions([0.7, 0.15, 0.15], 0), ",")

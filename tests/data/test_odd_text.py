@@ -7,16 +7,17 @@ import subprocess
 import pytest
 
 from kan_exp.data.columns import TEXT, kind_of
+from kan_exp.data.split_options import SplitOptions
 from kan_exp.data.table import learning_table
 from kan_exp.errors import KanExpError
 
 HEADER = "a,b,y\n"
 ROWS = "".join(f"{i},{i * i % 7},{i % 5}\n" for i in range(40))
-FRACTIONS = (0.7, 0.15, 0.15)
+SPLIT = SplitOptions([0.7, 0.15, 0.15], seed=0)
 
 
 def read(path, target="y"):
-    return learning_table(str(path), target, None, FRACTIONS, ",")
+    return learning_table(str(path), target, None, SPLIT, ",")
 
 
 def refused(path, content, target="y"):

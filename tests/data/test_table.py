@@ -369,7 +369,7 @@ def test_splits_are_disjoint_complete_and_follow_the_seed(tmp_path):
 def test_a_table_may_have_several_outputs():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(30, 3)), rng.normal([5, -1], [2, 0.1], size=(30, 2))
-    table = Table("t", Schema.of_numbers("abc", ["u", "v"]), x, y)
+    table = Table.of_arrays("t", Schema.of_numbers("abc", ["u", "v"]), x, y)
     found = SplitTableData(table, FRACTIONS, seed=0)
     assert found.train.y.shape == (len(found.train.x), 2)
     np.testing.assert_allclose(found.scaling.y_std, found.train.y.numpy().std(0))
@@ -378,10 +378,8 @@ def test_a_table_may_have_several_outputs():
     (chunk,) = found.train_dataloader()
     assert chunk.y.shape == (3, 4, 2)
     y[:, 1] = 7
-    with pytest.raises(
-        KanExpError, match=r"column 'v' holds only 7 .* choose others with data.target"
-    ):
-        SplitTableData(Table("t", table.schema, x, y), FRACTIONS, seed=0)
+    with pytest.raises(KanExpError, match=r"column 'v' holds only 7 .* choose another data.target"):
+        SplitTableData(Table.of_arrays("t", table.schema, x, y), FRACTIONS, seed=0)
 
 
 def test_splitting_leaves_the_global_generator_alone(tmp_path):

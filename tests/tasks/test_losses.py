@@ -14,7 +14,7 @@ from torch.autograd.functional import hessian
 from torch.nn import functional
 
 from kan_exp.optimizers import LevenbergMarquardt
-from kan_exp.tasks.losses import BinaryCrossEntropy, CrossEntropy, Huber, Squared
+from kan_exp.tasks.losses import BinaryCrossEntropy, CrossEntropy, Huber, Pinball, Poisson, Squared
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -35,7 +35,14 @@ def perceptron(*dims: int, dtype=torch.float64) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
+def pinball(f, y, shares, width):
+    """By Huber's loss of torch, which is half a parabola."""
+    size = functional.huber_loss(f, y.expand_as(f), reduction="none", delta=width) / width
+    return (size / 2 + (shares - 0.5) * (y - f)).mean()
+
+
 CLASSES = torch.tensor([2, 0, 1, 1, 2])
+COUNTS = torch.tensor([[0, 1, 2], [3, 0, 0], [7, 1, 1], [0, 0, 20], [2, 2, 2]]).double()
 CASES = {
     "squared": (Squared(), normal(5, 3, seed=1), lambda f, y: functional.mse_loss(f, y)),
     "huber": (
@@ -49,6 +56,35 @@ CASES = {
         functional.binary_cross_entropy_with_logits,
     ),
     "classes": (CrossEntropy(), CLASSES, functional.cross_entropy),
+    "binary ridge": (
+        BinaryCrossEntropy(0.1),
+        (normal(5, 3, seed=1) > 0).double(),
+        lambda f, y: functional.binary_cross_entropy_with_logits(f, y) + 0.1 * f.square().mean(),
+    ),
+    "classes ridge": (
+        CrossEntropy(0.1),
+        CLASSES,
+        lambda f, y: functional.cross_entropy(f, y) + 0.1 * f.square().sum(-1).mean(),
+    ),
+    "class numbers": (
+        CrossEntropy(),
+        CLASSES[:, None].double(),
+        lambda f, y: functional.cross_entropy(f, y[:, 0].long()),
+    ),
+    "counts": (
+        Poisson(0.1),
+        COUNTS,
+        lambda f, y: (
+            functional.poisson_nll_loss(f, y)
+            - functional.poisson_nll_loss(y.clamp(min=1e-300).log(), y)
+            + 0.1 * f.square().mean()
+        ),
+    ),
+    "quantiles": (
+        Pinball([0.1, 0.5, 0.9], 0.7),
+        normal(5, 1, seed=1),
+        lambda f, y: pinball(f, y, torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64), 0.7),
+    ),
     "chances": (CrossEntropy(), normal(5, 3, seed=1).softmax(-1), functional.cross_entropy),
 }
 
@@ -69,7 +105,7 @@ def test_value_and_slope_are_torchs_and_the_curvature_is_half_the_hessian(name):
             lambda f, y=y[sample : sample + 1]: reference(f[None], y), outputs[0, sample]
         )
         found = 2 * root[0, sample].T @ root[0, sample]
-        if name == "huber":  # a parabola that touches the loss from above
+        if name in ("huber", "quantiles"):  # a parabola that touches the loss from above
             assert torch.linalg.eigvalsh(found - exact).min() > -1e-12
         else:
             torch.testing.assert_close(found, exact, rtol=1e-9, atol=1e-12)
@@ -162,6 +198,45 @@ def test_values_that_do_not_go_with_the_loss_are_told(loss, y, said):
         optimizer.step(lambda: (normal(7, 2), y))
 
 
+@pytest.mark.parametrize("classes", [2, 3])
+def test_separable_classes_keep_finite_logits(classes):
+    """The optimum of the ridge is reached, far from where probabilities round to 0 and 1."""
+    x = torch.linspace(-1, 1, 30, dtype=torch.float64)[:, None]
+    y = ((x + 1) * classes / 2.001).floor()
+    model = nn.Linear(1, 1 if classes == 2 else 3).double()
+    optimizer = LevenbergMarquardt(model, loss=CrossEntropy(1e-4))
+    for _ in range(100):
+        optimizer.step(lambda: (x, y))
+    assert optimizer.stopped[0] in ("gradient", "loss", "step")
+    assert 3 < model(x).detach().abs().max() < 40
+
+
+def test_a_quantile_is_that_of_the_values():
+    y = normal(999, 1)
+    model = nn.Linear(1, 2, bias=False).double()
+    optimizer = LevenbergMarquardt(model, loss=Pinball([0.25, 0.9], 0.01))
+    for _ in range(60):
+        optimizer.step(lambda: (torch.ones(999, 1), y))
+    expected = y.quantile(torch.tensor([0.25, 0.9], dtype=torch.float64))
+    torch.testing.assert_close(model.weight[:, 0].detach(), expected, atol=0.01, rtol=0)
+
+
+def test_counts_are_scikit_learns():
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    x = normal(100, 2)
+    y = torch.poisson((x[:, :1] - 1).exp(), generator=seeded(3))
+    model = nn.Linear(2, 1).double()
+    optimizer = LevenbergMarquardt(model, loss=Poisson())
+    for _ in range(30):
+        optimizer.step(lambda: (x, y))
+    peer = linear_model.PoissonRegressor(alpha=0, tol=1e-12, max_iter=1000).fit(x, y.ravel())
+    np.testing.assert_allclose(model.weight.detach().numpy()[0], peer.coef_, rtol=1e-5)
+
+
 def test_huber_needs_a_width():
     with pytest.raises(ValueError, match="Huber needs delta above 0, got 0"):
         Huber(0)
+    with pytest.raises(ValueError, match="Pinball needs quantiles between 0 and 1"):
+        Pinball([1.0], 0.1)
+    with pytest.raises(ValueError, match="Poisson needs ridge of at least 0, got -1"):
+        Poisson(-1)

@@ -19,7 +19,7 @@ from kan_exp.tasks import OLD_SCORING, Regression, Scoring, scoring_of
         (["rmes"], "rmes", "task.metrics: there is no metric 'rmes'. Did you mean 'rmse'?"),
         (["rmse", "rmse"], "rmse", "task.metrics has a metric twice: rmse, rmse."),
         (["rmse"], "mae", "task.primary=mae must be one of task.metrics: rmse."),
-        (["r2", "mae"], "r2", "Set task.primary=mae"),
+        (["r2", "accuracy"], "r2", "r2 judges numbers, but accuracy classes: set task.metrics="),
         ([], "rmse", r"task.metrics must be a list of metrics, got \[\]"),
         ("rmse", "rmse", "task.metrics must be a list of metrics, got 'rmse'"),
         (3, "rmse", "task.metrics must be a list of metrics, got 3"),

@@ -222,7 +222,7 @@ def test_masks_and_product_nodes_count_in_each_replica(make_data, penalty):
         network[0].node_operation = ["sum", "product", "product"]
     split = data.scaling.standardize(data.train)
     module = ReplicaModule(model_of(starts[0], data), TASK, starts, SEED, SGD, None, penalty, {})
-    loss, penalties = module.objective(*(part.expand(3, -1, -1) for part in split))
+    loss, penalties = module.objective(*split.map(lambda part: part.expand(3, -1, -1)))
     for replica, network in enumerate(starts):
         alone = KANModule(model_of(network, data), TASK, SGD, None, penalty, {})
         expected, others = alone.objective(*split)

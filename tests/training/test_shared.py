@@ -144,7 +144,7 @@ def test_a_table_is_that_of_the_whole_batch(make_data, monkeypatch, rows):
         module.result = [total, loss, *(weight.grad.clone() for weight in module.parameters())]
 
     monkeypatch.setattr(KANModule, "training_step", evaluate)
-    chunk = Split(*(part[None] for part in batch))
+    chunk = batch.map(lambda part: part[None])
     alone = looked_up(data)
     alone.training_step(chunk, 0)
     meeting, mine = Meeting(count), threading.local()

@@ -1,0 +1,67 @@
+"""Columns that say something about rows instead of being inputs: weights and groups."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kan_exp.data.columns import MISSING_WORDS, FloatArray, shown, tidy, to_numbers
+from kan_exp.data.splitting import Rows
+from kan_exp.data.table_file import TableFile
+
+if TYPE_CHECKING:
+    from polars import Series
+
+
+def read_weight(file: TableFile, name: str) -> FloatArray:
+    """The weights of all rows, `(rows,)`.
+
+    Raises:
+        KanExpError: There is no such column, or a field is negative or no finite number.
+    """
+    fields, typed = _column(file, name, "data.weight")
+    values, _ = to_numbers(fields, typed)
+    bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
+    if len(bad):
+        (field,) = fields.gather([int(bad[0])]).to_list()
+        many = f", one of {len(bad):,}" if len(bad) > 1 else ""
+        raise file.error(
+            f"data.weight={name} has {shown(field)} in {file.row_name(int(bad[0]))}{many}: weights "
+            f"must be finite numbers of at least 0."
+        )
+    if not values.any():
+        raise file.error(f"data.weight={name} is 0 in all rows: choose another column.")
+    return values.copy()  # what polars lends cannot be written
+
+
+def read_groups(file: TableFile, name: str) -> Rows:
+    """The number of each row's group, `(rows,)`; equal fields are a group.
+
+    Raises:
+        KanExpError: There is no such column, or a field is empty.
+    """
+    import polars as pl
+
+    fields, _ = _column(file, name, "data.group")
+    if fields.dtype == pl.Object:  # of arrays whose type polars has not
+        fields = pl.Series(list(map(str, fields.to_list())))
+    texts = fields.cast(pl.String).str.strip_chars()
+    missing = (texts.is_null() | texts.str.to_lowercase().is_in(MISSING_WORDS)).arg_true()
+    if len(missing):
+        many = f", one of {len(missing):,}" if len(missing) > 1 else ""
+        raise file.error(
+            f"data.group={name} has no value in {file.row_name(missing[0])}{many}: every row needs "
+            f"a group."
+        )
+    return texts.rank("dense").cast(pl.Int64).to_numpy()
+
+
+def _column(file: TableFile, name: str, option: str) -> tuple[Series, bool]:
+    """The fields of a column, and whether the file has types."""
+    places = file.places(tidy(name))
+    if not places:
+        raise file.unknown([tidy(name)], option)
+    if len(places) > 1:
+        raise file.error(f"{option}={name} names {len(places)} columns: rename all but one.")
+    return file.columns[places[0]], bool(file.types[places[0]])
