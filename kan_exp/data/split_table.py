@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from kan_exp.data.base import ExperimentData
+from kan_exp.data.classes import check_trained
 from kan_exp.data.columns import CONSTANT, FloatArray, shown
 from kan_exp.data.options import TRAINING, Options
 from kan_exp.data.points import measure_scaling
@@ -91,13 +92,17 @@ class SplitTableData(ExperimentData):
             for name in self.flat
         ]
         names = (*self.features, *self.schema.targets)
-        far = far_values(names, np.column_stack([table.x, table.y]))
+        values = np.column_stack([table.x, table.y])
+        far = far_values(names[: len(values.T) - bool(self.schema.classes)], values)
         repeated = [] if self.num_folds else repeated_rows(self.train.x, self.test.x)
         return [*table.notes, *flat, *far, *repeated]
 
     def _check_spread(self) -> None:
         """Refuses columns without a scale among the training rows."""
         columns = np.column_stack([self.train.x, self.train.y])
+        for output, values in zip(self.schema.outputs, self.train.y.numpy().T, strict=True):
+            if output.kind == "class":
+                check_trained(self.table.source, output, values)
         for name, values in zip((*self.features, *self.schema.targets), columns.T, strict=True):
             fault = scale_fault(name, values)
             column = f"{self.table.source}: column {shown(name)}"
@@ -121,6 +126,7 @@ class TableData(SplitTableData):
         path: See `read_table` for this, `target`, `features` and `separator`.
         fractions: See `SplitOptions` for this, `seed` and those after `options`.
         options: What the command calls these, for messages.
+        classes: Whether the output is a class; recognized if `None`, see `with_outputs`.
 
     Raises:
         KanExpError: As `learning_table` and `SplitTableData` do.
@@ -129,16 +135,18 @@ class TableData(SplitTableData):
     def __init__(
         self,
         path: str | Path | None,
-        target: str | None,
+        target: str | Sequence[str] | None,
         features: Sequence[str] | None,
         fractions: Sequence[float],
         seed: int,
         separator: str,
         options: Options = TRAINING,
+        classes: bool | None = None,
         **split: Any,
     ) -> None:
         chosen = SplitOptions(fractions, seed, **split)
-        super().__init__(learning_table(path, target, features, chosen, separator, options), chosen)
+        table = learning_table(path, target, features, chosen, separator, options, classes)
+        super().__init__(table, chosen)
 
 
 def repeated_rows(train: torch.Tensor, test: torch.Tensor) -> list[str]:
