@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -43,7 +44,10 @@ log = logging.getLogger(__name__)
 OPTIONS = Options(features=None)
 # Options that do not change the points that are scored, by what makes the points.
 UNUSED = {
-    TABLE: ("points", "data.fractions", "data.seed"),
+    TABLE: (
+        *("points", "data.fractions", "data.seed", "data.drop", "data.missing_values"),
+        *("data.kinds", "data.scale", "data.decimal"),
+    ),
     SAMPLED: ("points", "data.num_train", "data.num_val", "data.border", "target.noise"),
 }
 
@@ -160,19 +164,25 @@ def _stored_group(run: Path, group: str, modules: Sequence[str]) -> dict[str, An
 def _rows(data: DictConfig, schema: Schema, reader: TableFile) -> Table:
     """The rows of a table, whose columns are found by name."""
     named = list(data.features) if OmegaConf.is_list(data.features) else [data.features]
-    if data.features is not None and tuple(map(tidy, named)) != schema.features:
+    if data.features is not None and tuple(map(tidy, named)) != schema.columns:
         raise KanExpError(
-            f"data.features: the network was trained on {', '.join(schema.features)}: leave it out."
+            f"data.features: the network was trained on {', '.join(schema.columns)}: leave it out."
         )
     if not OmegaConf.is_missing(data, "target") and data.target is not None:
-        outputs = choose(reader, schema.features, data.target).outputs
-        return read_columns(reader, Schema(schema.inputs, outputs))
-    if missing := [name for name in schema.targets if name not in reader.names]:
+        target = cast("Any", OmegaConf.to_container(data)).get("target")
+        names = choose(reader, schema.columns, target).targets
+        if len(names) != len(schema.outputs):
+            raise KanExpError(
+                f"data.target: the network predicts {schema.target_name}: name as many columns."
+            )
+        outputs = (replace(own, name=name) for own, name in zip(schema.outputs, names, strict=True))
+        schema = replace(schema, outputs=tuple(outputs))
+    elif missing := [name for name in schema.targets if name not in reader.names]:
         raise reader.error(
             f"has no column {shown(missing[0])} to compare predictions with: name the "
             "column with data.target=..., or write predictions with kan_exp.predict."
         )
-    return read_columns(reader, schema)
+    return read_columns(reader, schema, str(data.get("missing", "error")))
 
 
 def _other_points(

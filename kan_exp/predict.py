@@ -23,39 +23,48 @@ from kan_exp.runs.folders import find_checkpoint
 
 log = logging.getLogger(__name__)
 
-OPTIONS = Options(path="input", separator="separator", features=None)
+OPTIONS = Options(path="input", separator="separator", features=None, missing="missing")
 SEPARATED = {".csv": ",", ".tsv": "\t"}  # by the output's extension
 
 
 def predict(cfg: DictConfig) -> None:
     """Writes the rows of `input` with one more column, the predictions, to `output`."""
-    check_names(cfg, "predict", ("run", "input", "output", "separator", "modules"))
+    check_names(cfg, "predict", ("run", "input", "output", "separator", "missing", "modules"))
     source, output = _files(cfg)
+    if cfg.missing not in ("error", "drop"):
+        raise KanExpError(f"missing must be error or drop, got {cfg.missing}.")
     # Checks that need no torch come before its import, which takes seconds.
     reader = open_columns(cfg.input, cfg.separator, OPTIONS)
     find_checkpoint(str(cfg.run))
     model, description = load_model(str(cfg.run), list(cfg.modules))
+    import numpy as np
     import torch
 
     from kan_exp.training.ranges import outside, trained_ranges
 
     schema = Schema.restore(description)
-    name = _new_column(tidy(f"{schema.target_name}_predicted"), schema.features)
+    name = _new_column(tidy(f"{schema.target_name}_predicted"), schema.columns)
     if name in reader.names:
         raise reader.error(
             f"has a column {shown(name)} already, which predictions would be called: rename it."
         )
-    table = read_columns(reader, Schema(schema.inputs))
+    schema = Schema(schema.inputs, (), schema.missing_values)
+    table = read_columns(reader, schema, cfg.missing)
     predicted = model.predict(torch.from_numpy(table.x))[:, 0].tolist()
+    cells = np.full(len(reader.columns[0]), "", dtype=object)  # rows with gaps have none
+    cells[slice(None) if table.kept is None else table.kept] = [
+        f"{value:.9g}" for value in predicted
+    ]
     # A .csv file keeps its separator.
-    same = source.suffix.lower() == output.suffix.lower()
-    separator = getattr(reader, "separator", None) if same else None
-    separator = separator or SEPARATED[output.suffix.lower()]
+    separator = SEPARATED[output.suffix.lower()]
+    own = getattr(reader, "separator", " ")
+    if output.suffix.lower() == ".csv" and source.suffix.lower() != ".tsv" and own != " ":
+        separator = own
     # Written to another file and moved, so that an interrupted write leaves no half of a table.
     partial = output.with_name(f".{os.getpid()}.partial")
     try:
         with partial.open("w", newline="", encoding=reader.encoding) as file:
-            left_out = reader.write(file, separator, name, [f"{value:.9g}" for value in predicted])
+            left_out = reader.write(file, separator, name, cells.tolist())
         partial.replace(output)
     except OSError as error:
         reason = error.strerror or type(error).__name__

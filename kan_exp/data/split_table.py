@@ -12,6 +12,7 @@ import torch
 
 from kan_exp.data.base import ExperimentData
 from kan_exp.data.columns import CONSTANT, FloatArray, shown
+from kan_exp.data.kinds import take_treatment
 from kan_exp.data.options import TRAINING, Options
 from kan_exp.data.points import measure_scaling
 from kan_exp.data.split_options import SplitOptions
@@ -93,7 +94,8 @@ class SplitTableData(ExperimentData):
         names = (*self.features, *self.schema.targets)
         far = far_values(names, np.column_stack([table.x, table.y]))
         repeated = [] if self.num_folds else repeated_rows(self.train.x, self.test.x)
-        return [*table.notes, *flat, *far, *repeated]
+        said = [*self.schema.summary(table.frame), *self.schema.unknown_levels(table.frame)]
+        return [*said, *table.notes, *flat, *far, *repeated]
 
     def _check_spread(self) -> None:
         """Refuses columns without a scale among the training rows."""
@@ -115,12 +117,13 @@ class SplitTableData(ExperimentData):
 
 
 class TableData(SplitTableData):
-    """Rows of a .csv, .tsv, .parquet or .npz file.
+    """Rows of a file.
 
     Args:
         path: See `read_table` for this, `target`, `features` and `separator`.
-        fractions: See `SplitOptions` for this, `seed` and those after `options`.
+        fractions: See `SplitOptions` for this and `seed`.
         options: What the command calls these, for messages.
+        others: The other options of `Treatment` and `SplitOptions`.
 
     Raises:
         KanExpError: As `learning_table` and `SplitTableData` do.
@@ -129,16 +132,18 @@ class TableData(SplitTableData):
     def __init__(
         self,
         path: str | Path | None,
-        target: str | None,
+        target: str | Sequence[str] | None,
         features: Sequence[str] | None,
         fractions: Sequence[float],
         seed: int,
-        separator: str,
+        separator: str | None = None,
         options: Options = TRAINING,
-        **split: Any,
+        **others: Any,
     ) -> None:
-        chosen = SplitOptions(fractions, seed, **split)
-        super().__init__(learning_table(path, target, features, chosen, separator, options), chosen)
+        treatment, others = take_treatment(others)
+        split = SplitOptions(fractions, seed, **others)
+        table = learning_table(path, target, features, split, separator, options, treatment)
+        super().__init__(table, split)
 
 
 def repeated_rows(train: torch.Tensor, test: torch.Tensor) -> list[str]:

@@ -78,17 +78,24 @@ def _check_table(options: dict[str, Any], dims: list[int], context: RunContext) 
     if options.get("target") in (None, "???"):  # the error lists the columns
         _read_table({**options, "target": None}, None)
     table = _read_table(options, tuple(dims))
-    check_width("data", len(table.features), dims, context)
+    if table.schema.is_fixed:  # other widths depend on the training rows
+        check_width("data", len(table.features), dims, context)
     return _split_options(options).check(table)
 
 
 def _read_table(options: dict[str, Any], dims: tuple[int, ...] | None) -> Table:
+    from kan_exp.data.kinds import take_treatment
     from kan_exp.data.table import learning_table  # numpy takes a quarter of a command's start
 
     given: dict[str, Any] = {
         name: options.get(name) for name in ("path", "target", "features", "separator")
     }
-    return learning_table(**given, split=_split_options(options), options=Options(dims=dims))
+    return learning_table(
+        **given,
+        split=_split_options(options),
+        options=Options(dims=dims),
+        treatment=take_treatment(options)[0],
+    )
 
 
 def _split_options(options: dict[str, Any]) -> SplitOptions:
