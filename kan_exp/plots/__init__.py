@@ -1,8 +1,14 @@
 """Figures: a layer, a prediction or a history in, a matplotlib `Figure` out; nothing is saved."""
 
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from kan_exp.plots.classes import calibration_figure, confusion_figure, roc_figure
 from kan_exp.plots.edges import LayerFigure
 from kan_exp.plots.history import history_figure
-from kan_exp.plots.prediction import TASK_FIGURES, prediction_figure
+from kan_exp.plots.prediction import prediction_figure, quantiles_figure
 from kan_exp.plots.replica_spread import replicas_figure
 from kan_exp.plots.search import importance_figure, parallel_figure, search_history_figure
 
@@ -16,3 +22,13 @@ __all__ = [
     "replicas_figure",
     "search_history_figure",
 ]
+
+# The figures that `Task.figures` can name: of truth, predictions, names of the columns of the
+# predictions, and a caption.
+TASK_FIGURES: Mapping[str, Callable[[np.ndarray, np.ndarray, Sequence[str], str], Figure]] = {
+    "prediction": prediction_figure,
+    "quantiles": quantiles_figure,
+    "confusion": confusion_figure,
+    "roc": roc_figure,
+    "calibration": calibration_figure,
+}

@@ -68,7 +68,9 @@ def _mean_over_outputs(value: Values) -> Values:
     def mean(predicted: Tensor, truth: Tensor) -> Tensor:
         if truth.shape[1] == 1:
             return value(predicted, truth)
-        parts = [value(*pair) for pair in zip(predicted.split(1, 1), truth.split(1, 1))]
+        parts = [
+            value(*pair) for pair in zip(predicted.split(1, 1), truth.split(1, 1), strict=True)
+        ]
         return sum(parts[1:], parts[0]) / len(parts)
 
     return mean

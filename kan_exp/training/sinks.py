@@ -147,9 +147,9 @@ class FigureSink(Sink):
             result.history["train"], result.history["val"], metrics["best_step"]
         )
         truth, predictions = result.truth.numpy(), result.predictions.numpy()
-        target, caption = result.model.target_name, _caption(result)
+        columns, caption = result.model.names, _caption(result)
         for name in result.task.figures:
-            figures[name] = partial(TASK_FIGURES[name], truth, predictions, target, caption)
+            figures[name] = partial(TASK_FIGURES[name], truth, predictions, columns, caption)
         if "replicas" in metrics:
             figures["replicas"] = lambda: _replicas_figure(result)
         return figures
