@@ -37,7 +37,9 @@ def write(path: Path, rows: int, columns: int) -> None:
         frame.write_csv(path)
     else:
         frame.write_parquet(path)
-    print(f"{path}: {rows:,} rows, {path.stat().st_size / 1e6:,.0f} MB; noise {NOISE * y.std():.3g}")
+    print(
+        f"{path}: {rows:,} rows, {path.stat().st_size / 1e6:,.0f} MB; noise {NOISE * y.std():.3g}"
+    )
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,14 +20,16 @@ from kan_exp.cli import (
 )
 from kan_exp.commandline.arguments import spelled
 from kan_exp.config import SAMPLED, TABLE, to_component
+from kan_exp.data.classes import check_known
 from kan_exp.data.columns import shown, tidy
 from kan_exp.data.options import Options
 from kan_exp.data.readers import open_columns
 from kan_exp.data.schema import Schema
 from kan_exp.data.table import Table, choose, read_columns
 from kan_exp.data.table_file import TableFile
-from kan_exp.errors import KanExpError
+from kan_exp.errors import KanExpError, listing
 from kan_exp.preparing.components import make
+from kan_exp.preparing.sources import SKLEARN
 from kan_exp.preparing.targets import check_targets
 from kan_exp.quoting import expand_home
 from kan_exp.runs import option_name
@@ -130,7 +133,9 @@ def own_test_points(
     is_table = values.get("_target_") == TABLE
     if moved and not is_table:
         raise KanExpError(f"data.path: {run} has no table of its own: leave it out.")
-    more = {"options": OPTIONS} if is_table else {}
+    more: dict[str, Any] = {"options": OPTIONS} if is_table else {}
+    if values.get("_target_") in (TABLE, SKLEARN):
+        more["classes"] = bool(Schema.restore(description).classes)
     try:
         data: ExperimentData = make("data", to_component(values), **more)
     except KanExpError as error:
@@ -170,14 +175,27 @@ def _rows(data: DictConfig, schema: Schema, reader: TableFile) -> Table:
             f"data.features: the network was trained on {', '.join(schema.features)}: leave it out."
         )
     if not OmegaConf.is_missing(data, "target") and data.target is not None:
-        outputs = choose(reader, schema.features, data.target).outputs
-        return read_columns(reader, Schema(schema.inputs, outputs))
+        targets = choose(reader, schema.columns, data.target).targets
+        if len(targets) != len(schema.outputs):
+            raise KanExpError(
+                f"data.target: the network has {len(schema.outputs)} outputs "
+                f"({listing(map(shown, schema.targets))}), got {len(targets)}."
+            )
+        columns = zip(schema.outputs, targets, strict=True)
+        outputs = tuple(replace(column, name=name) for column, name in columns)
+        return _known(read_columns(reader, Schema(schema.inputs, outputs)))
     if missing := [name for name in schema.targets if name not in reader.names]:
         raise reader.error(
             f"has no column {shown(missing[0])} to compare predictions with: name the "
             "column with data.target=..., or write predictions with kan_exp.predict."
         )
-    return read_columns(reader, schema)
+    return _known(read_columns(reader, schema))
+
+
+def _known(table: Table) -> Table:
+    """The table, after a check that the network knows its classes."""
+    check_known(table)
+    return table
 
 
 def _other_points(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
@@ -155,16 +155,17 @@ class CsvFile(TableFile):
         script = ";".join(f"{a}d" if a == b else f"{a},{b}d" for a, b in spans)
         return f"sed '{script}' {self.shell_path} > {shell(name)}"
 
-    def write(self, file: IO[str], separator: str, name: str, values: Sequence[str]) -> list[str]:
+    def write(self, file: IO[str], separator: str, added: Mapping[str, Sequence[str]]) -> list[str]:
         text = self._first.text
         end = text[len(text.rstrip("\r\n")) :] or "\n"
-        added = chain([_quote(name, separator)], values)
-        for record, value in zip(self._records(), added, strict=True):
+        rows = chain([[*added]], zip(*added.values(), strict=True))
+        for record, values in zip(self._records(), rows, strict=True):
             # Lines are copied unchanged if the separator is the same.
             row = record.text.rstrip("\r\n")
             if separator != self.separator:
                 row = separator.join(_quote(field, separator) for field in record.fields)
-            file.write(f"{row}{separator}{value}{end}")
+            new = separator.join(_quote(value, separator) for value in values)
+            file.write(f"{row}{separator}{new}{end}")
         return []
 
     def _records(self) -> Iterator[Record]:

@@ -87,7 +87,8 @@ class SplitTableData(ExperimentData):
             for name in self.flat
         ]
         names = (*self.features, *self.schema.targets)
-        far = far_values(names, np.column_stack([table.x, table.y]))
+        values = np.column_stack([table.x, table.y])
+        far = far_values(names[: len(values.T) - bool(self.schema.classes)], values)
         repeated = [] if self.num_folds else repeated_rows(self.train.x, self.test.x)
         return [*table.notes, *flat, *far, *repeated]
 
@@ -117,6 +118,7 @@ class TableData(SplitTableData):
         path: See `read_table` for this, `target`, `features` and `separator`.
         fractions: See `SplitOptions` for this, `seed` and those after `options`.
         options: What the command calls these, for messages.
+        classes: Whether the output is a class; recognized if `None`, see `with_outputs`.
 
     Raises:
         KanExpError: As `learning_table` and `SplitTableData` do.
@@ -125,16 +127,18 @@ class TableData(SplitTableData):
     def __init__(
         self,
         path: str | Path | None,
-        target: str | None,
+        target: str | Sequence[str] | None,
         features: Sequence[str] | None,
         fractions: Sequence[float],
         seed: int,
         separator: str,
         options: Options = TRAINING,
+        classes: bool | None = None,
         **split: Any,
     ) -> None:
         chosen = SplitOptions(fractions, seed, **split)
-        super().__init__(learning_table(path, target, features, chosen, separator, options), chosen)
+        table = learning_table(path, target, features, chosen, separator, options, classes)
+        super().__init__(table, chosen)
 
 
 def repeated_rows(train: torch.Tensor, test: torch.Tensor) -> list[str]:

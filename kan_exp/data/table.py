@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kan_exp.data import columns
+from kan_exp.data.classes import level_names, with_outputs
 from kan_exp.data.columns import Fault, FloatArray, shown, tidy, to_numbers
 from kan_exp.data.faults import faulty
 from kan_exp.data.options import TRAINING, Options, assign
@@ -22,7 +23,7 @@ from kan_exp.data.table_file import TableFile
 from kan_exp.errors import KanExpError, listing
 
 if TYPE_CHECKING:
-    from polars import DataFrame
+    from polars import DataFrame, Series
 
     from kan_exp.data.points import Split
     from kan_exp.data.split_options import SplitOptions
@@ -128,12 +129,7 @@ def choose(
 ) -> Schema:
     """The columns that options name, see `read_table`; those `apart` must be named to be inputs."""
     options = file.options
-    if target is not None and not isinstance(target, str | int | float):
-        raise KanExpError(
-            f"{options.target} must be the name of one column, got {target!r}"
-            f"{_list_hint(file, target)}"
-        )
-    outputs = () if target is None else (tidy(target),)
+    outputs = () if target is None else _targets(file, target)
     if features is None:
         # Columns without a name are kept: they are reported as faults.
         others = {*outputs, *map(tidy, apart)}
@@ -146,24 +142,34 @@ def choose(
     else:
         inputs = tuple(map(tidy, features))
     for option, names in ((options.target, outputs), (options.features, inputs)):
-        if "" in names and (features is not None or names == outputs):
+        if "" in names and (features is not None or option == options.target):
             raise file.unknown([""], option)
     if features is None and not any(inputs):
         raise file.error(
-            f"has no column but {shown(tidy(target))}: add at least one to learn from."
+            f"has no column but {listing(map(shown, outputs))}: add at least one to learn from."
         )
     if not inputs:
         raise file.error(f"{options.features} leaves no column to learn from: name at least one.")
     return Schema.of_numbers(inputs, outputs)
 
 
-def _list_hint(file: TableFile, target: object) -> str:
-    """What to type for a column whose name was read as a list."""
-    if not isinstance(target, Sequence):
-        return "."
-    text = f"[{','.join(str(name).strip() for name in target)}]"
-    name = next((name for name in file.names if name.replace(", ", ",") == text), None)
-    return "." if name is None else f": set {assign(file.options.target, name)}"
+def _targets(file: TableFile, target: object) -> tuple[str, ...]:
+    """Names of the outputs: one name, or a list of them."""
+    option = file.options.target
+    if isinstance(target, str | int | float):
+        return (tidy(target),)
+    if not isinstance(target, Sequence) or not target:
+        raise KanExpError(f"{option} must be a column or a list of columns, got {target!r}.")
+    names = tuple(map(tidy, target))
+    # A column whose name looks like a list.
+    text = f"[{','.join(names)}]"
+    if own := next((name for name in file.names if name.replace(", ", ",") == text), None):
+        raise KanExpError(
+            f"{option} must name columns of the table, got {target!r}: set {assign(option, own)}"
+        )
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise file.error(f"{option} names {shown(twice[0])} twice: name it once.")
+    return names
 
 
 def read_columns(file: TableFile, schema: Schema, learns: bool = False) -> Table:
@@ -176,12 +182,16 @@ def read_columns(file: TableFile, schema: Schema, learns: bool = False) -> Table
     _check_names(file, schema)
     faults, notes = [], []
     numbers: dict[str, FloatArray] = {}
+    classes: dict[str, Series] = {}
     for name in dict.fromkeys(schema.names):
         places = file.places(name)
         if not name:
             faults += [Fault(columns.UNNAMED, name, f"column {place + 1}") for place in places]
         elif len(places) > 1:
             faults.append(Fault(columns.REPEATED, name, f"{len(places)} columns"))
+        elif _is_class(file, schema, name, places[0]):
+            classes[name] = level_names(file.columns[places[0]])
+            faults += _gaps(file, name, classes[name])
         else:
             numbers[name], fault = _read_column(file, name, places[0])
             if fault is None and learns:
@@ -192,7 +202,31 @@ def read_columns(file: TableFile, schema: Schema, learns: bool = False) -> Table
         raise faulty(file, faults, schema, numbers)
     import polars as pl
 
-    return Table(file.source, schema, pl.DataFrame(numbers), tuple(notes))
+    outputs = tuple(
+        replace(column, kind="class") if column.name in classes else column
+        for column in schema.outputs
+    )
+    frame = pl.DataFrame({**numbers, **classes})
+    return Table(file.source, replace(schema, outputs=outputs), frame, tuple(notes))
+
+
+def _is_class(file: TableFile, schema: Schema, name: str, place: int) -> bool:
+    """Whether an output is a class: it is known as one, or most of its fields are text."""
+    output = next((column for column in schema.outputs if column.name == name), None)
+    if output is None or output.levels:
+        return output is not None
+    fields, kind = file.columns[place], file.types[place]
+    words = to_numbers(fields, typed=bool(kind))[1]
+    is_text = bool(words) and columns.kind_of(fields[words[0]]) == columns.TEXT
+    return is_text and 2 * len(words) > len(fields)
+
+
+def _gaps(file: TableFile, name: str, names: Series) -> list[Fault]:
+    rows = names.is_null().arg_true()
+    if not len(rows):
+        return []
+    many = f"{len(rows):,}, first in " if len(rows) > 1 else ""
+    return [Fault(columns.MISSING, name, f"{many}{file.row_name(int(rows[0]))}")]
 
 
 def _check_names(file: TableFile, schema: Schema) -> None:
@@ -262,10 +296,11 @@ def learning_table(
     split: SplitOptions,
     separator: object,
     options: Options = TRAINING,
+    classes: bool | None = None,
 ) -> Table:
     """Reads and checks the table of a training, without torch.
 
-    A file that has not changed is not read twice in a row.
+    A file that has not changed is not read twice in a row. `classes` is that of `with_outputs`.
 
     Raises:
         KanExpError: As `read_table` does; there is no target, too few rows, or a column without a
@@ -293,7 +328,7 @@ def learning_table(
             table = _with_test_rows(table, separator, split, options)
         _last.clear()
         _last[key] = table
-    table = _last[key]
+    table = with_outputs(_last[key], classes, options.target)
     split.check(table)
     return table
 

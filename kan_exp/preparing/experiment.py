@@ -14,11 +14,12 @@ import yaml
 from kan_exp.config import Component, RunConfig, RunContext
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.choices import flat_choices
-from kan_exp.preparing.components import make, make_checked, make_partial
+from kan_exp.preparing.components import make, make_checked, make_partial, make_task
 from kan_exp.preparing.devices import training_accelerator
 from kan_exp.preparing.modules import intervals_of, layer_specs, make_module
 from kan_exp.preparing.networks import stages_of
-from kan_exp.preparing.sources import check_width
+from kan_exp.preparing.sources import check_schema
+from kan_exp.preparing.tasks import data_options, note_on_task, settle
 from kan_exp.runs.identity import OBSERVERS
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def make_experiment(
     import torch
 
     context = context or RunContext()
+    asked, (config, context) = config.task, settle(config, context)
     count = 1 if rank is None else rank.count
     accelerator = training_accelerator(config)
     _check_with_torch(config, count, accelerator)
@@ -78,11 +80,15 @@ def make_experiment(
     elif count > 1:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // count))
     stop = stop or SignalStop()
+    task = make_task(config.task)
     if data is None:
-        data = cast("ExperimentData", make("data", config.data))
-    check_width("data", len(data.features), config.dims, context)
+        made = make("data", config.data, **data_options(config.data, task))
+        data = cast("ExperimentData", made)
+    check_schema("data", data.schema, config.dims, context, task)
+    for part in (data.train, data.val, data.test):
+        task.check_target(data.schema, part.y)
     steps = _steps(config)
-    module = make_module(config, context, data)
+    module = make_module(config, context, data, task)
     generators = [torch.Generator().manual_seed(config.seed + k) for k in range(config.replicas)]
     moments = (config.log_every_n_steps, config.evaluations)
     data.plan(config.batch_size, steps, *moments, *generators)
@@ -131,7 +137,10 @@ def make_experiment(
     folds = None
     if data.num_folds:
         folds = CrossValidation(data, _fold_fitter(config, context, stop), folder)
-    experiment = Experiment(module, data, trainer, choices, folder, sinks, folds)
+    note = note_on_task(asked, data.schema)
+    experiment = Experiment(
+        module, data, trainer, choices, folder, sinks, [note] * bool(note), folds
+    )
     if checkpoint is not None:
         try:
             experiment.restore(read_state(checkpoint))

@@ -54,6 +54,7 @@ class Experiment:
         choices: The options of the run, flat; stored with the result.
         folder: Locked while the experiment runs; None if it writes no files.
         sinks: What takes the result, in this order.
+        notes: Lines about what was recognized, logged at the start.
         folds: The cross-validation that estimates the network's error, if there is one.
     """
 
@@ -65,12 +66,14 @@ class Experiment:
         choices: Mapping[str, Any] | None = None,
         folder: Path | None = None,
         sinks: Sequence[Sink] = (),
+        notes: Sequence[str] = (),
         folds: CrossValidation | None = None,
     ) -> None:
         begin_run()
         self.module, self.data, self.trainer = module, data, trainer
         self.choices, self.folder, self.sinks = dict(choices or {}), folder, list(sinks)
         self.folds = folds
+        self.notes = list(notes)
         self.best = cast(BestNetwork, self._callback(BestNetwork))
         self.stop = self._callback(SignalStop) or SignalStop()
         self._checkpoint = self._callback(RunCheckpoint)
@@ -145,7 +148,7 @@ class Experiment:
         dims = ",".join(str(width) for width in self.module.description["dims"])
         log.info("%s [%s], %s parameters", self.choices.get("layer"), dims, f"{parameters:,}")
         log.info("%s", self.data.summary)
-        for warning in self.data.data_warnings:
+        for warning in (*self.notes, *self.data.data_warnings):
             log.info("Note: %s", warning)
         log.info("%s", self.module.summary)
         if self._resumed_at is not None:

@@ -80,7 +80,9 @@ def make_result(
         truth, predictions = data.test.y, model.predict(data.test.x)
         (scores,) = score_networks(task, [predictions], truth)
         scores |= {LINEAR + name: finite(v) for name, v in _linear_scores(task, data).items()}
-    validation = task.score(model.predict(data.val.x), data.val.y, [task.primary])
+    validation = module.validated
+    if validation is None:
+        validation = task.score(model.predict(data.val.x), data.val.y, [task.primary])
     metrics = {
         **scores,
         task.chosen_by: finite(validation[task.primary.name]),
@@ -88,6 +90,7 @@ def make_result(
         "parameters": sum(weight.numel() for weight in model.network.parameters()),
         "best_step": int(best["global_step"]),
         **details,
+        **module.details,
         "edge_r2": _edge_agreements(model, data),
         "scoring": task.describe(),
         "data": data.summary,

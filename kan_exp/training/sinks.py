@@ -21,7 +21,7 @@ from kan_exp.runs import from_here, write_json
 from kan_exp.runs.best_effort import Failures, best_effort
 from kan_exp.runs.printable import aligned
 from kan_exp.runs.results import write_metrics
-from kan_exp.tasks.metrics import TEST, title
+from kan_exp.tasks.metrics import NUMBERS, TEST, title
 from kan_exp.tasks.numbers import metric_text
 from kan_exp.training.callbacks import EdgeFigures
 from kan_exp.training.closing import CUT_SHORT, advice, result_rows
@@ -102,7 +102,9 @@ class TerminalSink(Sink):
                     "folds, whose predictions are in %s",
                     folder / "predictions.csv",
                 )
-            errors = result.predictions.double() - result.truth.double()
+            errors = None
+            if result.task.predicts == NUMBERS:
+                errors = result.predictions.double() - result.truth.double()
             for line in advice(result.metrics, result.task, result.data, errors, self.arguments):
                 log.info("%s", line)
 
