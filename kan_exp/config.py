@@ -159,7 +159,7 @@ class RunConfig(RunOptions):
 
     layers: Component | list[Component] = field(default_factory=lambda: choice("layer", "mlp"))
     data: Component = field(default_factory=_default_data)
-    task: Component = field(default_factory=lambda: choice("task", "regression"))
+    task: Component = field(default_factory=lambda: choice("task", "auto"))
     optimizer: Component = field(default_factory=lambda: choice("optimizer", "lm"))
     scheduler: Component | None = None
     trainer: Component = field(default_factory=lambda: choice("trainer", "cpu"))

@@ -20,14 +20,16 @@ from kan_exp.cli import (
 )
 from kan_exp.commandline.arguments import spelled
 from kan_exp.config import SAMPLED, TABLE, to_component
+from kan_exp.data.classes import check_known
 from kan_exp.data.columns import shown, tidy
 from kan_exp.data.options import Options
 from kan_exp.data.readers import open_columns
 from kan_exp.data.schema import Schema
 from kan_exp.data.table import Table, choose, read_columns
 from kan_exp.data.table_file import TableFile
-from kan_exp.errors import KanExpError
+from kan_exp.errors import KanExpError, listing
 from kan_exp.preparing.components import make
+from kan_exp.preparing.sources import SKLEARN
 from kan_exp.preparing.targets import check_targets
 from kan_exp.quoting import expand_home
 from kan_exp.runs import option_name
@@ -134,11 +136,18 @@ def own_test_points(
     is_table = values.get("_target_") == TABLE
     if moved and not is_table:
         raise KanExpError(f"data.path: {run} has no table of its own: leave it out.")
-    more = {"options": OPTIONS} if is_table else {}
+    more: dict[str, Any] = {"options": OPTIONS} if is_table else {}
+    if values.get("_target_") in (TABLE, SKLEARN):
+        more["classes"] = bool(Schema.restore(description).classes)
     try:
         data: ExperimentData = make("data", to_component(values), **more)
     except KanExpError as error:
         raise KanExpError(f"{run}: its data cannot be made again: {error}") from error
+    if data.num_folds:
+        raise KanExpError(
+            f"{run}: its network was trained on all rows, and its error is that of the "
+            f"{data.num_folds} folds in metrics.json: score it on data=..."
+        )
     if data.fingerprint != description.get("test_points"):
         raise KanExpError(
             f"{run}: its data have changed since, so that its test points are not known: "
@@ -169,20 +178,24 @@ def _rows(data: DictConfig, schema: Schema, reader: TableFile) -> Table:
             f"data.features: the network was trained on {', '.join(schema.columns)}: leave it out."
         )
     if not OmegaConf.is_missing(data, "target") and data.target is not None:
-        target = cast("Any", OmegaConf.to_container(data)).get("target")
-        names = choose(reader, schema.columns, target).targets
-        if len(names) != len(schema.outputs):
+        targets = choose(reader, schema.columns, data.target).targets
+        if len(targets) != len(schema.outputs):
             raise KanExpError(
-                f"data.target: the network predicts {schema.target_name}: name as many columns."
+                f"data.target: the network has {len(schema.outputs)} outputs "
+                f"({listing(map(shown, schema.targets))}), got {len(targets)}."
             )
-        outputs = (replace(own, name=name) for own, name in zip(schema.outputs, names, strict=True))
-        schema = replace(schema, outputs=tuple(outputs))
+        columns = zip(schema.outputs, targets, strict=True)
+        schema = replace(
+            schema, outputs=tuple(replace(column, name=name) for column, name in columns)
+        )
     elif missing := [name for name in schema.targets if name not in reader.names]:
         raise reader.error(
             f"has no column {shown(missing[0])} to compare predictions with: name the "
             "column with data.target=..., or write predictions with kan_exp.predict."
         )
-    return read_columns(reader, schema, str(data.get("missing", "error")))
+    table = read_columns(reader, schema, str(data.get("missing", "error")))
+    check_known(table)
+    return table
 
 
 def _other_points(

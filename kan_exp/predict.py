@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
@@ -17,9 +17,12 @@ from kan_exp.data.options import Options
 from kan_exp.data.readers import open_columns
 from kan_exp.data.schema import Schema
 from kan_exp.data.table import read_columns
-from kan_exp.errors import KanExpError
+from kan_exp.errors import KanExpError, listing
 from kan_exp.quoting import expand_home
 from kan_exp.runs.folders import find_checkpoint
+
+if TYPE_CHECKING:
+    from kan_exp.models.model import KANModel
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +31,7 @@ SEPARATED = {".csv": ",", ".tsv": "\t"}  # by the output's extension
 
 
 def predict(cfg: DictConfig) -> None:
-    """Writes the rows of `input` with one more column, the predictions, to `output`."""
+    """Writes the rows of `input` with more columns, the predictions, to `output`."""
     check_names(cfg, "predict", ("run", "input", "output", "separator", "missing", "modules"))
     source, output = _files(cfg)
     if cfg.missing not in ("error", "drop"):
@@ -37,24 +40,29 @@ def predict(cfg: DictConfig) -> None:
     reader = open_columns(cfg.input, cfg.separator, OPTIONS)
     find_checkpoint(str(cfg.run))
     model, description = load_model(str(cfg.run), list(cfg.modules))
-    import numpy as np
     import torch
 
     from kan_exp.training.ranges import outside, trained_ranges
 
     schema = Schema.restore(description)
-    name = _new_column(tidy(f"{schema.target_name}_predicted"), schema.columns)
-    if name in reader.names:
+    names = _new_columns(model, schema)
+    if taken := [name for name in names if name in reader.names]:
         raise reader.error(
-            f"has a column {shown(name)} already, which predictions would be called: rename it."
+            f"has a column {shown(taken[0])} already, which predictions would be called: rename it."
         )
     schema = Schema(schema.inputs, (), schema.missing_values)
     table = read_columns(reader, schema, cfg.missing)
-    predicted = model.predict(torch.from_numpy(table.x))[:, 0].tolist()
-    cells = np.full(len(reader.columns[0]), "", dtype=object)  # rows with gaps have none
-    cells[slice(None) if table.kept is None else table.kept] = [
-        f"{value:.9g}" for value in predicted
-    ]
+    predicted = model.predict(torch.from_numpy(table.x))
+    columns = [[f"{value:.9g}" for value in column] for column in predicted.T.tolist()]
+    if model.classes:
+        known = predicted.isfinite().all(1)
+        places = predicted.argmax(1).where(known, len(model.classes)).tolist()
+        columns.insert(0, [[*model.classes, ""][place] for place in places])
+    if table.kept is not None:  # rows with gaps have no prediction
+        known_rows = dict(zip(table.kept.tolist(), zip(*columns, strict=True), strict=True))
+        none = ("",) * len(columns)
+        every = [known_rows.get(row, none) for row in range(len(reader.columns[0]))]
+        columns = list(map(list, zip(*every, strict=True)))
     # A .csv file keeps its separator.
     separator = SEPARATED[output.suffix.lower()]
     own = getattr(reader, "separator", " ")
@@ -64,7 +72,7 @@ def predict(cfg: DictConfig) -> None:
     partial = output.with_name(f".{os.getpid()}.partial")
     try:
         with partial.open("w", newline="", encoding=reader.encoding) as file:
-            left_out = reader.write(file, separator, name, cells.tolist())
+            left_out = reader.write(file, separator, dict(zip(names, columns, strict=True)))
         partial.replace(output)
     except OSError as error:
         reason = error.strerror or type(error).__name__
@@ -75,20 +83,30 @@ def predict(cfg: DictConfig) -> None:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
     many = "1 row" if len(predicted) == 1 else f"{len(predicted):,} rows"
-    log.info("%s: %s with %s", cfg.output, many, name)
+    log.info("%s: %s with %s", cfg.output, many, listing(names))
     if left_out:
         log.info("Note: text cannot hold the columns %s, left out.", ", ".join(left_out))
     ranges = trained_ranges(model, description)
     for line in (*table.notes, *outside(table.x, ranges, table.features)):
         log.info("Note: %s", line)
-    if broken := sum(not abs(value) < float("inf") for value in predicted):
+    if broken := int((~predicted.isfinite()).any(1).sum()):
         log.info("Note: %s predictions are no finite numbers.", f"{broken:,}")
 
 
-def _new_column(name: str, taken: Sequence[str]) -> str:
-    """A name for the predictions, numbered where an input, which cannot be renamed, has it."""
-    names = (f"{name}{number if number > 1 else ''}" for number in itertools.count(1))
-    return next(name for name in names if name not in taken)
+def _new_columns(model: KANModel, schema: Schema) -> list[str]:
+    """Names for the predictions, numbered where an input, which cannot be renamed, has one."""
+    if model.classes:
+        target = schema.target_name
+        names = [f"{target}_predicted", *(f"{target}_probability_{one}" for one in model.classes)]
+    else:
+        names = [f"{name}_predicted" for name in model.names]
+    taken = {*schema.columns}
+    found = []
+    for name in map(tidy, names):
+        numbered = (f"{name}{number if number > 1 else ''}" for number in itertools.count(1))
+        found.append(next(name for name in numbered if name not in taken))
+        taken.add(found[-1])
+    return found
 
 
 def _files(cfg: DictConfig) -> tuple[Path, Path]:

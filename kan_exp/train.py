@@ -27,6 +27,7 @@ from kan_exp.preparing.experiment import make_experiment
 from kan_exp.preparing.keys import run_key, setting_key
 from kan_exp.preparing.paths import use_absolute_paths
 from kan_exp.preparing.stored_config import LAST, from_folder, unfinished
+from kan_exp.preparing.tasks import recognized
 from kan_exp.preparing.translation import check_groups, composed, spelled_out, translate
 from kan_exp.ranks import Processes, Rank
 from kan_exp.runs import (
@@ -91,7 +92,7 @@ def _train(cfg: DictConfig, hydra: DictConfig, folder: Path) -> None:
                 config.callbacks.pop("progress", None)
             with _other_ranks(config, folder, context, status, checkpoint) as rank:
                 experiment = make_experiment(config, folder, context, rank, checkpoint)
-                _store(cfg, folder, moved, resumed)
+                _store(cfg, config, folder, moved, resumed)
                 began = True
                 status.add_versions(experiment.versions)
                 if checkpoint is not None:
@@ -113,12 +114,13 @@ def _train(cfg: DictConfig, hydra: DictConfig, folder: Path) -> None:
         raise
 
 
-def _store(cfg: DictConfig, folder: Path, moved: bool, resumed: bool) -> None:
+def _store(cfg: DictConfig, config: RunConfig, folder: Path, moved: bool, resumed: bool) -> None:
     """Stores what Hydra's copy of the configuration does not say."""
     stored = folder / ".hydra" / "config.yaml"
-    spell_out = cfg.layers is not None and not resumed
+    task = recognized(config.task, config.data)
+    spell_out = (cfg.layers is not None or task is not config.task) and not resumed
     if stored.is_file() and (moved or spell_out):
-        write_text(stored, OmegaConf.to_yaml(spelled_out(cfg) if spell_out else cfg))
+        write_text(stored, OmegaConf.to_yaml(spelled_out(cfg, task) if spell_out else cfg))
 
 
 def _other_ranks(

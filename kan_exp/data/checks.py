@@ -6,7 +6,14 @@ from kan_exp.errors import KanExpError, listing, suggest
 from kan_exp.targets import Target
 
 MAX_FLOAT32 = 3.4e38
-SKLEARN_WIDTHS = {"diabetes": 10, "iris": 3, "wine": 12}  # inputs of scikit-learn's sets
+# Inputs and classes of scikit-learn's sets; some inputs of digits are constant.
+SKLEARN_SETS: dict[str, tuple[int | None, tuple[str, ...]]] = {
+    "diabetes": (10, ()),
+    "iris": (4, ("setosa", "versicolor", "virginica")),
+    "wine": (13, ("class_0", "class_1", "class_2")),
+    "breast_cancer": (30, ("benign", "malignant")),
+    "digits": (None, tuple("0123456789")),
+}
 
 
 def check_whole(name: str, value: object, least: int) -> None:
@@ -63,9 +70,23 @@ def check_sampled(
             )
 
 
-def sklearn_width(name: object) -> int:
-    """Number of inputs of one of scikit-learn's sets; an error for other names."""
-    if isinstance(name, str) and name in SKLEARN_WIDTHS:
-        return SKLEARN_WIDTHS[name]
-    hint = suggest(str(name), SKLEARN_WIDTHS)
-    raise KanExpError(f"data.name must be one of {listing(SKLEARN_WIDTHS)}, got {name!r}.{hint}")
+def sklearn_schema(name: object, target: object = None) -> tuple[int | None, tuple[str, ...]]:
+    """What is known of one of scikit-learn's sets without reading it.
+
+    Args:
+        name: Of the set.
+        target: A measured column that is learned instead of the set's own output.
+
+    Returns:
+        The number of inputs, `None` where some may be constant, and the names of the classes.
+
+    Raises:
+        KanExpError: There is no such set.
+    """
+    if not isinstance(name, str) or name not in SKLEARN_SETS:
+        hint = suggest(str(name), SKLEARN_SETS)
+        raise KanExpError(f"data.name must be one of {listing(SKLEARN_SETS)}, got {name!r}.{hint}")
+    width, classes = SKLEARN_SETS[name]
+    if target is None:
+        return width, classes
+    return width and width - 1, ()

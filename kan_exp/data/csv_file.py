@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
@@ -154,16 +154,17 @@ class CsvFile(TableFile):
     def row_name(self, row: int) -> str:
         return f"row {row + 1}, line {self._lines[row][0]}"
 
-    def write(self, file: IO[str], separator: str, name: str, values: Sequence[str]) -> list[str]:
+    def write(self, file: IO[str], separator: str, added: Mapping[str, Sequence[str]]) -> list[str]:
         text = self._first.text
         end = text[len(text.rstrip("\r\n")) :] or "\n"
-        added = chain([_quote(name, separator)], values)
-        for record, value in zip(self._records(), added, strict=True):
+        rows = chain([[*added]], zip(*added.values(), strict=True))
+        for record, values in zip(self._records(), rows, strict=True):
             # Lines are copied unchanged if the separator is the same.
             row = record.text.rstrip("\r\n")
             if separator != self.separator:
                 row = separator.join(_quote(field, separator) for field in record.fields)
-            file.write(f"{row}{separator}{value}{end}")
+            new = separator.join(_quote(value, separator) for value in values)
+            file.write(f"{row}{separator}{new}{end}")
         return []
 
     def _records(self) -> Iterator[Record]:

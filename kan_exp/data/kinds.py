@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kan_exp.data import columns
+from kan_exp.data.classes import level_names
 from kan_exp.data.columns import INFINITY, MISSING_WORDS, NAN, shown, tidy
 from kan_exp.data.options import assign
 from kan_exp.data.schema import MAX_LEVELS, SCALES, Column
@@ -209,9 +210,7 @@ def read(column: Column, fields: Series) -> Series:
 
     text = fields.dtype == pl.String
     if column.kind in ("category", "class"):
-        texts = _as_text(fields)
-        known = column.kind == "category" or not column.levels or texts.is_in(list(column.levels))
-        return texts if known is True else texts.set(~known.fill_null(False), None)
+        return _as_text(fields)
     if column.kind == "date":
         return _dates(fields, column.format)
     if column.kind == "boolean" and text:
@@ -229,16 +228,12 @@ def read(column: Column, fields: Series) -> Series:
 
 
 def _as_text(fields: Series) -> Series:
-    """Levels; whole numbers are the same whatever their type."""
+    """Levels; null where a type has no text."""
     import polars as pl
 
-    if fields.dtype.is_float():
-        whole = fields.cast(pl.Int64, strict=False)
-        if (whole == fields).fill_null(True).all():
-            fields = whole
     if isinstance(fields.dtype, pl.List | pl.Array | pl.Struct | pl.Object | pl.Binary):
         return pl.repeat(None, len(fields), dtype=pl.String, eager=True)
-    return fields.cast(pl.String)
+    return level_names(fields)
 
 
 def _numbers(text: Series, decimal: str) -> Series:

@@ -101,6 +101,13 @@ class Column:
             return (*(f"{self.name}.{part}" for part in self.parts), *gaps)
         return (f"{self.scale}({self.name})" if self.scale else self.name, *gaps)
 
+    @property
+    def has_features(self) -> bool:
+        """Whether the features are known."""
+        if self.kind in ("number", "boolean"):
+            return not self.impute or self.fill is not None
+        return bool(self.levels or self.parts)
+
     def fit(self, values: Series) -> Column | None:
         """The column as the training rows have it.
 
@@ -374,9 +381,9 @@ class Schema:
         return [f"columns: {'; '.join(lines[:MAX_SAID])}{more}"] if lines else []
 
     @property
-    def is_fixed(self) -> bool:
-        """Whether the names of the features are known before `fit`, but for constants."""
-        return all(one.kind in ("number", "boolean") and not one.impute for one in self.inputs)
+    def has_features(self) -> bool:
+        """Whether the features are known, which those of some kinds are only after `fit`."""
+        return all(column.has_features for column in self.inputs)
 
     @property
     def is_plain(self) -> bool:

@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
+import polars as pl
 
-from kan_exp.data.checks import sklearn_width
-from kan_exp.data.schema import Schema
+from kan_exp.data.checks import sklearn_schema
+from kan_exp.data.classes import with_outputs
+from kan_exp.data.schema import Column, Schema
 from kan_exp.data.split_options import RANDOM, SplitOptions
 from kan_exp.data.split_table import SplitTableData
 from kan_exp.data.table import Table
-from kan_exp.errors import KanExpError
-
-# Two of these come with class numbers, which are names rather than quantities: there a measured
-# column takes the place of the output.
-OUTPUTS = {"diabetes": "progression", "iris": "petal width (cm)", "wine": "alcohol"}
+from kan_exp.errors import KanExpError, suggest
 
 
 class SklearnData(SplitTableData):
     """One of scikit-learn's own sets in its own units.
 
-    `diabetes` (442 rows) predicts the disease's progression, `iris` (150) a petal's width from the
-    other three measurements, `wine` (178) the alcohol from the other twelve.
+    `iris` (150 rows), `wine` (178), `breast_cancer` (569) and `digits` (1797) have classes,
+    `diabetes` (442) the disease's progression.
 
     Args:
-        name: `diabetes`, `iris` or `wine`.
-        fractions: See `SplitOptions` for this, `seed` and the options after it.
+        name: One of these.
+        fractions: See `SplitOptions` for this, `seed`, `split`, `folds` and `repeats`.
+        target: A measured column to learn from the other ones, instead of the set's own output.
+        classes: Whether the set's own output is a class; if `None`, where it has names.
 
     Raises:
-        KanExpError: The name is unknown, or scikit-learn is not installed.
+        KanExpError: The name or the column is unknown, or scikit-learn is not installed.
     """
 
     def __init__(
@@ -37,12 +38,13 @@ class SklearnData(SplitTableData):
         name: str,
         fractions: Sequence[float],
         seed: int,
+        target: str | None = None,
         split: str = RANDOM,
         folds: int | None = None,
         repeats: int = 1,
+        classes: bool | None = None,
     ) -> None:
-        sklearn_width(name)
-        output = OUTPUTS[name]
+        sklearn_schema(name, target)
         try:
             from sklearn import datasets
         except ImportError:
@@ -52,8 +54,24 @@ class SklearnData(SplitTableData):
         options = {"scaled": False} if name == "diabetes" else {}
         bunch = getattr(datasets, f"load_{name}")(**options)
         columns = dict(zip(bunch.feature_names, np.asarray(bunch.data, np.float64).T, strict=True))
-        y = columns.pop(output, np.asarray(bunch.target, np.float64))
+        if target is not None and target not in columns:
+            hint = suggest(target, columns)
+            raise KanExpError(f"data.target: {name} has no column {target!r}.{hint}")
+        y = np.asarray(bunch.target, np.float64) if target is None else columns.pop(target)
         x = np.column_stack(list(columns.values()))
-        schema = Schema.of_numbers(columns, [output])
+        output = "progression" if name == "diabetes" else "class"
+        schema = Schema.of_numbers(columns, [target or output])
         table = Table.of_arrays(f"scikit-learn's {name}", schema, x, y[:, None])
+        if classes is None:
+            classes = name != "diabetes" and target is None
+        if classes and target is None and name != "diabetes":
+            names = dict(enumerate(map(str, bunch.target_names)))
+            values = pl.Series(output, [names[k] for k in y.astype(int)])
+            column = Column(output, kind="class")
+            table = replace(
+                table,
+                schema=replace(schema, outputs=(column,)),
+                frame=table.frame.with_columns(values),
+            )
+        table = with_outputs(table, classes)
         super().__init__(table, SplitOptions(fractions, seed, split, folds=folds, repeats=repeats))

@@ -46,8 +46,8 @@ class SplitTableData(ExperimentData):
         given = table.rows - table.test_rows
         orders = [torch.randperm(given, generator=generator).numpy() for _ in range(split.repeats)]
         parts = split.parts(table, orders)
-        final = split.folds is not None and number is None
-        self.parts = split.final(table, orders[0]) if final else parts[number or 0]
+        self.num_folds = split.num_folds if number is None else 0
+        self.parts = split.final(table, orders[0]) if self.num_folds else parts[number or 0]
         self._read = table
         self.schema = table.schema.fit(table.frame[self.parts.train])
         self.table = replace(table, schema=self.schema)
@@ -65,10 +65,6 @@ class SplitTableData(ExperimentData):
         self.scaling = measure_scaling(self.train)
         self._check_spread()
 
-    @property
-    def num_folds(self) -> int:
-        return self.options.num_folds
-
     def fold(self, number: int) -> SplitTableData:
         return SplitTableData(self._read, self.options, number)
 
@@ -78,7 +74,7 @@ class SplitTableData(ExperimentData):
         read = f"{table.rows:,} rows, {len(self.features)} feature{many} -> {self.target_name}"
         counts = f"{len(self.train.x):,} train, {len(self.val.x):,} validation"
         test = f"{len(self.test.x):,} test"
-        if self.options.folds is not None:
+        if self.num_folds:
             repeats = self.options.repeats
             also = f", {repeats} times" if repeats > 1 else ""
             test = f"tested by {self.options.folds} folds{also}"
@@ -92,7 +88,8 @@ class SplitTableData(ExperimentData):
             for name in self.flat
         ]
         names = (*self.features, *self.schema.targets)
-        far = far_values(names, np.column_stack([table.x, table.y]))
+        values = np.column_stack([table.x, table.y])
+        far = far_values(names[: len(values.T) - bool(self.schema.classes)], values)
         repeated = [] if self.num_folds else repeated_rows(self.train.x, self.test.x)
         said = [*self.schema.summary(table.frame), *self.schema.unknown_levels(table.frame)]
         return [*said, *table.notes, *flat, *far, *repeated]
@@ -123,6 +120,7 @@ class TableData(SplitTableData):
         path: See `read_table` for this, `target`, `features` and `separator`.
         fractions: See `SplitOptions` for this and `seed`.
         options: What the command calls these, for messages.
+        classes: Whether the output is a class; recognized if `None`, see `with_outputs`.
         others: The other options of `Treatment` and `SplitOptions`.
 
     Raises:
@@ -138,11 +136,14 @@ class TableData(SplitTableData):
         seed: int,
         separator: str | None = None,
         options: Options = TRAINING,
+        classes: bool | None = None,
         **others: Any,
     ) -> None:
         treatment, others = take_treatment(others)
         split = SplitOptions(fractions, seed, **others)
-        table = learning_table(path, target, features, split, separator, options, treatment)
+        table = learning_table(
+            path, target, features, split, separator, options, classes, treatment
+        )
         super().__init__(table, split)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kan_exp.data import columns
+from kan_exp.data.classes import with_outputs
 from kan_exp.data.columns import CONSTANT, MISSING, Fault, FloatArray, shown, tidy
 from kan_exp.data.faults import faulty
 from kan_exp.data.kinds import Found, Treatment, adapt, recognize, table_decimal, without_words
@@ -390,11 +391,12 @@ def learning_table(
     split: SplitOptions,
     separator: object,
     options: Options = TRAINING,
+    classes: bool | None = None,
     treatment: Treatment | None = None,
 ) -> Table:
     """Reads and checks the table of a training, without torch.
 
-    A file that has not changed is not read twice in a row.
+    A file that has not changed is not read twice in a row. `classes` is that of `with_outputs`.
 
     Raises:
         KanExpError: As `read_table` does; there is no target, too few rows, or a column without a
@@ -425,7 +427,7 @@ def learning_table(
             table = _with_test_rows(table, separator, split, options, treatment.missing)
         _last.clear()
         _last[key] = table
-    table = _last[key]
+    table = with_outputs(_last[key], classes, options.target)
     split.check(table)
     return table
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -85,11 +85,12 @@ class TableFile:
             return ""
         return " Its first line holds numbers: put a line with the names of columns above it."
 
-    def write(self, file: IO[str], separator: str, name: str, values: Sequence[str]) -> list[str]:
-        """Writes the whole table as text, with one more column of that name.
+    def write(self, file: IO[str], separator: str, added: Mapping[str, Sequence[str]]) -> list[str]:
+        """Writes the whole table as text, with more columns.
 
         Args:
             file: Open for text, without translation of newlines.
+            added: Names and fields of these columns.
 
         Returns:
             Names of columns that text cannot hold, which are left out.
@@ -101,8 +102,8 @@ class TableFile:
             if not (column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object)):
                 kept[str(place)] = column
         header = [self.header[int(place)] for place in kept]
-        csv.writer(file, delimiter=separator, lineterminator="\n").writerow([*header, name])
-        frame = pl.DataFrame({**kept, "": pl.Series(values)})
+        csv.writer(file, delimiter=separator, lineterminator="\n").writerow([*header, *added])
+        frame = pl.DataFrame({**kept, **{f"+{name}": pl.Series(v) for name, v in added.items()}})
         file.write(frame.write_csv(separator=separator, include_header=False))
         return [name for place, name in enumerate(self.names) if str(place) not in kept]
 

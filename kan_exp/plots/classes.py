@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -27,6 +28,15 @@ COLORS = (
     *("#a8a02a", "#2fa3b3"),
 )
 BINS = 10  # of probabilities
+LEGEND: dict[str, Any] = {
+    "loc": "upper left",
+    "bbox_to_anchor": (0, 1),
+    "borderaxespad": 0,
+    "frameon": False,
+    "fontsize": LABELS,
+    "title_fontsize": LABELS,
+    "alignment": "left",
+}
 
 
 def confusion_figure(
@@ -72,7 +82,7 @@ def confusion_figure(
     bar = figure.add_axes(
         ((left + side + 0.15) / width, below / height, 0.12 / width, side / height)
     )
-    figure.colorbar(image, cax=bar, format=PercentFormatter(1.0)).outline.set_visible(False)  # type: ignore[operator]
+    figure.colorbar(image, cax=bar, format=PercentFormatter(1.0)).outline.set_visible(False)
     bar.tick_params(labelsize=LABELS, length=2)
     bar.set_ylabel("of the true class", fontsize=LABELS)
     figure.text(
@@ -169,17 +179,6 @@ def calibration_figure(
     axes.set_ylabel("share that is true", fontsize=10)
     side.legend(*axes.get_legend_handles_labels(), **LEGEND)
     return figure
-
-
-LEGEND = {
-    "loc": "upper left",
-    "bbox_to_anchor": (0, 1),
-    "borderaxespad": 0,
-    "frameon": False,
-    "fontsize": LABELS,
-    "title_fontsize": LABELS,
-    "alignment": "left",
-}
 
 
 def roc(

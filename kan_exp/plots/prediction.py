@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,7 +19,7 @@ WIDEST = 2.3, 1.75  # inches: of the name below and at the left
 WIDTH, HEIGHT, HEAD = 7.6, 3.3, 0.4  # inches: of the figure, a row, and the title above them
 MARGINS = {"left": 0.1, "right": 0.965, "wspace": 0.3}
 FOOT, GAP = 0.63, 0.72  # inches: below the last row, and between rows
-DOTS = {"s": 8, "alpha": 0.5, "color": LEARNED, "linewidths": 0}
+DOTS: dict[str, Any] = {"s": 8, "alpha": 0.5, "color": LEARNED, "linewidths": 0}
 
 
 def prediction_figure(

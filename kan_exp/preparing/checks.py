@@ -8,6 +8,7 @@ from kan_exp.errors import KanExpError, listing, suggest
 from kan_exp.preparing.components import make_task
 from kan_exp.preparing.networks import check_network
 from kan_exp.preparing.sources import check_source, shown_dims
+from kan_exp.preparing.tasks import AUTO, settle
 from kan_exp.runs.identity import OBSERVERS
 
 MAX_SEED = 2**60
@@ -47,9 +48,12 @@ def check(config: RunConfig, context: RunContext) -> None:
     check_devices(config)
     check_trainer(config.trainer)
     check_batch_size(config.batch_size)
-    make_task(config.task)
+    if config.task.target != AUTO:
+        make_task(config.task)
     _check_figures(config)
-    check_network(config, context, check_source(config, context))
+    config, context = settle(config, context)
+    points = check_source(config, context, make_task(config.task))
+    check_network(config, context, points)
 
 
 def check_full_batch(scheduler: object, batch_size: int | None, compile: bool) -> None:
@@ -105,11 +109,6 @@ def _check_dims(dims: list[int]) -> None:
         )
     if any(width < 1 for width in dims):
         raise KanExpError(f"{shown}: every width must be at least 1.")
-    if dims[-1] != 1:
-        raise KanExpError(
-            f"{shown}: the data have 1 output, so the last width must be 1: "
-            f"set {shown_dims([*dims[:-1], 1])}"
-        )
 
 
 def check_replicas(config: RunConfig) -> None:
@@ -128,6 +127,11 @@ def check_replicas(config: RunConfig) -> None:
         raise KanExpError(
             f"{shown} does not go with {config.optimizer.target}, whose step would mix the "
             f"replicas: set optimizer=adam, adamw or sgd."
+        )
+    if config.data.options.get("folds") is not None:
+        raise KanExpError(
+            f"{shown} does not go with data.folds, which trains a network for each fold: leave one "
+            f"of the two out."
         )
     if config.compile:
         raise KanExpError(f"{shown} needs compile=false.")
@@ -169,6 +173,8 @@ def check_devices(config: RunConfig) -> None:
         )
     if config.compile:
         raise KanExpError("trainer=ddp needs compile=false.")
+    if config.data.options.get("folds") is not None:
+        raise KanExpError("trainer=ddp does not go with data.folds: set trainer=cpu or gpu.")
     if "pruning" in config.callbacks:
         raise KanExpError(
             "trainer=ddp cannot be pruned, since each process would decide for itself: set "

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from kan_exp.commandline.renamed import with_old_names
-from kan_exp.config import TABLE
+from kan_exp.config import TABLE, to_component, to_values
 from kan_exp.errors import KanExpError
+from kan_exp.preparing.tasks import AUTO, recognized
 from kan_exp.preparing.values import plain_values, resolved, without_targets, written
 from kan_exp.runs.files import content_or_path
 from kan_exp.runs.identity import NON_RESULT_OPTIONS, SEED_OPTIONS, digest
@@ -28,9 +30,19 @@ def run_key(cfg: DictConfig) -> str:
     values = with_old_names(plain_values(cfg))
     values["layers"] = without_targets(values.get("layers"))
     data = values.get("data")
+    values["task"] = _task_of(values.get("task"), data)
     if isinstance(data, dict) and data.get("_target_") == TABLE:
         values["data"] = {**data, "path": content_or_path(data.get("path"))}
     return digest(values)
+
+
+def _task_of(task: Any, data: Any) -> Any:
+    """The options of a task, recognized where the target decides it and can be read."""
+    if not isinstance(task, Mapping) or task.get("_target_") != AUTO:
+        return task
+    with suppress(KanExpError):  # which the run reports
+        return to_values(recognized(to_component(task), to_component(data)))
+    return task
 
 
 def setting_key(cfg: DictConfig) -> str:

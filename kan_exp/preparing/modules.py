@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kan_exp.config import RunConfig, RunContext, to_values
 from kan_exp.errors import KanExpError, message_of
-from kan_exp.preparing.components import make_partial, make_task
+from kan_exp.preparing.components import make_partial
 from kan_exp.preparing.devices import training_device
 from kan_exp.preparing.networks import check_work, stages_of
 
@@ -46,10 +46,13 @@ def _layer_class(path: str) -> type[EdgeLayer]:
     return find_layer(path)
 
 
-def make_module(config: RunConfig, context: RunContext, data: ExperimentData) -> KANModule:
+def make_module(
+    config: RunConfig, context: RunContext, data: ExperimentData, task: Task
+) -> KANModule:
     """The network, or the networks to choose from, and what trains them."""
-    specs, task = layer_specs(config), make_task(config.task)
+    specs = layer_specs(config)
     data.scaling = task.scaling(data.scaling)
+    data.train, data.val = task.weigh(data.train, data.val, data.schema)
     if config.uses_least_squares:
         return _make_least_squares(config, context, data, specs, task)
     if config.replicas > 1:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from kan_exp.config import SAMPLED, TABLE, Component, RunConfig, RunContext
-from kan_exp.data.checks import check_sampled, check_whole, sklearn_width
+from kan_exp.data.checks import check_sampled, check_whole, sklearn_schema
 from kan_exp.data.options import Options
-from kan_exp.errors import KanExpError
+from kan_exp.errors import KanExpError, listing
 from kan_exp.preparing.components import make
+from kan_exp.tasks.metrics import CLASSES
 from kan_exp.training.host_memory import check_points_fit
 
 if TYPE_CHECKING:
+    from kan_exp.data.schema import Schema
     from kan_exp.data.split_options import SplitOptions
     from kan_exp.data.table import Table
+    from kan_exp.tasks import Task
 
 SKLEARN = "kan_exp.data.SklearnData"
 
 
-def check_source(config: RunConfig, context: RunContext) -> int | None:
-    """Checks the source of the points.
+def check_source(config: RunConfig, context: RunContext, task: Task) -> int | None:
+    """Checks the source of the points, and whether the task can learn its outputs.
 
     A table is read here, and kept for the data that are made of it.
 
@@ -28,15 +32,22 @@ def check_source(config: RunConfig, context: RunContext) -> int | None:
         The number of training points, where it is known.
 
     Raises:
-        KanExpError: The data cannot be had, or have another number of inputs than `dims`.
+        KanExpError: The data cannot be had, or have other numbers of inputs and outputs than
+            `dims`.
     """
+    from kan_exp.data.schema import Column, Schema  # needs numpy, a quarter of a command's start
+
     kind, options, dims = config.data.target, config.data.options, config.dims
     if kind in (SAMPLED, TABLE, SKLEARN):
         check_whole("data.seed", options.get("seed"), least=0)
     if kind == TABLE:
-        return _check_table(options, dims, context)
+        return _check_table(options, dims, context, task)
     if kind == SKLEARN:
-        check_width("data", sklearn_width(options["name"]), dims, context)
+        width, classes = sklearn_schema(options["name"], options.get("target"))
+        if width is not None:
+            output = Column("class", "class", levels=classes) if classes else Column("y")
+            schema = Schema(tuple(Column(str(k)) for k in range(width)), (output,))
+            check_schema("data", schema, dims, context, task)
     formula = options.get("target")
     if kind == SAMPLED and not isinstance(formula, Component):
         raise KanExpError(
@@ -46,7 +57,8 @@ def check_source(config: RunConfig, context: RunContext) -> int | None:
     if not isinstance(formula, Component):
         return None
     target = make("target", formula)
-    check_width("target", len(target.inputs), dims, context)
+    schema = Schema.of_numbers(target.inputs, ["f"])
+    check_schema("target", schema, dims, context, task)
     if kind != SAMPLED:
         return None
     train, val, test = (options[name] for name in ("num_train", "num_val", "num_test"))
@@ -56,14 +68,24 @@ def check_source(config: RunConfig, context: RunContext) -> int | None:
     return int(train)
 
 
-def check_width(group: str, count: int, dims: list[int], context: RunContext) -> None:
-    """Refuses a first width that is not the number of inputs, `count`."""
-    if count != dims[0]:
+def check_schema(
+    group: str, schema: Schema, dims: list[int], context: RunContext, task: Task
+) -> None:
+    """Refuses data that the task cannot learn, and widths that do not fit their columns."""
+    task.check_schema(schema)
+    count, outputs = len(schema.features), task.num_outputs(schema)
+    if schema.has_features and count != dims[0]:
         source = f"{group} {context.choices[group]!r}" if group in context.choices else group
         inputs = "1 input" if count == 1 else f"{count} inputs"
         raise KanExpError(
             f"{source} has {inputs}, but {shown_dims(dims)} starts with {dims[0]}: "
-            f"set {shown_dims([count, *dims[1:]])}"
+            f"set {shown_dims([count, *dims[1:-1], outputs])}"
+        )
+    if outputs != dims[-1]:
+        names = f" ({listing(map(repr, task.output_names(schema)))})" if outputs > 1 else ""
+        raise KanExpError(
+            f"{shown_dims(dims)}: the data have {outputs} output{'s'[: outputs > 1]}{names}, so "
+            f"the last width must be {outputs}: set {shown_dims([*dims[:-1], outputs])}"
         )
 
 
@@ -72,21 +94,26 @@ def shown_dims(dims: list[int]) -> str:
     return f"dims=[{','.join(map(str, dims))}]"
 
 
-def _check_table(options: dict[str, Any], dims: list[int], context: RunContext) -> int:
-    if options.get("path") in (None, "???"):
-        raise KanExpError("data.path is needed, the file of the table: set it with data.path=...")
-    if options.get("target") in (None, "???"):  # the error lists the columns
-        _read_table({**options, "target": None}, None)
-    table = _read_table(options, tuple(dims))
-    if table.schema.is_fixed:  # other widths depend on the training rows
-        check_width("data", len(table.features), dims, context)
+def _check_table(options: dict[str, Any], dims: list[int], context: RunContext, task: Task) -> int:
+    table = read_source(options, tuple(dims), task.predicts == CLASSES)
+    check_schema("data", table.schema, dims, context, task)
+    task.check_target(table.schema, table.y)
     return _split_options(options).check(table)
 
 
-def _read_table(options: dict[str, Any], dims: tuple[int, ...] | None) -> Table:
+def read_source(
+    options: Mapping[str, Any],
+    dims: tuple[int, ...] | None = None,
+    classes: bool | None = None,
+) -> Table:
+    """Reads and checks the table of `data=table`, see `learning_table`; it is kept for the data."""
     from kan_exp.data.kinds import take_treatment
-    from kan_exp.data.table import learning_table  # numpy takes a quarter of a command's start
+    from kan_exp.data.table import learning_table
 
+    if options.get("path") in (None, "???"):
+        raise KanExpError("data.path is needed, the file of the table: set it with data.path=...")
+    if options.get("target") in (None, "???"):  # the error lists the columns
+        options, dims = {**options, "target": None}, None
     given: dict[str, Any] = {
         name: options.get(name) for name in ("path", "target", "features", "separator")
     }
@@ -94,11 +121,12 @@ def _read_table(options: dict[str, Any], dims: tuple[int, ...] | None) -> Table:
         **given,
         split=_split_options(options),
         options=Options(dims=dims),
+        classes=classes,
         treatment=take_treatment(options)[0],
     )
 
 
-def _split_options(options: dict[str, Any]) -> SplitOptions:
+def _split_options(options: Mapping[str, Any]) -> SplitOptions:
     from kan_exp.data.split_options import SplitOptions
 
     names = {each.name for each in fields(SplitOptions)}

@@ -20,17 +20,20 @@ from kan_exp.config import (
     LEAST_SQUARES,
     OPTIONAL_GROUPS,
     TABLE,
+    Component,
     RunConfig,
     RunContext,
     TrainConfig,
     config_folder,
     to_component,
+    to_values,
 )
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.checks import check_full_batch, check_replicas
 from kan_exp.preparing.components import make_task
 from kan_exp.preparing.keys import check_shared, follows_seed
 from kan_exp.preparing.references import check_additions, check_references
+from kan_exp.preparing.tasks import AUTO, recognized
 from kan_exp.preparing.values import (
     plain_values,
     resolved,
@@ -115,17 +118,22 @@ def is_stackable(cfg: DictConfig) -> bool:
 
 
 def composed_task(cfg: DictConfig) -> Task:
-    """The task of a composed configuration."""
-    return make_task(to_component(OmegaConf.to_container(cfg.task, resolve=True)))
+    """The task of a composed configuration; where the target decides it, that is read."""
+    task = to_component(OmegaConf.to_container(cfg.task, resolve=True))
+    if task.target == AUTO:
+        task = recognized(task, to_component(resolved(cfg, "data")))
+    return make_task(task)
 
 
-def spelled_out(cfg: DictConfig) -> DictConfig:
-    """The configuration with all options of every entry of `layers`.
+def spelled_out(cfg: DictConfig, task: Component) -> DictConfig:
+    """The configuration with its task, and with all options of every entry of `layers`.
 
-    A run's folder has to say by itself what the layers were, whatever the defaults will be.
+    A run's folder has to say by itself what these were, whatever the defaults will be.
     """
     cfg = cfg.copy()
     cfg.layers = without_targets(resolved(cfg, "layers"))
+    with open_dict(cfg):
+        cfg.task = to_values(task)
     return cfg
 
 

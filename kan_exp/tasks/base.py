@@ -11,6 +11,7 @@ from kan_exp.errors import KanExpError, listing, suggest
 from kan_exp.runs.metrics import RUN_METRICS
 from kan_exp.tasks.activations import find_activation
 from kan_exp.tasks.metrics import (
+    CLASSES,
     LINEAR,
     METRICS,
     NUMBERS,
@@ -23,7 +24,7 @@ from kan_exp.tasks.metrics import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from kan_exp.data.points import Scaling
+    from kan_exp.data.points import Scaling, Split
     from kan_exp.data.schema import Schema
     from kan_exp.tasks.losses import Loss
 
@@ -191,6 +192,23 @@ class Task(Scoring, ABC):
     def titled(self, scores: Mapping[str, float]) -> dict[str, float | None]:
         """Finite values by the titles of their metrics, None for others."""
         return {METRICS[n].title: v if math.isfinite(v) else None for n, v in scores.items()}
+
+    def check_schema(self, schema: Schema) -> None:
+        """Checks the kinds of the outputs.
+
+        Raises:
+            KanExpError: They are classes, but the task predicts numbers, or the reverse.
+        """
+        if bool(schema.classes) != (self.predicts == CLASSES):
+            kind = "a class" if schema.classes else "a number"
+            raise KanExpError(
+                f"the output {schema.target_name} is {kind}, but the task predicts "
+                f"{self.predicts}: set task={'classification' if schema.classes else 'regression'}"
+            )
+
+    def weigh(self, train: Split, val: Split, schema: Schema) -> tuple[Split, Split]:
+        """Training and validation points with the weights that the task gives them."""
+        return train, val
 
     def check_target(self, schema: Schema, y: Any) -> None:
         """Checks the values of the target.

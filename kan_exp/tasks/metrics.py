@@ -172,8 +172,9 @@ def aucs(predicted: Tensor, truth: Tensor) -> Tensor:
     for k, scores in enumerate(predicted.unbind(1)):
         own = (truth[:, 0] == k).long()
         defined = 0 < int(own.sum()) < len(own) and bool(scores.isfinite().all())
-        areas.append(binary_auroc(scores, own).double() if defined else scores.new_tensor(math.nan))
-    return predicted.new_tensor([float(area) for area in areas])
+        # In float32, whose rounding is cut off.
+        areas.append(round(float(binary_auroc(scores, own)), 6) if defined else math.nan)
+    return predicted.new_tensor(areas)
 
 
 def _mean_of(name: str, title: str, terms: Values, **options: Any) -> Metric:

@@ -11,14 +11,16 @@ import torch
 from kan_exp.data import ExperimentData
 from kan_exp.quoting import shell
 from kan_exp.runs.identity import group_name
+from kan_exp.runs.printable import printable
 from kan_exp.runs.results import INCOMPLETE
 from kan_exp.tasks import Task
 from kan_exp.tasks.metrics import LINEAR, TEST, title
-from kan_exp.tasks.numbers import metric_texts, near_one, number
+from kan_exp.tasks.numbers import metric_text, metric_texts, near_one, number
 
 Metrics = Mapping[str, Any]
 
 MAX_AGREEMENTS = 4
+MAX_OUTPUTS = 6
 CUT_SHORT = (*INCOMPLETE, "pruned")
 MIN_R2 = 0.999  # from here on a noise-free function counts as found
 # A target is heavy-tailed if its farthest value is this many times as far from the median as 99% of
@@ -55,12 +57,31 @@ def result_rows(metrics: Metrics, task: Task, max_steps: int) -> list[tuple[str,
             (title(TEST + metric.name), text)
             for metric, text in metric_texts(task.metrics, metrics)
         ),
+        *_output_rows(metrics["outputs"]),
         *_agreement_row(metrics["edge_r2"]),
         *_replicas_row(metrics.get("replicas"), task),
         ("parameters", f"{metrics['parameters']:,}"),
         ("steps", f"{steps}; kept {kept}"),
         ("seconds", f"{metrics['train_seconds']:.1f}"),
     ]
+
+
+def _output_rows(outputs: Mapping[str, Mapping[str, float | None]]) -> list[tuple[str, str]]:
+    """Metrics of each class or output; of too many, those with the lowest value."""
+    if not outputs:
+        return []
+    measured = list(next(iter(outputs.values())))
+    if len(measured) > 1:
+        return [
+            (printable(name), ", ".join(f"{title} {number(v)}" for title, v in values.items()))
+            for name, values in list(outputs.items())[:MAX_OUTPUTS]
+        ]
+    (what,) = measured
+    known = {name: v for name, values in outputs.items() if (v := values[what]) is not None}
+    lowest = sorted(known, key=lambda name: known[name])[:MAX_OUTPUTS]
+    parts = [f"{printable(name)} {near_one(known[name])}" for name in known if name in lowest]
+    cut = f" (the lowest of {len(outputs)})" if len(lowest) < len(outputs) else ""
+    return [(f"test {what}", ", ".join(parts) + cut)]
 
 
 def _agreement_row(agreements: Mapping[str, float]) -> list[tuple[str, str]]:
@@ -95,7 +116,7 @@ def advice(
     metrics: Metrics,
     task: Task,
     data: ExperimentData,
-    errors: torch.Tensor,
+    errors: torch.Tensor | None,
     arguments: Sequence[str] | None,
 ) -> list[str]:
     """Lines about the limits of a result, and what to try next.
@@ -104,7 +125,7 @@ def advice(
         metrics: The content of metrics.json.
         task: Of the run.
         data: What was trained on.
-        errors: Of the test points, `(n, out)`.
+        errors: Of the numbers at the test points, `(n, out)`; `None` if others are predicted.
         arguments: Command line that repeats the run, if there is one.
     """
     if metrics["stopped"] in CUT_SHORT:
@@ -114,7 +135,7 @@ def advice(
     else:
         lines = [
             _about_noise(metrics),
-            *_about_linear(metrics, task, len(data.features), arguments),
+            *_about_linear(metrics, task, data, arguments),
         ]
     return [line for line in lines if line] or _about_few_points(errors)
 
@@ -158,14 +179,16 @@ def _about_noise(metrics: Metrics) -> str:
 
 
 def _about_linear(
-    metrics: Metrics, task: Task, width: int, arguments: Sequence[str] | None
+    metrics: Metrics, task: Task, data: ExperimentData, arguments: Sequence[str] | None
 ) -> list[str]:
     """Reports that a linear model is as good, and how to try a smoother network."""
     own, linear = metrics[task.judged_by], metrics[LINEAR + task.primary.name]
-    if linear is None or (own is not None and own < linear):
+    error = task.primary.error
+    if linear is None or (own is not None and error(own) < error(linear)):
         return []
-    said = f"The test error is not below that of a linear model ({number(linear)})"
-    options = (*SMOOTH, f"dims=[{width},1]")
+    said = f"The test {task.primary.title} is not better than that of a linear model"
+    said += f" ({metric_text(task.primary, linear)})"
+    options = (*SMOOTH, f"dims=[{len(data.features)},{task.num_outputs(data.schema)}]")
     experiment = [text for text in arguments or () if group_name(text) == "experiment"]
     if arguments is None or experiment:  # which may set what does not go with these
         place = f" in the place of what {experiment[0]} sets" if experiment else ""
@@ -187,8 +210,10 @@ def _with_options(arguments: Sequence[str], options: Sequence[str]) -> str:
     return f"python -m kan_exp.train {shell(*kept, *options)}"
 
 
-def _about_few_points(errors: torch.Tensor) -> list[str]:
+def _about_few_points(errors: torch.Tensor | None) -> list[str]:
     """Reports that a few points dominate the test error, so its standard error is rough."""
+    if errors is None:
+        return []
     squares = errors.double().square().flatten()
     few = len(squares) // 1000
     if len(squares) < MIN_POINTS or not squares.isfinite().all() or squares.sum() == 0:

@@ -28,7 +28,8 @@ SPLIT = SplitOptions([0.7, 0.15, 0.15], seed=0)
 
 def learn(path, target="y", features=None, separator=None, dims=None, **treatment) -> Table:
     treated = Treatment.of(**treatment)
-    return learning_table(path, target, features, SPLIT, separator, Options(dims=dims), treated)
+    options = Options(dims=dims)
+    return learning_table(path, target, features, SPLIT, separator, options, treatment=treated)
 
 
 def refused(*arguments, **options) -> str:

@@ -1,0 +1,157 @@
+"""Outputs that are classes: recognized, named, and checked; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from kan_exp.data.columns import MISSING_WORDS, shown
+from kan_exp.data.schema import MAX_LEVELS, Column, Schema
+from kan_exp.errors import KanExpError, listing
+
+if TYPE_CHECKING:
+    from polars import Series
+
+    from kan_exp.data.table import Table
+
+MAX_FEW = 10  # different whole numbers that are taken for classes
+REPEATS = 5  # rows of each of them, on average
+TRUE, FALSE = ("true", "yes"), ("false", "no")
+
+
+def level_names(fields: Series) -> Series:
+    """Classes as text: a number has one name, however it is written; null for missing ones."""
+    import polars as pl
+
+    if fields.dtype == pl.Boolean:
+        return fields.cast(pl.String)
+    if fields.dtype.is_numeric():
+        numbers = fields.cast(pl.Float64).fill_nan(None)
+    else:
+        text = fields.cast(pl.String, strict=False).str.strip_chars()
+        text = text.set(text.str.to_lowercase().is_in(MISSING_WORDS), None)
+        numbers = text.cast(pl.Float64, strict=False)
+        if numbers.null_count() > text.null_count():
+            return text
+    whole = (numbers == numbers.round()) & (numbers.abs() < 2**53)
+    frame = pl.DataFrame({"number": numbers, "whole": whole})
+    name = pl.when("whole").then(pl.col("number").cast(pl.Int64, strict=False).cast(pl.String))
+    return frame.select(name.otherwise(pl.col("number").cast(pl.String))).to_series()
+
+
+def sorted_levels(names: Iterable[str]) -> tuple[str, ...]:
+    """Numbers by their size, other texts by their letters."""
+    levels = sorted({*names})
+    try:
+        return tuple(sorted(levels, key=float))
+    except ValueError:
+        return tuple(levels)
+
+
+def with_outputs(table: Table, classes: bool | None, option: str = "data.target") -> Table:
+    """A table whose output is a class, or whose outputs are numbers.
+
+    Args:
+        table: Outputs that are text are classes, all others numbers.
+        classes: What is wanted; if `None`, few whole numbers become classes, too.
+        option: The name of the option that names the output.
+
+    Raises:
+        KanExpError: They cannot be; or a class is the only one.
+    """
+    outputs = table.schema.outputs
+    if len(outputs) != 1:
+        if classes:
+            raise KanExpError(
+                f"{table.source}: task=classification takes one target, got {len(outputs)}: set "
+                f"{option} to one of them, or task=regression"
+            )
+        for column in outputs:
+            if column.kind == "class":
+                raise _no_number(table, column, "several targets must be numbers")
+        return table
+    (column,) = outputs
+    if classes is None:
+        classes = column.kind == "class" or _are_few(table.frame[column.name])
+    if not classes:
+        return _as_number(table, column) if column.kind == "class" else table
+    names = level_names(table.frame[column.name])
+    levels = sorted_levels(names.drop_nulls())
+    said = f"{table.source}: column {shown(column.name)}"
+    if len(levels) < 2:
+        raise KanExpError(
+            f"{said} has one class only, {shown(levels[0])}: choose another {option}."
+        )
+    if len(levels) > max(MAX_FEW, min(MAX_LEVELS, table.rows // 2)):
+        number = column.kind != "class"
+        cure = "set task=regression" if number else f"choose another {option}."
+        what = "numbers" if number else "texts"
+        raise KanExpError(
+            f"{said} has {len(levels):,} different {what} in {table.rows:,} rows, too many for "
+            f"classes: {cure}"
+        )
+    column = replace(column, kind="class", levels=levels)
+    frame = table.frame.with_columns(names.alias(column.name))
+    return replace(table, schema=replace(table.schema, outputs=(column,)), frame=frame)
+
+
+def note_on_classes(schema: Schema) -> str:
+    """What was recognized, and how to choose otherwise."""
+    (column,) = schema.outputs
+    count = f"{len(column.levels)} classes ({listing(map(shown, column.levels), most=4)})"
+    numbers = all(map(_is_number, column.levels))
+    other = "; task=regression treats them as numbers" if numbers else ""
+    return f"target {shown(column.name)} has {count}: task=classification{other}"
+
+
+def check_known(table: Table) -> None:
+    """Checks that every class of a table is one of its schema's.
+
+    Raises:
+        KanExpError: The network does not know it.
+    """
+    for column in table.schema.outputs:
+        if column.kind == "class":
+            values = table.frame[column.name]
+            rows = (~values.is_in(list(column.levels))).arg_true()
+            if len(rows):
+                row = int(rows[0])
+                raise KanExpError(
+                    f"{table.source}: column {shown(column.name)} has {shown(values[row])} in row "
+                    f"{row + 1:,}, a class that training did not see; known are "
+                    f"{listing(map(shown, column.levels))}."
+                )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return float(text) is not None
+    except ValueError:
+        return False
+
+
+def _are_few(values: Series) -> bool:
+    """Whether numbers are whole and of few values, each with many rows."""
+    count = values.n_unique()
+    whole = bool((values == values.round()).all())
+    return whole and 1 < count <= MAX_FEW and REPEATS * count <= len(values)
+
+
+def _as_number(table: Table, column: Column) -> Table:
+    names = table.frame[column.name]
+    lower = names.str.to_lowercase()
+    for yes, no in zip(TRUE, FALSE, strict=True):
+        if {*lower.unique()} <= {yes, no}:
+            frame = table.frame.with_columns((lower == yes).cast(float).alias(column.name))
+            schema = replace(table.schema, outputs=(Column(column.name),))
+            return replace(table, schema=schema, frame=frame)
+    raise _no_number(table, column, "the task needs numbers")
+
+
+def _no_number(table: Table, column: Column, rule: str) -> KanExpError:
+    field = table.frame[column.name][0]
+    return KanExpError(
+        f"{table.source}: {rule}, but the target {shown(column.name)} is text, such as "
+        f"{shown(field)} in row 1: set task=classification"
+    )

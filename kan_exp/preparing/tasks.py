@@ -1,0 +1,89 @@
+"""The task of a configuration: chosen, or recognized from the target without torch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from kan_exp.config import TABLE, Component, RunConfig, RunContext, choice, config_folder
+from kan_exp.data.checks import sklearn_schema
+from kan_exp.errors import KanExpError
+from kan_exp.preparing.components import make_task
+from kan_exp.preparing.sources import SKLEARN, read_source
+from kan_exp.tasks.metrics import CLASSES
+
+if TYPE_CHECKING:
+    from kan_exp.data.schema import Schema
+    from kan_exp.tasks import Task
+
+AUTO = "kan_exp.tasks.Auto"
+
+
+def settle(config: RunConfig, context: RunContext) -> tuple[RunConfig, RunContext]:
+    """Replaces `task=auto` by the task that the target asks for; does nothing for others.
+
+    Raises:
+        KanExpError: The data cannot be read, or the task has no such option.
+    """
+    task = recognized(config.task, config.data)
+    choices = dict(context.choices)
+    if ("task" in choices and task is not config.task) or choices.get("task") == "auto":
+        choices["task"] = _name(task)
+    return replace(config, task=task), replace(context, choices=choices)
+
+
+def recognized(task: Component, data: Component) -> Component:
+    """The task itself, or the one that the data ask for if it is `task=auto`."""
+    if task.target != AUTO:
+        return task
+    classes, outputs = _about_target(data)
+    name = "classification" if classes else "regression"
+    found = choice("task", name)
+    given = {option: value for option, value in task.options.items() if value is not None}
+    for option in given:
+        if option not in found.options:
+            raise KanExpError(f"task.{option} is no option of task={name}, which the target has.")
+    if outputs > 1 and not given.keys() & {"metrics", "primary"}:
+        given["primary"] = "r2"  # which has no unit that one of the outputs could dominate
+    return Component(found.target, {**found.options, **given})
+
+
+def note_on_task(task: Component, schema: Schema) -> str:
+    """A line about the task that was recognized; empty if it was chosen, or is regression."""
+    if task.target != AUTO or not schema.classes:
+        return ""
+    from kan_exp.data.classes import note_on_classes
+
+    return note_on_classes(schema)
+
+
+def data_options(data: Component, task: Task) -> dict[str, Any]:
+    """What a source of data is made with, so that its outputs are what the task learns."""
+    is_known = data.target in (TABLE, SKLEARN)
+    return {"classes": task.predicts == CLASSES} if is_known else {}
+
+
+def task_of(config: RunConfig) -> Task:
+    """The task of a configuration, made without torch."""
+    return make_task(recognized(config.task, config.data))
+
+
+def _about_target(data: Component) -> tuple[bool, int]:
+    """Whether the data's output is a class, and their number of outputs."""
+    if data.target == TABLE:
+        schema = read_source(data.options).schema
+        return bool(schema.classes), len(schema.outputs)
+    if data.target == SKLEARN:
+        _, classes = sklearn_schema(data.options.get("name"), data.options.get("target"))
+        return bool(classes), 1
+    return False, 1
+
+
+def _name(task: Component) -> str:
+    """The choice that makes a task: the name of its file in conf/task/."""
+    from pathlib import Path
+
+    for path in sorted(Path(config_folder(), "task").glob("*.yaml")):
+        if choice("task", path.stem).target == task.target:
+            return path.stem
+    return task.target.rpartition(".")[2]
