@@ -81,8 +81,8 @@ class ChunkLoader:
                 yield self.split.expand(*lead)
                 continue
             drawn = [self._draw(k, steps * self.batch_size) for k in range(replicas)]
-            index = torch.stack(drawn).view(replicas, steps, self.batch_size).transpose(0, 1)
-            index = index.reshape(*lead, self.batch_size).to(self.split.x.device)
+            orders = [order.view(steps, self.batch_size) for order in drawn]
+            index = torch.stack(orders, 1).view(*lead, self.batch_size).to(self.split.x.device)
             self._marks.append(self._mark())
             yield self.split.rows(index)
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 class Split(NamedTuple):
@@ -28,8 +29,11 @@ class Split(NamedTuple):
         return Split(change(self.x), change(self.y), weight)
 
     def rows(self, index: Tensor) -> Split:
-        """The points at these places."""
-        return self.map(lambda part: part[index])
+        """The points at these places, integers in any shape."""
+        # An embedding takes a third of the time of indexing.
+        return self.map(
+            lambda part: functional.embedding(index, part) if part.ndim == 2 else part[index]
+        )
 
     def expand(self, *lead: int) -> Split:
         """The points repeated along leading dimensions, without copies."""

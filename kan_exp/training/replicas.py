@@ -246,9 +246,9 @@ class ReplicaModule(KANModule):
         losses = errors.clone()
         y_mean, y_std = self.model.y_mean, self.model.y_std
         primary = self.task.primary
+        outputs_of = self._predict_outputs(split.x)
         for replica in self.alive.nonzero().flatten().tolist():
-            self.take(replica)
-            outputs = self.model.predict_outputs(split.x)
+            outputs = outputs_of[replica]
             predicted = self.task.predictions(outputs, y_mean, y_std)
             scores = self.task.score(predicted, split.y, [primary])
             errors[replica] = primary.error(scores[primary.name])
@@ -267,6 +267,17 @@ class ReplicaModule(KANModule):
         # For the checkpoint; in double precision, as `best_errors` is.
         best = errors.nan_to_num(torch.inf).min()
         self.log(CHOSEN_BY, best, logger=False, batch_size=1)
+
+    @torch.no_grad()
+    def _predict_outputs(self, x: Tensor) -> Tensor:
+        """`KANModel.predict_outputs` of each replica, `(replicas, n, out)`."""
+        with evaluation_mode(self.stack):
+            passes = (
+                list(walk(self.stack, part, stacked=True))[-1]
+                for part in _repeated(self.stack, self.model.standardize(x))
+            )
+            outputs = torch.cat([last.outputs for last in passes], 1)
+        return outputs * self.model.y_std + self.model.y_mean
 
     def _keep(self, errors: Tensor) -> None:
         """Keeps the state of the replicas whose validation error is their lowest so far."""
@@ -330,8 +341,13 @@ def spread(name: str, values: Tensor) -> dict[str, float]:
 
 def observe(stack: nn.Sequential, x: Tensor) -> None:
     """Sets the domains of stacked layers to the ranges of their inputs for `x` `(n, in)`."""
+    with evaluation_mode(stack):
+        observe_domains(stack, _repeated(stack, x), stacked=True)
+
+
+def _repeated(stack: nn.Sequential, x: Tensor) -> Iterator[Tensor]:
+    """Parts of `x` `(n, in)`, each repeated for all replicas, as large as memory allows."""
     replicas = len(next(stack.parameters()))
     widest = replicas * max(layer.numbers_per_sample for layer in layers_of(stack))
-    batches = x.split(max(1, EVALUATION_NUMBERS // widest))
-    with evaluation_mode(stack):
-        observe_domains(stack, (part.expand(replicas, -1, -1) for part in batches), stacked=True)
+    for part in x.split(max(1, EVALUATION_NUMBERS // widest)):
+        yield part.expand(replicas, -1, -1)

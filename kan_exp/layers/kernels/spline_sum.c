@@ -22,6 +22,7 @@ A sample reads `functions` rows of each input's table, which lie one after the o
 #define CACHE (128 * 1024)     /* bytes of a table from which that pays */
 
 #define INLINE static inline __attribute__((always_inline))
+#define NOINLINE static __attribute__((noinline))
 
 typedef struct {
     const REAL *restrict x;
@@ -183,6 +184,62 @@ INLINE void backward(const int F, const Splines *s, const REAL *restrict grad,
     }
 }
 
+/* Tables of one output, such as the last layer of most networks: the loops are over samples, since
+those over outputs would have a single turn. Sums have the same order as above. These functions are
+not inlined: the compiler would then order the sums of the functions above in another way. */
+NOINLINE void forward_one_output(const Splines *s, REAL *restrict total)
+{
+    Weights w;
+
+    for (int64_t start = 0; start < s->batch; start += BLOCK) {
+        const int64_t count = s->batch - start < BLOCK ? s->batch - start : BLOCK;
+        REAL *restrict sum = total + start;
+        memset(sum, 0, count * sizeof(REAL));
+        for (int64_t input = 0; input < s->inputs; input++) {
+            const REAL *restrict table = s->table + input * s->rows;
+            weigh(2, s, input, start, count, &w);
+            for (int k = 0; k < 2; k++)
+                for (int64_t b = 0; b < count; b++)
+                    sum[b] += w.value[k][b] * table[w.cell[b] + k];
+        }
+    }
+}
+
+NOINLINE void backward_one_output(const Splines *s, const REAL *restrict grad, REAL *restrict by_x,
+                           REAL *restrict by_table)
+{
+    Weights w;
+
+    for (int64_t input = 0; input < s->inputs; input++) {
+        const REAL *restrict table = s->table + input * s->rows;
+        REAL *restrict slopes = by_table ? by_table + input * s->rows : 0;
+        if (slopes)
+            memset(slopes, 0, s->rows * sizeof(REAL));
+        for (int64_t start = 0; start < s->batch; start += BLOCK) {
+            const int64_t count = s->batch - start < BLOCK ? s->batch - start : BLOCK;
+            const REAL *restrict g = grad + start;
+            weigh(2, s, input, start, count, &w);
+            if (by_x) {
+                REAL *restrict along = by_x + start * s->inputs + input;
+                for (int64_t b = 0; b < count; b++) {
+                    const REAL *restrict row = table + w.cell[b];
+                    along[b * s->inputs] = g[b] * (w.slope[0][b] * row[0] + w.slope[1][b] * row[1]);
+                }
+            }
+            if (slopes) {
+                for (int64_t b = 0; b < count; b++) {
+                    w.value[0][b] *= g[b];
+                    w.value[1][b] *= g[b];
+                }
+                for (int64_t b = 0; b < count; b++) {
+                    slopes[w.cell[b]] += w.value[0][b];
+                    slopes[w.cell[b] + 1] += w.value[1][b];
+                }
+            }
+        }
+    }
+}
+
 /* The same for many replicas, of which parts are shared out: replicas from `begin` to `end`. */
 INLINE void forward_each(const int F, const Splines *s, int64_t replicas, REAL *total,
                          int64_t begin, int64_t end)
@@ -193,7 +250,10 @@ INLINE void forward_each(const int F, const Splines *s, int64_t replicas, REAL *
     }
     for (int64_t replica = begin; replica < end; replica++) {
         const Splines one = replica_of(s, replica);
-        forward(F, &one, total + replica * s->batch * s->outputs, 0, s->batch);
+        if (F == 2 && s->outputs == 1)
+            forward_one_output(&one, total + replica * s->batch);
+        else
+            forward(F, &one, total + replica * s->batch * s->outputs, 0, s->batch);
     }
 }
 
@@ -208,7 +268,10 @@ INLINE void backward_each(const int F, const Splines *s, int64_t replicas, const
         const Splines one = replica_of(s, replica);
         REAL *x = by_x ? by_x + replica * s->batch * s->inputs : 0;
         REAL *table = by_table ? by_table + replica * s->inputs * s->rows * s->outputs : 0;
-        backward(F, &one, grad + replica * s->batch * s->outputs, x, table, 0, s->inputs);
+        if (F == 2 && s->outputs == 1)
+            backward_one_output(&one, grad + replica * s->batch, x, table);
+        else
+            backward(F, &one, grad + replica * s->batch * s->outputs, x, table, 0, s->inputs);
     }
 }
 
