@@ -98,7 +98,7 @@ def _check_table(options: dict[str, Any], dims: list[int], context: RunContext, 
     table = read_source(options, tuple(dims), task.predicts == CLASSES)
     check_schema("data", table.schema, dims, context, task)
     task.check_target(table.schema, table.y)
-    return _split_options(options).check(table)
+    return split_options(options).check(table)
 
 
 def read_source(
@@ -116,11 +116,11 @@ def read_source(
     given: dict[str, Any] = {
         name: options.get(name) for name in ("path", "target", "features", "separator")
     }
-    split = _split_options(options)
+    split = split_options(options)
     return learning_table(**given, split=split, options=Options(dims=dims), classes=classes)
 
 
-def _split_options(options: Mapping[str, Any]) -> SplitOptions:
+def split_options(options: Mapping[str, Any]) -> SplitOptions:
     from kan_exp.data.split_options import SplitOptions
 
     names = {each.name for each in fields(SplitOptions)}
