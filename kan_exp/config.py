@@ -217,6 +217,7 @@ class RunContext:
         arguments: Command line that repeats the run, if there is one.
         follows_seed: Options that refer to the seed, unresolved.
         points_option: The option that sets the number of sampled training points.
+        gradient: What the layers recommend to optimizers that follow gradients.
     """
 
     overrides: Sequence[str] = ()
@@ -225,6 +226,7 @@ class RunContext:
     arguments: Sequence[str] | None = None
     follows_seed: Mapping[str, Any] = field(default_factory=dict)
     points_option: str = "data.num_train"
+    gradient: Mapping[str, Any] | None = None
 
 
 @dataclass

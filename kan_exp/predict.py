@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ from kan_exp.quoting import expand_home
 from kan_exp.runs.folders import find_checkpoint
 
 if TYPE_CHECKING:
-    from kan_exp.models.model import KANModel
+    pass
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def predict(cfg: DictConfig) -> None:
     from kan_exp.training.ranges import outside, trained_ranges
 
     schema = Schema.restore(description)
-    names = _new_columns(model, schema)
+    names = _new_columns(list(model.as_columns(torch.empty(0, len(model.names)))), schema)
     if taken := [name for name in names if name in reader.names]:
         raise reader.error(
             f"has a column {shown(taken[0])} already, which predictions would be called: rename it."
@@ -53,16 +54,13 @@ def predict(cfg: DictConfig) -> None:
     schema = Schema(schema.inputs, (), schema.missing_values)
     table = read_columns(reader, schema, cfg.missing)
     predicted = model.predict(torch.from_numpy(table.x))
-    columns = [[f"{value:.9g}" for value in column] for column in predicted.T.tolist()]
-    if model.classes:
-        known = predicted.isfinite().all(1)
-        places = predicted.argmax(1).where(known, len(model.classes)).tolist()
-        columns.insert(0, [[*model.classes, ""][place] for place in places])
+    columns = list(model.as_columns(predicted).values())
     if table.kept is not None:  # rows with gaps have no prediction
-        known_rows = dict(zip(table.kept.tolist(), zip(*columns, strict=True), strict=True))
-        none = ("",) * len(columns)
-        every = [known_rows.get(row, none) for row in range(len(reader.columns[0]))]
-        columns = list(map(list, zip(*every, strict=True)))
+        cells = [[""] * len(reader.columns[0]) for _ in columns]
+        for every, known in zip(cells, columns, strict=True):
+            for row, text in zip(table.kept.tolist(), known, strict=True):
+                every[row] = text
+        columns = cells
     # A .csv file keeps its separator.
     separator = SEPARATED[output.suffix.lower()]
     own = getattr(reader, "separator", " ")
@@ -93,13 +91,8 @@ def predict(cfg: DictConfig) -> None:
         log.info("Note: %s predictions are no finite numbers.", f"{broken:,}")
 
 
-def _new_columns(model: KANModel, schema: Schema) -> list[str]:
+def _new_columns(names: Sequence[str], schema: Schema) -> list[str]:
     """Names for the predictions, numbered where an input, which cannot be renamed, has one."""
-    if model.classes:
-        target = schema.target_name
-        names = [f"{target}_predicted", *(f"{target}_probability_{one}" for one in model.classes)]
-    else:
-        names = [f"{name}_predicted" for name in model.names]
     taken = {*schema.columns}
     found = []
     for name in map(tidy, names):

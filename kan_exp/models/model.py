@@ -124,6 +124,18 @@ class KANModel(nn.Module):
             )
         return np.array(self.classes)[self.predict(x).argmax(1).cpu().numpy()]
 
+    def as_columns(self, predicted: Tensor) -> dict[str, list[str]]:
+        """Predictions `(n, columns)` as text by name; of classes, the most probable one first."""
+        columns = [[f"{value:.9g}" for value in column] for column in predicted.T.tolist()]
+        if not self.classes:
+            names = [f"{name}_predicted" for name in self.names]
+            return dict(zip(names, columns, strict=True))
+        known = predicted.isfinite().all(1)
+        places = predicted.argmax(1).where(known, len(self.classes)).tolist()
+        names = [f"{self.target_name}_probability_{name}" for name in self.classes]
+        best = [[*self.classes, ""][place] for place in places]
+        return {f"{self.target_name}_predicted": best, **dict(zip(names, columns, strict=True))}
+
     def _in_batches(self, function: Callable[[Tensor], Tensor], x: Any) -> Tensor:
         points = as_points(x, self.features, self.x_mean.device, self.schema)
         with evaluation_mode(self):

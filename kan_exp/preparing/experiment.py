@@ -16,6 +16,7 @@ from kan_exp.errors import KanExpError
 from kan_exp.preparing.choices import flat_choices
 from kan_exp.preparing.components import make, make_checked, make_partial, make_task
 from kan_exp.preparing.devices import training_accelerator
+from kan_exp.preparing.many_rows import for_many_rows, note_on_optimizer
 from kan_exp.preparing.modules import intervals_of, layer_specs, make_module
 from kan_exp.preparing.networks import stages_of
 from kan_exp.preparing.sources import check_schema
@@ -57,7 +58,7 @@ def make_experiment(
     import torch
 
     context = context or RunContext()
-    asked, (config, context) = config.task, settle(config, context)
+    asked, (config, context) = config, settle(*for_many_rows(config, context))
     count = 1 if rank is None else rank.count
     accelerator = training_accelerator(config)
     _check_with_torch(config, count, accelerator)
@@ -137,10 +138,9 @@ def make_experiment(
     folds = None
     if data.num_folds:
         folds = CrossValidation(data, _fold_fitter(config, context, stop), folder)
-    note = note_on_task(asked, data.schema)
-    experiment = Experiment(
-        module, data, trainer, choices, folder, sinks, [note] * bool(note), folds
-    )
+    notes = [note_on_task(asked.task, data.schema), note_on_optimizer(asked, config)]
+    notes = [note for note in notes if note]
+    experiment = Experiment(module, data, trainer, choices, folder, sinks, notes, folds)
     if checkpoint is not None:
         try:
             experiment.restore(read_state(checkpoint))

@@ -98,7 +98,7 @@ def _check_table(options: dict[str, Any], dims: list[int], context: RunContext, 
     table = read_source(options, tuple(dims), task.predicts == CLASSES)
     check_schema("data", table.schema, dims, context, task)
     task.check_target(table.schema, table.y)
-    return _split_options(options).check(table)
+    return split_options(options).check(table)
 
 
 def read_source(
@@ -119,14 +119,14 @@ def read_source(
     }
     return learning_table(
         **given,
-        split=_split_options(options),
+        split=split_options(options),
         options=Options(dims=dims),
         classes=classes,
         treatment=take_treatment(options)[0],
     )
 
 
-def _split_options(options: Mapping[str, Any]) -> SplitOptions:
+def split_options(options: Mapping[str, Any]) -> SplitOptions:
     from kan_exp.data.split_options import SplitOptions
 
     names = {each.name for each in fields(SplitOptions)}
