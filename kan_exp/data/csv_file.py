@@ -103,7 +103,8 @@ class CsvFile(TableFile):
     def _read_header(self) -> list[str]:
         self._first = header = next(self._records(), NO_RECORD)
         if header.text.startswith("#"):
-            header.fields[0] = header.fields[0].lstrip("# ")
+            first = header.fields[0].lstrip("# ")
+            header.fields[:1] = [first] if first or self.separator != " " else []
         self.types = [""] * len(header.fields)
         return header.fields
 
@@ -209,7 +210,7 @@ def _separator(lines: Sequence[str]) -> str:
             best, found = (count / widths.total(), width), separator
     parts = [line.split() for line in lines if line.strip()]
     if best[1] == 1 and len({*map(len, parts)}) == 1 and len(parts) > 1 and len(parts[0]) > 1:
-        return " " if all(map(are_numbers, parts[1:])) else found
+        return " " if all(any(are_numbers([one]) for one in row) for row in parts[1:]) else found
     return found
 
 

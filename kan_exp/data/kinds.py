@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from kan_exp.data import columns
 from kan_exp.data.classes import level_names
 from kan_exp.data.columns import INFINITY, MISSING_WORDS, NAN, shown, tidy
-from kan_exp.data.options import assign
 from kan_exp.data.schema import MAX_LEVELS, SCALES, Column
 from kan_exp.errors import KanExpError, listing
 
@@ -44,6 +43,7 @@ TIMES = ("", " %H:%M", " %H:%M:%S%.f", " %I:%M %p", " %I:%M:%S %p")
 TIMES_ALONE = tuple(f"%Y-%m-%d{time}" for time in TIMES[1:])
 EPOCH = "1970-01-01"  # the day of times without one
 LIKE_A_DATE = re.compile(r"\d{1,4}[-/. ]\w{1,9}[-/., ]|\d{4}-\d\d$|[A-Za-z]{3,9} \d|\d?\d:\d\d")
+TWO_DIGITS = r"[./-]\d\d(\s|$)"
 SAMPLE = 1000  # fields that formats of dates are tried on first
 
 
@@ -100,8 +100,8 @@ class Treatment:
                     f"data.scale: column {shown(name)} must be one of {listing(SCALES)}, got "
                     f"{function!r}."
                 )
-        words = tuple(str(value).strip() for value in _list("missing_values", missing_values))
-        names = tuple(map(tidy, _list("drop", drop)))
+        words = tuple(str(value).strip() for value in _list(missing_values))
+        names = tuple(map(tidy, _list(drop)))
         sign = None if decimal is None else str(decimal)
         return cls(names, str(missing or "error"), words, kinds, scale, sign)
 
@@ -113,13 +113,11 @@ def take_treatment(options: Mapping[str, Any]) -> tuple[Treatment, dict[str, Any
     return treatment, {name: value for name, value in options.items() if name not in own}
 
 
-def _list(name: str, value: object) -> Sequence[object]:
+def _list(value: object) -> Sequence[object]:
+    """A list, which one value may stand for."""
     if value is None:
         return ()
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        typed = assign(f"data.{name}", [tidy(value)])
-        raise KanExpError(f"data.{name} must be a list, got {shown(value)}: set {typed}")
-    return list(value)
+    return list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
 
 
 def _mapping(name: str, value: object) -> dict[str, str]:
@@ -338,12 +336,13 @@ def date_formats(text: Series) -> list[str]:
     found = [f"{day}{time}" for day in DAYS for time in TIMES]
     for part in (known.head(1), known.head(SAMPLE), known):
         dates = {form: _dates(part, form) for form in found}
-        # Years have four digits where a format says so.
+        # Years have two or four digits, as a format says.
         early = pl.Series([datetime(1000, 1, 1)])
         found = [
             form
             for form, values in dates.items()
-            if not values.null_count() and ("%y" in form or (values >= early).all())
+            if not values.null_count()
+            and (part.str.contains(TWO_DIGITS) if "%y" in form else values >= early).all()
         ]
     first = {form: _dates(known, form) for form in found}
     kept: list[str] = []

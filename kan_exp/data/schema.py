@@ -189,9 +189,9 @@ class Column:
     def summary(self, values: Series) -> str:
         """How the fields are taken; empty for numbers as they are."""
         said = []
-        if self.kind in ("category", "class"):
+        if self.kind == "category":
             count = len(self.levels) + len(self.rare)
-            said.append(f"{self.kind} of {count}")
+            said.append(f"category of {count}")
             if self.rare:
                 what = "as one" if self.other else "left out"
                 said.append(f"{len(self.rare)} rare levels {what}")
@@ -374,7 +374,7 @@ class Schema:
         """A line about columns that are not taken as numbers as they are; none if all are."""
         said: dict[str, list[str]] = {}
         for column in (*self.inputs, *self.outputs):
-            if text := column.summary(frame[column.name]):
+            if column.kind != "class" and (text := column.summary(frame[column.name])):
                 said.setdefault(text, []).append(column.name)
         lines = [f"{', '.join(names)}: {text}" for text, names in said.items()]
         more = f"; {len(lines) - MAX_SAID:,} more kinds" if len(lines) > MAX_SAID else ""

@@ -129,7 +129,7 @@ def test_options_that_were_given_are_kept(tmp_path):
     ("options", "fragments"),
     [
         ({"drop": ["A"]}, ["no column 'A', which data.drop names", "Did you mean 'a'?"]),
-        ({"drop": "a"}, ["data.drop must be a list", "set 'data.drop=[a]'"]),
+        ({"drop": "b", "missing_values": "x", "features": ["b"]}, ["data.features leaves"]),
         ({"kinds": {"q": "date"}}, ["no column 'q', which data.kinds names"]),
         ({"kinds": {"a": "text"}}, ["data.kinds: column 'a'", "number, boolean, category, date"]),
         ({"scale": {"a": "sqrt"}}, ["data.scale: column 'a'", "log, log1p"]),
