@@ -17,6 +17,7 @@ GROUPS = ("layer", "data", "target", "task", "optimizer", "scheduler", "trainer"
 LEAST_SQUARES = "kan_exp.optimizers.LevenbergMarquardt"
 RANK_STRATEGY = "kan_exp.ranks.strategy.RankStrategy"
 TABLE, SAMPLED = "kan_exp.data.TableData", "kan_exp.data.SampledData"
+STREAM = "kan_exp.data.StreamData"
 
 
 def config_folder() -> str:
