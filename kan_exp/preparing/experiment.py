@@ -17,10 +17,11 @@ from kan_exp.preparing.choices import flat_choices
 from kan_exp.preparing.components import make, make_checked, make_partial, make_task
 from kan_exp.preparing.devices import training_accelerator
 from kan_exp.preparing.many_rows import for_many_rows, note_on_optimizer
-from kan_exp.preparing.modules import intervals_of, layer_specs, make_module
+from kan_exp.preparing.modules import intervals_of, layer_specs, make_module, plan_of
 from kan_exp.preparing.networks import stages_of
 from kan_exp.preparing.sources import check_schema
 from kan_exp.preparing.tasks import data_options, note_on_task, settle
+from kan_exp.preparing.widths import are_known
 from kan_exp.runs.identity import OBSERVERS
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def make_experiment(
     if data is None:
         made = make("data", config.data, **data_options(config.data, task))
         data = cast("ExperimentData", made)
-    check_schema("data", data.schema, config.dims, context, task)
+    check_schema("data", data.schema, config, context, task)
     for part in (data.train, data.val, data.test):
         task.check_target(data.schema, part.y)
     steps = _steps(config)
@@ -137,7 +138,11 @@ def make_experiment(
             sinks.append(TensorBoardSink(board, trial, _text(config)))
     folds = None
     if data.num_folds:
-        folds = CrossValidation(data, _fold_fitter(config, context, stop), folder)
+        # What is left to the data is that of each fold.
+        each = replace(config, dims=asked.dims, smoothing=asked.smoothing)
+        for number in range(data.num_folds if are_known(asked.dims) else 0):
+            _check_fold(data.fold(number), number, config.widths[0])
+        folds = CrossValidation(data, _fold_fitter(each, context, stop), folder)
     notes = [note_on_task(asked.task, data.schema), note_on_optimizer(asked, config)]
     notes = [note for note in notes if note]
     experiment = Experiment(module, data, trainer, choices, folder, sinks, notes, folds)
@@ -147,6 +152,16 @@ def make_experiment(
         except KanExpError as error:
             raise KanExpError(f"{folder}: {error}") from error
     return experiment
+
+
+def _check_fold(data: ExperimentData, number: int, inputs: int) -> None:
+    """Refuses widths that do not suit a fold, in which a column may be constant or lack levels."""
+    if len(data.features) != inputs:
+        raise KanExpError(
+            f"fold {number + 1} has {len(data.features)} inputs, but dims starts with {inputs}: a "
+            f"column does not vary in its training rows, or lacks a level: set dims=[auto,5,auto] "
+            f"or dims=null"
+        )
 
 
 def _fold_fitter(
@@ -182,7 +197,10 @@ def _steps(config: RunConfig) -> int:
     """How many optimizer steps the run has: `steps`, or those of `refine` if that is null."""
     if config.steps is not None:
         return config.steps
-    stages = stages_of(config.refine, intervals_of(layer_specs(config)))
+    specs = layer_specs(config)
+    if config.smooths:
+        return plan_of(config, specs).total_steps
+    stages = stages_of(config.refine, intervals_of(specs))
     return sum(stage.steps for stage in stages)
 
 

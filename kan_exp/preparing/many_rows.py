@@ -17,7 +17,7 @@ from kan_exp.runs.identity import group_name
 # mini-batches needs.
 MANY_ROWS = 10_000
 NAME = "adam"
-CHOICES = ("optimizer", "scheduler", "refine", "experiment")
+CHOICES = ("optimizer", "scheduler", "refine", "smoothing", "experiment")
 
 
 def for_many_rows(config: RunConfig, context: RunContext) -> tuple[RunConfig, RunContext]:
