@@ -129,7 +129,7 @@ class SmoothingConfig:
     intervals: int = 8
     hidden: int = 3
     num_candidates: list[int] = field(default_factory=lambda: [6, 2])
-    steps: list[int] = field(default_factory=lambda: [30, 8, 15, 10, 10])
+    steps: list[int] = field(default_factory=lambda: [30, 8, 15, 10, 30])
 
 
 @dataclass(kw_only=True)
