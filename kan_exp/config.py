@@ -18,6 +18,7 @@ LEAST_SQUARES = "kan_exp.optimizers.LevenbergMarquardt"
 RANK_STRATEGY = "kan_exp.ranks.strategy.RankStrategy"
 LINES = "kan_exp.layers.KANLinearLayer"
 TABLE, SAMPLED = "kan_exp.data.TableData", "kan_exp.data.SampledData"
+STREAM = "kan_exp.data.StreamData"
 
 
 def config_folder() -> str:
