@@ -169,7 +169,9 @@ class Score(NamedTuple):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--tables", metavar="FOLDER", help="csv files; known: " + ", ".join(TARGETS))
+    parser.add_argument(
+        "--tables", metavar="FOLDER", help="csv files; known: " + ", ".join(TARGETS)
+    )
     parser.add_argument("--kinds", default="spline", help="of edges, with commas; all for all")
     parser.add_argument("--only", help="tables, with commas")
     parser.add_argument("--splits", type=int, default=5, help="four times as many below 60 rows")
@@ -225,7 +227,9 @@ def main() -> None:
         "geometric mean": lambda values: float(np.exp(np.log(values).mean())),
     }
     for title, summary in summaries.items():
-        shown = [f"{summary(np.array(values)):.3f}" if values else "" for values in medians.values()]
+        shown = [
+            f"{summary(np.array(values)):.3f}" if values else "" for values in medians.values()
+        ]
         print(f"| {title} | " + " | ".join(shown) + " |")
     shown = [f"{np.median(values):.1f}" if values else "" for values in times.values()]
     print("| seconds a fit, with its preparation | " + " | ".join(shown) + " |")

@@ -14,7 +14,7 @@ from kan_exp.data.schema import Column, Schema
 from kan_exp.data.split_options import RANDOM, SplitOptions
 from kan_exp.data.split_table import SplitTableData
 from kan_exp.data.table import Table
-from kan_exp.errors import KanExpError, suggest
+from kan_exp.errors import KanExpError, listing
 
 
 class SklearnData(SplitTableData):
@@ -55,8 +55,8 @@ class SklearnData(SplitTableData):
         bunch = getattr(datasets, f"load_{name}")(**options)
         columns = dict(zip(bunch.feature_names, np.asarray(bunch.data, np.float64).T, strict=True))
         if target is not None and target not in columns:
-            hint = suggest(target, columns)
-            raise KanExpError(f"data.target: {name} has no column {target!r}.{hint}")
+            known = listing(map(repr, columns))
+            raise KanExpError(f"data.target: {name} has no column {target!r}: choose from {known}.")
         y = np.asarray(bunch.target, np.float64) if target is None else columns.pop(target)
         x = np.column_stack(list(columns.values()))
         output = "progression" if name == "diabetes" else "class"

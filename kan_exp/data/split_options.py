@@ -187,12 +187,11 @@ class SplitOptions:
             return
         absent = np.setdiff1d(classes, classes[parts.train])
         if len(absent):
-            row = int(np.flatnonzero(classes == absent[0])[0])
             name = table.schema.targets[0]
+            level = table.frame[name][int(np.flatnonzero(classes == absent[0])[0])]
             raise KanExpError(
-                f"{table.source}: class {shown(table.frame[name][row])} of {shown(name)} has "
-                f"{np.count_nonzero(classes == absent[0])} of {table.rows:,} rows, none of them "
-                f"among the training rows{where}: leave such rows out, or set another data.seed."
+                f"{table.source}: column {shown(name)} has the class {shown(level)} in no training "
+                f"row{where}: set another data.seed, or leave out its rows."
             )
 
 

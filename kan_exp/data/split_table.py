@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from kan_exp.data.base import ExperimentData
-from kan_exp.data.classes import check_trained
 from kan_exp.data.columns import CONSTANT, FloatArray, shown
+from kan_exp.data.kinds import take_treatment
 from kan_exp.data.options import TRAINING, Options
 from kan_exp.data.points import measure_scaling
 from kan_exp.data.split_options import SplitOptions
@@ -46,8 +46,8 @@ class SplitTableData(ExperimentData):
         given = table.rows - table.test_rows
         orders = [torch.randperm(given, generator=generator).numpy() for _ in range(split.repeats)]
         parts = split.parts(table, orders)
-        final = split.folds is not None and number is None
-        self.parts = split.final(table, orders[0]) if final else parts[number or 0]
+        self.num_folds = split.num_folds if number is None else 0
+        self.parts = split.final(table, orders[0]) if self.num_folds else parts[number or 0]
         self._read = table
         self.schema = table.schema.fit(table.frame[self.parts.train])
         self.table = replace(table, schema=self.schema)
@@ -65,10 +65,6 @@ class SplitTableData(ExperimentData):
         self.scaling = measure_scaling(self.train)
         self._check_spread()
 
-    @property
-    def num_folds(self) -> int:
-        return self.options.num_folds
-
     def fold(self, number: int) -> SplitTableData:
         return SplitTableData(self._read, self.options, number)
 
@@ -78,7 +74,7 @@ class SplitTableData(ExperimentData):
         read = f"{table.rows:,} rows, {len(self.features)} feature{many} -> {self.target_name}"
         counts = f"{len(self.train.x):,} train, {len(self.val.x):,} validation"
         test = f"{len(self.test.x):,} test"
-        if self.options.folds is not None:
+        if self.num_folds:
             repeats = self.options.repeats
             also = f", {repeats} times" if repeats > 1 else ""
             test = f"tested by {self.options.folds} folds{also}"
@@ -95,14 +91,12 @@ class SplitTableData(ExperimentData):
         values = np.column_stack([table.x, table.y])
         far = far_values(names[: len(values.T) - bool(self.schema.classes)], values)
         repeated = [] if self.num_folds else repeated_rows(self.train.x, self.test.x)
-        return [*table.notes, *flat, *far, *repeated]
+        said = [*self.schema.summary(table.frame), *self.schema.unknown_levels(table.frame)]
+        return [*said, *table.notes, *flat, *far, *repeated]
 
     def _check_spread(self) -> None:
         """Refuses columns without a scale among the training rows."""
         columns = np.column_stack([self.train.x, self.train.y])
-        for output, values in zip(self.schema.outputs, self.train.y.numpy().T, strict=True):
-            if output.kind == "class":
-                check_trained(self.table.source, output, values)
         for name, values in zip((*self.features, *self.schema.targets), columns.T, strict=True):
             fault = scale_fault(name, values)
             column = f"{self.table.source}: column {shown(name)}"
@@ -120,13 +114,14 @@ class SplitTableData(ExperimentData):
 
 
 class TableData(SplitTableData):
-    """Rows of a .csv, .tsv, .parquet or .npz file.
+    """Rows of a file.
 
     Args:
         path: See `read_table` for this, `target`, `features` and `separator`.
-        fractions: See `SplitOptions` for this, `seed` and those after `options`.
+        fractions: See `SplitOptions` for this and `seed`.
         options: What the command calls these, for messages.
         classes: Whether the output is a class; recognized if `None`, see `with_outputs`.
+        others: The other options of `Treatment` and `SplitOptions`.
 
     Raises:
         KanExpError: As `learning_table` and `SplitTableData` do.
@@ -139,14 +134,17 @@ class TableData(SplitTableData):
         features: Sequence[str] | None,
         fractions: Sequence[float],
         seed: int,
-        separator: str,
+        separator: str | None = None,
         options: Options = TRAINING,
         classes: bool | None = None,
-        **split: Any,
+        **others: Any,
     ) -> None:
-        chosen = SplitOptions(fractions, seed, **split)
-        table = learning_table(path, target, features, chosen, separator, options, classes)
-        super().__init__(table, chosen)
+        treatment, others = take_treatment(others)
+        split = SplitOptions(fractions, seed, **others)
+        table = learning_table(
+            path, target, features, split, separator, options, classes, treatment
+        )
+        super().__init__(table, split)
 
 
 def repeated_rows(train: torch.Tensor, test: torch.Tensor) -> list[str]:

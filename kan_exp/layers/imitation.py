@@ -81,7 +81,9 @@ class _Call(nn.Module):
         self.layer, self.name = layer, name
         parts = dict(layer.named_parameters())
         rows = row.split([part.numel() for part in parts.values()])
-        self.row = {f"layer.{n}": r.view(p.shape) for (n, p), r in zip(parts.items(), rows, strict=True)}
+        self.row = {
+            f"layer.{n}": r.view(p.shape) for (n, p), r in zip(parts.items(), rows, strict=True)
+        }
 
     def forward(self, *arguments: Tensor) -> Any:
         return getattr(self.layer, self.name)(*arguments)

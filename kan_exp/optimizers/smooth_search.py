@@ -134,7 +134,9 @@ class Search:
         self._score = values["score"]
 
 
-def refined(network: Network, old: SmoothNetworks, new: SmoothNetworks) -> tuple[State, NaturalBasis | None]:
+def refined(
+    network: Network, old: SmoothNetworks, new: SmoothNetworks
+) -> tuple[State, NaturalBasis | None]:
     """A network on finer grids, with more functions for each edge: the same but for rounding.
 
     Args:

@@ -111,7 +111,9 @@ class Smoothing:
         """The weight of the square of each coordinate, `(r, size)`."""
         return weights[:, self._groups] * self._penalized
 
-    def step(self, state: State, second: NaturalBasis | None, attempts: int) -> tuple[State, Criteria]:
+    def step(
+        self, state: State, second: NaturalBasis | None, attempts: int
+    ) -> tuple[State, Criteria]:
         """Updates the weights and takes a damped step that decreases the objective, if one does.
 
         Args:

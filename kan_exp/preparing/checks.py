@@ -6,6 +6,7 @@ from kan_exp.config import Component, RunConfig, RunContext
 from kan_exp.data.checks import check_batch_size, check_whole
 from kan_exp.errors import KanExpError, listing, suggest
 from kan_exp.preparing.components import make_task
+from kan_exp.preparing.many_rows import for_many_rows
 from kan_exp.preparing.networks import check_network
 from kan_exp.preparing.sources import check_source
 from kan_exp.preparing.tasks import AUTO, settle
@@ -52,7 +53,7 @@ def check(config: RunConfig, context: RunContext) -> None:
     if config.task.target != AUTO:
         make_task(config.task)
     _check_figures(config)
-    config, context = settle(config, context)
+    config, context = settle(*for_many_rows(config, context))
     points = check_source(config, context, make_task(config.task))
     check_network(config, context, points)
 
@@ -138,6 +139,11 @@ def check_replicas(config: RunConfig) -> None:
             f"{shown} does not go with {config.optimizer.target}, whose step would mix the "
             f"replicas: set optimizer=adam, adamw or sgd."
         )
+    if config.data.options.get("folds") is not None:
+        raise KanExpError(
+            f"{shown} does not go with data.folds, which trains a network for each fold: leave one "
+            f"of the two out."
+        )
     if config.compile:
         raise KanExpError(f"{shown} needs compile=false.")
     if config.shares_steps:
@@ -178,6 +184,8 @@ def check_devices(config: RunConfig) -> None:
         )
     if config.compile:
         raise KanExpError("trainer=ddp needs compile=false.")
+    if config.data.options.get("folds") is not None:
+        raise KanExpError("trainer=ddp does not go with data.folds: set trainer=cpu or gpu.")
     if "pruning" in config.callbacks:
         raise KanExpError(
             "trainer=ddp cannot be pruned, since each process would decide for itself: set "

@@ -110,7 +110,10 @@ class Classification(Task):
 
     def output_names(self, schema: Schema) -> tuple[str, ...]:
         classes = schema.classes
-        return classes[1:] if len(classes) == 2 else classes
+        names = classes[1:] if len(classes) == 2 else classes
+        if any(char.isalpha() for char in "".join(classes)):
+            return names
+        return tuple(f"{schema.target_name}={name}" for name in names)
 
 
 def _name(level: object) -> str:

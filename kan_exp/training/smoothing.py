@@ -137,7 +137,9 @@ class SmoothingModule(KANModule):
     @property
     def summary(self) -> str:
         shape = self._networks(0, self.points.x[:1]).shape
-        parts = [f"smoothing by restricted maximum likelihood: curves of {shape.additive} functions"]
+        parts = [
+            f"smoothing by restricted maximum likelihood: curves of {shape.additive} functions"
+        ]
         if self.plan.hidden:
             starts, kept = self.plan.num_candidates
             parts.append(

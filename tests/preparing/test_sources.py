@@ -3,7 +3,7 @@
 import pytest
 
 from kan_exp.data import SklearnData, table
-from kan_exp.data.checks import SKLEARN_WIDTHS
+from kan_exp.data.checks import SKLEARN_SETS
 from kan_exp.errors import KanExpError
 from kan_exp.train import prepare
 
@@ -13,7 +13,7 @@ FAST = ["layer=interpo", "optimizer=adam", "steps=10", "logger=none"]
 @pytest.mark.parametrize("features", ["null", "[b,a]"])
 @pytest.mark.parametrize("separator", [",", "|", "\t"])
 def test_a_table_is_read_once(tmp_path, monkeypatch, features, separator):
-    rows = [separator.join(map(str, (k, k * k % 7, k % 5))) for k in range(40)]
+    rows = [separator.join(map(str, (k, k * k % 7, k % 13))) for k in range(40)]
     path = tmp_path / "t.csv"
     path.write_text("\n".join([separator.join("aby"), *rows]) + "\n")
     opened: list[object] = []
@@ -38,10 +38,23 @@ def test_a_table_is_read_once(tmp_path, monkeypatch, features, separator):
     assert again.data.table.rows == experiment.data.table.rows + 1
 
 
-@pytest.mark.parametrize("name", SKLEARN_WIDTHS)
-def test_the_widths_of_scikit_learns_sets_are_known_before_they_are_read(name):
+@pytest.mark.parametrize("name", SKLEARN_SETS)
+def test_scikit_learns_sets_are_known_before_they_are_read(name):
     pytest.importorskip("sklearn")
-    assert len(SklearnData(name, [0.7, 0.15, 0.15], 0).features) == SKLEARN_WIDTHS[name]
+    data = SklearnData(name, [0.7, 0.15, 0.15], 0)
+    width, classes = SKLEARN_SETS[name]
+    assert data.schema.classes == classes
+    assert width is None or len(data.features) == width
+
+
+def test_a_measured_column_can_be_learned_from_the_others():
+    pytest.importorskip("sklearn")
+    data = SklearnData("iris", [0.7, 0.15, 0.15], 0, target="petal width (cm)")
+    assert len(data.features) == 3
+    assert data.schema.targets == ("petal width (cm)",)
+    assert data.schema.classes == ()
+    with pytest.raises(KanExpError, match="iris has no column 'petal': choose from 'sepal length"):
+        SklearnData("iris", [0.7, 0.15, 0.15], 0, target="petal")
 
 
 def test_a_layer_of_an_old_run_may_lack_options_that_are_new(tmp_path):

@@ -47,7 +47,12 @@ OPTIMIZERS = {
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_probabilities_are_learned_by_cross_entropy(table, tmp_path, optimizer):
     data = ["data=table", f"data.path={table}", "data.target=y", "dims=[1,1]"]
-    task = [f"task._target_={__name__}.YesOrNo", "task.metrics=[rmse]", "logger=none"]
+    task = [
+        "task=regression",
+        f"task._target_={__name__}.YesOrNo",
+        "task.metrics=[rmse]",
+        "logger=none",
+    ]
     options = [*data, *task, "~callbacks.figures", *OPTIMIZERS[optimizer]]
     result = prepare(options, tmp_path).run()
     x = torch.linspace(-1.9, 1.9, 50)[:, None]

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from kan_exp.data import SampledData, Split
+from kan_exp.data import SampledData, Schema, Split
 from kan_exp.targets import Target
 from kan_exp.train import prepare
 from kan_exp.training.closing import advice, result_rows
@@ -29,6 +29,7 @@ METRICS = {
     "linear_r2": 0.4,
     "linear_r": 0.5,
     "edge_r2": {},
+    "outputs": {},
     "parameters": 1234,
     "steps": 60,
     "best_step": 40,
@@ -41,7 +42,11 @@ def table(rows: int = 60) -> SimpleNamespace:
     """Data of which nothing is known but their size."""
     y = torch.randn(rows, 1, generator=torch.Generator().manual_seed(0))
     return SimpleNamespace(
-        noise_free=False, features=["a", "b"], train=Split(y, y), test=Split(y, y)
+        noise_free=False,
+        features=["a", "b"],
+        schema=Schema.of_numbers("ab", "y"),
+        train=Split(y, y),
+        test=Split(y, y),
     )
 
 
@@ -78,7 +83,7 @@ def test_one_that_is_not_says_so_and_what_to_try(rmse):
         test_rmse=rmse,
     )  # fmt: skip
     assert sentence == (
-        "The test error is not below that of a linear model (51.2). "
+        "The test RMSE is not better than that of a linear model (51.2). "
         "On noisy data, try smoother edges and no hidden units:"
     )
     assert command == (
@@ -106,7 +111,7 @@ def test_one_that_is_not_says_so_and_what_to_try(rmse):
     ids=" ".join,
 )
 def test_the_command_makes_a_run(arguments, tmp_path):
-    rows = [f"{a % 7},{a % 5},{a % 3}" for a in range(60)]
+    rows = [f"{a % 7},{a % 5},{a % 13}" for a in range(60)]
     (tmp_path / "t.csv").write_text("\n".join(["a,b,y", *rows]))
     arguments = [text.format(tmp_path) for text in arguments]
     _, command = said(arguments=["data.seed=1", *arguments])
@@ -208,7 +213,7 @@ def test_an_error_of_few_points_is_told():
 
 def test_a_run_prints_it(tmp_path, caplog):
     caplog.set_level("INFO")
-    rows = [f"{a % 7},{a % 5},{a % 3}" for a in range(60)]
+    rows = [f"{a % 7},{a % 5},{a % 13}" for a in range(60)]
     (tmp_path / "t.csv").write_text("\n".join(["a,b,y", *rows]))
     options = [*SMALL, "data=table", f"data.path={tmp_path / 't.csv'}", "data.target=y"]
     options = [text for text in options if not text.startswith(("points", "data.num"))]
@@ -216,7 +221,7 @@ def test_a_run_prints_it(tmp_path, caplog):
         [*options, "logger=none", "~callbacks.figures", "optimizer.lr=1e-9"], tmp_path / "r"
     ).run()
     text = caplog.text
-    assert "The test error is not below that of a linear model" in text
+    assert "The test RMSE is not better than that of a linear model" in text
     assert f"data.path={tmp_path / 't.csv'} data.target=y" in text
     assert "± " in text
 
