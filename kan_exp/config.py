@@ -18,6 +18,7 @@ LEAST_SQUARES = "kan_exp.optimizers.LevenbergMarquardt"
 RANK_STRATEGY = "kan_exp.ranks.strategy.RankStrategy"
 LINES = "kan_exp.layers.KANLinearLayer"
 TABLE, SAMPLED = "kan_exp.data.TableData", "kan_exp.data.SampledData"
+STREAM = "kan_exp.data.StreamData"
 
 
 def config_folder() -> str:
@@ -128,7 +129,7 @@ class SmoothingConfig:
     intervals: int = 8
     hidden: int = 3
     num_candidates: list[int] = field(default_factory=lambda: [6, 2])
-    steps: list[int] = field(default_factory=lambda: [30, 8, 15, 10, 10])
+    steps: list[int] = field(default_factory=lambda: [30, 8, 15, 10, 30])
 
 
 @dataclass(kw_only=True)
@@ -253,6 +254,7 @@ class RunContext:
         arguments: Command line that repeats the run, if there is one.
         follows_seed: Options that refer to the seed, unresolved.
         points_option: The option that sets the number of sampled training points.
+        gradient: What the layers recommend to optimizers that follow gradients.
     """
 
     overrides: Sequence[str] = ()
@@ -261,6 +263,7 @@ class RunContext:
     arguments: Sequence[str] | None = None
     follows_seed: Mapping[str, Any] = field(default_factory=dict)
     points_option: str = "data.num_train"
+    gradient: Mapping[str, Any] | None = None
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,18 +23,20 @@ from kan_exp.quoting import expand_home
 from kan_exp.runs.folders import find_checkpoint
 
 if TYPE_CHECKING:
-    from kan_exp.models.model import KANModel
+    pass
 
 log = logging.getLogger(__name__)
 
-OPTIONS = Options(path="input", separator="separator", features=None)
+OPTIONS = Options(path="input", separator="separator", features=None, missing="missing")
 SEPARATED = {".csv": ",", ".tsv": "\t"}  # by the output's extension
 
 
 def predict(cfg: DictConfig) -> None:
     """Writes the rows of `input` with more columns, the predictions, to `output`."""
-    check_names(cfg, "predict", ("run", "input", "output", "separator", "modules"))
+    check_names(cfg, "predict", ("run", "input", "output", "separator", "missing", "modules"))
     source, output = _files(cfg)
+    if cfg.missing not in ("error", "drop"):
+        raise KanExpError(f"missing must be error or drop, got {cfg.missing}.")
     # Checks that need no torch come before its import, which takes seconds.
     reader = open_columns(cfg.input, cfg.separator, OPTIONS)
     find_checkpoint(str(cfg.run))
@@ -43,22 +46,26 @@ def predict(cfg: DictConfig) -> None:
     from kan_exp.training.ranges import outside, trained_ranges
 
     schema = Schema.restore(description)
-    names = _new_columns(model, schema)
+    names = _new_columns(list(model.as_columns(torch.empty(0, len(model.names)))), schema)
     if taken := [name for name in names if name in reader.names]:
         raise reader.error(
             f"has a column {shown(taken[0])} already, which predictions would be called: rename it."
         )
-    table = read_columns(reader, Schema(schema.inputs))
+    schema = Schema(schema.inputs, (), schema.missing_values)
+    table = read_columns(reader, schema, cfg.missing)
     predicted = model.predict(torch.from_numpy(table.x))
-    columns = [[f"{value:.9g}" for value in column] for column in predicted.T.tolist()]
-    if model.classes:
-        known = predicted.isfinite().all(1)
-        places = predicted.argmax(1).where(known, len(model.classes)).tolist()
-        columns.insert(0, [[*model.classes, ""][place] for place in places])
+    columns = list(model.as_columns(predicted).values())
+    if table.kept is not None:  # rows with gaps have no prediction
+        cells = [[""] * len(reader.columns[0]) for _ in columns]
+        for every, known in zip(cells, columns, strict=True):
+            for row, text in zip(table.kept.tolist(), known, strict=True):
+                every[row] = text
+        columns = cells
     # A .csv file keeps its separator.
-    same = source.suffix.lower() == output.suffix.lower()
-    separator = getattr(reader, "separator", None) if same else None
-    separator = separator or SEPARATED[output.suffix.lower()]
+    separator = SEPARATED[output.suffix.lower()]
+    own = getattr(reader, "separator", " ")
+    if output.suffix.lower() == ".csv" and source.suffix.lower() != ".tsv" and own != " ":
+        separator = own
     # Written to another file and moved, so that an interrupted write leaves no half of a table.
     partial = output.with_name(f".{os.getpid()}.partial")
     try:
@@ -84,13 +91,8 @@ def predict(cfg: DictConfig) -> None:
         log.info("Note: %s predictions are no finite numbers.", f"{broken:,}")
 
 
-def _new_columns(model: KANModel, schema: Schema) -> list[str]:
+def _new_columns(names: Sequence[str], schema: Schema) -> list[str]:
     """Names for the predictions, numbered where an input, which cannot be renamed, has one."""
-    if model.classes:
-        target = schema.target_name
-        names = [f"{target}_predicted", *(f"{target}_probability_{one}" for one in model.classes)]
-    else:
-        names = [f"{name}_predicted" for name in model.names]
     taken = {*schema.columns}
     found = []
     for name in map(tidy, names):

@@ -53,7 +53,7 @@ COMMANDS: dict[str, set[str]] = {
         *("cli", "commandline", "config", "data", "errors", "preparing", "quoting"),
         *("runs", "tasks", "training"),
     },
-    "predict": {"cli", "data", "errors", "models", "quoting", "runs", "training"},
+    "predict": {"cli", "data", "errors", "quoting", "runs", "training"},
     "report": {"cli", "commandline", "config", "errors", "quoting", "reporting", "runs"},
     "dashboard": {"board", "errors", "quoting", "runs", "terminal"},
     "__init__": {"models"},

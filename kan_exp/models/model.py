@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kan_exp.data.points import Scaling
+from kan_exp.data.schema import Schema
 from kan_exp.errors import KanExpError
 from kan_exp.layers import EdgeLayer
 from kan_exp.layers.walk import LayerPass, layers_of, observe_domains, walk
@@ -50,12 +51,13 @@ class KANModel(nn.Module):
         activation: Makes predictions of the outputs, see `kan_exp.tasks.activations`.
         output_names: Name of each output of the network, such as a class.
         classes: Of a classifier, in the order of its predictions.
+        schema: Of the columns that the features are made of.
 
     Shape:
         x `(n, in)` -> `(n, out)`, both in the user's units; of a classifier, the probability of
         each class, `(n, classes)`. `x` may be anything that
         `kan_exp.models.inputs.as_points` takes: a tensor, an array, a list, a table with the
-        features among its columns. A row with a NaN gives NaN.
+        features or the columns of the schema. A row with a NaN gives NaN.
     """
 
     x_mean: Tensor
@@ -72,6 +74,7 @@ class KANModel(nn.Module):
         activation: str = "identity",
         output_names: Sequence[str] = (),
         classes: Sequence[str] = (),
+        schema: Schema | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -79,6 +82,7 @@ class KANModel(nn.Module):
         self.target_name = target_name
         self.activation = activation
         self.output_names, self.classes = tuple(output_names), tuple(classes)
+        self.schema = schema
         self._activate = find_activation(activation)
         for name, value in scaling._asdict().items():
             self.register_buffer(name, value)
@@ -88,7 +92,7 @@ class KANModel(nn.Module):
 
     def outputs(self, x: Any) -> Tensor:
         """The network's own outputs, standardized and before the activation, `(n, out)`."""
-        x = as_points(x, self.features, self.x_mean.device)
+        x = as_points(x, self.features, self.x_mean.device, self.schema)
         outputs: Tensor = self.network(self.standardize(x))
         return outputs
 
@@ -120,8 +124,20 @@ class KANModel(nn.Module):
             )
         return np.array(self.classes)[self.predict(x).argmax(1).cpu().numpy()]
 
+    def as_columns(self, predicted: Tensor) -> dict[str, list[str]]:
+        """Predictions `(n, columns)` as text by name; of classes, the most probable one first."""
+        columns = [[f"{value:.9g}" for value in column] for column in predicted.T.tolist()]
+        if not self.classes:
+            names = [f"{name}_predicted" for name in self.names]
+            return dict(zip(names, columns, strict=True))
+        known = predicted.isfinite().all(1)
+        places = predicted.argmax(1).where(known, len(self.classes)).tolist()
+        names = [f"{self.target_name}_probability_{name}" for name in self.classes]
+        best = [[*self.classes, ""][place] for place in places]
+        return {f"{self.target_name}_predicted": best, **dict(zip(names, columns, strict=True))}
+
     def _in_batches(self, function: Callable[[Tensor], Tensor], x: Any) -> Tensor:
-        points = as_points(x, self.features, self.x_mean.device)
+        points = as_points(x, self.features, self.x_mean.device, self.schema)
         with evaluation_mode(self):
             return torch.cat([function(part) for part in self._batches(points)])
 

@@ -16,10 +16,12 @@ from kan_exp.errors import KanExpError
 from kan_exp.preparing.choices import flat_choices
 from kan_exp.preparing.components import make, make_checked, make_partial, make_task
 from kan_exp.preparing.devices import training_accelerator
+from kan_exp.preparing.many_rows import for_many_rows, note_on_optimizer
 from kan_exp.preparing.modules import intervals_of, layer_specs, make_module, plan_of
 from kan_exp.preparing.networks import stages_of
 from kan_exp.preparing.sources import check_schema
 from kan_exp.preparing.tasks import data_options, note_on_task, settle
+from kan_exp.preparing.widths import are_known
 from kan_exp.runs.identity import OBSERVERS
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ def make_experiment(
     import torch
 
     context = context or RunContext()
-    asked, (config, context) = config.task, settle(config, context)
+    asked, (config, context) = config, settle(*for_many_rows(config, context))
     count = 1 if rank is None else rank.count
     accelerator = training_accelerator(config)
     _check_with_torch(config, count, accelerator)
@@ -136,17 +138,30 @@ def make_experiment(
             sinks.append(TensorBoardSink(board, trial, _text(config)))
     folds = None
     if data.num_folds:
-        folds = CrossValidation(data, _fold_fitter(config, context, stop), folder)
-    note = note_on_task(asked, data.schema)
-    experiment = Experiment(
-        module, data, trainer, choices, folder, sinks, [note] * bool(note), folds
-    )
+        # What is left to the data is that of each fold.
+        each = replace(config, dims=asked.dims, smoothing=asked.smoothing)
+        for number in range(data.num_folds if are_known(asked.dims) else 0):
+            _check_fold(data.fold(number), number, config.widths[0])
+        folds = CrossValidation(data, _fold_fitter(each, context, stop), folder)
+    notes = [note_on_task(asked.task, data.schema), note_on_optimizer(asked, config)]
+    notes = [note for note in notes if note]
+    experiment = Experiment(module, data, trainer, choices, folder, sinks, notes, folds)
     if checkpoint is not None:
         try:
             experiment.restore(read_state(checkpoint))
         except KanExpError as error:
             raise KanExpError(f"{folder}: {error}") from error
     return experiment
+
+
+def _check_fold(data: ExperimentData, number: int, inputs: int) -> None:
+    """Refuses widths that do not suit a fold, in which a column may be constant or lack levels."""
+    if len(data.features) != inputs:
+        raise KanExpError(
+            f"fold {number + 1} has {len(data.features)} inputs, but dims starts with {inputs}: a "
+            f"column does not vary in its training rows, or lacks a level: set dims=[auto,5,auto] "
+            f"or dims=null"
+        )
 
 
 def _fold_fitter(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from kan_exp.config import SAMPLED, TABLE, Component, RunConfig, RunContext
+from kan_exp.config import SAMPLED, STREAM, TABLE, Component, RunConfig, RunContext
 from kan_exp.data.checks import check_sampled, check_whole, sklearn_schema
 from kan_exp.data.options import Options
 from kan_exp.errors import KanExpError, listing
@@ -39,10 +39,16 @@ def check_source(config: RunConfig, context: RunContext, task: Task) -> int | No
     from kan_exp.data.schema import Column, Schema  # needs numpy, a quarter of a command's start
 
     kind, options = config.data.target, config.data.options
-    if kind in (SAMPLED, TABLE, SKLEARN):
+    if kind in (SAMPLED, TABLE, SKLEARN, STREAM):
         check_whole("data.seed", options.get("seed"), least=0)
     if kind == TABLE:
         return _check_table(options, config, context, task)
+    if kind == STREAM:
+        from kan_exp.data.large_table import LargeTable
+
+        names = ("path", "target", "features", "separator")
+        table = LargeTable(*(options[name] for name in names))
+        check_schema("data", table.schema, config, context, task)
     if kind == SKLEARN:
         width, classes = sklearn_schema(options["name"], options.get("target"))
         if width is not None:
@@ -65,7 +71,9 @@ def check_source(config: RunConfig, context: RunContext, task: Task) -> int | No
     train, val, test = (options[name] for name in ("num_train", "num_val", "num_test"))
     named = context.points_option
     check_sampled(target, train, val, test, named, options.get("border", 0.0))
-    check_points_fit(f"{named} and data.num_val, data.num_test", train + val + test, len(target.inputs) + 1)
+    check_points_fit(
+        f"{named} and data.num_val, data.num_test", train + val + test, len(target.inputs) + 1
+    )
     return int(train)
 
 
@@ -78,6 +86,8 @@ def check_schema(
     """
     task.check_schema(schema)
     count, outputs = len(schema.features), task.num_outputs(schema)
+    if not schema.has_features:  # which the training rows decide
+        return
     settle_widths(config, count, outputs)
     dims = config.widths
     if count != dims[0]:
@@ -102,7 +112,7 @@ def _check_table(
     table = read_source(options, dims, task.predicts == CLASSES)
     check_schema("data", table.schema, config, context, task)
     task.check_target(table.schema, table.y)
-    return _split_options(options).check(table)
+    return split_options(options).check(table)
 
 
 def read_source(
@@ -111,6 +121,7 @@ def read_source(
     classes: bool | None = None,
 ) -> Table:
     """Reads and checks the table of `data=table`, see `learning_table`; it is kept for the data."""
+    from kan_exp.data.kinds import take_treatment
     from kan_exp.data.table import learning_table
 
     if options.get("path") in (None, "???"):
@@ -120,11 +131,16 @@ def read_source(
     given: dict[str, Any] = {
         name: options.get(name) for name in ("path", "target", "features", "separator")
     }
-    split = _split_options(options)
-    return learning_table(**given, split=split, options=Options(dims=dims), classes=classes)
+    return learning_table(
+        **given,
+        split=split_options(options),
+        options=Options(dims=dims),
+        classes=classes,
+        treatment=take_treatment(options)[0],
+    )
 
 
-def _split_options(options: Mapping[str, Any]) -> SplitOptions:
+def split_options(options: Mapping[str, Any]) -> SplitOptions:
     from kan_exp.data.split_options import SplitOptions
 
     names = {each.name for each in fields(SplitOptions)}

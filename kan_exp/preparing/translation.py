@@ -83,6 +83,7 @@ def translate(cfg: DictConfig, hydra: DictConfig) -> tuple[RunConfig, RunContext
         arguments=None if cfg.sweep.origin else [*search_path_override(hydra), *overrides],
         follows_seed=follows_seed(cfg),
         points_option="points" if draws else "data.num_train",
+        gradient=values["gradient"],
     )
     return config, context
 

@@ -10,6 +10,7 @@ import shutil
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from kan_exp.tasks.numbers import metric_text
 from kan_exp.training.callbacks.checkpoint import save
 
 if TYPE_CHECKING:
+    from kan_exp.models.model import KANModel
     from kan_exp.training.result import Result
 
 FOLDER = "folds"  # of the results so far, in the folder of the run
@@ -169,31 +171,34 @@ def first_of_each_row(results: Sequence[FoldResult]) -> tuple[Tensor, Tensor]:
 
 
 def write_predictions(
-    path: Path,
-    results: Sequence[FoldResult],
-    targets: Sequence[str],
-    names: Sequence[str],
-    folds: int,
+    path: Path, results: Sequence[FoldResult], model: KANModel, data: ExperimentData, folds: int
 ) -> None:
     """Writes the out-of-fold prediction of every row as CSV, in the order of the rows.
 
     Args:
         path: The file.
         results: Of all folds.
-        targets: Names of the outputs.
-        names: Of the columns of predictions.
+        model: Names predictions as the model of each fold does.
+        data: Names the outputs.
         folds: Number of folds.
     """
-    lines: list[tuple[int, int, list[float]]] = []
-    for number, result in enumerate(results):
-        values = torch.cat([result.truth.double(), result.predictions.double()], dim=1).tolist()
-        lines += zip(result.rows.tolist(), [number] * len(values), values, strict=True)
+    rows = torch.cat([result.rows for result in results])
+    number = torch.cat([torch.full_like(one.rows, k) for k, one in enumerate(results)])
+    columns: dict[str, list[Any]] = {
+        "row": (rows + 1).tolist(),
+        "repeat": (number // folds + 1).tolist(),
+        "fold": (number % folds + 1).tolist(),
+    }
+    truth = torch.cat([result.truth.double() for result in results])
+    for name, values in zip(data.schema.targets, truth.T.tolist(), strict=True):
+        texts = [f"{value:.9g}" for value in values]
+        columns[name] = [model.classes[int(v)] for v in values] if model.classes else texts
+    columns |= model.as_columns(torch.cat([result.predictions.double() for result in results]))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(map(printable, ["row", "repeat", "fold", *targets, *names]))
-    for row, number, values in sorted(lines, key=lambda line: line[:2]):
-        place = (row + 1, number // folds + 1, number % folds + 1)
-        writer.writerow([*place, *(f"{value:.9g}" for value in values)])
+    writer.writerow(map(printable, columns))
+    order = sorted(zip(*columns.values(), strict=True), key=itemgetter(0, 1, 2))
+    writer.writerows(order)
     write_text(path, text.getvalue())
 
 

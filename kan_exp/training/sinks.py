@@ -59,14 +59,9 @@ class FileSink(Sink):
     def write(self, result: Result) -> None:
         write_json(self.folder / "history.json", result.history, indent=None)
         if result.folds:
-            self._write_predictions(result)
+            path, count = self.folder / "predictions.csv", result.metrics["folds"]["count"]
+            write_predictions(path, result.folds, result.model, result.data, count)
         write_metrics(self.folder, result.metrics)
-
-    def _write_predictions(self, result: Result) -> None:
-        targets = result.data.schema.targets
-        names = [f"{name}_predicted" for name in result.model.names]
-        count = result.metrics["folds"]["count"]
-        write_predictions(self.folder / "predictions.csv", result.folds, targets, names, count)
 
 
 class TerminalSink(Sink):
@@ -90,6 +85,8 @@ class TerminalSink(Sink):
             folder = from_here(self.folder)
             rows = result_rows(result.metrics, result.task, self.max_steps)
             rows.append(("figures", f"{folder / 'figures'}"))
+            if result.folds:
+                rows.append(("predictions", f"{folder / 'predictions.csv'}"))
             if self.has_curves:
                 rows.append(("curves", f"python -m kan_exp.dashboard {shell(word(folder))}"))
             for line in aligned(rows):
@@ -99,8 +96,7 @@ class TerminalSink(Sink):
                     log.info("%s", line)
                 log.info(
                     "The network was trained on all rows; its error is estimated by that of the "
-                    "folds, whose predictions are in %s",
-                    folder / "predictions.csv",
+                    "folds, each on rows that its network has not seen."
                 )
             errors = None
             if result.task.predicts == NUMBERS:

@@ -1,0 +1,62 @@
+"""Least squares is the default for small tables only."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from kan_exp.preparing.many_rows import MANY_ROWS, for_many_rows, note_on_optimizer
+from kan_exp.preparing.translation import composed, translate
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    """The smallest table that is large, and one with a row less."""
+    folder = tmp_path_factory.mktemp("tables")
+    rows = round(MANY_ROWS / 0.7)
+    x = np.linspace(-1, 1, rows)
+    pl.DataFrame({"x": x, "y": x**2}).write_parquet(folder / "large.parquet")
+    pl.DataFrame({"x": x[:-2], "y": x[:-2] ** 2}).write_parquet(folder / "small.parquet")
+    return folder
+
+
+def prepared(tables, name, *more):
+    overrides = ["data=table", f"data.path={tables / name}.parquet", "data.target=y", *more]
+    with composed([*overrides, "dims=[1,1]"], tables / "run") as (cfg, hydra):
+        config, context = translate(cfg, hydra)
+    return config, *for_many_rows(config, context)
+
+
+@pytest.mark.parametrize("layer", ["spline", "interpo"])
+def test_many_rows_are_trained_as_with_adam(tables, layer):
+    asked, found, context = prepared(tables, "large", f"layer={layer}")
+    expected, _, _ = prepared(tables, "large", f"layer={layer}", "optimizer=adam")
+    assert found == expected
+    assert context.choices["optimizer"] == "adam"
+    assert note_on_optimizer(asked, found).startswith("optimizer=adam: least squares is")
+
+
+def test_what_was_given_is_kept(tables):
+    more = ["steps=70", "penalty.roughness=0.5", "evaluations=3"]
+    _, found, _ = prepared(tables, "large", "layer=spline", *more)
+    assert (found.steps, found.penalty.roughness, found.evaluations) == (70, 0.5, 3)
+    assert found.scheduler is not None
+    assert found.scheduler.options["T_max"] == 70
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("small", []),
+        ("large", ["optimizer=lm"]),
+        ("large", ["optimizer.damping=0.1"]),
+        ("large", ["refine.steps=[3]"]),
+    ],
+    ids=str,
+)
+def test_least_squares_stay_for_few_rows_and_where_they_were_chosen(tables, name, more):
+    asked, found, _ = prepared(tables, name, "layer=spline", *more)
+    assert found == asked
+    assert found.uses_least_squares
+    assert note_on_optimizer(asked, found) == ""
