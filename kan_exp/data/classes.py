@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from kan_exp.data.columns import MISSING_WORDS, shown
 from kan_exp.data.schema import MAX_LEVELS, Column, Schema
 from kan_exp.errors import KanExpError, listing
@@ -105,22 +103,6 @@ def note_on_classes(schema: Schema) -> str:
     numbers = all(map(_is_number, column.levels))
     other = "; task=regression treats them as numbers" if numbers else ""
     return f"target {shown(column.name)} has {count}: task=classification{other}"
-
-
-def check_trained(source: str, column: Column, indices: np.ndarray) -> None:
-    """Checks that every class is among the training rows.
-
-    Args:
-        source: Of the table.
-        column: A class.
-        indices: Of the classes of the training rows.
-    """
-    absent = [level for k, level in enumerate(column.levels) if not (indices == k).any()]
-    if absent:
-        raise KanExpError(
-            f"{source}: column {shown(column.name)} has the class {shown(absent[0])} in no "
-            f"training row: set another data.seed, or leave out its rows."
-        )
 
 
 def check_known(table: Table) -> None:

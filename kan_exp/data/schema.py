@@ -111,8 +111,8 @@ class Column:
         least = min(MIN_LEVEL, math.ceil(MIN_SHARE * len(values)))
         known = values.drop_nulls()
         common = self.impute and values.null_count() >= least
-        if self.kind == "class":  # whose levels are those of the whole table
-            return self
+        if self.kind == "class":  # whose levels may be known from the whole table
+            return replace(self, levels=self.levels or tuple(sorted(known.unique())))
         if self.kind == "category":
             return self._fit_levels(known, common, least)
         if known.n_unique() < 2:

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from kan_exp.data.base import ExperimentData
-from kan_exp.data.classes import check_trained
 from kan_exp.data.columns import CONSTANT, FloatArray, shown
 from kan_exp.data.options import TRAINING, Options
 from kan_exp.data.points import measure_scaling
@@ -100,9 +99,6 @@ class SplitTableData(ExperimentData):
     def _check_spread(self) -> None:
         """Refuses columns without a scale among the training rows."""
         columns = np.column_stack([self.train.x, self.train.y])
-        for output, values in zip(self.schema.outputs, self.train.y.numpy().T, strict=True):
-            if output.kind == "class":
-                check_trained(self.table.source, output, values)
         for name, values in zip((*self.features, *self.schema.targets), columns.T, strict=True):
             fault = scale_fault(name, values)
             column = f"{self.table.source}: column {shown(name)}"

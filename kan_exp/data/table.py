@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -199,7 +200,9 @@ def read_columns(file: TableFile, schema: Schema, learns: bool = False) -> Table
             faults += [fault] if fault else []
             notes += columns.rounding_notes(name, file.columns[places[0]], numbers[name])
     if faults:
-        raise faulty(file, faults, schema, numbers)
+        gaps = {name: names.is_null().to_numpy() for name, names in classes.items()}
+        values = {name: np.where(gap, math.nan, 0.0) for name, gap in gaps.items()}
+        raise faulty(file, faults, schema, {**numbers, **values})
     import polars as pl
 
     outputs = tuple(
@@ -216,6 +219,8 @@ def _is_class(file: TableFile, schema: Schema, name: str, place: int) -> bool:
     if output is None or output.levels:
         return output is not None
     fields, kind = file.columns[place], file.types[place]
+    if {*level_names(fields).str.to_lowercase().unique().drop_nulls()} <= {"true", "false"}:
+        return True
     words = to_numbers(fields, typed=bool(kind))[1]
     is_text = bool(words) and columns.kind_of(fields[words[0]]) == columns.TEXT
     return is_text and 2 * len(words) > len(fields)

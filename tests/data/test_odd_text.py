@@ -74,7 +74,7 @@ def test_a_column_of_words_is_not_left_out_by_rows(tmp_path):
     assert "'data.features=[b]'" in line
     line = refused(tmp_path / "t.csv", HEADER + "".join(f"{i},{i},x\n" for i in range(40)))
     assert "leave out" not in line
-    assert "mend the target" in line
+    assert "choose another data.target" in line
 
 
 def test_open_quotes_and_missing_headers_are_named(tmp_path):
