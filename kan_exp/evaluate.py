@@ -140,6 +140,11 @@ def own_test_points(
         data: ExperimentData = make("data", to_component(values), **more)
     except KanExpError as error:
         raise KanExpError(f"{run}: its data cannot be made again: {error}") from error
+    if data.num_folds:
+        raise KanExpError(
+            f"{run}: its network was trained on all rows, and its error is that of the "
+            f"{data.num_folds} folds in metrics.json: score it on data=..."
+        )
     if data.fingerprint != description.get("test_points"):
         raise KanExpError(
             f"{run}: its data have changed since, so that its test points are not known: "

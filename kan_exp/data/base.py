@@ -150,7 +150,8 @@ class ExperimentData(LightningDataModule, ABC):
     """Train, validation and test points of one experiment, and batches of them.
 
     A subclass sets `schema`, `train`, `val`, `test` and `scaling`. All points are in the user's own
-    units; only the batches of `train_dataloader` are standardized.
+    units; only the batches of `train_dataloader` are standardized. `num_folds` is the number of
+    test parts of a cross-validation, 0 if there is none.
 
     Args:
         seed: Decides which points are drawn or which rows go to which split.
@@ -161,6 +162,7 @@ class ExperimentData(LightningDataModule, ABC):
     val: Split
     test: Split
     scaling: Scaling
+    num_folds: int = 0
 
     def __init__(self, seed: int) -> None:
         super().__init__()
@@ -190,11 +192,6 @@ class ExperimentData(LightningDataModule, ABC):
     def data_warnings(self) -> list[str]:
         """Lines about what may make the result worth less than it seems."""
         return []
-
-    @property
-    def num_folds(self) -> int:
-        """Number of test parts of a cross-validation, 0 if there is none."""
-        return 0
 
     def fold(self, number: int) -> ExperimentData:
         """The data of a fold of the cross-validation, from 0."""

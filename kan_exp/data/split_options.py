@@ -190,9 +190,9 @@ class SplitOptions:
             row = int(np.flatnonzero(classes == absent[0])[0])
             name = table.schema.targets[0]
             raise KanExpError(
-                f"{table.source}: class {shown(table.frame[name][row])} of {shown(name)} has "
-                f"{np.count_nonzero(classes == absent[0])} of {table.rows:,} rows, none of them "
-                f"among the training rows{where}: leave such rows out, or set another data.seed."
+                f"{table.source}: column {shown(name)} has the class "
+                f"{shown(table.frame[name][row])} in no training row{where}: set another data.seed, "
+                f"or leave out its rows."
             )
 
 

@@ -45,8 +45,8 @@ class SplitTableData(ExperimentData):
         given = table.rows - table.test_rows
         orders = [torch.randperm(given, generator=generator).numpy() for _ in range(split.repeats)]
         parts = split.parts(table, orders)
-        final = split.folds is not None and number is None
-        self.parts = split.final(table, orders[0]) if final else parts[number or 0]
+        self.num_folds = split.num_folds if number is None else 0
+        self.parts = split.final(table, orders[0]) if self.num_folds else parts[number or 0]
         self._read = table
         self.schema = table.schema.fit(table.frame[self.parts.train])
         self.table = replace(table, schema=self.schema)
@@ -64,10 +64,6 @@ class SplitTableData(ExperimentData):
         self.scaling = measure_scaling(self.train)
         self._check_spread()
 
-    @property
-    def num_folds(self) -> int:
-        return self.options.num_folds
-
     def fold(self, number: int) -> SplitTableData:
         return SplitTableData(self._read, self.options, number)
 
@@ -77,7 +73,7 @@ class SplitTableData(ExperimentData):
         read = f"{table.rows:,} rows, {len(self.features)} feature{many} -> {self.target_name}"
         counts = f"{len(self.train.x):,} train, {len(self.val.x):,} validation"
         test = f"{len(self.test.x):,} test"
-        if self.options.folds is not None:
+        if self.num_folds:
             repeats = self.options.repeats
             also = f", {repeats} times" if repeats > 1 else ""
             test = f"tested by {self.options.folds} folds{also}"

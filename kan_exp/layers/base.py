@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jvp, vjp, vmap
 
+from kan_exp.layers.imitation import imitate
 from kan_exp.layers.nodes import PRODUCT, SUM, product_outputs, reduce_edges
 from kan_exp.layers.rules import Whole, check_range
 from kan_exp.layers.stacking import over_replicas
@@ -257,6 +258,19 @@ class EdgeLayer(nn.Module, ABC):
 
         by_name = vmap(gradients)(x, grad)
         return [by_name[name] for name in parameters]
+
+    @torch.no_grad()
+    def imitate(self, points: Tensor, edges: Callable[[Tensor], Tensor]) -> None:
+        """Makes the edges like other functions, as near as this kind can.
+
+        Args:
+            points: Where they are compared, `(n, dim_in)`, from end to end of each input's range.
+            edges: `(n, dim_in)` -> `(n, dim_in, dim_out)`, as `edges`.
+
+        Raises:
+            ValueError: The edges of this kind share parameters.
+        """
+        imitate(self, points, edges(points))
 
     @classmethod
     def with_intervals(cls, options: Mapping[str, Any], num_intervals: int) -> dict[str, Any]:

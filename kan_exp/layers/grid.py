@@ -265,6 +265,9 @@ class GridLayer(EdgeLayer):
         self.spacing.copy_((grid[:, 1] - grid[:, 0]) / self.num_intervals)
         self._replace(values, optimizer)
 
+    def imitate(self, points: Tensor, edges: Callable[[Tensor], Tensor]) -> None:
+        self.place(torch.stack([points.amin(0), points.amax(0)], dim=1), edges)
+
     def _fitted(self, grid: Tensor, edges: Callable[[Tensor], Tensor]) -> Tensor:
         if self.degree == 1:  # a table has the values at its knots
             places = torch.linspace(0, 1, self.num_intervals + 1, dtype=grid.dtype).to(grid)

@@ -75,5 +75,16 @@ class KANLinearLayer(EdgeLayer):
         function, _ = ACTIVATIONS[self.activation]
         return [torch.einsum("bi,bj->bji", function(x), grad), grad]
 
+    @torch.no_grad()
+    def imitate(self, points: Tensor, edges: Callable[[Tensor], Tensor]) -> None:
+        function, _ = ACTIVATIONS[self.activation]
+        active, values = function(self._batch(points)).double(), edges(points).double()
+        mean = active.mean(0)
+        centered = (active - mean).unsqueeze(-1)
+        size = centered.square().sum(0).clamp(min=torch.finfo(torch.float64).tiny)
+        slopes = (centered * values).sum(0) / size  # (in, out)
+        self.weight.copy_(slopes.T)
+        self.bias.copy_((values.mean(0) - slopes * mean[:, None]).sum(0))
+
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, activation={self.activation}"

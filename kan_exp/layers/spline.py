@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -84,6 +84,12 @@ class KANSplineLayer(GridLayer):
         if self.base_weight is not None:
             gradients.append(torch.einsum("bi,bj->bij", self._base(x), grad))
         return gradients
+
+    @torch.no_grad()
+    def imitate(self, points: Tensor, edges: Callable[[Tensor], Tensor]) -> None:
+        super().imitate(points, edges)
+        if self.base_weight is not None:
+            self.base_weight.zero_()
 
     @classmethod
     def count_intervals(cls, options: Mapping[str, Any]) -> int | None:

@@ -128,6 +128,11 @@ def check_replicas(config: RunConfig) -> None:
             f"{shown} does not go with {config.optimizer.target}, whose step would mix the "
             f"replicas: set optimizer=adam, adamw or sgd."
         )
+    if config.data.options.get("folds") is not None:
+        raise KanExpError(
+            f"{shown} does not go with data.folds, which trains a network for each fold: leave one "
+            f"of the two out."
+        )
     if config.compile:
         raise KanExpError(f"{shown} needs compile=false.")
     if config.shares_steps:
@@ -168,6 +173,8 @@ def check_devices(config: RunConfig) -> None:
         )
     if config.compile:
         raise KanExpError("trainer=ddp needs compile=false.")
+    if config.data.options.get("folds") is not None:
+        raise KanExpError("trainer=ddp does not go with data.folds: set trainer=cpu or gpu.")
     if "pruning" in config.callbacks:
         raise KanExpError(
             "trainer=ddp cannot be pruned, since each process would decide for itself: set "

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import yaml
 
-from kan_exp.config import RunConfig, RunContext
+from kan_exp.config import Component, RunConfig, RunContext
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.choices import flat_choices
 from kan_exp.preparing.components import make, make_checked, make_partial, make_task
@@ -18,10 +20,15 @@ from kan_exp.preparing.modules import intervals_of, layer_specs, make_module
 from kan_exp.preparing.networks import stages_of
 from kan_exp.preparing.sources import check_schema
 from kan_exp.preparing.tasks import data_options, note_on_task, settle
+from kan_exp.runs.identity import OBSERVERS
 
 if TYPE_CHECKING:
+    from kan_exp.data import ExperimentData
+    from kan_exp.data.split_table import SplitTableData
     from kan_exp.ranks import Rank
+    from kan_exp.training.callbacks import SignalStop
     from kan_exp.training.experiment import Experiment
+    from kan_exp.training.folds import FoldResult
 
 
 def make_experiment(
@@ -30,6 +37,8 @@ def make_experiment(
     context: RunContext | None = None,
     rank: Rank | None = None,
     checkpoint: Path | None = None,
+    data: ExperimentData | None = None,
+    stop: SignalStop | None = None,
 ) -> Experiment:
     """Makes everything that the run needs, so that errors show before it begins.
 
@@ -39,6 +48,8 @@ def make_experiment(
         context: How it was asked for.
         rank: This process, if it is one of several that train together.
         checkpoint: The state that the run is resumed from; from the start if not given.
+        data: What it is trained on; made of the configuration if not given.
+        stop: What ends it early on a signal; its own if not given.
 
     Raises:
         KanExpError: A part cannot be made, or the checkpoint is not of such a run.
@@ -58,6 +69,7 @@ def make_experiment(
     from kan_exp.ranks.strategy import RankEnvironment
     from kan_exp.training.callbacks import BestNetwork, EdgeFigures, RunCheckpoint, SignalStop
     from kan_exp.training.experiment import Experiment, quiet_lightning
+    from kan_exp.training.folds import CrossValidation
     from kan_exp.training.sinks import FigureSink, FileSink, Sink, TensorBoardSink, TerminalSink
     from kan_exp.training.state import read_state
     from kan_exp.training.tensorboard import RunLogger
@@ -67,8 +79,11 @@ def make_experiment(
         torch.set_num_threads(config.threads)
     elif count > 1:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // count))
+    stop = stop or SignalStop()
     task = make_task(config.task)
-    data = make("data", config.data, **data_options(config.data, task))
+    if data is None:
+        made = make("data", config.data, **data_options(config.data, task))
+        data = cast("ExperimentData", made)
     check_schema("data", data.schema, config.dims, context, task)
     for part in (data.train, data.val, data.test):
         task.check_target(data.schema, part.y)
@@ -87,7 +102,7 @@ def make_experiment(
         if callback is not None
     ]
     best = BestNetwork()
-    callbacks += [best, SignalStop()]
+    callbacks += [best, stop]
     if folder is not None:
         callbacks.append(RunCheckpoint(folder / "checkpoints", config.checkpoint_seconds, best))
     logger = False
@@ -119,14 +134,43 @@ def make_experiment(
         if board is not None:
             trial = Trial(context.overrides, folder, context.job, choices)
             sinks.append(TensorBoardSink(board, trial, _text(config)))
+    folds = None
+    if data.num_folds:
+        folds = CrossValidation(data, _fold_fitter(config, context, stop), folder)
     note = note_on_task(asked, data.schema)
-    experiment = Experiment(module, data, trainer, choices, folder, sinks, [note] * bool(note))
+    experiment = Experiment(
+        module, data, trainer, choices, folder, sinks, [note] * bool(note), folds
+    )
     if checkpoint is not None:
         try:
             experiment.restore(read_state(checkpoint))
         except KanExpError as error:
             raise KanExpError(f"{folder}: {error}") from error
     return experiment
+
+
+def _fold_fitter(
+    config: RunConfig, context: RunContext, stop: SignalStop
+) -> Callable[[ExperimentData], FoldResult | None]:
+    """What trains a fold: the run's own training, without its files and its progress."""
+    import torch
+
+    from kan_exp.training.folds import FoldResult
+
+    acting: dict[str, Component | None] = {
+        name: callback
+        for name, callback in config.callbacks.items()
+        if callback is not None and callback.target not in OBSERVERS.values()
+    }
+    quiet = replace(config, logger=None, callbacks=acting)
+
+    def fit(data: ExperimentData) -> FoldResult | None:
+        result = make_experiment(quiet, None, context, data=data, stop=stop).fit()
+        if stop.received is not None:
+            return None
+        return FoldResult.of(result, torch.from_numpy(cast("SplitTableData", data).parts.test))
+
+    return fit
 
 
 def _text(config: RunConfig) -> str:

@@ -58,7 +58,13 @@ class Loss(ABC):
     Source:
         N. Schraudolph, "Fast curvature matrix-vector products for second-order gradient descent",
         2002: the generalized Gauss-Newton matrix.
+
+    Attributes:
+        dispersion: Variance of a residual of `expand`, where the loss is a negative log-likelihood;
+            None if it is that of the noise, which is unknown.
     """
+
+    dispersion: float | None = None
 
     @abstractmethod
     def values(self, outputs: Tensor, y: Tensor) -> Tensor:
@@ -240,6 +246,8 @@ class Poisson(RidgeLoss):
 class BinaryCrossEntropy(RidgeLoss):
     """Negative log-likelihood of `y` in [0, 1]; outputs are logits, averaged over outputs."""
 
+    dispersion = 0.5
+
     def values(self, outputs: Tensor, y: Tensor) -> Tensor:
         loss = functional.binary_cross_entropy_with_logits(
             outputs, y.to(outputs).expand_as(outputs), reduction="none"
@@ -257,6 +265,8 @@ class CrossEntropy(RidgeLoss):
     A single output is the logit of the second of two classes. `y` holds class indices `(samples,)`
     or, as floating-point numbers, `(samples, 1)`; or probabilities `(samples, out)`.
     """
+
+    dispersion = 0.5
 
     def values(self, outputs: Tensor, y: Tensor) -> Tensor:
         if outputs.shape[-1] == 1:

@@ -23,6 +23,8 @@ from kan_exp.layers.kernels import kernel_name
 from kan_exp.runs import holding, versions
 from kan_exp.runs.best_effort import begin_run
 from kan_exp.training.callbacks import BestNetwork, RunCheckpoint, SignalStop, TrialPruning
+from kan_exp.training.closing import CUT_SHORT
+from kan_exp.training.folds import CrossValidation
 from kan_exp.training.module import KANModule
 from kan_exp.training.result import Result, make_result
 from kan_exp.training.sinks import Sink
@@ -53,6 +55,7 @@ class Experiment:
         folder: Locked while the experiment runs; None if it writes no files.
         sinks: What takes the result, in this order.
         notes: Lines about what was recognized, logged at the start.
+        folds: The cross-validation that estimates the network's error, if there is one.
     """
 
     def __init__(
@@ -64,10 +67,12 @@ class Experiment:
         folder: Path | None = None,
         sinks: Sequence[Sink] = (),
         notes: Sequence[str] = (),
+        folds: CrossValidation | None = None,
     ) -> None:
         begin_run()
         self.module, self.data, self.trainer = module, data, trainer
         self.choices, self.folder, self.sinks = dict(choices or {}), folder, list(sinks)
+        self.folds = folds
         self.notes = list(notes)
         self.best = cast(BestNetwork, self._callback(BestNetwork))
         self.stop = self._callback(SignalStop) or SignalStop()
@@ -105,6 +110,8 @@ class Experiment:
         """Removes what an earlier attempt has left in the folder."""
         if self._checkpoint is not None:
             self._checkpoint.clear()
+        if self.folds is not None:
+            self.folds.clear()
         for sink in self.sinks:
             sink.clear()
 
@@ -126,6 +133,8 @@ class Experiment:
             result = self.fit()
             for sink in self.sinks:
                 sink.write(result)
+            if self.folds is not None and self.stop.received is None:
+                self.folds.clear()  # metrics.json has them
             if result.diverged is not None:
                 log.info("Stopped: %s", result.diverged)  # for train.log
         if result.diverged is not None:
@@ -151,6 +160,8 @@ class Experiment:
         spent = self._checkpoint.spent if self._checkpoint else 0.0
         start = time.perf_counter() - spent
         diverged = self._train()
+        whole = self._stopped(diverged) not in CUT_SHORT
+        folds = self.folds.run(self.module.task) if self.folds is not None and whole else ()
         details = {
             "steps": self.trainer.global_step,
             "train_seconds": round(time.perf_counter() - start, 3),
@@ -160,7 +171,8 @@ class Experiment:
             "devices": self.trainer.world_size,
             "versions": self.versions,
         }
-        return make_result(self.module, self.data, self.best.checkpoint, details, diverged)
+        best = self.best.checkpoint
+        return make_result(self.module, self.data, best, details, diverged, folds)
 
     def _train(self) -> DivergedError | None:
         try:

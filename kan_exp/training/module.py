@@ -54,6 +54,7 @@ class KANModule(LightningModule):
 
     rate_name = "lr"
     logs_replicas = False
+    selects = False  # whether it chooses the network that is kept; else that is the best validated
 
     def __init__(
         self,
@@ -220,6 +221,14 @@ class KANModule(LightningModule):
         self.model.observe(points.to(self.device))
 
     def validation_step(self, split: Split, _: int) -> None:
+        self._log_validation(*self._scores_of(split))
+
+    def _scores_of(self, split: Split) -> tuple[float, dict[str, float]]:
+        """The loss of points in the user's units, and their metrics.
+
+        Raises:
+            DivergedError: The loss is not finite.
+        """
         outputs = self.model.predict_outputs(split.x)
         y_mean, y_std = self.model.y_mean, self.model.y_std
         predicted = self.task.predictions(outputs, y_mean, y_std)
@@ -227,12 +236,25 @@ class KANModule(LightningModule):
         loss = self.task.validation_loss(outputs, split.y, y_mean, y_std)
         if not torch.isfinite(torch.tensor(loss)):
             raise DivergedError(self._diverged("validation loss", self.global_step, self._rate()))
+        return loss, scores
+
+    def _log_validation(self, loss: float, scores: Mapping[str, float]) -> None:
         self.val_history.append((self.global_step, loss))
         errors = {f"error/val_{name}": value for name, value in scores.items()}
         self._log_at_step({"loss/val": loss, **errors})
         # For the checkpoint. All ranks have the same value.
         error = self.task.primary.error(scores[self.task.primary.name])
         self.log(CHOSEN_BY, error, logger=False, batch_size=1, sync_dist=True)
+
+    @property
+    def validated(self) -> Mapping[str, float] | None:
+        """Metrics on the validation points from before the last fit saw them, if one does."""
+        return None
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """Entries of `metrics.json` that this way of training adds."""
+        return {}
 
     def _rate(self) -> float:
         """The learning rate of the next step."""

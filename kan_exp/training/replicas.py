@@ -276,8 +276,7 @@ class ReplicaModule(KANModule):
                 list(walk(self.stack, part, stacked=True))[-1]
                 for part in _repeated(self.stack, self.model.standardize(x))
             )
-            outputs = torch.cat([last.outputs for last in passes], 1)
-        return outputs * self.model.y_std + self.model.y_mean
+            return torch.cat([last.outputs for last in passes], 1)
 
     def _keep(self, errors: Tensor) -> None:
         """Keeps the state of the replicas whose validation error is their lowest so far."""

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from kan_exp.data import ExperimentData
+from kan_exp.data.split_table import SplitTableData
 from kan_exp.errors import DivergedError
 from kan_exp.models.loading import model_from
 from kan_exp.models.model import KANModel
 from kan_exp.runs.best_effort import best_effort
 from kan_exp.tasks import Task
 from kan_exp.tasks.metrics import LINEAR
+from kan_exp.training.folds import FoldResult, first_of_each_row, fold_metrics
 from kan_exp.training.module import OBSERVED_POINTS, KANModule
 from kan_exp.training.replicas import QUANTILES, ReplicaModule, spread
 from kan_exp.training.score import finite, linear_predictions_by, score_networks
@@ -32,8 +34,10 @@ class Result:
         data: What it was trained on.
         metrics: The content of `metrics.json`.
         history: The content of `history.json`: pairs of step and loss.
-        predictions: Of the test points, `(n, out)`, in the user's units.
+        truth: Outputs of the test points, `(n, out)`, in the user's units.
+        predictions: Of the test points, `(n, columns)`; those of the folds, if there are any.
         diverged: Why the training ended, if the loss became NaN or infinite.
+        folds: The results of a cross-validation.
     """
 
     model: KANModel
@@ -41,8 +45,10 @@ class Result:
     data: ExperimentData
     metrics: dict[str, Any]
     history: dict[str, Any]
+    truth: Tensor
     predictions: Tensor
     diverged: DivergedError | None = None
+    folds: Sequence[FoldResult] = ()
 
 
 def make_result(
@@ -51,8 +57,11 @@ def make_result(
     best: Mapping[str, Any],
     details: Mapping[str, Any],
     diverged: DivergedError | None = None,
+    folds: Sequence[FoldResult] = (),
 ) -> Result:
     """Scores the best network of a training on the test points.
+
+    With a cross-validation, the scores are those of the folds.
 
     Args:
         module: As the training has left it.
@@ -60,19 +69,28 @@ def make_result(
         best: The checkpoint of the best network.
         details: Entries of `metrics.json` about the run, such as its device.
         diverged: Why the training ended, if it diverged.
+        folds: The results of a cross-validation.
     """
     task, model = module.task, model_from(best)
-    predictions = model.predict(data.test.x)
-    (scores,) = score_networks(task, [predictions], data.test.y)
-    validation = task.score(model.predict(data.val.x), data.val.y, [task.primary])
+    if data.num_folds:
+        options = cast(SplitTableData, data).options
+        truth, predictions = first_of_each_row(folds)
+        scores = fold_metrics(folds, task, cast(int, options.folds), options.repeats)
+    else:
+        truth, predictions = data.test.y, model.predict(data.test.x)
+        (scores,) = score_networks(task, [predictions], truth)
+        scores |= {LINEAR + name: finite(v) for name, v in _linear_scores(task, data).items()}
+    validation = module.validated
+    if validation is None:
+        validation = task.score(model.predict(data.val.x), data.val.y, [task.primary])
     metrics = {
         **scores,
         task.chosen_by: finite(validation[task.primary.name]),
-        **{LINEAR + name: finite(value) for name, value in _linear_scores(task, data).items()},
-        "outputs": task.details(predictions, data.test.y, model.names),
+        "outputs": task.details(predictions, truth, model.names) if len(truth) else {},
         "parameters": sum(weight.numel() for weight in model.network.parameters()),
         "best_step": int(best["global_step"]),
         **details,
+        **module.details,
         "edge_r2": _edge_agreements(model, data),
         "scoring": task.describe(),
         "data": data.summary,
@@ -83,7 +101,7 @@ def make_result(
         kept = best["kan_exp"].get("replica", int(module.best_errors.argmin()))
         metrics["replicas"] = _replica_metrics(module, data, kept)
         history = _replica_history(module, kept)
-    return Result(model, task, data, metrics, history, predictions, diverged)
+    return Result(model, task, data, metrics, history, truth, predictions, diverged, folds)
 
 
 def _linear_scores(task: Task, data: ExperimentData) -> dict[str, float]:

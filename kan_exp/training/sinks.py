@@ -25,6 +25,7 @@ from kan_exp.tasks.metrics import NUMBERS, TEST, title
 from kan_exp.tasks.numbers import metric_text
 from kan_exp.training.callbacks import EdgeFigures
 from kan_exp.training.closing import CUT_SHORT, advice, result_rows
+from kan_exp.training.folds import fold_table, write_predictions
 from kan_exp.training.module import KANModule
 from kan_exp.training.result import Result
 from kan_exp.training.tensorboard import RunLogger
@@ -46,14 +47,26 @@ class Sink:
 
 
 class FileSink(Sink):
-    """Writes `history.json` and `metrics.json`; the presence of the latter means done."""
+    """Writes `history.json` and `metrics.json`; the presence of the latter means done.
+
+    A cross-validation adds `predictions.csv`, the prediction of each row by the network that has
+    not seen it.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def write(self, result: Result) -> None:
         write_json(self.folder / "history.json", result.history, indent=None)
+        if result.folds:
+            self._write_predictions(result)
         write_metrics(self.folder, result.metrics)
+
+    def _write_predictions(self, result: Result) -> None:
+        targets = result.data.schema.targets
+        names = [f"{name}_predicted" for name in result.model.names]
+        count = result.metrics["folds"]["count"]
+        write_predictions(self.folder / "predictions.csv", result.folds, targets, names, count)
 
 
 class TerminalSink(Sink):
@@ -81,9 +94,17 @@ class TerminalSink(Sink):
                 rows.append(("curves", f"python -m kan_exp.dashboard {shell(word(folder))}"))
             for line in aligned(rows):
                 log.info("%s", line)
+            if result.folds:
+                for line in fold_table(result.metrics, result.task):
+                    log.info("%s", line)
+                log.info(
+                    "The network was trained on all rows; its error is estimated by that of the "
+                    "folds, whose predictions are in %s",
+                    folder / "predictions.csv",
+                )
             errors = None
             if result.task.predicts == NUMBERS:
-                errors = result.predictions.double() - result.data.test.y.double()
+                errors = result.predictions.double() - result.truth.double()
             for line in advice(result.metrics, result.task, result.data, errors, self.arguments):
                 log.info("%s", line)
 
@@ -127,7 +148,7 @@ class FigureSink(Sink):
         figures["loss"] = lambda: history_figure(
             result.history["train"], result.history["val"], metrics["best_step"]
         )
-        truth, predictions = result.data.test.y.numpy(), result.predictions.numpy()
+        truth, predictions = result.truth.numpy(), result.predictions.numpy()
         columns, caption = result.model.names, _caption(result)
         for name in result.task.figures:
             figures[name] = partial(TASK_FIGURES[name], truth, predictions, columns, caption)

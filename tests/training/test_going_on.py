@@ -107,9 +107,10 @@ def test_a_grid_that_moved_has_another_penalty():
 
 def test_first_stages_see_the_points_that_they_are_given():
     made = module(networks(1), [Stage(8, 1, 1, 10), Stage(8, 1, 1)], X[:, :1])
-    assert [len(part) for part in made._seen(X, X[:, :1])] == [10, 10]
+    points = Split(X, X[:, :1], X[:, 0])
+    assert [len(part) for part in made._seen(points)] == [10, 10, 10]
     made._stage = 1
-    assert len(made._seen(X, X[:, :1])[0]) == 40
+    assert len(made._seen(points).x) == 40
 
 
 def test_the_last_stage_sees_all_points():

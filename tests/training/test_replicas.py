@@ -149,7 +149,7 @@ def test_a_diverging_replica_is_frozen_and_spoils_nothing(make_data, make_traine
     # The same by hand: the last weights that gave a finite loss are where it stays.
     (network,) = explosive(2, which=(1,))[1:]
     data.plan(16, STEPS, 4, 2, torch.Generator().manual_seed(SEED + 1))
-    points = [pair for chunk in data.train_dataloader() for pair in zip(*chunk, strict=True)]
+    points = [points[:2] for chunk in data.train_dataloader() for points in chunk.unbind()]
     network.to(points[0][0].device)
     optimizer = SGD(network.parameters())
     for count, (x, y) in enumerate(points, 1):  # noqa: B007

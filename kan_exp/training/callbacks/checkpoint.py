@@ -44,7 +44,7 @@ class BestNetwork(Callback):
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         error = float(trainer.callback_metrics[CHOSEN_BY])
-        if error < self.error:
+        if error < self.error or cast(KANModule, module).selects:
             self.error = error
             self._keep(trainer, module)
 

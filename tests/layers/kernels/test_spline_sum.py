@@ -12,7 +12,14 @@ from torch.func import functional_call, jacrev, vmap
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kan_exp.layers import GridLayer, KANInterpoLayer, KANSplineLayer
-from kan_exp.layers.kernels import Grid, native_sum, spline_sum, spline_values, torch_sum
+from kan_exp.layers.kernels import (
+    Grid,
+    native_sum,
+    spline_sum,
+    spline_values,
+    stacked_spline_sum,
+    torch_sum,
+)
 
 TOLERANCE = {
     torch.float32: {"rtol": 1e-4, "atol": 2e-4},
@@ -181,6 +188,29 @@ def test_an_expanded_gradient_is_taken_as_it_is(name):
     (found,) = torch.autograd.grad(spline_sum(x, table, grid).sum(), table)
     (expected,) = torch.autograd.grad(definition(x, table, grid).sum(), table)
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("wanted", ["x", "table", "both"])
+@pytest.mark.parametrize("size", [Size(600, 3, 1, 20), Size(300, 5, 1, 7, 3), Size(70, 2, 5, 20)])
+def test_replicas_are_summed_as_if_alone(size, wanted, dtype):
+    x, table, grid = problem(size, dtype)
+    x[3, 0] = torch.nan
+    shift = torch.arange(3).to(dtype).view(3, 1)  # replicas differ in everything
+    grid = grid._replace(first=grid.first + shift, spacing=grid.spacing * (1 + shift))
+    x, table = torch.stack([x, x + 1, x.flip(0)]), torch.stack([table, -table, table.flip(1)])
+    parts = {"x": [x], "table": [table], "both": [x, table]}[wanted]
+    for part in parts:
+        part.requires_grad_()
+    found = stacked_spline_sum(x, table, grid)
+    own = [grid._replace(first=f, spacing=s) for f, s in zip(grid.first, grid.spacing, strict=True)]
+    expected = torch.stack([definition(*each) for each in zip(x, table, own, strict=True)])
+    same = {**TOLERANCE[dtype], "equal_nan": True}
+    torch.testing.assert_close(found, expected, **same)
+    weight = torch.empty_like(found).normal_(generator=seeded(9))
+    gradients = (torch.autograd.grad(sums, parts, weight) for sums in (found, expected))
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, **same)
 
 
 # Derivatives of derivatives

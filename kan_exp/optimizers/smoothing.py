@@ -1,0 +1,202 @@
+"""Gauss-Newton steps with weights of penalties by restricted maximum likelihood."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from kan_exp.optimizers.natural_basis import NaturalBasis
+from kan_exp.optimizers.smooth_networks import SmoothNetworks
+from kan_exp.tasks.losses import Loss
+
+# Weights are kept where a Cholesky factor in float64 exists.
+MIN_WEIGHT, MAX_WEIGHT = 1e-16, 1e4
+START_WEIGHT = 1e-3
+MAX_CHANGE = 30.0  # of a weight in one step, as a factor
+# Hidden units choose their directions among very many, which the formula does not count.
+HIDDEN_CAUTION = 3.0
+INFLATION = 1.4  # of effective parameters in generalized cross-validation; S. Wood 2017, 6.2.4
+MIN_LEFT = 0.05  # least share of degrees of freedom that is left for the noise
+JITTER = 1e-14
+MIN_DAMPING, MAX_DAMPING = 1e-14, 1e10
+BLOCK = 2**22  # numbers of a Jacobian that are computed at a time
+
+
+class State(NamedTuple):
+    """Networks under way, each with a leading axis `(r,)`.
+
+    Args:
+        q: Coordinates, `(r, size)`.
+        weights: Of the sum of squares of each group of coordinates, `(r, groups)`.
+        damping: Of the next step.
+    """
+
+    q: Tensor
+    weights: Tensor
+    damping: Tensor
+
+    @classmethod
+    def of(cls, q: Tensor, weights: Tensor, damping: float) -> State:
+        """The state before the first step."""
+        return cls(q, weights, torch.full_like(q[:, 0], damping))
+
+    def take(self, index: Tensor) -> State:
+        """Some of the networks."""
+        return State(*(part[index] for part in self))
+
+
+class Criteria(NamedTuple):
+    """What is known about the networks of a state, all `(r,)` but the last.
+
+    Args:
+        loss: The mean loss.
+        effective: Effective number of parameters: the trace of the hat matrix.
+        noise: Variance of the noise, or that of the loss's family.
+        score: Generalized cross-validation; its logarithm where the noise is estimated.
+        used: Share of each group that is effective, `(r, groups)`.
+    """
+
+    loss: Tensor
+    effective: Tensor
+    noise: Tensor
+    score: Tensor
+    used: Tensor
+
+    def take(self, index: Tensor) -> Criteria:
+        """Those of some of the networks."""
+        return Criteria(*(part[index] for part in self))
+
+
+class Smoothing:
+    """Fits networks to points, and their smoothness with them.
+
+    Args:
+        networks: The networks on these points.
+        y: Their targets, as `loss` takes them.
+        loss: A mean over points.
+
+    Source:
+        S. Wood and M. Fasiolo, "A generalized Fellner-Schall method for smoothing parameter
+        optimization", 2017. Generalized cross-validation: P. Craven and G. Wahba, 1979.
+    """
+
+    def __init__(self, networks: SmoothNetworks, y: Tensor, loss: Loss) -> None:
+        self.networks, self.y, self.loss = networks, y, loss
+        shape = networks.shape
+        groups = shape.groups().to(networks.additive.device)
+        self._penalized, self._groups = groups >= 0, groups.clamp(min=0)
+        self._sizes = self._by_group(networks.additive.new_ones(1, len(groups)))[0]
+        of_curves = shape.outputs * (1 + shape.inputs)
+        numbers = torch.arange(len(self._sizes), device=groups.device)
+        self._caution = torch.where(numbers < of_curves, 1.0, HIDDEN_CAUTION).to(self._sizes)
+        # The mean over outputs makes each of them a term; a likelihood has one for each point.
+        self._terms = len(y) * (shape.outputs if loss.dispersion is None else 1)
+
+    @property
+    def num_groups(self) -> int:
+        """Groups of coordinates that share a weight."""
+        return len(self._sizes)
+
+    def start_weights(self, count: int) -> Tensor:
+        """Weights before the first step, `(count, groups)`."""
+        return torch.full_like(self._sizes, START_WEIGHT).repeat(count, 1)
+
+    def penalty(self, weights: Tensor) -> Tensor:
+        """The weight of the square of each coordinate, `(r, size)`."""
+        return weights[:, self._groups] * self._penalized
+
+    def step(
+        self, state: State, second: NaturalBasis | None, attempts: int
+    ) -> tuple[State, Criteria]:
+        """Updates the weights and takes a damped step that decreases the objective, if one does.
+
+        Args:
+            state: The networks.
+            second: Basis of their hidden units.
+            attempts: How often a step may be tried with more damping.
+
+        Returns:
+            The new state, and the criteria of the old one.
+        """
+        q, weights, damping = state
+        hessian, slope, loss = self.expand(q, second)
+        weights, criteria = self.update(hessian, weights, q, loss)
+        penalty = self.penalty(weights)
+        objective = loss + (penalty * q.square()).sum(1)
+        slope = slope + penalty * q
+        diagonal = hessian.diagonal(dim1=1, dim2=2) + penalty
+        scale = diagonal.maximum(1e-8 * diagonal.amax(1, keepdim=True))
+        pending = objective.isfinite()
+        for _ in range(attempts):
+            damped = hessian.clone()
+            damped.diagonal(dim1=1, dim2=2).add_(penalty + damping.unsqueeze(1) * scale)
+            factor, info = torch.linalg.cholesky_ex(damped)
+            trial = q - torch.cholesky_solve(slope.unsqueeze(2), factor).squeeze(2)
+            after = self.value(trial, second) + (penalty * trial.square()).sum(1)
+            better = pending & (info == 0) & (after <= objective)  # false for a NaN
+            q = torch.where(better.unsqueeze(1), trial, q)
+            lower, higher = damping / 5, torch.where(pending, damping * 8, damping)
+            damping = torch.where(better, lower, higher).clamp(MIN_DAMPING, MAX_DAMPING)
+            pending = pending & ~better
+            if not pending.any():
+                break
+        return State(q, weights, damping), criteria
+
+    def value(self, q: Tensor, second: NaturalBasis | None) -> Tensor:
+        """The mean loss, `(r,)`."""
+        return self.loss.values(self.networks.outputs(q, second), self.y).mean(1)
+
+    def expand(self, q: Tensor, second: NaturalBasis | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Half the Hessian of the loss, half its gradient, and the loss."""
+        count, size, out = len(self.y), q.shape[1], self.networks.shape.outputs
+        hessian, slope = q.new_zeros(len(q), size, size), torch.zeros_like(q)
+        loss = q.new_zeros(len(q))
+        for rows in torch.arange(count).split(max(1, BLOCK // (q.numel() * out))):
+            part = slice(int(rows[0]), int(rows[-1]) + 1)
+            y = self.y[part]
+            outputs, jacobian = self.networks.jacobian(q, second, part)
+            local = self.loss.expand(outputs, y)
+            weighed = local.weigh(jacobian).flatten(1, 2)
+            hessian.baddbmm_(weighed.mT, weighed, alpha=1 / count)
+            slope += torch.einsum("rnp,rn->rp", weighed, local.residuals.flatten(1)) / count
+            loss += self.loss.values(outputs, y).sum(1) / count
+        return hessian, slope, loss
+
+    def update(
+        self, hessian: Tensor, weights: Tensor, q: Tensor, loss: Tensor
+    ) -> tuple[Tensor, Criteria]:
+        """New weights by the formula of Fellner and Schall, and the criteria before."""
+        penalty = self.penalty(weights)
+        matrix = hessian.clone()
+        diagonal = matrix.diagonal(dim1=1, dim2=2)
+        diagonal.add_(penalty)
+        diagonal.add_(JITTER * diagonal.amax(1, keepdim=True))
+        factor, info = torch.linalg.cholesky_ex(matrix)
+        identity = torch.eye(q.shape[1]).to(q).expand_as(factor)
+        inverse = torch.linalg.solve_triangular(factor, identity, upper=False)
+        held = (penalty * inverse.square().sum(1)).clamp(0, 1)
+        effective = q.shape[1] - held.sum(1)
+        free = (self._terms - effective).clamp(min=MIN_LEFT * self._terms)
+        if (known := self.loss.dispersion) is None:
+            noise = loss * self._terms / free
+            left = (self._terms - INFLATION * effective).clamp(min=MIN_LEFT * self._terms)
+            score = loss.log() - 2 * (left / self._terms).log()
+        else:
+            noise = torch.full_like(loss, known)
+            score = loss + 2 * INFLATION * known * effective / self._terms
+        used = (self._sizes - self._by_group(held)).clamp(min=1e-12)
+        squares = self._by_group(q.square()).clamp(min=torch.finfo(q.dtype).tiny)
+        new = self._caution * noise.unsqueeze(1) / self._terms * used / squares
+        new = new.clamp(weights / MAX_CHANGE, weights * MAX_CHANGE).clamp(MIN_WEIGHT, MAX_WEIGHT)
+        failed = (info != 0) | ~loss.isfinite()
+        score = score.masked_fill(failed, torch.inf).nan_to_num(torch.inf, torch.inf)
+        new = torch.where(failed.unsqueeze(1), weights, new)
+        return new, Criteria(loss, effective, noise, score, used / self._sizes)
+
+    def _by_group(self, values: Tensor) -> Tensor:
+        """Sums over each group, `(r, size)` -> `(r, groups)`."""
+        count = int(self._groups.max()) + 1
+        total = values.new_zeros(len(values), count)
+        return total.index_add_(1, self._groups, values * self._penalized)

@@ -1,0 +1,227 @@
+"""Cross-validation: for each fold a network is trained, and scored on the fold's test rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import math
+import shutil
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from kan_exp.data import ExperimentData
+from kan_exp.runs.files import write_text
+from kan_exp.runs.printable import printable
+from kan_exp.tasks import Scoring
+from kan_exp.tasks.metrics import LINEAR, STANDARD_ERROR, TEST
+from kan_exp.tasks.numbers import metric_text
+from kan_exp.training.callbacks.checkpoint import save
+
+if TYPE_CHECKING:
+    from kan_exp.training.result import Result
+
+FOLDER = "folds"  # of the results so far, in the folder of the run
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class FoldResult:
+    """The result of one fold.
+
+    Args:
+        metrics: Of its network, as in `metrics.json`.
+        rows: Numbers of its test rows `(n,)`, from 0.
+        truth: Their outputs, `(n, out)`.
+        predictions: The network's, `(n, columns)`.
+    """
+
+    metrics: dict[str, Any]
+    rows: Tensor
+    truth: Tensor
+    predictions: Tensor
+
+    @classmethod
+    def of(cls, result: Result, rows: Tensor) -> FoldResult:
+        """The result of a fold's training."""
+        scoring = result.task
+        names = [prefix + one.name for one in scoring.metrics for prefix in (TEST, LINEAR)]
+        names += [scoring.chosen_by, "parameters", "best_step", "stopped", "train_seconds"]
+        metrics = {name: result.metrics[name] for name in names}
+        return cls(metrics, rows, result.truth, result.predictions)
+
+
+class CrossValidation:
+    """Trains the folds of a run one after the other.
+
+    A fold that is done is kept on disk, so that a run that was interrupted does not repeat it.
+
+    Args:
+        data: The run's data, with folds.
+        fit: Trains a fold with these data; `None` if it was told to stop.
+        folder: Of the run; `None` keeps nothing on disk.
+    """
+
+    def __init__(
+        self,
+        data: ExperimentData,
+        fit: Callable[[ExperimentData], FoldResult | None],
+        folder: Path | None = None,
+    ) -> None:
+        self.data, self.fit = data, fit
+        self.folder = None if folder is None else folder / FOLDER
+
+    def run(self, scoring: Scoring) -> list[FoldResult]:
+        """The results of all folds, or of those before one that was told to stop."""
+        found: list[FoldResult] = []
+        for number in range(self.data.num_folds):
+            data = self.data.fold(number)
+            result = self._known(number, data)
+            if result is None:
+                if (result := self.fit(data)) is None:
+                    break
+                self._keep(number, data, result)
+            found.append(result)
+            primary = scoring.primary
+            text = metric_text(primary, result.metrics[scoring.judged_by])
+            count = f"{number + 1} of {self.data.num_folds}"
+            log.info("fold %s: test %s %s", count, primary.title, text)
+        return found
+
+    def clear(self) -> None:
+        """Removes the results on disk."""
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, number: int) -> Path | None:
+        return None if self.folder is None else self.folder / f"{number + 1}.pt"
+
+    def _known(self, number: int, data: ExperimentData) -> FoldResult | None:
+        """The result of a fold that an earlier attempt at the same run has trained."""
+        path = self._path(number)
+        if path is None or not path.is_file():
+            return None
+        stored = torch.load(path, weights_only=True)
+        if stored.pop("fingerprint") != data.training_fingerprint:
+            return None
+        return FoldResult(**stored)
+
+    def _keep(self, number: int, data: ExperimentData, result: FoldResult) -> None:
+        if (path := self._path(number)) is not None:
+            save(path, {"fingerprint": data.training_fingerprint, **vars(result)})
+
+
+def name_of(number: int, folds: int, repeats: int) -> str:
+    """What a fold is called, such as `fold 3` or `repeat 2, fold 3`."""
+    repeat, fold = divmod(number, folds)
+    return f"repeat {repeat + 1}, fold {fold + 1}" if repeats > 1 else f"fold {fold + 1}"
+
+
+def fold_metrics(
+    results: Sequence[FoldResult], scoring: Scoring, folds: int, repeats: int
+) -> dict[str, Any]:
+    """The entries of `metrics.json` of a cross-validation.
+
+    The run's own test metrics are the means over folds, and the standard error of the primary one
+    is that over folds. Repeats use the same rows again, so that they do not lower it.
+    """
+    each = [
+        {"repeat": number // folds + 1, "fold": number % folds + 1, "rows": len(result.rows)}
+        | result.metrics
+        for number, result in enumerate(results)
+    ]
+    names = [prefix + one.name for one in scoring.metrics for prefix in (TEST, LINEAR)]
+    spread: dict[str, dict[str, float | None]] = {"mean": {}, "std": {}, "se": {}}
+    for name in names:
+        values = [one[name] for one in each]
+        complete = values and all(value is not None for value in values)
+        mean = statistics.fmean(values) if complete else None
+        std = statistics.stdev(values) if complete and len(values) > 1 else None
+        se = None if std is None else std / math.sqrt(min(folds, len(values)))
+        for statistic, value in zip(spread, (mean, std, se), strict=True):
+            spread[statistic][name] = value
+    errors = {f"{scoring.judged_by}{STANDARD_ERROR}": spread["se"][scoring.judged_by]}
+    about = {"count": folds, "repeats": repeats, **spread, "each": each}
+    return {**spread["mean"], **(errors if scoring.primary.terms else {}), "folds": about}
+
+
+def first_of_each_row(results: Sequence[FoldResult]) -> tuple[Tensor, Tensor]:
+    """Truth and out-of-fold predictions of the rows, in their order, from the first repeat."""
+    if not results:
+        return torch.empty(0, 1), torch.empty(0, 1)
+    seen: set[int] = set()
+    places = []
+    for result in results:
+        rows = result.rows.tolist()
+        places.append(torch.tensor([row not in seen for row in rows], dtype=torch.bool))
+        seen.update(rows)
+    kept = list(zip(results, places, strict=True))
+    order = torch.cat([result.rows[place] for result, place in kept]).argsort()
+    truth = torch.cat([result.truth[place] for result, place in kept])[order]
+    return truth, torch.cat([result.predictions[place] for result, place in kept])[order]
+
+
+def write_predictions(
+    path: Path,
+    results: Sequence[FoldResult],
+    targets: Sequence[str],
+    names: Sequence[str],
+    folds: int,
+) -> None:
+    """Writes the out-of-fold prediction of every row as CSV, in the order of the rows.
+
+    Args:
+        path: The file.
+        results: Of all folds.
+        targets: Names of the outputs.
+        names: Of the columns of predictions.
+        folds: Number of folds.
+    """
+    lines: list[tuple[int, int, list[float]]] = []
+    for number, result in enumerate(results):
+        values = torch.cat([result.truth.double(), result.predictions.double()], dim=1).tolist()
+        lines += zip(result.rows.tolist(), [number] * len(values), values, strict=True)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(map(printable, ["row", "repeat", "fold", *targets, *names]))
+    for row, number, values in sorted(lines, key=lambda line: line[:2]):
+        place = (row + 1, number // folds + 1, number % folds + 1)
+        writer.writerow([*place, *(f"{value:.9g}" for value in values)])
+    write_text(path, text.getvalue())
+
+
+def fold_table(metrics: Mapping[str, Any], scoring: Scoring) -> list[str]:
+    """The lines of a table of folds, for the terminal."""
+    about = metrics["folds"]
+    shown = [*scoring.metrics, scoring.primary]
+    titles = [one.title for one in scoring.metrics]
+    header = ["", "rows", *titles, f"linear {scoring.primary.title}"]
+    keys = [*(TEST + one.name for one in scoring.metrics), LINEAR + scoring.primary.name]
+    body = [
+        [
+            name_of(number, about["count"], about["repeats"]),
+            f"{one['rows']:,}",
+            *(metric_text(metric, one[key]) for metric, key in zip(shown, keys, strict=True)),
+        ]
+        for number, one in enumerate(about["each"])
+    ]
+    for title, statistic in (("mean", "mean"), ("standard deviation", "std")):
+        values = (about[statistic][key] for key in keys)
+        cells = ["" if value is None else f"{value:.3g}" for value in values]
+        body.append([title, "", *cells])
+    widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
+    return [
+        "  "
+        + "  ".join(
+            cell.ljust(width) if place == 0 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in (header, *body)
+    ]

@@ -1,0 +1,106 @@
+"""Layers of any kind whose edges are those of a smooth network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from kan_exp.layers import EdgeLayer, GridLayer, KANSplineLayer, LayerSpec, layer_path, make_network
+from kan_exp.optimizers.natural_basis import DEGREE, NaturalBasis
+from kan_exp.optimizers.pursuit import MARGIN
+from kan_exp.optimizers.smooth_networks import SmoothNetworks, split
+
+EVEN, OFTEN = 49, 64  # points of each edge: evenly over its range, and as the data are distributed
+
+
+class Made(NamedTuple):
+    """A network, and the layers of its description."""
+
+    network: nn.Sequential
+    description: list[dict[str, Any]]
+
+
+@torch.no_grad()
+def make_layers(
+    specs: Sequence[LayerSpec],
+    dims: Sequence[int],
+    smooth: SmoothNetworks,
+    q: Tensor,
+    second: NaturalBasis | None,
+    generator: torch.Generator,
+) -> Made:
+    """Makes a network `dims` in float64 with the edges of a smooth one.
+
+    Cubic splines get the same grids, and are the same functions.
+
+    Args:
+        specs: One for each layer.
+        dims: Widths from the input to the output; hidden units that the smooth network does not
+            have lead nowhere.
+        smooth: On all points.
+        q: Coordinates of one network, `(1, size)`.
+        second: Basis of its hidden units.
+        generator: Draws where edges start that are fitted step by step.
+    """
+    shape, parts = smooth.shape, split(smooth.shape, q)
+    sized = [_sized(spec, smooth.first.intervals) for spec in specs]
+    network = make_network(sized, dims, generator).double()
+    first: EdgeLayer = network[0]
+    width = dims[1]
+
+    def curves(x: Tensor) -> Tensor:
+        basis = smooth.first.values(x)
+        values = basis.new_zeros(len(x), shape.inputs, width)
+        values[..., : shape.outputs] = torch.einsum(
+            "nik,iko->nio", basis[..., : shape.additive], parts.curves[0]
+        )
+        values[..., : shape.outputs] += parts.bias[0] / shape.inputs
+        if shape.hidden:
+            values[..., shape.outputs : shape.outputs + shape.hidden] = torch.einsum(
+                "nik,iko->nio", basis[..., : shape.inner], parts.inner[0]
+            )
+        return values
+
+    def outer(z: Tensor) -> Tensor:
+        values = z.new_zeros(len(z), width, shape.outputs)
+        for unit in range(shape.outputs):
+            values[:, unit, unit] = z[:, unit]
+        if second is not None:
+            hidden = slice(shape.outputs, shape.outputs + shape.hidden)
+            basis = second.values(z[None, :, hidden])[0]
+            values[:, hidden] = torch.einsum("nhk,hko->nho", basis, parts.outer[0])
+        return values
+
+    first.cpu().imitate(_points(smooth.x, torch.stack(smooth.first.ends)), curves)
+    if len(dims) > 2:
+        z = curves(smooth.x).sum(1)
+        low, high = z.amin(0), z.amax(0)
+        room = MARGIN * (high - low).clamp(min=1e-3)
+        ends = torch.stack([low - room, high + room])
+        if second is not None:
+            hidden = slice(shape.outputs, shape.outputs + shape.hidden)
+            ends[:, hidden] = torch.stack(second.ends)[:, 0]
+        last: EdgeLayer = network[1]
+        last.imitate(_points(z, ends), outer)
+    described = [
+        {"kind": layer_path(kind), "options": layer.present_options(options)}
+        for (kind, options), layer in zip(sized, network, strict=True)
+    ]
+    return Made(network, described)
+
+
+def _sized(spec: LayerSpec, intervals: int) -> LayerSpec:
+    """Splines of this degree with these intervals; other kinds as they are."""
+    if issubclass(spec.kind, KANSplineLayer) and spec.options.get("degree", DEGREE) == DEGREE:
+        return LayerSpec(spec.kind, spec.kind.with_intervals(spec.options, intervals))
+    return spec
+
+
+def _points(x: Tensor, ends: Tensor) -> Tensor:
+    """Points `(n, in)` from end to end, more of them where there are more data."""
+    even = torch.lerp(ends[0], ends[1], torch.linspace(0, 1, EVEN).to(x)[:, None])
+    often = x.quantile(torch.linspace(0, 1, OFTEN).to(x), dim=0)
+    return torch.cat([even, often.clamp(ends[0], ends[1])])

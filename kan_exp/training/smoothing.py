@@ -1,0 +1,438 @@
+"""Trains on noisy tables: sums of smooth curves, and hidden units beside them if they pay."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from kan_exp.data import Split
+from kan_exp.layers import GridLayer, LayerSpec
+from kan_exp.models.model import KANModel
+from kan_exp.optimizers.natural_basis import NaturalBasis
+from kan_exp.optimizers.pursuit import find_directions, residuals, start_beside
+from kan_exp.optimizers.smooth_networks import Shape, SmoothNetworks
+from kan_exp.optimizers.smooth_search import Network, Search, refined
+from kan_exp.optimizers.smoothing import Smoothing, State
+from kan_exp.tasks import Task
+from kan_exp.training.module import KANModule
+from kan_exp.training.smooth_layers import make_layers
+
+log = logging.getLogger(__name__)
+
+CURVES, STARTS, KEPT, FINER, AGAIN, DONE = range(6)
+INNER = 5  # functions of an edge to a hidden unit before grids are refined
+SATURATED = 0.6  # share of an edge's bends in use from which on finer grids are tried
+GAIN = 0.01  # by which the score must fall for finer grids to be kept
+MOST_CURVES, MOST_INNER = 600, 450  # coordinates; of many inputs each edge has fewer functions
+
+
+class Plan(NamedTuple):
+    """Sizes of the training; see `smoothing` in conf/train.yaml."""
+
+    intervals: int
+    hidden: int
+    num_candidates: Sequence[int]
+    steps: Sequence[int]
+    max_intervals: int
+
+    @property
+    def total_steps(self) -> int:
+        """At most so many steps are taken."""
+        curves, starts, kept, finer, again = self.steps
+        doublings = max(0, math.ceil(math.log2(self.max_intervals / self.intervals)))
+        hidden = starts + kept if self.hidden else 0
+        return curves + hidden + doublings * finer + again
+
+
+def shape_of(inputs: int, outputs: int, hidden: int, intervals: int, full: bool) -> Shape:
+    """The functions of each edge: fewer where there are many edges.
+
+    Args:
+        inputs: Number of inputs.
+        outputs: Number of outputs.
+        hidden: Number of hidden units.
+        intervals: Of the grids.
+        full: Whether edges to hidden units have all functions, as sums of curves.
+    """
+    most = intervals + 2
+    additive = min(most, max(2, MOST_CURVES // (inputs * outputs)))
+    inner = min(most if full else INNER, max(1, MOST_INNER // (inputs * max(1, hidden))))
+    return Shape(inputs, outputs, hidden, additive, inner, most)
+
+
+class _Steps(Optimizer):
+    """Counts steps for the trainer; the closure takes them."""
+
+    def __init__(self, damping: float) -> None:
+        super().__init__([nn.Parameter(torch.zeros(()))], {"damping": damping})
+
+    def step(self, closure: Any = None) -> Any:
+        return closure()
+
+
+class SmoothingModule(KANModule):
+    """Fits networks in which the data decide how smooth each edge is.
+
+    First a sum of curves of the inputs, whose weights of bends and slopes are found by restricted
+    maximum likelihood. Then hidden units beside it, from several starts. They are taken if
+    generalized cross-validation is lower with them and the validation points do not contradict.
+    Where edges need more bends, grids become finer as long as that pays. The chosen network is
+    fitted again to the training and the validation points.
+
+    Args:
+        model: The scaling, with a network to begin with.
+        task: What is minimized.
+        specs: The kind of each layer; the edges of other kinds than splines are fitted to those of
+            the smooth network.
+        dims: Widths from the input to the output; their middle is left to the data if `chooses`.
+        chooses: Whether the data decide about hidden units.
+        plan: Sizes of the training.
+        points: Standardized training points.
+        validation: Standardized validation points.
+        optimizer: A partial `LevenbergMarquardt`, of which `damping` and `attempts` are used.
+        seed: Of the starts.
+        description: Plain containers that say how to build the model again; kept in checkpoints.
+    """
+
+    rate_name = "damping"
+    logs_penalties = False
+    selects = True
+
+    def __init__(
+        self,
+        model: KANModel,
+        task: Task,
+        specs: Sequence[LayerSpec],
+        dims: Sequence[int],
+        chooses: bool,
+        plan: Plan,
+        points: Split,
+        validation: Split,
+        optimizer: Any,
+        seed: int,
+        description: Mapping[str, Any],
+    ) -> None:
+        super().__init__(model, task, optimizer, None, {}, description)
+        self.specs, self.dims, self.chooses = list(specs), list(dims), chooses
+        self.plan, self.seed = plan, seed
+        self.points = Split(*(part.double() for part in points))
+        self.validation = Split(*(part.double() for part in validation))
+        self.every = Split(*map(torch.cat, zip(self.points, self.validation, strict=True)))
+        self._all_grids = all(issubclass(kind, GridLayer) for kind, _ in specs)
+        self._phase = CURVES
+        self._search: Search | None = None
+        self._intervals = plan.intervals
+        self._full = False
+        self._kept: dict[str, Network] = {}  # "curves", "hidden", "coarse"
+        self._placed = -1  # phase whose network is the model's
+        self._before: tuple[float, dict[str, float]] | None = None
+        self.chosen: dict[str, Any] = {}
+
+    # -- what is fitted ------------------------------------------------------------------------
+
+    def _networks(self, hidden: int, x: Tensor) -> SmoothNetworks:
+        shape = shape_of(self.dims[0], self.dims[-1], hidden, self._intervals, self._full)
+        functions = max(shape.additive, shape.inner)
+        basis = NaturalBasis.of(self.every.x, self._intervals, functions - 1)
+        return SmoothNetworks(shape, x, basis)
+
+    def _problem(self, hidden: int, split: Split) -> Smoothing:
+        return Smoothing(self._networks(hidden, split.x), split.y, self.loss)
+
+    def _begin(self, problem: Smoothing, state: State, second: NaturalBasis | None) -> None:
+        self._search = Search(problem, state, second, self._option("attempts"))
+
+    def _option(self, name: str) -> Any:
+        return self.optimizer_factory.keywords[name]  # type: ignore[attr-defined]
+
+    @property
+    def _hidden(self) -> int:
+        """Hidden units of the networks that are under way."""
+        return 0 if self._search is None else self._search.shape.hidden
+
+    def configure_optimizers(self) -> Any:
+        for name in ("points", "validation", "every"):
+            setattr(self, name, Split(*(part.to(self.device) for part in getattr(self, name))))
+        if self._search is None:
+            problem = self._problem(0, self.points)
+            size = sum(problem.networks.shape.sizes)
+            q = self.points.x.new_zeros(1, size)
+            self._begin(problem, State.of(q, problem.start_weights(1), 1e-8), None)
+        return _Steps(self._option("damping"))
+
+    @property
+    def summary(self) -> str:
+        shape = self._networks(0, self.points.x[:1]).shape
+        parts = [
+            f"smoothing by restricted maximum likelihood: curves of {shape.additive} functions"
+        ]
+        if self.plan.hidden:
+            starts, kept = self.plan.num_candidates
+            parts.append(
+                f"{self.plan.hidden} hidden units beside them from {starts} starts, of which "
+                f"{kept} go on"
+            )
+        return "; ".join(parts)
+
+    # -- steps ---------------------------------------------------------------------------------
+
+    def training_step(self, chunk: Split, _: int) -> None:
+        optimizer = self._optimizer
+        losses: list[Tensor] = []
+        for _step in chunk.x:
+            losses.append(cast(Tensor, optimizer.step(self._advance)))
+            if self._phase == DONE:
+                self.converged = "score"
+                self.trainer.should_stop = True
+            if self.trainer.should_stop:
+                break
+        if self._all_grids or self._placed != self._phase:
+            self._place()
+        self._observe()
+        self._record(torch.stack(losses), [self._rate()] * len(losses), {})
+
+    def _rate(self) -> float:
+        if self._search is None:
+            return float(self._option("damping"))
+        return float(self._search.state.damping.min())
+
+    def _diverged(self, what: str, step: int, rate: float) -> str:
+        return f"the {what} is no number at step {step:,}: look at the data."
+
+    def _advance(self) -> Tensor:
+        search = self._search
+        assert search is not None
+        criteria = search.step()
+        while self._phase != DONE and self._is_over():
+            self._next_phase()
+        return criteria.loss.nan_to_num(torch.inf).min()
+
+    def _is_over(self) -> bool:
+        search = self._search
+        assert search is not None
+        if search.steps == 0:
+            return False
+        return search.steps >= self._limit() or (search.settled and self._phase != STARTS)
+
+    def _limit(self) -> int:
+        steps = list(self.plan.steps)
+        limit = steps[self._phase]
+        return limit + steps[STARTS] if self._phase == KEPT else limit
+
+    def _next_phase(self) -> None:
+        search = self._search
+        assert search is not None
+        if self._phase == CURVES:
+            self._kept["curves"] = search.winner()
+            if self.plan.hidden:
+                self._start_hidden()
+                self._phase = STARTS
+            else:
+                self._choose()
+        elif self._phase == STARTS:
+            search.keep(self.plan.num_candidates[1])
+            search.settled = False
+            self._phase = KEPT
+        elif self._phase == KEPT:
+            self._kept["hidden"] = search.winner()
+            self._choose()
+        elif self._phase == FINER:
+            finer, coarse = search.winner(), self._kept["coarse"]
+            if self._score(finer) < self._score(coarse) - GAIN:
+                self._try_finer(finer)
+            else:
+                self._intervals //= 2
+                self._full = self._intervals > self.plan.intervals
+                self._fit_again(coarse)
+        else:
+            self._finish()
+
+    @staticmethod
+    def _score(network: Network) -> float:
+        return float(network.criteria.score)
+
+    def _start_hidden(self) -> None:
+        curves, hidden = self._kept["curves"], self.plan.hidden
+        outputs = self._networks(0, self.points.x).outputs(curves.state.q, None)
+        missing = residuals(outputs, self.points.y, self.loss)
+        generator = torch.Generator().manual_seed(self.seed)
+        count = self.plan.num_candidates[0]
+        directions = find_directions(self.points.x, missing, hidden, count, generator)
+        problem = self._problem(hidden, self.points)
+        self._begin(problem, *start_beside(curves.state, problem, directions))
+
+    def _choose(self) -> None:
+        """Takes the hidden units if they pay, and goes on with finer grids or the last fit."""
+        curves, hidden = self._kept["curves"], self._kept.get("hidden")
+        network = curves
+        if hidden is not None and self._score(hidden) < self._score(curves):
+            own, other = self._errors(hidden), self._errors(curves)
+            more = own - other
+            # One standard error of the paired difference.
+            spread = float(more.std()) / math.sqrt(len(more)) if len(more) > 1 else 0.0
+            if not float(more.mean()) > spread:
+                network = hidden
+        self.chosen = {
+            "hidden_units": network is hidden,
+            "scores": [self._score(curves), *([self._score(hidden)] if hidden else [])],
+        }
+        self._try_finer(network)
+
+    def _errors(self, network: Network) -> Tensor:
+        """The loss at each validation point, `(n,)`."""
+        networks = self._networks(self._units(network), self.validation.x)
+        outputs = networks.outputs(network.state.q, network.second)
+        return self.loss.values(outputs, self.validation.y)[0]
+
+    def _units(self, network: Network) -> int:
+        return 0 if network.second is None else self.plan.hidden
+
+    def _try_finer(self, network: Network) -> None:
+        """Begins with grids of twice as many intervals if edges use most of their bends."""
+        used = float(network.criteria.used.max()) if self._has_saturated(network) else 0.0
+        if used <= SATURATED or 2 * self._intervals > self.plan.max_intervals:
+            self._fit_again(network)
+            return
+        self._kept["coarse"] = network
+        hidden = self._units(network)
+        old = self._networks(hidden, self.points.x)
+        self._intervals, self._full = 2 * self._intervals, True
+        problem = self._problem(hidden, self.points)
+        state, second = refined(network, old, problem.networks)
+        self._begin(problem, state, second)
+        self._phase = FINER
+
+    def _has_saturated(self, network: Network) -> bool:
+        """Whether an edge with several bends, not a slope alone, uses most of them."""
+        groups = self._networks(self._units(network), self.points.x[:1]).shape.groups()
+        sizes = torch.bincount(groups[groups >= 0])
+        bends = sizes.to(network.criteria.used.device) > 1
+        return bool((network.criteria.used[0][bends] > SATURATED).any())
+
+    def _fit_again(self, network: Network) -> None:
+        """Begins the last fit, to the training and the validation points."""
+        hidden = self._units(network)
+        self._set_network(network, hidden)
+        self._before = self._scores_of(cast(Any, self.trainer).datamodule.val)
+        problem = self._problem(hidden, self.every)
+        state = network.state._replace(damping=torch.full_like(network.state.damping, 1e-4))
+        self._begin(problem, state, network.second)
+        self._phase = AGAIN
+
+    def _finish(self) -> None:
+        assert self._search is not None
+        network = self._search.winner()
+        noise = None
+        if self.loss.dispersion is None:
+            y_std = self.model.y_std.double().square().mean().sqrt()
+            noise = float(network.criteria.noise.sqrt() * y_std.cpu())
+        self.chosen |= {"noise": noise, "effective": float(network.criteria.effective)}
+        self._phase = DONE
+        log.info("%s", self._sentence())
+
+    def _sentence(self) -> str:
+        """One line: what was chosen and why."""
+        scores, units = self.chosen["scores"], self.plan.hidden
+        what = f"sums of curves and {units} hidden units" if self.chosen["hidden_units"] else ""
+        what = what or "sums of curves"
+        why = ""
+        if len(scores) > 1:
+            change = scores[1] - scores[0]
+            if self.loss.dispersion is None:
+                change = math.expm1(change)
+            why = f" (with hidden units, cross-validation is {change:+.1%})"
+        noise = self.chosen["noise"]
+        about = "" if noise is None else f"; noise {noise:.3g}"
+        return (
+            f"Chosen: {what}{why}{about}, {self.chosen['effective']:.1f} effective parameters; "
+            f"fitted again to all {len(self.every.x):,} training and validation rows."
+        )
+
+    # -- the model -----------------------------------------------------------------------------
+
+    def _place(self) -> None:
+        """Makes the best network so far the model's."""
+        search = self._search
+        assert search is not None
+        network, hidden = search.winner(), search.shape.hidden
+        curves = self._kept.get("curves")
+        if self._phase in (STARTS, KEPT) and curves is not None:
+            if self._score(network) >= self._score(curves):
+                network, hidden = curves, 0
+        self._set_network(network, hidden)
+
+    def _set_network(self, network: Network, hidden: int) -> None:
+        smooth = self._networks(hidden, self.every.x)
+        generator = torch.Generator().manual_seed(self.seed)
+        width = smooth.shape.outputs + hidden
+        dims = self.dims
+        if self.chooses:
+            dims = [self.dims[0], *([width] if hidden else []), self.dims[-1]]
+        specs = self.specs if len(self.specs) == len(dims) - 1 else self.specs[:1] * (len(dims) - 1)
+        made = make_layers(specs, dims, smooth, network.state.q, network.second, generator)
+        self.model.network = made.network.to(self.device)
+        self.description |= {"dims": list(dims), "layers": made.description}
+        self._placed = self._phase
+
+    def validation_step(self, split: Split, index: int) -> None:
+        if self._before is None:
+            super().validation_step(split, index)
+        else:  # its points are among those that the last fit sees
+            self._log_validation(*self._before)
+
+    @property
+    def validated(self) -> dict[str, float] | None:
+        return None if self._before is None else self._before[1]
+
+    @property
+    def details(self) -> dict[str, Any]:
+        if self._phase != DONE:
+            return {}
+        return {
+            "chosen": "hidden units" if self.chosen["hidden_units"] else "curves",
+            "effective_parameters": self.chosen["effective"],
+            "noise": self.chosen["noise"],
+        }
+
+    # -- checkpoints ---------------------------------------------------------------------------
+
+    def training_state(self) -> dict[str, Any]:
+        assert self._search is not None
+        return {
+            **super().training_state(),
+            "phase": self._phase,
+            "hidden": self._search.shape.hidden,
+            "search": self._search.to_dict(),
+            "intervals": self._intervals,
+            "full": self._full,
+            "kept": {name: network.to_dict() for name, network in self._kept.items()},
+            "before": self._before,
+            "chosen": self.chosen,
+            "placed": self._placed,
+        }
+
+    def restore(self, checkpoint: Mapping[str, Any]) -> None:
+        progress = checkpoint["progress"]
+        self._phase, self._placed = progress["phase"], progress["placed"]
+        self._intervals, self._full = progress["intervals"], progress["full"]
+        self._kept = {name: Network.from_dict(kept) for name, kept in progress["kept"].items()}
+        self._before, self.chosen = progress["before"], progress["chosen"]
+        split = self.every if self._phase in (AGAIN, DONE) else self.points
+        problem = self._problem(progress["hidden"], split)
+        empty = State(*(self.points.x.new_empty(0),) * 3)
+        self._begin(problem, empty, None)
+        self._search.restore(progress["search"])  # type: ignore[union-attr]
+        self._restore_network(checkpoint)
+        super().restore(checkpoint)
+
+    def _restore_network(self, checkpoint: Mapping[str, Any]) -> None:
+        from kan_exp.models.loading import network_of
+
+        self.model.network = network_of(checkpoint["kan_exp"]).double()
+        self.description = dict(checkpoint["kan_exp"])

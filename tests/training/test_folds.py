@@ -1,0 +1,165 @@
+"""A cross-validation is one run: its result, its files, its resumption."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import statistics
+
+import pytest
+import torch
+
+import kan_exp
+from kan_exp.data import TableData
+from kan_exp.errors import KanExpError
+from kan_exp.tasks import Regression
+from kan_exp.train import prepare
+from kan_exp.training.folds import CrossValidation, FoldResult, fold_metrics, fold_table
+
+TASK = Regression(["rmse", "r2"], "rmse")
+
+
+@pytest.fixture
+def table(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(50, 2, generator=generator, dtype=torch.float64)
+    y = x[:, 0] ** 2 - x[:, 1] + 0.05 * torch.randn(50, generator=generator, dtype=torch.float64)
+    path = tmp_path / "t.csv"
+    lines = [f"{a!r},{b!r},{c!r}" for (a, b), c in zip(x.tolist(), y.tolist(), strict=True)]
+    path.write_text("\n".join(["a,b,y", *lines]))
+    return path
+
+
+def overrides(table, *more: str) -> list[str]:
+    return [
+        *("data=table", f"data.path={table}", "data.target=y", "data.folds=3", "dims=[2,1]"),
+        *("layer=spline", "layer.num_intervals=4", "optimizer=adam", "steps=30", "logger=none"),
+        *("callbacks=default", "callbacks.figures=null", "callbacks.progress=null", *more),
+    ]
+
+
+def read_rows(folder):
+    with (folder / "predictions.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_each_row_is_predicted_by_the_network_that_has_not_seen_it(table, tmp_path):
+    folder = tmp_path / "run"
+    result = prepare(overrides(table), folder).run()
+    rows = read_rows(folder)
+    assert [int(row["row"]) for row in rows] == [*range(1, 51)]
+    truth = [float(line.split(",")[2]) for line in table.read_text().splitlines()[1:]]
+    assert [float(row["y"]) for row in rows] == pytest.approx(truth, abs=1e-8)
+    errors = []
+    for fold in range(1, 4):
+        own = [row for row in rows if int(row["fold"]) == fold]
+        squares = [(float(row["y"]) - float(row["y_predicted"])) ** 2 for row in own]
+        errors.append(statistics.fmean(squares) ** 0.5)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert [one["test_rmse"] for one in metrics["folds"]["each"]] == pytest.approx(errors)
+    assert metrics["test_rmse"] == pytest.approx(statistics.fmean(errors))
+    assert metrics["folds"]["std"]["test_rmse"] == pytest.approx(statistics.stdev(errors))
+    assert metrics["test_rmse_se"] == pytest.approx(statistics.stdev(errors) / 3**0.5)
+    data = TableData(str(table), "y", None, [0.7, 0.15, 0.15], 0, ",", folds=3)
+    tested = [{*data.fold(number).parts.test} for number in range(3)]
+    assert tested == [{int(r["row"]) - 1 for r in rows if r["fold"] == f} for f in "123"]
+    # The run's own network has seen all rows, and is the one that is loaded.
+    assert {*data.parts.train, *data.parts.val} == {*range(50)}
+    assert torch.equal(kan_exp.load(folder).predict(data.test.x), result.model.predict(data.test.x))
+    assert not (folder / "folds").exists()
+
+
+def test_repeats_predict_each_row_again(table, tmp_path):
+    folder = tmp_path / "run"
+    prepare(overrides(table, "data.repeats=2", "steps=3"), folder).run()
+    rows = read_rows(folder)
+    places = [(int(row["row"]), int(row["repeat"])) for row in rows]
+    assert places == [(row, repeat) for row in range(1, 51) for repeat in (1, 2)]
+    assert len(json.loads((folder / "metrics.json").read_text())["folds"]["each"]) == 6
+
+
+def test_folds_that_are_done_are_not_trained_again(table, tmp_path, monkeypatch):
+    prepare(overrides(table), tmp_path / "whole").run()
+    folder, trained = tmp_path / "run", []
+    whole_run = CrossValidation.run
+
+    def run(self, scoring):
+        fit = self.fit
+
+        def counted(data):
+            trained.append(tuple(data.parts.test.tolist()))
+            if len(trained) == 2:  # Ctrl-C in the second fold
+                experiment.stop.received = signal.SIGINT
+            return fit(data)
+
+        self.fit = counted
+        return whole_run(self, scoring)
+
+    monkeypatch.setattr(CrossValidation, "run", run)
+    experiment = prepare(overrides(table), folder)
+    with pytest.raises(SystemExit):
+        experiment.run()
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["stopped"] == "interrupted"
+    assert len(metrics["folds"]["each"]) == 1
+    trained.append(None)  # so that no fold is the second again
+    experiment = prepare(overrides(table), folder, resume=True)
+    experiment.run()
+    assert len({*trained[:2], *trained[3:]}) == 3
+    assert len(trained) == 5
+    found, expected = (
+        json.loads((path / "metrics.json").read_text()) for path in (folder, tmp_path / "whole")
+    )
+    for metrics in (found, expected):
+        del metrics["train_seconds"]
+        for one in metrics["folds"]["each"]:
+            del one["train_seconds"]
+    assert found == expected
+    texts = [(path / "predictions.csv").read_text() for path in (folder, tmp_path / "whole")]
+    assert texts[0] == texts[1]
+
+
+def results(*errors: float | None) -> list[FoldResult]:
+    empty = torch.empty(0, 1)
+    return [
+        FoldResult(
+            {"test_rmse": e, "linear_rmse": 1.0, "test_r2": 0.5, "linear_r2": 0.4},
+            torch.arange(7),
+            empty,
+            empty,
+        )
+        for e in errors
+    ]
+
+
+def test_repeats_do_not_lower_the_standard_error():
+    once, twice = (fold_metrics(results(*[1.0, 3.0] * n), TASK, 2, n) for n in (1, 2))
+    assert once["test_rmse"] == twice["test_rmse"] == 2
+    assert once["test_rmse_se"] == pytest.approx(2**0.5 / 2**0.5)
+    assert twice["test_rmse_se"] == pytest.approx((4 / 3) ** 0.5 / 2**0.5)
+
+
+def test_a_fold_without_a_finite_error_has_no_mean():
+    found = fold_metrics(results(1.0, None), TASK, 2, 1)
+    assert found["test_rmse"] is found["test_rmse_se"] is None
+    assert found["test_r2"] == 0.5
+    none = fold_metrics([], TASK, 2, 1)
+    assert none["test_rmse"] is None
+
+
+def test_the_table_of_folds():
+    lines = fold_table(fold_metrics(results(1.0, 3.0), TASK, 2, 1), TASK)
+    assert [line.split() for line in lines] == [
+        ["rows", "RMSE", "R²", "linear", "RMSE"],
+        ["fold", "1", "7", "1", "0.500", "1"],
+        ["fold", "2", "7", "3", "0.500", "1"],
+        ["mean", "2", "0.5", "1"],
+        ["standard", "deviation", "1.41", "0", "0"],
+    ]
+
+
+@pytest.mark.parametrize("option", ["replicas=2", "trainer=ddp"])
+def test_what_does_not_go_with_folds_is_one_line(table, tmp_path, option):
+    with pytest.raises(KanExpError, match=r"does not go with data\.folds"):
+        prepare(overrides(table, option), tmp_path / "run")
