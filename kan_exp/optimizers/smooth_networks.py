@@ -9,7 +9,6 @@ from torch import Tensor
 
 from kan_exp.optimizers.natural_basis import NaturalBasis
 
-
 ALL = slice(None)
 
 

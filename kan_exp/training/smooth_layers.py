@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from kan_exp.layers import EdgeLayer, GridLayer, KANSplineLayer, LayerSpec, layer_path, make_network
+from kan_exp.layers import EdgeLayer, KANSplineLayer, LayerSpec, layer_path, make_network
 from kan_exp.optimizers.natural_basis import DEGREE, NaturalBasis
 from kan_exp.optimizers.pursuit import MARGIN
 from kan_exp.optimizers.smooth_networks import SmoothNetworks, split
