@@ -16,6 +16,7 @@ OPTIONAL_GROUPS = ("scheduler", "logger")
 GROUPS = ("layer", "data", "target", "task", "optimizer", "scheduler", "trainer", "logger")
 LEAST_SQUARES = "kan_exp.optimizers.LevenbergMarquardt"
 RANK_STRATEGY = "kan_exp.ranks.strategy.RankStrategy"
+LINES = "kan_exp.layers.KANLinearLayer"
 TABLE, SAMPLED = "kan_exp.data.TableData", "kan_exp.data.SampledData"
 
 
@@ -83,6 +84,7 @@ def choice(group: str, name: str, **options: Any) -> Component:
         hint = suggest(name, [known.stem for known in folder.glob("*.yaml")])
         raise KanExpError(f"{group}={name}: there is no such {group}.{hint}")
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    values.pop("defaults", None)
     component: Component = to_component({**values.get(group, values), **options})
     for option, value in component.options.items():
         if isinstance(value, str) and (value == "???" or "${" in value):
@@ -117,6 +119,18 @@ class RefineConfig:
     max_rise: float = 2.0
 
 
+@dataclass
+class SmoothingConfig:
+    """How optimizer=lm finds the smoothness of edges on noisy data; see conf/train.yaml."""
+
+    method: str | None = None
+    choose: bool | None = None
+    intervals: int = 8
+    hidden: int = 3
+    num_candidates: list[int] = field(default_factory=lambda: [6, 2])
+    steps: list[int] = field(default_factory=lambda: [30, 8, 15, 10, 10])
+
+
 @dataclass(kw_only=True)
 class RunOptions:
     """Options that are the same in Python and in conf/train.yaml, which describes them.
@@ -126,7 +140,7 @@ class RunOptions:
 
     seed: int = 0
     replicas: int = 1
-    dims: list[int] = field(default_factory=lambda: [2, 5, 1])
+    dims: list[Any] | None = field(default_factory=lambda: [2, 5, 1])
     steps: int | None = None
     batch_size: int | None = None
     log_every_n_steps: int = 1
@@ -136,6 +150,7 @@ class RunOptions:
     compile: bool = False
     penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
     refine: RefineConfig = field(default_factory=RefineConfig)
+    smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
 
 
 def _default_data() -> Component:
@@ -172,6 +187,7 @@ class RunConfig(RunOptions):
         options = {each.name: to_component(values[each.name]) for each in fields(cls)}
         options["penalty"] = PenaltyConfig(**options["penalty"])
         options["refine"] = RefineConfig(**options["refine"])
+        options["smoothing"] = SmoothingConfig(**options["smoothing"])
         return cls(**options)
 
     def to_values(self) -> dict[str, Any]:
@@ -180,14 +196,34 @@ class RunConfig(RunOptions):
         return {name: to_values(value) for name, value in options.items()} | {
             "penalty": asdict(self.penalty),
             "refine": asdict(self.refine),
+            "smoothing": asdict(self.smoothing),
         }
 
     @property
     def each_layer(self) -> list[Component]:
         """A component for each layer."""
         if isinstance(self.layers, Component):
-            return [self.layers] * (len(self.dims) - 1)
+            return [self.layers] * (len(self.widths) - 1)
         return self.layers
+
+    @property
+    def widths(self) -> list[int]:
+        """`dims`, once the data have decided what it leaves to them."""
+        assert self.dims is not None
+        return self.dims
+
+    @property
+    def smooths(self) -> bool:
+        """Whether the smoothness of edges is found from the data.
+
+        That is for networks of one or two layers; the edges of the second must be curves.
+        """
+        later = self.layers if isinstance(self.layers, list) else []
+        if isinstance(self.layers, Component) and self.dims is not None:
+            later = [self.layers] * (len(self.dims) - 1)
+        if self.smoothing.method is None or not self.uses_least_squares or len(later) > 2:
+            return False
+        return all(layer.target != LINES for layer in later[1:])
 
     @property
     def uses_least_squares(self) -> bool:

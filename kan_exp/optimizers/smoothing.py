@@ -76,14 +76,18 @@ class Smoothing:
         networks: The networks on these points.
         y: Their targets, as `loss` takes them.
         loss: A mean over points.
+        weight: Of each point, `(n,)`; all count alike if not given.
 
     Source:
         S. Wood and M. Fasiolo, "A generalized Fellner-Schall method for smoothing parameter
         optimization", 2017. Generalized cross-validation: P. Craven and G. Wahba, 1979.
     """
 
-    def __init__(self, networks: SmoothNetworks, y: Tensor, loss: Loss) -> None:
+    def __init__(
+        self, networks: SmoothNetworks, y: Tensor, loss: Loss, weight: Tensor | None = None
+    ) -> None:
         self.networks, self.y, self.loss = networks, y, loss
+        self.weight = None if weight is None else weight / weight.mean()
         shape = networks.shape
         groups = shape.groups().to(networks.additive.device)
         self._penalized, self._groups = groups >= 0, groups.clamp(min=0)
@@ -146,7 +150,7 @@ class Smoothing:
 
     def value(self, q: Tensor, second: NaturalBasis | None) -> Tensor:
         """The mean loss, `(r,)`."""
-        return self.loss.values(self.networks.outputs(q, second), self.y).mean(1)
+        return self.loss.weighted(self.networks.outputs(q, second), self.y, self.weight).mean(1)
 
     def expand(self, q: Tensor, second: NaturalBasis | None) -> tuple[Tensor, Tensor, Tensor]:
         """Half the Hessian of the loss, half its gradient, and the loss."""
@@ -156,12 +160,13 @@ class Smoothing:
         for rows in torch.arange(count).split(max(1, BLOCK // (q.numel() * out))):
             part = slice(int(rows[0]), int(rows[-1]) + 1)
             y = self.y[part]
+            weight = None if self.weight is None else self.weight[part]
             outputs, jacobian = self.networks.jacobian(q, second, part)
-            local = self.loss.expand(outputs, y)
+            local = self.loss.expand(outputs, y).times(weight)
             weighed = local.weigh(jacobian).flatten(1, 2)
             hessian.baddbmm_(weighed.mT, weighed, alpha=1 / count)
             slope += torch.einsum("rnp,rn->rp", weighed, local.residuals.flatten(1)) / count
-            loss += self.loss.values(outputs, y).sum(1) / count
+            loss += self.loss.weighted(outputs, y, weight).sum(1) / count
         return hessian, slope, loss
 
     def update(

@@ -7,8 +7,9 @@ from kan_exp.data.checks import check_batch_size, check_whole
 from kan_exp.errors import KanExpError, listing, suggest
 from kan_exp.preparing.components import make_task
 from kan_exp.preparing.networks import check_network
-from kan_exp.preparing.sources import check_source, shown_dims
+from kan_exp.preparing.sources import check_source
 from kan_exp.preparing.tasks import AUTO, settle
+from kan_exp.preparing.widths import check_dims
 from kan_exp.runs.identity import OBSERVERS
 
 MAX_SEED = 2**60
@@ -69,7 +70,6 @@ def check_numbers(config: RunConfig) -> None:
     """Checks the range of numbers at the top of a configuration."""
     refine = config.refine
     lists = {
-        "dims": config.dims,
         "refine.grids": refine.grids,
         "refine.num_candidates": refine.num_candidates,
         "refine.steps": refine.steps,
@@ -80,7 +80,8 @@ def check_numbers(config: RunConfig) -> None:
             if not isinstance(item, int):
                 shown = str(item).replace(" ", "")
                 raise KanExpError(f"{name}[{place}]: must be a whole number, got {shown}.")
-    _check_dims(config.dims)
+    check_dims(config.dims)
+    check_smoothing(config)
     for name in ("steps", "log_every_n_steps", "evaluations"):
         if (value := getattr(config, name)) is not None and value < 1:
             raise KanExpError(f"{name} must be at least 1, got {value}.")
@@ -101,14 +102,23 @@ def check_numbers(config: RunConfig) -> None:
         raise KanExpError(f"seed must be at least 0 and below {MAX_SEED:,}, got {config.seed}.")
 
 
-def _check_dims(dims: list[int]) -> None:
-    shown = shown_dims(dims)
-    if len(dims) < 2:
+def check_smoothing(config: RunConfig) -> None:
+    """Checks the options of `smoothing`."""
+    smoothing = config.smoothing
+    if smoothing.method not in (None, "reml"):
+        raise KanExpError(f"smoothing.method must be reml or null, got {smoothing.method!r}.")
+    for name, count in (("num_candidates", 2), ("steps", 5)):
+        numbers = getattr(smoothing, name)
+        if len(numbers) != count or min(numbers) < 1:
+            raise KanExpError(
+                f"smoothing.{name} needs {count} numbers of at least 1, got {list(numbers)}."
+            )
+    if smoothing.num_candidates[1] > smoothing.num_candidates[0]:
         raise KanExpError(
-            f"{shown}: a network needs at least an input and an output width: set dims=[2,5,1]"
+            f"smoothing.num_candidates must not rise, got {list(smoothing.num_candidates)}."
         )
-    if any(width < 1 for width in dims):
-        raise KanExpError(f"{shown}: every width must be at least 1.")
+    check_whole("smoothing.intervals", smoothing.intervals, 2)
+    check_whole("smoothing.hidden", smoothing.hidden, 0)
 
 
 def check_replicas(config: RunConfig) -> None:

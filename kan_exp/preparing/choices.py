@@ -26,7 +26,8 @@ def flat_choices(config: RunConfig, context: RunContext) -> dict[str, Any]:
     if not isinstance(config.data.options.get("target"), Component):
         del flat["target"]
     flat |= {name: getattr(config, name) for name in ("seed", "steps", "batch_size")}
-    flat["dims"] = list(config.dims)
+    # What is left to the data is known at the end of the training.
+    flat["dims"] = None if config.smoothing.choose else list(config.widths)
     if config.replicas > 1:
         flat["replicas"] = config.replicas
     options = {

@@ -16,7 +16,7 @@ from kan_exp.errors import KanExpError
 from kan_exp.preparing.choices import flat_choices
 from kan_exp.preparing.components import make, make_checked, make_partial, make_task
 from kan_exp.preparing.devices import training_accelerator
-from kan_exp.preparing.modules import intervals_of, layer_specs, make_module
+from kan_exp.preparing.modules import intervals_of, layer_specs, make_module, plan_of
 from kan_exp.preparing.networks import stages_of
 from kan_exp.preparing.sources import check_schema
 from kan_exp.preparing.tasks import data_options, note_on_task, settle
@@ -84,7 +84,7 @@ def make_experiment(
     if data is None:
         made = make("data", config.data, **data_options(config.data, task))
         data = cast("ExperimentData", made)
-    check_schema("data", data.schema, config.dims, context, task)
+    check_schema("data", data.schema, config, context, task)
     for part in (data.train, data.val, data.test):
         task.check_target(data.schema, part.y)
     steps = _steps(config)
@@ -182,7 +182,10 @@ def _steps(config: RunConfig) -> int:
     """How many optimizer steps the run has: `steps`, or those of `refine` if that is null."""
     if config.steps is not None:
         return config.steps
-    stages = stages_of(config.refine, intervals_of(layer_specs(config)))
+    specs = layer_specs(config)
+    if config.smooths:
+        return plan_of(config, specs).total_steps
+    stages = stages_of(config.refine, intervals_of(specs))
     return sum(stage.steps for stage in stages)
 
 

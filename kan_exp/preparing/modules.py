@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from kan_exp.config import RunConfig, RunContext, to_values
+from kan_exp.config import LINES, RunConfig, RunContext, to_values
 from kan_exp.errors import KanExpError, message_of
 from kan_exp.preparing.components import make_partial
 from kan_exp.preparing.devices import training_device
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from kan_exp.models.model import KANModel
     from kan_exp.tasks import Task
     from kan_exp.training.module import KANModule
+    from kan_exp.training.smooth_plan import Plan
 
 
 def layer_specs(config: RunConfig) -> list[LayerSpec]:
@@ -53,6 +54,8 @@ def make_module(
     specs = layer_specs(config)
     data.scaling = task.scaling(data.scaling)
     data.train, data.val = task.weigh(data.train, data.val, data.schema)
+    if config.smooths:
+        return _make_smoothing(config, context, data, specs, task)
     if config.uses_least_squares:
         return _make_least_squares(config, context, data, specs, task)
     if config.replicas > 1:
@@ -64,7 +67,7 @@ def make_module(
     from kan_exp.training.shared import SharedModule
 
     # The weights have a generator of their own: all kinds see the same order of points.
-    network = make_network(specs, config.dims, torch.Generator().manual_seed(config.seed))
+    network = make_network(specs, config.widths, torch.Generator().manual_seed(config.seed))
     model = _model(network, data, task)
     options = _gradient_options(config, data, specs, task)
     options["compile_network"] = config.compile
@@ -91,7 +94,7 @@ def _gradient_options(
         "optimizer": make_partial("optimizer", config.optimizer),
         "scheduler": None if scheduler is None else make_partial("scheduler", scheduler),
         "penalty": asdict(config.penalty),
-        "description": describe_model(specs, config.dims, data, task),
+        "description": describe_model(specs, config.widths, data, task),
     }
 
 
@@ -110,7 +113,7 @@ def _make_least_squares(
     from kan_exp.training.stages import multiplications
     from kan_exp.training.starts import count_parameters, make_starts
 
-    dims, refine, scaling = config.dims, config.refine, data.scaling
+    dims, refine, scaling = config.widths, config.refine, data.scaling
     stages = stages_of(refine, intervals_of(specs))
     x = scaling.standardize(data.train).x.double()
     bounds = ((data.bounds.double().T - scaling.x_mean) / scaling.x_std).T
@@ -131,6 +134,63 @@ def _make_least_squares(
         describe_model(specs, dims, data, task),
         follow_every=refine.follow_every,
         max_rise=refine.max_rise,
+    )
+
+
+def _make_smoothing(
+    config: RunConfig,
+    context: RunContext,
+    data: ExperimentData,
+    specs: Sequence[LayerSpec],
+    task: Task,
+) -> KANModule:
+    import torch
+
+    from kan_exp.layers import make_network
+    from kan_exp.models.loading import describe_model
+    from kan_exp.training.smoothing import SmoothingModule
+
+    dims, plan = config.widths, plan_of(config, specs)
+    chooses = bool(config.smoothing.choose) and len(dims) == 3
+    rows = len(data.train.x) + len(data.val.x)
+    check_work(plan.multiplications(rows), rows, context)
+    shown = [dims[0], dims[-1]] if chooses else dims  # until the data have decided
+    specs_shown = specs[: len(shown) - 1]
+    generator = torch.Generator().manual_seed(config.seed)
+    network = make_network(specs_shown, shown, generator).double()
+    return SmoothingModule(
+        _model(network, data, task),
+        task,
+        specs,
+        dims,
+        chooses,
+        plan,
+        data.scaling.standardize(data.train),
+        data.scaling.standardize(data.val),
+        make_partial("optimizer", config.optimizer),
+        config.seed,
+        describe_model(specs_shown, shown, data, task),
+    )
+
+
+def plan_of(config: RunConfig, specs: Sequence[LayerSpec]) -> Plan:
+    """The sizes of a training that finds the smoothness of edges."""
+    from kan_exp.training.smooth_plan import Plan
+
+    dims, smoothing = config.widths, config.smoothing
+    counts = intervals_of(specs)
+    least = min((count for count in counts if count is not None), default=smoothing.intervals)
+    # Other kinds of edges than grids would not follow finer grids.
+    finest = least if None not in counts else min(least, smoothing.intervals)
+    return Plan(
+        inputs=dims[0],
+        outputs=dims[-1],
+        hidden=dims[1] - dims[-1] if len(dims) == 3 else 0,
+        straight=config.each_layer[0].target == LINES,
+        intervals=min(smoothing.intervals, least),
+        max_intervals=finest,
+        num_candidates=smoothing.num_candidates,
+        steps=smoothing.steps,
     )
 
 
@@ -157,7 +217,7 @@ def _make_replicas(
     def make(count: int) -> ReplicaModule:
         seeds = range(config.seed, config.seed + count)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        networks = [make_network(specs, config.dims, generator) for generator in generators]
+        networks = [make_network(specs, config.widths, generator) for generator in generators]
         model = _model(networks[0], data, task)
         return ReplicaModule(model, task, networks, config.seed, **options)
 

@@ -10,7 +10,7 @@ from typing import Any
 from kan_exp.config import Component, RefineConfig, RunConfig, RunContext
 from kan_exp.errors import KanExpError
 from kan_exp.layers.rules import KINDS, Kind, check_count, check_names
-from kan_exp.preparing.sources import shown_dims
+from kan_exp.preparing.widths import are_known, shown_dims
 from kan_exp.runs import option_name
 from kan_exp.training.host_memory import check_grids_fit, check_network_fits
 from kan_exp.training.penalty_rules import check_quadratic, check_smooth, check_weights
@@ -29,8 +29,10 @@ KnownLayer = tuple[Kind, Mapping[str, Any]]
 
 def check_network(config: RunConfig, context: RunContext, points: int | None) -> None:
     """Checks layers, penalties and the stages of least squares."""
+    if not are_known(config.dims):  # of a source that has not been made yet
+        return
     layers, penalty = config.each_layer, asdict(config.penalty)
-    check_count(len(layers), config.dims)
+    check_count(len(layers), config.widths)
     for layer in layers:
         _check_layer(layer)
     kinds = [_kind(layer) for layer in layers]
@@ -50,6 +52,9 @@ def check_network(config: RunConfig, context: RunContext, points: int | None) ->
                 f"Jacobian is that of the edges themselves: set optimizer=adam, or "
                 f"{prefix}table_points=0."
             )
+    if config.smooths:
+        _check_unused(config, context)
+        return
     known = [_known(layer) for layer in layers]
     complete = [layer for layer in known if layer is not None]
     if len(complete) < len(known):
@@ -57,10 +62,21 @@ def check_network(config: RunConfig, context: RunContext, points: int | None) ->
     weighed = [name for name, weight in penalty.items() if weight > 0]
     check_quadratic(weighed, all(kind.grid is not None for kind, _ in complete))
     stages = stages_of(config.refine, [kind.count_intervals(options) for kind, options in complete])
-    sizes = [_parameters(complete, config.dims, stage) for stage in stages]
+    sizes = [_parameters(complete, config.widths, stage) for stage in stages]
     check_grids_fit(sizes, stages, penalized=bool(weighed))
     if points is not None:
         check_work(multiplications(sizes, stages, points), points, context)
+
+
+def _check_unused(config: RunConfig, context: RunContext) -> None:
+    """Refuses options that have no effect where the smoothness of edges is found from the data."""
+    for text in context.overrides:
+        name = option_name(text)
+        if name.split(".")[0] in ("refine", "penalty"):
+            raise KanExpError(
+                f"{text} has no effect with smoothing.method={config.smoothing.method}, which "
+                f"finds the weights of penalties itself: leave it out, or set smoothing.method=null"
+            )
 
 
 def _kind(layer: Component) -> Kind | None:
@@ -94,7 +110,7 @@ def _check_layer(layer: Component) -> None:
 def _check_fits(config: RunConfig, points: int | None) -> None:
     """Refuses a network whose parameters, or whose pass over a batch, no memory here can hold."""
     weights = basis = 0
-    for layer, (dim_in, dim_out) in zip(config.each_layer, pairwise(config.dims), strict=True):
+    for layer, (dim_in, dim_out) in zip(config.each_layer, pairwise(config.widths), strict=True):
         if (known := _known(layer)) is None:
             continue
         kind, options = known
@@ -106,7 +122,7 @@ def _check_fits(config: RunConfig, points: int | None) -> None:
     if not config.uses_least_squares:
         counts = [int(count) for count in (config.batch_size, points) if count is not None]
         batch = min(counts, default=1)
-    check_network_fits(shown_dims(config.dims), weights, basis, batch)
+    check_network_fits(shown_dims(config.widths), weights, basis, batch)
 
 
 def _parameters(layers: Sequence[KnownLayer], dims: Sequence[int], stage: Stage) -> int:

@@ -11,6 +11,7 @@ from kan_exp.data.checks import check_sampled, check_whole, sklearn_schema
 from kan_exp.data.options import Options
 from kan_exp.errors import KanExpError, listing
 from kan_exp.preparing.components import make
+from kan_exp.preparing.widths import are_known, settle_widths, shown_dims
 from kan_exp.tasks.metrics import CLASSES
 from kan_exp.training.host_memory import check_points_fit
 
@@ -37,17 +38,17 @@ def check_source(config: RunConfig, context: RunContext, task: Task) -> int | No
     """
     from kan_exp.data.schema import Column, Schema  # needs numpy, a quarter of a command's start
 
-    kind, options, dims = config.data.target, config.data.options, config.dims
+    kind, options = config.data.target, config.data.options
     if kind in (SAMPLED, TABLE, SKLEARN):
         check_whole("data.seed", options.get("seed"), least=0)
     if kind == TABLE:
-        return _check_table(options, dims, context, task)
+        return _check_table(options, config, context, task)
     if kind == SKLEARN:
         width, classes = sklearn_schema(options["name"], options.get("target"))
         if width is not None:
             output = Column("class", "class", levels=classes) if classes else Column("y")
             schema = Schema(tuple(Column(str(k)) for k in range(width)), (output,))
-            check_schema("data", schema, dims, context, task)
+            check_schema("data", schema, config, context, task)
     formula = options.get("target")
     if kind == SAMPLED and not isinstance(formula, Component):
         raise KanExpError(
@@ -58,22 +59,27 @@ def check_source(config: RunConfig, context: RunContext, task: Task) -> int | No
         return None
     target = make("target", formula)
     schema = Schema.of_numbers(target.inputs, ["f"])
-    check_schema("target", schema, dims, context, task)
+    check_schema("target", schema, config, context, task)
     if kind != SAMPLED:
         return None
     train, val, test = (options[name] for name in ("num_train", "num_val", "num_test"))
     named = context.points_option
     check_sampled(target, train, val, test, named, options.get("border", 0.0))
-    check_points_fit(f"{named} and data.num_val, data.num_test", train + val + test, dims[0] + 1)
+    check_points_fit(f"{named} and data.num_val, data.num_test", train + val + test, len(target.inputs) + 1)
     return int(train)
 
 
 def check_schema(
-    group: str, schema: Schema, dims: list[int], context: RunContext, task: Task
+    group: str, schema: Schema, config: RunConfig, context: RunContext, task: Task
 ) -> None:
-    """Refuses data that the task cannot learn, and widths that do not fit their columns."""
+    """Refuses data that the task cannot learn, and widths that do not fit their columns.
+
+    Widths that `dims` leaves to the data are put into it.
+    """
     task.check_schema(schema)
     count, outputs = len(schema.features), task.num_outputs(schema)
+    settle_widths(config, count, outputs)
+    dims = config.widths
     if count != dims[0]:
         source = f"{group} {context.choices[group]!r}" if group in context.choices else group
         inputs = "1 input" if count == 1 else f"{count} inputs"
@@ -89,14 +95,12 @@ def check_schema(
         )
 
 
-def shown_dims(dims: list[int]) -> str:
-    """The option as it is typed."""
-    return f"dims=[{','.join(map(str, dims))}]"
-
-
-def _check_table(options: dict[str, Any], dims: list[int], context: RunContext, task: Task) -> int:
-    table = read_source(options, tuple(dims), task.predicts == CLASSES)
-    check_schema("data", table.schema, dims, context, task)
+def _check_table(
+    options: dict[str, Any], config: RunConfig, context: RunContext, task: Task
+) -> int:
+    dims = tuple(config.widths) if are_known(config.dims) else None
+    table = read_source(options, dims, task.predicts == CLASSES)
+    check_schema("data", table.schema, config, context, task)
     task.check_target(table.schema, table.y)
     return _split_options(options).check(table)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,48 +22,13 @@ from kan_exp.optimizers.smoothing import Smoothing, State
 from kan_exp.tasks import Task
 from kan_exp.training.module import KANModule
 from kan_exp.training.smooth_layers import make_layers
+from kan_exp.training.smooth_plan import Plan
 
 log = logging.getLogger(__name__)
 
 CURVES, STARTS, KEPT, FINER, AGAIN, DONE = range(6)
-INNER = 5  # functions of an edge to a hidden unit before grids are refined
 SATURATED = 0.6  # share of an edge's bends in use from which on finer grids are tried
 GAIN = 0.01  # by which the score must fall for finer grids to be kept
-MOST_CURVES, MOST_INNER = 600, 450  # coordinates; of many inputs each edge has fewer functions
-
-
-class Plan(NamedTuple):
-    """Sizes of the training; see `smoothing` in conf/train.yaml."""
-
-    intervals: int
-    hidden: int
-    num_candidates: Sequence[int]
-    steps: Sequence[int]
-    max_intervals: int
-
-    @property
-    def total_steps(self) -> int:
-        """At most so many steps are taken."""
-        curves, starts, kept, finer, again = self.steps
-        doublings = max(0, math.ceil(math.log2(self.max_intervals / self.intervals)))
-        hidden = starts + kept if self.hidden else 0
-        return curves + hidden + doublings * finer + again
-
-
-def shape_of(inputs: int, outputs: int, hidden: int, intervals: int, full: bool) -> Shape:
-    """The functions of each edge: fewer where there are many edges.
-
-    Args:
-        inputs: Number of inputs.
-        outputs: Number of outputs.
-        hidden: Number of hidden units.
-        intervals: Of the grids.
-        full: Whether edges to hidden units have all functions, as sums of curves.
-    """
-    most = intervals + 2
-    additive = min(most, max(2, MOST_CURVES // (inputs * outputs)))
-    inner = min(most if full else INNER, max(1, MOST_INNER // (inputs * max(1, hidden))))
-    return Shape(inputs, outputs, hidden, additive, inner, most)
 
 
 class _Steps(Optimizer):
@@ -121,14 +86,12 @@ class SmoothingModule(KANModule):
         super().__init__(model, task, optimizer, None, {}, description)
         self.specs, self.dims, self.chooses = list(specs), list(dims), chooses
         self.plan, self.seed = plan, seed
-        self.points = Split(*(part.double() for part in points))
-        self.validation = Split(*(part.double() for part in validation))
-        self.every = Split(*map(torch.cat, zip(self.points, self.validation, strict=True)))
+        self.points, self.validation = points.map(Tensor.double), validation.map(Tensor.double)
+        self.every = joined(self.points, self.validation)
         self._all_grids = all(issubclass(kind, GridLayer) for kind, _ in specs)
         self._phase = CURVES
         self._search: Search | None = None
         self._intervals = plan.intervals
-        self._full = False
         self._kept: dict[str, Network] = {}  # "curves", "hidden", "coarse"
         self._placed = -1  # phase whose network is the model's
         self._before: tuple[float, dict[str, float]] | None = None
@@ -137,13 +100,15 @@ class SmoothingModule(KANModule):
     # -- what is fitted ------------------------------------------------------------------------
 
     def _networks(self, hidden: int, x: Tensor) -> SmoothNetworks:
-        shape = shape_of(self.dims[0], self.dims[-1], hidden, self._intervals, self._full)
+        plan = self.plan
+        sizes = plan.functions(self._intervals, hidden)
+        shape = Shape(plan.inputs, plan.outputs, hidden, *sizes)
         functions = max(shape.additive, shape.inner)
         basis = NaturalBasis.of(self.every.x, self._intervals, functions - 1)
         return SmoothNetworks(shape, x, basis)
 
     def _problem(self, hidden: int, split: Split) -> Smoothing:
-        return Smoothing(self._networks(hidden, split.x), split.y, self.loss)
+        return Smoothing(self._networks(hidden, split.x), split.y, self.loss, split.weight)
 
     def _begin(self, problem: Smoothing, state: State, second: NaturalBasis | None) -> None:
         self._search = Search(problem, state, second, self._option("attempts"))
@@ -158,7 +123,7 @@ class SmoothingModule(KANModule):
 
     def configure_optimizers(self) -> Any:
         for name in ("points", "validation", "every"):
-            setattr(self, name, Split(*(part.to(self.device) for part in getattr(self, name))))
+            setattr(self, name, getattr(self, name).map(lambda part: part.to(self.device)))
         if self._search is None:
             problem = self._problem(0, self.points)
             size = sum(problem.networks.shape.sizes)
@@ -248,7 +213,6 @@ class SmoothingModule(KANModule):
                 self._try_finer(finer)
             else:
                 self._intervals //= 2
-                self._full = self._intervals > self.plan.intervals
                 self._fit_again(coarse)
         else:
             self._finish()
@@ -288,7 +252,7 @@ class SmoothingModule(KANModule):
         """The loss at each validation point, `(n,)`."""
         networks = self._networks(self._units(network), self.validation.x)
         outputs = networks.outputs(network.state.q, network.second)
-        return self.loss.values(outputs, self.validation.y)[0]
+        return self.loss.weighted(outputs, self.validation.y, self.validation.weight)[0]
 
     def _units(self, network: Network) -> int:
         return 0 if network.second is None else self.plan.hidden
@@ -302,7 +266,7 @@ class SmoothingModule(KANModule):
         self._kept["coarse"] = network
         hidden = self._units(network)
         old = self._networks(hidden, self.points.x)
-        self._intervals, self._full = 2 * self._intervals, True
+        self._intervals *= 2
         problem = self._problem(hidden, self.points)
         state, second = refined(network, old, problem.networks)
         self._begin(problem, state, second)
@@ -358,10 +322,13 @@ class SmoothingModule(KANModule):
 
     def _place(self) -> None:
         """Makes the best network so far the model's."""
-        search = self._search
+        search, curves = self._search, self._kept.get("curves")
         assert search is not None
+        if search.best is None:  # the phase has just begun
+            if self._phase == STARTS and curves is not None:
+                self._set_network(curves, 0)
+            return
         network, hidden = search.winner(), search.shape.hidden
-        curves = self._kept.get("curves")
         if self._phase in (STARTS, KEPT) and curves is not None:
             if self._score(network) >= self._score(curves):
                 network, hidden = curves, 0
@@ -410,7 +377,6 @@ class SmoothingModule(KANModule):
             "hidden": self._search.shape.hidden,
             "search": self._search.to_dict(),
             "intervals": self._intervals,
-            "full": self._full,
             "kept": {name: network.to_dict() for name, network in self._kept.items()},
             "before": self._before,
             "chosen": self.chosen,
@@ -420,7 +386,7 @@ class SmoothingModule(KANModule):
     def restore(self, checkpoint: Mapping[str, Any]) -> None:
         progress = checkpoint["progress"]
         self._phase, self._placed = progress["phase"], progress["placed"]
-        self._intervals, self._full = progress["intervals"], progress["full"]
+        self._intervals = progress["intervals"]
         self._kept = {name: Network.from_dict(kept) for name, kept in progress["kept"].items()}
         self._before, self.chosen = progress["before"], progress["chosen"]
         split = self.every if self._phase in (AGAIN, DONE) else self.points
@@ -436,3 +402,11 @@ class SmoothingModule(KANModule):
 
         self.model.network = network_of(checkpoint["kan_exp"]).double()
         self.description = dict(checkpoint["kan_exp"])
+
+
+def joined(first: Split, other: Split) -> Split:
+    """The points of both."""
+    weight = None
+    if first.weight is not None and other.weight is not None:
+        weight = torch.cat([first.weight, other.weight])
+    return Split(torch.cat([first.x, other.x]), torch.cat([first.y, other.y]), weight)

@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from kan_exp.errors import DivergedError
 from kan_exp.runs import replacing
 from kan_exp.training.callbacks.stop import SignalStop
-from kan_exp.training.module import CHOSEN_BY
+from kan_exp.training.module import CHOSEN_BY, KANModule
 from kan_exp.training.state import whole_state
 from kan_exp.training.tensorboard import RunLogger
 

@@ -1,0 +1,80 @@
+"""The widths of a network that `dims` leaves to the data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from kan_exp.config import LINES, Component, RunConfig
+from kan_exp.errors import KanExpError
+
+AUTO = "auto"  # at an end of dims: the data's number of inputs or outputs
+
+
+def shown_dims(dims: list[Any] | None) -> str:
+    """The option as it is typed."""
+    return "dims=null" if dims is None else f"dims=[{','.join(map(str, dims))}]"
+
+
+def are_known(dims: list[Any] | None) -> bool:
+    """Whether `dims` leaves nothing to the data."""
+    return dims is not None and AUTO not in dims
+
+
+def check_dims(dims: list[Any] | None) -> None:
+    """Checks `dims` as it was given.
+
+    Raises:
+        KanExpError: There are fewer than two widths, or one is no number above 0.
+    """
+    if dims is None:
+        return
+    shown = shown_dims(dims)
+    for place, width in enumerate(dims):
+        if width == AUTO and place not in (0, len(dims) - 1):
+            raise KanExpError(
+                f"{shown}: only the first and the last width can be auto: the data have no "
+                f"width for a hidden layer. dims=null chooses all of them."
+            )
+        if width != AUTO and (isinstance(width, bool) or not isinstance(width, int)):
+            got = str(width).replace(" ", "")
+            raise KanExpError(f"dims[{place}]: must be a whole number, got {got}.")
+    if len(dims) < 2:
+        raise KanExpError(
+            f"{shown}: a network needs at least an input and an output width: set dims=[auto,5,auto]"
+        )
+    if any(width != AUTO and width < 1 for width in dims):
+        raise KanExpError(f"{shown}: every width must be at least 1.")
+
+
+def settle_widths(config: RunConfig, inputs: int, outputs: int) -> None:
+    """Replaces what `dims` leaves to the data, in place.
+
+    Without `dims` the network has one hidden layer, as wide as a sum of curves and the hidden units
+    beside it, about which the data decide; or of `2 * inputs + 1` units, as in Kolmogorov's theorem.
+
+    Raises:
+        KanExpError: `layers` names more than two kinds, and there are no `dims`.
+    """
+    if config.dims is not None:
+        ends = {0: inputs, len(config.dims) - 1: outputs}
+        config.dims = [ends[k] if w == AUTO else w for k, w in enumerate(config.dims)]
+        return
+    layers = config.layers if isinstance(config.layers, list) else []
+    if len(layers) > 2:
+        raise KanExpError(
+            f"layers names {len(layers)} kinds, which dims=null cannot know the widths of: set "
+            f"dims=[auto,5,5,auto]"
+        )
+    if len(layers) == 1 or (config.smooths and _is_straight(config)):
+        config.dims = [inputs, outputs]
+        return
+    smooths = config.smooths
+    width = outputs + config.smoothing.hidden if smooths else 2 * inputs + 1
+    config.dims = [inputs, width, outputs]
+    if smooths and not layers and config.smoothing.choose is None:
+        config.smoothing = replace(config.smoothing, choose=True)
+
+
+def _is_straight(config: RunConfig) -> bool:
+    return isinstance(config.layers, Component) and config.layers.target == LINES
