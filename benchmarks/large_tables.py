@@ -47,14 +47,16 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--columns", type=int, default=10)
     parser.add_argument("--file", type=Path, help="of the table, kept; else in a temporary folder")
+    parser.add_argument("--stream", action="store_true", help="data=stream instead of data=table")
     parser.add_argument("options", nargs="*")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         path = (arguments.file or Path(place) / "large.csv").resolve()
-        if not path.is_file():
+        if not path.exists():
             write(path, arguments.rows, arguments.columns)
+        source = "stream" if arguments.stream else "table"
         command = [
-            *(sys.executable, "-m", "kan_exp.train", "data=table", f"data.path={path}"),
+            *(sys.executable, "-m", "kan_exp.train", f"data={source}", f"data.path={path}"),
             *("data.target=y", f"dims=[{arguments.columns},5,1]", f"hydra.run.dir={place}/run"),
             *arguments.options,
         ]

@@ -18,6 +18,7 @@ LEAST_SQUARES = "kan_exp.optimizers.LevenbergMarquardt"
 RANK_STRATEGY = "kan_exp.ranks.strategy.RankStrategy"
 LINES = "kan_exp.layers.KANLinearLayer"
 TABLE, SAMPLED = "kan_exp.data.TableData", "kan_exp.data.SampledData"
+STREAM = "kan_exp.data.StreamData"
 
 
 def config_folder() -> str:
@@ -128,7 +129,7 @@ class SmoothingConfig:
     intervals: int = 8
     hidden: int = 3
     num_candidates: list[int] = field(default_factory=lambda: [6, 2])
-    steps: list[int] = field(default_factory=lambda: [30, 8, 15, 10, 10])
+    steps: list[int] = field(default_factory=lambda: [30, 8, 15, 10, 30])
 
 
 @dataclass(kw_only=True)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kan_exp.data.schema import Column, Schema
     from kan_exp.data.sklearn import SklearnData
     from kan_exp.data.split_table import TableData
+    from kan_exp.data.stream import StreamData
     from kan_exp.data.table import read_table
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Schema",
     "SklearnData",
     "Split",
+    "StreamData",
     "TableData",
     "measure_scaling",
     "read_table",
@@ -39,6 +41,7 @@ _MODULES = {
     "Schema": "schema",
     "SklearnData": "sklearn",
     "Split": "points",
+    "StreamData": "stream",
     "TableData": "split_table",
     "measure_scaling": "points",
     "read_table": "table",

@@ -187,12 +187,11 @@ class SplitOptions:
             return
         absent = np.setdiff1d(classes, classes[parts.train])
         if len(absent):
-            row = int(np.flatnonzero(classes == absent[0])[0])
             name = table.schema.targets[0]
+            level = table.frame[name][int(np.flatnonzero(classes == absent[0])[0])]
             raise KanExpError(
-                f"{table.source}: column {shown(name)} has the class "
-                f"{shown(table.frame[name][row])} in no training row{where}: set another data.seed, "
-                f"or leave out its rows."
+                f"{table.source}: column {shown(name)} has the class {shown(level)} in no training "
+                f"row{where}: set another data.seed, or leave out its rows."
             )
 
 

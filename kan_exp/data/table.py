@@ -370,11 +370,16 @@ def _check_names(file: TableFile, schema: Schema) -> None:
 
 def scale_fault(name: str, values: FloatArray) -> Fault | None:
     """The fault of a column with one value throughout, or a range beyond float32."""
-    low, high = values.min(), values.max()
-    if low == high and len(values) > 1:
-        return Fault(columns.CONSTANT, name, f"{low:g}")
     with np.errstate(over="ignore", invalid="ignore"):
         spread = values.std()
+    low, high = values.min(), values.max()
+    return scale_fault_of(name, low, high, spread) if len(values) > 1 else None
+
+
+def scale_fault_of(name: str, low: float, high: float, spread: float) -> Fault | None:
+    """`scale_fault` of a column by its range and its standard deviation."""
+    if low == high:
+        return Fault(columns.CONSTANT, name, f"{low:g}")
     if low < high and not FLOAT32.tiny < spread < FLOAT32.max:
         return Fault(columns.RANGE, name, f"{low:g} to {high:g}")
     return None

@@ -78,9 +78,9 @@ class GridLayer(EdgeLayer):
         return self._polynomials / math.factorial(self.degree)
 
     @property
+    @abstractmethod
     def only_splines(self) -> bool:
         """Whether outputs are sums of splines alone, which are straight lines outside the grid."""
-        return self.sums_all_edges
 
     @property
     def num_intervals(self) -> int:

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 ROUNDS, STEPS = 6, 40  # each round frees edges that have come to a halt
 CLOSE = 1e-5  # of an edge's variance: an error that needs no further round
-RIDGE = 1e-9  # of the size of the normal matrix
+# Least damping of a parameter as a share of the largest: one that hardly counts, such as the place of a
+# small bump, must not leap away.
+FLOOR = 1e-2
+RIDGE = 1e-9
 MAX_DAMPING = 1e8
 
 
@@ -53,7 +56,7 @@ def _round(layer: EdgeLayer, row: Tensor, x: Tensor, edges: Tensor, index: Tenso
         matrix = jacobian.mT @ jacobian / len(x)
         slope = jacobian.mT @ missing / len(x)
         scale = matrix.diagonal(dim1=1, dim2=2)
-        scale = scale.maximum(RIDGE * scale.amax(1, keepdim=True)) + torch.finfo(x.dtype).tiny
+        scale = scale.maximum(FLOOR * scale.amax(1, keepdim=True)) + torch.finfo(x.dtype).tiny
         matrix.diagonal(dim1=1, dim2=2).add_((damping[:, None] + RIDGE) * scale)
         factor, info = torch.linalg.cholesky_ex(matrix)
         change = -torch.cholesky_solve(slope, factor).squeeze(2)
@@ -110,9 +113,9 @@ def _owned(layer: EdgeLayer, parameters: dict[str, Tensor], x: Tensor) -> Tensor
     shape = (layer.dim_in, layer.dim_out)
     code = torch.rand(shape, generator=generator, dtype=torch.double).to(x)
     weights = torch.randn(len(x), *shape, generator=generator, dtype=torch.double).to(x)
-    row = torch.cat([part.flatten() for part in parameters.values()])
-    # At other values, where no derivative is zero by chance.
-    row = row + 0.1 * torch.randn(len(row), generator=generator, dtype=torch.double).to(x)
+    size = sum(part.numel() for part in parameters.values())
+    # At random values, where no derivative is zero by chance.
+    row = torch.randn(size, generator=generator, dtype=torch.double).to(x)
     with torch.enable_grad():
         values = _edges(layer, row.requires_grad_(), x)
         (plain,) = torch.autograd.grad(values, row, weights, retain_graph=True)

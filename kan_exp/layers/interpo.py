@@ -37,7 +37,7 @@ class KANInterpoLayer(GridLayer):
         self,
         dim_in: int,
         dim_out: int,
-        num_x: int = 64,
+        num_x: int = 64,  # as in mlp-kan, whose layer this replaces; conf/ has 64 intervals
         x_min: float = -2.0,
         x_max: float = 2.0,
         outside: str = "linear",
@@ -54,7 +54,7 @@ class KANInterpoLayer(GridLayer):
 
     @property
     def only_splines(self) -> bool:
-        return super().only_splines and self.outside == "linear"
+        return self.sums_all_edges and self.outside == "linear"
 
     def _read(self, x: Tensor) -> tuple[Tensor, Tensor, Grid]:
         x, table, grid = super()._read(x)

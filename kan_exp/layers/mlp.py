@@ -64,6 +64,7 @@ class KANLayer(EdgeLayer):
         self,
         dim_in: int,
         dim_out: int,
+        # As in mlp-kan, whose layer this replaces; conf/ has fewer, for least squares.
         fcn_hidden: int = 32,
         fcn_n_sin: int = 3,
         activation: str = "silu",

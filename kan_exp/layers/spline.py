@@ -41,7 +41,7 @@ class KANSplineLayer(GridLayer):
         self,
         dim_in: int,
         dim_out: int,
-        num_intervals: int = 8,
+        num_intervals: int = 64,
         degree: int = 3,
         x_min: float = -2.0,
         x_max: float = 2.0,
@@ -59,7 +59,7 @@ class KANSplineLayer(GridLayer):
 
     @property
     def only_splines(self) -> bool:
-        return super().only_splines and self.base_weight is None
+        return self.sums_all_edges and self.base_weight is None
 
     def edges(self, x: Tensor) -> Tensor:
         values = super().edges(x)

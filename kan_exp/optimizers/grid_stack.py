@@ -35,6 +35,9 @@ class _Reading(NamedTuple):
 class GridStack:
     """Networks of one shape whose layers all are grids, in float64.
 
+    It does not use `kan_exp.layers.walk`, which passes through modules: stacking these in float64
+    at every evaluation would take longer than the evaluation.
+
     Args:
         modules: The networks, for which `takes` is true.
         parameters: Their coefficients, `(networks, parameters)`.

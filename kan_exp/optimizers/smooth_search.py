@@ -92,7 +92,7 @@ class Search:
         index = self.best.criteria.score.argsort(stable=True)[:count]
         self.best, self.state = self.best.take(index), self.state.take(index)
         self.second = None if self.second is None else self.second.take(index)
-        self._score = None
+        self._score, self.settled = None, False
 
     def winner(self) -> Network:
         """The network with the best score."""
@@ -149,12 +149,12 @@ def refined(
     """
     q = network.state.q.new_zeros(1, sum(new.shape.sizes))
     before, after = split(old.shape, network.state.q), split(new.shape, q)
-    curves, constant = _converted(old, before.curves, new)
+    curves, constant = _converted(old, before.curves, new, new.shape.additive)
     after.curves.copy_(curves)
     after.bias.copy_(before.bias + constant)
     second = network.second
     if second is not None:
-        inner, shift = _converted(old, before.inner, new)
+        inner, shift = _converted(old, before.inner, new, new.shape.inner)
         after.inner.copy_(inner)
         shifted = second._replace(low=second.low - shift)
         second = hidden_basis(new, q)
@@ -164,8 +164,10 @@ def refined(
     return network.state._replace(q=q), second
 
 
-def _converted(old: SmoothNetworks, edges: Tensor, new: SmoothNetworks) -> tuple[Tensor, Tensor]:
+def _converted(
+    old: SmoothNetworks, edges: Tensor, new: SmoothNetworks, functions: int
+) -> tuple[Tensor, Tensor]:
     """Edges from the inputs `(1, in, functions, out)` in another basis, and constants `(1, out)`."""
     few = old.first.limit(edges.shape[2])
-    coefficients, constant = few.convert(edges[0], new.first)
+    coefficients, constant = few.convert(edges[0], new.first.limit(functions))
     return coefficients.unsqueeze(0), constant.unsqueeze(0)

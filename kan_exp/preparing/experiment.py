@@ -21,6 +21,7 @@ from kan_exp.preparing.modules import intervals_of, layer_specs, make_module, pl
 from kan_exp.preparing.networks import stages_of
 from kan_exp.preparing.sources import check_schema
 from kan_exp.preparing.tasks import data_options, note_on_task, settle
+from kan_exp.preparing.widths import are_known
 from kan_exp.runs.identity import OBSERVERS
 
 if TYPE_CHECKING:
@@ -137,7 +138,11 @@ def make_experiment(
             sinks.append(TensorBoardSink(board, trial, _text(config)))
     folds = None
     if data.num_folds:
-        folds = CrossValidation(data, _fold_fitter(config, context, stop), folder)
+        # What is left to the data is that of each fold.
+        each = replace(config, dims=asked.dims, smoothing=asked.smoothing)
+        for number in range(data.num_folds if are_known(asked.dims) else 0):
+            _check_fold(data.fold(number), number, config.widths[0])
+        folds = CrossValidation(data, _fold_fitter(each, context, stop), folder)
     notes = [note_on_task(asked.task, data.schema), note_on_optimizer(asked, config)]
     notes = [note for note in notes if note]
     experiment = Experiment(module, data, trainer, choices, folder, sinks, notes, folds)
@@ -147,6 +152,16 @@ def make_experiment(
         except KanExpError as error:
             raise KanExpError(f"{folder}: {error}") from error
     return experiment
+
+
+def _check_fold(data: ExperimentData, number: int, inputs: int) -> None:
+    """Refuses widths that do not suit a fold, in which a column may be constant or lack levels."""
+    if len(data.features) != inputs:
+        raise KanExpError(
+            f"fold {number + 1} has {len(data.features)} inputs, but dims starts with {inputs}: a "
+            f"column does not vary in its training rows, or lacks a level: set dims=[auto,5,auto] "
+            f"or dims=null"
+        )
 
 
 def _fold_fitter(

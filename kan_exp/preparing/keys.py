@@ -32,7 +32,8 @@ def run_key(cfg: DictConfig) -> str:
     data = values.get("data")
     values["task"] = _task_of(values.get("task"), data)
     if isinstance(data, dict) and data.get("_target_") == TABLE:
-        values["data"] = {**data, "path": content_or_path(data.get("path"))}
+        files = {name: data[name] for name in ("path", "test_path") if data.get(name)}
+        values["data"] = data | {name: content_or_path(file) for name, file in files.items()}
     return digest(values)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from kan_exp.config import TABLE, RunConfig, RunContext, choice, config_folder
+from kan_exp.config import STREAM, TABLE, Component, RunConfig, RunContext, choice, config_folder
 from kan_exp.preparing.sources import read_source, split_options
 from kan_exp.runs import option_name
 from kan_exp.runs.identity import group_name
@@ -17,11 +17,11 @@ from kan_exp.runs.identity import group_name
 # mini-batches needs.
 MANY_ROWS = 10_000
 NAME = "adam"
-CHOICES = ("optimizer", "scheduler", "refine", "experiment")
+CHOICES = ("optimizer", "scheduler", "refine", "smoothing", "experiment")
 
 
 def for_many_rows(config: RunConfig, context: RunContext) -> tuple[RunConfig, RunContext]:
-    """Replaces least squares by adam for a table of `MANY_ROWS` training rows or more.
+    """Replaces least squares by adam for streams, and tables of `MANY_ROWS` training rows or more.
 
     Not if any option of the optimizer was given. Other options keep the values that were given,
     and are those of `optimizer=adam` if they were not.
@@ -35,9 +35,7 @@ def for_many_rows(config: RunConfig, context: RunContext) -> tuple[RunConfig, Ru
     }
     gradient = context.gradient
     by_default = gradient is not None and config.uses_least_squares and not groups & {*CHOICES}
-    if not by_default or config.data.target != TABLE or gradient is None:
-        return config, context
-    if split_options(config.data.options).check(read_source(config.data.options)) < MANY_ROWS:
+    if not by_default or gradient is None or not _has_many(config.data):
         return config, context
     base = yaml.safe_load(Path(config_folder(), "train.yaml").read_text(encoding="utf-8"))
     names = ("log_every_n_steps", "evaluations")
@@ -56,6 +54,12 @@ def for_many_rows(config: RunConfig, context: RunContext) -> tuple[RunConfig, Ru
     )
     choices = {**context.choices, "optimizer": NAME, "scheduler": "cosine"}
     return config, replace(context, choices=choices)
+
+
+def _has_many(data: Component) -> bool:
+    if data.target != TABLE:
+        return data.target == STREAM
+    return split_options(data.options).check(read_source(data.options)) >= MANY_ROWS
 
 
 def note_on_optimizer(asked: RunConfig, config: RunConfig) -> str:

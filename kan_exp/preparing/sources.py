@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from kan_exp.config import SAMPLED, TABLE, Component, RunConfig, RunContext
+from kan_exp.config import SAMPLED, STREAM, TABLE, Component, RunConfig, RunContext
 from kan_exp.data.checks import check_sampled, check_whole, sklearn_schema
 from kan_exp.data.options import Options
 from kan_exp.errors import KanExpError, listing
@@ -39,10 +39,16 @@ def check_source(config: RunConfig, context: RunContext, task: Task) -> int | No
     from kan_exp.data.schema import Column, Schema  # needs numpy, a quarter of a command's start
 
     kind, options = config.data.target, config.data.options
-    if kind in (SAMPLED, TABLE, SKLEARN):
+    if kind in (SAMPLED, TABLE, SKLEARN, STREAM):
         check_whole("data.seed", options.get("seed"), least=0)
     if kind == TABLE:
         return _check_table(options, config, context, task)
+    if kind == STREAM:
+        from kan_exp.data.large_table import LargeTable
+
+        names = ("path", "target", "features", "separator")
+        table = LargeTable(*(options[name] for name in names))
+        check_schema("data", table.schema, config, context, task)
     if kind == SKLEARN:
         width, classes = sklearn_schema(options["name"], options.get("target"))
         if width is not None:

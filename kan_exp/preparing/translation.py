@@ -88,6 +88,23 @@ def translate(cfg: DictConfig, hydra: DictConfig) -> tuple[RunConfig, RunContext
     return config, context
 
 
+def run_config(overrides: Sequence[str], folder: str | Path) -> RunConfig:
+    """The configuration of the run that the command would begin, to be changed in Python.
+
+    It includes what a config sets in other groups, such as the stages of `layer=spline`.
+
+    Args:
+        overrides: As on the command line, such as `["layer=spline", "seed=1"]`.
+        folder: Where the run is to write.
+
+    Raises:
+        KanExpError, OmegaConfBaseException: As `translate`.
+        HydraException: An override cannot be read, or there is no such config.
+    """
+    with composed(overrides, folder) as (cfg, hydra):
+        return translate(cfg, hydra)[0]
+
+
 def _resolve(cfg: DictConfig) -> dict[str, Any]:
     errors: list[OmegaConfBaseException] = []
     values: dict[str, Any] = plain_values(cfg, errors)

@@ -46,7 +46,7 @@ class Plan(NamedTuple):
         """At most so many steps are taken."""
         curves, starts, kept, finer, again = self.steps
         hidden = starts + kept if self.hidden else 0
-        return curves + hidden + self._doublings * finer + again
+        return curves + hidden + self._doublings * finer + max(hidden, again)
 
     @property
     def _doublings(self) -> int:
@@ -58,8 +58,8 @@ class Plan(NamedTuple):
         total = curves * self._step(rows, 0)
         if self.hidden:
             first, rest = self.num_candidates
-            total += (starts * first + kept * rest) * self._step(rows, self.hidden)
-        return total + again * self._step(rows, self.hidden)
+            total += 2 * (starts * first + kept * rest) * self._step(rows, self.hidden)
+        return total + again * self._step(rows, 0)
 
     def _step(self, rows: int, hidden: int) -> float:
         additive, inner, outer = self.functions(self.intervals, hidden)

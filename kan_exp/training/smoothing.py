@@ -26,9 +26,12 @@ from kan_exp.training.smooth_plan import Plan
 
 log = logging.getLogger(__name__)
 
-CURVES, STARTS, KEPT, FINER, AGAIN, DONE = range(6)
+# Phases: curves of the inputs; starts with hidden units, and those that go on; finer grids; on all points a start or
+# several, and those that go on.
+CURVES, STARTS, KEPT, FINER, AGAIN, AGAIN_KEPT, DONE = range(7)
 SATURATED = 0.6  # share of an edge's bends in use from which on finer grids are tried
-GAIN = 0.01  # by which the score must fall for finer grids to be kept
+VETO = 2  # standard errors by which validation points must speak against hidden units
+GAIN = 0.05  # by which the score must fall for finer grids to be kept
 
 
 class _Steps(Optimizer):
@@ -183,12 +186,16 @@ class SmoothingModule(KANModule):
         assert search is not None
         if search.steps == 0:
             return False
-        return search.steps >= self._limit() or (search.settled and self._phase != STARTS)
+        return search.steps >= self._limit() or (search.settled and self._phase not in (STARTS, AGAIN))
 
     def _limit(self) -> int:
-        steps = list(self.plan.steps)
-        limit = steps[self._phase]
-        return limit + steps[STARTS] if self._phase == KEPT else limit
+        curves, starts, kept, finer, again = self.plan.steps
+        search = self._search
+        assert search is not None
+        several = len(search.state.q) > 1
+        limits = {CURVES: curves, STARTS: starts, KEPT: starts + kept, FINER: finer}
+        limits |= {AGAIN: starts if several else again, AGAIN_KEPT: starts + kept}
+        return limits[self._phase]
 
     def _next_phase(self) -> None:
         search = self._search
@@ -200,19 +207,23 @@ class SmoothingModule(KANModule):
                 self._phase = STARTS
             else:
                 self._choose()
-        elif self._phase == STARTS:
+        elif self._phase == STARTS or (self._phase == AGAIN and len(search.state.q) > 1):
             search.keep(self.plan.num_candidates[1])
-            search.settled = False
-            self._phase = KEPT
+            self._phase += 1
         elif self._phase == KEPT:
             self._kept["hidden"] = search.winner()
+            self._kept["all"] = cast(Network, search.best)
             self._choose()
         elif self._phase == FINER:
             finer, coarse = search.winner(), self._kept["coarse"]
-            if self._score(finer) < self._score(coarse) - GAIN:
+            pays = self._score(finer) < self._score(coarse) - GAIN
+            error = float(self._errors(finer).mean())
+            self._intervals //= 2
+            pays = pays and error < float(self._errors(coarse).mean())
+            if pays:
+                self._intervals *= 2
                 self._try_finer(finer)
             else:
-                self._intervals //= 2
                 self._fit_again(coarse)
         else:
             self._finish()
@@ -222,25 +233,27 @@ class SmoothingModule(KANModule):
         return float(network.criteria.score)
 
     def _start_hidden(self) -> None:
-        curves, hidden = self._kept["curves"], self.plan.hidden
-        outputs = self._networks(0, self.points.x).outputs(curves.state.q, None)
-        missing = residuals(outputs, self.points.y, self.loss)
-        generator = torch.Generator().manual_seed(self.seed)
+        problem = self._problem(self.plan.hidden, self.points)
+        self._begin(problem, *self._starts(problem, self.points, self.seed))
+
+    def _starts(self, problem: Smoothing, split: Split, seed: int) -> tuple[State, NaturalBasis]:
+        """Networks with the curves found so far, and hidden units beside them."""
+        curves = self._kept["curves"]
+        outputs = self._networks(0, split.x).outputs(curves.state.q, None)
+        missing = residuals(outputs, split.y, self.loss)
+        generator = torch.Generator().manual_seed(seed)
         count = self.plan.num_candidates[0]
-        directions = find_directions(self.points.x, missing, hidden, count, generator)
-        problem = self._problem(hidden, self.points)
-        self._begin(problem, *start_beside(curves.state, problem, directions))
+        directions = find_directions(split.x, missing, self.plan.hidden, count, generator)
+        return start_beside(curves.state, problem, directions)
 
     def _choose(self) -> None:
         """Takes the hidden units if they pay, and goes on with finer grids or the last fit."""
         curves, hidden = self._kept["curves"], self._kept.get("hidden")
         network = curves
         if hidden is not None and self._score(hidden) < self._score(curves):
-            own, other = self._errors(hidden), self._errors(curves)
-            more = own - other
-            # One standard error of the paired difference.
-            spread = float(more.std()) / math.sqrt(len(more)) if len(more) > 1 else 0.0
-            if not float(more.mean()) > spread:
+            more = self._errors(hidden) - self._errors(curves)
+            error = float(more.std()) / math.sqrt(len(more)) if len(more) > 1 else 0.0
+            if not float(more.mean()) > VETO * error:
                 network = hidden
         self.chosen = {
             "hidden_units": network is hidden,
@@ -285,8 +298,17 @@ class SmoothingModule(KANModule):
         self._set_network(network, hidden)
         self._before = self._scores_of(cast(Any, self.trainer).datamodule.val)
         problem = self._problem(hidden, self.every)
-        state = network.state._replace(damping=torch.full_like(network.state.damping, 1e-4))
-        self._begin(problem, state, network.second)
+        if hidden and self._intervals == self.plan.intervals:
+            # With more points other directions may be better: some starts are new.
+            network = self._kept["all"]
+            fresh, basis = self._starts(problem, self.every, self.seed + 1)
+            state = State(*map(torch.cat, zip(network.state, fresh, strict=True)))
+            pairs = zip(cast(NaturalBasis, network.second), basis, strict=True)
+            second: NaturalBasis | None = NaturalBasis(*map(torch.cat, pairs))
+        else:
+            state, second = network.state, network.second
+        state = state._replace(damping=torch.full_like(state.damping, 1e-3))
+        self._begin(problem, state, second)
         self._phase = AGAIN
 
     def _finish(self) -> None:
@@ -389,7 +411,7 @@ class SmoothingModule(KANModule):
         self._intervals = progress["intervals"]
         self._kept = {name: Network.from_dict(kept) for name, kept in progress["kept"].items()}
         self._before, self.chosen = progress["before"], progress["chosen"]
-        split = self.every if self._phase in (AGAIN, DONE) else self.points
+        split = self.every if self._phase >= AGAIN else self.points
         problem = self._problem(progress["hidden"], split)
         empty = State(*(self.points.x.new_empty(0),) * 3)
         self._begin(problem, empty, None)

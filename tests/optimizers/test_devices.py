@@ -21,7 +21,7 @@ def seeded(seed: int) -> torch.Generator:
 def grids(out: int) -> list[nn.Module]:
     def made(seed):
         first = KANInterpoLayer(2, 2, num_x=5, generator=seeded(seed))
-        return nn.Sequential(first, KANSplineLayer(2, out, generator=seeded(seed + 9))).double()
+        return nn.Sequential(first, KANSplineLayer(2, out, 8, generator=seeded(seed + 9))).double()
 
     return [made(0), made(1)]
 
@@ -29,7 +29,7 @@ def grids(out: int) -> list[nn.Module]:
 def mixed(out: int) -> list[nn.Module]:
     def made(seed):
         first = KANLayer(2, 2, fcn_hidden=3, generator=seeded(seed))
-        return nn.Sequential(first, KANSplineLayer(2, out, generator=seeded(seed + 9))).double()
+        return nn.Sequential(first, KANSplineLayer(2, out, 8, generator=seeded(seed + 9))).double()
 
     return [made(0), made(1)]
 

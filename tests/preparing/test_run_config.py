@@ -22,21 +22,30 @@ from kan_exp.errors import KanExpError
 from kan_exp.preparing.checks import check
 from kan_exp.preparing.components import make, make_task
 from kan_exp.preparing.experiment import make_experiment
-from kan_exp.preparing.translation import composed, translate
+from kan_exp.preparing.translation import run_config
 from tests.conftest import read_metrics
 
 SMALL = ["layer=spline", "dims=[2,1,1]", "points=60", "data.num_val=20", "data.num_test=20"]
 SMALL += ["refine.num_candidates=[2]", "refine.steps=[2]", "logger=none", "~callbacks.figures"]
 
 
-def translated(*overrides: str, folder="run") -> RunConfig:
-    with composed(overrides, folder) as (cfg, hydra):
-        return translate(cfg, hydra)[0]
+def translated(*overrides: str) -> RunConfig:
+    return run_config(overrides, "run")
 
 
 def test_the_defaults_are_those_of_the_configs():
     config = translated("logger=none", "~callbacks")
     assert config == RunConfig()
+
+
+def test_a_choice_brings_what_its_file_sets_elsewhere():
+    config = translated("layer=spline", "dims=[2,1,1]")
+    assert config.layers == choice("layer", "spline")
+    assert config.refine.num_candidates == [16, 4, 3, 2, 1]
+    assert config.refine.points is None
+    assert config.penalty.jerk == config.refine.jerk == 1e-7
+    config = translated("layer=interpo", "optimizer=adam")
+    assert (config.steps, config.batch_size, config.penalty.roughness) == (8000, 256, 1e-4)
 
 
 @pytest.mark.parametrize("options", [[], ["trainer=ddp", "optimizer=adam"], ["layers=[mlp,rbf]"]])
