@@ -46,7 +46,10 @@ log = logging.getLogger(__name__)
 OPTIONS = Options(features=None)
 # Options that do not change the points that are scored, by what makes the points.
 UNUSED = {
-    TABLE: ("points", "data.fractions", "data.seed"),
+    TABLE: (
+        *("points", "data.fractions", "data.seed", "data.drop", "data.missing_values"),
+        *("data.kinds", "data.scale", "data.decimal"),
+    ),
     SAMPLED: ("points", "data.num_train", "data.num_val", "data.border", "target.noise"),
 }
 
@@ -170,9 +173,9 @@ def _stored_group(run: Path, group: str, modules: Sequence[str]) -> dict[str, An
 def _rows(data: DictConfig, schema: Schema, reader: TableFile) -> Table:
     """The rows of a table, whose columns are found by name."""
     named = list(data.features) if OmegaConf.is_list(data.features) else [data.features]
-    if data.features is not None and tuple(map(tidy, named)) != schema.features:
+    if data.features is not None and tuple(map(tidy, named)) != schema.columns:
         raise KanExpError(
-            f"data.features: the network was trained on {', '.join(schema.features)}: leave it out."
+            f"data.features: the network was trained on {', '.join(schema.columns)}: leave it out."
         )
     if not OmegaConf.is_missing(data, "target") and data.target is not None:
         targets = choose(reader, schema.columns, data.target).targets
@@ -182,18 +185,15 @@ def _rows(data: DictConfig, schema: Schema, reader: TableFile) -> Table:
                 f"({listing(map(shown, schema.targets))}), got {len(targets)}."
             )
         columns = zip(schema.outputs, targets, strict=True)
-        outputs = tuple(replace(column, name=name) for column, name in columns)
-        return _known(read_columns(reader, Schema(schema.inputs, outputs)))
-    if missing := [name for name in schema.targets if name not in reader.names]:
+        schema = replace(
+            schema, outputs=tuple(replace(column, name=name) for column, name in columns)
+        )
+    elif missing := [name for name in schema.targets if name not in reader.names]:
         raise reader.error(
             f"has no column {shown(missing[0])} to compare predictions with: name the "
             "column with data.target=..., or write predictions with kan_exp.predict."
         )
-    return _known(read_columns(reader, schema))
-
-
-def _known(table: Table) -> Table:
-    """The table, after a check that the network knows its classes."""
+    table = read_columns(reader, schema, str(data.get("missing", "error")))
     check_known(table)
     return table
 

@@ -27,14 +27,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-OPTIONS = Options(path="input", separator="separator", features=None)
+OPTIONS = Options(path="input", separator="separator", features=None, missing="missing")
 SEPARATED = {".csv": ",", ".tsv": "\t"}  # by the output's extension
 
 
 def predict(cfg: DictConfig) -> None:
     """Writes the rows of `input` with more columns, the predictions, to `output`."""
-    check_names(cfg, "predict", ("run", "input", "output", "separator", "modules"))
+    check_names(cfg, "predict", ("run", "input", "output", "separator", "missing", "modules"))
     source, output = _files(cfg)
+    if cfg.missing not in ("error", "drop"):
+        raise KanExpError(f"missing must be error or drop, got {cfg.missing}.")
     # Checks that need no torch come before its import, which takes seconds.
     reader = open_columns(cfg.input, cfg.separator, OPTIONS)
     find_checkpoint(str(cfg.run))
@@ -49,13 +51,21 @@ def predict(cfg: DictConfig) -> None:
         raise reader.error(
             f"has a column {shown(taken[0])} already, which predictions would be called: rename it."
         )
-    table = read_columns(reader, Schema(schema.inputs))
+    schema = Schema(schema.inputs, (), schema.missing_values)
+    table = read_columns(reader, schema, cfg.missing)
     predicted = model.predict(torch.from_numpy(table.x))
-    columns = model.as_columns(predicted).values()
+    columns = list(model.as_columns(predicted).values())
+    if table.kept is not None:  # rows with gaps have no prediction
+        cells = [[""] * len(reader.columns[0]) for _ in columns]
+        for every, known in zip(cells, columns, strict=True):
+            for row, text in zip(table.kept.tolist(), known, strict=True):
+                every[row] = text
+        columns = cells
     # A .csv file keeps its separator.
-    same = source.suffix.lower() == output.suffix.lower()
-    separator = getattr(reader, "separator", None) if same else None
-    separator = separator or SEPARATED[output.suffix.lower()]
+    separator = SEPARATED[output.suffix.lower()]
+    own = getattr(reader, "separator", " ")
+    if output.suffix.lower() == ".csv" and source.suffix.lower() != ".tsv" and own != " ":
+        separator = own
     # Written to another file and moved, so that an interrupted write leaves no half of a table.
     partial = output.with_name(f".{os.getpid()}.partial")
     try:

@@ -19,7 +19,8 @@ PATH_OPTIONS = ("resume", "sweep.resume", "run", "input", "output", "logdir")
 # Options with one value for all jobs of a sweep.
 SINGLE_PATHS = ("hydra.run.dir", "hydra.sweep.dir", *PATH_OPTIONS)
 OUR_PATHS = ("data.path", *SINGLE_PATHS)
-COLUMNS = ("data.target", "data.features", "group_by")
+COLUMNS = ("data.target", "data.features", "data.drop", "data.missing_values", "group_by")
+MAPPINGS = ("data.kinds", "data.scale")  # from columns to words
 LISTS = COLUMNS[1:]
 SPECIAL = set("[](){}'\"\\")  # structure of Hydra's values
 WHOLE_REFERENCE = re.compile(r"\$\{[^{}]+\}")
@@ -51,6 +52,8 @@ def spelled_option(text: str, many: bool) -> str:
         if name not in OUR_PATHS and _parsed(value) is not None and not _exists(value):
             return text  # a user's own option may be a number, or a list of files
         return f"{key}={_path(value, many and name not in SINGLE_PATHS)}"
+    if name in MAPPINGS and not many and _parsed(value) is None:
+        return f"{key}={_mapping(value)}"
     if name in COLUMNS:
         is_list = name in LISTS and not many and not value.startswith("[")
         if is_list and "," in value and unquoted(value) is None and not _is_list(value):
@@ -139,6 +142,15 @@ def _columns(value: str, many: bool) -> str:
             return value
     parts = split(value) if many or value.startswith("[") else [value]
     return ",".join(_column_or_list(part.strip()) for part in parts)
+
+
+def _mapping(value: str) -> str:
+    """A mapping as the list of its parts, since Hydra's keys have plain letters only."""
+    if not (value.startswith("{") and value.endswith("}")):
+        return value
+    pairs = (part.rpartition(":") for part in split(value[1:-1]))
+    texts = (f"{(unquoted(key.strip()) or key).strip()}: {word.strip()}" for key, _, word in pairs)
+    return f"[{','.join(map(quoted, texts))}]"
 
 
 def _is_list(value: str) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
+import io
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain, islice
@@ -13,16 +14,15 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from kan_exp.data.columns import shown, tidy
-from kan_exp.data.encodings import marked_encoding, readings
-from kan_exp.data.options import Options, assign
+from kan_exp.data.encodings import readings, to_utf8
+from kan_exp.data.options import Options
 from kan_exp.data.table_file import TableFile, are_numbers
-from kan_exp.quoting import shell
 
 if TYPE_CHECKING:
     from polars import Series
 
-SEPARATORS = (",", ";", "|", "\t")
-MAX_DELETED = 60  # rows that a message deletes
+SEPARATORS = (",", ";", "\t", "|")
+SNIFFED = 200  # lines by which separators are recognized
 CHUNK = 10_000  # rows that are lists of texts at a time
 MAX_TITLES = 50  # lines above the header
 QUOTE, NEWLINE, RETURN = b'"\n\r'
@@ -47,57 +47,66 @@ NO_RECORD = Record(0, 0, [""], "")
 
 
 class CsvFile(TableFile):
-    """Text with a header line."""
+    """Text with a header line; separator, encoding and lines above the header are recognized.
 
-    def __init__(self, path: Path, source: str, options: Options, separator: str) -> None:
-        self.separator = separator
-        with path.open("rb") as file:
-            marked = file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
-        self.encoding = "utf-8-sig" if marked else "utf-8"
-        self.path, self.source = path, source
-        if marked_encoding(path):  # without a mark, UTF-16 may be valid UTF-8
-            raise self.error(self._not_utf8())
+    Args:
+        data: The content of the file.
+        separator: Of fields; None where it is recognized.
+    """
+
+    def __init__(
+        self, path: Path, source: str, options: Options, data: bytes, separator: str | None
+    ) -> None:
+        self.data, encoding = to_utf8(data)
+        self.path, self.source, self.options = path, source, options
+        if not encoding:
+            words = ", ".join(f"{shown(word)} if {name}" for name, word in readings(data))
+            raise self.error(
+                f"is no text in a known encoding{words and f' ({words})'}: save it as UTF-8"
+            )
+        self.encoding = "utf-8-sig" if data.startswith(b"\xef\xbb\xbf") else "utf-8"
+        self.separator, self._above = self._layout(separator)
+        said = [] if encoding == "UTF-8" else [f"{encoding} text"]
+        if self.separator != "," and separator is None:
+            said.append(f"text separated by {self.separator!r}")
+        if self._above:
+            said.append(f"text with {self._above} line{'s' * (self._above > 1)} above the header")
+        self.notes = [f"read as {', '.join(said)}."] if said else []
         super().__init__(path, source, options)
 
+    def _layout(self, separator: str | None) -> tuple[str, int]:
+        """The separator, and how many lines there are above the header."""
+        lines = list(islice(self._stream(), SNIFFED))
+        above = next((k for k, line in enumerate(lines) if line.strip()), 0)
+        first = lines[above].strip() if lines else ""
+        if first.lower().startswith("sep=") and len(first) == 5:  # a note for spreadsheets
+            separator, above = separator or first[-1], above + 1
+        while above < len(lines) and (not lines[above].strip() or lines[above].startswith("#")):
+            above += 1
+        body = lines[above:] or lines
+        above = above if lines[above:] else 0
+        separator = separator or _separator(body)
+        rows = [fields for fields in _fields(body, separator) if any(fields)]
+        width = max(map(len, rows), default=1)
+        # As numpy.savetxt writes names: behind a number sign.
+        named = lines[above - 1].lstrip("# ") if above and lines[above - 1].startswith("#") else ""
+        if rows and are_numbers(rows[0]) and [*map(len, _fields([named], separator))] == [width]:
+            return separator, above - 1
+        for place, line in enumerate(body[:MAX_TITLES]):
+            if not _is_title(line, separator, width):
+                return separator, above + place
+        return separator, above
+
+    def _stream(self) -> IO[str]:
+        return io.TextIOWrapper(io.BytesIO(self.data), encoding="utf-8", newline="")
+
     def _read_header(self) -> list[str]:
-        records = self._records()
-        self._first = header = next(records, NO_RECORD)
-        if header.text.lower().startswith("sep="):
-            raise self.error(
-                f"line 1 is no header but a note for spreadsheets ({shown(header.text.strip())}): "
-                f"take it away: tail -n +2 {self.shell_path} > {shell(self.copy_name('table'))}"
-            )
-        if len(header.fields) == 1:
-            self._check_header(header.fields[0], records)
+        self._first = header = next(self._records(), NO_RECORD)
+        if header.text.startswith("#"):
+            first = header.fields[0].lstrip("# ")
+            header.fields[:1] = [first] if first or self.separator != " " else []
         self.types = [""] * len(header.fields)
         return header.fields
-
-    def _check_header(self, text: str, records: Iterator[Record]) -> None:
-        """Refuses a header of one field that is a title, or whose separator is another."""
-        second = next(records, NO_RECORD)
-        row = self.separator.join(second.fields)
-        for other in SEPARATORS:
-            if 0 < text.count(other) == row.count(other):
-                typed = assign(self.options.separator, other.replace("\t", "\\t"))
-                raise self.error(
-                    f"has one column, {shown(text)}: if its separator is {other!r}, set {typed}"
-                )
-        if 1 < len(text.split()) == len(row.split()) and are_numbers(row.split()):
-            command = f"tr -s ' ' {shell(self.separator)} < {self.shell_path}"
-            raise self.error(
-                f"has one column, {shown(text)}: if its separator are blanks, write others: "
-                f"{command} > {shell(self.copy_name('blanks'))}"
-            )
-        while len(second.fields) == 1 and second.line < MAX_TITLES:
-            second = next(records, NO_RECORD._replace(line=MAX_TITLES))
-        if len(second.fields) > 1:
-            line = second.line
-            titles = "line 1 is no header" if line == 2 else f"lines 1 to {line - 1} are no header"
-            raise self.error(
-                f"{titles} ({shown(text)}, where line {line} has {len(second.fields)} cells): take "
-                f"away what is above the names of columns: "
-                f"tail -n +{line} {self.shell_path} > {shell(self.copy_name('table'))}"
-            )
 
     @cached_property
     def columns(self) -> list[Series]:  # type: ignore[override]
@@ -106,7 +115,7 @@ class CsvFile(TableFile):
 
         width = len(self.names)
         schema = {str(place): pl.String for place in range(width)}
-        data = self.path.read_bytes()
+        data = self.data
         start = 0
         for _ in range(self._first.last_line):
             start = data.find(b"\n", start) + 1 or len(data)
@@ -146,15 +155,6 @@ class CsvFile(TableFile):
     def row_name(self, row: int) -> str:
         return f"row {row + 1}, line {self._lines[row][0]}"
 
-    def deletion(self, rows: Sequence[int], name: str) -> str | None:
-        # A carriage return without a newline ends a line here, but not in sed.
-        alone = ("\r" in record.text.replace("\r\n", "") for record in self._records())
-        if len(rows) > MAX_DELETED or any(alone):
-            return None
-        spans = (self._lines[row] for row in rows)
-        script = ";".join(f"{a}d" if a == b else f"{a},{b}d" for a, b in spans)
-        return f"sed '{script}' {self.shell_path} > {shell(name)}"
-
     def write(self, file: IO[str], separator: str, added: Mapping[str, Sequence[str]]) -> list[str]:
         text = self._first.text
         end = text[len(text.rstrip("\r\n")) :] or "\n"
@@ -173,42 +173,61 @@ class CsvFile(TableFile):
 
         In a table of one column a blank field is a missing value, and only an empty line is blank.
         """
-        line = width = 0
+        width = 0
         taken: list[str] = []
+        stream = self._stream()
+        for _ in range(self._above):
+            stream.readline()
+        line = self._above
         try:
-            with self.path.open(encoding="utf-8-sig", newline="") as file:
-                reader = csv.reader(
-                    _remember(file, taken),
-                    delimiter=self.separator,
-                    strict=True,
-                    skipinitialspace=True,
-                )
-                for fields in reader:
-                    if len(fields) > 1 or "".join(fields).strip() or (fields and width == 1):
-                        width = width or len(fields)
-                        yield Record(line + 1, reader.line_num, fields, "".join(taken))
-                    taken.clear()
-                    line = reader.line_num
-        except UnicodeDecodeError:
-            raise self.error(self._not_utf8()) from None
-        except (csv.Error, OSError) as error:
+            reader = csv.reader(
+                _remember(stream, taken),
+                delimiter=self.separator,
+                strict=True,
+                skipinitialspace=True,
+            )
+            for fields in reader:
+                last = self._above + reader.line_num
+                if len(fields) > 1 or "".join(fields).strip() or (fields and width == 1):
+                    width = width or len(fields)
+                    yield Record(line + 1, last, fields, "".join(taken))
+                taken.clear()
+                line = last
+        except csv.Error as error:
             hint = next((hint for part, hint in HINTS.items() if part in str(error)), "")
             raise self.error(
                 f"cannot be read from line {line + 1} on ({tidy(error)}){hint}."
             ) from None
 
-    def _not_utf8(self) -> str:
-        """How to write a text in UTF-8 that has another encoding."""
-        known = marked_encoding(self.path)
-        likely = [] if known else readings(self.path)
-        words = ", ".join(f"{shown(word)} if it is {name}" for name, word in likely)
-        unknown = f", and its encoding is not known: it has {words}" if words else ""
-        encoding = known or (likely[0].encoding if likely else "ENCODING")
-        which = "" if known else " from the encoding that is right"
-        return (
-            f"is not UTF-8 text{unknown}: save it as UTF-8 CSV, or write it anew{which}: "
-            f"iconv -f {encoding} -t UTF-8 {self.shell_path} > {shell(self.copy_name('utf8'))}"
-        )
+
+def _separator(lines: Sequence[str]) -> str:
+    """The separator that divides most lines into the same number of fields, more than one."""
+    best, found = (0.0, 1), ","
+    for separator in SEPARATORS:
+        widths = Counter(len(fields) for fields in _fields(lines, separator) if any(fields))
+        (width, count), *_ = [*widths.most_common(1), (1, 1)]
+        if width > 1 and (count / widths.total(), width) > best:
+            best, found = (count / widths.total(), width), separator
+    parts = [line.split() for line in lines if line.strip()]
+    if best[1] == 1 and len({*map(len, parts)}) == 1 and len(parts) > 1 and len(parts[0]) > 1:
+        return " " if all(any(are_numbers([one]) for one in row) for row in parts[1:]) else found
+    return found
+
+
+def _is_title(line: str, separator: str, width: int) -> bool:
+    """Whether a line has one cell where others have more."""
+    fields = next(_fields([line], separator), [])
+    filled = sum(map(bool, fields))
+    return width > 1 and '"' not in line and (len(fields) < 2 or (filled < 2 < width))
+
+
+def _fields(lines: Iterable[str], separator: str) -> Iterator[list[str]]:
+    """Fields without the blanks around them, as far as the lines can be read."""
+    try:
+        for fields in csv.reader(lines, delimiter=separator, skipinitialspace=True):
+            yield [field.strip() for field in fields]
+    except csv.Error:
+        return
 
 
 def count_plain_rows(body: bytes, separator: str, width: int) -> int:

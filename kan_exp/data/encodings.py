@@ -1,4 +1,4 @@
-"""Which encoding a text may have that is not UTF-8."""
+"""Texts in other encodings than UTF-8."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import codecs
 import itertools
 import re
 import unicodedata
-from pathlib import Path
 from typing import NamedTuple
 
-# Names for iconv and for Python, the most common first.
+# Names as people and as Python know them, the most common first.
 CANDIDATES = {
     "WINDOWS-1252": "cp1252",
     "GB18030": "gb18030",
@@ -43,26 +42,49 @@ class Reading(NamedTuple):
     word: str
 
 
-def marked_encoding(path: Path) -> str | None:
-    """The encoding that a file's first bytes or its zero bytes show; None if they do not."""
-    with path.open("rb") as file:
-        start = file.read(SAMPLE)
+def to_utf8(data: bytes) -> tuple[bytes, str]:
+    """A text in UTF-8, and the name of the encoding that it had; empty if that is no text.
+
+    UTF-8 has no name if a mark does not show it.
+    """
+    if marked := _marked(data):
+        try:
+            text = data.decode(marked).lstrip("\ufeff")
+        except UnicodeDecodeError:
+            return data, ""
+        if not any(ord(letter) < 32 and not letter.isspace() for letter in text[:SAMPLE]):
+            return text.encode(), marked
+    data = data.removeprefix(codecs.BOM_UTF8)
+    try:
+        data.decode()
+        return data, "UTF-8"
+    except UnicodeDecodeError:
+        likely = readings(data)
+    if not likely or b"\0" in data[:SAMPLE]:
+        return data, ""
+    return data.decode(CANDIDATES[likely[0].encoding], errors="replace").encode(), likely[
+        0
+    ].encoding
+
+
+def _marked(data: bytes) -> str | None:
+    """The encoding that a text's first bytes or its zero bytes show; None if they do not."""
+    start = data[:SAMPLE]
     for mark, name in MARKS.items():
         if start.startswith(mark):
             return name
     even, odd = start[::2].count(0), start[1::2].count(0)
-    if max(even, odd) < len(start) / 8:
+    if max(even, odd) < max(1, len(start) / 8):
         return None
     return "UTF-16LE" if odd > even else "UTF-16BE"
 
 
-def readings(path: Path) -> list[Reading]:
+def readings(data: bytes) -> list[Reading]:
     """The first word that is not ASCII, in the encodings that fit best, the best one first.
 
     Most texts are valid in several encodings. One fits if its words are letters of one script.
     """
-    with path.open("rb") as file:
-        lines = file.readlines(SAMPLE)
+    lines = data[: 2**20].splitlines(keepends=True)
     data = b"".join(line for line in lines if not line.isascii())[:SAMPLE]
     scored = []
     for name, codec in CANDIDATES.items():

@@ -1,106 +1,60 @@
-"""Describes all faults of a table in one line, with what to do about them."""
+"""Describes all faults of a table in one line, with one command that trains all the same."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-import numpy as np
-
 from kan_exp.data import columns
-from kan_exp.data.columns import MISSING, TEXT, Fault, FloatArray, shown
-from kan_exp.data.csv_file import CsvFile
-from kan_exp.data.options import assign
+from kan_exp.data.columns import Fault, shown
+from kan_exp.data.kinds import Treatment
+from kan_exp.data.options import MAX_TYPED, assign, assign_words
 from kan_exp.data.schema import Schema
 from kan_exp.data.table_file import TableFile
 from kan_exp.errors import KanExpError
 from kan_exp.quoting import shell
 
-# What to do about each kind of fault, in the order of the message.
+# What to do about each kind of fault in rows for a trained network, in the order of the message.
 CURES = {
-    columns.UNNAMED: "name every column",
     columns.REPEATED: "rename columns of the same name",
-    columns.TEXT: "write numbers for text",
+    columns.TEXT: "write what the network was trained on",
+    columns.NAMES: "write numbers or categories",
     columns.OTHER: "write numbers in their place",
-    columns.DATES: "write dates and times as numbers",
-    columns.UNITS: "write numbers without units and signs",
-    columns.COMMAS: "write numbers with a decimal point and nothing between thousands",
-    columns.MISSING: "fill in missing cells or delete their rows",
+    columns.SWAPPED: "write dates as YYYY-MM-DD",
+    columns.COMMAS: "write numbers with a decimal point",
+    columns.UNITS: "write numbers in the unit of the training",
+    columns.MISSING: "fill in missing cells",
     columns.INFINITE: "replace infinite values",
+    columns.SCALE: "write positive numbers",
     columns.CONSTANT: None,
     columns.RANGE: "change the unit",
 }
 MAX_NAMED = 4  # columns of each kind of fault
-MAX_LOST = 0.1  # of all rows
-GAPS = (MISSING, TEXT)  # rows with such fields may be left out
+MAX_WORDS = 3  # texts of a column that may stand for missing values
 
 
 def faulty(
-    file: TableFile, faults: Iterable[Fault], schema: Schema, values: Mapping[str, FloatArray]
+    file: TableFile, faults: Iterable[Fault], schema: Schema, treatment: Treatment | None
 ) -> KanExpError:
-    """The error for a table with faults in used columns, and the numbers of those that have any."""
+    """The error for a table with faults in its columns.
+
+    Args:
+        schema: Columns that are used.
+        treatment: The options of the training; None for rows for a trained network.
+    """
     order = list(CURES)
     faults = sorted(faults, key=lambda fault: order.index(fault.kind))
     groups = [(kind, list(group)) for kind, group in groupby(faults, lambda fault: fault.kind)]
     kinds = "; ".join(_describe(kind, group, schema.targets) for kind, group in groups)
-    cures = [text for kind, _ in groups if (text := _cure(kind, file)) is not None]
-    advice = _choice(file, schema, {fault.name: fault.kind for fault in faults}, values)
-    if cures:
-        advice.append(f"{'or ' if advice else ''}{', '.join(cures)}")
-    text = f"{kinds}: {'; '.join(advice) or 'mend it'}"
-    # No full stop after a command, which would be pasted with it.
-    typed = text.endswith(("'", "]", ".", file.path.suffix))
-    return file.error(text if typed else f"{text}.")
-
-
-def _choice(
-    file: TableFile, schema: Schema, bad: Mapping[str, str], values: Mapping[str, FloatArray]
-) -> list[str]:
-    """Options to type in order to use only columns without faults."""
-    options = file.options
-    if (kept := _without_gaps(file, schema, bad, values)) is not None:
-        return [kept]
-    if options.features is None:  # the network needs them all
-        return []
-    advice = []
-    good = [name for name in schema.columns if name not in bad]
-    if len(good) < len(schema.columns):
-        choice = f"learn from the others: {options.choice(good)}"
-        advice.append(choice if good else "no other column is left to learn from")
-    if bad.keys() & schema.targets:
-        advice.append(f"mend the target, or choose another with {options.target}=...")
-    return advice
-
-
-def _without_gaps(
-    file: TableFile, schema: Schema, bad: Mapping[str, str], values: Mapping[str, FloatArray]
-) -> str | None:
-    """A command that removes rows without numbers, if they are few or lack the target."""
-    options = file.options
-    targets = [name for name in schema.targets if name in bad]
-    gaps = [name for name in schema.columns if bad.get(name) in GAPS]
-    if any(bad[name] not in GAPS for name in targets) or not (gaps or targets):
-        return None
-    missing = {name: np.isnan(values[name]) for name in (*targets, *gaps)}
-    # Columns of text are rather left out as a whole, and then all columns with gaps.
-    words = {name for name in missing if bad[name] == TEXT and missing[name].mean() > MAX_LOST}
-    for mended in (gaps, [name for name in gaps if name not in words], []):
-        parts = [missing[name] for name in (*targets, *mended)]
-        lost = np.any(parts, axis=0) if parts else np.ones(1, dtype=bool)
-        if lost.mean() <= MAX_LOST:
-            break
-    else:  # many rows lack the target, which costs them in any case
-        if not targets or words.intersection(targets):
-            return None
-    kept = [name for name in schema.columns if name in mended or name not in bad]
-    copy = file.copy_name("rows")
-    command = file.deletion(np.flatnonzero(lost).tolist(), copy) if kept else None
-    every = len(kept) == len(schema.columns)
-    if command is None or (options.features is None and not every):
-        return None
-    typed = options.widths(len(kept)) if every else f" {options.choice(kept)}"
-    many = "1 row" if lost.sum() == 1 else f"{int(lost.sum()):,} rows"
-    return f"leave out {many}: {command} and set {assign(options.path, copy)}{typed}"
+    if treatment is not None:
+        return file.error(f"{kinds}: {_command(file, faults, schema, treatment)}")
+    cures = [text for kind, _ in groups if (text := CURES[kind]) is not None]
+    text = ", ".join(cures)
+    if {*(kind for kind, _ in groups)} == {columns.MISSING}:
+        return file.error(
+            f"{kinds}: {text}, or leave such rows out: set {file.options.missing}=drop"
+        )
+    return file.error(f"{kinds}: {text}.")
 
 
 def _describe(kind: str, group: Sequence[Fault], targets: Sequence[str]) -> str:
@@ -108,14 +62,54 @@ def _describe(kind: str, group: Sequence[Fault], targets: Sequence[str]) -> str:
     for fault in group[:MAX_NAMED]:
         role = "the target " if fault.name in targets else ""
         example = f" ({fault.example})" if fault.example else ""
-        column = f"{role}column {shown(fault.name)}{example}"
-        parts.append(fault.example if kind == columns.UNNAMED else column)
+        parts.append(f"{role}column {shown(fault.name)}{example}")
     more = f" and {len(group) - MAX_NAMED:,} more columns" if len(group) > MAX_NAMED else ""
-    return f"{kind} {'for' if kind == columns.UNNAMED else 'in'} {', '.join(parts)}{more}"
+    return f"{kind} in {', '.join(parts)}{more}"
 
 
-def _cure(kind: str, file: TableFile) -> str | None:
-    if kind == columns.COMMAS and isinstance(file, CsvFile) and file.separator != ",":
-        copy = shell(file.copy_name("points"))
-        return f"write decimal points for commas: tr , . < {file.shell_path} > {copy}"
-    return CURES[kind]
+def _command(file: TableFile, faults: Sequence[Fault], schema: Schema, treatment: Treatment) -> str:
+    """The options with which the table can be learned, if there are any, and what is left to do."""
+    options = file.options
+    drop = list(treatment.drop)
+    words = list(treatment.missing_values)
+    kinds = dict(treatment.kinds)
+    decimal, gaps, lost = treatment.decimal, False, []
+    for fault in faults:
+        is_target = fault.name in schema.targets
+        if fault.kind == columns.MISSING and fault.words != ("all",):
+            gaps = True
+        elif fault.words and fault.kind in (columns.TEXT, columns.INFINITE):
+            words += [word for word in fault.words if word not in words]
+            gaps = True
+        elif fault.kind == columns.SWAPPED:
+            kinds[fault.name] = fault.words[0]
+        elif fault.kind == columns.COMMAS:
+            decimal = fault.words[0]
+        elif is_target:
+            lost.append(fault.name)
+        else:
+            drop.append(fault.name)
+    typed = []
+    if lost:
+        typed.append(f"{options.target}=...")
+    if len(drop) > len(treatment.drop):
+        kept = [name for name in schema.columns if name not in drop]
+        if not kept:
+            return "no other column is left to learn from."
+        choice = assign("data.drop", drop)
+        typed.append(choice if len(choice) <= MAX_TYPED else f"{options.features}=[...]")
+    if kinds != treatment.kinds:
+        typed.append(assign("data.kinds", kinds))
+    if decimal != treatment.decimal:
+        typed.append(assign("data.decimal", str(decimal)))
+    if len(words) > len(treatment.missing_values):
+        typed.append(assign_words(words))
+    if gaps and treatment.missing == "error":
+        typed.append(f"{options.missing}=impute")
+    if options.dims is not None and typed:
+        widths = ",".join(map(str, ("auto", *options.dims[1:])))
+        typed.append(shell(f"dims=[{widths}]"))
+    if lost:
+        many = "targets" if len(lost) > 1 else "target"
+        return f"mend the {many}, or choose another with {' '.join(typed)}"
+    return f"set {' '.join(typed)}"

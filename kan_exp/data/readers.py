@@ -1,10 +1,14 @@
-"""Opens a table's file by its extension; reads Parquet and npz.
+"""Opens a table's file by its first bytes and its extension.
 
 Nothing in a file is ever executed: npz archives are read without pickle.
 """
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
+import lzma
 import stat
 import zipfile
 import zlib
@@ -15,45 +19,44 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kan_exp.data.columns import new_name, shown, tidy
-from kan_exp.data.csv_file import SEPARATORS, CsvFile
-from kan_exp.data.options import TRAINING, Options, assign
+from kan_exp.data.columns import shown, tidy
+from kan_exp.data.csv_file import MAX_TITLES, CsvFile
+from kan_exp.data.options import TRAINING, Options
 from kan_exp.data.table_file import TableFile
-from kan_exp.errors import KanExpError, listing
-from kan_exp.quoting import shell
+from kan_exp.errors import KanExpError, listing, message_of
 from kan_exp.runs import from_here
 
 if TYPE_CHECKING:
-    from polars import Series
+    from polars import DataFrame, Series
 
-KNOWN = (".csv", ".tsv", ".parquet", ".npz")
-# How files of other kinds become a table, by their extension.
-SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
-UNPACKED = {".gz": "gunzip", ".bz2": "bunzip2", ".xz": "unxz", ".zst": "unzstd"}
-TEXTS = ("", ".txt", ".dat", ".data", ".tab", ".psv", ".asc")
-# First bytes of files of other kinds, and what these are called.
-MAGIC = {
-    b"\x1f\x8b": ".gz file",
-    b"BZh": ".bz2 file",
-    b"\xfd7zXZ": ".xz file",
-    b"\x28\xb5\x2f\xfd": ".zst file",
-    b"PAR1": ".parquet file",
-    b"PK\x03\x04": "zip archive or spreadsheet",
-    b"\xd0\xcf\x11\xe0": "spreadsheet",
+SEPARATORS = (",", ";", "\t", "|", " ")
+TEXTS = (".csv", ".tsv", ".txt", ".dat", ".data", ".tab", ".psv", ".asc", "")
+SHEETS = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
+FRAMES = {  # functions of polars, by extension
+    **{".parquet": "read_parquet", ".feather": "read_ipc", ".arrow": "read_ipc"},
+    **{".ipc": "read_ipc", ".jsonl": "read_ndjson", ".ndjson": "read_ndjson"},
+    ".json": "read_json",
 }
-OWN_MAGIC = {".parquet": b"PAR1", ".npz": b"PK\x03\x04"}
+NAMED = (".csv", ".tsv", ".txt", ".xlsx", ".ods", ".parquet", ".feather", ".jsonl", ".npz")
+PACKED = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\xfd7zXZ": ".xz", b"\x28\xb5\x2f\xfd": ".zst"}
+UNPACK: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+# First bytes that show what a file is, whatever its name.
+MAGIC = {b"PAR1": ".parquet", b"ARROW1": ".feather"}
+ZIP, OLD_SHEET = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
+MAX_UNPACKED = 2 * 2**30  # bytes
 NPZ_ERRORS = (
     *(OSError, ValueError, TypeError, KeyError, EOFError, MemoryError, OverflowError),
     *(RuntimeError, zlib.error, zipfile.BadZipFile),
 )
 
 
-def open_columns(path: object, separator: object = ",", options: Options = TRAINING) -> TableFile:
-    """Opens a table by the extension of its file.
+def open_columns(path: object, separator: object = None, options: Options = TRAINING) -> TableFile:
+    """Opens a table.
 
     Args:
-        path: A .csv, .tsv, .parquet or .npz file; relative to the current folder, `~` is home.
-        separator: Of the fields of a .csv file; a .tsv file has tabs.
+        path: Text, a spreadsheet, Parquet, Feather, JSON or npz; text and JSON may be packed (.gz,
+            .bz2, .xz, .zst). Relative to the current folder, `~` is home.
+        separator: Of the fields of text; None where it is recognized.
         options: What the command calls its options.
 
     Raises:
@@ -62,30 +65,34 @@ def open_columns(path: object, separator: object = ",", options: Options = TRAIN
     if path is None:
         raise KanExpError(f"A table needs its file: set {options.path}=FILE.")
     source = tidy(from_here(str(path)))
-    file, start = _first_bytes(str(path), source, options)
-    suffix = file.suffix.lower()
-    if suffix not in KNOWN:
-        raise KanExpError(
-            f"{source}: is of no known kind ('{suffix}'): use .csv, .tsv, .parquet or .npz"
-            f"{_how_to_convert(file, suffix, options)}"
-        )
-    if not start:
-        raise KanExpError(f"{source}: is empty: a table with named columns is needed.")
-    for magic, name in MAGIC.items():
-        if start.startswith(magic) and magic != OWN_MAGIC.get(suffix):
-            raise KanExpError(
-                f"{source}: is no {suffix} file but a {name}: save it as {suffix}, or give it its "
-                f"own extension."
-            )
-    if suffix in OWN_MAGIC:
-        return (ParquetFile if suffix == ".parquet" else NpzFile)(file, source, options)
-    separator = "\t" if suffix == ".tsv" or separator == "\\t" else separator
-    if separator not in SEPARATORS:
+    separator = "\t" if separator == "\\t" else separator
+    if separator not in (None, *SEPARATORS):
         raise KanExpError(
             f"{options.separator} must be one of {listing(map(repr, SEPARATORS))}, "
             f"got {separator!r}."
         )
-    return CsvFile(file, source, options, str(separator))
+    file, start = _first_bytes(str(path), source, options)
+    if not start:
+        raise KanExpError(f"{source}: is empty: a table with named columns is needed.")
+    packing = next((name for magic, name in PACKED.items() if start.startswith(magic)), "")
+    name = file.name.lower().removesuffix(packing)
+    suffix = next((own for magic, own in MAGIC.items() if start.startswith(magic)), None)
+    suffix = Path(name).suffix if suffix is None else suffix
+    if suffix == ".npz":
+        return NpzFile(file, source, options)
+    if start.startswith(OLD_SHEET) or (suffix in SHEETS and not packing):
+        return ExcelFile(file, source, options)
+    if start.startswith(ZIP):
+        raise KanExpError(f"{source}: is a zip archive: unpack it, or name it .xlsx or .npz.")
+    if suffix in FRAMES:
+        return FrameFile(file, source, options, suffix, packing)
+    data = _content(file, source, packing)
+    if suffix not in TEXTS and b"\0" in data[:4096]:
+        raise KanExpError(
+            f"{source}: is of no known kind ({suffix!r}): write it as one of {listing(NAMED)}"
+        )
+    fixed = "\t" if suffix == ".tsv" else separator
+    return CsvFile(file, source, options, data, None if fixed is None else str(fixed))
 
 
 def _first_bytes(path: str, source: str, options: Options) -> tuple[Path, bytes]:
@@ -109,36 +116,112 @@ def _first_bytes(path: str, source: str, options: Options) -> tuple[Path, bytes]
         raise KanExpError(f"{source}: cannot be opened ({reason}): {choose}") from None
 
 
-def _how_to_convert(file: Path, suffix: str, options: Options) -> str:
-    """Advice for a file whose format cannot be read."""
-    name = shell(str(file))
-    if suffix in UNPACKED:
-        # Into the current folder: that of the file may be for reading only.
-        unpacked = new_name(file.stem)
-        command = f"{UNPACKED[suffix]} -k -c {name} > {shell(unpacked)}"
-        return f"; unpack it first: {command} and set {assign(options.path, unpacked)}"
-    if suffix == ".zip":
-        return f"; unpack it first: unzip {name}"
-    if suffix in SPREADSHEETS:
-        return "; save the sheet as CSV (UTF-8)"
-    if suffix in TEXTS:
-        return f"; if it is text with a header line, rename it: cp {name} {shell(file.stem)}.csv"
-    return "; write it anew as .csv or .parquet with the program that made it"
+def _content(path: Path, source: str, packing: str) -> bytes:
+    """The bytes of a file, unpacked."""
+    try:
+        with path.open("rb") as file:
+            stream: Any = file
+            if packing == ".zst":
+                from zstandard import ZstdDecompressor
+
+                stream = ZstdDecompressor().stream_reader(file)
+            elif packing:
+                stream = UNPACK[packing](file)
+            data: bytes = stream.read(MAX_UNPACKED + 1 if packing else -1)
+    except ImportError:
+        raise KanExpError(f"{source}: .zst files need zstandard: pip install zstandard") from None
+    except Exception as error:  # of any kind where the file is damaged
+        raise KanExpError(
+            f"{source}: is no readable {packing or 'file'} ({message_of(error)}): is it cut short?"
+        ) from error
+    if packing and len(data) > MAX_UNPACKED:
+        raise KanExpError(f"{source}: unpacks to more than {_limit()}: unpack it yourself first.")
+    return data
 
 
-class ParquetFile(TableFile):
-    """A Parquet file."""
+def _limit() -> str:
+    return f"{MAX_UNPACKED / 2**30:g} GiB"
+
+
+def _check_archive(file: TableFile) -> None:
+    """Refuses a zip archive that would fill the memory."""
+    with zipfile.ZipFile(file.path) as archive:
+        if sum(member.file_size for member in archive.infolist()) > MAX_UNPACKED:
+            raise file.error(f"unpacks to more than {_limit()}: save less in it.")
+
+
+class FrameFile(TableFile):
+    """A file with types of columns, which polars reads.
+
+    Args:
+        suffix: One of `FRAMES`.
+        packing: Extension of its packing, or empty.
+    """
+
+    def __init__(
+        self, path: Path, source: str, options: Options, suffix: str, packing: str
+    ) -> None:
+        self.suffix, self.packing = suffix, packing
+        super().__init__(path, source, options)
 
     def _read_header(self) -> list[str]:
         import polars as pl
 
+        binary = self.suffix in (".parquet", ".feather", ".arrow", ".ipc") and not self.packing
+        given = self.path if binary else _content(self.path, self.source, self.packing)
+        options: dict[str, Any] = {"glob": False} if self.suffix == ".parquet" else {}
+        if not binary:
+            options = {"infer_schema_length": None}
         try:
-            frame = pl.read_parquet(self.path, glob=False)
-        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
-            raise self.error("is no readable Parquet file (cut short or damaged?).") from None
+            read = getattr(pl, FRAMES[self.suffix])
+            source = given if isinstance(given, Path) else io.BytesIO(given)
+            frame: DataFrame = read(source, **options)
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+            name = "Parquet" if self.suffix == ".parquet" else self.suffix
+            raise self.error(f"is no readable {name} file (cut short or damaged?).") from error
         self.columns = frame.get_columns()
         self.types = list(map(str, frame.dtypes))
         return frame.columns
+
+
+class ExcelFile(TableFile):
+    """The first sheet of a spreadsheet, whose cells are read as text."""
+
+    def _read_header(self) -> list[str]:
+        import polars as pl
+
+        if zipfile.is_zipfile(self.path):
+            _check_archive(self)
+        try:
+            import fastexcel
+
+            sheets = fastexcel.read_excel(self.path).sheet_names
+            frame = pl.read_excel(
+                self.path, has_header=False, infer_schema_length=0, drop_empty_rows=False
+            )
+        except ImportError:
+            raise self.error(
+                "spreadsheets need fastexcel: pip install 'kan_exp[excel]', or save it as CSV"
+            ) from None
+        except Exception as error:  # of any kind where the file is damaged
+            raise self.error(
+                f"is no readable spreadsheet ({message_of(error)}): save it as CSV (UTF-8)"
+            ) from error
+        frame = frame.with_columns(pl.all().cast(pl.String).str.strip_chars().replace("", None))
+        filled = frame.select(pl.sum_horizontal(pl.all().is_not_null())).to_series()
+        header = int((filled >= min(2, frame.width)).head(MAX_TITLES).arg_max() or 0)
+        self._rows = (filled.slice(header + 1) > 0).arg_true() + header + 1
+        names = [tidy(name or "") for name in frame.row(header)]
+        self.columns = frame[self._rows].get_columns()
+        self.types = [""] * frame.width
+        if len(sheets) > 1:
+            self.notes.append(
+                f"{self.source} is read from its first sheet, {shown(sheets[0])}, of {len(sheets)}."
+            )
+        return names
+
+    def row_name(self, row: int) -> str:
+        return f"row {row + 1}, row {self._rows[row] + 1} of the sheet"
 
 
 class NpzFile(TableFile):
@@ -169,6 +252,7 @@ class NpzFile(TableFile):
     def _arrays(self) -> Iterator[tuple[str, NDArray[Any]]]:
         if not zipfile.is_zipfile(self.path):
             raise self.error("is no npz archive: write it with numpy.savez.")
+        _check_archive(self)
         key = ""
         try:
             with np.load(self.path, allow_pickle=False) as archive:

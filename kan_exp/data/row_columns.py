@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kan_exp.data.columns import MISSING_WORDS, FloatArray, shown, tidy, to_numbers
+from kan_exp.data.columns import MISSING_WORDS, FloatArray, shown, tidy
+from kan_exp.data.kinds import read, without_words
+from kan_exp.data.schema import Column
 from kan_exp.data.splitting import Rows
 from kan_exp.data.table_file import TableFile
 
@@ -20,8 +22,8 @@ def read_weight(file: TableFile, name: str) -> FloatArray:
     Raises:
         KanExpError: There is no such column, or a field is negative or no finite number.
     """
-    fields, typed = _column(file, name, "data.weight")
-    values, _ = to_numbers(fields, typed)
+    fields = _column(file, name, "data.weight")
+    values = read(Column(name), without_words(fields)).fill_null(float("nan")).to_numpy()
     bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
     if len(bad):
         (field,) = fields.gather([int(bad[0])]).to_list()
@@ -43,7 +45,7 @@ def read_groups(file: TableFile, name: str) -> Rows:
     """
     import polars as pl
 
-    fields, _ = _column(file, name, "data.group")
+    fields = _column(file, name, "data.group")
     if fields.dtype == pl.Object:  # of arrays whose type polars has not
         fields = pl.Series(list(map(str, fields.to_list())))
     texts = fields.cast(pl.String).str.strip_chars()
@@ -57,11 +59,11 @@ def read_groups(file: TableFile, name: str) -> Rows:
     return texts.rank("dense").cast(pl.Int64).to_numpy()
 
 
-def _column(file: TableFile, name: str, option: str) -> tuple[Series, bool]:
-    """The fields of a column, and whether the file has types."""
+def _column(file: TableFile, name: str, option: str) -> Series:
+    """The fields of a column."""
     places = file.places(tidy(name))
     if not places:
         raise file.unknown([tidy(name)], option)
     if len(places) > 1:
         raise file.error(f"{option}={name} names {len(places)} columns: rename all but one.")
-    return file.columns[places[0]], bool(file.types[places[0]])
+    return file.columns[places[0]]

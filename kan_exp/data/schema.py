@@ -21,6 +21,8 @@ OTHER, MISSING = "other", "missing"  # what stands for rare levels and gaps in n
 MIN_LEVEL = 5  # training rows of a level or of an indicator; fewer in small tables
 MIN_SHARE = 0.05
 MAX_LEVELS = 100
+MAX_SHOWN = 3  # levels in a line
+MAX_SAID = 12  # columns in a line
 FLAT = 1e-9  # sines of one day of the year differ by their rounding only
 # Scales of numbers: applied to what is read, and their inverses.
 SCALES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
@@ -99,6 +101,13 @@ class Column:
             return (*(f"{self.name}.{part}" for part in self.parts), *gaps)
         return (f"{self.scale}({self.name})" if self.scale else self.name, *gaps)
 
+    @property
+    def has_features(self) -> bool:
+        """Whether the features are known."""
+        if self.kind in ("number", "boolean"):
+            return not self.impute or self.fill is not None
+        return bool(self.levels or self.parts)
+
     def fit(self, values: Series) -> Column | None:
         """The column as the training rows have it.
 
@@ -111,8 +120,8 @@ class Column:
         least = min(MIN_LEVEL, math.ceil(MIN_SHARE * len(values)))
         known = values.drop_nulls()
         common = self.impute and values.null_count() >= least
-        if self.kind == "class":  # whose levels are those of the whole table
-            return self
+        if self.kind == "class":
+            return replace(self, levels=self.levels or tuple(sorted(known.unique())))
         if self.kind == "category":
             return self._fit_levels(known, common, least)
         if known.n_unique() < 2:
@@ -177,6 +186,29 @@ class Column:
         rows[known + 1] = np.eye(width)[-1] if self.gaps else blank if self.impute else np.nan
         return rows[codes][:, int(width == 2) :]
 
+    def summary(self, values: Series) -> str:
+        """How the fields are taken; empty for numbers as they are."""
+        said = []
+        if self.kind == "category":
+            count = len(self.levels) + len(self.rare)
+            said.append(f"category of {count}")
+            if self.rare:
+                what = "as one" if self.other else "left out"
+                said.append(f"{len(self.rare)} rare levels {what}")
+        elif self.kind == "date":
+            said.append(
+                "date -> " + ", ".join(part for part, of in PARTS.items() if {*of} & {*self.parts})
+            )
+        elif self.kind == "boolean":
+            said.append("yes or no")
+        elif self.unit or self.format:
+            signs = [self.unit] * bool(self.unit) + ["decimal comma"] * (self.format == ",")
+            said.append(f"numbers with {' and '.join(signs)}")
+        said += [f"{self.scale} scale"] * bool(self.scale)
+        if self.impute and (gaps := values.null_count()):
+            said.append(f"{gaps:,} gap{'s' * (gaps > 1)} filled")
+        return ", ".join(said)
+
     def unknown(self, values: Series) -> Series:
         """Levels of these fields that were not there in training, each once."""
         known = [*self.levels, *self.rare]
@@ -228,6 +260,7 @@ class Schema:
 
     inputs: tuple[Column, ...]
     outputs: tuple[Column, ...] = ()
+    missing_values: tuple[str, ...] = ()  # what stands for gaps, too
 
     @classmethod
     def of_numbers(cls, inputs: Iterable[str], outputs: Iterable[str] = ()) -> Schema:
@@ -243,13 +276,16 @@ class Schema:
         """
         if (stored := description.get("schema")) is None:  # as checkpoints once were
             return cls.of_numbers(description["features"], [description["target"]])
-        parts = (stored[part] for part in ("inputs", "outputs"))
-        return cls(*(tuple(Column(**column) for column in columns) for columns in parts))
+        inputs, outputs = (
+            tuple(Column(**column) for column in stored[part]) for part in ("inputs", "outputs")
+        )
+        return cls(inputs, outputs, tuple(stored.get("missing_values", ())))
 
     def describe(self) -> dict[str, Any]:
         """Plain containers, to be stored with a model."""
         parts = {"inputs": self.inputs, "outputs": self.outputs}
-        return {part: [column.describe() for column in columns] for part, columns in parts.items()}
+        words = {"missing_values": list(self.missing_values)} if self.missing_values else {}
+        return {name: [one.describe() for one in part] for name, part in parts.items()} | words
 
     def fit(self, frame: DataFrame) -> Schema:
         """The schema as the training rows have it, without inputs that do not vary there.
@@ -259,7 +295,8 @@ class Schema:
         """
         inputs = (column.fit(frame[column.name]) for column in self.inputs)
         outputs = tuple(column.fit(frame[column.name]) or column for column in self.outputs)
-        return Schema(tuple(column for column in inputs if column is not None), outputs)
+        kept = tuple(column for column in inputs if column is not None)
+        return Schema(kept, outputs, self.missing_values)
 
     def encode(self, frame: DataFrame) -> FloatArray:
         """The network's inputs `(n, features)` from rows of the columns, see `Column.fit`."""
@@ -316,6 +353,37 @@ class Schema:
     def target_name(self) -> str:
         """The outputs in one text, for titles and messages."""
         return ", ".join(self.targets)
+
+    def unknown_levels(self, frame: DataFrame) -> list[str]:
+        """A line for each input that has levels which were not there in training."""
+        lines = []
+        for column in self.inputs:
+            if not column.levels or not len(new := column.unknown(frame[column.name])):
+                continue
+            count = int(frame[column.name].is_in(new).sum())
+            many = "1 row" if count == 1 else f"{count:,} rows"
+            names = ", ".join(map(repr, new.head(MAX_SHOWN).to_list()))
+            more = ", ..." if len(new) > MAX_SHOWN else ""
+            lines.append(
+                f"column {column.name!r} has levels in {many} that are not in the training rows "
+                f"({names}{more}): their predictions are guesses."
+            )
+        return lines
+
+    def summary(self, frame: DataFrame) -> list[str]:
+        """A line about columns that are not taken as numbers as they are; none if all are."""
+        said: dict[str, list[str]] = {}
+        for column in (*self.inputs, *self.outputs):
+            if column.kind != "class" and (text := column.summary(frame[column.name])):
+                said.setdefault(text, []).append(column.name)
+        lines = [f"{', '.join(names)}: {text}" for text, names in said.items()]
+        more = f"; {len(lines) - MAX_SAID:,} more kinds" if len(lines) > MAX_SAID else ""
+        return [f"columns: {'; '.join(lines[:MAX_SAID])}{more}"] if lines else []
+
+    @property
+    def has_features(self) -> bool:
+        """Whether the features are known, which those of some kinds are only after `fit`."""
+        return all(column.has_features for column in self.inputs)
 
     @property
     def is_plain(self) -> bool:

@@ -12,6 +12,7 @@ import torch
 
 from kan_exp.data.base import ExperimentData
 from kan_exp.data.columns import CONSTANT, FloatArray, shown
+from kan_exp.data.kinds import take_treatment
 from kan_exp.data.options import TRAINING, Options
 from kan_exp.data.points import measure_scaling
 from kan_exp.data.split_options import SplitOptions
@@ -90,7 +91,8 @@ class SplitTableData(ExperimentData):
         values = np.column_stack([table.x, table.y])
         far = far_values(names[: len(values.T) - bool(self.schema.classes)], values)
         repeated = [] if self.num_folds else repeated_rows(self.train.x, self.test.x)
-        return [*table.notes, *flat, *far, *repeated]
+        said = [*self.schema.summary(table.frame), *self.schema.unknown_levels(table.frame)]
+        return [*said, *table.notes, *flat, *far, *repeated]
 
     def _check_spread(self) -> None:
         """Refuses columns without a scale among the training rows."""
@@ -112,13 +114,14 @@ class SplitTableData(ExperimentData):
 
 
 class TableData(SplitTableData):
-    """Rows of a .csv, .tsv, .parquet or .npz file.
+    """Rows of a file.
 
     Args:
         path: See `read_table` for this, `target`, `features` and `separator`.
-        fractions: See `SplitOptions` for this, `seed` and those after `options`.
+        fractions: See `SplitOptions` for this and `seed`.
         options: What the command calls these, for messages.
         classes: Whether the output is a class; recognized if `None`, see `with_outputs`.
+        others: The other options of `Treatment` and `SplitOptions`.
 
     Raises:
         KanExpError: As `learning_table` and `SplitTableData` do.
@@ -131,14 +134,17 @@ class TableData(SplitTableData):
         features: Sequence[str] | None,
         fractions: Sequence[float],
         seed: int,
-        separator: str,
+        separator: str | None = None,
         options: Options = TRAINING,
         classes: bool | None = None,
-        **split: Any,
+        **others: Any,
     ) -> None:
-        chosen = SplitOptions(fractions, seed, **split)
-        table = learning_table(path, target, features, chosen, separator, options, classes)
-        super().__init__(table, chosen)
+        treatment, others = take_treatment(others)
+        split = SplitOptions(fractions, seed, **others)
+        table = learning_table(
+            path, target, features, split, separator, options, classes, treatment
+        )
+        super().__init__(table, split)
 
 
 def repeated_rows(train: torch.Tensor, test: torch.Tensor) -> list[str]:

@@ -1,9 +1,10 @@
-"""Tables: columns of numbers, checked without torch."""
+"""Tables: columns that are recognized or those of a trained network, checked without torch."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kan_exp.data import columns
-from kan_exp.data.classes import level_names, with_outputs
-from kan_exp.data.columns import Fault, FloatArray, shown, tidy, to_numbers
+from kan_exp.data.classes import with_outputs
+from kan_exp.data.columns import CONSTANT, MISSING, Fault, FloatArray, shown, tidy
 from kan_exp.data.faults import faulty
+from kan_exp.data.kinds import Found, Treatment, adapt, recognize, table_decimal, without_words
 from kan_exp.data.options import TRAINING, Options, assign
 from kan_exp.data.readers import open_columns
+from kan_exp.data.remarks import remarks
 from kan_exp.data.row_columns import read_groups, read_weight
 from kan_exp.data.schema import Schema
 from kan_exp.data.splitting import Rows
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from kan_exp.data.split_options import SplitOptions
 
 FLOAT32 = np.finfo(np.float32)
+INDEX = re.compile(r"(Unnamed: \d+)?")  # names of an index that was written with a table
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +47,7 @@ class Table:
         weight: Of each row, `(n,)`.
         groups: Number of each row's group, `(n,)`, without those of `test_rows`.
         test_rows: How many of the last rows come from a file of test rows.
+        kept: Numbers of the file's rows that the others are, if some were left out.
     """
 
     source: str
@@ -52,6 +57,7 @@ class Table:
     weight: FloatArray | None = None
     groups: Rows | None = None
     test_rows: int = 0
+    kept: Rows | None = None
 
     @classmethod
     def of_arrays(cls, source: str, schema: Schema, x: FloatArray, y: FloatArray) -> Table:
@@ -89,6 +95,22 @@ class Table:
             return None
         return self.frame[self.schema.targets[0]].rank("dense").cast(pl.Int64).to_numpy()
 
+    def without_gaps(self) -> Table:
+        """The rows that have no gap, but for those that are filled."""
+        import polars as pl
+
+        needed = [one.name for one in (*self.schema.inputs, *self.schema.outputs) if not one.impute]
+        gaps = self.frame.select(pl.any_horizontal(pl.col(needed).is_null())).to_series()
+        if not gaps.any():
+            return self
+        if gaps.all():
+            raise KanExpError(
+                f"{self.source}: every row has a gap: leave columns out with data.drop=[...]"
+            )
+        note = f"{int(gaps.sum()):,} of {self.rows:,} rows with gaps are left out."
+        kept = (~gaps).arg_true().to_numpy()
+        return replace(self, frame=self.frame.filter(~gaps), notes=(*self.notes, note), kept=kept)
+
     def split(self) -> Split:
         """All rows in the order of the file, float64; the schema must be fitted."""
         import torch
@@ -100,133 +122,228 @@ class Table:
 
 
 def read_table(
-    path: object, features: Sequence[object] | None, target: object, separator: object = ","
+    path: object,
+    features: Sequence[object] | None,
+    target: object,
+    separator: object = None,
+    treatment: Treatment | None = None,
 ) -> Table:
     """Reads inputs and, where `target` names it, the output from a file.
 
-    Runs of blanks in names count as one. `true` and `false` are 1 and 0 in a column of text that
-    has nothing else, as are the booleans of Parquet and npz.
+    Runs of blanks in names count as one. The kinds of the columns are recognized.
 
     Args:
-        path: A .csv, .tsv, .parquet or .npz file; relative to the current folder, `~` is home.
+        path: See `open_columns`.
         features: Input columns in the wanted order; `None` takes all but the target.
-        target: The output column; `None` reads inputs only.
-        separator: Of the fields of a .csv file.
+        target: The output column, or a list of them; `None` reads inputs only.
+        separator: Of the fields of text; `None` where it is recognized.
+        treatment: Options of how columns are read.
 
     Raises:
         KanExpError: The file cannot be read, a column is unknown or chosen twice, or chosen columns
-            have fields that are missing, infinite or no number; it names them all.
+            have fields that cannot be used; it names them all.
     """
+    treatment = treatment or Treatment()
     file = open_columns(path, separator)
-    return read_columns(file, choose(file, features, target))
+    return learn_columns(file, choose(file, features, target, treatment.drop), treatment)
 
 
 def choose(
     file: TableFile,
     features: Sequence[object] | None,
     target: object,
+    drop: Sequence[str] = (),
     apart: Sequence[str] = (),
 ) -> Schema:
     """The columns that options name, see `read_table`; those `apart` must be named to be inputs."""
     options = file.options
-    outputs = () if target is None else _targets(file, target)
+    if unknown := [name for name in drop if not file.places(name)]:
+        raise file.unknown(unknown, "data.drop")
+    outputs = _targets(file, target)
     if features is None:
-        # Columns without a name are kept: they are reported as faults.
-        others = {*outputs, *map(tidy, apart)}
-        inputs = tuple(dict.fromkeys(name for name in file.names if name not in others))
+        others = {"", *outputs, *map(tidy, apart), *drop}
+        named = dict.fromkeys(name for name in file.names if name not in others)
+        inputs = tuple(name for name in named if not INDEX.fullmatch(name))
     elif isinstance(features, str) or not isinstance(features, Sequence):
         typed = assign(f"{options.features}", [tidy(features)])
         raise KanExpError(
             f"{options.features} must be a list of columns, got {shown(features)}: set {typed}."
         )
     else:
-        inputs = tuple(map(tidy, features))
+        inputs = tuple(name for name in map(tidy, features) if name not in drop)
     for option, names in ((options.target, outputs), (options.features, inputs)):
-        if "" in names and (features is not None or option == options.target):
+        if "" in names:
             raise file.unknown([""], option)
-    if features is None and not any(inputs):
+    if features is None and not inputs:
         raise file.error(
             f"has no column but {listing(map(shown, outputs))}: add at least one to learn from."
         )
     if not inputs:
         raise file.error(f"{options.features} leaves no column to learn from: name at least one.")
-    return Schema.of_numbers(inputs, outputs)
+    schema = Schema.of_numbers(inputs, outputs)
+    _check_names(file, schema)
+    return schema
 
 
 def _targets(file: TableFile, target: object) -> tuple[str, ...]:
-    """Names of the outputs: one name, or a list of them."""
+    """The output columns, of one name or a list."""
     option = file.options.target
-    if isinstance(target, str | int | float):
-        return (tidy(target),)
+    if target is None or isinstance(target, str | int | float):
+        return () if target is None else (tidy(target),)
     if not isinstance(target, Sequence) or not target:
-        raise KanExpError(f"{option} must be a column or a list of columns, got {target!r}.")
+        raise KanExpError(f"{option} must be the name of a column, or a list, got {target!r}.")
     names = tuple(map(tidy, target))
-    # A column whose name looks like a list.
     text = f"[{','.join(names)}]"
-    if own := next((name for name in file.names if name.replace(", ", ",") == text), None):
+    meant = next((name for name in file.names if name.replace(", ", ",") == text), None)
+    if meant is not None and not all(map(file.places, names)):
         raise KanExpError(
-            f"{option} must name columns of the table, got {target!r}: set {assign(option, own)}"
+            f"{option} names {listing(map(shown, names))}, got as a list: "
+            f"set {assign(option, meant)}"
         )
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise file.error(f"{option} names {shown(twice[0])} twice: name it once.")
+    if len({*names}) < len(names):
+        raise KanExpError(f"{option} has a column twice: {listing(map(shown, names))}.")
     return names
 
 
-def read_columns(file: TableFile, schema: Schema, learns: bool = False) -> Table:
-    """Reads inputs and outputs of a file that is open, see `read_table`.
+def learn_columns(
+    file: TableFile, chosen: Schema, treatment: Treatment, learns: bool = False
+) -> Table:
+    """Recognizes the columns of a file that is open, see `read_table`.
 
     Args:
-        schema: Chosen by options, or that of a trained network.
-        learns: Whether a network is to be trained on them; then a column must have a scale.
+        chosen: Names of the columns.
+        treatment: Options of how they are read.
+        learns: Whether a network is to be trained on them: inputs of one value are then left out,
+            and the others must have a scale.
+
+    Raises:
+        KanExpError: Columns cannot be used as they are, or options name others.
+    """
+    for option in ("kinds", "scale"):
+        if unknown := [name for name in getattr(treatment, option) if not file.places(name)]:
+            raise file.unknown(unknown, f"data.{option}")
+    notes = [*file.notes, *_unnamed(file, chosen)]
+    faults: list[Fault] = []
+    found: dict[str, Found] = {}
+    fields = _fields(file, chosen.names, treatment.missing_values, faults)
+    decimal = treatment.decimal or table_decimal(fields.values())
+    if decimal is None and getattr(file, "separator", "") == ",":
+        decimal = "."  # a comma would have to be quoted
+    for name, values in fields.items():
+        is_target = name in chosen.targets
+        one = recognize(name, values, treatment, decimal, is_target)
+        if learns and not is_target and one.is_constant:
+            only = next(iter(values.drop_nulls().head(1)), None)
+            value = "no value" if only is None else shown(only)
+            notes.append(f"column {shown(name)} is left out: it has {value} in all rows.")
+            continue
+        found[name] = one
+        faults += _faults(file, one, values, treatment.missing == "error" or is_target)
+        if learns and not one.fault and one.column.kind == "number":
+            faults += _scale_faults(one, is_target)
+        notes += columns.rounding_notes(name, values, one.values)
+    if is_gapless := treatment.missing != "error":  # rows without the target are left out
+        faults = [fault for fault in faults if fault.kind != MISSING or fault.words]
+    if faults:
+        raise faulty(file, faults, chosen, treatment)
+    inputs, outputs = (
+        tuple(found[name].column for name in names if name in found)
+        for names in (chosen.columns, chosen.targets)
+    )
+    if not inputs:
+        raise file.error("has no column but the target that varies: add one to learn from.")
+    schema = Schema(inputs, outputs, treatment.missing_values)
+    frame = _frame(found)
+    notes += remarks(schema, frame) if learns else []
+    table = Table(file.source, schema, frame, tuple(notes))
+    return table.without_gaps() if is_gapless else table
+
+
+def read_columns(file: TableFile, schema: Schema, missing: str = "error") -> Table:
+    """Reads the columns of a trained network from a file that is open.
+
+    Args:
+        schema: Of the network, or with another column as its output.
+        missing: `drop` leaves out rows with gaps, unless the network has learned to fill them.
+
+    Raises:
+        KanExpError: A column is not there, or its fields are not of its kind.
     """
     _check_names(file, schema)
-    faults, notes = [], []
-    numbers: dict[str, FloatArray] = {}
-    classes: dict[str, Series] = {}
-    for name in dict.fromkeys(schema.names):
-        places = file.places(name)
-        if not name:
-            faults += [Fault(columns.UNNAMED, name, f"column {place + 1}") for place in places]
-        elif len(places) > 1:
-            faults.append(Fault(columns.REPEATED, name, f"{len(places)} columns"))
-        elif _is_class(file, schema, name, places[0]):
-            classes[name] = level_names(file.columns[places[0]])
-            faults += _gaps(file, name, classes[name])
-        else:
-            numbers[name], fault = _read_column(file, name, places[0])
-            if fault is None and learns:
-                fault = scale_fault(name, numbers[name])
-            faults += [fault] if fault else []
-            notes += columns.rounding_notes(name, file.columns[places[0]], numbers[name])
+    faults: list[Fault] = []
+    found: dict[str, Found] = {}
+    notes = list(file.notes)
+    fields = _fields(file, schema.names, schema.missing_values, faults)
+    for column in (*schema.inputs, *schema.outputs):
+        if (values := fields.get(column.name)) is not None:
+            found[column.name] = one = adapt(column, values)
+            faults += _faults(file, one, values, not column.impute and missing == "error")
+            notes += columns.rounding_notes(column.name, values, one.values)
     if faults:
-        raise faulty(file, faults, schema, numbers)
+        raise faulty(file, faults, schema, None)
+    frame = _frame(found)
+    notes += schema.unknown_levels(frame)
+    table = Table(file.source, schema, frame, tuple(notes))
+    return table.without_gaps() if missing == "drop" else table
+
+
+def _frame(found: Mapping[str, Found]) -> DataFrame:
     import polars as pl
 
-    outputs = tuple(
-        replace(column, kind="class") if column.name in classes else column
-        for column in schema.outputs
-    )
-    frame = pl.DataFrame({**numbers, **classes})
-    return Table(file.source, replace(schema, outputs=outputs), frame, tuple(notes))
+    return pl.DataFrame({name: one.values for name, one in found.items()})
 
 
-def _is_class(file: TableFile, schema: Schema, name: str, place: int) -> bool:
-    """Whether an output is a class: it is known as one, or most of its fields are text."""
-    output = next((column for column in schema.outputs if column.name == name), None)
-    if output is None or output.levels:
-        return output is not None
-    fields, kind = file.columns[place], file.types[place]
-    words = to_numbers(fields, typed=bool(kind))[1]
-    is_text = bool(words) and columns.kind_of(fields[words[0]]) == columns.TEXT
-    return is_text and 2 * len(words) > len(fields)
+def _fields(
+    file: TableFile, names: Sequence[str], words: Sequence[str], faults: list[Fault]
+) -> dict[str, Series]:
+    """The fields of columns, see `without_words`; adds a fault for each name of several."""
+    fields = {}
+    for name in names:
+        places = file.places(name)
+        if len(places) > 1:
+            faults.append(Fault(columns.REPEATED, name, f"{len(places)} columns"))
+            continue
+        fields[name] = without_words(file.columns[places[0]], words)
+        if not len(fields[name]):
+            raise file.error("has column names but no rows.")
+    return fields
 
 
-def _gaps(file: TableFile, name: str, names: Series) -> list[Fault]:
-    rows = names.is_null().arg_true()
-    if not len(rows):
+def _unnamed(file: TableFile, chosen: Schema) -> list[str]:
+    """A line about columns without a name, which nobody has chosen."""
+    count = sum(not name or INDEX.fullmatch(name) is not None for name in file.names)
+    if not count or any(map(INDEX.fullmatch, chosen.names)):
         return []
-    many = f"{len(rows):,}, first in " if len(rows) > 1 else ""
-    return [Fault(columns.MISSING, name, f"{many}{file.row_name(int(rows[0]))}")]
+    return [f"{'a column' if count == 1 else f'{count} columns'} without a name left out."]
+
+
+def _faults(file: TableFile, one: Found, fields: Series, needs_all: bool) -> list[Fault]:
+    """Why a column cannot be used; gaps only where it must have none."""
+    name, rows = one.column.name, one.rows
+    faults = []
+    if one.fault:
+        bad = [] if rows is None else rows.arg_true().to_list()
+        kind = file.types[file.places(name)[0]]
+        example = one.example
+        if bad:
+            (field,) = fields.gather(bad[:1]).to_list()
+            many = f", one of {len(bad):,}" if len(bad) > 1 else ""
+            type_name = f" ({kind})" if kind else ""
+            example = example or f"{shown(field)}{type_name} in {file.row_name(bad[0])}{many}"
+        faults.append(Fault(one.fault, name, example, one.words))
+    if needs_all and not one.column.impute and fields.null_count():
+        count, first = fields.null_count(), fields.is_null().arg_max() or 0
+        many = f"{count:,}, first in " if count > 1 else ""
+        every = ("all",) if count == len(fields) else ()
+        faults.append(Fault(MISSING, name, f"{many}{file.row_name(first)}", every))
+    return faults
+
+
+def _scale_faults(one: Found, is_target: bool) -> list[Fault]:
+    """The faults of numbers that float32 cannot scale."""
+    values = one.column.encode(one.values.drop_nulls())[:, 0]
+    fault = scale_fault(one.column.name, values) if len(values) else None
+    return [fault] if fault and (is_target or fault.kind != CONSTANT) else []
 
 
 def _check_names(file: TableFile, schema: Schema) -> None:
@@ -249,28 +366,6 @@ def _check_names(file: TableFile, schema: Schema) -> None:
     for name, count in Counter(inputs).items():
         if count > 1:
             raise file.error(f"{options.features} names {shown(name)} twice: name it once.")
-
-
-def _read_column(file: TableFile, name: str, place: int) -> tuple[FloatArray, Fault | None]:
-    """The numbers of a column, and why it cannot be used if some are not finite."""
-    fields, kind = file.columns[place], file.types[place]
-    if not len(fields):
-        raise file.error("has column names but no rows.")
-    values, words = to_numbers(fields, typed=bool(kind))
-    bad = np.flatnonzero(~np.isfinite(values))
-    if words:
-        (field,) = fields.gather([words[0]]).to_list()
-        type_name = f" ({kind})" if kind else ""
-        also = f", one of {len(words):,}" if len(words) > 1 else ""
-        example = f"{shown(field)}{type_name} in {file.row_name(words[0])}{also}"
-        return values, Fault(columns.kind_of(field), name, example)
-    if len(bad):
-        many = f"{len(bad):,}, first in " if len(bad) > 1 else ""
-        example = f"{many}{file.row_name(int(bad[0]))}"
-        return values, Fault(
-            columns.MISSING if np.isnan(values[bad[0]]) else columns.INFINITE, name, example
-        )
-    return values, None
 
 
 def scale_fault(name: str, values: FloatArray) -> Fault | None:
@@ -302,6 +397,7 @@ def learning_table(
     separator: object,
     options: Options = TRAINING,
     classes: bool | None = None,
+    treatment: Treatment | None = None,
 ) -> Table:
     """Reads and checks the table of a training, without torch.
 
@@ -311,26 +407,29 @@ def learning_table(
         KanExpError: As `read_table` does; there is no target, too few rows, or a column without a
             scale.
     """
-    choice = (target, features, separator, split.group, split.weight)
+    treatment = treatment or Treatment()
+    choice = (target, features, separator, split.group, split.weight, treatment)
     key = (*_file_state(path), *_file_state(split.test_path), *map(str, choice))
     if key not in _last:
         file = open_columns(path, separator, options)
         if target is None:
             raise _no_target(file)
         apart = [name for name in (split.group, split.weight) if name is not None]
-        schema = choose(file, features, target, apart)
+        schema = choose(file, features, target, treatment.drop, apart)
         if split.weight is not None and tidy(split.weight) in schema.names:
             raise file.error(
                 f"column {shown(split.weight)} is data.weight, and also learned from: leave it out "
                 f"of {options.features}."
             )
+        table = learn_columns(file, schema, treatment, learns=True)
+        rows = slice(None) if table.kept is None else table.kept
         table = replace(
-            read_columns(file, schema, learns=True),
-            weight=None if split.weight is None else read_weight(file, split.weight),
-            groups=None if split.group is None else read_groups(file, split.group),
+            table,
+            weight=None if split.weight is None else read_weight(file, split.weight)[rows],
+            groups=None if split.group is None else read_groups(file, split.group)[rows],
         )
         if split.test_path is not None:
-            table = _with_test_rows(table, separator, split, options)
+            table = _with_test_rows(table, separator, split, options, treatment.missing)
         _last.clear()
         _last[key] = table
     table = with_outputs(_last[key], classes, options.target)
@@ -339,16 +438,22 @@ def learning_table(
 
 
 def _with_test_rows(
-    table: Table, separator: object, split: SplitOptions, options: Options
+    table: Table, separator: object, split: SplitOptions, options: Options, missing: str
 ) -> Table:
     """The table followed by the rows of `data.test_path`, which has the same columns."""
     file = open_columns(split.test_path, separator, replace(options, path="data.test_path"))
-    test = read_columns(file, table.schema)
+    test = read_columns(file, table.schema, "error" if missing == "error" else "drop")
     weight = table.weight
     if weight is not None and split.weight is not None:
-        weight = np.concatenate([weight, read_weight(file, split.weight)])
+        weight = np.concatenate(
+            [
+                weight,
+                read_weight(file, split.weight)[slice(None) if test.kept is None else test.kept],
+            ]
+        )
     frame = table.frame.vstack(test.frame)
-    return replace(table, frame=frame, weight=weight, test_rows=test.rows)
+    notes = (*table.notes, *test.notes)
+    return replace(table, frame=frame, weight=weight, test_rows=test.rows, notes=notes)
 
 
 def _no_target(file: TableFile) -> KanExpError:

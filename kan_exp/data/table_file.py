@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from kan_exp.data.columns import new_name, shown, tidy
+from kan_exp.data.columns import shown, tidy
 from kan_exp.data.options import TRAINING, Options, assign
 from kan_exp.errors import KanExpError, closest, listing
-from kan_exp.quoting import quoted, shell
+from kan_exp.quoting import quoted
 
 if TYPE_CHECKING:
     from polars import Series
@@ -33,10 +33,12 @@ class TableFile:
     names: tuple[str, ...]  # as a user can type them
     columns: list[Series]
     types: list[str]  # of the columns, for messages; empty if text is the only type
+    notes: list[str]  # lines about how it was read
     encoding = "utf-8"  # of a text file that is written from it
 
     def __init__(self, path: Path, source: str, options: Options = TRAINING) -> None:
         self.path, self.source, self.options = path, source, options
+        self.notes = getattr(self, "notes", [])
         self.header = self._read_header()
         self.names = tuple(map(tidy, self.header))
         if not any(self.names):
@@ -82,18 +84,6 @@ class TableFile:
         if not are_numbers(self.names):
             return ""
         return " Its first line holds numbers: put a line with the names of columns above it."
-
-    @property
-    def shell_path(self) -> str:
-        return shell(str(self.path))
-
-    def copy_name(self, word: str) -> str:
-        """An unused name in the current folder for a changed copy of the file."""
-        return new_name(f"{self.path.stem}_{word}{self.path.suffix}")
-
-    def deletion(self, rows: Sequence[int], name: str) -> str | None:
-        """A shell command that writes the table without these rows, if there is one."""
-        return None
 
     def write(self, file: IO[str], separator: str, added: Mapping[str, Sequence[str]]) -> list[str]:
         """Writes the whole table as text, with more columns.

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kan_exp.data.schema import Schema
 from kan_exp.errors import KanExpError, listing, message_of
 
+if TYPE_CHECKING:
+    from polars import Series
 
-def as_points(x: Any, features: Sequence[str], device: torch.device) -> Tensor:
+
+def as_points(
+    x: Any, features: Sequence[str], device: torch.device, schema: Schema | None = None
+) -> Tensor:
     """Converts points to a tensor `(n, in)`.
 
     Args:
@@ -23,6 +29,8 @@ def as_points(x: Any, features: Sequence[str], device: torch.device) -> Tensor:
             One-dimensional: the points of a model with one input, else one point.
         features: Name of each input.
         device: Where arrays go.
+        schema: Of the columns that the features are made of; a table that has any of these must
+            have them all, as they are in the user's files.
 
     Returns:
         Floating-point numbers; integers and booleans as float64.
@@ -30,6 +38,8 @@ def as_points(x: Any, features: Sequence[str], device: torch.device) -> Tensor:
     Raises:
         KanExpError: The shape is wrong, a column is missing, or a value is no number.
     """
+    if schema is not None and not schema.is_plain and not isinstance(x, Tensor):
+        x = _encoded(x, schema)
     points = x if isinstance(x, Tensor) else _from_array(x, features, device)
     if points.layout != torch.strided:
         points = points.to_dense()
@@ -45,6 +55,45 @@ def as_points(x: Any, features: Sequence[str], device: torch.device) -> Tensor:
             f"model takes x of shape (n, {width}) ({listing(features)}), got {shape}."
         )
     return points
+
+
+def _encoded(x: Any, schema: Schema) -> Any:
+    """The features of a table that has the columns of the schema; anything else as it is."""
+    names = _column_names(x)
+    missing = [name for name in schema.columns if name not in names]
+    if len(missing) == len(schema.columns):
+        return x
+    if missing:
+        raise KanExpError(
+            f"model takes the columns {listing(schema.columns)}, but x lacks {listing(missing)}."
+        )
+    import polars as pl
+
+    from kan_exp.data.kinds import adapt, without_words
+
+    columns = {}
+    for column in schema.inputs:
+        name = column.name
+        part = x[name] if isinstance(x, Mapping | np.ndarray) else x[[name]]
+        fields = without_words(_series(np.asarray(part).reshape(-1)), schema.missing_values)
+        found = adapt(column, fields)
+        if found.fault:
+            rows = [] if found.rows is None else found.rows.arg_true().to_list()
+            field = found.example or f"{fields[rows[0]]!r} in row {rows[0] + 1:,}"
+            raise KanExpError(f"model takes a {column.kind} in column {name!r}, got {field}.")
+        columns[name] = found.values
+    return schema.encode(pl.DataFrame(columns))
+
+
+def _series(array: NDArray[Any]) -> Series:
+    """A column of polars, in which values that pandas knows as missing are null."""
+    import polars as pl
+
+    if array.dtype.kind in "biufMm":
+        return pl.Series(array)
+    gaps = ("NAType", "NaTType")
+    values = [None if type(one).__name__ in gaps else one for one in array.tolist()]
+    return pl.Series(values, strict=False)
 
 
 def _from_array(x: Any, features: Sequence[str], device: torch.device) -> Tensor:

@@ -154,6 +154,7 @@ def model_from(checkpoint: Mapping[str, Any], replica: int | None = None) -> KAN
             activation,
             description.get("outputs", ()),
             schema.classes,
+            schema,
         )
         model.load_state_dict(weights)
     except (RuntimeError, TypeError, StopIteration) as error:  # also of sizes beyond memory

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kan_exp.data.points import Scaling
+from kan_exp.data.schema import Schema
 from kan_exp.errors import KanExpError
 from kan_exp.layers import EdgeLayer
 from kan_exp.layers.walk import LayerPass, layers_of, observe_domains, walk
@@ -50,12 +51,13 @@ class KANModel(nn.Module):
         activation: Makes predictions of the outputs, see `kan_exp.tasks.activations`.
         output_names: Name of each output of the network, such as a class.
         classes: Of a classifier, in the order of its predictions.
+        schema: Of the columns that the features are made of.
 
     Shape:
         x `(n, in)` -> `(n, out)`, both in the user's units; of a classifier, the probability of
         each class, `(n, classes)`. `x` may be anything that
         `kan_exp.models.inputs.as_points` takes: a tensor, an array, a list, a table with the
-        features among its columns. A row with a NaN gives NaN.
+        features or the columns of the schema. A row with a NaN gives NaN.
     """
 
     x_mean: Tensor
@@ -72,6 +74,7 @@ class KANModel(nn.Module):
         activation: str = "identity",
         output_names: Sequence[str] = (),
         classes: Sequence[str] = (),
+        schema: Schema | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -79,6 +82,7 @@ class KANModel(nn.Module):
         self.target_name = target_name
         self.activation = activation
         self.output_names, self.classes = tuple(output_names), tuple(classes)
+        self.schema = schema
         self._activate = find_activation(activation)
         for name, value in scaling._asdict().items():
             self.register_buffer(name, value)
@@ -88,7 +92,7 @@ class KANModel(nn.Module):
 
     def outputs(self, x: Any) -> Tensor:
         """The network's own outputs, standardized and before the activation, `(n, out)`."""
-        x = as_points(x, self.features, self.x_mean.device)
+        x = as_points(x, self.features, self.x_mean.device, self.schema)
         outputs: Tensor = self.network(self.standardize(x))
         return outputs
 
@@ -133,7 +137,7 @@ class KANModel(nn.Module):
         return {f"{self.target_name}_predicted": best, **dict(zip(names, columns, strict=True))}
 
     def _in_batches(self, function: Callable[[Tensor], Tensor], x: Any) -> Tensor:
-        points = as_points(x, self.features, self.x_mean.device)
+        points = as_points(x, self.features, self.x_mean.device, self.schema)
         with evaluation_mode(self):
             return torch.cat([function(part) for part in self._batches(points)])
 

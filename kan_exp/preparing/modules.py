@@ -80,7 +80,7 @@ def _model(network: nn.Sequential, data: ExperimentData, task: Task) -> KANModel
     from kan_exp.models.model import KANModel
 
     schema = data.schema
-    names = task.output_names(schema), schema.classes
+    names = task.output_names(schema), schema.classes, schema
     return KANModel(network, data.scaling, data.features, data.target_name, task.activation, *names)
 
 

@@ -86,6 +86,8 @@ def check_schema(
     """
     task.check_schema(schema)
     count, outputs = len(schema.features), task.num_outputs(schema)
+    if not schema.has_features:  # which the training rows decide
+        return
     settle_widths(config, count, outputs)
     dims = config.widths
     if count != dims[0]:
@@ -119,6 +121,7 @@ def read_source(
     classes: bool | None = None,
 ) -> Table:
     """Reads and checks the table of `data=table`, see `learning_table`; it is kept for the data."""
+    from kan_exp.data.kinds import take_treatment
     from kan_exp.data.table import learning_table
 
     if options.get("path") in (None, "???"):
@@ -128,8 +131,13 @@ def read_source(
     given: dict[str, Any] = {
         name: options.get(name) for name in ("path", "target", "features", "separator")
     }
-    split = split_options(options)
-    return learning_table(**given, split=split, options=Options(dims=dims), classes=classes)
+    return learning_table(
+        **given,
+        split=split_options(options),
+        options=Options(dims=dims),
+        classes=classes,
+        treatment=take_treatment(options)[0],
+    )
 
 
 def split_options(options: Mapping[str, Any]) -> SplitOptions:

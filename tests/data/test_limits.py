@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from kan_exp.data.checks import check_sampled
-from kan_exp.data.readers import open_columns
 from kan_exp.data.split_options import SplitOptions
 from kan_exp.data.table import learning_table
 from kan_exp.errors import KanExpError
@@ -29,13 +28,6 @@ def test_a_domain_must_suit_float32(low, high, words):
         return
     with pytest.raises(KanExpError, match=rf"target\.domain of y, .* is {words}"):
         check_sampled(target, 2, 2, 2)
-
-
-@pytest.mark.parametrize(("name", "command"), [("t.zip", "unzip "), ("t.csv.gz", "gunzip ")])
-def test_packed_files_come_with_the_command_that_unpacks_them(tmp_path, name, command):
-    (tmp_path / name).write_bytes(b"PK\x03\x04")
-    with pytest.raises(KanExpError, match=rf"unpack it first: {command}.*{name}"):
-        open_columns(tmp_path / name)
 
 
 @pytest.mark.parametrize("header", ["a,b,???", "a,b,"])

@@ -27,7 +27,7 @@ def test_columns_that_text_cannot_hold_are_left_out_and_named(tmp_path):
     )
     frame.write_parquet(tmp_path / "t.parquet")
     text = io.StringIO()
-    left_out = open_columns(tmp_path / "t.parquet").write(text, ";", "f", ["10", "20"])
+    left_out = open_columns(tmp_path / "t.parquet").write(text, ";", {"f": ["10", "20"]})
     assert left_out == ["many", "raw", "pair"]
     rows = list(csv.reader(io.StringIO(text.getvalue()), delimiter=";"))
     assert rows[0] == ["a", "day", "word", "f"]
@@ -41,10 +41,10 @@ def test_lines_of_a_csv_file_are_copied_with_one_more_cell(tmp_path, end):
     (tmp_path / "t.csv").write_text(end.join([*lines, ""]), newline="")
     reader = open_columns(tmp_path / "t.csv", ";")
     same, other = io.StringIO(newline=""), io.StringIO(newline="")
-    assert reader.write(same, ";", "f g", ["10", "20"]) == []
+    assert reader.write(same, ";", {"f g": ["10", "20"]}) == []
     assert same.getvalue() == end.join(["a;name;f g", '1,0;"x;y";10', "2;z;20", ""])
     # With another separator, cells are quoted where they need it.
-    reader.write(other, ",", "f,g", ["10", "20"])
+    reader.write(other, ",", {"f,g": ["10", "20"]})
     rows = list(csv.reader(io.StringIO(other.getvalue(), newline="")))
     assert rows == [["a", "name", "f,g"], ["1,0", "x;y", "10"], ["2", "z", "20"]]
 

@@ -1,0 +1,75 @@
+"""Remarks about columns of numbers: values that may stand for gaps, and long tails."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kan_exp.data.columns import FloatArray, shown
+from kan_exp.data.options import assign, assign_words
+from kan_exp.data.schema import Schema
+
+if TYPE_CHECKING:
+    from polars import DataFrame
+
+# What people write where nothing was measured.
+CODES = {-1.0, -9.0, *(sign * (10.0**n - 1) for n in range(2, 8) for sign in (1, -1))}
+CODES |= {-99.9, -999.9, -9999.9}
+MIN_ROWS = 30  # that show the shape of a distribution
+SKEW = 2.0
+MAX_NAMED = 3
+
+
+def remarks(schema: Schema, frame: DataFrame) -> list[str]:
+    """Lines about what may be done to the columns of a training."""
+    codes, tails, lines = [], [], []
+    for column in (*schema.inputs, *schema.outputs):
+        if column.kind != "number":
+            continue
+        values = frame[column.name].drop_nulls().to_numpy()
+        found = [code for code in _ends(values) if is_code(values, code)]
+        for code in found:
+            rest, count = values[values != code], int((values == code).sum())
+            codes.append(f"{code:g}")
+            lines.append(
+                f"column {shown(column.name)} has {code:g} in {count:,} row{'s' * (count > 1)}, "
+                f"far from the others ({rest.min():g} to {rest.max():g}): if that stands for "
+                f"missing values, set data.missing=impute "
+            )
+        if not column.scale and not found and has_long_tail(values):
+            tails.append(column.name)
+    words = assign_words([*schema.missing_values, *dict.fromkeys(codes)])
+    lines = [f"{line}{words}" for line in lines[:MAX_NAMED]]
+    if tails:
+        named = ", ".join(map(shown, tails[:MAX_NAMED]))
+        typed = assign("data.scale", dict.fromkeys(tails[:MAX_NAMED], "log"))
+        many = "s" if len(tails) > 1 else ""
+        lines.append(f"long tail{many} in {named}: a logarithmic scale may suit: set {typed}")
+    return lines
+
+
+def _ends(values: FloatArray) -> list[float]:
+    return [float(values.min()), float(values.max())] if len(values) else []
+
+
+def is_code(values: FloatArray, code: float) -> bool:
+    """Whether a number stands for missing values: a usual code, farther out than others spread."""
+    rest = values[values != code]
+    if code not in CODES or len(rest) < 2:
+        return False
+    low, high = rest.min(), rest.max()
+    return bool(low < high and max(low - code, code - high) > high - low)
+
+
+def has_long_tail(values: FloatArray) -> bool:
+    """Whether positive numbers are skewed, and their logarithms are not."""
+    if len(values) < MIN_ROWS or values.min() <= 0 or len(np.unique(values)) < MIN_ROWS / 2:
+        return False
+    return _skew(values) > SKEW and abs(_skew(np.log(values))) < SKEW / 2
+
+
+def _skew(values: FloatArray) -> float:
+    centered = values - values.mean()
+    spread = centered.std()
+    return float(((centered / spread) ** 3).mean()) if spread > 0 else 0.0
