@@ -78,11 +78,13 @@ def make_result(
         scores = fold_metrics(folds, task, cast(int, options.folds), options.repeats)
     else:
         truth, predictions = data.test.y, model.predict(data.test.x)
-        (scores,) = score_networks(task, [predictions], truth)
+        (scores,) = score_networks(task, [predictions], truth, data.test.weight)
         scores |= {LINEAR + name: finite(v) for name, v in _linear_scores(task, data).items()}
     validation = module.validated
     if validation is None:
-        validation = task.score(model.predict(data.val.x), data.val.y, [task.primary])
+        validation = task.score(
+            model.predict(data.val.x), data.val.y, [task.primary], data.val.weight
+        )
     metrics = {
         **scores,
         task.chosen_by: finite(validation[task.primary.name]),
@@ -108,7 +110,7 @@ def _linear_scores(task: Task, data: ExperimentData) -> dict[str, float]:
     with best_effort("the linear model could not be fitted"):
         outputs = task.num_outputs(data.schema)
         linear = linear_predictions_by(task, data.train, data.test, data.scaling, outputs)
-        return task.score(linear, data.test.y)
+        return task.score(linear, data.test.y, weight=data.test.weight)
     return {metric.name: math.nan for metric in task.metrics}
 
 
@@ -129,7 +131,7 @@ def _replica_metrics(module: ReplicaModule, data: ExperimentData, kept: int) -> 
     """The scores of all replicas, each as it was when it was best on validation."""
     task = module.task
     predictions = [model.predict(data.test.x) for model in module.best_models()]
-    scores = score_networks(task, predictions, data.test.y)
+    scores = score_networks(task, predictions, data.test.y, data.test.weight)
     judged = [score[task.judged_by] for score in scores]
     errors = torch.tensor([math.nan if v is None else v for v in judged], dtype=torch.float64)
     trained = errors[module.alive]
