@@ -79,12 +79,14 @@ def make_result(
     else:
         truth = data.schema.decode_outputs(data.test.y)
         predictions = model.predict(data.test.x)
-        (scores,) = score_networks(task, [predictions], truth)
+        (scores,) = score_networks(task, [predictions], truth, data.test.weight)
         scores |= {LINEAR + name: finite(v) for name, v in _linear_scores(task, data).items()}
     validation = module.validated
     if validation is None:
-        truth_of_val = data.schema.decode_outputs(data.val.y)
-        validation = task.score(model.predict(data.val.x), truth_of_val, [task.primary])
+        val = data.val
+        truth_of_val = data.schema.decode_outputs(val.y)
+        predicted = model.predict(val.x)
+        validation = task.score(predicted, truth_of_val, [task.primary], val.weight)
     metrics = {
         **scores,
         task.chosen_by: finite(validation[task.primary.name]),
@@ -114,7 +116,7 @@ def _linear_scores(task: Task, data: ExperimentData) -> dict[str, float]:
             fitted = linear_predictions_by(task, data.train, data.train, data.scaling, outputs)
             linear = linear + linear.new_tensor(smearing(data.train.y - fitted))
         decode = data.schema.decode_outputs
-        return task.score(decode(linear), decode(data.test.y))
+        return task.score(decode(linear), decode(data.test.y), weight=data.test.weight)
     return {metric.name: math.nan for metric in task.metrics}
 
 
@@ -135,7 +137,8 @@ def _replica_metrics(module: ReplicaModule, data: ExperimentData, kept: int) -> 
     """The scores of all replicas, each as it was when it was best on validation."""
     task = module.task
     predictions = [model.predict(data.test.x) for model in module.best_models()]
-    scores = score_networks(task, predictions, data.schema.decode_outputs(data.test.y))
+    truth = data.schema.decode_outputs(data.test.y)
+    scores = score_networks(task, predictions, truth, data.test.weight)
     judged = [score[task.judged_by] for score in scores]
     errors = torch.tensor([math.nan if v is None else v for v in judged], dtype=torch.float64)
     trained = errors[module.alive]
