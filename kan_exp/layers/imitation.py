@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from kan_exp.layers.base import EdgeLayer
 
 ROUNDS, STEPS = 6, 40  # each round frees edges that have come to a halt
-CLOSE = 1e-5  # of an edge's variance: an error that needs no further round
+CLOSE = 1e-7  # of the largest variance of an edge: a squared error that needs no further round
 # Least damping of a parameter as a share of the largest: one that hardly counts, such as the place of a
 # small bump, must not leap away.
 FLOOR = 1e-2
@@ -37,7 +37,7 @@ def imitate(layer: EdgeLayer, x: Tensor, edges: Tensor) -> None:
     for _ in range(ROUNDS):
         row = _round(layer, row, x, edges, index)
         error = (_edges(layer, row, x) - edges).square().mean(0)
-        if bool((error <= CLOSE * edges.var(0)).all()):
+        if bool((error <= CLOSE * edges.var(0).max()).all()):
             break
     with torch.no_grad():
         parts = row.split([part.numel() for part in parameters.values()])

@@ -29,12 +29,12 @@ FAR = 10
 # Largest part of the squared error that one point in a thousand may have.
 MAX_SHARE = 0.5
 MIN_POINTS = 1000
-# An additive model of smooth edges, which is at least as good as a linear model on noisy tables.
-SMOOTH = ("layer=spline", "refine.grids=[4]", "penalty.roughness=1")
+# The data decide how smooth edges are: at least about as good as a linear model on noisy tables.
+SMOOTH = ("layer=spline", "optimizer=lm", "smoothing.method=reml", "dims=null")
 # Options that are dropped from a command when SMOOTH is added.
 REPLACED = (
     *("layer", "layers", "optimizer", "scheduler", "trainer", "callbacks", "gradient", "refine"),
-    *("penalty", "dims", "replicas", "steps", "batch_size", "compile"),
+    *("penalty", "smoothing", "dims", "replicas", "steps", "batch_size", "compile"),
     *("evaluations", "log_every_n_steps"),
 )
 
@@ -50,6 +50,8 @@ def result_rows(metrics: Metrics, task: Task, max_steps: int) -> list[tuple[str,
     steps = f"{metrics['steps']:,}"
     best = metrics["best_step"]
     kept = f"the best on validation, of step {best:,}" if best else "the start"
+    if (chosen := metrics.get("chosen")) is not None:
+        kept = f"{chosen}, with {metrics['effective_parameters']:.1f} effective parameters"
     if metrics["stopped"] != "steps":
         steps += f" of {max_steps:,}, {metrics['stopped']}"
     return [
@@ -135,7 +137,7 @@ def advice(
     else:
         lines = [
             _about_noise(metrics),
-            *_about_linear(metrics, task, data, arguments),
+            *_about_linear(metrics, task, arguments),
         ]
     return [line for line in lines if line] or _about_few_points(errors)
 
@@ -179,7 +181,7 @@ def _about_noise(metrics: Metrics) -> str:
 
 
 def _about_linear(
-    metrics: Metrics, task: Task, data: ExperimentData, arguments: Sequence[str] | None
+    metrics: Metrics, task: Task, arguments: Sequence[str] | None
 ) -> list[str]:
     """Reports that a linear model is as good, and how to try a smoother network."""
     own, linear = metrics[task.judged_by], metrics[LINEAR + task.primary.name]
@@ -188,19 +190,18 @@ def _about_linear(
         return []
     said = f"The test {task.primary.title} is not better than that of a linear model"
     said += f" ({metric_text(task.primary, linear)})"
-    options = (*SMOOTH, f"dims=[{len(data.features)},{task.num_outputs(data.schema)}]")
     experiment = [text for text in arguments or () if group_name(text) == "experiment"]
+    if "chosen" in metrics:
+        return [f"{said}: the data may hold no more than that."]
     if arguments is None or experiment:  # which may set what does not go with these
         place = f" in the place of what {experiment[0]} sets" if experiment else ""
         return [
-            f"{said}. On noisy data, try smoother edges and no hidden units: "
-            f"{' '.join(options)}{place}."
+            f"{said}. On noisy data, let the data decide how smooth edges are: "
+            f"{' '.join(SMOOTH)}{place}."
         ]
-    if {*options} <= {text.replace(" ", "") for text in arguments}:
-        return [f"{said}: the data may hold no more than that."]
     return [
-        f"{said}. On noisy data, try smoother edges and no hidden units:",
-        f"  {_with_options(arguments, options)}",
+        f"{said}. On noisy data, let the data decide how smooth edges are:",
+        f"  {_with_options(arguments, SMOOTH)}",
     ]
 
 
