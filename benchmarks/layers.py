@@ -23,6 +23,7 @@ from statistics import median
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -31,7 +32,7 @@ from torch.profiler import ProfilerActivity, profile
 from kan_exp import layers
 from kan_exp.layers import mlp
 from kan_exp.layers.kernels import Grid, native_sum, spline_sum, spline_values, torch_sum
-from kan_exp.plots.style import GRID, LEARNED, TRUE, new_figure, tidy
+from kan_exp.plots.style import LEARNED, TRUE, log_scale, new_figure, tidy
 
 ROUNDS, CURVE_ROUNDS, FEW_ROUNDS = 11, 5, 3  # few where a pass takes longer than DEAR
 BLOCK, DEAR = 0.05, 0.4  # seconds; short passes are repeated until a block is full
@@ -612,12 +613,13 @@ def plot(rows: Sequence[Row], file: Path) -> None:
     lines = {}
     plots = figure.subplots(1, len(PANELS), sharey=True)
     for axes, (panel, (_, label)) in zip(plots, PANELS.items(), strict=True):
+        tidy(axes, grid=True)
         for curve in CURVES:
             kind = panel, curve.edges, curve.by
             found = [row for row in rows if (row["part"], row["edges"], row["by"]) == kind]
             if not found:
                 continue
-            (lines[curve.name],) = axes.loglog(
+            (lines[curve.name],) = axes.plot(
                 [int(row["size"]) for row in found],
                 [row["value"] for row in found],
                 color=COLOURS[curve.edges],
@@ -626,8 +628,9 @@ def plot(rows: Sequence[Row], file: Path) -> None:
                 markersize=3,
             )
         axes.set_xlabel(label, fontsize=9)
-        axes.grid(color=GRID, linewidth=0.6)
-        tidy(axes)
+        points = np.concatenate([line.get_xydata() for line in axes.lines])
+        log_scale(axes, "x", points[:, 0])
+        log_scale(axes, "y", points[:, 1])
     plots[0].set_ylabel("ms for a forward and backward pass", fontsize=9)
     threads = rows[0]["threads"]
     title = f"Time of a pass, {threads} thread{'s' * (threads > 1)}; curves end above {LONGEST:g} s"

@@ -210,7 +210,6 @@ def main() -> None:
                 squares = np.square(predicted - table.y[test])
                 scores[name].ratios.append(math.sqrt(squares.mean() / linear.mean()))
                 scores[name].excess.append(squares - linear)
-               
         cells = []
         for name, score in scores.items():
             if not score.ratios:

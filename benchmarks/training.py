@@ -347,25 +347,28 @@ def print_table(rows: Sequence[dict[str, Any]]) -> None:
 
 def draw(rows: Sequence[dict[str, Any]], file: Path) -> None:
     """Error against seconds: a line for each seed, colours and dashes as in layers.png."""
+    import numpy as np
     from matplotlib.lines import Line2D
 
-    from kan_exp.plots.style import GRID, new_figure, tidy
+    from kan_exp.plots.style import log_scale, new_figure, tidy
 
     figure = new_figure(9.4, 4.6)
     legend: dict[str, Line2D] = {}
     for axes, dims in zip(figure.subplots(1, 2, sharex=True, sharey=True), NETWORKS, strict=True):
+        tidy(axes, grid=True)
         for name, kind in KINDS.items():
             style: dict[str, Any] = {"color": COLOURS[kind.edges], "linewidth": 1.1}
             style["linestyle"] = DASHES.get(kind.by, "-")
             for curve in curves(rows, name, dims):
-                axes.loglog(*zip(*curve, strict=True), alpha=0.75, **style)
+                axes.plot(*zip(*curve, strict=True), alpha=0.75, **style)
                 legend[name] = Line2D([], [], **style)
         for level in LEVELS:
             axes.axhline(level, color="#b8c0c8", linewidth=0.8, zorder=0)
         axes.set_title(f"[{dims}]", fontsize=10)
         axes.set_xlabel("processor seconds of training", fontsize=9)
-        axes.grid(color=GRID, linewidth=0.6)
-        tidy(axes)
+        every = np.concatenate([line.get_xydata() for line in axes.lines[: -len(LEVELS)]])
+        log_scale(axes, "x", every[:, 0])
+        log_scale(axes, "y", every[:, 1])
     figure.axes[0].set_ylabel("test RMSE", fontsize=9)
     title = f"{FORMULA}, {POINTS:,} points; a line for each seed"
     figure.suptitle(title, fontsize=10)

@@ -16,11 +16,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import LambdaCallback
 
 from kan_exp.layers import GridLayer
-from kan_exp.plots.style import GRID, LEARNED, TRUE, new_figure, tidy
+from kan_exp.plots.style import LEARNED, TRUE, log_scale, new_figure, tidy
 from kan_exp.tasks.metrics import rmse
 from kan_exp.train import prepare
 
@@ -120,19 +121,22 @@ def middle(runs: list[dict[int, float]]) -> dict[int, float]:
 def draw(runs: dict[str, list[dict[int, float]]], points: int, file: Path) -> None:
     figure = new_figure(6.4, 4.6)
     axes = figure.subplots()
+    tidy(axes, grid=True)
     for kind in KINDS:
         found = middle(runs[kind.layer])
         values = [found[grid] for grid in GRIDS]
-        axes.loglog(GRIDS, values, color=kind.colour, marker="o", markersize=4, label=kind.name)
+        axes.plot(GRIDS, values, color=kind.colour, marker="o", markersize=4, label=kind.name)
         each = [[run[grid] for run in runs[kind.layer]] for grid in GRIDS]
         low, high = zip(*((min(one), max(one)) for one in each), strict=True)
         axes.fill_between(GRIDS, low, high, color=kind.colour, alpha=0.2, linewidth=0)
         anchor = GRIDS[2]
         theory = [found[anchor] * (grid / anchor) ** -kind.power for grid in GRIDS]
-        label = f"theory, $G^{{-{kind.power}}}$"
-        axes.loglog(GRIDS, theory, color=kind.colour, linestyle=":", linewidth=1, label=label)
+        label = f"theory, G^-{kind.power}"
+        axes.plot(GRIDS, theory, color=kind.colour, linestyle=":", linewidth=1, label=label)
     pykan = {"color": "#5b6570", "marker": "s", "markersize": 4, "linestyle": "--", "linewidth": 1}
-    axes.loglog(*zip(*PYKAN.items(), strict=True), **pykan, label="pykan's documentation")
+    axes.plot(*zip(*PYKAN.items(), strict=True), **pykan, label="pykan's documentation")
+    for which, line in (("x", np.array(GRIDS)), ("y", np.array(theory))):
+        log_scale(axes, which, line)
     axes.set_xticks(sorted({*GRIDS, 100}), [str(grid) for grid in sorted({*GRIDS, 100})])
     axes.minorticks_off()
     axes.set_xlabel("cells per edge, G", fontsize=9)
@@ -141,9 +145,7 @@ def draw(runs: dict[str, list[dict[int, float]]], points: int, file: Path) -> No
     which = f"median and range of {seeds} seeds" if seeds > 1 else "one seed"
     title = f"exp(sin(pi x) + y²), [2,1,1], {points:,} points, {which}"
     axes.set_title(title, fontsize=9)
-    axes.grid(color=GRID, linewidth=0.6)
     axes.legend(fontsize=8, frameon=False)
-    tidy(axes)
     figure.savefig(file)
 
 

@@ -98,13 +98,16 @@ class ChunkLoader:
         return min(number * self.interval_steps / self.total_steps, Fraction(1))
 
     def _draw(self, replica: int, count: int) -> Tensor:
-        parts = [self._orders[replica]]
-        while sum(map(len, parts)) < count:
-            self._sources[replica] = self.generators[replica].get_state()
-            parts.append(torch.randperm(len(self.split.x), generator=self.generators[replica]))
-        order = torch.cat(parts)
-        self._orders[replica] = order[count:]
-        return order[:count]
+        parts: list[Tensor] = []
+        while count > 0:
+            order = self._orders[replica]
+            if not len(order):
+                self._sources[replica] = self.generators[replica].get_state()
+                order = torch.randperm(len(self.split.x), generator=self.generators[replica])
+            parts.append(order[:count])
+            self._orders[replica] = order[count:]
+            count -= len(parts[-1])
+        return torch.cat(parts)
 
     def _mark(self) -> dict[str, Any]:
         """The loader's state; an order is given by the generator's state before it was drawn."""

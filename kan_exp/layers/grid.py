@@ -25,7 +25,7 @@ from kan_exp.layers.kernels import (
     spline_values,
     stacked_spline_sum,
 )
-from kan_exp.layers.kernels.differences import squared_differences
+from kan_exp.layers.kernels.differences import mean_squared_slopes
 
 SAMPLES_PER_INTERVAL = 4  # at which a function is fitted when its grid moves
 
@@ -163,14 +163,12 @@ class GridLayer(EdgeLayer):
 
     def roughness_stacked(self, order: int = 1) -> Tensor:
         order = self._whole("order", order)
-        values = self.values.flatten(0, 1)
-        if self.degree <= order < values.shape[1]:  # differences of the coefficients, as in slopes
-            squares = squared_differences(values, order) / (values.shape[1] - order)
-        else:
-            unit = torch.ones_like(self.spacing.flatten())
-            squares = self._slopes(values, unit, order).square().mean(0).sum(-1)
-        squares = squares.view_as(self.spacing) / self.spacing ** (2 * order)
-        return squares.mean(1) / self.dim_out
+        if self.degree <= order < self.values.shape[2]:  # differences, as in slopes
+            return mean_squared_slopes(self.values, self.spacing, order)
+        unit = torch.ones_like(self.spacing.flatten())
+        slopes = self._slopes(self.values.flatten(0, 1), unit, order)
+        squares = slopes.square().mean(0).sum(-1).view_as(self.spacing)
+        return (squares / self.spacing ** (2 * order)).mean(1) / self.dim_out
 
     def penalty_gram_matrix(self, order: int) -> Tensor:
         """The quadratic form of `roughness`: `(dim_in, rows, rows)`, the same for every output.

@@ -131,7 +131,8 @@ class Squared(Loss):
     """The squared error `(f - y)^2`, averaged over outputs."""
 
     def values(self, outputs: Tensor, y: Tensor) -> Tensor:
-        return (outputs - y).square().mean(-1)
+        errors = (outputs - y).square()
+        return errors.squeeze(-1) if errors.shape[-1] == 1 else errors.mean(-1)
 
     def mean(self, outputs: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
         if weight is not None:

@@ -194,7 +194,9 @@ class SmoothingModule(KANModule):
         assert search is not None
         if search.steps == 0:
             return False
-        return search.steps >= self._limit() or (search.settled and self._phase not in (STARTS, AGAIN))
+        return search.steps >= self._limit() or (
+            search.settled and self._phase not in (STARTS, AGAIN)
+        )
 
     def _limit(self) -> int:
         curves, starts, kept, finer, again = self.plan.steps
