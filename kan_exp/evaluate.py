@@ -44,6 +44,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 OPTIONS = Options(features=None)
+# What data=table says about a training.
+TRAINING = (
+    *("optimizer", "scheduler", "batch_size", "steps", "log_every_n_steps", "evaluations"),
+    *("penalty", "dims", "smoothing"),
+)
 # Options that do not change the points that are scored, by what makes the points.
 UNUSED = {
     TABLE: (
@@ -56,7 +61,7 @@ UNUSED = {
 
 def evaluate(cfg: DictConfig) -> None:
     """Prints the scores of a run's network on its test points or on other data."""
-    check_names(cfg, "evaluate", ("run", "target", "data", "modules", "points"))
+    check_names(cfg, "evaluate", ("run", "target", "data", "modules", "points", *TRAINING))
     check_given(cfg, "run")
     moved = _moved(cfg)
     if cfg.target is not None and (cfg.data is None or "target" not in cfg.data):
@@ -95,11 +100,12 @@ def evaluate(cfg: DictConfig) -> None:
 def read_arguments(arguments: list[str]) -> tuple[str, list[str]]:
     """Lets `data.path=...` without `data=...` be the new location of the run's own table."""
     words = spelled(arguments)
+    for text in words:
+        if option_name(text).partition(".")[0] in TRAINING:
+            raise KanExpError(f"{text} has no effect: evaluate trains nothing. Leave it out.")
     if not any(option_name(text) == "data" for text in words):
         # Hydra knows no such option without a choice of data.
         words = [f"+{text}" if text.startswith("data.path=") else text for text in words]
-    if "data=table" in words:  # whose recipe is for trainings
-        words.append("recipe@_global_=none")
     return "evaluate", words
 
 
