@@ -90,7 +90,7 @@ class Scoring:
     ) -> dict[str, float]:
         """Metrics, all if not given, of predictions `(n, out)` in the target's units, by name.
 
-        See `Metric.measure` for the weights of the points, `(n,)`.
+        Weights of the points `(n,)` count in metrics that are functions of a mean.
         """
         predicted, truth = predicted.double(), truth.double()
         chosen = self.metrics if metrics is None else metrics
@@ -251,14 +251,13 @@ class Task(Scoring, ABC):
     ) -> Tensor:
         """What networks are chosen by: the primary metric as an error, see `Metric.error`.
 
-        Outputs and `y` are standardized, `(n, out)`; points may have weights `(n,)`.
+        Outputs and `y` are standardized, `(n, out)`; weights are `(n,)`.
         """
         primary = self.primary
         if primary.in_target_units and self.activation == "identity" and y_std.numel() == 1:
             return primary.measure(outputs, y, weight) * y_std.squeeze()
         predicted = self.predictions(outputs, y_mean, y_std)
-        value = primary.measure(predicted, y * y_std + y_mean, weight)
-        error: Tensor = primary.error(value)
+        error: Tensor = primary.error(primary.measure(predicted, y * y_std + y_mean, weight))
         return error
 
     def validation_loss(
@@ -271,7 +270,8 @@ class Task(Scoring, ABC):
     ) -> float:
         """The loss of standardized outputs, and truth in the units of the target, `(n, out)`."""
         y = (truth.double() - y_mean) / y_std
-        weight = None if weight is None else weight / weight.mean()
+        if weight is not None:
+            weight = weight / weight.mean()
         return self.loss().mean(outputs.double(), y, weight).item()
 
     def training_error(self, loss: Tensor, y_std: Tensor) -> Tensor | None:

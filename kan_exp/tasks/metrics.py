@@ -49,15 +49,16 @@ class Metric:
     has_curve: bool = False
     judges: str = NUMBERS
 
-    def measure(self, predicted: Tensor, truth: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The value; means over points take their weights `(n,)`, other functions none."""
-        if weight is None or self.terms is None:
-            return self.value(predicted, truth)
-        return self.of_mean((self.terms(predicted, truth) * weight).sum() / weight.sum())
-
     def error(self, value: Any) -> Any:
         """A value, a number or a tensor, as what is to be minimized, 0 at best or below."""
         return 1 - value if self.higher_is_better else value
+
+    def measure(self, predicted: Tensor, truth: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The value; of points with weights `(n,)`, where it is a function of a mean."""
+        if weight is None or self.terms is None:
+            return self.value(predicted, truth)
+        weight = weight.to(predicted)
+        return self.of_mean((self.terms(predicted, truth) * weight).sum() / weight.sum())
 
     def of_quantiles(self, quantiles: Sequence[float]) -> Metric:
         """The same metric, of predictions of these quantiles."""
