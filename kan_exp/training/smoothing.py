@@ -135,6 +135,13 @@ class SmoothingModule(KANModule):
         return _Steps(self._option("damping"))
 
     @property
+    def size(self) -> str:
+        if not self.chooses or not self.plan.hidden:
+            return super().size
+        ends = self.dims[0], self.dims[-1]
+        return f"[{ends[0]},{ends[1]}] or [{ends[0]},{self.dims[1]},{ends[1]}], as the data decide"
+
+    @property
     def summary(self) -> str:
         shape = self._networks(0, self.points.x[:1]).shape
         parts = [
@@ -160,7 +167,8 @@ class SmoothingModule(KANModule):
                 self.trainer.should_stop = True
             if self.trainer.should_stop:
                 break
-        if self._all_grids or self._placed != self._phase:
+        # Other kinds of edges take long to fit.
+        if self._all_grids or (self._phase in (STARTS, DONE) and self._placed != self._phase):
             self._place()
         self._observe()
         self._record(torch.stack(losses), [self._rate()] * len(losses), {})
