@@ -195,7 +195,11 @@ class _Call(nn.Module):
 
 @pytest.mark.parametrize(
     ("kind", "options"),
-    [(KANSplineLayer, {"num_intervals": 8}), (KANInterpoLayer, {"num_x": 9}), (KANLayer, {"fcn_hidden": 4})],
+    [
+        (KANSplineLayer, {"num_intervals": 8}),
+        (KANInterpoLayer, {"num_x": 9}),
+        (KANLayer, {"fcn_hidden": 4}),
+    ],
 )
 @torch.no_grad()
 def test_least_squares_train_the_edges_that_exist_and_no_others(kind, options):
