@@ -113,7 +113,7 @@ def own(options: list[str]) -> Callable[[Table, NDArray[Any], NDArray[Any], int]
                 "logger=none",
             ]
             experiment = prepare([*given, *options], Path(folder, "run"))
-            result = experiment.fit(); print(experiment.module.chosen, experiment.module._intervals, experiment.module._val if hasattr(experiment.module,"_val") else "", file=__import__("sys").stderr) if __import__("os").environ.get("DBG") else None
+            result = experiment.fit()
             return result.model.predict(table.x[test]).double().numpy()[:, 0]
 
     return predict

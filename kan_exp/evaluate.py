@@ -97,6 +97,8 @@ def read_arguments(arguments: list[str]) -> tuple[str, list[str]]:
     if not any(option_name(text) == "data" for text in words):
         # Hydra knows no such option without a choice of data.
         words = [f"+{text}" if text.startswith("data.path=") else text for text in words]
+    if "data=table" in words:  # whose recipe is for trainings
+        words.append("recipe@_global_=none")
     return "evaluate", words
 
 

@@ -35,8 +35,9 @@ def predict(cfg: DictConfig) -> None:
     """Writes the rows of `input` with more columns, the predictions, to `output`."""
     check_names(cfg, "predict", ("run", "input", "output", "separator", "missing", "modules"))
     source, output = _files(cfg)
-    if cfg.missing not in ("error", "drop"):
-        raise KanExpError(f"missing must be error or drop, got {cfg.missing}.")
+    missing = cfg.get("missing", "error")
+    if missing not in ("error", "drop"):
+        raise KanExpError(f"missing must be error or drop, got {missing}.")
     # Checks that need no torch come before its import, which takes seconds.
     reader = open_columns(cfg.input, cfg.separator, OPTIONS)
     find_checkpoint(str(cfg.run))
@@ -52,7 +53,7 @@ def predict(cfg: DictConfig) -> None:
             f"has a column {shown(taken[0])} already, which predictions would be called: rename it."
         )
     schema = Schema(schema.inputs, (), schema.missing_values)
-    table = read_columns(reader, schema, cfg.missing)
+    table = read_columns(reader, schema, missing)
     predicted = model.predict(torch.from_numpy(table.x))
     columns = list(model.as_columns(predicted).values())
     if table.kept is not None:  # rows with gaps have no prediction

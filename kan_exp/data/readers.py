@@ -129,7 +129,9 @@ def _content(path: Path, source: str, packing: str) -> bytes:
                 stream = UNPACK[packing](file)
             data: bytes = stream.read(MAX_UNPACKED + 1 if packing else -1)
     except ImportError:
-        raise KanExpError(f"{source}: .zst files need zstandard: pip install zstandard") from None
+        raise KanExpError(
+            f"{source}: .zst files need zstandard: pip install 'kan_exp[zst]'"
+        ) from None
     except Exception as error:  # of any kind where the file is damaged
         raise KanExpError(
             f"{source}: is no readable {packing or 'file'} ({message_of(error)}): is it cut short?"

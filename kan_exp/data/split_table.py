@@ -11,15 +11,15 @@ import numpy as np
 import torch
 
 from kan_exp.data.base import ExperimentData
-from kan_exp.data.columns import CONSTANT, FloatArray, shown
+from kan_exp.data.columns import CONSTANT, shown
+from kan_exp.data.hints import far_values, few_rows, repeated_rows, same_as_target
 from kan_exp.data.kinds import take_treatment
 from kan_exp.data.options import TRAINING, Options
 from kan_exp.data.points import measure_scaling
 from kan_exp.data.split_options import SplitOptions
+from kan_exp.data.splitting import Rows
 from kan_exp.data.table import Table, learning_table, scale_fault
 from kan_exp.errors import KanExpError
-
-FAR = 1000.0  # times the distance of the quartiles, from the median
 
 
 class SplitTableData(ExperimentData):
@@ -65,6 +65,12 @@ class SplitTableData(ExperimentData):
         self.scaling = measure_scaling(self.train)
         self._check_spread()
 
+    @property
+    def test_rows(self) -> Rows:
+        """Numbers of the test rows in the file, from 0."""
+        kept = self.table.kept
+        return self.parts.test if kept is None else kept[self.parts.test]
+
     def fold(self, number: int) -> SplitTableData:
         return SplitTableData(self._read, self.options, number)
 
@@ -90,9 +96,11 @@ class SplitTableData(ExperimentData):
         names = (*self.features, *self.schema.targets)
         values = np.column_stack([table.x, table.y])
         far = far_values(names[: len(values.T) - bool(self.schema.classes)], values)
-        repeated = [] if self.num_folds else repeated_rows(self.train.x, self.test.x)
+        train, test = self.train, self.test
+        rows = [*few_rows(len(test.x)), *repeated_rows(train.x, test.x)] * (not self.num_folds)
         said = [*self.schema.summary(table.frame), *self.schema.unknown_levels(table.frame)]
-        return [*said, *table.notes, *flat, *far, *repeated]
+        same = same_as_target(self.schema, train)
+        return [*said, *table.notes, *flat, *far, *same, *rows]
 
     def _check_spread(self) -> None:
         """Refuses columns without a scale among the training rows."""
@@ -145,35 +153,3 @@ class TableData(SplitTableData):
             path, target, features, split, separator, options, classes, treatment
         )
         super().__init__(table, split)
-
-
-def repeated_rows(train: torch.Tensor, test: torch.Tensor) -> list[str]:
-    """A warning if test rows have the inputs of training rows; `(n, in)` each."""
-    # Compared by their bits, which differ between 0 and -0 unless a 0 is added.
-    known = {row.tobytes() for row in (train + 0.0).numpy()}
-    repeated = sum(row.tobytes() in known for row in (test + 0.0).numpy())
-    if not repeated:
-        return []
-    return [
-        f"{repeated:,} of {len(test):,} test rows have the inputs of a training row: the test "
-        "error says less about new rows than it seems."
-    ]
-
-
-def far_values(names: Sequence[str], values: FloatArray) -> list[str]:
-    """A warning for each column `(n, columns)` with a value very far from the others."""
-    lows, middles, highs = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
-    distances = np.abs(values - middles)
-    warnings = []
-    for place, name in enumerate(names):
-        row = int(distances[:, place].argmax())
-        spread = highs[place] - lows[place]
-        count = int((distances[:, place] > FAR * spread).sum())
-        if spread > 0 and count:
-            also = f" (one of {count:,} so far out)" if count > 1 else ""
-            warnings.append(
-                f"column {shown(name)} has {values[row, place]:g} in row {row + 1:,}{also}, where "
-                f"half of all rows are between {lows[place]:g} and {highs[place]:g}: "
-                f"{'these decide' if count > 1 else 'that one decides'} the scale."
-            )
-    return warnings

@@ -16,6 +16,7 @@ from torch import Tensor
 from kan_exp.data.base import HALF, ChunkLoader, ExperimentData
 from kan_exp.data.checks import check_batch_size
 from kan_exp.data.columns import FloatArray, shown
+from kan_exp.data.hints import few_rows, same_as_target
 from kan_exp.data.large_table import BLOCK, LargeTable
 from kan_exp.data.points import Scaling, Split
 from kan_exp.data.split_options import MIN_TRAIN, check_fractions
@@ -176,6 +177,10 @@ class StreamData(ExperimentData):
             f"{self.target_name}; {self._moments.count:,} train, {len(self.val.x):,} validation, "
             f"{len(self.test.x):,} test{kept}"
         )
+
+    @property
+    def data_warnings(self) -> list[str]:
+        return [*same_as_target(self.schema, self.train), *few_rows(len(self.test.x))]
 
     @property
     def bounds(self) -> Tensor:

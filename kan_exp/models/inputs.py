@@ -89,7 +89,9 @@ def _series(array: NDArray[Any]) -> Series:
     """A column of polars, in which values that pandas knows as missing are null."""
     import polars as pl
 
-    if array.dtype.kind in "biufMm":
+    if array.dtype.kind in "Mm":
+        return pl.Series(array.astype(f"{array.dtype.kind}8[us]"))
+    if array.dtype.kind in "biuf":
         return pl.Series(array)
     gaps = ("NAType", "NaTType")
     values = [None if type(one).__name__ in gaps else one for one in array.tolist()]

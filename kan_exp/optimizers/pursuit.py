@@ -66,7 +66,7 @@ def find_directions(
 
 
 def _offered(inputs: int, generator: torch.Generator) -> Tensor:
-    """Directions `(directions, in)`: single inputs, sums and differences of two, and of many."""
+    """Directions `(directions, in)`: sums and differences of two inputs, and of many."""
     single = torch.eye(inputs, dtype=torch.double)
     pairs = torch.combinations(torch.arange(inputs))
     if len(pairs) > MAX_PAIRS // 2:
@@ -74,7 +74,7 @@ def _offered(inputs: int, generator: torch.Generator) -> Tensor:
     first, other = single[pairs[:, 0]], single[pairs[:, 1]]
     mixed = torch.randn(MIXED, inputs, generator=generator, dtype=torch.double)
     mixed = mixed * (torch.rand(MIXED, inputs, generator=generator) < 0.5)
-    return torch.cat([single, first + other, first - other, mixed])
+    return torch.cat([first + other, first - other, mixed])
 
 
 def hidden_basis(networks: SmoothNetworks, q: Tensor) -> NaturalBasis:

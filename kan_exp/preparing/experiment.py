@@ -183,7 +183,7 @@ def _fold_fitter(
         result = make_experiment(quiet, None, context, data=data, stop=stop).fit()
         if stop.received is not None:
             return None
-        return FoldResult.of(result, torch.from_numpy(cast("SplitTableData", data).parts.test))
+        return FoldResult.of(result, torch.from_numpy(cast("SplitTableData", data).test_rows))
 
     return fit
 

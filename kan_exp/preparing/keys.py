@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from typing import Any
 
 from omegaconf import DictConfig
@@ -12,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from kan_exp.commandline.renamed import with_old_names
 from kan_exp.config import TABLE, to_component, to_values
 from kan_exp.errors import KanExpError
+from kan_exp.preparing.sources import SKLEARN
 from kan_exp.preparing.tasks import AUTO, recognized
 from kan_exp.preparing.values import plain_values, resolved, without_targets, written
 from kan_exp.runs.files import content_or_path
@@ -38,12 +38,12 @@ def run_key(cfg: DictConfig) -> str:
 
 
 def _task_of(task: Any, data: Any) -> Any:
-    """The options of a task, recognized where the target decides it and can be read."""
+    """The options of a task; of `task=auto`, those it stands for unless a table decides that."""
     if not isinstance(task, Mapping) or task.get("_target_") != AUTO:
         return task
-    with suppress(KanExpError):  # which the run reports
-        return to_values(recognized(to_component(task), to_component(data)))
-    return task
+    if not isinstance(data, Mapping) or data.get("_target_") in (TABLE, SKLEARN):
+        return task
+    return to_values(recognized(to_component(task), to_component(data)))
 
 
 def setting_key(cfg: DictConfig) -> str:

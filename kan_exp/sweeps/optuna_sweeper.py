@@ -15,7 +15,6 @@ from kan_exp.data.checks import check_whole
 from kan_exp.errors import KanExpError
 from kan_exp.options import check_options
 from kan_exp.preparing.keys import run_key
-from kan_exp.preparing.translation import composed_task
 from kan_exp.quoting import shell
 from kan_exp.runs import StatusFile, is_running, option_name, read_status
 from kan_exp.runs.status import FAILED
@@ -82,8 +81,7 @@ class OptunaSweeper(FolderSweeper):
             raise KanExpError(
                 f"a search needs Optuna ({error}): pip install 'optuna>=5.0'"
             ) from error
-        task = composed_task(self.config)
-        check_metric(self.metric, task.chosen_by)
+        check_metric(self.metric, self.task.chosen_by)
         for name in ("sampler", "pruner"):
             config = self.settings[name]
             options = {key: value for key, value in config.items() if not key.startswith("_")}
@@ -95,7 +93,7 @@ class OptunaSweeper(FolderSweeper):
         self.space = read_space(self.params, self.only, rest, groups, self.parse)
         prunes = (
             not self.settings["pruner"]._target_.endswith(".NopPruner")
-            and self.metric == task.chosen_by
+            and self.metric == self.task.chosen_by
             and not any(option_name(text) == "callbacks" for text in asked)
         )
         if prunes and self.origin:

@@ -15,16 +15,19 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from kan_exp.cli import as_typed
 from kan_exp.data.checks import check_whole
 from kan_exp.errors import KanExpError, suggest
 from kan_exp.preparing.paths import use_absolute_paths
 from kan_exp.preparing.references import check_additions
+from kan_exp.preparing.tasks import AUTO
 from kan_exp.preparing.translation import check_groups, composed_task
 from kan_exp.preparing.values import search_path_override
 from kan_exp.quoting import expand_home, literal, typed
@@ -71,7 +74,7 @@ class FolderSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> Any:
         options = self.config.sweep
         check_whole("sweep.most_stacked", options.most_stacked, least=1)
-        task = composed_task(self.config)
+        self.task = task = composed_task(self._first(arguments))
         self.metric = options.metric = options.metric or self.given or self.default_metric(task)
         if self.metric not in (known := task.numbers):
             raise KanExpError(
@@ -91,6 +94,22 @@ class FolderSweeper(Sweeper):
             self._sweep(asked)
         finally:
             release(self.folder)
+
+    def _first(self, arguments: list[str]) -> DictConfig:
+        """The configuration with the first of each swept option's values, where there is one."""
+        if self.config.task.get("_target_") != AUTO:
+            return self.config
+        chosen = []
+        for each in self.parse(arguments):
+            text = str(each.input_line)
+            if each.is_discrete_sweep():
+                chosen.append(f"{text.partition('=')[0]}={next(each.sweep_string_iterator())}")
+            elif not each.is_sweep_override():
+                chosen.append(text)
+        try:
+            return self.compose(chosen)
+        except (KanExpError, HydraException, OmegaConfBaseException):  # which the job reports
+            return self.config
 
     def default_metric(self, task: Task) -> str:
         """The metric that compares jobs by default."""

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from kan_exp.data import ExperimentData
+from kan_exp.data import ExperimentData, StreamData
+from kan_exp.data.split_table import SplitTableData
 from kan_exp.quoting import shell
-from kan_exp.runs.identity import group_name
+from kan_exp.runs.identity import group_name, option_name
 from kan_exp.runs.printable import printable
 from kan_exp.runs.results import INCOMPLETE
 from kan_exp.tasks import Task
-from kan_exp.tasks.metrics import LINEAR, TEST, title
+from kan_exp.tasks.metrics import LINEAR, STANDARD_ERROR, TEST, title
 from kan_exp.tasks.numbers import metric_text, metric_texts, near_one, number
 
 Metrics = Mapping[str, Any]
@@ -29,11 +32,12 @@ FAR = 10
 # Largest part of the squared error that one point in a thousand may have.
 MAX_SHARE = 0.5
 MIN_POINTS = 1000
-# An additive model of smooth edges, which is at least as good as a linear model on noisy tables.
-SMOOTH = ("layer=spline", "refine.grids=[4]", "penalty.roughness=1")
+# Edges as smooth as the data ask for, which are about as good as a linear model at least.
+SMOOTH = ("layer=spline", "smoothing.method=reml", "dims=null")
 # Options that are dropped from a command when SMOOTH is added.
 REPLACED = (
     *("layer", "layers", "optimizer", "scheduler", "trainer", "callbacks", "gradient", "refine"),
+    *("smoothing",),
     *("penalty", "dims", "replicas", "steps", "batch_size", "compile"),
     *("evaluations", "log_every_n_steps"),
 )
@@ -181,32 +185,55 @@ def _about_noise(metrics: Metrics) -> str:
 def _about_linear(
     metrics: Metrics, task: Task, data: ExperimentData, arguments: Sequence[str] | None
 ) -> list[str]:
-    """Reports that a linear model is as good, and how to try a smoother network."""
+    """Reports that a linear model is clearly better, and what to try next."""
     own, linear = metrics[task.judged_by], metrics[LINEAR + task.primary.name]
     error = task.primary.error
-    if linear is None or (own is not None and error(own) < error(linear)):
+    if linear is None:
         return []
-    said = f"The test {task.primary.title} is not better than that of a linear model"
-    said += f" ({metric_text(task.primary, linear)})"
-    options = (*SMOOTH, f"dims=[{len(data.features)},{task.num_outputs(data.schema)}]")
+    if own is not None and error(own) - error(linear) <= _standard_error(metrics, task):
+        return []
+    said = (
+        f"The test {task.primary.title} is worse than that of a linear model "
+        f"({metric_text(task.primary, linear)}) by more than its standard error"
+    )
+    options: tuple[str, ...] = SMOOTH
+    advised = "On noisy data, find the smoothness of edges from the data"
+    if "chosen" in metrics:
+        options = ("data.folds=5",)
+        advised = "It may be the split: average over folds"
+        if data.num_folds or not isinstance(data, SplitTableData):
+            return [f"{said}: the data may hold no more than that."]
+    elif isinstance(data, StreamData):
+        return [f"{said}. Try more steps, or smaller dims."]
     experiment = [text for text in arguments or () if group_name(text) == "experiment"]
     if arguments is None or experiment:  # which may set what does not go with these
         place = f" in the place of what {experiment[0]} sets" if experiment else ""
-        return [
-            f"{said}. On noisy data, try smoother edges and no hidden units: "
-            f"{' '.join(options)}{place}."
-        ]
-    if {*options} <= {text.replace(" ", "") for text in arguments}:
-        return [f"{said}: the data may hold no more than that."]
-    return [
-        f"{said}. On noisy data, try smoother edges and no hidden units:",
-        f"  {_with_options(arguments, options)}",
-    ]
+        return [f"{said}. {advised}: {' '.join(options)}{place}."]
+    return [f"{said}. {advised}:", f"  {_with_options(arguments, options)}"]
+
+
+def _standard_error(metrics: Metrics, task: Task) -> float:
+    """Of the difference between the errors of the network and of the linear model.
+
+    Over folds it is that of their differences; otherwise it is taken for that of the network's.
+    """
+    linear = LINEAR + task.primary.name
+    pairs = [(one[task.judged_by], one[linear]) for one in metrics.get("folds", {}).get("each", ())]
+    differences = [own - other for own, other in pairs if None not in (own, other)]
+    if len(differences) > 1:
+        return statistics.stdev(differences) / math.sqrt(metrics["folds"]["count"])
+    return metrics.get(task.judged_by + STANDARD_ERROR) or 0.0
 
 
 def _with_options(arguments: Sequence[str], options: Sequence[str]) -> str:
-    """The command of the run with its network and training options replaced."""
-    kept = [text for text in arguments if group_name(text) not in REPLACED]
+    """The command of the run with options added; `SMOOTH` replace its network and training."""
+    dropped = REPLACED if options == SMOOTH else ()
+    names = {option_name(text) for text in options}
+    kept = [
+        text
+        for text in arguments
+        if group_name(text) not in dropped and option_name(text) not in names
+    ]
     return f"python -m kan_exp.train {shell(*kept, *options)}"
 
 

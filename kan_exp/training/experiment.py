@@ -95,6 +95,11 @@ class Experiment:
         sample = torch.empty(0, dtype=parameter.dtype, device=self.trainer.strategy.root_device)
         return {**versions(), "kernel": kernel_name(sample)}
 
+    @cached_property
+    def all_notes(self) -> list[str]:
+        """Lines about what was recognized, and what may make the result worth less."""
+        return [*self.notes, *self.data.data_warnings]
+
     def restore(self, state: Mapping[str, Any]) -> None:
         """Resumes from a state of `read_state`; to be called before `run`.
 
@@ -148,8 +153,8 @@ class Experiment:
         dims = ",".join(str(width) for width in self.module.description["dims"])
         log.info("%s [%s], %s parameters", self.choices.get("layer"), dims, f"{parameters:,}")
         log.info("%s", self.data.summary)
-        for warning in (*self.notes, *self.data.data_warnings):
-            log.info("Note: %s", warning)
+        for note in self.all_notes:
+            log.info("Note: %s", note)
         log.info("%s", self.module.summary)
         if self._resumed_at is not None:
             total = self.trainer.max_steps
@@ -167,6 +172,7 @@ class Experiment:
             "train_seconds": round(time.perf_counter() - start, 3),
             "stopped": self._stopped(diverged),
             "choices": self.choices,
+            "notes": self.all_notes,
             "device": str(self.trainer.strategy.root_device),
             "devices": self.trainer.world_size,
             "versions": self.versions,

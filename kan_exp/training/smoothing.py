@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 # several, and those that go on.
 CURVES, STARTS, KEPT, FINER, AGAIN, AGAIN_KEPT, DONE = range(7)
 SATURATED = 0.6  # share of an edge's bends in use from which on finer grids are tried
+VETO = 2  # standard errors by which validation points must speak against hidden units
 GAIN = 0.05  # by which the score must fall for finer grids to be kept
 
 
@@ -185,7 +186,9 @@ class SmoothingModule(KANModule):
         assert search is not None
         if search.steps == 0:
             return False
-        return search.steps >= self._limit() or (search.settled and self._phase not in (STARTS, AGAIN))
+        return search.steps >= self._limit() or (
+            search.settled and self._phase not in (STARTS, AGAIN)
+        )
 
     def _limit(self) -> int:
         curves, starts, kept, finer, again = self.plan.steps
@@ -250,11 +253,9 @@ class SmoothingModule(KANModule):
         curves, hidden = self._kept["curves"], self._kept.get("hidden")
         network = curves
         if hidden is not None and self._score(hidden) < self._score(curves):
-            own, other = self._errors(hidden), self._errors(curves)
-            more = own - other
-            # One standard error of the paired difference.
-            spread = float(more.std()) / math.sqrt(len(more)) if len(more) > 1 else 0.0
-            if not float(more.mean()) > spread:
+            more = self._errors(hidden) - self._errors(curves)
+            error = float(more.std()) / math.sqrt(len(more)) if len(more) > 1 else 0.0
+            if not float(more.mean()) > VETO * error:
                 network = hidden
         self.chosen = {
             "hidden_units": network is hidden,

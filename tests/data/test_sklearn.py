@@ -14,7 +14,8 @@ FRACTIONS = [0.7, 0.15, 0.15]
 
 
 def rows_of(data: SklearnData) -> np.ndarray:
-    return torch.cat(list(data.table.split()), dim=1).numpy()
+    x, y, _ = data.table.split()
+    return torch.cat([x, y], dim=1).numpy()
 
 
 def test_diabetes_is_scikit_learns_own_in_raw_units():
@@ -29,12 +30,21 @@ def test_diabetes_is_scikit_learns_own_in_raw_units():
 
 
 @pytest.mark.parametrize(("name", "output", "others"), [("iris", 3, 3), ("wine", 0, 12)])
-def test_measured_column_takes_the_place_of_the_class(name, output, others):
+def test_a_measured_column_takes_the_place_of_the_class(name, output, others):
     raw = getattr(datasets, f"load_{name}")()
-    data = SklearnData(name, FRACTIONS, seed=0)
+    data = SklearnData(name, FRACTIONS, seed=0, target=raw.feature_names[output])
     order = [k for k in range(others + 1) if k != output] + [output]
     np.testing.assert_array_equal(rows_of(data), raw.data[:, order])
     assert [*data.features, data.target_name] == [raw.feature_names[k] for k in order]
+
+
+@pytest.mark.parametrize("name", ["iris", "breast_cancer"])
+def test_classes_are_scikit_learns_by_name(name):
+    raw = getattr(datasets, f"load_{name}")()
+    data = SklearnData(name, FRACTIONS, seed=0)
+    np.testing.assert_array_equal(rows_of(data)[:, :-1], raw.data)
+    found = np.array(data.schema.classes)[rows_of(data)[:, -1].astype(int)]
+    np.testing.assert_array_equal(found, raw.target_names[raw.target])
 
 
 def test_seed_decides_the_rows():

@@ -44,9 +44,9 @@ def test_lines_of_a_csv_file_are_copied_with_one_more_cell(tmp_path, end):
     assert reader.write(same, ";", {"f g": ["10", "20"]}) == []
     assert same.getvalue() == end.join(["a;name;f g", '1,0;"x;y";10', "2;z;20", ""])
     # With another separator, cells are quoted where they need it.
-    reader.write(other, ",", {"f,g": ["10", "20"]})
+    reader.write(other, ",", {"f,g": ["10", "20"], "h": ["a,b", ""]})
     rows = list(csv.reader(io.StringIO(other.getvalue(), newline="")))
-    assert rows == [["a", "name", "f,g"], ["1,0", "x;y", "10"], ["2", "z", "20"]]
+    assert rows == [["a", "name", "f,g", "h"], ["1,0", "x;y", "10", "a,b"], ["2", "z", "20", ""]]
 
 
 def test_a_table_needs_its_file():

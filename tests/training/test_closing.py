@@ -9,10 +9,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from kan_exp.data import SampledData, Schema, Split
+from kan_exp.data import SampledData, Schema, Split, TableData
 from kan_exp.targets import Target
 from kan_exp.train import prepare
 from kan_exp.training.closing import advice, result_rows
+from kan_exp.training.smoothing import SmoothingModule
 from tests.regression import TASK
 from tests.training.test_ending import SMALL
 
@@ -43,6 +44,7 @@ def table(rows: int = 60) -> SimpleNamespace:
     y = torch.randn(rows, 1, generator=torch.Generator().manual_seed(0))
     return SimpleNamespace(
         noise_free=False,
+        num_folds=0,
         features=["a", "b"],
         schema=Schema.of_numbers("ab", "y"),
         train=Split(y, y),
@@ -75,20 +77,29 @@ def test_a_result_better_than_linear_has_nothing_to_say():
     assert said(test_rmse=50.0) == []
 
 
-@pytest.mark.parametrize("rmse", [51.2, 60.0, None])
-def test_one_that_is_not_says_so_and_what_to_try(rmse):
+def test_nor_has_one_within_its_standard_error():
+    assert said(test_rmse=53.5) == []  # the standard error is 2.34
+    assert len(said(test_rmse=53.6)) == 2
+    folds = {"count": 2, "each": [{"test_rmse": 1.0, "linear_rmse": 0.9}] * 2}
+    folds["each"] = [*folds["each"], {"test_rmse": 5.0, "linear_rmse": 0.9}]
+    assert said(test_rmse=53.5, folds=folds) != []  # 1.6 over the folds
+    assert said(test_rmse=52.7, folds=folds) == []
+
+
+@pytest.mark.parametrize("rmse", [53.6, 60.0, None])
+def test_one_that_is_worse_says_so_and_what_to_try(rmse):
     sentence, command = said(
         arguments=["data=table", "data.path=my data.csv", "data.target=y", "layer=mlp", "seed=3",
                    "dims=[2,5,1]", "steps=100", "optimizer.lr=0.1", "+callbacks.pruning.trial=1"],
         test_rmse=rmse,
     )  # fmt: skip
     assert sentence == (
-        "The test RMSE is not better than that of a linear model (51.2). "
-        "On noisy data, try smoother edges and no hidden units:"
+        "The test RMSE is worse than that of a linear model (51.2) by more than its standard "
+        "error. On noisy data, find the smoothness of edges from the data:"
     )
     assert command == (
         "  python -m kan_exp.train data=table 'data.path=my data.csv' data.target=y seed=3 "
-        "layer=spline 'refine.grids=[4]' penalty.roughness=1 'dims=[2,1]'"
+        "layer=spline smoothing.method=reml dims=null"
     )
 
 
@@ -119,23 +130,27 @@ def test_the_command_makes_a_run(arguments, tmp_path):
     assert (python, m, module) == ("python", "-m", "kan_exp.train")
     experiment = prepare([*options, "logger=none"], tmp_path)
     assert experiment.choices["layer"] == "spline"
-    assert experiment.choices["dims"] == [2, 1]
+    assert experiment.choices["dims"] is None
     assert experiment.choices["optimizer"] == "lm"
     assert experiment.data.seed == 1
-    assert [stage.num_intervals for stage in experiment.module.stages] == [4]
-    assert experiment.module.penalty["roughness"] == 1
+    assert isinstance(experiment.module, SmoothingModule)
 
 
-def test_the_command_is_not_given_twice():
-    _, command = said(arguments=["data=table"])
-    (sentence,) = said(arguments=shlex.split(command)[3:])
-    assert sentence.endswith("a linear model (51.2): the data may hold no more than that.")
+def test_a_network_that_is_smooth_already_is_tried_on_folds(tmp_path):
+    (tmp_path / "t.csv").write_text("\n".join(["a,b,y", *(f"{a},{a % 7},{a}" for a in range(60))]))
+    data = TableData(str(tmp_path / "t.csv"), "y", None, [0.7, 0.15, 0.15], 0, ",")
+    sentence, command = said(data, ["data=table", "data.folds=null", "dims=[2,1]"], chosen="curves")
+    assert sentence.endswith("standard error. It may be the split: average over folds:")
+    assert command == "  python -m kan_exp.train data=table 'dims=[2,1]' data.folds=5"
+    data.num_folds = 5
+    (sentence,) = said(data, ["data=table"], chosen="curves")
+    assert sentence.endswith("standard error: the data may hold no more than that.")
 
 
 def test_where_a_command_would_not_do_the_options_are_named():
-    options = "layer=spline refine.grids=[4] penalty.roughness=1 dims=[2,1]"
+    options = "layer=spline smoothing.method=reml dims=null"
     (sentence,) = said(arguments=None)
-    assert sentence.endswith(f"no hidden units: {options}.")
+    assert sentence.endswith(f"from the data: {options}.")
     (sentence,) = said(arguments=["experiment=diabetes", "seed=1"])
     assert sentence.endswith(f"{options} in the place of what experiment=diabetes sets.")
 
@@ -221,7 +236,7 @@ def test_a_run_prints_it(tmp_path, caplog):
         [*options, "logger=none", "~callbacks.figures", "optimizer.lr=1e-9"], tmp_path / "r"
     ).run()
     text = caplog.text
-    assert "The test RMSE is not better than that of a linear model" in text
+    assert "The test RMSE is worse than that of a linear model" in text
     assert f"data.path={tmp_path / 't.csv'} data.target=y" in text
     assert "± " in text
 
