@@ -81,7 +81,8 @@ def evaluate(cfg: DictConfig) -> None:
         points, source, notes = _other_points(cfg, Schema.restore(description), reader)
         ranges = trained_ranges(model, description)
         notes = [*notes, *outside(points.x.double().numpy(), ranges, model.features)]
-    (scores,) = score_networks(scoring, [model.predict(points.x)], points.y)
+    truth = Schema.restore(description).decode_outputs(points.y)
+    (scores,) = score_networks(scoring, [model.predict(points.x)], truth, points.weight)
     log.info("%s on %s", run, source)
     rows = [(metric.title, text) for metric, text in metric_texts(scoring.metrics, scores)]
     rows.append(("points", f"{len(points.y):,}"))

@@ -445,7 +445,7 @@ def _checked(column: Column, fields: Series, written: Column | None = None) -> F
     if column.kind == "number" and (infinite := values.is_infinite().fill_null(False)).any():
         signs = tuple(str(value) for value in values.filter(infinite).unique().to_list())
         return Found(column, values, columns.INFINITE, infinite, signs)
-    if column.scale and (low := _below_scale(column, values)).any():
+    if column.scale and column.kind == "number" and (low := _below_scale(column, values)).any():
         return Found(column, values, columns.SCALE, low)
     return Found(column, values)
 

@@ -237,6 +237,11 @@ def learn_columns(
             value = "no value" if only is None else shown(only)
             notes.append(f"column {shown(name)} is left out: it has {value} in all rows.")
             continue
+        if one.column.scale and one.column.kind != "number":
+            raise file.error(
+                f"data.scale names {shown(name)}, a {one.column.kind}, but is for columns of numbers: "
+                f"leave it out there."
+            )
         found[name] = one
         faults += _faults(file, one, values, treatment.missing == "error" or is_target)
         if learns and not one.fault and one.column.kind == "number":

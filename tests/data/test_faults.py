@@ -134,6 +134,7 @@ def test_options_that_were_given_are_kept(tmp_path):
         ({"kinds": {"a": "text"}}, ["data.kinds: column 'a'", "number, boolean, category, date"]),
         ({"scale": {"a": "sqrt"}}, ["data.scale: column 'a'", "log, log1p"]),
         ({"scale": {"a": "log"}}, ["numbers without a logarithm in column 'a'"]),
+        ({"scale": {"a": "log"}, "kinds": {"a": "category"}}, ["data.scale names 'a', a category"]),
         ({"scale": "log"}, ["data.scale must name columns, such as {price: log}"]),
         ({"missing": "mean"}, ["data.missing must be error or impute or drop"]),
         ({"decimal": ";"}, ["data.decimal must be . or ,"]),
