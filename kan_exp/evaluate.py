@@ -100,9 +100,6 @@ def evaluate(cfg: DictConfig) -> None:
 def read_arguments(arguments: list[str]) -> tuple[str, list[str]]:
     """Lets `data.path=...` without `data=...` be the new location of the run's own table."""
     words = spelled(arguments)
-    for text in words:
-        if option_name(text).partition(".")[0] in TRAINING:
-            raise KanExpError(f"{text} has no effect: evaluate trains nothing. Leave it out.")
     if not any(option_name(text) == "data" for text in words):
         # Hydra knows no such option without a choice of data.
         words = [f"+{text}" if text.startswith("data.path=") else text for text in words]
