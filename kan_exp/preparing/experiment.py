@@ -89,7 +89,7 @@ def make_experiment(
     check_schema("data", data.schema, config, context, task)
     for part in (data.train, data.val, data.test):
         task.check_target(data.schema, part.y)
-    steps = _steps(config)
+    steps = _steps(config, data)
     module = make_module(config, context, data, task)
     generators = [torch.Generator().manual_seed(config.seed + k) for k in range(config.replicas)]
     moments = (config.log_every_n_steps, config.evaluations)
@@ -193,13 +193,13 @@ def _text(config: RunConfig) -> str:
     return str(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
 
 
-def _steps(config: RunConfig) -> int:
-    """How many optimizer steps the run has: `steps`, or those of `refine` if that is null."""
+def _steps(config: RunConfig, data: ExperimentData) -> int:
+    """How many optimizer steps the run has: `steps`, or those of least squares if that is null."""
     if config.steps is not None:
         return config.steps
     specs = layer_specs(config)
     if config.smooths:
-        return plan_of(config, specs).total_steps
+        return plan_of(config, specs, data).total_steps
     stages = stages_of(config.refine, intervals_of(specs))
     return sum(stage.steps for stage in stages)
 
