@@ -345,7 +345,9 @@ class SmoothingModule(KANModule):
         gain, units = self.chosen["gain"], self.plan.hidden
         what = f"sums of curves and {units} hidden units" if self.chosen["hidden_units"] else ""
         what = what or "sums of curves"
-        why = "" if gain is None else f" (cross-validation changes by {-gain:+.1%} with hidden units)"
+        why = (
+            "" if gain is None else f" (cross-validation changes by {-gain:+.1%} with hidden units)"
+        )
         noise = self.chosen["noise"]
         about = "" if noise is None else f"; noise {noise:.3g}"
         return (
