@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from kan_exp.config import TABLE, Component, RunConfig, RunContext, choice, config_folder
 from kan_exp.data.checks import sklearn_schema
 from kan_exp.errors import KanExpError
-from kan_exp.preparing.components import make_task
 from kan_exp.preparing.sources import SKLEARN, read_source
 from kan_exp.tasks.metrics import CLASSES
 
@@ -62,11 +61,6 @@ def data_options(data: Component, task: Task) -> dict[str, Any]:
     """What a source of data is made with, so that its outputs are what the task learns."""
     is_known = data.target in (TABLE, SKLEARN)
     return {"classes": task.predicts == CLASSES} if is_known else {}
-
-
-def task_of(config: RunConfig) -> Task:
-    """The task of a configuration, made without torch."""
-    return make_task(recognized(config.task, config.data))
 
 
 def _about_target(data: Component) -> tuple[bool, int]:
