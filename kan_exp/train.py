@@ -43,7 +43,7 @@ from kan_exp.runs import (
 from kan_exp.runs.results import NAME as METRICS
 from kan_exp.runs.traces import restore
 from kan_exp.sweeps.jobs import number_of
-from kan_exp.sweeps.summary import same_again
+from kan_exp.sweeps.summary import resumed_arguments
 
 if TYPE_CHECKING:
     from kan_exp.training.experiment import Experiment
@@ -196,7 +196,7 @@ def read_arguments(arguments: list[str]) -> tuple[str, list[str]]:
     for text in (*arguments, str(Path.cwd())):
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise KanExpError(f"{text!a} is not UTF-8: rename the file or folder, or link it.")
-    return from_folder(renamed_options(same_again(spelled(arguments))))
+    return from_folder(renamed_options(resumed_arguments(spelled(arguments))))
 
 
 if __name__ == "__main__":
