@@ -68,7 +68,7 @@ def test_the_task_decides_otherwise(tmp_path):
         (
             ["x"] * 59 + ["y"],
             None,
-            "class 'y' of 'y' has 1 of 60 rows, none of them among the training",
+            "column 'y' has the class 'y' in no training row",
         ),
     ],
 )
