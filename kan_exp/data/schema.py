@@ -203,7 +203,8 @@ class Column:
         elif self.kind == "boolean":
             said.append("yes or no")
         elif self.unit or self.format:
-            signs = [self.unit] * bool(self.unit) + ["decimal comma"] * (self.format == ",")
+            signs = [self.unit] if self.unit else ["thousands separators"] * (self.format == ".")
+            signs += ["decimal comma"] * (self.format == ",")
             said.append(f"numbers with {' and '.join(signs)}")
         said += [f"{self.scale} scale"] * bool(self.scale)
         if self.impute and (gaps := values.null_count()):

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import vjp
 from torch.nn import functional
 
 from kan_exp.layers.base import EdgeLayer
@@ -150,12 +149,15 @@ class KANLayer(EdgeLayer):
         # Samples come last in memory: all that follows is done to long contiguous vectors.
         features = self._features(x).mT.contiguous()  # (in, features, batch)
         hidden = (self._weights.flatten(1, 2) @ features).unflatten(1, self.output_weight.shape[1:])
-        active, pull = vjp(ACTIVATIONS[self.activation], hidden)[:2]
         grad = grad.T.unsqueeze(1)  # (out, 1, batch)
-        (by_hidden,) = pull(self.output_weight.unsqueeze(-1) * grad)  # (in, out, hidden, batch)
+        with torch.enable_grad():  # torch.func would import a compiler
+            hidden = hidden.detach().requires_grad_()
+            active = ACTIVATIONS[self.activation](hidden)
+            weighed = self.output_weight.detach().unsqueeze(-1) * grad
+            (by_hidden,) = torch.autograd.grad(active, hidden, weighed)  # (in, out, hidden, batch)
         by_weights = by_hidden.unsqueeze(3) * features[:, None, None, 1:]
         by_bias = grad.squeeze(1).expand(self.dim_in, -1, -1)
-        parts = [by_weights, by_hidden, active * grad, by_bias]
+        parts = [by_weights, by_hidden, active.detach() * grad, by_bias]
         return [part.movedim(-1, 0) for part in parts]
 
     @property

@@ -37,10 +37,14 @@ class LayerFigure:
 
     Args:
         view: The current state of the layer; later views must have the same edges.
+
+    Attributes:
+        shape: Inputs and outputs of the layer.
     """
 
     def __init__(self, view: LayerView) -> None:
         find_fonts([*view.input_names, *view.output_names])
+        self.shape = view.mask.shape
         self._edges = view.shown()
         columns, rows = _shape(view, len(self._edges))
         width = max(MIN_WIDTH, columns * PANEL_WIDTH)

@@ -11,7 +11,7 @@ from kan_exp.config import LINES, RunConfig, RunContext, to_values
 from kan_exp.errors import KanExpError, message_of
 from kan_exp.preparing.components import make_partial
 from kan_exp.preparing.devices import training_device
-from kan_exp.preparing.networks import check_work, stages_of
+from kan_exp.preparing.networks import MULTIPLICATIONS_PER_MINUTE, check_work, stages_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from kan_exp.tasks import Task
     from kan_exp.training.module import KANModule
     from kan_exp.training.smooth_plan import Plan
+
+
+# Of a training with hidden units that the data may choose: about a minute on one core.
+MAX_HIDDEN_WORK = MULTIPLICATIONS_PER_MINUTE
 
 
 def layer_specs(config: RunConfig) -> list[LayerSpec]:
@@ -150,9 +154,9 @@ def _make_smoothing(
     from kan_exp.models.loading import describe_model
     from kan_exp.training.smoothing import SmoothingModule
 
-    dims, plan = config.widths, plan_of(config, specs)
+    dims, plan = config.widths, plan_of(config, specs, data)
     chooses = bool(config.smoothing.choose) and len(dims) == 3
-    rows = len(data.train.x) + len(data.val.x)
+    rows = _rows(data)
     check_work(plan.multiplications(rows), rows, context)
     shown = [dims[0], dims[-1]] if chooses else dims  # until the data have decided
     specs_shown = specs[: len(shown) - 1]
@@ -173,8 +177,15 @@ def _make_smoothing(
     )
 
 
-def plan_of(config: RunConfig, specs: Sequence[LayerSpec]) -> Plan:
-    """The sizes of a training that finds the smoothness of edges."""
+def _rows(data: ExperimentData) -> int:
+    return len(data.train.x) + len(data.val.x)
+
+
+def plan_of(config: RunConfig, specs: Sequence[LayerSpec], data: ExperimentData) -> Plan:
+    """The sizes of a training that finds the smoothness of edges.
+
+    If the data decide about hidden units, these are left out where they would take long.
+    """
     from kan_exp.training.smooth_plan import Plan
 
     dims, smoothing = config.widths, config.smoothing
@@ -182,7 +193,7 @@ def plan_of(config: RunConfig, specs: Sequence[LayerSpec]) -> Plan:
     least = min((count for count in counts if count is not None), default=smoothing.intervals)
     # Other kinds of edges than grids would not follow finer grids.
     finest = least if None not in counts else min(least, smoothing.intervals)
-    return Plan(
+    plan = Plan(
         inputs=dims[0],
         outputs=dims[-1],
         hidden=dims[1] - dims[-1] if len(dims) == 3 else 0,
@@ -192,6 +203,8 @@ def plan_of(config: RunConfig, specs: Sequence[LayerSpec]) -> Plan:
         num_candidates=smoothing.num_candidates,
         steps=smoothing.steps,
     )
+    too_long = config.smoothing.choose and plan.multiplications(_rows(data)) > MAX_HIDDEN_WORK
+    return plan._replace(hidden=0) if too_long else plan
 
 
 def intervals_of(specs: Sequence[LayerSpec]) -> list[int | None]:

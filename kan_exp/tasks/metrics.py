@@ -54,7 +54,7 @@ class Metric:
         return 1 - value if self.higher_is_better else value
 
     def measure(self, predicted: Tensor, truth: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The value; of points with weights `(n,)`, where it is a function of a mean."""
+        """The value; means over points take their weights `(n,)`, other functions none."""
         if weight is None or self.terms is None:
             return self.value(predicted, truth)
         weight = weight.to(predicted)

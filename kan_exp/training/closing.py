@@ -54,6 +54,8 @@ def result_rows(metrics: Metrics, task: Task, max_steps: int) -> list[tuple[str,
     steps = f"{metrics['steps']:,}"
     best = metrics["best_step"]
     kept = f"the best on validation, of step {best:,}" if best else "the start"
+    if (chosen := metrics.get("chosen")) is not None:
+        kept = f"{chosen}, with {metrics['effective_parameters']:.1f} effective parameters"
     if metrics["stopped"] != "steps":
         steps += f" of {max_steps:,}, {metrics['stopped']}"
     return [

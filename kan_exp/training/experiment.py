@@ -149,9 +149,7 @@ class Experiment:
         return result
 
     def _log_start(self) -> None:
-        parameters = sum(weight.numel() for weight in self.module.model.network.parameters())
-        dims = ",".join(str(width) for width in self.module.description["dims"])
-        log.info("%s [%s], %s parameters", self.choices.get("layer"), dims, f"{parameters:,}")
+        log.info("%s %s", self.choices.get("layer"), self.module.size)
         log.info("%s", self.data.summary)
         for note in self.all_notes:
             log.info("Note: %s", note)
@@ -178,6 +176,8 @@ class Experiment:
             "versions": self.versions,
         }
         best = self.best.checkpoint
+        if "dims" in self.choices:  # which the data may have decided
+            self.choices["dims"] = list(best["kan_exp"]["dims"])
         return make_result(self.module, self.data, best, details, diverged, folds)
 
     def _train(self) -> DivergedError | None:

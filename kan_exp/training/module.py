@@ -95,6 +95,13 @@ class KANModule(LightningModule):
         return bool(self.penalty)
 
     @property
+    def size(self) -> str:
+        """Widths and number of parameters, for the first line of a run."""
+        parameters = sum(weight.numel() for weight in self.model.network.parameters())
+        dims = ",".join(str(width) for width in self.description["dims"])
+        return f"[{dims}], {parameters:,} parameters"
+
+    @property
     def summary(self) -> str:
         """One line: how the network is trained."""
         rule = getattr(self.optimizer_factory, "func", self.optimizer_factory)

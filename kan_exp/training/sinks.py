@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from kan_exp.board.summaries import Trial
+from kan_exp.models.model import KANModel
 from kan_exp.plots import TASK_FIGURES, history_figure, replicas_figure
 from kan_exp.plots.saving import save_png
 from kan_exp.quoting import shell, word
@@ -194,19 +196,31 @@ class TensorBoardSink(Sink):
 
     def __init__(self, logger: RunLogger, trial: Trial, config: str) -> None:
         self.logger, self.trial, self.config = logger, trial, config
+        # Widths that the data decide are known at the end of the training.
+        self.described = trial.choices.get("dims") is not None
 
     def begin(self, module: KANModule, *, resumed: bool) -> None:
         if resumed:
             return
         with best_effort("the run could not be described in TensorBoard"):
-            self.logger.describe(self.trial, self.config)
+            if self.described:
+                self.logger.describe(self.trial, self.config)
             self.logger.lay_out(module.task.primary, module.logs_penalties, module.logs_replicas)
+        if self.described:
+            self._draw_graph(module.model)
+
+    def _draw_graph(self, model: KANModel) -> None:
         with best_effort("TensorBoard's graph could not be drawn"):
-            self.logger.graph(module.model)
+            self.logger.graph(model)
 
     def write(self, result: Result) -> None:
         metrics: Mapping[str, Any] = result.metrics
         complete = metrics["stopped"] not in CUT_SHORT
+        if not self.described:
+            self.trial = replace(self.trial, choices=metrics["choices"])
+            with best_effort("the run could not be described in TensorBoard"):
+                self.logger.describe(self.trial, self.config)
+            self._draw_graph(result.model)
         with best_effort("the result could not be written to TensorBoard"):
             self.logger.conclude(self.trial, metrics, metrics["steps"], complete=complete)
 

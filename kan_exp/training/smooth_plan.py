@@ -36,7 +36,7 @@ class Plan(NamedTuple):
     def functions(self, intervals: int, hidden: int) -> tuple[int, int, int]:
         """How many functions make up a curve, an edge to a hidden unit, and one from it."""
         most = 1 if self.straight else intervals + 2
-        additive = min(most, max(2, MOST_CURVES // (self.inputs * self.outputs)))
+        additive = min(most, max(1, MOST_CURVES // (self.inputs * self.outputs)))
         inner = min(most, INNER) if intervals == self.intervals else most
         inner = min(inner, max(1, MOST_INNER // (self.inputs * max(1, hidden))))
         return additive, inner, intervals + 2

@@ -30,8 +30,9 @@ log = logging.getLogger(__name__)
 # several, and those that go on.
 CURVES, STARTS, KEPT, FINER, AGAIN, AGAIN_KEPT, DONE = range(7)
 SATURATED = 0.6  # share of an edge's bends in use from which on finer grids are tried
+LEAST_GAIN = 0.01  # in generalized cross-validation, for hidden units to be taken
 VETO = 2  # standard errors by which validation points must speak against hidden units
-GAIN = 0.05  # by which the score must fall for finer grids to be kept
+FINER_GAIN = 0.05  # by which the score must fall for finer grids to be kept
 
 
 class _Steps(Optimizer):
@@ -135,6 +136,13 @@ class SmoothingModule(KANModule):
         return _Steps(self._option("damping"))
 
     @property
+    def size(self) -> str:
+        if not self.chooses or not self.plan.hidden:
+            return super().size
+        ends = self.dims[0], self.dims[-1]
+        return f"[{ends[0]},{ends[1]}] or [{ends[0]},{self.dims[1]},{ends[1]}], as the data decide"
+
+    @property
     def summary(self) -> str:
         shape = self._networks(0, self.points.x[:1]).shape
         parts = [
@@ -160,7 +168,8 @@ class SmoothingModule(KANModule):
                 self.trainer.should_stop = True
             if self.trainer.should_stop:
                 break
-        if self._all_grids or self._placed != self._phase:
+        # Other kinds of edges take long to fit.
+        if self._all_grids or (self._phase in (STARTS, DONE) and self._placed != self._phase):
             self._place()
         self._observe()
         self._record(torch.stack(losses), [self._rate()] * len(losses), {})
@@ -218,7 +227,7 @@ class SmoothingModule(KANModule):
             self._choose()
         elif self._phase == FINER:
             finer, coarse = search.winner(), self._kept["coarse"]
-            pays = self._score(finer) < self._score(coarse) - GAIN
+            pays = self._score(finer) < self._score(coarse) - FINER_GAIN
             error = float(self._errors(finer).mean())
             self._intervals //= 2
             pays = pays and error < float(self._errors(coarse).mean())
@@ -252,16 +261,23 @@ class SmoothingModule(KANModule):
         """Takes the hidden units if they pay, and goes on with finer grids or the last fit."""
         curves, hidden = self._kept["curves"], self._kept.get("hidden")
         network = curves
-        if hidden is not None and self._score(hidden) < self._score(curves):
+        if hidden is not None and self._gain(hidden, curves) > LEAST_GAIN:
             more = self._errors(hidden) - self._errors(curves)
             error = float(more.std()) / math.sqrt(len(more)) if len(more) > 1 else 0.0
             if not float(more.mean()) > VETO * error:
                 network = hidden
         self.chosen = {
             "hidden_units": network is hidden,
-            "scores": [self._score(curves), *([self._score(hidden)] if hidden else [])],
+            "gain": None if hidden is None else self._gain(hidden, curves),
         }
         self._try_finer(network)
+
+    def _gain(self, network: Network, other: Network) -> float:
+        """By which share cross-validation is lower."""
+        own, old = self._score(network), self._score(other)
+        if self.loss.dispersion is None:  # scores are logarithms
+            return -math.expm1(own - old)
+        return (old - own) / max(abs(old), torch.finfo(torch.float64).tiny)
 
     def _errors(self, network: Network) -> Tensor:
         """The loss at each validation point, `(n,)`."""
@@ -326,15 +342,12 @@ class SmoothingModule(KANModule):
 
     def _sentence(self) -> str:
         """One line: what was chosen and why."""
-        scores, units = self.chosen["scores"], self.plan.hidden
+        gain, units = self.chosen["gain"], self.plan.hidden
         what = f"sums of curves and {units} hidden units" if self.chosen["hidden_units"] else ""
         what = what or "sums of curves"
-        why = ""
-        if len(scores) > 1:
-            change = scores[1] - scores[0]
-            if self.loss.dispersion is None:
-                change = math.expm1(change)
-            why = f" (with hidden units, cross-validation is {change:+.1%})"
+        why = (
+            "" if gain is None else f" (cross-validation changes by {-gain:+.1%} with hidden units)"
+        )
         noise = self.chosen["noise"]
         about = "" if noise is None else f"; noise {noise:.3g}"
         return (

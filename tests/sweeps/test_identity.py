@@ -276,11 +276,15 @@ def test_seeds_may_be_written_in_many_ways(light, swept, expected):
     ids=" ".join,
 )
 def test_keys_are_those_of_the_configurations_that_run(sweep, swept):
-    groups, sweeper = sweep("optimizer=adam", *swept)
+    groups, sweeper = sweep("optimizer=adam", "task=regression", *swept)
     jobs = [job for group in groups for job in group.jobs]
     assert len(jobs) > 0
     for job in jobs:
         assert job.key == digest(with_old_names(resolved(sweeper, job.overrides)))
+
+
+def test_a_task_that_no_table_decides_has_the_key_of_the_task_it_is(light):
+    assert keys.run_key(light(["task=auto"])) == keys.run_key(light(["task=regression"]))
 
 
 def test_a_reference_to_the_number_of_a_job_stays_that_number(sweep):

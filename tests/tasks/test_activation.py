@@ -37,6 +37,7 @@ def table(tmp_path_factory):
 
 ADAM = ["layer=spline", "layer.num_intervals=6", "optimizer=adam", "optimizer.lr=0.1"]
 ADAM += ["steps=500", "penalty.roughness=0"]
+SPLINES = ["layer=spline", "smoothing.method=null"]
 OPTIMIZERS = {
     "lm": [
         "layer=spline",

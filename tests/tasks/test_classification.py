@@ -22,6 +22,7 @@ from tests.conftest import read_metrics, run_command
 METRICS = {"metrics": ["log_loss", "accuracy"], "primary": "log_loss"}
 QUIET = ["logger=none", "~callbacks.figures", "data=table", "data.target=kind"]
 PLAIN = ["layer=spline", "smoothing.method=null", "dims=[auto,auto]"]
+ADAM = ["layer.num_intervals=8", "optimizer=adam", "optimizer.lr=0.05", "steps=300"]
 OPTIMIZERS = {
     "lm": [*PLAIN, "refine.grids=[4]", "refine.num_candidates=[2]", "refine.steps=[15]"],
     "adam": [*PLAIN, "layer.num_intervals=8", "optimizer=adam", "optimizer.lr=0.05", "steps=300"],

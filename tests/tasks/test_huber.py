@@ -10,6 +10,7 @@ from kan_exp.tasks import OLD_SCORING, HuberRegression
 from kan_exp.train import prepare
 from tests.conftest import read_metrics
 
+SPLINES = ["layer=spline", "smoothing.method=null"]
 OPTIMIZERS = {
     "lm": [
         "layer=spline",

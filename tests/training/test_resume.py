@@ -69,6 +69,17 @@ CASES = {
     ),
     "lm, first stage": ([*LM, "layer=spline", "layer.num_intervals=8", "refine.steps=[9]"], 4),
     "lm, no grid": ([*LM, "layer=mlp", "refine.num_candidates=[3,1]", "refine.steps=[6,6]"], 8),
+    # Among the starts with hidden units.
+    "lm, smoothing": (
+        [
+            *LM,
+            "layer=spline",
+            "smoothing.method=reml",
+            "smoothing.steps=[4,6,6,3,6]",
+            "smoothing.num_candidates=[3,2]",
+        ],
+        8,
+    ),
     "lm, last stage": ([*LM, "layer=rbf", "refine.num_candidates=[3,1]", "refine.steps=[4,8]"], 8),
 }
 
