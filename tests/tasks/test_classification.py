@@ -205,3 +205,12 @@ def test_a_sweep_compares_jobs_by_the_metric_of_the_recognized_task(table, tmp_p
     assert "test log-loss" in done.stdout
     stored = OmegaConf.load(next((tmp_path / "sweep").glob("0_*/.hydra/config.yaml")))
     assert stored.task._target_ == "kan_exp.tasks.Classification"
+
+
+def test_several_processes_share_a_table(table, tmp_path):
+    """They are forks of a process that must not have read it: polars' threads are not theirs."""
+    steps = ["steps=4", "evaluations=1", "trainer=ddp", "trainer.devices=2", "hydra.run.dir=run"]
+    options = [*QUIET, *OPTIMIZERS["adam"], f"data.path={table}", *steps]
+    done = run_command("train", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert read_metrics(tmp_path / "run")["choices"]["task"] == "classification"
