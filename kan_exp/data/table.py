@@ -239,8 +239,8 @@ def learn_columns(
             continue
         if one.column.scale and one.column.kind != "number":
             raise file.error(
-                f"data.scale names {shown(name)}, a {one.column.kind}, but is for columns of numbers: "
-                f"leave it out there."
+                f"data.scale names {shown(name)}, a {one.column.kind}, but is for columns of "
+                f"numbers: leave it out there."
             )
         found[name] = one
         faults += _faults(file, one, values, treatment.missing == "error" or is_target)

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 ROUNDS, STEPS = 4, 30  # each round frees edges that have come to a halt
 CLOSE = 1e-6  # of the largest variance of an edge: a squared error that needs no further round
-# Least damping of a parameter as a share of the largest: one that hardly counts, such as the place of a
-# small bump, must not leap away.
+# Least damping of a parameter as a share of the largest: one that hardly counts, such as the place
+# of a small bump, must not leap away.
 FLOOR = 1e-2
 RIDGE = 1e-9
 MAX_DAMPING = 1e8

@@ -109,7 +109,7 @@ class Search:
             if new is None:
                 return None
             if isinstance(new, tuple):
-                return type(new)(*map(choose, new, old))  # type: ignore[call-arg]
+                return type(new)(*map(choose, new, old))
             return torch.where(better.view(-1, *[1] * (new.ndim - 1)), new, old)
 
         self.best = choose(now, self.best)
@@ -167,7 +167,7 @@ def refined(
 def _converted(
     old: SmoothNetworks, edges: Tensor, new: SmoothNetworks, functions: int
 ) -> tuple[Tensor, Tensor]:
-    """Edges from the inputs `(1, in, functions, out)` in another basis, and constants `(1, out)`."""
+    """Edges `(1, in, functions, out)` in another basis of the inputs, and constants `(1, out)`."""
     few = old.first.limit(edges.shape[2])
     coefficients, constant = few.convert(edges[0], new.first.limit(functions))
     return coefficients.unsqueeze(0), constant.unsqueeze(0)

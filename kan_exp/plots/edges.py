@@ -44,7 +44,7 @@ class LayerFigure:
 
     def __init__(self, view: LayerView) -> None:
         find_fonts([*view.input_names, *view.output_names])
-        self.shape = view.mask.shape
+        self.shape = view.y.shape[1:]
         self._edges = view.shown()
         columns, rows = _shape(view, len(self._edges))
         width = max(MIN_WIDTH, columns * PANEL_WIDTH)

@@ -41,7 +41,8 @@ def check_dims(dims: list[Any] | None) -> None:
             raise KanExpError(f"dims[{place}]: must be a whole number, got {got}.")
     if len(dims) < 2:
         raise KanExpError(
-            f"{shown}: a network needs at least an input and an output width: set dims=[auto,5,auto]"
+            f"{shown}: a network needs at least an input and an output width: "
+            f"set dims=[auto,5,auto]"
         )
     if any(width != AUTO and width < 1 for width in dims):
         raise KanExpError(f"{shown}: every width must be at least 1.")
@@ -50,8 +51,9 @@ def check_dims(dims: list[Any] | None) -> None:
 def settle_widths(config: RunConfig, inputs: int, outputs: int) -> None:
     """Replaces what `dims` leaves to the data, in place.
 
-    Without `dims` the network has one hidden layer, as wide as a sum of curves and the hidden units
-    beside it, about which the data decide; or of `2 * inputs + 1` units, as in Kolmogorov's theorem.
+    Without `dims` the network has one hidden layer: of `2 * inputs + 1` units, as in Kolmogorov's
+    theorem, or, where smoothness is found from the data, of a unit for each output's sum of curves
+    and the hidden units beside it, about which the data decide.
 
     Raises:
         KanExpError: `layers` names more than two kinds, and there are no `dims`.

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from kan_exp.layers import EdgeLayer, KANSplineLayer, LayerSpec, layer_path, make_network
+from kan_exp.layers import KANSplineLayer, LayerSpec, layer_path, make_network
+from kan_exp.layers.walk import layers_of
 from kan_exp.optimizers.natural_basis import DEGREE, NaturalBasis
 from kan_exp.optimizers.pursuit import MARGIN
 from kan_exp.optimizers.smooth_networks import SmoothNetworks, split
@@ -47,9 +48,8 @@ def make_layers(
     """
     shape, parts = smooth.shape, split(smooth.shape, q)
     sized = [_sized(spec, smooth.first.intervals) for spec in specs]
-    network = make_network(sized, dims, generator).double()
-    first: EdgeLayer = network[0]
-    width = dims[1]
+    network = make_network(sized, dims, generator).double().to(smooth.x.device)
+    layers, width = layers_of(network), dims[1]
 
     def curves(x: Tensor) -> Tensor:
         basis = smooth.first.values(x)
@@ -74,7 +74,7 @@ def make_layers(
             values[:, hidden] = torch.einsum("nhk,hko->nho", basis, parts.outer[0])
         return values
 
-    first.cpu().imitate(_points(smooth.x, torch.stack(smooth.first.ends)), curves)
+    layers[0].imitate(_points(smooth.x, torch.stack(smooth.first.ends)), curves)
     if len(dims) > 2:
         z = curves(smooth.x).sum(1)
         low, high = z.amin(0), z.amax(0)
@@ -83,11 +83,10 @@ def make_layers(
         if second is not None:
             hidden = slice(shape.outputs, shape.outputs + shape.hidden)
             ends[:, hidden] = torch.stack(second.ends)[:, 0]
-        last: EdgeLayer = network[1]
-        last.imitate(_points(z, ends), outer)
+        layers[1].imitate(_points(z, ends), outer)
     described = [
         {"kind": layer_path(kind), "options": layer.present_options(options)}
-        for (kind, options), layer in zip(sized, network, strict=True)
+        for (kind, options), layer in zip(sized, layers, strict=True)
     ]
     return Made(network, described)
 

@@ -26,8 +26,8 @@ from kan_exp.training.smooth_plan import Plan
 
 log = logging.getLogger(__name__)
 
-# Phases: curves of the inputs; starts with hidden units, and those that go on; finer grids; on all points a start or
-# several, and those that go on.
+# Phases: curves of the inputs; starts with hidden units, and those that go on; finer grids; on all
+# points a start or several, and those that go on.
 CURVES, STARTS, KEPT, FINER, AGAIN, AGAIN_KEPT, DONE = range(7)
 SATURATED = 0.6  # share of an edge's bends in use from which on finer grids are tried
 LEAST_GAIN = 0.01  # in generalized cross-validation, for hidden units to be taken
@@ -227,11 +227,10 @@ class SmoothingModule(KANModule):
             self._choose()
         elif self._phase == FINER:
             finer, coarse = search.winner(), self._kept["coarse"]
-            pays = self._score(finer) < self._score(coarse) - FINER_GAIN
             error = float(self._errors(finer).mean())
-            self._intervals //= 2
-            pays = pays and error < float(self._errors(coarse).mean())
-            if pays:
+            self._intervals //= 2  # those of the coarse one
+            falls = error < float(self._errors(coarse).mean())
+            if falls and self._score(finer) < self._score(coarse) - FINER_GAIN:
                 self._intervals *= 2
                 self._try_finer(finer)
             else:
@@ -366,9 +365,9 @@ class SmoothingModule(KANModule):
                 self._set_network(curves, 0)
             return
         network, hidden = search.winner(), search.shape.hidden
-        if self._phase in (STARTS, KEPT) and curves is not None:
-            if self._score(network) >= self._score(curves):
-                network, hidden = curves, 0
+        rival = curves if self._phase in (STARTS, KEPT) else None
+        if rival is not None and self._score(network) >= self._score(rival):
+            network, hidden = rival, 0
         self._set_network(network, hidden)
 
     def _set_network(self, network: Network, hidden: int) -> None:

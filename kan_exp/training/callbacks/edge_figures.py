@@ -42,7 +42,7 @@ class EdgeFigures(Callback):
     def draw(self, layer: int, view: LayerView) -> Figure:
         """Makes or updates the figure of a layer, counted from 0."""
         drawn = self._figures.pop(layer, None)  # a figure whose update fails is not used again
-        if drawn is None or drawn.shape != view.mask.shape:
+        if drawn is None or drawn.shape != view.y.shape[1:]:
             drawn = LayerFigure(view)
         else:
             drawn.update(view)

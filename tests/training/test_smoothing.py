@@ -1,0 +1,138 @@
+"""Trainings on noisy tables: what is chosen, and what is reported about it."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from kan_exp.errors import KanExpError
+from kan_exp.models.loading import load
+from kan_exp.train import prepare
+
+ROWS = 160
+
+
+def targets(x, noise):
+    return {
+        "linear": 2 * x[:, 0] - x[:, 1] + noise,
+        "curves": np.sin(3 * x[:, 0]) + x[:, 1] ** 2 + 0.2 * noise,
+        "product": 3 * x[:, 0] * x[:, 1] + 0.2 * noise,
+        "noise": noise,
+        "class": np.where(2 * x[:, 0] * x[:, 1] + 0.1 * noise > 0, 1.0, 0.0),
+    }
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    generator = np.random.default_rng(0)
+    x = generator.uniform(-1, 1, (ROWS, 3))
+    columns = {f"x{k}": x[:, k] for k in range(3)}
+    path = tmp_path_factory.mktemp("tables") / "table.csv"
+    pl.DataFrame({**columns, **targets(x, generator.normal(size=ROWS))}).write_csv(path)
+    return path
+
+
+def run(table, folder, target, *more):
+    features = "data.features=[x0,x1,x2]"
+    options = ["data=table", f"data.path={table}", f"data.target={target}", features]
+    return prepare([*options, "layer=spline", "logger=none", *more], folder).fit()
+
+
+@pytest.mark.parametrize(
+    ("target", "chosen", "dims"),
+    [
+        ("linear", "curves", [3, 1]),
+        ("noise", "curves", [3, 1]),
+        ("curves", "curves", [3, 1]),
+        ("product", "hidden units", [3, 4, 1]),
+    ],
+)
+def test_the_data_decide_about_hidden_units(table, tmp_path, target, chosen, dims):
+    result = run(table, tmp_path / "run", target)
+    metrics = result.metrics
+    assert (metrics["chosen"], metrics["choices"]["dims"]) == (chosen, dims)
+    assert [layer.dim_in for layer in result.model.edge_layers] == dims[:-1]
+    linear = metrics["linear_rmse"]
+    if target in ("linear", "noise"):
+        assert metrics["test_rmse"] < 1.05 * linear
+        assert metrics["effective_parameters"] < 8  # a linear model has 4
+        assert metrics["noise"] == pytest.approx(1, abs=0.15)
+    else:
+        assert metrics["test_rmse"] < 0.6 * linear
+        assert metrics["noise"] == pytest.approx(0.2, abs=0.07)
+
+
+def test_a_linear_table_gives_the_linear_model(table, tmp_path):
+    result = run(table, tmp_path / "run", "linear", "data.fractions=[0.5,0.2,0.3]")
+    data, model = result.data, result.model
+    seen = torch.cat([data.train.x, data.val.x]), torch.cat([data.train.y, data.val.y])
+    design = torch.cat([seen[0], torch.ones(len(seen[0]), 1)], 1)
+    weights = torch.linalg.lstsq(design.double(), seen[1].double()).solution
+    x = torch.cat([data.test.x, torch.ones(len(data.test.x), 1)], 1).double()
+    assert (model.predict(data.test.x) - x @ weights).abs().max() < 0.3
+    # Far outside the trained range the curves are straight lines.
+    far = model.predict(torch.tensor([[8.0, 0, 0], [9.0, 0, 0], [10.0, 0, 0]]).double())
+    assert abs(far[2] - 2 * far[1] + far[0]) < 1e-9
+    assert float(far[1] - far[0]) == pytest.approx(2, abs=1)
+
+
+def test_the_same_seed_gives_the_same_bits(table, tmp_path):
+    first, again = (run(table, tmp_path / name, "product").predictions for name in "ab")
+    assert torch.equal(first, again)
+
+
+@pytest.mark.parametrize("kind", ["interpo", "chebyshev", "linear"])
+def test_other_kinds_of_edges_get_the_same_functions(table, tmp_path, kind):
+    known = run(table, tmp_path / "spline", "curves").metrics
+    found = run(table, tmp_path / kind, "curves", f"layer={kind}").metrics
+    if kind == "linear":
+        assert found["choices"]["dims"] == [3, 1]
+        assert found["test_rmse"] == pytest.approx(found["linear_rmse"], rel=0.05)
+    else:
+        assert found["test_rmse"] == pytest.approx(known["test_rmse"], rel=0.1)
+
+
+def test_widths_that_are_given_are_kept(table, tmp_path):
+    result = run(table, tmp_path / "run", "linear", "dims=[auto,3,auto]")
+    assert result.metrics["choices"]["dims"] == [3, 3, 1]
+    assert [layer.dim_in for layer in result.model.edge_layers] == [3, 3]
+    assert result.metrics["test_rmse"] < 1.05 * result.metrics["linear_rmse"]
+
+
+def test_classes_of_a_product_are_found(table, tmp_path):
+    result = run(table, tmp_path / "run", "class", "task=classification")
+    assert result.metrics["chosen"] == "hidden units"
+    assert result.metrics["test_log_loss"] < 0.6 * result.metrics["linear_log_loss"]
+    assert result.metrics["noise"] is None
+
+
+def test_the_validation_error_is_of_the_network_before_the_last_fit(table, tmp_path):
+    result = run(table, tmp_path / "run", "curves")
+    (validated,) = {loss for _, loss in result.history["val"][-2:]}
+    y_std = float(result.model.y_std)
+    assert result.metrics["val_rmse"] == pytest.approx(y_std * validated**0.5)
+    val = result.data.val
+    now = (result.model.predict(val.x) - val.y).square().mean().sqrt().item()
+    assert now != pytest.approx(result.metrics["val_rmse"], rel=1e-3)
+
+
+def test_a_run_that_is_cut_short_has_the_curves(table, tmp_path):
+    result = run(table, tmp_path / "run", "curves", "steps=6", "evaluations=3")
+    assert result.metrics["stopped"] == "steps"
+    assert "chosen" not in result.metrics
+    assert result.metrics["test_rmse"] < result.metrics["linear_rmse"]
+
+
+def test_a_stored_network_is_the_one_that_was_chosen(table, tmp_path):
+    features = "data.features=[x0,x1,x2]"
+    options = ["data=table", f"data.path={table}", "data.target=product", features]
+    folder = tmp_path / "run"
+    result = prepare([*options, "layer=spline", "~callbacks.figures"], folder).run()
+    assert torch.equal(load(folder).predict(result.data.test.x), result.predictions)
+
+
+def test_weights_of_penalties_are_refused(table, tmp_path):
+    with pytest.raises(KanExpError, match=r"penalty\.roughness=1 has no effect with smoothing"):
+        run(table, tmp_path / "run", "linear", "penalty.roughness=1")
