@@ -19,6 +19,7 @@ from kan_exp.config import (
     GROUPS,
     LEAST_SQUARES,
     OPTIONAL_GROUPS,
+    SAMPLED,
     TABLE,
     Component,
     RunConfig,
@@ -31,9 +32,10 @@ from kan_exp.config import (
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.apart import apart
 from kan_exp.preparing.checks import check_full_batch, check_replicas
-from kan_exp.preparing.components import make_task
+from kan_exp.preparing.components import make, make_task
 from kan_exp.preparing.keys import check_shared, follows_seed
 from kan_exp.preparing.references import check_additions, check_references
+from kan_exp.preparing.sources import SKLEARN
 from kan_exp.preparing.tasks import AUTO, recognized
 from kan_exp.preparing.values import (
     plain_values,
@@ -41,6 +43,7 @@ from kan_exp.preparing.values import (
     search_path_override,
     without_targets,
 )
+from kan_exp.preparing.widths import are_known, settle_widths
 from kan_exp.quoting import quoted
 from kan_exp.runs.identity import group_name
 from kan_exp.tasks import Task
@@ -139,10 +142,27 @@ def is_stackable(cfg: DictConfig) -> bool:
 def composed_task(cfg: DictConfig) -> Task:
     """The task of a composed configuration; where the target decides it, that is read."""
     task = to_component(OmegaConf.to_container(cfg.task, resolve=True))
-    if task.target == AUTO:
+    if task.target == AUTO and cfg.data.get("_target_") not in (TABLE, SKLEARN):
+        task = recognized(task, Component(""))  # other options may be known to the jobs alone
+    elif task.target == AUTO:
         data = to_component(resolved(cfg, "data"))
         task = apart(lambda: recognized(task, data))
     return make_task(task)
+
+
+def composed_widths(cfg: DictConfig) -> list[int]:
+    """The widths of a composed configuration; none if they are not known before it runs."""
+    if are_known(cfg.dims):
+        return list(cfg.dims)
+    if cfg.data.get("_target_") != SAMPLED:
+        return []
+    try:
+        target = make("target", to_component(resolved(cfg, "target")))
+    except (KanExpError, OmegaConfBaseException):  # which the job reports
+        return []
+    config = RunConfig(dims=None if cfg.dims is None else list(cfg.dims))
+    settle_widths(config, len(target.inputs), 1)
+    return config.widths
 
 
 def spelled_out(cfg: DictConfig, task: Component) -> DictConfig:

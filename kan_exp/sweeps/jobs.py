@@ -12,8 +12,7 @@ from omegaconf import DictConfig
 
 from kan_exp.preparing.keys import run_key, stack_key
 from kan_exp.preparing.references import asks_hydra
-from kan_exp.preparing.translation import is_stackable
-from kan_exp.preparing.widths import are_known
+from kan_exp.preparing.translation import composed_widths, is_stackable
 from kan_exp.runs import folder_name, option_name
 
 Compose = Callable[[Sequence[str]], DictConfig]
@@ -148,9 +147,7 @@ def split_seed(overrides: Sequence[str]) -> tuple[int | None, tuple[str, ...]]:
 
 def _is_stackable(cfg: DictConfig) -> bool:
     """Whether jobs can be trained as one network, and whether that would be faster."""
-    # 0 if the number of points, or that of inputs, is not known yet.
-    dims = list(cfg.dims) if are_known(cfg.dims) else [0]
-    edges = sum(before * after for before, after in itertools.pairwise(dims))
+    edges = sum(before * after for before, after in itertools.pairwise(composed_widths(cfg)))
     batch = cfg.data.get("num_train", 0) if cfg.batch_size is None else cfg.batch_size
     if cfg.replicas != 1 or int(batch) * edges > cfg.sweep.most_stacked_work:
         return False

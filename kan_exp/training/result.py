@@ -83,10 +83,7 @@ def make_result(
         scores |= {LINEAR + name: finite(v) for name, v in _linear_scores(task, data).items()}
     validation = module.validated
     if validation is None:
-        val = data.val
-        truth_of_val = data.schema.decode_outputs(val.y)
-        predicted = model.predict(val.x)
-        validation = task.score(predicted, truth_of_val, [task.primary], val.weight)
+        validation = {task.primary.name: _validation_error(task, model, data)}
     metrics = {
         **scores,
         task.chosen_by: finite(validation[task.primary.name]),
@@ -106,6 +103,13 @@ def make_result(
         metrics["replicas"] = _replica_metrics(module, data, kept)
         history = _replica_history(module, kept)
     return Result(model, task, data, metrics, history, truth, predictions, diverged, folds)
+
+
+def _validation_error(task: Task, model: KANModel, data: ExperimentData) -> float:
+    """The primary metric on the validation points."""
+    val, truth = data.val, data.schema.decode_outputs(data.val.y)
+    scores = task.score(model.predict(val.x), truth, [task.primary], val.weight)
+    return scores[task.primary.name]
 
 
 def _linear_scores(task: Task, data: ExperimentData) -> dict[str, float]:
@@ -136,7 +140,10 @@ def _edge_agreements(model: KANModel, data: ExperimentData) -> dict[str, float]:
 def _replica_metrics(module: ReplicaModule, data: ExperimentData, kept: int) -> dict[str, Any]:
     """The scores of all replicas, each as it was when it was best on validation."""
     task = module.task
-    predictions = [model.predict(data.test.x) for model in module.best_models()]
+    predictions, errors_on_val = [], []
+    for model in module.best_models():  # the same one, with other weights each time
+        predictions.append(model.predict(data.test.x))
+        errors_on_val.append(_validation_error(task, model, data))
     truth = data.schema.decode_outputs(data.test.y)
     scores = score_networks(task, predictions, truth, data.test.weight)
     judged = [score[task.judged_by] for score in scores]
@@ -155,7 +162,7 @@ def _replica_metrics(module: ReplicaModule, data: ExperimentData, kept: int) -> 
             {
                 "seed": module.seed + replica,
                 **score,
-                task.chosen_by: finite(task.primary.error(float(module.best_errors[replica]))),
+                task.chosen_by: finite(errors_on_val[replica]),
                 "best_step": int(module.best_steps[replica]),
             }
             for replica, score in enumerate(scores)

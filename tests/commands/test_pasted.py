@@ -75,7 +75,7 @@ def test_what_a_run_prints_at_its_end(run, train, folder):
     cfg = train(*found["train"]).cfg
     assert cfg.data.target == TARGET
     assert Path(cfg.data.path).resolve() == folder / TABLE
-    assert cfg.refine.grids == [4]
+    assert cfg.smoothing.method == "reml"
 
 
 def after(phrase: str) -> Callable[[str], str]:

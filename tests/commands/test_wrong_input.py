@@ -9,7 +9,7 @@ from tests.conftest import COMMANDS, finish, start
 LIGHT = [
     (["layer=interp"], ["layer=interp:", "Did you mean 'interpo'?", "mlp"]),
     (["dims=[3,1]"], ["target 'exp_sin_square' has 2 inputs", "set dims=[2,1]"]),
-    (["dims=[2]"], ["dims=[2]:", "set dims=[2,5,1]"]),
+    (["dims=[2]"], ["dims=[2]:", "set dims=[auto,5,auto]"]),
     (["dims=[2,0,1]"], ["dims=[2,0,1]:", "at least 1"]),
     (["dims=[2,5,2]"], ["set dims=[2,5,1]"]),
     (["dims=[2,1"], ["dims=[2,1", "bracket"]),
@@ -85,7 +85,7 @@ LIGHT += [
     (["penalty.roughness=-1"], ["penalty.roughness must be at least 0, got -1"]),
     (["data=table", "data.path=nope.csv", "data.target=y"], ["nope.csv", "data.path"]),
     (["data=sklearn", "data.name=iri"], ["data.name", "Did you mean 'iris'?"]),
-    (["data=sklearn", "data.name=iris"], ["3 inputs", "set dims=[3,5,1]"]),
+    (["data=sklearn", "data.name=iris", "dims=[2,5,3]"], ["4 inputs", "set dims=[4,5,3]"]),
 ]
 # What torch alone can tell, and Lightning.
 WITH_TORCH = [

@@ -94,7 +94,7 @@ def test_a_font_that_has_the_character_draws_it(use, boxes, caplog):
     assert abs(height - width) <= 1
     assert (ink[2 : height - 2, 2 : width - 2] == 255).all()
     values = np.linspace(0, 1, 9)
-    figure = prediction_figure(values, values, name, "")
+    figure = prediction_figure(values[:, None], values[:, None], [name], "")
     pixels(figure)  # would warn of missing glyphs
     assert f"{name}, true" in [one.text for one in texts(figure)]
     assert not caplog.records
@@ -106,7 +106,7 @@ def test_without_one_codes_are_shown_and_it_is_said_once(use, caplog):
     assert literal("a温") == "a\\u6e29"
     assert literal("度") == "\\u5ea6"
     assert literal("\U0001f9ea") == "\\U0001f9ea"
-    pixels(prediction_figure(np.arange(3.0), np.arange(3.0), "温度", ""))
+    pixels(prediction_figure(*[np.arange(3.0)[:, None]] * 2, ["温度"], ""))
     (record,) = caplog.records
     assert record.getMessage().startswith("Note: no installed font has 温: ")
 

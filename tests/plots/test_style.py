@@ -54,7 +54,7 @@ from kan_exp.plots.style import pixels
 x = np.linspace(0, 1, 9)[:, None]
 view = LayerView(1, ["x"], ["f"], x, x[:, :, None], x, x[:, :, None], np.array([[0.0, 1.0]]), x)
 for figure in (LayerFigure(view).figure, history_figure([(1, 1.0)], [], 1),
-               prediction_figure(x, x, "f", "")):
+               prediction_figure(x, x, ["f"], "")):
     pixels(figure)
 sys.exit("matplotlib.pyplot" in sys.modules or "torch" in sys.modules)
 """

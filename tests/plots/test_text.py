@@ -98,9 +98,9 @@ def test_ticks_of_edges_tell_values_apart(low, width):
 @given(ANY_NAME, st.sampled_from(SCALES))
 def test_any_target_can_be_predicted(name, scale):
     low, width = scale
-    truth = low + width * np.linspace(0, 1, 30)
-    predicted = truth + 0.02 * width * np.sin(np.arange(30))
-    check_texts(prediction_figure(truth, predicted, name, "RMSE 1.23e-05, R² 0.999999999"))
+    truth = low + width * np.linspace(0, 1, 30)[:, None]
+    predicted = truth + 0.02 * width * np.sin(np.arange(30))[:, None]
+    check_texts(prediction_figure(truth, predicted, [name], "RMSE 1.23e-05, R² 0.999999999"))
 
 
 def test_titles_are_above_the_curves_and_ticks_outside():
@@ -133,13 +133,13 @@ def test_titles_are_above_the_curves_and_ticks_outside():
 @example(-0.00123, 1e-3)
 def test_any_numbers_are_ticked(low, width):
     check_texts(LayerFigure(layer(["a", "b"], ["h1", "h2"], float(low), width, truth=True)).figure)
-    truth = float(low) + width * np.linspace(0, 1, 30)
-    check_texts(prediction_figure(truth, truth + width * np.sin(truth), LONG, ""))
-    losses = [(k, abs(float(value)) + 1e-12) for k, value in enumerate(truth)]
+    truth = float(low) + width * np.linspace(0, 1, 30)[:, None]
+    check_texts(prediction_figure(truth, truth + width * np.sin(truth), [LONG], ""))
+    losses = [(k, abs(float(value)) + 1e-12) for k, value in enumerate(truth[:, 0])]
     check_texts(history_figure(losses, [], None))
-    check_texts(search_history_figure(list(truth), [False] * 30, LONG))
-    axes = [Axis("a", list(truth)), Axis("b", list(truth), log=True)]
-    check_texts(parallel_figure(axes, list(truth), "c"))
+    check_texts(search_history_figure(list(truth[:, 0]), [False] * 30, LONG))
+    axes = [Axis("a", list(truth[:, 0])), Axis("b", list(truth[:, 0]), log=True)]
+    check_texts(parallel_figure(axes, list(truth[:, 0]), "c"))
 
 
 @pytest.mark.parametrize("steps", [1, 100, 200_000, 20_000_000])
@@ -212,8 +212,8 @@ def test_settings_of_the_user_do_not_turn_names_into_formulas(monkeypatch):
         "font.family": ["serif"],
     }.items():
         monkeypatch.setitem(mpl.rcParams, name, value)
-    truth = 1e9 + np.linspace(0, 1, 30)
-    shown = check_texts(prediction_figure(truth, truth, "cost_$_per_$_sold", ""))
+    truth = 1e9 + np.linspace(0, 1, 30)[:, None]
+    shown = check_texts(prediction_figure(truth, truth, ["cost_$_per_$_sold"], ""))
     assert shown.count("cost_$_per_$_sold, true") == 2
     assert "+1e9" in shown
     assert mpl.rcParams["text.usetex"] is True
