@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from kan_exp.preparing.keys import rest_key, run_key
 from kan_exp.preparing.references import asks_hydra
 from kan_exp.preparing.translation import is_stackable
+from kan_exp.preparing.widths import AUTO
 from kan_exp.runs import folder_name, option_name
 
 Compose = Callable[[Sequence[str]], DictConfig]
@@ -147,7 +148,8 @@ def split_seed(overrides: Sequence[str]) -> tuple[int | None, tuple[str, ...]]:
 
 def _is_stackable(cfg: DictConfig) -> bool:
     """Whether jobs can be trained as one network, and whether that would be faster."""
-    edges = sum(before * after for before, after in itertools.pairwise(cfg.dims))
+    widths = [1 if width == AUTO else width for width in cfg.dims or ()]  # at least
+    edges = sum(before * after for before, after in itertools.pairwise(widths))
     # 0 if the number of points is not known yet.
     batch = cfg.data.get("num_train", 0) if cfg.batch_size is None else cfg.batch_size
     if cfg.replicas != 1 or int(batch) * edges > cfg.sweep.most_stacked_work:
