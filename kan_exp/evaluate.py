@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kan_exp.cli import (
     as_typed,
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 OPTIONS = Options(features=None)
+KNOWN = ("run", "target", "data", "modules", "points")
 # Options that do not change the points that are scored, by what makes the points.
 UNUSED = {
     TABLE: (
@@ -56,7 +57,11 @@ UNUSED = {
 
 def evaluate(cfg: DictConfig) -> None:
     """Prints the scores of a run's network on its test points or on other data."""
-    check_names(cfg, "evaluate", ("run", "target", "data", "modules", "points"))
+    typed = {option_name(text).split(".")[0] for text in as_typed(hydra_config().overrides.task)}
+    with open_dict(cfg):
+        for name in {*map(str, cfg)} - {*KNOWN, *typed}:  # what data=table sets for trainings
+            del cfg[name]
+    check_names(cfg, "evaluate", KNOWN)
     check_given(cfg, "run")
     moved = _moved(cfg)
     if cfg.target is not None and (cfg.data is None or "target" not in cfg.data):
@@ -81,7 +86,8 @@ def evaluate(cfg: DictConfig) -> None:
         points, source, notes = _other_points(cfg, Schema.restore(description), reader)
         ranges = trained_ranges(model, description)
         notes = [*notes, *outside(points.x.double().numpy(), ranges, model.features)]
-    (scores,) = score_networks(scoring, [model.predict(points.x)], points.y)
+    truth = Schema.restore(description).decode_outputs(points.y)
+    (scores,) = score_networks(scoring, [model.predict(points.x)], truth, points.weight)
     log.info("%s on %s", run, source)
     rows = [(metric.title, text) for metric, text in metric_texts(scoring.metrics, scores)]
     rows.append(("points", f"{len(points.y):,}"))
@@ -97,8 +103,6 @@ def read_arguments(arguments: list[str]) -> tuple[str, list[str]]:
     if not any(option_name(text) == "data" for text in words):
         # Hydra knows no such option without a choice of data.
         words = [f"+{text}" if text.startswith("data.path=") else text for text in words]
-    if "data=table" in words:  # whose recipe is for trainings
-        words.append("recipe@_global_=none")
     return "evaluate", words
 
 

@@ -22,6 +22,7 @@ from kan_exp.commandline.renamed import renamed_options
 from kan_exp.commandline.starting import RESUMED, check_unused
 from kan_exp.config import RunConfig, RunContext, TrainConfig
 from kan_exp.errors import DivergedError, KanExpError
+from kan_exp.preparing.apart import apart
 from kan_exp.preparing.checks import check
 from kan_exp.preparing.experiment import make_experiment
 from kan_exp.preparing.keys import run_key, setting_key
@@ -42,7 +43,7 @@ from kan_exp.runs import (
 from kan_exp.runs.results import NAME as METRICS
 from kan_exp.runs.traces import restore
 from kan_exp.sweeps.jobs import number_of
-from kan_exp.sweeps.summary import same_again
+from kan_exp.sweeps.summary import resumed_arguments
 
 if TYPE_CHECKING:
     from kan_exp.training.experiment import Experiment
@@ -87,7 +88,10 @@ def _train(cfg: DictConfig, hydra: DictConfig, folder: Path) -> None:
             raise KanExpError("sweep.resume resumes a sweep: add -m.")
         with StatusFile(folder, overrides, key, job, one_line, setting) as status:
             config, context = translate(cfg, hydra)
-            check(config, context)
+            if config.num_ranks == 1:
+                check(config, context)
+            else:  # before this process is forked into ranks
+                apart(lambda: check(config, context))
             if not alone:
                 config.callbacks.pop("progress", None)
             with _other_ranks(config, folder, context, status, checkpoint) as rank:
@@ -192,7 +196,7 @@ def read_arguments(arguments: list[str]) -> tuple[str, list[str]]:
     for text in (*arguments, str(Path.cwd())):
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise KanExpError(f"{text!a} is not UTF-8: rename the file or folder, or link it.")
-    return from_folder(renamed_options(same_again(spelled(arguments))))
+    return from_folder(renamed_options(resumed_arguments(spelled(arguments))))
 
 
 if __name__ == "__main__":

@@ -116,10 +116,10 @@ class Trial:
     def name(self) -> str:
         """The overrides, and when the run began: TensorBoard shows the mean of equal names."""
         above = self.folder.parts[:-1]
-        began = BEGAN.match(self.folder.name)  # the rest of such a name repeats the overrides
-        last = began[0] if began else self.folder.name
-        place = [*above[-1:], last] if self.job is None else [*above[-2:], str(self.job)]
-        return printable(f"{', '.join(self.overrides) or 'defaults'} ({'/'.join(place)})")
+        start = BEGAN.match(self.folder.name)  # the rest of such a name repeats the overrides
+        last = start[0] if start else self.folder.name
+        path = [*above[-1:], last] if self.job is None else [*above[-2:], str(self.job)]
+        return printable(f"{', '.join(self.overrides) or 'defaults'} ({'/'.join(path)})")
 
     def of_seed(self, seed: int) -> Trial:
         """The trial of a run with that seed alone."""

@@ -92,8 +92,8 @@ def _long_name(typed: str, word: str) -> str:
     cut = [name for name in FLAGS if typed.startswith("--") and len(typed) > 2]
     names = exact or [name for name in cut if name.startswith(typed)]
     if not names:
-        meant = word.lstrip("-")
-        write = f" Options have no dashes: write {shell(meant)}." if "=" in word else ""
+        option = word.lstrip("-")
+        write = f" Options have no dashes: write {shell(option)}." if "=" in word else ""
         known = [*FLAGS, *FLAGS.values()]
         raise KanExpError(f"{typed}: there is no such flag.{suggest(typed, known)}{write}")
     if len(names) > 1:

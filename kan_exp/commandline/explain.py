@@ -126,9 +126,9 @@ def _explain_file(error: OSError) -> str | None:
         return None
     name = f" {error.filename}" if error.filename else ""
     option = "hydra.sweep.dir" if set(MULTIRUN) & set(sys.argv) else "hydra.run.dir"
-    place = f" Results of a training go to {option}=..., under outputs unless set."
+    advice = f" Results of a training go to {option}=..., under outputs unless set."
     is_train = "train" in Path(sys.argv[0]).stem
-    return f"cannot write or read{name}: {error.strerror}.{place if is_train else ''}"
+    return f"cannot write or read{name}: {error.strerror}.{advice if is_train else ''}"
 
 
 def _raised_in(error: BaseException, module: str) -> bool:
@@ -233,8 +233,8 @@ def _unreadable_option(error: OverrideParseException) -> str:
         return f"{name}: there is no such option: names have letters, digits and dots only."
     if any(value.count(a) != value.count(b) for a, b in ("[]", "()", "{}")):
         return f"cannot read the option {text!r}{reason} (is a bracket or a quote missing?)"
-    cure = shell(f"{name}={in_quotes(value)}")
-    return f"cannot read the option {text!r}{reason}: if its value is text, quote it: {cure}"
+    quoted = shell(f"{name}={in_quotes(value)}")
+    return f"cannot read the option {text!r}{reason}: if its value is text, quote it: {quoted}"
 
 
 def _unknown_option(error: OmegaConfBaseException) -> str:

@@ -46,12 +46,12 @@ class OwnConfigs:
         faults = (text for choice in choices for text in self._faults(choice, ()))
         return next(faults, None)
 
-    def _faults(self, choice: ConfigChoice, above: tuple[Path, ...]) -> Iterator[str]:
+    def _faults(self, choice: ConfigChoice, including: tuple[Path, ...]) -> Iterator[str]:
         paths = [folder / choice.group / f"{choice.name}.yaml" for folder in self.own]
         path = next((path for path in paths if path.exists() or path.is_symlink()), None)
         if path is None:
             return
-        if path in above:
+        if path in including:
             yield f"{path}: its defaults lead back to itself: take one of the entries out."
             return
         try:
@@ -70,7 +70,7 @@ class OwnConfigs:
             if fault := self._wrong_entry(text, choice, entry):
                 yield f"{path}{fault}"
             if (inner := _selected(choice, entry)) is not None:
-                yield from self._faults(inner, (*above, path))
+                yield from self._faults(inner, (*including, path))
         for key in map(str, content if header == "_global_" else ()):
             if key not in self.known:
                 hint = suggest(key, self.known)

@@ -15,7 +15,7 @@ from kan_exp.commandline.explain import USER_ERRORS, one_line
 from kan_exp.errors import KanExpError
 from kan_exp.quoting import shell, typed
 from kan_exp.runs import hold, option_name, release
-from kan_exp.runs.folders import foreign_or_used
+from kan_exp.runs.folders import occupied_by
 from kan_exp.runs.printable import printable
 from kan_exp.runs.traces import remember
 
@@ -45,11 +45,11 @@ class FreshFolder(Callback):
         folder = _folder(config, "run")
         if folder is None or config.hydra.job.config_name == RESUMED:
             return
-        _check_place(config)
+        _check_subfolder(config)
         # The lock comes first, so that no other process can finish a run between the check and it.
         try:
             hold(folder)
-            reason = foreign_or_used(folder)
+            reason = occupied_by(folder)
             remember(folder)
         except USER_ERRORS as error:
             fail(one_line(error))
@@ -73,7 +73,7 @@ class FreshFolder(Callback):
                 "made: leave it out to run every combination, or add search=... to let Optuna "
                 "choose."
             )
-        _check_place(config)
+        _check_subfolder(config)
         _folder(config, "sweep")
 
 
@@ -97,17 +97,18 @@ def _folder(config: DictConfig, kind: str) -> Path | None:
     return folder
 
 
-def _check_place(config: DictConfig) -> None:
-    """Refuses another place for a run's configuration than the one in which it is looked for."""
-    place = config.hydra.output_subdir
-    if place != CONFIGURATION:
+def _check_subfolder(config: DictConfig) -> None:
+    """Refuses to store the configuration in a folder where other commands do not look for it."""
+    subfolder = config.hydra.output_subdir
+    if subfolder != CONFIGURATION:
+        given = "null" if subfolder is None else subfolder
         fail(
-            f"hydra.output_subdir={'null' if place is None else place}: resume=..., --from and "
-            f"reports read a run's configuration in {CONFIGURATION}: leave this out."
+            f"hydra.output_subdir={given}: resume=..., --from and reports read a run's "
+            f"configuration in {CONFIGURATION}: leave this out."
         )
 
 
 def check_unused(folder: Path) -> None:
     """Refuses a folder with the results of another run, or files of the same names."""
-    if reason := foreign_or_used(folder):
+    if reason := occupied_by(folder):
         raise KanExpError(f"{folder} holds {reason}: give another folder.")

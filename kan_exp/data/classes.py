@@ -73,7 +73,9 @@ def with_outputs(table: Table, classes: bool | None, option: str = "data.target"
         return table
     (column,) = outputs
     if classes is None:
-        classes = column.kind == "class" or _are_few(table.frame[column.name])
+        classes = column.kind == "class" or (
+            not column.scale and _are_few(table.frame[column.name])
+        )
     if not classes:
         return _as_number(table, column) if column.kind == "class" else table
     names = level_names(table.frame[column.name])
@@ -91,7 +93,7 @@ def with_outputs(table: Table, classes: bool | None, option: str = "data.target"
             f"{said} has {len(levels):,} different {what} in {table.rows:,} rows, too many for "
             f"classes: {cure}"
         )
-    column = replace(column, kind="class", levels=levels)
+    column = replace(column, kind="class", levels=levels, scale="")
     frame = table.frame.with_columns(names.alias(column.name))
     return replace(table, schema=replace(table.schema, outputs=(column,)), frame=frame)
 

@@ -290,8 +290,8 @@ def styles(text: Series) -> list[str]:
 
 def table_decimal(fields: Iterable[Series]) -> str | None:
     """The decimal sign that a column of the table is certain to have; None if there is none."""
-    written = (text for text in fields if _is_text(text) and text.drop_nulls().len())
-    found = [styles(text) for text in written if _plain(text).null_count() > text.null_count()]
+    texts = (text for text in fields if _is_text(text))
+    found = [styles(text) for text in texts if text.str.contains(",", literal=True).any()]
     return next((sign for sign in (",", ".") if [sign] in found), None)
 
 
@@ -445,7 +445,7 @@ def _checked(column: Column, fields: Series, written: Column | None = None) -> F
     if column.kind == "number" and (infinite := values.is_infinite().fill_null(False)).any():
         signs = tuple(str(value) for value in values.filter(infinite).unique().to_list())
         return Found(column, values, columns.INFINITE, infinite, signs)
-    if column.scale and (low := _below_scale(column, values)).any():
+    if column.scale and column.kind == "number" and (low := _below_scale(column, values)).any():
         return Found(column, values, columns.SCALE, low)
     return Found(column, values)
 
@@ -460,7 +460,7 @@ def _of_text(column: Column, fields: Series, decimal: str | None) -> tuple[Colum
     """What a column of text is, and why it can be nothing."""
     known = fields.drop_nulls()
     if _plain(known).null_count() == 0:
-        return _number_style(column, fields, decimal)
+        return _number_style(column, fields, decimal) if decimal == "," else (column, "")
     words = {*known.str.to_lowercase().unique().to_list()}
     for yes, no in zip(TRUE, FALSE, strict=True):
         if len(words) > 1 and words <= {yes, no, *DIGITS} and words != {*DIGITS}:
@@ -494,6 +494,8 @@ def _number_style(column: Column, fields: Series, decimal: str | None) -> tuple[
     commas = known.str.contains(",", literal=True).any()
     sign = decimal if decimal in fitting else fitting[0] if fitting else decimal or "."
     found = units(known, sign)
-    column = replace(column, format="" if sign == "." else sign, unit=found[0] if found else "")
+    column = replace(
+        column, format="" if plain and sign == "." else sign, unit=found[0] if found else ""
+    )
     unclear = decimal is None and len(fitting) == 2 and commas
     return column, columns.COMMAS if unclear else ""

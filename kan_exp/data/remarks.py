@@ -64,9 +64,9 @@ def is_code(values: FloatArray, code: float) -> bool:
 
 def has_long_tail(values: FloatArray) -> bool:
     """Whether positive numbers are skewed, and their logarithms are not."""
-    if len(values) < MIN_ROWS or values.min() <= 0 or len(np.unique(values)) < MIN_ROWS / 2:
+    if len(values) < MIN_ROWS or values.min() <= 0 or _skew(values) < SKEW:
         return False
-    return _skew(values) > SKEW and abs(_skew(np.log(values))) < SKEW / 2
+    return abs(_skew(np.log(values))) < SKEW / 2 and len(np.unique(values)) >= MIN_ROWS / 2
 
 
 def _skew(values: FloatArray) -> float:

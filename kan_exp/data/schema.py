@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from polars import DataFrame, Series
+    from torch import Tensor
 
 FloatArray = NDArray[np.float64]
 
@@ -24,10 +25,10 @@ MAX_LEVELS = 100
 MAX_SHOWN = 3  # levels in a line
 MAX_SAID = 12  # columns in a line
 FLAT = 1e-9  # sines of one day of the year differ by their rounding only
-# Scales of numbers: applied to what is read, and their inverses.
-SCALES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
-    "log": (np.log, np.exp),
-    "log1p": (np.log1p, np.expm1),
+# Scales of numbers: a function of arrays, and the method of a tensor that is its inverse.
+SCALES: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "log": (np.log, "exp"),
+    "log1p": (np.log1p, "expm1"),
 }
 # Names of a date's features, by the part that they show.
 PARTS = {
@@ -202,7 +203,8 @@ class Column:
         elif self.kind == "boolean":
             said.append("yes or no")
         elif self.unit or self.format:
-            signs = [self.unit] * bool(self.unit) + ["decimal comma"] * (self.format == ",")
+            signs = [self.unit] if self.unit else ["thousands separators"] * (self.format == ".")
+            signs += ["decimal comma"] * (self.format == ",")
             said.append(f"numbers with {' and '.join(signs)}")
         said += [f"{self.scale} scale"] * bool(self.scale)
         if self.impute and (gaps := values.null_count()):
@@ -305,7 +307,7 @@ class Schema:
         return np.column_stack([column.encode(frame[column.name]) for column in self.inputs])
 
     def encode_outputs(self, frame: DataFrame) -> FloatArray:
-        """The outputs `(n, out)` in their own units; of a class, the index of its level."""
+        """Outputs `(n, out)` on the scale on which they are learned; of a class, its index."""
         columns = []
         for column in self.outputs:
             values = frame[column.name]
@@ -314,8 +316,26 @@ class Schema:
                 values = values.replace_strict(
                     list(column.levels), indices, default=None, return_dtype=_dtype("number")
                 )
-            columns.append(_floats(values))
+            numbers = _floats(values)
+            columns.append(SCALES[column.scale][0](numbers) if column.scale else numbers)
         return np.column_stack(columns) if columns else np.empty((len(frame), 0))
+
+    @property
+    def scales_outputs(self) -> bool:
+        """Whether outputs are learned on another scale."""
+        return any(column.scale for column in self.outputs)
+
+    def decode_outputs(self, y: Tensor) -> Tensor:
+        """Outputs `(n, out)` in their own units, from what `encode_outputs` returns."""
+        if not self.scales_outputs:
+            return y
+        import torch
+
+        # Several predictions of one output, such as quantiles, are all on its scale.
+        parts = [y] if len(self.outputs) == 1 else y.split(1, 1)
+        inverses = [SCALES[one.scale][1] if one.scale else "clone" for one in self.outputs]
+        pairs = zip(parts, inverses, strict=True)
+        return torch.cat([getattr(part, inverse)() for part, inverse in pairs], 1)
 
     @property
     def features(self) -> tuple[str, ...]:

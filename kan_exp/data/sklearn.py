@@ -53,7 +53,8 @@ class SklearnData(SplitTableData):
             ) from None
         options = {"scaled": False} if name == "diabetes" else {}
         bunch = getattr(datasets, f"load_{name}")(**options)
-        columns = dict(zip(bunch.feature_names, np.asarray(bunch.data, np.float64).T, strict=True))
+        features = map(str, bunch.feature_names)  # some are NumPy's, which no checkpoint holds
+        columns = dict(zip(features, np.asarray(bunch.data, np.float64).T, strict=True))
         if target is not None and target not in columns:
             known = listing(map(repr, columns))
             raise KanExpError(f"data.target: {name} has no column {target!r}: choose from {known}.")

@@ -191,7 +191,7 @@ def _targets(file: TableFile, target: object) -> tuple[str, ...]:
     if target is None or isinstance(target, str | int | float):
         return () if target is None else (tidy(target),)
     if not isinstance(target, Sequence) or not target:
-        raise KanExpError(f"{option} must be the name of a column, or a list, got {target!r}.")
+        raise KanExpError(f"{option} must be a column or a list of columns, got {target!r}.")
     names = tuple(map(tidy, target))
     text = f"[{','.join(names)}]"
     meant = next((name for name in file.names if name.replace(", ", ",") == text), None)
@@ -200,8 +200,8 @@ def _targets(file: TableFile, target: object) -> tuple[str, ...]:
             f"{option} names {listing(map(shown, names))}, got as a list: "
             f"set {assign(option, meant)}"
         )
-    if len({*names}) < len(names):
-        raise KanExpError(f"{option} has a column twice: {listing(map(shown, names))}.")
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise file.error(f"{option} names {shown(twice[0])} twice: name it once.")
     return names
 
 
@@ -232,11 +232,16 @@ def learn_columns(
     for name, values in fields.items():
         is_target = name in chosen.targets
         one = recognize(name, values, treatment, decimal, is_target)
-        if learns and not is_target and one.is_constant:
+        if learns and not is_target and one.is_constant and len(values) > 1:
             only = next(iter(values.drop_nulls().head(1)), None)
             value = "no value" if only is None else shown(only)
             notes.append(f"column {shown(name)} is left out: it has {value} in all rows.")
             continue
+        if one.column.scale and one.column.kind != "number":
+            raise file.error(
+                f"data.scale names {shown(name)}, a {one.column.kind}, but is for columns of "
+                f"numbers: leave it out there."
+            )
         found[name] = one
         faults += _faults(file, one, values, treatment.missing == "error" or is_target)
         if learns and not one.fault and one.column.kind == "number":
@@ -314,7 +319,8 @@ def _unnamed(file: TableFile, chosen: Schema) -> list[str]:
     count = sum(not name or INDEX.fullmatch(name) is not None for name in file.names)
     if not count or any(map(INDEX.fullmatch, chosen.names)):
         return []
-    return [f"{'a column' if count == 1 else f'{count} columns'} without a name left out."]
+    many = "a column without a name is" if count == 1 else f"{count} columns without a name are"
+    return [f"{many} left out."]
 
 
 def _faults(file: TableFile, one: Found, fields: Series, needs_all: bool) -> list[Fault]:

@@ -155,6 +155,7 @@ def model_from(checkpoint: Mapping[str, Any], replica: int | None = None) -> KAN
             description.get("outputs", ()),
             schema.classes,
             schema,
+            description.get("smearing", ()),
         )
         model.load_state_dict(weights)
     except (RuntimeError, TypeError, StopIteration) as error:  # also of sizes beyond memory

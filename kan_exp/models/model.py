@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -52,6 +53,8 @@ class KANModel(nn.Module):
         output_names: Name of each output of the network, such as a class.
         classes: Of a classifier, in the order of its predictions.
         schema: Of the columns that the features are made of.
+        smearing: What is added to each output `(out,)` of a logarithmic scale, so that predictions
+            are means rather than medians.
 
     Shape:
         x `(n, in)` -> `(n, out)`, both in the user's units; of a classifier, the probability of
@@ -75,6 +78,7 @@ class KANModel(nn.Module):
         output_names: Sequence[str] = (),
         classes: Sequence[str] = (),
         schema: Schema | None = None,
+        smearing: Sequence[float] = (),
     ) -> None:
         super().__init__()
         self.network = network
@@ -82,12 +86,19 @@ class KANModel(nn.Module):
         self.target_name = target_name
         self.activation = activation
         self.output_names, self.classes = tuple(output_names), tuple(classes)
-        self.schema = schema
+        self.schema, self.smearing = schema, tuple(smearing)
         self._activate = find_activation(activation)
         for name, value in scaling._asdict().items():
             self.register_buffer(name, value)
 
     def forward(self, x: Any) -> Tensor:
+        scaled = self.scaled(x)
+        if self.schema is None or not self.schema.scales_outputs:
+            return scaled
+        return self.schema.decode_outputs(scaled + scaled.new_tensor(self.smearing or 0.0))
+
+    def scaled(self, x: Any) -> Tensor:
+        """Predictions on the scale on which outputs are learned, without smearing."""
         return self._activate(self.outputs(x)) * self.y_std + self.y_mean
 
     def outputs(self, x: Any) -> Tensor:
@@ -210,6 +221,17 @@ class KANModel(nn.Module):
             mask=visits[0].mask.cpu().numpy(),
             truth=_fitting(true_edges, depth, layers),
         )
+
+
+def smearing(residuals: Tensor) -> list[float]:
+    """What makes means of exponentials of predictions, from their residuals `(n, out)`.
+
+    Source:
+        Duan, "Smearing estimate: a nonparametric retransformation method", JASA 78 (1983).
+    """
+    logs = residuals.double().logsumexp(0) - math.log(len(residuals))
+    found: list[float] = logs.nan_to_num(0.0, 0.0, 0.0).tolist()
+    return found
 
 
 def _array(tensor: Tensor) -> NDArray[np.float64]:

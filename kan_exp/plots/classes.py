@@ -27,7 +27,7 @@ COLORS = (
     *(LEARNED, TRUE, "#2a8a57", "#c03a2b", "#7d57a8", "#8a6d3b", "#d277ae", "#6b7785"),
     *("#a8a02a", "#2fa3b3"),
 )
-BINS = 10  # of probabilities
+BINS, POINTS = 10, 10  # of probabilities: most bins, and the least number of points in one
 LEGEND: dict[str, Any] = {
     "loc": "upper left",
     "bbox_to_anchor": (0, 1),
@@ -151,12 +151,7 @@ def calibration_figure(
     event = truth[:, 0] == (1 if binary else predicted.argmax(1))
     figure, axes, side = _square(caption)
     axes.plot([0, 1], [0, 1], color=TRUE, linewidth=1.0, label="perfect")
-    place = np.minimum((chance * BINS).astype(int), BINS - 1)
-    counts = np.bincount(place, minlength=BINS)
-    full = counts > 0
-    mean = np.bincount(place, chance, BINS)[full] / counts[full]
-    share = np.bincount(place, event, BINS)[full] / counts[full]
-    error = np.sqrt(share * (1 - share) / counts[full])
+    mean, share, error = calibration(chance, event)
     axes.errorbar(
         mean,
         share,
@@ -169,6 +164,7 @@ def calibration_figure(
         capsize=2,
         label="network",
     )
+    counts, _ = np.histogram(chance, BINS, (0, 1))
     heights = 0.22 * counts / counts.max()
     edges = np.arange(BINS) / BINS
     axes.bar(
@@ -179,6 +175,22 @@ def calibration_figure(
     axes.set_ylabel("share that is true", fontsize=10)
     side.legend(*axes.get_legend_handles_labels(), **LEGEND)
     return figure
+
+
+def calibration(
+    chance: NDArray[np.float64], event: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Mean probability, share of events and its standard error, in bins of about equal counts."""
+    bins = int(np.clip(len(chance) // POINTS, 2, BINS))
+    edges = np.quantile(chance, np.arange(1, bins) / bins)
+    place = np.searchsorted(edges, chance)
+    counts, events = np.bincount(place), np.bincount(place, event)
+    full = counts > 0
+    counts, events = counts[full], events[full]
+    # One more point of each kind, so that a bin in which all agree is not certain.
+    smooth = (events + 1) / (counts + 2)
+    error = np.sqrt(smooth * (1 - smooth) / counts)
+    return np.bincount(place, chance)[full] / counts, events / counts, error
 
 
 def roc(

@@ -15,8 +15,8 @@ from kan_exp.config import Component, RunConfig, RunContext
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.choices import flat_choices
 from kan_exp.preparing.components import make, make_checked, make_partial, make_task
+from kan_exp.preparing.defaults import notes_on_defaults, with_defaults
 from kan_exp.preparing.devices import training_accelerator
-from kan_exp.preparing.many_rows import for_many_rows, note_on_optimizer
 from kan_exp.preparing.modules import intervals_of, layer_specs, make_module, plan_of
 from kan_exp.preparing.networks import stages_of
 from kan_exp.preparing.sources import check_schema
@@ -59,7 +59,7 @@ def make_experiment(
     import torch
 
     context = context or RunContext()
-    asked, (config, context) = config, settle(*for_many_rows(config, context))
+    asked, (config, context) = config, settle(*with_defaults(config, context))
     count = 1 if rank is None else rank.count
     accelerator = training_accelerator(config)
     _check_with_torch(config, count, accelerator)
@@ -143,8 +143,8 @@ def make_experiment(
         for number in range(data.num_folds if are_known(asked.dims) else 0):
             _check_fold(data.fold(number), number, config.widths[0])
         folds = CrossValidation(data, _fold_fitter(each, context, stop), folder)
-    notes = [note_on_task(asked.task, data.schema), note_on_optimizer(asked, config)]
-    notes = [note for note in notes if note]
+    note = note_on_task(asked.task, data.schema)
+    notes = [*([note] if note else []), *notes_on_defaults(asked, config)]
     experiment = Experiment(module, data, trainer, choices, folder, sinks, notes, folds)
     if checkpoint is not None:
         try:

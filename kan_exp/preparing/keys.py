@@ -61,7 +61,7 @@ def setting_key(cfg: DictConfig) -> str:
     return digest({"probed": keys})
 
 
-def rest_key(cfg: DictConfig) -> str | None:
+def stack_key(cfg: DictConfig) -> str | None:
     """A digest of everything but the seed, which jobs must share to be trained as one.
 
     Options that decide no result are included, since the stacked jobs share them, too.

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from kan_exp.config import TABLE, Component, RunConfig, RunContext, choice, config_folder
 from kan_exp.data.checks import sklearn_schema
 from kan_exp.errors import KanExpError
-from kan_exp.preparing.components import make_task
 from kan_exp.preparing.sources import SKLEARN, read_source
 from kan_exp.tasks.metrics import CLASSES
 
@@ -63,41 +61,6 @@ def data_options(data: Component, task: Task) -> dict[str, Any]:
     """What a source of data is made with, so that its outputs are what the task learns."""
     is_known = data.target in (TABLE, SKLEARN)
     return {"classes": task.predicts == CLASSES} if is_known else {}
-
-
-def task_of(config: RunConfig) -> Task:
-    """The task of a configuration, made without torch."""
-    return make_task(recognized(config.task, config.data))
-
-
-def recognized_apart(task: Component, data: Component) -> Component:
-    """`recognized` in a fork, after which this process can be forked: polars leaves threads.
-
-    Raises:
-        KanExpError: As `recognized` does, or the fork was killed.
-    """
-    if task.target != AUTO or data.target != TABLE:
-        return recognized(task, data)
-    context = multiprocessing.get_context("fork")
-    receiver, sender = context.Pipe(duplex=False)
-
-    def work() -> None:
-        try:
-            sender.send(recognized(task, data))
-        except KanExpError as error:
-            sender.send(error)
-
-    process = context.Process(target=work)
-    process.start()
-    sender.close()
-    try:
-        found = receiver.recv()
-    except EOFError:
-        found = KanExpError("data: the process that read the table has ended: set task=...")
-    process.join()
-    if isinstance(found, KanExpError):
-        raise found
-    return cast(Component, found)
 
 
 def _about_target(data: Component) -> tuple[bool, int]:

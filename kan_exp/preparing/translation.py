@@ -29,11 +29,12 @@ from kan_exp.config import (
     to_values,
 )
 from kan_exp.errors import KanExpError
+from kan_exp.preparing.apart import apart
 from kan_exp.preparing.checks import check_full_batch, check_replicas
 from kan_exp.preparing.components import make_task
 from kan_exp.preparing.keys import check_shared, follows_seed
 from kan_exp.preparing.references import check_additions, check_references
-from kan_exp.preparing.tasks import AUTO, recognized_apart
+from kan_exp.preparing.tasks import AUTO, recognized
 from kan_exp.preparing.values import (
     plain_values,
     resolved,
@@ -139,7 +140,8 @@ def composed_task(cfg: DictConfig) -> Task:
     """The task of a composed configuration; where the target decides it, that is read."""
     task = to_component(OmegaConf.to_container(cfg.task, resolve=True))
     if task.target == AUTO:
-        task = recognized_apart(task, to_component(resolved(cfg, "data")))
+        data = to_component(resolved(cfg, "data"))
+        task = apart(lambda: recognized(task, data))
     return make_task(task)
 
 

@@ -60,8 +60,8 @@ class Processes:
         give_up: Callable[[str], None],
     ) -> None:
         self.count, self.work, self.explain, self.give_up = count, work, explain, give_up
-        self._loss = ""
-        self._lost, self._over = threading.Event(), threading.Event()
+        self._loss_reason = ""
+        self._lost, self._finished = threading.Event(), threading.Event()
 
     def __enter__(self) -> Rank:
         self._folder = tempfile.TemporaryDirectory(prefix="kan_exp-")
@@ -69,7 +69,7 @@ class Processes:
         context = multiprocessing.get_context("fork")
         self._errors = context.SimpleQueue()
         ranks = [Rank(number, self.count, store) for number in range(self.count)]
-        self.others = [context.Process(target=self._follow, args=(rank,)) for rank in ranks[1:]]
+        self.others = [context.Process(target=self._run_rank, args=(rank,)) for rank in ranks[1:]]
         for process in self.others:
             process.start()
         threading.Thread(target=self._watch, name="ranks", daemon=True).start()
@@ -83,23 +83,23 @@ class Processes:
     ) -> None:
         if unexpected := isinstance(error, Exception) and not isinstance(error, KanExpError):
             self._lost.wait(PATIENCE)  # a connection breaks before its process has ended
-        self._over.set()
+        self._finished.set()
         for process in self.others:
             process.join(PATIENCE if error is None else 0)
             process.kill()
             process.join()
         self._folder.cleanup()
         if unexpected and self._lost.is_set():
-            raise KanExpError(self._loss) from error
+            raise KanExpError(self._loss_reason) from error
 
-    def _follow(self, rank: Rank) -> None:
+    def _run_rank(self, rank: Rank) -> None:
         # Ctrl-C and kill are for rank 0, which stops all ranks at the same step.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         threading.Thread(target=_end_with_parent, daemon=True).start()
         logging.disable()
-        nowhere = os.open(os.devnull, os.O_RDWR)
+        null = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
-            os.dup2(nowhere, stream)
+            os.dup2(null, stream)
         try:
             self.work(rank)
         except Exception as error:  # noqa: BLE001 - rank 0 reports it
@@ -114,7 +114,7 @@ class Processes:
             ended = [process for process in running if process.sentinel in ready]
             for process in ended:
                 process.join()
-            if self._over.is_set():
+            if self._finished.is_set():
                 return
             # One that is killed makes others fail: its code is negative and comes first.
             codes = sorted((p.exitcode, p.pid, self.others.index(p) + 1) for p in ended)
@@ -124,16 +124,16 @@ class Processes:
                     return
             running = [process for process in running if process not in ended]
 
-    def _report(self, code: int, who: str) -> None:
+    def _report(self, code: int, process: str) -> None:
         reason = "failed"
         if code < 0:
             reason = f"was killed by {signal.Signals(-code).name}: start the run again"
         elif not self._errors.empty():
             reason = f"failed: {self._errors.get()}"
-        self._loss = f"{who} {reason}"
+        self._loss_reason = f"{process} {reason}"
         self._lost.set()
-        if not self._over.wait(PATIENCE):
-            self.give_up(self._loss)
+        if not self._finished.wait(PATIENCE):
+            self.give_up(self._loss_reason)
 
 
 def _end_with_parent() -> None:

@@ -150,11 +150,11 @@ def compare_runs(
     Raises:
         KanExpError: No run has the metric or records its choices, or `group_by` names none.
     """
-    every = records.records
-    metric = _primary(every) if metric is None else metric
-    _check_metric(metric, every)
-    old = [record for record in every if record.metrics and not record.complete]
-    known = [record for record in every if record.complete or not record.metrics]
+    all_records = records.records
+    metric = _primary(all_records) if metric is None else metric
+    _check_metric(metric, all_records)
+    old = [record for record in all_records if record.metrics and not record.complete]
+    known = [record for record in all_records if record.complete or not record.metrics]
     if not any(record.metrics for record in known):
         raise KanExpError("the runs that finished are of an older version and record no choices.")
     keys = differing(known) if group_by is None else check_keys(group_by, known)
@@ -171,7 +171,7 @@ def compare_runs(
 
 def _primary(records: Sequence[Record]) -> str:
     """The primary metric, on the test points, of most runs that finished."""
-    names = Counter(one.primary for one in records if one.metrics and one.primary in METRICS)
+    names = Counter(r.primary for r in records if r.metrics and r.primary in METRICS)
     name = next((name for name, _ in names.most_common(1)), None)
     return TEST + (name or OLD_SCORING["primary"])
 
@@ -223,7 +223,7 @@ def _compare(settings: Sequence[Setting], more_is_better: bool) -> None:
     if not settings or not len(settings[0].values):
         return
     first = settings[0]
-    is_ratio = not more_is_better and all((one.values > 0).all() for one in settings)
+    is_ratio = not more_is_better and all((setting.values > 0).all() for setting in settings)
     for other in settings[1:]:
         if len(other.values):
             paired = same_seeds(first.finished, other.finished)

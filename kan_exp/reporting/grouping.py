@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -72,7 +73,10 @@ def check_keys(asked: Sequence[str], records: Sequence[Record]) -> list[str]:
     known = sorted({name for record in records for name in record.choices})
     for name in asked:
         if not is_setting(name):
-            raise KanExpError(f"group_by: {name} is not a setting: its runs are what is summed up.")
+            raise KanExpError(
+                f"group_by: {name} does not distinguish settings: a setting is summed up over its "
+                f"runs."
+            )
         if name not in known:
             raise KanExpError(
                 f"group_by: no run has a choice {name!r}.{suggest(name, known)} "
@@ -91,31 +95,33 @@ def divide(records: Sequence[Record], keys: Sequence[str]) -> tuple[list[Part], 
         The parts, and the records that fit no setting, or several.
     """
     groups: Groups = {}
-    scored = _test_points(records, keys)
+    test_points = _test_points(records, keys)
     for record in records:
         if record.complete:
-            groups.setdefault((scored[id(record)], _name(record, keys)), []).append(record)
+            groups.setdefault((test_points[id(record)], _name(record, keys)), []).append(record)
     # The choices that decide the test points, for settings without a result.
     data = [n for n, key in enumerate(keys) if key.partition(".")[0] in ("target", "data")]
-    settled: dict[Name, list[list[Record]]] = {}
+    with_result: dict[Name, list[list[Record]]] = {}
     points_of: dict[Name, set[str | None]] = {}
     for (points, name), group in groups.items():
-        settled.setdefault(name, []).append(group)
+        with_result.setdefault(name, []).append(group)
         points_of.setdefault(tuple(name[n] for n in data), set()).add(points)
     unassigned = []
     for record in records:
         if record.complete:
             continue
         name = _name(record, keys)
-        is_named = all(_value(record, key) is not None for key in keys)
-        fits = settled.get(name, []) if is_named else [g for own in settled.values() for g in own]
-        if len(fits) > 1 or not is_named:
-            fits = [group for group in fits if _fits(record, group)]
-        likely = points_of.get(tuple(name[n] for n in data), set())
-        if len(fits) == 1:
-            fits[0].append(record)
-        elif is_named and name not in settled and len(likely) == 1:
-            groups.setdefault((next(iter(likely)), name), []).append(record)
+        has_all_keys = all(_value(record, key) is not None for key in keys)
+        candidates = list(itertools.chain.from_iterable(with_result.values()))
+        if has_all_keys:
+            candidates = with_result.get(name, [])
+        if len(candidates) > 1 or not has_all_keys:
+            candidates = [group for group in candidates if _fits(record, group)]
+        possible = points_of.get(tuple(name[n] for n in data), set())
+        if len(candidates) == 1:
+            candidates[0].append(record)
+        elif has_all_keys and name not in with_result and len(possible) == 1:
+            groups.setdefault((next(iter(possible)), name), []).append(record)
         else:
             unassigned.append(record)
     return _parts(groups, keys), unassigned
@@ -127,29 +133,29 @@ def _test_points(records: Sequence[Record], keys: Sequence[str]) -> dict[int, st
     With `data.seed=${seed}` each seed has its own. Such settings can be compared if equal seeds
     have equal points.
     """
-    scored = {id(record): record.test_points for record in records if record.complete}
+    labels = {id(record): record.test_points for record in records if record.complete}
     following: dict[Name, list[Record]] = {}
     for record in records:
         if record.complete and any("${" in value for value in record.choices.values()):
             following.setdefault(_name(record, keys), []).append(record)
     sets: list[dict[int | None, str | None]] = []  # seed -> points
-    for own in sorted(following.values(), key=lambda own: -len({r.test_points for r in own})):
-        points = {record.seed: record.test_points for record in own}
-        fixed = len(set(points.values())) == 1  # would fit to other seeds by chance
-        alike = [
+    for members in sorted(following.values(), key=lambda own: -len({r.test_points for r in own})):
+        points = {record.seed: record.test_points for record in members}
+        is_constant = len(set(points.values())) == 1  # would fit to other seeds by chance
+        matching = [
             number
             for number, known in enumerate(sets)
             if {**points, **known} == {**known, **points}
-            and not (fixed and points.keys() - known.keys())
+            and not (is_constant and points.keys() - known.keys())
         ]
-        if not fixed and not alike:
-            alike = [len(sets)]
+        if not is_constant and not matching:
+            matching = [len(sets)]
             sets.append({})
-        for number in alike[:1]:
+        for number in matching[:1]:
             label = OF_SEEDS if number == 0 else f"{OF_SEEDS}, {number + 1}"
-            scored.update(dict.fromkeys(map(id, own), label))
+            labels.update(dict.fromkeys(map(id, members), label))
             sets[number].update(points)
-    return scored
+    return labels
 
 
 def _fits(record: Record, group: Sequence[Record]) -> bool:
@@ -170,8 +176,8 @@ def _parts(groups: Groups, keys: Sequence[str]) -> list[Part]:
         values = dict(zip(keys, zip(*own, strict=True), strict=True)) if keys else {}
         # A single part keeps all keys: a single setting would have no name without them.
         fixed = [key for key in keys if len({*values[key]}) == 1 and len(by_points) > 1]
-        here = [n for n, key in enumerate(keys) if key not in fixed]
-        settings = {tuple(name[n] for n in here): group for name, group in own.items()}
+        varying = [n for n, key in enumerate(keys) if key not in fixed]
+        settings = {tuple(name[n] for n in varying): group for name, group in own.items()}
         constants = {key: values[key][0] for key in fixed}
-        parts.append(Part(points, [keys[n] for n in here], constants, settings))
+        parts.append(Part(points, [keys[n] for n in varying], constants, settings))
     return parts

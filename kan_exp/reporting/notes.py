@@ -67,16 +67,16 @@ def _about_seeds(comparison: Comparison) -> Iterator[str]:
     twice = [setting.label for setting in settings if _has_a_seed_twice(setting)]
     if twice and not comparison.asked:
         yield (
-            f"Some seeds are there more than once, from runs that differ in something their "
-            f"choices do not show: {listing(twice, most=MAX_NAMED)}."
+            f"Some seeds occur more than once, in runs that differ in options which are not "
+            f"recorded as choices: {listing(twice, most=MAX_NAMED)}."
         )
     few = sum(0 < len(setting.values) < MIN_SEEDS for setting in settings)
     if few and len(settings) > 1:
         yield f"{few} of {len(settings)} settings have fewer than {MIN_SEEDS} seeds."
-    places = {record.place for record in finished if record.place}
-    if len(places) > 1:
-        shown = listing((" with ".join(place) for place in sorted(places)), most=MAX_NAMED)
-        yield f"Results and seconds come from different places: {shown}."
+    environments = {record.environment for record in finished if record.environment}
+    if len(environments) > 1:
+        shown = listing((" with ".join(each) for each in sorted(environments)), most=MAX_NAMED)
+        yield f"Results and seconds come from different devices or versions: {shown}."
     if any(record.shared_by > 1 and record.seconds for record in finished):
         yield "Seconds of seeds trained as one stack (*) are the stack's, divided by its seeds."
 

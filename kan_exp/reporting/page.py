@@ -34,17 +34,17 @@ def page(
 
     `level` is that of the intervals, which the page explains.
     """
-    every = comparison.records.records
-    unfinished = [record for record in every if record.state != DONE]
+    records = comparison.records.records
+    unfinished = [record for record in records if record.state != DONE]
     by = f" by {', '.join(comparison.keys)}" if comparison.keys else ""
-    done = f"{len(every) - len(unfinished):,} of {len(every):,} finished."
+    done = f"{len(records) - len(unfinished):,} of {len(records):,} finished."
     more = len(folders) - MAX_FOLDERS
     environment = Environment(
         autoescape=True, finalize=_printable, trim_blocks=True, lstrip_blocks=True
     )
     return environment.from_string(_read("page.html")).render(
         comparison=comparison,
-        title=f"{comparison.metric} of {_count(len(every), 'run')}",
+        title=f"{comparison.metric} of {_count(len(records), 'run')}",
         css=Markup(_read("page.css")),
         lead=f"{_count(len(comparison.settings), 'setting')}{by}; {done}",
         folders=", ".join(folders[:MAX_FOLDERS]) + (f" and {more} more" if more > 0 else ""),

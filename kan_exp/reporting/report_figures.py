@@ -83,12 +83,12 @@ def error_figure(settings: Sequence[Setting], metric: str, most: int) -> ReportF
         return None
     figure = new_figure(WIDTH, 1.1 + 0.34 * len(shown))
     axes = _axes(figure)
-    every = np.concatenate([setting.values for _, setting in shown])
+    all_values = np.concatenate([setting.values for _, setting in shown])
     for row, (_, setting) in enumerate(shown):
         # Spread in a fixed order, so that equal values do not hide one another.
         heights = row + 0.5 * ((np.arange(len(setting.values)) * 0.618034) % 1 - 0.5)
         dots = axes.scatter(setting.values, heights, s=16, color=LEARNED, alpha=0.7, linewidths=0)
-        dots.set(zorder=3, rasterized=len(every) > MAX_VECTORS)
+        dots.set(zorder=3, rasterized=len(all_values) > MAX_VECTORS)
         if setting.interval is not None:
             axes.plot(list(setting.interval), [row, row], color=TRUE, linewidth=1.6, zorder=2)
         axes.plot(
@@ -96,16 +96,16 @@ def error_figure(settings: Sequence[Setting], metric: str, most: int) -> ReportF
         )
         if setting.undone:
             count = len(setting.records) - len(setting.values)
-            place = axes.get_yaxis_transform()
-            text = axes.text(1, row, f"{count} unfinished", transform=place, ha="right")
+            transform = axes.get_yaxis_transform()
+            text = axes.text(1, row, f"{count} unfinished", transform=transform, ha="right")
             text.set(va="bottom", fontsize=7.5)
     find_fonts(setting.label for _, setting in shown)
-    names = [f"{shorten(one.label, WIDEST_SETTING, LABELS)}  {n}" for n, one in shown]
+    names = [f"{shorten(setting.label, WIDEST_SETTING, LABELS)}  {n}" for n, setting in shown]
     axes.set_yticks(range(len(shown)), names)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlabel(shorten(metric, WIDEST_METRIC, NAMES))
     axes.grid(visible=False, axis="y")
-    log_scale(axes, "x", every)
+    log_scale(axes, "x", all_values)
     caption = "Each dot is a seed; the bar is the median, the line its interval."
     if any(setting.undone for _, setting in shown):
         caption += " Runs that did not finish have no dot."
@@ -117,9 +117,9 @@ def error_figure(settings: Sequence[Setting], metric: str, most: int) -> ReportF
 
 
 class Point(NamedTuple):
-    """A setting: place in the table, cost, quartiles, and whether all of its runs finished."""
+    """A setting: rank in the table, cost, quartiles, and whether all of its runs finished."""
 
-    place: int
+    rank: int
     cost: float
     quartiles: tuple[float, float, float]
     whole: bool
@@ -143,8 +143,8 @@ def cost_figure(
         None if there are fewer than two different costs.
     """
     points = [
-        Point(place, x, setting.quartiles, not setting.undone)
-        for place, setting in enumerate(settings, 1)
+        Point(rank, x, setting.quartiles, not setting.undone)
+        for rank, setting in enumerate(settings, 1)
         if setting.quartiles is not None and (x := cost(setting)) is not None
     ]
     if len({point.cost for point in points}) < 2:
@@ -165,7 +165,7 @@ def cost_figure(
     corners = [(point.cost, point.median) for point in front]
     axes.step(*zip(*corners, strict=True), where="post", color=TRUE, linewidth=1.6, zorder=3)
     for point, corner in zip(front, corners, strict=True):
-        text = axes.annotate(str(point.place), corner, (6, 5), textcoords="offset points")
+        text = axes.annotate(str(point.rank), corner, (6, 5), textcoords="offset points")
         text.set(fontsize=9, fontweight="bold")
     axes.set(xlabel=x_label, ylabel=shorten(metric, WIDEST_METRIC, NAMES))
     log_scale(axes, "x", np.array(costs))
@@ -195,13 +195,13 @@ def _learning_curves(
     finished = [setting for setting in settings if setting.finished]
     shown = finished[: min(most_curves, len(LINES))]
     seeds = max(1, most_histories // max(1, len(shown)))
-    bands = [band(one.label, read_curves(one.finished[:seeds])) for one in shown]
+    bands = [band(s.label, read_curves(s.finished[:seeds])) for s in shown]
     skipped = ""
     if len(finished) > len(shown):
         skipped += f" The first {len(shown)} of {len(finished)} settings."
     if any(len(setting.finished) > seeds for setting in shown):
         skipped += f" At most {seeds} seeds of each were read."
-    return curves_figure([one for one in bands if one is not None], skipped)
+    return curves_figure(list(filter(None, bands)), skipped)
 
 
 def curves_figure(bands: Sequence[Band], skipped: str) -> ReportFigure | None:
@@ -210,13 +210,13 @@ def curves_figure(bands: Sequence[Band], skipped: str) -> ReportFigure | None:
         return None
     figure = new_figure(WIDTH, 3.4 + 0.2 * len(bands))
     axes = _axes(figure)
-    labels = [f"{shorten(one.label, 2 * WIDEST_SETTING, LABELS)}: {one.seeds}" for one in bands]
-    for color, one, label in zip(LINES, bands, labels, strict=False):
-        low, middle, high = one.quartiles
-        axes.fill_between(one.steps, low, high, color=color, alpha=0.22, linewidth=0)
-        axes.plot(one.steps, middle, color=color, linewidth=1.7, label=label)
+    labels = [f"{shorten(b.label, 2 * WIDEST_SETTING, LABELS)}: {b.seeds}" for b in bands]
+    for color, setting, label in zip(LINES, bands, labels, strict=False):
+        low, middle, high = setting.quartiles
+        axes.fill_between(setting.steps, low, high, color=color, alpha=0.22, linewidth=0)
+        axes.plot(setting.steps, middle, color=color, linewidth=1.7, label=label)
     axes.set(xlabel="step", ylabel="loss, standardized")
-    log_scale(axes, "y", np.concatenate([one.quartiles.ravel() for one in bands]))
+    log_scale(axes, "y", np.concatenate([b.quartiles.ravel() for b in bands]))
     legend = axes.legend(axes.lines, [""] * len(bands), loc="upper center", frameon=False)
     legend.set_bbox_to_anchor((0.45, -0.16))
     # Matplotlib leaves out labels that begin with an underscore.

@@ -33,7 +33,7 @@ def columns(section: Section) -> list[Column]:
     keys = section.part.keys
     errors = [Column("std. error", lambda setting: Value(number(setting.standard_error)))]
     return [
-        *(Column(key, partial(_choice, place), "choice") for place, key in enumerate(keys)),
+        *(Column(key, partial(_choice, number), "choice") for number, key in enumerate(keys)),
         *([] if keys else [Column("setting", lambda setting: Value(setting.label), "choice")]),
         Column("seeds", _seeds),
         Column("median", _median),
@@ -46,8 +46,8 @@ def columns(section: Section) -> list[Column]:
     ]
 
 
-def _choice(place: int, setting: Setting) -> Value:
-    return Value(setting.name[place])
+def _choice(number: int, setting: Setting) -> Value:
+    return Value(setting.name[number])
 
 
 def number(value: float | None) -> str:
@@ -100,7 +100,7 @@ def _seconds(setting: Setting) -> Value:
 
 def linear_text(comparison: Comparison, section: Section) -> str:
     """The settings of a section compared with the linear model; empty if it is unknown."""
-    known = [(one, one.linear) for one in section.settings if one.linear is not None]
+    known = [(s, s.linear) for s in section.settings if s.linear is not None]
     if not known:
         return ""
     errors = sorted({number(linear) for _, linear in known}, key=float)

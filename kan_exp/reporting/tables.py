@@ -48,8 +48,8 @@ def _table(comparison: Comparison, section: Section, max_rows: int) -> Table:
             table.add_column(heading, overflow="fold", style="bold")
         else:
             table.add_column(heading, justify="right" if column.kind == "number" else "left")
-    for place, setting in enumerate(section.settings[:max_rows], 1):
-        table.add_row(str(place), *(_text(column, setting) for column in shown))
+    for rank, setting in enumerate(section.settings[:max_rows], 1):
+        table.add_row(str(rank), *(_text(column, setting) for column in shown))
     return table
 
 
@@ -66,13 +66,13 @@ def settings_csv(comparison: Comparison) -> str:
     """One row for each setting, in the order of the report; numbers in full."""
     rows = []
     for section in comparison.sections:
-        for place, setting in enumerate(section.settings, 1):
+        for rank, setting in enumerate(section.settings, 1):
             choices = dict(zip(section.part.keys, setting.name, strict=True))
             values = {**section.part.constants, **choices}
             rows.append(
                 {
                     "test_points": section.part.test_points,
-                    "rank": place,
+                    "rank": rank,
                     **{key: values[key] for key in comparison.keys},
                     **_numbers(comparison, setting),
                 }

@@ -48,11 +48,11 @@ class Failures:
             self._names.setdefault(_reason(error), []).append(name)
             log.debug("%s", name, exc_info=True)
 
-    def tell(self, what: str) -> None:
-        """Logs the notes; `what` follows the names, such as "could not be drawn"."""
+    def tell(self, failure: str) -> None:
+        """Logs the notes; `failure` follows the names, such as "could not be drawn"."""
         for reason, names in self._names.items():
             _noted.add(reason)
-            log.info("Note: %s %s: %s", ", ".join(names), what, reason)
+            log.info("Note: %s %s: %s", ", ".join(names), failure, reason)
 
 
 def begin_run() -> None:

@@ -33,8 +33,8 @@ def is_run(folder: Path) -> bool:
     return has_trace and not (folder / SWEEP).exists()
 
 
-def foreign_or_used(folder: Path) -> str | None:
-    """What keeps a new run out of a folder: results, or a status file of another program."""
+def occupied_by(folder: Path) -> str | None:
+    """The results, or a status file of another program, that a new run would overwrite."""
     for name in RESULTS:
         if (folder / name).exists():
             return f"a run already ({name})"
@@ -71,8 +71,8 @@ def no_run(path: str | Path) -> str:
     # Not `resolve`: the folder is shown as the user would type it.
     inside = next((above for above in list(path.parents)[:LEVELS] if is_run(above)), None)
     if inside is not None and path.name != "..":
-        what = "is in the folder of a run" if path.exists() else "is not there"
-        return f"{path} {what}: name the run's folder, {inside}."
+        problem = "is in the folder of a run" if path.exists() else "is not there"
+        return f"{path} {problem}: name the run's folder, {inside}."
     if not path.exists():
         return f"{path}: there is no such folder of a run.{_similar(path)}"
     if not path.is_dir():

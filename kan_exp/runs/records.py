@@ -53,7 +53,7 @@ class Record:
         setting: Digest of the configuration without seeds.
         reason: Why it failed, or that it has not ended.
         started: ISO-8601.
-        place: Device and versions, which seconds depend on.
+        environment: Device and versions, on which seconds depend.
     """
 
     folder: Path
@@ -72,7 +72,7 @@ class Record:
     setting: str | None = None
     reason: str | None = None
     started: str = ""
-    place: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +123,9 @@ def _find_runs(
         if not expand_home(given).is_dir():
             raise KanExpError(f"{given}: there is no such folder of runs.")
     seen: set[str] = set()
-    left = [str(expand_home(given).resolve()) for given in reversed(folders)]
-    while left:
-        path = left.pop()
+    waiting = [str(expand_home(given).resolve()) for given in reversed(folders)]
+    while waiting:
+        path = waiting.pop()
         if path in seen:
             continue
         seen.add(path)
@@ -140,12 +140,12 @@ def _find_runs(
         if is_sweep or is_run:
             yield Path(path), names
         if is_sweep or not is_run:
-            inside = (
+            subfolders = (
                 entry.path
                 for entry in entries
                 if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
             )
-            left.extend(sorted(inside, reverse=True))
+            waiting.extend(sorted(subfolders, reverse=True))
 
 
 def _read_run(folder: Path, names: set[str], unreadable: list[str]) -> Iterable[Record]:
@@ -175,7 +175,7 @@ def _read_run(folder: Path, names: set[str], unreadable: list[str]) -> Iterable[
         setting=text(status.get("setting")),
         reason=text(status.get("reason")) or (None if metrics else _unfinished(status)),
         started=text(status.get("started")) or "",
-        place=tuple(filter(None, [text(metrics.get("device")), *sorted(versions)])),
+        environment=tuple(filter(None, [text(metrics.get("device")), *sorted(versions)])),
     )
     results = seed_results(metrics)
     count = len(results) or chosen.get("replicas", typed.get("replicas", 1))
@@ -262,18 +262,18 @@ def _without_repetitions(records: list[Record]) -> list[Record]:
     If its data have changed in between, it is another run.
     """
 
-    def run(record: Record) -> Any:
+    def identity(record: Record) -> Any:
         if record.setting and record.seed is not None:
             return record.setting, record.seed
         return (record.key, record.seed, record.replica) if record.key else id(record)
 
     latest = {
-        (run(record), record.state == DONE and record.test_points): id(record)
+        (identity(record), record.state == DONE and record.test_points): id(record)
         for record in sorted(records, key=lambda record: record.started)
     }
-    done = {run(record) for record in records if record.state == DONE}
+    done = {identity(record) for record in records if record.state == DONE}
     kept = set(latest.values())
-    return [r for r in records if id(r) in kept and (r.state == DONE or run(r) not in done)]
+    return [r for r in records if id(r) in kept and (r.state == DONE or identity(r) not in done)]
 
 
 def _with_shared_choices(records: list[Record]) -> list[Record]:

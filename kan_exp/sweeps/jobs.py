@@ -10,10 +10,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from kan_exp.preparing.keys import rest_key, run_key
+from kan_exp.preparing.keys import run_key, stack_key
 from kan_exp.preparing.references import asks_hydra
 from kan_exp.preparing.translation import is_stackable
-from kan_exp.preparing.widths import AUTO
+from kan_exp.preparing.widths import are_known
 from kan_exp.runs import folder_name, option_name
 
 Compose = Callable[[Sequence[str]], DictConfig]
@@ -30,8 +30,8 @@ class Job:
         name: The overrides that distinguish it from the sweep's other jobs.
         seed: Its seed if that is a plain override.
         setting: The overrides without the seed.
-        rest: A digest of the configuration without the seed; jobs that share it and the setting
-            can be trained as one network. None if this job cannot be.
+        stack_key: A digest of the configuration without the seed. Jobs with the same key and
+            setting can be trained as one network. None if this job cannot be stacked.
     """
 
     number: int
@@ -40,7 +40,7 @@ class Job:
     name: str
     seed: int | None = None
     setting: tuple[str, ...] = ()
-    rest: str | None = None
+    stack_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,16 +87,16 @@ def plan_jobs(combinations: Sequence[Sequence[str]], compose: Compose) -> list[J
     jobs = []
     for number, combination in enumerate(combinations):
         overrides = as_run(combination, number)
-        seed, rest = split_seed(overrides)
-        setting = settings.get(rest)
+        seed, others = split_seed(overrides)
+        setting = settings.get(others)
         if setting is None or setting.asks_hydra:
-            setting = settings[rest] = _Setting(compose(overrides))
+            setting = settings[others] = _Setting(compose(overrides))
         if seed is not None:
             setting.cfg.seed = seed
         name = " ".join(text for text in overrides if option_name(text) in varied)
-        shared = rest_key(setting.cfg) if seed is not None and setting.is_stackable else None
-        key = run_key(setting.cfg)
-        jobs.append(Job(number, overrides, key, name or f"job {number}", seed, rest, shared))
+        stackable = seed is not None and setting.is_stackable
+        keys = run_key(setting.cfg), stack_key(setting.cfg) if stackable else None
+        jobs.append(Job(number, overrides, keys[0], name or f"job {number}", seed, others, keys[1]))
     return jobs
 
 
@@ -148,9 +148,9 @@ def split_seed(overrides: Sequence[str]) -> tuple[int | None, tuple[str, ...]]:
 
 def _is_stackable(cfg: DictConfig) -> bool:
     """Whether jobs can be trained as one network, and whether that would be faster."""
-    widths = [1 if width == AUTO else width for width in cfg.dims or ()]  # at least
-    edges = sum(before * after for before, after in itertools.pairwise(widths))
-    # 0 if the number of points is not known yet.
+    # 0 if the number of points, or that of inputs, is not known yet.
+    dims = list(cfg.dims) if are_known(cfg.dims) else [0]
+    edges = sum(before * after for before, after in itertools.pairwise(dims))
     batch = cfg.data.get("num_train", 0) if cfg.batch_size is None else cfg.batch_size
     if cfg.replicas != 1 or int(batch) * edges > cfg.sweep.most_stacked_work:
         return False
@@ -165,11 +165,12 @@ def make_job_groups(jobs: Sequence[Job], folder: Path, most: int) -> list[JobGro
         folder: The sweep's folder, in which each group gets its own.
         most: Jobs in a group; 1 leaves all alone.
     """
-    alike: dict[object, list[Job]] = {}
+    stacks: dict[object, list[Job]] = {}
     for job in jobs:
-        together = job.rest is not None and most > 1
-        alike.setdefault((job.setting, job.rest) if together else job.number, []).append(job)
-    parts = itertools.chain.from_iterable(_consecutive(group, most) for group in alike.values())
+        is_stacked = job.stack_key is not None and most > 1
+        stack = (job.setting, job.stack_key) if is_stacked else job.number
+        stacks.setdefault(stack, []).append(job)
+    parts = itertools.chain.from_iterable(_consecutive(group, most) for group in stacks.values())
     return [make_job_group(part, folder) for part in sorted(parts, key=lambda part: part[0].number)]
 
 

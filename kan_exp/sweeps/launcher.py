@@ -124,10 +124,10 @@ class WarmLauncher(Launcher):
         code = 1
         try:
             os.setpgid(0, 0)  # Ctrl-C is for the parent, which passes it on once
-            for which in ENDS:
-                signal.signal(which, signal.default_int_handler)
+            for number_of_signal in ENDS:
+                signal.signal(number_of_signal, signal.default_int_handler)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
-            _end_with(parent)
+            _end_with_parent(parent)
             config = self.context.config_loader.load_sweep_config(self.config, list(overrides))
             with open_dict(config):
                 config.hydra.job.id = config.hydra.job.num = number
@@ -168,8 +168,8 @@ class WarmLauncher(Launcher):
         """Stores the exit codes of processes that have ended; waits a moment if none has."""
         ended = False
         for process in list(running):
-            which, status = os.waitpid(process, os.WNOHANG)
-            if which:
+            has_ended, status = os.waitpid(process, os.WNOHANG)
+            if has_ended:
                 codes[running.pop(process)] = os.waitstatus_to_exitcode(status)
                 ended = True
         if not ended:
@@ -188,7 +188,7 @@ class WarmLauncher(Launcher):
                 continue  # the next signal is sent at once
 
 
-def _end_with(parent: int) -> None:
+def _end_with_parent(parent: int) -> None:
     """Has Linux send SIGTERM to this process when its parent is gone."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(SIGNAL_ON_PARENTS_DEATH, signal.SIGTERM)

@@ -87,8 +87,8 @@ def launch(
     """
     progress.follow(groups)
     # Absolute: a worker may have been started somewhere else.
-    place = option("hydra.sweep.dir", folder.absolute())
-    overrides = [[*group.overrides, place] for group in groups]
+    folder_option = option("hydra.sweep.dir", folder.absolute())
+    overrides = [[*group.overrides, folder_option] for group in groups]
     before = _submitted(config)
     error: Exception | KeyboardInterrupt | None = None
     with _polling(launcher, progress):
@@ -97,7 +97,7 @@ def launch(
         except (Exception, KeyboardInterrupt) as raised:
             log.debug("the launcher failed", exc_info=True)
             error = raised
-            _end_rest(config, before, cancel=isinstance(raised, KeyboardInterrupt))
+            _end_remaining(config, before, cancel=isinstance(raised, KeyboardInterrupt))
         _wait_for_ends(groups)
     for group in groups:
         close_status(group.folder, killed=not isinstance(error, KeyboardInterrupt))
@@ -115,10 +115,10 @@ def _polling(launcher: Launcher, progress: SweepProgress) -> Iterator[None]:
         yield
         return
     imports_are_done()  # the workers import for themselves
-    over = threading.Event()
+    finished = threading.Event()
 
     def poll() -> None:
-        while not over.wait(POLL_SECONDS):
+        while not finished.wait(POLL_SECONDS):
             progress.look()
 
     thread = threading.Thread(target=poll, daemon=True)
@@ -126,11 +126,11 @@ def _polling(launcher: Launcher, progress: SweepProgress) -> Iterator[None]:
     try:
         yield
     finally:
-        over.set()
+        finished.set()
         thread.join()
 
 
-def _end_rest(config: DictConfig, before: set[str], *, cancel: bool) -> None:
+def _end_remaining(config: DictConfig, before: set[str], *, cancel: bool) -> None:
     """Ends the jobs of Ray, and waits for those of submitit, cancelled or not.
 
     The launchers of both raise at the first job that was killed, while the others run.

@@ -74,7 +74,7 @@ class OptunaSweeper(FolderSweeper):
     def default_metric(self, task: Task) -> str:
         return task.chosen_by
 
-    def plan(self, asked: list[str]) -> SweepRunner:
+    def plan(self, overrides: list[str]) -> SweepRunner:
         try:
             from kan_exp.sweeps.study import Settings, StoredStudy, check_metric
         except ImportError as error:
@@ -88,13 +88,13 @@ class OptunaSweeper(FolderSweeper):
             check_options(f"hydra.sweeper.{name}", get_class(config._target_), options)
         groups = {name: str(choice) for name, choice in self.config.hydra.runtime.choices.items()}
         # A job gets the chosen values. The search by which they were chosen affects no result.
-        extra = [text for text in asked if text.startswith("search=")]
-        rest = [text for text in asked if text not in extra]
+        extra = [text for text in overrides if text.startswith("search=")]
+        rest = [text for text in overrides if text not in extra]
         self.space = read_space(self.params, self.only, rest, groups, self.parse)
         prunes = (
             not self.settings["pruner"]._target_.endswith(".NopPruner")
             and self.metric == self.task.chosen_by
-            and not any(option_name(text) == "callbacks" for text in asked)
+            and not any(option_name(text) == "callbacks" for text in overrides)
         )
         if prunes and self.origin:
             raise KanExpError(
@@ -165,9 +165,9 @@ class OptunaSweeper(FolderSweeper):
                     raise
             refusal = error
         group = make_job_group([_job(trial.number, overrides, key, name)], self.folder, extra)
-        if (twin := self.study.twin(key)) is not None:  # whose result would be the same
-            job = _job(trial.number, overrides, key, f"{name} (as job {twin.number})")
-            group = JobGroup((job,), _group(self.folder, twin).folder)
+        if (earlier := self.study.with_key(key)) is not None:  # whose result would be the same
+            job = _job(trial.number, overrides, key, f"{name} (as job {earlier.number})")
+            group = JobGroup((job,), _group(self.folder, earlier).folder)
         stored = {name: getattr(group.jobs[0], name) for name in ("overrides", "key", "name")}
         trial.set_user_attr("job", {**stored, "folder": group.folder.name})
         if refusal is not None:
@@ -197,7 +197,7 @@ class OptunaSweeper(FolderSweeper):
                 f"  python -m kan_exp.train {shell(*self.origin, *outcome.job.overrides)}",
             ]
         lines += draw_search(self.folder, self.study)
-        runner.finish(lines, failed_again=False)
+        runner.finish(lines, retries_failed=False)
 
 
 def _job(number: int, overrides: Sequence[str], key: str, name: str) -> Job:

@@ -64,7 +64,7 @@ class SweepRunner:
         self.overrides, self.known = list(overrides), list(known)
         self.metric = str(config.sweep.metric)
         self.groups: list[JobGroup] = []
-        self.broken: str | None = None  # how the launcher failed
+        self.launcher_error: str | None = None
         self.console = Console(soft_wrap=True, markup=False, emoji=False, highlight=False)
         self.progress = SweepProgress(self.console, total, len(known), self.metric)
 
@@ -108,7 +108,7 @@ class SweepRunner:
     def _check_begun(self, groups: Sequence[JobGroup], error: Exception | None) -> None:
         reason = "it gave no reason" if error is None else str(error) or type(error).__name__
         reason = reason.strip().splitlines()[0]
-        self.broken = f"{type(self.launcher).__name__} ended early: {reason}"
+        self.launcher_error = f"{type(self.launcher).__name__} ended early: {reason}"
         if not any(map(self.progress.has_begun, groups)):
             names = ", ".join(group.name for group in groups)
             raise KanExpError(f"{type(self.launcher).__name__} cannot run {names}: {reason}")
@@ -145,12 +145,12 @@ class SweepRunner:
         """Writes the sweep's files."""
         write_summary(self.folder, self.overrides, self.metric, self.outcomes())
 
-    def finish(self, more: Sequence[str] = (), failed_again: bool = True) -> None:
+    def finish(self, more: Sequence[str] = (), retries_failed: bool = True) -> None:
         """Prints the table.
 
         Args:
             more: Lines below it.
-            failed_again: Whether resuming the sweep runs failed jobs again.
+            retries_failed: Whether resuming the sweep runs failed jobs again.
 
         Raises:
             KanExpError: Jobs have failed; the message names them all.
@@ -170,11 +170,11 @@ class SweepRunner:
             (state, count), *rest = sorted(counts.items(), key=lambda pair: FAILED.index(pair[0]))
             others = "".join(f", {number} {other}" for other, number in rest)
             lines.insert(0, f"{count} of {len(rows)} jobs {state}{others}:")
-            if failed_again:
+            if retries_failed:
                 lines.append(f"to run them again: {again}")
             raise KanExpError("\n".join(lines))
-        if self.broken is not None and any(row.state == "waiting" for row in rows):
-            raise KanExpError(self.broken)
+        if self.launcher_error is not None and any(row.state == "waiting" for row in rows):
+            raise KanExpError(self.launcher_error)
 
 
 def renumber(folder: Path, jobs: Sequence[Job]) -> list[Job]:

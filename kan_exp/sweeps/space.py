@@ -17,7 +17,7 @@ Parse = Callable[[list[str]], list[Override]]
 
 
 @dataclass(frozen=True)
-class Words:
+class Categories:
     """One of several values without order."""
 
     choices: tuple[str, ...]
@@ -53,7 +53,7 @@ class Entry:
     """
 
     option: str
-    values: Words | Numbers | str
+    values: Categories | Numbers | str
     condition: tuple[str, str] | None = None
 
     @property
@@ -163,7 +163,7 @@ def _entries(texts: Sequence[str], condition: tuple[str, str] | None, parse: Par
     ]
 
 
-def _values(override: Override) -> Words | Numbers | str:
+def _values(override: Override) -> Categories | Numbers | str:
     if override.is_delete() and override.value_type is None:
         return ""
     if not override.is_sweep_override():
@@ -176,16 +176,16 @@ def _values(override: Override) -> Words | Numbers | str:
     if isinstance(sweep, IntervalSweep):
         numbers = Numbers(_number(sweep.start), _number(sweep.end), log=log)
     elif isinstance(sweep, RangeSweep):
-        every = list(sweep.range())
-        if not every:
+        values = list(sweep.range())
+        if not values:
             raise KanExpError(f"{override.input_line}: no number lies in this range.")
-        numbers = Numbers(_number(every[0]), _number(every[-1]), abs(sweep.step), log)
-        if every[0] > every[-1]:
+        numbers = Numbers(_number(values[0]), _number(values[-1]), abs(sweep.step), log)
+        if values[0] > values[-1]:
             numbers = replace(numbers, low=numbers.high, high=numbers.low)
     else:
         if log:
             raise KanExpError(f"{override.input_line}: tag(log) is for numbers between two.")
-        return Words(tuple(override.sweep_string_iterator()))
+        return Categories(tuple(override.sweep_string_iterator()))
     if not numbers.low <= numbers.high or (log and numbers.low <= 0):
         raise KanExpError(
             f"{override.input_line}: the ends must rise{', from above 0 with tag(log)' * log}."

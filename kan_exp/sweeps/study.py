@@ -117,8 +117,8 @@ class StoredStudy:
             trial.set_user_attr("reason", reason or outcome.state)
             self.study.tell(trial, state=TrialState.FAIL)
 
-    def twin(self, key: str) -> FrozenTrial | None:
-        """A complete trial with the same configuration."""
+    def with_key(self, key: str) -> FrozenTrial | None:
+        """A complete trial whose configuration has this key."""
         complete = self.trials(TrialState.COMPLETE)
         return next((trial for trial in complete if trial.user_attrs["job"]["key"] == key), None)
 

@@ -36,16 +36,16 @@ def shown(value: float) -> str:
     return f"{value:.3g}"
 
 
-def brief(texts: Sequence[str]) -> list[str]:
+def shortened(texts: Sequence[str]) -> list[str]:
     """Values of one option; fractions in four digits, or as many as distinguish them."""
     for digits in range(4, MAX_DIGITS):
-        short = [_brief(text, digits) for text in texts]
+        short = [_shortened(text, digits) for text in texts]
         if len(set(short)) == len(set(texts)):
             return short
     return list(texts)
 
 
-def _brief(text: str, digits: int) -> str:
+def _shortened(text: str, digits: int) -> str:
     try:
         short = f"{float(text):.{digits}g}"
     except ValueError:
@@ -140,7 +140,7 @@ def read_summary(folder: Path) -> tuple[list[str], list[JobGroup]]:
     return overrides, [JobGroup(tuple(jobs), folder / name) for name, jobs in groups.items()]
 
 
-def same_again(arguments: Sequence[str]) -> list[str]:
+def resumed_arguments(arguments: Sequence[str]) -> list[str]:
     """Adds the overrides of the sweep that `sweep.resume` names to those on the command line.
 
     Changes to the folder in which the sweep was started, since its paths may be relative to it.
@@ -166,9 +166,9 @@ def same_again(arguments: Sequence[str]) -> list[str]:
     names = {name.lstrip("+~") for name, equals, _ in parts if equals}
     rest = [text for text in before if option_name(text) not in names]
     # Next to it, since Hydra's parser wants all overrides in one place.
-    place = [name for name, _, _ in parts].index("sweep.resume")
+    position = [name for name, _, _ in parts].index("sweep.resume")
     now = _change_folder(arguments, folder)
-    return [*now[:place], *rest, *now[place:]]
+    return [*now[:position], *rest, *now[position:]]
 
 
 def _change_folder(arguments: Sequence[str], folder: Path) -> list[str]:
@@ -185,9 +185,9 @@ def print_table(console: Console, metric: str, outcomes: Sequence[Outcome]) -> N
     """Prints the jobs, the best first, each run once: a search may repeat one."""
     runs = {(outcome.folder, outcome.replica): outcome for outcome in reversed(outcomes)}
     rows = sorted(runs.values(), key=lambda outcome: sort_key(outcome, metric))
-    set_to = [options(outcome.job) for outcome in rows]
-    names = list(dict.fromkeys(name for values in set_to for name in values))
-    varied = [name for name in names if len({values.get(name) for values in set_to}) > 1]
+    settings = [options(outcome.job) for outcome in rows]
+    names = list(dict.fromkeys(name for values in settings for name in values))
+    varied = [name for name in names if len({values.get(name) for values in settings}) > 1]
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
     table.add_column("job", justify="right", no_wrap=True)
     for name in varied:
@@ -199,7 +199,7 @@ def print_table(console: Console, metric: str, outcomes: Sequence[Outcome]) -> N
     for name in headings:
         table.add_column(plain(name), justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    columns = [brief([values.get(name, "-") for values in set_to]) for name in varied]
+    columns = [shortened([values.get(name, "-") for values in settings]) for name in varied]
     for outcome, own, *values in list(zip(rows, linear, *columns, strict=True))[:MAX_ROWS]:
         table.add_row(
             str(outcome.job.number),

@@ -86,12 +86,12 @@ class FolderSweeper(Sweeper):
                 "hydra.sweep.subdir has no effect: jobs' folders are named by their numbers and "
                 "options. Leave it out; hydra.sweep.dir=... is the sweep's folder."
             )
-        asked = [text for text in arguments if group_name(text) != "sweep"]
+        overrides = [text for text in arguments if group_name(text) != "sweep"]
         self.folder = Path(self.config.hydra.sweep.dir)
         try:
             if self.resumes:
                 hold(self.folder, patience=ENDING)
-            self._sweep(asked)
+            self._sweep(overrides)
         finally:
             release(self.folder)
 
@@ -115,8 +115,8 @@ class FolderSweeper(Sweeper):
         """The metric that compares jobs by default."""
         return task.judged_by
 
-    def _sweep(self, asked: list[str]) -> None:
-        runner = self.plan(asked)
+    def _sweep(self, overrides: list[str]) -> None:
+        runner = self.plan(overrides)
         try:
             self.run(runner)
         except Terminated:
@@ -128,8 +128,8 @@ class FolderSweeper(Sweeper):
         self.finish(runner)
 
     @abstractmethod
-    def plan(self, asked: list[str]) -> SweepRunner:
-        """Checks everything that can be checked before the first job; `asked` are the overrides."""
+    def plan(self, overrides: list[str]) -> SweepRunner:
+        """Checks everything that can be checked before the first job."""
 
     @abstractmethod
     def run(self, runner: SweepRunner) -> None:
@@ -188,11 +188,11 @@ class FolderSweeper(Sweeper):
         loader = self.hydra_context.config_loader
         cfg = loader.load_sweep_config(self.config, list(overrides))
         choices = dict(cfg.hydra.runtime.choices)
-        asked = choices.get("hydra/launcher")
-        if asked != self.config.hydra.runtime.choices.get("hydra/launcher"):  # by an experiment
+        launcher = choices.get("hydra/launcher")
+        if launcher != self.config.hydra.runtime.choices.get("hydra/launcher"):  # by an experiment
             raise KanExpError(
-                f"{' '.join(overrides)}: asks for hydra/launcher={asked}, and the jobs of a sweep "
-                f"have one launcher: set hydra/launcher={asked} for all of them."
+                f"{' '.join(overrides)}: asks for hydra/launcher={launcher}, and the jobs of a "
+                f"sweep have one launcher: set hydra/launcher={launcher} for all of them."
             )
         HydraConfig.instance().set_config(cfg)
         hydra = cfg.hydra
@@ -207,10 +207,10 @@ class FolderSweeper(Sweeper):
 class GridSweeper(FolderSweeper):
     """Runs every combination of the swept values; seeds are stacked if that is faster."""
 
-    def plan(self, asked: list[str]) -> SweepRunner:
+    def plan(self, overrides: list[str]) -> SweepRunner:
         options = self.config.sweep
         swept = [f"{name}={values}" for name, values in self.params.items()]
-        jobs = plan_jobs(self._combinations([*swept, *asked]), self.compose)
+        jobs = plan_jobs(self._combinations([*swept, *overrides]), self.compose)
         known = []
         if self.resumes:
             jobs = renumber(self.folder, jobs)

@@ -82,12 +82,19 @@ class Scoring:
         self.primary = next(one for one in self.metrics if one.name == primary)
 
     def score(
-        self, predicted: Tensor, truth: Tensor, metrics: Iterable[Metric] | None = None
+        self,
+        predicted: Tensor,
+        truth: Tensor,
+        metrics: Iterable[Metric] | None = None,
+        weight: Tensor | None = None,
     ) -> dict[str, float]:
-        """Metrics, all if not given, of predictions `(n, out)` in the target's units, by name."""
+        """Metrics, all if not given, of predictions `(n, out)` in the target's units, by name.
+
+        Weights of the points `(n,)` count in metrics that are functions of a mean.
+        """
         predicted, truth = predicted.double(), truth.double()
         chosen = self.metrics if metrics is None else metrics
-        return {one.name: one.value(predicted, truth).item() for one in chosen}
+        return {one.name: one.measure(predicted, truth, weight).item() for one in chosen}
 
     @property
     def curves(self) -> tuple[Metric, ...]:
@@ -234,24 +241,38 @@ class Task(Scoring, ABC):
         """Predictions in the units of the target, from standardized outputs `(n, out)`."""
         return find_activation(self.activation)(outputs) * y_std + y_mean
 
-    def selection_error(self, outputs: Tensor, y: Tensor, y_mean: Tensor, y_std: Tensor) -> Tensor:
+    def selection_error(
+        self,
+        outputs: Tensor,
+        y: Tensor,
+        y_mean: Tensor,
+        y_std: Tensor,
+        weight: Tensor | None = None,
+    ) -> Tensor:
         """What networks are chosen by: the primary metric as an error, see `Metric.error`.
 
-        Outputs and `y` are standardized, `(n, out)`.
+        Outputs and `y` are standardized, `(n, out)`; weights are `(n,)`.
         """
         primary = self.primary
         if primary.in_target_units and self.activation == "identity" and y_std.numel() == 1:
-            return primary.value(outputs, y) * y_std.squeeze()
+            return primary.measure(outputs, y, weight) * y_std.squeeze()
         predicted = self.predictions(outputs, y_mean, y_std)
-        error: Tensor = primary.error(primary.value(predicted, y * y_std + y_mean))
+        error: Tensor = primary.error(primary.measure(predicted, y * y_std + y_mean, weight))
         return error
 
     def validation_loss(
-        self, outputs: Tensor, truth: Tensor, y_mean: Tensor, y_std: Tensor
+        self,
+        outputs: Tensor,
+        truth: Tensor,
+        y_mean: Tensor,
+        y_std: Tensor,
+        weight: Tensor | None = None,
     ) -> float:
         """The loss of standardized outputs, and truth in the units of the target, `(n, out)`."""
         y = (truth.double() - y_mean) / y_std
-        return self.loss().mean(outputs.double(), y).item()
+        if weight is not None:
+            weight = weight / weight.mean()
+        return self.loss().mean(outputs.double(), y, weight).item()
 
     def training_error(self, loss: Tensor, y_std: Tensor) -> Tensor | None:
         """The primary metric if it is a function of the training loss, else None."""

@@ -53,6 +53,13 @@ class Metric:
         """A value, a number or a tensor, as what is to be minimized, 0 at best or below."""
         return 1 - value if self.higher_is_better else value
 
+    def measure(self, predicted: Tensor, truth: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The value; means over points take their weights `(n,)`, other functions none."""
+        if weight is None or self.terms is None:
+            return self.value(predicted, truth)
+        weight = weight.to(predicted)
+        return self.of_mean((self.terms(predicted, truth) * weight).sum() / weight.sum())
+
     def of_quantiles(self, quantiles: Sequence[float]) -> Metric:
         """The same metric, of predictions of these quantiles."""
         if self.judges != QUANTILES:

@@ -22,10 +22,15 @@ class Regression(Task):
         return Squared()
 
     def validation_loss(
-        self, outputs: Tensor, truth: Tensor, y_mean: Tensor, y_std: Tensor
+        self,
+        outputs: Tensor,
+        truth: Tensor,
+        y_mean: Tensor,
+        y_std: Tensor,
+        weight: Tensor | None = None,
     ) -> float:
-        if y_std.numel() > 1:
-            return super().validation_loss(outputs, truth, y_mean, y_std)
+        if y_std.numel() > 1 or weight is not None:
+            return super().validation_loss(outputs, truth, y_mean, y_std, weight)
         predicted = self.predictions(outputs, y_mean, y_std)
         error: float = rmse(predicted.double(), truth.double()).item()
         return (error / y_std.item()) ** 2

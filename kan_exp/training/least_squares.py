@@ -177,11 +177,11 @@ class LeastSquaresModule(KANModule):
     @torch.no_grad()
     def _validate(self, engine: LevenbergMarquardt) -> Tensor:
         """Each network's error on the validation points, see `Task.selection_error`."""
-        x, y, _ = self.validation
+        x, y, weight = self.validation
         y_mean, y_std = self.model.y_mean, self.model.y_std
         with evaluation_mode(*engine.modules):
             errors = [
-                self.task.selection_error(network(x), y, y_mean, y_std)
+                self.task.selection_error(network(x), y, y_mean, y_std, weight)
                 for network in engine.modules
             ]
         return torch.stack(errors).nan_to_num(torch.inf)

@@ -239,8 +239,8 @@ class KANModule(LightningModule):
         outputs = self.model.predict_outputs(split.x)
         y_mean, y_std = self.model.y_mean, self.model.y_std
         predicted = self.task.predictions(outputs, y_mean, y_std)
-        scores = self.task.score(predicted, split.y, self.task.curves)
-        loss = self.task.validation_loss(outputs, split.y, y_mean, y_std)
+        scores = self.task.score(predicted, split.y, self.task.curves, split.weight)
+        loss = self.task.validation_loss(outputs, split.y, y_mean, y_std, split.weight)
         if not torch.isfinite(torch.tensor(loss)):
             raise DivergedError(self._diverged("validation loss", self.global_step, self._rate()))
         return loss, scores

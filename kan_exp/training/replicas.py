@@ -250,9 +250,10 @@ class ReplicaModule(KANModule):
         for replica in self.alive.nonzero().flatten().tolist():
             outputs = outputs_of[replica]
             predicted = self.task.predictions(outputs, y_mean, y_std)
-            scores = self.task.score(predicted, split.y, [primary])
+            scores = self.task.score(predicted, split.y, [primary], split.weight)
             errors[replica] = primary.error(scores[primary.name])
-            losses[replica] = self.task.validation_loss(outputs, split.y, y_mean, y_std)
+            loss = self.task.validation_loss(outputs, split.y, y_mean, y_std, split.weight)
+            losses[replica] = loss
         checked = errors.where(self.alive, errors.new_zeros(()))
         newly = self._freeze(checked, self.global_step, "validation loss")
         self._undo(newly)

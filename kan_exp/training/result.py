@@ -14,10 +14,10 @@ from kan_exp.data import ExperimentData
 from kan_exp.data.split_table import SplitTableData
 from kan_exp.errors import DivergedError
 from kan_exp.models.loading import model_from
-from kan_exp.models.model import KANModel
+from kan_exp.models.model import KANModel, smearing
 from kan_exp.runs.best_effort import best_effort
 from kan_exp.tasks import Task
-from kan_exp.tasks.metrics import LINEAR
+from kan_exp.tasks.metrics import LINEAR, NUMBERS
 from kan_exp.training.folds import FoldResult, first_of_each_row, fold_metrics
 from kan_exp.training.module import OBSERVED_POINTS, KANModule
 from kan_exp.training.replicas import QUANTILES, ReplicaModule, spread
@@ -77,12 +77,16 @@ def make_result(
         truth, predictions = first_of_each_row(folds)
         scores = fold_metrics(folds, task, cast(int, options.folds), options.repeats)
     else:
-        truth, predictions = data.test.y, model.predict(data.test.x)
-        (scores,) = score_networks(task, [predictions], truth)
+        truth = data.schema.decode_outputs(data.test.y)
+        predictions = model.predict(data.test.x)
+        (scores,) = score_networks(task, [predictions], truth, data.test.weight)
         scores |= {LINEAR + name: finite(v) for name, v in _linear_scores(task, data).items()}
     validation = module.validated
     if validation is None:
-        validation = task.score(model.predict(data.val.x), data.val.y, [task.primary])
+        val = data.val
+        truth_of_val = data.schema.decode_outputs(val.y)
+        predicted = model.predict(val.x)
+        validation = task.score(predicted, truth_of_val, [task.primary], val.weight)
     metrics = {
         **scores,
         task.chosen_by: finite(validation[task.primary.name]),
@@ -108,7 +112,11 @@ def _linear_scores(task: Task, data: ExperimentData) -> dict[str, float]:
     with best_effort("the linear model could not be fitted"):
         outputs = task.num_outputs(data.schema)
         linear = linear_predictions_by(task, data.train, data.test, data.scaling, outputs)
-        return task.score(linear, data.test.y)
+        if data.schema.scales_outputs and task.predicts == NUMBERS:
+            fitted = linear_predictions_by(task, data.train, data.train, data.scaling, outputs)
+            linear = linear + linear.new_tensor(smearing(data.train.y - fitted))
+        decode = data.schema.decode_outputs
+        return task.score(decode(linear), decode(data.test.y), weight=data.test.weight)
     return {metric.name: math.nan for metric in task.metrics}
 
 
@@ -129,7 +137,8 @@ def _replica_metrics(module: ReplicaModule, data: ExperimentData, kept: int) -> 
     """The scores of all replicas, each as it was when it was best on validation."""
     task = module.task
     predictions = [model.predict(data.test.x) for model in module.best_models()]
-    scores = score_networks(task, predictions, data.test.y)
+    truth = data.schema.decode_outputs(data.test.y)
+    scores = score_networks(task, predictions, truth, data.test.weight)
     judged = [score[task.judged_by] for score in scores]
     errors = torch.tensor([math.nan if v is None else v for v in judged], dtype=torch.float64)
     trained = errors[module.alive]

@@ -21,7 +21,11 @@ LINEAR_STEPS = 50
 
 
 def standard_errors(
-    metric: Metric, predictions: Sequence[Tensor], truth: Tensor, generator: torch.Generator
+    metric: Metric,
+    predictions: Sequence[Tensor],
+    truth: Tensor,
+    generator: torch.Generator,
+    weight: Tensor | None = None,
 ) -> list[float]:
     """Bootstrap standard errors of a metric over the draw of the test points.
 
@@ -33,6 +37,7 @@ def standard_errors(
         predictions: Of each network, `(n, out)`; scored on the same resamples.
         truth: `(n, out)`.
         generator: Draws the resamples.
+        weight: Of each point, `(n,)`; `None` for equal weights.
 
     Returns:
         One for each network; NaN for a single point or non-finite predictions.
@@ -51,7 +56,8 @@ def standard_errors(
     # Sums over random blocks vary like the points, at a cost that does not grow with their number.
     blocks = min(points, MAX_BLOCKS)
     block = torch.randperm(points, generator=generator) % blocks
-    sizes = block.bincount(minlength=blocks).double()
+    given = None if weight is None else weight.double()
+    sizes = block.bincount(given, minlength=blocks).double()
     drawn = torch.randint(blocks, (RESAMPLES, blocks), generator=generator)
     weights = sizes.new_zeros(drawn.shape)
     weights.scatter_add_(1, drawn, sizes.new_ones(()).expand(drawn.shape))
@@ -59,6 +65,7 @@ def standard_errors(
     errors = []
     for predicted in predictions:  # one by one: the last digits must not depend on the others
         terms = metric.terms(predicted.double(), truth.double())
+        terms = terms if given is None else terms * given
         sums = sizes.new_zeros(blocks).index_add_(0, block, terms)
         errors.append(metric.of_mean(weights @ sums / resampled).std().item())
     return errors
@@ -75,15 +82,14 @@ def finite(value: float) -> float | None:
 
 
 def score_networks(
-    scoring: Scoring, predictions: Sequence[Tensor], truth: Tensor
+    scoring: Scoring, predictions: Sequence[Tensor], truth: Tensor, weight: Tensor | None = None
 ) -> list[dict[str, float | None]]:
     """The test metrics of `metrics.json`, for the predictions of each network."""
-    scores = [
-        {TEST + name: finite(value) for name, value in scoring.score(predicted, truth).items()}
-        for predicted in predictions
-    ]
+    each = [scoring.score(predicted, truth, weight=weight) for predicted in predictions]
+    scores = [{TEST + name: finite(value) for name, value in one.items()} for one in each]
     if scoring.primary.terms:
-        errors = standard_errors(scoring.primary, predictions, truth, bootstrap_generator())
+        draw = bootstrap_generator()
+        errors = standard_errors(scoring.primary, predictions, truth, draw, weight)
         for score, error in zip(scores, errors, strict=True):
             score[scoring.judged_by + STANDARD_ERROR] = finite(error)
     return scores

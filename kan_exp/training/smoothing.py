@@ -96,7 +96,7 @@ class SmoothingModule(KANModule):
         self._phase = CURVES
         self._search: Search | None = None
         self._intervals = plan.intervals
-        # "curves"; "hidden", the best with hidden units; "all" of these; "coarse", before finer grids
+        # "curves"; "hidden", the best with hidden units; "all" of these; "coarse", the last grid's.
         self._kept: dict[str, Network] = {}
         self._placed = -1  # phase whose network is the model's
         self._before: tuple[float, dict[str, float]] | None = None

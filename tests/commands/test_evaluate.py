@@ -24,6 +24,7 @@ def trained(tmp_path_factory):
     options = ["data=table", "data.path=t.csv", "data.target=z", "layer=spline", "dims=[2,1]"]
     options += [
         "refine.num_candidates=[1]",
+        "smoothing.method=null",
         "refine.steps=[2]",
         "logger=none",
         "~callbacks.figures",

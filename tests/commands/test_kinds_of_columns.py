@@ -11,6 +11,7 @@ from datetime import date, timedelta
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 import kan_exp
@@ -207,3 +208,27 @@ def test_rows_with_gaps_have_no_prediction_if_that_is_wanted(tmp_path, told):
     with pytest.raises(KanExpError, match=r"cells in column 'a' \(row 61.*set missing=drop"):
         asked(tmp_path / "run", tmp_path / "t.csv", tmp_path / "p.csv")
     assert not (tmp_path / "p.csv").exists()
+
+
+def test_a_target_on_a_logarithmic_scale_is_predicted_by_its_mean(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, 400)
+    noise = rng.normal(scale=0.8, size=400)
+    write(tmp_path / "t.csv", ["x", "y"], *zip(x, np.exp(3 + x + noise), strict=True))
+    data = ["data=table", f"data.path={tmp_path / 't.csv'}", "data.target=y", "steps=2000"]
+    words = [*SHORT, *data, "data.scale={y: log}", "~callbacks.figures", "optimizer.lr=0.05"]
+    result = prepare(words, tmp_path / "run").run()
+    model = kan_exp.load(tmp_path / "run")
+    points = result.data.train
+    slope, constant = np.polyfit(points.x[:, 0], points.y[:, 0], 1)
+    fitted = constant + slope * points.x[:, 0].numpy()
+    smear = np.exp(points.y[:, 0].numpy() - fitted).mean()
+    assert 1.2 < smear < 1.6  # exp(0.8^2 / 2) is 1.38
+    expected = smear * np.exp(constant + slope * 0.5)
+    assert model.predict([[0.5]]).item() == pytest.approx(expected, rel=0.02)
+    assert torch.equal(result.predictions, model.predict(result.data.test.x))
+    truth = np.exp(result.data.test.y.numpy())
+    np.testing.assert_allclose(result.truth, truth)
+    rmse = np.sqrt(np.mean((result.predictions.numpy() - truth) ** 2))
+    assert result.metrics["test_rmse"] == pytest.approx(rmse, rel=1e-5)
+    assert result.metrics["linear_rmse"] == pytest.approx(rmse, rel=0.02)

@@ -18,7 +18,7 @@ from kan_exp.preparing.keys import run_key
 from kan_exp.preparing.paths import absolute_arguments, use_absolute_paths
 from kan_exp.report import take_folders
 from kan_exp.runs import Status, no_run, write_status
-from kan_exp.sweeps.summary import same_again
+from kan_exp.sweeps.summary import resumed_arguments
 from kan_exp.train import train as whole
 from tests.conftest import read_metrics
 from tests.runs.test_lock import another
@@ -121,7 +121,7 @@ def test_a_sweep_goes_on_where_it_was_begun(tmp_path, monkeypatch):
     content = {"overrides": ["data.path=x.csv", "seed=1,2"], "jobs": [], "cwd": str(began)}
     (began / "sweep" / "sweep.json").write_text(json.dumps(content))
     monkeypatch.chdir(now)
-    found = same_again(["-m", "sweep.resume=../began/sweep", "layer=mlp", "data.path=t.csv"])
+    found = resumed_arguments(["-m", "sweep.resume=../began/sweep", "layer=mlp", "data.path=t.csv"])
     assert Path.cwd() == began
     assert found == [
         "-m",

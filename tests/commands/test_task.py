@@ -51,10 +51,10 @@ def test_a_run_shows_its_metrics_and_evaluate_shows_the_same(command):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("task.primary=r2", "task.primary=r2 must be a metric of which less is better"),
+        ("task.primary=accuracy", "task.primary=accuracy must be one of task.metrics: rmse, mae"),
         ("task.metrics=[rmse,mse]", "there is no metric 'mse'. Did you mean 'rmse'?"),
         ("task.metrics=rmse", "task.metrics must be a list of metrics, got 'rmse'"),
-        ("task.metrics=null", "task.metrics must be a list of metrics, got None"),
+        ("task.metrics=[]", "task.metrics must be a list of metrics, got []"),
         ("task=regresion", "Did you mean 'regression'?"),
         ("~task", "task is needed: choose one by task=..., without ~task."),
         ("+task.delta=1", "task.delta"),

@@ -107,17 +107,18 @@ HEAVY = [
 ]
 RECTANGLES = "a,b,c,y\n" + "".join(f"{i},{i * i},1{i},{i % 7}\n" for i in range(40))
 TABLES = [
-    (["data.target=y"], ["3 inputs", "set dims=[3,5,1]"]),
+    (["data.target=y", "dims=[2,5,1]"], ["3 inputs", "set dims=[3,5,7]"]),
     ([], ["data.target is needed", "data.target=y", "'a', 'b', 'c', 'y'"]),
     (["data.target=z"], ["no column 'z'", "'a', 'b', 'c', 'y'"]),
-    (["data.target=[a,b]"], ["data.target must be the name of one column"]),
+    (["data.target=[a,d]"], ["no column 'd', which data.target names"]),
     (["data.target=y", "data.features=a"], ["must be a list", "'data.features=[a]'"]),
     (["data.target=y", "data.features=5"], ["must be a list", "data.features="]),
     (["data.target=y", "data.features=[1,2]"], ["no columns '1', '2'", "data.features"]),
     (["data.target=y", "data.features=[y]"], ["'y' is data.target and among"]),
     (["data.target=y", "data.fractions=[1]"], ["data.fractions must be three"]),
     (["data.target=y", "data.fractions=[0.01,0.01,0.98]"], ["has 40 rows", "at least 1000"]),
-    (["data.target=y", 'data.separator=";"'], ["if its separator is ','", "data.separator="]),
+    (["data.target=y", "data.separator=x"], ["data.separator must be one of ','"]),
+    (["data.target=y", "data.missing=mean"], ["data.missing must be error or impute or drop"]),
     (["data.target=y", "data.seed=x"], ["data.seed must be a whole number"]),
 ]
 

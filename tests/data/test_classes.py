@@ -68,7 +68,7 @@ def test_the_task_decides_otherwise(tmp_path):
         (
             ["x"] * 59 + ["y"],
             None,
-            "class 'y' of 'y' has 1 of 60 rows, none of them among the training",
+            "has the class 'y' in no training row",
         ),
     ],
 )
@@ -114,3 +114,8 @@ def test_the_note_names_the_other_task_where_it_is_possible(tmp_path):
     )
     words = data(written(tmp_path, ["a", "b"] * 30)).schema
     assert note_on_classes(words) == "target 'y' has 2 classes ('a', 'b'): task=classification"
+
+
+def test_a_target_with_a_scale_is_a_number(tmp_path):
+    found = data(written(tmp_path, [1, 2, 4] * 20), scale={"y": "log"})
+    assert found.schema.classes == ()

@@ -23,7 +23,8 @@ from kan_exp.data.split_options import SplitOptions
 from kan_exp.data.table import Table, learning_table, read_table
 from kan_exp.errors import KanExpError
 
-SPLIT = SplitOptions([0.7, 0.15, 0.15], seed=0)
+FRACTIONS = [0.7, 0.15, 0.15]
+SPLIT = SplitOptions(FRACTIONS, seed=0)
 
 
 def learn(path, target="y", features=None, separator=None, dims=None, **treatment) -> Table:
@@ -134,6 +135,7 @@ def test_options_that_were_given_are_kept(tmp_path):
         ({"kinds": {"a": "text"}}, ["data.kinds: column 'a'", "number, boolean, category, date"]),
         ({"scale": {"a": "sqrt"}}, ["data.scale: column 'a'", "log, log1p"]),
         ({"scale": {"a": "log"}}, ["numbers without a logarithm in column 'a'"]),
+        ({"scale": {"a": "log"}, "kinds": {"a": "category"}}, ["data.scale names 'a', a category"]),
         ({"scale": "log"}, ["data.scale must name columns, such as {price: log}"]),
         ({"missing": "mean"}, ["data.missing must be error or impute or drop"]),
         ({"decimal": ";"}, ["data.decimal must be . or ,"]),
@@ -312,3 +314,18 @@ def test_any_bytes_are_a_table_or_one_line(tmp_path_factory, content, suffix):
     path = tmp_path_factory.mktemp("any") / f"t{suffix}"
     path.write_bytes(content)
     check_outcome(path, ",")
+
+
+def test_rows_that_are_left_out_take_their_weight_and_group_with_them(tmp_path):
+    rows = [["" if k == 3 else a, b, y, k, k // 4] for k, (a, b, y) in enumerate(numbers())]
+    path = write(tmp_path, ["a", "b", "y", "w", "g"], rows)
+    write(tmp_path, ["a", "b", "y", "w"], [[1, 2, 3, 50], [1, "", 3, 60]], name="new.csv")
+    split = SplitOptions(FRACTIONS, 0, weight="w", group="g")
+    drop = Treatment(missing="drop")
+    table = learning_table(path, "y", None, split, None, treatment=drop)
+    kept = [k for k in range(40) if k != 3]
+    assert table.weight.tolist() == kept
+    assert np.array_equal(np.unique(table.groups, return_counts=True)[1], [3] + [4] * 9)
+    split = SplitOptions(FRACTIONS, 0, weight="w", test_path=str(tmp_path / "new.csv"))
+    table = learning_table(path, "y", ["a", "b"], split, None, treatment=drop)
+    assert (table.rows, table.test_rows, table.weight.tolist()) == (40, 1, [*kept, 50])

@@ -164,7 +164,7 @@ def test_an_index_without_a_name_is_left_out(tmp_path):
     (tmp_path / "t.csv").write_text(",a,Unnamed: 2,y\n0,1,2,3\n1,4,5,6\n")
     table = read_table(tmp_path / "t.csv", None, "y")
     assert table.features == ("a",)
-    assert table.notes == ("2 columns without a name left out.",)
+    assert table.notes == ("2 columns without a name are left out.",)
     assert read_table(tmp_path / "t.csv", ["Unnamed: 2"], "y").features == ("Unnamed: 2",)
 
 

@@ -30,7 +30,7 @@ def oracle(x: torch.Tensor) -> np.ndarray:
 def test_points_fill_the_domain():
     data = sampled()
     for name, size in zip(SPLITS, (4000, 3000, 2000), strict=True):
-        x, y = getattr(data, name)
+        x, y, _ = getattr(data, name)
         assert x.shape == (size, 2)
         assert y.shape == (size, 1)
         for column, (low, high) in zip(x.double().T, DOMAIN, strict=True):
@@ -51,7 +51,7 @@ def test_splits_share_no_points():
 def test_without_noise_every_value_is_the_formulas():
     data = sampled()
     for name in SPLITS:
-        x, y = getattr(data, name)
+        x, y, _ = getattr(data, name)
         np.testing.assert_allclose(y, oracle(x), rtol=1e-6)
     assert data.noise_free
 

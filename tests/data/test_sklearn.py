@@ -43,6 +43,7 @@ def test_classes_are_scikit_learns_by_name(name):
     raw = getattr(datasets, f"load_{name}")()
     data = SklearnData(name, FRACTIONS, seed=0)
     np.testing.assert_array_equal(rows_of(data)[:, :-1], raw.data)
+    assert {type(name) for name in (*data.features, *data.schema.classes)} == {str}
     found = np.array(data.schema.classes)[rows_of(data)[:, -1].astype(int)]
     np.testing.assert_array_equal(found, raw.target_names[raw.target])
 

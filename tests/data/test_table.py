@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from kan_exp.data import Schema, TableData, read_table
+from kan_exp.data.split_options import SplitOptions
 from kan_exp.data.split_table import SplitTableData
 from kan_exp.data.table import Table
 from kan_exp.errors import KanExpError
@@ -358,7 +359,8 @@ def test_splits_are_disjoint_complete_and_follow_the_seed(tmp_path):
     parts = (first.train, first.val, first.test)
     assert [len(part.x) for part in parts] == [71, 15, 15]
     rows = torch.cat([torch.cat([part.x, part.y], 1) for part in parts]).tolist()
-    every = torch.cat(list(first.table.split()), 1).tolist()
+    whole = first.table.split()
+    every = torch.cat([whole.x, whole.y], 1).tolist()
     assert sorted(rows) == sorted(every)
     assert rows != every
     assert torch.equal(first.test.x, again.test.x)
@@ -370,7 +372,7 @@ def test_a_table_may_have_several_outputs():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(30, 3)), rng.normal([5, -1], [2, 0.1], size=(30, 2))
     table = Table.of_arrays("t", Schema.of_numbers("abc", ["u", "v"]), x, y)
-    found = SplitTableData(table, FRACTIONS, seed=0)
+    found = SplitTableData(table, SplitOptions(FRACTIONS, 0))
     assert found.train.y.shape == (len(found.train.x), 2)
     np.testing.assert_allclose(found.scaling.y_std, found.train.y.numpy().std(0))
     assert "3 features -> u, v; " in found.summary
@@ -379,7 +381,7 @@ def test_a_table_may_have_several_outputs():
     assert chunk.y.shape == (3, 4, 2)
     y[:, 1] = 7
     with pytest.raises(KanExpError, match=r"column 'v' holds only 7 .* choose another data.target"):
-        SplitTableData(Table.of_arrays("t", table.schema, x, y), FRACTIONS, seed=0)
+        SplitTableData(Table.of_arrays("t", table.schema, x, y), SplitOptions(FRACTIONS, 0))
 
 
 def test_splitting_leaves_the_global_generator_alone(tmp_path):
@@ -402,7 +404,7 @@ def test_batches_keep_the_digits_that_vary(tmp_path):
     shifted = columns | {"a": columns["a"] + 1.7e9, "y": columns["y"] * 1e-6 + 1e6}
     found = data(write_columns(tmp_path, shifted))
     found.plan(None, 1, 1, 1, torch.Generator())
-    x, y = next(iter(found.train_dataloader()))
+    x, y, _ = next(iter(found.train_dataloader()))
     assert x.dtype == y.dtype == torch.float32
     train = found.train.x.numpy()
     oracle = (train - train.mean(0)) / train.std(0)

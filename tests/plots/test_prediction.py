@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kan_exp.plots import TASK_FIGURES, prediction_figure
-from kan_exp.plots.classes import calibration_figure, confusion_figure, roc, roc_figure
+from kan_exp.plots.classes import calibration, calibration_figure, confusion_figure, roc, roc_figure
 from kan_exp.plots.prediction import MAX_POINTS, quantiles_figure
 from kan_exp.tasks.classification import Classification
 from kan_exp.tasks.huber import HuberRegression
@@ -118,13 +118,20 @@ def test_roc_curves_are_scikit_learns():
         np.testing.assert_allclose(found, known)
 
 
-def test_calibration_is_that_of_the_second_of_two_classes():
-    chance = np.repeat([0.15, 0.85], 20)
-    truth = np.concatenate([np.arange(20) < 5, np.arange(20) < 16])[:, None]
-    figure = calibration_figure(truth, np.stack([1 - chance, chance], 1), ["no", "yes"], "")
+def test_calibration_is_scikit_learns_of_the_second_of_two_classes():
+    curve = pytest.importorskip("sklearn.calibration").calibration_curve
+    truth, predicted = chances(["no", "yes"])
+    figure = calibration_figure(truth, predicted, ["no", "yes"], "")
+    share, mean = curve(truth[:, 0], predicted[:, 1], n_bins=6, strategy="quantile")
     line = figure.axes[0].containers[0][0]
-    np.testing.assert_allclose(line.get_data(), [[0.15, 0.85], [0.25, 0.8]])
+    np.testing.assert_allclose(line.get_data(), [mean, share])
     assert figure.axes[0].get_xlabel() == "probability of yes"
+
+
+def test_few_points_that_agree_are_not_certain():
+    _, share, error = calibration(np.linspace(0.9, 1, 8), np.ones(8, dtype=bool))
+    assert share.tolist() == [1, 1]
+    assert (error > 0.1).all()
 
 
 @pytest.mark.parametrize("task", [Regression, HuberRegression, Classification, QuantileRegression])

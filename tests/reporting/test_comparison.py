@@ -140,9 +140,9 @@ def test_every_doubt_is_noted(tmp_path):
         "1 run of an older version",
         "1 run finished without test_rmse",
         "1 folders hold neither",
-        "Some seeds are there more than once",
+        "Some seeds occur more than once",
         "fewer than 5 seeds",
-        "different places: cpu, cuda:0",
+        "different devices or versions: cpu, cuda:0",
     ):
         assert said in notes
 

@@ -127,5 +127,5 @@ def test_asked_choices_are_checked():
     assert check_keys(["layer", "layer"], records) == ["layer"]
     with pytest.raises(KanExpError, match=r"'layr'\. Did you mean 'layer'\? Choose from: layer"):
         check_keys(["layr"], records)
-    with pytest.raises(KanExpError, match="seed is not a setting"):
+    with pytest.raises(KanExpError, match="seed does not distinguish settings"):
         check_keys(["seed"], records)

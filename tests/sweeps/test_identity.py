@@ -276,11 +276,16 @@ def test_seeds_may_be_written_in_many_ways(light, swept, expected):
     ids=" ".join,
 )
 def test_keys_are_those_of_the_configurations_that_run(sweep, swept):
-    groups, sweeper = sweep("optimizer=adam", *swept)
+    groups, sweeper = sweep("optimizer=adam", "task=regression", *swept)
     jobs = [job for group in groups for job in group.jobs]
     assert len(jobs) > 0
     for job in jobs:
         assert job.key == digest(with_old_names(resolved(sweeper, job.overrides)))
+
+
+def test_a_task_that_no_table_decides_has_the_key_of_the_task_it_is(sweep):
+    auto, chosen = (sweep(*ADAM, f"task={task}", "seed=1")[0] for task in ("auto", "regression"))
+    assert auto[0].jobs[0].key == chosen[0].jobs[0].key
 
 
 def test_a_reference_to_the_number_of_a_job_stays_that_number(sweep):

@@ -17,7 +17,7 @@ from kan_exp.runs.folders import SWEEP
 from kan_exp.sweeps.jobs import Job, make_job_group, make_job_groups
 from kan_exp.sweeps.outcomes import outcomes
 from kan_exp.sweeps.runner import SweepRunner, finished_jobs, renumber
-from kan_exp.sweeps.summary import brief, read_summary
+from kan_exp.sweeps.summary import read_summary, shortened
 
 NOBODY = 2**22 + 1  # more than the system's largest process number
 SECONDS = 4.0
@@ -269,7 +269,7 @@ def test_a_job_whose_result_cannot_be_read_is_not_finished(sweep, tmp_path):
     ],
 )
 def test_values_are_as_short_as_their_differences_allow(values, shown):
-    assert brief(values) == shown
+    assert shortened(values) == shown
 
 
 def test_runs_that_round_in_another_order_are_noted(sweep, tmp_path):

@@ -20,7 +20,7 @@ from kan_exp.sweeps.optuna_sweeper import OptunaSweeper
 from kan_exp.sweeps.search_figures import draw_search
 from kan_exp.sweeps.space import read_space
 from kan_exp.sweeps.study import Settings, StoredStudy
-from kan_exp.sweeps.summary import same_again, write_summary
+from kan_exp.sweeps.summary import resumed_arguments, write_summary
 from kan_exp.tasks import OLD_SCORING
 
 GROUPS = {"layer": "mlp", "optimizer": "adam"}
@@ -349,10 +349,10 @@ def test_resuming_repeats_the_overrides_that_are_not_given_anew(tmp_path):
     before = ["hydra.sweeper.n_trials=6", "search=x", "seed=1"]
     write_json(tmp_path / SWEEP, {"overrides": before, "jobs": []})
     now = ["-m", f"sweep.resume={tmp_path}", "hydra.sweeper.n_trials=9", "--config-dir", "a"]
-    assert same_again(now) == ["-m", "search=x", "seed=1", *now[1:]]
-    assert same_again(["-m", "seed=0,1"]) == ["-m", "seed=0,1"]
+    assert resumed_arguments(now) == ["-m", "search=x", "seed=1", *now[1:]]
+    assert resumed_arguments(["-m", "seed=0,1"]) == ["-m", "seed=0,1"]
     with pytest.raises(KanExpError, match="no sweep is known there"):
-        same_again([f"sweep.resume={tmp_path / 'elsewhere'}"])
+        resumed_arguments([f"sweep.resume={tmp_path / 'elsewhere'}"])
 
 
 def test_a_search_goes_by_one_metric(search):

@@ -37,8 +37,15 @@ def table(tmp_path_factory):
 
 ADAM = ["layer=spline", "layer.num_intervals=6", "optimizer=adam", "optimizer.lr=0.1"]
 ADAM += ["steps=500", "penalty.roughness=0"]
+SPLINES = ["layer=spline", "smoothing.method=null"]
 OPTIMIZERS = {
-    "lm": ["layer=spline", "refine.grids=[4]", "refine.num_candidates=[2]", "refine.steps=[15]"],
+    "lm": [
+        "layer=spline",
+        "smoothing.method=null",
+        "refine.grids=[4]",
+        "refine.num_candidates=[2]",
+        "refine.steps=[15]",
+    ],
     "adam": ADAM,
     "replicas": [*ADAM, "replicas=2"],
 }

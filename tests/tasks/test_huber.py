@@ -10,8 +10,15 @@ from kan_exp.tasks import OLD_SCORING, HuberRegression
 from kan_exp.train import prepare
 from tests.conftest import read_metrics
 
+SPLINES = ["layer=spline", "smoothing.method=null"]
 OPTIMIZERS = {
-    "lm": ["layer=spline", "refine.grids=[4]", "refine.num_candidates=[2]", "refine.steps=[20]"],
+    "lm": [
+        "layer=spline",
+        "smoothing.method=null",
+        "refine.grids=[4]",
+        "refine.num_candidates=[2]",
+        "refine.steps=[20]",
+    ],
     "adam": ["layer=spline", "optimizer=adam", "optimizer.lr=0.02", "steps=400"],
     "replicas": ["layer=spline", "optimizer=adam", "optimizer.lr=0.02", "steps=400", "replicas=2"],
 }

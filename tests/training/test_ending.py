@@ -81,7 +81,7 @@ FAILURES = {
     "kan_exp.training.sinks.history_figure": "figures/loss.png could not be drawn",
     "kan_exp.plots.prediction.new_figure": "figures/prediction.png could not be drawn",
     "kan_exp.training.sinks.replicas_figure": "figures/replicas.png could not be",
-    "kan_exp.training.result.linear_predictions": "the linear model could not be fitted",
+    "kan_exp.training.result.linear_predictions_by": "the linear model could not be fitted",
     "kan_exp.training.sinks.result_rows": "the table of the result could not be shown",
     "kan_exp.training.tensorboard.RunLogger.conclude": "the result could not be written to Tens",
     "kan_exp.training.tensorboard.RunLogger.graph": "TensorBoard's graph could not be drawn",
@@ -150,7 +150,7 @@ def test_errors_that_are_no_numbers_are_a_result_too(run, monkeypatch):
 
     def train_and_patch(experiment):
         diverged = train(experiment)
-        monkeypatch.setattr(Scoring, "score", lambda *_: values)
+        monkeypatch.setattr(Scoring, "score", lambda *_, **__: values)
         return diverged
 
     monkeypatch.setattr(Experiment, "_train", train_and_patch)

@@ -124,11 +124,11 @@ def test_final_figures_show_what_the_files_say(tmp_path, monkeypatch):
     train, val, best = shown["history_figure"]
     assert [list(map(list, train)), list(map(list, val))] == [history["train"], history["val"]]
     assert best == metrics["best_step"]
-    truth, predicted, target, caption = shown["prediction_figure"]
+    truth, predicted, names, caption = shown["prediction_figure"]
     test = experiment.data.test
     np.testing.assert_array_equal(truth, test.y.numpy())
     np.testing.assert_allclose(predicted, kan_exp.load(tmp_path).predict(test.x), rtol=1e-6)
-    assert target == experiment.data.target_name
+    assert names == [experiment.data.target_name]
     curves = [
         f"{one.title} {metric_text(one, metrics[f'test_{one.name}'])}"
         for one in experiment.module.task.curves

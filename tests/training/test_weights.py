@@ -17,7 +17,7 @@ from kan_exp.tasks import Regression
 from kan_exp.tasks.losses import CrossEntropy, Huber, Loss, Squared
 from kan_exp.training.module import KANModule
 from kan_exp.training.replicas import ReplicaModule
-from kan_exp.training.score import linear_predictions
+from kan_exp.training.score import linear_predictions, score_networks
 
 COUNTS = torch.tensor([1, 0, 3, 2, 5, 1, 0, 2, 4, 1] * 4)
 SGD = functools.partial(torch.optim.SGD, lr=0.1)
@@ -108,6 +108,31 @@ def test_least_squares(loss: Loss, memory: float):
 
     for found, expected in zip(trained(of_mean_one(weighted())), trained(repeated()), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-8)
+
+
+def test_metrics_and_their_standard_errors():
+    predicted, (_, truth, weight) = normal(40, 1, seed=7), weighted()
+    again = predicted.repeat_interleave(COUNTS, 0)
+    _, repeated_truth, _ = repeated()
+    task = Regression(["rmse", "mae", "r2"], "rmse")
+    found, expected = task.score(predicted, truth, weight=weight), task.score(again, repeated_truth)
+    assert [found[name] for name in ("rmse", "mae")] == pytest.approx(
+        [expected[name] for name in ("rmse", "mae")], rel=1e-12
+    )
+    mean, std = torch.zeros(1).double(), torch.ones(1).double()
+    for name in ("validation_loss", "selection_error"):
+        values = [
+            getattr(task, name)(predicted, truth, mean, std, weight),
+            getattr(task, name)(again, repeated_truth, mean, std),
+        ]
+        assert float(values[0]) == pytest.approx(float(values[1]), rel=1e-12)
+    (scores,) = score_networks(task, [predicted], truth, weight)
+    (plain,) = score_networks(task, [predicted], truth)
+    # The standard error of weighted points is larger than that of as many equal ones.
+    assert plain["test_rmse_se"] < scores["test_rmse_se"] < 2 * plain["test_rmse_se"]
+    ones = torch.full_like(weight, 3.0)
+    (same,) = score_networks(task, [predicted], truth, ones)
+    assert same == pytest.approx(plain, rel=1e-12)
 
 
 def test_mini_batches_keep_weights_with_their_rows():

@@ -15,7 +15,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from kan_exp.errors import DivergedError
+from kan_exp.models.loading import model_from
+from kan_exp.models.model import smearing
 from kan_exp.runs import replacing
+from kan_exp.tasks.metrics import NUMBERS
 from kan_exp.training.callbacks.stop import SignalStop
 from kan_exp.training.module import CHOSEN_BY, KANModule
 from kan_exp.training.state import whole_state
@@ -53,10 +56,16 @@ class BestNetwork(Callback):
         content: dict[str, Any] = {}
         module.on_save_checkpoint(content)
         self.checkpoint = {
-            "kan_exp": content["kan_exp"],
+            "kan_exp": dict(content["kan_exp"]),
             "global_step": trainer.global_step,
             "state_dict": {name: weight.to("cpu", copy=True) for name, weight in weights.items()},
         }
+        data, task = cast(Any, trainer).datamodule, cast(KANModule, module).task
+        if data.schema.scales_outputs and task.predicts == NUMBERS:
+            model = model_from(self.checkpoint)
+            with torch.no_grad():
+                residuals = data.train.y - model.scaled(data.train.x)
+            self.checkpoint["kan_exp"] |= {"smearing": smearing(residuals)}
 
 
 class RunCheckpoint(Checkpoint):

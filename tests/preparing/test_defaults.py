@@ -1,4 +1,4 @@
-"""Least squares is the default for small tables only."""
+"""Defaults that depend on the data, and on what was typed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from kan_exp.preparing.many_rows import MANY_ROWS, for_many_rows, note_on_optimizer
+from kan_exp.preparing.defaults import MANY_ROWS, notes_on_defaults, with_defaults
 from kan_exp.preparing.translation import composed, translate
 
 
@@ -25,7 +25,7 @@ def prepared(tables, name, *more):
     overrides = ["data=table", f"data.path={tables / name}.parquet", "data.target=y", *more]
     with composed([*overrides, "dims=[1,1]"], tables / "run") as (cfg, hydra):
         config, context = translate(cfg, hydra)
-    return config, *for_many_rows(config, context)
+    return config, *with_defaults(config, context)
 
 
 @pytest.mark.parametrize("layer", ["spline", "interpo"])
@@ -34,7 +34,8 @@ def test_many_rows_are_trained_as_with_adam(tables, layer):
     expected, _, _ = prepared(tables, "large", f"layer={layer}", "optimizer=adam")
     assert found == expected
     assert context.choices["optimizer"] == "adam"
-    assert note_on_optimizer(asked, found).startswith("optimizer=adam: least squares is")
+    (note,) = notes_on_defaults(asked, found)
+    assert note.startswith("optimizer=adam: least squares is")
 
 
 def test_what_was_given_is_kept(tables):
@@ -51,7 +52,7 @@ def test_what_was_given_is_kept(tables):
         ("small", []),
         ("large", ["optimizer=lm"]),
         ("large", ["optimizer.damping=0.1"]),
-        ("large", ["refine.steps=[3]"]),
+        ("large", ["smoothing.hidden=2"]),
     ],
     ids=str,
 )
@@ -59,4 +60,19 @@ def test_least_squares_stay_for_few_rows_and_where_they_were_chosen(tables, name
     asked, found, _ = prepared(tables, name, "layer=spline", *more)
     assert found == asked
     assert found.uses_least_squares
-    assert note_on_optimizer(asked, found) == ""
+    assert notes_on_defaults(asked, found) == []
+
+
+@pytest.mark.parametrize("typed", ["refine.steps=[3]", "penalty.roughness=1"])
+def test_stages_that_were_typed_are_used(tables, typed):
+    asked, found, _ = prepared(tables, "small", "layer=spline", "optimizer=lm", typed)
+    assert asked.smooths
+    assert not found.smooths
+    assert found.uses_least_squares
+    (note,) = notes_on_defaults(asked, found)
+    assert "refine and penalty decide" in note
+
+
+def test_smoothing_that_was_typed_stays(tables):
+    asked, found, _ = prepared(tables, "small", "smoothing.hidden=2", "refine.steps=[3]")
+    assert found == asked

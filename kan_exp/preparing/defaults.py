@@ -1,4 +1,4 @@
-"""Tables with many rows are trained by gradient descent, unless the user has chosen otherwise."""
+"""Defaults of a training that depend on the data, and on what else was typed."""
 
 from __future__ import annotations
 
@@ -20,15 +20,24 @@ NAME = "adam"
 CHOICES = ("optimizer", "scheduler", "refine", "smoothing", "experiment")
 
 
-def for_many_rows(config: RunConfig, context: RunContext) -> tuple[RunConfig, RunContext]:
-    """Replaces least squares by adam for streams, and tables of `MANY_ROWS` training rows or more.
+def with_defaults(config: RunConfig, context: RunContext) -> tuple[RunConfig, RunContext]:
+    """Replaces defaults that do not go with the data, or with options that were typed.
 
-    Not if any option of the optimizer was given. Other options keep the values that were given,
-    and are those of `optimizer=adam` if they were not.
+    Streams, and tables of `MANY_ROWS` training rows or more, are trained by adam instead of least
+    squares, unless an option of the optimizer was typed. Other options keep the values that were
+    typed, and are those of `optimizer=adam` if they were not. Where options of `refine` or
+    `penalty` were typed, these decide the smoothness of edges.
 
     Raises:
         KanExpError: The table cannot be read.
     """
+    config, context = _by_gradient(config, context)
+    if config.smooths and _types_stages(context):
+        config = replace(config, smoothing=replace(config.smoothing, method=None))
+    return config, context
+
+
+def _by_gradient(config: RunConfig, context: RunContext) -> tuple[RunConfig, RunContext]:
     given = {option_name(text) for text in context.overrides}
     groups = {group_name(name) for name in given} | {
         name for name, chosen in context.choices.items() if name == "experiment" and chosen
@@ -62,11 +71,19 @@ def _has_many(data: Component) -> bool:
     return split_options(data.options).check(read_source(data.options)) >= MANY_ROWS
 
 
-def note_on_optimizer(asked: RunConfig, config: RunConfig) -> str:
-    """A line about an optimizer that was replaced; empty if it was not."""
-    if asked.optimizer.target == config.optimizer.target:
-        return ""
-    return (
-        f"optimizer={NAME}: least squares is the default below {MANY_ROWS:,} training rows; "
-        f"optimizer=lm takes the time"
-    )
+def _types_stages(context: RunContext) -> bool:
+    """Whether options of the stages of least squares were typed, and none of `smoothing`."""
+    typed = {option_name(text).partition(".")[0] for text in context.overrides}
+    return bool(typed & {"refine", "penalty"}) and "smoothing" not in typed
+
+
+def notes_on_defaults(asked: RunConfig, config: RunConfig) -> list[str]:
+    """Lines about defaults that were replaced."""
+    if asked.optimizer.target != config.optimizer.target:
+        return [
+            f"optimizer={NAME}: least squares is the default below {MANY_ROWS:,} training rows; "
+            f"optimizer=lm takes the time"
+        ]
+    if asked.smoothing.method != config.smoothing.method:
+        return ["smoothing.method=null: refine and penalty decide how smooth edges are"]
+    return []
