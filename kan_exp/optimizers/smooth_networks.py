@@ -43,19 +43,31 @@ class Shape(NamedTuple):
             self.hidden * self.outer * self.outputs,
         )
 
-    def groups(self) -> Tensor:
-        """The group of each coordinate, which shares one weight; -1 without a weight.
-
-        Each edge's bends are a group. The slopes of all curves of an output are one, those into a
-        hidden unit are one, and so are those out of all of them.
-        """
-        parts, count = [torch.full((self.outputs,), -1)], 0
-        edges = (
+    @property
+    def edges(self) -> tuple[tuple[int, int, int], ...]:
+        """Inputs, functions and outputs of the curves, of edges to hidden units, and from them."""
+        return (
             (self.inputs, self.additive, self.outputs),
             (self.inputs, self.inner, self.hidden),
             (self.hidden, self.outer, self.outputs),
         )
-        for dim_in, functions, dim_out in edges:
+
+    def numbers(self) -> Tensor:
+        """Number of each coordinate's function: 0 for a bias or a line, 1 and more for bends."""
+        parts = [torch.zeros(self.outputs, dtype=torch.long)]
+        for dim_in, functions, dim_out in self.edges:
+            number = torch.arange(functions).view(1, -1, 1)
+            parts.append(number.expand(dim_in, functions, dim_out).flatten())
+        return torch.cat(parts)
+
+    def groups(self) -> Tensor:
+        """The group of each coordinate, which shares one weight; -1 without a weight.
+
+        Each edge's bends are a group. The slopes of all curves of an output are one, those into a
+        hidden unit are one, and so are those out of all of them to an output.
+        """
+        parts, count = [torch.full((self.outputs,), -1)], 0
+        for dim_in, functions, dim_out in self.edges:
             slopes = count + torch.arange(dim_out).expand(dim_in, 1, dim_out)
             count += dim_out
             bends = count + torch.arange(dim_in * dim_out).view(dim_in, 1, dim_out)

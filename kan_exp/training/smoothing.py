@@ -96,7 +96,8 @@ class SmoothingModule(KANModule):
         self._phase = CURVES
         self._search: Search | None = None
         self._intervals = plan.intervals
-        self._kept: dict[str, Network] = {}  # "curves", "hidden", "coarse"
+        # "curves"; "hidden", the best with hidden units; "all" of these; "coarse", the last grid's.
+        self._kept: dict[str, Network] = {}
         self._placed = -1  # phase whose network is the model's
         self._before: tuple[float, dict[str, float]] | None = None
         self.chosen: dict[str, Any] = {}
@@ -119,11 +120,6 @@ class SmoothingModule(KANModule):
 
     def _option(self, name: str) -> Any:
         return self.optimizer_factory.keywords[name]  # type: ignore[attr-defined]
-
-    @property
-    def _hidden(self) -> int:
-        """Hidden units of the networks that are under way."""
-        return 0 if self._search is None else self._search.shape.hidden
 
     def configure_optimizers(self) -> Any:
         for name in ("points", "validation", "every"):
@@ -289,8 +285,7 @@ class SmoothingModule(KANModule):
 
     def _try_finer(self, network: Network) -> None:
         """Begins with grids of twice as many intervals if edges use most of their bends."""
-        used = float(network.criteria.used.max()) if self._has_saturated(network) else 0.0
-        if used <= SATURATED or 2 * self._intervals > self.plan.max_intervals:
+        if 2 * self._intervals > self.plan.max_intervals or not self._is_saturated(network):
             self._fit_again(network)
             return
         self._kept["coarse"] = network
@@ -302,12 +297,11 @@ class SmoothingModule(KANModule):
         self._begin(problem, state, second)
         self._phase = FINER
 
-    def _has_saturated(self, network: Network) -> bool:
-        """Whether an edge with several bends, not a slope alone, uses most of them."""
-        groups = self._networks(self._units(network), self.points.x[:1]).shape.groups()
-        sizes = torch.bincount(groups[groups >= 0])
-        bends = sizes.to(network.criteria.used.device) > 1
-        return bool((network.criteria.used[0][bends] > SATURATED).any())
+    def _is_saturated(self, network: Network) -> bool:
+        """Whether an edge uses most of its bends."""
+        shape = self._networks(self._units(network), self.points.x[:1]).shape
+        bends = shape.groups()[shape.numbers() > 1].unique()  # of edges that have several
+        return bool((network.criteria.used[0].cpu()[bends] > SATURATED).any())
 
     def _fit_again(self, network: Network) -> None:
         """Begins the last fit, to the training and the validation points."""
