@@ -103,7 +103,8 @@ class FolderSweeper(Sweeper):
         for each in self.parse(arguments):
             text = str(each.input_line)
             if each.is_discrete_sweep():
-                chosen.append(f"{text.partition('=')[0]}={next(each.sweep_string_iterator())}")
+                values = itertools.islice(each.sweep_string_iterator(), 1)
+                chosen += [f"{text.partition('=')[0]}={value}" for value in values]
             elif not each.is_sweep_override():
                 chosen.append(text)
         try:
