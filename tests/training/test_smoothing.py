@@ -135,4 +135,4 @@ def test_a_stored_network_is_the_one_that_was_chosen(table, tmp_path):
 
 def test_weights_of_penalties_are_refused(table, tmp_path):
     with pytest.raises(KanExpError, match=r"penalty\.roughness=1 has no effect with smoothing"):
-        run(table, tmp_path / "run", "linear", "penalty.roughness=1")
+        run(table, tmp_path / "run", "linear", "penalty.roughness=1", "smoothing.method=reml")
