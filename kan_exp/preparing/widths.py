@@ -37,7 +37,7 @@ def check_dims(dims: list[Any] | None) -> None:
                 f"width for a hidden layer. dims=null chooses all of them."
             )
         if width != AUTO and (isinstance(width, bool) or not isinstance(width, int)):
-            got = str(width).replace(" ", "")
+            got = "null" if width is None else str(width).replace(" ", "")
             raise KanExpError(f"dims[{place}]: must be a whole number, got {got}.")
     if len(dims) < 2:
         raise KanExpError(

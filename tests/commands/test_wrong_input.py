@@ -214,7 +214,7 @@ def test_help_is_ours_and_does_not_wait_for_torch(light, tmp_path):
     for text in (
         "layer: chebyshev, fourier",
         "optimizer: adam",
-        "dims=[2,5,1]",
+        "dims=[auto,5,auto]",
         "Examples",
         "-m",
     ):
