@@ -134,11 +134,12 @@ def main() -> None:
     parser.add_argument("--kinds", default="spline", help="of edges, with commas")
     parser.add_argument("--only", help="tables, with commas")
     parser.add_argument("--splits", type=int, default=5)
+    parser.add_argument("--options", default="", help="further options of the command")
     options = parser.parse_args()
     logging.disable(logging.INFO)
 
     kinds = options.kinds.split(",")
-    methods = {kind: own([f"layer={kind}"]) for kind in kinds} | peers()
+    methods = {kind: own([f"layer={kind}", *options.options.split()]) for kind in kinds} | peers()
     print("| table | " + " | ".join(methods) + " | seconds, " + ", ".join(kinds) + " |")
     print("| --- |" + " --- |" * (len(methods) + 1), flush=True)
     for table in read_tables(options.penguins):

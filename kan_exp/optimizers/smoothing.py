@@ -17,6 +17,9 @@ START_WEIGHT = 1e-3
 MAX_CHANGE = 30.0  # of a weight in one step, as a factor
 # Hidden units choose their directions among very many, which the formula does not count.
 HIDDEN_CAUTION = 3.0
+# For classes and counts the formula takes effects for smaller than they are, and shrinks too much:
+# N. Breslow and X. Lin, "Bias correction in generalised linear mixed models", 1995.
+LIKELIHOOD_CAUTION = 0.3
 INFLATION = 1.4  # of effective parameters in generalized cross-validation; S. Wood 2017, 6.2.4
 MIN_LEFT = 0.05  # least share of degrees of freedom that is left for the noise
 JITTER = 1e-14
@@ -94,7 +97,8 @@ class Smoothing:
         self._sizes = self._by_group(networks.additive.new_ones(1, len(groups)))[0]
         of_curves = shape.outputs * (1 + shape.inputs)
         numbers = torch.arange(len(self._sizes), device=groups.device)
-        self._caution = torch.where(numbers < of_curves, 1.0, HIDDEN_CAUTION).to(self._sizes)
+        caution = torch.where(numbers < of_curves, 1.0, HIDDEN_CAUTION).to(self._sizes)
+        self._caution = caution * (1.0 if loss.dispersion is None else LIKELIHOOD_CAUTION)
         # The mean over outputs makes each of them a term; a likelihood has one for each point.
         self._terms = len(y) * (shape.outputs if loss.dispersion is None else 1)
 
