@@ -69,7 +69,8 @@ def with_outputs(table: Table, classes: bool | None, option: str = "data.target"
             )
         for column in outputs:
             if column.kind == "class":
-                raise _no_number(table, column, "several targets must be numbers")
+                advice = f"set {option} to one of them"
+                raise _no_number(table, column, "several targets must be numbers", advice)
         return table
     (column,) = outputs
     if classes is None:
@@ -148,12 +149,12 @@ def _as_number(table: Table, column: Column) -> Table:
             frame = table.frame.with_columns((lower == yes).cast(float).alias(column.name))
             schema = replace(table.schema, outputs=(Column(column.name),))
             return replace(table, schema=schema, frame=frame)
-    raise _no_number(table, column, "the task needs numbers")
+    raise _no_number(table, column, "the task needs numbers", "set task=classification")
 
 
-def _no_number(table: Table, column: Column, rule: str) -> KanExpError:
+def _no_number(table: Table, column: Column, rule: str, advice: str) -> KanExpError:
     field = table.frame[column.name][0]
     return KanExpError(
         f"{table.source}: {rule}, but the target {shown(column.name)} is text, such as "
-        f"{shown(field)} in row 1: set task=classification"
+        f"{shown(field)} in row 1: {advice}"
     )

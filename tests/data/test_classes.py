@@ -85,7 +85,7 @@ def test_several_targets_are_numbers(tmp_path):
     assert found.schema.targets == ("u", "w")
     assert found.train.y.shape[1] == 2
     for target, classes, said in [
-        (["u", "v"], None, "several targets must be numbers, but the target 'v' is text"),
+        (["u", "v"], None, "several targets .* 'v' is text, .* set data.target to one of them$"),
         (["u", "w"], True, "task=classification takes one target, got 2"),
         (["u", "u"], None, "data.target names 'u' twice"),
         ([], None, r"data.target must be a column or a list of columns, got \[\]"),
