@@ -8,7 +8,6 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
@@ -21,9 +20,6 @@ from kan_exp.data.table import read_columns
 from kan_exp.errors import KanExpError, listing
 from kan_exp.quoting import expand_home
 from kan_exp.runs.folders import find_checkpoint
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger(__name__)
 
