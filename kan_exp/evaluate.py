@@ -34,6 +34,7 @@ from kan_exp.preparing.targets import check_targets
 from kan_exp.quoting import expand_home
 from kan_exp.runs import option_name
 from kan_exp.runs.folders import find_checkpoint
+from kan_exp.runs.identity import group_name
 from kan_exp.runs.printable import aligned
 from kan_exp.tasks import scoring_of
 from kan_exp.tasks.numbers import metric_texts
@@ -57,7 +58,7 @@ UNUSED = {
 
 def evaluate(cfg: DictConfig) -> None:
     """Prints the scores of a run's network on its test points or on other data."""
-    typed = {option_name(text).split(".")[0] for text in as_typed(hydra_config().overrides.task)}
+    typed = {group_name(text) for text in as_typed(hydra_config().overrides.task)}
     with open_dict(cfg):
         for name in {*map(str, cfg)} - {*KNOWN, *typed}:  # what data=table sets for trainings
             del cfg[name]

@@ -6,7 +6,7 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
@@ -235,11 +235,20 @@ class ExperimentData(LightningDataModule, ABC):
             KanExpError: `batch_size` is below 1.
         """
         check_batch_size(batch_size)
+        interval = Fraction(steps, max(1, min(evaluations, steps)))
+        self._loader = self._make_loader(batch_size, (steps, chunk_steps, interval), generators)
+
+    def _make_loader(
+        self,
+        batch_size: int | None,
+        passes: tuple[int, int, Fraction],
+        generators: Sequence[torch.Generator],
+    ) -> ChunkLoader:
+        """The loader of the training points; `passes` are the steps that `ChunkLoader` takes."""
         split = self.scaling.standardize(self.train)
         if split.weight is not None:  # of mean one, so that the mean over any batch is unbiased
             split = split._replace(weight=(split.weight / split.weight.mean()).float())
-        interval = Fraction(steps, max(1, min(evaluations, steps)))
-        self._loader = ChunkLoader(split, batch_size, steps, chunk_steps, interval, *generators)
+        return ChunkLoader(split, batch_size, *passes, *generators)
 
     def share(self, steps: int) -> Fraction | None:
         """k/n if the k-th of n validations takes place after `steps`, else None."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from kan_exp.data.columns import MISSING_WORDS, shown
 from kan_exp.data.schema import MAX_LEVELS, Column, Schema
+from kan_exp.data.table_file import are_numbers
 from kan_exp.errors import KanExpError, listing
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def note_on_classes(schema: Schema) -> str:
     """What was recognized, and how to choose otherwise."""
     (column,) = schema.outputs
     count = f"{len(column.levels)} classes ({listing(map(shown, column.levels), most=4)})"
-    numbers = all(map(_is_number, column.levels))
+    numbers = are_numbers(column.levels)
     other = "; task=regression treats them as numbers" if numbers else ""
     return f"target {shown(column.name)} has {count}: task=classification{other}"
 
@@ -125,13 +126,6 @@ def check_known(table: Table) -> None:
                     f"{row + 1:,}, a class that training did not see; known are "
                     f"{listing(map(shown, column.levels))}."
                 )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return float(text) is not None
-    except ValueError:
-        return False
 
 
 def _are_few(values: Series) -> bool:

@@ -13,6 +13,7 @@ from kan_exp.data import columns
 from kan_exp.data.classes import level_names
 from kan_exp.data.columns import INFINITY, MISSING_WORDS, NAN, shown, tidy
 from kan_exp.data.schema import MAX_LEVELS, SCALES, Column
+from kan_exp.data.table_file import are_numbers
 from kan_exp.errors import KanExpError, listing
 
 if TYPE_CHECKING:
@@ -182,16 +183,9 @@ def without_words(fields: Series, words: Sequence[str] = ()) -> Series:
         gaps = text.is_nan() if fields.dtype.is_float() else text.is_null()
     else:
         return fields
-    if numbers := [float(word) for word in words if _is_number(word)]:
+    if numbers := [float(word) for word in words if are_numbers([word])]:
         gaps |= text.cast(pl.Float64, strict=False).is_in(numbers).fill_null(False)
     return text.set(gaps.fill_null(True), None)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return float(text) is not None
-    except ValueError:
-        return False
 
 
 def read(column: Column, fields: Series) -> Series:

@@ -70,7 +70,8 @@ class LargeTable:
                         f"columns: {listing(map(shown, self._header))}.{hint}"
                     )
         for file in self.files[1:]:
-            if missing := [n for n in self.schema.names if n not in self._names(file)]:
+            own = self._names(file)
+            if missing := [name for name in self.schema.names if name not in own]:
                 raise KanExpError(
                     f"{file}: has no column {shown(missing[0])}, which {self.files[0]} has: files "
                     f"of a table need the same columns."

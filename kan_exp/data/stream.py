@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from kan_exp.data.base import HALF, ChunkLoader, ExperimentData
-from kan_exp.data.checks import check_batch_size
 from kan_exp.data.columns import FloatArray, shown
 from kan_exp.data.hints import few_rows, same_as_target
 from kan_exp.data.large_table import BLOCK, LargeTable
@@ -201,16 +200,12 @@ class StreamData(ExperimentData):
             rows = values[chance >= self._held[1]]
             yield torch.from_numpy((rows - mean) / std).float()
 
-    def plan(
+    def _make_loader(
         self,
         batch_size: int | None,
-        steps: int,
-        chunk_steps: int,
-        evaluations: int,
-        *generators: torch.Generator,
-    ) -> None:
-        check_batch_size(batch_size)
-        interval = Fraction(steps, max(1, min(evaluations, steps)))
+        passes: tuple[int, int, Fraction],
+        generators: Sequence[torch.Generator],
+    ) -> ChunkLoader:
         count, buffer = self._moments.count, self.buffer_rows
         if buffer == count:
             rows = torch.empty(count, len(self.schema.names))
@@ -219,8 +214,7 @@ class StreamData(ExperimentData):
                 rows[place : place + len(block)] = block
                 place += len(block)
             split = Split(rows[:, : self._width], rows[:, self._width :])
-            self._loader = ChunkLoader(split, batch_size, steps, chunk_steps, interval, *generators)
-            return
+            return ChunkLoader(split, batch_size, *passes, *generators)
         if batch_size is None or batch_size > buffer or len(generators) > 1:
             raise KanExpError(
                 f"{self.table.source}: {count:,} training rows do not fit into "
@@ -229,9 +223,7 @@ class StreamData(ExperimentData):
             )
         (generator,) = generators
         size = (self._width, len(self.schema.names) - self._width)
-        self._loader = StreamLoader(
-            self.training_rows, size, buffer, batch_size, steps, chunk_steps, interval, generator
-        )
+        return StreamLoader(self.training_rows, size, buffer, batch_size, *passes, generator)
 
 
 class StreamLoader(ChunkLoader):

@@ -111,6 +111,13 @@ class Table:
         kept = (~gaps).arg_true().to_numpy()
         return replace(self, frame=self.frame.filter(~gaps), notes=(*self.notes, note), kept=kept)
 
+    def with_weight(self, file: TableFile, name: str | None) -> Table:
+        """The table with the weights of its rows, from a column of its file if one is named."""
+        if name is None:
+            return self
+        rows = slice(None) if self.kept is None else self.kept
+        return replace(self, weight=read_weight(file, name)[rows])
+
     def split(self) -> Split:
         """All rows in the order of the file, float64; the schema must be fitted."""
         import torch
@@ -428,12 +435,10 @@ def learning_table(
                 f"of {options.features}."
             )
         table = learn_columns(file, schema, treatment, learns=True)
-        rows = slice(None) if table.kept is None else table.kept
-        table = replace(
-            table,
-            weight=None if split.weight is None else read_weight(file, split.weight)[rows],
-            groups=None if split.group is None else read_groups(file, split.group)[rows],
-        )
+        table = table.with_weight(file, split.weight)
+        if split.group is not None:
+            rows = slice(None) if table.kept is None else table.kept
+            table = replace(table, groups=read_groups(file, split.group)[rows])
         if split.test_path is not None:
             table = _with_test_rows(table, separator, split, options, treatment.missing)
         _last.clear()
@@ -449,14 +454,10 @@ def _with_test_rows(
     """The table followed by the rows of `data.test_path`, which has the same columns."""
     file = open_columns(split.test_path, separator, replace(options, path="data.test_path"))
     test = read_columns(file, table.schema, "error" if missing == "error" else "drop")
+    test = test.with_weight(file, split.weight)
     weight = table.weight
-    if weight is not None and split.weight is not None:
-        weight = np.concatenate(
-            [
-                weight,
-                read_weight(file, split.weight)[slice(None) if test.kept is None else test.kept],
-            ]
-        )
+    if weight is not None and test.weight is not None:
+        weight = np.concatenate([weight, test.weight])
     frame = table.frame.vstack(test.frame)
     notes = (*table.notes, *test.notes)
     return replace(table, frame=frame, weight=weight, test_rows=test.rows, notes=notes)

@@ -102,11 +102,6 @@ class Smoothing:
         # The mean over outputs makes each of them a term; a likelihood has one for each point.
         self._terms = len(y) * (shape.outputs if loss.dispersion is None else 1)
 
-    @property
-    def num_groups(self) -> int:
-        """Groups of coordinates that share a weight."""
-        return len(self._sizes)
-
     def start_weights(self, count: int) -> Tensor:
         """Weights before the first step, `(count, groups)`."""
         return torch.full_like(self._sizes, START_WEIGHT).repeat(count, 1)

@@ -39,12 +39,13 @@ def with_defaults(config: RunConfig, context: RunContext) -> tuple[RunConfig, Ru
 
 def _by_gradient(config: RunConfig, context: RunContext) -> tuple[RunConfig, RunContext]:
     given = {option_name(text) for text in context.overrides}
-    groups = {group_name(name) for name in given} | {
-        name for name, chosen in context.choices.items() if name == "experiment" and chosen
-    }
+    groups = set(map(group_name, context.overrides))
+    if context.choices.get("experiment"):
+        groups.add("experiment")
     gradient = context.gradient
-    by_default = gradient is not None and config.uses_least_squares and not groups & {*CHOICES}
-    if not by_default or gradient is None or not _has_many(config.data):
+    if gradient is None or not config.uses_least_squares or groups & {*CHOICES}:
+        return config, context
+    if not _has_many(config.data):
         return config, context
     base = yaml.safe_load(Path(config_folder(), "train.yaml").read_text(encoding="utf-8"))
     names = ("log_every_n_steps", "evaluations")
@@ -73,7 +74,7 @@ def _has_many(data: Component) -> bool:
 
 def _types_stages(context: RunContext) -> bool:
     """Whether options of the stages of least squares were typed, and none of `smoothing`."""
-    typed = {option_name(text).partition(".")[0] for text in context.overrides}
+    typed = set(map(group_name, context.overrides))
     return bool(typed & {"refine", "penalty"}) and "smoothing" not in typed
 
 

@@ -12,6 +12,7 @@ from kan_exp.errors import KanExpError
 from kan_exp.layers.rules import KINDS, Kind, check_count, check_names
 from kan_exp.preparing.widths import are_known, shown_dims
 from kan_exp.runs import option_name
+from kan_exp.runs.identity import group_name
 from kan_exp.training.host_memory import check_grids_fit, check_network_fits
 from kan_exp.training.penalty_rules import check_quadratic, check_smooth, check_weights
 from kan_exp.training.stages import Stage, make_stages, multiplications
@@ -71,8 +72,7 @@ def check_network(config: RunConfig, context: RunContext, points: int | None) ->
 def _check_unused(config: RunConfig, context: RunContext) -> None:
     """Refuses options that have no effect where the smoothness of edges is found from the data."""
     for text in context.overrides:
-        name = option_name(text)
-        if name.split(".")[0] in ("refine", "penalty"):
+        if group_name(text) in ("refine", "penalty"):
             raise KanExpError(
                 f"{text} has no effect with smoothing.method={config.smoothing.method}, which "
                 f"finds the weights of penalties itself: leave it out, or set smoothing.method=null"

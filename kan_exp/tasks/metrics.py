@@ -193,6 +193,15 @@ def _mean_of(name: str, title: str, terms: Values, **options: Any) -> Metric:
     return Metric(name, title, value, terms=terms, **options)
 
 
+def _mean_of_classes(name: str, title: str, values: Values) -> Metric:
+    """A metric that is the mean of a value of each class."""
+
+    def value(predicted: Tensor, truth: Tensor) -> Tensor:
+        return values(predicted, truth).nanmean()
+
+    return Metric(name, title, value, higher_is_better=True, judges=CLASSES)
+
+
 METRICS = {
     metric.name: metric
     for metric in (
@@ -217,20 +226,8 @@ METRICS = {
             "accuracy", "accuracy", _hits, judges=CLASSES, higher_is_better=True, has_curve=True
         ),
         _mean_of("brier", "Brier score", _briers, judges=CLASSES),
-        Metric(
-            "balanced_accuracy",
-            "balanced accuracy",
-            lambda predicted, truth: recalls(predicted, truth).nanmean(),
-            higher_is_better=True,
-            judges=CLASSES,
-        ),
-        Metric(
-            "roc_auc",
-            "ROC AUC",
-            lambda predicted, truth: aucs(predicted, truth).nanmean(),
-            higher_is_better=True,
-            judges=CLASSES,
-        ),
+        _mean_of_classes("balanced_accuracy", "balanced accuracy", recalls),
+        _mean_of_classes("roc_auc", "ROC AUC", aucs),
     )
 }
 

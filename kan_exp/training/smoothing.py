@@ -96,6 +96,7 @@ class SmoothingModule(KANModule):
         self._phase = CURVES
         self._search: Search | None = None
         self._intervals = plan.intervals
+        self._bases: dict[tuple[int, int], NaturalBasis] = {}  # by intervals and functions
         # "curves"; "hidden", the best with hidden units; "all" of these; "coarse", the last grid's.
         self._kept: dict[str, Network] = {}
         self._placed = -1  # phase whose network is the model's
@@ -109,8 +110,10 @@ class SmoothingModule(KANModule):
         sizes = plan.functions(self._intervals, hidden)
         shape = Shape(plan.inputs, plan.outputs, hidden, *sizes)
         functions = max(shape.additive, shape.inner)
-        basis = NaturalBasis.of(self.every.x, self._intervals, functions - 1)
-        return SmoothNetworks(shape, x, basis)
+        size = self._intervals, functions
+        if size not in self._bases:
+            self._bases[size] = NaturalBasis.of(self.every.x, self._intervals, functions - 1)
+        return SmoothNetworks(shape, x, self._bases[size])
 
     def _problem(self, hidden: int, split: Split) -> Smoothing:
         return Smoothing(self._networks(hidden, split.x), split.y, self.loss, split.weight)
@@ -124,6 +127,7 @@ class SmoothingModule(KANModule):
     def configure_optimizers(self) -> Any:
         for name in ("points", "validation", "every"):
             setattr(self, name, getattr(self, name).map(lambda part: part.to(self.device)))
+        self._bases.clear()  # they are where the points were
         if self._search is None:
             problem = self._problem(0, self.points)
             size = sum(problem.networks.shape.sizes)
