@@ -85,11 +85,12 @@ class CrossValidation:
         found: list[FoldResult] = []
         for number in range(self.data.num_folds):
             data = self.data.fold(number)
-            result = self._known(number, data)
+            fingerprint = data.training_fingerprint  # before the task multiplies weights
+            result = self._known(number, fingerprint)
             if result is None:
                 if (result := self.fit(data)) is None:
                     break
-                self._keep(number, data, result)
+                self._keep(number, fingerprint, result)
             found.append(result)
             primary = scoring.primary
             text = metric_text(primary, result.metrics[scoring.judged_by])
@@ -105,19 +106,19 @@ class CrossValidation:
     def _path(self, number: int) -> Path | None:
         return None if self.folder is None else self.folder / f"{number + 1}.pt"
 
-    def _known(self, number: int, data: ExperimentData) -> FoldResult | None:
+    def _known(self, number: int, fingerprint: str) -> FoldResult | None:
         """The result of a fold that an earlier attempt at the same run has trained."""
         path = self._path(number)
         if path is None or not path.is_file():
             return None
         stored = torch.load(path, weights_only=True)
-        if stored.pop("fingerprint") != data.training_fingerprint:
+        if stored.pop("fingerprint") != fingerprint:
             return None
         return FoldResult(**stored)
 
-    def _keep(self, number: int, data: ExperimentData, result: FoldResult) -> None:
+    def _keep(self, number: int, fingerprint: str, result: FoldResult) -> None:
         if (path := self._path(number)) is not None:
-            save(path, {"fingerprint": data.training_fingerprint, **vars(result)})
+            save(path, {"fingerprint": fingerprint, **vars(result)})
 
 
 def name_of(number: int, folds: int, repeats: int) -> str:

@@ -120,6 +120,23 @@ def test_folds_that_are_done_are_not_trained_again(table, tmp_path, monkeypatch)
     assert texts[0] == texts[1]
 
 
+def test_weights_of_classes_do_not_change_the_digest_of_a_fold(table):
+    lines = table.read_text().splitlines()
+    rows = [line.rsplit(",", 1)[0] for line in lines[1:]]
+    rows = [f"{row},{'yes' if k % 3 else 'no'}" for k, row in enumerate(rows)]
+    table.write_text("\n".join([lines[0], *rows]))
+    options = ["task=classification", "task.class_weights=balanced", "steps=2"]
+    experiment = prepare(overrides(table, *options), table.parent / "run")
+    folds, seen = experiment.folds, []
+    assert folds is not None
+    folds._known = lambda number, digest: seen.append(digest)  # type: ignore[func-returns-value]
+    folds._keep = lambda number, digest, result: seen.append(digest)
+    folds.run(experiment.module.task)
+    assert (
+        seen[::2] == seen[1::2] == [experiment.data.fold(k).training_fingerprint for k in range(3)]
+    )
+
+
 def results(*errors: float | None) -> list[FoldResult]:
     empty = torch.empty(0, 1)
     return [
