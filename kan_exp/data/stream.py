@@ -292,12 +292,14 @@ class StreamLoader(ChunkLoader):
     def _shuffled(self, generator: torch.Generator) -> Iterator[Tensor]:
         """The rows of an epoch in another order."""
         buffer, filled = torch.empty(self.buffer, sum(self.widths)), 0
+        # A permutation of the whole buffer for each block would take longer than reading it.
+        draws = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
         for block in self.read():
             first = min(self.buffer - filled, len(block))
             buffer[filled : filled + first] = block[:first]
             filled += first
             for rows in block[first:].split(self.buffer):
-                places = torch.randperm(self.buffer, generator=generator)[: len(rows)]
+                places = torch.from_numpy(draws.choice(self.buffer, len(rows), replace=False))
                 drawn = buffer[places]
                 buffer[places] = rows
                 yield drawn
@@ -315,6 +317,7 @@ class StreamLoader(ChunkLoader):
         if self.steps_drawn:
             self._left = self._begin()
             self._given = len(self._left)
-            self._take(position["left"])
+            for start in range(0, position["left"], BLOCK):  # the whole may not fit into memory
+                self._take(min(BLOCK, position["left"] - start))
         self._marks.clear()
         self._marks.append(self._mark())

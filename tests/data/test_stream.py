@@ -130,6 +130,21 @@ def test_a_restored_loader_goes_on_with_the_same_batches(folder, done):
     assert torch.equal(numbers(data, again), expected[done:])
 
 
+def test_a_loader_is_restored_block_by_block(folder, monkeypatch):
+    monkeypatch.setattr(stream, "BLOCK", 8)
+    data = made(folder)
+    expected = numbers(data, buffered(data, 60))
+    loader, again = buffered(data, 60), buffered(data, 60)
+    list(itertools.islice(loader, 11))
+    position = loader.position(30)
+    assert position is not None
+    counts, take = [], again._take
+    monkeypatch.setattr(again, "_take", lambda count: counts.append(count) or take(count))
+    again.restore(position)
+    assert max(counts) == 8
+    assert torch.equal(numbers(data, again), expected[30:])
+
+
 def test_a_table_larger_than_its_memory_is_buffered(folder, monkeypatch):
     monkeypatch.setattr(stream, "MIN_MEMORY", 1)
     data = made(folder, memory=8000, fractions=[0.9, 0.05, 0.05])
