@@ -51,6 +51,7 @@ UNUSED = {
     TABLE: (
         *("points", "data.fractions", "data.seed", "data.drop", "data.missing_values"),
         *("data.kinds", "data.scale", "data.decimal"),
+        *("data.split", "data.group", "data.test_path", "data.folds", "data.repeats"),
     ),
     SAMPLED: ("points", "data.num_train", "data.num_val", "data.border", "target.noise"),
 }
@@ -202,7 +203,7 @@ def _rows(data: DictConfig, schema: Schema, reader: TableFile) -> Table:
         )
     table = read_columns(reader, schema, str(data.get("missing", "error")))
     check_known(table)
-    return table
+    return table.with_weight(reader, data.get("weight"))
 
 
 def _other_points(

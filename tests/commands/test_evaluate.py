@@ -81,6 +81,8 @@ OTHER = ["data=table", "data.path=moved, ${x}.csv"]
         (["points=5"], "points=5"),
         ([*OTHER, "data.fractions=[0.5,0.2,0.3]"], "data.fractions"),
         ([*OTHER, "data.seed=3"], "data.seed=3"),
+        ([*OTHER, "data.split=order"], "data.split=order"),
+        ([*OTHER, "data.folds=5"], "data.folds=5"),
         ([*OTHER, "points=5"], "points=5"),
         (["data.path=moved, ${x}.csv", "points=5"], "points=5"),
         (["data=sampled", "target=product", "data.num_train=5"], "data.num_train=5"),
@@ -106,3 +108,15 @@ def test_options_of_data_need_a_choice_of_data(scored, name):
 
 def test_the_rows_of_another_table_are_scored(scored):
     assert "60 rows of" in scored(*OTHER)[0]
+
+
+def test_weights_of_another_table_count(scored, tmp_path):
+    lines = TABLE.splitlines()
+    rows = [f"{line},{k % 3}" for k, line in enumerate(lines[1:])]
+    repeated = [line for k, line in enumerate(lines[1:]) for _ in range(k % 3)]
+    (tmp_path / "weighted.csv").write_text("\n".join([f"{lines[0]},w", *rows]))
+    (tmp_path / "repeated.csv").write_text("\n".join([lines[0], *repeated]))
+    found = scored("data=table", "data.path=weighted.csv", "data.weight=w")[1].split()
+    expected = scored("data=table", "data.path=repeated.csv")
+    again = next(line for line in expected[2:] if line.split()[0] == found[0]).split()
+    assert found[1] == again[1]
