@@ -64,15 +64,15 @@ class Scaling(NamedTuple):
 
 
 def measure_scaling(split: Split) -> Scaling:
-    """Weighted means and standard deviations of a split; a constant output keeps its size."""
-    x_mean, x_std = _moments(split.x, split.weight)
-    y_mean, y_std = _moments(split.y, split.weight)
-    return Scaling(x_mean, x_std, y_mean, torch.where(y_std > 0, y_std, torch.ones_like(y_std)))
+    """Weighted means and standard deviations of a split; a constant column keeps its size."""
+    return Scaling(*_moments(split.x, split.weight), *_moments(split.y, split.weight))
 
 
 def _moments(values: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
     if weight is None:
-        return values.mean(0), values.std(0, correction=0)
-    share = (weight / weight.sum())[:, None]
-    mean = (share * values).sum(0)
-    return mean, (share * (values - mean).square()).sum(0).sqrt()
+        mean, std = values.mean(0), values.std(0, correction=0)
+    else:
+        share = (weight / weight.sum())[:, None]
+        mean = (share * values).sum(0)
+        std = (share * (values - mean).square()).sum(0).sqrt()
+    return mean, torch.where(std > 0, std, torch.ones_like(std))

@@ -183,9 +183,18 @@ class SplitOptions:
                     f"{size}, but it needs {least}: its groups are too large; choose another "
                     f"column, or leave data.group out."
                 )
+        train = parts.train
+        if (weight := table.weight) is not None:
+            for name, rows in zip(NAMES, parts, strict=True):
+                if not weight[rows].any():
+                    raise KanExpError(
+                        f"{table.source}: data.weight={shown(self.weight)} is 0 in all rows of the "
+                        f"{name} part{where}: set another data.seed, or leave data.weight out."
+                    )
+            train = train[weight[train] > 0]
         if (classes := table.classes) is None:
             return
-        absent = np.setdiff1d(classes, classes[parts.train])
+        absent = np.setdiff1d(classes, classes[train])
         if len(absent):
             name = table.schema.targets[0]
             level = table.frame[name][int(np.flatnonzero(classes == absent[0])[0])]

@@ -223,13 +223,19 @@ class KANModel(nn.Module):
         )
 
 
-def smearing(residuals: Tensor) -> list[float]:
+def smearing(residuals: Tensor, weight: Tensor | None = None) -> list[float]:
     """What makes means of exponentials of predictions, from their residuals `(n, out)`.
+
+    Weights of the points are `(n,)`.
 
     Source:
         Duan, "Smearing estimate: a nonparametric retransformation method", JASA 78 (1983).
     """
-    logs = residuals.double().logsumexp(0) - math.log(len(residuals))
+    residuals = residuals.double()
+    if weight is None:
+        logs = residuals.logsumexp(0) - math.log(len(residuals))
+    else:
+        logs = (residuals + (weight / weight.sum()).log()[:, None]).logsumexp(0)
     found: list[float] = logs.nan_to_num(0.0, 0.0, 0.0).tolist()
     return found
 

@@ -17,7 +17,7 @@ START_WEIGHT = 1e-3
 MAX_CHANGE = 30.0  # of a weight in one step, as a factor
 # Hidden units choose their directions among very many, which the formula does not count.
 HIDDEN_CAUTION = 3.0
-# For classes and counts the formula takes effects for smaller than they are, and shrinks too much:
+# For classes the formula takes effects for smaller than they are, and shrinks too much:
 # N. Breslow and X. Lin, "Bias correction in generalised linear mixed models", 1995.
 LIKELIHOOD_CAUTION = 0.3
 INFLATION = 1.4  # of effective parameters in generalized cross-validation; S. Wood 2017, 6.2.4
@@ -99,8 +99,9 @@ class Smoothing:
         numbers = torch.arange(len(self._sizes), device=groups.device)
         caution = torch.where(numbers < of_curves, 1.0, HIDDEN_CAUTION).to(self._sizes)
         self._caution = caution * (1.0 if loss.dispersion is None else LIKELIHOOD_CAUTION)
+        points = len(y) if weight is None else int((weight > 0).sum())
         # The mean over outputs makes each of them a term; a likelihood has one for each point.
-        self._terms = len(y) * (shape.outputs if loss.dispersion is None else 1)
+        self._terms = points * (shape.outputs if loss.dispersion is None else 1)
 
     def start_weights(self, count: int) -> Tensor:
         """Weights before the first step, `(count, groups)`."""

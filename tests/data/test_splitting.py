@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -152,6 +153,20 @@ def test_weights_follow_their_rows(tmp_path):
     assert everything.features == ("n",)  # neither weights nor groups are learned from
 
 
+def test_a_column_that_varies_in_rows_of_weight_0_alone_keeps_its_size(tmp_path):
+    path = write(tmp_path / "t.csv", z=np.arange(60) % 2, w=np.arange(60) % 2)
+    found = data(path, weight="w")
+    assert found.scaling.x_std[1] == 1
+    assert found.scaling.standardize(found.train).x.isfinite().all()
+
+
+def test_a_class_whose_training_rows_have_weight_0_is_refused():
+    names = np.array(["no", "yes"])[(shuffled(60) < 12).astype(int)]
+    table = dataclasses.replace(of_classes(names), weight=(names == "no").astype(float))
+    with pytest.raises(KanExpError, match="has the class 'yes' in no training row: "):
+        SplitTableData(table, SplitOptions(FRACTIONS, 0))
+
+
 def test_classes_are_divided_in_proportion():
     names = np.array(["no", "yes"])[(shuffled(60) < 12).astype(int)]
     found = SplitTableData(of_classes(names), SplitOptions(FRACTIONS, 0))
@@ -176,6 +191,7 @@ def test_classes_are_divided_in_proportion():
         ({"group": "gap"}, "data.group=gap has no value in row 5, line 6, one of 2"),
         ({"weight": "minus"}, "data.weight=minus has '-1' in row 4, line 5: weights must be"),
         ({"weight": "one"}, "data.weight=one is 0 in all rows"),
+        ({"weight": "early", "split": "order"}, "data.weight='early' is 0 in all rows of the test"),
         ({"weight": "gap"}, "data.weight=gap has 'a' in row 1, line 2, one of 60"),
         ({"weight": "n"}, "column 'n' is data.weight, and also learned from"),
         ({"folds": 50}, None),
@@ -195,6 +211,7 @@ def test_what_cannot_be_split_is_one_line(tmp_path, monkeypatch, split, said):
         "large": [0] * 50 + [1, 1, 1, 1, 2, 2, 2, 3, 3, 3],
         "gap": ["a"] * 4 + ["", "NA"] + ["a"] * 54,
         "minus": [1, 2, 3, -1] + [1] * 56,
+        "early": [1] * 51 + [0] * 9,
     }
     path = write(tmp_path / "t.csv", **columns)
     if said is None:

@@ -12,7 +12,11 @@ from kan_exp.data import Split
 from kan_exp.data.base import ChunkLoader
 from kan_exp.data.points import measure_scaling
 from kan_exp.layers import KANSplineLayer
+from kan_exp.models.model import smearing
 from kan_exp.optimizers import LevenbergMarquardt
+from kan_exp.optimizers.natural_basis import NaturalBasis
+from kan_exp.optimizers.smooth_networks import Shape, SmoothNetworks
+from kan_exp.optimizers.smoothing import Smoothing, State
 from kan_exp.tasks import Regression
 from kan_exp.tasks.losses import CrossEntropy, Huber, Loss, Squared
 from kan_exp.training.module import KANModule
@@ -108,6 +112,29 @@ def test_least_squares(loss: Loss, memory: float):
 
     for found, expected in zip(trained(of_mean_one(weighted())), trained(repeated()), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-8)
+
+
+def test_smoothing():
+    def searched(split: Split) -> list[Tensor]:
+        basis = NaturalBasis.of(weighted().x, 4, 5)
+        networks = SmoothNetworks(Shape(2, 1, 0, 6, 5, 5), split.x, basis)
+        problem = Smoothing(networks, split.y, Squared(), split.weight)
+        q = split.x.new_zeros(1, sum(networks.shape.sizes))
+        state = State.of(q, problem.start_weights(1), 1e-8)
+        state, criteria = problem.step(state, None, 5)
+        return [*state, *criteria]
+
+    kept = COUNTS > 0
+    ones = weighted()._replace(weight=kept.double())
+    for found, expected in zip(
+        searched(ones), searched(ones.rows(kept.nonzero()[:, 0])), strict=True
+    ):
+        torch.testing.assert_close(found, expected)
+
+
+def test_means_of_exponentials():
+    found = smearing(normal(40, 2, seed=1), COUNTS.double())
+    assert found == pytest.approx(smearing(normal(40, 2, seed=1).repeat_interleave(COUNTS, 0)))
 
 
 def test_metrics_and_their_standard_errors():

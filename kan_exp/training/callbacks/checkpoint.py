@@ -65,7 +65,7 @@ class BestNetwork(Callback):
             model = model_from(self.checkpoint)
             with torch.no_grad():
                 residuals = data.train.y - model.scaled(data.train.x)
-            self.checkpoint["kan_exp"] |= {"smearing": smearing(residuals)}
+            self.checkpoint["kan_exp"] |= {"smearing": smearing(residuals, data.train.weight)}
 
 
 class RunCheckpoint(Checkpoint):
