@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
+from lightning.pytorch.utilities import move_data_to_device
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -20,6 +21,7 @@ from kan_exp.optimizers.smooth_networks import Shape, SmoothNetworks
 from kan_exp.optimizers.smooth_search import Network, Search, refined
 from kan_exp.optimizers.smoothing import Smoothing, State
 from kan_exp.tasks import Task
+from kan_exp.tasks.losses import Huber, Squared
 from kan_exp.training.module import KANModule
 from kan_exp.training.smooth_layers import make_layers
 from kan_exp.training.smooth_plan import Plan
@@ -101,6 +103,7 @@ class SmoothingModule(KANModule):
         self._kept: dict[str, Network] = {}
         self._placed = -1  # phase whose network is the model's
         self._before: tuple[float, dict[str, float]] | None = None
+        self._restored: Mapping[str, Any] | None = None  # the state that the training resumes from
         self.chosen: dict[str, Any] = {}
 
     # -- what is fitted ------------------------------------------------------------------------
@@ -128,7 +131,9 @@ class SmoothingModule(KANModule):
         for name in ("points", "validation", "every"):
             setattr(self, name, getattr(self, name).map(lambda part: part.to(self.device)))
         self._bases.clear()  # they are where the points were
-        if self._search is None:
+        if self._restored is not None:
+            self._restore_search(move_data_to_device(self._restored, self.device))
+        elif self._search is None:
             problem = self._problem(0, self.points)
             size = sum(problem.networks.shape.sizes)
             q = self.points.x.new_zeros(1, size)
@@ -330,7 +335,7 @@ class SmoothingModule(KANModule):
         assert self._search is not None
         network = self._search.winner()
         noise = None
-        if self.loss.dispersion is None:
+        if isinstance(self.loss, Squared | Huber):  # others are not in units of the target
             y_std = self.model.y_std.double().square().mean().sqrt()
             noise = float(network.criteria.noise.sqrt() * y_std.cpu())
         self.chosen |= {"noise": noise, "effective": float(network.criteria.effective)}
@@ -418,18 +423,21 @@ class SmoothingModule(KANModule):
         }
 
     def restore(self, checkpoint: Mapping[str, Any]) -> None:
-        progress = checkpoint["progress"]
+        progress = self._restored = checkpoint["progress"]
         self._phase, self._placed = progress["phase"], progress["placed"]
         self._intervals = progress["intervals"]
-        self._kept = {name: Network.from_dict(kept) for name, kept in progress["kept"].items()}
         self._before, self.chosen = progress["before"], progress["chosen"]
+        self._restore_network(checkpoint)
+        super().restore(checkpoint)
+
+    def _restore_search(self, progress: Mapping[str, Any]) -> None:
+        """Restores the networks of a state that is on the device of the training."""
+        self._kept = {name: Network.from_dict(kept) for name, kept in progress["kept"].items()}
         split = self.every if self._phase >= AGAIN else self.points
         problem = self._problem(progress["hidden"], split)
         empty = State(*(self.points.x.new_empty(0),) * 3)
         self._begin(problem, empty, None)
         self._search.restore(progress["search"])  # type: ignore[union-attr]
-        self._restore_network(checkpoint)
-        super().restore(checkpoint)
 
     def _restore_network(self, checkpoint: Mapping[str, Any]) -> None:
         from kan_exp.models.loading import network_of

@@ -108,6 +108,29 @@ def test_classes_of_a_product_are_found(table, tmp_path):
     assert result.metrics["noise"] is None
 
 
+@pytest.mark.parametrize(("task", "known"), [("quantile", False), ("huber", True)])
+def test_noise_is_that_of_losses_in_squared_units(table, tmp_path, task, known):
+    result = run(table, tmp_path / "run", "noise", f"task={task}", "smoothing.hidden=0")
+    assert (result.metrics["noise"] is not None) == known
+
+
+def test_a_resumed_search_is_moved_to_the_device(table, tmp_path):
+    options = ["data=table", f"data.path={table}", "data.target=product", "logger=none"]
+    module = prepare([*options, "data.features=[x0,x1,x2]", "layer=spline"], tmp_path).module
+    module.configure_optimizers()
+    module._search.step()
+    state, moved = module._search.to_dict(), []
+    module._restored = {"search": state, "hidden": 0, "kept": {"curves": state["best"]}}
+    module._restore_search = moved.append  # a meta tensor has no values to go on with
+    module._device = torch.device("meta")
+    module.configure_optimizers()
+    (found,) = moved
+    networks = [found["search"]["best"], found["kept"]["curves"]]
+    tensors = [found["search"]["state"]["q"], *(one["state"]["weights"] for one in networks)]
+    tensors += [module.points.x, module.validation.y, module.every.x]
+    assert {part.device.type for part in tensors} == {"meta"}
+
+
 def test_the_validation_error_is_of_the_network_before_the_last_fit(table, tmp_path):
     result = run(table, tmp_path / "run", "curves")
     (validated,) = {loss for _, loss in result.history["val"][-2:]}
