@@ -1,0 +1,198 @@
+"""The whole network: every edge as a small curve on its line, wide where it is important."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.collections import CircleCollection, LineCollection, PolyCollection
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from kan_exp.models.importance import Importance
+from kan_exp.models.views import LayerView
+from kan_exp.plots.labels import find_fonts, shorten_all, text_width, wrap
+from kan_exp.plots.network_layout import Edge, Layout, chosen_edges
+from kan_exp.plots.style import DPI, LEARNED, new_figure
+
+# Inches.
+MARGIN, NAME_GAP, WIDEST_NAME, LINE = 0.15, 0.13, 2.4, 0.15
+NARROWEST = 4.8  # of the figure
+NODE, PRODUCT_NODE = 0.09, 0.22  # diameters
+BELOW, HIDDEN_ROOM = 0.08, 0.45  # from a hidden unit to its name, and between units with names
+NAMES, HIDDEN, NOTES = 9, 7, 8  # points
+THIN, THICK = 0.5, 4.0  # points: of lines
+FAINT = 0.15  # opacity of an edge without importance
+FILL = 0.82  # of its diagram by a curve
+# Of the range of the largest edge of its node: an edge with less does not fill its diagram.
+FLAT = 0.05
+INK, GRAY = "#333b44", "#8a949f"
+
+Points = NDArray[np.float64]
+
+
+def network_figure(views: Sequence[LayerView], importance: Importance) -> Figure:
+    """Draws a network from left to right.
+
+    Edges that the mask removes are left out, and hidden units without any edge. Of more than
+    `MAX_EDGES` edges the most important are drawn, and of layers with more than `MAX_UNITS` units
+    those with such edges; the caption says so. A curve fills its diagram, since its line shows how
+    important it is; only edges that are almost constant look flat.
+
+    Args:
+        views: Of every layer.
+        importance: Of every edge.
+
+    Raises:
+        ValueError: The importance or the values of an edge are not finite.
+    """
+    parts = [*importance.layers, *(view.curve_y for view in views)]
+    if not all(np.isfinite(part).all() for part in parts):
+        raise ValueError("the edges have values that are not finite")
+    return _Drawing(views, importance).figure
+
+
+class _Drawing:
+    """A figure and what is drawn in it, in inches."""
+
+    def __init__(self, views: Sequence[LayerView], importance: Importance) -> None:
+        self.views, self.importance = views, importance
+        self.edges = chosen_edges(importance)
+        self.layout = Layout(self.edges, importance)
+        self.strongest = max((edge.importance for edge in self.edges), default=0.0)
+        ends = [
+            [importance.names[end][unit] for unit in self.layout.units[end]] for end in (0, -1)
+        ]
+        find_fonts([*ends[0], *ends[1]])
+        self.names = [shorten_all(names, WIDEST_NAME * DPI, NAMES) for names in ends]
+        room = [
+            MARGIN + NAME_GAP + max((text_width(name, NAMES) for name in names), default=0) / DPI
+            for names in self.names
+        ]
+        width = room[0] + self.layout.x[-1] + room[1]
+        left = room[0] + max(NARROWEST - width, 0) / 2
+        width = max(width, NARROWEST)
+        caption = wrap(self._caption(), (width - 2 * MARGIN) * DPI, NOTES, lines=5)
+        bottom = 1.5 * MARGIN + LINE * (caption.count("\n") + 1)
+        self.figure = new_figure(width, bottom + self.layout.height + MARGIN, layout=None)
+        self.origin = np.array([left, bottom])
+        self._draw_edges()
+        self._draw_units()
+        self._write(width / 2, MARGIN, caption, NOTES, GRAY, ha="center", va="bottom")
+
+    def _caption(self) -> str:
+        total = sum(int(mask.sum()) for mask in self.importance.masks)
+        estimated = ", estimated by gradients" if self.importance.estimated else ""
+        lines = (
+            "Widths of lines: how much the prediction changes without the edge, at most by "
+            f"{self.strongest:.2g} of its standard deviation{estimated}."
+        )
+        cut = f" The {len(self.edges)} most important of {total:,} edges."
+        return lines + cut * (len(self.edges) < total)
+
+    def _draw_edges(self) -> None:
+        importance = np.array([edge.importance for edge in self.edges])
+        strength = importance / (self.strongest or 1.0)
+        order = np.argsort(strength, kind="stable")  # the strongest lie on top
+        strength = strength[order]
+        ink, blue = _faded(INK, strength), _faded(LEARNED, strength)
+        centers = self.layout.diagrams[order] + self.origin
+        half = np.array(self.layout.size) / 2
+        corners = half * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
+        curves = [FILL * half * _curve(self.views, self.edges[n]) for n in order]
+        style: dict[str, Any] = {"capstyle": "round", "joinstyle": "round"}
+        self._add(
+            LineCollection(
+                self.layout.lines[order] + self.origin,
+                colors=ink,
+                linewidths=THIN + (THICK - THIN) * strength,
+                **style,
+            )
+        )
+        boxes = centers[:, None] + corners
+        self._add(PolyCollection(boxes, facecolors="white", edgecolors=ink, linewidths=0.8))
+        shifted = [center + curve for center, curve in zip(centers, curves, strict=True)]
+        self._add(LineCollection(shifted, colors=blue, linewidths=1.3, **style))
+
+    def _draw_units(self) -> None:
+        last = len(self.views)
+        places = [
+            {unit: self.origin + place for unit, place in nodes.items()}
+            for nodes in self.layout.nodes
+        ]
+        products = [
+            place
+            for view, nodes in zip(self.views, places[1:], strict=True)
+            for unit, place in nodes.items()
+            if _is_product(view, unit)
+        ]
+        self._circles([place for nodes in places for place in nodes.values()], NODE, INK)
+        self._circles(products, PRODUCT_NODE, "white")
+        reach = 0.23 * PRODUCT_NODE
+        strokes = reach * np.array([[[-1, -1], [1, 1]], [[-1, 1], [1, -1]]])
+        crosses = [place + stroke for place in products for stroke in strokes]
+        self._add(LineCollection(crosses, colors=INK, linewidths=1.4, capstyle="round"))
+        used = self.importance.masks[0].any(1)
+        for (unit, (x, y)), name in zip(places[0].items(), self.names[0], strict=True):
+            color = INK if used[unit] else GRAY
+            self._write(x - NAME_GAP, y, name, NAMES, color, ha="right", va="center_baseline")
+        for (x, y), name in zip(places[last].values(), self.names[1], strict=True):
+            self._write(x + NAME_GAP, y, name, NAMES, INK, ha="left", va="center_baseline")
+        for depth in range(1, last):
+            if len(places[depth]) * HIDDEN_ROOM <= self.layout.height:
+                for unit, (x, y) in places[depth].items():
+                    below = BELOW + PRODUCT_NODE / 4
+                    name = self.importance.names[depth][unit]
+                    self._write(x, y - below, name, HIDDEN, GRAY, ha="center", va="top")
+
+    def _circles(self, places: Sequence[Points], diameter: float, color: str) -> None:
+        circles = CircleCollection(
+            [np.pi / 4 * (72 * diameter) ** 2],  # square points
+            offsets=np.reshape(places, (-1, 2)),
+            offset_transform=self.figure.dpi_scale_trans,
+            facecolors=color,
+            edgecolors=INK,
+            linewidths=1.1,
+        )
+        self._add(circles, placed=True)
+
+    def _add(self, shapes: Any, placed: bool = False) -> None:
+        """Adds a collection on top of those that are there."""
+        shapes.set_zorder(len(self.figure.artists))
+        if not placed:
+            shapes.set_transform(self.figure.dpi_scale_trans)
+        self.figure.add_artist(shapes)
+
+    def _write(self, x: float, y: float, text: str, points: float, color: str, **place: Any) -> None:
+        transform = self.figure.dpi_scale_trans
+        self.figure.text(
+            x, y, text, fontsize=points, color=color, transform=transform, zorder=9, **place
+        )
+
+
+def _is_product(view: LayerView, unit: int) -> bool:
+    return view.products is not None and bool(view.products[unit])
+
+
+def _faded(color: str, strength: Points) -> Points:
+    """A color on white, `(n, 3)`. It is opaque, so that lines do not show through each other."""
+    opacity = FAINT + (1 - FAINT) * np.sqrt(strength[:, None])
+    return 1 - opacity * (1 - np.array(to_rgb(color)))
+
+
+def _curve(views: Sequence[LayerView], edge: Edge) -> Points:
+    """An edge over the range of the data that reach it, within -1 to 1 in both directions."""
+    view = views[edge.layer]
+    x, y = view.curve_x[:, edge.i], view.curve_y[:, :, edge.j]
+    seen = (x >= view.x[:, edge.i].min()) & (x <= view.x[:, edge.i].max())
+    if not seen.any():  # all data are equal
+        seen[:] = True
+    own = y[seen, edge.i]
+    # Factors of a product are compared with their own size, terms of a sum with each other.
+    others = np.abs(own).max() if _is_product(view, edge.j) else np.ptp(y[seen], axis=0).max()
+    size = np.array([np.ptp(x[seen]), max(np.ptp(own), FLAT * others)]) / 2
+    points = np.stack([x[seen], own], 1)
+    middle = (points.max(0) + points.min(0)) / 2
+    return np.divide(points - middle, size, out=np.zeros_like(points), where=size > 0)
