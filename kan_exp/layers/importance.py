@@ -15,7 +15,7 @@ Prediction = Callable[[Tensor], Tensor]
 
 ABLATION, GRADIENT = "ablation", "gradient"
 # Numbers that ablation may compute, a few tenths of a second, and the fewest samples it is worth.
-MAX_NUMBERS = 2**25
+MAX_NUMBERS = 2**23
 MIN_SAMPLES = 32
 
 
@@ -143,4 +143,3 @@ def _passed(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
     for module in modules:
         x = module(x)
     return x
-

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 class EdgeImportance(NamedTuple):
@@ -29,8 +30,8 @@ class Importance:
         method: "ablation", or "gradient" where the network is too large for it.
     """
 
-    layers: Sequence[np.ndarray]
-    masks: Sequence[np.ndarray]
+    layers: Sequence[NDArray[np.float64]]
+    masks: Sequence[NDArray[np.bool_]]
     names: Sequence[Sequence[str]]
     method: str
 

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.collections import CircleCollection, LineCollection, PolyCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from kan_exp.models.importance import Importance
@@ -23,7 +24,8 @@ NARROWEST = 4.8  # of the figure
 NODE, PRODUCT_NODE = 0.09, 0.22  # diameters
 BELOW, HIDDEN_ROOM = 0.08, 0.45  # from a hidden unit to its name, and between units with names
 NAMES, HIDDEN, NOTES = 9, 7, 8  # points
-THIN, THICK = 0.5, 4.0  # points: of lines
+HINTED = 1.08  # the most by which matplotlib's spacing of letters is wider than measured
+THIN, THICK = 0.5, 8.5  # points: of the thinnest line, and of the others per inch of a diagram
 FAINT = 0.15  # opacity of an edge without importance
 FILL = 0.82  # of its diagram by a curve
 # Of the range of the largest edge of its node: an edge with less does not fill its diagram.
@@ -62,19 +64,17 @@ class _Drawing:
         self.edges = chosen_edges(importance)
         self.layout = Layout(self.edges, importance)
         self.strongest = max((edge.importance for edge in self.edges), default=0.0)
-        ends = [
-            [importance.names[end][unit] for unit in self.layout.units[end]] for end in (0, -1)
-        ]
+        ends = [[importance.names[end][unit] for unit in self.layout.units[end]] for end in (0, -1)]
         find_fonts([*ends[0], *ends[1]])
-        self.names = [shorten_all(names, WIDEST_NAME * DPI, NAMES) for names in ends]
+        self.names = [shorten_all(names, WIDEST_NAME * DPI / HINTED, NAMES) for names in ends]
         room = [
-            MARGIN + NAME_GAP + max((text_width(name, NAMES) for name in names), default=0) / DPI
+            MARGIN + NAME_GAP + HINTED * max(text_width(name, NAMES) for name in names) / DPI
             for names in self.names
         ]
         width = room[0] + self.layout.x[-1] + room[1]
         left = room[0] + max(NARROWEST - width, 0) / 2
         width = max(width, NARROWEST)
-        caption = wrap(self._caption(), (width - 2 * MARGIN) * DPI, NOTES, lines=5)
+        caption = wrap(self._caption(), (width - 2 * MARGIN) * DPI / HINTED, NOTES, lines=5)
         bottom = 1.5 * MARGIN + LINE * (caption.count("\n") + 1)
         self.figure = new_figure(width, bottom + self.layout.height + MARGIN, layout=None)
         self.origin = np.array([left, bottom])
@@ -86,10 +86,10 @@ class _Drawing:
         total = sum(int(mask.sum()) for mask in self.importance.masks)
         estimated = ", estimated by gradients" if self.importance.estimated else ""
         lines = (
-            "Widths of lines: how much the prediction changes without the edge, at most by "
-            f"{self.strongest:.2g} of its standard deviation{estimated}."
+            f"Line width: effect on the prediction{estimated} in standard deviations, "
+            f"at most {self.strongest:.2g}."
         )
-        cut = f" The {len(self.edges)} most important of {total:,} edges."
+        cut = f" {len(self.edges)} of {total:,} edges are drawn, the most important ones of each layer."
         return lines + cut * (len(self.edges) < total)
 
     def _draw_edges(self) -> None:
@@ -107,7 +107,7 @@ class _Drawing:
             LineCollection(
                 self.layout.lines[order] + self.origin,
                 colors=ink,
-                linewidths=THIN + (THICK - THIN) * strength,
+                linewidths=THIN + THICK * self.layout.size[1] * strength,
                 **style,
             )
         )
@@ -145,7 +145,8 @@ class _Drawing:
                 for unit, (x, y) in places[depth].items():
                     below = BELOW + PRODUCT_NODE / 4
                     name = self.importance.names[depth][unit]
-                    self._write(x, y - below, name, HIDDEN, GRAY, ha="center", va="top")
+                    halo = {"path_effects": [withStroke(linewidth=2.5, foreground="white")]}
+                    self._write(x, y - below, name, HIDDEN, GRAY, ha="center", va="top", **halo)
 
     def _circles(self, places: Sequence[Points], diameter: float, color: str) -> None:
         circles = CircleCollection(
@@ -165,7 +166,9 @@ class _Drawing:
             shapes.set_transform(self.figure.dpi_scale_trans)
         self.figure.add_artist(shapes)
 
-    def _write(self, x: float, y: float, text: str, points: float, color: str, **place: Any) -> None:
+    def _write(
+        self, x: float, y: float, text: str, points: float, color: str, **place: Any
+    ) -> None:
         transform = self.figure.dpi_scale_trans
         self.figure.text(
             x, y, text, fontsize=points, color=color, transform=transform, zorder=9, **place

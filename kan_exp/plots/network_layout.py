@@ -20,13 +20,14 @@ ROWS = 3.4  # of all diagrams above each other, at which they begin to shrink
 RATIO = 1.35  # of the width of a diagram to its height
 NAME_HEIGHT = 0.2
 NARROWEST, WIDEST = 1.7, 6.5  # of a layer
+FILLED = 0.8  # share of a column's height that diagrams fill at most
 TALLEST = 7.5  # of a network with few names
-# A diagram takes its size times this. It lies on its line between these fractions of the way from
-# the side of a layer with fewer units, where lines are close, to the other.
-CLEAR = 1.2
-NEAREST, FARTHEST = 0.6, 0.86
-ENDS = 0.12  # at both ends of a line, without diagrams
-TRIED = np.linspace(ENDS, 1 - ENDS, 39)
+CLEAR = 1.2  # room of a diagram, times its size
+FROM_NODE = 0.16  # inches between a node and a diagram
+SHARED = (0.5, 0.42, 0.58, 0.35, 0.65, 0.3, 0.7)  # where all diagrams of a layer may lie on lines
+TRIED = np.linspace(0.0, 1.0, 33)
+# Costs of a place: an overlap of whole diagrams, a line below the diagram, the way from the middle.
+OVERLAP, CROSSED, AWAY = 30.0, 1.0, 1.0
 
 Points = NDArray[np.float64]
 
@@ -41,22 +42,37 @@ class Edge(NamedTuple):
 
 
 def chosen_edges(importance: Importance) -> list[Edge]:
-    """All edges that exist, or the most important ones if they are too many; the first is that."""
-    found = [np.argwhere(mask) for mask in importance.masks]
-    layer = np.repeat(np.arange(len(found)), [len(one) for one in found])
-    ends = np.concatenate(found)
-    values = np.concatenate(
-        [one[mask] for one, mask in zip(importance.layers, importance.masks, strict=True)]
-    )
-    units: list[set[int]] = [set() for _ in range(len(found) + 1)]
+    """All edges that exist; if they are too many, the most important ones of each layer.
+
+    They are sorted, the most important first.
+    """
+    units: list[set[int]] = [set() for _ in range(len(importance.layers) + 1)]
     chosen: list[Edge] = []
-    for n in np.argsort(-values, kind="stable"):
-        depth, (i, j) = int(layer[n]), map(int, ends[n])
-        before, after = units[depth] | {i}, units[depth + 1] | {j}
-        if len(chosen) < MAX_EDGES and max(len(before), len(after)) <= MAX_UNITS:
-            units[depth], units[depth + 1] = before, after
-            chosen.append(Edge(depth, i, j, float(values[n])))
-    return chosen
+    quotas = _quotas([int(mask.sum()) for mask in importance.masks])
+    for depth, quota in reversed([*enumerate(quotas)]):  # from the outputs, which are all there
+        found = np.argwhere(importance.masks[depth])
+        values = importance.layers[depth][tuple(found.T)]
+        edges: list[Edge] = []
+        for n in np.argsort(-values, kind="stable"):
+            if len(edges) == quota:
+                break
+            ends = [*enumerate(map(int, found[n]), depth)]
+            if all(unit in units[at] or len(units[at]) < MAX_UNITS for at, unit in ends):
+                edges.append(Edge(depth, ends[0][1], ends[1][1], float(values[n])))
+                for at, unit in ends:
+                    units[at].add(unit)
+        chosen += edges
+    return sorted(chosen, key=lambda edge: -edge.importance)
+
+
+def _quotas(counts: Sequence[int]) -> list[int]:
+    """How many of the edges of each layer are drawn: equally many of those that have too many."""
+    quotas, left = [0] * len(counts), MAX_EDGES
+    order = sorted(range(len(counts)), key=lambda depth: counts[depth])
+    for place, depth in enumerate(order):
+        quotas[depth] = min(counts[depth], left // (len(counts) - place))
+        left -= quotas[depth]
+    return quotas
 
 
 @dataclass(frozen=True)
@@ -93,7 +109,7 @@ class Layout:
                     for unit in shown
                 }
                 middle = len(above) / 2
-                shown.sort(key=lambda unit: np.mean(inputs[unit] or [middle]))
+                shown.sort(key=lambda unit: float(np.mean(inputs[unit] or [middle])))
             units.append(shown)
         return units
 
@@ -109,31 +125,40 @@ class Layout:
     @cached_property
     def height(self) -> float:
         rows, (_, height) = max(map(len, self.units)), self.size
-        return max(NAME_HEIGHT * rows, min(CLEAR * height / NEAREST * rows, TALLEST))
+        return max(NAME_HEIGHT * rows, min(2.3 * height * rows, TALLEST))
+
+    @cached_property
+    def y(self) -> list[dict[int, float]]:
+        """Of the units of each layer of nodes."""
+        return [
+            {
+                unit: self.height * (1 - (place + 0.5) / len(shown))
+                for place, unit in enumerate(shown)
+            }
+            for shown in self.units
+        ]
 
     @cached_property
     def x(self) -> list[float]:
         """Of each layer of nodes."""
-        width, height = self.size
+        width, height = CLEAR * np.array(self.size)
         places = [0.0]
         for depth in range(len(self.importance.layers)):
-            edges = self._of(depth)
-            columns = min(len({e.i for e in edges}), len({e.j for e in edges}))
-            needed = CLEAR * width * (columns - 1) / (FARTHEST - NEAREST)
-            area = len(edges) * CLEAR**2 * width * height / (0.5 * self.height)
-            room = max(NARROWEST, 2.6 * width, min(max(needed, area), WIDEST))
-            places.append(places[-1] + room)
+            edges: Sequence[Edge] = self._of(depth)
+            columns = 1.0
+            if self._shared(depth) is None:  # diagrams need several columns
+                fewer = min(len({edge.i for edge in edges}), len({edge.j for edge in edges}))
+                columns = max(fewer, len(edges) * height / (FILLED * self.height))
+            room = min(1.35 * columns * width + 2 * FROM_NODE, WIDEST)
+            places.append(places[-1] + max(room, NARROWEST, 2.2 * width))
         return places
 
     @cached_property
     def nodes(self) -> list[dict[int, tuple[float, float]]]:
         """Places of the units of each layer of nodes."""
         return [
-            {
-                unit: (x, self.height * (1 - (place + 0.5) / len(shown)))
-                for place, unit in enumerate(shown)
-            }
-            for x, shown in zip(self.x, self.units, strict=True)
+            {unit: (x, y) for unit, y in column.items()}
+            for x, column in zip(self.x, self.y, strict=True)
         ]
 
     @cached_property
@@ -148,34 +173,48 @@ class Layout:
         centers = np.empty((len(self.edges), 2))
         for depth in range(len(self.importance.layers)):
             index = [n for n, edge in enumerate(self.edges) if edge.layer == depth]
-            edges = [self.edges[n] for n in index]
-            centers[index] = self._place(edges, self.lines[index])
+            lines, shared = self.lines[index], self._shared(depth)
+            if shared is None:
+                centers[index] = self._place(self._of(depth), lines)
+            else:
+                centers[index] = lines[:, 0] + shared * (lines[:, 1] - lines[:, 0])
         return centers
 
     def _of(self, depth: int) -> list[Edge]:
         return [edge for edge in self.edges if edge.layer == depth]
 
+    def _shared(self, depth: int) -> float | None:
+        """Where on their lines all diagrams of a layer lie above each other, if there is room."""
+        edges, room = self._of(depth), CLEAR * self.size[1]
+        ends = np.array([[self.y[depth][e.i], self.y[depth + 1][e.j]] for e in edges])
+        for fraction in SHARED:
+            y = np.sort(ends.reshape(-1, 2) @ [1 - fraction, fraction])
+            if (np.diff(y) >= room).all():
+                return fraction
+        return None
+
     def _place(self, edges: Sequence[Edge], lines: Points) -> Points:
-        """Places the diagrams of a layer so that none lies on another, if there is room."""
-        room = CLEAR * np.array(self.size)
-        start, way = lines[:, 0], lines[:, 1] - lines[:, 0]
-        # At the same place on all lines: that of trees.
-        for fraction in (0.5, 0.4, 0.6):
-            centers = start + fraction * way
-            apart = np.abs(centers[:, None] - centers) >= room
-            if (apart.any(-1) | np.eye(len(edges), dtype=bool)).all():
-                return centers
-        # In columns, one for each unit of the side with fewer.
-        inputs, outputs = {edge.i for edge in edges}, {edge.j for edge in edges}
-        by_input = len(inputs) <= len(outputs)
-        order = [unit for unit in self.units[edges[0].layer + (not by_input)]
-                 if unit in (inputs if by_input else outputs)]
-        columns = np.linspace(NEAREST, FARTHEST, len(order)) if len(order) > 1 else [NEAREST]
-        for n, edge in enumerate(edges):
-            column = columns[order.index(edge.i if by_input else edge.j)]
-            fraction = column if by_input else 1 - column
-            tried = TRIED[np.argsort(np.abs(TRIED - fraction), kind="stable")]
-            places = start[n] + np.concatenate([[fraction], tried])[:, None] * way[n]
-            overlap = (room - np.abs(places[:, None] - centers[:n])).clip(0).prod(-1).sum(-1)
-            centers[n] = places[overlap.argmin()]
+        """Places the diagrams of a layer one after the other, the most important first."""
+        size = np.array(self.size)
+        room = CLEAR * size
+        (left, right), (start, end) = lines[0, :, 0], lines[:, :, 1].T
+        margin = (FROM_NODE + size[0] / 2) / (right - left)
+        fractions = margin + (1 - 2 * margin) * TRIED
+        x = left + fractions * (right - left)
+        y = start[:, None] + fractions * (end - start)[:, None]  # (edges, tried)
+        # Height of the lines where a diagram at x begins and ends.
+        reach = size[0] / 2 / (right - left)
+        before, after = (y + side * reach * (end - start)[:, None] for side in (-1, 1))
+        low, high = np.minimum(before, after), np.maximum(before, after)
+        strongest = max(edge.importance for edge in self.edges) or 1.0
+        weights = np.array([0.2 + edge.importance / strongest for edge in edges])
+        centers = np.empty((len(edges), 2))
+        for n in range(len(edges)):
+            crossed = (low < y[n] + size[1] / 2) & (high > y[n] - size[1] / 2)
+            crossed[n] = False
+            tried = np.stack([x, y[n]], 1)
+            overlap = (1 - np.abs(tried[:, None] - centers[:n]) / room).clip(0).prod(-1).sum(-1)
+            away = np.abs(fractions - 0.5)
+            cost = OVERLAP * overlap + CROSSED * (weights @ crossed) + AWAY * away
+            centers[n] = tried[cost.argmin()]
         return centers
