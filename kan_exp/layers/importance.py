@@ -57,14 +57,15 @@ def edge_importance(
     share = torch.ones_like(x[:, 0]) if weight is None else weight.to(x)
     share = share / share.sum()
     with torch.no_grad():
-        predictions = predict(network(x))
-        spread = share @ (predictions - share @ predictions).square().sum(1)
-        largest = predictions.abs().amax()
+        predictions = predict(network(x)).double()
+        mean = share.double() @ predictions
+        spread = (share.double() @ (predictions - mean).square()).sum().to(x.dtype)
+        rounding = 4 * torch.finfo(x.dtype).eps * predictions.abs().amax()
     if method == ABLATION:
         squares = _by_ablation(network, x, predict, share)
     else:
         squares = _by_gradient(network, x, predict, share)
-    if spread.sqrt() <= torch.finfo(x.dtype).eps * largest:  # constant up to rounding
+    if spread.sqrt() <= rounding:
         return [torch.zeros_like(square) for square in squares]
     return [(square / spread).sqrt() for square in squares]
 

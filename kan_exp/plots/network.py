@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.collections import CircleCollection, LineCollection, PolyCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from kan_exp.models.importance import Importance
@@ -84,13 +83,14 @@ class _Drawing:
 
     def _caption(self) -> str:
         total = sum(int(mask.sum()) for mask in self.importance.masks)
-        estimated = ", estimated by gradients" if self.importance.estimated else ""
-        lines = (
-            f"Line width: effect on the prediction{estimated} in standard deviations, "
-            f"at most {self.strongest:.2g}."
+        estimated = " (estimated by gradients)" if self.importance.estimated else ""
+        width = (
+            f"Line width: effect on the prediction{estimated}, at most {self.strongest:.2g} of its "
+            "deviation."
         )
-        cut = f" {len(self.edges)} of {total:,} edges are drawn, the most important ones of each layer."
-        return lines + cut * (len(self.edges) < total)
+        if len(self.edges) == total:
+            return width
+        return f"{width} The {len(self.edges)} strongest of {total:,} edges, by layer."
 
     def _draw_edges(self) -> None:
         importance = np.array([edge.importance for edge in self.edges])
@@ -134,7 +134,7 @@ class _Drawing:
         strokes = reach * np.array([[[-1, -1], [1, 1]], [[-1, 1], [1, -1]]])
         crosses = [place + stroke for place in products for stroke in strokes]
         self._add(LineCollection(crosses, colors=INK, linewidths=1.4, capstyle="round"))
-        used = self.importance.masks[0].any(1)
+        used: NDArray[np.bool_] = np.any(self.importance.masks[0], axis=1)
         for (unit, (x, y)), name in zip(places[0].items(), self.names[0], strict=True):
             color = INK if used[unit] else GRAY
             self._write(x - NAME_GAP, y, name, NAMES, color, ha="right", va="center_baseline")
@@ -145,8 +145,10 @@ class _Drawing:
                 for unit, (x, y) in places[depth].items():
                     below = BELOW + PRODUCT_NODE / 4
                     name = self.importance.names[depth][unit]
-                    halo = {"path_effects": [withStroke(linewidth=2.5, foreground="white")]}
-                    self._write(x, y - below, name, HIDDEN, GRAY, ha="center", va="top", **halo)
+                    # Lines pass below.
+                    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.8}
+                    place: dict[str, Any] = {"ha": "center", "va": "top", "bbox": box}
+                    self._write(x, y - below, name, HIDDEN, GRAY, **place)
 
     def _circles(self, places: Sequence[Points], diameter: float, color: str) -> None:
         circles = CircleCollection(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +27,7 @@ FROM_NODE = 0.16  # inches between a node and a diagram
 SHARED = (0.5, 0.42, 0.58, 0.35, 0.65, 0.3, 0.7)  # where all diagrams of a layer may lie on lines
 TRIED = np.linspace(0.0, 1.0, 33)
 # Costs of a place: an overlap of whole diagrams, a line below the diagram, the way from the middle.
-OVERLAP, CROSSED, AWAY = 30.0, 1.0, 1.0
+OVERLAP, CROSSED, AWAY = 60.0, 1.0, 1.0
 
 Points = NDArray[np.float64]
 
@@ -101,17 +101,17 @@ class Layout:
             used |= {edge.j for edge in self.edges if edge.layer == depth - 1}
             shown = [*range(width)] if width <= MAX_UNITS else sorted(used)
             if 0 < depth < len(masks):
-                alive = masks[depth - 1].any(0) | masks[depth].any(1)
+                alive = np.any(masks[depth - 1], axis=0) | np.any(masks[depth], axis=1)
                 shown = [unit for unit in shown if alive[unit]]
-                above = {unit: place for place, unit in enumerate(units[-1])}
-                inputs = {
-                    unit: [above[e.i] for e in self.edges if (e.layer, e.j) == (depth - 1, unit)]
-                    for unit in shown
-                }
-                middle = len(above) / 2
-                shown.sort(key=lambda unit: float(np.mean(inputs[unit] or [middle])))
+                shown.sort(key=partial(self._mean_place, depth, units[-1]))
             units.append(shown)
         return units
+
+    def _mean_place(self, depth: int, before: Sequence[int], unit: int) -> float:
+        """Of the inputs of a hidden unit, among the units of the layer before."""
+        ends = (depth - 1, unit)
+        places = [before.index(e.i) for e in self.edges if (e.layer, e.j) == ends]
+        return float(np.mean(places)) if places else len(before) / 2
 
     @cached_property
     def size(self) -> tuple[float, float]:
@@ -149,7 +149,7 @@ class Layout:
             if self._shared(depth) is None:  # diagrams need several columns
                 fewer = min(len({edge.i for edge in edges}), len({edge.j for edge in edges}))
                 columns = max(fewer, len(edges) * height / (FILLED * self.height))
-            room = min(1.35 * columns * width + 2 * FROM_NODE, WIDEST)
+            room = min((1.3 * columns + 0.6) * width + 2 * FROM_NODE, WIDEST)
             places.append(places[-1] + max(room, NARROWEST, 2.2 * width))
         return places
 
