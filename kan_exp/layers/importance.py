@@ -120,16 +120,16 @@ def _with_one_edge_replaced(visit: LayerPass, values: Tensor) -> Tensor:
     return torch.stack([visit.layer.reduce(edges) for edges in replaced], 1)
 
 
+@torch.enable_grad()
 def _by_gradient(
     network: nn.Sequential, x: Tensor, predict: Prediction, share: Tensor
 ) -> list[Tensor]:
     """The same to first order in the deviations of the edges from their means."""
     modules = list(network)
     last = max(place for place, module in enumerate(modules) if isinstance(module, EdgeLayer))
-    with torch.enable_grad():
-        visits = list(walk(network, x.detach().requires_grad_(), from_edges=True))
-        edges = [visit.edges for visit in visits]
-        predictions = predict(_passed(modules[last + 1 :], visits[-1].outputs))
+    visits = list(walk(network, x.detach().requires_grad_(), from_edges=True))
+    edges = [visit.edges for visit in visits]
+    predictions = predict(_passed(modules[last + 1 :], visits[-1].outputs))
     squares = [torch.zeros_like(one[0]) for one in edges]
     for column in predictions.unbind(1):
         slopes = torch.autograd.grad(column.sum(), edges, retain_graph=True)

@@ -37,12 +37,15 @@ class Importance:
 
     @property
     def estimated(self) -> bool:
+        """Whether gradients took the place of ablation."""
         return self.method != "ablation"
 
     def table(self) -> list[EdgeImportance]:
         """The edges that exist, the most important first."""
         rows = [
-            EdgeImportance(depth + 1, self.names[depth][i], self.names[depth + 1][j], values[i, j])
+            EdgeImportance(
+                depth + 1, self.names[depth][i], self.names[depth + 1][j], float(values[i, j])
+            )
             for depth, (values, mask) in enumerate(zip(self.layers, self.masks, strict=True))
             for i, j in np.argwhere(mask)
         ]

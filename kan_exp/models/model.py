@@ -208,28 +208,29 @@ class KANModel(nn.Module):
     def importance(self, x: Any, weight: Tensor | None = None) -> Importance:
         """How much the predictions at the points `x` `(n, in)` change without each edge.
 
-        Of many points it takes as many as take a few tenths of a second, evenly spaced.
+        Of many points it takes as many as need a few tenths of a second, evenly spaced.
 
         Args:
             x: As in `forward`.
             weight: Of each point, `(n,)`; equal if not given.
+
+        Raises:
+            KanExpError: There is no point, or a number is not finite.
         """
         points = as_points(x, self.features, self.x_mean.device, self.schema)
+        if not len(points) or not points.isfinite().all():
+            raise KanExpError(
+                f"model.importance takes at least one point, and finite numbers only, got x of "
+                f"shape {tuple(points.shape)} with {int((~points.isfinite()).sum())} others."
+            )
         count = ablation_samples(self.network)
         method = ABLATION if count >= min(MIN_SAMPLES, len(points)) else GRADIENT
         every = -(-len(points) // max(count, MIN_SAMPLES))
-        with evaluation_mode(self.network):
-            layers = edge_importance(
-                self.network,
-                self.standardize(points[::every]),
-                self._activate,
-                None if weight is None else weight[::every],
-                method,
-            )
-        masks = [
-            np.ones(values.shape, dtype=bool) if layer.mask is None else layer.mask.cpu().numpy()
-            for values, layer in zip(layers, self.edge_layers, strict=True)
-        ]
+        scaled = self.standardize(points[::every])
+        weight = None if weight is None else weight[::every]
+        with evaluation_mode(self.network), torch.no_grad():
+            layers = edge_importance(self.network, scaled, self._activate, weight, method)
+            masks = [visit.mask.cpu().numpy() for visit in walk(self.network, scaled[:1])]
         return Importance([_array(values) for values in layers], masks, self.unit_names(), method)
 
     def _view(self, visits: Sequence[LayerPass], true_edges: Sequence[Tensor]) -> LayerView:

@@ -27,6 +27,7 @@ HINTED = 1.08  # the most by which matplotlib's spacing of letters is wider than
 THIN, THICK = 0.5, 8.5  # points: of the thinnest line, and of the others per inch of a diagram
 FAINT = 0.15  # opacity of an edge without importance
 FILL = 0.82  # of its diagram by a curve
+FEW = 8  # values of an input
 # Of the range of the largest edge of its node: an edge with less does not fill its diagram.
 FLAT = 0.05
 INK, GRAY = "#333b44", "#8a949f"
@@ -188,16 +189,23 @@ def _faded(color: str, strength: Points) -> Points:
 
 
 def _curve(views: Sequence[LayerView], edge: Edge) -> Points:
-    """An edge over the range of the data that reach it, within -1 to 1 in both directions."""
+    """An edge over the range of the data that reach it, within -1 to 1 in both directions.
+
+    Of an input with few values, such as a category, only those are joined.
+    """
     view = views[edge.layer]
-    x, y = view.curve_x[:, edge.i], view.curve_y[:, :, edge.j]
-    seen = (x >= view.x[:, edge.i].min()) & (x <= view.x[:, edge.i].max())
-    if not seen.any():  # all data are equal
-        seen[:] = True
-    own = y[seen, edge.i]
+    x, y = view.curve_x[:, edge.i], view.curve_y[:, edge.i]
+    values, places = np.unique(view.x[:, edge.i], return_index=True)
+    if len(values) == 1:
+        return np.array([[-1.0, 0.0], [1.0, 0.0]])
+    if len(values) <= FEW:
+        x, y = values, view.y[places, edge.i]
+    seen = (x >= values[0]) & (x <= values[-1])
+    points = np.stack([x, y[:, edge.j]], 1)[seen]
     # Factors of a product are compared with their own size, terms of a sum with each other.
-    others = np.abs(own).max() if _is_product(view, edge.j) else np.ptp(y[seen], axis=0).max()
-    size = np.array([np.ptp(x[seen]), max(np.ptp(own), FLAT * others)]) / 2
-    points = np.stack([x[seen], own], 1)
+    size = np.abs(points[:, 1]).max()
+    if not _is_product(view, edge.j):
+        size = np.ptp(view.y[:, :, edge.j], axis=0).max()
+    span = np.maximum(np.ptp(points, axis=0), [0, FLAT * size])
     middle = (points.max(0) + points.min(0)) / 2
-    return np.divide(points - middle, size, out=np.zeros_like(points), where=size > 0)
+    return 2 * np.divide(points - middle, span, out=np.zeros_like(points), where=span > 0)

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from kan_exp.board.summaries import Trial
 from kan_exp.models.importance import Importance
 from kan_exp.models.model import KANModel
-from kan_exp.plots import TASK_FIGURES, history_figure, replicas_figure
-from kan_exp.plots.network import network_figure
+from kan_exp.plots import TASK_FIGURES, history_figure, network_figure, replicas_figure
 from kan_exp.plots.saving import save_png, save_svg
 from kan_exp.quoting import shell, word
 from kan_exp.runs import from_here, write_json

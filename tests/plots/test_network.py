@@ -166,10 +166,20 @@ def test_of_many_edges_the_strongest_of_each_layer_are_drawn_and_that_is_said():
 
 def test_nearly_constant_edges_look_flat():
     views, importance = made([2, 1])
-    views[0].curve_y[:, 1] *= 1e-6
+    views[0].curve_y[:, 1] *= 1e-6  # with them `y`, the same array
     curves = parts(network_figure(views, importance), LineCollection)[1].get_segments()
     heights = sorted(np.ptp(curve[:, 1]) for curve in curves)
     assert heights[0] < 1e-3 * heights[1]
+
+
+def test_of_an_input_with_few_values_only_these_are_joined():
+    views, importance = made([3, 1])
+    views[0].x[:, 0], views[0].x[:, 1] = np.arange(40) % 3, 5.0
+    shown = {
+        len(c) for c in parts(network_figure(views, importance), LineCollection)[1].get_segments()
+    }
+    inside = int((np.abs(views[0].curve_x[:, 2]) <= 0.8).sum())
+    assert shown == {3, 2, inside}
 
 
 NAMES = ["a" * 200, "a" * 199 + "b", "$x^2$", "<&> \x00\n", "∂u/∂t", "", "x\u0301" * 50, "שלום"]
