@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -81,15 +81,23 @@ def ablation_samples(network: nn.Sequential) -> int:
 
 
 @torch.no_grad()
-def _by_ablation(
-    network: nn.Sequential, x: Tensor, predict: Prediction, share: Tensor
-) -> list[Tensor]:
-    """Mean squares of the changes that follow from an edge's mean in the place of its values."""
+def outputs_without_edges(
+    network: nn.Sequential, x: Tensor, share: Tensor
+) -> Iterator[tuple[int, int, Tensor]]:
+    """Evaluates a network without each of its edges, replaced by its mean.
+
+    Args:
+        network: Layers, and any other modules between them.
+        x: Inputs of the network, `(n, in)`.
+        share: Of each sample in the mean, `(n,)`, 1 in total.
+
+    Yields:
+        For each layer and each of its inputs: the number of the layer, the input, and the outputs
+        of the network without the edge from there to each output of the layer, `(n, out, columns)`.
+    """
     modules = list(network)
     places = [place for place, module in enumerate(modules) if isinstance(module, EdgeLayer)]
     visits = list(walk(network, x, from_edges=True))
-    predictions = predict(_passed(modules[places[-1] + 1 :], visits[-1].outputs))
-    squares = []
     for visit, place in zip(visits, places, strict=True):
         mean = torch.einsum("n,nij->ij", share, visit.edges)
         nodes = _with_one_edge_replaced(visit, mean.expand_as(visit.edges))
@@ -98,17 +106,28 @@ def _by_ablation(
         if behind and isinstance(behind[0], EdgeLayer):
             following, behind = visits[visit.index + 1], behind[1:]
         own = torch.eye(visit.layer.dim_out, dtype=torch.bool, device=x.device)
-        rows = []
-        for ablated in nodes.unbind(1):  # (n, out): each node without its edge from one input
+        for i, ablated in enumerate(nodes.unbind(1)):  # (n, out): nodes without an edge from i
             if following is None:
                 passed = torch.where(own, ablated[:, None], visit.outputs[:, None])
             else:  # of which only the edges of one node change
                 passed = _with_one_edge_replaced(following, following.layer.edges(ablated))
-            passed = predict(_passed(behind, passed.flatten(0, 1)))
-            changes = passed.unflatten(0, (len(x), -1)) - predictions[:, None]  # (n, out, columns)
-            rows.append(share @ changes.square().sum(2))
-        squares.append(torch.stack(rows))
-    return squares
+            outputs = _passed(behind, passed.flatten(0, 1))
+            yield visit.index, i, outputs.unflatten(0, passed.shape[:2])
+
+
+def _by_ablation(
+    network: nn.Sequential, x: Tensor, predict: Prediction, share: Tensor
+) -> list[Tensor]:
+    """Mean squares of the changes that follow from an edge's mean in the place of its values."""
+    with torch.no_grad():
+        predictions = predict(network(x))
+        squares = [x.new_empty(layer.dim_in, layer.dim_out) for layer in layers_of(network)]
+        for depth, i, outputs in outputs_without_edges(network, x, share):
+            changed = predict(outputs.flatten(0, 1)).unflatten(0, outputs.shape[:2])
+            squares[depth][i] = share @ (changed - predictions[:, None]).square().sum(2)
+        visits = walk(network, x[:1])
+        # Exactly: a fused pass rounds differently.
+        return [square.where(visit.mask, 0) for square, visit in zip(squares, visits, strict=True)]
 
 
 def _with_one_edge_replaced(visit: LayerPass, values: Tensor) -> Tensor:

@@ -63,6 +63,13 @@ def test_an_edge_is_replaced_by_its_mean_and_everything_behind_it_is_evaluated()
                 torch.testing.assert_close(values[i, j], expected if mask[i, j] else 0 * expected)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_an_edge_that_the_mask_removes_has_exactly_no_importance(method):
+    importance = edge_importance(network().float(), points(40, 2).float(), method=method)
+    for values, mask in zip(importance, MASKS, strict=True):
+        assert (values[~mask] == 0).all()
+
+
 def test_gradients_agree_where_edges_vary_little():
     made, x = network(), 1e-3 * points(40, 2)
     pairs = zip(edge_importance(made, x), edge_importance(made, x, method=GRADIENT), strict=True)
