@@ -102,7 +102,13 @@ class _Drawing:
         centers = self.layout.diagrams[order] + self.origin
         half = np.array(self.layout.size) / 2
         corners = half * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
-        curves = [FILL * half * _curve(self.views, self.edges[n]) for n in order]
+        # Of about a hundred samples: wide layers have many edges.
+        samples = [view.y[:: -(-len(view.y) // 100)] for view in self.views]
+        ranges = [np.ptp(y, axis=0).max(axis=0) for y in samples]  # (out,)
+        curves = [
+            FILL * half * _curve(self.views[edge.layer], edge, ranges[edge.layer][edge.j])
+            for edge in (self.edges[n] for n in order)
+        ]
         style: dict[str, Any] = {"capstyle": "round", "joinstyle": "round"}
         self._add(
             LineCollection(
@@ -188,24 +194,21 @@ def _faded(color: str, strength: Points) -> Points:
     return 1 - opacity * (1 - np.array(to_rgb(color)))
 
 
-def _curve(views: Sequence[LayerView], edge: Edge) -> Points:
+def _curve(view: LayerView, edge: Edge, largest: float) -> Points:
     """An edge over the range of the data that reach it, within -1 to 1 in both directions.
 
-    Of an input with few values, such as a category, only those are joined.
+    Of an input with few values, such as a category, only those are joined. `largest` is the range
+    of the largest edge of the same node.
     """
-    view = views[edge.layer]
-    x, y = view.curve_x[:, edge.i], view.curve_y[:, edge.i]
+    x, y = view.curve_x[:, edge.i], view.curve_y[:, edge.i, edge.j]
     values, places = np.unique(view.x[:, edge.i], return_index=True)
     if len(values) == 1:
         return np.array([[-1.0, 0.0], [1.0, 0.0]])
     if len(values) <= FEW:
-        x, y = values, view.y[places, edge.i]
-    seen = (x >= values[0]) & (x <= values[-1])
-    points = np.stack([x, y[:, edge.j]], 1)[seen]
+        x, y = values, view.y[places, edge.i, edge.j]
+    points = np.stack([x, y], 1)[(x >= values[0]) & (x <= values[-1])]
     # Factors of a product are compared with their own size, terms of a sum with each other.
-    size = np.abs(points[:, 1]).max()
-    if not _is_product(view, edge.j):
-        size = np.ptp(view.y[:, :, edge.j], axis=0).max()
+    size = np.abs(points[:, 1]).max() if _is_product(view, edge.j) else largest
     span = np.maximum(np.ptp(points, axis=0), [0, FLAT * size])
     middle = (points.max(0) + points.min(0)) / 2
     return 2 * np.divide(points - middle, span, out=np.zeros_like(points), where=span > 0)
