@@ -1,4 +1,4 @@
-"""Figures: a layer, network, prediction or history in, a matplotlib `Figure` out; nothing saved."""
+"""Figures: a layer, network, prediction or history in, a `Figure` out; nothing is saved."""
 
 from collections.abc import Callable, Mapping, Sequence
 
