@@ -1,0 +1,363 @@
+"""Finds formulas as trees of curves: fits splines to structures, then names their curves."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kan_exp.symbolic.composing import Linear, added, multiplied
+from kan_exp.symbolic.expression import Array, Expression, Input
+from kan_exp.symbolic.naming import Name, name_curve
+from kan_exp.symbolic.problem import Problem, Proposal
+from kan_exp.symbolic.refit import refit
+from kan_exp.symbolic.structures import (
+    Curve,
+    Node,
+    Rows,
+    Splines,
+    Structure,
+    curves,
+    random_splines,
+)
+
+# Relative errors: below the first a structure may be right, below the second a formula is.
+PROMISING, EXACT = 5e-3, 1e-9
+
+
+def find_trees(problem: Problem) -> Iterator[Proposal]:
+    """Searches trees of sums and products of curves, from small to large.
+
+    Each structure is fitted with splines. Where they leave little, or the noise only, their curves
+    are named, and combinations of names fitted together are proposed, the best ones first.
+    """
+    data = _Data.of(problem)
+    if data is None:
+        return
+    generator = problem.generator
+    simplest = math.inf
+    named: set[Structure] = set()
+    # The second time with more starts.
+    for more in (1, 4):
+        left = []
+        for structure in structures(data.active):
+            if problem.over:
+                return
+            if structure in named:
+                continue
+            fitted = data.fitted(structure, generator, more)
+            if fitted is None:
+                continue
+            splines, error = fitted
+            if data.promising(splines, error, simplest):
+                named.add(structure)
+                yield from formulas(splines, data, problem)
+            elif error < 0.03:
+                left.append((error, str(structure), splines))
+            simplest = min(simplest, error)
+        for _, _, splines in sorted(left, key=lambda entry: entry[:2])[:3]:
+            if problem.over:
+                return
+            yield from formulas(splines, data, problem)
+
+
+def structures(inputs: Sequence[int]) -> Iterator[Structure]:
+    """Structures of some inputs, from small to large, each once."""
+    leaves = tuple(map(Curve, inputs))
+    seen: set[Structure] = set()
+    for structure in _ordered(leaves):
+        if structure not in seen:
+            seen.add(structure)
+            yield structure
+
+
+def _ordered(leaves: tuple[Curve, ...]) -> Iterator[Structure]:
+    if len(leaves) == 1:
+        yield leaves[0]
+        return
+    flat, product = Node(False, leaves), Node(True, leaves)
+    yield flat
+    yield Curve(flat)
+    yield Curve(product)
+    if len(leaves) > 6:
+        return
+    # Groups of inputs, each a curve of its sum, multiplied and added to the inputs' own curves.
+    partitions = [
+        partition for partition in _partitions(leaves) if 1 < len(partition) or len(leaves) == 2
+    ]
+    trees = list(_trees(leaves)) if len(leaves) < 5 else []
+    trees.sort(key=_depth_and_sums)
+    yield from (tree for tree in trees if _nodes(tree) == 2)
+    for partition in partitions:
+        groups = Node(True, tuple(_group(group) for group in partition))
+        if len(partition) > 1:
+            yield Node(False, (*leaves, groups))
+            yield Curve(Node(False, (*leaves, groups)))
+    for partition in partitions:
+        if 1 < len(partition) < len(leaves):
+            # A sum of products of groups.
+            yield Node(False, tuple(_product(group) for group in partition))
+            yield Curve(Node(False, tuple(_product(group) for group in partition)))
+    yield from trees
+    if len(leaves) < 5:
+        yield Node(False, (Curve(flat), Curve(flat)))
+        yield Curve(Node(True, (flat, flat)))
+        yield Node(False, (Curve(product), Curve(flat)))
+        yield Curve(Node(False, (Curve(flat), Curve(flat))))
+
+
+def _group(group: tuple[Curve, ...]) -> Structure:
+    return group[0] if len(group) == 1 else Curve(Node(False, group))
+
+
+def _product(group: tuple[Curve, ...]) -> Structure:
+    return group[0] if len(group) == 1 else Node(True, group)
+
+
+def _partitions(leaves: tuple[Curve, ...]) -> Iterator[tuple[tuple[Curve, ...], ...]]:
+    """Every partition of the inputs into groups, those into many groups first."""
+    every: list[list[tuple[Curve, ...]]] = [[]]
+    for leaf in leaves:
+        grown = []
+        for groups in every:
+            grown.append([*groups, (leaf,)])
+            grown += [
+                [*groups[:place], (*groups[place], leaf), *groups[place + 1 :]]
+                for place in range(len(groups))
+            ]
+        every = grown
+    yield from sorted(map(tuple, every), key=lambda groups: -len(groups))
+
+
+def _trees(leaves: tuple[Curve, ...]) -> Iterator[Structure]:
+    """Every tree of sums and products that reads each input once, with a curve on each node."""
+    for partition in _partitions(leaves):
+        if len(partition) == 1:
+            continue
+        parts = [
+            [group[0]] if len(group) == 1 else list(_trees(group)) for group in partition
+        ]
+        for product in (False, True):
+            for chosen in itertools.product(*parts):
+                yield Curve(Node(product, chosen))
+
+
+def _nodes(structure: Structure) -> int:
+    if isinstance(structure, Curve):
+        return 0 if isinstance(structure.source, int) else _nodes(structure.source)
+    return 1 + sum(map(_nodes, structure.parts))
+
+
+def _depth_and_sums(tree: Structure) -> tuple[int, bool, int]:
+    """Few nodes first, then a product at the top, then few products."""
+    text = str(tree)
+    top = isinstance(tree, Curve) and isinstance(tree.source, Node) and tree.source.product
+    return _nodes(tree), not top, text.count("*")
+
+
+@dataclass
+class _Data:
+    """Standardized rows, split in three: few for the first steps, the others, and held back."""
+
+    few: Rows
+    fitted_rows: Rows
+    held: Rows
+    every: Rows
+    active: tuple[int, ...]
+    noise: float
+    middle: float
+    scale: float
+
+    @classmethod
+    def of(cls, problem: Problem) -> _Data | None:
+        x, y, weight = problem.x, problem.y, problem.weight
+        usable = np.isfinite(y) & np.isfinite(x).all(1) & (weight > 0)
+        x, y, weight = x[usable], y[usable], weight[usable]
+        active = tuple(
+            column for column in range(x.shape[1]) if len(y) and np.ptp(x[:, column]) > 0
+        )
+        if len(y) < 10 or not active:
+            return None
+        middle = float(np.average(y, weights=weight))
+        scale = float(np.sqrt(np.average((y - middle) ** 2, weights=weight)))
+        if not scale > 1e-13 * abs(middle) or not math.isfinite(scale):
+            return None
+        noise = problem.noise / scale
+        order = np.random.default_rng(problem.seed).permutation(len(y))
+        order = order[: 2500 if noise else 1250]
+        # Rows at the ends of the inputs' ranges are among those fitted to.
+        ends = {int(end) for column in active for end in (x[:, column].argmin(), x[:, column].argmax())}
+        order = np.array([*sorted(ends), *(row for row in order if row not in ends)])
+        y = (y - middle) / scale
+        held = max(len(order) // 5, 1)
+        few, most = order[:300], order[:-held]
+        low, high = x.min(0), x.max(0)
+
+        def rows(chosen: Array) -> Rows:
+            made = Rows(x[chosen], y[chosen], weight[chosen])
+            made.low, made.high = low, high
+            return made
+
+        return cls(
+            rows(few if len(few) < len(most) else most),
+            rows(order if noise else most),
+            rows(order[-held:]),
+            rows(order),
+            active,
+            noise,
+            middle,
+            scale,
+        )
+
+    def fitted(
+        self, structure: Structure, generator: np.random.Generator, more: int = 1
+    ) -> tuple[Splines, float] | None:
+        """A structure's best fit on few cells and its relative error on the rows held back."""
+        count = len(curves(structure))
+        largest = 0.5 * len(self.fitted_rows.y)
+        best, error = None, math.inf
+        # Few cells have few local minima; many turns need more.
+        for cells in (4, 8, 16) if count < 5 else (4, 8):
+            if (cells + 3) * count > largest or error < PROMISING or (cells > 4 and error < 2 * self.noise):
+                break
+            splines = self._started(structure, generator, cells, more)
+            new = float(splines.best().error(self.held)[0])
+            if new < error:
+                best, error = splines, new
+        if best is None:
+            return None
+        while (2 * best.cells + 3) * count <= largest and 1e-13 < error < 0.1:
+            if self.noise and best.cells >= 8:
+                break
+            finer = best.best(2).refined().fit(self.fitted_rows, 10)
+            new = float(finer.best().error(self.held)[0])
+            if not new < 0.9 * error:
+                break
+            best, error = finer, new
+        return best.best(), error
+
+    def _started(
+        self, structure: Structure, generator: np.random.Generator, cells: int, more: int
+    ) -> Splines:
+        """The best few of many starts."""
+        if isinstance(structure, Curve) and isinstance(structure.source, int):
+            return random_splines(structure, self.few, 1, generator, cells)
+        splines = random_splines(structure, self.few, 48 * more, generator, cells)
+        splines = splines.screened(18 * more).fit(self.few, 10)
+        splines = splines.best(6 * more).fit(self.few, 10)
+        return splines.best(2).fit(self.fitted_rows, 12)
+
+    def promising(self, splines: Splines, error: float, simplest: float) -> bool:
+        """Whether a structure's fit may be right."""
+        if self.noise:
+            rows = self.fitted_rows
+            free = max(len(rows.y) - splines.size, 1)
+            deviation = math.sqrt(float(splines.loss[0]) * len(rows.y) / free)
+            return deviation < 1.10 * self.noise * (1 + 1.5 / math.sqrt(2 * free))
+        return error < PROMISING and error < 0.5 * simplest
+
+
+def formulas(splines: Splines, data: _Data, problem: Problem) -> Iterator[Proposal]:
+    """Names the curves of a fitted structure: formulas, the most promising ones first."""
+    structure = splines.structure
+    names = _named(splines, data)
+    if not all(names):
+        return
+    origin = f"tree {structure}"
+    rows = data.few
+    x, y = rows.x, rows.y
+    weight = rows.root**2
+    noise = data.noise**2
+    proposals: list[tuple[float, Expression]] = []
+    tried: set[Expression] = set()
+    for combination in _best_first([[score for score, _ in own] for own in names]):
+        if problem.over or len(tried) >= (80 if data.noise else 150):
+            break
+        chosen = [own[place][1] for own, place in zip(names, combination, strict=True)]
+        expression = _composed(structure, iter(chosen)).expression
+        form = expression.with_constants(np.zeros(len(expression.constants)))
+        if form in tried:
+            continue
+        tried.add(form)
+        with np.errstate(all="ignore"):
+            fit = refit(expression, x, y, weight, steps=25)
+        if not math.isfinite(fit.loss):
+            continue
+        if fit.loss < EXACT**2:
+            yield Proposal(_scaled(fit.expression, data), origin)
+            return
+        free = len(expression.constants)
+        count = len(y)
+        score = count * math.log(max(fit.loss, noise * 0.5, 1e-24)) + math.log(count) * free
+        score += 3 * expression.complexity
+        proposals.append((score, fit.expression))
+    proposals.sort(key=lambda entry: entry[0])
+    best = math.inf
+    for score, expression in proposals[: 5 if data.noise else 2]:
+        best = min(best, score)
+        yield Proposal(_scaled(expression, data), origin)
+
+
+def _scaled(expression: Expression, data: _Data) -> Expression:
+    """The formula of the standardized target in units of y."""
+    return Linear(((data.scale, expression),), data.middle).expression
+
+
+def _named(splines: Splines, data: _Data) -> list[list[tuple[float, Name]]]:
+    """Names of each curve, with their scores, smaller ones first."""
+    rows = data.every
+    values = splines(rows, derivatives=True)
+    error = max(float(splines.error(data.held)[0]), 1e-12)
+    noise = data.noise * math.sqrt((splines.cells + 3) / len(rows.y))
+    result = []
+    for place in range(len(values.curves)):
+        argument = values.arguments[place]
+        z = argument if argument.ndim == 1 else argument[0]
+        curve, weight = values.curves[place][0], values.influence[place][0] ** 2 * rows.root**2
+        if not np.isfinite(weight).all() or not weight.sum() > 0:
+            return [[]]
+        mean = np.average(curve, weights=weight)
+        contribution = math.sqrt(float(((curve - mean) ** 2) @ weight))
+        # Differences below what the splines leave say nothing.
+        floor = (noise if data.noise else 0.3 * error) / max(contribution, 1e-300)
+        best: dict[str, tuple[float, Name]] = {}
+        for name in name_curve(z, curve, weight):
+            score = math.log10(max(name.error, floor, 1e-13))
+            score += (0.25 if data.noise else 0.12) * name.cost
+            if name.function not in best:
+                best[name.function] = (score, name)
+        result.append(sorted(best.values(), key=lambda entry: entry[0])[:14])
+    return result
+
+
+def _best_first(scores: list[list[float]]) -> Iterator[tuple[int, ...]]:
+    """Combinations of places, one of each list, in the order of their scores' sums."""
+    first = (0,) * len(scores)
+    heap = [(sum(own[0] for own in scores), first)]
+    seen = {first}
+    while heap:
+        total, places = heapq.heappop(heap)
+        yield places
+        for which, own in enumerate(scores):
+            place = places[which] + 1
+            if place < len(own):
+                grown = (*places[:which], place, *places[which + 1 :])
+                if grown not in seen:
+                    seen.add(grown)
+                    heapq.heappush(heap, (total + own[place] - own[place - 1], grown))
+
+
+def _composed(structure: Structure, names: Iterator[Name]) -> Linear:
+    """The formula of a structure with the names of its curves, in their order."""
+    if isinstance(structure, Node):
+        parts = [_composed(part, names) for part in structure.parts]
+        return multiplied(parts) if structure.product else added(parts)
+    if isinstance(structure.source, int):
+        argument = Linear(((1.0, Input(structure.source)),))
+    else:
+        argument = _composed(structure.source, names)
+    return next(names).of(argument)
