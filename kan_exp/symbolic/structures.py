@@ -51,9 +51,13 @@ def curves(structure: Structure) -> list[Curve]:
 class Rows:
     """Rows to fit to, with the values of the splines' basis at their inputs."""
 
-    def __init__(self, x: Array, y: Array, weight: Array) -> None:
-        """Of inputs `(n, in)`, target `(n,)` and weights of squared errors `(n,)`."""
-        self.x, self.y = x, y
+    def __init__(self, x: Array, y: Array, weight: Array, seen: Sequence[Array] = ()) -> None:
+        """Of inputs `(n, in)`, target `(n,)` and weights of squared errors `(n,)`.
+
+        Args:
+            seen: Functions of the target `(n,)` that may be sums of the inputs' functions.
+        """
+        self.x, self.y, self.seen = x, y, seen or (y,)
         self.root = np.sqrt(weight / weight.sum())
         self.low, self.high = x.min(0), x.max(0)
         self._bases: dict[tuple[int, int], Array] = {}
@@ -355,6 +359,9 @@ class Splines:
 
     def solve_linear(self, rows: Rows) -> None:
         """Solves for the curves in which the output is linear."""
+        if not self._linear:
+            self.loss = np.nan_to_num(self.error(rows) ** 2, nan=np.inf)
+            return
         starts, _, width = self.coefficients.shape
         columns = np.concatenate([np.arange(width) + curve * width for curve in self._linear])
         values = self(rows, derivatives=True)
@@ -367,54 +374,68 @@ class Splines:
         step = _solve(gram, slope)
         flat = self.coefficients.reshape(starts, -1)
         flat[:, columns] -= step
-        self.loss = self.error(rows) ** 2
+        self.loss = np.nan_to_num(self.error(rows) ** 2, nan=np.inf)
 
-    def fit(self, rows: Rows, steps: int, *, ranges: int = 3, tolerance: float = 1e-3) -> Splines:
+    def fit(
+        self,
+        rows: Rows,
+        steps: int,
+        *,
+        smooth: float = 1e-7,
+        ranges: int = 3,
+        tolerance: float = 1e-3,
+    ) -> Splines:
         """Levenberg-Marquardt over all coefficients of all starts, in place.
 
         Args:
             steps: Largest number of steps.
+            smooth: Weight of the curves' squared third differences, in units of their sizes.
             ranges: Hidden grids are moved after so many steps.
             tolerance: Ends when no start has decreased its loss by this share in three steps.
         """
         starts, count, width = self.coefficients.shape
         damping = np.full(starts, 1e-2)
-        rough = np.kron(np.eye(count), _roughness(width))
-        self.loss = np.nan_to_num(self.error(rows) ** 2, nan=np.inf)
+        penalty = smooth / np.maximum(np.ptp(self.coefficients, axis=2), 1e-100) ** 2
+        self._lose(rows, penalty)
         past, kept = [self.loss], self._better_of(self)
-        gram, slope = self._normal(rows)
+        gram, slope = self._normal(rows, penalty)
         for number in range(steps):
             diagonal = np.einsum("sii->si", gram)
             # What no row decides moves smoothly along with what is decided.
             mean = diagonal.reshape(starts, count, width).mean(2)
             mean = np.repeat(np.maximum(mean, 1e-14), width, axis=1)
-            damped = gram + 1e-6 * mean[:, :, None] * rough
-            damped += (
+            damped = gram.copy()
+            damped[:, range(count * width), range(count * width)] += (
                 damping[:, None] * (diagonal + 1e-3 * mean) + 1e-9 * mean
-            )[:, :, None] * np.eye(count * width)
+            )
             step = _solve(damped, slope).reshape(self.coefficients.shape)
             trial = replace(self, coefficients=self.coefficients - step)
-            loss = np.nan_to_num(trial.error(rows) ** 2, nan=np.inf)
-            better = loss < self.loss
+            trial._lose(rows, penalty)
+            better = trial.loss < self.loss
             self.coefficients = np.where(better[:, None, None], trial.coefficients, self.coefficients)
-            self.loss = np.where(better, loss, self.loss)
+            self.loss = np.where(better, trial.loss, self.loss)
             damping = np.clip(np.where(better, damping / 4, damping * 4), 1e-12, 1e8)
             if number + 1 == steps:
                 break
             if ranges and number % ranges == ranges - 1 and number + 3 < steps:
                 kept = self._better_of(kept)
                 if self._fit_ranges(rows, 0.02):
-                    self.loss = np.nan_to_num(self.error(rows) ** 2, nan=np.inf)
+                    self._lose(rows, penalty)
                     better[:] = True
             past.append(self.loss)
             if len(past) > 3 and (past[-4] - self.loss <= tolerance * past[-4]).all():
                 break
             if better.any():
-                gram, slope = self._normal(rows)
+                gram, slope = self._normal(rows, penalty)
         best = self._better_of(kept)
         self.coefficients, self.low, self.high = best.coefficients, best.low, best.high
-        self.loss = best.loss
+        self.loss = self.error(rows) ** 2
         return self
+
+    def _lose(self, rows: Rows, penalty: Array) -> None:
+        """Sets the loss, with a penalty `(starts, curves)` of roughness."""
+        rough = (np.diff(self.coefficients, 3, axis=2) ** 2).sum(2)
+        self.loss = np.nan_to_num(self.error(rows) ** 2 + (penalty * rough).sum(1), nan=np.inf)
 
     def _better_of(self, other: Splines) -> Splines:
         """A copy in which each start is the one of less loss."""
@@ -427,11 +448,19 @@ class Splines:
             loss=np.where(worse, other.loss, self.loss),
         )
 
-    def _normal(self, rows: Rows) -> tuple[Array, Array]:
+    def _normal(self, rows: Rows, penalty: Array) -> tuple[Array, Array]:
+        starts, count, width = self.coefficients.shape
         values = self(rows, derivatives=True)
         assert values.jacobian is not None
         values.jacobian *= rows.root[:, None]
-        return _products(values.jacobian, (values.output - rows.y) * rows.root)
+        gram, slope = _products(values.jacobian, (values.output - rows.y) * rows.root)
+        rough = _roughness(width)
+        for curve in range(count):
+            own = slice(curve * width, (curve + 1) * width)
+            share = penalty[:, curve, None]
+            gram[:, own, own] += share[:, :, None] * rough
+            slope[:, own] += share * (self.coefficients[:, curve] @ rough)
+        return gram, slope
 
 
 def _products(jacobian: Array, residual: Array) -> tuple[Array, Array]:
@@ -457,17 +486,18 @@ def _solve(gram: Array, slope: Array) -> Array:
 
 
 def _additive(rows: Rows, cells: int) -> Array:
-    """The sum of curves of the inputs that is nearest to y: coefficients `(in, cells + 3)`."""
+    """The sums of curves of the inputs nearest to functions of y: `(functions, in, cells + 3)`."""
     columns = range(rows.x.shape[1])
     design = [rows.basis(column, cells, rows.low[column], rows.high[column]) for column in columns]
     joined = np.concatenate(design, 1) * rows.root[:, None]
     gram = joined.T @ joined
     gram.flat[:: len(gram) + 1] += 1e-6 * np.trace(gram) / len(gram) + 1e-300
-    mean = rows.root**2 @ rows.y
-    solution = np.linalg.solve(gram, joined.T @ ((rows.y - mean) * rows.root))
-    curves_ = solution.reshape(len(columns), cells + 3)
-    size = np.abs(curves_).max()
-    return curves_ / size if size > 0 else curves_
+    targets = np.stack(rows.seen, 1)
+    targets = (targets - rows.root**2 @ targets) * rows.root[:, None]
+    solution = np.linalg.solve(gram, joined.T @ targets).T
+    size = np.abs(solution).max(1, keepdims=True)
+    solution /= np.where(size > 0, size, 1.0)
+    return solution.reshape(len(rows.seen), len(columns), cells + 3)
 
 
 def _shapes(rows: Rows, column: int, cells: int, factor: bool) -> Array:
@@ -507,8 +537,8 @@ def random_splines(
         if place in factors:
             curve += generator.choice([0.0, 1.5, -1.5], starts)[:, None]
         if step.column is not None:
-            # Of twelve starts, six are simple functions, two each input's own part of y.
-            curve[::6] = additive[step.column]
+            # Of twelve starts, six are simple functions, two each input's own part of the target.
+            curve[::6] = additive[np.arange(len(curve[::6])) % len(additive), step.column]
             shapes = _shapes(rows, step.column, cells, place in factors)
             chosen = shapes[generator.integers(len(shapes), size=starts)]
             chosen *= generator.choice([-1.0, 1.0], starts)[:, None]

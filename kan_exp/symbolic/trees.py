@@ -56,7 +56,7 @@ def find_trees(problem: Problem) -> Iterator[Proposal]:
             if data.promising(splines, error, simplest):
                 named.add(structure)
                 yield from formulas(splines, data, problem)
-            elif error < 0.03:
+            elif error < 6 * PROMISING:
                 left.append((error, str(structure), splines))
             simplest = min(simplest, error)
         for _, _, splines in sorted(left, key=lambda entry: entry[:2])[:3]:
@@ -159,6 +159,21 @@ def _depth_and_sums(tree: Structure) -> tuple[int, bool, int]:
     return _nodes(tree), not top, text.count("*")
 
 
+def _transformed(y: Array) -> list[Array]:
+    """Functions of the target that may be sums: `(n,)` each, of deviation 1."""
+    functions = [y, y**2]
+    if y.min() > 0:
+        functions += [np.log(y), 1 / y, np.sqrt(y), y**-2]
+    elif y.max() < 0:
+        functions += [np.log(-y), 1 / y]
+    size = [function.std() for function in functions]
+    return [
+        function / own
+        for function, own in zip(functions, size, strict=True)
+        if 0 < own < math.inf
+    ]
+
+
 @dataclass
 class _Data:
     """Standardized rows, split in three: few for the first steps, the others, and held back."""
@@ -192,13 +207,15 @@ class _Data:
         # Rows at the ends of the inputs' ranges are among those fitted to.
         ends = {int(end) for column in active for end in (x[:, column].argmin(), x[:, column].argmax())}
         order = np.array([*sorted(ends), *(row for row in order if row not in ends)])
+        seen = _transformed(y)
         y = (y - middle) / scale
         held = max(len(order) // 5, 1)
         few, most = order[:300], order[:-held]
         low, high = x.min(0), x.max(0)
 
         def rows(chosen: Array) -> Rows:
-            made = Rows(x[chosen], y[chosen], weight[chosen])
+            own = [function[chosen] for function in seen]
+            made = Rows(x[chosen], y[chosen], weight[chosen], own)
             made.low, made.high = low, high
             return made
 
@@ -212,6 +229,11 @@ class _Data:
             middle,
             scale,
         )
+
+    @property
+    def smooth(self) -> float:
+        """Weight of roughness: as if third differences were a tenth of a curve's size."""
+        return max(1e-7, 50 * self.noise**2 / len(self.fitted_rows.y))
 
     def fitted(
         self, structure: Structure, generator: np.random.Generator, more: int = 1
@@ -233,7 +255,7 @@ class _Data:
         while (2 * best.cells + 3) * count <= largest and 1e-13 < error < 0.1:
             if self.noise and best.cells >= 8:
                 break
-            finer = best.best(2).refined().fit(self.fitted_rows, 10)
+            finer = best.best(2).refined().fit(self.fitted_rows, 10, smooth=self.smooth)
             new = float(finer.best().error(self.held)[0])
             if not new < 0.9 * error:
                 break
@@ -246,10 +268,11 @@ class _Data:
         """The best few of many starts."""
         if isinstance(structure, Curve) and isinstance(structure.source, int):
             return random_splines(structure, self.few, 1, generator, cells)
+        smooth = self.smooth
         splines = random_splines(structure, self.few, 48 * more, generator, cells)
-        splines = splines.screened(18 * more).fit(self.few, 10)
-        splines = splines.best(6 * more).fit(self.few, 10)
-        return splines.best(2).fit(self.fitted_rows, 12)
+        splines = splines.screened(18 * more).fit(self.few, 10, smooth=smooth)
+        splines = splines.best(6 * more).fit(self.few, 10, smooth=smooth)
+        return splines.best(2).fit(self.fitted_rows, 12, smooth=smooth)
 
     def promising(self, splines: Splines, error: float, simplest: float) -> bool:
         """Whether a structure's fit may be right."""
@@ -258,13 +281,14 @@ class _Data:
             free = max(len(rows.y) - splines.size, 1)
             deviation = math.sqrt(float(splines.loss[0]) * len(rows.y) / free)
             return deviation < 1.10 * self.noise * (1 + 1.5 / math.sqrt(2 * free))
-        return error < PROMISING and error < 0.5 * simplest
+        return error < 0.5 * simplest and error < 6 * PROMISING
 
 
 def formulas(splines: Splines, data: _Data, problem: Problem) -> Iterator[Proposal]:
     """Names the curves of a fitted structure: formulas, the most promising ones first."""
     structure = splines.structure
-    names = _named(splines, data)
+    error = float(splines.error(data.held)[0])
+    names = _named(splines, data, error)
     if not all(names):
         return
     origin = f"tree {structure}"
@@ -274,8 +298,9 @@ def formulas(splines: Splines, data: _Data, problem: Problem) -> Iterator[Propos
     noise = data.noise**2
     proposals: list[tuple[float, Expression]] = []
     tried: set[Expression] = set()
+    limit = 80 if data.noise or error > PROMISING else 150
     for combination in _best_first([[score for score, _ in own] for own in names]):
-        if problem.over or len(tried) >= (80 if data.noise else 150):
+        if problem.over or len(tried) >= limit:
             break
         chosen = [own[place][1] for own, place in zip(names, combination, strict=True)]
         expression = _composed(structure, iter(chosen)).expression
@@ -307,11 +332,10 @@ def _scaled(expression: Expression, data: _Data) -> Expression:
     return Linear(((data.scale, expression),), data.middle).expression
 
 
-def _named(splines: Splines, data: _Data) -> list[list[tuple[float, Name]]]:
-    """Names of each curve, with their scores, smaller ones first."""
+def _named(splines: Splines, data: _Data, error: float) -> list[list[tuple[float, Name]]]:
+    """Names of each curve of splines of an error, with their scores, smaller ones first."""
     rows = data.every
     values = splines(rows, derivatives=True)
-    error = max(float(splines.error(data.held)[0]), 1e-12)
     noise = data.noise * math.sqrt((splines.cells + 3) / len(rows.y))
     result = []
     for place in range(len(values.curves)):
@@ -323,7 +347,7 @@ def _named(splines: Splines, data: _Data) -> list[list[tuple[float, Name]]]:
         mean = np.average(curve, weights=weight)
         contribution = math.sqrt(float(((curve - mean) ** 2) @ weight))
         # Differences below what the splines leave say nothing.
-        floor = (noise if data.noise else 0.3 * error) / max(contribution, 1e-300)
+        floor = (noise if data.noise else 0.3 * max(error, 1e-12)) / max(contribution, 1e-300)
         best: dict[str, tuple[float, Name]] = {}
         for name in name_curve(z, curve, weight):
             score = math.log10(max(name.error, floor, 1e-13))
