@@ -85,6 +85,8 @@ def _ordered(leaves: tuple[Curve, ...]) -> Iterator[Structure]:
     yield Curve(product)
     if len(leaves) > 6:
         return
+    yield Node(False, (*leaves, product))
+    yield Curve(Node(False, (*leaves, product)))
     # Groups of inputs, each a curve of its sum, multiplied and added to the inputs' own curves.
     partitions = [
         partition for partition in _partitions(leaves) if 1 < len(partition) or len(leaves) == 2
@@ -286,45 +288,84 @@ class _Data:
 
 def formulas(splines: Splines, data: _Data, problem: Problem) -> Iterator[Proposal]:
     """Names the curves of a fitted structure: formulas, the most promising ones first."""
-    structure = splines.structure
     error = float(splines.error(data.held)[0])
     names = _named(splines, data, error)
     if not all(names):
         return
-    origin = f"tree {structure}"
-    rows = data.few
-    x, y = rows.x, rows.y
-    weight = rows.root**2
-    noise = data.noise**2
-    proposals: list[tuple[float, Expression]] = []
-    tried: set[Expression] = set()
-    limit = 80 if data.noise or error > PROMISING else 150
-    for combination in _best_first([[score for score, _ in own] for own in names]):
-        if problem.over or len(tried) >= limit:
-            break
-        chosen = [own[place][1] for own, place in zip(names, combination, strict=True)]
-        expression = _composed(structure, iter(chosen)).expression
-        form = expression.with_constants(np.zeros(len(expression.constants)))
-        if form in tried:
-            continue
-        tried.add(form)
-        with np.errstate(all="ignore"):
-            fit = refit(expression, x, y, weight, steps=25)
-        if not math.isfinite(fit.loss):
-            continue
-        if fit.loss < EXACT**2:
-            yield Proposal(_scaled(fit.expression, data), origin)
+    origin = f"tree {splines.structure}"
+    choice = _Choice(splines.structure, names, data)
+    for places in choice.visited(problem):
+        if choice.tried[places].loss < EXACT**2:
+            yield Proposal(_scaled(choice.tried[places].expression, data), origin)
             return
-        free = len(expression.constants)
-        count = len(y)
-        score = count * math.log(max(fit.loss, noise * 0.5, 1e-24)) + math.log(count) * free
-        score += 3 * expression.complexity
-        proposals.append((score, fit.expression))
-    proposals.sort(key=lambda entry: entry[0])
-    best = math.inf
-    for score, expression in proposals[: 5 if data.noise else 2]:
-        best = min(best, score)
-        yield Proposal(_scaled(expression, data), origin)
+    best = sorted(choice.tried.values(), key=lambda fit: fit.score)
+    told: set[Expression] = set()
+    for fit in best:
+        form = fit.expression.with_constants(np.zeros(len(fit.expression.constants)))
+        if math.isfinite(fit.score) and form not in told:
+            told.add(form)
+            yield Proposal(_scaled(fit.expression, data), origin)
+        if len(told) == (5 if data.noise else 2):
+            return
+
+
+@dataclass
+class _Fit:
+    """A formula with fitted constants, its mean squared error, and its score: less is better."""
+
+    expression: Expression
+    loss: float
+    score: float
+
+
+class _Choice:
+    """Which name each curve of a structure has, decided by fits of all constants together."""
+
+    def __init__(
+        self, structure: Structure, names: list[list[tuple[float, Name]]], data: _Data
+    ) -> None:
+        self.structure, self.names, self.data = structure, names, data
+        self.tried: dict[tuple[int, ...], _Fit] = {}
+
+    def visited(self, problem: Problem) -> Iterator[tuple[int, ...]]:
+        """Combinations of places in the lists of names, as they are fitted."""
+        scores = [[score for score, _ in own] for own in self.names]
+        limit = 80 if len(scores) < 4 else 30
+        for places in itertools.islice(_best_first(scores), limit):
+            if problem.over:
+                return
+            self._fit(places)
+            yield places
+        # Then one curve at a time, from the best two.
+        starts = sorted(self.tried, key=lambda places: self.tried[places].score)[:2]
+        for places in starts:
+            improved = True
+            while improved:
+                improved = False
+                for curve, own in enumerate(self.names):
+                    for place in range(min(len(own), 10)):
+                        grown = (*places[:curve], place, *places[curve + 1 :])
+                        if grown in self.tried:
+                            continue
+                        if problem.over:
+                            return
+                        self._fit(grown)
+                        yield grown
+                        if self.tried[grown].score < self.tried[places].score - 1:
+                            places, improved = grown, True
+
+    def _fit(self, places: tuple[int, ...]) -> None:
+        rows, noise = self.data.few, self.data.noise
+        chosen = [own[place][1] for own, place in zip(self.names, places, strict=True)]
+        expression = _composed(self.structure, iter(chosen)).expression
+        with np.errstate(all="ignore"):
+            fit = refit(expression, rows.x, rows.y, rows.root**2, steps=25)
+        score = math.inf
+        if math.isfinite(fit.loss):
+            count, free = len(rows.y), len(expression.constants)
+            score = count * math.log(max(fit.loss, 0.5 * noise**2, 1e-30))
+            score += math.log(count) * free + 3 * expression.complexity
+        self.tried[places] = _Fit(fit.expression, fit.loss, score)
 
 
 def _scaled(expression: Expression, data: _Data) -> Expression:
