@@ -39,12 +39,12 @@ def find_trees(problem: Problem) -> Iterator[Proposal]:
     if data is None:
         return
     generator = problem.generator
-    simplest = math.inf
     named: set[Structure] = set()
     # The second time with more starts.
     for more in (1, 4):
+        errors: dict[int, float] = {}
         left = []
-        for structure in structures(data.active):
+        for structure in data.screened(structures(data.active), generator, problem):
             if problem.over:
                 return
             if structure in named:
@@ -53,12 +53,14 @@ def find_trees(problem: Problem) -> Iterator[Proposal]:
             if fitted is None:
                 continue
             splines, error = fitted
-            if data.promising(splines, error, simplest):
+            size = len(curves(structure))
+            simpler = min((errors[other] for other in errors if other < size), default=math.inf)
+            errors[size] = min(error, errors.get(size, math.inf))
+            if data.promising(splines, error, simpler):
                 named.add(structure)
                 yield from formulas(splines, data, problem)
             elif error < 6 * PROMISING:
                 left.append((error, str(structure), splines))
-            simplest = min(simplest, error)
         for _, _, splines in sorted(left, key=lambda entry: entry[:2])[:3]:
             if problem.over:
                 return
@@ -135,17 +137,34 @@ def _partitions(leaves: tuple[Curve, ...]) -> Iterator[tuple[tuple[Curve, ...], 
     yield from sorted(map(tuple, every), key=lambda groups: -len(groups))
 
 
-def _trees(leaves: tuple[Curve, ...]) -> Iterator[Structure]:
-    """Every tree of sums and products that reads each input once, with a curve on each node."""
+def _shapes(leaves: tuple[Curve, ...]) -> Iterator[Structure]:
+    """Every tree of sums that reads each input once, with a curve on each node."""
     for partition in _partitions(leaves):
-        if len(partition) == 1:
-            continue
-        parts = [
-            [group[0]] if len(group) == 1 else list(_trees(group)) for group in partition
-        ]
-        for product in (False, True):
+        if len(partition) > 1:
+            parts = [[group[0]] if len(group) == 1 else list(_shapes(group)) for group in partition]
             for chosen in itertools.product(*parts):
-                yield Curve(Node(product, chosen))
+                yield Curve(Node(False, chosen))
+
+
+def _trees(leaves: tuple[Curve, ...]) -> Iterator[Structure]:
+    """Trees that read each input once: of sums, of products, and a product above sums.
+
+    Where factors do not change their signs a product is a sum of logarithms.
+    """
+    for shape in _shapes(leaves):
+        yield shape
+        yield _with_products(shape, everywhere=False)
+        yield _with_products(shape, everywhere=True)
+
+
+def _with_products(shape: Structure, *, everywhere: bool) -> Structure:
+    """A tree of sums with products in the place of the outermost sum, or of all."""
+    if isinstance(shape, Node):
+        parts = tuple(_with_products(part, everywhere=True) for part in shape.parts)
+        return Node(True, parts if everywhere else shape.parts)
+    if isinstance(shape.source, int):
+        return shape
+    return Curve(_with_products(shape.source, everywhere=everywhere))
 
 
 def _nodes(structure: Structure) -> int:
@@ -237,6 +256,22 @@ class _Data:
         """Weight of roughness: as if third differences were a tenth of a curve's size."""
         return max(1e-7, 50 * self.noise**2 / len(self.fitted_rows.y))
 
+    def screened(
+        self, every: Iterator[Structure], generator: np.random.Generator, problem: Problem
+    ) -> Iterator[Structure]:
+        """The first structures as they come, and the others in the order of a short fit's loss."""
+        yield from itertools.islice(every, 12)
+        ranked = []
+        for structure in every:
+            if problem.over:
+                return
+            count = len(curves(structure))
+            if 7 * count <= 0.5 * len(self.fitted_rows.y):
+                splines = random_splines(structure, self.few, 24, generator).screened(6)
+                loss = splines.fit(self.few, 6).loss.min()
+                ranked.append((math.log(max(loss, 1e-30)) + 0.1 * count, len(ranked), structure))
+        yield from (structure for _, _, structure in sorted(ranked, key=lambda entry: entry[:2]))
+
     def fitted(
         self, structure: Structure, generator: np.random.Generator, more: int = 1
     ) -> tuple[Splines, float] | None:
@@ -276,14 +311,14 @@ class _Data:
         splines = splines.best(6 * more).fit(self.few, 10, smooth=smooth)
         return splines.best(2).fit(self.fitted_rows, 12, smooth=smooth)
 
-    def promising(self, splines: Splines, error: float, simplest: float) -> bool:
-        """Whether a structure's fit may be right."""
+    def promising(self, splines: Splines, error: float, simpler: float) -> bool:
+        """Whether a structure's fit may be right, beside the error of those with fewer curves."""
         if self.noise:
             rows = self.fitted_rows
             free = max(len(rows.y) - splines.size, 1)
             deviation = math.sqrt(float(splines.loss[0]) * len(rows.y) / free)
             return deviation < 1.10 * self.noise * (1 + 1.5 / math.sqrt(2 * free))
-        return error < 0.5 * simplest and error < 6 * PROMISING
+        return error < 0.5 * simpler and error < 6 * PROMISING
 
 
 def formulas(splines: Splines, data: _Data, problem: Problem) -> Iterator[Proposal]:
