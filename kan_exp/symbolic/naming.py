@@ -67,6 +67,31 @@ LIBRARY: dict[str, Expression] = {
     "softplus": _call("log", _one + _call("exp")),
 }
 
+_e = _call("exp")
+# Functions of exp(u), for curves of hidden arguments: there a sum stands for a product.
+COMPOUNDS: dict[str, Expression] = {
+    "log(1-exp)": _call("log", _one - _e),
+    "sqrt(1-exp)": (_one - _e) ** _half,
+    "sqrt(1+exp)": (_one + _e) ** _half,
+    "1/sqrt(1-exp)": (_one - _e) ** exact(-0.5),
+    "1/sqrt(1+exp)": (_one + _e) ** exact(-0.5),
+    "(1+exp)^2": (_one + _e) ** 2,
+    "(1+exp)^-2": (_one + _e) ** -2,
+    "exp(exp)": _call("exp", _e),
+    "exp(-exp)": _call("exp", exact(-1) * _e),
+    "sin(exp)": _call("sin", _e),
+    "cos(exp)": _call("cos", _e),
+    "sin(exp)^2": _call("sin", _e) ** 2,
+    "tanh(exp)": _call("tanh", _e),
+    "sech(exp)": _call("cosh", _e) ** -1,
+    "asin(exp)": _call("asin", _e),
+    "atan(exp)": _call("atan", _e),
+    "atanh(exp)": _call("atanh", _e),
+    "Bose(exp)": (_call("exp", _e) - 1) ** -1,
+    "Doppler(exp)": ((_one + _e) * (_one - _e) ** -1) ** _half,
+}
+_FUNCTIONS = LIBRARY | COMPOUNDS
+
 _SCALES = (0.15, 0.25, 0.4, 0.65, 1.0, 1.4, 2.0, 2.8, 4.0, 6.0, 9.0)
 _SHIFTS = (0.0, 0.2, 0.4, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 6.0, 9.0)
 _GAPS = (1e-3, 0.003, 0.01, 0.03, 0.08)
@@ -79,7 +104,7 @@ class Name:
     """A formula for a curve: `c f(a z + b) + d`.
 
     Attributes:
-        function: Key of f in the library.
+        function: Key of f in `LIBRARY` or `COMPOUNDS`.
         a: Scale of the argument.
         b: Shift of the argument.
         c: Scale of the value.
@@ -96,7 +121,9 @@ class Name:
 
     def of(self, argument: Linear) -> Linear:
         """The name with a linear form as its argument."""
-        return applied(LIBRARY[self.function], argument.scaled(self.a, self.b)).scaled(self.c, self.d)
+        return applied(_FUNCTIONS[self.function], argument.scaled(self.a, self.b)).scaled(
+            self.c, self.d
+        )
 
     @cached_property
     def expression(self) -> Expression:
@@ -127,7 +154,7 @@ _SIMPLE = {
 @lru_cache(maxsize=512)
 def _grid(key: str) -> Array:
     """Scales and shifts `(k, 2)` that are tried for the argument, which runs from -1 to 1."""
-    function = LIBRARY[key]
+    function = _FUNCTIONS[key]
     if function == Input(0):
         return np.array([(1.0, 0.0)])
     if function == Call("exp", Input(0)):
@@ -163,7 +190,7 @@ def _tried(keys: tuple[str, ...]) -> tuple[Array, Array, NDArray[np.intp]]:
     for number, key in enumerate(keys):
         grid = _grid(key)
         with np.errstate(all="ignore"):
-            own = _values(LIBRARY[key], grid[:, :1] * _GRID_POINTS + grid[:, 1:])
+            own = _values(_FUNCTIONS[key], grid[:, :1] * _GRID_POINTS + grid[:, 1:])
             own = own - own.mean(1, keepdims=True)
             size = own.std(1, keepdims=True)
             own /= size
@@ -207,7 +234,7 @@ def name_curve(
         z: Argument `(n,)`.
         curve: Value `(n,)`.
         weight: Of each point's squared error `(n,)`.
-        functions: Keys of the library; by default all.
+        functions: Keys of `LIBRARY` and `COMPOUNDS`; by default those of `LIBRARY`.
         points: At most so many points are used, spread over the argument.
         keep: Fits kept of each function.
         converged: Functions whose fits are run to convergence.
@@ -319,7 +346,7 @@ def _evaluated(keys: Sequence[str], u: Array) -> tuple[Array, Array]:
         while end < len(keys) and keys[end] == keys[start]:
             end += 1
         own = slice(start, end)
-        value[own], slope[own] = _slopes(LIBRARY[keys[start]], u[own])
+        value[own], slope[own] = _slopes(_FUNCTIONS[keys[start]], u[own])
         start = end
     return value, slope
 
@@ -329,7 +356,7 @@ def _converged(fits: _Fits, t: Array, target: Array, weight: Array, steps: int) 
     if not fits.keys:
         return fits
     fits = fits.chosen(np.arange(len(fits.keys)))
-    functions = [LIBRARY[key] for key in fits.keys]
+    functions = [_FUNCTIONS[key] for key in fits.keys]
     free = np.ones((len(functions), 2))
     free[[_scale_is_free(function) for function in functions], 0] = 0
     free[[function == Call("exp", Input(0)) for function in functions], 1] = 0

@@ -412,7 +412,9 @@ class Splines:
             trial = replace(self, coefficients=self.coefficients - step)
             trial._lose(rows, penalty)
             better = trial.loss < self.loss
-            self.coefficients = np.where(better[:, None, None], trial.coefficients, self.coefficients)
+            self.coefficients = np.where(
+                better[:, None, None], trial.coefficients, self.coefficients
+            )
             self.loss = np.where(better, trial.loss, self.loss)
             damping = np.clip(np.where(better, damping / 4, damping * 4), 1e-12, 1e8)
             if number + 1 == steps:

@@ -12,7 +12,7 @@ import numpy as np
 
 from kan_exp.symbolic.composing import Linear, added, multiplied
 from kan_exp.symbolic.expression import Array, Expression, Input
-from kan_exp.symbolic.naming import Name, name_curve
+from kan_exp.symbolic.naming import COMPOUNDS, LIBRARY, Name, name_curve
 from kan_exp.symbolic.problem import Problem, Proposal
 from kan_exp.symbolic.refit import refit
 from kan_exp.symbolic.structures import (
@@ -183,15 +183,14 @@ def _depth_and_sums(tree: Structure) -> tuple[int, bool, int]:
 def _transformed(y: Array) -> list[Array]:
     """Functions of the target that may be sums: `(n,)` each, of deviation 1."""
     functions = [y, y**2]
-    if y.min() > 0:
-        functions += [np.log(y), 1 / y, np.sqrt(y), y**-2]
-    elif y.max() < 0:
-        functions += [np.log(-y), 1 / y]
-    size = [function.std() for function in functions]
+    with np.errstate(all="ignore"):
+        if y.min() > 0:
+            functions += [np.log(y), 1 / y, np.sqrt(y), y**-2]
+        elif y.max() < 0:
+            functions += [np.log(-y), 1 / y]
+        size = [function.std() for function in functions]
     return [
-        function / own
-        for function, own in zip(functions, size, strict=True)
-        if 0 < own < math.inf
+        function / own for function, own in zip(functions, size, strict=True) if 0 < own < math.inf
     ]
 
 
@@ -218,17 +217,20 @@ class _Data:
         )
         if len(y) < 10 or not active:
             return None
-        middle = float(np.average(y, weights=weight))
-        scale = float(np.sqrt(np.average((y - middle) ** 2, weights=weight)))
-        if not scale > 1e-13 * abs(middle) or not math.isfinite(scale):
+        size = float(np.abs(y).max()) or 1.0
+        middle = size * float(np.average(y / size, weights=weight))
+        scale = size * math.sqrt(np.average(((y - middle) / size) ** 2, weights=weight))
+        if not scale > 1e-13 * size:
             return None
         noise = problem.noise / scale
         order = np.random.default_rng(problem.seed).permutation(len(y))
         order = order[: 2500 if noise else 1250]
         # Rows at the ends of the inputs' ranges are among those fitted to.
-        ends = {int(end) for column in active for end in (x[:, column].argmin(), x[:, column].argmax())}
+        ends = {
+            int(end) for column in active for end in (x[:, column].argmin(), x[:, column].argmax())
+        }
         order = np.array([*sorted(ends), *(row for row in order if row not in ends)])
-        seen = _transformed(y)
+        seen = _transformed(y / size)
         y = (y - middle) / scale
         held = max(len(order) // 5, 1)
         few, most = order[:300], order[:-held]
@@ -280,8 +282,16 @@ class _Data:
         largest = 0.5 * len(self.fitted_rows.y)
         best, error = None, math.inf
         # Few cells have few local minima; many turns need more.
-        for cells in (4, 8, 16) if count < 5 else (4, 8):
-            if (cells + 3) * count > largest or error < PROMISING or (cells > 4 and error < 2 * self.noise):
+        tried = [4, 8, 16] if count < 5 else [4, 8]
+        if 7 * count > largest:
+            largest *= 1.5
+            tried = [2] if 5 * count <= largest else [1]
+        for cells in tried:
+            if (
+                (cells + 3) * count > largest
+                or error < PROMISING
+                or (cells > 4 and error < 2 * self.noise)
+            ):
                 break
             splines = self._started(structure, generator, cells, more)
             new = float(splines.best().error(self.held)[0])
@@ -425,7 +435,8 @@ def _named(splines: Splines, data: _Data, error: float) -> list[list[tuple[float
         # Differences below what the splines leave say nothing.
         floor = (noise if data.noise else 0.3 * max(error, 1e-12)) / max(contribution, 1e-300)
         best: dict[str, tuple[float, Name]] = {}
-        for name in name_curve(z, curve, weight):
+        functions = LIBRARY if argument.ndim == 1 else LIBRARY | COMPOUNDS
+        for name in name_curve(z, curve, weight, functions=list(functions)):
             score = math.log10(max(name.error, floor, 1e-13))
             score += (0.25 if data.noise else 0.12) * name.cost
             if name.function not in best:
