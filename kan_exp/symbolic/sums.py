@@ -1,0 +1,432 @@
+"""Formulas that are sums of few terms, under a function of y or over another sum.
+
+Each is a linear least squares problem with few nonzero coefficients: `T(y) = sum of c_k m_k`, or,
+for a quotient, `T(y) = sum of c_k m_k + T(y) * sum of d_k m_k`. The terms m_k come from
+dictionaries. Pairs are tried exhaustively; larger sets grow from the best pairs by additions and
+exchanges.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kan_exp.symbolic.expression import (
+    Array,
+    Call,
+    Constant,
+    Expression,
+    Input,
+    Power,
+    Product,
+    Sum,
+    exact,
+)
+from kan_exp.symbolic.problem import Problem, Proposal
+from kan_exp.symbolic.regression import Polynomials, Rows
+
+# Rows used: without noise few decide, with noise more make terms distinct.
+_EXACT_ROWS, _NOISY_ROWS = 500, 4000
+# Largest relative error of an exact fit.
+_EXACT = 1e-9
+# Most terms, sets kept of each size, and columns of a dictionary.
+_TERMS, _WIDTH, _COLUMNS = 5, 60, 2000
+
+_Index = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class _Term:
+    """A candidate term.
+
+    Attributes:
+        powers: Exponents of the inputs.
+        factor: What else is multiplied.
+        below: Whether it is multiplied with T(y), and so stands in the denominator.
+    """
+
+    powers: tuple[Fraction, ...]
+    factor: Expression | None = None
+    below: bool = False
+
+    def expression(self, shift: Sequence[Fraction] = ()) -> Expression:
+        """The term, with other exponents added to its own."""
+        factors: list[Expression] = []
+        for place, power in enumerate(self.powers):
+            power += shift[place] if shift else 0
+            if power:
+                factors.append(Input(place) if power == 1 else Input(place) ** exact(power))
+        if self.factor is not None:
+            factors.append(self.factor)
+        if not factors:
+            return exact(1)
+        return factors[0] if len(factors) == 1 else Product(tuple(factors))
+
+
+class _Link(NamedTuple):
+    """A function T of y that may be a sum: `(T(y), |dT/dy|)`, and the way back."""
+
+    name: str
+    forward: Callable[[Array], tuple[Array, Array]]
+    inverse: Callable[[Expression], Expression]
+
+
+def _links(y: Array, noise: float) -> Iterator[_Link]:
+    """The functions whose domain y lies in."""
+    low, high = float(y.min()), float(y.max())
+    margin = 4 * noise
+    yield _Link("y", lambda y: (y, np.ones_like(y)), lambda z: z)
+    if low >= -margin or high <= margin:
+        sign = exact(1 if high > -low else -1)
+
+        def back(power: float) -> Callable[[Expression], Expression]:
+            def inverse(z: Expression) -> Expression:
+                root = Power(z, exact(power))
+                return root if sign.value > 0 else sign * root
+
+            return inverse
+
+        floor = max(2 * margin, 1e-300)
+        yield _Link("y**2", lambda y: (y * abs(y), 2 * np.maximum(abs(y), floor)), back(0.5))
+        if low > margin or high < -margin:
+            yield _Link("1/y", lambda y: (1 / abs(y), y**-2), back(-1))
+            yield _Link("1/y**2", lambda y: (y**-2, 2 * abs(y) ** -3), back(-0.5))
+            yield _Link("sqrt(y)", lambda y: (abs(y) ** 0.5, 0.5 * abs(y) ** -0.5), back(2))
+            yield _Link(
+                "log(y)",
+                lambda y: (np.log(abs(y)), 1 / abs(y)),
+                lambda z: Call("exp", z) if sign.value > 0 else sign * Call("exp", z),
+            )
+    if high - low < 20 and max(high, -low) < 300:
+        yield _Link("exp(y)", lambda y: (np.exp(y), np.exp(y)), lambda z: Call("log", z))
+    if max(high, -low) < math.pi / 2:
+        yield _Link("sin(y)", lambda y: (np.sin(y), np.cos(y)), lambda z: Call("asin", z))
+        yield _Link("tan(y)", lambda y: (np.tan(y), np.cos(y) ** -2), lambda z: Call("atan", z))
+    if low > 0 and high < math.pi:
+        yield _Link("cos(y)", lambda y: (np.cos(y), np.sin(y)), lambda z: Call("acos", z))
+
+
+class _Dictionary:
+    """Candidate terms for columns x, simple ones first."""
+
+    def __init__(self, x: Array) -> None:
+        self.x, self.count = x, x.shape[1]
+        size = np.abs(x).max(0)
+        self.nonzero = np.abs(x).min(0) > 1e-3 * size
+        self.positive = (x.min(0) > 0) & self.nonzero
+
+    def monomials(self, degree: float, largest: float = 2, halves: bool = False) -> list[_Term]:
+        """Products of powers, the exponents' sizes summing to at most `degree`."""
+        choices = []
+        for place in range(self.count):
+            steps = np.arange(0.5, largest + 0.5, 0.5 if halves and self.positive[place] else 1.0)
+            steps = np.arange(1, largest + 1) if not (halves and self.positive[place]) else steps
+            powers = [0.0, *steps]
+            powers += [-step for step in steps] if self.nonzero[place] else []
+            choices.append([Fraction(power) for power in powers])
+        found: list[tuple[Fraction, ...]] = [()]
+        for powers_ in choices:
+            found = [
+                (*done, power)
+                for done in found
+                for power in powers_
+                if sum(map(abs, done)) + abs(power) <= degree
+            ]
+        return [_Term(powers) for powers in sorted(found, key=_size)]
+
+    def alone(self) -> list[_Term]:
+        """Powers of one input beyond the products'."""
+        terms = []
+        for place in range(self.count):
+            powers = [Fraction(3), Fraction(4)]
+            powers += [Fraction(-3), Fraction(-4)] if self.nonzero[place] else []
+            if self.positive[place]:
+                powers += [Fraction(power, 2) for power in (1, -1, 3, -3)]
+            terms += [_Term(self._unit(place, power)) for power in powers]
+        return terms
+
+    def _unit(self, place: int, power: Fraction = Fraction(1)) -> tuple[Fraction, ...]:
+        return tuple(power if other == place else Fraction(0) for other in range(self.count))
+
+    def differences(self) -> list[_Term]:
+        """Squares and reciprocals of differences and sums of two inputs."""
+        none = (Fraction(0),) * self.count
+        terms = []
+        for one, other in itertools.combinations(range(self.count), 2):
+            for sign in (-1, 1):
+                pair = Input(one) + (Input(other) if sign > 0 else exact(-1) * Input(other))
+                value = np.abs(pair(self.x))
+                terms.append(_Term(none, pair**2))
+                if value.min() > 1e-3 * value.max():
+                    terms += [_Term(none, pair**-1), _Term(none, pair**-2)]
+        return terms
+
+    def functions(self) -> list[_Term]:
+        """Sine, cosine, exp and log of inputs, times products of the other inputs."""
+        count, small = self.count, self.count <= 4
+        arguments: list[tuple[Expression, set[int]]] = [(Input(i), {i}) for i in range(count)]
+        for one, other in itertools.combinations(range(count), 2):
+            arguments.append((Input(one) - Input(other), {one, other}))
+            if small:
+                arguments.append((Input(one) * Input(other), {one, other}))
+                if self.nonzero[other]:
+                    arguments.append((Input(one) / Input(other), {one, other}))
+                if self.nonzero[one]:
+                    arguments.append((Input(other) / Input(one), {one, other}))
+        terms = []
+        for argument, read in arguments:
+            value = argument(self.x)
+            factors: list[Expression] = [Call("sin", argument), Call("cos", argument)]
+            factors += [Call("cos", argument) ** 2] if small else []
+            if value.min() > 0:
+                factors.append(Call("log", argument))
+            if np.abs(value).max() < 30:
+                factors.append(Call("exp", argument))
+                factors.append(Call("exp", exact(-1) * argument))
+            for multiplier in self._multipliers(read, 3 if small else 2):
+                terms += [_Term(multiplier, factor) for factor in factors]
+        return terms
+
+    def _multipliers(self, read: set[int], degree: int) -> list[tuple[Fraction, ...]]:
+        others = [place for place in range(self.count) if place not in read]
+        found = []
+        for width in range(min(degree, len(others)) + 1):
+            for chosen in itertools.combinations(others, width):
+                found.append(tuple(Fraction(place in chosen) for place in range(self.count)))
+        if self.count <= 4:
+            found += [self._unit(place, Fraction(-1)) for place in others if self.nonzero[place]]
+            found += [self._unit(place) for place in read]
+            found += [
+                tuple(Fraction(place in pair, 2) for place in range(self.count))
+                for pair in itertools.combinations(others, 2)
+                if self.positive[list(pair)].all()
+            ]
+        return found
+
+
+def _size(powers: Sequence[Fraction]) -> tuple[Fraction, int, tuple[Fraction, ...]]:
+    return sum(map(abs, powers), Fraction(0)), sum(power < 0 for power in powers), tuple(powers)
+
+
+def sums(problem: Problem) -> Iterator[Proposal]:
+    """Sums of products, then quotients of them, then sums of products with sine, exp or log."""
+    finding = _Finding(problem)
+    for origin, terms, links in finding.dictionaries():
+        if problem.over:
+            return
+        yield from finding.proposals(origin, terms, links)
+
+
+class _Finding:
+    """The search in one table."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        rows = _NOISY_ROWS if problem.noise else _EXACT_ROWS
+        used = problem.weight > 0
+        x, y, weight = problem.x[used], problem.y[used], problem.weight[used]
+        if len(y) > rows:
+            chosen = np.linspace(0, len(y) - 1, rows).astype(int)
+            x, y, weight = x[chosen], y[chosen], weight[chosen]
+        self.x, self.y, self.weight = x, y, weight
+        self.dictionary = _Dictionary(x)
+
+    def dictionaries(self) -> Iterator[tuple[str, list[_Term], set[str]]]:
+        """Terms, and the functions of y that are tried with them (all if none is named)."""
+        count, made = self.dictionary.count, self.dictionary
+        degree = {1: 2, 2: 4, 3: 6, 4: 4, 5: 3, 6: 3}.get(count, 2)
+        products = made.monomials(degree) + made.alone()
+        yield "sum of products", products, set()
+        if 1 < count <= 4:
+            halves = made.monomials(min(degree, 3), halves=True)
+            yield "sum of products of roots", halves, {"y", "y**2"}
+        if count > 1:
+            terms = made.monomials(2) + made.differences()
+            yield "sum of squared differences", terms, set()
+        if count <= 4:
+            above = made.monomials(degree if count < 4 else 4)
+            below = [_Term(term.powers, below=True) for term in above if any(term.powers)]
+            yield "quotient of sums", above + below, {"y", "y**2", "exp(y)"}
+        if count <= 6:
+            few = made.monomials(2 if count > 2 else 3)
+            terms = (few + made.functions())[:_COLUMNS]
+            yield "sum with functions", terms, {"y", "y**2", "1/y", "log(y)"}
+
+    def _values(self, terms: list[_Term], transformed: Array) -> Array:
+        """Columns `(n, k)` of the terms."""
+        powers: dict[tuple[int, Fraction], Array] = {}
+        calls: dict[Expression, Array] = {}
+        columns = []
+        for term in terms:
+            column = transformed.copy() if term.below else np.ones(len(self.x))
+            for place, power in enumerate(term.powers):
+                if power:
+                    if (place, power) not in powers:
+                        powers[place, power] = self.x[:, place] ** float(power)
+                    column = column * powers[place, power]
+            if term.factor is not None:
+                if term.factor not in calls:
+                    calls[term.factor] = term.factor(self.x)
+                column = column * calls[term.factor]
+            columns.append(column)
+        return np.stack(columns, 1)
+
+    def _smoothed(self) -> Array:
+        """y without most of its noise: a polynomial of the inputs."""
+        rows = Rows(self.y, self.weight, len(self.y) * 3 // 4)
+        design = Polynomials().design(list(self.x.T))
+        coefficients, error = rows.solve(design)
+        smooth = design @ coefficients
+        return smooth if error * rows.size < 1.5 * self.problem.noise else self.y
+
+    def proposals(self, origin: str, terms: list[_Term], names: set[str]) -> Iterator[Proposal]:
+        noise = self.problem.noise
+        rational = any(term.below for term in terms)
+        smooth = self._smoothed() if noise and rational else self.y
+        shared: tuple[Array, Array] | None = None
+        found: list[tuple[float, Expression, str]] = []
+        for link in _links(self.y, noise):
+            if names and link.name not in names:
+                continue
+            if self.problem.over:
+                return
+            with np.errstate(all="ignore"):
+                target, slope = link.forward(self.y)
+                inside = link.forward(smooth)[0] if rational else target
+            weight = self.weight / slope**2 if noise else np.ones(len(target))
+            if not (np.isfinite(target).all() and np.isfinite(weight).all() and weight.sum() > 0):
+                continue
+            root = np.sqrt(weight / weight.mean())
+            if shared is None or noise or rational:
+                columns = self._values(terms, inside) * root[:, None]
+                size = np.sqrt((columns**2).sum(0))
+                usable = np.isfinite(columns).all(0) & (size > 0)
+                kept = [term for term, use in zip(terms, usable, strict=True) if use]
+                columns = columns[:, usable] / size[usable]
+                shared = columns, columns.T @ columns
+            columns, gram = shared
+            target = target * root
+            scale = float(np.sqrt(target @ target))
+            if scale == 0:
+                continue
+            allowed = _EXACT
+            if noise:
+                level = noise * math.sqrt(float(self.weight.mean() / weight.mean()))
+                allowed = 1.1 * level * math.sqrt(len(target)) / scale
+            target = target / scale
+            moment = columns.T @ target
+            for sets in _subsets(gram, moment):
+                fits = [self._fit(columns, chosen, target) for chosen in sets[:20]]
+                good = sorted((fit for fit in fits if fit[0] <= allowed), key=lambda fit: fit[0])
+                for error, chosen, coefficients in good[:3]:
+                    physical = coefficients * scale / size[usable][chosen]
+                    pairs = [(kept[k], c) for k, c in zip(chosen, physical, strict=True)]
+                    expression = link.inverse(_solved(pairs))
+                    found.append((error / allowed + len(chosen), expression, link.name))
+                if good or self.problem.over:
+                    break
+            if found and not noise:
+                break
+        for _, expression, name in sorted(found, key=lambda each: each[0])[:6]:
+            yield Proposal(expression, f"{origin} for {name}")
+
+    @staticmethod
+    def _fit(columns: Array, chosen: _Index, target: Array) -> tuple[float, _Index, Array]:
+        part = columns[:, chosen]
+        coefficients = np.linalg.lstsq(part, target, rcond=None)[0]
+        return float(np.linalg.norm(part @ coefficients - target)), chosen, coefficients
+
+
+def _solved(pairs: Sequence[tuple[_Term, float]]) -> Expression:
+    """The sum of the terms above, over 1 minus the sum of those below."""
+    if not any(term.below for term, _ in pairs):
+        return _weighted(pairs, ())
+    # No negative exponent is left where all terms are multiplied with a product of powers.
+    lowest = [
+        max([Fraction(0), *(-term.powers[place] for term, _ in pairs)])
+        for place in range(len(pairs[0][0].powers))
+    ]
+    above = [(term, value) for term, value in pairs if not term.below]
+    one = _Term((Fraction(0),) * len(lowest))
+    below = [(term, -value) for term, value in pairs if term.below]
+    rest = _weighted(below, lowest)
+    if not above:
+        return exact(0)
+    return _weighted(above, lowest) / Sum((one.expression(lowest), rest))
+
+
+def _weighted(pairs: Sequence[tuple[_Term, float]], shift: Sequence[Fraction]) -> Expression:
+    terms = [Constant(float(value)) * term.expression(shift) for term, value in pairs]
+    return terms[0] if len(terms) == 1 else Sum(tuple(terms))
+
+
+def _subsets(gram: Array, moment: Array) -> Iterator[_Index]:
+    """Sets of columns `(sets, size)`, of one more column each time, the best set first.
+
+    Columns and target have length 1. Pairs are exhaustive; larger sets are the best ones grown by
+    a column, and those with one column exchanged.
+    """
+    count = len(gram)
+    best = np.argsort(-(moment**2), kind="stable")[:_WIDTH, None]
+    yield best
+    if count < 2:
+        return
+    best = _pairs(gram, moment)
+    yield best
+    for size in range(3, min(_TERMS, count) + 1):
+        sets, left = _grown(best, gram, moment)
+        for _ in range(2):
+            # Each column in turn is taken out, and the best ones put in.
+            without = [np.delete(sets[:15], place, 1) for place in range(size)]
+            exchanged, left_too = _grown(np.unique(np.concatenate(without), axis=0), gram, moment)
+            sets, which = np.unique(np.concatenate([sets, exchanged]), axis=0, return_index=True)
+            left = np.concatenate([left, left_too])[which]
+            order = np.argsort(left, kind="stable")[:_WIDTH]
+            sets, left = sets[order], left[order]
+        best = sets
+        yield best
+
+
+def _pairs(gram: Array, moment: Array) -> _Index:
+    with np.errstate(all="ignore"):
+        explained = moment[:, None] ** 2 + moment**2 - 2 * gram * moment[:, None] * moment
+        explained /= 1 - gram**2
+    explained[~(gram**2 < 1 - 1e-10)] = -np.inf
+    explained[np.tri(len(gram), dtype=bool)] = -np.inf
+    flat = explained.ravel()
+    most = min(_WIDTH, len(flat))
+    chosen = np.argpartition(-flat, most - 1)[:most]
+    chosen = chosen[np.argsort(-flat[chosen], kind="stable")]
+    return np.stack(np.unravel_index(chosen, gram.shape), 1)
+
+
+def _grown(sets: _Index, gram: Array, moment: Array) -> tuple[_Index, Array]:
+    """The best sets with one column more, and what they leave of the target's square."""
+    inner = gram[sets[:, :, None], sets[:, None, :]] + 1e-13 * np.eye(sets.shape[1])
+    inverse = np.linalg.inv(inner)
+    beside = gram[sets]  # (sets, size, columns)
+    through = inverse @ beside
+    free = 1 - (beside * through).sum(1)
+    own = moment[sets]
+    left = 1 - np.einsum("ki,kij,kj->k", own, inverse, own)
+    gain = moment - np.einsum("ki,kim->km", own, through)
+    with np.errstate(all="ignore"):
+        remaining = left[:, None] - gain**2 / free
+    remaining[~(free > 1e-9)] = np.inf
+    np.put_along_axis(remaining, sets, np.inf, 1)
+    flat = remaining.ravel()
+    most = min(4 * _WIDTH, len(flat))
+    chosen = np.argpartition(flat, most - 1)[:most]
+    which, column = np.unravel_index(chosen, remaining.shape)
+    grown = np.sort(np.concatenate([sets[which], column[:, None]], 1), 1)
+    grown, first = np.unique(grown, axis=0, return_index=True)
+    left = flat[chosen][first]
+    order = np.argsort(left, kind="stable")[:_WIDTH]
+    return grown[order], left[order]
