@@ -1,19 +1,17 @@
-"""Formulas that are sums of few terms, under a function of y or over another sum.
+"""Formulas that are sums of few terms, under a function of y.
 
-Each is a linear least squares problem with few nonzero coefficients: `T(y) = sum of c_k m_k`, or,
-for a quotient, `T(y) = sum of c_k m_k + T(y) * sum of d_k m_k`. The terms m_k come from
-dictionaries. Pairs are tried exhaustively; larger sets grow from the best pairs by additions and
-exchanges.
+`T(y) = sum of c_k m_k`: a linear least squares problem with few nonzero coefficients. The terms m_k
+come from dictionaries. Pairs are tried exhaustively; larger sets grow from the best pairs by
+additions and exchanges.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +22,12 @@ from kan_exp.symbolic.expression import (
     Constant,
     Expression,
     Input,
-    Power,
     Product,
     Sum,
     exact,
 )
+from kan_exp.symbolic.links import links
 from kan_exp.symbolic.problem import Problem, Proposal
-from kan_exp.symbolic.regression import Polynomials, Rows
 
 # Rows used: without noise few decide, with noise more make terms distinct.
 _EXACT_ROWS, _NOISY_ROWS = 500, 4000
@@ -49,18 +46,14 @@ class _Term:
     Attributes:
         powers: Exponents of the inputs.
         factor: What else is multiplied.
-        below: Whether it is multiplied with T(y), and so stands in the denominator.
     """
 
     powers: tuple[Fraction, ...]
     factor: Expression | None = None
-    below: bool = False
 
-    def expression(self, shift: Sequence[Fraction] = ()) -> Expression:
-        """The term, with other exponents added to its own."""
+    def expression(self) -> Expression:
         factors: list[Expression] = []
         for place, power in enumerate(self.powers):
-            power += shift[place] if shift else 0
             if power:
                 factors.append(Input(place) if power == 1 else Input(place) ** exact(power))
         if self.factor is not None:
@@ -68,49 +61,6 @@ class _Term:
         if not factors:
             return exact(1)
         return factors[0] if len(factors) == 1 else Product(tuple(factors))
-
-
-class _Link(NamedTuple):
-    """A function T of y that may be a sum: `(T(y), |dT/dy|)`, and the way back."""
-
-    name: str
-    forward: Callable[[Array], tuple[Array, Array]]
-    inverse: Callable[[Expression], Expression]
-
-
-def _links(y: Array, noise: float) -> Iterator[_Link]:
-    """The functions whose domain y lies in."""
-    low, high = float(y.min()), float(y.max())
-    margin = 4 * noise
-    yield _Link("y", lambda y: (y, np.ones_like(y)), lambda z: z)
-    if low >= -margin or high <= margin:
-        sign = exact(1 if high > -low else -1)
-
-        def back(power: float) -> Callable[[Expression], Expression]:
-            def inverse(z: Expression) -> Expression:
-                root = Power(z, exact(power))
-                return root if sign.value > 0 else sign * root
-
-            return inverse
-
-        floor = max(2 * margin, 1e-300)
-        yield _Link("y**2", lambda y: (y * abs(y), 2 * np.maximum(abs(y), floor)), back(0.5))
-        if low > margin or high < -margin:
-            yield _Link("1/y", lambda y: (1 / abs(y), y**-2), back(-1))
-            yield _Link("1/y**2", lambda y: (y**-2, 2 * abs(y) ** -3), back(-0.5))
-            yield _Link("sqrt(y)", lambda y: (abs(y) ** 0.5, 0.5 * abs(y) ** -0.5), back(2))
-            yield _Link(
-                "log(y)",
-                lambda y: (np.log(abs(y)), 1 / abs(y)),
-                lambda z: Call("exp", z) if sign.value > 0 else sign * Call("exp", z),
-            )
-    if high - low < 20 and max(high, -low) < 300:
-        yield _Link("exp(y)", lambda y: (np.exp(y), np.exp(y)), lambda z: Call("log", z))
-    if max(high, -low) < math.pi / 2:
-        yield _Link("sin(y)", lambda y: (np.sin(y), np.cos(y)), lambda z: Call("asin", z))
-        yield _Link("tan(y)", lambda y: (np.tan(y), np.cos(y) ** -2), lambda z: Call("atan", z))
-    if low > 0 and high < math.pi:
-        yield _Link("cos(y)", lambda y: (np.cos(y), np.sin(y)), lambda z: Call("acos", z))
 
 
 class _Dictionary:
@@ -204,6 +154,11 @@ class _Dictionary:
             found += [self._unit(place, Fraction(-1)) for place in others if self.nonzero[place]]
             found += [self._unit(place) for place in read]
             found += [
+                tuple(Fraction((place == top) - (place == below)) for place in range(self.count))
+                for top, below in itertools.permutations(others, 2)
+                if self.nonzero[below]
+            ]
+            found += [
                 tuple(Fraction(place in pair, 2) for place in range(self.count))
                 for pair in itertools.combinations(others, 2)
                 if self.positive[list(pair)].all()
@@ -216,12 +171,12 @@ def _size(powers: Sequence[Fraction]) -> tuple[Fraction, int, tuple[Fraction, ..
 
 
 def sums(problem: Problem) -> Iterator[Proposal]:
-    """Sums of products, then quotients of them, then sums of products with sine, exp or log."""
+    """Sums of products of powers, then of products with sine, exp or log."""
     finding = _Finding(problem)
-    for origin, terms, links in finding.dictionaries():
+    for origin, terms, names in finding.dictionaries():
         if problem.over:
             return
-        yield from finding.proposals(origin, terms, links)
+        yield from finding.proposals(origin, terms, names)
 
 
 class _Finding:
@@ -241,7 +196,7 @@ class _Finding:
     def dictionaries(self) -> Iterator[tuple[str, list[_Term], set[str]]]:
         """Terms, and the functions of y that are tried with them (all if none is named)."""
         count, made = self.dictionary.count, self.dictionary
-        degree = {1: 2, 2: 4, 3: 6, 4: 4, 5: 3, 6: 3}.get(count, 2)
+        degree = {1: 2, 2: 4, 3: 6, 4: 4}.get(count, 3)
         products = made.monomials(degree) + made.alone()
         yield "sum of products", products, set()
         if 1 < count <= 4:
@@ -250,22 +205,18 @@ class _Finding:
         if count > 1:
             terms = made.monomials(2) + made.differences()
             yield "sum of squared differences", terms, set()
-        if count <= 4:
-            above = made.monomials(degree if count < 4 else 4)
-            below = [_Term(term.powers, below=True) for term in above if any(term.powers)]
-            yield "quotient of sums", above + below, {"y", "y**2", "exp(y)"}
         if count <= 6:
             few = made.monomials(2 if count > 2 else 3)
             terms = (few + made.functions())[:_COLUMNS]
-            yield "sum with functions", terms, {"y", "y**2", "1/y", "log(y)"}
+            yield "sum with functions", terms, {"y", "y**2", "1/y", "log(y)", "sin(y)"}
 
-    def _values(self, terms: list[_Term], transformed: Array) -> Array:
+    def _values(self, terms: list[_Term]) -> Array:
         """Columns `(n, k)` of the terms."""
         powers: dict[tuple[int, Fraction], Array] = {}
         calls: dict[Expression, Array] = {}
         columns = []
         for term in terms:
-            column = transformed.copy() if term.below else np.ones(len(self.x))
+            column = np.ones(len(self.x))
             for place, power in enumerate(term.powers):
                 if power:
                     if (place, power) not in powers:
@@ -278,34 +229,23 @@ class _Finding:
             columns.append(column)
         return np.stack(columns, 1)
 
-    def _smoothed(self) -> Array:
-        """y without most of its noise: a polynomial of the inputs."""
-        rows = Rows(self.y, self.weight, len(self.y) * 3 // 4)
-        design = Polynomials().design(list(self.x.T))
-        coefficients, error = rows.solve(design)
-        smooth = design @ coefficients
-        return smooth if error * rows.size < 1.5 * self.problem.noise else self.y
-
     def proposals(self, origin: str, terms: list[_Term], names: set[str]) -> Iterator[Proposal]:
         noise = self.problem.noise
-        rational = any(term.below for term in terms)
-        smooth = self._smoothed() if noise and rational else self.y
         shared: tuple[Array, Array] | None = None
         found: list[tuple[float, Expression, str]] = []
-        for link in _links(self.y, noise):
+        for link in links(self.y, noise):
             if names and link.name not in names:
                 continue
             if self.problem.over:
                 return
             with np.errstate(all="ignore"):
                 target, slope = link.forward(self.y)
-                inside = link.forward(smooth)[0] if rational else target
             weight = self.weight / slope**2 if noise else np.ones(len(target))
             if not (np.isfinite(target).all() and np.isfinite(weight).all() and weight.sum() > 0):
                 continue
             root = np.sqrt(weight / weight.mean())
-            if shared is None or noise or rational:
-                columns = self._values(terms, inside) * root[:, None]
+            if shared is None or noise:
+                columns = self._values(terms) * root[:, None]
                 size = np.sqrt((columns**2).sum(0))
                 usable = np.isfinite(columns).all(0) & (size > 0)
                 kept = [term for term, use in zip(terms, usable, strict=True) if use]
@@ -327,8 +267,11 @@ class _Finding:
                 good = sorted((fit for fit in fits if fit[0] <= allowed), key=lambda fit: fit[0])
                 for error, chosen, coefficients in good[:3]:
                     physical = coefficients * scale / size[usable][chosen]
-                    pairs = [(kept[k], c) for k, c in zip(chosen, physical, strict=True)]
-                    expression = link.inverse(_solved(pairs))
+                    parts = [
+                        Constant(float(value)) * kept[place].expression()
+                        for place, value in zip(chosen, physical, strict=True)
+                    ]
+                    expression = link.inverse(parts[0] if len(parts) == 1 else Sum(tuple(parts)))
                     found.append((error / allowed + len(chosen), expression, link.name))
                 if good or self.problem.over:
                     break
@@ -340,31 +283,8 @@ class _Finding:
     @staticmethod
     def _fit(columns: Array, chosen: _Index, target: Array) -> tuple[float, _Index, Array]:
         part = columns[:, chosen]
-        coefficients = np.linalg.lstsq(part, target, rcond=None)[0]
+        coefficients = np.asarray(np.linalg.lstsq(part, target, rcond=None)[0], float)
         return float(np.linalg.norm(part @ coefficients - target)), chosen, coefficients
-
-
-def _solved(pairs: Sequence[tuple[_Term, float]]) -> Expression:
-    """The sum of the terms above, over 1 minus the sum of those below."""
-    if not any(term.below for term, _ in pairs):
-        return _weighted(pairs, ())
-    # No negative exponent is left where all terms are multiplied with a product of powers.
-    lowest = [
-        max([Fraction(0), *(-term.powers[place] for term, _ in pairs)])
-        for place in range(len(pairs[0][0].powers))
-    ]
-    above = [(term, value) for term, value in pairs if not term.below]
-    one = _Term((Fraction(0),) * len(lowest))
-    below = [(term, -value) for term, value in pairs if term.below]
-    rest = _weighted(below, lowest)
-    if not above:
-        return exact(0)
-    return _weighted(above, lowest) / Sum((one.expression(lowest), rest))
-
-
-def _weighted(pairs: Sequence[tuple[_Term, float]], shift: Sequence[Fraction]) -> Expression:
-    terms = [Constant(float(value)) * term.expression(shift) for term, value in pairs]
-    return terms[0] if len(terms) == 1 else Sum(tuple(terms))
 
 
 def _subsets(gram: Array, moment: Array) -> Iterator[_Index]:
