@@ -34,60 +34,20 @@ def normal(expression: Expression, x: Array) -> Expression:
     Scales leave powers, logarithms and products of sums; shifts leave exponentials; phases of sine
     and cosine lie within pi/4 of 0; sums and products are flat, with one constant each.
     """
-    return _Rows(x).normal(expression)
+    return Rows(x).normal(expression)
 
 
-def factored(expression: Expression) -> Expression:
-    """The same values, with what all terms of a sum share in front of it."""
-    below = [factored(child) for child in expression.children()]
-    expression = expression.rebuilt(below)
-    if not isinstance(expression, Sum):
-        return expression
-    parts = [split(term) for term in expression.terms]
-    powers = [_powers(rest) for _, rest in parts]
-    shared: dict[Expression, Fraction] = {}
-    for base in powers[0]:
-        exponents = [other.get(base, Fraction(0)) for other in powers]
-        least = min(exponents) if min(exponents) > 0 else max(exponents)
-        if min(exponents) * max(exponents) > 0:
-            shared[base] = least
-    first = parts[0][0]
-    same = all(not own.free and abs(own.value) == abs(first.value) for own, _ in parts)
-    if not shared and (not same or abs(first.value) == 1):
-        return expression
-    terms = []
-    for (own, _), power in zip(parts, powers, strict=True):
-        rest = _together({base: power[base] - shared.get(base, 0) for base in power})
-        terms.append(scaled(exact(math.copysign(1, own.value)) if same else own, rest))
-    inner = Sum(tuple(terms))
-    outer = _together(shared)
-    factors = outer.factors if isinstance(outer, Product) else (outer,) if shared else ()
-    result = Product((*factors, inner)) if factors else inner
-    return scaled(_absolute(first), result) if same else result
-
-
-def _powers(term: Expression) -> dict[Expression, Fraction]:
+def powers(term: Expression) -> dict[Expression, Fraction]:
     """Bases and exact exponents of a term's factors."""
-    powers: dict[Expression, Fraction] = {}
+    found: dict[Expression, Fraction] = {}
     for factor in term.factors if isinstance(term, Product) else (term,):
         match factor:
             case Power(base, Constant(fraction=Fraction() as fraction, unit="1")):
-                powers[base] = powers.get(base, Fraction(0)) + fraction
+                found[base] = found.get(base, Fraction(0)) + fraction
             case _:
-                powers[factor] = powers.get(factor, Fraction(0)) + 1
-    powers.pop(_ONE, None)
-    return powers
-
-
-def _together(powers: dict[Expression, Fraction]) -> Expression:
-    factors = [
-        base if exponent == 1 else Power(base, _constant(exponent))
-        for base, exponent in powers.items()
-        if exponent
-    ]
-    if not factors:
-        return _ONE
-    return factors[0] if len(factors) == 1 else Product(tuple(factors))
+                found[factor] = found.get(factor, Fraction(0)) + 1
+    found.pop(_ONE, None)
+    return found
 
 
 def inward(expression: Expression) -> Iterator[Expression]:
@@ -109,7 +69,7 @@ def inward(expression: Expression) -> Iterator[Expression]:
                 moved: Expression = Call("exp", Sum((*terms, Constant(math.log(size)))))
             case Power(Sum(terms), Constant(value)) if value:
                 scale = Constant(_float_power(size, 1 / value))
-                inner = [(_times(scale, own), part) for own, part in map(split, terms)]
+                inner = [(times(scale, own), part) for own, part in map(split, terms)]
                 moved = Power(Sum(tuple(scaled(*pair) for pair in inner)), factor.children()[1])
             case _:
                 continue
@@ -118,7 +78,7 @@ def inward(expression: Expression) -> Iterator[Expression]:
         yield scaled(exact(sign), together)
 
 
-def _times(one: Constant, other: Constant) -> Constant:
+def times(one: Constant, other: Constant) -> Constant:
     if one == _ONE:
         return other
     if other == _ONE or one == _ZERO:
@@ -128,33 +88,33 @@ def _times(one: Constant, other: Constant) -> Constant:
     if one.fraction is not None and other.fraction is not None:
         for unit, value in UNITS.items():
             if math.isclose(UNITS[one.unit] * UNITS[other.unit], value, rel_tol=1e-15):
-                return _constant(one.fraction * other.fraction, unit)
+                return rational(one.fraction * other.fraction, unit)
         if one.unit == other.unit and one.unit in {"sqrt(2)", "sqrt(3)"}:
-            return _constant(one.fraction * other.fraction * round(UNITS[one.unit] ** 2))
+            return rational(one.fraction * other.fraction * round(UNITS[one.unit] ** 2))
     return Constant(one.value * other.value)
 
 
-def _constant(fraction: Fraction, unit: str = "1") -> Constant:
+def rational(fraction: Fraction, unit: str = "1") -> Constant:
     return Constant(float(fraction) * UNITS[unit], fraction, unit if fraction else "1")
 
 
-def _raised(base: Constant, exponent: Constant) -> Constant:
+def raised(base: Constant, exponent: Constant) -> Constant:
     """A power of constants; exact where it is a number of `UNITS`."""
     if base.fraction is not None and base.unit == "1" and exponent.fraction is not None:
         power = exponent.fraction if exponent.unit == "1" else None
         if power is not None and power.denominator == 1 and abs(power) <= 8 and base.fraction:
-            return _constant(base.fraction ** int(power))
+            return rational(base.fraction ** int(power))
         if power is not None and power.denominator == 2 and base.fraction > 0:
             square = base.fraction**power.numerator
             root = Fraction(math.isqrt(square.numerator), math.isqrt(square.denominator))
             if root**2 == square:
-                return _constant(root)
+                return rational(root)
             root = Fraction(math.isqrt(2 * square.numerator), math.isqrt(square.denominator))
             if root**2 == 2 * square:
-                return _constant(root / 2, "sqrt(2)")
+                return rational(root / 2, "sqrt(2)")
             root = Fraction(math.isqrt(square.numerator), math.isqrt(2 * square.denominator))
             if root**2 * 2 == square:
-                return _constant(root, "sqrt(2)")
+                return rational(root, "sqrt(2)")
     return Constant(_float_power(base.value, exponent.value))
 
 
@@ -199,7 +159,7 @@ def _order(node: Expression) -> tuple[bool, tuple[int, ...], int, str]:
     return isinstance(node, Constant), node.inputs, node.complexity, repr(node)
 
 
-class _Rows:
+class Rows:
     """Normal forms on rows of data."""
 
     def __init__(self, x: Array) -> None:
@@ -208,11 +168,11 @@ class _Rows:
     def normal(self, node: Expression) -> Expression:
         match node:
             case Sum(terms):
-                return self._sum(map(self.normal, terms))
+                return self.sum(map(self.normal, terms))
             case Product(factors):
-                return self._product(map(self.normal, factors))
+                return self.product(map(self.normal, factors))
             case Power(base, exponent):
-                return self._power(self.normal(base), self.normal(exponent))
+                return self.power(self.normal(base), self.normal(exponent))
             case Call(function, argument):
                 return self._call(function, self.normal(argument))
         return node
@@ -229,7 +189,7 @@ class _Rows:
     def _negative(self, node: Expression) -> bool:
         return bool((node(self.x) < 0).all())
 
-    def _sum(self, terms: Iterable[Expression]) -> Expression:
+    def sum(self, terms: Iterable[Expression]) -> Expression:
         merged: dict[Expression, Constant] = {}
         for term in terms:
             for part in term.terms if isinstance(term, Sum) else (term,):
@@ -250,10 +210,10 @@ class _Rows:
         for factor in rest.factors if isinstance(rest, Product) else (rest,):
             match factor:
                 case Power(Call("sin" | "cos" as function, argument), power) if power == exact(2):
-                    other = self._product((rest, Power(factor.children()[0], exact(-2))))
+                    other = self.product((rest, Power(factor.children()[0], exact(-2))))
                     if other in merged and merged[other].value == -merged[rest].value:
                         swapped = Call("cos" if function == "sin" else "sin", argument) ** 2
-                        new = self._product((other, swapped))
+                        new = self.product((other, swapped))
                         if new not in merged:
                             merged[new] = merged[other]
                             merged[other] = merged[rest] = _ZERO
@@ -272,11 +232,11 @@ class _Rows:
         return coefficients[int(np.argmax(sizes))]
 
     def _divided(self, node: Sum, by: Constant) -> Expression:
-        inverse = _raised(by, exact(-1))
+        inverse = raised(by, exact(-1))
         terms = []
         for term in node.terms:
             coefficient, rest = split(term)
-            coefficient = _ONE if coefficient is by else _times(coefficient, inverse)
+            coefficient = _ONE if coefficient is by else times(coefficient, inverse)
             terms.append(scaled(coefficient, rest))
         return Sum(tuple(terms))
 
@@ -289,16 +249,16 @@ class _Rows:
             if not signed and leading.value < 0:
                 divided = self._divided(node, leading)
                 assert isinstance(divided, Sum)
-                return _times(exact(-1), leading), self._divided(divided, exact(-1))
+                return times(exact(-1), leading), self._divided(divided, exact(-1))
             return leading, self._divided(node, leading)
         coefficient, rest = split(node)
         if rest == _ONE or not coefficient.value:
             return _ONE, node
         if not signed and coefficient.value < 0:
-            return _times(exact(-1), coefficient), scaled(exact(-1), rest)
+            return times(exact(-1), coefficient), scaled(exact(-1), rest)
         return coefficient, rest
 
-    def _product(self, factors: Iterable[Expression]) -> Expression:
+    def product(self, factors: Iterable[Expression]) -> Expression:
         coefficient = _ONE
         powers: dict[Expression, Expression] = {}
         inside: list[Expression] = []
@@ -306,7 +266,7 @@ class _Rows:
             for part in factor.factors if isinstance(factor, Product) else (factor,):
                 match part:
                     case Constant():
-                        coefficient = _times(coefficient, part)
+                        coefficient = times(coefficient, part)
                         continue
                     case Call("exp", argument):
                         inside.append(argument)
@@ -315,31 +275,31 @@ class _Rows:
                         pass
                     case _:
                         base, exponent = part, _ONE
-                powers[base] = self._sum((powers[base], exponent)) if base in powers else exponent
+                powers[base] = self.sum((powers[base], exponent)) if base in powers else exponent
         parts: list[Expression] = []
         for base, exponent in powers.items():
             if isinstance(base, Sum) and exponent == _ONE and (len(powers) > 1 or inside):
                 scale, base = self._out(base, signed=True)
-                coefficient = _times(coefficient, scale)
-            part = self._power(base, exponent)
+                coefficient = times(coefficient, scale)
+            part = self.power(base, exponent)
             scale, rest = split(part)
-            coefficient = _times(coefficient, scale)
+            coefficient = times(coefficient, scale)
             parts += rest.factors if isinstance(rest, Product) else [rest]
         if inside:
-            scale, rest = split(self._call("exp", self._sum(inside)))
-            coefficient = _times(coefficient, scale)
+            scale, rest = split(self._call("exp", self.sum(inside)))
+            coefficient = times(coefficient, scale)
             parts.append(rest)
         parts = sorted((part for part in parts if part != _ONE), key=_order)
         if len(parts) == 1 and isinstance(parts[0], Sum) and coefficient != _ONE:
             # Coefficient times sum alone: the coefficients are the sum's.
-            return self._sum(
-                scaled(_times(coefficient, own), rest) for own, rest in map(split, parts[0].terms)
+            return self.sum(
+                scaled(times(coefficient, own), rest) for own, rest in map(split, parts[0].terms)
             )
         if not parts:
             return coefficient
         return scaled(coefficient, parts[0] if len(parts) == 1 else Product(tuple(parts)))
 
-    def _power(self, base: Expression, exponent: Expression) -> Expression:
+    def power(self, base: Expression, exponent: Expression) -> Expression:
         if not isinstance(exponent, Constant):
             return Power(base, exponent)
         whole = _whole(exponent)
@@ -350,36 +310,43 @@ class _Rows:
         even = whole and exponent.value % 2 == 0
         match base:
             case Constant() if base.value > 0 or (whole and base.value):
-                return _raised(base, exponent)
+                return raised(base, exponent)
             case Call("exp", argument):
-                return self._call("exp", self._product((exponent, argument)))
+                return self._call("exp", self.product((exponent, argument)))
             case Call("abs", argument) if even:
-                return self._power(argument, exponent)
+                return self.power(argument, exponent)
             case Power(inner, power) if isinstance(power, Constant):
                 if (whole and _whole(power)) or self._positive(inner):
-                    return self._power(inner, _times(power, exponent))
+                    return self.power(inner, times(power, exponent))
                 if _whole(power) and power.value % 2 == 0:
-                    return self._power(self._call("abs", inner), _times(power, exponent))
+                    return self.power(self._call("abs", inner), times(power, exponent))
                 if whole:
-                    return self._power(inner, _times(power, exponent))
+                    return self.power(inner, times(power, exponent))
         scale, rest = self._out(base, signed=whole)
+        match split(rest):
+            case Constant(-1.0), Power(Sum() as inner, Constant() as power) if (
+                not whole and _whole(power) and power.value % 2
+            ):
+                # An odd power: the sign goes into the sum.
+                inverse = Power(self.product((exact(-1), inner)), power)
+                return self.product((raised(scale, exponent), self.power(inverse, exponent)))
         if scale != _ONE and not isinstance(rest, Sum):
-            return self._product((_raised(scale, exponent), self._power(rest, exponent)))
-        scale = _raised(scale, exponent)
-        if isinstance(rest, Product) and len(_powers(split(rest)[1])) > 1:
+            return self.product((raised(scale, exponent), self.power(rest, exponent)))
+        scale = raised(scale, exponent)
+        if isinstance(rest, Product) and len(powers(split(rest)[1])) > 1:
             out: list[Expression] = []
             kept: list[Expression] = []
             for factor in rest.factors:
                 if whole or self._positive(factor):
-                    out.append(self._power(factor, exponent))
+                    out.append(self.power(factor, exponent))
                 elif not isinstance(factor, Constant) and self._negative(factor):
                     kept.append(exact(-1))
-                    out.append(self._power(self._product((exact(-1), factor)), exponent))
+                    out.append(self.power(self.product((exact(-1), factor)), exponent))
                 else:
                     kept.append(factor)
             if out:
-                left = self._product(kept) if kept else _ONE
-                return self._product((scale, *out, self._power(left, exponent)))
+                left = self.product(kept) if kept else _ONE
+                return self.product((scale, *out, self.power(left, exponent)))
         return scaled(scale, Power(rest, exponent))
 
     def _call(self, function: str, argument: Expression) -> Expression:
@@ -391,7 +358,7 @@ class _Rows:
             shift = None
         if function == "exp":
             if shift is not None and shift.free and abs(shift.value) < 300:
-                rest = self._sum(term for term in argument.children() if term is not shift)
+                rest = self.sum(term for term in argument.children() if term is not shift)
                 return scaled(Constant(math.exp(shift.value)), Call("exp", rest))
             if isinstance(argument, Call) and argument.function == "log":
                 return argument.argument
@@ -399,12 +366,12 @@ class _Rows:
             return self._log(argument)
         if function in {"sin", "cos"} and shift is not None and shift.free:
             turns = round(shift.value / (math.pi / 2))
-            rest = self._sum(term for term in argument.children() if term is not shift)
-            argument = self._sum((rest, Constant(shift.value - turns * math.pi / 2)))
+            rest = self.sum(term for term in argument.children() if term is not shift)
+            argument = self.sum((rest, Constant(shift.value - turns * math.pi / 2)))
             quarter = (turns + (function == "cos")) % 4
             function = "sin" if quarter % 2 == 0 else "cos"
             result = self._call_signed(function, argument)
-            return self._product((exact(-1), result)) if quarter >= 2 else result
+            return self.product((exact(-1), result)) if quarter >= 2 else result
         return self._call_signed(function, argument)
 
     def _call_signed(self, function: str, argument: Expression) -> Expression:
@@ -412,14 +379,14 @@ class _Rows:
         if function == "abs":
             scale, argument = self._out(argument, signed=True)
             if self._positive(argument):
-                return self._product((_absolute(scale), argument))
+                return self.product((absolute(scale), argument))
             if self._negative(argument):
-                return self._product((exact(-1), _absolute(scale), argument))
-            return scaled(_absolute(scale), Call("abs", argument))
+                return self.product((exact(-1), absolute(scale), argument))
+            return scaled(absolute(scale), Call("abs", argument))
         if function in _ODD | _EVEN:
             first = argument.children()[0] if isinstance(argument, Sum) else argument
             if split(first)[0].value < 0:
-                argument = self._product((exact(-1), argument))
+                argument = self.product((exact(-1), argument))
                 result = Call(function, argument)
                 return scaled(exact(-1), result) if function in _ODD else result
         return Call(function, argument)
@@ -429,21 +396,21 @@ class _Rows:
             case Call("exp", inner):
                 return inner
             case Power(base, exponent) if isinstance(exponent, Constant) and self._positive(base):
-                return self._product((exponent, self._call("log", base)))
+                return self.product((exponent, self._call("log", base)))
         scale, rest = self._out(argument, signed=False)
         if scale == _ONE:
             return Call("log", rest)
-        return self._sum((self._call("log", rest), _logarithm(scale)))
+        return self.sum((self._call("log", rest), _logarithm(scale)))
 
 
 def _plus(one: Constant, other: Constant) -> Constant:
     if one.fraction is not None and other.fraction is not None and one.unit == other.unit:
-        return _constant(one.fraction + other.fraction, one.unit)
+        return rational(one.fraction + other.fraction, one.unit)
     return Constant(one.value + other.value)
 
 
-def _absolute(constant: Constant) -> Constant:
-    return constant if constant.value >= 0 else _times(exact(-1), constant)
+def absolute(constant: Constant) -> Constant:
+    return constant if constant.value >= 0 else times(exact(-1), constant)
 
 
 def _logarithm(scale: Constant) -> Constant:

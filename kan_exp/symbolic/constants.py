@@ -13,7 +13,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from kan_exp.symbolic.algebra import factored, inward, normal
+from kan_exp.symbolic.algebra import inward, normal
 from kan_exp.symbolic.expression import (
     UNITS,
     Array,
@@ -24,6 +24,7 @@ from kan_exp.symbolic.expression import (
     Sum,
     exact,
 )
+from kan_exp.symbolic.factoring import factored
 from kan_exp.symbolic.refit import refit
 
 # Errors below this part of the target's size are rounding, not noise; constants are known to the
@@ -155,7 +156,7 @@ class _Simplifying:
                 pass
             if len(self.expression.constants) < len(best[0].constants):
                 best = self.expression, self.loss
-        return factored(best[0])
+        return factored(best[0], self.x)
 
     def _advanced(self, steps: list[_Step]) -> bool:
         for step in sorted(steps, key=lambda step: step.rank)[:12]:

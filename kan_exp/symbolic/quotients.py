@@ -10,8 +10,10 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kan_exp.symbolic.expression import (
     Array,
@@ -25,17 +27,18 @@ from kan_exp.symbolic.expression import (
 )
 from kan_exp.symbolic.links import Link, links
 from kan_exp.symbolic.problem import Problem, Proposal
-from kan_exp.symbolic.regression import Polynomials, Rows
 
-_EXACT_ROWS, _NOISY_ROWS = 600, 6000
+_EXACT_ROWS, _NOISY_ROWS = 600, 4000
 # Largest relative error of an exact fit; smallest relative size of a term in one.
 _EXACT, _TERM = 1e-9, 1e-5
 # Rise of chi-square for which a term stays.
 _RISE = 12.0
 # Degrees of numerator and denominator, for quotients and for squares of them.
 _DEGREES = ((1, 1), (2, 1), (1, 2), (2, 2), (3, 2), (3, 3), (4, 2), (4, 3))
-_SQUARE_DEGREES = ((2, 2), (4, 2), (4, 4), (6, 4))
+_SQUARE_DEGREES = ((2, 2), (4, 2), (4, 4), (6, 2), (6, 4))
 _COLUMNS = 160
+# Fewer terms above and below make a formula.
+_TERMS = 10
 
 _Powers = tuple[int, ...]
 
@@ -60,13 +63,17 @@ def quotients(problem: Problem) -> Iterator[Proposal]:
                 if problem.over:
                     return
                 yield from finding.proposals(inputs, link, *pair)
-    for place, name in itertools.product(range(count), ("cos", "sin", "exp")):
+    for place, name in itertools.product(range(count), ("cos", "sin", "exp", "square")):
         atoms: list[Expression] = [*inputs]
-        atoms[place] = Call(name, inputs[place])
-        for pair in _DEGREES[1:5]:
-            if problem.over:
-                return
-            yield from finding.proposals(atoms, next(links(y, problem.noise)), *pair)
+        square = name == "square"
+        atoms[place] = inputs[place] ** 2 if square else Call(name, inputs[place])
+        for link in links(y, problem.noise):
+            for pair in {"y": _DEGREES[1:5], "y**2": _SQUARE_DEGREES[3 - square :]}.get(
+                link.name, ()
+            ):
+                if problem.over:
+                    return
+                yield from finding.proposals(atoms, link, *pair)
 
 
 @dataclass
@@ -77,19 +84,6 @@ class _Quotients:
     y: Array
     weight: Array
     problem: Problem
-
-    def __post_init__(self) -> None:
-        self.smooth = self._smoothed() if self.problem.noise else self.y
-
-    def _smoothed(self) -> Array:
-        """y without most of its noise: a polynomial of the inputs, if one is good enough.
-
-        Noise in the columns that hold y would bias their coefficients.
-        """
-        rows = Rows(self.y, self.weight, len(self.y) * 3 // 4)
-        design = Polynomials().design(list(self.x.T))
-        coefficients, error = rows.solve(design)
-        return design @ coefficients if error * rows.size < 1.2 * self.problem.noise else self.y
 
     def proposals(
         self, atoms: Sequence[Expression], link: Link, above: int, below: int
@@ -102,105 +96,195 @@ class _Quotients:
         values = np.stack([atom(self.x) for atom in atoms], 1)
         with np.errstate(all="ignore"):
             target, slope = link.forward(self.y)
-            inside, _ = link.forward(self.smooth)
         if not np.isfinite(target).all() or not np.isfinite(slope).all():
             return
         top, bottom = _products(values, tops), _products(values, bottoms)
-        for lead in range(len(bottoms)):
-            others = [*bottoms[:lead], *bottoms[lead + 1 :]]
-            rest = np.delete(bottom, lead, 1)
+        value, sizes = target, np.zeros(len(bottoms))
+        if noise:
+            start = _denominator(top, bottom, target, slope, np.sqrt(self.weight))
+            if start is None or start[2] > 1.1 * noise:
+                return
+            value, sizes, _ = start
+            leads = [*np.argsort(-np.abs(sizes) * np.linalg.norm(bottom, axis=0))[:3]]
+        elif _dependent(np.concatenate([top, target[:, None] * bottom], 1)):
+            # Of the smallest degrees that fit, the highest one is needed.
+            leads = [k for k, powers in enumerate(bottoms) if sum(powers) in {0, below}][::-1]
+        else:
+            return
+        for lead in leads:
+            if self.problem.over:
+                return
             equation = _Equation(
-                columns=np.concatenate([top, -inside[:, None] * rest], 1),
-                target=target * bottom[:, lead],
-                denominators=np.concatenate([np.zeros_like(top), rest], 1),
+                top=top,
+                rest=np.delete(bottom, lead, 1),
                 lead=bottom[:, lead],
-                weight=self.weight,
-                slope=slope,
+                target=target,
+                root=np.sqrt(self.weight) / slope if noise else np.ones_like(target),
             )
-            coefficients = equation.noisy(noise) if noise else equation.exactly()
+            if noise:
+                level = noise * math.sqrt(float(self.weight.sum()))
+                coefficients = equation.noisy(value, bottom @ sizes / sizes[lead], level)
+            else:
+                coefficients = equation.exactly()
             if coefficients is None:
                 continue
+            others = [*bottoms[:lead], *bottoms[lead + 1 :]]
             numerator = [(tops[k], c) for k, c in enumerate(coefficients[: len(tops)]) if c]
             denominator = [(others[k], c) for k, c in enumerate(coefficients[len(tops) :]) if c]
-            if numerator and denominator:
-                below = Sum((_product(atoms, bottoms[lead]), _polynomial(atoms, denominator)))
-                formula = link.inverse(_polynomial(atoms, numerator) / below)
+            if numerator and denominator and len(numerator) + len(denominator) < _TERMS:
+                under = Sum((_product(atoms, bottoms[lead]), _polynomial(atoms, denominator)))
+                formula = link.inverse(_polynomial(atoms, numerator) / under)
                 yield Proposal(formula, f"quotient of sums for {link.name}")
                 return
 
 
 @dataclass
 class _Equation:
-    """`T(y) (lead + denominators c) = top c`, linear in the coefficients c.
+    """`T(y) = top a / (lead + rest b)`, to be solved for a and b.
 
     Attributes:
-        columns: Factors of the coefficients `(n, k)`: what stands above, and -T(y) times the rest.
-        target: T(y) times the lead `(n,)`.
-        denominators: Parts of the denominator `(n, k)`, 0 for coefficients above.
+        top: Terms of the numerator `(n, k)`.
+        rest: Terms of the denominator `(n, m)` but the lead.
         lead: The term of the denominator whose coefficient is 1 `(n,)`.
-        weight: Of the rows `(n,)`.
-        slope: Derivative of T `(n,)`.
+        target: T(y) `(n,)`.
+        root: Root of the weights of its errors `(n,)`.
     """
 
-    columns: Array
-    target: Array
-    denominators: Array
+    top: Array
+    rest: Array
     lead: Array
-    weight: Array
-    slope: Array
+    target: Array
+    root: Array
 
     def exactly(self) -> Array | None:
-        """Coefficients `(k,)`, 0 where a term is not needed; None if the equation does not hold."""
-        root = np.ones(len(self.target))
-        coefficients, error = _least(self.columns, self.target, root)
-        size = float(np.linalg.norm(self.target))
+        """Coefficients `(k + m,)`, 0 where a term is not needed; None if the equation fails."""
+        columns = np.concatenate([self.top, -self.target[:, None] * self.rest], 1)
+        right = self.target * self.lead
+        size = float(np.linalg.norm(right))
+        coefficients, error = _least(columns, right)
         if error > _EXACT * size:
             return None
-        kept = np.abs(coefficients) * np.linalg.norm(self.columns, axis=0) > _TERM * size
+        kept = np.abs(coefficients) * np.linalg.norm(columns, axis=0) > _TERM * size
         result = np.zeros(len(coefficients))
-        result[kept], error = _least(self.columns[:, kept], self.target, root)
+        result[kept], error = _least(columns[:, kept], right)
         return result if error <= _EXACT * size else None
 
-    def noisy(self, noise: float) -> Array | None:
-        """The same for noise of this deviation in y."""
-        rows, count = self.columns.shape
-        allowed = noise * math.sqrt(float(self.weight.mean()) * rows)
-        coefficients = np.zeros(count)
-        for _ in range(4):
-            # The error of y is the equation's over the denominator.
-            under = self.lead + self.denominators @ coefficients
-            if under.min() <= 0 <= under.max():
-                return None
-            root = np.sqrt(self.weight) / np.abs(self.slope * under)
-            coefficients, error = _least(self.columns, self.target, root)
-        if error > 1.06 * allowed:
+    def noisy(self, value: Array, under: Array, level: float) -> Array | None:
+        """The same with noise of this length, from a quotient and its denominator nearby."""
+        kept = np.arange(self.top.shape[1] + self.rest.shape[1])
+        fit = self._fitted(kept, value, under, 4)
+        if fit is None or fit.error > 1.04 * level:
             return None
-        # Terms leave one at a time, the least significant one first.
-        weighted = self.columns * root[:, None]
-        scale = np.linalg.norm(weighted, axis=0)
-        gram, moment = (weighted / scale).T @ (weighted / scale), weighted.T @ (self.target * root)
-        kept = np.arange(count)
-        while len(kept) > 1:
-            inverse = np.linalg.pinv(gram[np.ix_(kept, kept)], hermitian=True)
-            solution = inverse @ (moment / scale)[kept]
-            deviations = np.maximum(np.diag(inverse) * error**2 / rows, 1e-300)
-            significance = solution**2 / deviations
-            weakest = int(np.argmin(significance))
-            if significance[weakest] > _RISE:
+        variance = max(fit.error, level) ** 2 / len(self.target)
+        for _ in range(3):
+            alive = _significant(fit.gram, fit.moment, variance)
+            if len(alive) == len(kept):
                 break
-            kept = np.delete(kept, weakest)
-        result = np.zeros(count)
-        result[kept], error = _least(self.columns[:, kept], self.target, root)
-        return result if error <= 1.08 * allowed else None
+            kept = kept[alive]
+            fit = self._fitted(kept, fit.value, fit.under, 4)
+            if fit is None or fit.error > 1.06 * level:
+                return None
+        return fit.coefficients
+
+    def _fitted(
+        self, kept: NDArray[np.intp], value: Array, under: Array, steps: int
+    ) -> _Fit | None:
+        """Gauss-Newton over the coefficients `kept`, from quotient and denominator nearby."""
+        count = self.top.shape[1]
+        for _ in range(steps):
+            columns = np.concatenate([self.top, -value[:, None] * self.rest], 1)[:, kept]
+            columns = columns * (self.root / under)[:, None]
+            right = (self.target - value + value * self.lead / under) * self.root
+            scale = np.linalg.norm(columns, axis=0)
+            columns = columns / scale
+            gram, moment = columns.T @ columns, columns.T @ right
+            gram.flat[:: len(gram) + 1] += 1e-12
+            coefficients = np.zeros(count + self.rest.shape[1])
+            coefficients[kept] = np.linalg.solve(gram, moment) / scale
+            under = self.lead + self.rest @ coefficients[count:]
+            if not np.isfinite(under).all() or under.min() <= 0 <= under.max():
+                return None
+            value = self.top @ coefficients[:count] / under
+        error = float(np.linalg.norm((value - self.target) * self.root))
+        return _Fit(coefficients, error, value, under, gram, moment)
 
 
-def _least(columns: Array, target: Array, root: Array) -> tuple[Array, float]:
-    """Weighted least squares: coefficients, and the length of what is left."""
-    weighted = columns * root[:, None]
-    scale = np.linalg.norm(weighted, axis=0)
-    scale[scale == 0] = 1.0
-    solution = np.linalg.lstsq(weighted / scale, target * root, rcond=1e-14)[0]
-    return solution / scale, float(np.linalg.norm(weighted / scale @ solution - target * root))
+class _Fit(NamedTuple):
+    """A quotient, and the linear least squares problem of its last step."""
+
+    coefficients: Array
+    error: float
+    value: Array
+    under: Array
+    gram: Array
+    moment: Array
+
+
+def _significant(gram: Array, moment: Array, variance: float) -> NDArray[np.intp]:
+    """The columns that stay when the least significant one leaves, one at a time."""
+    alive = np.arange(len(gram))
+    inverse = np.linalg.pinv(gram, rcond=1e-12, hermitian=True)
+    solution = inverse @ moment
+    while len(alive) > 1:
+        deviations = np.maximum(np.diag(inverse) * variance, 1e-300)
+        significance = solution**2 / deviations
+        weakest = int(np.argmin(significance))
+        if significance[weakest] > _RISE:
+            break
+        # The inverse without a row and a column.
+        beside = inverse[:, weakest] / inverse[weakest, weakest]
+        solution = np.delete(solution - beside * solution[weakest], weakest)
+        inverse = inverse - np.outer(beside, inverse[weakest])
+        inverse = np.delete(np.delete(inverse, weakest, 0), weakest, 1)
+        alive = np.delete(alive, weakest)
+    return alive
+
+
+def _denominator(
+    top: Array, bottom: Array, target: Array, slope: Array, root: Array
+) -> tuple[Array, Array, float] | None:
+    """The quotient with the least error of y in the mean, where that error is small.
+
+    Noise e of y makes the error `slope e Q` of `T(y) Q - P`. So the sum of its squares over that of
+    `slope Q` is least: a generalized eigenvalue problem.
+
+    Returns:
+        The quotient `(n,)`, coefficients of Q, and the error of y; None where Q has a zero.
+    """
+    scale = np.linalg.norm(bottom, axis=0)
+    below = bottom / scale * root[:, None]
+    above = top / np.linalg.norm(top, axis=0) * root[:, None]
+    gram = above.T @ above
+    gram.flat[:: len(gram) + 1] += 1e-12
+    crossed = target[:, None] * below
+    solution = np.linalg.solve(gram, above.T @ crossed)
+    left = crossed - above @ solution
+    metric = (slope[:, None] * below).T @ (slope[:, None] * below)
+    metric.flat[:: len(metric) + 1] += 1e-12 * np.trace(metric)
+    inverse = np.linalg.inv(np.linalg.cholesky(metric))
+    values, vectors = np.linalg.eigh(inverse @ (left.T @ left) @ inverse.T)
+    coefficients = inverse.T @ vectors[:, 0]
+    under = below @ coefficients / root
+    if under.min() <= 0 <= under.max():
+        return None
+    quotient = above @ (solution @ coefficients) / root / under
+    return quotient, coefficients / scale, math.sqrt(max(float(values[0]), 0.0))
+
+
+def _dependent(columns: Array) -> bool:
+    """Whether a linear combination of the columns is 0."""
+    triangle = np.linalg.qr(columns / np.linalg.norm(columns, axis=0), "r")
+    singular = np.linalg.svd(triangle, compute_uv=False)
+    return bool(singular[-1] < 1e-12 * singular[0])
+
+
+def _least(columns: Array, target: Array) -> tuple[Array, float]:
+    """Least squares: coefficients, and the length of what is left."""
+    scale = np.linalg.norm(columns, axis=0)
+    scaled = columns / np.where(scale > 0, scale, 1.0)
+    solution = np.linalg.lstsq(scaled, target, rcond=1e-14)[0]
+    error = float(np.linalg.norm(scaled @ solution - target))
+    return np.asarray(solution / np.where(scale > 0, scale, 1.0), float), error
 
 
 def _powers(count: int, degree: int) -> list[_Powers]:

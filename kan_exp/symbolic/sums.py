@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,11 @@ _EXACT_ROWS, _NOISY_ROWS = 500, 4000
 _EXACT = 1e-9
 # Most terms, sets kept of each size, and columns of a dictionary.
 _TERMS, _WIDTH, _COLUMNS = 5, 60, 2000
+# Most terms for each function of y: with many, some function fits anything under noise.
+_TERMS_FOR = {
+    **{"y": 5, "y**2": 5, "1/y": 5, "1/y**2": 4, "log(y)": 4, "exp(y)": 4, "sqrt(y)": 3},
+    **{"sin(y)": 2, "cos(y)": 2, "tan(y)": 2},
+}
 
 _Index = NDArray[np.intp]
 
@@ -171,12 +177,23 @@ def _size(powers: Sequence[Fraction]) -> tuple[Fraction, int, tuple[Fraction, ..
 
 
 def sums(problem: Problem) -> Iterator[Proposal]:
-    """Sums of products of powers, then of products with sine, exp or log."""
+    """Sums of products of powers, of squared differences, of products of roots."""
     finding = _Finding(problem)
-    for origin, terms, names in finding.dictionaries():
-        if problem.over:
-            return
-        yield from finding.proposals(origin, terms, names)
+    yield from finding.every(finding.products())
+
+
+def sums_of_functions(problem: Problem) -> Iterator[Proposal]:
+    """Sums of products of powers with sine, cosine, exp or log."""
+    finding = _Finding(problem)
+    yield from finding.every(finding.functions())
+
+
+class _Task(NamedTuple):
+    """A dictionary, and how many of its terms are tried for each function of y."""
+
+    origin: str
+    terms: list[_Term]
+    most: dict[str, int]
 
 
 class _Finding:
@@ -193,22 +210,30 @@ class _Finding:
         self.x, self.y, self.weight = x, y, weight
         self.dictionary = _Dictionary(x)
 
-    def dictionaries(self) -> Iterator[tuple[str, list[_Term], set[str]]]:
-        """Terms, and the functions of y that are tried with them (all if none is named)."""
+    def every(self, dictionaries: Iterator[_Task]) -> Iterator[Proposal]:
+        for task in dictionaries:
+            if self.problem.over:
+                return
+            yield from self.proposals(*task)
+
+    def products(self) -> Iterator[_Task]:
         count, made = self.dictionary.count, self.dictionary
         degree = {1: 2, 2: 4, 3: 6, 4: 4}.get(count, 3)
-        products = made.monomials(degree) + made.alone()
-        yield "sum of products", products, set()
+        yield _Task("sum of products", made.monomials(degree) + made.alone(), _TERMS_FOR)
         if 1 < count <= 4:
             halves = made.monomials(min(degree, 3), halves=True)
-            yield "sum of products of roots", halves, {"y", "y**2"}
+            yield _Task("sum of products of roots", halves, {"y": _TERMS, "y**2": _TERMS})
         if count > 1:
             terms = made.monomials(2) + made.differences()
-            yield "sum of squared differences", terms, set()
+            yield _Task("sum of squared differences", terms, _TERMS_FOR)
+
+    def functions(self) -> Iterator[_Task]:
+        count, made = self.dictionary.count, self.dictionary
         if count <= 6:
             few = made.monomials(2 if count > 2 else 3)
             terms = (few + made.functions())[:_COLUMNS]
-            yield "sum with functions", terms, {"y", "y**2", "1/y", "log(y)", "sin(y)"}
+            most = {"y": _TERMS, "y**2": _TERMS, "1/y": 3, "log(y)": 2, "sin(y)": 1}
+            yield _Task("sum with functions", terms, most)
 
     def _values(self, terms: list[_Term]) -> Array:
         """Columns `(n, k)` of the terms."""
@@ -229,12 +254,14 @@ class _Finding:
             columns.append(column)
         return np.stack(columns, 1)
 
-    def proposals(self, origin: str, terms: list[_Term], names: set[str]) -> Iterator[Proposal]:
+    def proposals(
+        self, origin: str, terms: list[_Term], most: dict[str, int]
+    ) -> Iterator[Proposal]:
         noise = self.problem.noise
         shared: tuple[Array, Array] | None = None
         found: list[tuple[float, Expression, str]] = []
         for link in links(self.y, noise):
-            if names and link.name not in names:
+            if link.name not in most:
                 continue
             if self.problem.over:
                 return
@@ -262,7 +289,7 @@ class _Finding:
                 allowed = 1.1 * level * math.sqrt(len(target)) / scale
             target = target / scale
             moment = columns.T @ target
-            for sets in _subsets(gram, moment):
+            for sets in _subsets(gram, moment, most[link.name]):
                 fits = [self._fit(columns, chosen, target) for chosen in sets[:20]]
                 good = sorted((fit for fit in fits if fit[0] <= allowed), key=lambda fit: fit[0])
                 for error, chosen, coefficients in good[:3]:
@@ -287,7 +314,7 @@ class _Finding:
         return float(np.linalg.norm(part @ coefficients - target)), chosen, coefficients
 
 
-def _subsets(gram: Array, moment: Array) -> Iterator[_Index]:
+def _subsets(gram: Array, moment: Array, most: int) -> Iterator[_Index]:
     """Sets of columns `(sets, size)`, of one more column each time, the best set first.
 
     Columns and target have length 1. Pairs are exhaustive; larger sets are the best ones grown by
@@ -296,11 +323,11 @@ def _subsets(gram: Array, moment: Array) -> Iterator[_Index]:
     count = len(gram)
     best = np.argsort(-(moment**2), kind="stable")[:_WIDTH, None]
     yield best
-    if count < 2:
+    if min(count, most) < 2:
         return
     best = _pairs(gram, moment)
     yield best
-    for size in range(3, min(_TERMS, count) + 1):
+    for size in range(3, min(most, count) + 1):
         sets, left = _grown(best, gram, moment)
         for _ in range(2):
             # Each column in turn is taken out, and the best ones put in.
