@@ -36,7 +36,8 @@ _RISE = 12.0
 # Degrees of numerator and denominator, for quotients and for squares of them.
 _DEGREES = ((1, 1), (2, 1), (1, 2), (2, 2), (3, 2), (3, 3), (4, 2), (4, 3))
 _SQUARE_DEGREES = ((2, 2), (4, 2), (4, 4), (6, 2), (6, 4))
-_COLUMNS = 160
+# Most terms that are tried together: with noise, many fit anything.
+_EXACT_COLUMNS, _NOISY_COLUMNS = 160, 60
 # Fewer terms above and below make a formula.
 _TERMS = 10
 
@@ -63,6 +64,8 @@ def quotients(problem: Problem) -> Iterator[Proposal]:
                 if problem.over:
                     return
                 yield from finding.proposals(inputs, link, *pair)
+    if problem.noise and count == 4:
+        return
     for place, name in itertools.product(range(count), ("cos", "sin", "exp", "square")):
         atoms: list[Expression] = [*inputs]
         square = name == "square"
@@ -91,7 +94,8 @@ class _Quotients:
         """Quotients of polynomials in the atoms, of the degrees `above` and `below`."""
         noise = self.problem.noise
         tops, bottoms = _powers(len(atoms), above), _powers(len(atoms), below)
-        if len(tops) + len(bottoms) > min(_COLUMNS, len(self.y) // 2):
+        most = _NOISY_COLUMNS if noise else _EXACT_COLUMNS
+        if len(tops) + len(bottoms) > min(most, len(self.y) // 4):
             return
         values = np.stack([atom(self.x) for atom in atoms], 1)
         with np.errstate(all="ignore"):

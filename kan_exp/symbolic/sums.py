@@ -286,7 +286,8 @@ class _Finding:
             allowed = _EXACT
             if noise:
                 level = noise * math.sqrt(float(self.weight.mean() / weight.mean()))
-                allowed = 1.1 * level * math.sqrt(len(target)) / scale
+                above = 1.03 + 1.5 / math.sqrt(len(target))
+                allowed = above * level * math.sqrt(len(target)) / scale
             target = target / scale
             moment = columns.T @ target
             for sets in _subsets(gram, moment, most[link.name]):
