@@ -51,12 +51,17 @@ def powers(term: Expression) -> dict[Expression, Fraction]:
 
 
 def inward(expression: Expression) -> Iterator[Expression]:
-    """The same values, with one free factor moved into the power of a sum or `exp` beside it."""
+    """The same values, with one free factor or term moved into the function beside it.
+
+    A factor into the power of a sum or into `exp`, a term into `log`.
+    """
     for place, child in enumerate(expression.children()):
         for other in inward(child):
             children = list(expression.children())
             children[place] = other
             yield expression.rebuilt(children)
+    if isinstance(expression, Sum):
+        yield from _into_log(expression)
     coefficient, rest = split(expression)
     if not coefficient.free or rest == _ONE or not coefficient.value:
         return
@@ -76,6 +81,22 @@ def inward(expression: Expression) -> Iterator[Expression]:
         others = (*factors[:place], moved, *factors[place + 1 :])
         together = others[0] if len(others) == 1 else Product(others)
         yield scaled(exact(sign), together)
+
+
+def _into_log(node: Sum) -> Iterator[Expression]:
+    shift = next((term for term in node.terms if isinstance(term, Constant) and term.free), None)
+    for place, term in enumerate(node.terms):
+        coefficient, rest = split(term)
+        match rest:
+            case Call("log", Sum(terms)) if shift is not None and coefficient.value:
+                size = _float_power(math.e, shift.value / coefficient.value)
+                inner = [
+                    scaled(times(Constant(size), own), part) for own, part in map(split, terms)
+                ]
+                moved = scaled(coefficient, Call("log", Sum(tuple(inner))))
+                others = [*node.terms[:place], moved, *node.terms[place + 1 :]]
+                others = [other for other in others if other is not shift]
+                yield others[0] if len(others) == 1 else Sum(tuple(others))
 
 
 def times(one: Constant, other: Constant) -> Constant:

@@ -9,6 +9,7 @@ from fractions import Fraction
 from kan_exp.symbolic.algebra import Rows, powers, raised, rational, scaled, split, times
 from kan_exp.symbolic.expression import (
     Array,
+    Call,
     Constant,
     Expression,
     Power,
@@ -33,7 +34,8 @@ def _visited(node: Expression, rows: Rows) -> Expression:
     node = node.rebuilt(below)
     match node:
         case Sum():
-            return _common(node)
+            node = _logarithms(node)
+            return _common(node) if isinstance(node, Sum) else node
         case Power(Product() as base, Constant() as exponent):
             return _whole(rows.power(base, exponent))
         case Power(Power() as base, Constant() as exponent):
@@ -110,6 +112,7 @@ def _whole(node: Expression) -> Expression:
     coefficient, rest = split(node)
     if coefficient.free:
         return node
+    coefficient, rest = _rooted(*_signed(coefficient, rest))
     factors: list[Expression] = []
     for factor in _factors(rest):
         base, exponent = factor.children() if isinstance(factor, Power) else (factor, _ONE)
@@ -124,6 +127,58 @@ def _whole(node: Expression) -> Expression:
                 factor = base if exponent == _ONE else Power(base, exponent)
         factors.append(factor)
     return scaled(coefficient, factors[0] if len(factors) == 1 else Product(tuple(factors)))
+
+
+def _signed(coefficient: Constant, rest: Expression) -> tuple[Constant, Expression]:
+    """A negative coefficient turns the signs of a sum, if half of them or more are negative."""
+    factors = list(_factors(rest))
+    for place, factor in enumerate(factors):
+        base, exponent = factor.children() if isinstance(factor, Power) else (factor, _ONE)
+        odd = isinstance(exponent, Constant) and exponent.value % 2 == 1
+        if coefficient.value < 0 and odd and isinstance(base, Sum):
+            parts = [split(term) for term in base.terms]
+            if 2 * sum(own.value < 0 for own, _ in parts) >= len(parts):
+                turned = Sum(tuple(scaled(times(exact(-1), own), part) for own, part in parts))
+                factors[place] = turned if exponent == _ONE else Power(turned, exponent)
+                coefficient = times(exact(-1), coefficient)
+    return coefficient, factors[0] if len(factors) == 1 else Product(tuple(factors))
+
+
+def _rooted(coefficient: Constant, rest: Expression) -> tuple[Constant, Expression]:
+    """A coefficient such as `sqrt(3)` goes into the root of a sum beside it."""
+    square = times(coefficient, coefficient)
+    factors = list(_factors(rest))
+    for place, factor in enumerate(factors):
+        match factor:
+            case Power(Sum(terms), exponent) if exponent == exact(0.5) and not square.free:
+                parts = [(times(square, own), part) for own, part in map(split, terms)]
+                if coefficient.unit != "1" and not any(own.free for own, _ in parts):
+                    factors[place] = Sum(tuple(scaled(*pair) for pair in parts)) ** exact(0.5)
+                    sign = exact(math.copysign(1, coefficient.value))
+                    return sign, factors[0] if len(factors) == 1 else Product(tuple(factors))
+    return coefficient, rest
+
+
+def _logarithms(node: Sum) -> Expression:
+    """`k log(2) + log(a)` becomes `log(2**k a)`."""
+    shift = next((term for term in node.terms if isinstance(term, Constant)), None)
+    if shift is None or shift.unit != "log(2)" or shift.fraction is None:
+        return node
+    for place, term in enumerate(node.terms):
+        match split(term):
+            case (
+                Constant(fraction=Fraction() as own, unit="1") as outside,
+                Call("log", argument),
+            ) if (shift.fraction / own).denominator == 1:
+                factor = rational(Fraction(2) ** int(shift.fraction / own))
+                terms = argument.terms if isinstance(argument, Sum) else (argument,)
+                moved = [scaled(times(factor, one), part) for one, part in map(split, terms)]
+                inner = moved[0] if len(moved) == 1 else Sum(tuple(moved))
+                log = scaled(outside, Call("log", inner))
+                others = [*node.terms[:place], log, *node.terms[place + 1 :]]
+                others.remove(shift)
+                return others[0] if len(others) == 1 else Sum(tuple(others))
+    return node
 
 
 def _content(node: Sum) -> Constant:

@@ -35,7 +35,12 @@ def links(y: Array, noise: float) -> Iterator[Link]:
             return inverse
 
         floor = max(2 * margin, 1e-300)
-        yield Link("y**2", lambda y: (y * abs(y), 2 * np.maximum(abs(y), floor)), back(0.5))
+        yield Link(
+            "y**2",
+            # Noise may change the sign of a small y.
+            lambda y: (sign.value * y * abs(y), 2 * np.maximum(abs(y), floor)),
+            back(0.5),
+        )
         if low > margin or high < -margin:
             yield Link("1/y", lambda y: (1 / abs(y), y**-2), back(-1))
             yield Link("1/y**2", lambda y: (y**-2, 2 * abs(y) ** -3), back(-0.5))

@@ -218,7 +218,7 @@ class _Finding:
 
     def products(self) -> Iterator[_Task]:
         count, made = self.dictionary.count, self.dictionary
-        degree = {1: 2, 2: 4, 3: 6, 4: 4}.get(count, 3)
+        degree = {1: 2, 2: 4, 3: 6, 4: 4, 5: 3, 6: 3}.get(count, 3 if not self.problem.noise else 2)
         yield _Task("sum of products", made.monomials(degree) + made.alone(), _TERMS_FOR)
         if 1 < count <= 4:
             halves = made.monomials(min(degree, 3), halves=True)
