@@ -30,6 +30,8 @@ from kan_exp.symbolic.refit import refit
 # Errors below this part of the target's size are rounding, not noise; constants are known to the
 # other part.
 _ROUNDING, _PRECISION = 1e-9, 1e-12
+# Rows that decide under noise.
+_MOST_ROWS = 20_000
 # Relative singular value below which a direction changes nothing.
 _NULL = 1e-8
 # The rise of chi-square that one constant may cost; each further one may cost less.
@@ -65,7 +67,11 @@ def simplified(
         left = result(x) - y
         if float(weight @ left**2) <= 10 * weight.sum() * (_ROUNDING * size) ** 2:
             return result
-    return _Simplifying(fit.expression, x, y, weight).run()
+    if len(y) <= _MOST_ROWS:
+        return _Simplifying(fit.expression, x, y, weight).run()
+    many = np.linspace(0, len(y) - 1, _MOST_ROWS).astype(int)
+    result = _Simplifying(fit.expression, x[many], y[many], weight[many]).run()
+    return refit(result, x, y, weight).expression
 
 
 def standard_errors(

@@ -23,8 +23,9 @@ def links(y: Array, noise: float) -> Iterator[Link]:
     """The functions whose domain y lies in."""
     low, high = float(y.min()), float(y.max())
     margin = 4 * noise
+    clear = float(np.median(np.abs(y))) >= 5 * noise
     yield Link("y", lambda y: (y, np.ones_like(y)), lambda z: z)
-    if low >= -margin or high <= margin:
+    if clear and (low >= -margin or high <= margin):
         sign = exact(1 if high > -low else -1)
 
         def back(power: float) -> Callable[[Expression], Expression]:
@@ -34,7 +35,7 @@ def links(y: Array, noise: float) -> Iterator[Link]:
 
             return inverse
 
-        floor = max(2 * margin, 1e-300)
+        floor = max(margin, 1e-300)
         yield Link(
             "y**2",
             # Noise may change the sign of a small y.

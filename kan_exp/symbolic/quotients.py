@@ -35,11 +35,11 @@ _EXACT, _TERM = 1e-9, 1e-5
 _RISE = 12.0
 # Degrees of numerator and denominator, for quotients and for squares of them.
 _DEGREES = ((1, 1), (2, 1), (1, 2), (2, 2), (3, 2), (3, 3), (4, 2), (4, 3))
-_SQUARE_DEGREES = ((2, 2), (4, 2), (4, 4), (6, 2), (6, 4))
+_SQUARE_DEGREES = ((2, 2), (4, 2), (4, 3), (6, 2), (6, 4))
 # Most terms that are tried together: with noise, many fit anything.
 _EXACT_COLUMNS, _NOISY_COLUMNS = 160, 60
-# Fewer terms above and below make a formula.
-_TERMS = 10
+# Most terms above and below that make a formula.
+_EXACT_TERMS, _NOISY_TERMS = 10, 7
 
 _Powers = tuple[int, ...]
 
@@ -52,10 +52,11 @@ def quotients(problem: Problem) -> Iterator[Proposal]:
     if len(y) > rows:
         chosen = np.linspace(0, len(y) - 1, rows).astype(int)
         x, y, weight = x[chosen], y[chosen], weight[chosen]
-    count = x.shape[1]
+    varying = [place for place in range(x.shape[1]) if np.ptp(x[:, place]) > 0] if len(y) else []
+    inputs: list[Expression] = [Input(place) for place in varying]
+    count = len(inputs)
     if not 1 <= count <= 4:
         return
-    inputs: list[Expression] = [Input(place) for place in range(count)]
     finding = _Quotients(x, y, weight, problem)
     for pair in sorted({*_DEGREES, *_SQUARE_DEGREES}, key=sum):
         for link in links(y, problem.noise):
@@ -88,6 +89,9 @@ class _Quotients:
     weight: Array
     problem: Problem
 
+    def __post_init__(self) -> None:
+        self.distinct = len(np.unique(self.x, axis=0))
+
     def proposals(
         self, atoms: Sequence[Expression], link: Link, above: int, below: int
     ) -> Iterator[Proposal]:
@@ -95,14 +99,16 @@ class _Quotients:
         noise = self.problem.noise
         tops, bottoms = _powers(len(atoms), above), _powers(len(atoms), below)
         most = _NOISY_COLUMNS if noise else _EXACT_COLUMNS
-        if len(tops) + len(bottoms) > min(most, len(self.y) // 4):
+        if len(tops) + len(bottoms) > min(most, self.distinct // 4):
             return
         values = np.stack([atom(self.x) for atom in atoms], 1)
         with np.errstate(all="ignore"):
             target, slope = link.forward(self.y)
-        if not np.isfinite(target).all() or not np.isfinite(slope).all():
+            top, bottom = _products(values, tops), _products(values, bottoms)
+            every = np.concatenate([top, target[:, None] * bottom, slope[:, None] * bottom], 1)
+            size = np.linalg.norm(every, axis=0)
+        if not (np.isfinite(size).all() and size.all()):
             return
-        top, bottom = _products(values, tops), _products(values, bottoms)
         value, sizes = target, np.zeros(len(bottoms))
         if noise:
             start = _denominator(top, bottom, target, slope, np.sqrt(self.weight))
@@ -110,9 +116,9 @@ class _Quotients:
                 return
             value, sizes, _ = start
             leads = [*np.argsort(-np.abs(sizes) * np.linalg.norm(bottom, axis=0))[:3]]
-        elif _dependent(np.concatenate([top, target[:, None] * bottom], 1)):
+        elif _dependent(every[:, : len(tops) + len(bottoms)]):
             # Of the smallest degrees that fit, the highest one is needed.
-            leads = [k for k, powers in enumerate(bottoms) if sum(powers) in {0, below}][::-1]
+            leads = [*range(len(bottoms))[::-1]]
         else:
             return
         for lead in leads:
@@ -135,7 +141,8 @@ class _Quotients:
             others = [*bottoms[:lead], *bottoms[lead + 1 :]]
             numerator = [(tops[k], c) for k, c in enumerate(coefficients[: len(tops)]) if c]
             denominator = [(others[k], c) for k, c in enumerate(coefficients[len(tops) :]) if c]
-            if numerator and denominator and len(numerator) + len(denominator) < _TERMS:
+            terms = len(numerator) + len(denominator) + 1
+            if numerator and denominator and terms <= (_NOISY_TERMS if noise else _EXACT_TERMS):
                 under = Sum((_product(atoms, bottoms[lead]), _polynomial(atoms, denominator)))
                 formula = link.inverse(_polynomial(atoms, numerator) / under)
                 yield Proposal(formula, f"quotient of sums for {link.name}")

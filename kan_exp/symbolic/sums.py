@@ -74,8 +74,8 @@ class _Dictionary:
 
     def __init__(self, x: Array) -> None:
         self.x, self.count = x, x.shape[1]
-        size = np.abs(x).max(0)
-        self.nonzero = np.abs(x).min(0) > 1e-3 * size
+        self.varying = [place for place in range(self.count) if np.ptp(x[:, place]) > 0]
+        self.nonzero = np.abs(x).min(0) > 1e-3 * np.abs(x).max(0)
         self.positive = (x.min(0) > 0) & self.nonzero
 
     def monomials(self, degree: float, largest: float = 2, halves: bool = False) -> list[_Term]:
@@ -86,6 +86,7 @@ class _Dictionary:
             steps = np.arange(1, largest + 1) if not (halves and self.positive[place]) else steps
             powers = [0.0, *steps]
             powers += [-step for step in steps] if self.nonzero[place] else []
+            powers = powers if place in self.varying else [0.0]
             choices.append([Fraction(power) for power in powers])
         found: list[tuple[Fraction, ...]] = [()]
         for powers_ in choices:
@@ -100,7 +101,7 @@ class _Dictionary:
     def alone(self) -> list[_Term]:
         """Powers of one input beyond the products'."""
         terms = []
-        for place in range(self.count):
+        for place in self.varying:
             powers = [Fraction(3), Fraction(4)]
             powers += [Fraction(-3), Fraction(-4)] if self.nonzero[place] else []
             if self.positive[place]:
@@ -115,7 +116,7 @@ class _Dictionary:
         """Squares and reciprocals of differences and sums of two inputs."""
         none = (Fraction(0),) * self.count
         terms = []
-        for one, other in itertools.combinations(range(self.count), 2):
+        for one, other in itertools.combinations(self.varying, 2):
             for sign in (-1, 1):
                 pair = Input(one) + (Input(other) if sign > 0 else exact(-1) * Input(other))
                 value = np.abs(pair(self.x))
@@ -126,9 +127,11 @@ class _Dictionary:
 
     def functions(self) -> list[_Term]:
         """Sine, cosine, exp and log of inputs, times products of the other inputs."""
-        count, small = self.count, self.count <= 4
-        arguments: list[tuple[Expression, set[int]]] = [(Input(i), {i}) for i in range(count)]
-        for one, other in itertools.combinations(range(count), 2):
+        small = len(self.varying) <= 4
+        arguments: list[tuple[Expression, set[int]]] = [
+            (Input(place), {place}) for place in self.varying
+        ]
+        for one, other in itertools.combinations(self.varying, 2):
             arguments.append((Input(one) - Input(other), {one, other}))
             if small:
                 arguments.append((Input(one) * Input(other), {one, other}))
@@ -151,12 +154,12 @@ class _Dictionary:
         return terms
 
     def _multipliers(self, read: set[int], degree: int) -> list[tuple[Fraction, ...]]:
-        others = [place for place in range(self.count) if place not in read]
+        others = [place for place in self.varying if place not in read]
         found = []
         for width in range(min(degree, len(others)) + 1):
             for chosen in itertools.combinations(others, width):
                 found.append(tuple(Fraction(place in chosen) for place in range(self.count)))
-        if self.count <= 4:
+        if len(self.varying) <= 4:
             found += [self._unit(place, Fraction(-1)) for place in others if self.nonzero[place]]
             found += [self._unit(place) for place in read]
             found += [
@@ -178,14 +181,16 @@ def _size(powers: Sequence[Fraction]) -> tuple[Fraction, int, tuple[Fraction, ..
 
 def sums(problem: Problem) -> Iterator[Proposal]:
     """Sums of products of powers, of squared differences, of products of roots."""
-    finding = _Finding(problem)
-    yield from finding.every(finding.products())
+    if problem.weight.any():
+        finding = _Finding(problem)
+        yield from finding.every(finding.products())
 
 
 def sums_of_functions(problem: Problem) -> Iterator[Proposal]:
     """Sums of products of powers with sine, cosine, exp or log."""
-    finding = _Finding(problem)
-    yield from finding.every(finding.functions())
+    if problem.weight.any():
+        finding = _Finding(problem)
+        yield from finding.every(finding.functions())
 
 
 class _Task(NamedTuple):
@@ -208,6 +213,7 @@ class _Finding:
             chosen = np.linspace(0, len(y) - 1, rows).astype(int)
             x, y, weight = x[chosen], y[chosen], weight[chosen]
         self.x, self.y, self.weight = x, y, weight
+        self.distinct = len(np.unique(x, axis=0))
         self.dictionary = _Dictionary(x)
 
     def every(self, dictionaries: Iterator[_Task]) -> Iterator[Proposal]:
@@ -217,19 +223,24 @@ class _Finding:
             yield from self.proposals(*task)
 
     def products(self) -> Iterator[_Task]:
-        count, made = self.dictionary.count, self.dictionary
-        degree = {1: 2, 2: 4, 3: 6, 4: 4, 5: 3, 6: 3}.get(count, 3 if not self.problem.noise else 2)
-        yield _Task("sum of products", made.monomials(degree) + made.alone(), _TERMS_FOR)
+        count, made = len(self.dictionary.varying), self.dictionary
+        degree = {1: 2, 2: 4, 3: 6, 4: 4}.get(
+            count, 3 if count < 8 or not self.problem.noise else 2
+        )
+        most = _TERMS_FOR
+        if count > 4 and self.problem.noise:
+            most = {name: most[name] for name in ("y", "y**2", "1/y", "log(y)")}
+        yield _Task("sum of products", made.monomials(degree) + made.alone(), most)
         if 1 < count <= 4:
             halves = made.monomials(min(degree, 3), halves=True)
             yield _Task("sum of products of roots", halves, {"y": _TERMS, "y**2": _TERMS})
         if count > 1:
             terms = made.monomials(2) + made.differences()
-            yield _Task("sum of squared differences", terms, _TERMS_FOR)
+            yield _Task("sum of squared differences", terms, most)
 
     def functions(self) -> Iterator[_Task]:
-        count, made = self.dictionary.count, self.dictionary
-        if count <= 6:
+        count, made = len(self.dictionary.varying), self.dictionary
+        if 1 <= count <= 6:
             few = made.monomials(2 if count > 2 else 3)
             terms = (few + made.functions())[:_COLUMNS]
             most = {"y": _TERMS, "y**2": _TERMS, "1/y": 3, "log(y)": 2, "sin(y)": 1}
@@ -268,20 +279,22 @@ class _Finding:
             with np.errstate(all="ignore"):
                 target, slope = link.forward(self.y)
             weight = self.weight / slope**2 if noise else np.ones(len(target))
-            if not (np.isfinite(target).all() and np.isfinite(weight).all() and weight.sum() > 0):
+            if not (np.isfinite(target).all() and 0 < weight.sum() < np.inf):
                 continue
             root = np.sqrt(weight / weight.mean())
             if shared is None or noise:
-                columns = self._values(terms) * root[:, None]
-                size = np.sqrt((columns**2).sum(0))
-                usable = np.isfinite(columns).all(0) & (size > 0)
+                with np.errstate(all="ignore"):
+                    columns = self._values(terms) * root[:, None]
+                    size = np.sqrt((columns**2).sum(0))
+                usable = np.isfinite(size) & (size > 0)
                 kept = [term for term, use in zip(terms, usable, strict=True) if use]
                 columns = columns[:, usable] / size[usable]
                 shared = columns, columns.T @ columns
             columns, gram = shared
             target = target * root
-            scale = float(np.sqrt(target @ target))
-            if scale == 0:
+            with np.errstate(all="ignore"):
+                scale = float(np.sqrt(target @ target))
+            if not 0 < scale < np.inf or not columns.shape[1]:
                 continue
             allowed = _EXACT
             if noise:
@@ -290,7 +303,7 @@ class _Finding:
                 allowed = above * level * math.sqrt(len(target)) / scale
             target = target / scale
             moment = columns.T @ target
-            for sets in _subsets(gram, moment, most[link.name]):
+            for sets in _subsets(gram, moment, min(most[link.name], self.distinct // 4)):
                 fits = [self._fit(columns, chosen, target) for chosen in sets[:20]]
                 good = sorted((fit for fit in fits if fit[0] <= allowed), key=lambda fit: fit[0])
                 for error, chosen, coefficients in good[:3]:
@@ -300,7 +313,11 @@ class _Finding:
                         for place, value in zip(chosen, physical, strict=True)
                     ]
                     expression = link.inverse(parts[0] if len(parts) == 1 else Sum(tuple(parts)))
-                    found.append((error / allowed + len(chosen), expression, link.name))
+                    # Simple formulas first; with noise, as likelihood and size weigh up.
+                    rank = 3.0 * expression.complexity
+                    if noise:
+                        rank += 2 * len(target) * math.log(error / allowed)
+                    found.append((rank, expression, link.name))
                 if good or self.problem.over:
                     break
             if found and not noise:

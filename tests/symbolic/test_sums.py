@@ -123,6 +123,28 @@ def test_noise_alone_and_other_functions_have_no_exact_sum(finder: Finder) -> No
 
 
 @pytest.mark.parametrize("finder", [sums, quotients, sums_of_functions])
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        (np.ones((30, 2)), np.linspace(0, 1, 30)),
+        (np.zeros((30, 1)), np.zeros(30)),
+        (np.linspace(1, 2, 40).reshape(20, 2) * 1e150, np.linspace(1, 2, 20) ** 3 * 1e200),
+        (np.linspace(1, 2, 2).reshape(1, 2), np.ones(1)),
+        # As many coefficients as different rows fit anything.
+        (np.arange(300).reshape(300, 1) % 4 + 1.0, np.sqrt(np.arange(300) % 4 + 1.37)),
+    ],
+    ids=["constant inputs", "zeros", "huge values", "one row", "four different rows"],
+)
+def test_proposals_hold_on_odd_data(finder: Finder, x: np.ndarray, y: np.ndarray) -> None:
+    problem = Problem(x, y, np.ones(len(y)), 0.0, time.monotonic() + 60)
+    for proposal in finder(problem):
+        np.testing.assert_allclose(proposal.expression(x), y, rtol=1e-6)
+        assert len(proposal.expression.constants) <= 1
+    unweighted = Problem(x, y, np.zeros(len(y)), 0.0, time.monotonic() + 60)
+    assert list(finder(unweighted)) == []
+
+
+@pytest.mark.parametrize("finder", [sums, quotients, sums_of_functions])
 def test_rows_of_weight_zero_do_not_count(finder: Finder) -> None:
     generator = np.random.default_rng(0)
     x = generator.uniform(1, 2, (500, 2))
