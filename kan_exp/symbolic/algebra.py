@@ -241,16 +241,25 @@ class Rows:
                             return
 
     def _leading(self, node: Sum) -> Constant:
-        """The coefficient that is pulled out of a sum: that of its largest term, 1 if one is 1."""
+        """The coefficient that is pulled out of a sum: 1 if a term has it, or its largest term's.
+
+        A term without inputs, or one that does not matter, is not the one to be set to 1.
+        """
         coefficients, sizes = [], []
         for term in node.terms:
-            coefficient, rest = split(term)
-            if not coefficient.free and abs(coefficient.value) == 1:
-                return _ONE
+            coefficient, _ = split(term)
+            size = float(np.abs(term(self.x)).mean())
             coefficients.append(coefficient)
-            size = np.abs(term(self.x)).mean()
-            sizes.append(size if np.isfinite(size) and rest != _ONE else 0.0)
-        return coefficients[int(np.argmax(sizes))]
+            sizes.append(size if np.isfinite(size) else 0.0)
+        for coefficient, size in zip(coefficients, sizes, strict=True):
+            one = not coefficient.free and abs(coefficient.value) == 1
+            if one and size >= 1e-3 * max(sizes):
+                return _ONE
+        weighed = [
+            size * (0.01 if term.inputs == () else 1.0)
+            for term, size in zip(node.terms, sizes, strict=True)
+        ]
+        return coefficients[int(np.argmax(weighed))]
 
     def _divided(self, node: Sum, by: Constant) -> Expression:
         inverse = raised(by, exact(-1))

@@ -56,7 +56,7 @@ def simplified(
     """
     weight = np.ones(len(y)) if weight is None else weight
     fit = refit(expression, x, y, weight)
-    if not np.isfinite(fit.loss):
+    if not np.isfinite(fit.loss) or not weight.any():
         return expression
     size = math.sqrt(float(weight @ y**2) / max(float(weight.sum()), 1e-300))
     exactly = fit.loss <= weight.sum() * (_ROUNDING * size) ** 2
@@ -139,15 +139,18 @@ class _Simplifying:
         rows = int((weight > 0).sum())
         size = math.sqrt(float(weight @ y**2) / rows)
         start = refit(normal(expression, x), x, y, weight)
+        self.rewritten = bool(np.isfinite(start.loss))
+        if not self.rewritten:
+            # At the edge of a domain, such as 0 to a free power.
+            start = refit(expression, x, y, weight)
         self.expression, self.loss = start.expression, start.loss
         freedom = max(rows - len(self.expression.constants), 1)
         self.variance = max(self.loss / freedom, (_ROUNDING * size) ** 2)
         self.precision = max(self.loss / freedom, (_PRECISION * size) ** 2)
         self.noisy = self.loss / freedom > (_ROUNDING * size) ** 2
         self.first = max(_RISE, math.log(rows))
-        self.count = len(expression.constants)
+        self.count = len(self.expression.constants)
         self.highest = self.loss
-        self.rewritten = True
 
     def run(self) -> Expression:
         """Exponents first, then what can go, then numbers."""

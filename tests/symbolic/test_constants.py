@@ -84,6 +84,12 @@ CASES: dict[str, tuple[Expression, Callable[..., np.ndarray], list[tuple[float, 
         [(0, 4)],
         "sin(a)",
     ),
+    "a denominator that is nearly constant": (
+        Constant(86019.0) * A * B * (A + B + Constant(86012.0)) ** -1,
+        lambda a, b: a * b,
+        [(1, 5)] * 2,
+        "a*b",
+    ),
     "a common factor": (
         Constant(0.9) * A * B + Constant(1.1) * A * D + Constant(0.02) * B + Constant(0.01),
         lambda a, b, d: a * (b + 3 * d),
