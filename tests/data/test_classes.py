@@ -61,7 +61,7 @@ def test_the_task_decides_otherwise(tmp_path):
     ("values", "classes", "said"),
     [
         (["x"] * 60, None, "column 'y' has one class only, 'x'"),
-        (["x", "y"] * 30, False, "the target 'y' is text, such as 'x' in row 1: set task=class"),
+        (["x", "y"] * 30, False, "the target 'y' is text, such as 'x': set task=class"),
         ([k * 0.1 for k in range(60)], True, "60 different numbers in 60 rows.* set task=regres"),
         ([f"name {k}" for k in range(60)], None, "mostly different texts in the target column 'y'"),
         (["x", "y", None] * 20, None, "missing cells in the target column 'y' .*row 3"),
