@@ -53,6 +53,7 @@ def test_the_task_decides_otherwise(tmp_path):
     assert {*numbers.table.y[:, 0]} == {7, 9, 10}
     yes = data(written(tmp_path, ["Yes", "no"] * 30), classes=False)
     assert yes.table.y[:2, 0].tolist() == [1, 0]
+    assert any("yes is 1, no is 0" in line for line in yes.data_warnings)
     halves = data(written(tmp_path, [0.5, 1.0, 1.5] * 20), classes=True)
     assert halves.schema.classes == ("0.5", "1", "1.5")
 
