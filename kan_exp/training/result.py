@@ -77,7 +77,7 @@ def make_result(
         options = cast(SplitTableData, data).options
         truth, predictions, rows = first_of_each_row(folds)
         if weight is not None:
-            weight = weight[np.searchsorted(cast(SplitTableData, data).test_rows, rows)]
+            weight = weight[np.searchsorted(cast(SplitTableData, data).test_rows, rows.numpy())]
         scores = fold_metrics(folds, task, cast(int, options.folds), options.repeats)
     else:
         truth = data.schema.decode_outputs(data.test.y)
