@@ -59,11 +59,10 @@ def as_points(
 
 
 def _as_table(x: Any) -> Any:
-    """Rows that are mappings, and frames that are yet to be computed, as a frame."""
-    if isinstance(x, list) and x and isinstance(x[0], Mapping):
-        import polars as pl
-
-        return pl.DataFrame(x, infer_schema_length=None)
+    """Rows that are mappings, and frames that are yet to be computed, as columns."""
+    if isinstance(x, list) and x and all(isinstance(row, Mapping) for row in x):
+        names = dict.fromkeys(name for row in x for name in row)
+        return {name: [row.get(name) for row in x] for name in names}
     collect = getattr(x, "collect", None)  # of a polars.LazyFrame
     return collect() if callable(collect) else x
 
