@@ -108,6 +108,20 @@ def test_other_kinds_of_edges_get_the_same_functions(table, tmp_path, kind):
         assert found["test_rmse"] == pytest.approx(known["test_rmse"], rel=0.1)
 
 
+def test_edges_without_a_grid_follow_inputs_of_long_tails(tmp_path):
+    generator = np.random.default_rng(0)
+    x = np.exp(generator.normal(size=(300, 2)))
+    y = np.log(x[:, 0]) + np.tanh(x[:, 1] - 1) + 0.2 * generator.normal(size=300)
+    path = tmp_path / "tails.csv"
+    pl.DataFrame({"a": x[:, 0], "b": x[:, 1], "y": y}).write_csv(path)
+    options = ["data=table", f"data.path={path}", "data.target=y", "smoothing.hidden=0"]
+    known, found = (
+        prepare([*options, "logger=none", f"layer={layer}"], tmp_path / layer).fit()
+        for layer in ("spline", "fourier")
+    )
+    assert found.metrics["test_rmse"] < 1.15 * known.metrics["test_rmse"]
+
+
 def test_widths_that_are_given_are_kept(table, tmp_path):
     result = run(table, tmp_path / "run", "linear", "dims=[auto,3,auto]")
     assert result.metrics["choices"]["dims"] == [3, 3, 1]
