@@ -308,7 +308,7 @@ class TrainConfig(RunOptions):
 
     points: int
     gradient: GradientConfig
-    wide: WideConfig
+    wide: WideConfig | None = None  # not in the folders of older runs
     layers: list[Any] | None
     sweep: SweepConfig
     target: Any = None

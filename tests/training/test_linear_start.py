@@ -63,4 +63,7 @@ def test_a_wide_linear_table_is_no_worse_than_the_linear_model(tmp_path):
     assert note.startswith("optimizer=adamw dims=[302,3,1], beginning with the linear model")
     metrics = experiment.fit().metrics
     assert metrics["best_step"] == 0
+    folds = prepare([*options, "data.folds=2", "logger=none"], tmp_path / "folds").fit().folds
+    size = metrics["parameters"], 0
+    assert [(one.metrics["parameters"], one.metrics["best_step"]) for one in folds] == [size] * 2
     assert metrics["test_rmse"] < 1.01 * metrics["linear_rmse"]
