@@ -56,7 +56,7 @@ def test_a_wide_linear_table_is_no_worse_than_the_linear_model(tmp_path):
     columns = {f"x{k}": x[:, k] for k in range(302)}
     path = tmp_path / "wide.parquet"
     pl.DataFrame({**columns, "y": y}).write_parquet(path)
-    options = ["data=table", f"data.path={path}", "data.target=y", "wide.rows=2", "wide.steps=20"]
+    options = ["data=table", f"data.path={path}", "data.target=y", "wide.rows=1", "wide.steps=20"]
     options += ["wide.lr=1", "wide.hidden=2", "layer=spline"]  # steps that lead nowhere
     experiment = prepare([*options, "logger=none"], tmp_path / "run")
     (note,) = experiment.notes
