@@ -65,9 +65,7 @@ TRANSFORMATIONS = (
     Transformation("exp y", np.exp, np.exp, lambda e: Call("log", e)),
     Transformation("sin y", np.sin, np.cos, lambda e: Call("asin", e)),
     Transformation("atanh y", np.arctanh, lambda y: 1 / (1 - y**2), lambda e: Call("tanh", e)),
-    Transformation(
-        "asin y", np.arcsin, lambda y: 1 / np.sqrt(1 - y**2), lambda e: Call("sin", e)
-    ),
+    Transformation("asin y", np.arcsin, lambda y: 1 / np.sqrt(1 - y**2), lambda e: Call("sin", e)),
     Transformation("tan y", np.tan, lambda y: 1 / np.cos(y) ** 2, lambda e: Call("atan", e)),
 )
 
@@ -269,7 +267,9 @@ class Reduction:
                         z = state.values[place]
                         if self.relative:
                             if z.min() > 0:
-                                yield from self.divided(state, few, child, state.variables[place], z)
+                                yield from self.divided(
+                                    state, few, child, state.variables[place], z
+                                )
                             continue
                         for power in (1.0, -1.0, 2.0, -2.0):
                             if _defined(z, power):

@@ -6,6 +6,7 @@ it, before anything is named.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import lru_cache
@@ -68,9 +69,13 @@ class Rows:
         """Of the rows `(n,)`, the first `fitted` are fitted to; the others give the error."""
         self.y, self.fitted = y, fitted
         self.root = np.ones(len(y)) if weight is None else np.sqrt(weight)
-        held = self.root[fitted:] * y[fitted:]
-        mean = np.average(y[fitted:], weights=self.root[fitted:] ** 2)
-        self.size = max(float(np.sqrt(np.mean((held - self.root[fitted:] * mean) ** 2))), 1e-300)
+        root = self.root[fitted:]
+        total = float(root @ root)
+        if total == 0:
+            self.size = 1.0
+            return
+        mean = float(root**2 @ y[fitted:]) / total
+        self.size = max(math.sqrt(float(np.mean((root * (y[fitted:] - mean)) ** 2))), 1e-300)
 
     def solve(self, design: Array, y: Array | None = None) -> tuple[Array, float]:
         """Coefficients of the columns `(n, k)`, and the relative error on the rows held back."""
@@ -164,9 +169,7 @@ def b_splines(values: Array, knots: Array, degree: int = 5) -> Array:
             saved = (values - left) * share
         basis[order] = saved
     result = np.zeros((len(values), len(knots) - 1 + degree))
-    np.put_along_axis(
-        result, (cell - degree)[:, None] + np.arange(degree + 1), basis.T, axis=1
-    )
+    np.put_along_axis(result, (cell - degree)[:, None] + np.arange(degree + 1), basis.T, axis=1)
     return result
 
 

@@ -15,7 +15,7 @@ from kan_exp.symbolic.problem import Finder, Problem, Proposal
 from kan_exp.symbolic.quotients import quotients
 from kan_exp.symbolic.reduction import State, reductions
 from kan_exp.symbolic.refit import refit
-from kan_exp.symbolic.regression import Polynomials, Rows
+from kan_exp.symbolic.regression import Polynomials
 from kan_exp.symbolic.sums import sums, sums_of_functions
 from kan_exp.symbolic.trees import find_trees
 
@@ -145,8 +145,9 @@ class _Judge:
         self.estimate_noise()
         if self.problem.noise:
             self.states.clear()
-            yield "factors and merged variables, with noise", reductions(
-                self.problem, 1, self.states
+            yield (
+                "factors and merged variables, with noise",
+                reductions(self.problem, 1, self.states),
             )
             self.estimate_noise()
         smaller = self.smaller_problems()
@@ -183,7 +184,9 @@ class _Judge:
 
     def estimate_noise(self) -> None:
         """Sets the noise to the smallest error that any polynomial has left."""
-        left = min((state.error for state, relative in self.states.values() if not relative), default=1.0)
+        left = min(
+            (state.error for state, relative in self.states.values() if not relative), default=1.0
+        )
         noise = self.size * left if left > _NOISELESS else 0.0
         self.problem = replace(self.problem, noise=noise)
         self.few = replace(self.few, noise=noise)
@@ -265,7 +268,11 @@ class _Judge:
         def length(candidate: Candidate) -> float:
             error = max(candidate.rmse / self.size, 1e-12)
             free = len(candidate.errors)
-            return rows * math.log(error) + 1.5 * candidate.complexity + (3 + 0.5 * math.log(rows)) * free
+            return (
+                rows * math.log(error)
+                + 1.5 * candidate.complexity
+                + (3 + 0.5 * math.log(rows)) * free
+            )
 
         return min(self.candidates.values(), key=length, default=None)
 
@@ -329,10 +336,9 @@ def _like_noise(expression: Expression, problem: Problem) -> bool:
     inputs.append(expression(problem.x))
     terms = max(min(120, rows // 8), 4)
     design = Polynomials(terms, np.arange(rows)).design(inputs)
-    fitted = Rows(left, problem.weight, rows)
-    weighted = design * fitted.root[:, None]
-    q, _ = np.linalg.qr(weighted)
-    target = left * fitted.root
+    root = np.sqrt(problem.weight)
+    q, _ = np.linalg.qr(design * root[:, None])
+    target = left * root
     explained = float(((q.T @ target) ** 2).sum())
     rest = max(float(target @ target) - explained, 1e-300)
     count = q.shape[1]
