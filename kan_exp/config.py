@@ -142,6 +142,7 @@ class RunOptions:
     seed: int = 0
     replicas: int = 1
     dims: list[Any] | None = field(default_factory=lambda: ["auto", 5, "auto"])
+    multiply: list[int] | None = None
     steps: int | None = None
     batch_size: int | None = None
     log_every_n_steps: int = 1

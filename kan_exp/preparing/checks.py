@@ -82,6 +82,8 @@ def check_numbers(config: RunConfig) -> None:
                 shown = str(item).replace(" ", "")
                 raise KanExpError(f"{name}[{place}]: must be a whole number, got {shown}.")
     check_dims(config.dims)
+    for place, products in enumerate(config.multiply or ()):
+        check_whole(f"multiply[{place}]", products, 0)
     check_smoothing(config)
     for name in ("steps", "log_every_n_steps", "evaluations"):
         if (value := getattr(config, name)) is not None and value < 1:

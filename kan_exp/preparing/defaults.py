@@ -26,13 +26,13 @@ def with_defaults(config: RunConfig, context: RunContext) -> tuple[RunConfig, Ru
     Streams, and tables of `MANY_ROWS` training rows or more, are trained by adam instead of least
     squares, unless an option of the optimizer was typed. Other options keep the values that were
     typed, and are those of `optimizer=adam` if they were not. Where options of `refine` or
-    `penalty` were typed, these decide the smoothness of edges.
+    `penalty` were typed, or nodes multiply, these decide the smoothness of edges.
 
     Raises:
         KanExpError: The table cannot be read.
     """
     config, context = _by_gradient(config, context)
-    if config.smooths and _types_stages(context):
+    if config.smooths and (_types_stages(context) or any(config.multiply or ())):
         config = replace(config, smoothing=replace(config.smoothing, method=None))
     return config, context
 

@@ -71,7 +71,8 @@ def make_module(
     from kan_exp.training.shared import SharedModule
 
     # The weights have a generator of their own: all kinds see the same order of points.
-    network = make_network(specs, config.widths, torch.Generator().manual_seed(config.seed))
+    generator = torch.Generator().manual_seed(config.seed)
+    network = make_network(specs, config.widths, generator, config.multiply or ())
     model = _model(network, data, task)
     options = _gradient_options(config, data, specs, task)
     options["compile_network"] = config.compile
@@ -125,7 +126,9 @@ def _make_least_squares(
     make_network(specs, dims, torch.Generator())
     sizes = [count_parameters(specs, dims, stage) for stage in stages]
     check_work(multiplications(sizes, stages, len(x)), len(x), context)
-    starts = make_starts(specs, dims, stages[0], config.seed, refine.init_noise_std, x, bounds)
+    products = config.multiply or ()
+    noise = refine.init_noise_std
+    starts = make_starts(specs, dims, stages[0], config.seed, noise, x, bounds, products)
     return LeastSquaresModule(
         _model(starts[0], data, task),
         task,
@@ -230,7 +233,8 @@ def _make_replicas(
     def make(count: int) -> ReplicaModule:
         seeds = range(config.seed, config.seed + count)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        networks = [make_network(specs, config.widths, generator) for generator in generators]
+        sizes = specs, config.widths
+        networks = [make_network(*sizes, one, config.multiply or ()) for one in generators]
         model = _model(networks[0], data, task)
         return ReplicaModule(model, task, networks, config.seed, **options)
 
