@@ -1,0 +1,1 @@
+"""Formulas: found in data, written as trees, with constants and their errors."""

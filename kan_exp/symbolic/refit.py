@@ -1,0 +1,84 @@
+"""Free constants of a formula, fitted to data by Levenberg-Marquardt."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from kan_exp.symbolic.expression import Array, Expression
+
+
+class Refit(NamedTuple):
+    """What a fit gives.
+
+    Attributes:
+        expression: The formula with its fitted constants.
+        loss: Weighted sum of squared errors; infinite where the formula is not finite on the data.
+        covariance: Of the free constants `(k, k)`, for errors of deviation 1.
+    """
+
+    expression: Expression
+    loss: float
+    covariance: Array
+
+
+def refit(
+    expression: Expression,
+    x: Array,
+    y: Array,
+    weight: Array | None = None,
+    *,
+    steps: int = 50,
+    tolerance: float = 1e-13,
+) -> Refit:
+    """Fits the free constants to `y` `(n,)` at `x` `(n, in)`, by least squares.
+
+    Args:
+        weight: Weights of the squared errors `(n,)`; by default 1.
+        steps: Largest number of accepted or refused steps.
+        tolerance: Relative decrease of the loss, over three steps, below which the fit has ended.
+    """
+    root = np.ones(len(y)) if weight is None else np.sqrt(weight)
+    constants = expression.constants
+    loss, residual, jacobian = _errors(expression, x, y, root)
+    if not np.isfinite(loss) or not len(constants):
+        return Refit(expression, loss, np.zeros((len(constants),) * 2))
+    damping, past = 1e-3, [loss]
+    for _ in range(steps):
+        gram, slope = jacobian.T @ jacobian, jacobian.T @ residual
+        size = np.maximum(np.diag(gram), 1e-300)
+        step = _solve(gram / np.sqrt(np.outer(size, size)), slope / np.sqrt(size), damping)
+        step = step / np.sqrt(size)
+        trial = expression.with_constants(constants - step)
+        new_loss, new_residual, new_jacobian = _errors(trial, x, y, root)
+        if new_loss <= loss:
+            expression, constants = trial, constants - step
+            loss, residual, jacobian = new_loss, new_residual, new_jacobian
+            damping = max(damping / 5, 1e-15)
+            past.append(loss)
+            if len(past) > 3 and past[-4] - loss <= tolerance * past[-4]:
+                break
+        else:
+            damping *= 4
+            if damping > 1e8:
+                break
+    return Refit(expression, loss, np.linalg.pinv(jacobian.T @ jacobian, hermitian=True))
+
+
+def _errors(expression: Expression, x: Array, y: Array, root: Array) -> tuple[float, Array, Array]:
+    value, jacobian = expression.jacobian(x)
+    residual = (value - y) * root
+    with np.errstate(all="ignore"):
+        loss = float(residual @ residual)
+    if not np.isfinite(loss) or not np.isfinite(jacobian).all():
+        return np.inf, residual, jacobian
+    return loss, residual, jacobian * root[:, None]
+
+
+def _solve(gram: Array, slope: Array, damping: float) -> Array:
+    damped = gram + damping * np.eye(len(gram))
+    try:
+        return np.linalg.solve(damped, slope)
+    except np.linalg.LinAlgError:
+        return np.linalg.lstsq(damped, slope, rcond=None)[0]
