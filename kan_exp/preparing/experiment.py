@@ -17,7 +17,13 @@ from kan_exp.preparing.choices import flat_choices
 from kan_exp.preparing.components import make, make_checked, make_partial, make_task
 from kan_exp.preparing.defaults import notes_on_defaults, with_defaults
 from kan_exp.preparing.devices import training_accelerator
-from kan_exp.preparing.modules import intervals_of, layer_specs, make_module, plan_of
+from kan_exp.preparing.modules import (
+    intervals_of,
+    layer_specs,
+    make_module,
+    make_pruning,
+    plan_of,
+)
 from kan_exp.preparing.networks import stages_of
 from kan_exp.preparing.sources import check_schema
 from kan_exp.preparing.tasks import data_options, note_on_task, settle
@@ -139,13 +145,15 @@ def make_experiment(
     folds = None
     if data.num_folds:
         # What is left to the data is that of each fold.
-        each = replace(config, dims=asked.dims, smoothing=asked.smoothing)
+        pruning = replace(config.pruning, run=None)
+        each = replace(config, dims=asked.dims, smoothing=asked.smoothing, pruning=pruning)
         for number in range(data.num_folds if are_known(asked.dims) else 0):
             _check_fold(data.fold(number), number, config.widths[0])
         folds = CrossValidation(data, _fold_fitter(each, context, stop), folder)
     note = note_on_task(asked.task, data.schema)
     notes = [*([note] if note else []), *notes_on_defaults(asked, config)]
-    experiment = Experiment(module, data, trainer, choices, folder, sinks, notes, folds)
+    pruning = make_pruning(config)
+    experiment = Experiment(module, data, trainer, choices, folder, sinks, notes, folds, pruning)
     if checkpoint is not None:
         try:
             experiment.restore(read_state(checkpoint))

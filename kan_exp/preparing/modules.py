@@ -5,13 +5,15 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kan_exp.config import LINES, RunConfig, RunContext, to_values
+from kan_exp.config import LINES, RunConfig, RunContext, choice, to_values
 from kan_exp.errors import KanExpError, message_of
 from kan_exp.preparing.components import make_partial
 from kan_exp.preparing.devices import training_device
 from kan_exp.preparing.networks import MULTIPLICATIONS_PER_MINUTE, check_work, stages_of
+from kan_exp.runs.results import read_metrics
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from kan_exp.models.model import KANModel
     from kan_exp.tasks import Task
     from kan_exp.training.module import KANModule
+    from kan_exp.training.pruning import Pruning
     from kan_exp.training.smooth_plan import Plan
 
 
@@ -178,6 +181,41 @@ def _make_smoothing(
         config.seed,
         describe_model(specs_shown, shown, data, task),
     )
+
+
+def make_pruning(config: RunConfig) -> Pruning | None:
+    """What makes the trained network smaller; None if that is not asked for."""
+    if config.prune is None:
+        return None
+    from kan_exp.models.loading import read_checkpoint
+    from kan_exp.training.penalty_rules import ORDERS
+    from kan_exp.training.pruning import Pruning
+
+    specs, refine = layer_specs(config), config.refine
+    weights = asdict(config.penalty)
+    weights["jerk"] = max(weights["jerk"], refine.jerk)
+    optimizer = config.optimizer if config.uses_least_squares else choice("optimizer", "lm")
+    run = config.pruning.run
+    return Pruning(
+        specs,
+        stages_of(refine, intervals_of(specs)),
+        make_partial("optimizer", optimizer),
+        {ORDERS[name]: weight for name, weight in weights.items() if name in ORDERS and weight},
+        refine.penalty_decay,
+        refine.init_noise_std,
+        refine.follow_every,
+        config.seed,
+        config.pruning.max_rise,
+        config.pruning.seconds,
+        None if run is None else read_checkpoint(run),
+        None if run is None else _about_training(Path(run)),
+    )
+
+
+def _about_training(run: Path) -> dict[str, Any]:
+    """What `metrics.json` says about the training of a run."""
+    metrics = read_metrics(run)
+    return {name: metrics[name] for name in ("steps", "stopped") if name in metrics}
 
 
 def _rows(data: ExperimentData) -> int:
