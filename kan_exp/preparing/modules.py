@@ -13,6 +13,7 @@ from kan_exp.errors import KanExpError, message_of
 from kan_exp.preparing.components import make_partial
 from kan_exp.preparing.devices import training_device
 from kan_exp.preparing.networks import MULTIPLICATIONS_PER_MINUTE, check_work, stages_of
+from kan_exp.runs.files import parse_json
 from kan_exp.runs.results import read_metrics
 
 if TYPE_CHECKING:
@@ -209,6 +210,7 @@ def make_pruning(config: RunConfig) -> Pruning | None:
         config.pruning.seconds,
         None if run is None else read_checkpoint(run),
         None if run is None else _about_training(Path(run)),
+        {} if run is None else _history(Path(run)),
     )
 
 
@@ -216,6 +218,15 @@ def _about_training(run: Path) -> dict[str, Any]:
     """What `metrics.json` says about the training of a run."""
     metrics = read_metrics(run)
     return {name: metrics[name] for name in ("steps", "stopped") if name in metrics}
+
+
+def _history(run: Path) -> dict[str, Any]:
+    """The losses of a run; empty if they cannot be read."""
+    try:
+        history = parse_json((run / "history.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return history if isinstance(history, dict) else {}
 
 
 def _rows(data: ExperimentData) -> int:

@@ -154,11 +154,13 @@ class Experiment:
         return result
 
     def _log_start(self) -> None:
-        log.info("%s %s", self.choices.get("layer"), self.module.size)
+        size = "of another run" if self._is_trained else self.module.size
+        log.info("%s %s", self.choices.get("layer"), size)
         log.info("%s", self.data.summary)
         for note in self.all_notes:
             log.info("Note: %s", note)
-        log.info("%s", self.module.summary)
+        if not self._is_trained:
+            log.info("%s", self.module.summary)
         if self._resumed_at is not None:
             total = self.trainer.max_steps
             log.info("resumes at step %s of %s", f"{self._resumed_at:,}", f"{total:,}")
@@ -205,6 +207,8 @@ class Experiment:
                 "be pruned on them: train it again with --from."
             )
         self.best.checkpoint = {name: best[name] for name in KEPT}
+        for name in ("train", "val"):
+            setattr(self.module, f"{name}_history", self.pruning.history.get(name, []))
 
     def _prune(self, pruning: Pruning) -> dict[str, Any]:
         """Puts the pruned network in the place of the best; returns what is known about it."""

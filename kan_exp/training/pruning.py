@@ -8,7 +8,7 @@ import io
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,7 @@ class Pruning:
         seconds: The time it may take.
         checkpoint: Of a trained network, which is pruned instead of training one.
         before: Entries of `metrics.json` about the training of that network.
+        history: Of that training, pairs of step and loss by "train" and "val".
     """
 
     specs: Sequence[LayerSpec]
@@ -79,6 +80,7 @@ class Pruning:
     seconds: float
     checkpoint: Mapping[str, Any] | None = None
     before: Mapping[str, Any] | None = None
+    history: Mapping[str, Any] = field(default_factory=dict)
 
     def run(
         self,

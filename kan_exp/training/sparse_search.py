@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 COARSE = 8  # intervals of the grids on which edges are removed
 STEPS = 6  # of the refit after an edge was removed
 MAX_POINTS = 1000  # training points of these refits
-MAX_TRIED = 16  # single edges that are tried in a round: those that matter least
+MAX_TRIED = 12  # single edges that are tried in a round: those that matter least
 MANY = 30  # edges, from which on several are removed in a round
 SHARES = (2, 4, 8)  # 1 / share of the edges are removed at once
 PATH_TIME = 0.6  # share of the time for the path from all edges to one
@@ -64,7 +64,7 @@ class SparseSearch:
         """Networks of fewer and fewer edges, trained on coarse grids."""
         clock, end = self.fit.clock, self.fit.clock.left * (1 - PATH_TIME)
         start = self.fit.resized(network, self._coarse(network))
-        current = self.fit.refit([self._sparse(start)], 2 * STEPS, MAX_POINTS)[0]
+        current = self.fit.refit([self._sparse(start)], 2 * STEPS, self._points)[0]
         yield current
         least = current.error
         while self.fit.edges(current.network) > 1 and clock.left > end:
@@ -79,6 +79,11 @@ class SparseSearch:
                 current = min(tried, key=lambda one: one.error)
             least = min(least, current.error)
             yield current
+
+    @property
+    def _points(self) -> int:
+        """Training points of the refits on the path: those of the first stage of a training."""
+        return self.fit.stages[0].points or MAX_POINTS
 
     def _coarse(self, network: nn.Sequential) -> int | None:
         """Intervals of the grids on which edges are removed; None to leave them as they are."""
@@ -138,7 +143,7 @@ class SparseSearch:
             dims = tuple(layer.dim_out for layer in layers_of(made))
             groups.setdefault(dims, []).append(made)
         return [
-            one for group in groups.values() for one in self.fit.refit(group, STEPS, MAX_POINTS)
+            one for group in groups.values() for one in self.fit.refit(group, STEPS, self._points)
         ]
 
     # -- the smallest that is as good ----------------------------------------------------------
