@@ -106,4 +106,4 @@ def _sizes(
 
 def _make(spec: LayerSpec, dim_in: int, dim_out: int) -> EdgeLayer:
     make = spec.kind
-    return make(dim_in, dim_out, **spec.options, generator=torch.Generator())  # type: ignore[call-arg, arg-type]
+    return make(dim_in, dim_out, **spec.options, generator=torch.Generator())  # type: ignore[call-arg]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -31,6 +31,8 @@ from kan_exp.preparing.widths import are_known
 from kan_exp.runs.identity import OBSERVERS
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from kan_exp.data import ExperimentData
     from kan_exp.data.split_table import SplitTableData
     from kan_exp.ranks import Rank
@@ -47,6 +49,7 @@ def make_experiment(
     checkpoint: Path | None = None,
     data: ExperimentData | None = None,
     stop: SignalStop | None = None,
+    masks: Sequence[Tensor] = (),
 ) -> Experiment:
     """Makes everything that the run needs, so that errors show before it begins.
 
@@ -58,6 +61,7 @@ def make_experiment(
         checkpoint: The state that the run is resumed from; from the start if not given.
         data: What it is trained on; made of the configuration if not given.
         stop: What ends it early on a signal; its own if not given.
+        masks: See `make_module`.
 
     Raises:
         KanExpError: A part cannot be made, or the checkpoint is not of such a run.
@@ -96,7 +100,7 @@ def make_experiment(
     for part in (data.train, data.val, data.test):
         task.check_target(data.schema, part.y)
     steps = _steps(config, data)
-    module = make_module(config, context, data, task)
+    module = make_module(config, context, data, task, masks)
     generators = [torch.Generator().manual_seed(config.seed + k) for k in range(config.replicas)]
     moments = (config.log_every_n_steps, config.evaluations)
     data.plan(config.batch_size, steps, *moments, *generators)
@@ -145,14 +149,14 @@ def make_experiment(
     folds = None
     if data.num_folds:
         # What is left to the data is that of each fold.
-        pruning = replace(config.pruning, run=None)
-        each = replace(config, dims=asked.dims, smoothing=asked.smoothing, pruning=pruning)
+        alone = replace(config.pruning, run=None)
+        each = replace(config, dims=asked.dims, smoothing=asked.smoothing, pruning=alone)
         for number in range(data.num_folds if are_known(asked.dims) else 0):
             _check_fold(data.fold(number), number, config.widths[0])
         folds = CrossValidation(data, _fold_fitter(each, context, stop), folder)
     note = note_on_task(asked.task, data.schema)
     notes = [*([note] if note else []), *notes_on_defaults(asked, config)]
-    pruning = make_pruning(config)
+    pruning = make_pruning(config, _masked_trainer(config, context, data, stop))
     experiment = Experiment(module, data, trainer, choices, folder, sinks, notes, folds, pruning)
     if checkpoint is not None:
         try:
@@ -180,12 +184,7 @@ def _fold_fitter(
 
     from kan_exp.training.folds import FoldResult
 
-    acting: dict[str, Component | None] = {
-        name: callback
-        for name, callback in config.callbacks.items()
-        if callback is not None and callback.target not in OBSERVERS.values()
-    }
-    quiet = replace(config, logger=None, callbacks=acting)
+    quiet = _quiet(config)
 
     def fit(data: ExperimentData) -> FoldResult | None:
         result = make_experiment(quiet, None, context, data=data, stop=stop).fit()
@@ -194,6 +193,38 @@ def _fold_fitter(
         return FoldResult.of(result, torch.from_numpy(cast("SplitTableData", data).test_rows))
 
     return fit
+
+
+def _masked_trainer(
+    config: RunConfig, context: RunContext, data: ExperimentData, stop: SignalStop
+) -> Callable[[Sequence[int], Sequence[Tensor]], Experiment | None]:
+    """What trains a network of given widths and masks; None from it if a signal has come."""
+    smoothing = replace(config.smoothing, choose=False)
+    pruning = replace(config.pruning, run=None)
+
+    def train(dims: Sequence[int], masks: Sequence[Tensor]) -> Experiment | None:
+        layers = config.layers
+        if isinstance(layers, list):
+            layers = layers[: len(dims) - 1]
+        sparse = replace(
+            _quiet(config), dims=list(dims), layers=layers, smoothing=smoothing, prune=None
+        )
+        sparse = replace(sparse, pruning=pruning)
+        experiment = make_experiment(sparse, None, context, data=data, stop=stop, masks=masks)
+        experiment.trainer.fit(experiment.module, datamodule=data)
+        return None if stop.received is not None else experiment
+
+    return train
+
+
+def _quiet(config: RunConfig) -> RunConfig:
+    """The configuration without its files and its progress."""
+    acting: dict[str, Component | None] = {
+        name: callback
+        for name, callback in config.callbacks.items()
+        if callback is not None and callback.target not in OBSERVERS.values()
+    }
+    return replace(config, logger=None, callbacks=acting)
 
 
 def _text(config: RunConfig) -> str:

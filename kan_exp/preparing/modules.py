@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from kan_exp.runs.files import parse_json
 from kan_exp.runs.results import read_metrics
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from kan_exp.data import ExperimentData
     from kan_exp.layers import EdgeLayer, LayerSpec
@@ -56,14 +56,26 @@ def _layer_class(path: str) -> type[EdgeLayer]:
 
 
 def make_module(
-    config: RunConfig, context: RunContext, data: ExperimentData, task: Task
+    config: RunConfig,
+    context: RunContext,
+    data: ExperimentData,
+    task: Task,
+    masks: Sequence[Tensor] = (),
 ) -> KANModule:
-    """The network, or the networks to choose from, and what trains them."""
+    """The network, or the networks to choose from, and what trains them.
+
+    Args:
+        config: The configuration.
+        context: How it was asked for.
+        data: What is trained on.
+        task: What is minimized and measured.
+        masks: Which edges exist, where the smoothness of edges is found from the data.
+    """
     specs = layer_specs(config)
     data.scaling = task.scaling(data.scaling)
     data.train, data.val = task.weigh(data.train, data.val, data.schema)
     if config.smooths:
-        return _make_smoothing(config, context, data, specs, task)
+        return _make_smoothing(config, context, data, specs, task, masks)
     if config.uses_least_squares:
         return _make_least_squares(config, context, data, specs, task)
     if config.replicas > 1:
@@ -154,6 +166,7 @@ def _make_smoothing(
     data: ExperimentData,
     specs: Sequence[LayerSpec],
     task: Task,
+    masks: Sequence[Tensor],
 ) -> KANModule:
     import torch
 
@@ -181,11 +194,18 @@ def _make_smoothing(
         make_partial("optimizer", config.optimizer),
         config.seed,
         describe_model(specs_shown, shown, data, task),
+        masks,
     )
 
 
-def make_pruning(config: RunConfig) -> Pruning | None:
-    """What makes the trained network smaller; None if that is not asked for."""
+def make_pruning(config: RunConfig, train: Callable[..., Any]) -> Pruning | None:
+    """What makes the trained network smaller; None if that is not asked for.
+
+    Args:
+        config: The configuration.
+        train: Trains a network of given widths and masks anew, see `Pruning`; used where the
+            smoothness of edges is found from the data.
+    """
     if config.prune is None:
         return None
     from kan_exp.models.loading import read_checkpoint
@@ -211,6 +231,7 @@ def make_pruning(config: RunConfig) -> Pruning | None:
         None if run is None else read_checkpoint(run),
         None if run is None else _about_training(Path(run)),
         {} if run is None else _history(Path(run)),
+        train if config.smooths else None,
     )
 
 

@@ -67,7 +67,9 @@ LIBRARY: dict[str, Expression] = {
 }
 
 _SCALES = np.array([0.15, 0.3, 0.6, 1.0, 1.5, 2.2, 3.2, 5.0, 8.0])
-_SHIFTS = np.array([-9, -6, -4, -2.8, -2, -1.4, -1, -0.6, -0.3, 0, 0.3, 0.6, 1, 1.4, 2, 2.8, 4, 6, 9])
+_SHIFTS = np.array(
+    [-9, -6, -4, -2.8, -2, -1.4, -1, -0.6, -0.3, 0, 0.3, 0.6, 1, 1.4, 2, 2.8, 4, 6, 9]
+)
 _WAVES = {"sin", "sin squared", "sinc", "sinc squared", "tan"}
 
 

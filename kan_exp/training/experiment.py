@@ -169,7 +169,11 @@ class Experiment:
         """Trains and scores the best network; what `run` does without its sinks."""
         spent = self._checkpoint.spent if self._checkpoint else 0.0
         start = time.perf_counter() - spent
-        diverged = self._take_trained() if self._is_trained else self._train()
+        diverged = None
+        if self._is_trained:
+            self._take_trained()
+        else:
+            diverged = self._train()
         whole = self._stopped(diverged) not in CUT_SHORT
         folds = self.folds.run(self.module.task) if self.folds is not None and whole else ()
         details = {
@@ -215,6 +219,10 @@ class Experiment:
         task, best = self.module.task, self.best.checkpoint
         pruned = pruning.run(best, task, self.data, lambda: self.stop.received is not None)
         self.best.checkpoint = pruned.checkpoint
+        if pruned.module is not None:
+            histories = self.module.train_history, self.module.val_history
+            self.module = pruned.module
+            self.module.train_history, self.module.val_history = histories
         if self._checkpoint is not None:
             self._checkpoint.write_best(self.module)
         return pruned.metrics

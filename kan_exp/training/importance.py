@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from kan_exp.layers import EdgeLayer
+from kan_exp.layers.nodes import reduce_edges
 from kan_exp.layers.walk import layers_of, walk
 
 
@@ -44,10 +46,8 @@ def errors_without(
     return found
 
 
-def _reduced(layer: nn.Module, edges: Tensor, output: int) -> Tensor:
+def _reduced(layer: EdgeLayer, edges: Tensor, output: int) -> Tensor:
     """One output of a layer, from the values of its edges `(n, in, 1)`."""
-    from kan_exp.layers.nodes import reduce_edges
-
     mask = None if layer.mask is None else layer.mask[:, output : output + 1]
     products = None if layer.products is None else layer.products[output : output + 1]
     return reduce_edges(edges, mask, products)[:, 0]

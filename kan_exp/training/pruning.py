@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from kan_exp.data import ExperimentData
-from kan_exp.layers import LayerSpec
+from kan_exp.layers import LayerSpec, find_layer
+from kan_exp.layers.sparsity import connected, masks_of, thinned
 from kan_exp.layers.walk import layers_of, observe_domains
 from kan_exp.models.loading import model_from
 from kan_exp.models.model import KANModel, smearing
@@ -25,6 +26,8 @@ from kan_exp.runs.printable import csv_row, printable
 from kan_exp.tasks import Task
 from kan_exp.tasks.numbers import number
 from kan_exp.training.importance import errors_without
+from kan_exp.training.module import KANModule
+from kan_exp.training.smooth_pruning import SmoothSearch
 from kan_exp.training.sparse_fit import Clock, SparseFit
 from kan_exp.training.sparse_search import SparseSearch
 from kan_exp.training.stages import Stage
@@ -42,10 +45,12 @@ class Pruned:
     Args:
         checkpoint: What `model_from` reads.
         metrics: The entry `pruning` of `metrics.json`.
+        module: What has trained the network anew; None if it was trained further.
     """
 
     checkpoint: dict[str, Any]
     metrics: dict[str, Any]
+    module: KANModule | None = None
 
 
 @dataclass
@@ -66,6 +71,9 @@ class Pruning:
         checkpoint: Of a trained network, which is pruned instead of training one.
         before: Entries of `metrics.json` about the training of that network.
         history: Of that training, pairs of step and loss by "train" and "val".
+        train: Trains a network anew, given its widths and masks; returns its experiment, or None if
+            a signal has come. Takes the place of least squares where networks have seen the
+            validation points in the end.
     """
 
     specs: Sequence[LayerSpec]
@@ -81,6 +89,7 @@ class Pruning:
     checkpoint: Mapping[str, Any] | None = None
     before: Mapping[str, Any] | None = None
     history: Mapping[str, Any] = field(default_factory=dict)
+    train: Callable[[Sequence[int], Sequence[Tensor]], Any] | None = None
 
     def run(
         self,
@@ -99,19 +108,26 @@ class Pruning:
         """
         began = time.monotonic()
         model = model_from(best)
-        fit = self._fit(task, data, interrupted)
+        fit = self._fit(best, task, data, interrupted)
         network = copy.deepcopy(model.network).double().requires_grad_(True)
-        error = fit.error(network)
+        error = after = fit.error(network)
         before = self._table(fit, network, model)
         log.info("pruning: validation error %.3g with %d edges", error, len(before))
-        stopped = "done"
+        stopped, found, module = "done", network, None
         if error >= self._error_of_means(fit, network):
             stopped = "nothing learned"
-            found, after = network, error
+        elif self.train is not None:
+            retrained = SmoothSearch(self.train, fit, task, self.max_rise).run(network)
+            if retrained is not None:
+                best, module = retrained.checkpoint, retrained.module
+                error, after = retrained.errors
+                found = copy.deepcopy(model_from(best).network).double()
+                masks = connected(masks_of(found)) or masks_of(found)
+                found = thinned(found, fit.present_specs(found), masks)
         else:
             found, after = SparseSearch(fit, self.max_rise).run(network)
-            if fit.clock.is_over:
-                stopped = "interrupted" if interrupted() else "seconds"
+        if fit.clock.is_over:
+            stopped = "interrupted" if interrupted() else "seconds"
         checkpoint = self._checkpoint(best, found, fit, data)
         pruned = model_from(checkpoint)
         table = self._table(fit, copy.deepcopy(pruned.network).double(), pruned)
@@ -124,18 +140,26 @@ class Pruning:
             "before": before,
             "after": table,
         }
-        return Pruned(checkpoint, metrics)
+        return Pruned(checkpoint, metrics, module)
 
     def _fit(
-        self, task: Task, data: ExperimentData, interrupted: Callable[[], bool]
+        self,
+        best: Mapping[str, Any],
+        task: Task,
+        data: ExperimentData,
+        interrupted: Callable[[], bool],
     ) -> SparseFit:
         scaling = data.scaling
         train, validation = (
             scaling.standardize(split).map(lambda part: part.cpu().double())
             for split in (data.train, data.val)
         )
+        specs = self.specs
+        if self.train is not None:  # which has decided about the sizes
+            entries = best["kan_exp"]["layers"]
+            specs = [LayerSpec(find_layer(each["kind"]), each["options"]) for each in entries]
         return SparseFit(
-            self.specs,
+            specs,
             task.loss(),
             train,
             validation,
@@ -224,7 +248,9 @@ def pruning_lines(metrics: Mapping[str, Any]) -> list[str]:
     """
     before, after = metrics["edges"]
     old, new = (number(error) for error in metrics["error"])
-    lines = [f"Pruned: {after} of {before} edges are left; validation error {old} before, {new} now."]
+    lines = [
+        f"Pruned: {after} of {before} edges are left; validation error {old} before, {new} now."
+    ]
     if metrics["stopped"] == "nothing learned":
         return [
             f"Not pruned: the network predicts no better than a constant (validation error {old}), "

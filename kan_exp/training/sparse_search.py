@@ -10,10 +10,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from kan_exp.layers import EdgeLayer
 from kan_exp.layers.sparsity import Masks, connected, count_edges, masks_of, thinned
 from kan_exp.layers.walk import layers_of
 from kan_exp.training.importance import errors_without
 from kan_exp.training.sparse_fit import Fitted, SparseFit
+from kan_exp.training.starts import grid_layers
 
 log = logging.getLogger(__name__)
 
@@ -87,8 +89,9 @@ class SparseSearch:
 
     def _coarse(self, network: nn.Sequential) -> int | None:
         """Intervals of the grids on which edges are removed; None to leave them as they are."""
-        counts = {getattr(layer, "num_intervals", None) for layer in layers_of(network)}
-        if len(counts) > 1 or None in counts:
+        grids = grid_layers(network)
+        counts = {layer.num_intervals for layer in grids}
+        if len(counts) != 1 or len(grids) < len(layers_of(network)):
             return None
         (count,) = counts
         return next((n for n in range(COARSE, count) if count % n == 0), count)
@@ -210,5 +213,5 @@ class SparseSearch:
         return self.fit.refit(made, 2 * STEPS) if made else []
 
     @staticmethod
-    def _add_lines(layer: nn.Module, chosen: Tensor, x: Tensor) -> None:
+    def _add_lines(layer: EdgeLayer, chosen: Tensor, x: Tensor) -> None:
         layer.straighten(chosen, x)
