@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -34,7 +35,7 @@ def connected(masks: Masks) -> Masks | None:
         None if an output has no such path.
     """
     masks = [mask.clone() for mask in masks]
-    for before, mask in zip(masks, masks[1:], strict=False):
+    for before, mask in itertools.pairwise(masks):
         mask &= before.any(0)[:, None]
     for mask, after in zip(reversed(masks[:-1]), reversed(masks[1:]), strict=True):
         mask &= after.any(1)[None, :]
