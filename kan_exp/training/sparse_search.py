@@ -22,9 +22,9 @@ log = logging.getLogger(__name__)
 COARSE = 8  # intervals of the grids on which edges are removed
 STEPS = 6  # of the refit after an edge was removed
 MAX_POINTS = 1000  # training points of these refits
-MAX_TRIED = 12  # single edges that are tried in a round: those that matter least
-MANY = 30  # edges, from which on several are removed in a round
+MAX_TRIED = 6  # units, and single edges, that are tried in a round: those that matter least
 SHARES = (2, 4, 8)  # 1 / share of the edges are removed at once
+SLACK = 1.2  # a larger removal is preferred if its error is no higher than the least by this factor
 PATH_TIME = 0.6  # share of the time for the path from all edges to one
 BETTER = 0.5  # a larger network is taken if its error is below this share
 PATIENCE = 2  # larger networks that are tried although the last ones were no better
@@ -74,11 +74,9 @@ class SparseSearch:
             if not candidates:
                 return
             tried = self._refitted(current.network, candidates)
-            good = [one for one in tried if one.error <= self.max_rise * least]
-            if good:
-                current = min(good, key=lambda one: (self.fit.edges(one.network), one.error))
-            else:
-                current = min(tried, key=lambda one: one.error)
+            enough = max(self.max_rise * least, SLACK * min(one.error for one in tried))
+            good = [one for one in tried if one.error <= enough]
+            current = min(good, key=lambda one: (self.fit.edges(one.network), one.error))
             least = min(least, current.error)
             yield current
 
@@ -119,7 +117,7 @@ class SparseSearch:
     def _removals(
         self, network: nn.Sequential, masks: Masks
     ) -> Iterator[Iterable[tuple[int, int, int]]]:
-        """Sets of edges to remove together: single ones, those of a unit, those that matter least."""
+        """Sets of edges to remove at once: those of a unit, those that matter least, single ones."""
         x = self.fit.validation.x
         errors = errors_without(network, x, self.fit.error_of)
         edges = [
@@ -128,13 +126,15 @@ class SparseSearch:
             for i, j in mask.nonzero().tolist()
         ]
         order = [edge for _, edge in sorted(edges)]
-        if len(order) > MANY:
-            for share in SHARES:
-                yield order[: len(order) // share]
+        yield from (order[: len(order) // share] for share in SHARES)
+        units = []
         for layer, mask in enumerate(masks):
             for i in mask.any(1).nonzero().flatten().tolist():
-                if layer == 0 or len(order) <= MANY:
-                    yield [(layer, i, int(j)) for j in mask[i].nonzero().flatten()]
+                used = mask[i].nonzero().flatten().tolist()
+                # About the error without all of them.
+                least = max(float(errors[layer][i, j]) for j in used)
+                units.append((least, [(layer, i, j) for j in used]))
+        yield from (unit for _, unit in sorted(units)[:MAX_TRIED])
         yield from ([edge] for edge in order[:MAX_TRIED])
 
     def _refitted(self, network: nn.Sequential, candidates: list[Masks]) -> list[Fitted]:
