@@ -28,7 +28,7 @@ SLACK = 1.2  # a larger removal is preferred if its error is no higher than the 
 PATH_TIME = 0.6  # share of the time for the path from all edges to one
 BETTER = 0.5  # a larger network is taken if its error is below this share
 PATIENCE = 2  # larger networks that are tried although the last ones were no better
-FRESH_EDGES = 24  # up to so many edges, structures are also trained from new starts
+FRESH_EDGES = 24  # up to so many edges, structures are also trained anew, and edges made straight
 
 
 @dataclass
@@ -58,7 +58,8 @@ class SparseSearch:
         original = Fitted(network, error)
         path = list(self._path(network))
         best = self._smallest(path, original)
-        return self._straightened(best, max(error, best.error))
+        few = self.fit.edges(best.network) <= FRESH_EDGES
+        return self._straightened(best) if few else best
 
     # -- from all edges to one -----------------------------------------------------------------
 
@@ -117,7 +118,7 @@ class SparseSearch:
     def _removals(
         self, network: nn.Sequential, masks: Masks
     ) -> Iterator[Iterable[tuple[int, int, int]]]:
-        """Sets of edges to remove at once: those of a unit, those that matter least, single ones."""
+        """Sets of edges to remove at once: the least important ones, units, and single edges."""
         x = self.fit.validation.x
         errors = errors_without(network, x, self.fit.error_of)
         edges = [
@@ -154,10 +155,13 @@ class SparseSearch:
     def _smallest(self, path: list[Fitted], original: Fitted) -> Fitted:
         """The smallest structure that is as good as the network after a full training."""
         allowed = self.max_rise * original.error
-        best, waited = original, 0
+        best, coarse, waited = original, float("inf"), 0
         for one in reversed(path):
-            if self.fit.clock.is_over:
+            if self.fit.clock.is_over or waited >= PATIENCE:
                 break
+            if best is not original and one.error >= BETTER * coarse:
+                waited += 1
+                continue
             fitted = one
             if self.fit.edges(one.network) <= FRESH_EDGES:
                 fitted = self.fit.fit(one.network)
@@ -166,13 +170,13 @@ class SparseSearch:
             log.debug("%d edges: %.3g", self.fit.edges(one.network), fitted.error)
             if best is original:
                 if fitted.error <= allowed:
-                    best = fitted
+                    best, coarse = fitted, one.error
                     if best.error < BETTER * original.error:  # a surprise, not to be surpassed
                         break
             elif fitted.error < BETTER * best.error:
-                best, waited = fitted, 0
-            elif (waited := waited + 1) >= PATIENCE:
-                break
+                best, coarse, waited = fitted, one.error, 0
+            else:
+                waited += 1
         if best is original:  # what was good enough on coarse grids, as when time was short
             good = [one for one in path if one.error <= allowed]
             best = min(good, key=lambda one: self.fit.edges(one.network), default=original)
@@ -180,9 +184,9 @@ class SparseSearch:
 
     # -- straight lines ------------------------------------------------------------------------
 
-    def _straightened(self, best: Fitted, error: float) -> Fitted:
+    def _straightened(self, best: Fitted) -> Fitted:
         """The network with as many straight edges as the validation error allows."""
-        allowed = self.max_rise * max(error, best.error)
+        allowed = self.max_rise * best.error
         while not self.fit.clock.is_over:
             tried = self._straight_candidates(best.network)
             good = [one for one in tried if one.error <= allowed]
