@@ -24,6 +24,7 @@ from kan_exp.models.model import KANModel, smearing
 from kan_exp.runs import write_text
 from kan_exp.runs.printable import csv_row, printable
 from kan_exp.tasks import Task
+from kan_exp.tasks.losses import Huber, Loss, Squared
 from kan_exp.tasks.numbers import number
 from kan_exp.training.importance import errors_without
 from kan_exp.training.module import KANModule
@@ -112,7 +113,8 @@ class Pruning:
         network = copy.deepcopy(model.network).double().requires_grad_(True)
         error = after = fit.error(network)
         before = self._table(fit, network, model)
-        log.info("pruning: validation error %.3g with %d edges", error, len(before))
+        unit = _unit(fit.loss, model)
+        log.info("pruning: validation error %.3g with %d edges", error * unit, len(before))
         stopped, found, module = "done", network, None
         if error >= self._error_of_means(fit, network):
             stopped = "nothing learned"
@@ -120,13 +122,13 @@ class Pruning:
             retrained = SmoothSearch(self.train, fit, task, self.max_rise).run(network)
             if retrained is not None:
                 best, module = retrained.checkpoint, retrained.module
-                error, after = retrained.errors
+                error, after = (one / unit for one in retrained.errors)
                 found = copy.deepcopy(model_from(best).network).double()
                 masks = connected(masks_of(found)) or masks_of(found)
                 found = thinned(found, fit.present_specs(found), masks)
         else:
             found, after = SparseSearch(fit, self.max_rise).run(network)
-        if fit.clock.is_over:
+        if stopped == "done" and fit.clock.is_over:
             stopped = "interrupted" if interrupted() else "seconds"
         checkpoint = self._checkpoint(best, found, fit, data)
         pruned = model_from(checkpoint)
@@ -135,7 +137,7 @@ class Pruning:
             "stopped": stopped,
             "seconds": round(time.monotonic() - began, 3),
             "edges": [len(before), len(table)],
-            "error": [error, after],
+            "error": [error * unit, after * unit],
             "without_effect": _without_effect(pruned),
             "before": before,
             "after": table,
@@ -183,7 +185,7 @@ class Pruning:
     @staticmethod
     def _table(fit: SparseFit, network: nn.Sequential, model: KANModel) -> list[dict[str, Any]]:
         """Each edge, its form, and the validation error without it."""
-        names = model.unit_names()
+        names, unit = model.unit_names(), _unit(fit.loss, model)
         errors = errors_without(network, fit.validation.x, fit.error_of)
         rows = []
         for depth, (layer, without) in enumerate(zip(layers_of(network), errors, strict=True)):
@@ -195,7 +197,7 @@ class Pruning:
                         "input": names[depth][i],
                         "output": names[depth + 1][j],
                         "form": "line" if straight else "curve",
-                        "error_without": float(without[i, j]),
+                        "error_without": float(without[i, j]) * unit,
                     }
                 )
         return rows
@@ -223,6 +225,12 @@ class Pruning:
                 residuals = data.train.y - model_from(made).scaled(data.train.x)
             description["smearing"] = smearing(residuals, data.train.weight)
         return made
+
+
+def _unit(loss: Loss, model: KANModel) -> float:
+    """What errors of standardized outputs are multiplied with to be in units of the target."""
+    one = isinstance(loss, Squared | Huber) and model.y_std.numel() == 1
+    return float(model.y_std) if one else 1.0
 
 
 def write_edges(path: Path, metrics: Mapping[str, Any]) -> None:

@@ -24,6 +24,7 @@ STEPS = 6  # of the refit after an edge was removed
 MAX_POINTS = 1000  # training points of these refits
 MAX_TRIED = 6  # units, and single edges, that are tried in a round: those that matter least
 SHARES = (2, 4, 8)  # 1 / share of the edges are removed at once
+MANY, FEW_POINTS = 60, 300  # of more edges, only shares are tried, on so many points
 SLACK = 1.2  # a larger removal is preferred if its error is no higher than the least by this factor
 PATH_TIME = 0.6  # share of the time for the path from all edges to one
 BETTER = 0.5  # a larger network is taken if its error is below this share
@@ -47,17 +48,10 @@ class SparseSearch:
     fit: SparseFit
     max_rise: float
 
-    def run(self, network: nn.Sequential, error: float | None = None) -> Fitted:
-        """Returns the smallest network that is found, or the network itself.
-
-        Args:
-            network: The trained network, in float64.
-            error: Its validation error, if it has seen the validation points.
-        """
-        error = self.fit.error(network) if error is None else error
-        original = Fitted(network, error)
+    def run(self, network: nn.Sequential) -> Fitted:
+        """Returns the smallest network that is found, or the network itself, in float64."""
         path = list(self._path(network))
-        best = self._smallest(path, original)
+        best = self._smallest(path, Fitted(network, self.fit.error(network)))
         few = self.fit.edges(best.network) <= FRESH_EDGES
         return self._straightened(best) if few else best
 
@@ -67,7 +61,8 @@ class SparseSearch:
         """Networks of fewer and fewer edges, trained on coarse grids."""
         clock, end = self.fit.clock, self.fit.clock.left * (1 - PATH_TIME)
         start = self.fit.resized(network, self._coarse(network))
-        current = self.fit.refit([self._sparse(start)], 2 * STEPS, self._points)[0]
+        points = self._points(start)
+        current = self.fit.refit([self._sparse(start)], 2 * STEPS, points)[0]
         yield current
         least = current.error
         while self.fit.edges(current.network) > 1 and clock.left > end:
@@ -81,10 +76,10 @@ class SparseSearch:
             least = min(least, current.error)
             yield current
 
-    @property
-    def _points(self) -> int:
-        """Training points of the refits on the path: those of the first stage of a training."""
-        return self.fit.stages[0].points or MAX_POINTS
+    def _points(self, network: nn.Sequential) -> int:
+        """Training points of a refit on the path: those of the first stage of a training."""
+        points = self.fit.stages[0].points or MAX_POINTS
+        return min(points, FEW_POINTS) if self.fit.edges(network) > MANY else points
 
     def _coarse(self, network: nn.Sequential) -> int | None:
         """Intervals of the grids on which edges are removed; None to leave them as they are."""
@@ -128,6 +123,8 @@ class SparseSearch:
         ]
         order = [edge for _, edge in sorted(edges)]
         yield from (order[: len(order) // share] for share in SHARES)
+        if len(order) > MANY:
+            return
         units = []
         for layer, mask in enumerate(masks):
             for i in mask.any(1).nonzero().flatten().tolist():
@@ -146,9 +143,8 @@ class SparseSearch:
             made = thinned(network, specs, masks)
             dims = tuple(layer.dim_out for layer in layers_of(made))
             groups.setdefault(dims, []).append(made)
-        return [
-            one for group in groups.values() for one in self.fit.refit(group, STEPS, self._points)
-        ]
+        points = self._points(network)
+        return [one for group in groups.values() for one in self.fit.refit(group, STEPS, points)]
 
     # -- the smallest that is as good ----------------------------------------------------------
 

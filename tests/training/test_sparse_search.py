@@ -177,7 +177,10 @@ def test_wrong_arguments_are_one_line(run, arguments, message):
         (["pruning.max_rise=0.5"], "pruning.max_rise must be at least 1, got 0.5."),
         (["pruning.seconds=0"], "pruning.seconds must be above 0, got 0.0."),
         (["prune=auto", "replicas=3", "optimizer=adam"], "prune=auto does not go with replicas=3"),
-        (["prune=auto", "trainer=ddp", "optimizer=adam"], "prune=auto does not go with trainer=ddp"),
+        (
+            ["prune=auto", "trainer=ddp", "optimizer=adam"],
+            "prune=auto does not go with trainer=ddp",
+        ),
     ],
 )
 def test_options_that_do_not_go_together_are_one_line(options, message):
