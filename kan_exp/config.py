@@ -269,6 +269,7 @@ class RunContext:
         follows_seed: Options that refer to the seed, unresolved.
         points_option: The option that sets the number of sampled training points.
         gradient: What the layers recommend to optimizers that follow gradients.
+        wide: What wide tables are trained with.
     """
 
     overrides: Sequence[str] = ()
@@ -278,6 +279,7 @@ class RunContext:
     follows_seed: Mapping[str, Any] = field(default_factory=dict)
     points_option: str = "data.num_train"
     gradient: Mapping[str, Any] | None = None
+    wide: Mapping[str, Any] | None = None
 
 
 @dataclass
@@ -287,6 +289,19 @@ class GradientConfig:
     steps: int
     batch_size: int
     roughness: float
+
+
+@dataclass
+class WideConfig:
+    """What wide tables are trained with; see conf/train.yaml."""
+
+    rows: int
+    hidden: int
+    steps: int
+    evaluations: int
+    lr: float
+    weight_decay: float
+    layer: dict[str, Any]
 
 
 @dataclass
@@ -307,6 +322,7 @@ class TrainConfig(RunOptions):
 
     points: int
     gradient: GradientConfig
+    wide: WideConfig | None = None  # not in the folders of older runs
     layers: list[Any] | None
     sweep: SweepConfig
     target: Any = None

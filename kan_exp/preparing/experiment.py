@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -70,6 +71,7 @@ def make_experiment(
 
     context = context or RunContext()
     asked, (config, context) = config, settle(*with_defaults(config, context))
+    dims, smoothing = config.dims, config.smoothing  # before the data have decided
     count = 1 if rank is None else rank.count
     accelerator = training_accelerator(config)
     _check_with_torch(config, count, accelerator)
@@ -99,6 +101,9 @@ def make_experiment(
     check_schema("data", data.schema, config, context, task)
     for part in (data.train, data.val, data.test):
         task.check_target(data.schema, part.y)
+    given, data = data, copy(data)  # the given one may be of several trainings
+    data.scaling = task.scaling(data.scaling)
+    data.train, data.val = task.weigh(data.train, data.val, data.schema)
     steps = _steps(config, data)
     module = make_module(config, context, data, task, masks)
     generators = [torch.Generator().manual_seed(config.seed + k) for k in range(config.replicas)]
@@ -150,13 +155,13 @@ def make_experiment(
     if data.num_folds:
         # What is left to the data is that of each fold.
         alone = replace(config.pruning, run=None)
-        each = replace(config, dims=asked.dims, smoothing=asked.smoothing, pruning=alone)
+        each = replace(config, dims=dims, smoothing=smoothing, pruning=alone)
         for number in range(data.num_folds if are_known(asked.dims) else 0):
             _check_fold(data.fold(number), number, config.widths[0])
         folds = CrossValidation(data, _fold_fitter(each, context, stop), folder)
     note = note_on_task(asked.task, data.schema)
     notes = [*([note] if note else []), *notes_on_defaults(asked, config)]
-    pruning = make_pruning(config, _masked_trainer(config, context, data, stop))
+    pruning = make_pruning(config, _masked_trainer(config, context, given, stop))
     experiment = Experiment(module, data, trainer, choices, folder, sinks, notes, folds, pruning)
     if checkpoint is not None:
         try:
@@ -211,7 +216,7 @@ def _masked_trainer(
         )
         sparse = replace(sparse, pruning=pruning)
         experiment = make_experiment(sparse, None, context, data=data, stop=stop, masks=masks)
-        experiment.trainer.fit(experiment.module, datamodule=data)
+        experiment.trainer.fit(experiment.module, datamodule=experiment.data)
         return None if stop.received is not None else experiment
 
     return train

@@ -13,6 +13,7 @@ from kan_exp.errors import KanExpError, message_of
 from kan_exp.preparing.components import make_partial
 from kan_exp.preparing.devices import training_device
 from kan_exp.preparing.networks import MULTIPLICATIONS_PER_MINUTE, check_work, stages_of
+from kan_exp.preparing.widths import shown_dims
 from kan_exp.runs.files import parse_json
 from kan_exp.runs.results import read_metrics
 
@@ -64,6 +65,8 @@ def make_module(
 ) -> KANModule:
     """The network, or the networks to choose from, and what trains them.
 
+    The data have the scaling and the weights of the task.
+
     Args:
         config: The configuration.
         context: How it was asked for.
@@ -72,8 +75,6 @@ def make_module(
         masks: Which edges exist, where the smoothness of edges is found from the data.
     """
     specs = layer_specs(config)
-    data.scaling = task.scaling(data.scaling)
-    data.train, data.val = task.weigh(data.train, data.val, data.schema)
     if config.smooths:
         return _make_smoothing(config, context, data, specs, task, masks)
     if config.uses_least_squares:
@@ -89,12 +90,34 @@ def make_module(
     # The weights have a generator of their own: all kinds see the same order of points.
     generator = torch.Generator().manual_seed(config.seed)
     network = make_network(specs, config.widths, generator, config.multiply or ())
+    _start([network], config, data, task)
     model = _model(network, data, task)
     options = _gradient_options(config, data, specs, task)
     options["compile_network"] = config.compile
     if config.num_ranks > 1:
-        return SharedModule(model, task, count=config.num_ranks, **options)
-    return KANModule(model, task, **options)
+        module: KANModule = SharedModule(model, task, count=config.num_ranks, **options)
+    else:
+        module = KANModule(model, task, **options)
+    module.counts_start = config.smoothing.method == "linear"
+    return module
+
+
+def _start(
+    networks: Sequence[nn.Sequential], config: RunConfig, data: ExperimentData, task: Task
+) -> None:
+    """Makes networks the linear model, if the configuration says so."""
+    if config.smoothing.method != "linear":
+        return
+    from kan_exp.training.linear_start import start_linear
+
+    dims = config.widths
+    if len(dims) != 3 or dims[1] < dims[2]:
+        raise KanExpError(
+            f"smoothing.method=linear needs one hidden layer of at least as many units as outputs, "
+            f"got {shown_dims(dims)}: set dims=[auto,{dims[-1] + 32},auto] or smoothing.method=null"
+        )
+    for network in networks:
+        start_linear(network, data.scaling.standardize(data.train), task.loss())
 
 
 def _model(network: nn.Sequential, data: ExperimentData, task: Task) -> KANModel:
@@ -305,6 +328,7 @@ def _make_replicas(
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         sizes = specs, config.widths
         networks = [make_network(*sizes, one, config.multiply or ()) for one in generators]
+        _start(networks, config, data, task)
         model = _model(networks[0], data, task)
         return ReplicaModule(model, task, networks, config.seed, **options)
 
