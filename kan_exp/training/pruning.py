@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from kan_exp.data import ExperimentData
 from kan_exp.layers import LayerSpec, find_layer
-from kan_exp.layers.sparsity import connected, masks_of, thinned
+from kan_exp.layers.sparsity import connected, count_edges, masks_of, thinned
 from kan_exp.layers.walk import layers_of, observe_domains
 from kan_exp.models.loading import model_from
 from kan_exp.models.model import KANModel, smearing
@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 COLUMNS = ("layer", "input", "output", "form", "error_without")
 MAX_ROWS = 20  # of the table on the terminal
+MAX_MEASURED = 500  # edges; of each the network is evaluated without it
 
 
 @dataclass(frozen=True)
@@ -184,12 +185,17 @@ class Pruning:
 
     @staticmethod
     def _table(fit: SparseFit, network: nn.Sequential, model: KANModel) -> list[dict[str, Any]]:
-        """Each edge, its form, and the validation error without it."""
+        """Each edge, its form, and the validation error without it; None of too many edges."""
         names, unit = model.unit_names(), _unit(fit.loss, model)
-        errors = errors_without(network, fit.validation.x, fit.error_of)
+        masks = masks_of(network)
+        is_measured = count_edges(masks) <= MAX_MEASURED
+        errors: Sequence[Tensor] = masks
+        if is_measured:
+            errors = errors_without(network, fit.validation.x, fit.error_of)
         rows = []
-        for depth, (layer, without) in enumerate(zip(layers_of(network), errors, strict=True)):
-            for i, j in (~without.isnan()).nonzero().tolist():
+        layers = layers_of(network)
+        for depth, (layer, mask, without) in enumerate(zip(layers, masks, errors, strict=True)):
+            for i, j in mask.nonzero().tolist():
                 straight = layer.straight is not None and bool(layer.straight[i, j])
                 rows.append(
                     {
@@ -197,7 +203,7 @@ class Pruning:
                         "input": names[depth][i],
                         "output": names[depth + 1][j],
                         "form": "line" if straight else "curve",
-                        "error_without": float(without[i, j]) * unit,
+                        "error_without": float(without[i, j]) * unit if is_measured else None,
                     }
                 )
         return rows
@@ -267,6 +273,8 @@ def pruning_lines(metrics: Mapping[str, Any]) -> list[str]:
     if metrics["stopped"] != "done":
         why = {"seconds": "the time is over (pruning.seconds)", "interrupted": "interrupted"}
         lines.append(f"The search did not end: {why[metrics['stopped']]}. The best so far is kept.")
+    if after > MAX_MEASURED:
+        return [*lines, f"Of more than {MAX_MEASURED} edges it is not measured how each matters."]
     rows = sorted(metrics["after"], key=lambda row: -row["error_without"])[:MAX_ROWS]
     cells = [
         (f"{printable(row['input'])} → {printable(row['output'])}", row["form"], row)
