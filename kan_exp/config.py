@@ -132,6 +132,15 @@ class SmoothingConfig:
     steps: list[int] = field(default_factory=lambda: [30, 8, 15, 10, 30])
 
 
+@dataclass
+class PruningConfig:
+    """How `prune=auto` makes a network smaller; see conf/train.yaml."""
+
+    max_rise: float = 1.02
+    seconds: float = 120.0
+    run: str | None = None
+
+
 @dataclass(kw_only=True)
 class RunOptions:
     """Options that are the same in Python and in conf/train.yaml, which describes them.
@@ -142,6 +151,7 @@ class RunOptions:
     seed: int = 0
     replicas: int = 1
     dims: list[Any] | None = field(default_factory=lambda: ["auto", 5, "auto"])
+    multiply: list[int] | None = None
     steps: int | None = None
     batch_size: int | None = None
     log_every_n_steps: int = 1
@@ -152,6 +162,8 @@ class RunOptions:
     penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
     refine: RefineConfig = field(default_factory=RefineConfig)
     smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
+    prune: str | None = None
+    pruning: PruningConfig = field(default_factory=PruningConfig)
 
 
 def _default_data() -> Component:
@@ -189,6 +201,7 @@ class RunConfig(RunOptions):
         options["penalty"] = PenaltyConfig(**options["penalty"])
         options["refine"] = RefineConfig(**options["refine"])
         options["smoothing"] = SmoothingConfig(**options["smoothing"])
+        options["pruning"] = PruningConfig(**options["pruning"])
         return cls(**options)
 
     def to_values(self) -> dict[str, Any]:
@@ -198,6 +211,7 @@ class RunConfig(RunOptions):
             "penalty": asdict(self.penalty),
             "refine": asdict(self.refine),
             "smoothing": asdict(self.smoothing),
+            "pruning": asdict(self.pruning),
         }
 
     @property

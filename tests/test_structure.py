@@ -42,12 +42,15 @@ ROOMS: dict[str, set[str]] = {
         *("cli", "commandline", "data", "errors", "options", "plots", "preparing"),
         *("quoting", "runs", "tasks"),
     },
-}
-# The commands, which do not import each other.
-COMMANDS: dict[str, set[str]] = {
     "train": {
         *("cli", "commandline", "config", "errors", "preparing", "ranks", "runs", "sweeps"),
         "training",
+    },
+}
+# The commands, which do not import each other; `prune` is a training of its own kind.
+COMMANDS: dict[str, set[str]] = {
+    "prune": {
+        *("cli", "commandline", "config", "errors", "preparing", "quoting", "runs", "train"),
     },
     "evaluate": {
         *("cli", "commandline", "config", "data", "errors", "preparing", "quoting"),
@@ -59,7 +62,7 @@ COMMANDS: dict[str, set[str]] = {
     "__init__": {"models"},
 }
 # Who may import the large packages.
-HYDRA = {"commandline", "cli", "preparing", "sweeps", *COMMANDS} - {"__init__"}
+HYDRA = {"commandline", "cli", "preparing", "sweeps", "train", *COMMANDS} - {"__init__"}
 LIGHTNING = {"data", "ranks", "training", "preparing"}
 TORCH = {*LIGHTNING, "layers", "targets", "tasks", "optimizers", "models", "board", "predict"}
 MATPLOTLIB = {"plots", "reporting", "training", "sweeps"}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -38,11 +39,13 @@ class WholeBatch(NamedTuple):
 class EdgeLayer(nn.Module, ABC):
     """A layer whose output `j` is the sum over inputs `i` of an edge function `f_ij(x_i)`.
 
-    With `node_operation` an output is the product instead; `set_mask` removes edges.
+    With `node_operation` an output is the product instead; `set_mask` removes edges, and
+    `straighten` replaces some by straight lines.
 
     A kind of edge defines `edges`; everything else follows from it. It may override the methods in
-    `FUSED` with faster ones, which are called only while all edges exist and all outputs are sums,
-    and `slopes`. The values that `edges` and `slopes` return are set to 0 where there is no edge.
+    `FUSED` with faster ones, which are called only while all edges exist, none is straightened and
+    all outputs are sums, and `slopes`. Where an edge is straight, or does not exist, the values
+    that `edges` and `slopes` return are replaced.
 
     Args:
         dim_in: Number of inputs.
@@ -57,6 +60,8 @@ class EdgeLayer(nn.Module, ABC):
         Buffer `domain` `(dim_in, 2)`: per input the range of the values that it was trained on, the
         starting range until `observe` is called.
         Buffer `mask` `(dim_in, dim_out)`: which edges exist, `None` if all do (see `set_mask`).
+        Buffer `straight` `(dim_in, dim_out)`: which edges are straight lines, and parameter `lines`
+        `(2, dim_in, dim_out)`: their slopes and offsets; both `None` if none was straightened.
 
     Attributes:
         whole_batch: Set while several processes train on a share of each batch. A kind whose
@@ -70,6 +75,8 @@ class EdgeLayer(nn.Module, ABC):
     domain: Tensor
     mask: Tensor | None
     products: Tensor | None  # which outputs are products, (dim_out,); None if all are sums
+    straight: Tensor | None
+    lines: nn.Parameter | None
     whole_batch: WholeBatch | None = None
 
     def __init__(self, dim_in: int, dim_out: int, x_min: float, x_max: float) -> None:
@@ -79,14 +86,16 @@ class EdgeLayer(nn.Module, ABC):
         check_range(type(self).__name__, x_min, x_max)
         self.x_min, self.x_max = float(x_min), float(x_max)
         self.register_buffer("domain", torch.tensor([[self.x_min, self.x_max]] * dim_in))
-        self.mask, self.products = None, None
+        self.mask, self.products, self.straight, self.lines = None, None, None, None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Makes what a kind defines respect masks and product nodes."""
+        """Makes what a kind defines respect masks, straight edges and product nodes."""
         super().__init_subclass__(**kwargs)
-        for name in {*FUSED, "edges", "slopes"} & vars(cls).keys():
+        wrappers = {"edges": _sparse_edges, "slopes": _sparse_slopes}
+        for name in {*FUSED, *wrappers} & vars(cls).keys():
             method = vars(cls)[name]
-            setattr(cls, name, _fused(name, method) if name in FUSED else _masked(method))
+            wrapped = _fused(name, method) if name in FUSED else wrappers[name](method)
+            setattr(cls, name, wrapped)
 
     @abstractmethod
     def edges(self, x: Tensor) -> Tensor:
@@ -102,8 +111,8 @@ class EdgeLayer(nn.Module, ABC):
 
     @property
     def sums_all_edges(self) -> bool:
-        """Whether all edges exist and all outputs are sums."""
-        return self.mask is None and self.products is None
+        """Whether all edges exist, none is straightened and all outputs are sums."""
+        return self.mask is None and self.straight is None and self.products is None
 
     @property
     def node_operation(self) -> tuple[str, ...]:
@@ -130,19 +139,61 @@ class EdgeLayer(nn.Module, ABC):
         Raises:
             ValueError: The mask has another shape or another dtype.
         """
+        if mask is not None:
+            self._check_mask(mask)
+        self._set_optional("mask", mask)
+
+    @torch.no_grad()
+    def straighten(self, straight: Tensor | None, points: Tensor | None = None) -> None:
+        """Chooses the edges that are straight lines; each starts as the nearest to the edge.
+
+        Args:
+            straight: Booleans `(dim_in, dim_out)`, or `None` for no straight edges. Like a mask, it
+                is part of the state dict, with the `lines`.
+            points: Where lines and edges are compared, `(n, dim_in)`; the ends of the `domain` if
+                not given.
+
+        Raises:
+            ValueError: `straight` has another shape or another dtype.
+        """
+        lines = None
+        if straight is not None:
+            self._check_mask(straight)
+            points = self.domain.T if points is None else self._batch(points)
+            lines = nearest_lines(points, self.edges(points))
+        self._set_optional("straight", straight)
+        self._set_optional("lines", lines)
+
+    def _check_mask(self, mask: Tensor) -> None:
         shape = self.dim_in, self.dim_out
-        if mask is not None and (mask.shape != shape or mask.dtype != torch.bool):
+        if mask.shape != shape or mask.dtype != torch.bool:
             raise ValueError(
                 f"{type(self).__name__} needs a mask of booleans of shape {shape}, "
                 f"got {mask.dtype} of shape {tuple(mask.shape)}."
             )
-        self._set_optional("mask", mask)
+
+    @property
+    def num_parameters(self) -> int:
+        """Trainable numbers of the edges that exist; a straight one has two."""
+        exists = self.domain.new_ones(self.dim_in, self.dim_out, dtype=torch.bool)
+        exists = exists if self.mask is None else self.mask
+        bent = exists if self.straight is None else exists & ~self.straight
+        own = [part.numel() for name, part in self.named_parameters() if name != "lines"]
+        count, edges = int(bent.sum()), bent.numel()
+        # Those that belong to no edge, such as a bias for each output, are all counted.
+        shared = [size for size in own if size % edges]
+        each = sum(size // edges for size in own if size % edges == 0)
+        return each * count + sum(shared) + 2 * (int(exists.sum()) - count)
 
     def _set_optional(self, name: str, value: Tensor | None) -> None:
         """Sets a buffer, or an attribute if it is None: `torch.export` miscounts empty buffers."""
         delattr(self, name)
         if value is None:
             setattr(self, name, None)
+        elif name == "lines":
+            if not isinstance(value, nn.Parameter):
+                value = nn.Parameter(value.to(self.domain, copy=True))
+            self.register_parameter(name, value)
         else:
             value = value.to(self.domain.device, copy=True)
             self.register_buffer(name, value)
@@ -150,11 +201,14 @@ class EdgeLayer(nn.Module, ABC):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, metadata: Any, strict: bool, *lists: Any
     ) -> None:
-        for name, own in (("mask", (self.dim_in, self.dim_out)), ("products", (self.dim_out,))):
+        edges = self.dim_in, self.dim_out
+        optional = {"mask": edges, "products": edges[1:], "straight": edges, "lines": (2, *edges)}
+        for name, own in optional.items():
             value = state_dict.get(f"{prefix}{name}")
             if value is not None:  # that of a stacked layer has an axis of replicas in front
                 shape = *value.shape[: -len(own)], *own
-                self._set_optional(name, self.domain.new_ones(shape, dtype=torch.bool))
+                dtype = None if name == "lines" else torch.bool
+                self._set_optional(name, value.new_ones(shape, dtype=dtype))
             elif strict:
                 self._set_optional(name, None)
         super()._load_from_state_dict(state_dict, prefix, metadata, strict, *lists)
@@ -270,7 +324,22 @@ class EdgeLayer(nn.Module, ABC):
         Raises:
             ValueError: The edges of this kind share parameters.
         """
-        imitate(self, points, edges(points))
+        values = edges(points)
+        with self.without_sparsity():
+            imitate(self, points, values)
+
+    @contextmanager
+    def without_sparsity(self) -> Iterator[None]:
+        """Takes away the mask, straight edges and product nodes for a while."""
+        names = ("mask", "products", "straight", "lines")
+        before = {name: getattr(self, name) for name in names}
+        try:
+            for name in names:
+                self._set_optional(name, None)
+            yield
+        finally:
+            for name, value in before.items():
+                self._set_optional(name, value)
 
     @classmethod
     def with_intervals(cls, options: Mapping[str, Any], num_intervals: int) -> dict[str, Any]:
@@ -339,15 +408,47 @@ def _fused(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _masked(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """A method that returns a value `(..., in, out)` of each edge, 0 where there is no edge."""
+def _sparse_edges(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """`edges` with straight lines where there are any, and 0 where there is no edge."""
 
     @functools.wraps(method)
-    def call(self: EdgeLayer, *args: Any, **kwargs: Any) -> Tensor:
-        values = method(self, *args, **kwargs)
+    def call(self: EdgeLayer, x: Tensor) -> Tensor:
+        values = method(self, x)
+        if self.straight is not None and self.lines is not None:
+            slope, offset = self.lines.unbind()
+            line = self._batch(x).unsqueeze(-1) * slope + offset
+            values = torch.where(self.straight, line, values)
         return values if self.mask is None else values.where(self.mask, 0)
 
     return call
+
+
+def _sparse_slopes(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """`slopes` with those of straight lines, and 0 where there is no edge."""
+
+    @functools.wraps(method)
+    def call(self: EdgeLayer, order: int = 1) -> Tensor:
+        values = method(self, order)
+        if self.straight is not None and self.lines is not None:
+            slope = self.lines[0] if order == 1 else torch.zeros_like(self.lines[0])
+            values = torch.where(self.straight, slope, values)
+        return values if self.mask is None else values.where(self.mask, 0)
+
+    return call
+
+
+def nearest_lines(points: Tensor, values: Tensor) -> Tensor:
+    """Slopes and offsets of the lines that are nearest in least squares, `(2, in, out)`.
+
+    Args:
+        points: `(n, in)`.
+        values: Of the edges there, `(n, in, out)`.
+    """
+    mean, centers = points.mean(0).unsqueeze(-1), values.mean(0)
+    centered = points.unsqueeze(-1) - mean
+    size = centered.square().sum(0).clamp(min=torch.finfo(values.dtype).tiny)
+    slope = (centered * (values - centers)).sum(0) / size
+    return torch.stack([slope, centers - slope * mean])
 
 
 def _derivative(function: EdgeFunction) -> EdgeFunction:

@@ -80,7 +80,7 @@ class GridLayer(EdgeLayer):
     @property
     @abstractmethod
     def only_splines(self) -> bool:
-        """Whether outputs are sums of splines alone, which are straight lines outside the grid."""
+        """Whether edges are splines alone, which are straight lines outside the grid."""
 
     @property
     def num_intervals(self) -> int:

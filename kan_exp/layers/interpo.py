@@ -54,7 +54,7 @@ class KANInterpoLayer(GridLayer):
 
     @property
     def only_splines(self) -> bool:
-        return self.sums_all_edges and self.outside == "linear"
+        return self.outside == "linear"
 
     def _read(self, x: Tensor) -> tuple[Tensor, Tensor, Grid]:
         x, table, grid = super()._read(x)

@@ -14,6 +14,7 @@ from torch import nn
 
 from kan_exp.errors import KanExpError
 from kan_exp.layers.base import EdgeLayer
+from kan_exp.layers.nodes import PRODUCT, SUM
 from kan_exp.layers.rules import check_count, check_names
 
 
@@ -28,6 +29,7 @@ def make_network(
     specs: LayerSpec | Sequence[LayerSpec],
     dims: Sequence[int],
     generator: torch.Generator | None = None,
+    multiply: Sequence[int] = (),
 ) -> nn.Sequential:
     """Builds one layer for each neighboring pair of `dims`.
 
@@ -35,6 +37,8 @@ def make_network(
         specs: One specification for all layers, or one for each.
         dims: Widths from the input to the output, at least two.
         generator: Source of the random start, consumed layer by layer.
+        multiply: How many outputs of each layer are products of their edges, the last ones; layers
+            beyond the list have none.
 
     Raises:
         KanExpError: An option is unknown to its layer or out of its range, or there are more or
@@ -54,6 +58,8 @@ def make_network(
             layers.append(make(dim_in, dim_out, **options, generator=generator))
         except ValueError as error:
             raise KanExpError(f"layer: {error}") from error
+    for layer, products in zip(layers, multiply, strict=False):
+        layer.node_operation = [SUM] * (layer.dim_out - products) + [PRODUCT] * products
     return nn.Sequential(*layers)
 
 

@@ -20,15 +20,16 @@ def reduce_edges(
 
     Args:
         edges: Values of the edges, 0 where the mask removes one.
-        mask: Which edges exist, `(in, out)`; all if not given. The others are no factor of a
+        mask: Which edges exist, `(..., in, out)`; all if not given. The others are no factor of a
             product; a product without factors is 1.
-        products: Which outputs are products, `(out,)`; the others are sums. None if not given.
+        products: Which outputs are products, `(..., out)`; the others are sums. None if not given.
     """
     if products is None:
         return edges.sum(-2)
-    factors = products if mask is None else products & mask
+    multiplied = products.unsqueeze(-2)
+    factors = multiplied if mask is None else multiplied & mask
     # What belongs to the other operation is neutral, so that it adds nothing to the gradients.
-    product, total = edges.where(factors, 1).prod(-2), edges.where(~products, 0).sum(-2)
+    product, total = edges.where(factors, 1).prod(-2), edges.where(~multiplied, 0).sum(-2)
     return torch.where(products, product, total)
 
 

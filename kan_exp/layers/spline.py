@@ -59,7 +59,7 @@ class KANSplineLayer(GridLayer):
 
     @property
     def only_splines(self) -> bool:
-        return self.sums_all_edges and self.base_weight is None
+        return self.base_weight is None
 
     def edges(self, x: Tensor) -> Tensor:
         values = super().edges(x)

@@ -13,15 +13,25 @@ import torch
 from torch import Tensor, nn
 
 from kan_exp.layers import GridLayer
+from kan_exp.layers.nodes import reduce_edges
 
 
 class _Layer(NamedTuple):
-    """One layer of all networks: coefficients `(networks, in, rows, out)` and grids."""
+    """One layer of all networks: coefficients `(networks, in, rows, out)` and grids.
+
+    A layer that is not sparse has no `exists`; one without straight edges no `lines`, whose
+    coefficients are 0 where an edge is a spline, or does not exist, and those of `table` where an
+    edge is straight. One without product nodes has no `products`.
+    """
 
     table: Tensor
     first_knot: Tensor  # (networks, in)
     spacing: Tensor
     polynomials: Tensor
+    exists: Tensor | None = None  # (networks, 1, in, out)
+    bent: Tensor | None = None  # which edges are splines, (networks, in, out)
+    lines: Tensor | None = None  # (networks, 2, in, out)
+    products: Tensor | None = None  # (networks, 1, out)
 
 
 class _Reading(NamedTuple):
@@ -45,17 +55,13 @@ class GridStack:
 
     def __init__(self, modules: Sequence[nn.Module], parameters: Tensor) -> None:
         networks = [list(cast("Sequence[GridLayer]", module)) for module in modules]
-        sizes = [layer.values.numel() for layer in networks[0]]
-        tables = parameters.split(sizes, dim=1)
+        sizes = [sum(part.numel() for part in layer.parameters()) for layer in networks[0]]
+        parts = parameters.split(sizes, dim=1)
         self.layers = [
-            _Layer(
-                table.view(-1, *layers[0].values.shape),
-                torch.stack([layer.first_knot for layer in layers]).double(),
-                torch.stack([layer.spacing for layer in layers]).double(),
-                layers[0].polynomials.double(),
-            )
-            for table, layers in zip(tables, zip(*networks, strict=True), strict=True)
+            _make_layer(layers, part)
+            for part, layers in zip(parts, zip(*networks, strict=True), strict=True)
         ]
+        self.sizes = sizes
 
     @staticmethod
     def takes(modules: Sequence[nn.Module]) -> bool:
@@ -69,32 +75,41 @@ class GridStack:
         """`(samples, in)` -> `(networks, samples, out)`."""
         hidden = x.expand(len(self.layers[0].table), -1, -1)
         for layer in self.layers:
-            hidden = _sum(layer, _read(layer, hidden).basis)
+            hidden = _outputs(layer, hidden, _read(layer, hidden).basis)
         return hidden
 
     def jacobian(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs, and their derivatives `(networks, samples, out, parameters)`."""
         hidden = x.expand(len(self.layers[0].table), -1, -1)
-        readings = []
+        inputs, readings = [], []
         for layer in self.layers:
+            inputs.append(hidden)
             readings.append(_read(layer, hidden))
-            hidden = _sum(layer, readings[-1].basis)
+            hidden = _outputs(layer, hidden, readings[-1].basis)
         inner = [_by_inputs(*pair) for pair in zip(self.layers[1:], readings[1:], strict=True)]
+        triples = zip(self.layers, inputs, readings, strict=True)
+        factors = [_by_edges(layer, x, reading.basis) for layer, x, reading in triples]
         units = hidden.shape[2]
-        size = sum(layer.table[0].numel() for layer in self.layers)
+        size = sum(self.sizes)
         jacobian = hidden.new_empty(*hidden.shape, size)
         for unit in range(units):
             grad = torch.zeros_like(hidden)
             grad[..., unit] = 1
             end = size
             for depth in reversed(range(len(self.layers))):
-                start = end - self.layers[depth].table[0].numel()
+                layer, start = self.layers[depth], end - self.sizes[depth]
                 part = jacobian[:, :, unit, start:end]
                 basis = readings[depth].basis.unsqueeze(-1)  # (networks, samples, in, rows, 1)
                 shape = (*basis.shape[:-1], grad.shape[2])
-                torch.mul(basis, grad[:, :, None, None], out=part.view(shape))
-                if depth > 0:
-                    grad = torch.einsum("rbio,rbo->rbi", inner[depth - 1], grad)
+                if (factor := factors[depth]) is None:
+                    torch.mul(basis, grad[:, :, None, None], out=part.view(shape))
+                    if depth > 0:
+                        grad = torch.einsum("rbio,rbo->rbi", inner[depth - 1], grad)
+                else:
+                    by_edge = factor * grad.unsqueeze(2)  # (networks, samples, in, out)
+                    _write_sparse(layer, by_edge, inputs[depth], basis, part)
+                    if depth > 0:
+                        grad = torch.einsum("rbio,rbio->rbi", inner[depth - 1], by_edge)
                 end = start
         return hidden, jacobian
 
@@ -117,8 +132,87 @@ def _read(layer: _Layer, x: Tensor) -> _Reading:
     return _Reading(basis, slopes / layer.spacing[:, None, :, None], cell)
 
 
-def _sum(layer: _Layer, basis: Tensor) -> Tensor:
-    return basis.flatten(2) @ layer.table.flatten(1, 2)
+def _make_layer(layers: Sequence[GridLayer], parameters: Tensor) -> _Layer:
+    """The same layer of all networks, with its parameters `(networks, parameters)`."""
+    first = layers[0]
+    size = first.values.numel()
+    made = _Layer(
+        parameters[:, :size].view(-1, *first.values.shape),
+        torch.stack([layer.first_knot for layer in layers]).double(),
+        torch.stack([layer.spacing for layer in layers]).double(),
+        first.polynomials.double(),
+    )
+    if first.sums_all_edges:
+        return made
+    straight, exists = torch.zeros_like(made.table[:, :, 0], dtype=torch.bool), None
+    exists = ~straight
+    if first.mask is not None:
+        exists = torch.stack([cast(Tensor, layer.mask) for layer in layers])
+    lines, products = None, None
+    if first.straight is not None:
+        straight = torch.stack([cast(Tensor, layer.straight) for layer in layers])
+        lines = parameters[:, size:].view(-1, 2, *straight.shape[1:])
+        lines = lines.where((exists & straight).unsqueeze(1), 0)
+    if first.products is not None:
+        products = torch.stack([cast(Tensor, layer.products) for layer in layers]).unsqueeze(1)
+    bent = exists & ~straight
+    table = made.table.where(bent.unsqueeze(2), 0)
+    return made._replace(
+        table=table, exists=exists.unsqueeze(1), bent=bent, lines=lines, products=products
+    )
+
+
+def _outputs(layer: _Layer, x: Tensor, basis: Tensor) -> Tensor:
+    """Outputs of a layer, `(networks, samples, out)`."""
+    if layer.products is not None:
+        edges = _edges(layer, x, basis)
+        return reduce_edges(edges, layer.exists, layer.products)
+    sums = basis.flatten(2) @ layer.table.flatten(1, 2)
+    if layer.lines is not None:
+        slope, offset = layer.lines.unbind(1)
+        sums = sums + x @ slope + offset.sum(1, keepdim=True)
+    return sums
+
+
+def _edges(layer: _Layer, x: Tensor, basis: Tensor) -> Tensor:
+    """Values of the edges, `(networks, samples, in, out)`."""
+    edges = torch.einsum("rbik,riko->rbio", basis, layer.table)
+    if layer.lines is not None:
+        slope, offset = layer.lines.unsqueeze(2).unbind(1)
+        edges = edges + x.unsqueeze(-1) * slope + offset
+    return edges
+
+
+def _by_edges(layer: _Layer, x: Tensor, basis: Tensor) -> Tensor | None:
+    """Derivatives of outputs by their edges, to be broadcast to `(networks, samples, in, out)`.
+
+    None if all are 1.
+    """
+    if layer.exists is None:
+        return None
+    exists = layer.exists.to(x)
+    if layer.products is None:
+        return exists
+    factors = _edges(layer, x, basis).where(layer.exists & layer.products.unsqueeze(2), 1)
+    # Products of all other factors, of which any may be 0.
+    ones = torch.ones_like(factors[:, :, :1])
+    before = torch.cat([ones, factors[:, :, :-1]], 2).cumprod(2)
+    after = torch.cat([factors[:, :, 1:], ones], 2).flip(2).cumprod(2).flip(2)
+    return before * after * exists
+
+
+def _write_sparse(layer: _Layer, by_edge: Tensor, x: Tensor, basis: Tensor, part: Tensor) -> None:
+    """Writes the derivatives by a layer's parameters, given those by its edges."""
+    assert layer.bent is not None
+    shape = (*basis.shape[:-1], by_edge.shape[3])
+    curves = (by_edge * layer.bent.unsqueeze(1)).unsqueeze(3)
+    size = shape[2] * shape[3] * shape[4]
+    part[:, :, :size].view(shape).copy_(basis * curves)
+    if part.shape[2] > size:
+        lines = part[:, :, size:].view(*shape[:2], 2, shape[2], shape[4])
+        straight = by_edge * (~layer.bent).unsqueeze(1)
+        lines[:, :, 0] = x.unsqueeze(-1) * straight
+        lines[:, :, 1] = straight
 
 
 def _by_inputs(layer: _Layer, reading: _Reading) -> Tensor:
@@ -127,4 +221,5 @@ def _by_inputs(layer: _Layer, reading: _Reading) -> Tensor:
         reading.slopes.shape[-1], device=reading.cell.device
     )
     slopes = torch.zeros_like(reading.basis).scatter_(-1, places, reading.slopes)
-    return torch.einsum("rbik,riko->rbio", slopes, layer.table)
+    by_inputs = torch.einsum("rbik,riko->rbio", slopes, layer.table)
+    return by_inputs if layer.lines is None else by_inputs + layer.lines[:, :1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -75,6 +76,21 @@ class Shape(NamedTuple):
             parts.append(torch.cat([slopes, bends.expand(-1, functions - 1, -1)], 1).flatten())
         return torch.unique(torch.cat(parts), return_inverse=True)[1] - 1
 
+    def active(self, masks: Sequence[Tensor]) -> Tensor:
+        """Which coordinates belong to edges that exist, `(size,)`.
+
+        Args:
+            masks: Of the layers of a network `[inputs, outputs + hidden, outputs]`, or of its
+                first `[inputs, outputs]`, if there are no hidden units.
+        """
+        curves, inner = masks[0].split([self.outputs, masks[0].shape[1] - self.outputs], dim=1)
+        outer = masks[1][self.outputs :] if self.hidden else masks[0][:0, : self.outputs]
+        parts = [torch.ones(self.outputs, dtype=torch.bool, device=masks[0].device)]
+        each = (curves, inner[:, : self.hidden], outer)
+        for mask, (_, functions, _) in zip(each, self.edges, strict=True):
+            parts.append(mask.unsqueeze(1).expand(-1, functions, -1).flatten())
+        return torch.cat(parts)
+
 
 class Parts(NamedTuple):
     """Coordinates of all networks by what they are, each with a leading axis of networks."""
@@ -103,22 +119,25 @@ class SmoothNetworks:
         shape: Their sizes.
         x: Points, `(n, in)`.
         first: Basis of the inputs, with at least as many functions as any edge of them needs.
+        active: Which coordinates count, `(size,)`; the others count as 0. All if not given.
     """
 
-    def __init__(self, shape: Shape, x: Tensor, first: NaturalBasis) -> None:
-        self.shape, self.x, self.first = shape, x, first
+    def __init__(
+        self, shape: Shape, x: Tensor, first: NaturalBasis, active: Tensor | None = None
+    ) -> None:
+        self.shape, self.x, self.first, self.active = shape, x, first, active
         values = first.values(x)
         self.additive = values[..., : shape.additive].contiguous()  # (n, in, functions)
         self.inner = values[..., : shape.inner].contiguous()
 
     def hidden(self, q: Tensor) -> Tensor:
         """Values of the hidden units, `(r, n, hidden)`."""
-        inner = split(self.shape, q).inner
+        inner = self._parts(q).inner
         return self.inner.flatten(1) @ inner.flatten(1, 2)
 
     def outputs(self, q: Tensor, second: NaturalBasis | None) -> Tensor:
         """Coordinates `(r, size)` -> `(r, n, out)`; `second` is the basis of hidden units."""
-        parts = split(self.shape, q)
+        parts = self._parts(q)
         total = self.additive.flatten(1) @ parts.curves.flatten(1, 2) + parts.bias.unsqueeze(1)
         if second is not None:
             basis = second.values(self.hidden(q))
@@ -129,7 +148,7 @@ class SmoothNetworks:
         self, q: Tensor, second: NaturalBasis | None, rows: slice = ALL
     ) -> tuple[Tensor, Tensor]:
         """Outputs of some points, and their derivatives `(r, n, out, size)`."""
-        parts, shape = split(self.shape, q), self.shape
+        parts, shape = self._parts(q), self.shape
         out, values, inner_values = shape.outputs, self.additive[rows], self.inner[rows]
         total = values.flatten(1) @ parts.curves.flatten(1, 2) + parts.bias.unsqueeze(1)
         jacobian = q.new_zeros(len(q), len(values), out, q.shape[1])
@@ -139,7 +158,7 @@ class SmoothNetworks:
             bias[:, :, unit, unit] = 1
             curves[:, :, unit, :, :, unit] = values
         if second is None:
-            return total, jacobian
+            return total, self._active(jacobian)
         hidden = inner_values.flatten(1) @ parts.inner.flatten(1, 2)
         basis, slopes = second.expand(hidden)  # (r, n, hidden, functions)
         total = total + basis.flatten(2) @ parts.outer.flatten(1, 2)
@@ -153,4 +172,11 @@ class SmoothNetworks:
                 tilt[:, :, unit, None, None, :],
                 out=inner[:, :, unit].unflatten(2, (shape.inputs, shape.inner, shape.hidden)),
             )
-        return total, jacobian
+        return total, self._active(jacobian)
+
+    def _parts(self, q: Tensor) -> Parts:
+        return split(self.shape, self._active(q))
+
+    def _active(self, values: Tensor) -> Tensor:
+        """Values `(..., size)`, 0 for coordinates that do not count."""
+        return values if self.active is None else values * self.active

@@ -82,7 +82,10 @@ def check_numbers(config: RunConfig) -> None:
                 shown = str(item).replace(" ", "")
                 raise KanExpError(f"{name}[{place}]: must be a whole number, got {shown}.")
     check_dims(config.dims)
+    for place, products in enumerate(config.multiply or ()):
+        check_whole(f"multiply[{place}]", products, 0)
     check_smoothing(config)
+    check_pruning(config)
     for name in ("steps", "log_every_n_steps", "evaluations"):
         if (value := getattr(config, name)) is not None and value < 1:
             raise KanExpError(f"{name} must be at least 1, got {value}.")
@@ -127,6 +130,23 @@ def check_smoothing(config: RunConfig) -> None:
         )
     check_whole("smoothing.intervals", smoothing.intervals, 2)
     check_whole("smoothing.hidden", smoothing.hidden, 0)
+
+
+def check_pruning(config: RunConfig) -> None:
+    """Checks `prune` and the options of `pruning`."""
+    if config.prune not in (None, "auto"):
+        raise KanExpError(f"prune must be auto or null, got {config.prune!r}.")
+    if not 1 <= config.pruning.max_rise < float("inf"):
+        raise KanExpError(f"pruning.max_rise must be at least 1, got {config.pruning.max_rise}.")
+    if not 0 < config.pruning.seconds < float("inf"):
+        raise KanExpError(f"pruning.seconds must be above 0, got {config.pruning.seconds}.")
+    if config.prune is None:
+        return
+    after = "leave it out, and prune the run afterwards: python -m kan_exp.prune run=FOLDER"
+    if config.replicas > 1:
+        raise KanExpError(f"prune=auto does not go with replicas={config.replicas}: {after}")
+    if config.shares_steps:
+        raise KanExpError(f"prune=auto does not go with trainer=ddp: {after}")
 
 
 def check_replicas(config: RunConfig) -> None:

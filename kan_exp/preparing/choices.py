@@ -28,6 +28,10 @@ def flat_choices(config: RunConfig, context: RunContext) -> dict[str, Any]:
     flat |= {name: getattr(config, name) for name in ("seed", "steps", "batch_size")}
     # What is left to the data is known at the end of the training.
     flat["dims"] = None if config.smoothing.choose else list(config.widths)
+    if config.prune is not None:
+        flat["prune"] = config.prune
+    if any(config.multiply or ()):
+        flat["multiply"] = list(config.multiply or ())
     if config.replicas > 1:
         flat["replicas"] = config.replicas
     options = {

@@ -31,7 +31,7 @@ from kan_exp.training.smooth_plan import MOST_CURVES
 MANY_ROWS = 10_000
 MANY, WIDE = "adam", "adamw"
 CHOICES = ("optimizer", "scheduler", "refine", "smoothing", "experiment")
-CHOICES_OF_WIDE = (*CHOICES, "dims", "layers", "penalty")
+CHOICES_OF_WIDE = (*CHOICES, "dims", "layers", "multiply", "penalty")
 DIGITS = (1797, 64, 10)  # rows, inputs and classes of data=sklearn data.name=digits
 
 
@@ -44,7 +44,7 @@ def with_defaults(config: RunConfig, context: RunContext) -> tuple[RunConfig, Ru
     Streams, and other tables of `MANY_ROWS` training rows or more, are trained by adam instead of
     least squares, unless an option of the optimizer was typed. Other options keep the values that
     were typed, and are those of `optimizer=adam` if they were not. Where options of `refine` or
-    `penalty` were typed, these decide the smoothness of edges.
+    `penalty` were typed, or nodes multiply, these decide the smoothness of edges.
 
     Raises:
         KanExpError: The table cannot be read.
@@ -52,7 +52,7 @@ def with_defaults(config: RunConfig, context: RunContext) -> tuple[RunConfig, Ru
     if (size := _size_of_wide(config, context)) is not None:
         return _wide(config, context, size)
     config, context = _by_gradient(config, context)
-    if config.smooths and _types_stages(context):
+    if config.smooths and (_types_stages(context) or any(config.multiply or ())):
         config = replace(config, smoothing=replace(config.smoothing, method=None))
     return config, context
 

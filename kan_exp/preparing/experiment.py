@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,13 @@ from kan_exp.preparing.choices import flat_choices
 from kan_exp.preparing.components import make, make_checked, make_partial, make_task
 from kan_exp.preparing.defaults import notes_on_defaults, with_defaults
 from kan_exp.preparing.devices import training_accelerator
-from kan_exp.preparing.modules import intervals_of, layer_specs, make_module, plan_of
+from kan_exp.preparing.modules import (
+    intervals_of,
+    layer_specs,
+    make_module,
+    make_pruning,
+    plan_of,
+)
 from kan_exp.preparing.networks import stages_of
 from kan_exp.preparing.sources import check_schema
 from kan_exp.preparing.tasks import data_options, note_on_task, settle
@@ -26,6 +32,8 @@ from kan_exp.preparing.widths import are_known
 from kan_exp.runs.identity import OBSERVERS
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from kan_exp.data import ExperimentData
     from kan_exp.data.split_table import SplitTableData
     from kan_exp.ranks import Rank
@@ -42,6 +50,7 @@ def make_experiment(
     checkpoint: Path | None = None,
     data: ExperimentData | None = None,
     stop: SignalStop | None = None,
+    masks: Sequence[Tensor] = (),
 ) -> Experiment:
     """Makes everything that the run needs, so that errors show before it begins.
 
@@ -53,6 +62,7 @@ def make_experiment(
         checkpoint: The state that the run is resumed from; from the start if not given.
         data: What it is trained on; made of the configuration if not given.
         stop: What ends it early on a signal; its own if not given.
+        masks: See `make_module`.
 
     Raises:
         KanExpError: A part cannot be made, or the checkpoint is not of such a run.
@@ -91,11 +101,11 @@ def make_experiment(
     check_schema("data", data.schema, config, context, task)
     for part in (data.train, data.val, data.test):
         task.check_target(data.schema, part.y)
-    data = copy(data)  # the given one may be of several trainings
+    given, data = data, copy(data)  # the given one may be of several trainings
     data.scaling = task.scaling(data.scaling)
     data.train, data.val = task.weigh(data.train, data.val, data.schema)
     steps = _steps(config, data)
-    module = make_module(config, context, data, task)
+    module = make_module(config, context, data, task, masks)
     generators = [torch.Generator().manual_seed(config.seed + k) for k in range(config.replicas)]
     moments = (config.log_every_n_steps, config.evaluations)
     data.plan(config.batch_size, steps, *moments, *generators)
@@ -144,13 +154,15 @@ def make_experiment(
     folds = None
     if data.num_folds:
         # What is left to the data is that of each fold.
-        each = replace(config, dims=dims, smoothing=smoothing)
+        alone = replace(config.pruning, run=None)
+        each = replace(config, dims=dims, smoothing=smoothing, pruning=alone)
         for number in range(data.num_folds if are_known(asked.dims) else 0):
             _check_fold(data.fold(number), number, config.widths[0])
         folds = CrossValidation(data, _fold_fitter(each, context, stop), folder)
     note = note_on_task(asked.task, data.schema)
     notes = [*([note] if note else []), *notes_on_defaults(asked, config)]
-    experiment = Experiment(module, data, trainer, choices, folder, sinks, notes, folds)
+    pruning = make_pruning(config, _masked_trainer(config, context, given, stop))
+    experiment = Experiment(module, data, trainer, choices, folder, sinks, notes, folds, pruning)
     if checkpoint is not None:
         try:
             experiment.restore(read_state(checkpoint))
@@ -177,12 +189,7 @@ def _fold_fitter(
 
     from kan_exp.training.folds import FoldResult
 
-    acting: dict[str, Component | None] = {
-        name: callback
-        for name, callback in config.callbacks.items()
-        if callback is not None and callback.target not in OBSERVERS.values()
-    }
-    quiet = replace(config, logger=None, callbacks=acting)
+    quiet = _quiet(config)
 
     def fit(data: ExperimentData) -> FoldResult | None:
         result = make_experiment(quiet, None, context, data=data, stop=stop).fit()
@@ -191,6 +198,38 @@ def _fold_fitter(
         return FoldResult.of(result, torch.from_numpy(cast("SplitTableData", data).test_rows))
 
     return fit
+
+
+def _masked_trainer(
+    config: RunConfig, context: RunContext, data: ExperimentData, stop: SignalStop
+) -> Callable[[Sequence[int], Sequence[Tensor]], Experiment | None]:
+    """What trains a network of given widths and masks; None from it if a signal has come."""
+    smoothing = replace(config.smoothing, choose=False)
+    pruning = replace(config.pruning, run=None)
+
+    def train(dims: Sequence[int], masks: Sequence[Tensor]) -> Experiment | None:
+        layers = config.layers
+        if isinstance(layers, list):
+            layers = layers[: len(dims) - 1]
+        sparse = replace(
+            _quiet(config), dims=list(dims), layers=layers, smoothing=smoothing, prune=None
+        )
+        sparse = replace(sparse, pruning=pruning)
+        experiment = make_experiment(sparse, None, context, data=data, stop=stop, masks=masks)
+        experiment.trainer.fit(experiment.module, datamodule=experiment.data)
+        return None if stop.received is not None else experiment
+
+    return train
+
+
+def _quiet(config: RunConfig) -> RunConfig:
+    """The configuration without its files and its progress."""
+    acting: dict[str, Component | None] = {
+        name: callback
+        for name, callback in config.callbacks.items()
+        if callback is not None and callback.target not in OBSERVERS.values()
+    }
+    return replace(config, logger=None, callbacks=acting)
 
 
 def _text(config: RunConfig) -> str:

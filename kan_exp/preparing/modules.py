@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kan_exp.config import LINES, RunConfig, RunContext, to_values
+from kan_exp.config import LINES, RunConfig, RunContext, choice, to_values
 from kan_exp.errors import KanExpError, message_of
 from kan_exp.preparing.components import make_partial
 from kan_exp.preparing.devices import training_device
 from kan_exp.preparing.networks import MULTIPLICATIONS_PER_MINUTE, check_work, stages_of
 from kan_exp.preparing.widths import shown_dims
+from kan_exp.runs.files import parse_json
+from kan_exp.runs.results import read_metrics
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from kan_exp.data import ExperimentData
     from kan_exp.layers import EdgeLayer, LayerSpec
     from kan_exp.models.model import KANModel
     from kan_exp.tasks import Task
     from kan_exp.training.module import KANModule
+    from kan_exp.training.pruning import Pruning
     from kan_exp.training.smooth_plan import Plan
 
 
@@ -53,15 +57,26 @@ def _layer_class(path: str) -> type[EdgeLayer]:
 
 
 def make_module(
-    config: RunConfig, context: RunContext, data: ExperimentData, task: Task
+    config: RunConfig,
+    context: RunContext,
+    data: ExperimentData,
+    task: Task,
+    masks: Sequence[Tensor] = (),
 ) -> KANModule:
     """The network, or the networks to choose from, and what trains them.
 
     The data have the scaling and the weights of the task.
+
+    Args:
+        config: The configuration.
+        context: How it was asked for.
+        data: What is trained on.
+        task: What is minimized and measured.
+        masks: Which edges exist, where the smoothness of edges is found from the data.
     """
     specs = layer_specs(config)
     if config.smooths:
-        return _make_smoothing(config, context, data, specs, task)
+        return _make_smoothing(config, context, data, specs, task, masks)
     if config.uses_least_squares:
         return _make_least_squares(config, context, data, specs, task)
     if config.replicas > 1:
@@ -73,7 +88,8 @@ def make_module(
     from kan_exp.training.shared import SharedModule
 
     # The weights have a generator of their own: all kinds see the same order of points.
-    network = make_network(specs, config.widths, torch.Generator().manual_seed(config.seed))
+    generator = torch.Generator().manual_seed(config.seed)
+    network = make_network(specs, config.widths, generator, config.multiply or ())
     _start([network], config, data, task)
     model = _model(network, data, task)
     options = _gradient_options(config, data, specs, task)
@@ -149,7 +165,9 @@ def _make_least_squares(
     make_network(specs, dims, torch.Generator())
     sizes = [count_parameters(specs, dims, stage) for stage in stages]
     check_work(multiplications(sizes, stages, len(x)), len(x), context)
-    starts = make_starts(specs, dims, stages[0], config.seed, refine.init_noise_std, x, bounds)
+    products = config.multiply or ()
+    noise = refine.init_noise_std
+    starts = make_starts(specs, dims, stages[0], config.seed, noise, x, bounds, products)
     return LeastSquaresModule(
         _model(starts[0], data, task),
         task,
@@ -171,6 +189,7 @@ def _make_smoothing(
     data: ExperimentData,
     specs: Sequence[LayerSpec],
     task: Task,
+    masks: Sequence[Tensor],
 ) -> KANModule:
     import torch
 
@@ -198,7 +217,60 @@ def _make_smoothing(
         make_partial("optimizer", config.optimizer),
         config.seed,
         describe_model(specs_shown, shown, data, task),
+        masks,
     )
+
+
+def make_pruning(config: RunConfig, train: Callable[..., Any]) -> Pruning | None:
+    """What makes the trained network smaller; None if that is not asked for.
+
+    Args:
+        config: The configuration.
+        train: Trains a network of given widths and masks anew, see `Pruning`; used where the
+            smoothness of edges is found from the data.
+    """
+    if config.prune is None:
+        return None
+    from kan_exp.models.loading import read_checkpoint
+    from kan_exp.training.penalty_rules import ORDERS
+    from kan_exp.training.pruning import Pruning
+
+    specs, refine = layer_specs(config), config.refine
+    weights = asdict(config.penalty)
+    weights["jerk"] = max(weights["jerk"], refine.jerk)
+    optimizer = config.optimizer if config.uses_least_squares else choice("optimizer", "lm")
+    run = config.pruning.run
+    return Pruning(
+        specs,
+        stages_of(refine, intervals_of(specs)),
+        make_partial("optimizer", optimizer),
+        {ORDERS[name]: weight for name, weight in weights.items() if name in ORDERS and weight},
+        refine.penalty_decay,
+        refine.init_noise_std,
+        refine.follow_every,
+        config.seed,
+        config.pruning.max_rise,
+        config.pruning.seconds,
+        None if run is None else read_checkpoint(run),
+        None if run is None else _about_training(Path(run)),
+        {} if run is None else _history(Path(run)),
+        train if config.smooths else None,
+    )
+
+
+def _about_training(run: Path) -> dict[str, Any]:
+    """What `metrics.json` says about the training of a run."""
+    metrics = read_metrics(run)
+    return {name: metrics[name] for name in ("steps", "stopped") if name in metrics}
+
+
+def _history(run: Path) -> dict[str, Any]:
+    """The losses of a run; empty if they cannot be read."""
+    try:
+        history = parse_json((run / "history.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return history if isinstance(history, dict) else {}
 
 
 def _rows(data: ExperimentData) -> int:
@@ -254,7 +326,8 @@ def _make_replicas(
     def make(count: int) -> ReplicaModule:
         seeds = range(config.seed, config.seed + count)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        networks = [make_network(specs, config.widths, generator) for generator in generators]
+        sizes = specs, config.widths
+        networks = [make_network(*sizes, one, config.multiply or ()) for one in generators]
         _start(networks, config, data, task)
         model = _model(networks[0], data, task)
         return ReplicaModule(model, task, networks, config.seed, **options)

@@ -10,7 +10,7 @@ from typing import Any
 from kan_exp.config import Component, RefineConfig, RunConfig, RunContext
 from kan_exp.errors import KanExpError
 from kan_exp.layers.rules import KINDS, Kind, check_count, check_names
-from kan_exp.preparing.widths import are_known, shown_dims
+from kan_exp.preparing.widths import are_known, check_multiply, shown_dims
 from kan_exp.runs import option_name
 from kan_exp.runs.identity import group_name
 from kan_exp.training.host_memory import check_grids_fit, check_network_fits
@@ -34,6 +34,7 @@ def check_network(config: RunConfig, context: RunContext, points: int | None) ->
         return
     layers, penalty = config.each_layer, asdict(config.penalty)
     check_count(len(layers), config.widths)
+    check_multiply(config.multiply, config.widths)
     for layer in layers:
         _check_layer(layer)
     kinds = [_kind(layer) for layer in layers]

@@ -16,7 +16,7 @@ from kan_exp.preparing.values import written
 from kan_exp.runs.identity import NON_RESULT_OPTIONS, group_name
 
 # Their configs list every option, so that none can be added.
-CLOSED_GROUPS = ("layer", "target", "data", "task", "penalty", "refine", "smoothing")
+CLOSED_GROUPS = ("layer", "target", "data", "task", "penalty", "refine", "smoothing", "pruning")
 NOWHERE = object()
 TO_HYDRA = re.compile(r"\$\{hydra:([\w.]+)\}")
 

@@ -48,6 +48,27 @@ def check_dims(dims: list[Any] | None) -> None:
         raise KanExpError(f"{shown}: every width must be at least 1.")
 
 
+def check_multiply(multiply: list[int] | None, dims: list[int]) -> None:
+    """Checks `multiply` for a network of these widths.
+
+    Raises:
+        KanExpError: It has more numbers than there are layers, or one exceeds its layer's width.
+    """
+    shown = f"multiply=[{','.join(map(str, multiply or ()))}]"
+    widths = dims[1:]
+    if len(multiply or ()) > len(widths):
+        raise KanExpError(
+            f"{shown} has {len(multiply or ())} numbers, but {shown_dims(dims)} has {len(widths)} "
+            f"layers: give one number for each, or fewer."
+        )
+    for number, (products, width) in enumerate(zip(multiply or (), widths, strict=False), 1):
+        if not 0 <= products <= width:
+            raise KanExpError(
+                f"{shown}: layer {number} of {shown_dims(dims)} has {width} outputs, so that 0 to "
+                f"{width} of them can multiply, got {products}."
+            )
+
+
 def settle_widths(config: RunConfig, inputs: int, outputs: int) -> None:
     """Replaces what `dims` leaves to the data, in place.
 

@@ -26,6 +26,7 @@ from kan_exp.training.callbacks import BestNetwork, RunCheckpoint, SignalStop, T
 from kan_exp.training.closing import CUT_SHORT
 from kan_exp.training.folds import CrossValidation
 from kan_exp.training.module import KANModule
+from kan_exp.training.pruning import Pruning
 from kan_exp.training.result import Result, make_result
 from kan_exp.training.sinks import Sink
 from kan_exp.training.state import restore
@@ -33,6 +34,8 @@ from kan_exp.training.state import restore
 CallbackT = TypeVar("CallbackT", bound=Callback)
 
 log = logging.getLogger(__name__)
+
+KEPT = ("kan_exp", "global_step", "state_dict")  # of the checkpoint of another run
 
 
 def quiet_lightning() -> None:
@@ -56,6 +59,7 @@ class Experiment:
         sinks: What takes the result, in this order.
         notes: Lines about what was recognized, logged at the start.
         folds: The cross-validation that estimates the network's error, if there is one.
+        pruning: Makes the trained network smaller, if asked for.
     """
 
     def __init__(
@@ -68,11 +72,12 @@ class Experiment:
         sinks: Sequence[Sink] = (),
         notes: Sequence[str] = (),
         folds: CrossValidation | None = None,
+        pruning: Pruning | None = None,
     ) -> None:
         begin_run()
         self.module, self.data, self.trainer = module, data, trainer
         self.choices, self.folder, self.sinks = dict(choices or {}), folder, list(sinks)
-        self.folds = folds
+        self.folds, self.pruning = folds, pruning
         self.notes = list(notes)
         self.best = cast(BestNetwork, self._callback(BestNetwork))
         self.stop = self._callback(SignalStop) or SignalStop()
@@ -149,11 +154,13 @@ class Experiment:
         return result
 
     def _log_start(self) -> None:
-        log.info("%s %s", self.choices.get("layer"), self.module.size)
+        size = "of another run" if self._is_trained else self.module.size
+        log.info("%s %s", self.choices.get("layer"), size)
         log.info("%s", self.data.summary)
         for note in self.all_notes:
             log.info("Note: %s", note)
-        log.info("%s", self.module.summary)
+        if not self._is_trained:
+            log.info("%s", self.module.summary)
         if self._resumed_at is not None:
             total = self.trainer.max_steps
             log.info("resumes at step %s of %s", f"{self._resumed_at:,}", f"{total:,}")
@@ -162,7 +169,11 @@ class Experiment:
         """Trains and scores the best network; what `run` does without its sinks."""
         spent = self._checkpoint.spent if self._checkpoint else 0.0
         start = time.perf_counter() - spent
-        diverged = self._train()
+        diverged = None
+        if self._is_trained:
+            self._take_trained()
+        else:
+            diverged = self._train()
         whole = self._stopped(diverged) not in CUT_SHORT
         folds = self.folds.run(self.module.task) if self.folds is not None and whole else ()
         details = {
@@ -175,10 +186,46 @@ class Experiment:
             "devices": self.trainer.world_size,
             "versions": self.versions,
         }
-        best = self.best.checkpoint
         if "dims" in self.choices:  # which the data may have decided
-            self.choices["dims"] = list(best["kan_exp"]["dims"])
-        return make_result(self.module, self.data, best, details, diverged, folds)
+            self.choices["dims"] = list(self.best.checkpoint["kan_exp"]["dims"])
+        if self.pruning is not None and whole:
+            details["pruning"] = self._prune(self.pruning)
+            details["train_seconds"] = round(time.perf_counter() - start, 3)
+            before = self.pruning.before
+            details |= {"stopped": self._stopped(diverged)} if before is None else before
+        return make_result(self.module, self.data, self.best.checkpoint, details, diverged, folds)
+
+    @property
+    def _is_trained(self) -> bool:
+        """Whether the network of another run is pruned, so that none is trained."""
+        return self.pruning is not None and self.pruning.checkpoint is not None
+
+    def _take_trained(self) -> None:
+        """Takes the network of another run in the place of a training."""
+        assert self.pruning is not None
+        assert self.pruning.checkpoint is not None
+        best = self.pruning.checkpoint
+        if best["kan_exp"].get("test_points") != self.data.fingerprint:
+            raise KanExpError(
+                "pruning.run: the data of that run have changed since, so that its network cannot "
+                "be pruned on them: train it again with --from."
+            )
+        self.best.checkpoint = {name: best[name] for name in KEPT}
+        for name in ("train", "val"):
+            setattr(self.module, f"{name}_history", self.pruning.history.get(name, []))
+
+    def _prune(self, pruning: Pruning) -> dict[str, Any]:
+        """Puts the pruned network in the place of the best; returns what is known about it."""
+        task, best = self.module.task, self.best.checkpoint
+        pruned = pruning.run(best, task, self.data, lambda: self.stop.received is not None)
+        self.best.checkpoint = pruned.checkpoint
+        if pruned.module is not None:
+            histories = self.module.train_history, self.module.val_history
+            self.module = pruned.module
+            self.module.train_history, self.module.val_history = histories
+        if self._checkpoint is not None:
+            self._checkpoint.write_best(self.module)
+        return pruned.metrics
 
     def _train(self) -> DivergedError | None:
         try:

@@ -91,7 +91,7 @@ def make_result(
         **scores,
         task.chosen_by: finite(validation[task.primary.name]),
         "outputs": task.details(predictions, truth, model.names, weight) if len(truth) else {},
-        "parameters": sum(weight.numel() for weight in model.network.parameters()),
+        "parameters": sum(layer.num_parameters for layer in model.edge_layers),
         "best_step": int(best["global_step"]),
         **details,
         **module.details,

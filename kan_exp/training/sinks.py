@@ -30,6 +30,7 @@ from kan_exp.training.callbacks import EdgeFigures
 from kan_exp.training.closing import CUT_SHORT, advice, result_rows
 from kan_exp.training.folds import fold_table, write_predictions
 from kan_exp.training.module import KANModule
+from kan_exp.training.pruning import pruning_lines, write_edges
 from kan_exp.training.result import Result
 from kan_exp.training.tensorboard import RunLogger
 
@@ -67,6 +68,8 @@ class FileSink(Sink):
         if result.folds:
             path, count = self.folder / "predictions.csv", result.metrics["folds"]["count"]
             write_predictions(path, result.folds, result.model, result.data, count)
+        if "pruning" in result.metrics:
+            write_edges(self.folder / "edges.csv", result.metrics["pruning"])
         write_metrics(self.folder, result.metrics)
 
 
@@ -93,9 +96,13 @@ class TerminalSink(Sink):
             rows.append(("figures", f"{folder / 'figures'}"))
             if result.folds:
                 rows.append(("predictions", f"{folder / 'predictions.csv'}"))
+            if pruned := "pruning" in result.metrics:
+                rows.append(("edges", f"{folder / 'edges.csv'}"))
             if self.has_curves:
                 rows.append(("curves", f"python -m kan_exp.dashboard {shell(word(folder))}"))
             for line in aligned(rows):
+                log.info("%s", line)
+            for line in pruning_lines(result.metrics["pruning"]) if pruned else ():
                 log.info("%s", line)
             if result.folds:
                 for line in fold_table(result.metrics, result.task):

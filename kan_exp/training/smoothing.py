@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from kan_exp.data import Split
 from kan_exp.layers import GridLayer, LayerSpec
+from kan_exp.layers.walk import layers_of
 from kan_exp.models.model import KANModel
 from kan_exp.optimizers.natural_basis import NaturalBasis
 from kan_exp.optimizers.pursuit import find_directions, residuals, start_beside
@@ -70,6 +71,7 @@ class SmoothingModule(KANModule):
         optimizer: A partial `LevenbergMarquardt`, of which `damping` and `attempts` are used.
         seed: Of the starts.
         description: Plain containers that say how to build the model again; kept in checkpoints.
+        masks: Which edges of each layer exist; all if not given.
     """
 
     rate_name = "damping"
@@ -89,10 +91,11 @@ class SmoothingModule(KANModule):
         optimizer: Any,
         seed: int,
         description: Mapping[str, Any],
+        masks: Sequence[Tensor] = (),
     ) -> None:
         super().__init__(model, task, optimizer, None, {}, description)
         self.specs, self.dims, self.chooses = list(specs), list(dims), chooses
-        self.plan, self.seed = plan, seed
+        self.plan, self.seed, self.masks = plan, seed, list(masks)
         self.points, self.validation = points.map(Tensor.double), validation.map(Tensor.double)
         self.every = joined(self.points, self.validation)
         self._all_grids = all(issubclass(kind, GridLayer) for kind, _ in specs)
@@ -117,7 +120,8 @@ class SmoothingModule(KANModule):
         size = self._intervals, functions
         if size not in self._bases:
             self._bases[size] = NaturalBasis.of(self.every.x, self._intervals, functions - 1)
-        return SmoothNetworks(shape, x, self._bases[size])
+        active = shape.active([mask.to(x.device) for mask in self.masks]) if self.masks else None
+        return SmoothNetworks(shape, x, self._bases[size], active)
 
     def _problem(self, hidden: int, split: Split) -> Smoothing:
         return Smoothing(self._networks(hidden, split.x), split.y, self.loss, split.weight)
@@ -348,7 +352,8 @@ class SmoothingModule(KANModule):
             noise = float(network.criteria.noise.sqrt() * y_std.cpu())
         self.chosen |= {"noise": noise, "effective": float(network.criteria.effective)}
         self._phase = DONE
-        log.info("%s", self._sentence())
+        if not self.masks:  # of which many are trained in turn
+            log.info("%s", self._sentence())
 
     def _sentence(self) -> str:
         """One line: what was chosen and why."""
@@ -390,6 +395,8 @@ class SmoothingModule(KANModule):
             dims = [self.dims[0], *([width] if hidden else []), self.dims[-1]]
         specs = self.specs if len(self.specs) == len(dims) - 1 else self.specs[:1] * (len(dims) - 1)
         made = make_layers(specs, dims, smooth, network.state.q, network.second, generator)
+        for layer, mask in zip(layers_of(made.network), self.masks, strict=False):
+            layer.set_mask(mask)
         self.model.network = made.network.to(self.device)
         self.description |= {"dims": list(dims), "layers": made.description}
         self._placed = self._phase

@@ -28,6 +28,7 @@ def make_starts(
     init_noise_std: float,
     x: Tensor,
     bounds: Tensor,
+    multiply: Sequence[int] = (),
 ) -> list[nn.Sequential]:
     """Makes the networks of the first stage in float64, one after the other from one seed.
 
@@ -40,12 +41,13 @@ def make_starts(
             so that starts differ in more than slopes.
         x: Standardized training points, whose range decides hidden grids.
         bounds: Range of each input, standardized, `(in, 2)`.
+        multiply: See `make_network`.
     """
     sized = _sized(specs, stage)
     generator = torch.Generator().manual_seed(seed)
     networks = []
     for _ in range(stage.num_candidates):
-        network = make_network(sized, dims, generator).double()
+        network = make_network(sized, dims, generator, multiply).double()
         with torch.no_grad():
             for layer in grid_layers(network):
                 noise = torch.empty_like(layer.values).normal_(generator=generator)
@@ -121,6 +123,8 @@ def penalty_matrix(network: nn.Sequential, weights: dict[int, float]) -> Tensor:
         for name, part in layer.named_parameters():
             if isinstance(layer, GridLayer) and name == "values":
                 blocks += _grid_blocks(layer, weights)
+            elif isinstance(layer, GridLayer) and name == "lines":
+                blocks.append(_line_block(layer, weights))
             else:
                 blocks.append(part.new_zeros(part.numel(), part.numel()))
     return torch.block_diag(*blocks)
@@ -130,7 +134,16 @@ def _grid_blocks(layer: GridLayer, weights: dict[int, float]) -> list[Tensor]:
     """One block for each input: the same form for every output to which it has an edge."""
     edges = layer.dim_in * layer.dim_out
     forms = [weight / edges * layer.penalty_gram_matrix(order) for order, weight in weights.items()]
-    exists = layer.values.new_ones(layer.dim_in, layer.dim_out)
-    exists = exists if layer.mask is None else exists * layer.mask
-    blocks = zip(torch.stack(forms).sum(0), exists, strict=True)
+    bent = layer.values.new_ones(layer.dim_in, layer.dim_out)
+    bent = bent if layer.mask is None else bent * layer.mask
+    bent = bent if layer.straight is None else bent * ~layer.straight
+    blocks = zip(torch.stack(forms).sum(0), bent, strict=True)
     return [torch.kron(form, torch.diag(outputs)) for form, outputs in blocks]
+
+
+def _line_block(layer: GridLayer, weights: dict[int, float]) -> Tensor:
+    """The form of the slopes of straight edges; offsets have none."""
+    assert layer.straight is not None
+    lines = layer.straight if layer.mask is None else layer.straight & layer.mask
+    slopes = lines.to(layer.values) * weights.get(1, 0.0) / lines.numel()
+    return torch.diag(torch.stack([slopes, torch.zeros_like(slopes)]).flatten())

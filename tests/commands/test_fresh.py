@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import run_command
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "report", "dashboard"])
+@pytest.mark.parametrize("name", ["train", "prune", "evaluate", "predict", "report", "dashboard"])
 def test_it_starts_and_ends(tmp_path, name):
     done = run_command(name, "--help", cwd=tmp_path, fresh=True)
     assert (done.returncode, done.stderr) == (0, "")
@@ -19,6 +19,7 @@ def test_it_starts_and_ends(tmp_path, name):
     ("name", "arguments", "message"),
     [
         ("train", ["dims=[3,1]"], "target 'exp_sin_square' has 2 inputs"),
+        ("prune", ["run=nowhere"], "nowhere: there is no such folder of a run."),
         ("evaluate", ["run=nowhere"], "nowhere"),
         ("predict", ["run=a", "input=nowhere.csv", "output=b.csv"], "nowhere.csv"),
         ("report", ["nowhere"], "nowhere"),

@@ -40,6 +40,7 @@ DEVICE = torch.device("cpu")
 # Outputs with all edges, with some, and with none, for both operations.
 MASK = torch.tensor([[1, 0, 0, 1, 0], [0, 1, 0, 1, 0], [1, 1, 0, 0, 0]], dtype=torch.bool)
 OPERATIONS = ("sum", "sum", "sum", "product", "product")
+LINES = torch.tensor([[1, 1, 0, 0, 0], [0, 1, 0, 0, 1], [0, 0, 1, 1, 0]], dtype=torch.bool)
 
 
 @pytest.fixture(autouse=True)
@@ -399,11 +400,63 @@ def check_masks_and_products_are_part_of_the_state_once_set(kind):
         other.load_state_dict({**plain, "mask": MASK.T})
 
 
+def check_straight_edges_are_lines(kind):
+    layer, x = kind.bent(), irregular(BATCH, DIM_IN)
+    whole, rough = layer.edges(x), layer.roughness(2)
+    layer.straighten(LINES, x)
+    expected = whole.clone()
+    for i, j in LINES.nonzero().tolist():  # NumPy's least squares
+        line = np.polyfit(x[:, i].cpu(), whole[:, i, j].detach().cpu(), 1)
+        expected[:, i, j] = torch.from_numpy(np.polyval(line, x[:, i].cpu())).to(DEVICE)
+    same(layer.edges(x), expected)
+    same(layer(x), expected.sum(1))
+    lines = LINES.to(DEVICE)
+    same(layer.roughness(2), rough * ~lines)
+    same(layer.roughness(1)[lines], layer.lines[0][lines].square())
+    layer.set_mask(MASK)
+    layer.node_operation = OPERATIONS
+    same(layer(x), by_loop(expected, MASK, OPERATIONS))
+    other = kind.start(seed=9).double()
+    other.load_state_dict(layer.state_dict())
+    assert torch.equal(other(x), layer(x))
+    layer.straighten(None)
+    layer.set_mask(None)
+    assert layer.lines is None
+    same(layer.edges(x), whole)
+
+
+def check_gradients_of_straight_edges(kind):
+    layer, x = kind.bent(), irregular(BATCH, DIM_IN).requires_grad_()
+    layer.straighten(LINES, x.detach())
+    parts = dict(layer.named_parameters())
+    weight = irregular(BATCH, DIM_OUT, seed=2)
+    found = torch.autograd.grad(layer(x), [x, *parts.values()], weight)
+    expected = torch.where(LINES.to(DEVICE), weight.sum(0), 0)
+    same(found[1 + list(parts).index("lines")][1], expected)
+    samples = layer.sample_gradients(x.detach(), weight)
+    for ours, theirs in zip(samples, found[1:], strict=True):
+        same(ours.sum(0), theirs)
+    assert torch.autograd.gradcheck(layer, (x,), fast_mode=True)
+
+
+def check_parameters_are_those_of_the_edges_that_exist(kind):
+    layer = kind.bent()
+    every = sum(part.numel() for part in layer.parameters())
+    assert layer.num_parameters == every
+    shared = sum(part.numel() for part in layer.parameters() if part.numel() % MASK.numel())
+    each = (every - shared) // MASK.numel()
+    layer.set_mask(MASK)
+    layer.straighten(LINES)
+    bent, straight = int((MASK & ~LINES).sum()), int((MASK & LINES).sum())
+    assert layer.num_parameters == each * bent + 2 * straight + shared
+
+
 def check_wrong_masks_and_operations_are_refused(kind):
     layer, name = kind.start(), kind.layer.__name__
     for mask in (MASK.T, MASK.double(), MASK[0]):
-        message = one_line(ValueError, lambda mask=mask: layer.set_mask(mask))
-        assert message.startswith(f"{name} needs a mask of booleans of shape (3, 5), got ")
+        for choose in (layer.set_mask, layer.straighten):
+            message = one_line(ValueError, lambda mask=mask, f=choose: f(mask))
+            assert message.startswith(f"{name} needs a mask of booleans of shape (3, 5), got ")
     for words in ("mean", ["sum"] * 4, ["sum", "sum", "sum", "sum", "max"]):
         message = one_line(ValueError, lambda words=words: setattr(layer, "node_operation", words))
         assert message.startswith(f"{name} needs ")

@@ -76,3 +76,12 @@ def test_edges_that_share_parameters_are_refused():
     points = torch.linspace(-1, 1, 20).double()[:, None].expand(-1, 2)
     with pytest.raises(ValueError, match="Shared has edges that share parameters"):
         Shared(2, 2).double().imitate(points, lambda x: x.unsqueeze(-1).expand(-1, -1, 2))
+
+
+def test_a_sparse_layer_imitates_the_edges_that_it_has():
+    layer, mask = make("mlp", 2, 1), torch.tensor([[True], [False]])
+    layer.set_mask(mask)
+    points = torch.linspace(-1.5, 1.5, 60, dtype=torch.float64)[:, None].expand(-1, 2)
+    layer.imitate(points, lambda x: x.sin().unsqueeze(2))
+    assert torch.equal(layer.mask, mask)
+    torch.testing.assert_close(layer(points), points[:, :1].sin(), atol=5e-3, rtol=0)

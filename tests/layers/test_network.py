@@ -241,3 +241,10 @@ def test_a_module_that_loads_its_parts_lazily_is_not_asked_to(monkeypatch):
     monkeypatch.setitem(sys.modules, "lazy_xyz", lazy)
     refusal(lambda: find_layer("lazy_xyz.Layer"))
     assert asked == []
+
+
+def test_the_last_units_of_each_layer_multiply():
+    network = make_network(LayerSpec(KANSplineLayer, {}), [2, 3, 2, 1], multiply=[2, 0, 1])
+    words = [layer.node_operation for layer in network]
+    assert words == [("sum", "product", "product"), ("sum", "sum"), ("product",)]
+    assert network[1].sums_all_edges

@@ -35,14 +35,19 @@ MASKS = [
     torch.tensor([[1], [1]], dtype=torch.bool),
 ]
 OPERATIONS = [("sum", "product", "sum"), ("product", "sum"), ("product",)]
+STRAIGHT = [
+    torch.tensor([[1, 0, 0], [0, 1, 1]], dtype=torch.bool),
+    torch.tensor([[1, 0], [1, 0], [0, 1]], dtype=torch.bool),
+    torch.tensor([[0], [1]], dtype=torch.bool),
+]
 
 
 def points(*shape: int, seed: int = 1) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def network(seed: int = 0, masked: bool = True, specs=SPECS) -> nn.Sequential:
-    """Three layers of different kinds, with masks and product nodes if asked for."""
+def network(seed=0, masked=True, specs=SPECS, straight=True) -> nn.Sequential:
+    """Three layers of different kinds, with masks, product nodes and lines if asked for."""
     generator = torch.Generator().manual_seed(seed)
     made = make_network(specs, [2, 3, 2, 1], generator).double()
     for layer, mask, operations in zip(made, MASKS, OPERATIONS, strict=True):
@@ -51,6 +56,10 @@ def network(seed: int = 0, masked: bool = True, specs=SPECS) -> nn.Sequential:
         if masked:
             layer.set_mask(mask)
             layer.node_operation = operations
+    if masked and straight:
+        for layer, lines in zip(made, STRAIGHT, strict=True):
+            layer.straighten(lines)
+            layer.lines.data += 0.3 * torch.randn(layer.lines.shape, generator=generator)
     return made
 
 
@@ -163,7 +172,7 @@ def test_a_layer_with_a_mask_is_exported():
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-def test_the_jacobian_of_least_squares_respects_masks_and_products(config):
+def test_the_jacobian_of_least_squares_respects_masks_lines_and_products(config):
     kind = Kind.read(config)
     spec = LayerSpec(kind.layer, kind.options | {"x_min": -2.0} if "x_min" in kind.options else {})
     networks, x = [network(seed, specs=spec) for seed in range(2)], points(6, 2)
@@ -203,7 +212,7 @@ class _Call(nn.Module):
 )
 @torch.no_grad()
 def test_least_squares_train_the_edges_that_exist_and_no_others(kind, options):
-    made = network(specs=LayerSpec(kind, options))
+    made = network(specs=LayerSpec(kind, options), straight=False)
     x, before = points(80, 2), [part.clone() for part in made.parameters()]
     y = (x[:, :1] * 2).sin() * x[:, 1:]
     penalized = kind is not KANLayer
@@ -227,7 +236,7 @@ def test_least_squares_refuse_networks_of_which_some_have_masks():
 
 
 @pytest.mark.parametrize("kind", [KANInterpoLayer, KANSplineLayer])
-def test_masked_edges_have_no_part_in_the_penalty_matrix(kind):
+def test_the_penalty_matrix_respects_masks_and_lines(kind):
     made = network(specs=LayerSpec(kind, {}))
     weights = {1: 0.3, 2: 0.02}
     parameters = torch.cat([part.detach().flatten() for part in made.parameters()])

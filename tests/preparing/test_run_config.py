@@ -152,3 +152,15 @@ def test_a_configuration_is_trained_without_a_folder(tmp_path, monkeypatch):
     result = make_experiment(small_config()).fit()
     assert result.metrics["test_rmse"] < 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("optimizer", ["lm", "adam"])
+def test_product_nodes_learn_a_product(optimizer):
+    """A [2,1,1] network of sums cannot: it leaves a third of the variance."""
+    options = ["layer=spline", "dims=[2,1,1]", "multiply=[1]", f"optimizer={optimizer}"]
+    counts = ["points=200", "data.num_val=100", "data.num_test=100", "refine.grids=[4,8]"]
+    few = ["layer.num_intervals=8"] + (["steps=600"] if optimizer == "adam" else [])
+    result = make_experiment(translated("target=product", *options, *counts, *few)).fit()
+    assert result.metrics["test_r2"] > (0.9999 if optimizer == "lm" else 0.97)
+    assert result.model.network[0].node_operation == ("product",)
+    assert result.metrics["choices"]["multiply"] == [1]

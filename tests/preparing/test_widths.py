@@ -6,7 +6,7 @@ import pytest
 
 from kan_exp.config import RunConfig, SmoothingConfig, choice
 from kan_exp.errors import KanExpError
-from kan_exp.preparing.widths import check_dims, settle_widths
+from kan_exp.preparing.widths import check_dims, check_multiply, settle_widths
 
 REML = SmoothingConfig(method="reml")
 
@@ -56,3 +56,22 @@ def test_without_dims_there_are_at_most_two_kinds():
 def test_other_widths_are_refused(dims, message):
     with pytest.raises(KanExpError, match=message):
         check_dims(dims)
+
+
+@pytest.mark.parametrize("multiply", [None, [], [3], [0, 1], [1, 0]])
+def test_layers_multiply_at_most_all_of_their_outputs(multiply):
+    check_multiply(multiply, [2, 3, 1])
+
+
+@pytest.mark.parametrize(
+    ("multiply", "message"),
+    [
+        ([1, 1, 1], "multiply=[1,1,1] has 3 numbers, but dims=[2,3,1] has 2 layers"),
+        ([4], "multiply=[4]: layer 1 of dims=[2,3,1] has 3 outputs"),
+        ([0, 2], "multiply=[0,2]: layer 2 of dims=[2,3,1] has 1 outputs"),
+    ],
+)
+def test_more_products_than_outputs_are_refused(multiply, message):
+    with pytest.raises(KanExpError) as caught:
+        check_multiply(multiply, [2, 3, 1])
+    assert str(caught.value).startswith(message)

@@ -140,6 +140,11 @@ class RunCheckpoint(Checkpoint):
         if isinstance(exception, DivergedError) and trainer.is_global_zero:
             self._write_best(module)
 
+    def write_best(self, module: LightningModule) -> None:
+        """Writes the best network again, which has changed after the training."""
+        self._best_is_written = False
+        self._write_best(module)
+
     def _write_best(self, module: LightningModule) -> None:
         if not self.best.checkpoint or self._best_is_written:
             return

@@ -1,0 +1,189 @@
+"""Networks are made smaller by what the validation error says, in training and afterwards."""
+
+from __future__ import annotations
+
+import csv
+import math
+
+import pytest
+import torch
+from torch import nn
+
+import kan_exp
+from kan_exp.config import RunContext
+from kan_exp.errors import KanExpError
+from kan_exp.layers import KANSplineLayer
+from kan_exp.preparing.checks import check
+from kan_exp.preparing.experiment import make_experiment
+from kan_exp.preparing.translation import run_config
+from kan_exp.prune import read_arguments
+from kan_exp.training.importance import errors_without
+from kan_exp.training.pruning import pruning_lines
+from tests.conftest import read_metrics
+
+SMALL = ["layer=spline", "layer.num_intervals=8", "refine.grids=[4,8]", "refine.steps=[10]"]
+SMALL += ["refine.num_candidates=[4,2]", "logger=none", "~callbacks.figures", "data.num_test=100"]
+TARGET = ["target=formula", "target.formula='exp(sin(2*x)+y)'", "target.inputs=[x,idle,y]"]
+NETWORK = ["dims=[auto,2,auto]", "points=150", "data.num_val=100"]
+
+
+def config(*overrides, folder="run"):
+    made = run_config([*SMALL, *overrides], folder)
+    check(made, RunContext())
+    return made
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A trained network and its folder, and the result of pruning it in the training."""
+    folder = tmp_path_factory.mktemp("runs") / "trained"
+    asked = config(*TARGET, *NETWORK, "prune=auto", folder=str(folder))
+    return folder, make_experiment(asked, folder).run()
+
+
+def test_an_input_without_effect_and_its_edges_are_removed(run):
+    folder, result = run
+    found = result.metrics["pruning"]
+    before, after = found["error"]
+    assert after <= 1.02 * before
+    assert found["stopped"] == "done"
+    assert found["without_effect"] == ["idle"]
+    assert found["edges"] == [8, 3]
+    loaded = kan_exp.load(folder)
+    assert [layer.mask.int().tolist() for layer in loaded.network] == [[[1], [0], [1]], [[1]]]
+    x = result.data.test.x
+    assert torch.equal(loaded(x), result.predictions)
+    moved = x + torch.tensor([0.0, 0.3, 0.0])
+    assert torch.equal(loaded(moved), loaded(x))
+    assert result.metrics["parameters"] == sum(layer.num_parameters for layer in loaded.network)
+    assert result.metrics["choices"]["dims"] == [3, 2, 1]  # as it was asked for
+    assert read_metrics(folder)["pruning"]["edges"] == [8, 3]
+
+
+def test_edges_are_lines_where_noise_hides_their_bends():
+    options = ["target=formula", "target.formula='sin(3*x)-y'", "target.noise=0.1", "dims=[2,1]"]
+    result = make_experiment(config(*options, "points=150", "prune=auto")).fit()
+    (layer,) = result.model.network
+    assert layer.straight.int().tolist() == [[0], [1]]
+    found = result.metrics["pruning"]
+    assert [row["form"] for row in found["after"]] == ["curve", "line"]
+    assert found["error"][1] <= 1.02**2 * found["error"][0]
+
+
+def test_edges_are_written_before_and_after(run):
+    folder, result = run
+    with (folder / "edges.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["network"] for row in rows] == ["before"] * 8 + ["after"] * 3
+    assert rows[-1]["input"] == "h1"
+    lines = pruning_lines(result.metrics["pruning"])
+    assert lines[0].startswith("Pruned: 3 of 8 edges are left")
+    assert lines[-1] == "Without effect: idle"
+
+
+@torch.no_grad()
+def test_the_error_without_an_edge_is_that_with_its_mean():
+    generator = torch.Generator().manual_seed(0)
+    network = nn.Sequential(*(KANSplineLayer(2, 2, 4, generator=generator) for _ in range(2)))
+    network = network.double()
+    network[0].node_operation = ["sum", "product"]
+    network[0].set_mask(torch.tensor([[True, True], [False, True]]))
+    x = torch.randn(20, 2, generator=generator, dtype=torch.float64)
+    y = torch.randn(20, 2, generator=generator, dtype=torch.float64)
+    found = errors_without(network, x, lambda outputs: float((outputs - y).square().mean()))
+    edges = network[0].edges(x).detach()
+    for i, j in ((0, 0), (0, 1), (1, 1)):
+        replaced = edges.clone()
+        replaced[:, i, j] = edges[:, i, j].mean()
+        hidden = torch.stack([replaced[:, 0, 0], replaced[:, 0, 1] * replaced[:, 1, 1]], 1)
+        expected = (network[1](hidden) - y).square().mean()
+        assert found[0][i, j] == pytest.approx(float(expected), rel=1e-10)
+    assert math.isnan(found[0][1, 0])
+
+
+def test_a_network_that_has_learned_nothing_is_left_alone():
+    steps = ["optimizer=adam", "scheduler=none", "steps=1", "optimizer.lr=1e-9", "prune=auto"]
+    result = make_experiment(config(*TARGET, *NETWORK, *steps)).fit()
+    found = result.metrics["pruning"]
+    assert found["stopped"] == "nothing learned"
+    assert found["edges"] == [8, 8]
+    (line,) = pruning_lines(found)
+    assert "predicts no better than a constant" in line
+
+
+def test_time_that_is_over_gives_the_best_so_far():
+    options = ["pruning.seconds=0.001", "prune=auto"]
+    result = make_experiment(config(*TARGET, *NETWORK, *options)).fit()
+    found = result.metrics["pruning"]
+    assert found["stopped"] == "seconds"
+    assert found["error"][1] <= 1.02 * found["error"][0]
+    assert "pruning.seconds" in pruning_lines(found)[1]
+
+
+def test_curves_of_idle_columns_are_removed_from_a_table(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(250, 3, generator=generator)
+    y = (2 * x[:, 0]).sin() + 0.2 * torch.randn(250, generator=generator)
+    path = tmp_path / "table.csv"
+    lines = [",".join(f"{v:.5f}" for v in [*row, t]) for row, t in zip(x.tolist(), y, strict=True)]
+    path.write_text("\n".join(["a,b,c,y", *lines]))
+    options = ["data=table", f"data.path={path}", "data.target=y", "layer=spline", "dims=null"]
+    quiet = ["logger=none", "~callbacks.figures", "smoothing.hidden=0", "prune=auto"]
+    asked = run_config([*options, *quiet], str(tmp_path / "run"))
+    result = make_experiment(asked).fit()
+    found = result.metrics["pruning"]
+    assert found["without_effect"] == ["b", "c"]
+    assert found["error"][1] <= 1.02 * found["error"][0]
+    # The error from before the network has seen the validation points.
+    assert result.metrics["val_rmse"] == pytest.approx(found["error"][1])
+    assert result.metrics["effective_parameters"] < 10
+
+
+# The command
+
+
+def test_the_command_is_a_training_that_takes_the_network(run, tmp_path):
+    folder, result = run
+    pruned = config(*TARGET, *NETWORK, "prune=auto", f"pruning.run={folder}")
+    again = make_experiment(pruned, tmp_path / "again").run()
+    assert again.metrics["steps"] == result.metrics["steps"]
+    assert again.metrics["stopped"] == result.metrics["stopped"]
+    assert again.metrics["pruning"]["edges"][0] == 3
+    other = config(*TARGET, *NETWORK, "prune=auto", f"pruning.run={folder}", "data.seed=5")
+    with pytest.raises(KanExpError, match="the data of that run have changed"):
+        make_experiment(other).fit()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pruning.seconds=5"], "run is needed: run=FOLDER"),
+        (["run=nowhere"], "nowhere: there is no such folder of a run."),
+        (["run={run}", "dims=[2,2,1]"], "dims=[2,2,1]: the network is that of"),
+        (["run={run}", "prune=null"], "prune=null: the network is that of"),
+    ],
+)
+def test_wrong_arguments_are_one_line(run, arguments, message):
+    words = [word.format(run=run[0]) for word in arguments]
+    with pytest.raises(KanExpError) as caught:
+        read_arguments(words)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["prune=yes"], "prune must be auto or null, got 'yes'."),
+        (["pruning.max_rise=0.5"], "pruning.max_rise must be at least 1, got 0.5."),
+        (["pruning.seconds=0"], "pruning.seconds must be above 0, got 0.0."),
+        (["prune=auto", "replicas=3", "optimizer=adam"], "prune=auto does not go with replicas=3"),
+        (
+            ["prune=auto", "trainer=ddp", "optimizer=adam"],
+            "prune=auto does not go with trainer=ddp",
+        ),
+    ],
+)
+def test_options_that_do_not_go_together_are_one_line(options, message):
+    with pytest.raises(KanExpError) as caught:
+        config(*options)
+    assert str(caught.value).startswith(message)
