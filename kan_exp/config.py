@@ -132,6 +132,14 @@ class SmoothingConfig:
     steps: list[int] = field(default_factory=lambda: [30, 8, 15, 10, 30])
 
 
+@dataclass
+class ExplainConfig:
+    """Whether a formula is sought at the end of a run, and for how many seconds."""
+
+    enabled: bool = False
+    seconds: float = 60.0
+
+
 @dataclass(kw_only=True)
 class RunOptions:
     """Options that are the same in Python and in conf/train.yaml, which describes them.
@@ -152,6 +160,7 @@ class RunOptions:
     penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
     refine: RefineConfig = field(default_factory=RefineConfig)
     smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
+    explain: ExplainConfig = field(default_factory=ExplainConfig)
 
 
 def _default_data() -> Component:
@@ -189,6 +198,7 @@ class RunConfig(RunOptions):
         options["penalty"] = PenaltyConfig(**options["penalty"])
         options["refine"] = RefineConfig(**options["refine"])
         options["smoothing"] = SmoothingConfig(**options["smoothing"])
+        options["explain"] = ExplainConfig(**options["explain"])
         return cls(**options)
 
     def to_values(self) -> dict[str, Any]:
@@ -198,6 +208,7 @@ class RunConfig(RunOptions):
             "penalty": asdict(self.penalty),
             "refine": asdict(self.refine),
             "smoothing": asdict(self.smoothing),
+            "explain": asdict(self.explain),
         }
 
     @property

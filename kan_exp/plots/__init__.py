@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from kan_exp.plots.classes import calibration_figure, confusion_figure, roc_figure
 from kan_exp.plots.edges import LayerFigure
+from kan_exp.plots.formula import formula_figure
 from kan_exp.plots.history import history_figure
 from kan_exp.plots.prediction import prediction_figure, quantiles_figure
 from kan_exp.plots.replica_spread import replicas_figure
@@ -15,6 +16,7 @@ from kan_exp.plots.search import importance_figure, parallel_figure, search_hist
 __all__ = [
     "TASK_FIGURES",
     "LayerFigure",
+    "formula_figure",
     "history_figure",
     "importance_figure",
     "parallel_figure",

@@ -133,6 +133,10 @@ def make_experiment(
             TerminalSink(folder, steps, board is not None, context.arguments),
             FigureSink(folder / "figures", edges, board),
         ]
+        if config.explain.enabled:
+            from kan_exp.training.explaining import ExplainSink
+
+            sinks.append(ExplainSink(folder, config.explain.seconds, config.seed))
         if board is not None:
             trial = Trial(context.overrides, folder, context.job, choices)
             sinks.append(TensorBoardSink(board, trial, _text(config)))
