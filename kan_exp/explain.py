@@ -40,7 +40,8 @@ def explain(cfg: DictConfig) -> None:
     run, modules = str(cfg.run), list(cfg.modules)
     find_checkpoint(run)
     model, description = load_model(run, modules)
-    from kan_exp.symbolic.explaining import check_seconds, output_of
+    from kan_exp.symbolic.explaining import check_seconds
+    from kan_exp.symbolic.observations import output_of
     from kan_exp.training.explaining import explain_run
 
     check_seconds("seconds", cfg.seconds)

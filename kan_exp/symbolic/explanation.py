@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,6 +15,7 @@ from kan_exp.errors import KanExpError, listing, message_of
 from kan_exp.quoting import expand_home
 from kan_exp.runs.files import parse_json, write_json, write_text
 from kan_exp.runs.printable import aligned, printable
+from kan_exp.symbolic.edges import EdgeName
 from kan_exp.symbolic.expression import Array
 from kan_exp.symbolic.notation import Notation, latex_name, with_error
 from kan_exp.symbolic.records import (
@@ -79,6 +80,7 @@ class Explanation:
         fresh: Whether the differences are on rows that the search has not seen.
         differences: Between formula, network and data.
         notes: Lines about the limits of all this.
+        edge_names: If no formula was found: what is known of each edge of the network.
     """
 
     target: str
@@ -93,7 +95,8 @@ class Explanation:
     complete: bool
     fresh: bool = False
     differences: tuple[Difference, ...] = ()
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    edge_names: tuple[EdgeName, ...] = ()
 
     def notation(self, candidate: Candidate | None = None) -> Notation:
         """The writer of the chosen formula, or of another candidate."""
@@ -212,6 +215,15 @@ class Explanation:
         """RMSE between formula and data; None without data."""
         return self._difference("formula - data")
 
+    @cached_property
+    def edges(self) -> pl.DataFrame:
+        """If no formula was found: the network's edges, those without a name marked as tables."""
+        import polars as pl
+
+        kinds = (pl.String, pl.String, pl.Float64, pl.String)
+        schema = dict(zip(EdgeName._fields, kinds, strict=True))
+        return pl.DataFrame(list(self.edge_names), schema, orient="row")
+
     @property
     def verdict(self) -> str:
         """Whether the formula was found, in a sentence."""
@@ -249,6 +261,16 @@ class Explanation:
             for mark, row in zip(marks, [head, *cells], strict=True)
         ]
 
+    def edge_lines(self) -> list[str]:
+        """What is known of the network's edges, line by line."""
+        rows = []
+        for one in self.edge_names:
+            said = [one.remark] if one.remark else []
+            if one.error is not None:
+                said.append(f"error {one.error:.1e} of its deviation")
+            rows.append((printable(one.edge), f"{one.formula} ({', '.join(said)})"))
+        return aligned(rows) if rows else []
+
     def __repr__(self) -> str:
         return "\n".join(["Explanation", *self.lines()])
 
@@ -277,6 +299,7 @@ class Explanation:
                 for one in self.differences
             ],
             "notes": list(self.notes),
+            "edges": [one._asdict() for one in self.edge_names],
         }
 
     @classmethod
@@ -314,6 +337,7 @@ class Explanation:
             fresh=bool(plain["fresh"]),
             differences=tuple(differences),
             notes=tuple(map(str, plain["notes"])),
+            edge_names=tuple(EdgeName(**one) for one in plain["edges"]),
         )
 
     def save(self, folder: str | Path) -> None:
@@ -347,7 +371,10 @@ def save(explanations: Sequence[Explanation], folder: Path) -> None:
     content = {"format": FORMAT, "outputs": [one.to_plain() for one in explanations]}
     write_json(folder / NAME, content)
     texts = {
-        "txt": "\n\n".join("\n".join([*one.lines(), "", *one.table()]) for one in explanations),
+        "txt": "\n\n".join(
+            "\n".join([*one.lines(), "", *one.table(), "", *one.edge_lines()])
+            for one in explanations
+        ),
         "tex": "\n".join(f"\\[ {one.latex()} \\]" for one in explanations),
     }
     for kind, text in texts.items():
@@ -367,7 +394,7 @@ def read(path: Path) -> list[Explanation]:
         found = [Explanation.from_plain(plain) for plain in content["outputs"]]
     except FileNotFoundError:
         raise KanExpError(f"{path}: there is no formula: run kan_exp.explain first.") from None
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         raise KanExpError(f"{path}: no formulas of kan_exp ({message_of(error)}).") from error
     return found
 

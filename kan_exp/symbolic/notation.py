@@ -104,13 +104,13 @@ class Notation:
             free,
         )
 
-    def _filled(self, symbols: Iterable[Symbol], digits: Callable[..., str]) -> Expr:
+    def _filled(self, symbols: Iterable[Symbol], digits: Callable[[float, float], str | float]) -> Expr:
         """The simplified formula of other symbols, with numbers in the place of its constants."""
         import sympy
 
         expression, inputs, free = self._simple
         pairs = zip(self.expression.constants, self.errors, strict=True)
-        numbers = [sympy.Float(digits(value, error), 17) for value, error in pairs]
+        numbers = [sympy.Float(float(digits(value, error))) for value, error in pairs]
         swapped = dict(zip([*inputs, *free], [*symbols, *numbers], strict=True))
         return expression.xreplace(swapped)
 
@@ -118,7 +118,7 @@ class Notation:
         """The simplified formula in plain symbols that have the names of the inputs."""
         import sympy
 
-        return self._filled(map(sympy.Symbol, self.names), lambda value, _: repr(float(value)))
+        return self._filled(map(sympy.Symbol, self.names), lambda value, _: value)
 
     def text(self) -> str:
         """The formula in one line; names that could be mistaken are in backticks."""
@@ -153,6 +153,9 @@ class Notation:
         from sympy.printing.numpy import NumPyPrinter
 
         class Printer(NumPyPrinter):
+            def _print_Float(self, number: Any) -> str:
+                return repr(float(number))
+
             def _print_erf(self, call: Any) -> str:
                 return f"numpy.vectorize(math.erf)({self._print(call.args[0])})"
 
@@ -175,11 +178,20 @@ class Notation:
         import sympy
         from sympy.printing.c import C99CodePrinter
 
+        class Printer(C99CodePrinter):
+            def _print_Float(self, number: Any) -> str:
+                return repr(float(number))
+
+            def _print_Pow(self, power: Any) -> str:
+                if power.exp == sympy.Rational(1, 3):  # cbrt takes negative numbers, too
+                    return f"pow({self._print(power.base)}, 1.0/3.0)"
+                return str(super()._print_Pow(power))
+
         names = identifiers(self.names)
         formula = self._exactly(names)
         # Standard C has no M_PI.
-        units = {unit: sympy.Float(unit.evalf(17), 17) for unit in (sympy.pi, sympy.E)}
-        body = C99CodePrinter({"math_macros": {}}).doprint(formula.xreplace(units))
+        units = {unit: sympy.Float(float(unit)) for unit in (sympy.pi, sympy.E)}
+        body = Printer({"math_macros": {}}).doprint(formula.xreplace(units))
         return "\n".join(
             [
                 "#include <math.h>\n",
@@ -197,7 +209,7 @@ class Notation:
 
         # As reals, or printers would leave room for complex numbers.
         symbols = [sympy.Symbol(name, real=True) for name in names]
-        return self._filled(symbols, lambda value, _: repr(float(value)))
+        return self._filled(symbols, lambda value, _: value)
 
     def _renamed(self, names: Sequence[str]) -> list[tuple[str, str]]:
         pairs = zip(names, self.names, strict=True)
@@ -267,7 +279,7 @@ def identifiers(names: Iterable[str]) -> list[str]:
         word = f"{word}_" if word in RESERVED else word
         number, taken = 2, word
         while taken in found:
-            taken, number = f"{word}_{number}", number + 1
+            taken, number = f"{word.rstrip('_')}_{number}", number + 1
         found.append(taken)
     return found
 

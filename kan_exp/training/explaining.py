@@ -26,9 +26,10 @@ from kan_exp.plots.saving import save_png
 from kan_exp.runs import from_here
 from kan_exp.runs.best_effort import best_effort
 from kan_exp.runs.printable import printable
-from kan_exp.symbolic.explaining import Observations, network_observations, output_of, solve
+from kan_exp.symbolic.explaining import solve
 from kan_exp.symbolic.explanation import NAME, Explanation, save
 from kan_exp.symbolic.expression import Array
+from kan_exp.symbolic.observations import Observations, network_observations, output_of
 from kan_exp.training.closing import CUT_SHORT
 from kan_exp.training.result import Result
 from kan_exp.training.sinks import Sink
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 CURVE_POINTS = 300
 MARGIN = 0.05  # of an input's range, by which curves exceed the data
 SHOWN_POINTS = 500
+MAX_EDGES = 12  # on the terminal
 
 
 class ExplainSink(Sink):
@@ -109,7 +111,9 @@ def explain_run(
         figures.append(partial(draw, explanation, observed))
     save(explanations, folder)
     for explanation in explanations:
-        for line in [*explanation.lines(), *explanation.table()]:
+        edges = explanation.edge_lines()
+        more = [f"  ... and {len(edges) - MAX_EDGES:,} more in formula.txt"] * (len(edges) > MAX_EDGES)
+        for line in [*explanation.lines(), *explanation.table(), *edges[:MAX_EDGES], *more]:
             log.info("%s", line)
     many = len(figures) > 1
     for number, figure in enumerate(figures, 1):

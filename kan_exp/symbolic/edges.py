@@ -1,0 +1,93 @@
+"""Names for the edges of a trained network, one by one."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from kan_exp.models.views import LayerView
+from kan_exp.symbolic.expression import Array, Constant, Expression, exact
+from kan_exp.symbolic.naming import name_curve
+from kan_exp.symbolic.notation import Notation
+
+NAMED = 0.01  # largest error of a name, in deviations of the edge
+LEAST_VALUES = 8  # different inputs of an edge, below which any function would fit
+SECONDS = 10.0  # for all edges of a network
+TABLE = "table"  # what an edge without a name is
+
+
+class EdgeName(NamedTuple):
+    """What is known of one edge.
+
+    Attributes:
+        edge: Such as `x → h1`.
+        formula: Of the edge's input, without the edge's scale to the output; `TABLE` if it is none
+            that is known.
+        error: Of the best name, in deviations of the edge; None if none was tried.
+        remark: Why there is no name.
+    """
+
+    edge: str
+    formula: str
+    error: float | None
+    remark: str = ""
+
+
+def name_edges(views: Sequence[LayerView], seconds: float = SECONDS) -> list[EdgeName]:
+    """Names the edges of a network, in their order; at most so many as figures show.
+
+    A name is what an edge looks like on the data, in digits of no more than that: it is no part of
+    a formula that was fitted as a whole.
+
+    Args:
+        views: Of each layer, with the values that the data have there.
+        seconds: After which the other edges are left as tables.
+    """
+    deadline = time.monotonic() + seconds
+    return [
+        _name(view, i, j, late=time.monotonic() > deadline)
+        for view in views
+        for i, j in view.shown()
+    ]
+
+
+def _name(view: LayerView, i: int, j: int, late: bool) -> EdgeName:
+    z, curve = view.x[:, i], view.y[:, i, j]
+    edge = view.name(i, j)
+    if np.ptp(curve) <= 1e-9 * max(1.0, float(np.abs(curve).max())):
+        return EdgeName(edge, f"{curve.mean():.4g}", None, "constant")
+    if len(np.unique(z)) < LEAST_VALUES:
+        return EdgeName(edge, TABLE, None, "seen at too few values")
+    if late:
+        return EdgeName(edge, TABLE, None, "not tried: no time left")
+    names = [name for name in name_curve(z, curve) if math.isfinite(name.error)]
+    good = [name for name in names if name.error <= NAMED]
+    if not good:
+        error = min((name.error for name in names), default=None)
+        return EdgeName(edge, TABLE, error, "like no function that is known")
+    # The simplest of those that fit about as well as the best.
+    limit = 2 * good[0].error + 1e-6
+    best = min((one for one in good if one.error <= limit), key=lambda one: one.cost)
+    expression = _without_zeros(best.expression, z, curve, limit)
+    digits = np.abs(expression.constants) * max(best.error, 1e-4)
+    notation = Notation(expression, [view.input_names[i]], digits, [bool(z.min() > 0)])
+    return EdgeName(edge, notation.text(), best.error)
+
+
+def _without_zeros(expression: Expression, z: Array, curve: Array, limit: float) -> Expression:
+    """The formula without the constants that are 0 as far as the curve shows."""
+    place = 0
+    while place < len(expression.constants):
+        values: list[Constant | float] = list(expression.constants)
+        values[place] = exact(0)
+        trial = expression.with_constants(values)
+        error = float(np.sqrt(np.mean((trial(z[:, None]) - curve) ** 2)))
+        if error <= limit * float(curve.std()):
+            expression = trial
+        else:
+            place += 1
+    return expression
