@@ -28,6 +28,8 @@ CAPTION, FOOT = 0.42, 0.55
 SIZES = (17, 15, 13, 11, 9)  # points of a formula, the first with which it fits
 MAX_LINES = 6
 LABELS = 9
+# What mathtext lacks, and what looks the same.
+SIGNS = {r"\#": r"\sharp ", r"\&": "&", '"': "\u201d", "`": "\u2018"}
 POINT = 72  # per inch
 
 
@@ -111,39 +113,47 @@ def _draw(axes: Axes, curve: Curve, target: str, legend: bool) -> None:
 
 def _lines(latex: str, text: str) -> tuple[list[str], int, bool]:
     """Lines of a formula, their size, and whether mathtext draws them."""
-    latex = latex.replace(r"\#", "#").replace(r"\&", "&")  # mathtext knows them unescaped only
-    width = (WIDTH - 0.5) * POINT
+    for sign, known in SIGNS.items():
+        latex = latex.replace(sign, known)
+    room = (WIDTH - 0.5) * POINT
     if not FONTS.missing(latex) and FONTS.families(latex) == [BASE]:
+        width = _width(latex)
         for size in SIZES:
-            if _width(latex, size) <= width:
+            if width * size <= room:
                 return [f"${latex}$"], size, True
-        size = SIZES[-2]
-        lines = _filled(latex, lambda line: _width(line, size) <= width)
-        if len(lines) <= MAX_LINES and all(_width(line, size) <= width for line in lines):
-            return [f"${line}$" for line in lines], size, True
+        if width < np.inf:
+            size = SIZES[-2]
+            lines = _filled(latex, lambda term: _width(term) * size, room)
+            if lines is not None:
+                return [f"${line}$" for line in lines], size, True
     size, room = SIZES[-1], (WIDTH - 0.5) * DPI
-    lines = _filled(literal(text), lambda line: text_width(line, size) <= room)
-    lines[MAX_LINES - 1 :] = ["".join(lines[MAX_LINES - 1 :])] if len(lines) >= MAX_LINES else []
-    return [shorten(line, room, size) for line in lines], size, False
+    drawn = literal(text)
+    lines = _filled(drawn, lambda term: text_width(term, size), room)
+    return lines or [shorten(drawn, room, size)], size, False
 
 
-def _filled(formula: str, fits: Callable[[str], bool]) -> list[str]:
-    """Lines of as many terms as fit, of one at least."""
-    lines = [""]
+def _filled(formula: str, measure: Callable[[str], float], room: float) -> list[str] | None:
+    """Lines of as many terms as fit; None if a term does not, or the lines are too many."""
+    lines, left = [""], room
     for term in _terms(formula):
-        if lines[-1] and not fits(lines[-1] + term):
+        width = measure(term)
+        if width > room:
+            return None
+        if width > left:
             lines.append("")
+            left = room
         lines[-1] += term
-    return lines
+        left -= width
+    return lines if len(lines) <= MAX_LINES else None
 
 
-def _width(latex: str, size: float) -> float:
-    """Width in points; infinite if mathtext cannot draw it."""
+def _width(latex: str) -> float:
+    """Width per point of size; infinite if mathtext cannot draw it."""
     try:
-        parsed = MathTextParser("path").parse(f"${latex}$", POINT, FontProperties(size=size))
+        parsed = MathTextParser("path").parse(f"${latex}$", POINT, FontProperties(size=10))
     except ValueError:
         return np.inf
-    return float(parsed[0])
+    return float(parsed[0]) / 10
 
 
 def _terms(formula: str) -> list[str]:
