@@ -134,10 +134,11 @@ class SmoothingConfig:
 
 @dataclass
 class ExplainConfig:
-    """Whether a formula is sought at the end of a run, and for how many seconds."""
+    """Whether and how a formula is sought at the end of a run; see conf/train.yaml."""
 
     enabled: bool = False
     seconds: float = 60.0
+    functions: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)

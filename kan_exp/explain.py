@@ -5,17 +5,18 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from kan_exp.cli import check_given, check_names, load_model, run_command
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.own_data import check_unchanged, own_data
 from kan_exp.quoting import expand_home
 from kan_exp.runs.folders import find_checkpoint
+from kan_exp.symbolic.functions import read_functions
 
-KNOWN = ("run", "seconds", "output", "seed", "data", "modules")
+KNOWN = ("run", "seconds", "output", "seed", "functions", "data", "modules")
 INSTEAD = "explain it in Python, by kan_exp.explain(kan_exp.load(FOLDER), X, y)"
 
 
@@ -37,6 +38,8 @@ def explain(cfg: DictConfig) -> None:
     check_given(cfg, "run", "seconds")
     if other := sorted(set(map(str, cfg.data)) - {"path"}):
         raise KanExpError(f"data.{other[0]}: explain takes the run's own data; leave it out.")
+    functions = cast("dict[str, Any]", OmegaConf.to_container(cfg.functions))
+    read_functions(functions)
     run, modules = str(cfg.run), list(cfg.modules)
     find_checkpoint(run)
     model, description = load_model(run, modules)
@@ -49,7 +52,7 @@ def explain(cfg: DictConfig) -> None:
     moved = {} if cfg.data.path is None else {"path": str(cfg.data.path)}
     data = own_data(Path(run), moved, description, modules, INSTEAD)
     check_unchanged(run, data, description, INSTEAD)
-    explain_run(model, data, expand_home(run), cfg.seconds, cfg.seed, cfg.output)
+    explain_run(model, data, expand_home(run), cfg.seconds, cfg.seed, functions, cfg.output)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ ROOMS: dict[str, set[str]] = {
     "optimizers": {"errors", "layers", "options", "tasks"},
     "models": {"data", "errors", "layers", "runs", "tasks"},
     "board": {"errors", "runs", "tasks"},
-    "symbolic": {"data", "errors", "models", "quoting", "runs"},
+    "symbolic": {"data", "errors", "models", "quoting", "runs", "targets"},
     "plots": {"models", "runs", "tasks"},
     "reporting": {"errors", "plots", "runs", "tasks"},
     "training": {
@@ -37,7 +37,7 @@ ROOMS: dict[str, set[str]] = {
     "cli": {"commandline", "config", "errors", "models", "runs", "terminal"},
     "preparing": {
         *("board", "cli", "commandline", "config", "data", "errors", "layers", "models"),
-        *("optimizers", "options", "quoting", "ranks", "runs", "tasks", "training"),
+        *("optimizers", "options", "quoting", "ranks", "runs", "symbolic", "tasks", "training"),
     },
     "sweeps": {
         *("cli", "commandline", "data", "errors", "options", "plots", "preparing"),

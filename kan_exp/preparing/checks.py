@@ -98,6 +98,10 @@ def check_numbers(config: RunConfig) -> None:
         )
     if not 0 < config.explain.seconds < math.inf:
         raise KanExpError(f"explain.seconds must be above 0, got {config.explain.seconds}.")
+    if config.explain.functions:
+        from kan_exp.symbolic.functions import read_functions
+
+        read_functions(config.explain.functions, "explain.functions")
     threads = config.threads
     if threads is not None and threads < 1:
         raise KanExpError(f"threads must be at least 1 or null (torch decides), got {threads}.")

@@ -136,7 +136,8 @@ def make_experiment(
         if config.explain.enabled:
             from kan_exp.training.explaining import ExplainSink
 
-            sinks.append(ExplainSink(folder, config.explain.seconds, config.seed))
+            wanted = config.explain
+            sinks.append(ExplainSink(folder, wanted.seconds, config.seed, wanted.functions))
         if board is not None:
             trial = Trial(context.overrides, folder, context.job, choices)
             sinks.append(TensorBoardSink(board, trial, _text(config)))

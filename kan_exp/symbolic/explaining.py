@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,8 @@ import numpy as np
 
 from kan_exp.errors import KanExpError, listing
 from kan_exp.symbolic.explanation import Explanation, difference, domain_note
-from kan_exp.symbolic.expression import Constant
+from kan_exp.symbolic.expression import Constant, Expression
+from kan_exp.symbolic.functions import read_functions
 from kan_exp.symbolic.observations import Observations, of_data, of_model, vector_of
 from kan_exp.symbolic.search import Candidate, Search, search
 
@@ -37,6 +38,7 @@ def explain(
     output: int | str | None = None,
     weight: Any = None,
     seed: int = 0,
+    functions: Mapping[str, str] | None = None,
     told: Told = _silent,
 ) -> Explanation:
     """Finds a formula: `explain(X, y)` of data, `explain(model, X, y)` of what a network learned.
@@ -55,12 +57,16 @@ def explain(
         output: Which column of y, or which output of the model, if there are several.
         weight: Of the rows `(n,)`.
         seed: Decides which rows are kept back, and the search's random starts.
+        functions: Further functions of one variable that the formula may have, by name, such as
+            `{"sinc2": "(sin(x)/x)**2"}`.
         told: Called with what is being tried.
 
     Raises:
-        KanExpError: The data cannot be used, or an output must be chosen.
+        KanExpError: The data cannot be used, an output must be chosen, or a function cannot be
+            read.
     """
     check_seconds("seconds", seconds)
+    library = read_functions(functions or {})
     from kan_exp.models.model import KANModel
 
     weights = None if weight is None else vector_of("weight", weight, None)
@@ -75,7 +81,7 @@ def explain(
                 f"{type(first).__name__} first."
             )
         observed = of_data(first, second, weights, names, output, seed)
-    return solve(observed, seconds, seed, told)
+    return solve(observed, seconds, seed, library, told)
 
 
 def check_seconds(name: str, seconds: Any) -> None:
@@ -85,7 +91,13 @@ def check_seconds(name: str, seconds: Any) -> None:
         raise KanExpError(f"{name} must be a number above 0, got {seconds!r}.")
 
 
-def solve(observed: Observations, seconds: float, seed: int, told: Told = _silent) -> Explanation:
+def solve(
+    observed: Observations,
+    seconds: float,
+    seed: int,
+    functions: Mapping[str, Expression],
+    told: Told = _silent,
+) -> Explanation:
     """Searches for a formula, and measures it.
 
     Raises:
@@ -116,7 +128,8 @@ def solve(observed: Observations, seconds: float, seed: int, told: Told = _silen
     elif len(flat) == len(observed.names):
         raise KanExpError("explain: no input varies, so that there is nothing to explain y by.")
     else:
-        found = search(x, y, weight=weight, seconds=seconds, seed=seed, told=told)
+        more: dict[str, Any] = {"functions": functions} if functions else {}
+        found = search(x, y, weight=weight, seconds=seconds, seed=seed, told=told, **more)
     return explanation_of(observed, found, notes)
 
 

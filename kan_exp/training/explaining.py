@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from kan_exp.runs.printable import printable
 from kan_exp.symbolic.explaining import solve
 from kan_exp.symbolic.explanation import NAME, Explanation, save
 from kan_exp.symbolic.expression import Array
+from kan_exp.symbolic.functions import read_functions
 from kan_exp.symbolic.observations import Observations, network_observations, output_of
 from kan_exp.training.closing import CUT_SHORT
 from kan_exp.training.result import Result
@@ -49,16 +50,22 @@ class ExplainSink(Sink):
         folder: Of the run.
         seconds: Limit of time for each output.
         seed: Of the search.
+        functions: Of the user, see `kan_exp.symbolic.functions.read_functions`.
     """
 
-    def __init__(self, folder: Path, seconds: float, seed: int) -> None:
+    def __init__(
+        self, folder: Path, seconds: float, seed: int, functions: Mapping[str, Any]
+    ) -> None:
         self.folder, self.seconds, self.seed = folder, seconds, seed
+        self.functions = functions
 
     def write(self, result: Result) -> None:
         if result.metrics["stopped"] in CUT_SHORT:
             return
         with best_effort("no formula"), _interruptible():
-            explain_run(result.model, result.data, self.folder, self.seconds, self.seed)
+            explain_run(
+                result.model, result.data, self.folder, self.seconds, self.seed, self.functions
+            )
 
     def clear(self) -> None:
         (self.folder / NAME).unlink(missing_ok=True)
@@ -82,7 +89,8 @@ def explain_run(
     data: ExperimentData,
     folder: Path,
     seconds: float,
-    seed: int = 0,
+    seed: int,
+    functions: Mapping[str, Any],
     output: str | None = None,
 ) -> list[Explanation]:
     """Seeks a formula for each output of a run, or for one, and writes and prints them.
@@ -95,24 +103,28 @@ def explain_run(
         folder: Of the run.
         seconds: Limit of time for each output.
         seed: Of the search.
+        functions: Of the user.
         output: Name of an output; all if not given.
 
     Raises:
         KanExpError: The outputs are neither numbers nor two classes, or the data cannot be used.
     """
+    library = read_functions(functions, "functions")
     every = output is None and not model.classes
     outputs: list[str | None] = [*model.names] if every else [output]
     explanations, figures = [], []
     for name in outputs:
         observed = observations(model, data, name)
         with progress(seconds) as told:
-            explanation = solve(observed, seconds, seed, told)
+            explanation = solve(observed, seconds, seed, library, told)
         explanations.append(explanation)
         figures.append(partial(draw, explanation, observed))
     save(explanations, folder)
     for explanation in explanations:
         edges = explanation.edge_lines()
-        more = [f"  ... and {len(edges) - MAX_EDGES:,} more in formula.txt"] * (len(edges) > MAX_EDGES)
+        more = [f"  ... and {len(edges) - MAX_EDGES:,} more in formula.txt"] * (
+            len(edges) > MAX_EDGES
+        )
         for line in [*explanation.lines(), *explanation.table(), *edges[:MAX_EDGES], *more]:
             log.info("%s", line)
     many = len(figures) > 1

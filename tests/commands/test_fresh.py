@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import run_command
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "report", "dashboard"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "explain", "report", "dashboard"])
 def test_it_starts_and_ends(tmp_path, name):
     done = run_command(name, "--help", cwd=tmp_path, fresh=True)
     assert (done.returncode, done.stderr) == (0, "")
@@ -21,6 +21,7 @@ def test_it_starts_and_ends(tmp_path, name):
         ("train", ["dims=[3,1]"], "target 'exp_sin_square' has 2 inputs"),
         ("evaluate", ["run=nowhere"], "nowhere"),
         ("predict", ["run=a", "input=nowhere.csv", "output=b.csv"], "nowhere.csv"),
+        ("explain", ["run=nowhere"], "nowhere"),
         ("report", ["nowhere"], "nowhere"),
         ("dashboard", ["nowhere"], "nowhere: there is no such folder."),
     ],
