@@ -138,7 +138,7 @@ class ExplainConfig:
 
     enabled: bool = False
     seconds: float = 60.0
-    functions: dict[str, Any] = field(default_factory=dict)
+    functions: Any = None
 
 
 @dataclass(kw_only=True)

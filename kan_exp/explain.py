@@ -38,7 +38,8 @@ def explain(cfg: DictConfig) -> None:
     check_given(cfg, "run", "seconds")
     if other := sorted(set(map(str, cfg.data)) - {"path"}):
         raise KanExpError(f"data.{other[0]}: explain takes the run's own data; leave it out.")
-    functions = cast("dict[str, Any]", OmegaConf.to_container(cfg.functions))
+    values = cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=True))
+    functions = values["functions"] or {}
     read_functions(functions)
     run, modules = str(cfg.run), list(cfg.modules)
     find_checkpoint(run)

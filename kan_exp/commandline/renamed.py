@@ -54,7 +54,7 @@ def _override(text: str) -> str:
     signs = text[: len(text) - len(text.lstrip("+~"))]
     name, (_, equals, value) = option_name(text), text.partition("=")
     value = _text(name, value)
-    if name in SWITCHES and re.fullmatch(r"(true|false)(,(true|false))*", value, re.IGNORECASE):
+    if name in SWITCHES and re.fullmatch(r"\w+(,\w+)*", value) and value != "null":
         name = f"{name}.{SWITCHES[name]}"
     for old, new in OPTIONS.items():
         group, _, option = old.rpartition(".")

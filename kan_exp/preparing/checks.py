@@ -98,7 +98,7 @@ def check_numbers(config: RunConfig) -> None:
         )
     if not 0 < config.explain.seconds < math.inf:
         raise KanExpError(f"explain.seconds must be above 0, got {config.explain.seconds}.")
-    if config.explain.functions:
+    if config.explain.functions is not None:
         from kan_exp.symbolic.functions import read_functions
 
         read_functions(config.explain.functions, "explain.functions")

@@ -137,7 +137,7 @@ def make_experiment(
             from kan_exp.training.explaining import ExplainSink
 
             wanted = config.explain
-            sinks.append(ExplainSink(folder, wanted.seconds, config.seed, wanted.functions))
+            sinks.append(ExplainSink(folder, wanted.seconds, config.seed, wanted.functions or {}))
         if board is not None:
             trial = Trial(context.overrides, folder, context.job, choices)
             sinks.append(TensorBoardSink(board, trial, _text(config)))

@@ -15,6 +15,8 @@ from kan_exp.symbolic.naming import name_curve
 from kan_exp.symbolic.notation import Notation
 
 NAMED = 0.01  # largest error of a name, in deviations of the edge
+EXACT = 3e-3  # a trained edge is hardly ever closer to a function
+COST = 0.12  # decades of error for which one more part of a name is taken
 LEAST_VALUES = 8  # different inputs of an edge, below which any function would fit
 SECONDS = 10.0  # for all edges of a network
 TABLE = "table"  # what an edge without a name is
@@ -69,10 +71,9 @@ def _name(view: LayerView, i: int, j: int, late: bool) -> EdgeName:
     if not good:
         error = min((name.error for name in names), default=None)
         return EdgeName(edge, TABLE, error, "like no function that is known")
-    # The simplest of those that fit about as well as the best.
-    limit = 2 * good[0].error + 1e-6
-    best = min((one for one in good if one.error <= limit), key=lambda one: one.cost)
-    expression = _without_zeros(best.expression, z, curve, limit)
+    # A longer name must fit clearly better.
+    best = min(good, key=lambda one: math.log10(max(one.error, EXACT)) + COST * one.cost)
+    expression = _without_zeros(best.expression, z, curve, 2 * best.error + 1e-6)
     digits = np.abs(expression.constants) * max(best.error, 1e-4)
     notation = Notation(expression, [view.input_names[i]], digits, [bool(z.min() > 0)])
     return EdgeName(edge, notation.text(), best.error)

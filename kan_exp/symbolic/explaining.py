@@ -156,7 +156,7 @@ def explanation_of(observed: Observations, found: Search, notes: Sequence[str]) 
         if network is not None:
             differences.append(difference("network - data", network, truth))
             spread = float(np.std(truth))
-            if differences[-1].rmse ** 2 > (1 - LEARNED) * spread**2 > 0:
+            if len(truth) >= 20 and differences[-1].rmse ** 2 > (1 - LEARNED) * spread**2 > 0:
                 notes = [*notes, "the network has not learned these data: its curves say little."]
     compared = truth if truth is not None else network
     tests = [math.nan] * len(candidates)

@@ -239,11 +239,11 @@ class Explanation:
         rows = [("formula", f"{printable(self.target)} = {self.formula}"), ("", self.verdict)]
         if free := self.constants["constant"].to_list():
             rows.append(("constants", ", ".join(free)))
-        where = "fresh rows" if self.fresh else "the rows of the search"
+        where = "fresh rows" if self.fresh else "rows that the search saw"
         for one in self.differences:
             undefined = f", not finite at {one.undefined:,}" if one.undefined else ""
             text = f"RMSE {one.rmse:.3g}, largest {one.largest:.3g}"
-            rows.append((one.between, f"{text} ({one.points:,} {where}{undefined})"))
+            rows.append((one.between, f"{text} (on {one.points:,} {where}{undefined})"))
         rows.append(("seconds", f"{self.seconds:.1f}"))
         return [*aligned(rows), *(f"Note: {line}" for line in self.notes)]
 

@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from kan_exp.plots.saving import save_png
 from kan_exp.runs import from_here
 from kan_exp.runs.best_effort import best_effort
 from kan_exp.runs.printable import printable
+from kan_exp.symbolic.edges import EdgeName
 from kan_exp.symbolic.explaining import solve
 from kan_exp.symbolic.explanation import NAME, Explanation, save
 from kan_exp.symbolic.expression import Array
@@ -113,20 +114,24 @@ def explain_run(
     every = output is None and not model.classes
     outputs: list[str | None] = [*model.names] if every else [output]
     explanations, figures = [], []
+    edges: Callable[[], list[EdgeName]] | None = None
     for name in outputs:
         observed = observations(model, data, name)
+        # The edges are those of all outputs.
+        edges = observed.edges = edges or (observed.edges and cache(observed.edges))
         with progress(seconds) as told:
             explanation = solve(observed, seconds, seed, library, told)
         explanations.append(explanation)
         figures.append(partial(draw, explanation, observed))
     save(explanations, folder)
     for explanation in explanations:
-        edges = explanation.edge_lines()
-        more = [f"  ... and {len(edges) - MAX_EDGES:,} more in formula.txt"] * (
-            len(edges) > MAX_EDGES
-        )
-        for line in [*explanation.lines(), *explanation.table(), *edges[:MAX_EDGES], *more]:
+        for line in [*explanation.lines(), *explanation.table()]:
             log.info("%s", line)
+    lines = next((lines for one in explanations if (lines := one.edge_lines())), [])
+    if len(lines) > MAX_EDGES:
+        lines[MAX_EDGES:] = [f"  ... and {len(lines) - MAX_EDGES:,} more in formula.txt"]
+    for line in lines:
+        log.info("%s", line)
     many = len(figures) > 1
     for number, figure in enumerate(figures, 1):
         name = f"formula_{number}" if many else "formula"
@@ -139,7 +144,7 @@ def explain_run(
 def observations(model: KANModel, data: ExperimentData, output: str | None) -> Observations:
     """What is known of one output of a run."""
     place = output_of(model, output)
-    seen = [data.train] if data.num_folds else [data.train, data.val]
+    seen = [data.train, data.val]
     points = torch.cat([part.x.double() for part in seen])
     target = torch.cat([_target(data, part.x, part.y) for part in seen])
     weight = None

@@ -60,7 +60,7 @@ def test_few_rows_are_all_searched(finds):
     assert len(asked["x"]) == 20
     assert not explanation.fresh
     assert "20 rows are few" in " ".join(explanation.notes)
-    assert "(20 the rows of the search)" in repr(explanation)
+    assert "(on 20 rows that the search saw)" in repr(explanation)
     assert explanation.pareto["test_rmse"].to_list() == [None]
 
 

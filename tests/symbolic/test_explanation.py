@@ -196,7 +196,7 @@ def test_the_notebook_and_the_terminal_say_whether_it_holds():
     assert "found: what it leaves is no more than rounding" in repr(explained())
     text = repr(explained(found=False))
     assert "no formula found: this is the best of those tried" in text
-    assert re.search(r"formula - data +RMSE 0, largest 0 \(20 fresh rows\)", text)
+    assert re.search(r"formula - data +RMSE 0, largest 0 \(on 20 fresh rows\)", text)
 
 
 def test_it_says_where_the_formula_leaves_its_domain():
