@@ -49,12 +49,14 @@ def name_edges(views: Sequence[LayerView], seconds: float = SECONDS) -> list[Edg
         views: Of each layer, with the values that the data have there.
         seconds: After which the other edges are left as tables.
     """
-    deadline = time.monotonic() + seconds
-    return [
-        _name(view, i, j, late=time.monotonic() > deadline)
-        for view in views
-        for i, j in view.shown()
-    ]
+    deadline, names = time.monotonic() + seconds, []
+    for view, (i, j) in [(one, edge) for one in views for edge in one.shown()]:
+        try:
+            names.append(_name(view, i, j, late=time.monotonic() > deadline))
+        except KeyboardInterrupt:  # which ends the naming, and keeps the formula
+            deadline = -math.inf
+            names.append(_name(view, i, j, late=True))
+    return names
 
 
 def _name(view: LayerView, i: int, j: int, late: bool) -> EdgeName:

@@ -66,10 +66,12 @@ def explain(
             read.
     """
     check_seconds("seconds", seconds)
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise KanExpError(f"seed must be a whole number of at least 0, got {seed!r}.")
     library = read_functions(functions or {})
     from kan_exp.models.model import KANModel
 
-    weights = None if weight is None else vector_of("weight", weight, None)
+    weights = None if weight is None else vector_of("weight", weight)
     if isinstance(first, KANModel):
         if names is not None:
             raise KanExpError("names: the model has names of its inputs: leave it out.")
@@ -104,6 +106,8 @@ def solve(
         KanExpError: There are too few rows.
     """
     x, y, weight = observed.x, observed.y, observed.weight
+    if weight is not None:  # rows of weight 0 are none
+        x, y, weight = x[weight > 0], y[weight > 0], weight[weight > 0]
     notes = list(observed.notes)
     if len(y) < LEAST_ROWS:
         raise KanExpError(f"explain needs at least {LEAST_ROWS} rows, got {len(y)}.")

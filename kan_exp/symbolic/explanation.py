@@ -151,6 +151,9 @@ class Explanation:
         import sympy
 
         own, theirs = self.sympy(), other.sympy() if isinstance(other, Explanation) else other
+        if not isinstance(theirs, sympy.Expr):  # text would be executed by SymPy
+            kind = type(theirs).__name__
+            raise KanExpError(f"equals takes an Explanation or an expression of SymPy, got {kind}.")
         symbols = [sympy.Symbol(name) for name in self.names]
         if not theirs.free_symbols <= {*symbols}:
             return False
@@ -404,8 +407,9 @@ def difference(between: str, left: Array, right: Array) -> Difference:
     known = np.isfinite(right)
     defined = known & np.isfinite(left)
     gap = np.abs(left[defined] - right[defined])
-    rmse = math.sqrt(float(np.mean(gap**2))) if len(gap) else math.nan
     largest = float(gap.max()) if len(gap) else math.nan
+    # Relative to the largest, whose square may be beyond float64.
+    rmse = largest * math.sqrt(float(np.mean((gap / largest) ** 2))) if largest > 0 else largest
     points = int(known.sum())
     return Difference(between, points, points - len(gap), rmse, largest)
 

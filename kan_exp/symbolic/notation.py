@@ -104,21 +104,25 @@ class Notation:
             free,
         )
 
-    def _filled(self, symbols: Iterable[Symbol], digits: Callable[[float, float], str | float]) -> Expr:
-        """The simplified formula of other symbols, with numbers in the place of its constants."""
+    def _filled(
+        self,
+        names: Sequence[str],
+        digits: Callable[[float, float], str | float],
+        **assumptions: bool,
+    ) -> Expr:
+        """The simplified formula in symbols of these names, with numbers as its constants."""
         import sympy
 
         expression, inputs, free = self._simple
         pairs = zip(self.expression.constants, self.errors, strict=True)
         numbers = [sympy.Float(float(digits(value, error))) for value, error in pairs]
+        symbols = [sympy.Symbol(name, **assumptions) for name in names]
         swapped = dict(zip([*inputs, *free], [*symbols, *numbers], strict=True))
         return expression.xreplace(swapped)
 
     def sympy(self) -> Expr:
         """The simplified formula in plain symbols that have the names of the inputs."""
-        import sympy
-
-        return self._filled(map(sympy.Symbol, self.names), lambda value, _: value)
+        return self._filled(self.names, lambda value, _: value)
 
     def text(self) -> str:
         """The formula in one line; names that could be mistaken are in backticks."""
@@ -131,9 +135,13 @@ class Notation:
             def _print_Abs(self, call: Any) -> str:
                 return f"abs({self._print(call.args[0])})"
 
-        names = [name if _is_clear(name) else f"`{printable(name)}`" for name in self.names]
-        symbols = _placed(names)
-        return str(Printer().doprint(self._filled(symbols, rounded)))
+            def _print_Symbol(self, symbol: Any) -> str:
+                return shown[symbol.name]
+
+        places = [f"x{k}" for k in range(len(self.names))]
+        quoted = [name if _is_clear(name) else f"`{printable(name)}`" for name in self.names]
+        shown = dict(zip(places, quoted, strict=True))
+        return str(Printer().doprint(self._filled(places, rounded)))
 
     def latex(self) -> str:
         """The right-hand side of the formula, for LaTeX and for matplotlib's mathtext."""
@@ -144,9 +152,12 @@ class Notation:
                 digits, _, power = f"{float(number):.{MAX_DIGITS}g}".partition("e")
                 return rf"{digits} \cdot 10^{{{int(power)}}}" if power else digits
 
-        inputs = list(_placed([f"x{k}" for k in range(len(self.names))]))
-        named = dict(zip(inputs, map(latex_name, self.names), strict=True))
-        return str(Printer({"symbol_names": named}).doprint(self._filled(inputs, rounded)))
+            def _print_Symbol(self, symbol: Any, style: str = "plain") -> str:
+                return shown[symbol.name]
+
+        places = [f"x{k}" for k in range(len(self.names))]
+        shown = dict(zip(places, map(latex_name, self.names), strict=True))
+        return str(Printer().doprint(self._filled(places, rounded)))
 
     def python(self, target: str) -> str:
         """Source of a function of arrays, which needs numpy alone."""
@@ -205,11 +216,8 @@ class Notation:
         )
 
     def _exactly(self, names: Sequence[str]) -> Expr:
-        import sympy
-
         # As reals, or printers would leave room for complex numbers.
-        symbols = [sympy.Symbol(name, real=True) for name in names]
-        return self._filled(symbols, lambda value, _: value)
+        return self._filled(names, lambda value, _: value, real=True)
 
     def _renamed(self, names: Sequence[str]) -> list[tuple[str, str]]:
         pairs = zip(names, self.names, strict=True)
@@ -226,13 +234,6 @@ def _with_slots(expression: Expression, first: int) -> Expression:
         return node.rebuilt([visit(child) for child in node.children()])
 
     return visit(expression)
-
-
-def _placed(names: Sequence[str]) -> Iterable[Symbol]:
-    """Symbols that print as these names."""
-    import sympy
-
-    return [sympy.Symbol(name) for name in names]
 
 
 def simplified(expression: Expr) -> Expr:

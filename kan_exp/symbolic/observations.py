@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kan_exp.models.model import KANModel
 
 EDGE_POINTS = 1000  # at which edges are looked at
+BATCH = 1000  # points that a network sees at a time
 HELD_BACK = 10  # one row in so many is kept from the search, from `HELD_BACK ** 2` rows on
 
 
@@ -159,19 +160,21 @@ def network_observations(
     """
     import torch
 
+    from kan_exp.models.model import evaluation_mode
+
     place, schema = output_of(model, output), model.schema
     columns = _number_columns(model)
     if not columns:
         raise KanExpError("explain: the network has no input that is a number.")
-    places = [at for at, _, _ in columns]
 
     def values_of(points: Tensor) -> Array:
         if model.classes:
             logits = model.predict_outputs(points).double()
             odds = logits[:, -1] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
             return np.asarray(odds.cpu().numpy())
-        with torch.no_grad():
-            return np.asarray(model._in_batches(model.scaled, points)[:, place].double().cpu())
+        with torch.no_grad(), evaluation_mode(model):
+            scaled = torch.cat([model.scaled(part) for part in points.split(BATCH)])
+        return np.asarray(scaled[:, place].double().cpu())
 
     def inputs_of(points: Tensor) -> Array:
         parts = [_unscaled(points[:, at].double().cpu().numpy(), scale) for at, _, scale in columns]
@@ -203,7 +206,7 @@ def network_observations(
         weight,
         None if fresh is None else inputs_of(fresh[0]),
         None if fresh is None else fresh[1],
-        network if len(places) else None,
+        network,
         values_of(points if fresh is None else fresh[0]),
         y is not None,
         notes,
@@ -233,8 +236,8 @@ def _place(names: Sequence[str], output: int | str | None, owner: str) -> int:
     known = f"{owner} has the outputs {listing(names)}"
     if output is None:
         raise KanExpError(f"{known}: choose one by output=...")
-    if isinstance(output, int) and 0 <= output < len(names):
-        return output
+    if isinstance(output, int | np.integer) and 0 <= output < len(names):
+        return int(output)
     if output in names:
         return list(names).index(str(output))
     hint = suggest(output, names) if isinstance(output, str) else ""
@@ -299,9 +302,11 @@ def _matrix(x: Any) -> tuple[list[str], Array, list[str]]:
             raise KanExpError(f"X must have the shape (n, in), got {array.shape}.")
         return [f"x{k}" for k in range(array.shape[1])], array, []
     names, parts, left_out = [], [], []
+    if len({*map(str, columns)}) < len(list(columns)):
+        raise KanExpError(f"X has columns of the same name ({listing(map(str, columns))}).")
     for name in columns:
         part = np.asarray(x[name])
-        if part.ndim == 1 and part.dtype.kind in "fiub":
+        if part.ndim == 1 and part.dtype.kind in "fiub" and np.isfinite(part).any():
             names.append(str(name))
             parts.append(part.astype(np.float64))
         else:
@@ -317,19 +322,21 @@ def _target(y: Any, output: int | str | None) -> tuple[str, Array]:
     if columns is not None and not callable(columns):
         names = [str(name) for name in columns]
         place = _place(names, output, "y")
-        return names[place], vector_of("y", y[list(columns)[place]], None)
+        return names[place], vector_of("y", y[list(columns)[place]])
     array = _array("y", y)
     name = getattr(y, "name", None)
     if array.ndim == 2:
         place = _place([f"y{k}" for k in range(array.shape[1])], output, "y")
         return ("y" if array.shape[1] == 1 else f"y{place}"), array[:, place]
-    return (name if isinstance(name, str) and name else "y"), vector_of("y", array, output)
+    name = name if isinstance(name, str) and name else "y"
+    _place([name], output, "y")
+    return name, vector_of("y", array)
 
 
-def vector_of(name: str, values: Any, output: int | str | None) -> Array:
+def vector_of(name: str, values: Any) -> Array:
     """Values `(n,)` as float64."""
     array = _array(name, values)
-    if array.ndim != 1 or output not in (None, 0):
+    if array.ndim != 1:
         raise KanExpError(f"{name} must have the shape (n,), got {array.shape}.")
     return array
 
@@ -344,8 +351,9 @@ def _array(name: str, values: Any) -> Array:
             raise TypeError(array.dtype.name)
         return np.array(array, dtype=np.float64)
     except (TypeError, ValueError) as error:
+        reason = str(error).rstrip(".")
         raise KanExpError(
-            f"{name} must be numbers, got {type(values).__name__}: {error}."
+            f"{name} must be numbers, got {type(values).__name__}: {reason}."
         ) from error
 
 
@@ -358,5 +366,7 @@ def _check_finite(values: Array) -> None:
 def _check_rows(name: str, values: Array | None, rows: int) -> None:
     if values is None:
         return
-    if len(values) != rows or not np.isfinite(values).all() or values.min() < 0:
-        raise KanExpError(f"{name} must be {rows:,} numbers of at least 0, one for each row of X.")
+    if len(values) != rows or not np.isfinite(values).all() or values.min() < 0 or not values.any():
+        raise KanExpError(
+            f"{name} must be {rows:,} numbers of at least 0, one for each row of X, and not all 0."
+        )

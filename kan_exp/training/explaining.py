@@ -149,9 +149,8 @@ def observations(model: KANModel, data: ExperimentData, output: str | None) -> O
     target = torch.cat([_target(data, part.x, part.y) for part in seen])
     weight = None
     if data.train.weight is not None:
-        weights = torch.cat([part.weight for part in seen if part.weight is not None]).double()
-        kept = weights > 0  # rows of weight 0 are none
-        points, target, weight = points[kept], target[kept], weights[kept].numpy()
+        parts = [part.weight for part in seen if part.weight is not None]
+        weight = torch.cat(parts).double().numpy()
     column = place if target.shape[1] > 1 else 0
     fresh = None
     if not data.num_folds:  # or the test points are all rows, which the search has seen

@@ -86,7 +86,7 @@ def test_arrays_tensors_and_names(finds):
     weights = np.arange(8.0)
     asked = finds(2 * x)
     kan_exp.explain(at.tolist(), (2 * at)[:, None], weight=weights)
-    assert asked["weight"].tolist() == weights.tolist()
+    assert asked["weight"].tolist() == weights[1:].tolist()  # a row of weight 0 is none
 
 
 def test_one_of_several_outputs(finds):
@@ -129,6 +129,10 @@ GOOD = points(30, 2)
         ((GOOD, GOOD[:, 0]), {"names": ["a", "a"]}, "2 different names"),
         ((GOOD, GOOD[:, 0]), {"names": "ab"}, "a list of texts"),
         ((GOOD, GOOD[:, 0]), {"weight": [-1.0] * 30}, "weight must be 30 numbers of at least 0"),
+        ((GOOD, GOOD[:, 0]), {"weight": [0.0] * 30}, "and not all 0"),
+        ((GOOD, GOOD[:, 0]), {"seed": -1}, "seed must be a whole number of at least 0, got -1"),
+        ((GOOD, GOOD[:, 0]), {"output": "w"}, "output='w': y has the outputs y"),
+        ((pd.DataFrame(GOOD, columns=["a", "a"]), GOOD[:, 0]), {}, "columns of the same name"),
         ((GOOD, GOOD[:, 0]), {"weight": [1.0] * 3}, "weight must be 30 numbers"),
     ],
 )

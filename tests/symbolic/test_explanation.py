@@ -35,6 +35,12 @@ def test_the_text_has_rounded_constants_and_marks_names_that_could_be_mistaken()
     assert text == "-1.25*sqrt(`Temp (°C)`)*sqrt(`x-y`) + exp(0.6431*`E`**2 + sin(pi*`Temp (°C)`))"
 
 
+def test_names_that_look_the_same_stay_two_inputs():
+    explanation = explained(x - y, ("a\n", "a\\n", "c"))
+    assert explanation.formula == "`a\\n` - `a\\n`"
+    assert r"\mathrm{a\backslash n} - \mathrm{a\backslash n}" in explanation.latex()
+
+
 def test_a_constant_is_shown_with_its_error():
     assert with_error(2.3104, 0.012) == "2.310 ± 0.012"
     assert with_error(-1.25, 1e-6) == "-1.2500000 ± 1.0e-06"
@@ -176,6 +182,8 @@ def test_equal_formulas_are_equal():
     assert two.equals(sympy.sympify("1/2 - cos(2*a)/2 + b/2"))
     assert not first.equals(explained(x * z + y * z * exact("1.0001"), "abc"))
     assert not first.equals(sympy.sympify("a*c + d*c"))
+    with pytest.raises(KanExpError, match="equals takes an Explanation"):
+        first.equals("__import__('os')")
 
 
 def test_the_pareto_table_has_all_errors_and_marks_the_choice():
