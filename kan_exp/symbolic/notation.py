@@ -157,7 +157,7 @@ class Notation:
 
         places = [f"x{k}" for k in range(len(self.names))]
         shown = dict(zip(places, map(latex_name, self.names), strict=True))
-        return str(Printer().doprint(self._filled(places, rounded)))
+        return str(Printer({"mul_symbol": r" \, "}).doprint(self._filled(places, rounded)))
 
     def python(self, target: str) -> str:
         """Source of a function of arrays, which needs numpy alone."""

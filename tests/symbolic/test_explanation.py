@@ -161,7 +161,7 @@ def test_names_in_latex(name, latex):
 
 def test_latex_has_both_sides():
     explanation = explained(Constant(2.5) * x**2 / y + 1e-7 * z, ("m", "v_1", "z"), "E")
-    assert explanation.latex() == r"E = \frac{2.5 m^{2}}{v_{1}} + 1 \cdot 10^{-7} z"
+    assert explanation.latex() == r"E = \frac{2.5 \, m^{2}}{v_{1}} + 1 \cdot 10^{-7} \, z"
     assert explanation._repr_latex_() == f"$\\displaystyle {explanation.latex()}$"
 
 
