@@ -137,7 +137,9 @@ def make_experiment(
             from kan_exp.training.explaining import ExplainSink
 
             wanted = config.explain
-            sinks.append(ExplainSink(folder, wanted.seconds, config.seed, wanted.functions or {}))
+            shown = config.callbacks.get("progress") is not None
+            functions = wanted.functions or {}
+            sinks.append(ExplainSink(folder, wanted.seconds, config.seed, functions, shown))
         if board is not None:
             trial = Trial(context.overrides, folder, context.job, choices)
             sinks.append(TensorBoardSink(board, trial, _text(config)))

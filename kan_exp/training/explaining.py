@@ -52,20 +52,32 @@ class ExplainSink(Sink):
         seconds: Limit of time for each output.
         seed: Of the search.
         functions: Of the user, see `kan_exp.symbolic.functions.read_functions`.
+        shows_progress: Whether a terminal shows what is being tried.
     """
 
     def __init__(
-        self, folder: Path, seconds: float, seed: int, functions: Mapping[str, Any]
+        self,
+        folder: Path,
+        seconds: float,
+        seed: int,
+        functions: Mapping[str, Any],
+        shows_progress: bool,
     ) -> None:
         self.folder, self.seconds, self.seed = folder, seconds, seed
-        self.functions = functions
+        self.functions, self.shows_progress = functions, shows_progress
 
     def write(self, result: Result) -> None:
         if result.metrics["stopped"] in CUT_SHORT:
             return
         with best_effort("no formula"), _interruptible():
             explain_run(
-                result.model, result.data, self.folder, self.seconds, self.seed, self.functions
+                result.model,
+                result.data,
+                self.folder,
+                self.seconds,
+                self.seed,
+                self.functions,
+                shows_progress=self.shows_progress,
             )
 
     def clear(self) -> None:
@@ -93,7 +105,8 @@ def explain_run(
     seed: int,
     functions: Mapping[str, Any],
     output: str | None = None,
-) -> list[Explanation]:
+    shows_progress: bool = True,
+) -> None:
     """Seeks a formula for each output of a run, or for one, and writes and prints them.
 
     The search sees the training and validation points; the test points are fresh.
@@ -106,6 +119,7 @@ def explain_run(
         seed: Of the search.
         functions: Of the user.
         output: Name of an output; all if not given.
+        shows_progress: Whether a terminal shows what is being tried.
 
     Raises:
         KanExpError: The outputs are neither numbers nor two classes, or the data cannot be used.
@@ -119,7 +133,7 @@ def explain_run(
         observed = observations(model, data, name)
         # The edges are those of all outputs.
         edges = observed.edges = edges or (observed.edges and cache(observed.edges))
-        with progress(seconds) as told:
+        with progress(seconds, shows_progress) as told:
             explanation = solve(observed, seconds, seed, library, told)
         explanations.append(explanation)
         figures.append(partial(draw, explanation, observed))
@@ -138,7 +152,6 @@ def explain_run(
         with best_effort(f"figures/{name}.png could not be drawn"):
             save_png(figure(), folder / "figures" / f"{name}.png")
     log.info("  %s", from_here(folder / NAME))
-    return explanations
 
 
 def observations(model: KANModel, data: ExperimentData, output: str | None) -> Observations:
@@ -168,10 +181,10 @@ def _target(data: ExperimentData, x: Tensor, y: Tensor) -> Tensor:
 
 
 @contextmanager
-def progress(seconds: float) -> Iterator[Callable[[str], None]]:
+def progress(seconds: float, shown: bool) -> Iterator[Callable[[str], None]]:
     """Shows on a terminal what is being tried; gives the function that is told."""
     console = Console(stderr=True)
-    if not console.is_terminal:
+    if not (shown and console.is_terminal):
         yield lambda doing: None
         return
     bar = Progress(
