@@ -18,7 +18,7 @@ class LayerView:
         `curve_x` `(points, in)` and `curve_y` `(points, in, out)` the curves to draw; `domain`
         `(in, 2)` the range on which they were trained; `truth` `(n, in)` the known true
         edge of each input at the same points, or `None`; `mask` `(in, out)` which edges exist, all
-        if `None`.
+        if `None`; `products` `(out,)` which outputs are products, none if `None`.
     """
 
     number: int
@@ -31,6 +31,7 @@ class LayerView:
     domain: np.ndarray
     truth: np.ndarray | None
     mask: np.ndarray | None = None
+    products: np.ndarray | None = None
 
     def name(self, i: int, j: int) -> str:
         return f"{self.input_names[i]} → {self.output_names[j]}"

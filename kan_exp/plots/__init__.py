@@ -1,4 +1,4 @@
-"""Figures: a layer, a prediction or a history in, a matplotlib `Figure` out; nothing is saved."""
+"""Figures: a layer, network, prediction or history in, a `Figure` out; nothing is saved."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -9,6 +9,7 @@ from kan_exp.plots.classes import calibration_figure, confusion_figure, roc_figu
 from kan_exp.plots.edges import LayerFigure
 from kan_exp.plots.formula import formula_figure
 from kan_exp.plots.history import history_figure
+from kan_exp.plots.network import network_figure
 from kan_exp.plots.prediction import prediction_figure, quantiles_figure
 from kan_exp.plots.replica_spread import replicas_figure
 from kan_exp.plots.search import importance_figure, parallel_figure, search_history_figure
@@ -19,6 +20,7 @@ __all__ = [
     "formula_figure",
     "history_figure",
     "importance_figure",
+    "network_figure",
     "parallel_figure",
     "prediction_figure",
     "replicas_figure",

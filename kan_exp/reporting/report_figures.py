@@ -18,28 +18,31 @@ from kan_exp.plots.style import DATA, DPI, LEARNED, TRUE, log_scale, new_figure,
 from kan_exp.reporting.comparison import Comparison, Section, Setting
 from kan_exp.reporting.curves import Band, band, read_curves
 from kan_exp.reporting.svg import svg
+from kan_exp.runs import from_here
 from kan_exp.runs.best_effort import best_effort
 
 WIDTH = 4.9  # inches: at this width the letters stay readable on a telephone
 WIDEST_SETTING, WIDEST_METRIC = 1.9 * DPI, 2.6 * DPI  # pixels
 LABELS, NAMES = 9.0, 9.5  # points: of ticks and the legend, of the axes
 MAX_VECTORS = 1500  # dots beyond which they are drawn as pixels
+MAX_PICTURE = 2**20  # bytes of a network's picture: that of 200 edges takes a quarter
 MAX_WHISKERS = 60  # settings beyond which quartiles would hide one another
 LINES = (LEARNED, TRUE, "#2a8f5b", "#b0468f", "#7a5bc7", "#8a6d1b")
 
 
 @dataclass
 class ReportFigure:
-    """A figure with its heading and caption."""
+    """A figure, or the text of an SVG file, with its heading and caption."""
 
     title: str
-    figure: Figure
+    figure: Figure | str
     caption: str
 
     @cached_property
     def address(self) -> str:
         """An address that holds the figure as SVG."""
-        encoded = base64.b64encode(svg(self.figure).encode()).decode()
+        text = self.figure if isinstance(self.figure, str) else svg(self.figure)
+        encoded = base64.b64encode(text.encode()).decode()
         return f"data:image/svg+xml;base64,{encoded}"
 
 
@@ -65,6 +68,7 @@ def section_figures(
             "Error against time", "seconds of training a seed", lambda setting: setting.seconds
         ),
         "learning curves": lambda: _learning_curves(settings, most.curves, most.histories),
+        "the best network": lambda: network_figure(settings, metric, comparison.more_is_better),
     }
     figures = []
     for name, make in makers.items():
@@ -227,6 +231,23 @@ def curves_figure(bands: Sequence[Band], skipped: str) -> ReportFigure | None:
         f"each name. A seed that stopped early keeps its last value.{skipped}"
     )
     return ReportFigure("Learning curves", figure, caption)
+
+
+def network_figure(
+    settings: Sequence[Setting], metric: str, more_is_better: bool
+) -> ReportFigure | None:
+    """The picture that the best run of the first setting has left of its network."""
+    finished = next((setting.finished for setting in settings if setting.finished), [])
+    sign = -1.0 if more_is_better else 1.0
+    for record in sorted(finished, key=lambda record: sign * record.metrics[metric])[:1]:
+        path = record.folder / "figures" / "network.svg"
+        if path.is_file() and path.stat().st_size <= MAX_PICTURE:
+            caption = (
+                f"Of the best run of the first setting, {from_here(record.folder)}: the wider a "
+                "line, the more the prediction changes without it."
+            )
+            return ReportFigure("Best network", path.read_text("utf-8"), caption)
+    return None
 
 
 def _axes(figure: Figure) -> Axes:

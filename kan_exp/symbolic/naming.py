@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import NamedTuple
+from functools import cached_property, lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
-from kan_exp.symbolic.expression import Array, Call, Constant, Expression, Input, Sum, exact
+from kan_exp.symbolic.composing import Linear, applied
+from kan_exp.symbolic.expression import Array, Call, Constant, Expression, Input, Power, Sum, exact
 
 _u = Input(0)
 _one = exact(1)
@@ -66,61 +67,145 @@ LIBRARY: dict[str, Expression] = {
     "softplus": _call("log", _one + _call("exp")),
 }
 
-_SCALES = np.array([0.15, 0.3, 0.6, 1.0, 1.5, 2.2, 3.2, 5.0, 8.0])
-_SHIFTS = np.array([-9, -6, -4, -2.8, -2, -1.4, -1, -0.6, -0.3, 0, 0.3, 0.6, 1, 1.4, 2, 2.8, 4, 6, 9])
+_e = _call("exp")
+# Functions of exp(u), for curves of hidden arguments: there a sum stands for a product.
+COMPOUNDS: dict[str, Expression] = {
+    "log(1-exp)": _call("log", _one - _e),
+    "sqrt(1-exp)": (_one - _e) ** _half,
+    "sqrt(1+exp)": (_one + _e) ** _half,
+    "1/sqrt(1-exp)": (_one - _e) ** exact(-0.5),
+    "1/sqrt(1+exp)": (_one + _e) ** exact(-0.5),
+    "(1+exp)^2": (_one + _e) ** 2,
+    "(1+exp)^-2": (_one + _e) ** -2,
+    "exp(exp)": _call("exp", _e),
+    "exp(-exp)": _call("exp", exact(-1) * _e),
+    "sin(exp)": _call("sin", _e),
+    "cos(exp)": _call("cos", _e),
+    "sin(exp)^2": _call("sin", _e) ** 2,
+    "tanh(exp)": _call("tanh", _e),
+    "sech(exp)": _call("cosh", _e) ** -1,
+    "asin(exp)": _call("asin", _e),
+    "atan(exp)": _call("atan", _e),
+    "atanh(exp)": _call("atanh", _e),
+    "Bose(exp)": (_call("exp", _e) - 1) ** -1,
+    "Doppler(exp)": ((_one + _e) * (_one - _e) ** -1) ** _half,
+}
+_FUNCTIONS = LIBRARY | COMPOUNDS
+
+_SCALES = (0.15, 0.25, 0.4, 0.65, 1.0, 1.4, 2.0, 2.8, 4.0, 6.0, 9.0)
+_SHIFTS = (0.0, 0.2, 0.4, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 6.0, 9.0)
+_GAPS = (1e-3, 0.003, 0.01, 0.03, 0.08)
+_FAR = (15.0, 25.0, 40.0, 70.0)
 _WAVES = {"sin", "sin squared", "sinc", "sinc squared", "tan"}
 
 
 @dataclass(frozen=True)
 class Name:
-    """A formula for a curve.
+    """A formula for a curve: `c f(a z + b) + d`.
 
     Attributes:
-        expression: Of the curve's argument, `Input(0)`: `c f(a z + b) + d`, all four free.
+        function: Key of f in `LIBRARY` or `COMPOUNDS`.
+        a: Scale of the argument.
+        b: Shift of the argument.
+        c: Scale of the value.
+        d: Shift of the value.
         error: Root of the weighted mean of squared errors, in weighted deviations of the curve.
-        function: Its key in the library.
     """
 
-    expression: Expression
-    error: float
     function: str
-
-    @property
-    def cost(self) -> int:
-        return self.expression.complexity
-
-
-class _Fit(NamedTuple):
-    """`c f(a t + b) + d` and its error."""
-
     a: float
     b: float
     c: float
     d: float
     error: float
 
+    def of(self, argument: Linear) -> Linear:
+        """The name with a linear form as its argument."""
+        return applied(_FUNCTIONS[self.function], argument.scaled(self.a, self.b)).scaled(
+            self.c, self.d
+        )
 
-@lru_cache(maxsize=1)
-def _grid() -> Array:
-    """Slopes and shifts `(k, 2)` that are tried for the argument, which runs from -1 to 1."""
-    near = [(scale, shift) for scale in _SCALES for shift in _SHIFTS]
-    # Just right of a pole or the start of a root.
-    near += [(1.0, sign * (1 + gap)) for gap in (1e-3, 0.01, 0.03, 0.08) for sign in (-1, 1)]
-    near += [(-scale, shift) for scale, shift in near]
-    return np.array(near)
+    @cached_property
+    def expression(self) -> Expression:
+        """Of the curve's argument, `Input(0)`, with as many free constants as can be told apart."""
+        return self.of(Linear(((1.0, Input(0)),))).expression
+
+    @property
+    def cost(self) -> int:
+        return self.expression.complexity
 
 
-@lru_cache(maxsize=1)
-def _wave_grid() -> Array:
-    slopes = np.concatenate([np.arange(0.25, 6, 0.25), np.arange(6, 30, 0.5)])
-    return np.array([(slope, shift) for slope in slopes for shift in np.arange(0, np.pi, 0.4)])
+def _scale_is_free(function: Expression) -> bool:
+    """Whether a change of the argument's scale is one of the value's scale and shift."""
+    match function:
+        case Input() | Power(Input(), Constant()) | Call("log" | "abs", Input()):
+            return True
+    return False
+
+
+# Functions with a single number inside: cheap to fit, and often right.
+_SIMPLE = {
+    key
+    for key, function in LIBRARY.items()
+    if _scale_is_free(function) or function == Call("exp", Input(0))
+}
+
+
+@lru_cache(maxsize=512)
+def _grid(key: str) -> Array:
+    """Scales and shifts `(k, 2)` that are tried for the argument, which runs from -1 to 1."""
+    function = _FUNCTIONS[key]
+    if function == Input(0):
+        return np.array([(1.0, 0.0)])
+    if function == Call("exp", Input(0)):
+        scales = (0.03, 0.07, *_SCALES, 15.0)
+        return np.array([(sign * scale, 0.0) for scale in scales for sign in (-1, 1)])
+    if key in _WAVES:
+        slopes = np.concatenate([np.arange(0.25, 6, 0.25), np.arange(6, 30, 0.5)])
+        return np.array([(slope, shift) for slope in slopes for shift in np.arange(0, np.pi, 0.4)])
+    shifts = [sign * shift for shift in _SHIFTS for sign in (-1, 1)][1:]
+    # Just right of a pole or of the start of a root.
+    edges = [sign * (1 + gap) for gap in _GAPS for sign in (-1, 1)]
+    if _scale_is_free(function):
+        far = [sign * shift for shift in _FAR for sign in (-1, 1)]
+        near = [(1.0, shift) for shift in (*shifts, *edges, *far)]
+    else:
+        near = [(scale, shift) for scale in _SCALES for shift in shifts]
+        near += [(1.0, shift) for shift in edges]
+    u = np.linspace(0.05, 3, 7)
+    with np.errstate(all="ignore"):
+        left, right = _values(function, -u), _values(function, u)
+    if np.allclose(left, right) or np.allclose(left, -right):
+        return np.array(near)
+    return np.array([*near, *((-scale, shift) for scale, shift in near)])
+
+
+_GRID_POINTS = np.linspace(-1, 1, 49)
+
+
+@lru_cache(maxsize=8)
+def _tried(keys: tuple[str, ...]) -> tuple[Array, Array, NDArray[np.intp]]:
+    """Scaled values `(k, 49)`, scales and shifts `(k, 2)`, and numbers of functions `(k,)`."""
+    values, places, numbers = [], [], []
+    for number, key in enumerate(keys):
+        grid = _grid(key)
+        with np.errstate(all="ignore"):
+            own = _values(_FUNCTIONS[key], grid[:, :1] * _GRID_POINTS + grid[:, 1:])
+            own = own - own.mean(1, keepdims=True)
+            size = own.std(1, keepdims=True)
+            own /= size
+            kept = np.isfinite(own).all(1) & (size[:, 0] > 1e-10)
+        values.append(own[kept])
+        places.append(grid[kept])
+        numbers.append(np.full(kept.sum(), number))
+    return np.concatenate(values), np.concatenate(places), np.concatenate(numbers)
 
 
 def _values(function: Expression, u: Array) -> Array:
     return function(u.reshape(-1, 1)).reshape(u.shape)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=512)
 def _shifted(function: Expression) -> Expression:
     return function.substituted([Sum((Input(0), Constant(0.0)))])
 
@@ -132,29 +217,15 @@ def _slopes(function: Expression, u: Array) -> tuple[Array, Array]:
     return value.reshape(u.shape), jacobian.sum(1).reshape(u.shape)
 
 
-def _coefficients(values: Array, curve: Array, weight: Array) -> tuple[Array, Array, Array]:
-    """Least squares of `c values + d` `(k, n)`: c, d and the weighted mean of squared errors."""
-    finite = np.isfinite(values).all(1)
-    values = np.where(finite[:, None], values, 0.0)
-    mean = values @ weight
-    centred = values - mean[:, None]
-    size = (centred**2) @ weight
-    middle = curve @ weight
-    c = (centred * (curve - middle)) @ weight / np.maximum(size, 1e-300)
-    error = ((c[:, None] * centred - (curve - middle)) ** 2) @ weight
-    usable = finite & (size > 1e-20 * np.maximum(mean**2, 1e-30))
-    return c, middle - c * mean, np.where(usable, error, np.inf)
-
-
 def name_curve(
     z: Array,
     curve: Array,
     weight: Array | None = None,
     *,
     functions: Sequence[str] | None = None,
-    points: int = 160,
-    keep: int = 2,
-    converged: int = 10,
+    points: int = 100,
+    keep: int = 3,
+    converged: int = 12,
     steps: int = 120,
 ) -> list[Name]:
     """Names a curve, best first.
@@ -163,7 +234,7 @@ def name_curve(
         z: Argument `(n,)`.
         curve: Value `(n,)`.
         weight: Of each point's squared error `(n,)`.
-        functions: Keys of the library; by default all.
+        functions: Keys of `LIBRARY` and `COMPOUNDS`; by default those of `LIBRARY`.
         points: At most so many points are used, spread over the argument.
         keep: Fits kept of each function.
         converged: Functions whose fits are run to convergence.
@@ -171,105 +242,183 @@ def name_curve(
     """
     z, curve = np.asarray(z, float), np.asarray(curve, float)
     weight = np.ones(len(z)) if weight is None else weight
+    order = np.argsort(z, kind="stable")
     if len(z) > points:
-        chosen = np.argsort(z)[np.linspace(0, len(z) - 1, points).astype(int)]
-        z, curve, weight = z[chosen], curve[chosen], weight[chosen]
-    low, high = z.min(), z.max()
+        order = order[np.linspace(0, len(z) - 1, points).astype(int)]
+    z, curve, weight = z[order], curve[order], weight[order]
     total = weight.sum()
-    if not high > low or not total > 0:
+    with np.errstate(all="ignore"):
+        half = (z[-1] - z[0]) / 2 if len(z) else 0.0
+        usable = np.isfinite([half, total]).all() and np.isfinite(curve).all()
+    if not usable or not half > 1e-12 * np.abs(z).max() or not total > 0:
         return []
     weight = weight / total
-    middle, half = (high + low) / 2, (high - low) / 2
+    middle = (z[0] + z[-1]) / 2
     t = (z - middle) / half
-    deviation = float(np.sqrt(((curve - curve @ weight) ** 2) @ weight))
-    if deviation == 0:
-        return []
     offset = float(curve @ weight)
+    deviation = float(np.sqrt(((curve - offset) ** 2) @ weight))
+    if not deviation > 1e-13 * abs(offset):
+        return []
     target = (curve - offset) / deviation
-    found: dict[str, list[_Fit]] = {}
-    for key in LIBRARY if functions is None else functions:
-        function = LIBRARY[key]
-        starts = np.array([[1.0, 0.0]])
-        if key != "line":
-            grid = _wave_grid() if key in _WAVES else _grid()
-            with np.errstate(all="ignore"):
-                values = _values(function, grid[:, :1] * t + grid[:, 1:])
-                _, _, error = _coefficients(values, target, weight)
-            order = np.argsort(error, kind="stable")
-            starts = grid[_apart(order[np.isfinite(error[order])], error, keep)]
-        if len(starts) and (fits := _converged(function, starts, t, target, weight, 12)):
-            found[key] = fits
+    keys = tuple(LIBRARY if functions is None else functions)
+    fits = _starts(keys, t, target, weight, keep)
+    fits = _converged(fits, t, target, weight, 10)
     # Only the most promising functions are run to convergence.
-    best = sorted(found, key=lambda key: min(fit.error for fit in found[key]))[:converged]
+    best = list(dict.fromkeys(fits.keys[place] for place in np.argsort(fits.loss, kind="stable")))
+    going = {*best[:converged], *_SIMPLE}
+    kept = [place for place, key in enumerate(fits.keys) if key in going]
+    fits = _converged(fits.chosen(kept), t, target, weight, steps)
     names = []
-    for key in best:
-        function = LIBRARY[key]
-        starts = np.array([(fit.a, fit.b) for fit in found[key]])
-        for a, b, c, d, error in _converged(function, starts, t, target, weight, steps):
+    for key, (a, b), c, d, loss in zip(fits.keys, fits.ab, fits.c, fits.d, fits.loss, strict=True):
+        if np.isfinite(loss) and c != 0:
             # Back from t and the scaled target to z and the curve.
             slope, shift = a / half, d * deviation + offset
-            if key == "line":
-                slope *= c * deviation
-                argument: Expression = Constant(slope) * Input(0)
-                names.append(Name(argument + Constant(shift - slope * middle), error, key))
-                continue
-            argument = Constant(slope) * Input(0) + Constant(b - slope * middle)
-            value = Constant(c * deviation) * function.substituted([argument])
-            names.append(Name(value + Constant(shift), error, key))
+            numbers = (slope, b - slope * middle, c * deviation, shift, np.sqrt(loss))
+            names.append(Name(key, *map(float, numbers)))
     return sorted(names, key=lambda name: name.error)
 
 
-def _apart(order: Array, error: Array, keep: int) -> list[int]:
-    """The best few starts whose errors differ: mirror images of one fit count once."""
-    kept: list[int] = []
-    for place in order:
-        if all(abs(error[place] - error[other]) > 1e-3 * error[other] for other in kept):
-            kept.append(int(place))
-        if len(kept) == keep:
-            break
-    return kept
+@dataclass
+class _Fits:
+    """Fits `c f(a t + b) + d`: keys `k`, a and b `(k, 2)`, c, d and mean squared errors `(k,)`."""
+
+    keys: list[str]
+    ab: Array
+    c: Array
+    d: Array
+    loss: Array
+
+    def chosen(self, kept: Sequence[int] | NDArray[np.intp]) -> _Fits:
+        kept = np.asarray(kept, int)
+        keys = [self.keys[place] for place in kept]
+        return _Fits(keys, self.ab[kept], self.c[kept], self.d[kept], self.loss[kept])
 
 
-def _converged(
-    function: Expression, starts: Array, t: Array, target: Array, weight: Array, steps: int
-) -> list[_Fit]:
-    """Levenberg-Marquardt over slope and shift, with c and d solved for, of all starts at once."""
-    ab = starts.astype(float).copy()
-    root = np.sqrt(weight)
-    with np.errstate(all="ignore"):
-        value, slope = _slopes(function, ab[:, :1] * t + ab[:, 1:])
-        c, d, loss = _coefficients(value, target, weight)
-        damping = np.full(len(ab), 1e-2)
-        stalled = np.zeros(len(ab), int)
-        for _ in range(steps):
-            # The Jacobian by (a, b, c, d); c and d are solved for again after the step.
-            by_u = c[:, None] * slope
-            jacobian = np.stack([by_u * t, by_u, value, np.ones_like(value)], 2) * root[:, None]
-            residual = (c[:, None] * value + d[:, None] - target) * root
-            gram = np.einsum("kni,knj->kij", jacobian, jacobian)
-            right = np.einsum("kni,kn->ki", jacobian, residual)
-            good = np.isfinite(gram).all((1, 2)) & np.isfinite(right).all(1)
-            gram = np.where(good[:, None, None], gram, np.eye(4))
-            right = np.where(good[:, None], right, 0.0)
-            size = np.sqrt(np.maximum(np.einsum("kii->ki", gram), 1e-300))
-            gram = gram / size[:, :, None] / size[:, None, :]
-            gram += (damping[:, None, None] + 1e-14) * np.eye(4)
-            step = np.linalg.solve(gram, (right / size)[:, :, None])[:, :, 0] / size
-            trial = ab - step[:, :2]
-            new_value, new_slope = _slopes(function, trial[:, :1] * t + trial[:, 1:])
-            new_c, new_d, new_loss = _coefficients(new_value, target, weight)
-            better = new_loss < loss
-            stalled = np.where(better & (new_loss < 0.999 * loss), 0, stalled + 1)
-            damping = np.clip(np.where(better, damping / 5, damping * 3), 1e-14, 1e8)
-            ab = np.where(better[:, None], trial, ab)
-            value = np.where(better[:, None], new_value, value)
-            slope = np.where(better[:, None], new_slope, slope)
-            c, d = np.where(better, new_c, c), np.where(better, new_d, d)
-            loss = np.where(better, new_loss, loss)
-            if (stalled > 12).all() or (loss < 1e-28).all():
+def _starts(keys: tuple[str, ...], t: Array, target: Array, weight: Array, keep: int) -> _Fits:
+    """The best scales and shifts of the grid, of each function."""
+    values, places, numbers = _tried(keys)
+    curve = np.interp(_GRID_POINTS, t, target)
+    nearest = np.rint((t + 1) / 2 * (len(_GRID_POINTS) - 1)).astype(int)
+    share = np.bincount(nearest, weight, len(_GRID_POINTS)) + 1e-4 / len(_GRID_POINTS)
+    share /= share.sum()
+    curve = curve - curve @ share
+    mean = values @ share
+    size = np.maximum((values**2) @ share - mean**2, 1e-12)
+    error = np.maximum((curve**2) @ share - (values @ (curve * share)) ** 2 / size, 1e-15)
+    chosen: list[int] = []
+    order = np.argsort(error, kind="stable")
+    ends = np.searchsorted(np.sort(numbers), np.arange(len(keys) + 1))
+    by_function = order[np.argsort(numbers[order], kind="stable")]
+    limit = 1e3 * max(float(error.min()), 1e-6)
+    for number in range(len(keys)):
+        own = by_function[ends[number] : ends[number + 1]][:24]
+        if not len(own) or error[own[0]] > max(limit, error[order[0]] * 1e3):
+            continue
+        # Mirror images of one fit, whose errors are equal, and neighbours count once.
+        kept: list[int] = []
+        for place in own:
+            if all(
+                abs(error[place] - error[other]) > 1e-3 * error[other]
+                and not _near(places[place], places[other])
+                for other in kept
+            ):
+                kept.append(int(place))
+            if len(kept) == keep:
                 break
-    return [
-        _Fit(*map(float, (*slope_and_shift, c_, d_, np.sqrt(loss_))))
-        for slope_and_shift, c_, d_, loss_ in zip(ab, c, d, loss, strict=True)
-        if np.isfinite(loss_)
-    ]
+        chosen += kept
+    names = [keys[numbers[place]] for place in chosen]
+    empty = np.zeros(len(chosen))
+    return _Fits(names, places[chosen].copy(), empty, empty, empty)
+
+
+def _near(one: Array, other: Array) -> bool:
+    """Whether two places of the grid are neighbours."""
+    (a, b), (c, d) = one, other
+    return 0.6 < a / c < 1.7 and abs(b - d) < 0.45 * max(1.0, abs(b))
+
+
+def _evaluated(keys: Sequence[str], u: Array) -> tuple[Array, Array]:
+    """Values and slopes `(k, n)` of functions, those of one key in a row."""
+    value, slope = np.empty_like(u), np.empty_like(u)
+    start = 0
+    while start < len(keys):
+        end = start + 1
+        while end < len(keys) and keys[end] == keys[start]:
+            end += 1
+        own = slice(start, end)
+        value[own], slope[own] = _slopes(_FUNCTIONS[keys[start]], u[own])
+        start = end
+    return value, slope
+
+
+def _converged(fits: _Fits, t: Array, target: Array, weight: Array, steps: int) -> _Fits:
+    """Levenberg-Marquardt over scale and shift, with c and d projected out, of all fits at once."""
+    if not fits.keys:
+        return fits
+    fits = fits.chosen(np.arange(len(fits.keys)))
+    functions = [_FUNCTIONS[key] for key in fits.keys]
+    free = np.ones((len(functions), 2))
+    free[[_scale_is_free(function) for function in functions], 0] = 0
+    free[[function == Call("exp", Input(0)) for function in functions], 1] = 0
+    middle = target @ weight
+    centred_target = target - middle
+
+    def at(keys: Sequence[str], ab: Array) -> tuple[Array, ...]:
+        value, slope = _evaluated(keys, ab[:, :1] * t + ab[:, 1:])
+        mean = value @ weight
+        centred = value - mean[:, None]
+        size = (centred**2) @ weight
+        usable = np.isfinite(size) & (size > 1e-20 * np.maximum(mean**2, 1e-30))
+        c = (centred * centred_target) @ weight / np.where(usable, size, 1.0)
+        residual = c[:, None] * centred - centred_target
+        loss = np.where(usable & np.isfinite(slope).all(1), (residual**2) @ weight, np.inf)
+        return loss, c, middle - c * mean, centred, slope, residual, size
+
+    with np.errstate(all="ignore"):
+        state = at(fits.keys, fits.ab)
+        fits.loss, fits.c, fits.d = (part.copy() for part in state[:3])
+        active = np.flatnonzero(np.isfinite(fits.loss) & free.any(1))
+        keys = [fits.keys[place] for place in active]
+        ab = fits.ab[active]
+        state = tuple(part[active] for part in state)
+        damping, stalled = np.full(len(active), 1e-3), np.zeros(len(active), int)
+        for taken in range(steps):
+            if not len(active):
+                break
+            loss, c, _, centred, slope, residual, size = state
+            # Derivatives of the value by scale and shift, without what c and d could do as well.
+            columns = []
+            for number, by in enumerate((t, None)):
+                column = c[:, None] * (slope * by if by is not None else slope)
+                column = (column - (column @ weight)[:, None]) * free[active, number, None]
+                along = (column * centred) @ weight / size
+                columns.append(column - along[:, None] * centred)
+            weighted = [column * weight for column in columns]
+            g00, g01, g11 = (
+                np.einsum("kn,kn->k", weighted[i], columns[j]) for i, j in ((0, 0), (0, 1), (1, 1))
+            )
+            r0, r1 = (np.einsum("kn,kn->k", own, residual) for own in weighted)
+            g00 = g00 * (1 + damping) + 1e-300 + (free[active, 0] == 0)
+            g11 = g11 * (1 + damping) + 1e-300 + (free[active, 1] == 0)
+            determinant = np.maximum(g00 * g11 - g01**2, 1e-14 * g00 * g11)
+            step = np.stack([g11 * r0 - g01 * r1, g00 * r1 - g01 * r0], 1)
+            trial = ab - step / determinant[:, None]
+            new = at(keys, trial)
+            better = new[0] < loss
+            stalled = np.where(new[0] < 0.99 * loss, 0, stalled + 1)
+            damping = np.where(better, damping / 10, damping * 4)
+            ab = np.where(better[:, None], trial, ab)
+            state = tuple(
+                np.where(better if part.ndim == 1 else better[:, None], part, old)
+                for part, old in zip(new, state, strict=True)
+            )
+            done = (stalled > 8) | (state[0] < 1e-30) | (damping > 1e12)
+            if done.any() or taken == steps - 1:
+                fits.ab[active], fits.loss[active] = ab, state[0]
+                fits.c[active], fits.d[active] = state[1], state[2]
+                going = ~done
+                active, ab = active[going], ab[going]
+                keys = [key for key, still in zip(keys, going, strict=True) if still]
+                state = tuple(part[going] for part in state)
+                damping, stalled = damping[going], stalled[going]
+    return fits

@@ -47,7 +47,7 @@ def refit(
     damping, past = 1e-3, [loss]
     for _ in range(steps):
         gram, slope = jacobian.T @ jacobian, jacobian.T @ residual
-        size = np.maximum(np.diag(gram), 1e-300)
+        size = np.maximum(np.diag(gram), 1e-100)
         step = _solve(gram / np.sqrt(np.outer(size, size)), slope / np.sqrt(size), damping)
         step = step / np.sqrt(size)
         trial = expression.with_constants(constants - step)

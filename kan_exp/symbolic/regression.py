@@ -1,33 +1,42 @@
-"""Polynomials in several variables, fitted by least squares: how well do these variables explain y?
+"""Polynomials in several variables, fitted by least squares: how well do they explain y?
 
-The answer needs neither starts nor steps. So thousands of changes of variables can be compared by it,
-before anything is named.
+The answer needs neither starts nor steps. So thousands of changes of variables can be compared by
+it, before anything is named.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Sequence
 from functools import lru_cache
-from itertools import product
+from typing import Any
 
 import numpy as np
 
 from kan_exp.symbolic.expression import Array
 
 
-def coordinate(values: Array) -> Array:
-    """Scales a variable `(n,)` to [-1, 1]; a positive one with a long tail by its logarithm."""
+def coordinate(values: Array, tail: float = 8.0) -> Array:
+    """Scales a variable `(n,)` to [-1, 1]: by its logarithm, if it is positive and has a long tail.
+
+    Args:
+        tail: The ratio of the largest value to the smallest one from which a tail is long.
+    """
     low, high = values.min(), values.max()
-    if low > 0 and high > 8 * low:
+    if low > 0 and high > tail * low:
         values, low, high = np.log(values), np.log(low), np.log(high)
     return (2 * values - low - high) / max(high - low, 1e-300)
 
 
 def powers(values: Array, degree: int) -> Array:
-    """Chebyshev polynomials of degrees 0 to `degree` of a scaled variable: `(n, degree + 1)`."""
-    columns = [np.ones_like(values), values]
-    for _ in range(degree - 1):
-        columns.append(2 * values * columns[-1] - columns[-2])
-    return np.stack(columns[: degree + 1], 1)
+    """Chebyshev polynomials of degrees 0 to `degree` of a scaled variable: `(degree + 1, n)`."""
+    result = np.empty((degree + 1, len(values)))
+    result[0] = 1.0
+    if degree:
+        result[1] = values
+    for place in range(2, degree + 1):
+        result[place] = 2 * values * result[place - 1] - result[place - 2]
+    return result
 
 
 @lru_cache(maxsize=512)
@@ -75,54 +84,101 @@ class Rows:
         gram = near.T @ near
         gram.flat[:: len(gram) + 1] += 1e-13
         try:
-            factor = np.linalg.cholesky(gram)
-            right = near.T @ target[: self.fitted]
-            coefficients = np.linalg.solve(factor.T, np.linalg.solve(factor, right))
-            # Once more, on what is left: the product of columns loses half of the digits.
-            left = near.T @ (target[: self.fitted] - near @ coefficients)
-            coefficients += np.linalg.solve(factor.T, np.linalg.solve(factor, left))
+            inverse = np.linalg.inv(gram)
         except np.linalg.LinAlgError:
-            coefficients = np.linalg.lstsq(near, target[: self.fitted], rcond=1e-12)[0]
+            inverse = np.linalg.pinv(gram, hermitian=True)
+        coefficients = inverse @ (near.T @ target[: self.fitted])
+        # Once more, on what is left: the product of columns loses half of the digits.
+        coefficients += inverse @ (near.T @ (target[: self.fitted] - near @ coefficients))
         coefficients = coefficients / size
         error = far @ coefficients - target[self.fitted :]
         return coefficients, float(np.sqrt(np.mean(error**2)) / self.size)
 
 
 class Polynomials:
-    """Designs of polynomials in columns of values, each column's powers computed once."""
+    """Designs of polynomials in variables, at some of the rows; of splines in a single one."""
 
-    def __init__(self, terms: int = 130) -> None:
-        self.terms = terms
-        self._powers: dict[int, tuple[Array, Array]] = {}
+    def __init__(self, terms: int, rows: Array, tail: float = 8.0) -> None:
+        """
+        Args:
+            terms: Columns of a design.
+            rows: Places of the rows `(n,)`.
+            tail: See `coordinate`.
+        """
+        self.terms, self.tail, self.rows = terms, tail, rows
+        # The array is kept beside its powers, so that no other one can have its identity.
+        self._powers: OrderedDict[tuple[int, int], tuple[Array, Array]] = OrderedDict()
 
-    def of(self, values: Array) -> Array:
-        """Powers of one variable; remembered by the array's identity."""
-        known = self._powers.get(id(values))
-        if known is None or known[0] is not values:
-            known = (values, np.ascontiguousarray(powers(coordinate(values), 24).T))
-            self._powers[id(values)] = known
-        return known[1]
+    def powers(self, values: Array, degree: int) -> Array:
+        """Powers 0 to `degree` of a variable `(degree + 1, n)`; the latest ones are remembered."""
+        key = id(values), degree
+        if key not in self._powers:
+            scaled = coordinate(values, self.tail)[self.rows]
+            self._powers[key] = values, powers(scaled, degree)
+            if len(self._powers) > 40:
+                self._powers.popitem(last=False)
+        self._powers.move_to_end(key)
+        return self._powers[key][1]
 
-    def design(self, variables: list[Array], terms: int | None = None, rows: int = 0) -> Array:
-        """Products of powers `(n, k)` of variables `(n,)` each."""
-        if not variables:
-            return np.ones((rows, 1))
-        columns = [self.of(values) for values in variables]
-        done: dict[tuple[int, ...], Array] = {}
+    def design(self, variables: Sequence[Array]) -> Array:
+        """Products of powers `(n, k)` of variables, whose values at every row are given."""
         width = len(variables)
-        result = []
-        for index in exponents(width, terms or self.terms):
-            last = max((place for place in range(width) if index[place]), default=0)
-            rest = (*index[:last], 0, *index[last + 1 :])
-            if any(rest):
-                column = done[rest] * columns[last][index[last]] if rest in done else None
-                if column is None:
-                    column = columns[last][index[last]].copy()
-                    for place, power in enumerate(rest):
-                        if power:
-                            column = column * columns[place][power]
+        if width == 1:
+            return self.curve(variables[0], min(len(self.rows) // 40, 40))
+        indices, parents, degree = _plan(width, self.terms)
+        result = np.empty((len(indices), len(self.rows)))
+        result[0] = 1.0
+        columns = [self.powers(values, degree) for values in variables]
+        for place, (parent, variable, power) in enumerate(parents):
+            if parent == 0:
+                result[place + 1] = columns[variable][power]
             else:
-                column = columns[last][index[last]]
-            done[index] = column
-            result.append(column)
-        return np.stack(result, 1)
+                np.multiply(result[parent], columns[variable][power], out=result[place + 1])
+        return result.T
+
+    def curve(self, values: Array, cells: int) -> Array:
+        """B-splines of one variable, with as many rows in each cell: `(n, cells + 5)`."""
+        key = id(values), -cells
+        if key not in self._powers:
+            scaled = coordinate(values, self.tail)
+            knots = np.unique(np.quantile(scaled, np.linspace(0, 1, cells + 1)))
+            self._powers[key] = values, b_splines(scaled[self.rows], knots)
+            if len(self._powers) > 40:
+                self._powers.popitem(last=False)
+        return self._powers[key][1]
+
+
+def b_splines(values: Array, knots: Array, degree: int = 5) -> Array:
+    """B-splines `(n, len(knots) - 1 + degree)` on rising knots, by de Boor's recursion."""
+    padded = np.r_[[knots[0]] * degree, knots, [knots[-1]] * degree]
+    cell = np.clip(np.searchsorted(knots, values, "right") - 1, 0, len(knots) - 2) + degree
+    basis = np.zeros((degree + 1, len(values)))
+    basis[0] = 1.0
+    for order in range(1, degree + 1):
+        saved = np.zeros(len(values))
+        for place in range(order):
+            right = padded[cell + place + 1]
+            left = padded[cell + place + 1 - order]
+            share = basis[place] / (right - left)
+            basis[place] = saved + (right - values) * share
+            saved = (values - left) * share
+        basis[order] = saved
+    result = np.zeros((len(values), len(knots) - 1 + degree))
+    np.put_along_axis(
+        result, (cell - degree)[:, None] + np.arange(degree + 1), basis.T, axis=1
+    )
+    return result
+
+
+@lru_cache(maxsize=512)
+def _plan(variables: int, terms: int) -> tuple[Any, list[tuple[int, int, int]], int]:
+    """Each product as an earlier one times a power of one more variable, and the highest power."""
+    indices = exponents(variables, terms)
+    place = {index: number for number, index in enumerate(indices)}
+    parents = []
+    for index in indices[1:]:
+        # Products of fewer variables come first, so the rest of a product is always there.
+        last = max(at for at in range(variables) if index[at])
+        rest = (*index[:last], 0, *index[last + 1 :])
+        parents.append((place[rest], last, index[last]))
+    return indices, parents, max(map(max, indices), default=0) if variables else 0

@@ -15,9 +15,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from kan_exp.board.summaries import Trial
+from kan_exp.models.importance import Importance
 from kan_exp.models.model import KANModel
-from kan_exp.plots import TASK_FIGURES, history_figure, replicas_figure
-from kan_exp.plots.saving import save_png
+from kan_exp.plots import TASK_FIGURES, history_figure, network_figure, replicas_figure
+from kan_exp.plots.saving import save_png, save_svg
 from kan_exp.quoting import shell, word
 from kan_exp.runs import from_here, write_json
 from kan_exp.runs.best_effort import Failures, best_effort
@@ -31,6 +32,9 @@ from kan_exp.training.folds import fold_table, write_predictions
 from kan_exp.training.module import KANModule
 from kan_exp.training.result import Result
 from kan_exp.training.tensorboard import RunLogger
+
+NETWORK = "network"
+MAX_POINTS = 1000  # on which the importance of edges is measured
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +116,7 @@ class FigureSink(Sink):
 
     Args:
         folder: Where the PNG files go.
-        edges: Draws the edges of the layers; they are not drawn if not given.
+        edges: Draws the edges of the layers; neither they nor the network are drawn if not given.
         logger: Of the run.
     """
 
@@ -123,7 +127,11 @@ class FigureSink(Sink):
         contents, failures = {}, Failures()
         for name, draw in self._figures(result).items():
             with failures.attempt(f"figures/{name}.png"):
-                contents[name] = save_png(draw(), self.folder / f"{name}.png")
+                figure = draw()
+                contents[name] = save_png(figure, self.folder / f"{name}.png")
+                if name == NETWORK:
+                    with failures.attempt(f"figures/{name}.svg"):
+                        save_svg(figure, self.folder / f"{name}.svg")
         failures.tell("could not be drawn")
         if self.logger is not None:
             with best_effort("the figures could not be written to TensorBoard"):
@@ -143,6 +151,7 @@ class FigureSink(Sink):
 
             for n in range(len(result.model.edge_layers)):
                 figures[f"layer_{n + 1}"] = partial(draw, n)
+            figures[NETWORK] = lambda: network_figure(views(), _importance(result))
         figures["loss"] = lambda: history_figure(
             result.history["train"], result.history["val"], metrics["best_step"]
         )
@@ -153,6 +162,13 @@ class FigureSink(Sink):
         if "replicas" in metrics:
             figures["replicas"] = lambda: _replicas_figure(result)
         return figures
+
+
+def _importance(result: Result) -> Importance:
+    """On validation points, or on training points if there are none."""
+    split = result.data.val if len(result.data.val.x) else result.data.train
+    weight = None if split.weight is None else split.weight[:MAX_POINTS]
+    return result.model.importance(split.x[:MAX_POINTS], weight)
 
 
 def _caption(result: Result) -> str:

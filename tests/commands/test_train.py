@@ -46,6 +46,8 @@ def test_a_run_leaves_one_folder_with_everything(short_run):
         "figures/layer_1.png",
         "figures/layer_2.png",
         "figures/loss.png",
+        "figures/network.png",
+        "figures/network.svg",
         "figures/prediction.png",
         "history.json",
         "metrics.json",
@@ -201,7 +203,7 @@ def test_ctrl_c_and_kill_keep_what_there_is(tmp_path, number, code):
     assert read_metrics(folder)["stopped"] == "interrupted"
     assert "interrupted" in message
     assert "Traceback" not in complaint
-    assert len(list((folder / "figures").iterdir())) == 4
+    assert len(list((folder / "figures").iterdir())) == 6
     assert kan_exp.load(folder)(torch.zeros(1, 2)).shape == (1, 1)
 
 

@@ -14,7 +14,7 @@ from tests.dashboard.conftest import SHORT, STEPS
 pytestmark = pytest.mark.slow
 
 SCALARS = {"loss/train", "loss/val", "lr", "error/train_rmse", "error/val_rmse", "error/val_r2"}
-IMAGES = {"edges/layer_1", "edges/layer_2", "result/loss", "result/prediction"}
+IMAGES = {"edges/layer_1", "edges/layer_2", "result/loss", "result/network", "result/prediction"}
 # TensorBoard ticks the first five only.
 METRICS = ("test_rmse", "val_rmse", "test_mae", "test_r2", "train_seconds")
 

@@ -20,6 +20,7 @@ from tests.dashboard.conftest import SHORT, STEPS
 
 SCALARS = {"loss/train", "loss/val", "lr", "error/train_rmse", "error/val_rmse", "error/val_r2"}
 EDGES = ("edges/layer_1", "edges/layer_2")
+RESULTS = ("result/loss", "result/network", "result/prediction")
 
 
 def read(folder) -> EventAccumulator:
@@ -52,7 +53,7 @@ def test_curves_run_over_optimizer_steps(events):
 
 
 def test_edges_can_be_replayed(events):
-    assert set(events.Tags()["images"]) == {*EDGES, "result/loss", "result/prediction"}
+    assert set(events.Tags()["images"]) == {*EDGES, *RESULTS}
     for tag in EDGES:
         images = events.Images(tag)
         assert [image.step for image in images] == [0, STEPS // 2, STEPS]

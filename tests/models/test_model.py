@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from kan_exp.data.points import Scaling
+from kan_exp.errors import KanExpError
 from kan_exp.layers import KANInterpoLayer, KANLayer, KANSplineLayer
+from kan_exp.layers.importance import edge_importance
 from kan_exp.models.model import MAX_POINTS
 
 KINDS = [KANInterpoLayer, KANLayer, KANSplineLayer]
@@ -197,3 +199,48 @@ def test_truth_is_shown_where_it_means_the_same(make_data, make_model, dims, wid
     for view, truth in zip(views, truths, strict=False):
         if view.truth is not None:
             np.testing.assert_array_equal(view.truth, truth)
+
+
+# Importance of edges
+
+
+def test_importance_is_that_of_the_network_in_names_and_the_users_units(make_data, make_model):
+    data = make_data()
+    model = make_model(data)
+    mask = torch.tensor([[True, True, False], [True, False, True]])
+    model.edge_layers[0].set_mask(mask)
+    x, weight = points(60), torch.arange(60.0)
+    importance = model.importance(x, weight)
+    expected = edge_importance(model.network, model.standardize(x), weight=weight)
+    for values, own in zip(importance.layers, expected, strict=True):
+        np.testing.assert_allclose(values, own.double().numpy())
+    assert not importance.estimated
+    rows = importance.table()
+    assert len(rows) == 4 + 3
+    by_name = {(row.layer, row.input, row.output): row.importance for row in rows}
+    assert by_name[1, "y", "h3"] == importance.layers[0][1, 2]
+    assert by_name[2, "h2", model.target_name] == importance.layers[1][1, 0]
+    assert rows[0].importance == max(by_name.values())
+    assert importance.table() == model.importance(x.numpy(), weight).table()
+
+
+def test_importance_in_wide_networks_is_estimated_and_many_points_are_thinned(
+    make_data, make_model, monkeypatch
+):
+    model = make_model(make_data())
+    x = points(100)
+    monkeypatch.setattr("kan_exp.models.model.ablation_samples", lambda _: 50)
+    thinned, half = model.importance(x), model.importance(x[::2])
+    np.testing.assert_array_equal(thinned.layers[0], half.layers[0])
+    monkeypatch.setattr("kan_exp.models.model.ablation_samples", lambda _: 0)
+    estimated = model.importance(x)
+    assert estimated.estimated
+    every = x[::4]  # no fewer than 32 are asked for
+    expected = edge_importance(model.network, model.standardize(every), method="gradient")
+    np.testing.assert_allclose(estimated.layers[1], expected[1].double().numpy())
+
+
+@pytest.mark.parametrize("x", [torch.empty(0, 2), torch.tensor([[1.0, math.nan], [0.0, 1.0]])])
+def test_importance_needs_points_that_are_numbers(make_data, make_model, x):
+    with pytest.raises(KanExpError, match=r"^model\.importance takes at least one point"):
+        make_model(make_data()).importance(x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from xml.etree import ElementTree
 
 import numpy as np
@@ -10,7 +11,13 @@ import pytest
 from kan_exp.plots.style import LEARNED, new_figure
 from kan_exp.reporting.comparison import compare_runs
 from kan_exp.reporting.curves import band
-from kan_exp.reporting.report_figures import cost_figure, curves_figure, error_figure, pareto
+from kan_exp.reporting.report_figures import (
+    cost_figure,
+    curves_figure,
+    error_figure,
+    network_figure,
+    pareto,
+)
 from kan_exp.reporting.statistics import Bootstrap
 from kan_exp.reporting.svg import DARK, svg
 from kan_exp.runs.records import read_records
@@ -101,3 +108,20 @@ def test_the_same_figure_is_the_same_text():
         return svg(figure)
 
     assert draw() == draw()
+
+
+@pytest.mark.parametrize(("more_is_better", "best"), [(False, "a0"), (True, "a2")])
+def test_the_picture_of_the_best_network_is_embedded(settings, more_is_better, best):
+    assert network_figure(settings, "test_rmse", more_is_better) is None  # an older run has none
+    for record in settings[0].finished:
+        (record.folder / "figures").mkdir(exist_ok=True)
+        (record.folder / "figures" / "network.svg").write_text(f"<svg>{record.folder.name}é</svg>")
+    try:
+        figure = network_figure(settings, "test_rmse", more_is_better)
+        content = base64.b64decode(figure.address.removeprefix("data:image/svg+xml;base64,"))
+        assert content.decode() == f"<svg>{best}é</svg>"
+        assert best in figure.caption
+    finally:
+        for record in settings[0].finished:
+            (record.folder / "figures" / "network.svg").unlink()
+    assert network_figure(settings[2:], "test_rmse", more_is_better) is None

@@ -103,7 +103,7 @@ def test_what_fails_after_the_result_is_one_note(run, monkeypatch, name, error):
     assert len(told) == 1, notes
     assert all(note.isprintable() and note.endswith(".") for note in notes)
     layers = {"figures/layer_1.png", "figures/layer_2.png"}
-    every = {f"figures/{n}.png" for n in ("loss", "prediction", "replicas")} | layers
+    every = {f"figures/{n}.png" for n in ("network", "loss", "prediction", "replicas")} | layers
     missing = {figure for figure in every if not (folder / figure).is_file()}
     assert missing == {figure for figure in every if any(figure in note for note in notes)}
     assert len(missing) == (2 if "Layer" in name else len(told) if "_figure" in name else 0)
@@ -120,7 +120,7 @@ def test_a_disk_that_is_full_costs_the_figures_alone(run, monkeypatch):
     monkeypatch.setattr("kan_exp.plots.saving.replacing", full)
     folder, notes = run("logger=none")
     assert has_result(folder)
-    names = ("layer_1", "layer_2", "loss", "prediction")
+    names = ("layer_1", "layer_2", "network", "loss", "prediction")
     every = ", ".join(f"figures/{name}.png" for name in names)
     assert notes == [f"Note: {every} could not be drawn: {os.strerror(errno.ENOSPC)}."]
     assert list((folder / "figures").iterdir()) == []  # no half of a figure

@@ -43,8 +43,8 @@ def test_a_disk_that_is_full_after_the_result_is_one_note(tmp_path, monkeypatch,
         experiment.run()
     notes = [text for text in caplog.messages if text.startswith("Note: ")]
     assert notes == [
-        "Note: figures/layer_1.png, figures/loss.png, figures/prediction.png could not be drawn: "
-        "No space left on device."
+        "Note: figures/layer_1.png, figures/network.png, figures/loss.png, figures/prediction.png "
+        "could not be drawn: No space left on device."
     ]
     assert read_metrics(tmp_path)["stopped"]
     assert json.loads((tmp_path / "status.json").read_text())["state"] == "running"

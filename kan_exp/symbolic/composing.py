@@ -1,0 +1,126 @@
+"""Functions of functions as formulas, with no more free constants than the values depend on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from kan_exp.symbolic.expression import (
+    Call,
+    Constant,
+    Expression,
+    Input,
+    Power,
+    Product,
+    Sum,
+    exact,
+)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A sum of expressions, each times a number, and a number."""
+
+    terms: tuple[tuple[float, Expression], ...]
+    shift: float = 0.0
+
+    def scaled(self, factor: float, shift: float = 0.0) -> Linear:
+        terms = tuple((factor * scale, term) for scale, term in self.terms)
+        return Linear(terms, factor * self.shift + shift)
+
+    @property
+    def expression(self) -> Expression:
+        """The sum as a formula in which every number is a free constant."""
+        terms: list[Expression] = [
+            Product((Constant(scale), term)) if scale != 1 else term for scale, term in self.terms
+        ]
+        if self.shift != 0:
+            terms.append(Constant(self.shift))
+        return _sum(terms)
+
+    def normalized(self) -> tuple[float, Expression]:
+        """A positive number and a formula, whose first term has no free factor, of this product."""
+        (first, leading), *others = self.terms
+        size = abs(first)
+        terms = [leading if first > 0 else Product((exact(-1), leading))]
+        terms += [Product((Constant(scale / size), term)) for scale, term in others]
+        if self.shift != 0:
+            terms.append(Constant(self.shift / size))
+        return size, _sum(terms)
+
+
+def _sum(terms: Sequence[Expression]) -> Expression:
+    if not terms:
+        return Constant(0.0)
+    return terms[0] if len(terms) == 1 else Sum(tuple(terms))
+
+
+def added(parts: Sequence[Linear]) -> Linear:
+    """The sum of linear forms."""
+    terms = tuple(term for part in parts for term in part.terms)
+    return Linear(terms, sum(part.shift for part in parts))
+
+
+def multiplied(parts: Sequence[Linear]) -> Linear:
+    """The product of linear forms, its scale as one number."""
+    scale, factors = 1.0, []
+    for part in parts:
+        if not part.terms:
+            scale *= part.shift
+            continue
+        size, factor = part.normalized()
+        scale *= size
+        if isinstance(factor, Product) and factor.factors[0] == exact(-1):
+            scale, factor = -scale, factor.factors[1]
+        factors.append(factor)
+    if not factors:
+        return Linear((), scale)
+    return Linear(((scale, factors[0] if len(factors) == 1 else Product(tuple(factors))),))
+
+
+def applied(function: Expression, argument: Linear) -> Linear:
+    """A function of one argument, of a linear form.
+
+    Where a change of the argument's scale or shift is one of the value's, only one is free.
+    """
+    if function == Input(0):
+        return argument
+    if not argument.terms:
+        return Linear((), float(function(_row(argument.shift))[0]))
+    match function:
+        case Power(Input(), Constant(exponent)):
+            size, inner = argument.normalized()
+            return Linear(((size**exponent, Power(inner, function.exponent)),))
+        case Call("abs", Input()):
+            size, inner = argument.normalized()
+            return Linear(((size, Call("abs", inner)),))
+        case Call("log", Input()):
+            size, inner = argument.normalized()
+            return Linear(((1.0, Call("log", inner)),), math.log(size))
+        case Call("exp", Input()):
+            scale = 1.0
+            if abs(argument.shift) < 100:
+                scale, argument = math.exp(argument.shift), replace(argument, shift=0.0)
+            return Linear(((scale, _exponential(argument)),))
+    return Linear(((1.0, function.substituted([argument.expression])),))
+
+
+def _exponential(argument: Linear) -> Expression:
+    """exp of a linear form: the logarithms in it become powers."""
+    powers: list[Expression] = []
+    rest = []
+    for scale, term in argument.terms:
+        if isinstance(term, Call) and term.function == "log":
+            powers.append(Power(term.argument, Constant(scale)))
+        else:
+            rest.append((scale, term))
+    if rest or argument.shift != 0:
+        powers.append(Call("exp", Linear(tuple(rest), argument.shift).expression))
+    return powers[0] if len(powers) == 1 else Product(tuple(powers))
+
+
+def _row(value: float):  # type: ignore[no-untyped-def]
+    import numpy as np
+
+    return np.full((1, 1), value)

@@ -1,0 +1,314 @@
+"""Constants of a fitted formula: redundant ones removed, the others set to simple numbers.
+
+A constant is removed or set only if the fit stays as good as the noise allows, with all others
+fitted again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from kan_exp.symbolic.algebra import inward, normal
+from kan_exp.symbolic.expression import (
+    UNITS,
+    Array,
+    Constant,
+    Expression,
+    Power,
+    Product,
+    Sum,
+    exact,
+)
+from kan_exp.symbolic.factoring import factored
+from kan_exp.symbolic.refit import refit
+
+# Errors below this part of the target's size are rounding, not noise; constants are known to the
+# other part.
+_ROUNDING, _PRECISION = 1e-9, 1e-12
+# Rows that decide under noise.
+_MOST_ROWS = 20_000
+# Relative singular value below which a direction changes nothing.
+_NULL = 1e-8
+# The rise of chi-square that one constant may cost; each further one may cost less.
+_RISE, _NEXT_RISE = 9.0, 4.0
+# A number of size k, numerator times denominator times rarity of its unit, is taken only if the
+# relative error of the constant is below this times k**-1.5: large ones lie within any error bar.
+_SURPRISE = 0.05
+_RARITY = {"1": 1.0, "pi": 2.0, "1/pi": 3.0, "sqrt(2)": 4.0}
+_RARE = 8.0
+
+
+def simplified(
+    expression: Expression, x: Array, y: Array, weight: Array | None = None
+) -> Expression:
+    """The simplest formula that fits as well: fewer free constants, and simple numbers.
+
+    Args:
+        expression: A formula that fits, with its constants near their best values.
+        x: Inputs `(n, in)`.
+        y: Target `(n,)`.
+        weight: Of the rows' squared errors `(n,)`; by default 1.
+    """
+    weight = np.ones(len(y)) if weight is None else weight
+    fit = refit(expression, x, y, weight)
+    if not np.isfinite(fit.loss) or not weight.any():
+        return expression
+    size = math.sqrt(float(weight @ y**2) / max(float(weight.sum()), 1e-300))
+    exactly = fit.loss <= weight.sum() * (_ROUNDING * size) ** 2
+    if exactly and len(y) > 400:
+        # Without noise a few rows decide as well as all.
+        few = np.linspace(0, len(y) - 1, 300).astype(int)
+        result = _Simplifying(fit.expression, x[few], y[few], weight[few]).run()
+        left = result(x) - y
+        if float(weight @ left**2) <= 10 * weight.sum() * (_ROUNDING * size) ** 2:
+            return result
+    if len(y) <= _MOST_ROWS:
+        return _Simplifying(fit.expression, x, y, weight).run()
+    many = np.linspace(0, len(y) - 1, _MOST_ROWS).astype(int)
+    result = _Simplifying(fit.expression, x[many], y[many], weight[many]).run()
+    return refit(result, x, y, weight).expression
+
+
+def standard_errors(
+    expression: Expression, x: Array, y: Array, weight: Array | None = None
+) -> Array:
+    """Standard errors of the free constants `(k,)`; infinite for a constant that is redundant."""
+    weight = np.ones(len(y)) if weight is None else weight
+    value, jacobian = expression.jacobian(x)
+    loss = float(weight @ (value - y) ** 2)
+    freedom = max(int((weight > 0).sum()) - jacobian.shape[1], 1)
+    return _Directions(jacobian * np.sqrt(weight)[:, None]).errors * math.sqrt(loss / freedom)
+
+
+class _Directions:
+    """How far constants may move, alone and together.
+
+    Attributes:
+        covariance: Of the constants `(k, k)`, for errors of deviation 1, outside null directions.
+        null: Projector on the directions `(k, k)` that change nothing.
+    """
+
+    def __init__(self, jacobian: Array) -> None:
+        """From the weighted derivatives by the constants `(n, k)`."""
+        size = np.sqrt((jacobian**2).sum(0))
+        size[size == 0] = 1.0
+        _, singular, directions = np.linalg.svd(np.linalg.qr(jacobian / size, "r"))
+        singular = np.pad(singular, (0, len(directions) - len(singular)))
+        known = singular > _NULL
+        inverse = directions[known] / singular[known, None]
+        self.covariance = inverse.T @ inverse / np.outer(size, size)
+        self.null = directions[~known].T @ directions[~known] / np.outer(size, size)
+        self._redundant = (directions[~known] ** 2).sum(0) > _NULL
+
+    @property
+    def errors(self) -> Array:
+        """Standard errors for errors of deviation 1; infinite for redundant constants."""
+        return np.where(self._redundant, np.inf, np.sqrt(np.diag(self.covariance)))
+
+    def along(self, place: int) -> Array:
+        """How all constants change with one, the loss staying as small as it can `(k,)`."""
+        matrix = self.null if self._redundant[place] else self.covariance
+        return matrix[:, place] / matrix[place, place]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One constant set to a number.
+
+    Attributes:
+        place: Of the free constant.
+        target: What it becomes.
+        rank: The most promising step has the lowest one.
+    """
+
+    place: int
+    target: Constant
+    rank: float
+
+
+class _Simplifying:
+    """A formula on its way to the simplest one."""
+
+    def __init__(self, expression: Expression, x: Array, y: Array, weight: Array) -> None:
+        self.x, self.y, self.weight, self.root = x, y, weight, np.sqrt(weight)
+        rows = int((weight > 0).sum())
+        size = math.sqrt(float(weight @ y**2) / rows)
+        start = refit(normal(expression, x), x, y, weight)
+        self.rewritten = bool(np.isfinite(start.loss))
+        if not self.rewritten:
+            # At the edge of a domain, such as 0 to a free power.
+            start = refit(expression, x, y, weight)
+        self.expression, self.loss = start.expression, start.loss
+        freedom = max(rows - len(self.expression.constants), 1)
+        self.variance = max(self.loss / freedom, (_ROUNDING * size) ** 2)
+        self.precision = max(self.loss / freedom, (_PRECISION * size) ** 2)
+        self.noisy = self.loss / freedom > (_ROUNDING * size) ** 2
+        self.first = max(_RISE, math.log(rows))
+        self.count = len(self.expression.constants)
+        self.highest = self.loss
+
+    def run(self) -> Expression:
+        """Exponents first, then what can go, then numbers."""
+        for steps in (self._exponents, self._removals, self._numbers):
+            while self._advanced(steps()):
+                pass
+        # A factor that is no simple number may be one inside the function that it stands before.
+        best, self.rewritten = (self.expression, self.loss), False
+        for trial in inward(best[0]):
+            self.expression, self.loss = trial, best[1]
+            while self._advanced(self._numbers()):
+                pass
+            if len(self.expression.constants) < len(best[0].constants):
+                best = self.expression, self.loss
+        return factored(best[0], self.x)
+
+    def _advanced(self, steps: list[_Step]) -> bool:
+        for step in sorted(steps, key=lambda step: step.rank)[:12]:
+            trial = self._taken(step)
+            if trial is None:
+                continue
+            expression, loss = trial
+            removed = max(self.count - len(expression.constants), 1)
+            allowed = (self.first + _NEXT_RISE * (removed - 1)) * self.variance
+            if loss <= self.highest + allowed:
+                self.expression, self.loss = expression, loss
+                self.highest = min(self.highest, loss)
+                return True
+        return False
+
+    def _errors(self) -> Array:
+        """Standard errors of the constants `(k,)`."""
+        _, jacobian = self.expression.jacobian(self.x)
+        return _Directions(jacobian * self.root[:, None]).errors * math.sqrt(self.precision)
+
+    def _taken(self, step: _Step) -> tuple[Expression, float] | None:
+        """The formula with one constant set and all others fitted again, and its loss.
+
+        A long way, along which redundant constants change each other, is gone in several moves.
+        """
+        start, place = self.expression.constants, step.place
+        values = self._ahead(start, place, step.target.value)
+        if values is None:
+            return None
+        far = np.abs(values - start) > 0.3 * np.maximum(np.abs(start), 0.1)
+        if np.delete(far, place).any():
+            values = start
+            for here in np.linspace(start[place], step.target.value, 7)[1:-1]:
+                values = self._ahead(values, place, here)
+                if values is None:
+                    return None
+                fixed: list[Constant | float] = [*values]
+                fixed[place] = Constant(here, Fraction(here))
+                trial = self.expression.with_constants(fixed)
+                fit = refit(trial, self.x, self.y, self.weight, steps=6)
+                if not np.isfinite(fit.loss):
+                    return None
+                values = np.insert(fit.expression.constants, place, here)
+            values = self._ahead(values, place, step.target.value)
+            if values is None:
+                return None
+        final: list[Constant | float] = [*values]
+        final[place] = step.target
+        expression = self.expression.with_constants(final)
+        if self.rewritten:
+            expression = normal(expression, self.x)
+        tolerance = 1e-6 if self.noisy else 1e-13
+        fit = refit(expression, self.x, self.y, self.weight, steps=40, tolerance=tolerance)
+        return (fit.expression, fit.loss) if np.isfinite(fit.loss) else None
+
+    def _ahead(self, values: Array, place: int, value: float) -> Array | None:
+        """The constants `(k,)` after one of them moved, as far as the slopes tell."""
+        _, jacobian = self.expression.with_constants(values).jacobian(self.x)
+        if not np.isfinite(jacobian).all():
+            return None
+        direction = _Directions(jacobian * self.root[:, None]).along(place)
+        return values + direction * (value - values[place])
+
+    def _exponents(self) -> list[_Step]:
+        """Free exponents set to integers, halves, thirds and quarters."""
+        errors = self._errors()
+        steps = []
+        for place, (node, parent, _) in enumerate(_places(self.expression)):
+            if isinstance(parent, Power):
+                for denominator in (1, 2, 3, 4):
+                    target = exact(Fraction(round(node.value * denominator), denominator))
+                    away = abs(target.value - node.value) / max(errors[place], 1e-300)
+                    if away < 2 * math.sqrt(self.first):
+                        steps.append(_Step(place, target, denominator + away))
+        return steps
+
+    def _removals(self) -> list[_Step]:
+        """Terms set to 0 and factors to 1 or -1."""
+        errors = self._errors()
+        steps = []
+        for place, (node, parent, above) in enumerate(_places(self.expression)):
+            targets: list[Constant] = []
+            if isinstance(parent, Sum) or (isinstance(parent, Product) and isinstance(above, Sum)):
+                targets.append(exact(0))
+            if isinstance(parent, Product):
+                targets.append(exact(math.copysign(1, node.value)))
+            for target in targets:
+                away = abs(target.value - node.value) / max(errors[place], 1e-300)
+                if away < 2 * math.sqrt(self.first):
+                    steps.append(_Step(place, target, away))
+        return steps
+
+    def _numbers(self) -> list[_Step]:
+        """Constants set to simple numbers within their errors."""
+        errors = self._errors()
+        steps = []
+        for place, value in enumerate(self.expression.constants):
+            error = max(errors[place], 1e-14 * abs(value))
+            for target, size in _simple(value, math.sqrt(self.first) * error):
+                surprise = size**1.5 * error / max(abs(value), error)
+                if surprise < _SURPRISE:
+                    steps.append(_Step(place, target, surprise))
+        return steps
+
+
+def _places(
+    expression: Expression,
+) -> Iterator[tuple[Constant, Expression | None, Expression | None]]:
+    """Each free constant, in the order of `walk`, with its parent and the node above that."""
+
+    def visit(
+        node: Expression, parent: Expression | None, above: Expression | None
+    ) -> Iterator[tuple[Constant, Expression | None, Expression | None]]:
+        for child in node.children():
+            yield from visit(child, node, parent)
+        if isinstance(node, Constant) and node.free:
+            yield node, parent, above
+
+    return visit(expression, None, None)
+
+
+def _simple(value: float, error: float) -> Iterator[tuple[Constant, float]]:
+    """Of each unit the simplest number within `error` of `value`, with a measure of its size."""
+    for unit, factor in UNITS.items():
+        fraction = _simplest(abs(value) / factor, error / factor)
+        if fraction and fraction.denominator <= 1000 and fraction.numerator <= 10_000:
+            size = fraction.numerator * fraction.denominator * _RARITY.get(unit, _RARE)
+            yield exact(math.copysign(1, value) * fraction, unit), size
+
+
+def _simplest(value: float, error: float) -> Fraction:
+    """The fraction of the smallest denominator within `error` of `value`, from 0 up."""
+    low, high = Fraction(max(value - error, 0.0)), Fraction(value + error)
+    terms: list[int] = []
+    while True:
+        whole = math.ceil(low)
+        if whole <= high:
+            terms.append(whole)
+            break
+        whole = math.floor(low)
+        terms.append(whole)
+        low, high = 1 / (high - whole), 1 / (low - whole)
+    result = Fraction(terms[-1])
+    for term in reversed(terms[:-1]):
+        result = term + 1 / result
+    return result

@@ -1,0 +1,477 @@
+"""Fewer variables: factors taken out and pairs of variables merged, as polynomial fits allow.
+
+If y depends on `x1` and `x2` through their difference alone, a polynomial in the difference and the
+other variables fits it as well as one in all of them, and, as there are fewer variables, with higher
+powers at the same number of terms. Each step compares such fits; none of them needs starts. The idea
+of looking for symmetries first is AI Feynman's (Udrescu and Tegmark 2020).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import combinations, product
+
+import numpy as np
+
+from kan_exp.symbolic.expression import Array, Call, Constant, Expression, Input, exact
+from kan_exp.symbolic.naming import Name, name_curve
+from kan_exp.symbolic.problem import Problem, Proposal
+from kan_exp.symbolic.regression import Polynomials, Rows
+
+_Step = Callable[[Expression], Expression]
+
+# Rows that decide between changes of variables: fitted to, and held back for the error.
+FITTED, HELD = 1600, 1000
+# Powers that a variable may have as a factor of y.
+_POWERS = (1.0, -1.0, 2.0, -2.0, 0.5, -0.5, 3.0, -3.0, 1.5, -1.5, 4.0, -4.0, 5.0, -5.0)
+
+
+@dataclass(frozen=True)
+class Transformation:
+    """An invertible function of y, by which a sum of curves may explain it.
+
+    Attributes:
+        forward: Of y; NaN outside its domain.
+        slope: Derivative of `forward` by y.
+        back: The inverse, as an expression.
+    """
+
+    name: str
+    forward: Callable[[Array], Array]
+    slope: Callable[[Array], Array]
+    back: _Step
+
+
+def _power(p: float) -> Transformation:
+    return Transformation(
+        f"y^{p:g}",
+        lambda y: np.power(y, p),
+        lambda y: p * np.power(y, p - 1),
+        lambda e: e ** exact(1 / p),
+    )
+
+
+TRANSFORMATIONS = (
+    Transformation("y", lambda y: y, np.ones_like, lambda e: e),
+    Transformation("log y", np.log, lambda y: 1 / y, lambda e: Call("exp", e)),
+    _power(2),
+    _power(-1),
+    _power(-2),
+    _power(0.5),
+    _power(-0.5),
+    Transformation("exp y", np.exp, np.exp, lambda e: Call("log", e)),
+    Transformation("sin y", np.sin, np.cos, lambda e: Call("asin", e)),
+    Transformation("atanh y", np.arctanh, lambda y: 1 / (1 - y**2), lambda e: Call("tanh", e)),
+    Transformation(
+        "asin y", np.arcsin, lambda y: 1 / np.sqrt(1 - y**2), lambda e: Call("sin", e)
+    ),
+    Transformation("tan y", np.tan, lambda y: 1 / np.cos(y) ** 2, lambda e: Call("atan", e)),
+)
+
+
+@dataclass(frozen=True)
+class State:
+    """A smaller problem, and the way back to the given one.
+
+    Attributes:
+        variables: Expressions of the columns of x, whose values are `values`.
+        values: Of each variable `(n,)`.
+        y: Target of the smaller problem `(n,)`.
+        slope: How much an error of `y` is in the given target `(n,)`.
+        back: Steps from an expression of y to one of the given target, the last one first.
+        error: Of the polynomial fit, in deviations of the given target.
+        told: The steps in words.
+    """
+
+    variables: tuple[Expression, ...]
+    values: tuple[Array, ...]
+    y: Array
+    slope: Array
+    back: tuple[_Step, ...] = ()
+    error: float = np.inf
+    told: tuple[str, ...] = ()
+
+    def given(self, expression: Expression) -> Expression:
+        """The formula of the given target, from one of `y` in the variables."""
+        result = expression.substituted(self.variables)
+        for step in self.back:
+            result = step(result)
+        return result
+
+    def after(self, step: _Step) -> tuple[_Step, ...]:
+        return (step, *self.back)
+
+    def without(self, *places: int) -> tuple[tuple[Expression, ...], tuple[Array, ...]]:
+        kept = [place for place in range(len(self.variables)) if place not in places]
+        return tuple(self.variables[p] for p in kept), tuple(self.values[p] for p in kept)
+
+
+class Reduction:
+    """A finder that takes factors out, merges variables, and names what is left."""
+
+    def __init__(self, problem: Problem, *, relative: bool) -> None:
+        """With `relative`, the target is the logarithm of y, which must not change its sign."""
+        self.problem, self.relative = problem, relative
+        self.sign = 1.0 if np.median(problem.y) > 0 else -1.0
+        order = problem.generator.permutation(len(problem.y))
+        if relative and problem.noise:
+            # The logarithm of a value near 0 is mostly noise.
+            order = order[self.sign * problem.y[order] > 5 * problem.noise]
+        share = len(order) * FITTED // (FITTED + HELD)
+        self.fitted = min(FITTED, share)
+        order = order[: self.fitted + min(HELD, len(order) - share)]
+        self.x, self.y, self.weight = problem.x[order], problem.y[order], problem.weight[order]
+        tail = 1.0 if relative else 8.0
+        every = np.arange(len(order))
+        self.polynomials = Polynomials(min(130, max(self.fitted // 5, 8)), every, tail)
+        # A few rows and terms dismiss most changes of variables.
+        near, far = min(500, self.fitted), min(300, len(order) - self.fitted)
+        self.few = np.r_[:near, self.fitted : self.fitted + far]
+        self.few_fitted = near
+        self.few_polynomials = Polynomials(min(56, max(near // 5, 8)), self.few, tail)
+        self.size = self.floor = 0.0
+
+    def start(self) -> State:
+        varying = [column for column in range(self.x.shape[1]) if np.ptp(self.x[:, column]) > 0]
+        values = tuple(np.ascontiguousarray(self.x[:, column]) for column in varying)
+        variables = tuple(map(Input, varying))
+        negative = self.relative and self.sign < 0
+        back: tuple[_Step, ...] = (lambda e: -e,) if negative else ()
+        y = -self.y if negative else self.y
+        state = State(variables, values, y, np.ones(len(y)), back)
+        self.size = self.rows(state).size
+        self.floor = self.problem.noise / self.size if self.problem.noise else 1e-9
+        return self.scored(state)
+
+    def rows(self, state: State, few: bool = False) -> Rows:
+        """The target of a state's polynomials, and the weights of its errors."""
+        y, slope = state.y, state.slope
+        if self.relative:
+            # An error of the logarithm is a relative error; noise has the same size everywhere.
+            y, slope = np.log(y), slope * y if self.problem.noise else np.ones(len(y))
+        rows = (
+            Rows(y[self.few], (self.weight * slope**2)[self.few], self.few_fitted)
+            if few
+            else Rows(y, self.weight * slope**2, self.fitted)
+        )
+        if self.size:
+            rows.size = self.size
+        return rows
+
+    def error(self, state: State, factor: Array | None = None) -> float:
+        design = self.polynomials.design(state.values)
+        if factor is not None:
+            design = design * factor[:, None]
+        return self.rows(state).solve(design)[1]
+
+    def few_error(
+        self, state: State, factor: Array | None = None, extra: Array | None = None
+    ) -> float:
+        """The error of a smaller polynomial, fitted to few rows."""
+        design = self.few_polynomials.design(state.values)
+        if factor is not None:
+            design = design * factor[self.few, None]
+        if extra is not None:
+            design = np.concatenate([design, extra[self.few, None]], 1)
+        return self.rows(state, few=True).solve(design)[1]
+
+    def scored(self, state: State) -> State:
+        return replace(state, error=self.error(state))
+
+    def promising(self, state: State, few: float, factor: Array | None = None) -> bool:
+        return self.few_error(state, factor) <= few
+
+    # --- steps ---------------------------------------------------------------------------------
+
+    def peeled(self, state: State) -> Iterator[State]:
+        """A power of one variable as a factor of y."""
+        few = max(1.2 * self.few_error(state), self.bound(state))
+        for place, z in enumerate(state.values):
+            variables, values = state.without(place)
+            rest = replace(state, variables=variables, values=values)
+            if self.relative:
+                if z.min() > 0:
+                    yield from self.divided(state, few, rest, state.variables[place], z)
+                continue
+            for power in _POWERS:
+                if _defined(z, power):
+                    factor = np.power(z, power)
+                    if self.promising(rest, few, factor):
+                        yield from self.factored(state, rest, place, power, factor)
+
+    def divided(
+        self, state: State, few: float, rest: State, variable: Expression, z: Array
+    ) -> Iterator[State]:
+        """`rest` with a multiple of a variable's logarithm taken away from the target."""
+        log = np.log(z)
+        if self.few_error(rest, extra=log) > few:
+            return
+        design = np.concatenate([self.polynomials.design(rest.values), log[:, None]], 1)
+        coefficients, error = self.rows(rest).solve(design)
+        power = round(2 * coefficients[-1]) / 2
+        if error > self.bound(state) or power == 0 or abs(power) > 6:
+            return
+        factor = np.power(z, power)
+        back = state.after(lambda e: variable ** exact(power) * e)
+        child = replace(rest, y=state.y / factor, slope=state.slope * factor, back=back)
+        child = self.scored(child)
+        if child.error <= self.bound(state):
+            yield self.told(child, f"x^{power:g}")
+
+    def factored(
+        self, state: State, rest: State, place: int, power: float, factor: Array
+    ) -> Iterator[State]:
+        """`rest` with y divided by a power of a variable."""
+        error = self.error(rest, factor)
+        if error > self.bound(state):
+            return
+        variable = state.variables[place]
+        size = np.abs(factor)
+        # Where the factor is 0, y says nothing about the rest.
+        slope = np.where(size > 1e-9 * size.max(), state.slope * size, 0.0)
+        y = state.y / np.where(slope > 0, factor, 1.0)
+        back = state.after(lambda e: variable ** exact(power) * e)
+        yield self.told(replace(rest, y=y, slope=slope, error=error, back=back), f"x^{power:g}")
+
+    def merged(self, state: State) -> Iterator[State]:
+        """Two variables in the place of which one can stand."""
+        few = max(1.2 * self.few_error(state), self.bound(state))
+        for i, j in combinations(range(len(state.values)), 2):
+            variables, values = state.without(i, j)
+            for variable, value, name in _merges(
+                state.variables[i], state.values[i], state.variables[j], state.values[j]
+            ):
+                child = replace(state, variables=(variable, *variables), values=(value, *values))
+                if self.promising(child, few):
+                    child = self.scored(child)
+                    if child.error <= self.bound(state):
+                        yield self.told(child, name)
+                if len(state.values) <= 4 and name in ("product", "ratio"):
+                    # One of the two may stand as a factor beside the merged variable.
+                    for place in (i, j):
+                        z = state.values[place]
+                        if self.relative:
+                            if z.min() > 0:
+                                yield from self.divided(state, few, child, state.variables[place], z)
+                            continue
+                        for power in (1.0, -1.0, 2.0, -2.0):
+                            if _defined(z, power):
+                                factor = np.power(z, power)
+                                if self.promising(child, few, factor):
+                                    yield from self.factored(state, child, place, power, factor)
+
+    def bound(self, state: State) -> float:
+        """The largest error of a state that may come after one."""
+        if self.problem.noise:
+            return 1.05 * state.error
+        # The last polynomial, of one variable, has the fewest terms.
+        return max(1.05 * state.error, 1e-4 if len(state.values) == 2 else 3e-6)
+
+    def told(self, state: State, what: str) -> State:
+        return replace(state, told=(*state.told, what))
+
+    # --- ends ----------------------------------------------------------------------------------
+
+    def monomial(self, state: State) -> Iterator[Proposal]:
+        """A product of powers, by the logarithms of the variables."""
+        positive = [place for place, z in enumerate(state.values) if z.min() > 0]
+        logs = [np.log(state.values[place]) for place in positive]
+        design = np.stack([np.ones(len(state.y)), *logs], 1)
+        coefficients, error = self.rows(state).solve(design)
+        if error <= max(1.1 * state.error, 1e-6):
+            total: Expression = Constant(float(np.exp(coefficients[0])))
+            for place, power in zip(positive, coefficients[1:], strict=True):
+                if rounded := round(6 * power) / 6:
+                    total = total * Input(place) ** exact(Fraction(rounded).limit_denominator(6))
+            yield self.proposal(state, total, "product of powers")
+
+    def ends(self, state: State) -> Iterator[Proposal]:
+        """Formulas of a state: a constant, a curve, a sum of curves under a function."""
+        if not state.values:
+            yield self.proposal(state, Constant(float(np.mean(state.y))), "constant")
+            return
+        sums = []
+        for transformation in TRANSFORMATIONS:
+            if transformed := self.transformed(state, transformation):
+                curves, error = self.curves(transformed)
+                if error <= max(1.05 * state.error, 0.0 if self.problem.noise else 1e-5):
+                    # A function of y that makes it simple needs low powers only.
+                    _, simple = self.curves(transformed, 5)
+                    sums.append((max(error, simple), transformed, curves, transformation))
+        sums.sort(key=lambda found: found[0])
+        if self.problem.noise and sums:
+            # Those that are as good as the best one, the simplest first.
+            sums = [found for found in sums if found[0] <= 1.01 * sums[0][0]]
+            order = [transformation.name for transformation in TRANSFORMATIONS]
+            sums.sort(key=lambda found: order.index(found[3].name))
+        for _, transformed, curves, transformation in sums:
+            for formula in self.named(transformed, curves):
+                yield self.proposal(transformed, formula, f"{transformation.name}: sum of curves")
+            if self.problem.over:
+                return
+
+    def transformed(self, state: State, by: Transformation) -> State | None:
+        negative = bool(state.y.max() < 0)
+        given = -state.y if negative else state.y
+        with np.errstate(all="ignore"):
+            y, slope = by.forward(given), by.slope(given)
+        if not np.isfinite(y).all() or not np.isfinite(slope).all() or np.ptp(y) == 0:
+            return None
+        size = np.abs(slope)
+        if size.min() < 1e-9 * size.max():
+            return None
+        back = (lambda e: -by.back(e)) if negative else by.back
+        relative = self.relative and not self.problem.noise
+        given_slope = 1 / np.abs(state.y) if relative else state.slope
+        return replace(state, y=y, slope=given_slope / size, back=state.after(back))
+
+    def curves(self, state: State, degree: int = 0) -> tuple[list[Array], float]:
+        """A sum of one curve a variable: the curves' values, and the fit's error.
+
+        Args:
+            degree: Of polynomials; by default the curves are splines.
+        """
+        cells = max(min(self.fitted // (30 * len(state.values)), 40), 1)
+        parts = [
+            self.polynomials.powers(z, degree)[1:].T
+            if degree
+            # The last column is left out: the splines of each variable add up to 1.
+            else self.polynomials.curve(z, cells)[:, :-1]
+            for z in state.values
+        ]
+        design = np.concatenate([np.ones((len(state.y), 1)), *parts], 1)
+        rows = Rows(state.y, self.weight * state.slope**2, self.fitted)
+        rows.size = self.size
+        coefficients, error = rows.solve(design)
+        ends = np.cumsum([1, *(part.shape[1] for part in parts)])
+        curves = [
+            part @ coefficients[start:end]
+            for part, start, end in zip(parts, ends[:-1], ends[1:], strict=True)
+        ]
+        curves[0] = curves[0] + coefficients[0]
+        return curves, error
+
+    def named(self, state: State, curves: list[Array]) -> Iterator[Expression]:
+        """Sums of named curves, in the state's variables, the most likely ones first."""
+        weight = self.weight * state.slope**2
+        choices: list[list[Name]] = []
+        exactly = self.problem.noise == 0
+        for place, (z, curve) in enumerate(zip(state.values, curves, strict=True)):
+            if exactly and len(curves) == 1:
+                curve = state.y
+            named = name_curve(z, curve, weight)
+            if z.min() > 0 and not (exactly and named and named[0].error < 1e-9):
+                inverse = [
+                    replace(name, expression=name.expression.substituted([Input(0) ** -1]))
+                    for name in name_curve(1 / z, curve, weight)
+                ]
+                named = sorted([*named, *inverse], key=lambda name: name.error)
+            if not named:
+                return
+            choices.append(
+                [
+                    replace(name, expression=name.expression.substituted([Input(place)]))
+                    for name in _simple_first(named)[: 6 if len(curves) == 1 else 3]
+                ]
+            )
+        for combination in _combinations(choices):
+            total = combination[0].expression
+            for name in combination[1:]:
+                total = total + name.expression
+            yield total
+
+    def proposal(self, state: State, expression: Expression, how: str) -> Proposal:
+        told = ", ".join((*state.told, how))
+        return Proposal(state.given(expression), told)
+
+
+def _defined(z: Array, power: float) -> bool:
+    """Whether every value has this power."""
+    if z.min() > 0:
+        return True
+    return power == int(power) and (power > 0 or np.abs(z).min() > 1e-6 * np.abs(z).max())
+
+
+def _simple_first(names: list[Name]) -> list[Name]:
+    """Names by their error, in which errors of rounding are alike, then by their cost."""
+    return sorted(names, key=lambda name: (np.log10(max(name.error, 1e-8)) + 0.1 * name.cost))
+
+
+def _combinations(choices: list[list[Name]], most: int = 12) -> list[tuple[Name, ...]]:
+    every = sorted(
+        product(*(list(enumerate(names)) for names in choices)),
+        key=lambda chosen: sum(place for place, _ in chosen),
+    )
+    return [tuple(name for _, name in chosen) for chosen in every[:most]]
+
+
+def _merges(
+    a: Expression, x: Array, b: Expression, y: Array
+) -> Iterator[tuple[Expression, Array, str]]:
+    """Ways to make one variable of two."""
+    yield a + b, x + y, "sum"
+    yield a - b, x - y, "difference"
+    yield a * b, x * y, "product"
+    away = np.abs(x).min() > 1e-6 * np.abs(x).max(), np.abs(y).min() > 1e-6 * np.abs(y).max()
+    if away[1]:
+        yield a / b, x / y, "ratio"
+        yield a**2 / b, x**2 / y, "ratio"
+        yield a / b**2, x / y**2, "ratio"
+    elif away[0]:
+        yield b / a, y / x, "ratio"
+    yield a * b**2, x * y**2, "product"
+    yield a**2 * b, x**2 * y, "product"
+    yield a**2 + b**2, x**2 + y**2, "sum of squares"
+    yield a**2 - b**2, x**2 - y**2, "difference of squares"
+    if away[0] and away[1]:
+        yield 1 / a + 1 / b, 1 / x + 1 / y, "sum of reciprocals"
+        yield 1 / a - 1 / b, 1 / x - 1 / y, "difference of reciprocals"
+    for trigonometric, function in (("cos", np.cos), ("sin", np.sin)):
+        yield a * Call(trigonometric, b), x * function(y), "product"
+        yield Call(trigonometric, a) * b, function(x) * y, "product"
+
+
+def reductions(problem: Problem) -> Iterator[Proposal]:
+    """Proposals from states with ever fewer variables: greedily first, then with alternatives."""
+    searches = [Reduction(problem, relative=False)]
+    if _one_sign(problem):
+        searches.insert(0, Reduction(problem, relative=True))
+    ended: set[str] = set()
+    for width in (1, 3):
+        for search in searches:
+            yield from _beam(search, width, ended)
+
+
+def _one_sign(problem: Problem) -> bool:
+    """Whether the sign of y is the same in nearly all rows, and noise alone in the others."""
+    sign = np.sign(np.median(problem.y))
+    wrong = sign * problem.y < 5 * problem.noise
+    return bool(sign) and bool(wrong.mean() < (0.2 if problem.noise else 1e-12))
+
+
+def _beam(search: Reduction, width: int, ended: set[str]) -> Iterator[Proposal]:
+    level = [search.start()]
+    if search.relative:
+        yield from search.monomial(level[0])
+    while level and not search.problem.over:
+        children: dict[str, State] = {}
+        for state in level:
+            key = f"{search.relative} {_key(state)}"
+            if key not in ended:
+                ended.add(key)
+                yield from search.ends(state)
+            for step in (search.peeled, search.merged):
+                for child in step(state):
+                    key = _key(child)
+                    if key not in children or child.error < children[key].error:
+                        children[key] = child
+                    if search.problem.over:
+                        return
+        level = sorted(children.values(), key=lambda child: child.error)[:width]
+
+
+def _key(state: State) -> str:
+    """States with the same variables and the same target are one."""
+    return f"{sorted(round(float(np.std(z)), 9) for z in state.values)} {np.std(state.y):.9g}"

@@ -1,0 +1,474 @@
+"""Finds formulas as trees of curves: fits splines to structures, then names their curves."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kan_exp.symbolic.composing import Linear, added, multiplied
+from kan_exp.symbolic.expression import Array, Expression, Input
+from kan_exp.symbolic.naming import COMPOUNDS, LIBRARY, Name, name_curve
+from kan_exp.symbolic.problem import Problem, Proposal
+from kan_exp.symbolic.refit import refit
+from kan_exp.symbolic.structures import (
+    Curve,
+    Node,
+    Rows,
+    Splines,
+    Structure,
+    curves,
+    random_splines,
+)
+
+# Relative errors: below the first a structure may be right, below the second a formula is.
+PROMISING, EXACT = 5e-3, 1e-9
+
+
+def find_trees(problem: Problem) -> Iterator[Proposal]:
+    """Searches trees of sums and products of curves, from small to large.
+
+    Each structure is fitted with splines. Where they leave little, or the noise only, their curves
+    are named, and combinations of names fitted together are proposed, the best ones first.
+    """
+    data = _Data.of(problem)
+    if data is None:
+        return
+    generator = problem.generator
+    named: set[Structure] = set()
+    # The second time with more starts.
+    for more in (1, 4):
+        errors: dict[int, float] = {}
+        left = []
+        for structure in data.screened(structures(data.active), generator, problem):
+            if problem.over:
+                return
+            if structure in named:
+                continue
+            fitted = data.fitted(structure, generator, more)
+            if fitted is None:
+                continue
+            splines, error = fitted
+            size = len(curves(structure))
+            simpler = min((errors[other] for other in errors if other < size), default=math.inf)
+            errors[size] = min(error, errors.get(size, math.inf))
+            if data.promising(splines, error, simpler):
+                named.add(structure)
+                yield from formulas(splines, data, problem)
+            elif error < 6 * PROMISING:
+                left.append((error, str(structure), splines))
+        for _, _, splines in sorted(left, key=lambda entry: entry[:2])[:3]:
+            if problem.over:
+                return
+            yield from formulas(splines, data, problem)
+
+
+def structures(inputs: Sequence[int]) -> Iterator[Structure]:
+    """Structures of some inputs, from small to large, each once."""
+    leaves = tuple(map(Curve, inputs))
+    seen: set[Structure] = set()
+    for structure in _ordered(leaves):
+        if structure not in seen:
+            seen.add(structure)
+            yield structure
+
+
+def _ordered(leaves: tuple[Curve, ...]) -> Iterator[Structure]:
+    if len(leaves) == 1:
+        yield leaves[0]
+        return
+    flat, product = Node(False, leaves), Node(True, leaves)
+    yield flat
+    yield Curve(flat)
+    yield Curve(product)
+    if len(leaves) > 6:
+        return
+    yield Node(False, (*leaves, product))
+    yield Curve(Node(False, (*leaves, product)))
+    # Groups of inputs, each a curve of its sum, multiplied and added to the inputs' own curves.
+    partitions = [
+        partition for partition in _partitions(leaves) if 1 < len(partition) or len(leaves) == 2
+    ]
+    trees = list(_trees(leaves)) if len(leaves) < 5 else []
+    trees.sort(key=_depth_and_sums)
+    yield from (tree for tree in trees if _nodes(tree) == 2)
+    for partition in partitions:
+        groups = Node(True, tuple(_group(group) for group in partition))
+        if len(partition) > 1:
+            yield Node(False, (*leaves, groups))
+            yield Curve(Node(False, (*leaves, groups)))
+    for partition in partitions:
+        if 1 < len(partition) < len(leaves):
+            # A sum of products of groups.
+            yield Node(False, tuple(_product(group) for group in partition))
+            yield Curve(Node(False, tuple(_product(group) for group in partition)))
+    yield from trees
+    if len(leaves) < 5:
+        yield Node(False, (Curve(flat), Curve(flat)))
+        yield Curve(Node(True, (flat, flat)))
+        yield Node(False, (Curve(product), Curve(flat)))
+        yield Curve(Node(False, (Curve(flat), Curve(flat))))
+
+
+def _group(group: tuple[Curve, ...]) -> Structure:
+    return group[0] if len(group) == 1 else Curve(Node(False, group))
+
+
+def _product(group: tuple[Curve, ...]) -> Structure:
+    return group[0] if len(group) == 1 else Node(True, group)
+
+
+def _partitions(leaves: tuple[Curve, ...]) -> Iterator[tuple[tuple[Curve, ...], ...]]:
+    """Every partition of the inputs into groups, those into many groups first."""
+    every: list[list[tuple[Curve, ...]]] = [[]]
+    for leaf in leaves:
+        grown = []
+        for groups in every:
+            grown.append([*groups, (leaf,)])
+            grown += [
+                [*groups[:place], (*groups[place], leaf), *groups[place + 1 :]]
+                for place in range(len(groups))
+            ]
+        every = grown
+    yield from sorted(map(tuple, every), key=lambda groups: -len(groups))
+
+
+def _shapes(leaves: tuple[Curve, ...]) -> Iterator[Structure]:
+    """Every tree of sums that reads each input once, with a curve on each node."""
+    for partition in _partitions(leaves):
+        if len(partition) > 1:
+            parts = [[group[0]] if len(group) == 1 else list(_shapes(group)) for group in partition]
+            for chosen in itertools.product(*parts):
+                yield Curve(Node(False, chosen))
+
+
+def _trees(leaves: tuple[Curve, ...]) -> Iterator[Structure]:
+    """Trees that read each input once: of sums, of products, and a product above sums.
+
+    Where factors do not change their signs a product is a sum of logarithms.
+    """
+    for shape in _shapes(leaves):
+        yield shape
+        yield _with_products(shape, everywhere=False)
+        yield _with_products(shape, everywhere=True)
+
+
+def _with_products(shape: Structure, *, everywhere: bool) -> Structure:
+    """A tree of sums with products in the place of the outermost sum, or of all."""
+    if isinstance(shape, Node):
+        parts = tuple(_with_products(part, everywhere=True) for part in shape.parts)
+        return Node(True, parts if everywhere else shape.parts)
+    if isinstance(shape.source, int):
+        return shape
+    return Curve(_with_products(shape.source, everywhere=everywhere))
+
+
+def _nodes(structure: Structure) -> int:
+    if isinstance(structure, Curve):
+        return 0 if isinstance(structure.source, int) else _nodes(structure.source)
+    return 1 + sum(map(_nodes, structure.parts))
+
+
+def _depth_and_sums(tree: Structure) -> tuple[int, bool, int]:
+    """Few nodes first, then a product at the top, then few products."""
+    text = str(tree)
+    top = isinstance(tree, Curve) and isinstance(tree.source, Node) and tree.source.product
+    return _nodes(tree), not top, text.count("*")
+
+
+def _transformed(y: Array) -> list[Array]:
+    """Functions of the target that may be sums: `(n,)` each, of deviation 1."""
+    functions = [y, y**2]
+    with np.errstate(all="ignore"):
+        if y.min() > 0:
+            functions += [np.log(y), 1 / y, np.sqrt(y), y**-2]
+        elif y.max() < 0:
+            functions += [np.log(-y), 1 / y]
+        size = [function.std() for function in functions]
+    return [
+        function / own for function, own in zip(functions, size, strict=True) if 0 < own < math.inf
+    ]
+
+
+@dataclass
+class _Data:
+    """Standardized rows, split in three: few for the first steps, the others, and held back."""
+
+    few: Rows
+    fitted_rows: Rows
+    held: Rows
+    every: Rows
+    active: tuple[int, ...]
+    noise: float
+    middle: float
+    scale: float
+
+    @classmethod
+    def of(cls, problem: Problem) -> _Data | None:
+        x, y, weight = problem.x, problem.y, problem.weight
+        usable = np.isfinite(y) & np.isfinite(x).all(1) & (weight > 0)
+        x, y, weight = x[usable], y[usable], weight[usable]
+        active = tuple(
+            column for column in range(x.shape[1]) if len(y) and np.ptp(x[:, column]) > 0
+        )
+        if len(y) < 10 or not active:
+            return None
+        size = float(np.abs(y).max()) or 1.0
+        middle = size * float(np.average(y / size, weights=weight))
+        scale = size * math.sqrt(np.average(((y - middle) / size) ** 2, weights=weight))
+        if not scale > 1e-13 * size:
+            return None
+        noise = problem.noise / scale
+        order = np.random.default_rng(problem.seed).permutation(len(y))
+        order = order[: 2500 if noise else 1250]
+        # Rows at the ends of the inputs' ranges are among those fitted to.
+        ends = {
+            int(end) for column in active for end in (x[:, column].argmin(), x[:, column].argmax())
+        }
+        order = np.array([*sorted(ends), *(row for row in order if row not in ends)])
+        seen = _transformed(y / size)
+        y = (y - middle) / scale
+        held = max(len(order) // 5, 1)
+        few, most = order[:300], order[:-held]
+        low, high = x.min(0), x.max(0)
+
+        def rows(chosen: Array) -> Rows:
+            own = [function[chosen] for function in seen]
+            made = Rows(x[chosen], y[chosen], weight[chosen], own)
+            made.low, made.high = low, high
+            return made
+
+        return cls(
+            rows(few if len(few) < len(most) else most),
+            rows(order if noise else most),
+            rows(order[-held:]),
+            rows(order),
+            active,
+            noise,
+            middle,
+            scale,
+        )
+
+    @property
+    def smooth(self) -> float:
+        """Weight of roughness: as if third differences were a tenth of a curve's size."""
+        return max(1e-7, 50 * self.noise**2 / len(self.fitted_rows.y))
+
+    def screened(
+        self, every: Iterator[Structure], generator: np.random.Generator, problem: Problem
+    ) -> Iterator[Structure]:
+        """The first structures as they come, and the others in the order of a short fit's loss."""
+        yield from itertools.islice(every, 12)
+        ranked = []
+        for structure in every:
+            if problem.over:
+                return
+            count = len(curves(structure))
+            if 7 * count <= 0.5 * len(self.fitted_rows.y):
+                splines = random_splines(structure, self.few, 24, generator).screened(6)
+                loss = splines.fit(self.few, 6).loss.min()
+                ranked.append((math.log(max(loss, 1e-30)) + 0.1 * count, len(ranked), structure))
+        yield from (structure for _, _, structure in sorted(ranked, key=lambda entry: entry[:2]))
+
+    def fitted(
+        self, structure: Structure, generator: np.random.Generator, more: int = 1
+    ) -> tuple[Splines, float] | None:
+        """A structure's best fit on few cells and its relative error on the rows held back."""
+        count = len(curves(structure))
+        largest = 0.5 * len(self.fitted_rows.y)
+        best, error = None, math.inf
+        # Few cells have few local minima; many turns need more.
+        tried = [4, 8, 16] if count < 5 else [4, 8]
+        if 7 * count > largest:
+            largest *= 1.5
+            tried = [2] if 5 * count <= largest else [1]
+        for cells in tried:
+            if (
+                (cells + 3) * count > largest
+                or error < PROMISING
+                or (cells > 4 and error < 2 * self.noise)
+            ):
+                break
+            splines = self._started(structure, generator, cells, more)
+            new = float(splines.best().error(self.held)[0])
+            if new < error:
+                best, error = splines, new
+        if best is None:
+            return None
+        while (2 * best.cells + 3) * count <= largest and 1e-13 < error < 0.1:
+            if self.noise and best.cells >= 8:
+                break
+            finer = best.best(2).refined().fit(self.fitted_rows, 10, smooth=self.smooth)
+            new = float(finer.best().error(self.held)[0])
+            if not new < 0.9 * error:
+                break
+            best, error = finer, new
+        return best.best(), error
+
+    def _started(
+        self, structure: Structure, generator: np.random.Generator, cells: int, more: int
+    ) -> Splines:
+        """The best few of many starts."""
+        if isinstance(structure, Curve) and isinstance(structure.source, int):
+            return random_splines(structure, self.few, 1, generator, cells)
+        smooth = self.smooth
+        splines = random_splines(structure, self.few, 48 * more, generator, cells)
+        splines = splines.screened(18 * more).fit(self.few, 10, smooth=smooth)
+        splines = splines.best(6 * more).fit(self.few, 10, smooth=smooth)
+        return splines.best(2).fit(self.fitted_rows, 12, smooth=smooth)
+
+    def promising(self, splines: Splines, error: float, simpler: float) -> bool:
+        """Whether a structure's fit may be right, beside the error of those with fewer curves."""
+        if self.noise:
+            rows = self.fitted_rows
+            free = max(len(rows.y) - splines.size, 1)
+            deviation = math.sqrt(float(splines.loss[0]) * len(rows.y) / free)
+            return deviation < 1.10 * self.noise * (1 + 1.5 / math.sqrt(2 * free))
+        return error < 0.5 * simpler and error < 6 * PROMISING
+
+
+def formulas(splines: Splines, data: _Data, problem: Problem) -> Iterator[Proposal]:
+    """Names the curves of a fitted structure: formulas, the most promising ones first."""
+    error = float(splines.error(data.held)[0])
+    names = _named(splines, data, error)
+    if not all(names):
+        return
+    origin = f"tree {splines.structure}"
+    choice = _Choice(splines.structure, names, data)
+    for places in choice.visited(problem):
+        if choice.tried[places].loss < EXACT**2:
+            yield Proposal(_scaled(choice.tried[places].expression, data), origin)
+            return
+    best = sorted(choice.tried.values(), key=lambda fit: fit.score)
+    told: set[Expression] = set()
+    for fit in best:
+        form = fit.expression.with_constants(np.zeros(len(fit.expression.constants)))
+        if math.isfinite(fit.score) and form not in told:
+            told.add(form)
+            yield Proposal(_scaled(fit.expression, data), origin)
+        if len(told) == (5 if data.noise else 2):
+            return
+
+
+@dataclass
+class _Fit:
+    """A formula with fitted constants, its mean squared error, and its score: less is better."""
+
+    expression: Expression
+    loss: float
+    score: float
+
+
+class _Choice:
+    """Which name each curve of a structure has, decided by fits of all constants together."""
+
+    def __init__(
+        self, structure: Structure, names: list[list[tuple[float, Name]]], data: _Data
+    ) -> None:
+        self.structure, self.names, self.data = structure, names, data
+        self.tried: dict[tuple[int, ...], _Fit] = {}
+
+    def visited(self, problem: Problem) -> Iterator[tuple[int, ...]]:
+        """Combinations of places in the lists of names, as they are fitted."""
+        scores = [[score for score, _ in own] for own in self.names]
+        limit = 80 if len(scores) < 4 else 30
+        for places in itertools.islice(_best_first(scores), limit):
+            if problem.over:
+                return
+            self._fit(places)
+            yield places
+        # Then one curve at a time, from the best two.
+        starts = sorted(self.tried, key=lambda places: self.tried[places].score)[:2]
+        for places in starts:
+            improved = True
+            while improved:
+                improved = False
+                for curve, own in enumerate(self.names):
+                    for place in range(min(len(own), 10)):
+                        grown = (*places[:curve], place, *places[curve + 1 :])
+                        if grown in self.tried:
+                            continue
+                        if problem.over:
+                            return
+                        self._fit(grown)
+                        yield grown
+                        if self.tried[grown].score < self.tried[places].score - 1:
+                            places, improved = grown, True
+
+    def _fit(self, places: tuple[int, ...]) -> None:
+        rows, noise = self.data.few, self.data.noise
+        chosen = [own[place][1] for own, place in zip(self.names, places, strict=True)]
+        expression = _composed(self.structure, iter(chosen)).expression
+        with np.errstate(all="ignore"):
+            fit = refit(expression, rows.x, rows.y, rows.root**2, steps=25)
+        score = math.inf
+        if math.isfinite(fit.loss):
+            count, free = len(rows.y), len(expression.constants)
+            score = count * math.log(max(fit.loss, 0.5 * noise**2, 1e-30))
+            score += math.log(count) * free + 3 * expression.complexity
+        self.tried[places] = _Fit(fit.expression, fit.loss, score)
+
+
+def _scaled(expression: Expression, data: _Data) -> Expression:
+    """The formula of the standardized target in units of y."""
+    return Linear(((data.scale, expression),), data.middle).expression
+
+
+def _named(splines: Splines, data: _Data, error: float) -> list[list[tuple[float, Name]]]:
+    """Names of each curve of splines of an error, with their scores, smaller ones first."""
+    rows = data.every
+    values = splines(rows, derivatives=True)
+    noise = data.noise * math.sqrt((splines.cells + 3) / len(rows.y))
+    result = []
+    for place in range(len(values.curves)):
+        argument = values.arguments[place]
+        z = argument if argument.ndim == 1 else argument[0]
+        curve, weight = values.curves[place][0], values.influence[place][0] ** 2 * rows.root**2
+        if not np.isfinite(weight).all() or not weight.sum() > 0:
+            return [[]]
+        mean = np.average(curve, weights=weight)
+        contribution = math.sqrt(float(((curve - mean) ** 2) @ weight))
+        # Differences below what the splines leave say nothing.
+        floor = (noise if data.noise else 0.3 * max(error, 1e-12)) / max(contribution, 1e-300)
+        best: dict[str, tuple[float, Name]] = {}
+        functions = LIBRARY if argument.ndim == 1 else LIBRARY | COMPOUNDS
+        for name in name_curve(z, curve, weight, functions=list(functions)):
+            score = math.log10(max(name.error, floor, 1e-13))
+            score += (0.25 if data.noise else 0.12) * name.cost
+            if name.function not in best:
+                best[name.function] = (score, name)
+        result.append(sorted(best.values(), key=lambda entry: entry[0])[:14])
+    return result
+
+
+def _best_first(scores: list[list[float]]) -> Iterator[tuple[int, ...]]:
+    """Combinations of places, one of each list, in the order of their scores' sums."""
+    first = (0,) * len(scores)
+    heap = [(sum(own[0] for own in scores), first)]
+    seen = {first}
+    while heap:
+        total, places = heapq.heappop(heap)
+        yield places
+        for which, own in enumerate(scores):
+            place = places[which] + 1
+            if place < len(own):
+                grown = (*places[:which], place, *places[which + 1 :])
+                if grown not in seen:
+                    seen.add(grown)
+                    heapq.heappush(heap, (total + own[place] - own[place - 1], grown))
+
+
+def _composed(structure: Structure, names: Iterator[Name]) -> Linear:
+    """The formula of a structure with the names of its curves, in their order."""
+    if isinstance(structure, Node):
+        parts = [_composed(part, names) for part in structure.parts]
+        return multiplied(parts) if structure.product else added(parts)
+    if isinstance(structure.source, int):
+        argument = Linear(((1.0, Input(structure.source)),))
+    else:
+        argument = _composed(structure.source, names)
+    return next(names).of(argument)
