@@ -181,7 +181,8 @@ def _other_points(
     """Points to score, their source, and notes about them."""
     if reader is not None:
         table = _rows(cfg.data, schema, reader)
-        return table.split(), f"{table.rows:,} rows of {cfg.data.path}", table.notes
+        many = "s" if table.rows > 1 else ""
+        return table.split(), f"{table.rows:,} row{many} of {cfg.data.path}", table.notes
     values = cast("dict[str, Any]", OmegaConf.to_container(cfg.data, resolve=True))
     own = "target" in values and OmegaConf.is_interpolation(cfg.data, "target")
     if own and cfg.target is None:

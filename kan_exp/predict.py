@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 from omegaconf import DictConfig
 
 from kan_exp.cli import check_given, check_names, load_model, run_command
@@ -53,11 +54,9 @@ def predict(cfg: DictConfig) -> None:
     predicted = model.predict(torch.from_numpy(table.x))
     columns = list(model.as_columns(predicted).values())
     if table.kept is not None:  # rows with gaps have no prediction
-        cells = [[""] * len(reader.columns[0]) for _ in columns]
-        for every, known in zip(cells, columns, strict=True):
-            for row, text in zip(table.kept.tolist(), known, strict=True):
-                every[row] = text
-        columns = cells
+        cells = np.full((len(columns), len(reader.columns[0])), "", dtype=object)
+        cells[:, table.kept] = columns
+        columns = cells.tolist()
     # A .csv file keeps its separator.
     separator = SEPARATED[output.suffix.lower()]
     own = getattr(reader, "separator", " ")

@@ -122,8 +122,8 @@ def check_known(table: Table) -> None:
             if len(rows):
                 row = int(rows[0])
                 raise KanExpError(
-                    f"{table.source}: column {shown(column.name)} has {shown(values[row])} in row "
-                    f"{row + 1:,}, a class that training did not see; known are "
+                    f"column {shown(column.name)} has {shown(values[row])} in "
+                    f"{table.row_name(row)}, a class that training did not see; known are "
                     f"{listing(map(shown, column.levels))}."
                 )
 
@@ -141,7 +141,7 @@ def _as_number(table: Table, column: Column) -> Table:
     for yes, no in zip(TRUE, FALSE, strict=True):
         if {*lower.unique()} <= {yes, no}:
             frame = table.frame.with_columns((lower == yes).cast(float).alias(column.name))
-            schema = replace(table.schema, outputs=(Column(column.name),))
+            schema = replace(table.schema, outputs=(Column(column.name, "boolean"),))
             return replace(table, schema=schema, frame=frame)
     raise _no_number(table, column, "the task needs numbers", "set task=classification")
 
@@ -150,5 +150,5 @@ def _no_number(table: Table, column: Column, rule: str, advice: str) -> KanExpEr
     field = table.frame[column.name][0]
     return KanExpError(
         f"{table.source}: {rule}, but the target {shown(column.name)} is text, such as "
-        f"{shown(field)} in row 1: {advice}"
+        f"{shown(field)}: {advice}"
     )

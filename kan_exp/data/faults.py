@@ -74,6 +74,7 @@ def _command(file: TableFile, faults: Sequence[Fault], schema: Schema, treatment
     words = list(treatment.missing_values)
     kinds = dict(treatment.kinds)
     decimal, gaps, lost = treatment.decimal, False, []
+    repeated = any(fault.kind == columns.REPEATED for fault in faults)
     for fault in faults:
         is_target = fault.name in schema.targets
         if fault.kind == columns.MISSING and fault.words != ("all",):
@@ -95,7 +96,8 @@ def _command(file: TableFile, faults: Sequence[Fault], schema: Schema, treatment
     if len(drop) > len(treatment.drop):
         kept = [name for name in schema.columns if name not in drop]
         if not kept:
-            return "no other column is left to learn from."
+            rename = f"{CURES[columns.REPEATED]}: without them, " if repeated else ""
+            return f"{rename}no other column is left to learn from."
         choice = assign("data.drop", drop)
         typed.append(choice if len(choice) <= MAX_TYPED else f"{options.features}=[...]")
     if kinds != treatment.kinds:
@@ -111,5 +113,6 @@ def _command(file: TableFile, faults: Sequence[Fault], schema: Schema, treatment
         typed.append(shell(f"dims=[{widths}]"))
     if lost:
         many = "targets" if len(lost) > 1 else "target"
-        return f"mend the {many}, or choose another with {' '.join(typed)}"
+        mend = CURES[columns.REPEATED] if repeated else f"mend the {many}"
+        return f"{mend}, or choose another with {' '.join(typed)}"
     return f"set {' '.join(typed)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -67,7 +67,9 @@ def repeated_rows(train: torch.Tensor, test: torch.Tensor) -> list[str]:
     ]
 
 
-def far_values(names: Sequence[str], values: FloatArray) -> list[str]:
+def far_values(
+    names: Sequence[str], values: FloatArray, row_name: Callable[[int], str]
+) -> list[str]:
     """A warning for each column `(n, columns)` with a value very far from the others."""
     lows, middles, highs = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
     distances = np.abs(values - middles)
@@ -79,7 +81,7 @@ def far_values(names: Sequence[str], values: FloatArray) -> list[str]:
         if spread > 0 and count:
             also = f" (one of {count:,} so far out)" if count > 1 else ""
             warnings.append(
-                f"column {shown(name)} has {values[row, place]:g} in row {row + 1:,}{also}, where "
+                f"column {shown(name)} has {values[row, place]:g} in {row_name(row)}{also}, where "
                 f"half of all rows are between {lows[place]:g} and {highs[place]:g}: "
                 f"{'these decide' if count > 1 else 'that one decides'} the scale."
             )

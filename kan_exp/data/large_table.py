@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -9,10 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from kan_exp.data.columns import FloatArray, shown, tidy
+from kan_exp.data.csv_file import SEPARATORS
 from kan_exp.data.options import assign
 from kan_exp.data.schema import Schema
 from kan_exp.errors import KanExpError, listing, suggest
-from kan_exp.quoting import expand_home
+from kan_exp.quoting import expand_home, quoted, shell
 from kan_exp.runs import from_here
 
 if TYPE_CHECKING:
@@ -54,17 +56,18 @@ class LargeTable:
             last = shown(list(self._header)[-1])
             raise KanExpError(
                 f"{self.source}: data.target is needed, the column to learn, such as {last}; "
-                f"columns: {listing(map(shown, self._header))}."
+                f"columns: {listing(map(shown, self._header))}.{self._separator_hint()}"
             )
         outputs = tuple(map(tidy, target if isinstance(target, list | tuple) else [target]))
         if features is None:
-            features = [name for name in self._header if name not in outputs]
+            left_out = {"", *outputs}  # a column without a name is the index that pandas writes
+            features = [name for name in self._header if name not in left_out]
         inputs = tuple(map(tidy, features))
         self.schema = Schema.of_numbers(inputs, outputs)
         for option, names in (("data.target", outputs), ("data.features", inputs)):
             for name in names:
                 if name not in self._header:
-                    hint = suggest(name, self._header)
+                    hint = self._separator_hint() or suggest(name, self._header)
                     raise KanExpError(
                         f"{self.source}: has no column {shown(name)}, which {option} names; "
                         f"columns: {listing(map(shown, self._header))}.{hint}"
@@ -126,19 +129,36 @@ class LargeTable:
         return frame.select(numbers).fill_null(float("nan"))
 
     def _names(self, file: Path) -> dict[str, str]:
-        """Names of a file's columns as users type them, and as they are."""
+        """Names of a file's columns as users type them, and as polars has them."""
         import polars as pl
 
         try:
             if file.suffix == ".parquet":
-                names = list(pl.read_parquet_schema(file))
+                names = typed = list(pl.read_parquet_schema(file))
             else:
-                frame = pl.scan_csv(file, infer_schema=False, **self._format(file))
-                names = frame.collect_schema().names()
+                form = {"infer_schema": False, **self._format(file)}
+                names = pl.scan_csv(file, **form).collect_schema().names()
+                header = pl.scan_csv(file, has_header=False, n_rows=1, **form).collect()
+                typed = [name or "" for name in header.row(0)]  # polars renames repeated ones
         except (pl.exceptions.PolarsError, OSError) as error:
             reason = str(error).strip().splitlines()[0]
             raise KanExpError(f"{file}: cannot be read ({tidy(reason)}).") from None
-        return {tidy(name): name for name in names}
+        found = dict(zip(map(tidy, typed), names, strict=True))
+        if len(found) < len(names):
+            twice = next(name for name, count in Counter(map(tidy, typed)).items() if count > 1)
+            raise KanExpError(
+                f"{file}: has several columns {shown(twice)}: rename all but one of them."
+            )
+        return found
+
+    def _separator_hint(self) -> str:
+        """Advice for text whose header is one column with another separator in it."""
+        (name, *others) = self._header
+        found = next((mark for mark in SEPARATORS if mark in self._header[name]), None)
+        if others or found is None or self.files[0].suffix == ".parquet":
+            return ""
+        typed = "\\t" if found == "\t" else found
+        return f" Is it separated by {found!r}? Set {shell(f'data.separator={quoted(typed)}')}"
 
     def _format(self, file: Path) -> dict[str, Any]:
         return {"separator": "\t" if file.suffix == ".tsv" else self.separator, "glob": False}

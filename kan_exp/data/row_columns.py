@@ -9,7 +9,6 @@ import numpy as np
 from kan_exp.data.columns import MISSING_WORDS, FloatArray, shown, tidy
 from kan_exp.data.kinds import read, without_words
 from kan_exp.data.schema import Column
-from kan_exp.data.splitting import Rows
 from kan_exp.data.table_file import TableFile
 
 if TYPE_CHECKING:
@@ -37,8 +36,8 @@ def read_weight(file: TableFile, name: str) -> FloatArray:
     return values.copy()  # what polars lends cannot be written
 
 
-def read_groups(file: TableFile, name: str) -> Rows:
-    """The number of each row's group, `(rows,)`; equal fields are a group.
+def read_groups(file: TableFile, name: str) -> Series:
+    """Each row's group as text; equal fields are a group.
 
     Raises:
         KanExpError: There is no such column, or a field is empty.
@@ -56,7 +55,7 @@ def read_groups(file: TableFile, name: str) -> Rows:
             f"data.group={name} has no value in {file.row_name(missing[0])}{many}: every row needs "
             f"a group."
         )
-    return texts.rank("dense").cast(pl.Int64).to_numpy()
+    return texts
 
 
 def _column(file: TableFile, name: str, option: str) -> Series:

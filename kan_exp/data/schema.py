@@ -201,7 +201,7 @@ class Column:
                 "date -> " + ", ".join(part for part, of in PARTS.items() if {*of} & {*self.parts})
             )
         elif self.kind == "boolean":
-            said.append("yes or no")
+            said.append("yes is 1, no is 0")
         elif self.unit or self.format:
             signs = [self.unit] if self.unit else ["thousands separators"] * (self.format == ".")
             signs += ["decimal comma"] * (self.format == ",")

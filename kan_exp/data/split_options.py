@@ -196,12 +196,29 @@ class SplitOptions:
             return
         absent = np.setdiff1d(classes, classes[train])
         if len(absent):
+            rows = np.flatnonzero(classes == absent[0])
             name = table.schema.targets[0]
-            level = table.frame[name][int(np.flatnonzero(classes == absent[0])[0])]
             raise KanExpError(
-                f"{table.source}: column {shown(name)} has the class {shown(level)} in no training "
-                f"row{where}: set another data.seed, or leave out its rows."
+                f"{table.source}: column {shown(name)} has the class "
+                f"{shown(table.frame[name][int(rows[0])])} in no training row{where}: "
+                f"{self._cure(table, rows)}"
             )
+
+    def _cure(self, table: Table, rows: Rows) -> str:
+        """What may bring one of these rows into the training part."""
+        given = rows[rows < table.rows - table.test_rows]
+        usable = given if table.weight is None else given[table.weight[given] > 0]
+        if not len(usable):
+            lack = "are all in data.test_path" if not len(given) else "have the weight 0"
+            return f"its rows {lack}: leave them out."
+        if self.in_order:
+            return "its rows come late: set data.split=random, or leave them out."
+        units = len(usable) if table.groups is None else len(np.unique(table.groups[usable]))
+        if units > 1:
+            return "set another data.seed, or leave out its rows."
+        what = "one row" if table.groups is None else f"rows of one {shown(self.group)}"
+        other = f", or leave {'data.folds' if self.folds else 'data.group'} out"
+        return f"it has {what} only: leave out its rows{other}."
 
 
 def split_rows(source: str, rows: int, fractions: Sequence[float]) -> tuple[int, int, int]:

@@ -95,7 +95,8 @@ class SplitTableData(ExperimentData):
         ]
         names = (*self.features, *self.schema.targets)
         values = np.column_stack([table.x, table.y])
-        far = far_values(names[: len(values.T) - bool(self.schema.classes)], values)
+        names = names[: len(values.T) - bool(self.schema.classes)]
+        far = far_values(names, values, table.row_name)
         train, test = self.train, self.test
         rows = [*few_rows(len(test.x)), *repeated_rows(train.x, test.x)] * (not self.num_folds)
         said = [*self.schema.summary(table.frame), *self.schema.unknown_levels(table.frame)]

@@ -111,8 +111,8 @@ class StreamData(ExperimentData):
         test, held = self._held
         self._moments = Moments(len(self.schema.names))
         parts: tuple[list[FloatArray], list[FloatArray]] = ([], [])
-        sample, chances = np.empty((0, len(self.schema.names))), np.empty(0)
-        most, size = 1.0, 0
+        sample: list[FloatArray] = []  # rows, their chances last
+        most, size, sampled = 1.0, 0, 0
         for values, chance in self._chances():
             parts[0].append(values[chance < test])
             parts[1].append(values[(chance >= test) & (chance < held)])
@@ -125,13 +125,14 @@ class StreamData(ExperimentData):
             train = chance >= held
             self._moments.add(values[train])
             chosen = train & (chance < most)
-            sample = np.concatenate([sample, values[chosen]])
-            chances = np.concatenate([chances, chance[chosen]])
-            while len(sample) > 2 * SAMPLE:
+            sample.append(np.column_stack([values[chosen], chance[chosen]]))
+            sampled += len(sample[-1])
+            while sampled > 2 * SAMPLE:
                 most = held + (most - held) / 2
-                sample, chances = sample[chances < most], chances[chances < most]
+                sample = [rows[rows[:, -1] < most] for rows in sample]
+                sampled = sum(map(len, sample))
         self.test, self.val = (self._split(np.concatenate(part)) for part in parts)
-        self.train = self._split(sample)
+        self.train = self._split(np.concatenate(sample)[:, :-1])
 
     def _split(self, values: FloatArray) -> Split:
         return Split(
@@ -195,10 +196,9 @@ class StreamData(ExperimentData):
 
     def training_rows(self) -> Iterator[Tensor]:
         """The standardized training rows in their order, blocks `(rows, in + out)` of float32."""
-        mean, std = self._moments.mean, self._moments.std
         for values, chance in self._chances():
-            rows = values[chance >= self._held[1]]
-            yield torch.from_numpy((rows - mean) / std).float()
+            split = self.scaling.standardize(self._split(values[chance >= self._held[1]]))
+            yield torch.cat([split.x, split.y], 1)
 
     def _make_loader(
         self,

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -47,7 +47,7 @@ class Table:
         weight: Of each row, `(n,)`.
         groups: Number of each row's group, `(n,)`, without those of `test_rows`.
         test_rows: How many of the last rows come from a file of test rows.
-        kept: Numbers of the file's rows that the others are, if some were left out.
+        kept: Number of each row in its file, from 0, if some were left out.
     """
 
     source: str
@@ -75,6 +75,12 @@ class Table:
     @property
     def rows(self) -> int:
         return len(self.frame)
+
+    def row_name(self, row: int) -> str:
+        """A row, counted from 0, as its file counts it."""
+        given = self.rows - self.test_rows
+        number = row - given * (row >= given) if self.kept is None else int(self.kept[row])
+        return f"row {number + 1:,} of {self.source if row < given else 'data.test_path'}"
 
     @property
     def x(self) -> FloatArray:
@@ -113,10 +119,11 @@ class Table:
 
     def with_weight(self, file: TableFile, name: str | None) -> Table:
         """The table with the weights of its rows, from a column of its file if one is named."""
-        if name is None:
-            return self
-        rows = slice(None) if self.kept is None else self.kept
-        return replace(self, weight=read_weight(file, name)[rows])
+        return self if name is None else replace(self, weight=self.rows_of(read_weight(file, name)))
+
+    def rows_of(self, values: Any) -> Any:
+        """Values of all rows of the file, of those that are kept."""
+        return values if self.kept is None else values[self.kept]
 
     def split(self) -> Split:
         """All rows in the order of the file, float64; the schema must be fitted."""
@@ -167,6 +174,10 @@ def choose(
     if unknown := [name for name in drop if not file.places(name)]:
         raise file.unknown(unknown, "data.drop")
     outputs = _targets(file, target)
+    if both := [name for name in outputs if name in drop]:
+        raise file.error(
+            f"column {shown(both[0])} is {options.target} and in data.drop: leave it out of one."
+        )
     if features is None:
         others = {"", *outputs, *map(tidy, apart), *drop}
         named = dict.fromkeys(name for name in file.names if name not in others)
@@ -429,7 +440,13 @@ def learning_table(
             raise _no_target(file)
         apart = [name for name in (split.group, split.weight) if name is not None]
         schema = choose(file, features, target, treatment.drop, apart)
-        if split.weight is not None and tidy(split.weight) in schema.names:
+        for option, column in (("data.weight", split.weight), ("data.group", split.group)):
+            if column is not None and tidy(column) in schema.targets:
+                raise file.error(
+                    f"column {shown(column)} is {options.target} and {option}: choose another "
+                    f"{option}, or leave it out."
+                )
+        if split.weight is not None and tidy(split.weight) in schema.columns:
             raise file.error(
                 f"column {shown(split.weight)} is data.weight, and also learned from: leave it out "
                 f"of {options.features}."
@@ -437,10 +454,9 @@ def learning_table(
         table = learn_columns(file, schema, treatment, learns=True)
         table = table.with_weight(file, split.weight)
         if split.group is not None:
-            rows = slice(None) if table.kept is None else table.kept
-            table = replace(table, groups=read_groups(file, split.group)[rows])
+            table = replace(table, groups=_rank(table.rows_of(read_groups(file, split.group))))
         if split.test_path is not None:
-            table = _with_test_rows(table, separator, split, options, treatment.missing)
+            table = _with_test_rows(table, file, separator, split, treatment.missing)
         _last.clear()
         _last[key] = table
     table = with_outputs(_last[key], classes, options.target)
@@ -448,19 +464,42 @@ def learning_table(
     return table
 
 
+def _rank(groups: Series) -> Rows:
+    import polars as pl
+
+    return groups.rank("dense").cast(pl.Int64).to_numpy()
+
+
 def _with_test_rows(
-    table: Table, separator: object, split: SplitOptions, options: Options, missing: str
+    table: Table, own: TableFile, separator: object, split: SplitOptions, missing: str
 ) -> Table:
     """The table followed by the rows of `data.test_path`, which has the same columns."""
-    file = open_columns(split.test_path, separator, replace(options, path="data.test_path"))
+    file = open_columns(split.test_path, separator, replace(own.options, path="data.test_path"))
     test = read_columns(file, table.schema, "error" if missing == "error" else "drop")
     test = test.with_weight(file, split.weight)
-    weight = table.weight
+    weight, kept = table.weight, None
     if weight is not None and test.weight is not None:
         weight = np.concatenate([weight, test.weight])
-    frame = table.frame.vstack(test.frame)
-    notes = (*table.notes, *test.notes)
-    return replace(table, frame=frame, weight=weight, test_rows=test.rows, notes=notes)
+    if table.kept is not None or test.kept is not None:
+        every = [np.arange(one.rows) if one.kept is None else one.kept for one in (table, test)]
+        kept = np.concatenate(every)
+    notes = [*table.notes, *test.notes]
+    if split.group is not None and file.places(tidy(split.group)):
+        theirs = test.rows_of(read_groups(file, split.group))
+        both = int(theirs.is_in(table.rows_of(read_groups(own, split.group)).unique()).sum())
+        if both:
+            notes.append(
+                f"{both:,} of {test.rows:,} test rows have a {shown(split.group)} of data.path: "
+                f"the test error says less about new groups than it seems."
+            )
+    return replace(
+        table,
+        frame=table.frame.vstack(test.frame),
+        weight=weight,
+        kept=kept,
+        test_rows=test.rows,
+        notes=tuple(notes),
+    )
 
 
 def _no_target(file: TableFile) -> KanExpError:

@@ -25,7 +25,7 @@ def as_points(
     Args:
         x: A tensor, which keeps its dtype, device and graph, or anything that NumPy makes an array
             of numbers of. Columns of a table, a mapping or a structured array are taken by name
-            where it has any of the features.
+            where it has any of the features. A list of mappings has one for each row.
             One-dimensional: the points of a model with one input, else one point.
         features: Name of each input.
         device: Where arrays go.
@@ -38,6 +38,7 @@ def as_points(
     Raises:
         KanExpError: The shape is wrong, a column is missing, or a value is no number.
     """
+    x = _as_table(x)
     if schema is not None and not schema.is_plain and not isinstance(x, Tensor):
         x = _encoded(x, schema)
     points = x if isinstance(x, Tensor) else _from_array(x, features, device)
@@ -55,6 +56,15 @@ def as_points(
             f"model takes x of shape (n, {width}) ({listing(features)}), got {shape}."
         )
     return points
+
+
+def _as_table(x: Any) -> Any:
+    """Rows that are mappings, and frames that are yet to be computed, as columns."""
+    if isinstance(x, list) and x and all(isinstance(row, Mapping) for row in x):
+        names = dict.fromkeys(name for row in x for name in row)
+        return {name: [row.get(name) for row in x] for name in names}
+    collect = getattr(x, "collect", None)  # of a polars.LazyFrame
+    return collect() if callable(collect) else x
 
 
 def _encoded(x: Any, schema: Schema) -> Any:

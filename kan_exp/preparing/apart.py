@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
+import traceback
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -18,6 +20,7 @@ def apart(function: Callable[[], Found]) -> Found:
 
     Raises:
         KanExpError: The function has raised it, or the fork was killed.
+        RuntimeError: The function has raised another exception, whose traceback this has.
     """
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
@@ -26,18 +29,31 @@ def apart(function: Callable[[], Found]) -> Found:
         try:
             sender.send((function(), None))
         except KanExpError as error:
-            sender.send((None, str(error)))
+            sender.send((None, KanExpError(str(error))))
+        except Exception:  # noqa: BLE001 - it would be printed here, and lost
+            sender.send((None, RuntimeError(traceback.format_exc())))
 
     process = context.Process(target=work)
     process.start()
     sender.close()
     found: Any = None
+    error: Exception | None = None
     try:
-        found, message = receiver.recv()
+        found, error = receiver.recv()
     except EOFError:
-        message = "The process that read the data was killed: start again with more memory."
+        process.join()
+        error = KanExpError(f"The process that read the data {_end(process.exitcode)}")
     process.join()
-    if message is not None:
-        raise KanExpError(message)
+    if error is not None:
+        raise error
     result: Found = found
     return result
+
+
+def _end(code: int | None) -> str:
+    """How a process ended that has not answered."""
+    if code is None or code >= 0:
+        return f"ended with exit code {code}."
+    if code == -signal.SIGKILL:
+        return "was killed, as the system does if memory is short: start again with more of it."
+    return f"was ended by {signal.Signals(-code).name}."

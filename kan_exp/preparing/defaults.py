@@ -10,6 +10,7 @@ import yaml
 
 from kan_exp.config import STREAM, TABLE, Component, RunConfig, RunContext, choice, config_folder
 from kan_exp.preparing.sources import read_source, split_options
+from kan_exp.preparing.widths import shown_dims
 from kan_exp.runs import option_name
 from kan_exp.runs.identity import group_name
 
@@ -87,4 +88,9 @@ def notes_on_defaults(asked: RunConfig, config: RunConfig) -> list[str]:
         ]
     if asked.smoothing.method != config.smoothing.method:
         return ["smoothing.method=null: refine and penalty decide how smooth edges are"]
+    if config.smoothing.method and config.uses_least_squares and len(config.widths) > 3:
+        return [
+            f"{shown_dims(config.dims)}: smoothness is found from the data for one hidden layer at "
+            f"most; on noisy data try dims=null"
+        ]
     return []

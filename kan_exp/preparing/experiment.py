@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -89,6 +90,9 @@ def make_experiment(
     check_schema("data", data.schema, config, context, task)
     for part in (data.train, data.val, data.test):
         task.check_target(data.schema, part.y)
+    data = copy(data)  # the given one may be of several trainings
+    data.scaling = task.scaling(data.scaling)
+    data.train, data.val = task.weigh(data.train, data.val, data.schema)
     steps = _steps(config, data)
     module = make_module(config, context, data, task)
     generators = [torch.Generator().manual_seed(config.seed + k) for k in range(config.replicas)]

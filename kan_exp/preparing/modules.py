@@ -54,10 +54,11 @@ def _layer_class(path: str) -> type[EdgeLayer]:
 def make_module(
     config: RunConfig, context: RunContext, data: ExperimentData, task: Task
 ) -> KANModule:
-    """The network, or the networks to choose from, and what trains them."""
+    """The network, or the networks to choose from, and what trains them.
+
+    The data have the scaling and the weights of the task.
+    """
     specs = layer_specs(config)
-    data.scaling = task.scaling(data.scaling)
-    data.train, data.val = task.weigh(data.train, data.val, data.schema)
     if config.smooths:
         return _make_smoothing(config, context, data, specs, task)
     if config.uses_least_squares:

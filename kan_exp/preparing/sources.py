@@ -111,7 +111,7 @@ def _check_table(
     dims = tuple(config.widths) if are_known(config.dims) else None
     table = read_source(options, dims, task.predicts == CLASSES)
     check_schema("data", table.schema, config, context, task)
-    task.check_target(table.schema, table.y)
+    task.check_target(table.schema, table.y, table.row_name)
     return split_options(options).check(table)
 
 

@@ -78,9 +78,9 @@ class State:
     Attributes:
         variables: Expressions of the columns of x, whose values are `values`.
         values: Of each variable `(n,)`.
-        y: Target of the smaller problem `(n,)`.
-        slope: How much an error of `y` is in the given target `(n,)`.
-        back: Steps from an expression of y to one of the given target, the last one first.
+        y: Target of the smaller problem `(n,)`: the given one, divided by `factor`.
+        slope: Size of `factor` `(n,)`; 0 where y says nothing about the smaller problem.
+        factor: An expression of the columns of x.
         error: Of the polynomial fit, in deviations of the given target.
         told: The steps in words.
     """
@@ -89,19 +89,32 @@ class State:
     values: tuple[Array, ...]
     y: Array
     slope: Array
-    back: tuple[_Step, ...] = ()
+    factor: Expression
     error: float = np.inf
     told: tuple[str, ...] = ()
 
     def given(self, expression: Expression) -> Expression:
         """The formula of the given target, from one of `y` in the variables."""
-        result = expression.substituted(self.variables)
-        for step in self.back:
-            result = step(result)
-        return result
+        inner = expression.substituted(self.variables)
+        return inner if self.factor == exact(1) else self.factor * inner
 
-    def after(self, step: _Step) -> tuple[_Step, ...]:
-        return (step, *self.back)
+    def times(self, factor: Expression) -> Expression:
+        return factor if self.factor == exact(1) else self.factor * factor
+
+    def smaller(self, problem: Problem) -> Problem:
+        """The smaller problem, of all rows of the given one."""
+        x = np.stack([variable(problem.x) for variable in self.variables], 1)
+        factor = self.factor(problem.x)
+        known = np.isfinite(x).all(1) & np.isfinite(factor)
+        known &= np.abs(factor) > 1e-9 * np.abs(factor[known]).max()
+        return replace(
+            problem,
+            x=x[known],
+            y=problem.y[known] / factor[known],
+            weight=problem.weight[known] * factor[known] ** 2,
+            # Of the mean size, as the weights have it.
+            noise=problem.noise / float(np.sqrt(np.mean(factor[known] ** 2))),
+        )
 
     def without(self, *places: int) -> tuple[tuple[Expression, ...], tuple[Array, ...]]:
         kept = [place for place in range(len(self.variables)) if place not in places]
@@ -138,9 +151,9 @@ class Reduction:
         values = tuple(np.ascontiguousarray(self.x[:, column]) for column in varying)
         variables = tuple(map(Input, varying))
         negative = self.relative and self.sign < 0
-        back: tuple[_Step, ...] = (lambda e: -e,) if negative else ()
         y = -self.y if negative else self.y
-        state = State(variables, values, y, np.ones(len(y)), back)
+        factor = exact(-1 if negative else 1)
+        state = State(variables, values, y, np.ones(len(y)), factor)
         self.size = self.rows(state).size
         self.floor = self.problem.noise / self.size if self.problem.noise else 1e-9
         return self.scored(state)
@@ -214,8 +227,8 @@ class Reduction:
         if error > self.bound(state) or power == 0 or abs(power) > 6:
             return
         factor = np.power(z, power)
-        back = state.after(lambda e: variable ** exact(power) * e)
-        child = replace(rest, y=state.y / factor, slope=state.slope * factor, back=back)
+        given = state.times(variable ** exact(power))
+        child = replace(rest, y=state.y / factor, slope=state.slope * factor, factor=given)
         child = self.scored(child)
         if child.error <= self.bound(state):
             yield self.told(child, f"x^{power:g}")
@@ -232,8 +245,9 @@ class Reduction:
         # Where the factor is 0, y says nothing about the rest.
         slope = np.where(size > 1e-9 * size.max(), state.slope * size, 0.0)
         y = state.y / np.where(slope > 0, factor, 1.0)
-        back = state.after(lambda e: variable ** exact(power) * e)
-        yield self.told(replace(rest, y=y, slope=slope, error=error, back=back), f"x^{power:g}")
+        given = state.times(variable ** exact(power))
+        child = replace(rest, y=y, slope=slope, error=error, factor=given)
+        yield self.told(child, f"x^{power:g}")
 
     def merged(self, state: State) -> Iterator[State]:
         """Two variables in the place of which one can stand."""
@@ -280,7 +294,7 @@ class Reduction:
         logs = [np.log(state.values[place]) for place in positive]
         design = np.stack([np.ones(len(state.y)), *logs], 1)
         coefficients, error = self.rows(state).solve(design)
-        if error <= max(1.1 * state.error, 1e-6):
+        if error <= max(1.1 * state.error, 1e-6) and np.isfinite(coefficients).all():
             total: Expression = Constant(float(np.exp(coefficients[0])))
             for place, power in zip(positive, coefficients[1:], strict=True):
                 if rounded := round(6 * power) / 6:
@@ -295,24 +309,27 @@ class Reduction:
         sums = []
         for transformation in TRANSFORMATIONS:
             if transformed := self.transformed(state, transformation):
-                curves, error = self.curves(transformed)
+                y, slope, back = transformed
+                changed = replace(state, y=y, slope=slope)
+                curves, error = self.curves(changed)
                 if error <= max(1.05 * state.error, 0.0 if self.problem.noise else 1e-5):
                     # A function of y that makes it simple needs low powers only.
-                    _, simple = self.curves(transformed, 5)
-                    sums.append((max(error, simple), transformed, curves, transformation))
+                    _, simple = self.curves(changed, 5)
+                    sums.append((max(error, simple), changed, curves, transformation.name, back))
         sums.sort(key=lambda found: found[0])
         if self.problem.noise and sums:
             # Those that are as good as the best one, the simplest first.
-            sums = [found for found in sums if found[0] <= 1.01 * sums[0][0]]
             order = [transformation.name for transformation in TRANSFORMATIONS]
-            sums.sort(key=lambda found: order.index(found[3].name))
-        for _, transformed, curves, transformation in sums:
-            for formula in self.named(transformed, curves):
-                yield self.proposal(transformed, formula, f"{transformation.name}: sum of curves")
+            sums = [found for found in sums if found[0] <= 1.01 * sums[0][0]]
+            sums.sort(key=lambda found: order.index(found[3]))
+        for _, changed, curves, name, back in sums:
+            for formula in self.named(changed, curves):
+                yield self.proposal(state, back(formula), f"{name}: sum of curves")
             if self.problem.over:
                 return
 
-    def transformed(self, state: State, by: Transformation) -> State | None:
+    def transformed(self, state: State, by: Transformation) -> tuple[Array, Array, _Step] | None:
+        """A function of y, the size of an error of the given target over one of it, and its inverse."""
         negative = bool(state.y.max() < 0)
         given = -state.y if negative else state.y
         with np.errstate(all="ignore"):
@@ -322,10 +339,10 @@ class Reduction:
         size = np.abs(slope)
         if size.min() < 1e-9 * size.max():
             return None
-        back = (lambda e: -by.back(e)) if negative else by.back
+        # Without noise, `relative` errors are relative ones.
         relative = self.relative and not self.problem.noise
-        given_slope = 1 / np.abs(state.y) if relative else state.slope
-        return replace(state, y=y, slope=given_slope / size, back=state.after(back))
+        slope = (1 / np.abs(state.y) if relative else state.slope) / size
+        return y, slope, (lambda e: -by.back(e)) if negative else by.back
 
     def curves(self, state: State, degree: int = 0) -> tuple[list[Array], float]:
         """A sum of one curve a variable: the curves' values, and the fit's error.
@@ -433,15 +450,22 @@ def _merges(
         yield Call(trigonometric, a) * b, function(x) * y, "product"
 
 
-def reductions(problem: Problem) -> Iterator[Proposal]:
-    """Proposals from states with ever fewer variables: greedily first, then with alternatives."""
+def reductions(
+    problem: Problem, width: int = 1, seen: dict[str, tuple[State, bool]] | None = None
+) -> Iterator[Proposal]:
+    """Proposals from states with ever fewer variables, best first.
+
+    Args:
+        width: States of each size that are followed; 1 is greedy.
+        seen: Takes the states, by a key of their own, each with whether errors are relative. Those
+            that are there have been looked at.
+    """
+    seen = {} if seen is None else seen
     searches = [Reduction(problem, relative=False)]
     if _one_sign(problem):
         searches.insert(0, Reduction(problem, relative=True))
-    ended: set[str] = set()
-    for width in (1, 3):
-        for search in searches:
-            yield from _beam(search, width, ended)
+    for search in searches:
+        yield from _followed(search, width, seen)
 
 
 def _one_sign(problem: Problem) -> bool:
@@ -451,7 +475,9 @@ def _one_sign(problem: Problem) -> bool:
     return bool(sign) and bool(wrong.mean() < (0.2 if problem.noise else 1e-12))
 
 
-def _beam(search: Reduction, width: int, ended: set[str]) -> Iterator[Proposal]:
+def _followed(
+    search: Reduction, width: int, seen: dict[str, tuple[State, bool]]
+) -> Iterator[Proposal]:
     level = [search.start()]
     if search.relative:
         yield from search.monomial(level[0])
@@ -459,8 +485,8 @@ def _beam(search: Reduction, width: int, ended: set[str]) -> Iterator[Proposal]:
         children: dict[str, State] = {}
         for state in level:
             key = f"{search.relative} {_key(state)}"
-            if key not in ended:
-                ended.add(key)
+            if key not in seen:
+                seen[key] = state, search.relative
                 yield from search.ends(state)
             for step in (search.peeled, search.merged):
                 for child in step(state):

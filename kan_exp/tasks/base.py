@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kan_exp.errors import KanExpError, listing, suggest
@@ -182,7 +182,11 @@ class Task(Scoring, ABC):
         return len(self.output_names(schema))
 
     def details(
-        self, predicted: Tensor, truth: Tensor, names: Sequence[str]
+        self,
+        predicted: Tensor,
+        truth: Tensor,
+        names: Sequence[str],
+        weight: Tensor | None = None,
     ) -> dict[str, dict[str, float | None]]:
         """Metrics of each of several columns of the predictions, by name and title.
 
@@ -190,11 +194,12 @@ class Task(Scoring, ABC):
             predicted: In the units of the target, `(n, columns)`.
             truth: `(n, out)`.
             names: Of the columns.
+            weight: Of each point, `(n,)`, see `score`.
         """
         if truth.shape[1] == 1:
             return {}
         parts = zip(names, predicted.split(1, 1), truth.split(1, 1), strict=True)
-        return {name: self.titled(self.score(p, t)) for name, p, t in parts}
+        return {name: self.titled(self.score(p, t, weight=weight)) for name, p, t in parts}
 
     def titled(self, scores: Mapping[str, float]) -> dict[str, float | None]:
         """Finite values by the titles of their metrics, None for others."""
@@ -217,12 +222,15 @@ class Task(Scoring, ABC):
         """Training and validation points with the weights that the task gives them."""
         return train, val
 
-    def check_target(self, schema: Schema, y: Any) -> None:
+    def check_target(
+        self, schema: Schema, y: Any, where: Callable[[int], str] | None = None
+    ) -> None:
         """Checks the values of the target.
 
         Args:
             schema: Of the data.
             y: Values `(n, out)`, an array or a tensor.
+            where: Names a row of `y`, for messages.
 
         Raises:
             KanExpError: The task cannot learn them.

@@ -99,9 +99,13 @@ class Classification(Task):
         return [self.class_weights.get(name, 1.0) for name in known]
 
     def details(
-        self, predicted: Tensor, truth: Tensor, names: Sequence[str]
+        self,
+        predicted: Tensor,
+        truth: Tensor,
+        names: Sequence[str],
+        weight: Tensor | None = None,
     ) -> dict[str, dict[str, float | None]]:
-        """Recall of each class."""
+        """Recall of each class, of which each row counts once."""
         found = recalls(predicted.double(), truth).tolist()
         return {
             name: {"recall": None if math.isnan(value) else value}

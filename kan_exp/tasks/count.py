@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kan_exp.errors import KanExpError
@@ -52,11 +52,17 @@ class CountRegression(Task):
         scale = torch.where(y_mean > 0, y_mean, torch.ones_like(y_mean))
         return scaling._replace(y_mean=torch.zeros_like(y_mean), y_std=scale)
 
-    def check_target(self, schema: Schema, y: Any) -> None:
+    def check_target(
+        self, schema: Schema, y: Any, where: Callable[[int], str] | None = None
+    ) -> None:
         for name, values in zip(schema.targets, y.T, strict=True):
-            wrong = values[(values < 0) | (values % 1 != 0)]
-            if len(wrong):
+            wrong = ((values < 0) | (values % 1 != 0)).nonzero()
+            rows = wrong[0] if isinstance(wrong, tuple) else wrong[:, 0]  # of NumPy, of torch
+            if len(rows):
+                row = int(rows[0])
+                place = "" if where is None else f" in {where(row)}"
+                many = f", one of {len(rows):,}" if len(rows) > 1 else ""
                 raise KanExpError(
                     f"task=count needs whole numbers of at least 0, but {name!r} has "
-                    f"{float(wrong[0]):g}: set task=regression"
+                    f"{float(values[row]):g}{place}{many}: set task=regression"
                 )

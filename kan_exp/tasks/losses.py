@@ -232,7 +232,8 @@ class Pinball(Loss):
 class Poisson(RidgeLoss):
     """Half the deviance of counts `y`, at least 0; outputs are logarithms of their means.
 
-    It is averaged over outputs.
+    It is averaged over outputs. Its dispersion is left to the data: counts vary more than Poisson's
+    law says, and are learned in units of their mean.
     """
 
     def values(self, outputs: Tensor, y: Tensor) -> Tensor:

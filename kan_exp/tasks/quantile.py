@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kan_exp.errors import KanExpError
@@ -58,7 +58,9 @@ class QuantileRegression(Task):
     def output_names(self, schema: Schema) -> tuple[str, ...]:
         return tuple(f"{schema.target_name} q{share:g}" for share in self.quantiles)
 
-    def check_target(self, schema: Schema, y: Any) -> None:
+    def check_target(
+        self, schema: Schema, y: Any, where: Callable[[int], str] | None = None
+    ) -> None:
         if len(schema.targets) > 1:
             raise KanExpError(
                 f"task=quantile takes one target, got {len(schema.targets)}: set data.target to "

@@ -32,6 +32,8 @@ FAR = 10
 # Largest part of the squared error that one point in a thousand may have.
 MAX_SHARE = 0.5
 MIN_POINTS = 1000
+# Differences of float32 networks, in standard deviations of the target.
+ROUNDING = 1e-5
 # Edges as smooth as the data ask for, which are about as good as a linear model at least.
 SMOOTH = ("layer=spline", "smoothing.method=reml", "dims=null")
 # Options that are dropped from a command when SMOOTH is added.
@@ -192,7 +194,11 @@ def _about_linear(
     error = task.primary.error
     if linear is None:
         return []
-    if own is not None and error(own) - error(linear) <= _standard_error(metrics, task):
+    rounding = ROUNDING
+    if task.primary.in_target_units:
+        rounding *= float(data.schema.decode_outputs(data.train.y).double().std())
+    least = max(_standard_error(metrics, task), rounding)
+    if own is not None and error(own) - error(linear) <= least:
         return []
     said = (
         f"The test {task.primary.title} is worse than that of a linear model "

@@ -85,7 +85,7 @@ class CrossValidation:
         found: list[FoldResult] = []
         for number in range(self.data.num_folds):
             data = self.data.fold(number)
-            fingerprint = data.training_fingerprint  # before the task multiplies weights
+            fingerprint = data.training_fingerprint
             result = self._known(number, fingerprint)
             if result is None:
                 if (result := self.fit(data)) is None:
@@ -155,10 +155,10 @@ def fold_metrics(
     return {**spread["mean"], **(errors if scoring.primary.terms else {}), "folds": about}
 
 
-def first_of_each_row(results: Sequence[FoldResult]) -> tuple[Tensor, Tensor]:
-    """Truth and out-of-fold predictions of the rows, in their order, from the first repeat."""
+def first_of_each_row(results: Sequence[FoldResult]) -> tuple[Tensor, Tensor, Tensor]:
+    """Truth, out-of-fold predictions and numbers of the rows in order, from the first repeat."""
     if not results:
-        return torch.empty(0, 1), torch.empty(0, 1)
+        return torch.empty(0, 1), torch.empty(0, 1), torch.empty(0, dtype=torch.long)
     seen: set[int] = set()
     places = []
     for result in results:
@@ -166,9 +166,9 @@ def first_of_each_row(results: Sequence[FoldResult]) -> tuple[Tensor, Tensor]:
         places.append(torch.tensor([row not in seen for row in rows], dtype=torch.bool))
         seen.update(rows)
     kept = list(zip(results, places, strict=True))
-    order = torch.cat([result.rows[place] for result, place in kept]).argsort()
+    numbers, order = torch.cat([result.rows[place] for result, place in kept]).sort()
     truth = torch.cat([result.truth[place] for result, place in kept])[order]
-    return truth, torch.cat([result.predictions[place] for result, place in kept])[order]
+    return truth, torch.cat([result.predictions[place] for result, place in kept])[order], numbers
 
 
 def write_predictions(

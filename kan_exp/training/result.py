@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -71,15 +72,17 @@ def make_result(
         diverged: Why the training ended, if it diverged.
         folds: The results of a cross-validation.
     """
-    task, model = module.task, model_from(best)
+    task, model, weight = module.task, model_from(best), data.test.weight
     if data.num_folds:
         options = cast(SplitTableData, data).options
-        truth, predictions = first_of_each_row(folds)
+        truth, predictions, rows = first_of_each_row(folds)
+        if weight is not None:
+            weight = weight[np.searchsorted(cast(SplitTableData, data).test_rows, rows.numpy())]
         scores = fold_metrics(folds, task, cast(int, options.folds), options.repeats)
     else:
         truth = data.schema.decode_outputs(data.test.y)
         predictions = model.predict(data.test.x)
-        (scores,) = score_networks(task, [predictions], truth, data.test.weight)
+        (scores,) = score_networks(task, [predictions], truth, weight)
         scores |= {LINEAR + name: finite(v) for name, v in _linear_scores(task, data).items()}
     validation = module.validated
     if validation is None:
@@ -87,7 +90,7 @@ def make_result(
     metrics = {
         **scores,
         task.chosen_by: finite(validation[task.primary.name]),
-        "outputs": task.details(predictions, truth, model.names) if len(truth) else {},
+        "outputs": task.details(predictions, truth, model.names, weight) if len(truth) else {},
         "parameters": sum(weight.numel() for weight in model.network.parameters()),
         "best_step": int(best["global_step"]),
         **details,

@@ -53,6 +53,7 @@ def test_the_task_decides_otherwise(tmp_path):
     assert {*numbers.table.y[:, 0]} == {7, 9, 10}
     yes = data(written(tmp_path, ["Yes", "no"] * 30), classes=False)
     assert yes.table.y[:2, 0].tolist() == [1, 0]
+    assert any("yes is 1, no is 0" in line for line in yes.data_warnings)
     halves = data(written(tmp_path, [0.5, 1.0, 1.5] * 20), classes=True)
     assert halves.schema.classes == ("0.5", "1", "1.5")
 
@@ -61,7 +62,7 @@ def test_the_task_decides_otherwise(tmp_path):
     ("values", "classes", "said"),
     [
         (["x"] * 60, None, "column 'y' has one class only, 'x'"),
-        (["x", "y"] * 30, False, "the target 'y' is text, such as 'x' in row 1: set task=class"),
+        (["x", "y"] * 30, False, "the target 'y' is text, such as 'x': set task=class"),
         ([k * 0.1 for k in range(60)], True, "60 different numbers in 60 rows.* set task=regres"),
         ([f"name {k}" for k in range(60)], None, "mostly different texts in the target column 'y'"),
         (["x", "y", None] * 20, None, "missing cells in the target column 'y' .*row 3"),

@@ -329,3 +329,12 @@ def test_rows_that_are_left_out_take_their_weight_and_group_with_them(tmp_path):
     split = SplitOptions(FRACTIONS, 0, weight="w", test_path=str(tmp_path / "new.csv"))
     table = learning_table(path, "y", ["a", "b"], split, None, treatment=drop)
     assert (table.rows, table.test_rows, table.weight.tolist()) == (40, 1, [*kept, 50])
+
+
+def test_repeated_names_alone_are_to_be_renamed(tmp_path):
+    rows = [[k, k + 1, k * k] for k in range(20)]
+    message = refused(write(tmp_path, ["a", "a", "y"], rows))
+    assert message.endswith(
+        "a repeated name in column 'a' (2 columns): rename columns of the same name: without them, "
+        "no other column is left to learn from."
+    )

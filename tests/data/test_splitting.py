@@ -194,6 +194,9 @@ def test_classes_are_divided_in_proportion():
         ({"weight": "early", "split": "order"}, "data.weight='early' is 0 in all rows of the test"),
         ({"weight": "gap"}, "data.weight=gap has 'a' in row 1, line 2, one of 60"),
         ({"weight": "n"}, "column 'n' is data.weight, and also learned from"),
+        ({"weight": "y"}, "column 'y' is data.target and data.weight: choose another data.weight"),
+        ({"group": "y"}, "column 'y' is data.target and data.group: choose another data.group"),
+        ({"drop": ["y"]}, "column 'y' is data.target and in data.drop"),
         ({"folds": 50}, None),
         ({"folds": 60}, None),
         ({"folds": 61}, "data.folds=61 has more folds than the table has rows"),
@@ -222,11 +225,52 @@ def test_what_cannot_be_split_is_one_line(tmp_path, monkeypatch, split, said):
     assert "\n" not in str(error.value)
 
 
-def test_a_class_that_no_training_row_has_is_one_line():
-    names = ["a"] * 30 + ["b"] * 29 + ["c"]
+ONE_LATE = ["a"] * 30 + ["b"] * 29 + ["c"]
+
+
+@pytest.mark.parametrize(
+    ("split", "more", "said"),
+    [
+        ({"folds": 5}, {}, "it has one row only: leave out its rows, or leave data.folds out"),
+        ({"split": "order"}, {}, "its rows come late: set data.split=random, or leave them out"),
+        ({}, {"weight": np.array([1.0] * 59 + [0])}, "its rows have the weight 0: leave them out"),
+        ({}, {"test_rows": 1}, "its rows are all in data.test_path: leave them out"),
+        (
+            {"group": "g", "folds": 3},
+            {"groups": np.arange(60) // 6},
+            "it has rows of one 'g' only: leave out its rows, or leave data.folds out",
+        ),
+    ],
+    ids=["folds", "order", "weight", "file", "groups"],
+)
+def test_a_class_that_no_training_row_has_is_one_line_with_what_helps(split, more, said):
+    table = dataclasses.replace(of_classes(ONE_LATE), **more)
     with pytest.raises(KanExpError, match=r"column 'c' has the class 'c' in no training row") as e:
-        SplitTableData(of_classes(names), SplitOptions(FRACTIONS, 0, folds=5))
-    assert "of fold" in str(e.value)
+        SplitTableData(table, SplitOptions(FRACTIONS, 0, **split))
+    assert str(e.value).endswith(f": {said}.")
+
+
+def test_groups_in_both_files_are_told(tmp_path):
+    path = write(tmp_path / "t.csv")
+    other = write(tmp_path / "other.csv", 10, z=[5, 6, *[99] * 8])
+    found = data(path, test_path=str(other), group="z")
+    said = "2 of 10 test rows have a 'z' of data.path: the test error says less about new groups"
+    assert any(line.startswith(said) for line in found.data_warnings)
+    write(other, 10, z=[99] * 10)
+    assert not any(
+        "new groups" in one for one in data(path, test_path=str(other), group="z").data_warnings
+    )
+
+
+def test_rows_are_named_as_their_files_count_them(tmp_path):
+    gaps = ["" if k == 2 else k for k in range(60)]
+    path = write(tmp_path / "t.csv", z=gaps)
+    other = write(tmp_path / "other.csv", 70, z=["", *[k % 7 for k in range(69)]])
+    table = data(path, test_path=str(other), missing="drop").table
+    assert table.row_name(1) == f"row 2 of {path}"
+    assert table.row_name(2) == f"row 4 of {path}"
+    assert table.row_name(59) == "row 2 of data.test_path"
+    assert table.rows == 59 + 69
 
 
 def test_options_are_checked_without_a_table():

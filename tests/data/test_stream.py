@@ -210,6 +210,9 @@ def test_a_gap_in_a_later_file_is_named(folder, frame):
         ({"memory": 1000}, "data.memory must be at least 10,000,000 bytes, got 1000"),
         ({"fractions": [0.999, 0.0005, 0.0005]}, "raise their data.fractions"),
         ({"path": "gone.csv"}, "gone.csv: no such file"),
+        ({"path": "semicolons.csv"}, "Is it separated by ';'? Set 'data.separator=\";\"'"),
+        ({"path": "semicolons.csv", "target": None}, "Is it separated by ';'?"),
+        ({"path": "twice.csv"}, "twice.csv: has several columns 'a': rename all but one"),
         ({"path": "empty"}, "empty: has no .parquet file in it"),
         ({"path": "t.txt"}, "t.txt: data=stream reads .csv, .tsv, .parquet"),
         ({"path": "broken.parquet"}, "broken.parquet: cannot be read"),
@@ -226,11 +229,16 @@ def test_what_cannot_be_streamed_is_one_line(folder, frame, tmp_path, monkeypatc
     frame.write_csv("a.csv")
     frame.drop("a").write_csv("b.csv")
     (tmp_path / "flat").mkdir()
+    (tmp_path / "text").mkdir()
+    frame.write_csv("text/semicolons.csv", separator=";")
+    (tmp_path / "text" / "twice.csv").write_text("n,a,a,b,y\n1,2,3,4,5\n")
     frame.with_columns(a=pl.lit(2)).write_csv("flat/flat.csv")
     change = {**change}
     path = change.pop("path", folder)
+    folders = {"flat.csv": "flat", "semicolons.csv": "text", "twice.csv": "text"}
+    path = f"{folders[path]}/{path}" if path in folders else path
     with pytest.raises(KanExpError) as error:
-        made("flat/flat.csv" if path == "flat.csv" else path, **change)
+        made(path, **change)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -239,3 +247,18 @@ def test_a_large_table_knows_its_columns_before_it_is_read(folder):
     table = LargeTable(str(folder), ["y", "b"], None, ",")
     assert table.schema.features == ("n", "a")
     assert table.schema.targets == ("y", "b")
+
+
+def test_an_index_without_a_name_is_not_learned_from(frame, tmp_path):
+    text = frame.with_row_index("").write_csv()
+    (tmp_path / "t.csv").write_text(text)
+    assert LargeTable(str(tmp_path / "t.csv"), "y", None, ",").schema.features == ("n", "a", "b")
+
+
+def test_batches_have_the_scaling_of_the_task(folder):
+    data = made(folder)
+    data.scaling = data.scaling._replace(y_mean=torch.zeros(1), y_std=torch.full((1,), 2.0))
+    rows = torch.cat(list(data.training_rows()))
+    held_out = data.val.y.sum() + data.test.y.sum()
+    whole = sum(torch.from_numpy(block.values[:, 3]).sum() for block in data.table.blocks())
+    torch.testing.assert_close(rows[:, 3].double().sum(), (whole - held_out) / 2, rtol=1e-6, atol=0)

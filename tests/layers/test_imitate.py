@@ -41,6 +41,19 @@ def test_edges_follow_other_functions(kind):
     assert (layer.edges(between) - edges(between)).abs().max() < ERRORS[kind]
 
 
+def test_small_networks_stay_near_to_straight_lines_beyond_the_points():
+    layer = make("mlp", 2, 1)
+
+    def edges(x):  # bends within the points only
+        inner = x.clamp(-1.5, 1.5)
+        return (x + 0.4 * torch.pi * (2 * inner / 3).cos().sin()).unsqueeze(-1)
+
+    points = torch.linspace(-1.5, 1.5, 60).double()[:, None].expand(-1, 2)
+    layer.imitate(points, edges)
+    beyond = torch.tensor([[-2.2], [-1.8], [1.7], [2.1]]).double().expand(-1, 2)
+    assert (layer.edges(beyond) - edges(beyond)).abs().max() < 0.15
+
+
 def test_lines_are_imitated_exactly_and_other_edges_by_their_best_line():
     layer = make("linear", 2, 3)
     layer.activation = "none"

@@ -6,6 +6,7 @@ import datetime
 import math
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from hypothesis import given, settings
@@ -222,3 +223,11 @@ def test_a_date_among_numbers_is_no_number():
     columns = {"a": [datetime.date(2020, 1, 1)], "b": [1.0], "c": [2.0]}
     with pytest.raises(KanExpError, match="column 'a'"):
         make_model()(polars.DataFrame(columns))
+
+
+def test_rows_as_mappings_and_frames_that_are_not_computed_yet():
+    rows = [dict(zip("abc", row, strict=True)) for row in ROWS]
+    for x in (rows, pl.LazyFrame(rows)):
+        torch.testing.assert_close(
+            as_points(x, ["c", "a", "b"], CPU), torch.tensor(ROWS).double()[:, [2, 0, 1]]
+        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -76,3 +78,10 @@ def test_stages_that_were_typed_are_used(tables, typed):
 def test_smoothing_that_was_typed_stays(tables):
     asked, found, _ = prepared(tables, "small", "smoothing.hidden=2", "refine.steps=[3]")
     assert found == asked
+
+
+def test_networks_too_deep_for_smoothing_are_told(tables):
+    asked, found, _ = prepared(tables, "small", "layer=spline")
+    assert notes_on_defaults(asked, replace(found, dims=[1, 3, 1])) == []
+    (said,) = notes_on_defaults(asked, replace(found, dims=[1, 3, 3, 1]))
+    assert said.startswith("dims=[1,3,3,1]: smoothness is found from the data for one hidden")

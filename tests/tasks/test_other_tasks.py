@@ -93,6 +93,10 @@ def test_what_is_no_count_is_told(wrong):
     y = torch.tensor([[3.0], [wrong]])
     with pytest.raises(KanExpError, match=rf"but 'n' has {wrong:g}: set task=regression"):
         task.check_target(Schema.of_numbers("x", ["n"]), y)
+    with pytest.raises(KanExpError, match=rf"'n' has {wrong:g} in row 1, one of 2: set"):
+        task.check_target(
+            Schema.of_numbers("x", ["n"]), y[[1, 0, 1]].numpy(), lambda k: f"row {k + 1}"
+        )
     task.check_target(Schema.of_numbers("x", ["n"]), y[:1].numpy())
 
 

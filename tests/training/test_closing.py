@@ -77,6 +77,11 @@ def test_a_result_better_than_linear_has_nothing_to_say():
     assert said(test_rmse=50.0) == []
 
 
+def test_nor_has_one_that_differs_by_rounding():
+    assert said(test_rmse=1e-6, test_rmse_se=1e-7, linear_rmse=1e-16) == []
+    assert said(test_rmse=1e-4, test_rmse_se=1e-7, linear_rmse=1e-16) != []
+
+
 def test_nor_has_one_within_its_standard_error():
     assert said(test_rmse=53.5) == []  # the standard error is 2.34
     assert len(said(test_rmse=53.6)) == 2

@@ -7,6 +7,8 @@ import json
 import signal
 import statistics
 
+import numpy as np
+import polars as pl
 import pytest
 import torch
 
@@ -120,7 +122,7 @@ def test_folds_that_are_done_are_not_trained_again(table, tmp_path, monkeypatch)
     assert texts[0] == texts[1]
 
 
-def test_weights_of_classes_do_not_change_the_digest_of_a_fold(table):
+def test_weights_of_classes_change_neither_a_fold_nor_its_digest(table):
     lines = table.read_text().splitlines()
     rows = [line.rsplit(",", 1)[0] for line in lines[1:]]
     rows = [f"{row},{'yes' if k % 3 else 'no'}" for k, row in enumerate(rows)]
@@ -135,6 +137,10 @@ def test_weights_of_classes_do_not_change_the_digest_of_a_fold(table):
     assert (
         seen[::2] == seen[1::2] == [experiment.data.fold(k).training_fingerprint for k in range(3)]
     )
+    given = experiment.data.fold(0)
+    folds.fit(given)
+    assert given.train.weight is None
+    assert given.training_fingerprint == seen[0]
 
 
 def results(*errors: float | None) -> list[FoldResult]:
@@ -180,3 +186,17 @@ def test_the_table_of_folds():
 def test_what_does_not_go_with_folds_is_one_line(table, tmp_path, option):
     with pytest.raises(KanExpError, match=r"does not go with data\.folds"):
         prepare(overrides(table, option), tmp_path / "run")
+
+
+def test_metrics_of_each_output_take_the_weights_of_their_rows(tmp_path):
+    draw = np.random.default_rng(0)
+    x, w = draw.uniform(-1, 1, 60), np.arange(60) % 3
+    columns = {"x": x, "y": x + draw.normal(size=60), "z": x**2 + draw.normal(size=60), "w": w}
+    pl.DataFrame(columns).write_csv(tmp_path / "t.csv")
+    options = ["data.target=[y,z]", "data.weight=w", "data.folds=3", "dims=[auto,auto]"]
+    common = ["data=table", f"data.path={tmp_path / 't.csv'}", "layer=linear", "logger=none"]
+    result = prepare([*common, *options], tmp_path / "run").fit()
+    for k, name in enumerate("yz"):
+        errors = (result.predictions[:, k].numpy() - columns[name]) ** 2
+        expected = np.sqrt(np.average(errors, weights=w))
+        assert result.metrics["outputs"][name]["RMSE"] == pytest.approx(expected)

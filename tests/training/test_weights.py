@@ -170,3 +170,13 @@ def test_mini_batches_keep_weights_with_their_rows():
     assert chunks[0].weight is not None
     assert chunks[0].weight.shape == (2, 2, 3)
     assert all(torch.equal(chunk.x[..., 0] + 100, chunk.weight) for chunk in chunks)
+
+
+def test_metrics_of_each_output():
+    truth, predicted = normal(40, 2, seed=6), normal(40, 2, seed=7)
+    task = Regression(["rmse", "mae"], "rmse")
+    found = task.details(predicted, truth, ["a", "b"], COUNTS.double())
+    repeat = [part.repeat_interleave(COUNTS, 0) for part in (predicted, truth)]
+    expected = task.details(*repeat, ["a", "b"])
+    for name in ("a", "b"):
+        assert found[name] == pytest.approx(expected[name])
