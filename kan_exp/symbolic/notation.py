@@ -22,6 +22,7 @@ MAX_OPERATIONS = 80
 MAX_FACTORED = 40
 MAX_EXPANDED_POWER = 3
 MAX_DIGITS = 10
+SHORT = 10  # fractions of larger numbers are shown as decimals, if these end
 PLAIN_DIGITS = 6  # of a constant whose error is not known
 GREEK = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau"
 GREEK += " phi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega"
@@ -141,7 +142,7 @@ class Notation:
         places = [f"x{k}" for k in range(len(self.names))]
         quoted = [name if _is_clear(name) else f"`{printable(name)}`" for name in self.names]
         shown = dict(zip(places, quoted, strict=True))
-        return str(Printer().doprint(self._filled(places, rounded)))
+        return str(Printer().doprint(_with_decimals(self._filled(places, rounded))))
 
     def latex(self) -> str:
         """The right-hand side of the formula, for LaTeX and for matplotlib's mathtext."""
@@ -157,7 +158,9 @@ class Notation:
 
         places = [f"x{k}" for k in range(len(self.names))]
         shown = dict(zip(places, map(latex_name, self.names), strict=True))
-        return str(Printer({"mul_symbol": r" \, "}).doprint(self._filled(places, rounded)))
+        return str(
+            Printer({"mul_symbol": r" \, "}).doprint(_with_decimals(self._filled(places, rounded)))
+        )
 
     def python(self, target: str) -> str:
         """Source of a function of arrays, which needs numpy alone."""
@@ -234,6 +237,19 @@ def _with_slots(expression: Expression, first: int) -> Expression:
         return node.rebuilt([visit(child) for child in node.children()])
 
     return visit(expression)
+
+
+def _with_decimals(expression: Expr) -> Expr:
+    """The formula with fractions such as 981/100 as decimals."""
+    import sympy
+
+    return expression.xreplace(
+        {
+            number: sympy.Float(float(number))
+            for number in expression.atoms(sympy.Rational)
+            if min(number.q, abs(number.p)) > SHORT and 10**MAX_DIGITS % number.q == 0
+        }
+    )
 
 
 def simplified(expression: Expr) -> Expr:

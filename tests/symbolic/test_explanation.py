@@ -35,6 +35,14 @@ def test_the_text_has_rounded_constants_and_marks_names_that_could_be_mistaken()
     assert text == "-1.25*sqrt(`Temp (°C)`)*sqrt(`x-y`) + exp(0.6431*`E`**2 + sin(pi*`Temp (°C)`))"
 
 
+def test_exact_fractions_of_large_numbers_are_decimals():
+    expression = exact("9.81") * x + exact("1/16") * y + exact("3/2") * z + exact("22/7")
+    explanation = explained(expression, "abc")
+    assert explanation.formula == "9.81*a + b/16 + 3*c/2 + 22/7"
+    assert explanation.latex().startswith(r"f = 9.81 \, a + \frac{b}{16}")
+    assert explanation.sympy().coeff(sympy.Symbol("a")) == sympy.Rational(981, 100)
+
+
 def test_names_that_look_the_same_stay_two_inputs():
     explanation = explained(x - y, ("a\n", "a\\n", "c"))
     assert explanation.formula == "`a\\n` - `a\\n`"
