@@ -267,6 +267,7 @@ class RunContext:
         follows_seed: Options that refer to the seed, unresolved.
         points_option: The option that sets the number of sampled training points.
         gradient: What the layers recommend to optimizers that follow gradients.
+        wide: What wide tables are trained with.
     """
 
     overrides: Sequence[str] = ()
@@ -276,6 +277,7 @@ class RunContext:
     follows_seed: Mapping[str, Any] = field(default_factory=dict)
     points_option: str = "data.num_train"
     gradient: Mapping[str, Any] | None = None
+    wide: Mapping[str, Any] | None = None
 
 
 @dataclass
@@ -285,6 +287,19 @@ class GradientConfig:
     steps: int
     batch_size: int
     roughness: float
+
+
+@dataclass
+class WideConfig:
+    """What wide tables are trained with; see conf/train.yaml."""
+
+    rows: int
+    hidden: int
+    steps: int
+    evaluations: int
+    lr: float
+    weight_decay: float
+    layer: dict[str, Any]
 
 
 @dataclass
@@ -305,6 +320,7 @@ class TrainConfig(RunOptions):
 
     points: int
     gradient: GradientConfig
+    wide: WideConfig | None = None  # not in the folders of older runs
     layers: list[Any] | None
     sweep: SweepConfig
     target: Any = None

@@ -114,8 +114,15 @@ def check_numbers(config: RunConfig) -> None:
 def check_smoothing(config: RunConfig) -> None:
     """Checks the options of `smoothing`."""
     smoothing = config.smoothing
-    if smoothing.method not in (None, "reml"):
-        raise KanExpError(f"smoothing.method must be reml or null, got {smoothing.method!r}.")
+    if smoothing.method not in (None, "reml", "linear"):
+        raise KanExpError(
+            f"smoothing.method must be reml, linear or null, got {smoothing.method!r}."
+        )
+    if smoothing.method == "linear" and config.uses_least_squares:
+        raise KanExpError(
+            "smoothing.method=linear is where optimizers that follow gradients begin: set "
+            "optimizer=adamw, or smoothing.method=reml"
+        )
     for name, count in (("num_candidates", 2), ("steps", 5)):
         numbers = getattr(smoothing, name)
         if len(numbers) != count or min(numbers) < 1:

@@ -8,34 +8,118 @@ from typing import Any
 
 import yaml
 
+<<<<<<< HEAD
 from kan_exp.config import STREAM, TABLE, Component, RunConfig, RunContext, choice, config_folder
 from kan_exp.preparing.sources import read_source, split_options
 from kan_exp.preparing.widths import shown_dims
+=======
+from kan_exp.config import (
+    LINES,
+    STREAM,
+    TABLE,
+    Component,
+    RunConfig,
+    RunContext,
+    choice,
+    config_folder,
+)
+from kan_exp.preparing.components import make_task
+from kan_exp.preparing.sources import SKLEARN, read_source, split_options
+from kan_exp.preparing.tasks import recognized
+from kan_exp.preparing.widths import AUTO
+>>>>>>> wide
 from kan_exp.runs import option_name
 from kan_exp.runs.identity import group_name
+from kan_exp.training.smooth_plan import MOST_CURVES
 
 # Rows from which a step of least squares, which sees all of them, takes longer than a training by
 # mini-batches needs.
 MANY_ROWS = 10_000
-NAME = "adam"
+MANY, WIDE = "adam", "adamw"
 CHOICES = ("optimizer", "scheduler", "refine", "smoothing", "experiment")
+CHOICES_OF_WIDE = (*CHOICES, "dims", "layers", "penalty")
+DIGITS = (1797, 64, 10)  # rows, inputs and classes of data=sklearn data.name=digits
 
 
 def with_defaults(config: RunConfig, context: RunContext) -> tuple[RunConfig, RunContext]:
     """Replaces defaults that do not go with the data, or with options that were typed.
 
-    Streams, and tables of `MANY_ROWS` training rows or more, are trained by adam instead of least
-    squares, unless an option of the optimizer was typed. Other options keep the values that were
-    typed, and are those of `optimizer=adam` if they were not. Where options of `refine` or
+    Wide tables that have enough rows are trained as `wide` of conf/train.yaml says, beginning with
+    the linear model, unless options of the network or the optimizer were typed.
+
+    Streams, and other tables of `MANY_ROWS` training rows or more, are trained by adam instead of
+    least squares, unless an option of the optimizer was typed. Other options keep the values that
+    were typed, and are those of `optimizer=adam` if they were not. Where options of `refine` or
     `penalty` were typed, these decide the smoothness of edges.
 
     Raises:
         KanExpError: The table cannot be read.
     """
+    if (size := _size_of_wide(config, context)) is not None:
+        return _wide(config, context, size)
     config, context = _by_gradient(config, context)
     if config.smooths and _types_stages(context):
         config = replace(config, smoothing=replace(config.smoothing, method=None))
     return config, context
+
+
+def _size_of_wide(config: RunConfig, context: RunContext) -> tuple[int, int, int] | None:
+    """Training rows, inputs and outputs of a table that is wide and has rows enough."""
+    groups, layer = set(map(group_name, context.overrides)), config.layers
+    if context.wide is None or context.choices.get("experiment") or groups & {*CHOICES_OF_WIDE}:
+        return None
+    if not config.smooths or config.dims is not None or not isinstance(layer, Component):
+        return None
+    size = None if layer.target == LINES else _size(config)
+    if size is None:
+        return None
+    rows, inputs, outputs = size
+    is_wide = 2 * inputs * outputs > MOST_CURVES  # each edge would have less than two functions
+    return size if is_wide and rows >= context.wide["rows"] * inputs else None
+
+
+def _size(config: RunConfig) -> tuple[int, int, int] | None:
+    """Training rows, inputs and outputs, where they are known before the data are made."""
+    options = config.data.options
+    if config.data.target == SKLEARN and (options["name"], options["target"]) == ("digits", None):
+        return round(options["fractions"][0] * DIGITS[0]), *DIGITS[1:]
+    if config.data.target != TABLE:
+        return None
+    table = read_source(options)
+    task = make_task(recognized(config.task, config.data))
+    if not table.schema.has_features:
+        return None
+    rows, schema = split_options(options).check(table), table.schema
+    return rows, len(schema.features), task.num_outputs(schema)
+
+
+def _wide(
+    config: RunConfig, context: RunContext, size: tuple[int, int, int]
+) -> tuple[RunConfig, RunContext]:
+    assert context.wide is not None
+    assert context.gradient is not None
+    assert isinstance(config.layers, Component)
+    wide, (rows, _, outputs) = context.wide, size
+    given = {option_name(text) for text in context.overrides}
+    options = {k: v for k, v in wide["layer"].items() if f"layer.{k}" not in given}
+    values: dict[str, Any] = {
+        "steps": context.gradient["steps"] if rows >= MANY_ROWS else wide["steps"],
+        "batch_size": context.gradient["batch_size"],
+        "evaluations": wide["evaluations"],
+        "log_every_n_steps": 50,
+    }
+    values = {name: value for name, value in values.items() if name not in given}
+    config = replace(
+        config,
+        layers=replace(config.layers, options={**config.layers.options, **options}),
+        dims=[AUTO, outputs + wide["hidden"], AUTO],
+        smoothing=replace(config.smoothing, method="linear"),
+        optimizer=choice("optimizer", WIDE, lr=wide["lr"], weight_decay=wide["weight_decay"]),
+        scheduler=choice("scheduler", "cosine", T_max=values.get("steps", config.steps)),
+        **values,
+    )
+    choices = {**context.choices, "optimizer": WIDE, "scheduler": "cosine"}
+    return config, replace(context, choices=choices)
 
 
 def _by_gradient(config: RunConfig, context: RunContext) -> tuple[RunConfig, RunContext]:
@@ -58,12 +142,12 @@ def _by_gradient(config: RunConfig, context: RunContext) -> tuple[RunConfig, Run
     steps = values.get("steps", config.steps)
     config = replace(
         config,
-        optimizer=choice("optimizer", NAME),
+        optimizer=choice("optimizer", MANY),
         scheduler=choice("scheduler", "cosine", T_max=steps),
         penalty=replace(config.penalty, **penalty),
         **values,
     )
-    choices = {**context.choices, "optimizer": NAME, "scheduler": "cosine"}
+    choices = {**context.choices, "optimizer": MANY, "scheduler": "cosine"}
     return config, replace(context, choices=choices)
 
 
@@ -81,9 +165,16 @@ def _types_stages(context: RunContext) -> bool:
 
 def notes_on_defaults(asked: RunConfig, config: RunConfig) -> list[str]:
     """Lines about defaults that were replaced."""
+    if asked.smoothing.method != config.smoothing.method == "linear":
+        sizes = ",".join(map(str, config.widths))
+        return [
+            f"optimizer={WIDE} dims=[{sizes}], beginning with the linear model: with so many "
+            f"inputs and outputs least squares affords no more than that; smoothing.method=reml "
+            f"keeps to it"
+        ]
     if asked.optimizer.target != config.optimizer.target:
         return [
-            f"optimizer={NAME}: least squares is the default below {MANY_ROWS:,} training rows; "
+            f"optimizer={MANY}: least squares is the default below {MANY_ROWS:,} training rows; "
             f"optimizer=lm takes the time"
         ]
     if asked.smoothing.method != config.smoothing.method:

@@ -61,6 +61,7 @@ def make_experiment(
 
     context = context or RunContext()
     asked, (config, context) = config, settle(*with_defaults(config, context))
+    dims, smoothing = config.dims, config.smoothing  # before the data have decided
     count = 1 if rank is None else rank.count
     accelerator = training_accelerator(config)
     _check_with_torch(config, count, accelerator)
@@ -150,7 +151,7 @@ def make_experiment(
     folds = None
     if data.num_folds:
         # What is left to the data is that of each fold.
-        each = replace(config, dims=asked.dims, smoothing=asked.smoothing)
+        each = replace(config, dims=dims, smoothing=smoothing)
         for number in range(data.num_folds if are_known(asked.dims) else 0):
             _check_fold(data.fold(number), number, config.widths[0])
         folds = CrossValidation(data, _fold_fitter(each, context, stop), folder)

@@ -12,6 +12,7 @@ from kan_exp.errors import KanExpError, message_of
 from kan_exp.preparing.components import make_partial
 from kan_exp.preparing.devices import training_device
 from kan_exp.preparing.networks import MULTIPLICATIONS_PER_MINUTE, check_work, stages_of
+from kan_exp.preparing.widths import shown_dims
 
 if TYPE_CHECKING:
     from torch import nn
@@ -73,12 +74,34 @@ def make_module(
 
     # The weights have a generator of their own: all kinds see the same order of points.
     network = make_network(specs, config.widths, torch.Generator().manual_seed(config.seed))
+    _start([network], config, data, task)
     model = _model(network, data, task)
     options = _gradient_options(config, data, specs, task)
     options["compile_network"] = config.compile
     if config.num_ranks > 1:
-        return SharedModule(model, task, count=config.num_ranks, **options)
-    return KANModule(model, task, **options)
+        module: KANModule = SharedModule(model, task, count=config.num_ranks, **options)
+    else:
+        module = KANModule(model, task, **options)
+    module.counts_start = config.smoothing.method == "linear"
+    return module
+
+
+def _start(
+    networks: Sequence[nn.Sequential], config: RunConfig, data: ExperimentData, task: Task
+) -> None:
+    """Makes networks the linear model, if the configuration says so."""
+    if config.smoothing.method != "linear":
+        return
+    from kan_exp.training.linear_start import start_linear
+
+    dims = config.widths
+    if len(dims) != 3 or dims[1] < dims[2]:
+        raise KanExpError(
+            f"smoothing.method=linear needs one hidden layer of at least as many units as outputs, "
+            f"got {shown_dims(dims)}: set dims=[auto,{dims[-1] + 32},auto] or smoothing.method=null"
+        )
+    for network in networks:
+        start_linear(network, data.scaling.standardize(data.train), task.loss())
 
 
 def _model(network: nn.Sequential, data: ExperimentData, task: Task) -> KANModel:
@@ -232,6 +255,7 @@ def _make_replicas(
         seeds = range(config.seed, config.seed + count)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         networks = [make_network(specs, config.widths, generator) for generator in generators]
+        _start(networks, config, data, task)
         model = _model(networks[0], data, task)
         return ReplicaModule(model, task, networks, config.seed, **options)
 

@@ -88,6 +88,7 @@ def translate(cfg: DictConfig, hydra: DictConfig) -> tuple[RunConfig, RunContext
         follows_seed=follows_seed(cfg),
         points_option="points" if draws else "data.num_train",
         gradient=values["gradient"],
+        wide=values["wide"],
     )
     return config, context
 

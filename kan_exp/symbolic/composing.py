@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from kan_exp.symbolic.expression import (
     Call,
     Constant,
@@ -87,7 +89,7 @@ def applied(function: Expression, argument: Linear) -> Linear:
     if function == Input(0):
         return argument
     if not argument.terms:
-        return Linear((), float(function(_row(argument.shift))[0]))
+        return Linear((), float(function(np.full((1, 1), argument.shift))[0]))
     match function:
         case Power(Input(), Constant(exponent)):
             size, inner = argument.normalized()
@@ -118,9 +120,3 @@ def _exponential(argument: Linear) -> Expression:
     if rest or argument.shift != 0:
         powers.append(Call("exp", Linear(tuple(rest), argument.shift).expression))
     return powers[0] if len(powers) == 1 else Product(tuple(powers))
-
-
-def _row(value: float):  # type: ignore[no-untyped-def]
-    import numpy as np
-
-    return np.full((1, 1), value)

@@ -264,6 +264,8 @@ class _Simplifying:
         steps = []
         for place, value in enumerate(self.expression.constants):
             error = max(errors[place], 1e-14 * abs(value))
+            if not math.isfinite(error):
+                continue
             for target, size in _simple(value, math.sqrt(self.first) * error):
                 surprise = size**1.5 * error / max(abs(value), error)
                 if surprise < _SURPRISE:

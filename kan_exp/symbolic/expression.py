@@ -118,7 +118,7 @@ class Expression:
 
     @property
     def complexity(self) -> int:
-        """Number of nodes, as in SRBench: constants, inputs, operations with two arguments, calls."""
+        """Number of nodes, as in SRBench: constants, inputs, operations on two, calls."""
         return sum(
             len(node.children()) - 1 if isinstance(node, Sum | Product) else 1
             for node in self.walk()
@@ -275,7 +275,8 @@ class Power(Expression):
             slope = exponent * np.power(base, power - 1)
             derivatives |= {place: slope * by for place, by in by_base.items()}
         if by_exponent:
-            growth = value * np.log(base)
+            # 0 to the power of p stays 0, whatever p.
+            growth = np.where(value == 0, 0.0, value * np.log(np.where(value == 0, 1.0, base)))
             derivatives |= {place: growth * by for place, by in by_exponent.items()}
         return value, derivatives
 

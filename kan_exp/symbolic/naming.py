@@ -247,10 +247,10 @@ def name_curve(
         order = order[np.linspace(0, len(z) - 1, points).astype(int)]
     z, curve, weight = z[order], curve[order], weight[order]
     total = weight.sum()
-    with np.errstate(all="ignore"):
-        half = (z[-1] - z[0]) / 2 if len(z) else 0.0
-        usable = np.isfinite([half, total]).all() and np.isfinite(curve).all()
-    if not usable or not half > 1e-12 * np.abs(z).max() or not total > 0:
+    if not len(z) or not np.isfinite([z, curve, weight]).all() or not total > 0:
+        return []
+    half = (z[-1] - z[0]) / 2
+    if not half > 1e-12 * np.abs(z).max():
         return []
     weight = weight / total
     middle = (z[0] + z[-1]) / 2

@@ -58,10 +58,10 @@ def quotients(problem: Problem) -> Iterator[Proposal]:
     if not 1 <= count <= 4:
         return
     finding = _Quotients(x, y, weight, problem)
-    for pair in sorted({*_DEGREES, *_SQUARE_DEGREES}, key=sum):
+    plain = {"y": _DEGREES, "y**2": _SQUARE_DEGREES, "exp(y)": _DEGREES[:4]}
+    for pair in sorted({*_DEGREES, *_SQUARE_DEGREES}, key=lambda pair: (sum(pair), pair)):
         for link in links(y, problem.noise):
-            tried = {"y": _DEGREES, "y**2": _SQUARE_DEGREES, "exp(y)": _DEGREES[:4]}
-            if pair in tried.get(link.name, ()):
+            if pair in plain.get(link.name, ()):
                 if problem.over:
                     return
                 yield from finding.proposals(inputs, link, *pair)
@@ -71,10 +71,9 @@ def quotients(problem: Problem) -> Iterator[Proposal]:
         atoms: list[Expression] = [*inputs]
         square = name == "square"
         atoms[place] = inputs[place] ** 2 if square else Call(name, inputs[place])
+        tried = {"y": _DEGREES[1:5], "y**2": _SQUARE_DEGREES[2 if square else 3 :]}
         for link in links(y, problem.noise):
-            for pair in {"y": _DEGREES[1:5], "y**2": _SQUARE_DEGREES[3 - square :]}.get(
-                link.name, ()
-            ):
+            for pair in tried.get(link.name, ()):
                 if problem.over:
                     return
                 yield from finding.proposals(atoms, link, *pair)
@@ -131,11 +130,12 @@ class _Quotients:
                 target=target,
                 root=np.sqrt(self.weight) / slope if noise else np.ones_like(target),
             )
-            if noise:
-                level = noise * math.sqrt(float(self.weight.sum()))
-                coefficients = equation.noisy(value, bottom @ sizes / sizes[lead], level)
-            else:
-                coefficients = equation.exactly()
+            with np.errstate(all="ignore"):
+                if noise:
+                    level = noise * math.sqrt(float(self.weight.sum()))
+                    coefficients = equation.noisy(value, bottom @ sizes / sizes[lead], level)
+                else:
+                    coefficients = equation.exactly()
             if coefficients is None:
                 continue
             others = [*bottoms[:lead], *bottoms[lead + 1 :]]

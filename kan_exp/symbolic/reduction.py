@@ -1,9 +1,9 @@
 """Fewer variables: factors taken out and pairs of variables merged, as polynomial fits allow.
 
-If y depends on `x1` and `x2` through their difference alone, a polynomial in the difference and the
-other variables fits it as well as one in all of them, and, as there are fewer variables, with higher
-powers at the same number of terms. Each step compares such fits; none of them needs starts. The idea
-of looking for symmetries first is AI Feynman's (Udrescu and Tegmark 2020).
+If y depends on `x1` and `x2` through their difference alone, a polynomial in the difference and
+the other variables fits it as well as one in all of them, and, as there are fewer variables, with
+higher powers at the same number of terms. Each step compares such fits; none of them needs starts.
+The idea of looking for symmetries first is AI Feynman's (Udrescu and Tegmark 2020).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from itertools import combinations, product
 
 import numpy as np
 
+from kan_exp.symbolic.composing import Linear, added
 from kan_exp.symbolic.expression import Array, Call, Constant, Expression, Input, exact
 from kan_exp.symbolic.naming import Name, name_curve
 from kan_exp.symbolic.problem import Problem, Proposal
@@ -329,7 +330,7 @@ class Reduction:
                 return
 
     def transformed(self, state: State, by: Transformation) -> tuple[Array, Array, _Step] | None:
-        """A function of y, the size of an error of the given target over one of it, and its inverse."""
+        """A function of y, how much its errors are in the given target, and its inverse."""
         negative = bool(state.y.max() < 0)
         given = -state.y if negative else state.y
         with np.errstate(all="ignore"):
@@ -373,31 +374,22 @@ class Reduction:
     def named(self, state: State, curves: list[Array]) -> Iterator[Expression]:
         """Sums of named curves, in the state's variables, the most likely ones first."""
         weight = self.weight * state.slope**2
-        choices: list[list[Name]] = []
+        choices: list[list[tuple[Name, Expression]]] = []
         exactly = self.problem.noise == 0
         for place, (z, curve) in enumerate(zip(state.values, curves, strict=True)):
             if exactly and len(curves) == 1:
                 curve = state.y
-            named = name_curve(z, curve, weight)
-            if z.min() > 0 and not (exactly and named and named[0].error < 1e-9):
-                inverse = [
-                    replace(name, expression=name.expression.substituted([Input(0) ** -1]))
-                    for name in name_curve(1 / z, curve, weight)
-                ]
-                named = sorted([*named, *inverse], key=lambda name: name.error)
+            argument: Expression = Input(place)
+            named = [(name, argument) for name in name_curve(z, curve, weight)]
+            if z.min() > 0 and not (exactly and named and named[0][0].error < 1e-9):
+                named += [(name, argument**-1) for name in name_curve(1 / z, curve, weight)]
             if not named:
                 return
-            choices.append(
-                [
-                    replace(name, expression=name.expression.substituted([Input(place)]))
-                    for name in _simple_first(named)[: 6 if len(curves) == 1 else 3]
-                ]
-            )
+            named.sort(key=lambda found: _rank(found[0]))
+            choices.append(named[: 6 if len(curves) == 1 else 3])
         for combination in _combinations(choices):
-            total = combination[0].expression
-            for name in combination[1:]:
-                total = total + name.expression
-            yield total
+            parts = [name.of(Linear(((1.0, argument),))) for name, argument in combination]
+            yield added(parts).expression
 
     def proposal(self, state: State, expression: Expression, how: str) -> Proposal:
         told = ", ".join((*state.told, how))
@@ -411,12 +403,15 @@ def _defined(z: Array, power: float) -> bool:
     return power == int(power) and (power > 0 or np.abs(z).min() > 1e-6 * np.abs(z).max())
 
 
-def _simple_first(names: list[Name]) -> list[Name]:
-    """Names by their error, in which errors of rounding are alike, then by their cost."""
-    return sorted(names, key=lambda name: (np.log10(max(name.error, 1e-8)) + 0.1 * name.cost))
+def _rank(name: Name) -> float:
+    """Names by their error, in which errors of rounding are alike, and their cost."""
+    return float(np.log10(max(name.error, 1e-8))) + 0.1 * name.cost
 
 
-def _combinations(choices: list[list[Name]], most: int = 12) -> list[tuple[Name, ...]]:
+_Choice = tuple[Name, Expression]
+
+
+def _combinations(choices: list[list[_Choice]], most: int = 12) -> list[tuple[_Choice, ...]]:
     every = sorted(
         product(*(list(enumerate(names)) for names in choices)),
         key=lambda chosen: sum(place for place, _ in chosen),

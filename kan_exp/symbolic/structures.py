@@ -112,7 +112,7 @@ def _projection(cells: int) -> tuple[Array, Array]:
     """Positions in a grid, and the matrix from values there to the coefficients of splines."""
     at = np.linspace(0, cells, 4 * (cells + 3))
     place, local, _ = _local(at, cells)
-    return at, np.linalg.pinv(_dense(place, local, cells + 3))
+    return at, np.asarray(np.linalg.pinv(_dense(place, local, cells + 3)), np.float64)
 
 
 @lru_cache(maxsize=16)
@@ -250,8 +250,8 @@ class Splines:
         values: list[Array] = []
         arguments: list[Array] = [rows.y] * count
         curve_values: list[Array] = [rows.y] * count
-        local: list[tuple[NDArray[np.intp], Array] | None] = [None] * count
-        slopes: list[Array | None] = [None] * count
+        local: dict[int, tuple[NDArray[np.intp], Array]] = {}
+        slopes: list[Array] = [rows.y] * count
         for step in self._steps:
             curve = step.curve
             if curve is None:
@@ -270,14 +270,14 @@ class Splines:
                 low, high = self.low[:, curve, None], self.high[:, curve, None]
                 scale = self.cells / np.maximum(high - low, 1e-300)
                 at = np.nan_to_num((z - low) * scale, nan=0.0, posinf=1e150, neginf=-1e150)
-                place, near, steep = _local(at, self.cells)
-                first = place + np.arange(starts)[:, None] * width
+                cell, near, steep = _local(at, self.cells)
+                first = cell + np.arange(starts)[:, None] * width
                 flat = coefficients.ravel()
                 four = [flat[first + number] for number in range(4)]
                 value = sum(own * part for own, part in zip(four, near, strict=True))
                 if derivatives:
                     slope = sum(own * part for own, part in zip(four, steep, strict=True))
-                    slopes[curve], local[curve] = slope * scale, (place, near)
+                    slopes[curve], local[curve] = slope * scale, (cell, near)
                 arguments[curve] = z
             curve_values[curve] = value
             values.append(value)
@@ -291,8 +291,8 @@ class Splines:
         rows: Rows,
         result: Values,
         values: list[Array],
-        slopes: list[Array | None],
-        local: list[tuple[NDArray[np.intp], Array] | None],
+        slopes: list[Array],
+        local: dict[int, tuple[NDArray[np.intp], Array]],
     ) -> None:
         starts, count, width = self.coefficients.shape
         above: list[Array] = [np.ones((starts, len(rows.y)))] * len(values)
@@ -313,7 +313,7 @@ class Splines:
                 if step.column is not None:
                     basis = self._leaf(rows, step.curve, step.column)
                 else:
-                    at, near = local[step.curve]  # type: ignore[misc]
+                    at, near = local[step.curve]
                     basis = _dense(at, near, width)
                 result.influence[step.curve] = own
                 columns = slice(step.curve * width, (step.curve + 1) * width)
@@ -451,7 +451,7 @@ class Splines:
         )
 
     def _normal(self, rows: Rows, penalty: Array) -> tuple[Array, Array]:
-        starts, count, width = self.coefficients.shape
+        _, count, width = self.coefficients.shape
         values = self(rows, derivatives=True)
         assert values.jacobian is not None
         values.jacobian *= rows.root[:, None]
@@ -467,8 +467,8 @@ class Splines:
 
 def _products(jacobian: Array, residual: Array) -> tuple[Array, Array]:
     transposed = jacobian.transpose(0, 2, 1)
-    gram = np.matmul(transposed, jacobian)
-    slope = np.matmul(transposed, residual[:, :, None])[:, :, 0]
+    gram: Array = np.matmul(transposed, jacobian)
+    slope: Array = np.matmul(transposed, residual[:, :, None])[:, :, 0]
     good = np.isfinite(gram).all((1, 2)) & np.isfinite(slope).all(1)
     if not good.all():
         gram[~good], slope[~good] = np.eye(gram.shape[1]), 0.0
@@ -477,14 +477,12 @@ def _products(jacobian: Array, residual: Array) -> tuple[Array, Array]:
 
 def _solve(gram: Array, slope: Array) -> Array:
     try:
-        return np.linalg.solve(gram, slope[:, :, None])[:, :, 0]
+        step = np.linalg.solve(gram, slope[:, :, None])
     except np.linalg.LinAlgError:
-        gram = gram + 1e-6 * np.maximum(gram.max((1, 2)), 1e-300)[:, None, None] * np.eye(
-            gram.shape[1]
-        )
-        return np.stack(
-            [np.linalg.lstsq(g, s, rcond=None)[0] for g, s in zip(gram, slope, strict=True)]
-        )
+        size = np.maximum(gram.max((1, 2)), 1e-300)[:, None, None]
+        gram = gram + 1e-6 * size * np.eye(gram.shape[1])
+        step = np.linalg.solve(gram, slope[:, :, None])
+    return np.asarray(step[:, :, 0], np.float64)
 
 
 def _additive(rows: Rows, cells: int) -> Array:

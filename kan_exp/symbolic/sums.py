@@ -224,9 +224,8 @@ class _Finding:
 
     def products(self) -> Iterator[_Task]:
         count, made = len(self.dictionary.varying), self.dictionary
-        degree = {1: 2, 2: 4, 3: 6, 4: 4}.get(
-            count, 3 if count < 8 or not self.problem.noise else 2
-        )
+        large = 2 if count > 7 and self.problem.noise else 3
+        degree = {1: 2, 2: 4, 3: 6, 4: 4}.get(count, large)
         most = _TERMS_FOR
         if count > 4 and self.problem.noise:
             most = {name: most[name] for name in ("y", "y**2", "1/y", "log(y)")}
@@ -316,7 +315,7 @@ class _Finding:
                     # Simple formulas first; with noise, as likelihood and size weigh up.
                     rank = 3.0 * expression.complexity
                     if noise:
-                        rank += 2 * len(target) * math.log(error / allowed)
+                        rank += 2 * len(target) * math.log(max(error / allowed, 1e-300))
                     found.append((rank, expression, link.name))
                 if good or self.problem.over:
                     break

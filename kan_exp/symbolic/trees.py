@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kan_exp.symbolic.composing import Linear, added, multiplied
 from kan_exp.symbolic.expression import Array, Expression, Input
@@ -90,19 +91,16 @@ def _ordered(leaves: tuple[Curve, ...]) -> Iterator[Structure]:
     yield Node(False, (*leaves, product))
     yield Curve(Node(False, (*leaves, product)))
     # Groups of inputs, each a curve of its sum, multiplied and added to the inputs' own curves.
-    partitions = [
-        partition for partition in _partitions(leaves) if 1 < len(partition) or len(leaves) == 2
-    ]
+    partitions = [partition for partition in _partitions(leaves) if len(partition) > 1]
     trees = list(_trees(leaves)) if len(leaves) < 5 else []
     trees.sort(key=_depth_and_sums)
     yield from (tree for tree in trees if _nodes(tree) == 2)
     for partition in partitions:
         groups = Node(True, tuple(_group(group) for group in partition))
-        if len(partition) > 1:
-            yield Node(False, (*leaves, groups))
-            yield Curve(Node(False, (*leaves, groups)))
+        yield Node(False, (*leaves, groups))
+        yield Curve(Node(False, (*leaves, groups)))
     for partition in partitions:
-        if 1 < len(partition) < len(leaves):
+        if len(partition) < len(leaves):
             # A sum of products of groups.
             yield Node(False, tuple(_product(group) for group in partition))
             yield Curve(Node(False, tuple(_product(group) for group in partition)))
@@ -159,12 +157,12 @@ def _trees(leaves: tuple[Curve, ...]) -> Iterator[Structure]:
 
 def _with_products(shape: Structure, *, everywhere: bool) -> Structure:
     """A tree of sums with products in the place of the outermost sum, or of all."""
-    if isinstance(shape, Node):
-        parts = tuple(_with_products(part, everywhere=True) for part in shape.parts)
-        return Node(True, parts if everywhere else shape.parts)
-    if isinstance(shape.source, int):
+    if isinstance(shape, Node) or isinstance(shape.source, int):
         return shape
-    return Curve(_with_products(shape.source, everywhere=everywhere))
+    parts = shape.source.parts
+    if everywhere:
+        parts = tuple(_with_products(part, everywhere=True) for part in parts)
+    return Curve(Node(True, parts))
 
 
 def _nodes(structure: Structure) -> int:
@@ -236,7 +234,7 @@ class _Data:
         few, most = order[:300], order[:-held]
         low, high = x.min(0), x.max(0)
 
-        def rows(chosen: Array) -> Rows:
+        def rows(chosen: NDArray[np.intp]) -> Rows:
             own = [function[chosen] for function in seen]
             made = Rows(x[chosen], y[chosen], weight[chosen], own)
             made.low, made.high = low, high
@@ -253,6 +251,16 @@ class _Data:
             scale,
         )
 
+    def error(self, splines: Splines) -> float:
+        """Relative error on the rows held back, without the worst twentieth of them.
+
+        Those may lie where a hidden curve has seen no row.
+        """
+        rows = self.held
+        with np.errstate(all="ignore"):
+            squares = np.sort(((splines(rows).output[0] - rows.y) * rows.root) ** 2)
+        return math.sqrt(squares[: len(squares) - len(squares) // 20].sum())
+
     @property
     def smooth(self) -> float:
         """Weight of roughness: as if third differences were a tenth of a curve's size."""
@@ -263,7 +271,7 @@ class _Data:
     ) -> Iterator[Structure]:
         """The first structures as they come, and the others in the order of a short fit's loss."""
         yield from itertools.islice(every, 12)
-        ranked = []
+        ranked: list[tuple[float, int, Structure]] = []
         for structure in every:
             if problem.over:
                 return
@@ -294,7 +302,7 @@ class _Data:
             ):
                 break
             splines = self._started(structure, generator, cells, more)
-            new = float(splines.best().error(self.held)[0])
+            new = self.error(splines.best())
             if new < error:
                 best, error = splines, new
         if best is None:
@@ -303,7 +311,7 @@ class _Data:
             if self.noise and best.cells >= 8:
                 break
             finer = best.best(2).refined().fit(self.fitted_rows, 10, smooth=self.smooth)
-            new = float(finer.best().error(self.held)[0])
+            new = self.error(finer.best())
             if not new < 0.9 * error:
                 break
             best, error = finer, new
@@ -333,7 +341,7 @@ class _Data:
 
 def formulas(splines: Splines, data: _Data, problem: Problem) -> Iterator[Proposal]:
     """Names the curves of a fitted structure: formulas, the most promising ones first."""
-    error = float(splines.error(data.held)[0])
+    error = data.error(splines)
     names = _named(splines, data, error)
     if not all(names):
         return
@@ -371,6 +379,7 @@ class _Choice:
     ) -> None:
         self.structure, self.names, self.data = structure, names, data
         self.tried: dict[tuple[int, ...], _Fit] = {}
+        self.least = math.inf
 
     def visited(self, problem: Problem) -> Iterator[tuple[int, ...]]:
         """Combinations of places in the lists of names, as they are fitted."""
@@ -404,7 +413,11 @@ class _Choice:
         chosen = [own[place][1] for own, place in zip(self.names, places, strict=True)]
         expression = _composed(self.structure, iter(chosen)).expression
         with np.errstate(all="ignore"):
-            fit = refit(expression, rows.x, rows.y, rows.root**2, steps=25)
+            fit = refit(expression, rows.x, rows.y, rows.root**2, steps=8)
+            # Only what may become the best is fitted further.
+            if fit.loss < max(20 * self.least, 1e-6):
+                fit = refit(fit.expression, rows.x, rows.y, rows.root**2, steps=25)
+        self.least = min(self.least, fit.loss)
         score = math.inf
         if math.isfinite(fit.loss):
             count, free = len(rows.y), len(expression.constants)

@@ -55,6 +55,7 @@ class KANModule(LightningModule):
     rate_name = "lr"
     logs_replicas = False
     selects = False  # whether it chooses the network that is kept; else that is the best validated
+    counts_start = False  # whether the network before the first step may be kept, too
 
     def __init__(
         self,
@@ -250,8 +251,16 @@ class KANModule(LightningModule):
         errors = {f"error/val_{name}": value for name, value in scores.items()}
         self._log_at_step({"loss/val": loss, **errors})
         # For the checkpoint. All ranks have the same value.
-        error = self.task.primary.error(scores[self.task.primary.name])
+        error = self._primary_error(scores)
         self.log(CHOSEN_BY, error, logger=False, batch_size=1, sync_dist=True)
+
+    def validation_error(self, split: Split) -> float:
+        """By what networks are chosen, of points in the user's units."""
+        _, scores = self._scores_of(split.map(lambda part: part.to(self.device)))
+        return self._primary_error(scores)
+
+    def _primary_error(self, scores: Mapping[str, float]) -> float:
+        return self.task.primary.error(scores[self.task.primary.name])
 
     @property
     def validated(self) -> Mapping[str, float] | None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from kan_exp.layers import KANSplineLayer, LayerSpec, layer_path, make_network
+from kan_exp.layers import GridLayer, KANSplineLayer, LayerSpec, layer_path, make_network
 from kan_exp.layers.walk import layers_of
 from kan_exp.optimizers.natural_basis import DEGREE, NaturalBasis
 from kan_exp.optimizers.pursuit import MARGIN
@@ -35,7 +35,8 @@ def make_layers(
 ) -> Made:
     """Makes a network `dims` in float64 with the edges of a smooth one.
 
-    Cubic splines get the same grids, and are the same functions.
+    Cubic splines get the same grids, and are the same functions. Edges without a grid are those of
+    their kind on the whole range of the points.
 
     Args:
         specs: One for each layer.
@@ -47,9 +48,7 @@ def make_layers(
         generator: Draws where edges start that are fitted step by step.
     """
     shape, parts = smooth.shape, split(smooth.shape, q)
-    sized = [_sized(spec, smooth.first.intervals) for spec in specs]
-    network = make_network(sized, dims, generator).double().to(smooth.x.device)
-    layers, width = layers_of(network), dims[1]
+    width = dims[1]
 
     def curves(x: Tensor) -> Tensor:
         basis = smooth.first.values(x)
@@ -74,7 +73,7 @@ def make_layers(
             values[:, hidden] = torch.einsum("nhk,hko->nho", basis, parts.outer[0])
         return values
 
-    layers[0].imitate(_points(smooth.x, torch.stack(smooth.first.ends)), curves)
+    points, edges = [_points(smooth.x, torch.stack(smooth.first.ends))], (curves, outer)
     if len(dims) > 2:
         z = curves(smooth.x).sum(1)
         low, high = z.amin(0), z.amax(0)
@@ -83,7 +82,15 @@ def make_layers(
         if second is not None:
             hidden = slice(shape.outputs, shape.outputs + shape.hidden)
             ends[:, hidden] = torch.stack(second.ends)[:, 0]
-        layers[1].imitate(_points(z, ends), outer)
+        points.append(_points(z, ends))
+    sized = [
+        _sized(spec, smooth.first.intervals, places)
+        for spec, places in zip(specs, points, strict=True)
+    ]
+    network = make_network(sized, dims, generator).double().to(smooth.x.device)
+    layers = layers_of(network)
+    for layer, places, functions in zip(layers, points, edges, strict=False):
+        layer.imitate(places, functions)
     described = [
         {"kind": layer_path(kind), "options": layer.present_options(options)}
         for (kind, options), layer in zip(sized, layers, strict=True)
@@ -91,8 +98,13 @@ def make_layers(
     return Made(network, described)
 
 
-def _sized(spec: LayerSpec, intervals: int) -> LayerSpec:
-    """Splines of this degree with these intervals; other kinds as they are."""
+def _sized(spec: LayerSpec, intervals: int, points: Tensor) -> LayerSpec:
+    """Splines of this degree with these intervals; edges without a grid on the range of points."""
+    options = dict(spec.options)
+    if not issubclass(spec.kind, GridLayer) and {"x_min", "x_max"} <= options.keys():
+        options["x_min"] = min(options["x_min"], float(points.min()))
+        options["x_max"] = max(options["x_max"], float(points.max()))
+        return LayerSpec(spec.kind, options)
     if issubclass(spec.kind, KANSplineLayer) and spec.options.get("degree", DEGREE) == DEGREE:
         return LayerSpec(spec.kind, spec.kind.with_intervals(spec.options, intervals))
     return spec

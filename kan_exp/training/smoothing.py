@@ -33,7 +33,8 @@ log = logging.getLogger(__name__)
 CURVES, STARTS, KEPT, FINER, AGAIN, AGAIN_KEPT, DONE = range(7)
 SATURATED = 0.6  # share of an edge's bends in use from which on finer grids are tried
 LEAST_GAIN = 0.01  # in generalized cross-validation, for hidden units to be taken
-VETO = 2  # standard errors by which validation points must speak against hidden units
+SUPPORT = 1  # standard errors by which points left out must speak for hidden units
+VETO = 2  # standard errors by which validation points may not speak against them
 FINER_GAIN = 0.05  # by which the score must fall for finer grids to be kept
 
 
@@ -266,9 +267,11 @@ class SmoothingModule(KANModule):
         curves, hidden = self._kept["curves"], self._kept.get("hidden")
         network = curves
         if hidden is not None and self._gain(hidden, curves) > LEAST_GAIN:
-            more = self._errors(hidden) - self._errors(curves)
-            error = float(more.std()) / math.sqrt(len(more)) if len(more) > 1 else 0.0
-            if not float(more.mean()) > VETO * error:
+            # Cross-validation takes all points for equally noisy, which rows with filled gaps are
+            # not: units that follow the noisiest seem to pay.
+            left_out = _in_errors(self._left_out(hidden) - self._left_out(curves))
+            validation = _in_errors(self._errors(hidden) - self._errors(curves))
+            if left_out < -SUPPORT and validation <= VETO:
                 network = hidden
         self.chosen = {
             "hidden_units": network is hidden,
@@ -288,6 +291,11 @@ class SmoothingModule(KANModule):
         networks = self._networks(self._units(network), self.validation.x)
         outputs = networks.outputs(network.state.q, network.second)
         return self.loss.weighted(outputs, self.validation.y, self.validation.weight)[0]
+
+    def _left_out(self, network: Network) -> Tensor:
+        """The loss at each training point without it, `(n,)`."""
+        problem = self._problem(self._units(network), self.points)
+        return problem.left_out(network.state, network.second)[0]
 
     def _units(self, network: Network) -> int:
         return 0 if network.second is None else self.plan.hidden
@@ -452,3 +460,11 @@ def joined(first: Split, other: Split) -> Split:
     if first.weight is not None and other.weight is not None:
         weight = torch.cat([first.weight, other.weight])
     return Split(torch.cat([first.x, other.x]), torch.cat([first.y, other.y]), weight)
+
+
+def _in_errors(changes: Tensor) -> float:
+    """The mean of changes `(n,)` in standard errors."""
+    if len(changes) < 2:
+        return 0.0
+    error = float(changes.std()) / math.sqrt(len(changes))
+    return float(changes.mean()) / max(error, torch.finfo(torch.float64).tiny)

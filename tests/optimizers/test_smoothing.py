@@ -151,3 +151,45 @@ def test_hidden_units_find_a_product_and_a_finer_grid_is_the_same_function():
     state, second = refined(network, old, new)
     before = old.outputs(network.state.q, network.second)
     assert (new.outputs(state.q, second) - before).abs().max() < 0.02 * before.std()
+
+
+def refitted(problem, state, second, row):
+    """Coordinates after one full Newton step on all points but one, at the same weights."""
+    q, count = state.q, len(problem.y)
+    kept = [k for k in range(count) if k != row]
+    networks = problem.networks
+    few = SmoothNetworks(networks.shape, networks.x[kept], networks.first)
+    without = Smoothing(few, problem.y[kept], problem.loss)
+    hessian, slope, _ = without.expand(q, second)
+    share = (count - 1) / count  # means over fewer points, beside the same penalties
+    penalty = problem.penalty(state.weights)
+    matrix = share * hessian + torch.diag_embed(penalty)
+    slope = share * slope + penalty * q
+    whole = problem.expand(q, second)[1] + penalty * q  # not zero where no minimum is reached
+    return q - torch.linalg.solve(matrix, (slope - whole).unsqueeze(2)).squeeze(2)
+
+
+@pytest.mark.parametrize(
+    "loss", [Squared(), CrossEntropy(1e-3)], ids=lambda one: type(one).__name__
+)
+@pytest.mark.parametrize("hidden", [0, 2])
+def test_points_are_left_out_as_in_a_fit_without_them(loss, hidden):
+    x, y = draw(60, 2)
+    if isinstance(loss, CrossEntropy):
+        y = torch.bucketize(y[:, :1], torch.tensor([-0.5, 0.5]).double())
+        y = torch.nn.functional.one_hot(y[:, 0]).double()
+    search = curves(x, y, loss)
+    for _ in range(8):
+        search.step()
+    if hidden:
+        search = beside(search, hidden, 1)
+        search.step()
+    problem, state, second = search.problem, search.state, search.second
+    found = problem.left_out(state, second)
+    start, jacobian = problem.networks.jacobian(state.q, second)
+    assert found.shape == (1, len(x))
+    for row in (0, 17):
+        q = refitted(problem, state, second, row)
+        outputs = start + (jacobian @ (q - state.q)[0])
+        expected = loss.values(outputs, y)[0, row]
+        assert float(found[0, row]) == pytest.approx(float(expected), rel=1e-6)

@@ -85,3 +85,73 @@ def test_networks_too_deep_for_smoothing_are_told(tables):
     assert notes_on_defaults(asked, replace(found, dims=[1, 3, 1])) == []
     (said,) = notes_on_defaults(asked, replace(found, dims=[1, 3, 3, 1]))
     assert said.startswith("dims=[1,3,3,1]: smoothness is found from the data for one hidden")
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    """70 inputs and ten classes; 500 training rows."""
+    folder = tmp_path_factory.mktemp("wide")
+    x = np.random.default_rng(0).normal(size=(720, 70))
+    columns = {f"x{k}": column for k, column in enumerate(x.T)}
+    classes = [f"class {k % 10}" for k in range(len(x))]
+    pl.DataFrame({**columns, "y": classes, "z": x[:, 0]}).write_parquet(folder / "wide.parquet")
+    return folder
+
+
+def of_wide(wide, *more):
+    options = ["data=table", f"data.path={wide / 'wide.parquet'}", "data.target=y", *more]
+    with composed(options, wide / "run") as (cfg, hydra):
+        config, context = translate(cfg, hydra)
+    return config, *with_defaults(config, context)
+
+
+SIZES = {
+    "spline": {"num_intervals": 4},
+    "interpo": {"num_x": 5},
+    "mlp": {"fcn_hidden": 4},
+    "chebyshev": {"degree": 3},
+    "fourier": {"num_frequencies": 2},
+    "rbf": {"num_centers": 5},
+    "rational": {"degree": 3},
+    "wavelet": {"num_wavelets": 2},
+}
+
+
+@pytest.mark.parametrize("kind", SIZES)
+def test_wide_tables_have_hidden_units_with_small_edges(wide, kind):
+    _, found, context = of_wide(wide, "data.drop=[z]", f"layer={kind}")
+    assert (found.optimizer.target, found.smoothing.method) == ("torch.optim.AdamW", "linear")
+    assert (found.dims, found.steps) == (["auto", 42, "auto"], 600)
+    assert found.optimizer.options["weight_decay"] == 1
+    assert SIZES[kind].items() <= found.layers.options.items()
+    assert context.choices["optimizer"] == "adamw"
+
+
+def test_options_of_wide_tables_can_be_set(wide):
+    more = ["data.drop=[z]", "layer=spline", "wide.hidden=7", "layer.num_intervals=9", "steps=5"]
+    _, found, _ = of_wide(wide, *more)
+    assert (found.dims[1], found.layers.options["num_intervals"], found.steps) == (17, 9, 5)
+    assert found.scheduler.options["T_max"] == 5
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["smoothing.method=reml"],
+        ["dims=[auto,auto]"],
+        ["layer=linear"],
+        ["optimizer=lm"],
+        ["wide.rows=8"],
+        ["data.target=z", "data.drop=[y]"],
+    ],
+    ids=str,
+)
+def test_other_tables_and_typed_networks_keep_least_squares(wide, more):
+    asked, found, _ = of_wide(wide, "data.drop=[z]", "layer=spline", *more)
+    assert found == asked
+
+
+def test_scikit_learns_digits_are_wide(tmp_path):
+    with composed(["data=sklearn", "data.name=digits"], tmp_path) as (cfg, hydra):
+        found, _ = with_defaults(*translate(cfg, hydra))
+    assert (found.dims, found.smoothing.method) == (["auto", 42, "auto"], "linear")

@@ -64,6 +64,20 @@ def test_the_data_decide_about_hidden_units(table, tmp_path, target, chosen, dim
         assert metrics["noise"] == pytest.approx(0.2, abs=0.07)
 
 
+def test_units_that_follow_the_noisiest_rows_are_not_taken(tmp_path):
+    generator = np.random.default_rng(0)
+    columns = {name: generator.normal(size=200) for name in ("a", "b", "noise")}
+    y = 2 * columns["a"] + columns["b"] + 0.5 * columns.pop("noise")
+    columns["town"] = generator.choice(["Oslo", "Bergen", "Bodo"], 200)
+    a = [None if k % 7 == 0 else value for k, value in enumerate(columns.pop("a"))]
+    path = tmp_path / "gaps.csv"
+    pl.DataFrame({"a": a, **columns, "y": y}).write_csv(path)
+    options = ["data=table", f"data.path={path}", "data.target=y", "data.missing=impute"]
+    metrics = prepare([*options, "layer=spline", "logger=none"], tmp_path / "run").fit().metrics
+    assert metrics["chosen"] == "curves"
+    assert metrics["test_rmse"] < 1.1 * metrics["linear_rmse"]
+
+
 def test_a_linear_table_gives_the_linear_model(table, tmp_path):
     result = run(table, tmp_path / "run", "linear", "data.fractions=[0.5,0.2,0.3]")
     data, model = result.data, result.model
@@ -92,6 +106,20 @@ def test_other_kinds_of_edges_get_the_same_functions(table, tmp_path, kind):
         assert found["test_rmse"] == pytest.approx(found["linear_rmse"], rel=0.05)
     else:
         assert found["test_rmse"] == pytest.approx(known["test_rmse"], rel=0.1)
+
+
+def test_edges_without_a_grid_follow_inputs_of_long_tails(tmp_path):
+    generator = np.random.default_rng(0)
+    x = np.exp(generator.normal(size=(300, 2)))
+    y = np.log(x[:, 0]) + np.tanh(x[:, 1] - 1) + 0.2 * generator.normal(size=300)
+    path = tmp_path / "tails.csv"
+    pl.DataFrame({"a": x[:, 0], "b": x[:, 1], "y": y}).write_csv(path)
+    options = ["data=table", f"data.path={path}", "data.target=y", "smoothing.hidden=0"]
+    known, found = (
+        prepare([*options, "logger=none", f"layer={layer}"], tmp_path / layer).fit()
+        for layer in ("spline", "fourier")
+    )
+    assert found.metrics["test_rmse"] < 1.15 * known.metrics["test_rmse"]
 
 
 def test_widths_that_are_given_are_kept(table, tmp_path):

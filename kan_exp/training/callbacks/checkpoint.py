@@ -14,6 +14,7 @@ from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from kan_exp.data import ExperimentData
 from kan_exp.errors import DivergedError
 from kan_exp.models.loading import model_from
 from kan_exp.models.model import smearing
@@ -44,6 +45,8 @@ class BestNetwork(Callback):
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         if not self.checkpoint:  # the start counts until the first validation
             self._keep(trainer, module)
+            if cast(KANModule, module).counts_start:
+                self.error = cast(KANModule, module).validation_error(_data(trainer).val)
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         error = float(trainer.callback_metrics[CHOSEN_BY])
@@ -60,12 +63,16 @@ class BestNetwork(Callback):
             "global_step": trainer.global_step,
             "state_dict": {name: weight.to("cpu", copy=True) for name, weight in weights.items()},
         }
-        data, task = cast(Any, trainer).datamodule, cast(KANModule, module).task
+        data, task = _data(trainer), cast(KANModule, module).task
         if data.schema.scales_outputs and task.predicts == NUMBERS:
             model = model_from(self.checkpoint)
             with torch.no_grad():
                 residuals = data.train.y - model.scaled(data.train.x)
             self.checkpoint["kan_exp"] |= {"smearing": smearing(residuals, data.train.weight)}
+
+
+def _data(trainer: Trainer) -> ExperimentData:
+    return cast(ExperimentData, cast(Any, trainer).datamodule)
 
 
 class RunCheckpoint(Checkpoint):
