@@ -8,11 +8,6 @@ from typing import Any
 
 import yaml
 
-<<<<<<< HEAD
-from kan_exp.config import STREAM, TABLE, Component, RunConfig, RunContext, choice, config_folder
-from kan_exp.preparing.sources import read_source, split_options
-from kan_exp.preparing.widths import shown_dims
-=======
 from kan_exp.config import (
     LINES,
     STREAM,
@@ -26,8 +21,7 @@ from kan_exp.config import (
 from kan_exp.preparing.components import make_task
 from kan_exp.preparing.sources import SKLEARN, read_source, split_options
 from kan_exp.preparing.tasks import recognized
-from kan_exp.preparing.widths import AUTO
->>>>>>> wide
+from kan_exp.preparing.widths import AUTO, shown_dims
 from kan_exp.runs import option_name
 from kan_exp.runs.identity import group_name
 from kan_exp.training.smooth_plan import MOST_CURVES
