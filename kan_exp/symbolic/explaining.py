@@ -13,6 +13,7 @@ from kan_exp.errors import KanExpError, listing
 from kan_exp.symbolic.explanation import Explanation, difference, domain_note
 from kan_exp.symbolic.expression import Constant, Expression
 from kan_exp.symbolic.functions import read_functions
+from kan_exp.symbolic.naming import with_functions
 from kan_exp.symbolic.observations import Observations, of_data, of_model, vector_of
 from kan_exp.symbolic.search import Candidate, Search, search
 
@@ -132,8 +133,8 @@ def solve(
     elif len(flat) == len(observed.names):
         raise KanExpError("explain: no input varies, so that there is nothing to explain y by.")
     else:
-        more: dict[str, Any] = {"functions": functions} if functions else {}
-        found = search(x, y, weight=weight, seconds=seconds, seed=seed, told=told, **more)
+        with with_functions(functions):
+            found = search(x, y, weight=weight, seconds=seconds, seed=seed, told=told)
     return explanation_of(observed, found, notes)
 
 

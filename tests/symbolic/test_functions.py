@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import sympy
 import torch
 
 import kan_exp
 from kan_exp.errors import KanExpError
-from kan_exp.symbolic import explaining
 from kan_exp.symbolic.functions import read_functions
+from kan_exp.symbolic.naming import LIBRARY
 from kan_exp.targets.formula import Formula
-from tests.symbolic.made import points, searched, x
+from tests.symbolic.made import points
 
 TEXTS = [
     "(sin(x)/x)**2",
@@ -47,14 +48,12 @@ def test_a_function_that_cannot_be_used_is_one_line(given, said):
     assert "\n" not in str(caught.value)
 
 
-def test_the_search_gets_them(monkeypatch):
-    asked = {}
-
-    def search(at, values, *, functions, **options):
-        asked.update(functions)
-        return searched(x)(at, values, **options)
-
-    monkeypatch.setattr(explaining, "search", search)
-    at = points(20, 1)
-    kan_exp.explain(at, at[:, 0], functions={"sinc": "sin(x)/x"})
-    assert asked == read_functions({"sinc": "sin(x)/x"})
+def test_a_formula_may_have_them_and_the_next_one_has_not():
+    at = points(120, 1)
+    damped = np.exp(-at[:, 0] / 2) * np.sin(at[:, 0]) ** 3
+    before = dict(LIBRARY)
+    functions = {"sin": "exp(-x/2)*sin(x)**3"}  # a name of the library's own
+    found = kan_exp.explain(at, 2 * damped + 0.5, functions=functions, seconds=5)
+    assert found.found
+    assert found.equals(sympy.sympify("2*exp(-x0/2)*sin(x0)**3 + 1/2"))
+    assert before == LIBRARY
