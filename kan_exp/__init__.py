@@ -1,7 +1,7 @@
 """The bench for experiments with Kolmogorov-Arnold networks.
 
-`python -m kan_exp.train` trains one; `kan_exp.load(folder)` brings it back; `kan_exp.layers` are
-plain torch modules to build with.
+`python -m kan_exp.train` trains one; `kan_exp.load(folder)` brings it back;
+`kan_exp.explain(X, y)` finds a formula; `kan_exp.layers` are plain torch modules to build with.
 """
 
 import sys
@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kan_exp.models.loading import load
+    from kan_exp.symbolic.explaining import explain
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "explain", "load"]
 
 
 def __getattr__(name: str) -> Any:
@@ -20,6 +21,10 @@ def __getattr__(name: str) -> Any:
         from kan_exp.models.loading import load
 
         return load
+    if name == "explain":
+        from kan_exp.symbolic.explaining import explain
+
+        return explain
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

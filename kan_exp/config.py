@@ -141,6 +141,15 @@ class PruningConfig:
     run: str | None = None
 
 
+@dataclass
+class ExplainConfig:
+    """Whether and how a formula is sought at the end of a run; see conf/train.yaml."""
+
+    enabled: bool = False
+    seconds: float = 60.0
+    functions: Any = None
+
+
 @dataclass(kw_only=True)
 class RunOptions:
     """Options that are the same in Python and in conf/train.yaml, which describes them.
@@ -164,6 +173,7 @@ class RunOptions:
     smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
     prune: str | None = None
     pruning: PruningConfig = field(default_factory=PruningConfig)
+    explain: ExplainConfig = field(default_factory=ExplainConfig)
 
 
 def _default_data() -> Component:
@@ -202,6 +212,7 @@ class RunConfig(RunOptions):
         options["refine"] = RefineConfig(**options["refine"])
         options["smoothing"] = SmoothingConfig(**options["smoothing"])
         options["pruning"] = PruningConfig(**options["pruning"])
+        options["explain"] = ExplainConfig(**options["explain"])
         return cls(**options)
 
     def to_values(self) -> dict[str, Any]:
@@ -212,6 +223,7 @@ class RunConfig(RunOptions):
             "refine": asdict(self.refine),
             "smoothing": asdict(self.smoothing),
             "pruning": asdict(self.pruning),
+            "explain": asdict(self.explain),
         }
 
     @property

@@ -22,16 +22,13 @@ from kan_exp.commandline.arguments import spelled
 from kan_exp.config import SAMPLED, TABLE, to_component
 from kan_exp.data.classes import check_known
 from kan_exp.data.columns import shown, tidy
-from kan_exp.data.options import Options
 from kan_exp.data.readers import open_columns
 from kan_exp.data.schema import Schema
 from kan_exp.data.table import Table, choose, read_columns
 from kan_exp.data.table_file import TableFile
 from kan_exp.errors import KanExpError, listing
 from kan_exp.preparing.components import make
-from kan_exp.preparing.sources import SKLEARN
-from kan_exp.preparing.targets import check_targets
-from kan_exp.quoting import expand_home
+from kan_exp.preparing.own_data import OPTIONS, check_unchanged, own_data, stored_group
 from kan_exp.runs import option_name
 from kan_exp.runs.folders import find_checkpoint
 from kan_exp.runs.identity import group_name
@@ -44,7 +41,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-OPTIONS = Options(features=None)
+INSTEAD = "score it on data=..."
 KNOWN = ("run", "target", "data", "modules", "points")
 # Options that do not change the points that are scored, by what makes the points.
 UNUSED = {
@@ -140,42 +137,14 @@ def own_test_points(
     modules: Sequence[str],
 ) -> Split:
     """The test points of a run, made again from its configuration."""
-    values = {**_stored_group(run, "data", modules), **moved}
-    is_table = values.get("_target_") == TABLE
-    if moved and not is_table:
-        raise KanExpError(f"data.path: {run} has no table of its own: leave it out.")
-    more: dict[str, Any] = {"options": OPTIONS} if is_table else {}
-    if values.get("_target_") in (TABLE, SKLEARN):
-        more["classes"] = bool(Schema.restore(description).classes)
-    try:
-        data: ExperimentData = make("data", to_component(values), **more)
-    except KanExpError as error:
-        raise KanExpError(f"{run}: its data cannot be made again: {error}") from error
+    data = own_data(run, moved, description, modules, INSTEAD)
     if data.num_folds:
         raise KanExpError(
             f"{run}: its network was trained on all rows, and its error is that of the "
-            f"{data.num_folds} folds in metrics.json: score it on data=..."
+            f"{data.num_folds} folds in metrics.json: {INSTEAD}."
         )
-    if data.fingerprint != description.get("test_points"):
-        raise KanExpError(
-            f"{run}: its data have changed since, so that its test points are not known: "
-            f"score it on data=..."
-        )
+    check_unchanged(run, data, description, INSTEAD)
     return data.test
-
-
-def _stored_group(run: Path, group: str, modules: Sequence[str]) -> dict[str, Any]:
-    """A group of a run's configuration, which must not be able to call whatever it names."""
-    path = expand_home(run) / ".hydra" / "config.yaml"
-    if not path.is_file():
-        raise KanExpError(f"{path} is not there: choose data=...")
-    whole = cast("DictConfig", OmegaConf.load(path))
-    values = cast("dict[str, Any]", OmegaConf.to_container(whole[group], resolve=True))
-    try:
-        check_targets({group: values}, modules)
-    except KanExpError as error:
-        raise KanExpError(f"{run}: {error} Or choose data=...") from error
-    return values
 
 
 def _rows(data: DictConfig, schema: Schema, reader: TableFile) -> Table:
@@ -218,7 +187,7 @@ def _other_points(
     own = "target" in values and OmegaConf.is_interpolation(cfg.data, "target")
     if own and cfg.target is None:
         # The run's own function, unless another is asked for.
-        values["target"] = _stored_group(Path(cfg.run), "target", list(cfg.modules))
+        values["target"] = stored_group(Path(cfg.run), "target", list(cfg.modules), INSTEAD)
     source: ExperimentData = make("data", to_component(values))
     if source.features != schema.features:
         raise KanExpError(

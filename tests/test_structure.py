@@ -25,18 +25,19 @@ ROOMS: dict[str, set[str]] = {
     "optimizers": {"errors", "layers", "options", "tasks"},
     "models": {"data", "errors", "layers", "runs", "tasks"},
     "board": {"errors", "runs", "tasks"},
+    "symbolic": {"data", "errors", "models", "quoting", "runs", "targets"},
     "plots": {"models", "runs", "tasks"},
     "reporting": {"errors", "plots", "runs", "tasks"},
     "training": {
         *("board", "data", "errors", "layers", "models", "optimizers", "plots", "quoting"),
-        *("runs", "tasks"),
+        *("runs", "symbolic", "tasks"),
     },
     "config": {"errors"},
     "commandline": {"config", "errors", "quoting", "runs"},
     "cli": {"commandline", "config", "errors", "models", "runs", "terminal"},
     "preparing": {
         *("board", "cli", "commandline", "config", "data", "errors", "layers", "models"),
-        *("optimizers", "options", "quoting", "ranks", "runs", "tasks", "training"),
+        *("optimizers", "options", "quoting", "ranks", "runs", "symbolic", "tasks", "training"),
     },
     "sweeps": {
         *("cli", "commandline", "data", "errors", "options", "plots", "preparing"),
@@ -53,18 +54,20 @@ COMMANDS: dict[str, set[str]] = {
         *("cli", "commandline", "config", "errors", "preparing", "quoting", "runs", "train"),
     },
     "evaluate": {
-        *("cli", "commandline", "config", "data", "errors", "preparing", "quoting"),
+        *("cli", "commandline", "config", "data", "errors", "preparing"),
         *("runs", "tasks", "training"),
     },
+    "explain": {"cli", "errors", "preparing", "quoting", "runs", "symbolic", "training"},
     "predict": {"cli", "data", "errors", "quoting", "runs", "training"},
     "report": {"cli", "commandline", "config", "errors", "quoting", "reporting", "runs"},
     "dashboard": {"board", "errors", "quoting", "runs", "terminal"},
-    "__init__": {"models"},
+    "__init__": {"models", "symbolic"},
 }
 # Who may import the large packages.
 HYDRA = {"commandline", "cli", "preparing", "sweeps", "train", *COMMANDS} - {"__init__"}
 LIGHTNING = {"data", "ranks", "training", "preparing"}
-TORCH = {*LIGHTNING, "layers", "targets", "tasks", "optimizers", "models", "board", "predict"}
+TORCH = {*LIGHTNING, "layers", "targets", "tasks", "optimizers", "models", "symbolic", "board"}
+TORCH |= {"predict"}
 MATPLOTLIB = {"plots", "reporting", "training", "sweeps"}
 
 

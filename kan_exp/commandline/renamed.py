@@ -1,4 +1,4 @@
-"""Old names of options and configs, which work for a release and print the new ones."""
+"""Other names of options and configs: old ones, which print the new ones, and short ones."""
 
 from __future__ import annotations
 
@@ -22,13 +22,19 @@ OPTIONS = {
     "refine.wiggle": "refine.init_noise_std",
     "refine.fade": "refine.penalty_decay",
 }
+# Groups of options that are switched as a whole: `explain=true` is `explain.enabled=true`.
+SWITCHES = {"explain": "enabled"}
 # By group and old name.
 CONFIGS = {
     ("experiment", f"seed_{name}"): f"baseline_{name}"
     for name in ("mlp_2_1_1", "mlp_2_5_1", "interpo_2_1_1", "interpo_2_5_1")
 }
 # What a text must contain to hold an old name.
-HINTS = tuple({name.rpartition(".")[2] for name in OPTIONS} | {name for _, name in CONFIGS})
+HINTS = (
+    *{name.rpartition(".")[2] for name in OPTIONS},
+    *{name for _, name in CONFIGS},
+    *SWITCHES,
+)
 
 
 @functools.cache
@@ -38,7 +44,7 @@ def note(old: str, new: str) -> None:
 
 
 def renamed_options(arguments: Sequence[str]) -> list[str]:
-    """Overrides with the new names of options and configs."""
+    """Overrides with the new and full names of options and configs."""
     return [_override(text) for text in arguments]
 
 
@@ -48,6 +54,8 @@ def _override(text: str) -> str:
     signs = text[: len(text) - len(text.lstrip("+~"))]
     name, (_, equals, value) = option_name(text), text.partition("=")
     value = _text(name, value)
+    if name in SWITCHES and re.fullmatch(r"\w+(,\w+)*", value) and value != "null":
+        name = f"{name}.{SWITCHES[name]}"
     for old, new in OPTIONS.items():
         group, _, option = old.rpartition(".")
         if name == group:  # refine={keep:[8]}
@@ -71,6 +79,8 @@ def renamed_config(value: Any, group: str = "", path: str = "") -> Any:
         for key, item in value.items():
             name = str(key)
             full = f"{path}.{name}".lstrip(".")
+            if full in SWITCHES and isinstance(item, bool):
+                item = {SWITCHES[full]: item}
             if full in OPTIONS:
                 key = _option(full).rpartition(".")[2]
             elif name in OPTIONS or "=" in name:

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from kan_exp.plots.classes import calibration_figure, confusion_figure, roc_figure
 from kan_exp.plots.edges import LayerFigure
+from kan_exp.plots.formula import formula_figure
 from kan_exp.plots.history import history_figure
 from kan_exp.plots.network import network_figure
 from kan_exp.plots.prediction import prediction_figure, quantiles_figure
@@ -16,6 +17,7 @@ from kan_exp.plots.search import importance_figure, parallel_figure, search_hist
 __all__ = [
     "TASK_FIGURES",
     "LayerFigure",
+    "formula_figure",
     "history_figure",
     "importance_figure",
     "network_figure",

@@ -28,6 +28,7 @@ DATA = "#9aa7b5"
 DOMAIN = "#eef3f9"
 GRID = "#e4e7eb"
 DPI = 110
+MATH = "math"  # marks a text that is mathtext
 TICKS = 6  # intervals between the ticks of an axis, at most
 ROUND = (1, 2, 2.5, 5, 10)  # steps between ticks, times a power of ten
 MIN_RATIO = 3  # of the largest to the smallest value, below which ticks are spaced linearly
@@ -45,13 +46,16 @@ def new_figure(
 class _LiteralFigure(Figure):
     """A figure that draws its texts literally, whatever the user's matplotlibrc says.
 
-    A `$` in a name begins no formula, and each character is drawn with a font that has it.
+    A `$` in a name begins no formula, and each character is drawn with a font that has it. Texts
+    whose gid is `MATH` are formulas.
     """
 
     def draw(self, renderer: Any) -> None:
         for text in self.findobj(Text):
-            families = FONTS.families(text.get_text())
-            text.set(parse_math=False, usetex=False, fontfamily=families)
+            text.set(usetex=False)
+            if text.get_gid() != MATH:
+                families = FONTS.families(text.get_text())
+                text.set(parse_math=False, fontfamily=families)
         # For ticks that are made while drawing.
         own: Any = {"text.parse_math": False, "text.usetex": False, "font.family": [BASE]}
         with mpl.rc_context(own):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from kan_exp.config import Component, RunConfig, RunContext
 from kan_exp.data.checks import check_batch_size, check_whole
 from kan_exp.errors import KanExpError, listing, suggest
@@ -97,6 +99,12 @@ def check_numbers(config: RunConfig) -> None:
         raise KanExpError(
             f"checkpoint_seconds must be at least 0, got {config.checkpoint_seconds}."
         )
+    if not 0 < config.explain.seconds < math.inf:
+        raise KanExpError(f"explain.seconds must be above 0, got {config.explain.seconds}.")
+    if config.explain.functions is not None:
+        from kan_exp.symbolic.functions import read_functions
+
+        read_functions(config.explain.functions, "explain.functions")
     threads = config.threads
     if threads is not None and threads < 1:
         raise KanExpError(f"threads must be at least 1 or null (torch decides), got {threads}.")

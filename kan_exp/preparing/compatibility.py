@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from kan_exp.config import GROUPS, config_folder
+from kan_exp.runs.identity import NON_RESULT_OPTIONS
 
 # What a run did before an option was there, where conf/ has another value: by what it makes.
 BEFORE = {"kan_exp.data.SampledData": {"border": 0.0}}
@@ -26,7 +27,7 @@ def complete(config: dict[str, Any], today: Mapping[str, Any]) -> list[str]:
         today: The options of conf/train.yaml.
 
     Returns:
-        What was added, as `name=value`.
+        What was added and may affect the result, as `name=value`.
     """
     if config.get("task") is None:  # as of all runs before there were tasks
         config["task"] = read_yaml(Path(config_folder(), "task", "regression.yaml"))
@@ -36,7 +37,8 @@ def complete(config: dict[str, Any], today: Mapping[str, Any]) -> list[str]:
             continue
         if name not in config:
             config[name] = value
-            added.append((name, value))
+            if name not in NON_RESULT_OPTIONS:
+                added.append((name, value))
         elif isinstance(value, Mapping) and isinstance(config[name], dict):
             added += _fill(config[name], value, name)
     for group in GROUPS:

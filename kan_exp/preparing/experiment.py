@@ -148,6 +148,13 @@ def make_experiment(
             TerminalSink(folder, steps, board is not None, context.arguments),
             FigureSink(folder / "figures", edges, board),
         ]
+        if config.explain.enabled:
+            from kan_exp.training.explaining import ExplainSink
+
+            wanted = config.explain
+            shown = config.callbacks.get("progress") is not None
+            functions = wanted.functions or {}
+            sinks.append(ExplainSink(folder, wanted.seconds, config.seed, functions, shown))
         if board is not None:
             trial = Trial(context.overrides, folder, context.job, choices)
             sinks.append(TensorBoardSink(board, trial, _text(config)))

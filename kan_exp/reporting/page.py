@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from kan_exp import __version__
 from kan_exp.reporting.comparison import Comparison
+from kan_exp.reporting.formulas import read_formulas
 from kan_exp.reporting.report_figures import ReportFigure
 from kan_exp.reporting.statistics import MIN_SEEDS
 from kan_exp.reporting.table_columns import NOTHING, columns, linear_text
@@ -52,6 +53,7 @@ def page(
         notes=notes,
         figures=figures,
         unfinished=unfinished,
+        formulas=read_formulas(record.folder for record in records if record.state == DONE),
         most_rows=most_rows,
         most_unfinished=most_unfinished,
         level=f"{100 * level:.4g}%",

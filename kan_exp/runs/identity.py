@@ -16,7 +16,7 @@ from typing import Any
 # sums, hence last digits. `trainer` and `compile` are not: they select other code.
 NON_RESULT_OPTIONS = (
     *("hydra", "search", "sweep", "logger", "callbacks"),
-    *("threads", "checkpoint_seconds"),
+    *("threads", "checkpoint_seconds", "explain"),
 )
 # A report folds the runs of a setting over these.
 SEED_OPTIONS = ("seed", "replicas")

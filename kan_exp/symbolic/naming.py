@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -91,6 +92,24 @@ COMPOUNDS: dict[str, Expression] = {
     "Doppler(exp)": ((_one + _e) * (_one - _e) ** -1) ** _half,
 }
 _FUNCTIONS = LIBRARY | COMPOUNDS
+
+
+@contextmanager
+def with_functions(functions: Mapping[str, Expression]) -> Iterator[None]:
+    """Adds functions of `Input(0)` to the library for a while; not for several threads at once."""
+    own = {f"own {name}": function for name, function in functions.items()}
+    try:
+        for known in (LIBRARY, _FUNCTIONS):
+            known.update(own)
+        yield
+    finally:
+        for known in (LIBRARY, _FUNCTIONS):
+            for key in own:
+                known.pop(key, None)
+        if own:  # other functions may have these names next time
+            _grid.cache_clear()
+            _tried.cache_clear()
+
 
 _SCALES = (0.15, 0.25, 0.4, 0.65, 1.0, 1.4, 2.0, 2.8, 4.0, 6.0, 9.0)
 _SHIFTS = (0.0, 0.2, 0.4, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 6.0, 9.0)

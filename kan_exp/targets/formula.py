@@ -67,7 +67,7 @@ _INSTEAD = {
 _VOCABULARY = "a formula has numbers, names, + - * / **, parentheses and functions such as sin(x)"
 
 
-class _Step(NamedTuple):
+class Step(NamedTuple):
     """One step of a stack machine: push a number or an input (arity 0), or apply `torch.<item>`."""
 
     item: float | str
@@ -90,10 +90,14 @@ class Formula:
 
     Raises:
         KanExpError: The text is not such an expression, or its names are not the inputs.
+
+    Attributes:
+        steps: The formula in postfix order.
     """
 
     text: str
     inputs: tuple[str, ...]
+    steps: tuple[Step, ...]
 
     def __init__(
         self, text: str, inputs: Sequence[str] | None = None, *, option: str = "formula"
@@ -105,9 +109,9 @@ class Formula:
             )
         self.text = text.strip()
         self._option = option
-        self._steps = self._translate(self._parse())
+        self.steps = self._translate(self._parse())
         # A dict keeps the order and drops repetitions.
-        pushed = (step.item for step in self._steps if step.arity == 0)
+        pushed = (step.item for step in self.steps if step.arity == 0)
         names = tuple(dict.fromkeys(item for item in pushed if isinstance(item, str)))
         self.inputs = names if inputs is None else check_names(inputs)
         if not self.inputs:
@@ -129,7 +133,7 @@ class Formula:
             )
         columns = dict(zip(self.inputs, x.unbind(1), strict=True))
         stack: list[Tensor] = []
-        for item, arity in self._steps:
+        for item, arity in self.steps:
             if isinstance(item, float):
                 # As a tensor: 9.0**9**9 is infinite at once.
                 stack.append(torch.tensor(item, dtype=x.dtype, device=x.device))
@@ -176,9 +180,9 @@ class Formula:
                 "write every product with * and every call with parentheses, as in 2*sin(x)"
             ) from None
 
-    def _translate(self, root: ast.expr) -> tuple[_Step, ...]:
+    def _translate(self, root: ast.expr) -> tuple[Step, ...]:
         """Turns the tree into postfix order, without recursion: no text can exhaust the stack."""
-        steps: list[_Step] = []  # backwards: each node before its children, the last one first
+        steps: list[Step] = []  # backwards: each node before its children, the last one first
         todo = [(root, 1)]
         while todo:
             node, depth = todo.pop()
@@ -192,13 +196,13 @@ class Formula:
                 todo.append((child, depth if same_level else depth + 1))
         return tuple(reversed(steps))
 
-    def _read(self, node: ast.expr) -> tuple[_Step, Sequence[ast.expr]]:
+    def _read(self, node: ast.expr) -> tuple[Step, Sequence[ast.expr]]:
         """Translates one node; also returns its children."""
         match node:
             case ast.Constant(value=int() | float() as value):
-                return _Step(self._number(value), 0), ()
+                return Step(self._number(value), 0), ()
             case ast.Name(id=name) if name in CONSTANTS:
-                return _Step(CONSTANTS[name], 0), ()
+                return Step(CONSTANTS[name], 0), ()
             case ast.Name(id=name) if name in FUNCTIONS:
                 raise self._error(f"uses the function '{name}' without arguments: write {name}(x)")
             case ast.Name(id=name) if name.lower() in _NOT_FINITE:
@@ -206,11 +210,11 @@ class Formula:
                     f"uses '{name}', which is no finite number: take it away, or rename an input"
                 )
             case ast.Name(id=name):
-                return _Step(name, 0), ()
+                return Step(name, 0), ()
             case ast.UnaryOp(op=sign, operand=operand) if type(sign) in _OPERATORS:
-                return _Step(_OPERATORS[type(sign)], 1), (operand,)
+                return Step(_OPERATORS[type(sign)], 1), (operand,)
             case ast.BinOp(left=left, op=operator, right=right) if type(operator) in _OPERATORS:
-                return _Step(_OPERATORS[type(operator)], 2), (left, right)
+                return Step(_OPERATORS[type(operator)], 2), (left, right)
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
                 return self._call(name, len(arguments)), arguments
             case ast.Call(func=ast.Attribute(attr=name)) if name in FUNCTIONS:
@@ -227,7 +231,7 @@ class Formula:
             raise self._error("has a number too large for floating point: use a smaller one")
         return float(value)
 
-    def _call(self, name: str, count: int) -> _Step:
+    def _call(self, name: str, count: int) -> Step:
         if name not in FUNCTIONS:
             raise self._error(
                 f"calls {quote(name)}, which is not a known function (to multiply, write *): "
@@ -239,7 +243,7 @@ class Formula:
             got = f"{count} argument{'' if count == 1 else 's'}"
             example = f"{name}({', '.join('xy'[:arity])})"
             raise self._error(f"calls '{name}' with {got}, not {arity}: write {example}")
-        return _Step(path, arity)
+        return Step(path, arity)
 
     def _error(self, why: str) -> KanExpError:
         end = "" if why.endswith(("?", ".")) else "."

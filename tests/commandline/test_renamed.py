@@ -34,6 +34,14 @@ def value_of(cfg, text: str):
     return OmegaConf.select(cfg, written(text).partition("=")[0])
 
 
+@pytest.mark.parametrize("value", ["true", "False", "true,false", "yes"])
+def test_a_group_that_is_switched_as_a_whole(value):
+    assert renamed.renamed_options([f"explain={value}"]) == [f"explain.enabled={value}"]
+    assert renamed.renamed_config({"explain": True}) == {"explain": {"enabled": True}}
+    kept = ["explain.seconds=3", "explain={seconds:3}", "explain=null"]
+    assert renamed.renamed_options(kept) == kept
+
+
 @pytest.mark.parametrize("text", OLD)
 def test_an_old_option_on_the_command_line_sets_the_new_one(train, text):
     answer = train("layer=spline", text, text)

@@ -7,7 +7,9 @@ import pytest
 from tests.conftest import run_command
 
 
-@pytest.mark.parametrize("name", ["train", "prune", "evaluate", "predict", "report", "dashboard"])
+@pytest.mark.parametrize(
+    "name", ["train", "prune", "evaluate", "predict", "explain", "report", "dashboard"]
+)
 def test_it_starts_and_ends(tmp_path, name):
     done = run_command(name, "--help", cwd=tmp_path, fresh=True)
     assert (done.returncode, done.stderr) == (0, "")
@@ -22,6 +24,7 @@ def test_it_starts_and_ends(tmp_path, name):
         ("prune", ["run=nowhere"], "nowhere: there is no such folder of a run."),
         ("evaluate", ["run=nowhere"], "nowhere"),
         ("predict", ["run=a", "input=nowhere.csv", "output=b.csv"], "nowhere.csv"),
+        ("explain", ["run=nowhere"], "nowhere"),
         ("report", ["nowhere"], "nowhere"),
         ("dashboard", ["nowhere"], "nowhere: there is no such folder."),
     ],

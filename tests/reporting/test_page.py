@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from html.parser import HTMLParser
 
@@ -48,6 +49,10 @@ def html(tmp_path_factory):
         typed = {"layer": EVIL}
         write_run(root / f"a{seed}", error, seed=seed, typed=typed, state=state, reason=EVIL)
     write_run(root / "b", 0.3, typed={"layer": "plain"})
+    found = {"target": EVIL, "formula": f"x*{EVIL}", "found": True}
+    found["differences"] = [{"between": "formula - data", "rmse": 0.0125}]
+    (root / "b" / "formula.json").write_text(json.dumps({"outputs": [found, None, {}]}))
+    (root / "a0" / "formula.json").write_text("damaged")
     summary = compare_runs(read_records([root]), "test_rmse", None, Bootstrap(0.95, 100, 0))
     figures = [[error_figure(summary.sections[0].settings, "test_rmse", 9)]]
     return page(summary, make_notes(summary), [EVIL], figures, 9, 9, 0.95)
@@ -79,6 +84,10 @@ def test_the_page_says_what_the_runs_are_and_what_is_missing(read):
         assert said in read.text
     assert "too few seeds to tell" in read.text
     assert "95% lie in it" in read.text
+
+
+def test_the_page_has_the_formulas_of_runs(read):
+    assert f"{EVIL} = x*{EVIL}found0.0125" in re.sub(r"\s*\n\s*", "", read.text)
 
 
 def test_the_page_is_made_for_a_telephone_and_for_the_dark(html):

@@ -360,6 +360,7 @@ def test_what_follows_the_seed_is_shown_as_it_is_written(light):
     [
         ("checkpoint_seconds=9", False),
         ("threads=2", False),
+        ("explain=true", False),
         ("logger=none", False),
         ("logger.flush_secs=1", False),
         ("hydra/launcher=joblib", False),

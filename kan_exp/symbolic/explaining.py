@@ -1,0 +1,189 @@
+"""Formulas of tables of numbers and of networks: `kan_exp.explain`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from kan_exp.errors import KanExpError, listing
+from kan_exp.symbolic.explanation import Explanation, difference, domain_note
+from kan_exp.symbolic.expression import Constant, Expression
+from kan_exp.symbolic.functions import read_functions
+from kan_exp.symbolic.naming import with_functions
+from kan_exp.symbolic.observations import Observations, of_data, of_model, vector_of
+from kan_exp.symbolic.search import Candidate, Search, search
+
+MAX_ROWS = 10_000  # that the search sees
+FEW_ROWS = 50
+LEAST_ROWS = 5
+LEARNED = 0.5  # R2 below which a network has not learned its data
+Told = Callable[[str], None]
+
+
+def _silent(doing: str) -> None:
+    pass
+
+
+def explain(
+    first: Any,
+    second: Any = None,
+    third: Any = None,
+    /,
+    *,
+    seconds: float = 60.0,
+    names: Sequence[str] | None = None,
+    output: int | str | None = None,
+    weight: Any = None,
+    seed: int = 0,
+    functions: Mapping[str, str] | None = None,
+    told: Told = _silent,
+) -> Explanation:
+    """Finds a formula: `explain(X, y)` of data, `explain(model, X, y)` of what a network learned.
+
+    The formula is sought in the data, and compared with the network. Without `y` it is sought in
+    the network's own values, and for a classifier of two classes in its log-odds. One row in ten is
+    kept from the search and used to compare formula, network and data.
+
+    Args:
+        first: X or a model. X is an array `(n, in)` or a table; columns without numbers are left
+            out.
+        second: y `(n,)` or `(n, out)`; after a model, X as the model takes it.
+        third: After a model, y or nothing.
+        seconds: Limit of time. Ctrl-C ends the search, too; both keep the best so far.
+        names: Of the columns of X; by default those of the table, or x0, x1, ...
+        output: Which column of y, or which output of the model, if there are several.
+        weight: Of the rows `(n,)`.
+        seed: Decides which rows are kept back, and the search's random starts.
+        functions: Further functions of one variable that the formula may have, by name, such as
+            `{"sinc2": "(sin(x)/x)**2"}`.
+        told: Called with what is being tried.
+
+    Raises:
+        KanExpError: The data cannot be used, an output must be chosen, or a function cannot be
+            read.
+    """
+    check_seconds("seconds", seconds)
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise KanExpError(f"seed must be a whole number of at least 0, got {seed!r}.")
+    library = read_functions(functions or {})
+    from kan_exp.models.model import KANModel
+
+    weights = None if weight is None else vector_of("weight", weight)
+    if isinstance(first, KANModel):
+        if names is not None:
+            raise KanExpError("names: the model has names of its inputs: leave it out.")
+        observed = of_model(first, second, third, weights, output, seed)
+    else:
+        if third is not None or second is None:
+            raise KanExpError(
+                f"explain takes X and y, or a model of kan_exp, X and y, got "
+                f"{type(first).__name__} first."
+            )
+        observed = of_data(first, second, weights, names, output, seed)
+    return solve(observed, seconds, seed, library, told)
+
+
+def check_seconds(name: str, seconds: Any) -> None:
+    """Refuses what is no limit of time."""
+    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not is_number or not 0 < seconds < math.inf:
+        raise KanExpError(f"{name} must be a number above 0, got {seconds!r}.")
+
+
+def solve(
+    observed: Observations,
+    seconds: float,
+    seed: int,
+    functions: Mapping[str, Expression],
+    told: Told = _silent,
+) -> Explanation:
+    """Searches for a formula, and measures it.
+
+    Raises:
+        KanExpError: There are too few rows.
+    """
+    x, y, weight = observed.x, observed.y, observed.weight
+    if weight is not None:  # rows of weight 0 are none
+        x, y, weight = x[weight > 0], y[weight > 0], weight[weight > 0]
+    notes = list(observed.notes)
+    if len(y) < LEAST_ROWS:
+        raise KanExpError(f"explain needs at least {LEAST_ROWS} rows, got {len(y)}.")
+    if len(y) < FEW_ROWS:
+        notes.append(f"{len(y)} rows are few: a long formula can fit them by chance.")
+    if len(y) > MAX_ROWS:
+        notes.append(f"the search saw {MAX_ROWS:,} of {len(y):,} rows, drawn at random.")
+        rows = np.random.default_rng(seed).choice(len(y), MAX_ROWS, replace=False)
+        x, y = x[rows], y[rows]
+        weight = None if weight is None else weight[rows]
+    values = np.unique(y[:1000])
+    if len(values) == 2 and np.isin(y, values).all():
+        notes.append(
+            "the target has two values: train a network with task=classification, and explain that."
+        )
+    flat = [name for name, column in zip(observed.names, x.T, strict=True) if np.ptp(column) == 0]
+    if flat:
+        notes.append(f"constant inputs can have no effect: {listing(flat)}.")
+    if np.ptp(y) == 0:
+        notes.append("the target is constant: there is nothing to explain.")
+        found = Search(found=True, complete=True)
+    elif len(flat) == len(observed.names):
+        raise KanExpError("explain: no input varies, so that there is nothing to explain y by.")
+    else:
+        with with_functions(functions):
+            found = search(x, y, weight=weight, seconds=seconds, seed=seed, told=told)
+    return explanation_of(observed, found, notes)
+
+
+def explanation_of(observed: Observations, found: Search, notes: Sequence[str]) -> Explanation:
+    """Measures what a search has found on rows that it has not seen."""
+    candidates = list(found.candidates)
+    best = found.best
+    if best is None:  # the mean, which is a formula, too
+        mean = float(np.average(observed.y, weights=observed.weight))
+        deviation = float(np.std(observed.y))
+        error = deviation / math.sqrt(len(observed.y))
+        best = Candidate(Constant(mean), deviation, deviation, np.array([error]), "the mean")
+    if not any(one is best for one in candidates):
+        candidates.append(best)
+    candidates.sort(key=lambda one: one.complexity)
+    points, truth = observed.compared
+    network, fresh = observed.network_values, observed.fresh_x is not None
+    predicted = best.expression(points)
+    differences = []
+    if network is not None:
+        differences.append(difference("formula - network", predicted, network))
+    if truth is not None:
+        differences.append(difference("formula - data", predicted, truth))
+        if network is not None:
+            differences.append(difference("network - data", network, truth))
+            spread = float(np.std(truth))
+            if len(truth) >= 20 and differences[-1].rmse ** 2 > (1 - LEARNED) * spread**2 > 0:
+                notes = [*notes, "the network has not learned these data: its curves say little."]
+    compared = truth if truth is not None else network
+    tests = [math.nan] * len(candidates)
+    if fresh and compared is not None:
+        each = [one.expression(points) for one in candidates]
+        tests = [difference("", values, compared).rmse for values in each]
+    explanation = Explanation(
+        target=observed.target,
+        names=observed.names,
+        ranges=np.stack([observed.x.min(0), observed.x.max(0)], 1),
+        candidates=tuple(candidates),
+        chosen=best,
+        test_rmse=tuple(tests),
+        found=found.found,
+        noise=found.noise,
+        seconds=found.seconds,
+        complete=found.complete,
+        fresh=fresh,
+        differences=tuple(differences),
+        notes=tuple(notes),
+        edge_names=tuple(observed.edges()) if observed.edges and not found.found else (),
+    )
+    if (note := domain_note(explanation)) is not None:
+        explanation = replace(explanation, notes=(*explanation.notes, note))
+    return explanation

@@ -1,0 +1,444 @@
+"""A formula for data, with everything that says how far it can be trusted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from kan_exp.errors import KanExpError, listing, message_of
+from kan_exp.quoting import expand_home
+from kan_exp.runs.files import parse_json, write_json, write_text
+from kan_exp.runs.printable import aligned, printable
+from kan_exp.symbolic.edges import EdgeName
+from kan_exp.symbolic.expression import Array
+from kan_exp.symbolic.notation import Notation, latex_name, with_error
+from kan_exp.symbolic.records import (
+    candidate_from_plain,
+    candidate_to_plain,
+    finite,
+    finite_all,
+    number,
+)
+from kan_exp.symbolic.search import Candidate
+
+if TYPE_CHECKING:
+    import polars as pl
+    import sympy
+
+    from kan_exp.symbolic.module import FormulaModule
+
+NAME = "formula.json"
+FORMAT = 1
+SAME = 1e-9  # relative difference below which two formulas are equal
+PROBES = 200  # points at which formulas are compared
+BEYOND = 0.1  # of an input's range: how far from the data the domain of a formula is probed
+
+
+class Difference(NamedTuple):
+    """How far two of formula, network and data are from each other.
+
+    Attributes:
+        between: Such as `formula - network`.
+        points: At which both are known.
+        undefined: Of these, where the formula is not finite; the other numbers leave them out.
+        rmse: In units of the target.
+        largest: Absolute difference.
+    """
+
+    between: str
+    points: int
+    undefined: int
+    rmse: float
+    largest: float
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """A formula, and how well it holds.
+
+    `explanation(X)` evaluates it: `X` is an array or tensor `(n, in)`, or a table with the inputs
+    by name; gives an array `(n,)`, of a tensor a tensor. Outside the domain of a function it is
+    NaN.
+
+    Attributes:
+        target: Name of what the formula describes.
+        names: Of the inputs, any text.
+        ranges: Least and greatest value of each input in the data `(in, 2)`.
+        candidates: Formulas of rising complexity, each better than those before.
+        chosen: The formula to show.
+        test_rmse: Of each candidate on rows that the search has not seen; NaN without such rows.
+        found: Whether the formula holds to the noise. If not, it is the best of those tried.
+        noise: Estimated deviation of the noise in units of the target.
+        seconds: What the search took.
+        complete: False if time ran out, or the user stopped the search.
+        fresh: Whether the differences are on rows that the search has not seen.
+        differences: Between formula, network and data.
+        notes: Lines about the limits of all this.
+        edge_names: If no formula was found: what is known of each edge of the network.
+    """
+
+    target: str
+    names: tuple[str, ...]
+    ranges: Array
+    candidates: tuple[Candidate, ...]
+    chosen: Candidate
+    test_rmse: tuple[float, ...]
+    found: bool
+    noise: float
+    seconds: float
+    complete: bool
+    fresh: bool = False
+    differences: tuple[Difference, ...] = ()
+    notes: tuple[str, ...] = ()
+    edge_names: tuple[EdgeName, ...] = ()
+
+    def notation(self, candidate: Candidate | None = None) -> Notation:
+        """The writer of the chosen formula, or of another candidate."""
+        one = candidate or self.chosen
+        positive = [bool(low > 0) for low, _ in self.ranges]
+        return Notation(one.expression, self.names, one.errors, positive)
+
+    @cached_property
+    def _notation(self) -> Notation:
+        return self.notation()
+
+    @cached_property
+    def formula(self) -> str:
+        """The formula as text, its free constants rounded to their standard errors."""
+        return self._notation.text()
+
+    def sympy(self) -> sympy.Expr:
+        """The formula in symbols that have the names of the inputs, its constants in full."""
+        return self._notation.sympy()
+
+    def latex(self) -> str:
+        """The formula with its left-hand side."""
+        return f"{latex_name(self.target)} = {self._notation.latex()}"
+
+    def python(self) -> str:
+        """Source of a Python function of arrays, which needs numpy alone."""
+        return self._notation.python(self.target)
+
+    def c(self) -> str:
+        """Source of a C99 function of doubles."""
+        return self._notation.c(self.target)
+
+    def torch(self) -> FormulaModule:
+        """The formula as a module `(n, in) -> (n, 1)`; its free constants are parameters."""
+        from kan_exp.symbolic.module import FormulaModule
+
+        return FormulaModule(self.chosen.expression, self.names)
+
+    def __call__(self, x: Any) -> Any:
+        import torch
+
+        if isinstance(x, torch.Tensor):
+            return self.torch()(x)[:, 0]
+        return self.chosen.expression(as_matrix(x, self.names))
+
+    def equals(self, other: Explanation | Any) -> bool:
+        """Whether another formula of the same inputs is equal: to SymPy, or in its values.
+
+        Args:
+            other: An `Explanation`, or an expression of SymPy in the same symbols.
+        """
+        import sympy
+
+        own, theirs = self.sympy(), other.sympy() if isinstance(other, Explanation) else other
+        if not isinstance(theirs, sympy.Expr):  # text would be executed by SymPy
+            kind = type(theirs).__name__
+            raise KanExpError(f"equals takes an Explanation or an expression of SymPy, got {kind}.")
+        symbols = [sympy.Symbol(name) for name in self.names]
+        if not theirs.free_symbols <= {*symbols}:
+            return False
+        if own == theirs:
+            return True
+        low, high = self.ranges.T
+        points = np.random.default_rng(0).uniform(low, high, (PROBES, len(low)))
+        with np.errstate(all="ignore"):
+            values = [
+                np.broadcast_to(sympy.lambdify(symbols, one, "numpy")(*points.T), PROBES)
+                for one in (own, theirs)
+            ]
+        known = [np.isfinite(one) for one in values]
+        if not (known[0] == known[1]).all() or not known[0].any():
+            return False
+        left, right = (one[known[0]] for one in values)
+        return bool(np.abs(left - right).max() <= SAME * np.abs(left).max())
+
+    @cached_property
+    def constants(self) -> pl.DataFrame:
+        """The free constants in the order in which the formula was built."""
+        import polars as pl
+
+        values, errors = self.chosen.expression.constants, self.chosen.errors
+        shown = [with_error(*pair) for pair in zip(values, errors, strict=True)]
+        columns = {"constant": shown, "value": values, "standard_error": errors}
+        schema = {"constant": pl.String(), "value": pl.Float64(), "standard_error": pl.Float64()}
+        return pl.DataFrame(columns, schema)
+
+    @cached_property
+    def pareto(self) -> pl.DataFrame:
+        """Formulas of rising complexity, with their errors in units of the target."""
+        import polars as pl
+
+        rows = [
+            (
+                one.complexity,
+                one.rmse,
+                one.validation_rmse,
+                finite(test),
+                self.notation(one).text(),
+                one.origin,
+                one is self.chosen,
+            )
+            for one, test in zip(self.candidates, self.test_rmse, strict=True)
+        ]
+        names = ("complexity", "training_rmse", "validation_rmse", "test_rmse")
+        kinds = [pl.Int64, *[pl.Float64] * 3, pl.String, pl.String, pl.Boolean]
+        schema = dict(zip((*names, "formula", "origin", "chosen"), kinds, strict=True))
+        return pl.DataFrame(rows, schema, orient="row")
+
+    def _difference(self, between: str) -> float | None:
+        return next((one.rmse for one in self.differences if one.between == between), None)
+
+    @property
+    def network_difference(self) -> float | None:
+        """RMSE between formula and network; None without a network."""
+        return self._difference("formula - network")
+
+    @property
+    def data_difference(self) -> float | None:
+        """RMSE between formula and data; None without data."""
+        return self._difference("formula - data")
+
+    @cached_property
+    def edges(self) -> pl.DataFrame:
+        """If no formula was found: the network's edges, those without a name marked as tables."""
+        import polars as pl
+
+        kinds = (pl.String, pl.String, pl.Float64, pl.String)
+        schema = dict(zip(EdgeName._fields, kinds, strict=True))
+        return pl.DataFrame(list(self.edge_names), schema, orient="row")
+
+    @property
+    def verdict(self) -> str:
+        """Whether the formula was found, in a sentence."""
+        noise = f"noise of {self.noise:.3g}" if self.noise > 0 else "rounding"
+        if self.found:
+            return f"found: what it leaves is no more than {noise}"
+        if self.complete:
+            return "no formula found: this is the best of those tried, and an approximation"
+        return "no formula found before the search ended: this is the best so far"
+
+    def lines(self) -> list[str]:
+        """What there is to know, line by line."""
+        rows = [("formula", f"{printable(self.target)} = {self.formula}"), ("", self.verdict)]
+        if free := self.constants["constant"].to_list():
+            rows.append(("constants", ", ".join(free)))
+        where = "fresh rows" if self.fresh else "rows that the search saw"
+        for one in self.differences:
+            undefined = f", not finite at {one.undefined:,}" if one.undefined else ""
+            text = f"RMSE {one.rmse:.3g}, largest {one.largest:.3g}"
+            rows.append((one.between, f"{text} (on {one.points:,} {where}{undefined})"))
+        rows.append(("seconds", f"{self.seconds:.1f}"))
+        return [*aligned(rows), *(f"Note: {line}" for line in self.notes)]
+
+    def table(self) -> list[str]:
+        """The Pareto table as lines of text."""
+        head = ("complexity", "training", "validation", "test", "formula")
+        cells = [
+            (str(row[0]), *("-" if v is None else f"{v:.3g}" for v in row[1:4]), row[4])
+            for row in self.pareto.iter_rows()
+        ]
+        widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)][:-1]
+        marks = ["  ", *("* " if chosen else "  " for chosen in self.pareto["chosen"])]
+        return [
+            mark + "  ".join([*map(str.rjust, row[:-1], widths), row[-1]])
+            for mark, row in zip(marks, [head, *cells], strict=True)
+        ]
+
+    def edge_lines(self) -> list[str]:
+        """What is known of the network's edges, line by line."""
+        rows = []
+        for one in self.edge_names:
+            said = [one.remark] if one.remark else []
+            if one.error is not None:
+                said.append(f"error {one.error:.1e} of its deviation")
+            rows.append((printable(one.edge), f"{one.formula} ({', '.join(said)})"))
+        return aligned(rows) if rows else []
+
+    def __repr__(self) -> str:
+        return "\n".join(["Explanation", *self.lines()])
+
+    def _repr_latex_(self) -> str:
+        return f"$\\displaystyle {self.latex()}$"
+
+    def to_plain(self) -> dict[str, Any]:
+        """The content of a file."""
+        return {
+            "target": self.target,
+            "inputs": list(self.names),
+            "formula": self.formula,
+            "found": self.found,
+            "noise": finite(self.noise),
+            "seconds": self.seconds,
+            "complete": self.complete,
+            "ranges": [finite_all(pair) for pair in self.ranges],
+            "chosen": next(k for k, one in enumerate(self.candidates) if one is self.chosen),
+            "candidates": [
+                {**candidate_to_plain(one), "test_rmse": finite(test)}
+                for one, test in zip(self.candidates, self.test_rmse, strict=True)
+            ],
+            "fresh": self.fresh,
+            "differences": [
+                {**one._asdict(), "rmse": finite(one.rmse), "largest": finite(one.largest)}
+                for one in self.differences
+            ],
+            "notes": list(self.notes),
+            "edges": [one._asdict() for one in self.edge_names],
+        }
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Explanation:
+        """The inverse of `to_plain`.
+
+        Raises:
+            LookupError, TypeError, ValueError: It is not such content.
+        """
+        names = tuple(map(str, plain["inputs"]))
+        stored = plain["candidates"]
+        candidates = tuple(candidate_from_plain(one, len(names)) for one in stored)
+        differences = [
+            Difference(
+                str(one["between"]),
+                int(one["points"]),
+                int(one["undefined"]),
+                number(one["rmse"]),
+                number(one["largest"]),
+            )
+            for one in plain["differences"]
+        ]
+        ranges = np.array([[number(v) for v in pair] for pair in plain["ranges"]], np.float64)
+        return cls(
+            target=str(plain["target"]),
+            names=names,
+            ranges=ranges.reshape(len(names), 2),
+            candidates=candidates,
+            chosen=candidates[plain["chosen"]],
+            test_rmse=tuple(number(one["test_rmse"]) for one in stored),
+            found=bool(plain["found"]),
+            noise=number(plain["noise"]),
+            seconds=float(plain["seconds"]),
+            complete=bool(plain["complete"]),
+            fresh=bool(plain["fresh"]),
+            differences=tuple(differences),
+            notes=tuple(map(str, plain["notes"])),
+            edge_names=tuple(EdgeName(**one) for one in plain["edges"]),
+        )
+
+    def save(self, folder: str | Path) -> None:
+        """Writes `formula.json`, `formula.txt` and `formula.tex`."""
+        save([self], Path(folder))
+
+    @classmethod
+    def load(cls, folder: str | Path, output: str | None = None) -> Explanation:
+        """Reads a formula that was written to a folder, such as that of a run.
+
+        Args:
+            folder: It, or the file itself.
+            output: Which, if there are formulas of several outputs.
+
+        Raises:
+            KanExpError: There is no such file, it is damaged, or has no such output.
+        """
+        path = expand_home(folder)
+        path = path / NAME if path.is_dir() else path
+        found = {one.target: one for one in read(path)}
+        if output is None and len(found) == 1:
+            return next(iter(found.values()))
+        if output not in found:
+            raise KanExpError(f"{path} has the outputs {listing(found)}: choose one by output=...")
+        return found[output]
+
+
+def save(explanations: Sequence[Explanation], folder: Path) -> None:
+    """Writes the formulas of one or more outputs to a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {"format": FORMAT, "outputs": [one.to_plain() for one in explanations]}
+    write_json(folder / NAME, content)
+    texts = {
+        "txt": "\n\n".join(
+            "\n".join([*one.lines(), "", *one.table(), "", *one.edge_lines()])
+            for one in explanations
+        ),
+        "tex": "\n".join(f"\\[ {one.latex()} \\]" for one in explanations),
+    }
+    for kind, text in texts.items():
+        write_text(folder / f"formula.{kind}", f"{text}\n")
+
+
+def read(path: Path) -> list[Explanation]:
+    """The formulas of a file.
+
+    Raises:
+        KanExpError: There is none, or it is damaged.
+    """
+    try:
+        content = parse_json(path.read_bytes())
+        if content["format"] != FORMAT:
+            raise ValueError(f"format {content['format']!r} is not known")
+        found = [Explanation.from_plain(plain) for plain in content["outputs"]]
+    except FileNotFoundError:
+        raise KanExpError(f"{path}: there is no formula: run kan_exp.explain first.") from None
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        raise KanExpError(f"{path}: no formulas of kan_exp ({message_of(error)}).") from error
+    return found
+
+
+def difference(between: str, left: Array, right: Array) -> Difference:
+    """Compares values `(n,)`, at the points where those on the right are finite."""
+    known = np.isfinite(right)
+    defined = known & np.isfinite(left)
+    gap = np.abs(left[defined] - right[defined])
+    largest = float(gap.max()) if len(gap) else math.nan
+    # Relative to the largest, whose square may be beyond float64.
+    rmse = largest * math.sqrt(float(np.mean((gap / largest) ** 2))) if largest > 0 else largest
+    points = int(known.sum())
+    return Difference(between, points, points - len(gap), rmse, largest)
+
+
+def domain_note(explanation: Explanation) -> str | None:
+    """Says where a formula is not finite near the data; None if it is everywhere."""
+    low, high = explanation.ranges.T
+    margin, rows = BEYOND * (high - low), np.arange(10 * PROBES)
+    around = np.random.default_rng(0).uniform(low - margin, high + margin, (len(rows), len(low)))
+    points = around.clip(low, high)
+    beyond = rows % len(low)  # one input at a time: all at once would be further away
+    points[rows, beyond] = around[rows, beyond]
+    broken = ~np.isfinite(explanation.chosen.expression(points))
+    if not broken.any():
+        return None
+    used = explanation.chosen.expression.inputs
+    distance = (np.maximum(low - points, points - high) / np.where(high > low, high - low, 1)).max(
+        1
+    )
+    nearest = points[broken][distance[broken].argmin()]
+    at = ", ".join(f"{printable(explanation.names[k])}={nearest[k]:.3g}" for k in used)
+    where = "within" if distance[broken].min() <= 0 else "beyond"
+    return f"the formula is not defined {where} the ranges of the data, as at {at}."
+
+
+def as_matrix(x: Any, names: Sequence[str]) -> Array:
+    """Points as users have them, as float64 `(n, in)`; see `kan_exp.models.inputs.as_points`."""
+    import torch
+
+    from kan_exp.models.inputs import as_points
+
+    return np.asarray(as_points(x, names, torch.device("cpu")).double().numpy())

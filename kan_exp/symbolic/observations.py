@@ -1,0 +1,372 @@
+"""What a formula is sought for: tables of numbers, and networks, read into arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kan_exp.data.schema import SCALES
+from kan_exp.errors import KanExpError, listing, suggest
+from kan_exp.symbolic.edges import EdgeName, name_edges
+from kan_exp.symbolic.expression import Array
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kan_exp.models.model import KANModel
+
+EDGE_POINTS = 1000  # at which edges are looked at
+BATCH = 1000  # points that a network sees at a time
+HELD_BACK = 10  # one row in so many is kept from the search, from `HELD_BACK ** 2` rows on
+
+
+@dataclass
+class Observations:
+    """What a formula is sought for.
+
+    Attributes:
+        names: Of the inputs.
+        target: Name of what the formula describes.
+        x: Inputs `(n, in)` of the search's rows.
+        y: Target `(n,)` of these rows.
+        weight: Of these rows `(n,)`.
+        fresh_x: Rows that the search does not see; none if there are none to spare.
+        fresh_y: Their target, if the target is data.
+        network: A trained network as a function of the inputs; other columns are at their medians.
+        network_values: What it predicts for the rows that are compared: the fresh ones, or those of
+            the search.
+        is_data: Whether `y` is data, rather than what the network predicts.
+        notes: Lines about what was left out.
+        edges: Names the network's edges, if there is one.
+    """
+
+    names: tuple[str, ...]
+    target: str
+    x: Array
+    y: Array
+    weight: Array | None = None
+    fresh_x: Array | None = None
+    fresh_y: Array | None = None
+    network: Callable[[Array], Array] | None = None
+    network_values: Array | None = None
+    is_data: bool = True
+    notes: list[str] = field(default_factory=list)
+    edges: Callable[[], list[EdgeName]] | None = None
+
+    @property
+    def compared(self) -> tuple[Array, Array | None]:
+        """Inputs and target of the rows at which formula, network and data are compared."""
+        if self.fresh_x is not None:
+            return self.fresh_x, self.fresh_y
+        return self.x, self.y if self.is_data else None
+
+
+def of_data(
+    x: Any,
+    y: Any,
+    weight: Array | None,
+    names: Sequence[str] | None,
+    output: int | str | None,
+    seed: int,
+) -> Observations:
+    """Reads X and y; see `kan_exp.explain` for the arguments and errors."""
+    own, matrix, left_out = _matrix(x)
+    if names is not None:
+        if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+            raise KanExpError(f"names must be a list of texts, got {names!r}.")
+        if len(names) != len(own) or len({*names}) != len(names):
+            raise KanExpError(
+                f"names must be {len(own)} different names, one for each column of X, got "
+                f"{listing(names)}."
+            )
+        own = list(names)
+    target, values = _target(y, output)
+    if len(values) != len(matrix):
+        raise KanExpError(f"X has {len(matrix):,} rows, but y has {len(values):,}.")
+    _check_finite(np.column_stack([matrix, values]))
+    _check_rows("weight", weight, len(values))
+    train, test = _held_back(len(values), seed)
+    return Observations(
+        tuple(own),
+        target,
+        matrix[train],
+        values[train],
+        None if weight is None else weight[train],
+        matrix[test] if len(test) else None,
+        values[test] if len(test) else None,
+        notes=[f"columns without numbers are left out: {listing(left_out)}."] * bool(left_out),
+    )
+
+
+def of_model(
+    model: KANModel,
+    x: Any,
+    y: Any,
+    weight: Array | None,
+    output: int | str | None,
+    seed: int,
+) -> Observations:
+    """Reads points of a network; see `kan_exp.explain` for the arguments and errors."""
+    from kan_exp.models.inputs import as_points
+
+    if x is None:
+        raise KanExpError("explain(model, X, y) needs X: points at which the network is looked at.")
+    points = as_points(x, model.features, model.x_mean.device, model.schema).double()
+    values = None
+    if y is not None and not model.classes:
+        place = output_of(model, output)
+        several = len(model.names) if _is_of_data(model) else 1
+        values = _target(y, place if several > 1 else None)[1]
+        if len(values) != len(points):
+            raise KanExpError(f"X has {len(points):,} rows, but y has {len(values):,}.")
+        values = _scaled(values, _scale(model, place))
+    _check_rows("weight", weight, len(points))
+    _check_finite(np.column_stack([points.numpy(), *([] if values is None else [values])]))
+    train, test = _held_back(len(points), seed)
+    return network_observations(
+        model,
+        (points[train], None if values is None else values[train]),
+        (points[test], None if values is None else values[test]) if len(test) else None,
+        None if weight is None else weight[train],
+        output,
+    )
+
+
+def network_observations(
+    model: KANModel,
+    rows: tuple[Tensor, Array | None],
+    fresh: tuple[Tensor, Array | None] | None,
+    weight: Array | None,
+    output: int | str | None,
+) -> Observations:
+    """What a formula is sought for, with a network to compare it with.
+
+    Inputs are the columns of numbers; others are left out. The target is on the scale on which the
+    network has learned it.
+
+    Args:
+        model: The network.
+        rows: Features `(n, features)` and target `(n,)` of the search's rows; without a target,
+            that is the network's value.
+        fresh: The same of rows that the search does not see.
+        weight: Of the search's rows.
+        output: Name or number of the network's output, if there are several.
+
+    Raises:
+        KanExpError: There is no such output, more than two classes, or no column of numbers.
+    """
+    import torch
+
+    from kan_exp.models.model import evaluation_mode
+
+    place, schema = output_of(model, output), model.schema
+    columns = _number_columns(model)
+    if not columns:
+        raise KanExpError("explain: the network has no input that is a number.")
+
+    def values_of(points: Tensor) -> Array:
+        if model.classes:
+            logits = model.predict_outputs(points).double()
+            odds = logits[:, -1] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
+            return np.asarray(odds.cpu().numpy())
+        with torch.no_grad(), evaluation_mode(model):
+            scaled = torch.cat([model.scaled(part) for part in points.split(BATCH)])
+        return np.asarray(scaled[:, place].double().cpu())
+
+    def inputs_of(points: Tensor) -> Array:
+        parts = [_unscaled(points[:, at].double().cpu().numpy(), scale) for at, _, scale in columns]
+        return np.stack(parts, 1)
+
+    points, y = rows
+    middle = points.double().median(0).values
+
+    def network(x: Array) -> Array:
+        full = middle.repeat(len(x), 1)
+        for column, (at, _, scale) in zip(x.T, columns, strict=True):
+            full[:, at] = torch.from_numpy(_scaled(column, scale))
+        return values_of(full)
+
+    notes = []
+    others = [] if schema is None else [one.name for one in schema.inputs]
+    if left_out := [name for name in others if name not in {name for _, name, _ in columns}]:
+        notes.append(f"the formula has no columns but numbers: without {listing(left_out)}.")
+    if not _is_of_data(model):
+        y, fresh = None, None if fresh is None else (fresh[0], None)
+        if not model.classes:
+            notes.append("the formula is of the network's quantile, not of the data.")
+    target = _output_name(model, place)
+    return Observations(
+        tuple(name for _, name, _ in columns),
+        target,
+        inputs_of(points),
+        values_of(points) if y is None else y,
+        weight,
+        None if fresh is None else inputs_of(fresh[0]),
+        None if fresh is None else fresh[1],
+        network,
+        values_of(points if fresh is None else fresh[0]),
+        y is not None,
+        notes,
+        lambda: name_edges(model.views(points[:EDGE_POINTS].to(model.x_mean.device))),
+    )
+
+
+def output_of(model: KANModel, output: int | str | None) -> int:
+    """The place of a network's output by its name or number; of a classifier, 0.
+
+    Raises:
+        KanExpError: There is no such output, one must be chosen, or there are more than 2 classes.
+    """
+    if model.classes:
+        if len(model.classes) > 2:
+            raise KanExpError(
+                f"explain takes numbers and two classes, but the network has "
+                f"{len(model.classes)} classes."
+            )
+        return 0
+    return _place(model.names, output, "the network")
+
+
+def _place(names: Sequence[str], output: int | str | None, owner: str) -> int:
+    if output is None and len(names) == 1:
+        return 0
+    known = f"{owner} has the outputs {listing(names)}"
+    if output is None:
+        raise KanExpError(f"{known}: choose one by output=...")
+    if isinstance(output, int | np.integer) and 0 <= output < len(names):
+        return int(output)
+    if output in names:
+        return list(names).index(str(output))
+    hint = suggest(output, names) if isinstance(output, str) else ""
+    raise KanExpError(f"output={output!r}: {known}.{hint}")
+
+
+def _is_of_data(model: KANModel) -> bool:
+    """Whether each output is a column of the target, rather than a class or a quantile."""
+    schema = model.schema
+    return not model.classes and (schema is None or len(schema.outputs) == len(model.names))
+
+
+def _scale(model: KANModel, place: int) -> str:
+    schema = model.schema
+    if schema is None or not schema.outputs or model.classes:
+        return ""
+    return schema.outputs[place if len(schema.outputs) > 1 else 0].scale
+
+
+def _output_name(model: KANModel, place: int) -> str:
+    if model.classes:
+        return f"log-odds of {model.classes[1]}"
+    name, scale = model.names[place], _scale(model, place)
+    return f"{scale}({name})" if scale else name
+
+
+def _number_columns(model: KANModel) -> list[tuple[int, str, str]]:
+    """Place among the features, name and scale of each input that is a number."""
+    if model.schema is None:
+        return [(place, name, "") for place, name in enumerate(model.features)]
+    found, place = [], 0
+    for column in model.schema.inputs:
+        if column.kind in ("number", "boolean"):
+            found.append((place, column.name, column.scale))
+        place += len(column.features)
+    return found
+
+
+def _scaled(values: Array, scale: str) -> Array:
+    with np.errstate(all="ignore"):
+        return np.asarray(SCALES[scale][0](values)) if scale else values
+
+
+def _unscaled(values: Array, scale: str) -> Array:
+    return np.asarray(getattr(np, SCALES[scale][1])(values)) if scale else values
+
+
+def _held_back(rows: int, seed: int) -> tuple[Array, Array]:
+    """Numbers of the search's rows, and of those that are kept from it."""
+    order = np.random.default_rng(seed).permutation(rows)
+    count = rows // HELD_BACK if rows >= HELD_BACK**2 else 0
+    return np.sort(order[count:]), np.sort(order[:count])
+
+
+def _matrix(x: Any) -> tuple[list[str], Array, list[str]]:
+    """Names and values of the columns of numbers, and names of the others."""
+    columns = x if isinstance(x, Mapping) else getattr(x, "columns", None)
+    if columns is None or callable(columns):
+        array = _array("X", x)
+        array = array[:, None] if array.ndim == 1 else array
+        if array.ndim != 2 or not array.shape[1]:
+            raise KanExpError(f"X must have the shape (n, in), got {array.shape}.")
+        return [f"x{k}" for k in range(array.shape[1])], array, []
+    names, parts, left_out = [], [], []
+    if len({*map(str, columns)}) < len(list(columns)):
+        raise KanExpError(f"X has columns of the same name ({listing(map(str, columns))}).")
+    for name in columns:
+        part = np.asarray(x[name])
+        if part.ndim == 1 and part.dtype.kind in "fiub" and np.isfinite(part).any():
+            names.append(str(name))
+            parts.append(part.astype(np.float64))
+        else:
+            left_out.append(str(name))
+    if not names:
+        raise KanExpError(f"X has no column of numbers ({listing(left_out)}).")
+    return names, np.stack(parts, 1), left_out
+
+
+def _target(y: Any, output: int | str | None) -> tuple[str, Array]:
+    """Name and values of the target."""
+    columns = y if isinstance(y, Mapping) else getattr(y, "columns", None)
+    if columns is not None and not callable(columns):
+        names = [str(name) for name in columns]
+        place = _place(names, output, "y")
+        return names[place], vector_of("y", y[list(columns)[place]])
+    array = _array("y", y)
+    name = getattr(y, "name", None)
+    if array.ndim == 2:
+        place = _place([f"y{k}" for k in range(array.shape[1])], output, "y")
+        return ("y" if array.shape[1] == 1 else f"y{place}"), array[:, place]
+    name = name if isinstance(name, str) and name else "y"
+    _place([name], output, "y")
+    return name, vector_of("y", array)
+
+
+def vector_of(name: str, values: Any) -> Array:
+    """Values `(n,)` as float64."""
+    array = _array(name, values)
+    if array.ndim != 1:
+        raise KanExpError(f"{name} must have the shape (n,), got {array.shape}.")
+    return array
+
+
+def _array(name: str, values: Any) -> Array:
+    """Values as float64."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu().numpy()
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind not in "fiubO":
+            raise TypeError(array.dtype.name)
+        return np.array(array, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        reason = str(error).rstrip(".")
+        raise KanExpError(
+            f"{name} must be numbers, got {type(values).__name__}: {reason}."
+        ) from error
+
+
+def _check_finite(values: Array) -> None:
+    if broken := int((~np.isfinite(values)).any(1).sum()):
+        many = "1 row has a value" if broken == 1 else f"{broken:,} rows have values"
+        raise KanExpError(f"explain: {many} that are no finite numbers: leave them out.")
+
+
+def _check_rows(name: str, values: Array | None, rows: int) -> None:
+    if values is None:
+        return
+    if len(values) != rows or not np.isfinite(values).all() or values.min() < 0 or not values.any():
+        raise KanExpError(
+            f"{name} must be {rows:,} numbers of at least 0, one for each row of X, and not all 0."
+        )

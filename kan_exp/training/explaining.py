@@ -1,0 +1,245 @@
+"""Formulas of a run: sought in its data, compared with its network, written to its folder."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from torch import Tensor
+
+from kan_exp.data import ExperimentData, SampledData
+from kan_exp.models.model import KANModel
+from kan_exp.plots import formula_figure
+from kan_exp.plots.formula import MAX_CURVES, Curve
+from kan_exp.plots.saving import save_png
+from kan_exp.runs import from_here
+from kan_exp.runs.best_effort import best_effort
+from kan_exp.runs.printable import printable
+from kan_exp.symbolic.edges import EdgeName
+from kan_exp.symbolic.explaining import solve
+from kan_exp.symbolic.explanation import NAME, Explanation, save
+from kan_exp.symbolic.expression import Array
+from kan_exp.symbolic.functions import read_functions
+from kan_exp.symbolic.observations import Observations, network_observations, output_of
+from kan_exp.training.closing import CUT_SHORT
+from kan_exp.training.result import Result
+from kan_exp.training.sinks import Sink
+
+log = logging.getLogger(__name__)
+
+CURVE_POINTS = 300
+MARGIN = 0.05  # of an input's range, by which curves exceed the data
+SHOWN_POINTS = 500
+MAX_EDGES = 12  # on the terminal
+
+
+class ExplainSink(Sink):
+    """Seeks a formula once the result of a training is written; a failure is a note.
+
+    Args:
+        folder: Of the run.
+        seconds: Limit of time for each output.
+        seed: Of the search.
+        functions: Of the user, see `kan_exp.symbolic.functions.read_functions`.
+        shows_progress: Whether a terminal shows what is being tried.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        seconds: float,
+        seed: int,
+        functions: Mapping[str, Any],
+        shows_progress: bool,
+    ) -> None:
+        self.folder, self.seconds, self.seed = folder, seconds, seed
+        self.functions, self.shows_progress = functions, shows_progress
+
+    def write(self, result: Result) -> None:
+        if result.metrics["stopped"] in CUT_SHORT:
+            return
+        with best_effort("no formula"), _interruptible():
+            explain_run(
+                result.model,
+                result.data,
+                self.folder,
+                self.seconds,
+                self.seed,
+                self.functions,
+                shows_progress=self.shows_progress,
+            )
+
+    def clear(self) -> None:
+        (self.folder / NAME).unlink(missing_ok=True)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Lets Ctrl-C end the search rather than the training, which is over."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def explain_run(
+    model: KANModel,
+    data: ExperimentData,
+    folder: Path,
+    seconds: float,
+    seed: int,
+    functions: Mapping[str, Any],
+    output: str | None = None,
+    shows_progress: bool = True,
+) -> None:
+    """Seeks a formula for each output of a run, or for one, and writes and prints them.
+
+    The search sees the training and validation points; the test points are fresh.
+
+    Args:
+        model: The run's network.
+        data: What it was trained on.
+        folder: Of the run.
+        seconds: Limit of time for each output.
+        seed: Of the search.
+        functions: Of the user.
+        output: Name of an output; all if not given.
+        shows_progress: Whether a terminal shows what is being tried.
+
+    Raises:
+        KanExpError: The outputs are neither numbers nor two classes, or the data cannot be used.
+    """
+    library = read_functions(functions, "functions")
+    every = output is None and not model.classes
+    outputs: list[str | None] = [*model.names] if every else [output]
+    explanations, figures = [], []
+    edges: Callable[[], list[EdgeName]] | None = None
+    for name in outputs:
+        observed = observations(model, data, name)
+        # The edges are those of all outputs.
+        edges = observed.edges = edges or (observed.edges and cache(observed.edges))
+        with progress(seconds, shows_progress) as told:
+            explanation = solve(observed, seconds, seed, library, told)
+        explanations.append(explanation)
+        figures.append(partial(draw, explanation, observed))
+    save(explanations, folder)
+    for explanation in explanations:
+        for line in [*explanation.lines(), *explanation.table()]:
+            log.info("%s", line)
+    lines = next((lines for one in explanations if (lines := one.edge_lines())), [])
+    if len(lines) > MAX_EDGES:
+        lines[MAX_EDGES:] = [f"  ... and {len(lines) - MAX_EDGES:,} more in formula.txt"]
+    for line in lines:
+        log.info("%s", line)
+    many = len(figures) > 1
+    for number, figure in enumerate(figures, 1):
+        name = f"formula_{number}" if many else "formula"
+        with best_effort(f"figures/{name}.png could not be drawn"):
+            save_png(figure(), folder / "figures" / f"{name}.png")
+    log.info("  %s", from_here(folder / NAME))
+
+
+def observations(model: KANModel, data: ExperimentData, output: str | None) -> Observations:
+    """What is known of one output of a run."""
+    place = output_of(model, output)
+    seen = [data.train, data.val]
+    points = torch.cat([part.x.double() for part in seen])
+    target = torch.cat([_target(data, part.x, part.y) for part in seen])
+    weight = None
+    if data.train.weight is not None:
+        parts = [part.weight for part in seen if part.weight is not None]
+        weight = torch.cat(parts).double().numpy()
+    column = place if target.shape[1] > 1 else 0
+    fresh = None
+    if not data.num_folds:  # or the test points are all rows, which the search has seen
+        truth = _target(data, data.test.x, data.test.y)[:, column].numpy()
+        fresh = (data.test.x.double(), truth)
+    rows = (points, target[:, column].numpy())
+    return network_observations(model, rows, fresh, weight, output)
+
+
+def _target(data: ExperimentData, x: Tensor, y: Tensor) -> Tensor:
+    """The target in float64: sampled points are float32, but their exact values are known."""
+    if isinstance(data, SampledData) and data.noise_free:
+        return data.target.formula(x.double())[:, None]
+    return y.double()
+
+
+@contextmanager
+def progress(seconds: float, shown: bool) -> Iterator[Callable[[str], None]]:
+    """Shows on a terminal what is being tried; gives the function that is told."""
+    console = Console(stderr=True)
+    if not (shown and console.is_terminal):
+        yield lambda doing: None
+        return
+    bar = Progress(
+        TextColumn("formula"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[doing]}", markup=False),
+        console=console,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task("formula", total=seconds, doing="")
+
+        def told(doing: str) -> None:
+            spent = bar.tasks[0].elapsed or 0.0
+            bar.update(task, completed=min(spent, seconds), doing=printable(doing))
+
+        yield told
+
+
+def draw(explanation: Explanation, observed: Observations) -> Figure:
+    """The figure of a formula."""
+    expression = explanation.chosen.expression
+    points, truth = observed.compared
+    kept = np.random.default_rng(0).permutation(len(points))[:SHOWN_POINTS]
+    points = points[kept]
+    truth = observed.network_values if truth is None else truth
+    left = (np.zeros(len(kept)) if truth is None else truth[kept]) - expression(points)
+    middle = np.median(observed.x, axis=0)
+    curves: list[Curve] = []
+    for index in expression.inputs:
+        low, high = explanation.ranges[index]
+        room = MARGIN * (high - low)
+        x = np.linspace(low - room, high + room, CURVE_POINTS)
+        along = _along(middle, index, x)
+        network = None
+        if observed.network is not None and len(curves) < MAX_CURVES:
+            network = observed.network(along)
+        at = points[:, index]
+        data = expression(_along(middle, index, at)) + left
+        curves.append(Curve(explanation.names[index], x, expression(along), network, at, data))
+    text = f"{explanation.target} = {explanation.formula}"
+    return formula_figure(
+        explanation.latex(), text, explanation.target, curves, _caption(explanation)
+    )
+
+
+def _along(middle: Array, index: int, x: Array) -> Array:
+    points = np.tile(middle, (len(x), 1))
+    points[:, index] = x
+    return points
+
+
+def _caption(explanation: Explanation) -> str:
+    verdict = explanation.verdict.partition(":")[0]
+    differences: Sequence[Any] = explanation.differences
+    parts = [f"{one.between}: RMSE {one.rmse:.3g}" for one in differences]
+    return "; ".join([verdict[0].upper() + verdict[1:], *parts])

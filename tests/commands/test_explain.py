@@ -1,0 +1,143 @@
+"""`kan_exp.explain run=FOLDER` and `explain=true`, with searches made by hand."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf, open_dict
+
+from kan_exp.config import config_folder
+from kan_exp.errors import KanExpError
+from kan_exp.explain import explain
+from kan_exp.symbolic import explaining
+from kan_exp.symbolic.explanation import Explanation
+from kan_exp.symbolic.expression import Call, exact
+from kan_exp.train import prepare
+from tests.conftest import read_metrics, run_command
+from tests.symbolic.made import searched, x, y
+
+TABLE = "size,kind,x,price\n" + "".join(
+    f"{k % 7},{'ab'[k % 2]},{k * k % 5},{k % 7 + k * k % 5}\n" for k in range(200)
+)
+SMALL = ["layer=interpo", "refine.num_candidates=[1]", "refine.steps=[2]", "logger=none"]
+SMALL += ["~callbacks.figures", "smoothing.method=null", "dims=[auto,1]", "refine.grids=[4]"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    cwd = tmp_path_factory.mktemp("trained")
+    (cwd / "t.csv").write_text(TABLE)
+    data = ["data=table", "data.path=t.csv", "data.target=price"]
+    result = run_command("train", *data, *SMALL, "hydra.run.dir=run", cwd=cwd)
+    assert result.returncode == 0, result.stderr
+    return cwd
+
+
+@pytest.fixture
+def told(trained, monkeypatch, caplog):
+    """Explains the run; gives the lines of the log."""
+    monkeypatch.chdir(trained)
+
+    def run(*arguments):
+        with initialize_config_dir(config_folder(), version_base=None):
+            words = ["run=run", *arguments]
+            cfg = compose("explain", overrides=words, return_hydra_config=True)
+        HydraConfig.instance().set_config(cfg)
+        with open_dict(cfg):
+            del cfg["hydra"]
+        OmegaConf.set_struct(cfg, True)
+        with caplog.at_level(logging.INFO):
+            explain(cfg)
+        return caplog.messages
+
+    return run
+
+
+def test_a_run_gets_its_formula(told, trained, monkeypatch):
+    monkeypatch.setattr(explaining, "search", searched(x, x + y))
+    lines = told()
+    assert "  formula            price = size + x" in lines
+    assert any(line.startswith("  network - data     RMSE ") for line in lines)
+    assert any(line.split()[:2] == ["*", "3"] for line in lines)
+    assert "Note: the formula has no columns but numbers: without kind." in lines
+    run = trained / "run"
+    explanation = Explanation.load(run)
+    assert (explanation.formula, explanation.target, explanation.found) == (
+        "size + x",
+        "price",
+        True,
+    )
+    assert explanation.fresh
+    assert explanation.data_difference == 0
+    metrics = read_metrics(run)
+    network = next(one for one in explanation.differences if one.between == "network - data")
+    assert network.rmse == pytest.approx(metrics["test_rmse"], rel=1e-5)
+    for name in ("formula.txt", "formula.tex", "figures/formula.png"):
+        assert (run / name).stat().st_size > 0
+
+
+def test_what_cannot_be_explained_is_refused(told, trained, monkeypatch):
+    monkeypatch.setattr(explaining, "search", searched(x))
+    with pytest.raises(KanExpError, match="seconds must be a number above 0, got -1"):
+        told("seconds=-1")
+    with pytest.raises(KanExpError, match="output='cost': the network has the outputs price"):
+        told("output=cost")
+    with pytest.raises(KanExpError, match=r"data\.target: explain takes the run's own data"):
+        told("+data.target=x")
+    with pytest.raises(KanExpError, match="explain has no such option"):
+        told("+second=3")
+    (trained / "other.csv").write_text(f"{TABLE}1,a,1,1\n")
+    with pytest.raises(KanExpError, match=r"data have changed since.*kan_exp\.explain\("):
+        told("data.path=other.csv")
+
+
+SAMPLED = [*SMALL, "points=200", "data.num_test=100", "explain=true", "explain.seconds=7"]
+
+
+def test_a_training_ends_with_a_formula(tmp_path, monkeypatch):
+    asked = {}
+
+    def interrupted(at, values, **options):
+        """Ctrl-C in the midst of a search, which then returns what it has."""
+        asked.update(options, y=values)
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(10**7):
+                pass
+        except KeyboardInterrupt:
+            asked["interrupted"] = True
+        wave = Call("exp", Call("sin", exact(1, "pi") * x) + y**2)
+        return searched(wave)(at, values)
+
+    monkeypatch.setattr(explaining, "search", interrupted)
+    prepare(SAMPLED, tmp_path).run()
+    assert asked["seconds"] == 7
+    assert asked["interrupted"]
+    explanation = Explanation.load(tmp_path)
+    assert explanation.formula == "exp(y**2 + sin(pi*x))"
+    assert explanation.data_difference < 1e-15  # sampled values are float32, but known in float64
+    assert explanation.differences[0].points == 100
+
+
+def test_a_failing_explanation_is_a_note(tmp_path, monkeypatch, caplog):
+    def broken(*_, **__):
+        assert (tmp_path / "metrics.json").is_file()  # the run is done whatever happens here
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(explaining, "search", broken)
+    with caplog.at_level(logging.INFO):
+        prepare(SAMPLED, tmp_path).run()
+    assert "Note: no formula: oops." in caplog.messages
+    assert json.loads((tmp_path / "metrics.json").read_text())["test_r2"] is not None
+    assert not (tmp_path / "formula.json").exists()
+
+
+def test_seconds_of_a_training_are_checked_before_it(tmp_path):
+    with pytest.raises(KanExpError, match="must be above 0, got 0"):
+        prepare([*SMALL, "explain.seconds=0"], tmp_path)
