@@ -93,10 +93,13 @@ class SparseFit:
     def error_of(self, outputs: Tensor) -> float:
         """The validation error of outputs `(n, out)`: of squared errors, the root of the mean."""
         _, y, weight = self.validation
-        error = float(self.loss.weighted(outputs.unsqueeze(0), y, weight).mean())
-        if not math.isfinite(error):
+        return self.error_of_loss(float(self.loss.weighted(outputs.unsqueeze(0), y, weight).mean()))
+
+    def error_of_loss(self, loss: float) -> float:
+        """A mean of the loss as an error; infinite if it is not finite."""
+        if not math.isfinite(loss):
             return math.inf
-        return math.sqrt(error) if isinstance(self.loss, Squared | Huber) else error
+        return math.sqrt(loss) if isinstance(self.loss, Squared | Huber) else loss
 
     @torch.no_grad()
     def error(self, network: nn.Sequential) -> float:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import csv
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
 
 import kan_exp
 from kan_exp.config import RunContext
+from kan_exp.data import Split
 from kan_exp.errors import KanExpError
+from kan_exp.layers import KANLinearLayer
 from kan_exp.preparing.checks import check
 from kan_exp.preparing.experiment import make_experiment
 from kan_exp.preparing.translation import run_config
 from kan_exp.prune import read_arguments
+from kan_exp.tasks.losses import Squared
 from kan_exp.training.pruning import pruning_lines
+from kan_exp.training.smooth_pruning import SmoothSearch
+from kan_exp.training.sparse_fit import Clock, SparseFit
 from tests.conftest import read_metrics
 
 SMALL = ["layer=spline", "layer.num_intervals=8", "refine.grids=[4,8]", "refine.steps=[10]"]
@@ -115,7 +122,33 @@ def test_curves_of_idle_columns_are_removed_from_a_table(tmp_path):
     assert result.metrics["effective_parameters"] < 10
 
 
+def test_the_errors_of_retrained_networks_are_those_of_edges():
+    points = Split(torch.rand(20, 2).double(), torch.rand(20, 2).double(), None)
+    network = nn.Sequential(KANLinearLayer(2, 2, activation="none").double())
+    clock = Clock(60.0)
+    fit = SparseFit([], Squared(), points, points, None, [], None, {}, 0, 0, 1, 0, clock)
+    module = SimpleNamespace(validated=(0.04, {"r2": 0.96}))
+    experiment = SimpleNamespace(best=SimpleNamespace(checkpoint={}), module=module)
+    retrained = SmoothSearch(lambda dims, masks: experiment, fit, 1.02).run(network)
+    assert retrained.errors == pytest.approx((0.2, 0.2))
+
+
+def test_one_edge_is_an_edge():
+    row = {"input": "x", "output": "y", "form": "line", "error_without": 1.0}
+    metrics = {"edges": [1, 1], "error": [0.5, 0.5], "stopped": "done", "after": [row]}
+    lines = pruning_lines(metrics | {"without_effect": ["L" * 200]})
+    assert lines[0].startswith("Pruned: 1 of 1 edge is left;")
+    assert max(map(len, lines)) < 80
+
+
 # The command
+
+
+def test_flags_follow_the_options(run, monkeypatch):
+    monkeypatch.setattr("kan_exp.prune.from_folder", lambda words: ("train", words))
+    _, words = read_arguments([f"run={run[0]}", "--cfg", "job"])
+    assert [word for word in words if word.startswith("hydra.run.dir=")]
+    assert words[-2:] == ["--cfg", "job"]
 
 
 def test_the_command_is_a_training_that_takes_the_network(run, tmp_path):
