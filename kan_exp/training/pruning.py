@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from kan_exp.data import ExperimentData
 from kan_exp.layers import LayerSpec, find_layer
+from kan_exp.layers.importance import errors_without_edges
 from kan_exp.layers.sparsity import connected, count_edges, masks_of, thinned
 from kan_exp.layers.walk import layers_of, observe_domains
 from kan_exp.models.loading import model_from
@@ -26,7 +27,6 @@ from kan_exp.runs.printable import csv_row, printable
 from kan_exp.tasks import Task
 from kan_exp.tasks.losses import Huber, Loss, Squared
 from kan_exp.tasks.numbers import number
-from kan_exp.training.importance import errors_without
 from kan_exp.training.module import KANModule
 from kan_exp.training.smooth_pruning import SmoothSearch
 from kan_exp.training.sparse_fit import Clock, SparseFit
@@ -191,7 +191,7 @@ class Pruning:
         is_measured = count_edges(masks) <= MAX_MEASURED
         errors: Sequence[Tensor] = masks
         if is_measured:
-            errors = errors_without(network, fit.validation.x, fit.error_of)
+            errors = errors_without_edges(network, fit.validation.x, fit.error_of)
         rows = []
         layers = layers_of(network)
         for depth, (layer, mask, without) in enumerate(zip(layers, masks, errors, strict=True)):

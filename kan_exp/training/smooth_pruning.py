@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from kan_exp.layers.importance import errors_without_edges
 from kan_exp.layers.sparsity import Masks, connected, count_edges, masks_of
 from kan_exp.layers.walk import layers_of
 from kan_exp.tasks import Task
-from kan_exp.training.importance import errors_without
 from kan_exp.training.sparse_fit import SparseFit
 
 MAX_SINGLE = 30  # edges, up to which single ones are tried
@@ -100,7 +100,7 @@ class SmoothSearch:
         self, network: nn.Sequential, masks: Masks
     ) -> Iterator[list[tuple[int, int, int]]]:
         """Inputs, then hidden units, then edges, each from the least important on."""
-        errors = errors_without(network, self.fit.validation.x, self.fit.error_of)
+        errors = errors_without_edges(network, self.fit.validation.x, self.fit.error_of)
         for layer, mask in enumerate(masks):
             if layer == 1:
                 yield from self._units(mask, errors[1])

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from kan_exp.data import Split
 from kan_exp.layers import GridLayer, LayerSpec
-from kan_exp.layers.sparsity import masks_of
 from kan_exp.layers.walk import layers_of
 from kan_exp.models.model import evaluation_mode
 from kan_exp.optimizers import LevenbergMarquardt
@@ -243,8 +242,3 @@ class SparseFit:
             LayerSpec(spec.kind, layer.present_options(spec.options))
             for spec, layer in zip(self.specs, layers_of(network), strict=True)
         ]
-
-    @staticmethod
-    def edges(network: nn.Sequential) -> int:
-        """How many edges a network has."""
-        return sum(int(mask.sum()) for mask in masks_of(network))

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import csv
-import math
 
 import pytest
 import torch
-from torch import nn
 
 import kan_exp
 from kan_exp.config import RunContext
 from kan_exp.errors import KanExpError
-from kan_exp.layers import KANSplineLayer
 from kan_exp.preparing.checks import check
 from kan_exp.preparing.experiment import make_experiment
 from kan_exp.preparing.translation import run_config
 from kan_exp.prune import read_arguments
-from kan_exp.training.importance import errors_without
 from kan_exp.training.pruning import pruning_lines
 from tests.conftest import read_metrics
 
@@ -79,26 +75,6 @@ def test_edges_are_written_before_and_after(run):
     lines = pruning_lines(result.metrics["pruning"])
     assert lines[0].startswith("Pruned: 3 of 8 edges are left")
     assert lines[-1] == "Without effect: idle"
-
-
-@torch.no_grad()
-def test_the_error_without_an_edge_is_that_with_its_mean():
-    generator = torch.Generator().manual_seed(0)
-    network = nn.Sequential(*(KANSplineLayer(2, 2, 4, generator=generator) for _ in range(2)))
-    network = network.double()
-    network[0].node_operation = ["sum", "product"]
-    network[0].set_mask(torch.tensor([[True, True], [False, True]]))
-    x = torch.randn(20, 2, generator=generator, dtype=torch.float64)
-    y = torch.randn(20, 2, generator=generator, dtype=torch.float64)
-    found = errors_without(network, x, lambda outputs: float((outputs - y).square().mean()))
-    edges = network[0].edges(x).detach()
-    for i, j in ((0, 0), (0, 1), (1, 1)):
-        replaced = edges.clone()
-        replaced[:, i, j] = edges[:, i, j].mean()
-        hidden = torch.stack([replaced[:, 0, 0], replaced[:, 0, 1] * replaced[:, 1, 1]], 1)
-        expected = (network[1](hidden) - y).square().mean()
-        assert found[0][i, j] == pytest.approx(float(expected), rel=1e-10)
-    assert math.isnan(found[0][1, 0])
 
 
 def test_a_network_that_has_learned_nothing_is_left_alone():
