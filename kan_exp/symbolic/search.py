@@ -97,17 +97,19 @@ def search(
     """
     began = time.monotonic()
     result = Search()
-    judge = _Judge(x, y, np.ones(len(y)) if weight is None else weight, began + seconds, seed)
-    try:
-        for doing, proposals in judge.ways():
-            told(doing)
-            judge.hear(proposals)
-            if judge.settled or judge.problem.over:
-                break
-        result.complete = judge.settled or not judge.problem.over
-    except KeyboardInterrupt:
-        result.complete = False
-    judge.conclude(result)
+    # Trials leave the domains of functions all the time: what is not finite is not taken.
+    with np.errstate(all="ignore"):
+        judge = _Judge(x, y, np.ones(len(y)) if weight is None else weight, began + seconds, seed)
+        try:
+            for doing, proposals in judge.ways():
+                told(doing)
+                judge.hear(proposals)
+                if judge.settled or judge.problem.over:
+                    break
+            result.complete = judge.settled or not judge.problem.over
+        except KeyboardInterrupt:
+            result.complete = False
+        judge.conclude(result)
     result.seconds = time.monotonic() - began
     return result
 
