@@ -335,9 +335,9 @@ class _Judge:
             return False
         if self.is_exact(candidate):
             return True
-        # The explained part must be certain: ten standard errors of chance.
+        # The explained part must be certain: ten standard errors of chance, or half of the whole.
         explained = 1 - (candidate.validation_rmse / self.size) ** 2
-        if not explained > 10 * math.sqrt(2 / max(len(self.held.y), 1)):
+        if not explained > min(10 * math.sqrt(2 / max(len(self.held.y), 1)), 0.5):
             return False
         if candidate.rmse > 1.05 * self.least() * self.size:
             return False
