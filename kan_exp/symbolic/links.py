@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kan_exp.symbolic.expression import Array, Call, Expression, Power, exact
+from kan_exp.symbolic.expression import CALLS, Array, Call, Expression, Power, exact
 
 
 class Link(NamedTuple):
@@ -17,6 +17,12 @@ class Link(NamedTuple):
     name: str
     forward: Callable[[Array], tuple[Array, Array]]
     inverse: Callable[[Expression], Expression]
+
+
+def called(function: str, inverse: str) -> Link:
+    """A function of `CALLS` as a link."""
+    value, slope = CALLS[function]
+    return Link(f"{function}(y)", lambda y: (value(y), abs(slope(y))), lambda z: Call(inverse, z))
 
 
 def links(y: Array, noise: float) -> Iterator[Link]:
@@ -52,9 +58,9 @@ def links(y: Array, noise: float) -> Iterator[Link]:
                 lambda z: Call("exp", z) if sign.value > 0 else sign * Call("exp", z),
             )
     if high - low < 20 and max(high, -low) < 300:
-        yield Link("exp(y)", lambda y: (np.exp(y), np.exp(y)), lambda z: Call("log", z))
+        yield called("exp", "log")
     if max(high, -low) < math.pi / 2:
-        yield Link("sin(y)", lambda y: (np.sin(y), np.cos(y)), lambda z: Call("asin", z))
-        yield Link("tan(y)", lambda y: (np.tan(y), np.cos(y) ** -2), lambda z: Call("atan", z))
+        yield called("sin", "asin")
+        yield called("tan", "atan")
     if low > 0 and high < math.pi:
-        yield Link("cos(y)", lambda y: (np.cos(y), np.sin(y)), lambda z: Call("acos", z))
+        yield called("cos", "acos")

@@ -17,56 +17,45 @@ import numpy as np
 
 from kan_exp.symbolic.composing import Linear, added
 from kan_exp.symbolic.expression import Array, Call, Constant, Expression, Input, exact
+from kan_exp.symbolic.links import Link, called
 from kan_exp.symbolic.naming import Name, name_curve
 from kan_exp.symbolic.problem import Problem, Proposal
 from kan_exp.symbolic.regression import Polynomials, Rows
 
 _Step = Callable[[Expression], Expression]
+# A name of a curve, and its argument.
+_Choice = tuple[Name, Expression]
 
 # Rows that decide between changes of variables: fitted to, and held back for the error.
 FITTED, HELD = 1600, 1000
 # Powers that a variable may have as a factor of y.
 _POWERS = (1.0, -1.0, 2.0, -2.0, 0.5, -0.5, 3.0, -3.0, 1.5, -1.5, 4.0, -4.0, 5.0, -5.0)
+# Powers of one beside a variable that it is part of.
+_POWERS_BESIDE = (1.0, -1.0, 2.0, -2.0)
 
 
-@dataclass(frozen=True)
-class Transformation:
-    """An invertible function of y, by which a sum of curves may explain it.
-
-    Attributes:
-        forward: Of y; NaN outside its domain.
-        slope: Derivative of `forward` by y.
-        back: The inverse, as an expression.
-    """
-
-    name: str
-    forward: Callable[[Array], Array]
-    slope: Callable[[Array], Array]
-    back: _Step
-
-
-def _power(p: float) -> Transformation:
-    return Transformation(
-        f"y^{p:g}",
-        lambda y: np.power(y, p),
-        lambda y: p * np.power(y, p - 1),
+def _power(p: float) -> Link:
+    return Link(
+        f"y**{p:g}",
+        lambda y: (np.power(y, p), abs(p * np.power(y, p - 1))),
         lambda e: e ** exact(1 / p),
     )
 
 
-TRANSFORMATIONS = (
-    Transformation("y", lambda y: y, np.ones_like, lambda e: e),
-    Transformation("log y", np.log, lambda y: 1 / y, lambda e: Call("exp", e)),
+# Functions of y, by which a sum of curves may explain it, the simplest ones first.
+LINKS = (
+    Link("y", lambda y: (y, np.ones_like(y)), lambda e: e),
+    called("log", "exp"),
     _power(2),
     _power(-1),
     _power(-2),
     _power(0.5),
     _power(-0.5),
-    Transformation("exp y", np.exp, np.exp, lambda e: Call("log", e)),
-    Transformation("sin y", np.sin, np.cos, lambda e: Call("asin", e)),
-    Transformation("atanh y", np.arctanh, lambda y: 1 / (1 - y**2), lambda e: Call("tanh", e)),
-    Transformation("asin y", np.arcsin, lambda y: 1 / np.sqrt(1 - y**2), lambda e: Call("sin", e)),
-    Transformation("tan y", np.tan, lambda y: 1 / np.cos(y) ** 2, lambda e: Call("atan", e)),
+    called("exp", "log"),
+    called("sin", "asin"),
+    called("atanh", "tanh"),
+    called("asin", "sin"),
+    called("tan", "atan"),
 )
 
 
@@ -82,6 +71,7 @@ class State:
         factor: An expression of the columns of x.
         error: Of the polynomial fit, in deviations of the given target.
         told: The steps in words.
+        relative: Whether the error is of the logarithm of y.
     """
 
     variables: tuple[Expression, ...]
@@ -91,6 +81,7 @@ class State:
     factor: Expression
     error: float = np.inf
     told: tuple[str, ...] = ()
+    relative: bool = False
 
     def given(self, expression: Expression) -> Expression:
         """The formula of the given target, from one of `y` in the variables."""
@@ -147,7 +138,7 @@ class Reduction:
         self.few = np.r_[:near, self.fitted : self.fitted + far]
         self.few_fitted = near
         self.few_polynomials = Polynomials(min(56, max(near // 5, 8)), self.few, tail)
-        self.size = self.floor = 0.0
+        self.size = 0.0
 
     def start(self) -> State:
         varying = [column for column in range(self.x.shape[1]) if np.ptp(self.x[:, column]) > 0]
@@ -156,22 +147,18 @@ class Reduction:
         negative = self.relative and self.sign < 0
         y = -self.y if negative else self.y
         factor = exact(-1 if negative else 1)
-        state = State(variables, values, y, np.ones(len(y)), factor)
+        state = State(variables, values, y, np.ones(len(y)), factor, relative=self.relative)
         self.size = self.rows(state).size
-        self.floor = self.problem.noise / self.size if self.problem.noise else 1e-9
         return self.scored(state)
 
     def rows(self, state: State, few: bool = False) -> Rows:
         """The target of a state's polynomials, and the weights of its errors."""
-        y, slope = state.y, state.slope
+        taken = self.few if few else slice(None)
+        y, slope, weight = state.y[taken], state.slope[taken], self.weight[taken]
         if self.relative:
             # An error of the logarithm is a relative error; noise has the same size everywhere.
             y, slope = np.log(y), slope * y if self.noisy else np.ones(len(y))
-        rows = (
-            Rows(y[self.few], (self.weight * slope**2)[self.few], self.few_fitted)
-            if few
-            else Rows(y, self.weight * slope**2, self.fitted)
-        )
+        rows = Rows(y, weight * slope**2, self.few_fitted if few else self.fitted)
         if self.size:
             rows.size = self.size
         return rows
@@ -196,26 +183,36 @@ class Reduction:
     def scored(self, state: State) -> State:
         return replace(state, error=self.error(state))
 
-    def promising(self, state: State, few: float, factor: Array | None = None) -> bool:
-        return self.few_error(state, factor) <= few
-
     # --- steps ---------------------------------------------------------------------------------
 
-    def peeled(self, state: State) -> Iterator[State]:
-        """A power of one variable as a factor of y."""
+    def steps(self, state: State) -> Iterator[State]:
+        """States with one variable less that explain y as well."""
+        # What a few rows dismiss is not looked at further.
         few = max(1.2 * self.few_error(state), self.bound(state))
-        for place, z in enumerate(state.values):
+        yield from self.peeled(state, few)
+        yield from self.merged(state, few)
+
+    def peeled(self, state: State, few: float) -> Iterator[State]:
+        """A power of one variable as a factor of y."""
+        for place in range(len(state.values)):
             variables, values = state.without(place)
             rest = replace(state, variables=variables, values=values)
-            if self.relative:
-                if z.min() > 0:
-                    yield from self.divided(state, few, rest, state.variables[place], z)
-                continue
-            for power in _POWERS:
-                if _defined(z, power):
-                    factor = np.power(z, power)
-                    if self.promising(rest, few, factor):
-                        yield from self.factored(state, rest, place, power, factor)
+            yield from self.freed(state, few, rest, place, _POWERS)
+
+    def freed(
+        self, state: State, few: float, rest: State, place: int, powers: tuple[float, ...]
+    ) -> Iterator[State]:
+        """`rest` with y divided by a power of one of the state's variables."""
+        z = state.values[place]
+        if self.relative:
+            if z.min() > 0:
+                yield from self.divided(state, few, rest, state.variables[place], z)
+            return
+        for power in powers:
+            if _defined(z, power):
+                factor = np.power(z, power)
+                if self.few_error(rest, factor) <= few:
+                    yield from self.factored(state, rest, place, power, factor)
 
     def divided(
         self, state: State, few: float, rest: State, variable: Expression, z: Array
@@ -254,34 +251,22 @@ class Reduction:
         child = replace(rest, y=y, slope=slope, error=error, factor=given)
         yield self.told(child, f"x^{power:g}")
 
-    def merged(self, state: State) -> Iterator[State]:
+    def merged(self, state: State, few: float) -> Iterator[State]:
         """Two variables in the place of which one can stand."""
-        few = max(1.2 * self.few_error(state), self.bound(state))
         for i, j in combinations(range(len(state.values)), 2):
             variables, values = state.without(i, j)
             for variable, value, name in _merges(
                 state.variables[i], state.values[i], state.variables[j], state.values[j]
             ):
                 child = replace(state, variables=(variable, *variables), values=(value, *values))
-                if self.promising(child, few):
+                if self.few_error(child) <= few:
                     child = self.scored(child)
                     if child.error <= self.bound(state):
                         yield self.told(child, name)
                 if len(state.values) <= 4 and name in ("product", "ratio"):
                     # One of the two may stand as a factor beside the merged variable.
                     for place in (i, j):
-                        z = state.values[place]
-                        if self.relative:
-                            if z.min() > 0:
-                                yield from self.divided(
-                                    state, few, child, state.variables[place], z
-                                )
-                            continue
-                        for power in (1.0, -1.0, 2.0, -2.0):
-                            if _defined(z, power):
-                                factor = np.power(z, power)
-                                if self.promising(child, few, factor):
-                                    yield from self.factored(state, child, place, power, factor)
+                        yield from self.freed(state, few, child, place, _POWERS_BESIDE)
 
     def bound(self, state: State) -> float:
         """The largest error of a state that may come after one."""
@@ -314,42 +299,39 @@ class Reduction:
             yield self.proposal(state, Constant(float(np.mean(state.y))), "constant")
             return
         sums = []
-        for transformation in TRANSFORMATIONS:
-            if transformed := self.transformed(state, transformation):
+        for order, link in enumerate(LINKS):
+            if transformed := self.transformed(state, link):
                 y, slope, back = transformed
                 changed = replace(state, y=y, slope=slope)
                 curves, error = self.curves(changed)
                 if error <= max(1.05 * state.error, 0.0 if self.problem.noise else 1e-5):
                     # A function of y that makes it simple needs low powers only.
                     _, simple = self.curves(changed, 5)
-                    sums.append((max(error, simple), changed, curves, transformation.name, back))
+                    sums.append((max(error, simple), order, changed, curves, link.name, back))
         sums.sort(key=lambda found: found[0])
         if self.problem.noise and sums:
             # Those that are as good as the best one, the simplest first.
-            order = [transformation.name for transformation in TRANSFORMATIONS]
             sums = [found for found in sums if found[0] <= 1.01 * sums[0][0]]
-            sums.sort(key=lambda found: order.index(found[3]))
-        for _, changed, curves, name, back in sums:
+            sums.sort(key=lambda found: found[1])
+        for _, _, changed, curves, name, back in sums:
             for formula in self.named(changed, curves):
                 yield self.proposal(state, back(formula), f"{name}: sum of curves")
             if self.problem.over:
                 return
 
-    def transformed(self, state: State, by: Transformation) -> tuple[Array, Array, _Step] | None:
+    def transformed(self, state: State, link: Link) -> tuple[Array, Array, _Step] | None:
         """A function of y, how much its errors are in the given target, and its inverse."""
         negative = bool(state.y.max() < 0)
-        given = -state.y if negative else state.y
         with np.errstate(all="ignore"):
-            y, slope = by.forward(given), by.slope(given)
-        if not np.isfinite(y).all() or not np.isfinite(slope).all() or np.ptp(y) == 0:
+            y, size = link.forward(-state.y if negative else state.y)
+        if not np.isfinite(y).all() or not np.isfinite(size).all() or np.ptp(y) == 0:
             return None
-        size = np.abs(slope)
         if size.min() < 1e-9 * size.max():
             return None
         # Without noise, `relative` errors are relative ones.
         relative = self.relative and not self.noisy
         slope = (1 / np.abs(state.y) if relative else state.slope) / size
-        return y, slope, (lambda e: -by.back(e)) if negative else by.back
+        return y, slope, (lambda e: -link.inverse(e)) if negative else link.inverse
 
     def curves(self, state: State, degree: int = 0) -> tuple[list[Array], float]:
         """A sum of one curve a variable: the curves' values, and the fit's error.
@@ -380,7 +362,7 @@ class Reduction:
     def named(self, state: State, curves: list[Array]) -> Iterator[Expression]:
         """Sums of named curves, in the state's variables, the most likely ones first."""
         weight = self.weight * state.slope**2
-        choices: list[list[tuple[Name, Expression]]] = []
+        choices: list[list[_Choice]] = []
         exactly = self.problem.noise == 0
         for place, (z, curve) in enumerate(zip(state.values, curves, strict=True)):
             if exactly and len(curves) == 1:
@@ -414,12 +396,9 @@ def _rank(name: Name) -> float:
     return float(np.log10(max(name.error, 1e-8))) + 0.1 * name.cost
 
 
-_Choice = tuple[Name, Expression]
-
-
 def _combinations(choices: list[list[_Choice]], most: int = 12) -> list[tuple[_Choice, ...]]:
     every = sorted(
-        product(*(list(enumerate(names)) for names in choices)),
+        product(*map(enumerate, choices)),
         key=lambda chosen: sum(place for place, _ in chosen),
     )
     return [tuple(name for _, name in chosen) for chosen in every[:most]]
@@ -452,21 +431,18 @@ def _merges(
 
 
 def reductions(
-    problem: Problem, width: int = 1, seen: dict[str, tuple[State, bool]] | None = None
+    problem: Problem, width: int = 1, seen: dict[str, State] | None = None
 ) -> Iterator[Proposal]:
     """Proposals from states with ever fewer variables, best first.
 
     Args:
         width: States of each size that are followed; 1 is greedy.
-        seen: Takes the states, by a key of their own, each with whether errors are relative. Those
-            that are there have been looked at.
+        seen: Takes the states, by a key of their own. Those that are there have been looked at.
     """
     seen = {} if seen is None else seen
-    searches = [Reduction(problem, relative=False)]
     if _one_sign(problem):
-        searches.insert(0, Reduction(problem, relative=True))
-    for search in searches:
-        yield from _followed(search, width, seen)
+        yield from _followed(Reduction(problem, relative=True), width, seen)
+    yield from _followed(Reduction(problem, relative=False), width, seen)
 
 
 def _cut(problem: Problem) -> float:
@@ -485,29 +461,27 @@ def _one_sign(problem: Problem) -> bool:
     return bool(sign) and bool(enough) and bool(cut < 0.25 * values.max())
 
 
-def _followed(
-    search: Reduction, width: int, seen: dict[str, tuple[State, bool]]
-) -> Iterator[Proposal]:
+def _followed(search: Reduction, width: int, seen: dict[str, State]) -> Iterator[Proposal]:
     level = [search.start()]
     if search.relative:
         yield from search.monomial(level[0])
     while level and not search.problem.over:
         children: dict[str, State] = {}
         for state in level:
-            key = f"{search.relative} {_key(state)}"
+            key = _key(state)
             if key not in seen:
-                seen[key] = state, search.relative
+                seen[key] = state
                 yield from search.ends(state)
-            for step in (search.peeled, search.merged):
-                for child in step(state):
-                    key = _key(child)
-                    if key not in children or child.error < children[key].error:
-                        children[key] = child
-                    if search.problem.over:
-                        return
+            for child in search.steps(state):
+                key = _key(child)
+                if key not in children or child.error < children[key].error:
+                    children[key] = child
+                if search.problem.over:
+                    return
         level = sorted(children.values(), key=lambda child: child.error)[:width]
 
 
 def _key(state: State) -> str:
     """States with the same variables and the same target are one."""
-    return f"{sorted(round(float(np.std(z)), 9) for z in state.values)} {np.std(state.y):.9g}"
+    deviations = sorted(round(float(np.std(z)), 9) for z in state.values)
+    return f"{state.relative} {deviations} {np.std(state.y):.9g}"

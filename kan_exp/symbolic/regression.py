@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -46,9 +46,7 @@ def exponents(variables: int, terms: int) -> tuple[tuple[int, ...], ...]:
     """The `terms` simplest products: of low degree first, of few variables first."""
     if variables == 0:
         return ((),)
-    top = {1: 24, 2: 14, 3: 9, 4: 7, 5: 6}.get(variables, 4)
-    if variables > 6:
-        top = 3
+    top = {1: 24, 2: 14, 3: 9, 4: 7, 5: 6, 6: 4}.get(variables, 3)
     every = [(0,) * variables]
     frontier = [(0,) * variables]
     for _ in range(top):
@@ -66,10 +64,9 @@ def exponents(variables: int, terms: int) -> tuple[tuple[int, ...], ...]:
 class Rows:
     """Rows of data split in two, for fits and for their errors."""
 
-    def __init__(self, y: Array, weight: Array | None, fitted: int) -> None:
+    def __init__(self, y: Array, weight: Array, fitted: int) -> None:
         """Of the rows `(n,)`, the first `fitted` are fitted to; the others give the error."""
-        self.y, self.fitted = y, fitted
-        self.root = np.ones(len(y)) if weight is None else np.sqrt(weight)
+        self.y, self.fitted, self.root = y, fitted, np.sqrt(weight)
         root = self.root[fitted:]
         total = float(root @ root)
         if total == 0:
@@ -78,11 +75,10 @@ class Rows:
         mean = float(root**2 @ y[fitted:]) / total
         self.size = max(math.sqrt(float(np.mean((root * (y[fitted:] - mean)) ** 2))), 1e-300)
 
-    def solve(self, design: Array, y: Array | None = None) -> tuple[Array, float]:
+    def solve(self, design: Array) -> tuple[Array, float]:
         """Coefficients of the columns `(n, k)`, and the relative error on the rows held back."""
-        y = self.y if y is None else y
         weighted = design * self.root[:, None]
-        target = y * self.root
+        target = self.y * self.root
         near, far = weighted[: self.fitted], weighted[self.fitted :]
         size = np.sqrt((near**2).sum(0))
         size[size == 0] = 1.0
@@ -115,16 +111,21 @@ class Polynomials:
         # The array is kept beside its powers, so that no other one can have its identity.
         self._powers: OrderedDict[tuple[int, int], tuple[Array, Array]] = OrderedDict()
 
-    def powers(self, values: Array, degree: int) -> Array:
-        """Powers 0 to `degree` of a variable `(degree + 1, n)`; the latest ones are remembered."""
-        key = id(values), degree
+    def _remembered(self, values: Array, kind: int, make: Callable[[], Array]) -> Array:
+        """What `make` gives for a variable; the latest ones are remembered."""
+        key = id(values), kind
         if key not in self._powers:
-            scaled = coordinate(values, self.tail)[self.rows]
-            self._powers[key] = values, powers(scaled, degree)
+            self._powers[key] = values, make()
             if len(self._powers) > 40:
                 self._powers.popitem(last=False)
         self._powers.move_to_end(key)
         return self._powers[key][1]
+
+    def powers(self, values: Array, degree: int) -> Array:
+        """Powers 0 to `degree` of a variable `(degree + 1, n)`."""
+        return self._remembered(
+            values, degree, lambda: powers(coordinate(values, self.tail)[self.rows], degree)
+        )
 
     def design(self, variables: Sequence[Array]) -> Array:
         """Products of powers `(n, k)` of variables, whose values at every row are given."""
@@ -144,14 +145,13 @@ class Polynomials:
 
     def curve(self, values: Array, cells: int) -> Array:
         """B-splines of one variable, with as many rows in each cell: `(n, cells + 5)`."""
-        key = id(values), -cells
-        if key not in self._powers:
+
+        def make() -> Array:
             scaled = coordinate(values, self.tail)
             knots = np.unique(np.quantile(scaled, np.linspace(0, 1, cells + 1)))
-            self._powers[key] = values, b_splines(scaled[self.rows], knots)
-            if len(self._powers) > 40:
-                self._powers.popitem(last=False)
-        return self._powers[key][1]
+            return b_splines(scaled[self.rows], knots)
+
+        return self._remembered(values, -cells, make)
 
 
 def b_splines(values: Array, knots: Array, degree: int = 5) -> Array:

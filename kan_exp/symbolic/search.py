@@ -124,15 +124,16 @@ class _Judge:
         self.problem = Problem(x[kept], y[kept], weight[kept], 0.0, deadline, seed)
         self.held = Problem(x[held], y[held], weight[held], 0.0, deadline, seed)
         total = max(self.problem.weight.sum(), 1e-300)
-        mean = float(self.problem.weight @ self.problem.y) / total
-        self.size = math.sqrt(float(self.problem.weight @ (self.problem.y - mean) ** 2) / total)
-        self.states: dict[str, tuple[State, bool]] = {}
+        self.mean = float(self.problem.weight @ self.problem.y) / total
+        squares = (self.problem.y - self.mean) ** 2
+        self.size = math.sqrt(float(self.problem.weight @ squares) / total)
+        self.states: dict[str, State] = {}
         # Of each proposal its relative error on a few rows, the formula, and where it is from.
         self.heard: list[tuple[float, Expression, str]] = []
         self.candidates: dict[str, Candidate] = {}
         # Lengths of the formulas that were fitted to all rows, and those that were simplified.
         self.weighed: dict[str, float] = {}
-        self.simplified: set[str] = set()
+        self.simple: set[str] = set()
         # Ways gone since a formula holds.
         self.held_since: int | None = None
         self.settled = False
@@ -182,7 +183,7 @@ class _Judge:
 
     def smaller_problems(self) -> list[State]:
         """The states with the fewest variables that still explain y, and the given problem."""
-        states = [state for state, relative in self.states.values() if state.variables]
+        states = [state for state in self.states.values() if state.variables]
         states.sort(key=lambda state: (len(state.variables), state.error))
         good = max(10 * min((state.error for state in states), default=0.0), 1e-4)
         chosen = [state for state in states if state.error <= good][:2]
@@ -196,11 +197,10 @@ class _Judge:
         left = self.least()
         noise = self.size * left if left > _NOISELESS else 0.0
         self.problem = replace(self.problem, noise=noise)
-        self.few = replace(self.few, noise=noise)
 
     def least(self) -> float:
         """The smallest relative error that a polynomial has left."""
-        errors = [state.error for state, relative in self.states.values() if not relative]
+        errors = [state.error for state in self.states.values() if not state.relative]
         return min(errors, default=1.0)
 
     # --- what is heard ----------------------------------------------------------------------
@@ -298,8 +298,8 @@ class _Judge:
         for _, key, expression, origin in lengths[:6]:
             if problem.over:
                 break
-            if key not in self.simplified:
-                self.simplified.add(key)
+            if key not in self.simple:
+                self.simple.add(key)
                 self.add(expression, origin)
         best = self.best()
         if best is not None and self.holds(best):
@@ -350,11 +350,12 @@ class _Judge:
         """
         problem = self.problem
         value = expression(problem.x)
-        left = (value - problem.y) * np.sqrt(problem.weight)
+        root = np.sqrt(problem.weight)
+        left = (value - problem.y) * root
         inputs = [np.ascontiguousarray(column) for column in problem.x.T if np.ptp(column) > 0]
         trials = [([*inputs, value], terms) for terms in (12, 40, 120)]
-        states = sorted(self.states.values(), key=lambda entry: entry[0].error)
-        for state, _ in states[:6]:
+        states = sorted(self.states.values(), key=lambda state: state.error)
+        for state in states[:6]:
             if len(state.variables) < len(inputs):
                 trials.append(([variable(problem.x) for variable in state.variables], 15))
         rows = np.arange(len(left))
@@ -362,8 +363,7 @@ class _Judge:
             terms = max(min(terms, len(left) // 8), 4)
             if not all(np.isfinite(variable).all() for variable in variables):
                 continue
-            design = Polynomials(terms, rows).design(variables) * np.sqrt(problem.weight)[:, None]
-            q, _ = np.linalg.qr(design)
+            q, _ = np.linalg.qr(Polynomials(terms, rows).design(variables) * root[:, None])
             count = q.shape[1]
             explained = float(((q.T @ left) ** 2).sum())
             rest = max(float(left @ left) - explained, 1e-300) / max(len(left) - count, 1)
@@ -376,34 +376,27 @@ class _Judge:
         """Writes down what was found so far, also where the time ran out."""
         if not any(map(self.is_exact, self.candidates.values())):
             for _, expression, origin in sorted(self.heard, key=lambda heard: heard[0])[:3]:
-                if str(expression) not in self.simplified:
+                if str(expression) not in self.simple:
                     self.add(expression, origin)
         result.best = self.best()
         result.found = result.best is not None and self.holds(result.best)
         if result.best is None or not self.is_exact(result.best):
-            result.noise = max(self.problem.noise, 0.0)
+            result.noise = self.problem.noise
             if result.found and result.best is not None:
                 result.noise = result.best.rmse
-        result.candidates = _front([*self.candidates.values(), *self.constant()])
+        result.candidates = _front([*self.candidates.values(), self.constant()])
 
-    def constant(self) -> list[Candidate]:
+    def constant(self) -> Candidate:
         """The mean, as the simplest formula of all."""
-        problem = self.problem
-        mean = float(problem.weight @ problem.y) / max(problem.weight.sum(), 1e-300)
-        expression = Constant(mean)
-        error = np.array([self.size / math.sqrt(max(len(problem.y), 1))])
-        return [
-            Candidate(
-                expression, _rmse(expression, problem), _rmse(expression, self.held), error, "mean"
-            )
-        ]
+        mean = Constant(self.mean)
+        error = np.array([self.size / math.sqrt(max(len(self.problem.y), 1))])
+        return Candidate(mean, _rmse(mean, self.problem), _rmse(mean, self.held), error, "mean")
 
 
 def _rmse(expression: Expression, problem: Problem) -> float:
     if not problem.weight.any():
         return math.nan
-    with np.errstate(all="ignore"):
-        squares = (expression(problem.x) - problem.y) ** 2
+    squares = (expression(problem.x) - problem.y) ** 2
     return math.sqrt(float(problem.weight @ squares) / float(problem.weight.sum()))
 
 
