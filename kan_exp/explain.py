@@ -48,7 +48,7 @@ def explain(cfg: DictConfig) -> None:
     from kan_exp.symbolic.observations import output_of
     from kan_exp.training.explaining import explain_run
 
-    check_seconds("seconds", cfg.seconds)
+    check_seconds(cfg.seconds)
     output_of(model, cfg.output if cfg.output is not None else model.names[0])
     moved = {} if cfg.data.path is None else {"path": str(cfg.data.path)}
     data = own_data(Path(run), moved, description, modules, INSTEAD)

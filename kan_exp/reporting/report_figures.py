@@ -238,16 +238,18 @@ def network_figure(
 ) -> ReportFigure | None:
     """The picture that the best run of the first setting has left of its network."""
     finished = next((setting.finished for setting in settings if setting.finished), [])
+    if not finished:
+        return None
     sign = -1.0 if more_is_better else 1.0
-    for record in sorted(finished, key=lambda record: sign * record.metrics[metric])[:1]:
-        path = record.folder / "figures" / "network.svg"
-        if path.is_file() and path.stat().st_size <= MAX_PICTURE:
-            caption = (
-                f"Of the best run of the first setting, {from_here(record.folder)}: the wider a "
-                "line, the more the prediction changes without it."
-            )
-            return ReportFigure("Best network", path.read_text("utf-8"), caption)
-    return None
+    folder = min(finished, key=lambda record: sign * record.metrics[metric]).folder
+    path = folder / "figures" / "network.svg"
+    if not path.is_file() or path.stat().st_size > MAX_PICTURE:
+        return None
+    caption = (
+        f"Of the best run of the first setting, {from_here(folder)}: the wider a line, the more "
+        "the prediction changes without it."
+    )
+    return ReportFigure("Best network", path.read_text("utf-8"), caption)
 
 
 def _axes(figure: Figure) -> Axes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from numbers import Real
 from typing import Any
 
@@ -68,7 +67,7 @@ def explain(
         KanExpError: The data cannot be used, an output must be chosen, or a function cannot be
             read.
     """
-    check_seconds("seconds", seconds)
+    check_seconds(seconds)
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise KanExpError(f"seed must be a whole number of at least 0, got {seed!r}.")
     library = read_functions(functions or {})
@@ -89,11 +88,11 @@ def explain(
     return solve(observed, seconds, seed, library, told)
 
 
-def check_seconds(name: str, seconds: Any) -> None:
+def check_seconds(seconds: Any) -> None:
     """Refuses what is no limit of time."""
     is_number = isinstance(seconds, Real) and not isinstance(seconds, bool)
     if not is_number or not 0 < seconds < math.inf:
-        raise KanExpError(f"{name} must be a number above 0, got {seconds!r}.")
+        raise KanExpError(f"seconds must be a number above 0, got {seconds!r}.")
 
 
 def solve(
@@ -183,10 +182,13 @@ def explanation_of(
     if fresh and compared is not None:
         each = [one.expression(points) for one in candidates]
         tests = [difference("", values, compared).rmse for values in each]
-    explanation = Explanation(
+    ranges = np.stack([observed.x.min(0), observed.x.max(0)], 1)
+    if (note := domain_note(best.expression, observed.names, ranges)) is not None:
+        notes = [*notes, note]
+    return Explanation(
         target=observed.target,
         names=observed.names,
-        ranges=np.stack([observed.x.min(0), observed.x.max(0)], 1),
+        ranges=ranges,
         candidates=tuple(candidates),
         chosen=best,
         test_rmse=tuple(tests),
@@ -201,6 +203,3 @@ def explanation_of(
             tuple(observed.edges(edge_seconds)) if observed.edges and not found.found else ()
         ),
     )
-    if (note := domain_note(explanation)) is not None:
-        explanation = replace(explanation, notes=(*explanation.notes, note))
-    return explanation

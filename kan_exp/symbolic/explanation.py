@@ -16,7 +16,7 @@ from kan_exp.quoting import expand_home
 from kan_exp.runs.files import parse_json, write_json, write_text
 from kan_exp.runs.printable import aligned, printable, shortened
 from kan_exp.symbolic.edges import EdgeName
-from kan_exp.symbolic.expression import Array
+from kan_exp.symbolic.expression import Array, Expression
 from kan_exp.symbolic.notation import Notation, latex_name, with_error
 from kan_exp.symbolic.records import (
     candidate_from_plain,
@@ -194,7 +194,7 @@ class Explanation:
                 one.rmse,
                 one.validation_rmse,
                 finite(test),
-                self.notation(one).text(),
+                self.formula if one is self.chosen else self.notation(one).text(),
                 one.origin,
                 one is self.chosen,
             )
@@ -421,23 +421,21 @@ def difference(between: str, left: Array, right: Array) -> Difference:
     return Difference(between, points, points - len(gap), rmse, largest)
 
 
-def domain_note(explanation: Explanation) -> str | None:
+def domain_note(expression: Expression, names: Sequence[str], ranges: Array) -> str | None:
     """Says where a formula is not finite near the data; None if it is everywhere."""
-    low, high = explanation.ranges.T
+    low, high = ranges.T
     margin, rows = BEYOND * (high - low), np.arange(10 * PROBES)
     around = np.random.default_rng(0).uniform(low - margin, high + margin, (len(rows), len(low)))
     points = around.clip(low, high)
     beyond = rows % len(low)  # one input at a time: all at once would be further away
     points[rows, beyond] = around[rows, beyond]
-    broken = ~np.isfinite(explanation.chosen.expression(points))
+    broken = ~np.isfinite(expression(points))
     if not broken.any():
         return None
-    used = explanation.chosen.expression.inputs
-    distance = (np.maximum(low - points, points - high) / np.where(high > low, high - low, 1)).max(
-        1
-    )
+    outside = np.maximum(low - points, points - high) / np.where(high > low, high - low, 1)
+    distance = outside.max(1)
     nearest = points[broken][distance[broken].argmin()]
-    at = ", ".join(f"{printable(explanation.names[k])}={nearest[k]:.3g}" for k in used)
+    at = ", ".join(f"{printable(names[k])}={nearest[k]:.3g}" for k in expression.inputs)
     where = "within" if distance[broken].min() <= 0 else "beyond"
     return f"the formula is not defined {where} the ranges of the data, as at {at}."
 

@@ -93,9 +93,7 @@ class Notation:
             for k, positive in enumerate(self.positive)
         ]
         free = [
-            sympy.Symbol(f"c{k}", real=True, positive=bool(value > 0))
-            if value > 0
-            else sympy.Symbol(f"c{k}", real=True)
+            sympy.Symbol(f"c{k}", real=True, positive=bool(value > 0) or None)
             for k, value in enumerate(constants)
         ]
         symbols = map(sympy.Symbol, slots)

@@ -88,7 +88,7 @@ def of_data(
     if len(values) != len(matrix):
         raise KanExpError(f"X has {len(matrix):,} rows, but y has {len(values):,}.")
     _check_finite(np.column_stack([matrix, values]))
-    _check_rows("weight", weight, len(values))
+    _check_weight(weight, len(values))
     train, test = _held_back(len(values), seed)
     return Observations(
         tuple(own),
@@ -123,7 +123,7 @@ def of_model(
         if len(values) != len(points):
             raise KanExpError(f"X has {len(points):,} rows, but y has {len(values):,}.")
         values = _scaled(values, _scale(model, place))
-    _check_rows("weight", weight, len(points))
+    _check_weight(weight, len(points))
     _check_finite(np.column_stack([points.cpu().numpy(), *([] if values is None else [values])]))
     train, test = _held_back(len(points), seed)
     return network_observations(
@@ -373,10 +373,10 @@ def _check_finite(values: Array) -> None:
         raise KanExpError(f"explain: {many} infinite values: leave them out.")
 
 
-def _check_rows(name: str, values: Array | None, rows: int) -> None:
-    if values is None:
+def _check_weight(weight: Array | None, rows: int) -> None:
+    if weight is None:
         return
-    if len(values) != rows or not np.isfinite(values).all() or values.min() < 0 or not values.any():
+    if len(weight) != rows or not np.isfinite(weight).all() or weight.min() < 0 or not weight.any():
         raise KanExpError(
-            f"{name} must be {rows:,} numbers of at least 0, one for each row of X, and not all 0."
+            f"weight must be {rows:,} numbers of at least 0, one for each row of X, and not all 0."
         )

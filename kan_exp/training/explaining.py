@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
@@ -124,7 +124,7 @@ def explain_run(
     Raises:
         KanExpError: The outputs are neither numbers nor two classes, or the data cannot be used.
     """
-    library = read_functions(functions, "functions")
+    library = read_functions(functions)
     every = output is None and not model.classes
     outputs: list[str | None] = [*model.names] if every else [output]
     explanations, figures = [], []
@@ -240,6 +240,5 @@ def _along(middle: Array, index: int, x: Array) -> Array:
 
 def _caption(explanation: Explanation) -> str:
     verdict = explanation.verdict.partition(":")[0]
-    differences: Sequence[Any] = explanation.differences
-    parts = ", ".join(f"{one.between} {one.rmse:.3g}" for one in differences)
+    parts = ", ".join(f"{one.between} {one.rmse:.3g}" for one in explanation.differences)
     return f"{verdict[0].upper()}{verdict[1:]}; RMSE: {parts}"

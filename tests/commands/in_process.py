@@ -1,4 +1,4 @@
-"""`python -m kan_exp.train` in the test's own process."""
+"""Commands in the test's own process."""
 
 from __future__ import annotations
 
@@ -9,13 +9,25 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
+from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kan_exp.cli import FULL_ERROR, run_command, store_schema
-from kan_exp.config import TrainConfig
+from kan_exp.config import TrainConfig, config_folder
 from kan_exp.train import read_arguments
+
+
+def composed(command: str, *words: str) -> DictConfig:
+    """The configuration that the task of a command is given, from overrides as Hydra reads them."""
+    with initialize_config_dir(config_folder(), version_base=None):
+        cfg = compose(command, overrides=[*words], return_hydra_config=True)
+    HydraConfig.instance().set_config(cfg)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    OmegaConf.set_struct(cfg, True)
+    return cfg
 
 
 class Answer(NamedTuple):
@@ -37,7 +49,7 @@ class Answer(NamedTuple):
 
 
 class Train:
-    """Runs the command.
+    """Runs `python -m kan_exp.train`.
 
     Args:
         capsys: Pytest's.

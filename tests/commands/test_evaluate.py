@@ -5,13 +5,10 @@ from __future__ import annotations
 import logging
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf, open_dict
 
-from kan_exp.config import config_folder
 from kan_exp.errors import KanExpError
 from kan_exp.evaluate import evaluate, read_arguments
+from tests.commands.in_process import composed
 from tests.conftest import read_metrics, run_command
 
 TABLE = "x,y,z\n" + "".join(f"{k % 7},{k * k % 5},{k % 7 + k * k % 5}\n" for k in range(60))
@@ -43,12 +40,7 @@ def scored(trained, tmp_path, monkeypatch, caplog):
 
     def score(*arguments):
         _, words = read_arguments([f"run={trained}", *arguments])
-        with initialize_config_dir(config_folder(), version_base=None):
-            cfg = compose("evaluate", overrides=words, return_hydra_config=True)
-        HydraConfig.instance().set_config(cfg)
-        with open_dict(cfg):
-            del cfg["hydra"]
-        OmegaConf.set_struct(cfg, True)
+        cfg = composed("evaluate", *words)
         with caplog.at_level(logging.INFO):
             evaluate(cfg)
         return caplog.messages

@@ -8,17 +8,14 @@ import os
 import signal
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf, open_dict
 
-from kan_exp.config import config_folder
 from kan_exp.errors import KanExpError
 from kan_exp.explain import explain
 from kan_exp.symbolic import explaining
 from kan_exp.symbolic.explanation import Explanation
 from kan_exp.symbolic.expression import Call, exact
 from kan_exp.train import prepare
+from tests.commands.in_process import composed
 from tests.conftest import read_metrics, run_command
 from tests.symbolic.made import searched, x, y
 
@@ -45,13 +42,7 @@ def told(trained, monkeypatch, caplog):
     monkeypatch.chdir(trained)
 
     def run(*arguments):
-        with initialize_config_dir(config_folder(), version_base=None):
-            words = ["run=run", *arguments]
-            cfg = compose("explain", overrides=words, return_hydra_config=True)
-        HydraConfig.instance().set_config(cfg)
-        with open_dict(cfg):
-            del cfg["hydra"]
-        OmegaConf.set_struct(cfg, True)
+        cfg = composed("explain", "run=run", *arguments)
         with caplog.at_level(logging.INFO):
             explain(cfg)
         return caplog.messages
