@@ -19,7 +19,7 @@ from kan_exp.data import ExperimentData
 from kan_exp.layers import LayerSpec, find_layer
 from kan_exp.layers.importance import errors_without_edges
 from kan_exp.layers.sparsity import connected, count_edges, masks_of, thinned
-from kan_exp.layers.walk import layers_of, observe_domains
+from kan_exp.layers.walk import layers_of, observe_domains, widths_of
 from kan_exp.models.loading import model_from
 from kan_exp.models.model import KANModel, smearing
 from kan_exp.runs import write_text
@@ -216,13 +216,12 @@ class Pruning:
         weights = best["state_dict"]
         dtype = next(w.dtype for n, w in weights.items() if n.startswith("model.network."))
         network = copy.deepcopy(network).to(dtype)
-        layers = layers_of(network)
         described = zip(best["kan_exp"]["layers"], fit.present_specs(network), strict=True)
         kept = {n: w for n, w in weights.items() if not n.startswith("model.network.")}
         own = {f"model.network.{n}": w.detach() for n, w in network.state_dict().items()}
         description = {
             **best["kan_exp"],
-            "dims": [layers[0].dim_in, *(layer.dim_out for layer in layers)],
+            "dims": widths_of(network),
             "layers": [{**entry, "options": dict(spec.options)} for entry, spec in described],
         }
         made = {**best, "kan_exp": description, "state_dict": {**kept, **own}}

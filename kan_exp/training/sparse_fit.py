@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from kan_exp.data import Split
 from kan_exp.layers import GridLayer, LayerSpec
-from kan_exp.layers.walk import layers_of
+from kan_exp.layers.network import make_layer
+from kan_exp.layers.walk import layers_of, widths_of
 from kan_exp.models.model import evaluation_mode
 from kan_exp.optimizers import LevenbergMarquardt
 from kan_exp.tasks.losses import Huber, Loss, Squared
@@ -191,17 +192,21 @@ class SparseFit:
     def _starts(self, network: nn.Sequential) -> list[nn.Sequential]:
         """New starts of the structure of a network."""
         layers = layers_of(network)
-        dims = [layers[0].dim_in, *(layer.dim_out for layer in layers)]
         stage = self.stages[0]
         starts = make_starts(
-            self.specs, dims, stage, self.seed, self.init_noise_std, self.train.x, self.bounds
+            self.specs,
+            widths_of(network),
+            stage,
+            self.seed,
+            self.init_noise_std,
+            self.train.x,
+            self.bounds,
         )
         for start in starts:
             for layer, like in zip(layers_of(start), layers, strict=True):
                 layer.set_mask(like.mask)
                 layer.node_operation = like.node_operation
-                if like.straight is not None:
-                    layer.straighten(like.straight)
+                layer.straighten(like.straight)
             follow(start, self.train.x, slack=1)
         return starts
 
@@ -213,15 +218,13 @@ class SparseFit:
         for place, (layer, spec) in enumerate(zip(copied, self.specs, strict=True)):
             if not isinstance(layer, GridLayer) or layer.num_intervals == intervals:
                 continue
-            options = spec.kind.with_intervals(spec.options, intervals)
-            kind = cast(Any, spec.kind)
-            made = kind(layer.dim_in, layer.dim_out, **options, generator=torch.Generator())
-            made = made.to(layer.domain)
+            sized = LayerSpec(spec.kind, spec.kind.with_intervals(spec.options, intervals))
+            made = make_layer(sized, layer.dim_in, layer.dim_out, torch.Generator())
+            made = cast(GridLayer, made.to(layer.domain))
             made.place(layer.grid, layer.edges)
             made.set_mask(layer.mask)
             made.node_operation = layer.node_operation
-            if layer.straight is not None:
-                made.straighten(layer.straight, layer.grid.T)
+            made.straighten(layer.straight, layer.grid.T)
             made.domain.copy_(layer.domain)
             copied[place] = made
         return copied
