@@ -79,13 +79,14 @@ def thinned(network: nn.Sequential, specs: Sequence[LayerSpec], masks: Masks) ->
     alive += [mask.any(1).nonzero().flatten() for mask in masks[1:]]
     alive.append(torch.arange(layers[-1].dim_out))
     made = []
-    for layer, spec, mask, inputs, outputs in zip(
-        layers, specs, masks, alive, alive[1:], strict=False
+    for depth, (layer, spec, mask, inputs, outputs) in enumerate(
+        zip(layers, specs, masks, alive, alive[1:], strict=False)
     ):
         layer = copy.deepcopy(layer)
         layer.set_mask(mask)
         if (len(inputs), len(outputs)) != (layer.dim_in, layer.dim_out):
-            layer = select(layer, spec, inputs, outputs)
+            placed = LayerSpec(spec.kind, spec.kind.options_at(depth, spec.options))
+            layer = select(layer, placed, inputs, outputs)
         made.append(layer)
     return nn.Sequential(*made)
 
