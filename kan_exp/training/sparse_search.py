@@ -77,7 +77,7 @@ class SparseSearch:
 
     def _points(self, network: nn.Sequential) -> int:
         """Training points of a refit on the path: those of the first stage of a training."""
-        points = self.fit.stages[0].points or MAX_POINTS
+        points = self.fit.recipe.stages[0].points or MAX_POINTS
         return min(points, FEW_POINTS) if _edges(network) > MANY else points
 
     def _coarse(self, network: nn.Sequential) -> int | None:
