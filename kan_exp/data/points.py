@@ -62,6 +62,10 @@ class Scaling(NamedTuple):
         y = (split.y - self.y_mean) / self.y_std
         return Split(x.float(), y.float(), split.weight)
 
+    def standardize_bounds(self, bounds: Tensor) -> Tensor:
+        """Ranges `(in, 2)` of the inputs in units of their deviations, float64."""
+        return ((bounds.double().T - self.x_mean) / self.x_std).T
+
 
 def measure_scaling(split: Split) -> Scaling:
     """Weighted means and standard deviations of a split; a constant column keeps its size."""

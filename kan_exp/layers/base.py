@@ -173,10 +173,16 @@ class EdgeLayer(nn.Module, ABC):
             )
 
     @property
+    def exists(self) -> Tensor:
+        """Which edges exist, `(dim_in, dim_out)`."""
+        if self.mask is not None:
+            return self.mask
+        return self.domain.new_ones(self.dim_in, self.dim_out, dtype=torch.bool)
+
+    @property
     def num_parameters(self) -> int:
         """Trainable numbers of the edges that exist; a straight one has two."""
-        exists = self.domain.new_ones(self.dim_in, self.dim_out, dtype=torch.bool)
-        exists = exists if self.mask is None else self.mask
+        exists = self.exists
         bent = exists if self.straight is None else exists & ~self.straight
         own = [part.numel() for name, part in self.named_parameters() if name != "lines"]
         count, edges = int(bent.sum()), bent.numel()

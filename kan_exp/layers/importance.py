@@ -61,12 +61,12 @@ def edge_importance(
         mean = share.double() @ predictions
         spread = (share.double() @ (predictions - mean).square()).sum().to(x.dtype)
         rounding = 4 * torch.finfo(x.dtype).eps * predictions.abs().amax()
+    if spread.sqrt() <= rounding:
+        return [x.new_zeros(layer.exists.shape) for layer in layers_of(network)]
     if method == ABLATION:
         squares = _by_ablation(network, x, predict, share)
     else:
         squares = _by_gradient(network, x, predict, share)
-    if spread.sqrt() <= rounding:
-        return [torch.zeros_like(square) for square in squares]
     return [(square / spread).sqrt() for square in squares]
 
 
@@ -128,7 +128,7 @@ def errors_without_edges(
     Returns:
         For each layer `(in, out)`, float64; NaN where there is no edge.
     """
-    masks = [visit.mask for visit in walk(network, x[:1])]
+    masks = [layer.exists for layer in layers_of(network)]
     errors = [torch.full(mask.shape, torch.nan, dtype=torch.float64) for mask in masks]
     share = torch.full_like(x[:, 0], 1 / len(x))
     for depth, i, outputs in outputs_without_edges(network, x, share):
@@ -147,9 +147,9 @@ def _by_ablation(
         for depth, i, outputs in outputs_without_edges(network, x, share):
             changed = predict(outputs.flatten(0, 1)).unflatten(0, outputs.shape[:2])
             squares[depth][i] = share @ (changed - predictions[:, None]).square().sum(2)
-        visits = walk(network, x[:1])
+        masks = [layer.exists for layer in layers_of(network)]
         # Exactly: a fused pass rounds differently.
-        return [square.where(visit.mask, 0) for square, visit in zip(squares, visits, strict=True)]
+        return [square.where(mask, 0) for square, mask in zip(squares, masks, strict=True)]
 
 
 def _with_one_edge_replaced(visit: LayerPass, values: Tensor) -> Tensor:

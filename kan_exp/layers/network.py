@@ -52,15 +52,22 @@ def make_network(
     ):
         known = [name for name in inspect.signature(spec.kind).parameters if name not in _GIVEN]
         check_names(spec.kind.__name__, spec.options, known)
-        options = spec.kind.options_at(depth, spec.options)
+        placed = LayerSpec(spec.kind, spec.kind.options_at(depth, spec.options))
         try:
-            make: Callable[..., EdgeLayer] = spec.kind
-            layers.append(make(dim_in, dim_out, **options, generator=generator))
+            layers.append(make_layer(placed, dim_in, dim_out, generator))
         except ValueError as error:
             raise KanExpError(f"layer: {error}") from error
     for layer, products in zip(layers, multiply, strict=False):
         layer.node_operation = [SUM] * (layer.dim_out - products) + [PRODUCT] * products
     return nn.Sequential(*layers)
+
+
+def make_layer(
+    spec: LayerSpec, dim_in: int, dim_out: int, generator: torch.Generator | None = None
+) -> EdgeLayer:
+    """Builds one layer, whose options are those of its place in a network."""
+    make: Callable[..., EdgeLayer] = spec.kind
+    return make(dim_in, dim_out, **spec.options, generator=generator)
 
 
 _GIVEN = ("dim_in", "dim_out", "generator")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from kan_exp.layers.base import EdgeLayer
-from kan_exp.layers.network import LayerSpec
+from kan_exp.layers.network import LayerSpec, make_layer
 from kan_exp.layers.walk import layers_of
 
 Masks = list[Tensor]  # of each layer which edges exist, `(in, out)`
@@ -18,9 +18,7 @@ Masks = list[Tensor]  # of each layer which edges exist, `(in, out)`
 
 def masks_of(network: nn.Sequential) -> Masks:
     """Which edges of each layer exist."""
-    every = [torch.ones(layer.dim_in, layer.dim_out).bool() for layer in layers_of(network)]
-    layers = zip(layers_of(network), every, strict=True)
-    return [mask if layer.mask is None else layer.mask.cpu() for layer, mask in layers]
+    return [layer.exists.cpu() for layer in layers_of(network)]
 
 
 def count_edges(masks: Masks) -> int:
@@ -42,6 +40,32 @@ def connected(masks: Masks) -> Masks | None:
     return masks if all(mask.any() for mask in masks[-1].T) else None
 
 
+def without(
+    masks: Masks, removed: Iterable[tuple[int, int, int]], seen: set[bytes]
+) -> Masks | None:
+    """The edges that stay connected without some of them.
+
+    Args:
+        masks: The edges before.
+        removed: Layer, input and output of each edge that is removed.
+        seen: Keys of the results so far, to which this one is added.
+
+    Returns:
+        None if an output has no path any more, no edge is removed, or the result was seen before.
+    """
+    made = [mask.clone() for mask in masks]
+    for layer, i, j in removed:
+        made[layer][i, j] = False
+    clean = connected(made)
+    if clean is None or count_edges(clean) == count_edges(masks):
+        return None
+    key = b"".join(mask.numpy().tobytes() for mask in clean)
+    if key in seen:
+        return None
+    seen.add(key)
+    return clean
+
+
 def thinned(network: nn.Sequential, specs: Sequence[LayerSpec], masks: Masks) -> nn.Sequential:
     """A copy with these edges alone, without the hidden units that have none.
 
@@ -55,13 +79,14 @@ def thinned(network: nn.Sequential, specs: Sequence[LayerSpec], masks: Masks) ->
     alive += [mask.any(1).nonzero().flatten() for mask in masks[1:]]
     alive.append(torch.arange(layers[-1].dim_out))
     made = []
-    for layer, spec, mask, inputs, outputs in zip(
-        layers, specs, masks, alive, alive[1:], strict=False
+    for depth, (layer, spec, mask, inputs, outputs) in enumerate(
+        zip(layers, specs, masks, alive, alive[1:], strict=False)
     ):
         layer = copy.deepcopy(layer)
         layer.set_mask(mask)
         if (len(inputs), len(outputs)) != (layer.dim_in, layer.dim_out):
-            layer = select(layer, spec, inputs, outputs)
+            placed = LayerSpec(spec.kind, spec.kind.options_at(depth, spec.options))
+            layer = select(layer, placed, inputs, outputs)
         made.append(layer)
     return nn.Sequential(*made)
 
@@ -86,7 +111,7 @@ def select(layer: EdgeLayer, spec: LayerSpec, inputs: Tensor, outputs: Tensor) -
             elif more_outputs != first:
                 value = value.index_select(axis, outputs.to(value.device))
         chosen[name] = value
-    made = _make(spec, len(inputs), len(outputs)).to(layer.domain)
+    made = make_layer(spec, len(inputs), len(outputs), torch.Generator()).to(layer.domain)
     made.load_state_dict(chosen)
     return made
 
@@ -95,7 +120,7 @@ def _sizes(
     spec: LayerSpec, state: dict[str, Tensor], dim_in: int, dim_out: int
 ) -> dict[str, torch.Size]:
     """The shapes of a layer's state at other dimensions."""
-    probe = _make(spec, dim_in, dim_out)
+    probe = make_layer(spec, dim_in, dim_out, torch.Generator())
     if "mask" in state:
         probe.set_mask(torch.ones(dim_in, dim_out).bool())
     if "straight" in state:
@@ -103,8 +128,3 @@ def _sizes(
     if "products" in state:
         probe.node_operation = "product"
     return {name: value.shape for name, value in probe.state_dict().items()}
-
-
-def _make(spec: LayerSpec, dim_in: int, dim_out: int) -> EdgeLayer:
-    make = spec.kind
-    return make(dim_in, dim_out, **spec.options, generator=torch.Generator())  # type: ignore[call-arg]

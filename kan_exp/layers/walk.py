@@ -77,6 +77,12 @@ def layers_of(network: Iterable[nn.Module]) -> list[EdgeLayer]:
     return [layer for layer in network if isinstance(layer, EdgeLayer)]
 
 
+def widths_of(network: Iterable[nn.Module]) -> list[int]:
+    """Widths from the inputs to the outputs, `dims` of `make_network`."""
+    layers = layers_of(network)
+    return [layers[0].dim_in, *(layer.dim_out for layer in layers)]
+
+
 def walk(
     network: nn.Sequential, x: Tensor, *, from_edges: bool = False, stacked: bool = False
 ) -> Iterator[LayerPass]:

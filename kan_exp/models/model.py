@@ -230,7 +230,7 @@ class KANModel(nn.Module):
         weight = None if weight is None else weight[::every]
         with evaluation_mode(self.network), torch.no_grad():
             layers = edge_importance(self.network, scaled, self._activate, weight, method)
-            masks = [visit.mask.cpu().numpy() for visit in walk(self.network, scaled[:1])]
+        masks = [layer.exists.cpu().numpy() for layer in layers_of(self.network)]
         return Importance([_array(values) for values in layers], masks, self.unit_names(), method)
 
     def _view(self, visits: Sequence[LayerPass], true_edges: Sequence[Tensor]) -> LayerView:

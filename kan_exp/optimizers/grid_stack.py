@@ -144,11 +144,8 @@ def _make_layer(layers: Sequence[GridLayer], parameters: Tensor) -> _Layer:
     )
     if first.sums_all_edges:
         return made
-    straight, exists = torch.zeros_like(made.table[:, :, 0], dtype=torch.bool), None
-    exists = ~straight
-    if first.mask is not None:
-        exists = torch.stack([cast(Tensor, layer.mask) for layer in layers])
-    lines, products = None, None
+    exists = torch.stack([layer.exists for layer in layers])
+    straight, lines, products = torch.zeros_like(exists), None, None
     if first.straight is not None:
         straight = torch.stack([cast(Tensor, layer.straight) for layer in layers])
         lines = parameters[:, size:].view(-1, 2, *straight.shape[1:])

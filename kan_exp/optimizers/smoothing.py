@@ -158,24 +158,24 @@ class Smoothing:
         count, size = len(self.y), q.shape[1]
         hessian, slope = q.new_zeros(len(q), size, size), torch.zeros_like(q)
         loss = q.new_zeros(len(q))
-        for part, outputs, jacobian, local in self._blocks(q, second):
+        for y, weight, outputs, jacobian, local in self._blocks(q, second):
             weighed = local.weigh(jacobian).flatten(1, 2)
             hessian.baddbmm_(weighed.mT, weighed, alpha=1 / count)
             slope += torch.einsum("rnp,rn->rp", weighed, local.residuals.flatten(1)) / count
-            weight = None if self.weight is None else self.weight[part]
-            loss += self.loss.weighted(outputs, self.y[part], weight).sum(1) / count
+            loss += self.loss.weighted(outputs, y, weight).sum(1) / count
         return hessian, slope, loss
 
     def _blocks(
         self, q: Tensor, second: NaturalBasis | None
-    ) -> Iterator[tuple[slice, Tensor, Tensor, Local]]:
-        """Points, a block at a time: outputs, their derivatives, and the loss around them."""
+    ) -> Iterator[tuple[Tensor, Tensor | None, Tensor, Tensor, Local]]:
+        """Points, a block at a time: targets, weights, outputs, their derivatives, and the loss."""
         most = max(1, BLOCK // (q.numel() * self.networks.shape.outputs))
         for rows in torch.arange(len(self.y)).split(most):
             part = slice(int(rows[0]), int(rows[-1]) + 1)
             weight = None if self.weight is None else self.weight[part]
+            y = self.y[part]
             outputs, jacobian = self.networks.jacobian(q, second, part)
-            yield part, outputs, jacobian, self.loss.expand(outputs, self.y[part]).times(weight)
+            yield y, weight, outputs, jacobian, self.loss.expand(outputs, y).times(weight)
 
     def left_out(self, state: State, second: NaturalBasis | None) -> Tensor:
         """Each point's loss after a Newton step without it, `(r, n)`.
@@ -189,12 +189,9 @@ class Smoothing:
         """
         q, count = state.q, len(self.y)
         hessian, _, _ = self.expand(q, second)
-        hessian.diagonal(dim1=1, dim2=2).add_(self.penalty(state.weights))
-        diagonal = hessian.diagonal(dim1=1, dim2=2)
-        diagonal.add_(JITTER * diagonal.amax(1, keepdim=True))
-        factor, _ = torch.linalg.cholesky_ex(hessian)
+        factor, _ = _factor(hessian, self.penalty(state.weights))
         losses = []
-        for part, outputs, jacobian, local in self._blocks(q, second):
+        for y, weight, outputs, jacobian, local in self._blocks(q, second):
             weighed = local.weigh(jacobian)  # (r, n, terms, size)
             spread = torch.cholesky_solve(weighed.flatten(1, 2).mT, factor).mT / count
             spread = spread.view_as(weighed).mT  # (r, n, size, terms)
@@ -202,8 +199,7 @@ class Smoothing:
             missing.diagonal(dim1=2, dim2=3).clamp_(min=MIN_LEFT)
             step = spread @ torch.linalg.solve(missing, local.residuals.unsqueeze(3))
             without = outputs + (jacobian @ step).squeeze(3)
-            weight = None if self.weight is None else self.weight[part]
-            losses.append(self.loss.weighted(without, self.y[part], weight))
+            losses.append(self.loss.weighted(without, y, weight))
         return torch.cat(losses, dim=1)
 
     def update(
@@ -211,11 +207,7 @@ class Smoothing:
     ) -> tuple[Tensor, Criteria]:
         """New weights by the formula of Fellner and Schall, and the criteria before."""
         penalty = self.penalty(weights)
-        matrix = hessian.clone()
-        diagonal = matrix.diagonal(dim1=1, dim2=2)
-        diagonal.add_(penalty)
-        diagonal.add_(JITTER * diagonal.amax(1, keepdim=True))
-        factor, info = torch.linalg.cholesky_ex(matrix)
+        factor, info = _factor(hessian, penalty)
         identity = torch.eye(q.shape[1]).to(q).expand_as(factor)
         inverse = torch.linalg.solve_triangular(factor, identity, upper=False)
         held = (penalty * inverse.square().sum(1)).clamp(0, 1)
@@ -242,3 +234,13 @@ class Smoothing:
         count = int(self._groups.max()) + 1
         total = values.new_zeros(len(values), count)
         return total.index_add_(1, self._groups, values * self._penalized)
+
+
+def _factor(hessian: Tensor, penalty: Tensor) -> tuple[Tensor, Tensor]:
+    """Cholesky factors of penalized Hessians `(r, size, size)`, and where there is none."""
+    matrix = hessian.clone()
+    diagonal = matrix.diagonal(dim1=1, dim2=2)
+    diagonal.add_(penalty)
+    diagonal.add_(JITTER * diagonal.amax(1, keepdim=True))
+    factor, info = torch.linalg.cholesky_ex(matrix)
+    return factor, info

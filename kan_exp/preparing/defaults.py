@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -59,8 +60,8 @@ def with_defaults(config: RunConfig, context: RunContext) -> tuple[RunConfig, Ru
 
 def _size_of_wide(config: RunConfig, context: RunContext) -> tuple[int, int, int] | None:
     """Training rows, inputs and outputs of a table that is wide and has rows enough."""
-    groups, layer = set(map(group_name, context.overrides)), config.layers
-    if context.wide is None or context.choices.get("experiment") or groups & {*CHOICES_OF_WIDE}:
+    layer = config.layers
+    if context.wide is None or _typed(context) & {*CHOICES_OF_WIDE}:
         return None
     if not config.smooths or config.dims is not None or not isinstance(layer, Component):
         return None
@@ -94,55 +95,68 @@ def _wide(
     assert context.gradient is not None
     assert isinstance(config.layers, Component)
     wide, (rows, _, outputs) = context.wide, size
-    given = {option_name(text) for text in context.overrides}
-    options = {k: v for k, v in wide["layer"].items() if f"layer.{k}" not in given}
-    values: dict[str, Any] = {
+    values = {
         "steps": context.gradient["steps"] if rows >= MANY_ROWS else wide["steps"],
         "batch_size": context.gradient["batch_size"],
         "evaluations": wide["evaluations"],
-        "log_every_n_steps": 50,
+        "log_every_n_steps": _base()["log_every_n_steps"],
     }
-    values = {name: value for name, value in values.items() if name not in given}
+    options = {**config.layers.options, **_left_open(wide["layer"], context, "layer.")}
     config = replace(
         config,
-        layers=replace(config.layers, options={**config.layers.options, **options}),
+        layers=replace(config.layers, options=options),
         dims=[AUTO, outputs + wide["hidden"], AUTO],
         smoothing=replace(config.smoothing, method="linear"),
-        optimizer=choice("optimizer", WIDE, lr=wide["lr"], weight_decay=wide["weight_decay"]),
-        scheduler=choice("scheduler", "cosine", T_max=values.get("steps", config.steps)),
-        **values,
     )
-    choices = {**context.choices, "optimizer": WIDE, "scheduler": "cosine"}
-    return config, replace(context, choices=choices)
+    numbers = {name: wide[name] for name in ("lr", "weight_decay")}
+    return _trained_by(WIDE, config, context, values, **numbers)
 
 
 def _by_gradient(config: RunConfig, context: RunContext) -> tuple[RunConfig, RunContext]:
-    given = {option_name(text) for text in context.overrides}
-    groups = set(map(group_name, context.overrides))
-    if context.choices.get("experiment"):
-        groups.add("experiment")
     gradient = context.gradient
-    if gradient is None or not config.uses_least_squares or groups & {*CHOICES}:
+    if gradient is None or not config.uses_least_squares or _typed(context) & {*CHOICES}:
         return config, context
     if not _has_many(config.data):
         return config, context
-    base = yaml.safe_load(Path(config_folder(), "train.yaml").read_text(encoding="utf-8"))
-    names = ("log_every_n_steps", "evaluations")
-    values: dict[str, Any] = {**gradient, **{name: base[name] for name in names}}
-    roughness = values.pop("roughness")
-    values = {name: value for name, value in values.items() if name not in given}
-    penalty = {"roughness": roughness, "jerk": base["penalty"]["jerk"]}
-    penalty = {name: v for name, v in penalty.items() if f"penalty.{name}" not in given}
-    steps = values.get("steps", config.steps)
+    base = _base()
+    values = {**gradient, **{name: base[name] for name in ("log_every_n_steps", "evaluations")}}
+    penalty = {"roughness": values.pop("roughness"), "jerk": base["penalty"]["jerk"]}
+    penalty = _left_open(penalty, context, "penalty.")
+    config = replace(config, penalty=replace(config.penalty, **penalty))
+    return _trained_by(MANY, config, context, values)
+
+
+def _trained_by(
+    name: str, config: RunConfig, context: RunContext, values: Mapping[str, Any], **options: Any
+) -> tuple[RunConfig, RunContext]:
+    """With an optimizer that follows gradients, and the values of options that were not typed."""
+    values = _left_open(values, context)
     config = replace(
         config,
-        optimizer=choice("optimizer", MANY),
-        scheduler=choice("scheduler", "cosine", T_max=steps),
-        penalty=replace(config.penalty, **penalty),
+        optimizer=choice("optimizer", name, **options),
+        scheduler=choice("scheduler", "cosine", T_max=values.get("steps", config.steps)),
         **values,
     )
-    choices = {**context.choices, "optimizer": MANY, "scheduler": "cosine"}
+    choices = {**context.choices, "optimizer": name, "scheduler": "cosine"}
     return config, replace(context, choices=choices)
+
+
+def _left_open(values: Mapping[str, Any], context: RunContext, group: str = "") -> dict[str, Any]:
+    """The values of those options of a group that were not typed."""
+    given = {option_name(text) for text in context.overrides}
+    return {name: value for name, value in values.items() if f"{group}{name}" not in given}
+
+
+def _typed(context: RunContext) -> set[str]:
+    """Groups of options that were typed, and "experiment" if one is named."""
+    experiment = {"experiment"} if context.choices.get("experiment") else set()
+    return experiment | set(map(group_name, context.overrides))
+
+
+def _base() -> dict[str, Any]:
+    """The options of conf/train.yaml, without those of a layer or an optimizer."""
+    text = Path(config_folder(), "train.yaml").read_text(encoding="utf-8")
+    return cast("dict[str, Any]", yaml.safe_load(text))
 
 
 def _has_many(data: Component) -> bool:
@@ -153,7 +167,7 @@ def _has_many(data: Component) -> bool:
 
 def _types_stages(context: RunContext) -> bool:
     """Whether options of the stages of least squares were typed, and none of `smoothing`."""
-    typed = set(map(group_name, context.overrides))
+    typed = _typed(context)
     return bool(typed & {"refine", "penalty"}) and "smoothing" not in typed
 
 

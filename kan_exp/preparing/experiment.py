@@ -212,7 +212,6 @@ def _masked_trainer(
 ) -> Callable[[Sequence[int], Sequence[Tensor]], Experiment | None]:
     """What trains a network of given widths and masks; None from it if a signal has come."""
     smoothing = replace(config.smoothing, choose=False)
-    pruning = replace(config.pruning, run=None)
 
     def train(dims: Sequence[int], masks: Sequence[Tensor]) -> Experiment | None:
         layers = config.layers
@@ -221,7 +220,6 @@ def _masked_trainer(
         sparse = replace(
             _quiet(config), dims=list(dims), layers=layers, smoothing=smoothing, prune=None
         )
-        sparse = replace(sparse, pruning=pruning)
         experiment = make_experiment(sparse, None, context, data=data, stop=stop, masks=masks)
         experiment.trainer.fit(experiment.module, datamodule=experiment.data)
         return None if stop.received is not None else experiment

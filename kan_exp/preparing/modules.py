@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from kan_exp.models.model import KANModel
     from kan_exp.tasks import Task
     from kan_exp.training.module import KANModule
-    from kan_exp.training.pruning import Pruning
+    from kan_exp.training.pruning import Pruning, Trained
     from kan_exp.training.smooth_plan import Plan
 
 
@@ -116,8 +116,7 @@ def _start(
             f"smoothing.method=linear needs one hidden layer of at least as many units as outputs, "
             f"got {shown_dims(dims)}: set dims=[auto,{dims[-1] + 32},auto] or smoothing.method=null"
         )
-    for network in networks:
-        start_linear(network, data.scaling.standardize(data.train), task.loss())
+    start_linear(networks, data.scaling.standardize(data.train), task.loss())
 
 
 def _model(network: nn.Sequential, data: ExperimentData, task: Task) -> KANModel:
@@ -160,7 +159,7 @@ def _make_least_squares(
     dims, refine, scaling = config.widths, config.refine, data.scaling
     stages = stages_of(refine, intervals_of(specs))
     x = scaling.standardize(data.train).x.double()
-    bounds = ((data.bounds.double().T - scaling.x_mean) / scaling.x_std).T
+    bounds = scaling.standardize_bounds(data.bounds)
     # Errors in options are about the layer as the user asked for it, not that of the first stage.
     make_network(specs, dims, torch.Generator())
     sizes = [count_parameters(specs, dims, stage) for stage in stages]
@@ -231,17 +230,16 @@ def make_pruning(config: RunConfig, train: Callable[..., Any]) -> Pruning | None
     """
     if config.prune is None:
         return None
-    from kan_exp.models.loading import read_checkpoint
     from kan_exp.training.penalty_rules import ORDERS
     from kan_exp.training.pruning import Pruning
+    from kan_exp.training.sparse_fit import Recipe
 
     specs, refine = layer_specs(config), config.refine
     weights = asdict(config.penalty)
     weights["jerk"] = max(weights["jerk"], refine.jerk)
     optimizer = config.optimizer if config.uses_least_squares else choice("optimizer", "lm")
     run = config.pruning.run
-    return Pruning(
-        specs,
+    recipe = Recipe(
         stages_of(refine, intervals_of(specs)),
         make_partial("optimizer", optimizer),
         {ORDERS[name]: weight for name, weight in weights.items() if name in ORDERS and weight},
@@ -249,19 +247,27 @@ def make_pruning(config: RunConfig, train: Callable[..., Any]) -> Pruning | None
         refine.init_noise_std,
         refine.follow_every,
         config.seed,
+    )
+    return Pruning(
+        specs,
+        recipe,
         config.pruning.max_rise,
         config.pruning.seconds,
-        None if run is None else read_checkpoint(run),
-        None if run is None else _about_training(Path(run)),
-        {} if run is None else _history(Path(run)),
+        None if run is None else _trained(Path(run)),
         train if config.smooths else None,
     )
 
 
-def _about_training(run: Path) -> dict[str, Any]:
-    """What `metrics.json` says about the training of a run."""
-    metrics = read_metrics(run)
-    return {name: metrics[name] for name in ("steps", "stopped") if name in metrics}
+def _trained(run: Path) -> Trained:
+    """The network of a run, and what is known about its training."""
+    from kan_exp.models.loading import read_checkpoint
+    from kan_exp.training.pruning import Trained
+
+    checkpoint, metrics = read_checkpoint(run), read_metrics(run)
+    about: dict[str, Any] = {
+        name: metrics[name] for name in ("steps", "stopped") if name in metrics
+    }
+    return Trained(checkpoint, about, _history(run))
 
 
 def _history(run: Path) -> dict[str, Any]:

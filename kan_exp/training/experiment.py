@@ -26,7 +26,7 @@ from kan_exp.training.callbacks import BestNetwork, RunCheckpoint, SignalStop, T
 from kan_exp.training.closing import CUT_SHORT
 from kan_exp.training.folds import CrossValidation
 from kan_exp.training.module import KANModule
-from kan_exp.training.pruning import Pruning
+from kan_exp.training.pruning import Pruning, Trained
 from kan_exp.training.result import Result, make_result
 from kan_exp.training.sinks import Sink
 from kan_exp.training.state import restore
@@ -154,12 +154,12 @@ class Experiment:
         return result
 
     def _log_start(self) -> None:
-        size = "of another run" if self._is_trained else self.module.size
+        size = self.module.size if self._trained is None else "of another run"
         log.info("%s %s", self.choices.get("layer"), size)
         log.info("%s", self.data.summary)
         for note in self.all_notes:
             log.info("Note: %s", note)
-        if not self._is_trained:
+        if self._trained is None:
             log.info("%s", self.module.summary)
         if self._resumed_at is not None:
             total = self.trainer.max_steps
@@ -170,8 +170,8 @@ class Experiment:
         spent = self._checkpoint.spent if self._checkpoint else 0.0
         start = time.perf_counter() - spent
         diverged = None
-        if self._is_trained:
-            self._take_trained()
+        if (trained := self._trained) is not None:
+            self._take(trained)
         else:
             diverged = self._train()
         whole = self._stopped(diverged) not in CUT_SHORT
@@ -191,20 +191,18 @@ class Experiment:
         if self.pruning is not None and whole:
             details["pruning"] = self._prune(self.pruning)
             details["train_seconds"] = round(time.perf_counter() - start, 3)
-            before = self.pruning.before
-            details |= {"stopped": self._stopped(diverged)} if before is None else before
+            before = {"stopped": self._stopped(diverged)}
+            details |= before if trained is None else trained.metrics
         return make_result(self.module, self.data, self.best.checkpoint, details, diverged, folds)
 
     @property
-    def _is_trained(self) -> bool:
-        """Whether the network of another run is pruned, so that none is trained."""
-        return self.pruning is not None and self.pruning.checkpoint is not None
+    def _trained(self) -> Trained | None:
+        """The network of another run, if that is pruned instead of training one."""
+        return None if self.pruning is None else self.pruning.trained
 
-    def _take_trained(self) -> None:
+    def _take(self, trained: Trained) -> None:
         """Takes the network of another run in the place of a training."""
-        assert self.pruning is not None
-        assert self.pruning.checkpoint is not None
-        best = self.pruning.checkpoint
+        best = trained.checkpoint
         if best["kan_exp"].get("test_points") != self.data.fingerprint:
             raise KanExpError(
                 "pruning.run: the data of that run have changed since, so that its network cannot "
@@ -212,7 +210,7 @@ class Experiment:
             )
         self.best.checkpoint = {name: best[name] for name in KEPT}
         for name in ("train", "val"):
-            setattr(self.module, f"{name}_history", self.pruning.history.get(name, []))
+            setattr(self.module, f"{name}_history", trained.history.get(name, []))
 
     def _prune(self, pruning: Pruning) -> dict[str, Any]:
         """Puts the pruned network in the place of the best; returns what is known about it."""

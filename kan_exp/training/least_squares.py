@@ -19,8 +19,8 @@ from kan_exp.optimizers import LevenbergMarquardt
 from kan_exp.tasks import Task
 from kan_exp.training.module import KANModule
 from kan_exp.training.penalty_rules import ORDERS, check_quadratic
-from kan_exp.training.stages import COARSEST, Stage
-from kan_exp.training.starts import follow, grid_layers, penalty_matrix
+from kan_exp.training.stages import Stage
+from kan_exp.training.starts import decayed_penalty, follow, grid_layers
 
 log = logging.getLogger(__name__)
 
@@ -112,9 +112,8 @@ class LeastSquaresModule(KANModule):
         grids = [(layer.num_intervals, layer.spacing._version) for layer in layers]
         known = self._forms.get(id(network))
         if known is None or known[0] != grids:
-            share = (COARSEST / layers[0].num_intervals) ** self.penalty_decay
-            weights = {ORDERS[name]: share * weight for name, weight in self.penalty.items()}
-            matrix = penalty_matrix(cast(nn.Sequential, network), weights)
+            weights = {ORDERS[name]: weight for name, weight in self.penalty.items()}
+            matrix = decayed_penalty(cast(nn.Sequential, network), weights, self.penalty_decay)
             known = self._forms[id(network)] = grids, matrix
         return known[1]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -22,21 +22,26 @@ STEPS, ATTEMPTS = 30, 8
 PLACES = 49  # of each edge, at which it is made like another
 
 
-def start_linear(network: nn.Sequential, points: Split, loss: Loss) -> None:
-    """Makes a network of two layers the linear model, as near as its kind of edges can.
+def start_linear(networks: Sequence[nn.Sequential], points: Split, loss: Loss) -> None:
+    """Makes networks of two layers the linear model, as near as their kind of edges can.
 
     The first hidden units are the linear model's outputs, and lead unchanged to the network's.
     Edges to the other hidden units stay as they are, and edges from them become zero.
 
     Args:
-        network: Of at least as many hidden units as outputs.
+        networks: Of the same widths, with at least as many hidden units as outputs.
         points: Standardized.
         loss: A mean over points.
     """
-    first, last = layers_of(network)
-    outputs = last.dim_out
-    network.double()
+    outputs = layers_of(networks[0])[-1].dim_out
     lines = linear_model(points.map(Tensor.double), outputs, loss)
+    for network in networks:
+        _begin_at(network, lines, outputs)
+
+
+def _begin_at(network: nn.Sequential, lines: Edges, outputs: int) -> None:
+    network.double()
+    first, last = layers_of(network)
     start = copy.deepcopy(first)
 
     def inner(x: Tensor) -> Tensor:

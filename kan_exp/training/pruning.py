@@ -8,9 +8,9 @@ import io
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from kan_exp.data import ExperimentData
 from kan_exp.layers import LayerSpec, find_layer
 from kan_exp.layers.importance import errors_without_edges
 from kan_exp.layers.sparsity import connected, count_edges, masks_of, thinned
-from kan_exp.layers.walk import layers_of, observe_domains
+from kan_exp.layers.walk import layers_of, observe_domains, widths_of
 from kan_exp.models.loading import model_from
 from kan_exp.models.model import KANModel, smearing
 from kan_exp.runs import write_text
@@ -29,9 +29,8 @@ from kan_exp.tasks.losses import Huber, Loss, Squared
 from kan_exp.tasks.numbers import number
 from kan_exp.training.module import KANModule
 from kan_exp.training.smooth_pruning import SmoothSearch
-from kan_exp.training.sparse_fit import Clock, SparseFit
+from kan_exp.training.sparse_fit import Clock, Recipe, SparseFit
 from kan_exp.training.sparse_search import SparseSearch
-from kan_exp.training.stages import Stage
 
 log = logging.getLogger(__name__)
 
@@ -55,42 +54,40 @@ class Pruned:
     module: KANModule | None = None
 
 
+class Trained(NamedTuple):
+    """The network of another run.
+
+    Args:
+        checkpoint: What `model_from` reads.
+        metrics: Entries of its `metrics.json` about the training.
+        history: Of the training, pairs of step and loss by "train" and "val".
+    """
+
+    checkpoint: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    history: Mapping[str, Any]
+
+
 @dataclass
 class Pruning:
     """Removes edges that the validation error does not need.
 
     Args:
         specs: The kind of each layer with its options.
-        stages: Of a training by least squares from new starts.
-        optimizer: A partial `LevenbergMarquardt`.
-        penalty: Weights of mean squared derivatives by order.
-        penalty_decay: See `SparseFit`, as for the next three.
-        init_noise_std: Of new starts.
-        follow_every: Steps after which hidden grids follow their values.
-        seed: Of new starts.
+        recipe: How sparse networks are fitted.
         max_rise: The factor by which the validation error may rise.
         seconds: The time it may take.
-        checkpoint: Of a trained network, which is pruned instead of training one.
-        before: Entries of `metrics.json` about the training of that network.
-        history: Of that training, pairs of step and loss by "train" and "val".
+        trained: The network of another run, which is pruned instead of training one.
         train: Trains a network anew, given its widths and masks; returns its experiment, or None if
             a signal has come. Takes the place of least squares where networks have seen the
             validation points in the end.
     """
 
     specs: Sequence[LayerSpec]
-    stages: Sequence[Stage]
-    optimizer: Any
-    penalty: dict[int, float]
-    penalty_decay: float
-    init_noise_std: float
-    follow_every: int
-    seed: int
+    recipe: Recipe
     max_rise: float
     seconds: float
-    checkpoint: Mapping[str, Any] | None = None
-    before: Mapping[str, Any] | None = None
-    history: Mapping[str, Any] = field(default_factory=dict)
+    trained: Trained | None = None
     train: Callable[[Sequence[int], Sequence[Tensor]], Any] | None = None
 
     def run(
@@ -166,14 +163,8 @@ class Pruning:
             task.loss(),
             train,
             validation,
-            ((data.bounds.double().T - scaling.x_mean) / scaling.x_std).T,
-            self.stages,
-            self.optimizer,
-            self.penalty,
-            self.penalty_decay,
-            self.init_noise_std,
-            self.follow_every,
-            self.seed,
+            scaling.standardize_bounds(data.bounds),
+            self.recipe,
             Clock(self.seconds, interrupted),
         )
 
@@ -216,13 +207,12 @@ class Pruning:
         weights = best["state_dict"]
         dtype = next(w.dtype for n, w in weights.items() if n.startswith("model.network."))
         network = copy.deepcopy(network).to(dtype)
-        layers = layers_of(network)
         described = zip(best["kan_exp"]["layers"], fit.present_specs(network), strict=True)
         kept = {n: w for n, w in weights.items() if not n.startswith("model.network.")}
         own = {f"model.network.{n}": w.detach() for n, w in network.state_dict().items()}
         description = {
             **best["kan_exp"],
-            "dims": [layers[0].dim_in, *(layer.dim_out for layer in layers)],
+            "dims": widths_of(network),
             "layers": [{**entry, "options": dict(spec.options)} for entry, spec in described],
         }
         made = {**best, "kan_exp": description, "state_dict": {**kept, **own}}

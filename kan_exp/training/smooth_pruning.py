@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from kan_exp.layers.importance import errors_without_edges
-from kan_exp.layers.sparsity import Masks, connected, count_edges, masks_of
-from kan_exp.layers.walk import layers_of
+from kan_exp.layers.sparsity import Masks, connected, count_edges, masks_of, without
+from kan_exp.layers.walk import walk, widths_of
 from kan_exp.training.sparse_fit import SparseFit
 
 MAX_SINGLE = 30  # edges, up to which single ones are tried
@@ -50,25 +50,16 @@ class SmoothSearch:
 
     def run(self, network: nn.Sequential) -> Retrained | None:
         """The network with as few edges as the error allows; None if time was too short."""
-        layers = layers_of(network)
-        dims = [layers[0].dim_in, *(layer.dim_out for layer in layers)]
-        masks = self._used(network)
+        dims, masks = widths_of(network), self._used(network)
         first = self._trained(dims, masks)
         if first is None:
             return None
         best, (experiment, error) = masks, first
         kept, allowed = first, self.max_rise * error
-        seen = set()
+        seen: set[bytes] = set()
         for removed in self._removals(network, masks):
-            made = [mask.clone() for mask in best]
-            for layer, i, j in removed:
-                made[layer][i, j] = False
-            clean = connected(made)
-            if clean is None or count_edges(clean) == count_edges(best):
+            if (clean := without(best, removed, seen)) is None:
                 continue
-            if (key := tuple(mask.numpy().tobytes() for mask in clean)) in seen:
-                continue
-            seen.add(key)
             if self.fit.clock.is_over or (tried := self._trained(dims, clean)) is None:
                 break
             if tried[1] <= allowed:
@@ -84,13 +75,9 @@ class SmoothSearch:
 
     def _used(self, network: nn.Sequential) -> Masks:
         """The edges that are not 0 everywhere: units of curves lead to their output alone."""
-        masks = []
-        x = self.fit.train.x
-        for layer, mask in zip(layers_of(network), masks_of(network), strict=True):
-            edges = layer.edges(x)
-            masks.append(mask & (edges != 0).any(0))
-            x = layer.reduce(edges)
-        return connected(masks) or masks_of(network)
+        visits = walk(network, self.fit.train.x, from_edges=True)
+        used = [visit.mask & (visit.edges != 0).any(0) for visit in visits]
+        return connected(used) or masks_of(network)
 
     def _removals(
         self, network: nn.Sequential, masks: Masks

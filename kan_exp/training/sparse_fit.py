@@ -14,13 +14,14 @@ from torch import Tensor, nn
 
 from kan_exp.data import Split
 from kan_exp.layers import GridLayer, LayerSpec
-from kan_exp.layers.walk import layers_of
+from kan_exp.layers.network import make_layer
+from kan_exp.layers.walk import layers_of, widths_of
 from kan_exp.models.model import evaluation_mode
 from kan_exp.optimizers import LevenbergMarquardt
 from kan_exp.tasks.losses import Huber, Loss, Squared
 from kan_exp.training.least_squares import ROUNDING
-from kan_exp.training.stages import COARSEST, Stage
-from kan_exp.training.starts import follow, grid_layers, make_starts, penalty_matrix
+from kan_exp.training.stages import Stage
+from kan_exp.training.starts import decayed_penalty, follow, grid_layers, make_starts
 
 VALIDATE_EVERY = 2  # steps of a refit
 
@@ -55,6 +56,29 @@ class Clock:
         return self.left == 0
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """How sparse networks are fitted.
+
+    Args:
+        stages: Of a fit from new starts, see `make_stages`.
+        optimizer: A partial `LevenbergMarquardt`.
+        penalty: Weights of mean squared derivatives by order, on grids of `COARSEST` intervals.
+        penalty_decay: The power of the number of intervals with which these weights fall.
+        init_noise_std: Of new starts.
+        follow_every: Steps after which hidden grids follow their values.
+        seed: Of new starts.
+    """
+
+    stages: Sequence[Stage]
+    optimizer: Any
+    penalty: dict[int, float]
+    penalty_decay: float
+    init_noise_std: float
+    follow_every: int
+    seed: int
+
+
 @dataclass
 class SparseFit:
     """What sparse networks are fitted to, and how.
@@ -65,13 +89,7 @@ class SparseFit:
         train: Standardized training points, float64.
         validation: Standardized points by which networks are compared.
         bounds: Range of each input, standardized, `(in, 2)`.
-        stages: Of a fit from new starts, see `make_stages`.
-        optimizer: A partial `LevenbergMarquardt`.
-        penalty: Weights of mean squared derivatives by order, on grids of `COARSEST` intervals.
-        penalty_decay: The power of the number of intervals with which these weights fall.
-        init_noise_std: Of new starts.
-        follow_every: Steps after which hidden grids follow their values.
-        seed: Of new starts.
+        recipe: How they are fitted.
         clock: Ends the fits.
     """
 
@@ -80,13 +98,7 @@ class SparseFit:
     train: Split
     validation: Split
     bounds: Tensor
-    stages: Sequence[Stage]
-    optimizer: Any
-    penalty: dict[int, float]
-    penalty_decay: float
-    init_noise_std: float
-    follow_every: int
-    seed: int
+    recipe: Recipe
     clock: Clock
 
     @torch.no_grad()
@@ -150,12 +162,13 @@ class SparseFit:
             The best network on validation, of any stage.
         """
         best = Fitted(network, self.error(network))
-        starts = [self.resized(network, self.stages[0].num_intervals)]
+        stages = self.recipe.stages
+        starts = [self.resized(network, stages[0].num_intervals)]
         if fresh:
             starts += self._starts(network)
         engine = self._engine(starts)
         least = math.inf
-        for number, stage in enumerate(self.stages):
+        for number, stage in enumerate(stages):
             networks = cast("list[nn.Sequential]", engine.modules)
             if number:
                 errors = [self.error(each) for each in networks]
@@ -184,24 +197,21 @@ class SparseFit:
             engine.step(lambda: cast(Any, train))
             if bool(cast(Any, engine.replicas).stalled.all()):
                 return
-            if step % self.follow_every == 0:
+            if step % self.recipe.follow_every == 0:
                 for network in engine.modules:
                     follow(cast(nn.Sequential, network), train.x)
 
     def _starts(self, network: nn.Sequential) -> list[nn.Sequential]:
         """New starts of the structure of a network."""
         layers = layers_of(network)
-        dims = [layers[0].dim_in, *(layer.dim_out for layer in layers)]
-        stage = self.stages[0]
-        starts = make_starts(
-            self.specs, dims, stage, self.seed, self.init_noise_std, self.train.x, self.bounds
-        )
+        dims, stage = widths_of(network), self.recipe.stages[0]
+        seed, noise = self.recipe.seed, self.recipe.init_noise_std
+        starts = make_starts(self.specs, dims, stage, seed, noise, self.train.x, self.bounds)
         for start in starts:
             for layer, like in zip(layers_of(start), layers, strict=True):
                 layer.set_mask(like.mask)
                 layer.node_operation = like.node_operation
-                if like.straight is not None:
-                    layer.straighten(like.straight)
+                layer.straighten(like.straight)
             follow(start, self.train.x, slack=1)
         return starts
 
@@ -213,31 +223,27 @@ class SparseFit:
         for place, (layer, spec) in enumerate(zip(copied, self.specs, strict=True)):
             if not isinstance(layer, GridLayer) or layer.num_intervals == intervals:
                 continue
-            options = spec.kind.with_intervals(spec.options, intervals)
-            kind = cast(Any, spec.kind)
-            made = kind(layer.dim_in, layer.dim_out, **options, generator=torch.Generator())
-            made = made.to(layer.domain)
+            sized = LayerSpec(spec.kind, spec.kind.with_intervals(spec.options, intervals))
+            made = make_layer(sized, layer.dim_in, layer.dim_out, torch.Generator())
+            made = cast(GridLayer, made.to(layer.domain))
             made.place(layer.grid, layer.edges)
             made.set_mask(layer.mask)
             made.node_operation = layer.node_operation
-            if layer.straight is not None:
-                made.straighten(layer.straight, layer.grid.T)
+            made.straighten(layer.straight, layer.grid.T)
             made.domain.copy_(layer.domain)
             copied[place] = made
         return copied
 
     def _engine(self, networks: Sequence[nn.Sequential]) -> LevenbergMarquardt:
         quadratic = None
-        if self.penalty and all(isinstance(layer, GridLayer) for layer in networks[0]):
+        if self.recipe.penalty and all(isinstance(layer, GridLayer) for layer in networks[0]):
             quadratic = self._quadratic
-        made = self.optimizer(list(networks), loss=self.loss, quadratic=quadratic)
+        made = self.recipe.optimizer(list(networks), loss=self.loss, quadratic=quadratic)
         return cast(LevenbergMarquardt, made)
 
     def _quadratic(self, network: nn.Module) -> Tensor:
-        layers = grid_layers(cast(nn.Sequential, network))
-        share = (COARSEST / layers[0].num_intervals) ** self.penalty_decay
-        weights = {order: share * weight for order, weight in self.penalty.items()}
-        return penalty_matrix(cast(nn.Sequential, network), weights)
+        weights, decay = self.recipe.penalty, self.recipe.penalty_decay
+        return decayed_penalty(cast(nn.Sequential, network), weights, decay)
 
     def present_specs(self, network: nn.Sequential) -> list[LayerSpec]:
         """The kinds of layers with their present options."""

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from kan_exp.layers.importance import errors_without_edges
-from kan_exp.layers.sparsity import Masks, connected, count_edges, masks_of, thinned
-from kan_exp.layers.walk import layers_of
+from kan_exp.layers.sparsity import Masks, count_edges, masks_of, thinned, without
+from kan_exp.layers.walk import layers_of, walk, widths_of
 from kan_exp.training.sparse_fit import Fitted, SparseFit
 from kan_exp.training.starts import grid_layers
 
@@ -77,7 +77,7 @@ class SparseSearch:
 
     def _points(self, network: nn.Sequential) -> int:
         """Training points of a refit on the path: those of the first stage of a training."""
-        points = self.fit.stages[0].points or MAX_POINTS
+        points = self.fit.recipe.stages[0].points or MAX_POINTS
         return min(points, FEW_POINTS) if _edges(network) > MANY else points
 
     def _coarse(self, network: nn.Sequential) -> int | None:
@@ -98,15 +98,9 @@ class SparseSearch:
 
     def _candidates(self, network: nn.Sequential) -> Iterator[Masks]:
         """Masks of connected networks with fewer edges."""
-        masks, seen = masks_of(network), set()
+        masks, seen = masks_of(network), set[bytes]()
         for removed in self._removals(network, masks):
-            made = [mask.clone() for mask in masks]
-            for layer, i, j in removed:
-                made[layer][i, j] = False
-            clean = connected(made)
-            key = None if clean is None else tuple(mask.numpy().tobytes() for mask in clean)
-            if clean is not None and key not in seen and count_edges(clean) < count_edges(masks):
-                seen.add(key)
+            if (clean := without(masks, removed, seen)) is not None:
                 yield clean
 
     def _removals(
@@ -140,8 +134,7 @@ class SparseSearch:
         groups: dict[tuple[int, ...], list[nn.Sequential]] = {}
         for masks in candidates:
             made = thinned(network, specs, masks)
-            dims = tuple(layer.dim_out for layer in layers_of(made))
-            groups.setdefault(dims, []).append(made)
+            groups.setdefault(tuple(widths_of(made)), []).append(made)
         points = self._points(network)
         return [one for group in groups.values() for one in self.fit.refit(group, STEPS, points)]
 
@@ -192,22 +185,21 @@ class SparseSearch:
 
     def _straight_candidates(self, network: nn.Sequential) -> list[Fitted]:
         made = []
-        x = self.fit.train.x
-        inputs = [x]
-        for layer in layers_of(network):
-            inputs.append(layer(inputs[-1]).detach())
-        for number, (layer, mask) in enumerate(
-            zip(layers_of(network), masks_of(network), strict=True)
-        ):
-            straight = torch.zeros_like(mask) if layer.straight is None else layer.straight.cpu()
-            for i, j in (mask & ~straight).nonzero().tolist():
+        with torch.no_grad():
+            inputs = [visit.inputs for visit in walk(network, self.fit.train.x)]
+        masks = masks_of(network)
+        straight = [
+            torch.zeros_like(mask) if layer.straight is None else layer.straight
+            for layer, mask in zip(layers_of(network), masks, strict=True)
+        ]
+        for number, mask in enumerate(masks):
+            for i, j in (mask & ~straight[number]).nonzero().tolist():
                 copied = copy.deepcopy(network)
-                for place, other in enumerate(layers_of(copied)):
-                    before = torch.zeros(other.dim_in, other.dim_out).bool()
-                    chosen = before if other.straight is None else other.straight.clone()
+                for place, layer in enumerate(layers_of(copied)):
+                    chosen = straight[place].clone()
                     if place == number:
                         chosen[i, j] = True
-                    other.straighten(chosen, inputs[place])
+                    layer.straighten(chosen, inputs[place])
                 made.append(copied)
         return self.fit.refit(made, 2 * STEPS) if made else []
 

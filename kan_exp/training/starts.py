@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from kan_exp.layers import GridLayer, LayerSpec, make_network
 from kan_exp.layers.walk import layers_of, walk
-from kan_exp.training.stages import Stage
+from kan_exp.training.stages import COARSEST, Stage
 
 # A moved grid exceeds the range of its values by `MARGIN` of it on both sides, so that a step later
 # they still lie inside. It moves when values leave it, or when it is `SLACK` times too wide: each
@@ -105,6 +105,18 @@ def follow(network: nn.Sequential, x: Tensor, slack: float = SLACK) -> bool:
             layer.move_grid(torch.where(moves[:, None], ends, layer.grid))
             moved = True
     return moved
+
+
+def decayed_penalty(network: nn.Sequential, weights: dict[int, float], decay: float) -> Tensor:
+    """The `penalty_matrix` of weights that are given on grids of `COARSEST` intervals.
+
+    Args:
+        network: Its layers have grids.
+        weights: By the order of the derivative.
+        decay: The power of the number of intervals with which they fall.
+    """
+    share = (COARSEST / grid_layers(network)[0].num_intervals) ** decay
+    return penalty_matrix(network, {order: share * weight for order, weight in weights.items()})
 
 
 def penalty_matrix(network: nn.Sequential, weights: dict[int, float]) -> Tensor:

@@ -50,9 +50,13 @@ def test_a_layer_without_some_units_has_the_edges_of_the_others(config):
     assert torch.equal(made.domain, layer.domain[inputs])
 
 
-def test_a_thinned_network_is_the_same_function():
-    kind = Kind.read(next(path for path in CONFIGS if path.stem == "spline"))
+@pytest.mark.parametrize("name", ["spline", "linear"])
+def test_a_thinned_network_is_the_same_function(name):
+    kind = Kind.read(next(path for path in CONFIGS if path.stem == name))
     network = nn.Sequential(kind.bent(2, 3), kind.bent(3, 2, seed=1))
+    if name == "linear":  # which is an affine map at the start of a network
+        network[0].activation = "none"
+        network[1].bias.data.zero_()  # of which each edge has a share
     masks = [boolean([1, 0, 0], [1, 0, 1]), boolean([1, 1], [0, 0], [1, 0])]
     for layer, mask in zip(network, masks, strict=True):
         layer.set_mask(mask)

@@ -31,7 +31,7 @@ def test_the_start_is_the_linear_model(kind, near):
     noisy = y + 1e-3 * torch.randn(400, 2, generator=generator)
     network = network_of(kind, [3, 6, 2])
     hidden = network[0].edges(x)[..., 2:].clone()
-    start_linear(network, Split(x, noisy), Squared())
+    start_linear([network], Split(x, noisy), Squared())
     assert (network(x) - y).square().mean().sqrt() < near
     if kind == "spline":  # the other units are there, for the training to use
         assert (network[0].edges(x)[..., 2:] - hidden).abs().max() < 0.05 * hidden.abs().max()
@@ -44,7 +44,7 @@ def test_the_start_of_classes_has_their_log_odds():
     odds = torch.cat([torch.zeros(4000, 1), x @ torch.tensor([[1.0, 0.5], [0, -1.0]])], 1)
     y = torch.distributions.Gumbel(0.0, 1.0).icdf(torch.rand(odds.shape, generator=generator))
     network = network_of("spline", [2, 5, 3])
-    start_linear(network, Split(x, (odds + y).argmax(1)), CrossEntropy(1e-4))
+    start_linear([network], Split(x, (odds + y).argmax(1)), CrossEntropy(1e-4))
     found = network(x)
     assert ((found - found[:, :1]) - odds).abs().mean() < 0.15
 

@@ -21,7 +21,7 @@ from kan_exp.prune import read_arguments
 from kan_exp.tasks.losses import Squared
 from kan_exp.training.pruning import pruning_lines
 from kan_exp.training.smooth_pruning import SmoothSearch
-from kan_exp.training.sparse_fit import Clock, SparseFit
+from kan_exp.training.sparse_fit import Clock, Recipe, SparseFit
 from tests.conftest import read_metrics
 
 SMALL = ["layer=spline", "layer.num_intervals=8", "refine.grids=[4,8]", "refine.steps=[10]"]
@@ -126,7 +126,8 @@ def test_the_errors_of_retrained_networks_are_those_of_edges():
     points = Split(torch.rand(20, 2).double(), torch.rand(20, 2).double(), None)
     network = nn.Sequential(KANLinearLayer(2, 2, activation="none").double())
     clock = Clock(60.0)
-    fit = SparseFit([], Squared(), points, points, None, [], None, {}, 0, 0, 1, 0, clock)
+    recipe = Recipe([], None, {}, 0, 0, 1, 0)
+    fit = SparseFit([], Squared(), points, points, None, recipe, clock)
     module = SimpleNamespace(validated=(0.04, {"r2": 0.96}))
     experiment = SimpleNamespace(best=SimpleNamespace(checkpoint={}), module=module)
     retrained = SmoothSearch(lambda dims, masks: experiment, fit, 1.02).run(network)
