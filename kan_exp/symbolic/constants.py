@@ -77,10 +77,15 @@ def simplified(
 def standard_errors(
     expression: Expression, x: Array, y: Array, weight: Array | None = None
 ) -> Array:
-    """Standard errors of the free constants `(k,)`; infinite for a constant that is redundant."""
+    """Standard errors of the free constants `(k,)`; infinite for a constant that is redundant.
+
+    All are infinite where values or derivatives of the formula are not finite.
+    """
     weight = np.ones(len(y)) if weight is None else weight
     value, jacobian = expression.jacobian(x)
     loss = float(weight @ (value - y) ** 2)
+    if not math.isfinite(loss):
+        return np.full(jacobian.shape[1], np.inf)
     freedom = max(int((weight > 0).sum()) - jacobian.shape[1], 1)
     return _Directions(jacobian * np.sqrt(weight)[:, None]).errors * math.sqrt(loss / freedom)
 
@@ -94,7 +99,12 @@ class _Directions:
     """
 
     def __init__(self, jacobian: Array) -> None:
-        """From the weighted derivatives by the constants `(n, k)`."""
+        """From the weighted derivatives by the constants `(n, k)`.
+
+        Where these are not finite, nothing is known of any constant.
+        """
+        if not np.isfinite(jacobian).all():
+            jacobian = np.zeros_like(jacobian)
         size = np.sqrt((jacobian**2).sum(0))
         size[size == 0] = 1.0
         _, singular, directions = np.linalg.svd(np.linalg.qr(jacobian / size, "r"))
@@ -165,7 +175,9 @@ class _Simplifying:
                 pass
             if len(self.expression.constants) < len(best[0].constants):
                 best = self.expression, self.loss
-        return factored(best[0], self.x)
+        result = factored(best[0], self.x)
+        # Exact factors taken together may lie beyond the range of floats.
+        return result if np.isfinite(result(self.x)).all() else best[0]
 
     def _advanced(self, steps: list[_Step]) -> bool:
         for step in sorted(steps, key=lambda step: step.rank)[:12]:
@@ -173,6 +185,8 @@ class _Simplifying:
             if trial is None:
                 continue
             expression, loss = trial
+            if len(expression.constants) >= len(self.expression.constants):
+                continue  # the normal form has another free constant in its place
             removed = max(self.count - len(expression.constants), 1)
             allowed = (self.first + _NEXT_RISE * (removed - 1)) * self.variance
             if loss <= self.highest + allowed:
