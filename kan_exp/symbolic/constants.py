@@ -25,6 +25,7 @@ from kan_exp.symbolic.expression import (
     exact,
 )
 from kan_exp.symbolic.factoring import factored
+from kan_exp.symbolic.problem import weighed_rows
 from kan_exp.symbolic.refit import refit
 
 # Errors below this part of the target's size are rounding, not noise; constants are known to the
@@ -62,15 +63,13 @@ def simplified(
     exactly = fit.loss <= weight.sum() * (_ROUNDING * size) ** 2
     if exactly and len(y) > 400:
         # Without noise a few rows decide as well as all.
-        few = np.linspace(0, len(y) - 1, 300).astype(int)
-        result = _Simplifying(fit.expression, x[few], y[few], weight[few]).run()
+        result = _Simplifying(fit.expression, *weighed_rows(x, y, weight, 300)).run()
         left = result(x) - y
         if float(weight @ left**2) <= 10 * weight.sum() * (_ROUNDING * size) ** 2:
             return result
     if len(y) <= _MOST_ROWS:
         return _Simplifying(fit.expression, x, y, weight).run()
-    many = np.linspace(0, len(y) - 1, _MOST_ROWS).astype(int)
-    result = _Simplifying(fit.expression, x[many], y[many], weight[many]).run()
+    result = _Simplifying(fit.expression, *weighed_rows(x, y, weight, _MOST_ROWS)).run()
     return refit(result, x, y, weight).expression
 
 

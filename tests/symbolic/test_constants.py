@@ -185,6 +185,10 @@ def test_weights_of_zero_do_not_count() -> None:
     weight = (np.arange(len(x)) < 500).astype(float)
     result = simplified(_line(A, 2.9, 0.2), x, y, weight)
     assert str(result.sympy("a")) == "3*a"
+    # Also where only some rows count, between those of an even choice.
+    few = np.zeros(len(x))
+    few[[1, 101, 202, 303]] = 1.0
+    assert str(simplified(_line(A, 2.9, 0.2), x, y, few).sympy("a")) == "3*a"
 
 
 def _random_tree(generator: np.random.Generator, depth: int) -> Expression:
