@@ -6,6 +6,7 @@ The rules hold for real values on the rows given, which tell where a base is pos
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
@@ -116,11 +117,16 @@ def times(one: Constant, other: Constant) -> Constant:
 
 
 def rational(fraction: Fraction, unit: str = "1") -> Constant:
+    """An exact constant; infinite and free where it is too large for a float."""
+    if abs(fraction) > sys.float_info.max:
+        return Constant(math.inf if fraction > 0 else -math.inf)
     return Constant(float(fraction) * UNITS[unit], fraction, unit if fraction else "1")
 
 
 def raised(base: Constant, exponent: Constant) -> Constant:
     """A power of constants; exact where it is a number of `UNITS`."""
+    if base == _ONE:
+        return base
     if base.fraction is not None and base.unit == "1" and exponent.fraction is not None:
         power = exponent.fraction if exponent.unit == "1" else None
         if power is not None and power.denominator == 1 and abs(power) <= 8 and base.fraction:

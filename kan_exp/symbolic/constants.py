@@ -25,6 +25,7 @@ from kan_exp.symbolic.expression import (
     exact,
 )
 from kan_exp.symbolic.factoring import factored
+from kan_exp.symbolic.problem import weighed_rows
 from kan_exp.symbolic.refit import refit
 
 # Errors below this part of the target's size are rounding, not noise; constants are known to the
@@ -62,25 +63,28 @@ def simplified(
     exactly = fit.loss <= weight.sum() * (_ROUNDING * size) ** 2
     if exactly and len(y) > 400:
         # Without noise a few rows decide as well as all.
-        few = np.linspace(0, len(y) - 1, 300).astype(int)
-        result = _Simplifying(fit.expression, x[few], y[few], weight[few]).run()
+        result = _Simplifying(fit.expression, *weighed_rows(x, y, weight, 300)).run()
         left = result(x) - y
         if float(weight @ left**2) <= 10 * weight.sum() * (_ROUNDING * size) ** 2:
             return result
     if len(y) <= _MOST_ROWS:
         return _Simplifying(fit.expression, x, y, weight).run()
-    many = np.linspace(0, len(y) - 1, _MOST_ROWS).astype(int)
-    result = _Simplifying(fit.expression, x[many], y[many], weight[many]).run()
+    result = _Simplifying(fit.expression, *weighed_rows(x, y, weight, _MOST_ROWS)).run()
     return refit(result, x, y, weight).expression
 
 
 def standard_errors(
     expression: Expression, x: Array, y: Array, weight: Array | None = None
 ) -> Array:
-    """Standard errors of the free constants `(k,)`; infinite for a constant that is redundant."""
+    """Standard errors of the free constants `(k,)`; infinite for a constant that is redundant.
+
+    All are infinite where values or derivatives of the formula are not finite.
+    """
     weight = np.ones(len(y)) if weight is None else weight
     value, jacobian = expression.jacobian(x)
     loss = float(weight @ (value - y) ** 2)
+    if not math.isfinite(loss):
+        return np.full(jacobian.shape[1], np.inf)
     freedom = max(int((weight > 0).sum()) - jacobian.shape[1], 1)
     return _Directions(jacobian * np.sqrt(weight)[:, None]).errors * math.sqrt(loss / freedom)
 
@@ -94,7 +98,12 @@ class _Directions:
     """
 
     def __init__(self, jacobian: Array) -> None:
-        """From the weighted derivatives by the constants `(n, k)`."""
+        """From the weighted derivatives by the constants `(n, k)`.
+
+        Where these are not finite, nothing is known of any constant.
+        """
+        if not np.isfinite(jacobian).all():
+            jacobian = np.zeros_like(jacobian)
         size = np.sqrt((jacobian**2).sum(0))
         size[size == 0] = 1.0
         _, singular, directions = np.linalg.svd(np.linalg.qr(jacobian / size, "r"))
@@ -165,7 +174,9 @@ class _Simplifying:
                 pass
             if len(self.expression.constants) < len(best[0].constants):
                 best = self.expression, self.loss
-        return factored(best[0], self.x)
+        result = factored(best[0], self.x)
+        # Exact factors taken together may lie beyond the range of floats.
+        return result if np.isfinite(result(self.x)).all() else best[0]
 
     def _advanced(self, steps: list[_Step]) -> bool:
         for step in sorted(steps, key=lambda step: step.rank)[:12]:
@@ -173,6 +184,8 @@ class _Simplifying:
             if trial is None:
                 continue
             expression, loss = trial
+            if len(expression.constants) >= len(self.expression.constants):
+                continue  # the normal form has another free constant in its place
             removed = max(self.count - len(expression.constants), 1)
             allowed = (self.first + _NEXT_RISE * (removed - 1)) * self.variance
             if loss <= self.highest + allowed:

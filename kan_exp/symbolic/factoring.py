@@ -169,7 +169,7 @@ def _logarithms(node: Sum) -> Expression:
             case (
                 Constant(fraction=Fraction() as own, unit="1") as outside,
                 Call("log", argument),
-            ) if (shift.fraction / own).denominator == 1:
+            ) if (shift.fraction / own).denominator == 1 and abs(shift.fraction / own) < 1000:
                 factor = rational(Fraction(2) ** int(shift.fraction / own))
                 terms = argument.terms if isinstance(argument, Sum) else (argument,)
                 moved = [scaled(times(factor, one), part) for one, part in map(split, terms)]

@@ -14,15 +14,9 @@ from kan_exp.symbolic.composing import Linear, applied
 from kan_exp.symbolic.expression import Array, Call, Constant, Expression, Input, Power, Sum, exact
 
 _u = Input(0)
-_one = exact(1)
-
-
-def _call(name: str, argument: Expression = _u) -> Expression:
-    return Call(name, argument)
-
-
 _half = exact(0.5)
-_wave = _call("sin")
+_wave = Call("sin", _u)
+_e = Call("exp", _u)
 # The library: functions of one argument.
 LIBRARY: dict[str, Expression] = {
     "line": _u,
@@ -34,62 +28,61 @@ LIBRARY: dict[str, Expression] = {
     "square root": _u**_half,
     "reciprocal root": _u ** exact(-0.5),
     "power 3/2": _u ** exact(1.5),
-    "exp": _call("exp"),
-    "log": _call("log"),
+    "exp": _e,
+    "log": Call("log", _u),
     "sin": _wave,
     "sin squared": _wave**2,
-    "tan": _call("tan"),
-    "asin": _call("asin"),
-    "acos": _call("acos"),
-    "atan": _call("atan"),
-    "sinh": _call("sinh"),
-    "cosh": _call("cosh"),
-    "tanh": _call("tanh"),
-    "sech": _call("cosh") ** -1,
-    "abs": _call("abs"),
-    "erf": _call("erf"),
-    "gaussian": _call("exp", exact(-1) * _u**2),
-    "lorentzian": (_one + _u**2) ** -1,
-    "hypotenuse": (_one + _u**2) ** _half,
-    "circle": (_one - _u**2) ** _half,
-    "reciprocal circle": (_one - _u**2) ** exact(-0.5),
-    "reciprocal hypotenuse": (_one + _u**2) ** exact(-0.5),
-    "1/(1-u^2)": (_one - _u**2) ** -1,
-    "log(1+u^2)": _call("log", _one + _u**2),
-    "atanh": _call("atanh"),
-    "asinh": _call("asinh"),
-    "Bose": (_call("exp") - 1) ** -1,
-    "Planck": _u * (_call("exp") - 1) ** -1,
-    "coth": _call("tanh") ** -1,
+    "tan": Call("tan", _u),
+    "asin": Call("asin", _u),
+    "acos": Call("acos", _u),
+    "atan": Call("atan", _u),
+    "sinh": Call("sinh", _u),
+    "cosh": Call("cosh", _u),
+    "tanh": Call("tanh", _u),
+    "sech": Call("cosh", _u) ** -1,
+    "abs": Call("abs", _u),
+    "erf": Call("erf", _u),
+    "gaussian": Call("exp", exact(-1) * _u**2),
+    "lorentzian": (1 + _u**2) ** -1,
+    "hypotenuse": (1 + _u**2) ** _half,
+    "circle": (1 - _u**2) ** _half,
+    "reciprocal circle": (1 - _u**2) ** exact(-0.5),
+    "reciprocal hypotenuse": (1 + _u**2) ** exact(-0.5),
+    "1/(1-u^2)": (1 - _u**2) ** -1,
+    "log(1+u^2)": Call("log", 1 + _u**2),
+    "atanh": Call("atanh", _u),
+    "asinh": Call("asinh", _u),
+    "Bose": (_e - 1) ** -1,
+    "Planck": _u * (_e - 1) ** -1,
+    "coth": Call("tanh", _u) ** -1,
     "sinc": _wave * _u**-1,
     "sinc squared": _wave**2 * _u**-2,
-    "u exp(u)": _u * _call("exp"),
-    "Doppler": ((_one + _u) * (_one - _u) ** -1) ** _half,
-    "softplus": _call("log", _one + _call("exp")),
+    "u exp(u)": _u * _e,
+    "Doppler": ((1 + _u) * (1 - _u) ** -1) ** _half,
+    "softplus": Call("log", 1 + _e),
 }
 
-_e = _call("exp")
 # Functions of exp(u), for curves of hidden arguments: there a sum stands for a product.
 COMPOUNDS: dict[str, Expression] = {
-    "log(1-exp)": _call("log", _one - _e),
-    "sqrt(1-exp)": (_one - _e) ** _half,
-    "sqrt(1+exp)": (_one + _e) ** _half,
-    "1/sqrt(1-exp)": (_one - _e) ** exact(-0.5),
-    "1/sqrt(1+exp)": (_one + _e) ** exact(-0.5),
-    "(1+exp)^2": (_one + _e) ** 2,
-    "(1+exp)^-2": (_one + _e) ** -2,
-    "exp(exp)": _call("exp", _e),
-    "exp(-exp)": _call("exp", exact(-1) * _e),
-    "sin(exp)": _call("sin", _e),
-    "cos(exp)": _call("cos", _e),
-    "sin(exp)^2": _call("sin", _e) ** 2,
-    "tanh(exp)": _call("tanh", _e),
-    "sech(exp)": _call("cosh", _e) ** -1,
-    "asin(exp)": _call("asin", _e),
-    "atan(exp)": _call("atan", _e),
-    "atanh(exp)": _call("atanh", _e),
-    "Bose(exp)": (_call("exp", _e) - 1) ** -1,
-    "Doppler(exp)": ((_one + _e) * (_one - _e) ** -1) ** _half,
+    "log(1-exp)": Call("log", 1 - _e),
+    "sqrt(1-exp)": (1 - _e) ** _half,
+    "sqrt(1+exp)": (1 + _e) ** _half,
+    "1/sqrt(1-exp)": (1 - _e) ** exact(-0.5),
+    "1/sqrt(1+exp)": (1 + _e) ** exact(-0.5),
+    "(1+exp)^2": (1 + _e) ** 2,
+    "(1+exp)^-2": (1 + _e) ** -2,
+    "exp(exp)": Call("exp", _e),
+    "exp(-exp)": Call("exp", exact(-1) * _e),
+    "sin(exp)": Call("sin", _e),
+    "cos(exp)": Call("cos", _e),
+    "sin(exp)^2": Call("sin", _e) ** 2,
+    "tanh(exp)": Call("tanh", _e),
+    "sech(exp)": Call("cosh", _e) ** -1,
+    "asin(exp)": Call("asin", _e),
+    "atan(exp)": Call("atan", _e),
+    "atanh(exp)": Call("atanh", _e),
+    "Bose(exp)": (Call("exp", _e) - 1) ** -1,
+    "Doppler(exp)": ((1 + _e) * (1 - _e) ** -1) ** _half,
 }
 _FUNCTIONS = LIBRARY | COMPOUNDS
 

@@ -43,6 +43,14 @@ class Problem:
         return np.random.default_rng(self.seed)
 
 
+def weighed_rows(x: Array, y: Array, weight: Array, most: int) -> tuple[Array, Array, Array]:
+    """The rows of positive weight, evenly spread where there are more than `most`."""
+    used = np.flatnonzero(weight > 0)
+    if len(used) > most:
+        used = used[np.linspace(0, len(used) - 1, most).astype(int)]
+    return x[used], y[used], weight[used]
+
+
 @dataclass(frozen=True)
 class Proposal:
     """A formula that may be right: its form; the constants are fitted again on all rows.

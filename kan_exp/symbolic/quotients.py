@@ -26,7 +26,7 @@ from kan_exp.symbolic.expression import (
     exact,
 )
 from kan_exp.symbolic.links import Link, links
-from kan_exp.symbolic.problem import Problem, Proposal
+from kan_exp.symbolic.problem import Problem, Proposal, weighed_rows
 
 _EXACT_ROWS, _NOISY_ROWS = 600, 4000
 # Largest relative error of an exact fit; smallest relative size of a term in one.
@@ -46,12 +46,8 @@ _Powers = tuple[int, ...]
 
 def quotients(problem: Problem) -> Iterator[Proposal]:
     """Quotients of polynomials in up to four inputs, then with a function of one of them."""
-    used = problem.weight > 0
-    x, y, weight = problem.x[used], problem.y[used], problem.weight[used]
     rows = _NOISY_ROWS if problem.noise else _EXACT_ROWS
-    if len(y) > rows:
-        chosen = np.linspace(0, len(y) - 1, rows).astype(int)
-        x, y, weight = x[chosen], y[chosen], weight[chosen]
+    x, y, weight = weighed_rows(problem.x, problem.y, problem.weight, rows)
     varying = [place for place in range(x.shape[1]) if np.ptp(x[:, place]) > 0] if len(y) else []
     inputs: list[Expression] = [Input(place) for place in varying]
     count = len(inputs)
@@ -216,6 +212,8 @@ class _Equation:
             if not np.isfinite(under).all() or under.min() <= 0 <= under.max():
                 return None
             value = self.top @ coefficients[:count] / under
+            if not np.isfinite(value).all():
+                return None
         error = float(np.linalg.norm((value - self.target) * self.root))
         return _Fit(coefficients, error, value, under, gram, moment)
 
@@ -260,7 +258,8 @@ def _denominator(
     `slope Q` is least: a generalized eigenvalue problem.
 
     Returns:
-        The quotient `(n,)`, coefficients of Q, and the error of y; None where Q has a zero.
+        The quotient `(n,)`, coefficients of Q, and the error of y; None where Q has a zero, or
+        sums of squares are not finite.
     """
     scale = np.linalg.norm(bottom, axis=0)
     below = bottom / scale * root[:, None]
@@ -271,9 +270,14 @@ def _denominator(
     solution = np.linalg.solve(gram, above.T @ crossed)
     left = crossed - above @ solution
     metric = (slope[:, None] * below).T @ (slope[:, None] * below)
+    if not 0 < np.trace(metric) < np.inf:
+        return None
     metric.flat[:: len(metric) + 1] += 1e-12 * np.trace(metric)
     inverse = np.linalg.inv(np.linalg.cholesky(metric))
-    values, vectors = np.linalg.eigh(inverse @ (left.T @ left) @ inverse.T)
+    relative = inverse @ (left.T @ left) @ inverse.T
+    if not np.isfinite(relative).all():
+        return None
+    values, vectors = np.linalg.eigh(relative)
     coefficients = inverse.T @ vectors[:, 0]
     under = below @ coefficients / root
     if under.min() <= 0 <= under.max():

@@ -28,7 +28,7 @@ from kan_exp.symbolic.expression import (
     exact,
 )
 from kan_exp.symbolic.links import links
-from kan_exp.symbolic.problem import Problem, Proposal
+from kan_exp.symbolic.problem import Problem, Proposal, weighed_rows
 
 # Rows used: without noise few decide, with noise more make terms distinct.
 _EXACT_ROWS, _NOISY_ROWS = 500, 4000
@@ -78,12 +78,11 @@ class _Dictionary:
         self.nonzero = np.abs(x).min(0) > 1e-3 * np.abs(x).max(0)
         self.positive = (x.min(0) > 0) & self.nonzero
 
-    def monomials(self, degree: float, largest: float = 2, halves: bool = False) -> list[_Term]:
-        """Products of powers, the exponents' sizes summing to at most `degree`."""
+    def monomials(self, degree: int, halves: bool = False) -> list[_Term]:
+        """Products of powers up to 2, the exponents' sizes summing to at most `degree`."""
         choices = []
         for place in range(self.count):
-            steps = np.arange(0.5, largest + 0.5, 0.5 if halves and self.positive[place] else 1.0)
-            steps = np.arange(1, largest + 1) if not (halves and self.positive[place]) else steps
+            steps = (0.5, 1.0, 1.5, 2.0) if halves and self.positive[place] else (1.0, 2.0)
             powers = [0.0, *steps]
             powers += [-step for step in steps] if self.nonzero[place] else []
             powers = powers if place in self.varying else [0.0]
@@ -207,14 +206,9 @@ class _Finding:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         rows = _NOISY_ROWS if problem.noise else _EXACT_ROWS
-        used = problem.weight > 0
-        x, y, weight = problem.x[used], problem.y[used], problem.weight[used]
-        if len(y) > rows:
-            chosen = np.linspace(0, len(y) - 1, rows).astype(int)
-            x, y, weight = x[chosen], y[chosen], weight[chosen]
-        self.x, self.y, self.weight = x, y, weight
-        self.distinct = len(np.unique(x, axis=0))
-        self.dictionary = _Dictionary(x)
+        self.x, self.y, self.weight = weighed_rows(problem.x, problem.y, problem.weight, rows)
+        self.distinct = len(np.unique(self.x, axis=0))
+        self.dictionary = _Dictionary(self.x)
 
     def every(self, dictionaries: Iterator[_Task]) -> Iterator[Proposal]:
         for task in dictionaries:

@@ -1,13 +1,23 @@
 """Redundant constants, simple numbers, standard errors."""
 
 from collections.abc import Callable
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from kan_exp.symbolic.algebra import inward, normal
 from kan_exp.symbolic.constants import simplified, standard_errors
-from kan_exp.symbolic.expression import CALLS, Call, Constant, Expression, Input, Sum, exact
+from kan_exp.symbolic.expression import (
+    CALLS,
+    Call,
+    Constant,
+    Expression,
+    Input,
+    Power,
+    Sum,
+    exact,
+)
 from kan_exp.symbolic.factoring import factored
 from kan_exp.symbolic.refit import refit
 
@@ -133,12 +143,52 @@ def test_redundant_constant_has_no_error() -> None:
     np.testing.assert_array_equal(np.isinf(errors), [True, True, False])
 
 
+@pytest.mark.parametrize(
+    "formula",
+    [
+        Constant(0.5) * A ** Constant(0.5),
+        Constant(1.0) + Constant(2.0) * Call("log", A),
+        (Constant(1e-3) + A) ** Constant(-200.0),
+        Constant(1e200) * Call("exp", Constant(1e3) * A),
+    ],
+)
+def test_what_is_not_finite_stays_as_it_is(formula: Expression) -> None:
+    x = np.linspace(0, 2, 50)[:, None]
+    shifted = formula.substituted([Constant(1.0) * A + Constant(0.0)])
+    y = np.ones(50)
+    with np.errstate(all="ignore"):
+        assert simplified(shifted, x, y) == shifted
+        assert np.isinf(standard_errors(shifted, x, y)).all()
+
+
+def test_every_step_removes_a_constant() -> None:
+    x = _uniform((0.5, 3))
+    y = x[:, 0] ** -1.297 * (1 + 0.01 * np.random.default_rng(1).normal(size=len(x)))
+    result = simplified(Constant(1.01) * A ** Constant(-1.3), x, y)
+    assert isinstance(result, Power)
+    np.testing.assert_allclose(result.constants, -1.297, atol=0.005)
+    # Nothing to be done about a constant of a size that no simple number has.
+    assert simplified(Constant(3e-107), x, np.full(len(x), 3e-107)).constants.shape == (1,)
+
+
+def test_powers_beyond_the_range_of_floats() -> None:
+    x = _uniform((1e-4, 1.1e-4))
+    formula = (exact(10_000) * A) ** exact(Fraction(301, 2))
+    assert simplified(formula, x, formula(x)) == formula
+    formula = Call("log", A) - exact(1100, "log(2)")
+    np.testing.assert_allclose(factored(normal(formula, x), x)(x), formula(x))
+
+
 def test_weights_of_zero_do_not_count() -> None:
     x = _uniform((1, 2))
     y = np.where(np.arange(len(x)) < 500, 3 * x[:, 0], 17.0)
     weight = (np.arange(len(x)) < 500).astype(float)
     result = simplified(_line(A, 2.9, 0.2), x, y, weight)
     assert str(result.sympy("a")) == "3*a"
+    # Also where only some rows count, between those of an even choice.
+    few = np.zeros(len(x))
+    few[[1, 101, 202, 303]] = 1.0
+    assert str(simplified(_line(A, 2.9, 0.2), x, y, few).sympy("a")) == "3*a"
 
 
 def _random_tree(generator: np.random.Generator, depth: int) -> Expression:

@@ -144,6 +144,13 @@ def test_proposals_hold_on_odd_data(finder: Finder, x: np.ndarray, y: np.ndarray
     assert list(finder(unweighted)) == []
 
 
+def test_sums_of_squares_beyond_the_range_of_floats_have_no_quotient() -> None:
+    x = np.random.default_rng(0).uniform(1, 2, (60, 1)) * 1e120
+    problem = Problem(x, x[:, 0], np.full(60, 1e100), 1e119, time.monotonic() + 60)
+    with np.errstate(all="ignore"):
+        assert list(quotients(problem)) == []
+
+
 @pytest.mark.parametrize("finder", [sums, quotients, sums_of_functions])
 def test_rows_of_weight_zero_do_not_count(finder: Finder) -> None:
     generator = np.random.default_rng(0)
