@@ -249,7 +249,8 @@ def _place(names: Sequence[str], output: int | str | None, owner: str) -> int:
 def _is_of_data(model: KANModel) -> bool:
     """Whether each output is a column of the target, rather than a class or a quantile."""
     schema = model.schema
-    return not model.classes and (schema is None or len(schema.outputs) == len(model.names))
+    columns = model.names if schema is None else [column.name for column in schema.outputs]
+    return not model.classes and list(columns) == list(model.names)
 
 
 def _scale(model: KANModel, place: int) -> str:

@@ -189,7 +189,9 @@ def test_a_search_without_an_answer_leaves_the_mean(monkeypatch):
     assert explanation.verdict.startswith("no formula found before the search ended")
 
 
-def model_of(outputs=1, schema=None, activation="identity", classes=(), names=("a", "b")):
+def model_of(
+    outputs=1, schema=None, activation="identity", classes=(), names=("a", "b"), target="z"
+):
     """A network that is `a + 2 b` in each output."""
     layer = KANInterpoLayer(len(names), outputs, num_x=2, x_min=-1.0, x_max=1.0)
     with torch.no_grad():
@@ -198,7 +200,9 @@ def model_of(outputs=1, schema=None, activation="identity", classes=(), names=("
     ones, zeros = torch.ones(len(names)), torch.zeros(len(names))
     scaling = Scaling(zeros, ones, torch.zeros(outputs), torch.ones(outputs))
     network = torch.nn.Sequential(layer)
-    return KANModel(network, scaling, names, "z", activation, classes=classes, schema=schema).eval()
+    return KANModel(
+        network, scaling, names, target, activation, classes=classes, schema=schema
+    ).eval()
 
 
 LINE = x + 2 * y
@@ -252,17 +256,27 @@ def test_scaled_columns_are_in_their_own_units_and_categories_are_left_out(finds
         Column("color", "category", levels=("blue", "red")),
     )
     schema = Schema(inputs, (Column("price", scale="log"),))
-    model = model_of(schema=schema, names=schema.features)
+    model = model_of(schema=schema, names=schema.features, target="price")
     table = pl.DataFrame({"size": np.exp(points(40, 1)[:, 0]), "color": ["red", "blue"] * 20})
     asked = finds(Call("log", x))
     price = pl.Series("price", table["size"].to_numpy() ** 1.0)
     explanation = kan_exp.explain(model, table, price)
     assert asked["x"][:, 0] == pytest.approx(table["size"].to_numpy())
-    assert explanation.target == "log(z)"
+    assert explanation.target == "log(price)"
     assert explanation.data_difference == pytest.approx(0, abs=1e-9)
     # A network of log(size) and an indicator, which is 1 or 0.
     assert explanation.network_difference == pytest.approx(np.sqrt(2), abs=1e-5)
     assert "the formula has no columns but numbers: without color." in explanation.notes
+
+
+def test_a_single_quantile_is_explained_from_the_network(finds):
+    schema = Schema((Column("a"), Column("b")), (Column("z"),))
+    model = model_of(schema=schema, target="z q0.9")
+    finds(LINE)
+    explanation = kan_exp.explain(model, points(200, 2), points(200, 2)[:, 0])
+    assert explanation.target == "z q0.9"
+    assert explanation.data_difference is None
+    assert "of the network's quantile" in " ".join(explanation.notes)
 
 
 def test_many_rows_are_sampled(finds, monkeypatch):
