@@ -68,12 +68,24 @@ def _read(option: str, text: Any) -> Expression:
             f"{option} must have one variable, got {listing(formula.inputs)}: "
             f"scale and shift are found by the search."
         )
+    expression = expression_of(formula, option)
+    if not np.isfinite(expression(GRID[:, None])).any():
+        raise KanExpError(f"{option} is finite nowhere between -5 and 5: {text}.")
+    return expression
+
+
+def expression_of(formula: Formula, option: str = "formula") -> Expression:
+    """The formula as a tree of its inputs, by their places, all of its numbers exact.
+
+    Raises:
+        KanExpError: It has a function that trees do not have, such as `min`.
+    """
     stack: list[Expression] = []
     for item, arity in formula.steps:
         if isinstance(item, float):
             stack.append(_number(item))
         elif arity == 0:
-            stack.append(Input(0))
+            stack.append(Input(formula.inputs.index(item)))
         elif item in _OF_TWO:
             stack[-2:] = [_OF_TWO[item](*stack[-2:])]
         elif item in _OF_ONE:
@@ -87,8 +99,6 @@ def _read(option: str, text: Any) -> Expression:
                 f"{listing(known, len(known))}."
             )
     (expression,) = stack
-    if not np.isfinite(expression(GRID[:, None])).any():
-        raise KanExpError(f"{option} is finite nowhere between -5 and 5: {text}.")
     return expression
 
 
