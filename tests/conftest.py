@@ -159,7 +159,8 @@ def environment() -> dict[str, str]:
     return {**kept, "RAY_worker_niceness": "0"}  # nice workers do not get on on a busy machine
 
 
-LIGHT = ("kan_exp.sweeps.sweeper",)
+# Not the commands themselves, about which Python would warn.
+LIGHT = ("numpy", "kan_exp.preparing.stored_config", "kan_exp.ranks", "kan_exp.sweeps.sweeper")
 COMMANDS = ForkServer((*LIGHT, *HEAVY), environment())
 WITHOUT_TORCH = ForkServer(LIGHT, environment())
 WITH_TORCH = ForkServer((*LIGHT, "torch"), environment())

@@ -251,6 +251,8 @@ if __name__ == "__main__":
     ending = Ending()
     for module in sys.argv[2:]:
         importlib.import_module(module)
+    # Hydra looks for plugins in all packages, which takes a quarter of a short command.
+    importlib.import_module("hydra.core.plugins").Plugins.instance()
     gc.collect()
     gc.freeze()  # else each fork would copy all memory to look for garbage in it
     words, folder, variables = serve(socket.socket(fileno=int(sys.argv[1])))

@@ -87,7 +87,7 @@ def test_two_processes_have_the_result_of_one(two):
 def test_a_killed_rank_ends_the_run_with_one_line_and_it_can_be_resumed(two):
     _, cwd = two
     (cwd / "killing.py").write_text(KILLING)
-    options = [*OPTIONS, *SHORT, "trainer=ddp", "hydra.run.dir=run"]
+    options = [*OPTIONS, *SHORT, "trainer=ddp", "hydra.run.dir=run", "~callbacks.figures"]
     killed = train(cwd, *options, "+callbacks.killing._target_=killing.Killing")
     rank_1 = (cwd / "killed").read_text()
     errors = killed.stderr

@@ -19,6 +19,7 @@ from tests.conftest import (
 
 SMALL = ["layer=interpo", "optimizer=adam", "dims=[2,1,1]", "steps=40", "evaluations=2"]
 SMALL += ["log_every_n_steps=20", "data.num_train=100", "data.num_test=100", "logger=none"]
+SMALL += ["~callbacks.figures"]
 
 
 def sweep_folder(cwd):

@@ -70,6 +70,7 @@ def test_a_layer_of_ones_own_in_layers_refers_to_the_options_of_the_run(command,
         "  degree: ${seed}\n  x_min: -2.0\n  x_max: 2.0\n"
     )
     small = ["optimizer=adam", "steps=4", "points=50", "data.num_val=20", "data.num_test=20"]
+    small += ["~callbacks.figures"]
     options = ["--config-dir", "my_conf", "layers=[mine,mine]", "dims=[2,2,1]", "logger=none"]
     result = command("train", *options, *small, "-m", "seed=2,3")
     assert result.returncode == 0, result.stderr

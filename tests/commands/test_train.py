@@ -18,6 +18,7 @@ from tests.conftest import (
 )
 
 SHORT = ["steps=60", "evaluations=3", "log_every_n_steps=20", "data.num_train=500"]
+PLAIN = [*SHORT, "~callbacks.figures"]
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +104,7 @@ def test_checkpoints_hold_nothing_that_runs_code(short_run):
 
 
 def test_the_same_seed_gives_the_same_bits(tmp_path):
-    options = ["layer=interpo", "optimizer=adam", "logger=none", *SHORT]
+    options = ["layer=interpo", "optimizer=adam", "logger=none", *PLAIN]
     for name, seed in (("first", 3), ("second", 3), ("other", 4)):
         arguments = [*options, f"seed={seed}", f"hydra.run.dir={name}"]
         done = run_command("train", *arguments, cwd=tmp_path, fresh=name == "second")
@@ -149,7 +150,7 @@ def test_every_choice_of_optimizer_and_scheduler_runs(
 
 def test_a_formula_needs_no_second_pair_of_quotes(command, tmp_path):
     chosen = ["target=formula", "target.formula=sin(3*a)*b", "optimizer=adam", "logger=none"]
-    result = command("train", *chosen, *SHORT)
+    result = command("train", *chosen, *PLAIN)
     assert result.returncode == 0, result.stderr
     assert "sin(3*a)*b" in result.stdout
     assert kan_exp.load(run_folders(tmp_path)[0]).features == ("a", "b")
@@ -158,7 +159,7 @@ def test_a_formula_needs_no_second_pair_of_quotes(command, tmp_path):
 def test_noise_and_penalties_are_taken(command, tmp_path):
     weights = [f"penalty.{name}=0.01" for name in ("roughness", "smooth", "l1_edges", "l1_outputs")]
     chosen = ["layer=interpo", "optimizer=adam", "target.noise=0.5", "logger=csv"]
-    result = command("train", *chosen, *weights, *SHORT)
+    result = command("train", *chosen, *weights, *PLAIN)
     assert result.returncode == 0, result.stderr
     assert "noise 0.5" in result.stdout
     assert "did not find" not in result.stdout
@@ -214,7 +215,7 @@ def test_ctrl_c_and_kill_keep_what_there_is(tmp_path, number, code):
     ids=["mlp 2,5,1", "mlp 2,1,1", "interpo 2,5,1"],
 )
 def test_the_defaults_find_the_function(command, tmp_path, arguments, rmse):
-    result = command("train", *arguments)
+    result = command("train", *arguments, "logger=none", "~callbacks.figures")
     assert result.returncode == 0, result.stderr
     metrics = read_metrics(run_folders(tmp_path)[0])
     assert metrics["test_rmse"] <= rmse
@@ -223,7 +224,9 @@ def test_the_defaults_find_the_function(command, tmp_path, arguments, rmse):
 
 
 def test_diabetes_is_read_without_a_download(command, tmp_path):
-    result = command("train", "experiment=diabetes", "steps=100", "logger=none")
+    result = command(
+        "train", "experiment=diabetes", "steps=100", "logger=none", "~callbacks.figures"
+    )
     assert result.returncode == 0, result.stderr
     assert "442 rows, 10 features" in result.stdout
     metrics = read_metrics(run_folders(tmp_path)[0])
@@ -232,7 +235,7 @@ def test_diabetes_is_read_without_a_download(command, tmp_path):
 
 
 def test_an_option_may_refer_to_another(tmp_path):
-    options = ["optimizer=adam", *SHORT, "data.num_val=${.num_test}", "data.num_test=70"]
+    options = ["optimizer=adam", *PLAIN, "data.num_val=${.num_test}", "data.num_test=70"]
     result = run_command("train", *options, cwd=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
     assert "70 validation, 70 test points" in result.stdout

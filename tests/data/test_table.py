@@ -339,13 +339,13 @@ def test_damaged_npz_gives_a_table_or_our_error(tmp_path, seed):
         assert read_table(path, None, None).rows == 50
 
 
-def test_ten_thousand_columns(tmp_path):
-    values = np.random.default_rng(0).normal(size=(20, 10_000))
-    path = write_columns(tmp_path, {f"c{k}": values[:, k] for k in range(10_000)})
-    table = read_table(path, None, "c7000")
-    np.testing.assert_array_equal(table.x, np.delete(values, 7000, axis=1))
+def test_three_thousand_columns(tmp_path):
+    values = np.random.default_rng(0).normal(size=(20, 3000))
+    path = write_columns(tmp_path, {f"c{k}": values[:, k] for k in range(3000)})
+    table = read_table(path, None, "c2000")
+    np.testing.assert_array_equal(table.x, np.delete(values, 2000, axis=1))
     message = error_of(path, ["c20000"], None)
-    assert "and 9988 more" in message
+    assert "and 2988 more" in message
 
 
 def data(path, **options) -> TableData:

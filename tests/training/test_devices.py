@@ -39,8 +39,8 @@ CASES = {
     "replicas, pieces": [*ADAM, PIECES, WIDE, *PENALTIES, "replicas=2"],
     "replicas, curves": [*ADAM, CURVES, WIDE, *PENALTIES, "replicas=2"],
     "replicas, l1": [*ADAM, GRIDS, NARROW, "penalty.l1_outputs=1e-3", "replicas=2"],
-    "lm, pieces": [*LM, "layers=[{spline: {base: silu}},mlp,linear]", "dims=[2,2,2,1]"],
-    "lm, curves": [*LM, CURVES, WIDE],
+    "lm, pieces": [*SHORTEST, "layers=[{spline: {base: silu}},mlp,linear]", "dims=[2,2,2,1]"],
+    "lm, curves": [*SHORTEST, CURVES, WIDE],
     "lm, grids": [*LM, GRIDS, NARROW, "refine.grids=[4,8]", "refine.jerk=1e-6"],
     "lm, products": [*SHORTEST, "layer=rbf", NARROW, "optimizer.memory=3000"],
 }
