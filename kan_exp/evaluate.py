@@ -141,7 +141,7 @@ def own_test_points(
     if data.num_folds:
         raise KanExpError(
             f"{run}: its network was trained on all rows, and its error is that of the "
-            f"{data.num_folds} folds in metrics.json: {INSTEAD}."
+            f"{data.num_folds} folds in metrics.json: {INSTEAD}"
         )
     check_unchanged(run, data, description, INSTEAD)
     return data.test

@@ -38,7 +38,7 @@ def read_arguments(arguments: list[str]) -> tuple[str, list[str]]:
         if option_name(word).partition(".")[0] in FIXED or option_name(word) in FIXED:
             raise KanExpError(f"{word}: the network is that of {folder}: leave it out.")
     if not any(option_name(word) == "hydra.run.dir" for word in rest):
-        rest.append(f"hydra.run.dir={FOLDER}")
+        rest.insert(0, f"hydra.run.dir={FOLDER}")  # flags such as --cfg end the options
     network = quoted(str(Path(folder).absolute()))
     fixed = ["prune=auto", f"pruning.run={network}", "replicas=1"]
     return from_folder([f"--from={folder}", *fixed, *rest])

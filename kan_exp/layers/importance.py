@@ -115,6 +115,28 @@ def outputs_without_edges(
             yield visit.index, i, outputs.unflatten(0, passed.shape[:2])
 
 
+def errors_without_edges(
+    network: nn.Sequential, x: Tensor, error: Callable[[Tensor], float]
+) -> list[Tensor]:
+    """The error of a network without each of its edges, replaced by its mean.
+
+    Args:
+        network: Layers, and any other modules between them.
+        x: Inputs of the network, `(n, in)`.
+        error: Of outputs `(n, out)`.
+
+    Returns:
+        For each layer `(in, out)`, float64; NaN where there is no edge.
+    """
+    masks = [visit.mask for visit in walk(network, x[:1])]
+    errors = [torch.full(mask.shape, torch.nan, dtype=torch.float64) for mask in masks]
+    share = torch.full_like(x[:, 0], 1 / len(x))
+    for depth, i, outputs in outputs_without_edges(network, x, share):
+        for j in masks[depth][i].nonzero().flatten().tolist():
+            errors[depth][i, j] = error(outputs[:, j])
+    return errors
+
+
 def _by_ablation(
     network: nn.Sequential, x: Tensor, predict: Prediction, share: Tensor
 ) -> list[Tensor]:

@@ -38,7 +38,7 @@ def as_points(
     Raises:
         KanExpError: The shape is wrong, a column is missing, or a value is no number.
     """
-    x = _as_table(x)
+    x = as_table(x)
     if schema is not None and not schema.is_plain and not isinstance(x, Tensor):
         x = _encoded(x, schema)
     points = x if isinstance(x, Tensor) else _from_array(x, features, device)
@@ -58,8 +58,8 @@ def as_points(
     return points
 
 
-def _as_table(x: Any) -> Any:
-    """Rows that are mappings, and frames that are yet to be computed, as columns."""
+def as_table(x: Any) -> Any:
+    """Rows that are mappings, and frames that are yet to be computed, as columns; others as is."""
     if isinstance(x, list) and x and all(isinstance(row, Mapping) for row in x):
         names = dict.fromkeys(name for row in x for name in row)
         return {name: [row.get(name) for row in x] for name in names}
@@ -69,7 +69,7 @@ def _as_table(x: Any) -> Any:
 
 def _encoded(x: Any, schema: Schema) -> Any:
     """The features of a table that has the columns of the schema; anything else as it is."""
-    names = _column_names(x)
+    names = column_names(x)
     missing = [name for name in schema.columns if name not in names]
     if len(missing) == len(schema.columns):
         return x
@@ -111,7 +111,7 @@ def _series(array: NDArray[Any]) -> Series:
 def _from_array(x: Any, features: Sequence[str], device: torch.device) -> Tensor:
     try:
         array = _by_name(x, features)
-        array = _numbers(x) if array is None else array
+        array = as_numbers(x) if array is None else array
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         reason = message_of(error).rstrip(".")
         raise KanExpError(
@@ -121,8 +121,11 @@ def _from_array(x: Any, features: Sequence[str], device: torch.device) -> Tensor
     return torch.from_numpy(array).to(device)
 
 
-def _numbers(x: Any) -> NDArray[Any]:
-    """An array of floating-point numbers, float32 or float64."""
+def as_numbers(x: Any) -> NDArray[Any]:
+    """An array of floating-point numbers, float32 or float64; NaN where a value is masked."""
+    if isinstance(x, Tensor):
+        x = x.detach().cpu().to_dense()
+        x = (x if x.is_complex() else x.double()).numpy()
     if isinstance(x, Sequence) and any(isinstance(part, Tensor) for part in x):
         x = [part.detach().cpu().numpy() if isinstance(part, Tensor) else part for part in x]
     if isinstance(x, np.ma.MaskedArray):
@@ -136,7 +139,7 @@ def _numbers(x: Any) -> NDArray[Any]:
 
 def _by_name(x: Any, features: Sequence[str]) -> NDArray[Any] | None:
     """The columns of the features, in their order; `None` if no column has the name of one."""
-    names = _column_names(x)
+    names = column_names(x)
     missing = [name for name in features if name not in names]
     if len(missing) == len(features):
         return None
@@ -151,13 +154,14 @@ def _by_name(x: Any, features: Sequence[str]) -> NDArray[Any] | None:
         # One by one: a whole table may turn dates among numbers into numbers.
         try:
             part = x[name] if isinstance(x, Mapping | np.ndarray) else x[[name]]
-            columns.append(_numbers(part).reshape(-1))
+            columns.append(as_numbers(part).reshape(-1))
         except TypeError as error:
             raise TypeError(f"column {name!r}: {error}") from error
     return np.stack(columns, axis=-1)
 
 
-def _column_names(x: Any) -> list[Any]:
+def column_names(x: Any) -> list[Any]:
+    """Names of the columns of a table, a mapping or a structured array; of others none."""
     if isinstance(x, np.ndarray):
         return list(x.dtype.names or ())
     names = x if isinstance(x, Mapping) else getattr(x, "columns", None)

@@ -15,7 +15,7 @@ from matplotlib.mathtext import MathTextParser
 from numpy.typing import NDArray
 
 from kan_exp.plots.fonts import BASE, FONTS
-from kan_exp.plots.labels import literal, shorten, text_width
+from kan_exp.plots.labels import literal, shorten, text_width, wrap
 from kan_exp.plots.style import DATA, DPI, LEARNED, MATH, TRUE, new_figure, place_labels, tidy
 
 Points = NDArray[np.float64]
@@ -24,7 +24,7 @@ MAX_CURVES = 9
 COLUMNS = 3
 WIDTH, HEIGHT = 8.4, 2.5  # inches: of the figure, of a row of panels
 SIDE, MARGIN = 0.72, 0.25  # inches: at the left and between panels, at the right
-CAPTION, FOOT = 0.42, 0.55
+CAPTION, LINE, FOOT = 0.42, 0.17, 0.55
 SIZES = (17, 15, 13, 11, 9)  # points of a formula, the first with which it fits
 MAX_LINES = 6
 LABELS = 9
@@ -70,16 +70,19 @@ def formula_figure(
     shown = curves[:MAX_CURVES]
     columns = min(COLUMNS, max(1, len(shown)))
     rows = -(-len(shown) // columns)
-    head = CAPTION + 0.15 + len(lines) * 2.3 * size / POINT
+    cut = f" (the first {MAX_CURVES} of {len(curves)} inputs)" if len(shown) < len(curves) else ""
+    said = wrap(f"{caption}{cut}", (WIDTH - 0.4) * DPI, LABELS, lines=3)
+    under = LINE * said.count("\n")
+    head = CAPTION + under + 0.15 + len(lines) * 2.3 * size / POINT
     height = head + rows * HEIGHT
     figure = new_figure(WIDTH, height, layout=None)
     for place, line in enumerate(lines):
         middle = 1 - (0.12 + (place + 0.5) * 2.3 * size / POINT) / height
         words: dict[str, Any] = {"parse_math": True, "gid": MATH} if is_math else {}
         figure.text(0.5, middle, line, fontsize=size, ha="center", va="center", **words)
-    cut = f" (the first {MAX_CURVES} of {len(curves)} inputs)" if len(shown) < len(curves) else ""
-    said = shorten(f"{caption}{cut}", (WIDTH - 0.4) * DPI, LABELS)
-    figure.text(0.5, 1 - (head - 0.22) / height, said, fontsize=LABELS, ha="center", va="center")
+    figure.text(
+        0.5, 1 - (head - 0.22 - under / 2) / height, said, fontsize=LABELS, ha="center", va="center"
+    )
     width = (WIDTH - MARGIN) / columns
     for place, curve in enumerate(shown):
         row, column = divmod(place, columns)

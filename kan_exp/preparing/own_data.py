@@ -62,7 +62,7 @@ def check_unchanged(
     """Refuses data that are not those of the run; arguments as those of `own_data`."""
     if data.fingerprint != description.get("test_points"):
         raise KanExpError(
-            f"{run}: its data have changed since, so that its test points are not known: {instead}."
+            f"{run}: its data have changed since, so that its test points are not known: {instead}"
         )
 
 
@@ -70,11 +70,11 @@ def stored_group(run: Path, group: str, modules: Sequence[str], instead: str) ->
     """A group of a run's configuration, which must not be able to call whatever it names."""
     path = expand_home(run) / ".hydra" / "config.yaml"
     if not path.is_file():
-        raise KanExpError(f"{path} is not there: {instead}.")
+        raise KanExpError(f"{path} is not there: {instead}")
     whole = cast("DictConfig", OmegaConf.load(path))
     values = cast("dict[str, Any]", OmegaConf.to_container(whole[group], resolve=True))
     try:
         check_targets({group: values}, modules)
     except KanExpError as error:
-        raise KanExpError(f"{run}: {error} Or {instead}.") from error
+        raise KanExpError(f"{run}: {error} Or {instead}") from error
     return values

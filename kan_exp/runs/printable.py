@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 # surrogates, which stand for bytes that were not UTF-8 and cannot be encoded.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
+MAX_LENGTH = 40  # of names in tables on the terminal
+
 
 def escaped(character: str) -> str:
     r"""The code of a character as Python writes it, such as `\n`, `\x1b` or `\u6e29`."""
@@ -22,6 +24,15 @@ def escaped(character: str) -> str:
 def printable(text: str) -> str:
     """Replaces unprintable characters by their codes; the result is one line of valid UTF-8."""
     return _UNPRINTABLE.sub(lambda match: escaped(match[0]), text)
+
+
+def shortened(text: str, most: int = MAX_LENGTH) -> str:
+    """A printable text of at most so many characters, cut in its middle."""
+    text = printable(text)
+    if len(text) <= most:
+        return text
+    half = (most - 1) // 2
+    return f"{text[:half]}…{text[len(text) - (most - 1 - half) :]}"
 
 
 def aligned(rows: Sequence[tuple[str, str]]) -> list[str]:

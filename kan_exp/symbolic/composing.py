@@ -44,7 +44,7 @@ class Linear:
     def normalized(self) -> tuple[float, Expression]:
         """A positive number and a formula, whose first term has no free factor, of this product."""
         (first, leading), *others = self.terms
-        size = abs(first)
+        size = max(abs(first), 1e-300)
         terms = [leading if first > 0 else Product((exact(-1), leading))]
         terms += [Product((Constant(scale / size), term)) for scale, term in others]
         if self.shift != 0:
@@ -93,7 +93,7 @@ def applied(function: Expression, argument: Linear) -> Linear:
     match function:
         case Power(Input(), Constant(exponent)):
             size, inner = argument.normalized()
-            return Linear(((size**exponent, Power(inner, function.exponent)),))
+            return Linear(((float(np.power(size, exponent)), Power(inner, function.exponent)),))
         case Call("abs", Input()):
             size, inner = argument.normalized()
             return Linear(((size, Call("abs", inner)),))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,6 @@ NAMED = 0.01  # largest error of a name, in deviations of the edge
 EXACT = 3e-3  # a trained edge is hardly ever closer to a function
 COST = 0.12  # decades of error for which one more part of a name is taken
 LEAST_VALUES = 8  # different inputs of an edge, below which any function would fit
-SECONDS = 10.0  # for all edges of a network
 TABLE = "table"  # what an edge without a name is
 
 
@@ -38,8 +37,19 @@ class EdgeName(NamedTuple):
     error: float | None
     remark: str = ""
 
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> EdgeName:
+        """The inverse of `_asdict`; raises LookupError, TypeError or ValueError."""
+        error = plain["error"]
+        return cls(
+            str(plain["edge"]),
+            str(plain["formula"]),
+            None if error is None else float(error),
+            str(plain["remark"]),
+        )
 
-def name_edges(views: Sequence[LayerView], seconds: float = SECONDS) -> list[EdgeName]:
+
+def name_edges(views: Sequence[LayerView], seconds: float) -> list[EdgeName]:
     """Names the edges of a network, in their order; at most so many as figures show.
 
     A name is what an edge looks like on the data, in digits of no more than that: it is no part of
@@ -75,22 +85,24 @@ def _name(view: LayerView, i: int, j: int, late: bool) -> EdgeName:
         return EdgeName(edge, TABLE, error, "like no function that is known")
     # A longer name must fit clearly better.
     best = min(good, key=lambda one: math.log10(max(one.error, EXACT)) + COST * one.cost)
-    expression = _without_zeros(best.expression, z, curve, 2 * best.error + 1e-6)
+    expression = _simplified(best.expression, z, curve, 2 * best.error + 1e-6)
     digits = np.abs(expression.constants) * max(best.error, 1e-4)
     notation = Notation(expression, [view.input_names[i]], digits, [bool(z.min() > 0)])
     return EdgeName(edge, notation.text(), best.error)
 
 
-def _without_zeros(expression: Expression, z: Array, curve: Array, limit: float) -> Expression:
-    """The formula without the constants that are 0 as far as the curve shows."""
+def _simplified(expression: Expression, z: Array, curve: Array, limit: float) -> Expression:
+    """The formula without the constants that are 0 or 1 as far as the curve shows."""
     place = 0
     while place < len(expression.constants):
-        values: list[Constant | float] = list(expression.constants)
-        values[place] = exact(0)
-        trial = expression.with_constants(values)
-        error = float(np.sqrt(np.mean((trial(z[:, None]) - curve) ** 2)))
-        if error <= limit * float(curve.std()):
-            expression = trial
+        for simple in (0, 1):
+            values: list[Constant | float] = list(expression.constants)
+            values[place] = exact(simple)
+            trial = expression.with_constants(values)
+            error = float(np.sqrt(np.mean((trial(z[:, None]) - curve) ** 2)))
+            if error <= limit * float(curve.std()):
+                expression = trial
+                break
         else:
             place += 1
     return expression

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from kan_exp.symbolic.search import Candidate, Search, search
 MAX_ROWS = 10_000  # that the search sees
 FEW_ROWS = 50
 LEAST_ROWS = 5
+EDGE_SECONDS = 10.0  # for the names of all edges, or as long as the search if that is less
 LEARNED = 0.5  # R2 below which a network has not learned its data
 Told = Callable[[str], None]
 
@@ -89,7 +91,7 @@ def explain(
 
 def check_seconds(name: str, seconds: Any) -> None:
     """Refuses what is no limit of time."""
-    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    is_number = isinstance(seconds, Real) and not isinstance(seconds, bool)
     if not is_number or not 0 < seconds < math.inf:
         raise KanExpError(f"{name} must be a number above 0, got {seconds!r}.")
 
@@ -133,13 +135,25 @@ def solve(
     elif len(flat) == len(observed.names):
         raise KanExpError("explain: no input varies, so that there is nothing to explain y by.")
     else:
-        with with_functions(functions):
+        with with_functions(functions), np.errstate(all="ignore"):
             found = search(x, y, weight=weight, seconds=seconds, seed=seed, told=told)
-    return explanation_of(observed, found, notes)
+    return explanation_of(observed, found, notes, min(seconds, EDGE_SECONDS))
 
 
-def explanation_of(observed: Observations, found: Search, notes: Sequence[str]) -> Explanation:
-    """Measures what a search has found on rows that it has not seen."""
+def explanation_of(
+    observed: Observations,
+    found: Search,
+    notes: Sequence[str],
+    edge_seconds: float = EDGE_SECONDS,
+) -> Explanation:
+    """Measures what a search has found on rows that it has not seen.
+
+    Args:
+        observed: What was explained.
+        found: The result of the search.
+        notes: Lines about its limits.
+        edge_seconds: For the names of the network's edges, where there is no formula.
+    """
     candidates = list(found.candidates)
     best = found.best
     if best is None:  # the mean, which is a formula, too
@@ -147,6 +161,7 @@ def explanation_of(observed: Observations, found: Search, notes: Sequence[str]) 
         deviation = float(np.std(observed.y))
         error = deviation / math.sqrt(len(observed.y))
         best = Candidate(Constant(mean), deviation, deviation, np.array([error]), "the mean")
+        candidates = [one for one in candidates if one.expression.inputs]
     if not any(one is best for one in candidates):
         candidates.append(best)
     candidates.sort(key=lambda one: one.complexity)
@@ -182,7 +197,9 @@ def explanation_of(observed: Observations, found: Search, notes: Sequence[str]) 
         fresh=fresh,
         differences=tuple(differences),
         notes=tuple(notes),
-        edge_names=tuple(observed.edges()) if observed.edges and not found.found else (),
+        edge_names=(
+            tuple(observed.edges(edge_seconds)) if observed.edges and not found.found else ()
+        ),
     )
     if (note := domain_note(explanation)) is not None:
         explanation = replace(explanation, notes=(*explanation.notes, note))

@@ -14,7 +14,7 @@ import numpy as np
 from kan_exp.errors import KanExpError, listing, message_of
 from kan_exp.quoting import expand_home
 from kan_exp.runs.files import parse_json, write_json, write_text
-from kan_exp.runs.printable import aligned, printable
+from kan_exp.runs.printable import aligned, printable, shortened
 from kan_exp.symbolic.edges import EdgeName
 from kan_exp.symbolic.expression import Array
 from kan_exp.symbolic.notation import Notation, latex_name, with_error
@@ -271,7 +271,7 @@ class Explanation:
             said = [one.remark] if one.remark else []
             if one.error is not None:
                 said.append(f"error {one.error:.1e} of its deviation")
-            rows.append((printable(one.edge), f"{one.formula} ({', '.join(said)})"))
+            rows.append((shortened(one.edge), f"{one.formula} ({', '.join(said)})"))
         return aligned(rows) if rows else []
 
     def __repr__(self) -> str:
@@ -340,7 +340,7 @@ class Explanation:
             fresh=bool(plain["fresh"]),
             differences=tuple(differences),
             notes=tuple(map(str, plain["notes"])),
-            edge_names=tuple(EdgeName(**one) for one in plain["edges"]),
+            edge_names=tuple(EdgeName.from_plain(one) for one in plain["edges"]),
         )
 
     def save(self, folder: str | Path) -> None:
@@ -397,7 +397,14 @@ def read(path: Path) -> list[Explanation]:
         found = [Explanation.from_plain(plain) for plain in content["outputs"]]
     except FileNotFoundError:
         raise KanExpError(f"{path}: there is no formula: run kan_exp.explain first.") from None
-    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise KanExpError(f"{path}: no formulas of kan_exp ({message_of(error)}).") from error
     return found
 

@@ -267,8 +267,8 @@ class Power(Expression):
 
     def _jet(self, x: Array, below: Sequence[_Jet]) -> _Jet:
         (base, by_base), (exponent, by_exponent) = below
-        constant = isinstance(self.exponent, Constant)
-        power = self.exponent.value if constant else exponent
+        # A number is raised to faster than a column of it.
+        power = self.exponent.value if isinstance(self.exponent, Constant) else exponent
         value = np.power(base, power)
         derivatives: dict[int, Array] = {}
         if by_base:

@@ -44,7 +44,7 @@ class FormulaModule(nn.Module):
             match node:
                 case Constant(value):
                     number = next(free) if node.free else x.new_tensor(value)
-                    return number.expand(len(x))
+                    return number.expand(x.shape[0])  # traced, unlike `len`
                 case Input(index):
                     return x[:, index]
                 case Sum():

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kan_exp.data.schema import SCALES
-from kan_exp.errors import KanExpError, listing, suggest
+from kan_exp.errors import KanExpError, listing, message_of, suggest
+from kan_exp.models.inputs import as_numbers, as_points, as_table, column_names
 from kan_exp.symbolic.edges import EdgeName, name_edges
 from kan_exp.symbolic.expression import Array
 
@@ -40,7 +41,7 @@ class Observations:
             the search.
         is_data: Whether `y` is data, rather than what the network predicts.
         notes: Lines about what was left out.
-        edges: Names the network's edges, if there is one.
+        edges: Names the network's edges, if there is one, in at most so many seconds.
     """
 
     names: tuple[str, ...]
@@ -54,7 +55,7 @@ class Observations:
     network_values: Array | None = None
     is_data: bool = True
     notes: list[str] = field(default_factory=list)
-    edges: Callable[[], list[EdgeName]] | None = None
+    edges: Callable[[float], list[EdgeName]] | None = None
 
     @property
     def compared(self) -> tuple[Array, Array | None]:
@@ -110,11 +111,10 @@ def of_model(
     seed: int,
 ) -> Observations:
     """Reads points of a network; see `kan_exp.explain` for the arguments and errors."""
-    from kan_exp.models.inputs import as_points
-
     if x is None:
         raise KanExpError("explain(model, X, y) needs X: points at which the network is looked at.")
-    points = as_points(x, model.features, model.x_mean.device, model.schema).double()
+    device = model.x_mean.device
+    points = as_points(x, model.features, device, model.schema).detach().to(device).double()
     values = None
     if y is not None and not model.classes:
         place = output_of(model, output)
@@ -124,7 +124,7 @@ def of_model(
             raise KanExpError(f"X has {len(points):,} rows, but y has {len(values):,}.")
         values = _scaled(values, _scale(model, place))
     _check_rows("weight", weight, len(points))
-    _check_finite(np.column_stack([points.numpy(), *([] if values is None else [values])]))
+    _check_finite(np.column_stack([points.cpu().numpy(), *([] if values is None else [values])]))
     train, test = _held_back(len(points), seed)
     return network_observations(
         model,
@@ -210,7 +210,9 @@ def network_observations(
         values_of(points if fresh is None else fresh[0]),
         y is not None,
         notes,
-        lambda: name_edges(model.views(points[:EDGE_POINTS].to(model.x_mean.device))),
+        lambda seconds: name_edges(
+            model.views(points[:EDGE_POINTS].to(model.x_mean.device)), seconds
+        ),
     )
 
 
@@ -294,35 +296,48 @@ def _held_back(rows: int, seed: int) -> tuple[Array, Array]:
 
 def _matrix(x: Any) -> tuple[list[str], Array, list[str]]:
     """Names and values of the columns of numbers, and names of the others."""
-    columns = x if isinstance(x, Mapping) else getattr(x, "columns", None)
-    if columns is None or callable(columns):
+    x = as_table(x)
+    columns = column_names(x)
+    if not columns:
         array = _array("X", x)
         array = array[:, None] if array.ndim == 1 else array
         if array.ndim != 2 or not array.shape[1]:
             raise KanExpError(f"X must have the shape (n, in), got {array.shape}.")
         return [f"x{k}" for k in range(array.shape[1])], array, []
     names, parts, left_out = [], [], []
-    if len({*map(str, columns)}) < len(list(columns)):
+    if len({*map(str, columns)}) < len(columns):
         raise KanExpError(f"X has columns of the same name ({listing(map(str, columns))}).")
     for name in columns:
-        part = np.asarray(x[name])
-        if part.ndim == 1 and part.dtype.kind in "fiub" and np.isfinite(part).any():
-            names.append(str(name))
-            parts.append(part.astype(np.float64))
-        else:
+        part = _column(x[name])
+        if part is None:
             left_out.append(str(name))
+        else:
+            names.append(str(name))
+            parts.append(part)
     if not names:
         raise KanExpError(f"X has no column of numbers ({listing(left_out)}).")
     return names, np.stack(parts, 1), left_out
 
 
+def _column(values: Any) -> Array | None:
+    """A column as float64; None if it has no numbers."""
+    plain = np.asarray(values)
+    if plain.dtype.kind == "O" and any(isinstance(value, str) for value in plain.flat):
+        return None
+    try:
+        column = as_numbers(values).astype(np.float64)
+    except (TypeError, ValueError):
+        return None
+    return column if column.ndim == 1 and np.isfinite(column).any() else None
+
+
 def _target(y: Any, output: int | str | None) -> tuple[str, Array]:
     """Name and values of the target."""
-    columns = y if isinstance(y, Mapping) else getattr(y, "columns", None)
-    if columns is not None and not callable(columns):
+    y = as_table(y)
+    if columns := column_names(y):
         names = [str(name) for name in columns]
         place = _place(names, output, "y")
-        return names[place], vector_of("y", y[list(columns)[place]])
+        return names[place], vector_of("y", y[columns[place]])
     array = _array("y", y)
     name = getattr(y, "name", None)
     if array.ndim == 2:
@@ -343,15 +358,10 @@ def vector_of(name: str, values: Any) -> Array:
 
 def _array(name: str, values: Any) -> Array:
     """Values as float64."""
-    if hasattr(values, "detach"):
-        values = values.detach().cpu().numpy()
     try:
-        array = np.asarray(values)
-        if array.dtype.kind not in "fiubO":
-            raise TypeError(array.dtype.name)
-        return np.array(array, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        reason = str(error).rstrip(".")
+        return as_numbers(values).astype(np.float64)
+    except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+        reason = message_of(error).rstrip(".")
         raise KanExpError(
             f"{name} must be numbers, got {type(values).__name__}: {reason}."
         ) from error
@@ -359,8 +369,8 @@ def _array(name: str, values: Any) -> Array:
 
 def _check_finite(values: Array) -> None:
     if broken := int((~np.isfinite(values)).any(1).sum()):
-        many = "1 row has a value" if broken == 1 else f"{broken:,} rows have values"
-        raise KanExpError(f"explain: {many} that are no finite numbers: leave them out.")
+        many = "1 row has a gap or" if broken == 1 else f"{broken:,} rows have gaps or"
+        raise KanExpError(f"explain: {many} infinite values: leave them out.")
 
 
 def _check_rows(name: str, values: Array | None, rows: int) -> None:

@@ -57,10 +57,10 @@ class Proposal:
 
 
 class Finder(Protocol):
-    """A way to find formulas: yields proposals, the most promising ones first, until it has no more.
+    """A way to find formulas: yields proposals, the most promising ones first.
 
-    It is left as soon as one of them is right, and looks at `problem.over` between pieces of work of
-    a tenth of a second.
+    It is left as soon as one of them is right, and looks at `problem.over` between pieces of work
+    of a tenth of a second.
     """
 
     def __call__(self, problem: Problem) -> Iterator[Proposal]: ...

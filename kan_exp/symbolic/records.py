@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 
 from kan_exp.symbolic.expression import (
     CALLS,
+    UNITS,
     Call,
     Constant,
     Expression,
@@ -18,9 +20,10 @@ from kan_exp.symbolic.expression import (
     Power,
     Product,
     Sum,
-    exact,
 )
 from kan_exp.symbolic.search import Candidate
+
+FRACTION = re.compile(r"-?\d{1,300}(/\d{1,300})?", re.ASCII)
 
 
 def to_plain(node: Expression) -> list[Any]:
@@ -42,13 +45,15 @@ def from_plain(plain: Any, inputs: int) -> Expression:
     """The inverse of `to_plain`.
 
     Raises:
-        ValueError, TypeError: It describes no formula of so many inputs.
+        ArithmeticError, RecursionError, TypeError, ValueError: It describes no formula of so many
+            inputs.
     """
     match plain:
         case ["constant", float() | int() as value] if math.isfinite(value):
             return Constant(float(value))
-        case ["exact", str(fraction), str(unit)]:
-            return exact(Fraction(fraction), unit)
+        case ["exact", str(text), str(unit)] if FRACTION.fullmatch(text) and unit in UNITS:
+            fraction = Fraction(text)
+            return Constant(float(fraction) * UNITS[unit], fraction, unit)
         case ["input", int(index)] if 0 <= index < inputs:
             return Input(index)
         case ["call", str(name), argument] if name in CALLS:

@@ -128,9 +128,13 @@ class Reduction:
         self.problem, self.relative = problem, relative
         self.sign = 1.0 if np.median(problem.y) > 0 else -1.0
         order = problem.generator.permutation(len(problem.y))
-        if relative and problem.noise:
+        # Under noise, errors of the logarithm are weighted by y.
+        self.noisy = bool(problem.noise)
+        if relative:
+            cut = _cut(problem)
+            self.noisy |= cut > 0
             # The logarithm of a value near 0 is mostly noise.
-            order = order[self.sign * problem.y[order] > 5 * problem.noise]
+            order = order[self.sign * problem.y[order] > cut]
         share = len(order) * FITTED // (FITTED + HELD)
         self.fitted = min(FITTED, share)
         order = order[: self.fitted + min(HELD, len(order) - share)]
@@ -162,7 +166,7 @@ class Reduction:
         y, slope = state.y, state.slope
         if self.relative:
             # An error of the logarithm is a relative error; noise has the same size everywhere.
-            y, slope = np.log(y), slope * y if self.problem.noise else np.ones(len(y))
+            y, slope = np.log(y), slope * y if self.noisy else np.ones(len(y))
         rows = (
             Rows(y[self.few], (self.weight * slope**2)[self.few], self.few_fitted)
             if few
@@ -341,7 +345,7 @@ class Reduction:
         if size.min() < 1e-9 * size.max():
             return None
         # Without noise, `relative` errors are relative ones.
-        relative = self.relative and not self.problem.noise
+        relative = self.relative and not self.noisy
         slope = (1 / np.abs(state.y) if relative else state.slope) / size
         return y, slope, (lambda e: -by.back(e)) if negative else by.back
 
@@ -463,11 +467,20 @@ def reductions(
         yield from _followed(search, width, seen)
 
 
-def _one_sign(problem: Problem) -> bool:
-    """Whether the sign of y is the same in nearly all rows, and noise alone in the others."""
+def _cut(problem: Problem) -> float:
+    """Size below which a value of a target of one sign says nothing of its logarithm."""
     sign = np.sign(np.median(problem.y))
-    wrong = sign * problem.y < 5 * problem.noise
-    return bool(sign) and bool(wrong.mean() < (0.2 if problem.noise else 1e-12))
+    # The most negative of many values that noise alone has made so is some four deviations away.
+    noise = max(float(-(sign * problem.y).min()) / 4, 0.0)
+    return 5 * max(noise, min(problem.noise, 4 * noise))
+
+
+def _one_sign(problem: Problem) -> bool:
+    """Whether y has one sign, but for noise around 0."""
+    sign = np.sign(np.median(problem.y))
+    values, cut = sign * problem.y, _cut(problem)
+    enough = (values > cut).sum() >= min(200, 0.8 * len(values))
+    return bool(sign) and bool(enough) and bool(cut < 0.25 * values.max())
 
 
 def _followed(

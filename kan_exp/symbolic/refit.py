@@ -15,12 +15,10 @@ class Refit(NamedTuple):
     Attributes:
         expression: The formula with its fitted constants.
         loss: Weighted sum of squared errors; infinite where the formula is not finite on the data.
-        covariance: Of the free constants `(k, k)`, for errors of deviation 1.
     """
 
     expression: Expression
     loss: float
-    covariance: Array
 
 
 def refit(
@@ -43,13 +41,12 @@ def refit(
     constants = expression.constants
     loss, residual, jacobian = _errors(expression, x, y, root)
     if not np.isfinite(loss) or not len(constants):
-        return Refit(expression, loss, np.zeros((len(constants),) * 2))
+        return Refit(expression, loss)
     damping, past = 1e-3, [loss]
     for _ in range(steps):
-        gram, slope = jacobian.T @ jacobian, jacobian.T @ residual
-        size = np.maximum(np.diag(gram), 1e-100)
-        step = _solve(gram / np.sqrt(np.outer(size, size)), slope / np.sqrt(size), damping)
-        step = step / np.sqrt(size)
+        size = np.maximum(np.sqrt((jacobian**2).sum(0)), 1e-100)
+        scaled = jacobian / size
+        step = _solve(scaled.T @ scaled, scaled.T @ residual, damping) / size
         trial = expression.with_constants(constants - step)
         new_loss, new_residual, new_jacobian = _errors(trial, x, y, root)
         if new_loss <= loss:
@@ -63,7 +60,7 @@ def refit(
             damping *= 4
             if damping > 1e8:
                 break
-    return Refit(expression, loss, np.linalg.pinv(jacobian.T @ jacobian, hermitian=True))
+    return Refit(expression, loss)
 
 
 def _errors(expression: Expression, x: Array, y: Array, root: Array) -> tuple[float, Array, Array]:
@@ -71,14 +68,14 @@ def _errors(expression: Expression, x: Array, y: Array, root: Array) -> tuple[fl
     residual = (value - y) * root
     with np.errstate(all="ignore"):
         loss = float(residual @ residual)
-    if not np.isfinite(loss) or not np.isfinite(jacobian).all():
-        return np.inf, residual, jacobian
-    return loss, residual, jacobian * root[:, None]
+        jacobian = jacobian * root[:, None]
+        finite = np.isfinite(loss) and np.isfinite((jacobian**2).sum())
+    return loss if finite else np.inf, residual, jacobian
 
 
 def _solve(gram: Array, slope: Array, damping: float) -> Array:
     damped = gram + damping * np.eye(len(gram))
     try:
-        return np.linalg.solve(damped, slope)
+        return np.asarray(np.linalg.solve(damped, slope), float)
     except np.linalg.LinAlgError:
-        return np.linalg.lstsq(damped, slope, rcond=None)[0]
+        return np.asarray(np.linalg.lstsq(damped, slope, rcond=None)[0], float)

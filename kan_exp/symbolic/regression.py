@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kan_exp.symbolic.expression import Array
 
@@ -103,7 +104,7 @@ class Rows:
 class Polynomials:
     """Designs of polynomials in variables, at some of the rows; of splines in a single one."""
 
-    def __init__(self, terms: int, rows: Array, tail: float = 8.0) -> None:
+    def __init__(self, terms: int, rows: NDArray[np.intp], tail: float = 8.0) -> None:
         """
         Args:
             terms: Columns of a design.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from kan_exp.symbolic.constants import simplified, standard_errors
-from kan_exp.symbolic.expression import Array, Constant, Expression
+from kan_exp.symbolic.expression import Array, Constant, Expression, Input
 from kan_exp.symbolic.problem import Finder, Problem, Proposal
 from kan_exp.symbolic.quotients import quotients
 from kan_exp.symbolic.reduction import State, reductions
@@ -25,10 +25,13 @@ _HELD = 0.2
 _EXACT, _NOISELESS = 1e-8, 4e-4
 # Rows on which proposals are fitted before they are taken seriously.
 _FIRST_ROWS = 600
-# A formula with more free constants says little, however well it fits.
-_MOST_FREE, _MOST_COMPLEX = 4, 60
-# Seconds for which a better form of an exact formula is looked for.
-_POLISHING = 0.6
+# A larger formula says little, however well it fits: nodes, of which a free constant counts as so
+# many; a formula that is exact may be twice as large.
+_LARGEST, _FREE = 40, 5
+# Proposals after an exact one, in which a simpler form of it is looked for.
+_POLISHING = 8
+# Further ways that are gone after a formula that holds, but has free constants.
+_PATIENCE = 2
 
 
 @dataclass(frozen=True)
@@ -94,17 +97,19 @@ def search(
     """
     began = time.monotonic()
     result = Search()
-    judge = _Judge(x, y, np.ones(len(y)) if weight is None else weight, began + seconds, seed)
-    try:
-        for doing, proposals in judge.ways():
-            told(doing)
-            judge.hear(proposals)
-            if judge.settled or judge.problem.over:
-                break
-        result.complete = judge.settled or not judge.problem.over
-    except KeyboardInterrupt:
-        result.complete = False
-    judge.conclude(result)
+    # Trials leave the domains of functions all the time: what is not finite is not taken.
+    with np.errstate(all="ignore"):
+        judge = _Judge(x, y, np.ones(len(y)) if weight is None else weight, began + seconds, seed)
+        try:
+            for doing, proposals in judge.ways():
+                told(doing)
+                judge.hear(proposals)
+                if judge.settled or judge.problem.over:
+                    break
+            result.complete = judge.settled or not judge.problem.over
+        except KeyboardInterrupt:
+            result.complete = False
+        judge.conclude(result)
     result.seconds = time.monotonic() - began
     return result
 
@@ -122,10 +127,14 @@ class _Judge:
         mean = float(self.problem.weight @ self.problem.y) / total
         self.size = math.sqrt(float(self.problem.weight @ (self.problem.y - mean) ** 2) / total)
         self.states: dict[str, tuple[State, bool]] = {}
-        # Of each proposal its relative error on a few rows, the fitted formula and where it is from.
+        # Of each proposal its relative error on a few rows, the formula, and where it is from.
         self.heard: list[tuple[float, Expression, str]] = []
         self.candidates: dict[str, Candidate] = {}
-        self.exact_since: float | None = None
+        # Lengths of the formulas that were fitted to all rows, and those that were simplified.
+        self.weighed: dict[str, float] = {}
+        self.simplified: set[str] = set()
+        # Ways gone since a formula holds.
+        self.held_since: int | None = None
         self.settled = False
         few = np.linspace(0, len(kept) - 1, min(_FIRST_ROWS, len(kept))).astype(int)
         self.few = replace(
@@ -184,127 +193,197 @@ class _Judge:
 
     def estimate_noise(self) -> None:
         """Sets the noise to the smallest error that any polynomial has left."""
-        left = min(
-            (state.error for state, relative in self.states.values() if not relative), default=1.0
-        )
+        left = self.least()
         noise = self.size * left if left > _NOISELESS else 0.0
         self.problem = replace(self.problem, noise=noise)
         self.few = replace(self.few, noise=noise)
+
+    def least(self) -> float:
+        """The smallest relative error that a polynomial has left."""
+        errors = [state.error for state, relative in self.states.values() if not relative]
+        return min(errors, default=1.0)
 
     # --- what is heard ----------------------------------------------------------------------
 
     def hear(self, proposals: Iterator[Proposal]) -> None:
         """Takes proposals until one of them settles the question, or there are no more."""
-        seen = 0
-        for proposal in proposals:
-            self.consider(proposal)
-            seen += 1
-            if self.exact_since is not None:
-                late = time.monotonic() - self.exact_since > _POLISHING
-                if late or seen > 12 or self.plainest().complexity < 12:
-                    self.settled = True
-            if self.settled or self.problem.over:
+        last = math.inf
+        for number, proposal in enumerate(proposals, 1):
+            if self.consider(proposal) and last == math.inf:
+                last = number + _POLISHING
+            if number >= last or self.problem.over:
                 break
-        if self.exact_since is not None:
+            # Now and then, so that a simple formula ends the search at once.
+            if last == math.inf and (number in (1, 4, 12) or number % 30 == 0):
+                self.weigh()
+                if self.settled:
+                    return
+        if last < math.inf:
             self.settled = True
-        elif self.problem.noise:
-            self.weigh()
+            return
+        self.weigh()
+        if self.held_since is not None:
+            self.held_since += 1
+            self.settled |= self.held_since > _PATIENCE
 
-    def consider(self, proposal: Proposal) -> None:
+    def consider(self, proposal: Proposal) -> bool:
+        """Fits a proposal to a few rows; returns whether it is exact."""
         few = self.few
         fit = refit(proposal.expression, few.x, few.y, few.weight)
         if not math.isfinite(fit.loss):
-            return
+            return False
         error = math.sqrt(fit.loss / max(few.weight.sum(), 1e-300)) / self.size
         if error < _EXACT:
-            if self.add(fit.expression, proposal.origin) and self.exact_since is None:
-                self.exact_since = time.monotonic()
-            return
+            return self.is_exact(self.add(fit.expression, proposal.origin))
         self.heard.append((error, fit.expression, proposal.origin))
+        return False
 
-    def add(self, expression: Expression, origin: str) -> bool:
-        """Simplifies a formula and keeps it; returns whether it is exact."""
+    def add(self, expression: Expression, origin: str) -> Candidate | None:
+        """Simplifies a formula and keeps it."""
         problem, held = self.problem, self.held
         simple = simplified(expression, problem.x, problem.y, problem.weight)
+        simple = self.without_idle_inputs(simple)
         rmse, held_rmse = _rmse(simple, problem), _rmse(simple, held)
         if not math.isfinite(rmse):
-            return False
+            return None
         errors = standard_errors(simple, problem.x, problem.y, problem.weight)
         candidate = Candidate(simple, rmse, held_rmse, errors, origin)
-        known = self.candidates.get(str(simple))
-        if known is None or rmse < known.rmse:
+        known = self.candidates.setdefault(str(simple), candidate)
+        if rmse < known.rmse:
             self.candidates[str(simple)] = candidate
-        return max(rmse, held_rmse if len(held.y) else 0.0) < 10 * _EXACT * self.size
+        return candidate
 
-    def plainest(self) -> Candidate:
-        """The simplest exact formula."""
-        exact = [c for c in self.candidates.values() if c.rmse < 10 * _EXACT * self.size]
-        return min(exact, key=lambda c: (c.complexity + 3 * len(c.errors), c.rmse))
+    def without_idle_inputs(self, expression: Expression) -> Expression:
+        """The formula without the inputs that change nothing in it."""
+        problem = self.problem
+        for column in expression.inputs:
+            mean = Constant(float(problem.x[:, column].mean()))
+            inputs: list[Expression] = [Input(i) for i in range(problem.x.shape[1])]
+            inputs[column] = mean
+            fixed = expression.substituted(inputs)
+            rmse = _rmse(expression, problem)
+            if _rmse(fixed, problem) <= 2 * rmse + _EXACT * self.size:
+                fixed = simplified(fixed, problem.x, problem.y, problem.weight)
+                if _rmse(fixed, problem) <= 1.001 * rmse + _EXACT * self.size:
+                    expression = fixed
+        return expression
+
+    def is_exact(self, candidate: Candidate | None) -> bool:
+        if candidate is None or not math.isfinite(candidate.rmse):
+            return False
+        held = candidate.validation_rmse if len(self.held.y) else 0.0
+        return candidate.rmse < 10 * _EXACT * self.size and held < 100 * _EXACT * self.size
 
     def weigh(self) -> None:
-        """Simplifies the best of what was heard under noise, and settles if one holds."""
+        """Simplifies the best of what was heard, and settles if one of them holds."""
         if not self.heard:
             return
         self.heard.sort(key=lambda heard: heard[0])
-        best = self.heard[0][0]
-        near = [heard for heard in self.heard if heard[0] <= 1.03 * best]
-        near.sort(key=lambda heard: heard[1].complexity)
-        for _, expression, origin in near[:5]:
-            if self.problem.over:
+        least = self.heard[0][0]
+        near = [heard for heard in self.heard if heard[0] <= 1.05 * least][:40]
+        problem = self.problem
+        lengths = []
+        for _, expression, origin in near:
+            key = str(expression)
+            if key not in self.weighed:
+                fit = refit(expression, problem.x, problem.y, problem.weight, steps=15)
+                rmse = math.sqrt(fit.loss / max(problem.weight.sum(), 1e-300))
+                free = len(fit.expression.constants)
+                # Constants that simplification will remove count little.
+                self.weighed[key] = self.length(rmse, expression.complexity, 0.3 * free)
+            lengths.append((self.weighed[key], key, expression, origin))
+            if problem.over:
                 break
-            self.add(expression, origin)
-        self.heard = self.heard[:20]
-        best_candidate = self.best()
-        self.settled = best_candidate is not None and self.holds(best_candidate)
+        lengths.sort(key=lambda entry: entry[:2])
+        for _, key, expression, origin in lengths[:6]:
+            if problem.over:
+                break
+            if key not in self.simplified:
+                self.simplified.add(key)
+                self.add(expression, origin)
+        best = self.best()
+        if best is not None and self.holds(best):
+            self.held_since = self.held_since or 0
+            self.settled = not len(best.errors)
 
     # --- what is concluded ------------------------------------------------------------------
 
-    def best(self) -> Candidate | None:
-        """The formula with the shortest description of the data."""
-        if self.exact_since is not None:
-            return self.plainest()
+    def length(self, rmse: float, complexity: int, free: float) -> float:
+        """Length of a description of the data, in natural units."""
         rows = len(self.problem.y)
+        error = max(rmse / self.size, 1e-12)
+        return rows * math.log(error) + 1.5 * complexity + (3 + 0.5 * math.log(rows)) * free
 
-        def length(candidate: Candidate) -> float:
-            error = max(candidate.rmse / self.size, 1e-12)
-            free = len(candidate.errors)
-            return (
-                rows * math.log(error)
-                + 1.5 * candidate.complexity
-                + (3 + 0.5 * math.log(rows)) * free
-            )
-
-        return min(self.candidates.values(), key=length, default=None)
+    def best(self) -> Candidate | None:
+        """The simplest exact formula, or the one with the shortest description of the data."""
+        exact = [candidate for candidate in self.candidates.values() if self.is_exact(candidate)]
+        if exact:
+            return min(exact, key=lambda c: (c.complexity + 3 * len(c.errors), c.rmse))
+        return min(
+            self.candidates.values(),
+            key=lambda c: self.length(c.rmse, c.complexity, len(c.errors)),
+            default=None,
+        )
 
     def holds(self, candidate: Candidate) -> bool:
-        """Whether what a formula leaves is noise, and the formula is simple enough to say something."""
-        if len(candidate.errors) > _MOST_FREE or candidate.complexity > _MOST_COMPLEX:
+        """Whether a formula leaves nothing but noise, and is simple enough to say something."""
+        expression, free = candidate.expression, candidate.expression.constants
+        largest = _LARGEST * (2 if self.is_exact(candidate) else 1)
+        if candidate.complexity + _FREE * len(free) > largest or not expression.inputs:
             return False
-        if not candidate.expression.inputs:
+        if not np.all(candidate.errors < 0.5 * np.abs(free)) or len(np.unique(self.problem.y)) < 3:
             return False
-        if candidate.rmse < 10 * _EXACT * self.size:
-            return candidate.validation_rmse < 100 * _EXACT * self.size
-        if not self.problem.noise:
-            return False
-        # The explained part must be certain: ten standard errors of chance.
+        if self.is_exact(candidate):
+            return True
+        # The explained part must be certain: ten standard errors of chance, or half of the whole.
         explained = 1 - (candidate.validation_rmse / self.size) ** 2
-        if explained < 10 * math.sqrt(2 / max(len(self.held.y), 1)):
+        if not explained > min(10 * math.sqrt(2 / max(len(self.held.y), 1)), 0.5):
             return False
-        return _like_noise(candidate.expression, self.problem)
+        if candidate.rmse > 1.05 * self.least() * self.size:
+            return False
+        return self.leaves_noise(expression)
+
+    def leaves_noise(self, expression: Expression) -> bool:
+        """Whether polynomials of the inputs, or of merged variables, explain what a formula leaves.
+
+        Each is an F test at about 1 in 20,000, with the cube root of Wilson and Hilferty (1931).
+        """
+        problem = self.problem
+        value = expression(problem.x)
+        left = (value - problem.y) * np.sqrt(problem.weight)
+        inputs = [np.ascontiguousarray(column) for column in problem.x.T if np.ptp(column) > 0]
+        trials = [([*inputs, value], terms) for terms in (12, 40, 120)]
+        states = sorted(self.states.values(), key=lambda entry: entry[0].error)
+        for state, _ in states[:6]:
+            if len(state.variables) < len(inputs):
+                trials.append(([variable(problem.x) for variable in state.variables], 15))
+        rows = np.arange(len(left))
+        for variables, terms in trials:
+            terms = max(min(terms, len(left) // 8), 4)
+            if not all(np.isfinite(variable).all() for variable in variables):
+                continue
+            design = Polynomials(terms, rows).design(variables) * np.sqrt(problem.weight)[:, None]
+            q, _ = np.linalg.qr(design)
+            count = q.shape[1]
+            explained = float(((q.T @ left) ** 2).sum())
+            rest = max(float(left @ left) - explained, 1e-300) / max(len(left) - count, 1)
+            share = 2 / (9 * count)
+            if explained / count / rest > (1 - share + 3.9 * math.sqrt(share)) ** 3:
+                return False
+        return True
 
     def conclude(self, result: Search) -> None:
-        if not self.candidates and self.heard:
-            self.heard.sort(key=lambda heard: heard[0])
-            for _, expression, origin in self.heard[:3]:
-                self.add(expression, origin)
-        elif self.exact_since is None and self.heard and not self.problem.noise:
+        """Writes down what was found so far, also where the time ran out."""
+        if not any(map(self.is_exact, self.candidates.values())):
             for _, expression, origin in sorted(self.heard, key=lambda heard: heard[0])[:3]:
-                self.add(expression, origin)
+                if str(expression) not in self.simplified:
+                    self.add(expression, origin)
         result.best = self.best()
         result.found = result.best is not None and self.holds(result.best)
-        result.noise = self.problem.noise
-        if result.best is not None and result.best.rmse < 10 * _EXACT * self.size:
-            result.noise = 0.0
+        if result.best is None or not self.is_exact(result.best):
+            result.noise = max(self.problem.noise, 0.0)
+            if result.found and result.best is not None:
+                result.noise = result.best.rmse
         result.candidates = _front([*self.candidates.values(), *self.constant()])
 
     def constant(self) -> list[Candidate]:
@@ -326,25 +405,6 @@ def _rmse(expression: Expression, problem: Problem) -> float:
     with np.errstate(all="ignore"):
         squares = (expression(problem.x) - problem.y) ** 2
     return math.sqrt(float(problem.weight @ squares) / float(problem.weight.sum()))
-
-
-def _like_noise(expression: Expression, problem: Problem) -> bool:
-    """Whether polynomials of the inputs explain nothing of what a formula leaves (an F test)."""
-    left = expression(problem.x) - problem.y
-    rows = len(left)
-    inputs = [np.ascontiguousarray(column) for column in problem.x.T if np.ptp(column) > 0]
-    inputs.append(expression(problem.x))
-    terms = max(min(120, rows // 8), 4)
-    design = Polynomials(terms, np.arange(rows)).design(inputs)
-    root = np.sqrt(problem.weight)
-    q, _ = np.linalg.qr(design * root[:, None])
-    target = left * root
-    explained = float(((q.T @ target) ** 2).sum())
-    rest = max(float(target @ target) - explained, 1e-300)
-    count = q.shape[1]
-    ratio = (explained / count) / (rest / max(rows - count, 1))
-    # Four deviations above the mean of F: chance exceeds it about once in ten thousand.
-    return ratio < 1 + 4 * math.sqrt(2 / count)
 
 
 def _front(candidates: list[Candidate]) -> list[Candidate]:

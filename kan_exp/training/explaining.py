@@ -128,7 +128,7 @@ def explain_run(
     every = output is None and not model.classes
     outputs: list[str | None] = [*model.names] if every else [output]
     explanations, figures = [], []
-    edges: Callable[[], list[EdgeName]] | None = None
+    edges: Callable[[float], list[EdgeName]] | None = None
     for name in outputs:
         observed = observations(model, data, name)
         # The edges are those of all outputs.
@@ -163,13 +163,13 @@ def observations(model: KANModel, data: ExperimentData, output: str | None) -> O
     weight = None
     if data.train.weight is not None:
         parts = [part.weight for part in seen if part.weight is not None]
-        weight = torch.cat(parts).double().numpy()
+        weight = torch.cat(parts).double().cpu().numpy()
     column = place if target.shape[1] > 1 else 0
     fresh = None
     if not data.num_folds:  # or the test points are all rows, which the search has seen
-        truth = _target(data, data.test.x, data.test.y)[:, column].numpy()
+        truth = _target(data, data.test.x, data.test.y)[:, column].cpu().numpy()
         fresh = (data.test.x.double(), truth)
-    rows = (points, target[:, column].numpy())
+    rows = (points, target[:, column].cpu().numpy())
     return network_observations(model, rows, fresh, weight, output)
 
 
@@ -241,5 +241,5 @@ def _along(middle: Array, index: int, x: Array) -> Array:
 def _caption(explanation: Explanation) -> str:
     verdict = explanation.verdict.partition(":")[0]
     differences: Sequence[Any] = explanation.differences
-    parts = [f"{one.between}: RMSE {one.rmse:.3g}" for one in differences]
-    return "; ".join([verdict[0].upper() + verdict[1:], *parts])
+    parts = ", ".join(f"{one.between} {one.rmse:.3g}" for one in differences)
+    return f"{verdict[0].upper()}{verdict[1:]}; RMSE: {parts}"

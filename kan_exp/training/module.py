@@ -263,8 +263,8 @@ class KANModule(LightningModule):
         return self.task.primary.error(scores[self.task.primary.name])
 
     @property
-    def validated(self) -> Mapping[str, float] | None:
-        """Metrics on the validation points from before the last fit saw them, if one does."""
+    def validated(self) -> tuple[float, Mapping[str, float]] | None:
+        """Loss and metrics of the validation points from before the last fit sees them, if so."""
         return None
 
     @property

@@ -17,16 +17,16 @@ from torch import Tensor, nn
 
 from kan_exp.data import ExperimentData
 from kan_exp.layers import LayerSpec, find_layer
+from kan_exp.layers.importance import errors_without_edges
 from kan_exp.layers.sparsity import connected, count_edges, masks_of, thinned
 from kan_exp.layers.walk import layers_of, observe_domains
 from kan_exp.models.loading import model_from
 from kan_exp.models.model import KANModel, smearing
 from kan_exp.runs import write_text
-from kan_exp.runs.printable import csv_row, printable
+from kan_exp.runs.printable import aligned, csv_row, shortened
 from kan_exp.tasks import Task
 from kan_exp.tasks.losses import Huber, Loss, Squared
 from kan_exp.tasks.numbers import number
-from kan_exp.training.importance import errors_without
 from kan_exp.training.module import KANModule
 from kan_exp.training.smooth_pruning import SmoothSearch
 from kan_exp.training.sparse_fit import Clock, SparseFit
@@ -115,15 +115,15 @@ class Pruning:
         error = after = fit.error(network)
         before = self._table(fit, network, model)
         unit = _unit(fit.loss, model)
-        log.info("pruning: validation error %.3g with %d edges", error * unit, len(before))
+        log.info("pruning: validation error %.3g with %s", error * unit, _edges(len(before)))
         stopped, found, module = "done", network, None
         if error >= self._error_of_means(fit, network):
             stopped = "nothing learned"
         elif self.train is not None:
-            retrained = SmoothSearch(self.train, fit, task, self.max_rise).run(network)
+            retrained = SmoothSearch(self.train, fit, self.max_rise).run(network)
             if retrained is not None:
                 best, module = retrained.checkpoint, retrained.module
-                error, after = (one / unit for one in retrained.errors)
+                error, after = retrained.errors
                 found = copy.deepcopy(model_from(best).network).double()
                 masks = connected(masks_of(found)) or masks_of(found)
                 found = thinned(found, fit.present_specs(found), masks)
@@ -191,7 +191,7 @@ class Pruning:
         is_measured = count_edges(masks) <= MAX_MEASURED
         errors: Sequence[Tensor] = masks
         if is_measured:
-            errors = errors_without(network, fit.validation.x, fit.error_of)
+            errors = errors_without_edges(network, fit.validation.x, fit.error_of)
         rows = []
         layers = layers_of(network)
         for depth, (layer, mask, without) in enumerate(zip(layers, masks, errors, strict=True)):
@@ -239,6 +239,10 @@ def _unit(loss: Loss, model: KANModel) -> float:
     return float(model.y_std) if one else 1.0
 
 
+def _edges(count: int) -> str:
+    return f"{count:,} edge{'s' * (count != 1)}"
+
+
 def write_edges(path: Path, metrics: Mapping[str, Any]) -> None:
     """Writes the edges before and after as CSV, with the validation error without each.
 
@@ -261,9 +265,10 @@ def pruning_lines(metrics: Mapping[str, Any]) -> list[str]:
         metrics: The entry `pruning` of `metrics.json`.
     """
     before, after = metrics["edges"]
+    are = "is" if after == 1 else "are"
     old, new = (number(error) for error in metrics["error"])
     lines = [
-        f"Pruned: {after} of {before} edges are left; validation error {old} before, {new} now."
+        f"Pruned: {after} of {_edges(before)} {are} left; validation error {old} before, {new} now."
     ]
     if metrics["stopped"] == "nothing learned":
         return [
@@ -277,23 +282,18 @@ def pruning_lines(metrics: Mapping[str, Any]) -> list[str]:
         return [*lines, f"Of more than {MAX_MEASURED} edges it is not measured how each matters."]
     rows = sorted(metrics["after"], key=lambda row: -row["error_without"])[:MAX_ROWS]
     cells = [
-        (f"{printable(row['input'])} → {printable(row['output'])}", row["form"], row)
+        (
+            shortened(f"{row['input']} → {row['output']}"),
+            f"{row['form']:<5}  {number(row['error_without'])}",
+        )
         for row in rows
     ]
-    lines.append(f"  {'edge':<{_width(cells)}}  form   validation error without it")
-    lines += [
-        f"  {name:<{_width(cells)}}  {form:<5}  {number(row['error_without'])}"
-        for name, form, row in cells
-    ]
+    lines += aligned([("edge", "form   validation error without it"), *cells])
     if after > len(rows):
         lines.append(f"  ... and {after - len(rows)} that matter less")
     if without := metrics["without_effect"]:
-        lines.append(f"Without effect: {', '.join(map(printable, without))}")
+        lines.append(f"Without effect: {', '.join(map(shortened, without))}")
     return lines
-
-
-def _width(cells: Sequence[tuple[str, str, Any]]) -> int:
-    return max(len(name) for name, *_ in cells)
 
 
 def _without_effect(model: KANModel) -> list[str]:

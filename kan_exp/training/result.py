@@ -84,12 +84,13 @@ def make_result(
         predictions = model.predict(data.test.x)
         (scores,) = score_networks(task, [predictions], truth, weight)
         scores |= {LINEAR + name: finite(v) for name, v in _linear_scores(task, data).items()}
-    validation = module.validated
-    if validation is None:
-        validation = {task.primary.name: _validation_error(task, model, data)}
+    if module.validated is None:
+        validation = _validation_error(task, model, data)
+    else:
+        validation = module.validated[1][task.primary.name]
     metrics = {
         **scores,
-        task.chosen_by: finite(validation[task.primary.name]),
+        task.chosen_by: finite(validation),
         "outputs": task.details(predictions, truth, model.names, weight) if len(truth) else {},
         "parameters": sum(layer.num_parameters for layer in model.edge_layers),
         "best_step": int(best["global_step"]),

@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from kan_exp.layers.importance import errors_without_edges
 from kan_exp.layers.sparsity import Masks, connected, count_edges, masks_of
 from kan_exp.layers.walk import layers_of
-from kan_exp.tasks import Task
-from kan_exp.training.importance import errors_without
 from kan_exp.training.sparse_fit import SparseFit
 
 MAX_SINGLE = 30  # edges, up to which single ones are tried
@@ -42,13 +41,11 @@ class SmoothSearch:
         train: Trains a network of given widths and masks; returns its experiment, or None if a
             signal has come.
         fit: Measures errors; its clock ends the search.
-        task: Has the metric of the validation error.
         max_rise: The factor by which the validation error may rise.
     """
 
     train: Callable[[Sequence[int], Sequence[Tensor]], Any]
     fit: SparseFit
-    task: Task
     max_rise: float
 
     def run(self, network: nn.Sequential) -> Retrained | None:
@@ -83,8 +80,7 @@ class SmoothSearch:
         experiment = self.train(dims, masks)
         if experiment is None or experiment.module.validated is None:
             return None
-        primary = self.task.primary
-        return experiment, float(primary.error(experiment.module.validated[primary.name]))
+        return experiment, self.fit.error_of_loss(experiment.module.validated[0])
 
     def _used(self, network: nn.Sequential) -> Masks:
         """The edges that are not 0 everywhere: units of curves lead to their output alone."""
@@ -100,7 +96,7 @@ class SmoothSearch:
         self, network: nn.Sequential, masks: Masks
     ) -> Iterator[list[tuple[int, int, int]]]:
         """Inputs, then hidden units, then edges, each from the least important on."""
-        errors = errors_without(network, self.fit.validation.x, self.fit.error_of)
+        errors = errors_without_edges(network, self.fit.validation.x, self.fit.error_of)
         for layer, mask in enumerate(masks):
             if layer == 1:
                 yield from self._units(mask, errors[1])

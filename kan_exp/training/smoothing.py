@@ -408,8 +408,8 @@ class SmoothingModule(KANModule):
             self._log_validation(*self._before)
 
     @property
-    def validated(self) -> dict[str, float] | None:
-        return None if self._before is None else self._before[1]
+    def validated(self) -> tuple[float, dict[str, float]] | None:
+        return self._before
 
     @property
     def details(self) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from kan_exp.data import Split
 from kan_exp.layers import GridLayer, LayerSpec
-from kan_exp.layers.sparsity import masks_of
 from kan_exp.layers.walk import layers_of
 from kan_exp.models.model import evaluation_mode
 from kan_exp.optimizers import LevenbergMarquardt
@@ -94,10 +93,13 @@ class SparseFit:
     def error_of(self, outputs: Tensor) -> float:
         """The validation error of outputs `(n, out)`: of squared errors, the root of the mean."""
         _, y, weight = self.validation
-        error = float(self.loss.weighted(outputs.unsqueeze(0), y, weight).mean())
-        if not math.isfinite(error):
+        return self.error_of_loss(float(self.loss.weighted(outputs.unsqueeze(0), y, weight).mean()))
+
+    def error_of_loss(self, loss: float) -> float:
+        """A mean of the loss as an error; infinite if it is not finite."""
+        if not math.isfinite(loss):
             return math.inf
-        return math.sqrt(error) if isinstance(self.loss, Squared | Huber) else error
+        return math.sqrt(loss) if isinstance(self.loss, Squared | Huber) else loss
 
     @torch.no_grad()
     def error(self, network: nn.Sequential) -> float:
@@ -243,8 +245,3 @@ class SparseFit:
             LayerSpec(spec.kind, layer.present_options(spec.options))
             for spec, layer in zip(self.specs, layers_of(network), strict=True)
         ]
-
-    @staticmethod
-    def edges(network: nn.Sequential) -> int:
-        """How many edges a network has."""
-        return sum(int(mask.sum()) for mask in masks_of(network))

@@ -8,12 +8,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from kan_exp.layers import EdgeLayer
+from kan_exp.layers.importance import errors_without_edges
 from kan_exp.layers.sparsity import Masks, connected, count_edges, masks_of, thinned
 from kan_exp.layers.walk import layers_of
-from kan_exp.training.importance import errors_without
 from kan_exp.training.sparse_fit import Fitted, SparseFit
 from kan_exp.training.starts import grid_layers
 
@@ -52,7 +51,7 @@ class SparseSearch:
         """Returns the smallest network that is found, or the network itself, in float64."""
         path = list(self._path(network))
         best = self._smallest(path, Fitted(network, self.fit.error(network)))
-        few = self.fit.edges(best.network) <= FRESH_EDGES
+        few = _edges(best.network) <= FRESH_EDGES
         return self._straightened(best) if few else best
 
     # -- from all edges to one -----------------------------------------------------------------
@@ -65,21 +64,21 @@ class SparseSearch:
         current = self.fit.refit([self._sparse(start)], 2 * STEPS, points)[0]
         yield current
         least = current.error
-        while self.fit.edges(current.network) > 1 and clock.left > end:
+        while _edges(current.network) > 1 and clock.left > end:
             candidates = list(self._candidates(current.network))
             if not candidates:
                 return
             tried = self._refitted(current.network, candidates)
             enough = max(self.max_rise * least, SLACK * min(one.error for one in tried))
             good = [one for one in tried if one.error <= enough]
-            current = min(good, key=lambda one: (self.fit.edges(one.network), one.error))
+            current = min(good, key=lambda one: (_edges(one.network), one.error))
             least = min(least, current.error)
             yield current
 
     def _points(self, network: nn.Sequential) -> int:
         """Training points of a refit on the path: those of the first stage of a training."""
         points = self.fit.stages[0].points or MAX_POINTS
-        return min(points, FEW_POINTS) if self.fit.edges(network) > MANY else points
+        return min(points, FEW_POINTS) if _edges(network) > MANY else points
 
     def _coarse(self, network: nn.Sequential) -> int | None:
         """Intervals of the grids on which edges are removed; None to leave them as they are."""
@@ -115,7 +114,7 @@ class SparseSearch:
     ) -> Iterator[Iterable[tuple[int, int, int]]]:
         """Sets of edges to remove at once: the least important ones, units, and single edges."""
         x = self.fit.validation.x
-        errors = errors_without(network, x, self.fit.error_of)
+        errors = errors_without_edges(network, x, self.fit.error_of)
         edges = [
             (float(errors[layer][i, j]), (layer, i, j))
             for layer, mask in enumerate(masks)
@@ -159,11 +158,11 @@ class SparseSearch:
                 waited += 1
                 continue
             fitted = one
-            if self.fit.edges(one.network) <= FRESH_EDGES:
+            if _edges(one.network) <= FRESH_EDGES:
                 fitted = self.fit.fit(one.network)
             elif one.error > allowed:
                 fitted = self.fit.fit(one.network, fresh=False)
-            log.debug("%d edges: %.3g", self.fit.edges(one.network), fitted.error)
+            log.debug("%d edges: %.3g", _edges(one.network), fitted.error)
             if best is original:
                 if fitted.error <= allowed:
                     best, coarse = fitted, one.error
@@ -175,7 +174,7 @@ class SparseSearch:
                 waited += 1
         if best is original:  # what was good enough on coarse grids, as when time was short
             good = [one for one in path if one.error <= allowed]
-            best = min(good, key=lambda one: self.fit.edges(one.network), default=original)
+            best = min(good, key=lambda one: _edges(one.network), default=original)
         return best
 
     # -- straight lines ------------------------------------------------------------------------
@@ -208,10 +207,10 @@ class SparseSearch:
                     chosen = before if other.straight is None else other.straight.clone()
                     if place == number:
                         chosen[i, j] = True
-                    self._add_lines(other, chosen, inputs[place])
+                    other.straighten(chosen, inputs[place])
                 made.append(copied)
         return self.fit.refit(made, 2 * STEPS) if made else []
 
-    @staticmethod
-    def _add_lines(layer: EdgeLayer, chosen: Tensor, x: Tensor) -> None:
-        layer.straighten(chosen, x)
+
+def _edges(network: nn.Sequential) -> int:
+    return count_edges(masks_of(network))

@@ -39,7 +39,7 @@ def test_it_trains_and_is_scored_on_the_data_that_are_named(command, tmp_path):
     (line,) = refused.stderr.strip().splitlines()
     assert refused.returncode == 1
     assert "own_source.Products" in line
-    assert line.endswith("choose data=...")
+    assert line.endswith("Or score it on data=...")
 
     scored = command("evaluate", *own, f"run={folder}")
     assert scored.returncode == 0, scored.stderr

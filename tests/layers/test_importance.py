@@ -8,7 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from kan_exp.layers import KANInterpoLayer, KANLinearLayer, LayerSpec, make_network
-from kan_exp.layers.importance import ABLATION, GRADIENT, ablation_samples, edge_importance
+from kan_exp.layers.importance import (
+    ABLATION,
+    GRADIENT,
+    ablation_samples,
+    edge_importance,
+    errors_without_edges,
+)
 from tests.layers.test_contract import by_loop
 from tests.layers.test_walk import MASKS, OPERATIONS, network, points
 
@@ -124,6 +130,18 @@ def test_modules_between_layers_are_evaluated():
     expected = change.square().mean().sqrt() / made(x).std(correction=0)
     torch.testing.assert_close(first[1, 0], expected)
     assert second.shape == (2, 1)
+
+
+def test_the_error_without_an_edge_is_that_with_its_mean():
+    made, x = network(), points(40, 2)
+    with torch.no_grad():
+        y = made(x).roll(1, 0)
+        found = errors_without_edges(made, x, lambda outputs: float((outputs - y).square().mean()))
+        for depth, (errors, mask) in enumerate(zip(found, MASKS, strict=True)):
+            assert torch.equal(errors.isnan(), ~mask)
+            for i, j in mask.nonzero().tolist():
+                expected = (changed_by_loop(made, x, (depth, i, j)) - y).square().mean()
+                assert errors[i, j].item() == pytest.approx(float(expected), rel=1e-6)
 
 
 def test_wide_networks_are_ablated_on_fewer_samples():

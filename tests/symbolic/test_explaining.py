@@ -16,9 +16,9 @@ from kan_exp.layers import KANInterpoLayer
 from kan_exp.models.model import KANModel
 from kan_exp.symbolic import explaining
 from kan_exp.symbolic.edges import name_edges
-from kan_exp.symbolic.expression import Call
+from kan_exp.symbolic.expression import Call, Constant
 from kan_exp.symbolic.search import Search
-from tests.symbolic.made import points, searched, x, y
+from tests.symbolic.made import candidate, points, searched, x, y
 
 
 @pytest.fixture
@@ -68,7 +68,17 @@ FRAME = {"b c": [1.0, 2, 3, 4, 5, 6], "name": list("uvwxyz"), "a": [3, 1, 2, 5, 
 
 
 @pytest.mark.parametrize(
-    "kind", [pl.DataFrame, pd.DataFrame, dict], ids=["polars", "pandas", "dict"]
+    "kind",
+    [
+        pl.DataFrame,
+        pl.LazyFrame,
+        pd.DataFrame,
+        dict,
+        lambda frame: pl.DataFrame(frame).to_dicts(),
+        lambda frame: pd.DataFrame(frame).to_records(index=False),
+        lambda frame: pd.DataFrame(frame | {"name": list("123456")}),  # texts, all the same
+    ],
+    ids=["polars", "lazy", "pandas", "dict", "rows", "records", "digits"],
 )
 def test_columns_of_numbers_are_taken_by_name(finds, kind):
     finds(x - y)
@@ -83,6 +93,8 @@ def test_arrays_tensors_and_names(finds):
     finds(2 * x)
     at = torch.arange(1.0, 9.0)
     assert kan_exp.explain(at, 2 * at, names=["t"]).formula == "2*t"
+    for kind in (torch.Tensor.bfloat16, torch.Tensor.to_sparse, torch.Tensor.requires_grad_):
+        assert kan_exp.explain(kind(at[:, None].clone()), kind(2 * at)).data_difference == 0
     weights = np.arange(8.0)
     asked = finds(2 * x)
     kan_exp.explain(at.tolist(), (2 * at)[:, None], weight=weights)
@@ -116,8 +128,9 @@ GOOD = points(30, 2)
         (
             (np.where(GOOD < 0.55, np.nan, GOOD), GOOD[:, 0]),
             {},
-            "no finite numbers: leave them out",
+            "rows have gaps or infinite values: leave them out",
         ),
+        ((np.ma.masked_less(GOOD, 0.55), GOOD[:, 0]), {}, "rows have gaps or infinite values"),
         ((GOOD, list("ab") * 15), {}, "y must be numbers, got list"),
         ((GOOD, None), {}, "explain takes X and y"),
         ((pl.DataFrame({"a": ["b"] * 30}), GOOD[:, 0]), {}, r"no column of numbers \(a\)"),
@@ -155,12 +168,24 @@ def test_odd_targets_are_named(finds, monkeypatch):
     assert "the target is constant" in " ".join(constant.notes)
 
 
+def test_numpy_warns_of_nothing_that_a_search_tries(monkeypatch):
+    def search(*_, **__):
+        np.log(np.zeros(1))
+        return Search()
+
+    monkeypatch.setattr(explaining, "search", search)
+    assert not kan_exp.explain(GOOD, GOOD[:, 0], seconds=np.int64(1)).found
+
+
 def test_a_search_without_an_answer_leaves_the_mean(monkeypatch):
-    monkeypatch.setattr(explaining, "search", lambda *_, **__: Search(complete=False))
+    other = candidate(Constant(0.9), GOOD, GOOD[:, 0])  # a mean of fewer rows
+    ended = Search([other], complete=False)
+    monkeypatch.setattr(explaining, "search", lambda *_, **__: ended)
     values = np.linspace(-1, 3, 30)
     explanation = kan_exp.explain(GOOD, values)
     assert float(explanation.formula) == pytest.approx(1)
     assert not explanation.found
+    assert explanation.pareto["origin"].to_list() == ["the mean"]
     assert explanation.verdict.startswith("no formula found before the search ended")
 
 
@@ -269,7 +294,7 @@ def test_edges_without_a_name_are_marked():
     model = KANModel(torch.nn.Sequential(layer), scaling, ("a", "b", "c"), "z").eval()
     at = torch.rand(300, 3, generator=torch.Generator().manual_seed(0)) * 4
     at[:, 2] = at[:, 2].round()
-    names = name_edges(model.views(at))
+    names = name_edges(model.views(at), seconds=60)
     assert [(one.formula, one.remark) for one in names] == [
         ("0", "constant"),
         ("table", "like no function that is known"),

@@ -7,6 +7,8 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import polars as pl
@@ -15,9 +17,11 @@ import sympy
 import torch
 
 from kan_exp.errors import KanExpError
+from kan_exp.symbolic.edges import EdgeName
 from kan_exp.symbolic.explanation import Explanation
 from kan_exp.symbolic.expression import CALLS, Call, Constant, exact
 from kan_exp.symbolic.notation import identifiers, latex_name, rounded, simplified, with_error
+from kan_exp.symbolic.records import from_plain, to_plain
 from tests.symbolic.made import NAMES, WAVE, explained, points, x, y, z
 
 EVERY_CALL = sum((Call(name, x * exact(0.3)) for name in CALLS if name != "acosh"), start=1 / y)
@@ -67,6 +71,8 @@ def test_python_c_and_torch_give_the_formulas_values(expression, tmp_path):
     assert python_function(explanation)(*at.T) == pytest.approx(values, rel=1e-13)
     module = explanation.torch()
     assert module(torch.from_numpy(at))[:, 0].tolist() == pytest.approx(values, rel=1e-13)
+    traced = torch.jit.trace(module, torch.from_numpy(at[:2]))  # then of any number of rows
+    assert torch.equal(traced(torch.from_numpy(at)), module(torch.from_numpy(at)))
     symbols = [sympy.Symbol(name) for name in NAMES]
     lambdified = sympy.lambdify(symbols, explanation.sympy(), ["scipy", "numpy"])
     assert lambdified(*at.T) == pytest.approx(values, rel=1e-12)
@@ -248,6 +254,7 @@ def test_a_file_gives_it_back(tmp_path):
         ["input", -1],
         ["exact", "1", "__import__"],
         ["exact", "1/0", "1"],
+        ["exact", "1e999999999", "1"],
         ["constant", float("inf")],
         ["sum", ["input", 0]],
         "x",
@@ -261,6 +268,30 @@ def test_a_damaged_file_is_one_line(tmp_path, part):
     (tmp_path / "formula.json").write_text(json.dumps(content))
     with pytest.raises(KanExpError, match=r"no formulas of kan_exp \(.+\)\.$"):
         Explanation.load(tmp_path)
+
+
+def test_exact_constants_of_any_length_are_read_as_they_were():
+    number = Constant(0.123456789, Fraction("0.123456789"))
+    assert from_plain(to_plain(number), 0) == number
+
+
+@pytest.mark.parametrize("edge", [{"error": "x"}, {"error": None}, ["a"], "edge"])
+def test_damaged_edges_are_one_line(tmp_path, edge):
+    explained().save(tmp_path)
+    content = json.loads((tmp_path / "formula.json").read_text())
+    content["outputs"][0]["edges"] = [edge]
+    (tmp_path / "formula.json").write_text(json.dumps(content))
+    with pytest.raises(KanExpError, match=r"no formulas of kan_exp \(.+\)\.$"):
+        Explanation.load(tmp_path)
+
+
+def test_long_names_of_edges_are_cut_in_their_middle():
+    edges = (EdgeName(f"{'L' * 200} → h1", "2*x", 1e-3), EdgeName("a → h1", "a", 1e-3))
+    first, second = replace(explained(), edge_names=edges).edge_lines()
+    assert "L…L" in first
+    assert " → h1  2*x" in first
+    assert len(first) < 100
+    assert first.index("2*x") == second.index("a (")
 
 
 def test_a_missing_file_is_one_line(tmp_path):

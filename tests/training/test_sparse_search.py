@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,14 +11,17 @@ from torch import nn
 
 import kan_exp
 from kan_exp.config import RunContext
+from kan_exp.data import Split
 from kan_exp.errors import KanExpError
-from kan_exp.layers import KANSplineLayer
+from kan_exp.layers import KANLinearLayer
 from kan_exp.preparing.checks import check
 from kan_exp.preparing.experiment import make_experiment
 from kan_exp.preparing.translation import run_config
 from kan_exp.prune import read_arguments
-from kan_exp.training.importance import errors_without
+from kan_exp.tasks.losses import Squared
 from kan_exp.training.pruning import pruning_lines
+from kan_exp.training.smooth_pruning import SmoothSearch
+from kan_exp.training.sparse_fit import Clock, SparseFit
 from tests.conftest import read_metrics
 
 SMALL = ["layer=spline", "layer.num_intervals=8", "refine.grids=[4,8]", "refine.steps=[10]"]
@@ -81,26 +84,6 @@ def test_edges_are_written_before_and_after(run):
     assert lines[-1] == "Without effect: idle"
 
 
-@torch.no_grad()
-def test_the_error_without_an_edge_is_that_with_its_mean():
-    generator = torch.Generator().manual_seed(0)
-    network = nn.Sequential(*(KANSplineLayer(2, 2, 4, generator=generator) for _ in range(2)))
-    network = network.double()
-    network[0].node_operation = ["sum", "product"]
-    network[0].set_mask(torch.tensor([[True, True], [False, True]]))
-    x = torch.randn(20, 2, generator=generator, dtype=torch.float64)
-    y = torch.randn(20, 2, generator=generator, dtype=torch.float64)
-    found = errors_without(network, x, lambda outputs: float((outputs - y).square().mean()))
-    edges = network[0].edges(x).detach()
-    for i, j in ((0, 0), (0, 1), (1, 1)):
-        replaced = edges.clone()
-        replaced[:, i, j] = edges[:, i, j].mean()
-        hidden = torch.stack([replaced[:, 0, 0], replaced[:, 0, 1] * replaced[:, 1, 1]], 1)
-        expected = (network[1](hidden) - y).square().mean()
-        assert found[0][i, j] == pytest.approx(float(expected), rel=1e-10)
-    assert math.isnan(found[0][1, 0])
-
-
 def test_a_network_that_has_learned_nothing_is_left_alone():
     steps = ["optimizer=adam", "scheduler=none", "steps=1", "optimizer.lr=1e-9", "prune=auto"]
     result = make_experiment(config(*TARGET, *NETWORK, *steps)).fit()
@@ -139,7 +122,33 @@ def test_curves_of_idle_columns_are_removed_from_a_table(tmp_path):
     assert result.metrics["effective_parameters"] < 10
 
 
+def test_the_errors_of_retrained_networks_are_those_of_edges():
+    points = Split(torch.rand(20, 2).double(), torch.rand(20, 2).double(), None)
+    network = nn.Sequential(KANLinearLayer(2, 2, activation="none").double())
+    clock = Clock(60.0)
+    fit = SparseFit([], Squared(), points, points, None, [], None, {}, 0, 0, 1, 0, clock)
+    module = SimpleNamespace(validated=(0.04, {"r2": 0.96}))
+    experiment = SimpleNamespace(best=SimpleNamespace(checkpoint={}), module=module)
+    retrained = SmoothSearch(lambda dims, masks: experiment, fit, 1.02).run(network)
+    assert retrained.errors == pytest.approx((0.2, 0.2))
+
+
+def test_one_edge_is_an_edge():
+    row = {"input": "x", "output": "y", "form": "line", "error_without": 1.0}
+    metrics = {"edges": [1, 1], "error": [0.5, 0.5], "stopped": "done", "after": [row]}
+    lines = pruning_lines(metrics | {"without_effect": ["L" * 200]})
+    assert lines[0].startswith("Pruned: 1 of 1 edge is left;")
+    assert max(map(len, lines)) < 80
+
+
 # The command
+
+
+def test_flags_follow_the_options(run, monkeypatch):
+    monkeypatch.setattr("kan_exp.prune.from_folder", lambda words: ("train", words))
+    _, words = read_arguments([f"run={run[0]}", "--cfg", "job"])
+    assert [word for word in words if word.startswith("hydra.run.dir=")]
+    assert words[-2:] == ["--cfg", "job"]
 
 
 def test_the_command_is_a_training_that_takes_the_network(run, tmp_path):
