@@ -226,6 +226,8 @@ class Reduction:
             return
         design = np.concatenate([self.polynomials.design(rest.values), log[:, None]], 1)
         coefficients, error = self.rows(rest).solve(design)
+        if not np.isfinite(coefficients[-1]):
+            return
         power = round(2 * coefficients[-1]) / 2
         if error > self.bound(state) or power == 0 or abs(power) > 6:
             return
