@@ -23,14 +23,17 @@ superfluous: the form contains the truth, and has such constants.
 wrong: any other formula. "Claimed" means that the search said of it that it is found.
 accurate: R2 above 0.999.
 
-Unlike in SRBench, constants are not rounded to three decimals, but for free constants of peers that
-are then 0, 1 or -1. Numbers decide in place of SymPy, which cannot simplify every difference.
+Unlike in SRBench, constants are not rounded to three decimals, but for constants of peers that are
+then 0, 1 or -1, after SymPy has collected them. Numbers compare it with the truth, since
+SymPy cannot simplify every difference.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
+import io
 import itertools
 import math
 import multiprocessing
@@ -66,6 +69,7 @@ Floats = NDArray[np.float64]
 Function = Callable[[Floats], Floats]
 
 FRESH = 2_000  # points on which formulas are judged
+VERDICTS = ("solved", "superfluous", "wrong", "nothing", "no truth")
 SAME = 1e-7  # of the truth's deviation
 ACCURATE = 0.999
 NEUTRAL = 1e-5  # distance of a fitted constant from 0, 1 or -1
@@ -124,10 +128,11 @@ class Task(NamedTuple):
     rows: int
     seconds: float
     seed: int
+    processor: bool
 
 
 class Outcome(NamedTuple):
-    verdict: str  # solved, superfluous, wrong, nothing, or what went wrong
+    verdict: str  # of VERDICTS, or too slow, or crashed
     r2: float = -math.inf
     claimed: bool = False
     wall: float = math.nan
@@ -331,19 +336,23 @@ def text_of(formula: Expression) -> str:
     return str(formula.sympy(names))
 
 
-def of_peer(formula: Expression) -> Answer:
-    """Frees the constants of a formula, but for whole numbers and for what rounds to 0, 1 or -1."""
+def of_peer(formula: Expression, width: int) -> Answer:
+    """A formula as SymPy writes it, its constants free but for what rounds to 0, 1 or -1."""
+    import sympy
 
-    def visit(node: Expression) -> Expression:
-        if isinstance(node, Constant):
-            near = round(node.value)
-            if abs(node.value - near) < (5e-4 if abs(near) < 2 else 1e-12):
-                return exact(near)
-            return Constant(node.value)
-        return node.rebuilt([visit(child) for child in node.children()])
+    names = [f"x{k}" for k in range(width)]
+    real = {sympy.Symbol(name): sympy.Symbol(name, real=True) for name in names}
+    collected = str(_freed(formula).sympy(names).subs(real))  # a product has one number
+    text = re.sub(r"\bE\b", "e", collected.replace("Abs", "abs"))
+    return Answer(_freed(expression_of(Formula(text, names))), text=text)
 
-    freed = visit(formula)
-    return Answer(freed, text=text_of(freed))
+
+def _freed(node: Expression) -> Expression:
+    if isinstance(node, Constant):
+        near = round(node.value)
+        known = abs(node.value - near) < (5e-4 if abs(near) < 2 else 1e-12)
+        return exact(near) if known else Constant(node.value)
+    return node.rebuilt([_freed(child) for child in node.children()])
 
 
 def pyoperon(x: Floats, y: Floats, seconds: float, seed: int) -> Answer:
@@ -359,9 +368,10 @@ def pyoperon(x: Floats, y: Floats, seconds: float, seed: int) -> Answer:
         n_threads=1,
         random_state=seed,
     ).fit(x, y)
+    names = [f"x{k}" for k in range(x.shape[1])]
     text = model.get_model_string(model.model_, precision=15).replace("^", "**")
     text = re.sub(r"\bX(\d+)\b", lambda word: f"x{int(word[1]) - 1}", text)
-    return of_peer(expression_of(Formula(text, [f"x{k}" for k in range(x.shape[1])])))
+    return of_peer(expression_of(Formula(text, names)), len(names))
 
 
 def gplearn(x: Floats, y: Floats, seconds: float, seed: int) -> Answer:
@@ -386,7 +396,7 @@ def gplearn(x: Floats, y: Floats, seconds: float, seed: int) -> Answer:
         else:
             below = [stack.pop() for _ in range(item.arity)]
             stack.append(GPLEARN[item.name](*below))
-    return of_peer(stack.pop())
+    return of_peer(stack.pop(), x.shape[1])
 
 
 # Logarithms and roots are of absolute values there.
@@ -417,7 +427,8 @@ def pykan(x: Floats, y: Floats, seconds: float, seed: int) -> Answer:
         "test_input": inputs,
         "test_label": target,
     }
-    with tempfile.TemporaryDirectory() as folder:
+    quiet = contextlib.redirect_stdout(None), contextlib.redirect_stderr(io.StringIO())
+    with tempfile.TemporaryDirectory() as folder, quiet[0], quiet[1]:
         torch.set_default_dtype(torch.float64)
         model = KAN(width=[x.shape[1], 5, 1], grid=5, k=3, seed=seed, ckpt_path=folder)
         model.fit(data, opt="LBFGS", steps=20, lamb=1e-3)
@@ -425,9 +436,9 @@ def pykan(x: Floats, y: Floats, seconds: float, seed: int) -> Answer:
         model.fit(data, opt="LBFGS", steps=20)
         model.auto_symbolic(verbose=0)
         model.fit(data, opt="LBFGS", steps=20)
-        text = str(model.symbolic_formula(var=[f"x{k}" for k in range(x.shape[1])])[0][0])
-    text = text.replace("Abs", "abs")
-    return of_peer(expression_of(Formula(text, [f"x{k}" for k in range(x.shape[1])])))
+        names = [f"x{k}" for k in range(x.shape[1])]
+        text = str(model.symbolic_formula(var=names)[0][0]).replace("Abs", "abs")
+    return of_peer(expression_of(Formula(text, names)), len(names))
 
 
 METHODS: dict[str, Method] = {
@@ -455,7 +466,7 @@ def run(task: Task) -> Outcome:
     fresh, truth = sampled(target, FRESH, task.seed, 2)
     left = answer.formula(fresh) - truth
     r2 = 1 - float(left @ left) / float(((truth - truth.mean()) ** 2).sum())
-    verdict = "wrong"
+    verdict = "no truth"
     if target.truth is not None:
         verdict = judge(answer.formula, target.truth, fresh, task.noise > 0)
     ignored = not {*answer.formula.inputs} & {*target.idle}
@@ -466,6 +477,8 @@ def _child(task: Task, sender: Connection) -> None:
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1)
+    if task.processor:
+        time.monotonic = time.process_time
     sender.send(run(task))
 
 
@@ -477,7 +490,8 @@ def apart(task: Task) -> Outcome:
     process.start()
     sender.close()
     try:
-        if not wait([receiver, process.sentinel], 2 * task.seconds + 60):
+        limit = (20 if task.processor else 2) * task.seconds + 60
+        if not wait([receiver, process.sentinel], limit):
             return Outcome("too slow")
         return receiver.recv()
     except EOFError:
@@ -511,7 +525,7 @@ def rates(outcomes: Sequence[tuple[Target, Outcome]]) -> str:
     parts.append(f"wrong but claimed {wrong} of {count}")
     if any(target.idle for target, _ in outcomes):
         parts.append(f"idle inputs left out {share(o.ignored for o in whole)}")
-    failed = [v for v in verdicts if v not in ("solved", "superfluous", "wrong", "nothing")]
+    failed = [v for v in verdicts if v not in VERDICTS]
     if failed:
         parts.append("failed: " + ", ".join(f"{failed.count(v)} {v}" for v in sorted({*failed})))
     for name in ("wall", "processor"):
@@ -557,6 +571,11 @@ def main() -> None:
     parser.add_argument("--noise", type=float, nargs="+", help="in deviations of the target")
     parser.add_argument("--rows", type=int, help="of each problem")
     parser.add_argument("--seconds", type=float, default=60.0, help="of each fit")
+    parser.add_argument(
+        "--processor",
+        action="store_true",
+        help="count seconds of the processor, on a busy machine (pyoperon counts its own)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="the first one")
     parser.add_argument("--seeds", type=int, help="how many")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="some problems")
@@ -574,7 +593,15 @@ def main() -> None:
             parser.error(f"--only: none of {options.only} is in this set")
     for method, level in itertools.product(["kan_exp", *options.peers], options.noise or noise):
         tasks = [
-            Task(method, target, level, options.rows or rows, options.seconds, options.seed + k)
+            Task(
+                method,
+                target,
+                level,
+                options.rows or rows,
+                options.seconds,
+                options.seed + k,
+                options.processor,
+            )
             for target in targets
             for k in range(options.seeds or seeds)
         ]

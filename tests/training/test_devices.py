@@ -133,7 +133,7 @@ def test_a_run_resumes_on_a_different_device(make, tmp_path, name, began_elsewhe
 
 def test_a_tensor_that_stays_on_the_cpu_is_found(make, tmp_path, monkeypatch):
     """The test of these tests."""
-    monkeypatch.setattr("kan_exp.training.least_squares.penalty_matrix", _on_the_cpu)
+    monkeypatch.setattr("kan_exp.training.starts.penalty_matrix", _on_the_cpu)
     with pytest.raises(RuntimeError, match="same device"):
         make(CASES["lm, grids"], tmp_path, True).run()
 
