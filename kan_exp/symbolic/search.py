@@ -14,7 +14,7 @@ from kan_exp.symbolic.evidence import is_certain
 from kan_exp.symbolic.expression import Array, Constant, Expression, Input, Power
 from kan_exp.symbolic.problem import Finder, Problem, Proposal
 from kan_exp.symbolic.quotients import quotients
-from kan_exp.symbolic.reduction import State, reductions
+from kan_exp.symbolic.reduction import FITTED, HELD, State, reductions
 from kan_exp.symbolic.refit import refit
 from kan_exp.symbolic.regression import Polynomials
 from kan_exp.symbolic.sums import sums, sums_of_functions
@@ -346,7 +346,9 @@ class _Judge:
         explained = 1 - (candidate.validation_rmse / self.size) ** 2
         if not explained > min(10 * math.sqrt(2 / max(len(self.held.y), 1)), 0.5):
             return False
-        if candidate.rmse > 1.05 * self.least() * self.size:
+        # That error is of other rows: it is known to one part in the root of twice their number.
+        rows = min(HELD, len(self.problem.y) * HELD // (FITTED + HELD))
+        if candidate.rmse > (1.05 + 3 / math.sqrt(2 * max(rows, 1))) * self.least() * self.size:
             return False
         return self.leaves_noise(expression)
 
