@@ -37,6 +37,8 @@ class KANLinearLayer(EdgeLayer):
         Each of the edges to an output has an equal share of its bias.
     """
 
+    straight_beyond = True  # or nearly: activations are at most as steep as lines
+
     def __init__(
         self,
         dim_in: int,

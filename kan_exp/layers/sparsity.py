@@ -125,6 +125,8 @@ def _sizes(
         probe.set_mask(torch.ones(dim_in, dim_out).bool())
     if "straight" in state:
         probe.straighten(torch.ones(dim_in, dim_out).bool())
+    if "limits" in state:
+        probe.set_limits(torch.zeros(dim_in, 2))
     if "products" in state:
         probe.node_operation = "product"
     return {name: value.shape for name, value in probe.state_dict().items()}

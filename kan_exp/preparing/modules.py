@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kan_exp.config import LINES, RunConfig, RunContext, choice, to_values
+from kan_exp.config import LINES, SAMPLED, RunConfig, RunContext, choice, to_values
 from kan_exp.errors import KanExpError, message_of
 from kan_exp.preparing.components import make_partial
 from kan_exp.preparing.devices import training_device
@@ -78,9 +78,18 @@ def make_module(
     if config.smooths:
         return _make_smoothing(config, context, data, specs, task, masks)
     if config.uses_least_squares:
-        return _make_least_squares(config, context, data, specs, task)
-    if config.replicas > 1:
-        return _make_replicas(config, data, specs, task)
+        module = _make_least_squares(config, context, data, specs, task)
+    elif config.replicas > 1:
+        module = _make_replicas(config, data, specs, task)
+    else:
+        module = _make_by_gradient(config, data, specs, task)
+    module.bounds = _bounds(config, data)
+    return module
+
+
+def _make_by_gradient(
+    config: RunConfig, data: ExperimentData, specs: Sequence[LayerSpec], task: Task
+) -> KANModule:
     import torch
 
     from kan_exp.layers import make_network
@@ -105,9 +114,30 @@ def make_module(
 def _start(
     networks: Sequence[nn.Sequential], config: RunConfig, data: ExperimentData, task: Task
 ) -> None:
-    """Makes networks the linear model, if the configuration says so."""
-    if config.smoothing.method != "linear":
+    """Makes networks the linear model, if asked for, and limits the edges of tables."""
+    if config.smoothing.method == "linear":
+        _start_linear(networks, config, data, task)
+    if (bounds := _bounds(config, data)) is None:
         return
+    from kan_exp.layers.walk import observe_domains
+    from kan_exp.training.module import OBSERVED_POINTS
+
+    x = data.scaling.standardize(data.train).x[:OBSERVED_POINTS].float()
+    for network in networks:
+        observe_domains(network.eval(), [x], bounds=bounds)
+        network.train()
+
+
+def _bounds(config: RunConfig, data: ExperimentData) -> Tensor | None:
+    """The standardized ranges of a table, beyond which edges mean nothing; None of a formula."""
+    if config.data.target == SAMPLED:
+        return None
+    return data.scaling.standardize_bounds(data.bounds)
+
+
+def _start_linear(
+    networks: Sequence[nn.Sequential], config: RunConfig, data: ExperimentData, task: Task
+) -> None:
     from kan_exp.training.linear_start import start_linear
 
     dims = config.widths

@@ -14,6 +14,7 @@ from kan_exp.optimizers.natural_basis import DEGREE, NaturalBasis
 from kan_exp.optimizers.pursuit import MARGIN
 from kan_exp.optimizers.smooth_networks import SmoothNetworks, split
 
+ROOM = 0.1  # share of the data's range by which that of edges exceeds it: periods end beyond it
 EVEN, OFTEN = 49, 64  # points of each edge: evenly over its range, and as the data are distributed
 
 
@@ -91,6 +92,7 @@ def make_layers(
     layers = layers_of(network)
     for layer, places, functions in zip(layers, points, edges, strict=False):
         layer.imitate(places, functions)
+        layer.set_limits(torch.stack([places.amin(0), places.amax(0)], 1))
     described = [
         {"kind": layer_path(kind), "options": layer.present_options(options)}
         for (kind, options), layer in zip(sized, layers, strict=True)
@@ -102,8 +104,12 @@ def _sized(spec: LayerSpec, intervals: int, points: Tensor) -> LayerSpec:
     """Splines of this degree with these intervals; edges without a grid on the range of points."""
     options = dict(spec.options)
     if not issubclass(spec.kind, GridLayer) and {"x_min", "x_max"} <= options.keys():
-        options["x_min"] = min(options["x_min"], float(points.min()))
-        options["x_max"] = max(options["x_max"], float(points.max()))
+        low, high = float(points.min()), float(points.max())
+        room = ROOM * (high - low)
+        options["x_min"] = min(options["x_min"], low - room)
+        options["x_max"] = max(options["x_max"], high + room)
+        if options.get("base") == "auto":  # in which lines are exact
+            options["base"] = "linear"
         return LayerSpec(spec.kind, options)
     if issubclass(spec.kind, KANSplineLayer) and spec.options.get("degree", DEGREE) == DEGREE:
         return LayerSpec(spec.kind, spec.kind.with_intervals(spec.options, intervals))
