@@ -407,6 +407,12 @@ class EdgeLayer(nn.Module, ABC):
         """The options of a layer at a place in a network, 0 being the first."""
         return dict(options)
 
+    def keep_share(self, share: float) -> None:
+        """Leaves edges as they were in a layer of which only this share of the inputs is left.
+
+        Kinds with parameters of which all edges to an output have a part override it.
+        """
+
     @property
     def numbers_per_sample(self) -> int:
         """How many numbers a forward pass holds per sample at most: what its memory grows with."""

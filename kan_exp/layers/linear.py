@@ -78,6 +78,10 @@ class KANLinearLayer(EdgeLayer):
         return [torch.einsum("bi,bj->bji", function(x), grad), grad]
 
     @torch.no_grad()
+    def keep_share(self, share: float) -> None:
+        self.bias.mul_(share)
+
+    @torch.no_grad()
     def imitate(self, points: Tensor, edges: Callable[[Tensor], Tensor]) -> None:
         function, _ = ACTIVATIONS[self.activation]
         active, values = function(self._batch(points)).double(), edges(points).double()

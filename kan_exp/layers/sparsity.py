@@ -113,6 +113,7 @@ def select(layer: EdgeLayer, spec: LayerSpec, inputs: Tensor, outputs: Tensor) -
         chosen[name] = value
     made = make_layer(spec, len(inputs), len(outputs), torch.Generator()).to(layer.domain)
     made.load_state_dict(chosen)
+    made.keep_share(len(inputs) / layer.dim_in)
     return made
 
 

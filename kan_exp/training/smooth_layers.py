@@ -14,7 +14,6 @@ from kan_exp.optimizers.natural_basis import DEGREE, NaturalBasis
 from kan_exp.optimizers.pursuit import MARGIN
 from kan_exp.optimizers.smooth_networks import SmoothNetworks, split
 
-ROOM = 0.1  # share of the data's range by which that of edges exceeds it: periods end beyond it
 EVEN, OFTEN = 49, 64  # points of each edge: evenly over its range, and as the data are distributed
 
 
@@ -104,10 +103,8 @@ def _sized(spec: LayerSpec, intervals: int, points: Tensor) -> LayerSpec:
     """Splines of this degree with these intervals; edges without a grid on the range of points."""
     options = dict(spec.options)
     if not issubclass(spec.kind, GridLayer) and {"x_min", "x_max"} <= options.keys():
-        low, high = float(points.min()), float(points.max())
-        room = ROOM * (high - low)
-        options["x_min"] = min(options["x_min"], low - room)
-        options["x_max"] = max(options["x_max"], high + room)
+        options["x_min"] = min(options["x_min"], float(points.min()))
+        options["x_max"] = max(options["x_max"], float(points.max()))
         if options.get("base") == "auto":  # in which lines are exact
             options["base"] = "linear"
         return LayerSpec(spec.kind, options)
