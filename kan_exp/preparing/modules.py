@@ -107,7 +107,7 @@ def _make_by_gradient(
         module: KANModule = SharedModule(model, task, count=config.num_ranks, **options)
     else:
         module = KANModule(model, task, **options)
-    module.counts_start = config.smoothing.method == "linear"
+    module.start_margin = 0.0 if config.smoothing.method == "linear" else None
     return module
 
 
@@ -194,11 +194,18 @@ def _make_least_squares(
     make_network(specs, dims, torch.Generator())
     sizes = [count_parameters(specs, dims, stage) for stage in stages]
     check_work(multiplications(sizes, stages, len(x)), len(x), context)
+    begin = None
+    if config.begins_smooth:
+        from kan_exp.training.linear_start import additive_network
+
+        points, intervals = scaling.standardize(data.train), config.smoothing.intervals
+        made = additive_network(specs, dims, points, task.loss(), intervals, config.seed)
+        begin, specs = made.network, made.specs(specs)
     products = config.multiply or ()
     noise = refine.init_noise_std
     starts = make_starts(specs, dims, stages[0], config.seed, noise, x, bounds, products)
-    return LeastSquaresModule(
-        _model(starts[0], data, task),
+    module = LeastSquaresModule(
+        _model(begin or starts[0], data, task),
         task,
         starts,
         stages,
@@ -210,6 +217,9 @@ def _make_least_squares(
         follow_every=refine.follow_every,
         max_rise=refine.max_rise,
     )
+    if begin is not None:  # a standard error of root mean squares
+        module.start_margin = (2 * len(data.val.x)) ** -0.5
+    return module
 
 
 def _make_smoothing(

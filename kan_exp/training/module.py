@@ -55,7 +55,9 @@ class KANModule(LightningModule):
     rate_name = "lr"
     logs_replicas = False
     selects = False  # whether it chooses the network that is kept; else that is the best validated
-    counts_start = False  # whether the network before the first step may be kept, too
+    # Share of the validation error by which later networks must be better than the one before the
+    # first step, which is kept otherwise; None if that does not count.
+    start_margin: float | None = None
 
     def __init__(
         self,

@@ -151,6 +151,27 @@ def test_widths_that_are_given_are_kept(table, tmp_path):
     assert result.metrics["test_rmse"] < 1.05 * result.metrics["linear_rmse"]
 
 
+@pytest.mark.parametrize("kind", ["spline", "fourier"])
+def test_deep_networks_begin_as_sums_of_curves_and_keep_to_them_on_noise(table, tmp_path, kind):
+    options = ["dims=[auto,3,2,auto]", "refine.num_candidates=[2,1]", "refine.steps=[5,5]"]
+    options += ["smoothing.method=reml", f"layer={kind}", "logger=none"]
+    given = ["data=table", f"data.path={table}", "data.target=linear", "data.features=[x0,x1,x2]"]
+    experiment = prepare([*given, *options], tmp_path / "run")
+    (note,) = experiment.notes
+    assert note.startswith("dims=[3,3,2,1] begins as sums of curves, which are kept if no later")
+    result = experiment.fit()
+    assert result.metrics["best_step"] == 0
+    assert result.metrics["test_rmse"] < 1.05 * result.metrics["linear_rmse"]
+    assert [layer.dim_in for layer in result.model.edge_layers] == [3, 3, 2]
+
+
+def test_deep_networks_leave_their_start_where_another_is_clearly_better(table, tmp_path):
+    options = ["dims=[auto,2,2,auto]", "refine.num_candidates=[4,1]", "smoothing.method=reml"]
+    metrics = run(table, tmp_path / "run", "product", *options).metrics
+    assert metrics["best_step"] > 0
+    assert metrics["test_rmse"] < 0.6 * metrics["linear_rmse"]
+
+
 def test_classes_of_a_product_are_found(table, tmp_path):
     result = run(table, tmp_path / "run", "class", "task=classification")
     assert result.metrics["chosen"] == "hidden units"
