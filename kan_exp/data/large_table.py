@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,16 +27,6 @@ BLOCK = 2**15  # rows that are read at a time
 WORDS = {"number": "finite numbers", "boolean": "words for yes and no", "category": "texts"}
 WORDS |= {"date": "dates of one format"}
 SUFFIXES = (".csv", ".tsv", ".parquet")
-
-
-class Block(NamedTuple):
-    """Rows that follow each other in a file, from row `first` on.
-
-    `values` are inputs and outputs as the network sees them, `(rows, features + outputs)`.
-    """
-
-    values: FloatArray
-    first: int
 
 
 class LargeTable:
@@ -163,8 +153,10 @@ class LargeTable:
             raise self._fault(file, first + row, name)
         return pl.DataFrame(columns)
 
-    def blocks(self) -> Iterator[Block]:
-        """All rows of inputs and outputs in their order, `BLOCK` at a time within a file.
+    def blocks(self) -> Iterator[FloatArray]:
+        """All rows as the network sees them, `(rows, features + outputs)`.
+
+        They are in their order, `BLOCK` at a time within a file.
 
         Raises:
             KanExpError: A field is missing, infinite or no number; or a file is damaged.
@@ -174,7 +166,7 @@ class LargeTable:
         if not self.is_plain:
             for frame in self.frames():
                 parts = self.schema.encode(frame), self.schema.encode_outputs(frame)
-                yield Block(np.column_stack(parts), 0)
+                yield np.column_stack(parts)
             return
         for file in self.files:
             names, first = self._names(file), 0
@@ -185,7 +177,7 @@ class LargeTable:
                     if not np.isfinite(values).all():
                         row, column = np.argwhere(~np.isfinite(values))[0]
                         raise self._fault(file, first + int(row), self.schema.names[column])
-                    yield Block(values, first)
+                    yield values
                     first += len(values)
             except (pl.exceptions.PolarsError, OSError) as error:
                 reason = str(error).strip().splitlines()[0]
@@ -269,12 +261,11 @@ class LargeTable:
         what = "no value" if is_gap else shown(field)
         columns = (*self.schema.inputs, *self.schema.outputs)
         (kind,) = (one.kind for one in columns if one.name == name)
-        wanted = f"{WORDS[kind]} alone"
-        if is_gap and name not in self.schema.targets:
-            wanted += "; set data.missing=impute"
+        fill = is_gap and name not in self.schema.targets
+        advice = f"{'set data.missing=impute, ' * fill}mend the file, {self._cure(name)}"
         return KanExpError(
             f"{file}: column {shown(name)} has {what} in row {row + 1:,}: a streamed table takes "
-            f"{wanted}, mend the file, {self._cure(name)}"
+            f"{WORDS[kind]} alone; {advice}"
         )
 
     def _cure(self, name: str) -> str:

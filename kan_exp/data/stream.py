@@ -109,7 +109,7 @@ class StreamData(ExperimentData):
         """Blocks of all rows, and a number in [0, 1) for each row that decides where it goes."""
         draws = np.random.default_rng(self.seed)
         for block in self.table.blocks():
-            yield block.values, draws.random(len(block.values))
+            yield block, draws.random(len(block))
 
     def _fit(self) -> None:
         """Fits the kinds of the columns to a sample of the training rows."""

@@ -262,12 +262,17 @@ def test_columns_that_are_no_numbers_are_those_of_a_table_in_memory(texts, tmp_p
         ),
         ("day", "soon", "impute", "'soon' in row 813: a streamed table takes dates of one format"),
         ("gap", "many", "impute", "'many' in row 813: a streamed table takes finite numbers alone"),
-        ("town", "", "error", "no value in row 813: .* alone; set data.missing=impute, mend"),
+        (
+            "town",
+            "",
+            "error",
+            "no value in row 813: a streamed table takes texts alone; set data.missing",
+        ),
         (
             "y",
             "",
             "impute",
-            "no value in row 813: a streamed table takes finite numbers alone, mend",
+            "no value in row 813: a streamed table takes finite numbers alone; mend",
         ),
     ],
 )
@@ -349,5 +354,5 @@ def test_batches_have_the_scaling_of_the_task(folder):
     data.scaling = data.scaling._replace(y_mean=torch.zeros(1), y_std=torch.full((1,), 2.0))
     rows = torch.cat(list(data.training_rows()))
     held_out = data.val.y.sum() + data.test.y.sum()
-    whole = sum(torch.from_numpy(block.values[:, 3]).sum() for block in data.table.blocks())
+    whole = sum(torch.from_numpy(block[:, 3]).sum() for block in data.table.blocks())
     torch.testing.assert_close(rows[:, 3].double().sum(), (whole - held_out) / 2, rtol=1e-6, atol=0)
