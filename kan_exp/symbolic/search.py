@@ -19,6 +19,7 @@ from kan_exp.symbolic.refit import refit
 from kan_exp.symbolic.regression import Polynomials
 from kan_exp.symbolic.sums import sums, sums_of_functions
 from kan_exp.symbolic.trees import find_trees
+from kan_exp.symbolic.waves import waves
 
 # Part of the rows that is held back to compare formulas.
 _HELD = 0.2
@@ -171,6 +172,7 @@ class _Judge:
         for doing, finder, most in (
             ("sums of products", sums, 6),
             ("curves in a tree", find_trees, 3),
+            ("waves", waves, 1),
             ("quotients", quotients, 5),
             ("sums of functions", sums_of_functions, 5),
         ):
