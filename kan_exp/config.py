@@ -253,6 +253,13 @@ class RunConfig(RunOptions):
         return all(layer.target != LINES for layer in later[1:])
 
     @property
+    def begins_smooth(self) -> bool:
+        """Whether a network that the stages of `refine` train begins as sums of curves."""
+        if self.smoothing.method != "reml" or not self.uses_least_squares or self.smooths:
+            return False
+        return min(self.widths[1:-1], default=0) >= self.widths[-1] and not any(self.multiply or ())
+
+    @property
     def uses_least_squares(self) -> bool:
         """Whether the optimizer is Levenberg-Marquardt."""
         return self.optimizer.target == LEAST_SQUARES
