@@ -127,9 +127,9 @@ class _Race:
 
     def here(self, number: int, known: int = 0) -> Iterator[Heard]:
         """Goes a way in this process, from what is known of it on."""
-        self._tell()
+        self.tell()
         for heard in islice(self.ways[number].heard(), known, None):
-            self._tell()
+            self.tell()
             yield heard
         self.going.pop(number, None)
 
@@ -141,7 +141,7 @@ class _Race:
             try:
                 heard = self.queues[number].get(timeout=_PAUSE)
             except queue.Empty:
-                self._tell()
+                self.tell()
                 if time.monotonic() > self.deadline:
                     return
                 if led:
@@ -189,15 +189,17 @@ class _Race:
                     self.queues[number].put(heard)
                 end = _DONE
             except (OSError, EOFError, pickle.UnpicklingError):  # it has ended
-                _end(process)
                 return
             finally:
+                if end == _LOST:
+                    _end(process)
                 with self.lock:
                     del self.going[number]
                 self.queues[number].put(end)
         self.idle.append(process)
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Tells which ways are being gone, if they are others than the last time."""
         with self.lock:
             names = [self.ways[number].doing for number in sorted(self.going)]
         said = ", ".join(dict.fromkeys(names))
