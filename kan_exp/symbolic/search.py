@@ -12,6 +12,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from kan_exp.symbolic.constants import simplified, standard_errors
+from kan_exp.symbolic.evidence import is_certain
 from kan_exp.symbolic.expression import Array, Constant, Expression, Input
 from kan_exp.symbolic.problem import Finder, Problem
 from kan_exp.symbolic.quotients import quotients
@@ -32,6 +33,9 @@ _EXACT, _NOISELESS = 1e-8, 4e-4
 _LARGEST, _FREE = 40, 5
 # Proposals after an exact one, in which a simpler form of it is looked for.
 _POLISHING = 8
+# Natural units of length by which a formula is clearly the shortest one. Forms whose values differ
+# by a smaller part of the noise are the same one.
+_CLEAR, _SAME = 10.0, 0.01
 # Further ways that are gone after a formula that holds, but has free constants.
 _PATIENCE = 2
 
@@ -66,7 +70,9 @@ class Search:
     Attributes:
         candidates: Every formula worth showing: none of them is worse than a simpler one.
         best: The formula to show, or None.
-        found: Whether `best` holds to the noise: what it leaves is like noise, and it is simple.
+        found: Whether `best` is claimed: what it leaves is like noise, it is simple, and no other
+            curve or formula that was tried describes the rows as briefly.
+        fits: Whether what `best` leaves is like noise; not found, it may be one of many.
         noise: Estimated deviation of the noise in units of y; 0 where y has none.
         seconds: What the search took.
         complete: False if time ran out, or the user stopped it.
@@ -75,6 +81,7 @@ class Search:
     candidates: list[Candidate] = field(default_factory=list)
     best: Candidate | None = None
     found: bool = False
+    fits: bool = False
     noise: float = 0.0
     seconds: float = 0.0
     complete: bool = False
@@ -368,6 +375,26 @@ class _Judge:
             return False
         return self.leaves_noise(expression)
 
+    def is_certain(self, candidate: Candidate) -> bool:
+        """Whether rows with this noise leave no other formula as likely as one that holds."""
+        if self.is_exact(candidate):
+            return True
+        problem = self.problem
+        if not is_certain(candidate.expression, problem.x, problem.weight, candidate.rmse):
+            return False
+        length = self.length(candidate.rmse, candidate.complexity, len(candidate.errors))
+        values = candidate.expression(problem.x)
+        for rival in self.candidates.values():
+            # One with more constants may be the same formula, and more.
+            if len(rival.errors) > len(candidate.errors):
+                continue
+            longer = self.length(rival.rmse, rival.complexity, len(rival.errors)) - length
+            if longer < _CLEAR and not np.allclose(
+                rival.expression(problem.x), values, rtol=0, atol=_SAME * candidate.rmse
+            ):
+                return False
+        return True
+
     def leaves_noise(self, expression: Expression) -> bool:
         """Whether polynomials of the inputs, or of merged variables, explain what a formula leaves.
 
@@ -404,10 +431,11 @@ class _Judge:
                 if str(expression) not in self.simple:
                     self.add(expression, origin)
         result.best = self.best()
-        result.found = result.best is not None and self.holds(result.best)
+        result.fits = result.best is not None and self.holds(result.best)
+        result.found = result.fits and result.best is not None and self.is_certain(result.best)
         if result.best is None or not self.is_exact(result.best):
             result.noise = self.problem.noise
-            if result.found and result.best is not None:
+            if result.fits and result.best is not None:
                 result.noise = result.best.rmse
         result.candidates = _front([*self.candidates.values(), self.constant()])
 
