@@ -29,6 +29,7 @@ _PROGRAM = (
     "from kan_exp.symbolic.workers import serve; serve()"
 )
 _THREADS = ("OMP", "OPENBLAS", "MKL", "BLIS", "VECLIB_MAXIMUM")  # one each: workers share the cores
+_HEAD_START = 0.5  # seconds for which one process goes the ways alone
 _PAUSE = 0.1  # seconds between looks at the clock while a worker is waited for
 _DONE, _LOST = "done", "lost"
 _Process = subprocess.Popen[bytes]
@@ -60,19 +61,18 @@ class Workers:
     ) -> Generator[Iterator[Heard], None, None]:
         """What is heard of each way, in their order. Closing the iterator ends all ways.
 
-        This process goes the first way itself, so that a search that ends there does not wait for
-        a process to start.
+        This process goes the first ways itself, for half a second: most searches end there, and
+        do not wait for a process to start.
 
         Args:
             deadline: When to stop, on the clock of `time.monotonic`.
             told: Called with the ways that are being gone.
         """
-        race = _Race(ways, self._idle, deadline, told)
+        race = _Race(ways, self.count, self._idle, deadline, told)
         try:
             for number in range(len(ways)):
-                if number == 0 or self.count == 1:
-                    race.begin(number)
-                    race.employ(self.count - 1)
+                # A worker may just have begun it.
+                if not race.needs_workers and race.begin(number) is not None:
                     yield race.here(number)
                 else:
                     race.employ(self.count)
@@ -86,6 +86,7 @@ class _Race:
 
     Args:
         ways: The ways.
+        count: Those that are gone at once.
         idle: Processes that wait for work.
         deadline: When to stop.
         told: Called with the ways that are being gone.
@@ -94,11 +95,14 @@ class _Race:
     def __init__(
         self,
         ways: Sequence[Way],
+        count: int,
         idle: list[_Process],
         deadline: float,
         told: Callable[[str], None],
     ) -> None:
-        self.ways, self.idle, self.deadline, self.told = ways, idle, deadline, told
+        self.ways, self.count, self.idle = ways, count, idle
+        self.deadline, self.told = deadline, told
+        self.start = time.monotonic() + _HEAD_START
         self.functions = own_functions()
         self.queues: list[queue.SimpleQueue[Heard | str]] = [queue.SimpleQueue() for _ in ways]
         # The ways that nobody has begun, and those that are being gone, with the worker.
@@ -107,22 +111,33 @@ class _Race:
         self.lock = threading.Lock()
         self.threads: list[threading.Thread] = []
         self.said = ""
+        # While this process may be in the midst of a long way.
+        self.timer = threading.Timer(_HEAD_START, self.employ, [count - 1])
+        self.timer.daemon = True
+        if count > 1:
+            self.timer.start()
+
+    @property
+    def needs_workers(self) -> bool:
+        return self.count > 1 and time.monotonic() >= self.start
 
     def employ(self, count: int) -> None:
         """Lets so many workers go the ways that are left."""
-        self.threads = [thread for thread in self.threads if thread.is_alive()]
-        for _ in range(min(count - len(self.threads), len(self.left))):
-            self.threads.append(threading.Thread(target=self._lead, daemon=True))
-            self.threads[-1].start()
+        with self.lock:
+            self.threads = [thread for thread in self.threads if thread.is_alive()]
+            for _ in range(min(count - len(self.threads), len(self.left))):
+                self.threads.append(threading.Thread(target=self._lead, daemon=True))
+                self.threads[-1].start()
 
     def begin(self, number: int | None, process: _Process | None = None) -> int | None:
-        """Takes a way, or the first one that is left; None if there is none."""
+        """Takes a way, or the first one that is left; None if it is taken, or there is none."""
         with self.lock:
-            if number is None:
-                number = self.left[0] if self.left else None
-            if number is not None:
-                self.left.remove(number)
-                self.going[number] = process
+            if number is None and self.left:
+                number = self.left[0]
+            if number not in self.left:
+                return None
+            self.left.remove(number)
+            self.going[number] = process
         return number
 
     def here(self, number: int, known: int = 0) -> Iterator[Heard]:
@@ -131,7 +146,8 @@ class _Race:
         for heard in islice(self.ways[number].heard(), known, None):
             self.tell()
             yield heard
-        self.going.pop(number, None)
+        with self.lock:
+            self.going.pop(number, None)
 
     def awaited(self, number: int) -> Iterator[Heard]:
         """What a worker hears of a way; this process goes it where there is no worker."""
@@ -146,7 +162,8 @@ class _Race:
                     return
                 if led:
                     continue
-                self.begin(number)
+                if self.begin(number) is None:  # just now by a worker
+                    continue
                 heard = _LOST
             if isinstance(heard, str):
                 if heard == _LOST:
@@ -162,6 +179,7 @@ class _Race:
 
     def end(self) -> None:
         """Ends all ways at once."""
+        self.timer.cancel()
         with self.lock:
             self.left.clear()
             busy = [process for process in self.going.values() if process is not None]

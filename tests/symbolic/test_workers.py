@@ -13,6 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
+from kan_exp.symbolic import workers as module
 from kan_exp.symbolic.expression import Call, Input, exact
 from kan_exp.symbolic.naming import with_functions
 from kan_exp.symbolic.problem import Problem
@@ -40,6 +41,11 @@ x = np.random.default_rng(0).uniform(1, 3, (300, 2))
 y = np.tanh(x @ np.random.default_rng(0).standard_normal((2, 9))).sum(1)
 search(x, y, workers=Workers(2), told=told, seconds=600)
 """
+
+
+@pytest.fixture(autouse=True)
+def _workers_start_at_once(monkeypatch):
+    monkeypatch.setattr(module, "_HEAD_START", 0)
 
 
 def problem(count=300, seconds=600.0):
@@ -97,7 +103,7 @@ def test_what_workers_hear_comes_in_the_order_of_the_ways():
 
 def test_the_ways_that_are_being_gone_are_told():
     said = []
-    race = _Race(ways(), [], problem().deadline, said.append)
+    race = _Race(ways(), 1, [], problem().deadline, said.append)
     assert (race.begin(0), race.begin(None)) == (0, 1)
     race.tell()
     race.tell()
