@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from kan_exp.symbolic.constants import simplified, standard_errors
 from kan_exp.symbolic.evidence import is_certain
-from kan_exp.symbolic.expression import Array, Constant, Expression, Input
+from kan_exp.symbolic.expression import Array, Constant, Expression, Input, Power
 from kan_exp.symbolic.problem import Finder, Problem
 from kan_exp.symbolic.quotients import quotients
 from kan_exp.symbolic.reduction import State
@@ -21,7 +21,7 @@ from kan_exp.symbolic.refit import refit
 from kan_exp.symbolic.regression import Polynomials
 from kan_exp.symbolic.sums import sums, sums_of_functions
 from kan_exp.symbolic.trees import find_trees, find_trees_again
-from kan_exp.symbolic.ways import Finding, Heard, Reducing, Trial, Way
+from kan_exp.symbolic.ways import Finding, Heard, Reducing, Trial, Way, few_rows
 from kan_exp.symbolic.workers import Workers
 
 # Part of the rows that is held back to compare formulas.
@@ -33,8 +33,8 @@ _EXACT, _NOISELESS = 1e-8, 4e-4
 _LARGEST, _FREE = 40, 5
 # Proposals after an exact one, in which a simpler form of it is looked for.
 _POLISHING = 8
-# Natural units of length by which a formula is clearly the shortest one. Forms whose values differ
-# by a smaller part of the noise are the same one.
+# Natural units of length by which a formula is clearly the shortest one. A form that comes as near
+# to another, in parts of the noise, is the same one.
 _CLEAR, _SAME = 10.0, 0.01
 # Further ways that are gone after a formula that holds, but has free constants.
 _PATIENCE = 2
@@ -157,6 +157,7 @@ class _Judge:
         # Ways gone since a formula holds.
         self.held_since: int | None = None
         self.settled = False
+        self.few = few_rows(self.problem)
 
     @property
     def is_over(self) -> bool:
@@ -383,16 +384,17 @@ class _Judge:
         if not is_certain(candidate.expression, problem.x, problem.weight, candidate.rmse):
             return False
         length = self.length(candidate.rmse, candidate.complexity, len(candidate.errors))
-        values = candidate.expression(problem.x)
+        values = candidate.expression(self.few.x)
         for rival in self.candidates.values():
             # One with more constants may be the same formula, and more.
             if len(rival.errors) > len(candidate.errors):
                 continue
             longer = self.length(rival.rmse, rival.complexity, len(rival.errors)) - length
-            if longer < _CLEAR and not np.allclose(
-                rival.expression(problem.x), values, rtol=0, atol=_SAME * candidate.rmse
-            ):
-                return False
+            if longer < _CLEAR:
+                # Another form, or this one with other numbers?
+                form = _freed(rival.expression)
+                if refit(form, self.few.x, values).loss > len(values) * (_SAME * rival.rmse) ** 2:
+                    return False
         return True
 
     def leaves_noise(self, expression: Expression) -> bool:
@@ -451,6 +453,16 @@ def _rmse(expression: Expression, problem: Problem) -> float:
         return math.nan
     squares = (expression(problem.x) - problem.y) ** 2
     return math.sqrt(float(problem.weight @ squares) / float(problem.weight.sum()))
+
+
+def _freed(expression: Expression) -> Expression:
+    """The formula with free constants in the place of exact ones, but for exponents, 1 and -1."""
+    match expression:
+        case Constant(value=value) if abs(value) != 1:
+            return Constant(value)
+        case Power(base, exponent):
+            return Power(_freed(base), exponent)
+    return expression.rebuilt([_freed(child) for child in expression.children()])
 
 
 def _front(candidates: list[Candidate]) -> list[Candidate]:

@@ -19,6 +19,14 @@ from kan_exp.symbolic.refit import refit
 _FEW_ROWS = 600
 
 
+def few_rows(problem: Problem) -> Problem:
+    """A problem of at most `_FEW_ROWS` rows of another one, evenly spread."""
+    count = len(problem.y)
+    rows = np.linspace(0, count - 1, min(_FEW_ROWS, count)).astype(int)
+    x, y, weight = problem.x[rows], problem.y[rows], problem.weight[rows]
+    return replace(problem, x=x, y=y, weight=weight)
+
+
 class Trial(NamedTuple):
     """A proposal, fitted to a few rows.
 
@@ -60,17 +68,13 @@ class Way:
         return replace(self, problem=replace(self.problem, deadline=deadline))
 
     def trials(self, proposals: Iterator[Proposal]) -> Iterator[Trial]:
-        """Fits proposals to a few rows, which are evenly spread."""
-        count = len(self.problem.y)
-        rows = np.linspace(0, count - 1, min(_FEW_ROWS, count)).astype(int)
-        x, y, weight = (
-            part[rows] for part in (self.problem.x, self.problem.y, self.problem.weight)
-        )
+        """Fits proposals to a few rows."""
+        few = few_rows(self.problem)
         for proposal in proposals:
-            fit = refit(proposal.expression, x, y, weight)
+            fit = refit(proposal.expression, few.x, few.y, few.weight)
             error = math.inf
             if math.isfinite(fit.loss):
-                error = math.sqrt(fit.loss / max(weight.sum(), 1e-300)) / self.size
+                error = math.sqrt(fit.loss / max(few.weight.sum(), 1e-300)) / self.size
             yield Trial(error, fit.expression, proposal.origin)
 
 
