@@ -16,11 +16,12 @@ from kan_exp.symbolic.evidence import is_certain
 from kan_exp.symbolic.expression import Array, Constant, Expression, Input, Power
 from kan_exp.symbolic.problem import Finder, Problem
 from kan_exp.symbolic.quotients import quotients
-from kan_exp.symbolic.reduction import State
+from kan_exp.symbolic.reduction import FITTED, HELD, State
 from kan_exp.symbolic.refit import refit
 from kan_exp.symbolic.regression import Polynomials
 from kan_exp.symbolic.sums import sums, sums_of_functions
 from kan_exp.symbolic.trees import find_trees, find_trees_again
+from kan_exp.symbolic.waves import waves
 from kan_exp.symbolic.ways import Finding, Heard, Reducing, Trial, Way, few_rows
 from kan_exp.symbolic.workers import Workers
 
@@ -200,6 +201,7 @@ class _Judge:
         trees = "curves in a tree", find_trees, 3
         more_trees = "curves in a tree, with more starts", find_trees_again, 3
         yield from each(*products)
+        yield from each("waves", waves, 1)
         yield from each("quotients", quotients, 5)
         yield from each("sums of functions", sums_of_functions, 5)
         yield self.reducing("alternatives of merged variables", 3)
@@ -372,7 +374,9 @@ class _Judge:
         explained = 1 - (candidate.validation_rmse / self.size) ** 2
         if not explained > min(10 * math.sqrt(2 / max(len(self.held.y), 1)), 0.5):
             return False
-        if candidate.rmse > 1.05 * self.least() * self.size:
+        # That error is of other rows: it is known to one part in the root of twice their number.
+        rows = min(HELD, len(self.problem.y) * HELD // (FITTED + HELD))
+        if candidate.rmse > (1.05 + 3 / math.sqrt(2 * max(rows, 1))) * self.least() * self.size:
             return False
         return self.leaves_noise(expression)
 

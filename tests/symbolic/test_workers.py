@@ -48,9 +48,9 @@ def _workers_start_at_once(monkeypatch):
     monkeypatch.setattr(module, "_HEAD_START", 0)
 
 
-def problem(count=300, seconds=600.0):
-    x = np.random.default_rng(0).uniform(1, 3, (count, 3))
-    y = x[:, 0] * x[:, 1] + x[:, 2] ** 2 / x[:, 0]
+def problem(count=120, seconds=600.0):
+    x = np.random.default_rng(0).uniform(1, 3, (count, 2))
+    y = x[:, 0] * x[:, 1] + x[:, 1] ** 2 / x[:, 0]
     return Problem(x, y, np.ones(count), 0.0, time.monotonic() + seconds)
 
 
