@@ -148,6 +148,7 @@ class ExplainConfig:
     enabled: bool = False
     seconds: float = 60.0
     functions: Any = None
+    workers: Any = "auto"
 
 
 @dataclass(kw_only=True)
