@@ -128,7 +128,8 @@ def observe_domains(
         network: Layers, and any other modules between them.
         batches: Inputs of the network, a part at a time.
         stacked: Whether `stack_networks` has made the network.
-        bounds: Range of each input over all training points, `(in, 2)`.
+        bounds: Range of each input over all training points, `(in, 2)`; of a stack also
+            `(replicas, in, 2)`.
     """
     if bounds is not None:
         for layer in layers_of(network):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
 from kan_exp.config import Component, RunConfig, RunContext
 from kan_exp.errors import KanExpError
+from kan_exp.preparing.checks import ELEMENTWISE
 from kan_exp.preparing.choices import flat_choices
 from kan_exp.preparing.components import make, make_checked, make_partial, make_task
 from kan_exp.preparing.defaults import notes_on_defaults, with_defaults
@@ -32,6 +33,7 @@ from kan_exp.runs.cores import count_workers, usable_cores
 from kan_exp.runs.identity import OBSERVERS
 
 if TYPE_CHECKING:
+    from lightning.pytorch import Callback, Trainer
     from torch import Tensor
 
     from kan_exp.data import ExperimentData
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from kan_exp.training.callbacks import SignalStop
     from kan_exp.training.experiment import Experiment
     from kan_exp.training.folds import FoldResult
+
+MAX_STACKED = 10  # folds that are trained together; more gain little and lose more when stopped
 
 
 def make_experiment(
@@ -76,7 +80,7 @@ def make_experiment(
     accelerator = training_accelerator(config)
     _check_with_torch(config, count, accelerator)
 
-    from lightning.pytorch import Callback, Trainer
+    from lightning.pytorch import Callback
     from lightning.pytorch.loggers import Logger
 
     from kan_exp.board.summaries import Trial
@@ -125,15 +129,10 @@ def make_experiment(
     logger = False
     if config.logger is not None and folder is not None:
         logger = make_checked("logger", config.logger, Logger, "lightning.pytorch Logger")
-    trainer = make_checked(
-        "trainer",
-        config.trainer,
-        Trainer,
-        "lightning.pytorch.Trainer",
-        accelerator=accelerator,
-        max_steps=steps,
-        max_epochs=-1,  # each pass over the loader is one evaluation's; the steps end the run
-        callbacks=callbacks,
+    trainer = _make_trainer(
+        config,
+        steps,
+        callbacks,
         enable_checkpointing=folder is not None,
         logger=logger,
         **({} if rank is None else {"plugins": [RankEnvironment(rank)]}),
@@ -170,7 +169,8 @@ def make_experiment(
         each = replace(config, dims=dims, smoothing=smoothing, pruning=alone)
         for number in range(data.num_folds if are_known(asked.dims) else 0):
             _check_fold(data.fold(number), number, config.widths[0])
-        folds = CrossValidation(data, _fold_fitter(each, context, stop), folder)
+        at_once = MAX_STACKED if _stacks_folds(config) else 1
+        folds = CrossValidation(data, _fold_fitter(each, context, stop), folder, at_once)
     note = note_on_task(asked.task, data.schema)
     notes = [*([note] if note else []), *notes_on_defaults(asked, config)]
     pruning = make_pruning(config, _masked_trainer(config, context, given, stop))
@@ -183,6 +183,25 @@ def make_experiment(
     return experiment
 
 
+def _make_trainer(
+    config: RunConfig, steps: int, callbacks: Sequence[Callback], **options: Any
+) -> Trainer:
+    from lightning.pytorch import Trainer
+
+    trainer: Trainer = make_checked(
+        "trainer",
+        config.trainer,
+        Trainer,
+        "lightning.pytorch.Trainer",
+        accelerator=training_accelerator(config),
+        max_steps=steps,
+        max_epochs=-1,  # each pass over the loader is one evaluation's; the steps end the run
+        callbacks=callbacks,
+        **options,
+    )
+    return trainer
+
+
 def _check_fold(data: ExperimentData, number: int, inputs: int) -> None:
     """Refuses widths that do not suit a fold, in which a column may be constant or lack levels."""
     if len(data.features) != inputs:
@@ -193,21 +212,40 @@ def _check_fold(data: ExperimentData, number: int, inputs: int) -> None:
         )
 
 
+def _stacks_folds(config: RunConfig) -> bool:
+    """Whether folds may be trained as one stacked network, with the same result to rounding."""
+    return (
+        config.optimizer.target in ELEMENTWISE
+        and not config.compile
+        and config.prune is None
+        and not _quiet(config).callbacks  # which see one network
+        and all(layer.target.startswith("kan_exp.") for layer in config.each_layer)
+    )
+
+
 def _fold_fitter(
     config: RunConfig, context: RunContext, stop: SignalStop
-) -> Callable[[ExperimentData], FoldResult | None]:
-    """What trains a fold: the run's own training, without its files and its progress."""
+) -> Callable[[Sequence[ExperimentData]], Iterator[FoldResult]]:
+    """What trains folds: the run's own training, without its files and its progress."""
     import torch
 
+    from kan_exp.training.fold_stack import can_stack, train_stacked
     from kan_exp.training.folds import FoldResult
 
     quiet = _quiet(config)
 
-    def fit(data: ExperimentData) -> FoldResult | None:
-        result = make_experiment(quiet, None, context, data=data, stop=stop).fit()
-        if stop.received is not None:
-            return None
-        return FoldResult.of(result, torch.from_numpy(cast("SplitTableData", data).test_rows))
+    def fit(folds: Sequence[ExperimentData]) -> Iterator[FoldResult]:
+        made = [make_experiment(quiet, None, context, data=data, stop=stop) for data in folds]
+        if len(made) > 1 and can_stack(made):
+            steps = made[0].trainer.max_steps
+            alone = {"enable_checkpointing": False, "logger": False}
+            results = train_stacked(made, _make_trainer(quiet, steps, [stop], **alone))
+        else:
+            results = (experiment.fit() for experiment in made)
+        for data, result in zip(folds, results, strict=True):
+            if stop.received is not None:
+                return
+            yield FoldResult.of(result, torch.from_numpy(cast("SplitTableData", data).test_rows))
 
     return fit
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningDataModule, Trainer
 
 from kan_exp.data import ExperimentData
 from kan_exp.errors import DivergedError, KanExpError, message_of
@@ -173,7 +173,7 @@ class Experiment:
         if (trained := self._trained) is not None:
             self._take(trained)
         else:
-            diverged = self._train()
+            diverged = fit_trainer(self.trainer, self.module, self.data, self.stop)
         whole = self._stopped(diverged) not in CUT_SHORT
         folds = self.folds.run(self.module.task) if self.folds is not None and whole else ()
         details = {
@@ -225,23 +225,6 @@ class Experiment:
             self._checkpoint.write_best(self.module)
         return pruned.metrics
 
-    def _train(self) -> DivergedError | None:
-        try:
-            self.trainer.fit(self.module, datamodule=self.data)
-        except DivergedError as error:
-            return error
-        except SystemExit as error:
-            if self.stop.received is not None:  # how Lightning passes on a second Ctrl-C
-                raise KeyboardInterrupt from error
-            raise
-        except Exception as error:
-            if not raised_in_lightning(error):
-                raise
-            raise KanExpError(
-                f"Lightning's trainer, logger or a callback refused: {message_of(error)}"
-            ) from error
-        return None
-
     def _stopped(self, diverged: DivergedError | None) -> str:
         """Why the training ended, as `metrics.json` has it."""
         pruning = self._callback(TrialPruning)
@@ -257,6 +240,31 @@ class Experiment:
             return f"converged ({self.module.converged})"
         whole = self.trainer.global_step >= self.trainer.max_steps
         return "steps" if whole else "ended by a callback"
+
+
+def fit_trainer(
+    trainer: Trainer, module: KANModule, data: LightningDataModule, stop: SignalStop
+) -> DivergedError | None:
+    """Trains a module; returns why it ended, if it diverged.
+
+    Raises:
+        KanExpError: Lightning refused something.
+    """
+    try:
+        trainer.fit(module, datamodule=data)
+    except DivergedError as error:
+        return error
+    except SystemExit as error:
+        if stop.received is not None:  # how Lightning passes on a second Ctrl-C
+            raise KeyboardInterrupt from error
+        raise
+    except Exception as error:
+        if not raised_in_lightning(error):
+            raise
+        raise KanExpError(
+            f"Lightning's trainer, logger or a callback refused: {message_of(error)}"
+        ) from error
+    return None
 
 
 def raised_in_lightning(error: Exception) -> bool:

@@ -8,7 +8,7 @@ import logging
 import math
 import shutil
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -61,42 +61,53 @@ class FoldResult:
 
 
 class CrossValidation:
-    """Trains the folds of a run one after the other.
+    """Trains the folds of a run.
 
     A fold that is done is kept on disk, so that a run that was interrupted does not repeat it.
 
     Args:
         data: The run's data, with folds.
-        fit: Trains a fold with these data; `None` if it was told to stop.
+        fit: Trains folds with these data; ends early if it was told to stop.
         folder: Of the run; `None` keeps nothing on disk.
+        at_once: How many folds `fit` gets at most, to train them together.
     """
 
     def __init__(
         self,
         data: ExperimentData,
-        fit: Callable[[ExperimentData], FoldResult | None],
+        fit: Callable[[Sequence[ExperimentData]], Iterator[FoldResult]],
         folder: Path | None = None,
+        at_once: int = 1,
     ) -> None:
-        self.data, self.fit = data, fit
+        self.data, self.fit, self.at_once = data, fit, at_once
         self.folder = None if folder is None else folder / FOLDER
 
     def run(self, scoring: Scoring) -> list[FoldResult]:
         """The results of all folds, or of those before one that was told to stop."""
         found: list[FoldResult] = []
-        for number in range(self.data.num_folds):
-            data = self.data.fold(number)
-            fingerprint = data.training_fingerprint
-            result = self._known(number, fingerprint)
-            if result is None:
-                if (result := self.fit(data)) is None:
-                    break
-                self._keep(number, fingerprint, result)
-            found.append(result)
-            primary = scoring.primary
-            text = metric_text(primary, result.metrics[scoring.judged_by])
-            count = f"{number + 1} of {self.data.num_folds}"
-            log.info("fold %s: test %s %s", count, primary.title, text)
+        every = range(self.data.num_folds)
+        for first in every[:: self.at_once]:
+            numbers = every[first : first + self.at_once]
+            folds = {number: self.data.fold(number) for number in numbers}
+            digests = {number: data.training_fingerprint for number, data in folds.items()}
+            results = {number: self._known(number, digests[number]) for number in numbers}
+            missing = [number for number, result in results.items() if result is None]
+            trained = self.fit([folds[number] for number in missing])
+            for number, result in zip(missing, trained, strict=False):  # fewer if it was stopped
+                self._keep(number, digests[number], result)
+                results[number] = result
+            for number, known in results.items():
+                if known is None:
+                    return found
+                found.append(known)
+                self._log(number, known, scoring)
         return found
+
+    def _log(self, number: int, result: FoldResult, scoring: Scoring) -> None:
+        text = metric_text(scoring.primary, result.metrics[scoring.judged_by])
+        count = f"{number + 1} of {self.data.num_folds}"
+        diverged = ", diverged" if result.metrics["stopped"] == "diverged" else ""
+        log.info("fold %s: test %s %s%s", count, scoring.primary.title, text, diverged)
 
     def clear(self) -> None:
         """Removes the results on disk."""

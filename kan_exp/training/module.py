@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
@@ -235,34 +236,35 @@ class KANModule(LightningModule):
         self._log_validation(*self._scores_of(split))
 
     def _scores_of(self, split: Split) -> tuple[float, dict[str, float]]:
-        """The loss of points in the user's units, and their metrics.
+        """`score`, which raises a `DivergedError` if the loss is not finite."""
+        loss, scores = self.score(split)
+        if not math.isfinite(loss):
+            raise DivergedError(self._diverged("validation loss", self.global_step, self._rate()))
+        return loss, scores
 
-        Raises:
-            DivergedError: The loss is not finite.
-        """
+    def score(self, split: Split) -> tuple[float, dict[str, float]]:
+        """The loss of points in the user's units, and their metrics."""
         outputs = self.model.predict_outputs(split.x)
         y_mean, y_std = self.model.y_mean, self.model.y_std
         predicted = self.task.predictions(outputs, y_mean, y_std)
         scores = self.task.score(predicted, split.y, self.task.curves, split.weight)
-        loss = self.task.validation_loss(outputs, split.y, y_mean, y_std, split.weight)
-        if not torch.isfinite(torch.tensor(loss)):
-            raise DivergedError(self._diverged("validation loss", self.global_step, self._rate()))
-        return loss, scores
+        return self.task.validation_loss(outputs, split.y, y_mean, y_std, split.weight), scores
 
     def _log_validation(self, loss: float, scores: Mapping[str, float]) -> None:
         self.val_history.append((self.global_step, loss))
         errors = {f"error/val_{name}": value for name, value in scores.items()}
         self._log_at_step({"loss/val": loss, **errors})
         # For the checkpoint. All ranks have the same value.
-        error = self._primary_error(scores)
+        error = self.primary_error(scores)
         self.log(CHOSEN_BY, error, logger=False, batch_size=1, sync_dist=True)
 
     def validation_error(self, split: Split) -> float:
         """By what networks are chosen, of points in the user's units."""
         _, scores = self._scores_of(split.map(lambda part: part.to(self.device)))
-        return self._primary_error(scores)
+        return self.primary_error(scores)
 
-    def _primary_error(self, scores: Mapping[str, float]) -> float:
+    def primary_error(self, scores: Mapping[str, float]) -> float:
+        """By what networks are chosen, of their metrics; to be minimized."""
         return self.task.primary.error(scores[self.task.primary.name])
 
     @property

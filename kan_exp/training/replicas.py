@@ -342,15 +342,15 @@ def spread(name: str, values: Tensor) -> dict[str, float]:
 def observe(stack: nn.Sequential, x: Tensor, bounds: Tensor | None = None) -> None:
     """Sets the domains of stacked layers to the ranges of their inputs for `x` `(n, in)`.
 
-    See `observe_domains` for `bounds`.
+    See `observe_domains` for `bounds`. Both may have a leading axis of replicas.
     """
     with evaluation_mode(stack):
         observe_domains(stack, _repeated(stack, x), stacked=True, bounds=bounds)
 
 
 def _repeated(stack: nn.Sequential, x: Tensor) -> Iterator[Tensor]:
-    """Parts of `x` `(n, in)`, each repeated for all replicas, as large as memory allows."""
+    """Parts of `x`, see `observe`, for all replicas, as large as memory allows."""
     replicas = len(next(stack.parameters()))
     widest = replicas * max(layer.numbers_per_sample for layer in layers_of(stack))
-    for part in x.split(max(1, EVALUATION_NUMBERS // widest)):
+    for part in x.split(max(1, EVALUATION_NUMBERS // widest), -2):
         yield part.expand(replicas, -1, -1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import signal
 import statistics
 
@@ -15,8 +16,10 @@ import torch
 import kan_exp
 from kan_exp.data import TableData
 from kan_exp.errors import KanExpError
+from kan_exp.preparing import experiment as preparing
 from kan_exp.tasks import Regression
 from kan_exp.train import prepare
+from kan_exp.training.fold_stack import FoldsModule
 from kan_exp.training.folds import CrossValidation, FoldResult, fold_metrics, fold_table
 
 TASK = Regression(["rmse", "r2"], "rmse")
@@ -82,6 +85,7 @@ def test_repeats_predict_each_row_again(table, tmp_path):
 
 
 def test_folds_that_are_done_are_not_trained_again(table, tmp_path, monkeypatch):
+    monkeypatch.setattr(preparing, "MAX_STACKED", 1)
     prepare(overrides(table), tmp_path / "whole").run()
     folder, trained = tmp_path / "run", []
     whole_run = CrossValidation.run
@@ -89,11 +93,11 @@ def test_folds_that_are_done_are_not_trained_again(table, tmp_path, monkeypatch)
     def run(self, scoring):
         fit = self.fit
 
-        def counted(data):
-            trained.append(tuple(data.parts.test.tolist()))
+        def counted(folds):
+            trained.extend(tuple(data.parts.test.tolist()) for data in folds)
             if len(trained) == 2:  # Ctrl-C in the second fold
                 experiment.stop.received = signal.SIGINT
-            return fit(data)
+            return fit(folds)
 
         self.fit = counted
         return whole_run(self, scoring)
@@ -134,13 +138,115 @@ def test_weights_of_classes_change_neither_a_fold_nor_its_digest(table):
     folds._known = lambda number, digest: seen.append(digest)  # type: ignore[func-returns-value]
     folds._keep = lambda number, digest, result: seen.append(digest)
     folds.run(experiment.module.task)
-    assert (
-        seen[::2] == seen[1::2] == [experiment.data.fold(k).training_fingerprint for k in range(3)]
-    )
+    assert seen == 2 * [experiment.data.fold(k).training_fingerprint for k in range(3)]
     given = experiment.data.fold(0)
-    folds.fit(given)
+    next(folds.fit([given]))
     assert given.train.weight is None
     assert given.training_fingerprint == seen[0]
+
+
+def run_folds(options, folder, monkeypatch, at_once):
+    monkeypatch.setattr(preparing, "MAX_STACKED", at_once)
+    experiment = prepare(options, folder)
+    assert experiment.folds is not None
+    return experiment, experiment.folds.run(experiment.module.task)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        # Folds of 33 and 34 training rows; the last steps take what is left of an order.
+        ["layer=interpo", "batch_size=8", "steps=12"],
+        [
+            "layer=chebyshev",
+            "data.weight=b",
+            "dims=[1,1]",
+            "optimizer=adamw",
+            "batch_size=8",
+            "steps=12",
+        ],
+        ["layer=linear", "data.split=order", "optimizer=sgd", "batch_size=4", "steps=12"],
+        ["smoothing.method=linear", "dims=[2,3,1]", "batch_size=8", "steps=6"],
+    ],
+)
+def test_folds_that_are_trained_together_are_those_trained_one_by_one(
+    table, tmp_path, monkeypatch, caplog, options
+):
+    caplog.set_level(logging.INFO)
+    given = [text for text in overrides(table) if not text.startswith("layer.")]
+    options = [*given, *options]
+    _, alone = run_folds(options, tmp_path / "alone", monkeypatch, 1)
+    assert "together" not in caplog.text
+    _, stacked = run_folds(options, tmp_path / "stacked", monkeypatch, 10)
+    assert "3 folds are trained together" in caplog.text
+    for one, other in zip(alone, stacked, strict=True):
+        assert torch.equal(one.rows, other.rows)
+        assert torch.equal(one.truth, other.truth)
+        assert torch.allclose(one.predictions, other.predictions, rtol=1e-3, atol=1e-4)
+        numbers = [
+            {k: v for k, v in fold.metrics.items() if k not in ("train_seconds", "stopped")}
+            for fold in (one, other)
+        ]
+        assert numbers[0] == pytest.approx(numbers[1], rel=1e-3, abs=1e-4)
+        assert one.metrics["stopped"] == other.metrics["stopped"] == "steps"
+
+
+@pytest.mark.parametrize("option", ["batch_size=null", "optimizer=lbfgs", "data.drop=[]"])
+def test_folds_of_other_shapes_are_trained_one_by_one(table, tmp_path, monkeypatch, caplog, option):
+    caplog.set_level(logging.INFO)
+    if option.startswith("data"):  # a level of a column that only one fold's test rows have
+        lines = table.read_text().splitlines()
+        rows = [f"{'rst'[k % 3] if k > 4 else 'u'},{line}" for k, line in enumerate(lines[1:])]
+        table.write_text("\n".join([f"c,{lines[0]}", *rows]))
+        option = "dims=[auto,1]"
+    more = [option, "steps=3", "data.split=order"]
+    _, found = run_folds([*overrides(table), *more], tmp_path / "run", monkeypatch, 10)
+    assert len(found) == 3
+    assert "together" not in caplog.text
+
+
+def test_a_fold_that_diverges_leaves_the_others_as_they_are(table, tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    options = overrides(table, "batch_size=8", "evaluations=6", "steps=12")
+    _, whole = run_folds(options, tmp_path / "whole", monkeypatch, 10)
+    validate = FoldsModule.validation_step
+
+    def validation_step(self, split, number):
+        if self.global_step == 6:
+            next(self.stack.parameters()).data[1] = torch.nan
+        validate(self, split, number)
+
+    monkeypatch.setattr(FoldsModule, "validation_step", validation_step)
+    _, found = run_folds(options, tmp_path / "run", monkeypatch, 10)
+    assert [one.metrics["stopped"] for one in found] == ["steps", "diverged", "steps"]
+    assert found[1].metrics["best_step"] <= 4
+    assert found[1].predictions.isfinite().all()
+    assert caplog.text.count(", diverged") == 1
+    for k in (0, 2):
+        assert torch.equal(found[k].predictions, whole[k].predictions)
+
+
+def test_folds_that_were_stopped_together_begin_anew(table, tmp_path, monkeypatch):
+    options = overrides(table, "steps=12", "data.repeats=2", "batch_size=8")
+    _, whole = run_folds(options, tmp_path / "whole", monkeypatch, 3)
+    started = []
+    begin = FoldsModule.on_train_start
+
+    def on_train_start(self):
+        started.append(self.count)
+        if len(started) == 2:  # Ctrl-C in the second repeat
+            self.folds[0].stop.received = signal.SIGINT
+            self.ask_to_stop()
+        begin(self)
+
+    monkeypatch.setattr(FoldsModule, "on_train_start", on_train_start)
+    experiment, found = run_folds(options, tmp_path / "run", monkeypatch, 3)
+    assert len(found) == 3
+    experiment.stop.received = None
+    again = experiment.folds.run(experiment.module.task)
+    assert started == [3, 3, 3]
+    for one, other in zip(again, whole, strict=True):
+        assert torch.equal(one.predictions, other.predictions)
 
 
 def results(*errors: float | None) -> list[FoldResult]:

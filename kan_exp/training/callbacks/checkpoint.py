@@ -43,29 +43,36 @@ class BestNetwork(Callback):
         self.error = float("inf")
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        if not self.checkpoint:  # the start counts until the first validation
-            self._keep(trainer, module)
-            if (margin := cast(KANModule, module).start_margin) is not None:
-                start = cast(KANModule, module).validation_error(_data(trainer).val)
-                self.error = start - margin * abs(start)
+        if not self.checkpoint:
+            self.begin(cast(KANModule, module), _data(trainer))
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         error = float(trainer.callback_metrics[CHOSEN_BY])
-        if error < self.error or cast(KANModule, module).selects:
-            self.error = error
-            self._keep(trainer, module)
+        self.see(error, cast(KANModule, module), _data(trainer), trainer.global_step)
 
-    def _keep(self, trainer: Trainer, module: LightningModule) -> None:
+    def begin(self, module: KANModule, data: ExperimentData) -> None:
+        """Keeps the network before the first step, which counts until the first validation."""
+        self._keep(module, data, 0)
+        if module.start_margin is not None:
+            start = module.validation_error(data.val)
+            self.error = start - module.start_margin * abs(start)
+
+    def see(self, error: float, module: KANModule, data: ExperimentData, step: int) -> None:
+        """Keeps the network if its validation error is the lowest so far."""
+        if error < self.error or module.selects:
+            self.error = error
+            self._keep(module, data, step)
+
+    def _keep(self, module: KANModule, data: ExperimentData, step: int) -> None:
         weights = {n: w for n, w in module.state_dict().items() if n.startswith("model.")}
         content: dict[str, Any] = {}
         module.on_save_checkpoint(content)
         self.checkpoint = {
             "kan_exp": dict(content["kan_exp"]),
-            "global_step": trainer.global_step,
+            "global_step": step,
             "state_dict": {name: weight.to("cpu", copy=True) for name, weight in weights.items()},
         }
-        data, task = _data(trainer), cast(KANModule, module).task
-        if data.schema.scales_outputs and task.predicts == NUMBERS:
+        if data.schema.scales_outputs and module.task.predicts == NUMBERS:
             model = model_from(self.checkpoint)
             with torch.no_grad():
                 residuals = data.train.y - model.scaled(data.train.x)
