@@ -49,6 +49,11 @@ class SplitTableData(ExperimentData):
         self.num_folds = split.num_folds if number is None else 0
         self.parts = split.final(table, orders[0]) if self.num_folds else parts[number or 0]
         self._read = table
+        self._take(table)
+        self._check_spread()
+
+    def _take(self, table: Table) -> None:
+        """Takes the rows of each part, and the schema and the scaling of the training rows."""
         self.schema = table.schema.fit(table.frame[self.parts.train])
         self.table = replace(table, schema=self.schema)
         kept = self.schema.columns
@@ -63,7 +68,6 @@ class SplitTableData(ExperimentData):
             points.rows(torch.from_numpy(rows)) for rows in self.parts
         )
         self.scaling = measure_scaling(self.train)
-        self._check_spread()
 
     @property
     def test_rows(self) -> Rows:

@@ -112,9 +112,12 @@ class KANModel(nn.Module):
 
     def outputs(self, x: Any) -> Tensor:
         """The network's own outputs, standardized and before the activation, `(n, out)`."""
-        x = as_points(x, self.features, self.x_mean.device, self.schema)
-        outputs: Tensor = self.network(self.standardize(x))
+        outputs: Tensor = self.network(self.standardize(self.points_of(x)))
         return outputs
+
+    def points_of(self, x: Any) -> Tensor:
+        """Points `(n, in)` as the network takes them, see `kan_exp.models.inputs.as_points`."""
+        return as_points(x, self.features, self.x_mean.device, self.schema)
 
     def standardize(self, x: Tensor) -> Tensor:
         """Inputs as the network takes them, in its own dtype."""
@@ -157,7 +160,7 @@ class KANModel(nn.Module):
         return {f"{self.target_name}_predicted": best, **dict(zip(names, columns, strict=True))}
 
     def _in_batches(self, function: Callable[[Tensor], Tensor], x: Any) -> Tensor:
-        points = as_points(x, self.features, self.x_mean.device, self.schema)
+        points = self.points_of(x)
         with evaluation_mode(self):
             return torch.cat([function(part) for part in self._batches(points)])
 
@@ -217,7 +220,7 @@ class KANModel(nn.Module):
         Raises:
             KanExpError: There is no point, or a number is not finite.
         """
-        points = as_points(x, self.features, self.x_mean.device, self.schema)
+        points = self.points_of(x)
         if not len(points) or not points.isfinite().all():
             raise KanExpError(
                 f"model.importance takes at least one point, and finite numbers only, got x of "
