@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from kan_exp.symbolic.explanation import Explanation
 
 Floats = NDArray[np.float64]
+POINTS = ("sample", "residuals")  # of a model's checkpoint
 MISSING = ("error", "impute")
 # Parameters that are options of conf/ by the same name.
 OPTIONS = ("dims", "layer", "optimizer", "steps", "batch_size", "replicas", "prune")
@@ -190,8 +191,8 @@ class _Estimator(BaseEstimator):
         if (model := state.get("model_")) is not None:
             checkpoint = model.checkpoint()
             weights = {n: part.numpy() for n, part in checkpoint["state_dict"].items()}
-            sample = checkpoint["sample"].numpy()
-            state["model_"] = {**checkpoint, "state_dict": weights, "sample": sample}
+            points = {n: _plain(checkpoint[n]) for n in POINTS}
+            state["model_"] = {**checkpoint, "state_dict": weights, **points}
         return state
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
@@ -201,10 +202,10 @@ class _Estimator(BaseEstimator):
 
             from kan_exp.fitting.model import FittedModel
 
-            weights = {n: torch.from_numpy(a.copy()) for n, a in stored["state_dict"].items()}
-            sample = torch.from_numpy(stored["sample"].copy())
-            checkpoint = {**stored, "state_dict": weights, "sample": sample}
-            state["model_"] = FittedModel.of(checkpoint)
+            weights = {n: torch.tensor(values) for n, values in stored["state_dict"].items()}
+            points = {n: stored[n] for n in POINTS if stored[n] is not None}
+            tensors = {n: torch.tensor(values) for n, values in points.items()}
+            state["model_"] = FittedModel.of({**stored, "state_dict": weights, **tensors})
         super().__setstate__(state)
 
 
@@ -317,6 +318,26 @@ class KANRegressor(RegressorMixin, _Estimator):
         values = self._outputs(X, "predict")
         return values[:, 0] if self._one_output and values.shape[1] == 1 else values
 
+    def predict_interval(self, X: Any, coverage: float = 0.9) -> Floats:
+        """Ranges that hold the true value in this share of cases, `(n, 2)` or `(n, outputs, 2)`.
+
+        See `FittedModel.predict_interval`.
+        """
+        rows = self._rows(X)
+        with _as_value_errors():
+            ranges = self.model_.predict_interval(rows, coverage)
+        return np.asarray(ranges[:, 0] if self._one_output else ranges)
+
+    def predict_derivative(self, X: Any) -> Floats:
+        """Derivatives of the predictions, `(n, columns)` or `(n, outputs, columns)`.
+
+        They are 0 for a column that did not vary in training, and NaN for one that is no number.
+        """
+        rows = self._rows(X)
+        with _as_value_errors():
+            found = self.model_.derivatives(rows)
+        return np.asarray(found[:, 0] if self._one_output and found.shape[1] == 1 else found)
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
@@ -423,6 +444,10 @@ class KANClassifier(ClassifierMixin, _Estimator):
         values = self.decision_function(X)
         places = (values > 0).astype(int) if values.ndim == 1 else values.argmax(1)
         return self.classes_[places]
+
+
+def _plain(tensor: Any) -> Any:
+    return None if tensor is None else tensor.numpy()
 
 
 def _is_mixed(X: Any) -> bool:

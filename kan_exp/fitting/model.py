@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -45,16 +46,20 @@ class FittedModel(KANModel):
         sample: At most `SAMPLE` training points as the network takes them, `(n, in)`, at which
             edges are looked at where no others are given; of a run they are drawn at random from
             the range of its training points.
+        residuals: Errors at points that the network was not fitted to, `(m, out)`; None if there
+            are none.
     """
 
     description: Mapping[str, Any]
     sample: Tensor
+    residuals: Tensor | None
 
     @classmethod
     def of(cls, checkpoint: Mapping[str, Any], replica: int | None = None) -> FittedModel:
         """The model of a checkpoint in memory."""
         model = cast(FittedModel, model_from(checkpoint, replica, cls))
         model._remember(checkpoint["kan_exp"], checkpoint.get("sample"))
+        model.residuals = checkpoint.get("residuals")
         return model
 
     def _remember(self, description: Mapping[str, Any], sample: Tensor | None = None) -> None:
@@ -139,6 +144,61 @@ class FittedModel(KANModel):
             raise KanExpError(f"X has {rows:,} rows, but y has {len(values):,}.")
         return values
 
+    def predict_interval(self, x: Any, coverage: float = 0.9) -> NDArray[np.float64]:
+        """Ranges that hold the true value in this share of cases, `(n, out, 2)`.
+
+        They are as wide everywhere: a quantile of the errors at points that the network was not
+        fitted to. These are all points of a network whose smoothness was found from the data, each
+        predicted after a step without it; of others the validation points.
+
+        Args:
+            x: As in `predict`.
+            coverage: Between 0 and 1.
+
+        Raises:
+            KanExpError: The model predicts no numbers, or has no such points.
+
+        Source:
+            J. Lei et al., "Distribution-free predictive inference for regression", JASA 113 (2018);
+            R. Barber et al., "Predictive inference with the jackknife+", 2021.
+        """
+        if not 0 < coverage < 1:
+            raise KanExpError(f"coverage must be between 0 and 1, got {coverage!r}.")
+        if self.residuals is None:
+            raise KanExpError(
+                "predict_interval needs errors at points that the network was not fitted to, which "
+                "models of kan_exp.fit have if they predict numbers; for other tasks see "
+                "task=quantile."
+            )
+        errors = np.sort(np.abs(self.residuals.numpy()), axis=0)
+        place = min(math.ceil((len(errors) + 1) * coverage), len(errors)) - 1
+        values = self.predict(x).double().cpu().numpy()
+        return np.stack([values - errors[place], values + errors[place]], axis=-1)
+
+    def derivatives(self, x: Any) -> NDArray[np.float64]:
+        """Derivatives of the predictions, `(n, out, columns)`.
+
+        Columns are those of X, or the network's inputs if its rows have no others. A column that
+        did not vary in training has 0, and one that is no number NaN.
+        """
+        points = self.points_of(x).detach().double().requires_grad_()
+        with torch.enable_grad():
+            predicted = self(points)
+            parts = [
+                torch.autograd.grad(one.sum(), points, retain_graph=True)[0] for one in predicted.T
+            ]
+        slopes = torch.stack(parts, 1).cpu().numpy()
+        if not self.columns or self.schema is None:
+            return slopes
+        found = np.zeros((*slopes.shape[:2], len(self.columns)))
+        place = 0
+        for column in self.schema.inputs:
+            plain = column.kind == "number" and not column.scale
+            values = slopes[:, :, place] if plain else np.nan
+            found[:, :, self.columns.index(column.name)] = values
+            place += len(column.features)
+        return found
+
     def edge_views(self, x: Any = None) -> list[LayerView]:
         """What every layer does to points, see `KANModel.views`."""
         return self.views(self.sample if x is None else self.points_of(x))
@@ -204,6 +264,7 @@ class FittedModel(KANModel):
             "state_dict": weights,
             "global_step": int(self.description.get("steps", 0)),
             "sample": self.sample.cpu(),
+            "residuals": self.residuals,
         }
 
     def save(self, folder: str | Path) -> Path:

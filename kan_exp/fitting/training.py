@@ -18,9 +18,12 @@ from kan_exp.preparing.arrays import array_config
 if TYPE_CHECKING:
     import signal
 
+    from torch import Tensor
+
     from kan_exp.config import RunConfig
     from kan_exp.data.table import Table
     from kan_exp.fitting.model import FittedModel
+    from kan_exp.training.experiment import Experiment
 
 LAYER = "spline"  # which trains fastest, and follows what the data decide exactly
 
@@ -93,7 +96,20 @@ def train_table(
     checkpoint["sample"] = x[:: -(-len(x) // SAMPLE)].clone()
     model = FittedModel.of(checkpoint)
     model.network.to(torch.float64)
+    model.residuals = _residuals(experiment, model)
     return Fitted(model, experiment.trainer.global_step, experiment.stop.received)
+
+
+def _residuals(experiment: Experiment, model: FittedModel) -> Tensor | None:
+    """Errors at points that the network was not fitted to, `(m, out)`; None if there are none."""
+    from kan_exp.training.smoothing import SmoothingModule
+
+    module, data = experiment.module, experiment.data
+    if model.classes or model.activation != "identity":
+        return None
+    if isinstance(module, SmoothingModule):
+        return module.left_out_errors() * data.scaling.y_std
+    return None if data.val is data.train else data.val.y - model.predict(data.val.x)
 
 
 def _in_one_go(config: RunConfig) -> RunConfig:
