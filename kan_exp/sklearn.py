@@ -131,7 +131,14 @@ class _Estimator(BaseEstimator):
     def _outputs(self, X: Any, method: str) -> Floats:
         rows = self._rows(X)
         with _as_value_errors():
-            return np.asarray(getattr(self.model_, method)(rows).double().numpy())
+            values = np.asarray(getattr(self.model_, method)(rows).double().numpy())
+        gaps = np.isnan(values).any(1)
+        if gaps.any():  # arrays with gaps are refused before
+            raise ValueError(
+                f"row {int(gaps.argmax()) + 1:,} of X has a gap, which {type(self).__name__} was "
+                f"not trained with: fill it in, or train with missing='impute'."
+            )
+        return values
 
     def _weights(self, weight: Any, X: Any) -> Floats | None:
         if weight is None:

@@ -30,6 +30,8 @@ class ArrayData(SplitTableData):
         KanExpError: No input varies over the training rows.
     """
 
+    _cure = "there is nothing to learn from"
+
     def __init__(self, table: Table, fractions: Sequence[float], seed: int) -> None:
         ExperimentData.__init__(self, seed)
         self.options = SplitOptions(fractions, seed)

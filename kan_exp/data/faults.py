@@ -40,13 +40,14 @@ def faulty(
 
     Args:
         schema: Columns that are used.
-        treatment: The options of the training; None for rows for a trained network.
+        treatment: The options of the training; None for rows for a trained network. They are
+            spelled out where an option chooses the columns.
     """
     order = list(CURES)
     faults = sorted(faults, key=lambda fault: order.index(fault.kind))
     groups = [(kind, list(group)) for kind, group in groupby(faults, lambda fault: fault.kind)]
     kinds = "; ".join(_describe(kind, group, schema.targets) for kind, group in groups)
-    if treatment is not None:
+    if treatment is not None and file.options.features is not None:
         return file.error(f"{kinds}: {_command(file, faults, schema, treatment)}")
     cures = [text for kind, _ in groups if (text := CURES[kind]) is not None]
     text = ", ".join(cures)

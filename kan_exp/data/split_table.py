@@ -38,6 +38,8 @@ class SplitTableData(ExperimentData):
             it has no scale.
     """
 
+    _cure = "choose others with data.features, or other rows with data.seed"
+
     def __init__(self, table: Table, split: SplitOptions, number: int | None = None) -> None:
         super().__init__(split.seed)
         split.check(table)
@@ -61,7 +63,7 @@ class SplitTableData(ExperimentData):
         if not kept:
             raise KanExpError(
                 f"{table.source}: no column but the target varies in the {len(self.parts.train)} "
-                f"training rows: choose others with data.features, or other rows with data.seed."
+                f"training rows: {self._cure}."
             )
         points = self.table.split()
         self.train, self.val, self.test = (

@@ -42,7 +42,7 @@ class FittedModel(KANModel):
     Attributes:
         description: Plain containers from which the model can be made again. Of a model of
             `kan_exp.fit`, `columns` are the names of all columns of X: rows without names are
-            these columns.
+            these columns, unless they are a tensor of the network's inputs.
         sample: At most `SAMPLE` training points as the network takes them, `(n, in)`, at which
             edges are looked at where no others are given; of a run they are drawn at random from
             the range of its training points.
@@ -95,6 +95,8 @@ class FittedModel(KANModel):
         if self.columns == self.features and (self.schema is None or self.schema.is_plain):
             return x
         width = len(self.columns)
+        if isinstance(x, Tensor) and x.ndim == 2 and x.shape[1] == len(self.features):
+            return x
         values = x if isinstance(x, Tensor) else np.asarray(x)
         if values.ndim == 1:
             values = values[:, None] if width == 1 else values[None]

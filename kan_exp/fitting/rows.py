@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from kan_exp.data.classes import with_outputs
 from kan_exp.data.columns import tidy
 from kan_exp.data.kinds import Treatment
+from kan_exp.data.options import Options
 from kan_exp.data.schema import Column, Schema
 from kan_exp.data.table import Table, learn_columns
 from kan_exp.data.table_file import TableFile
@@ -22,20 +23,29 @@ from kan_exp.models.inputs import as_numbers, as_table, column_names, series_of
 
 # Up to so many rows whole weights are numbers of copies; of more rows they are proportions.
 MOST_COPIES = 10_000
-WEIGHT = "weight"
+WEIGHT = "\0weight"  # no name of a column
+OPTIONS = Options("X", "separator", None, "y", "missing")
 
 
 class FrameColumns(TableFile):
-    """The columns of a frame in memory."""
+    """The columns of a frame in memory.
 
-    def __init__(self, frame: pl.DataFrame, source: str) -> None:
+    Args:
+        frame: The rows.
+        rows: Their numbers, from 0, as the user counts them.
+    """
+
+    def __init__(self, frame: pl.DataFrame, rows: NDArray[np.int64]) -> None:
         self.columns = frame.get_columns()
-        self.types = [str(column.dtype) for column in self.columns]
-        self._names = frame.columns
-        super().__init__(Path(source), source)
+        self.types = ["" for _ in self.columns]
+        self._names, self._rows = frame.columns, rows
+        super().__init__(Path("X"), "X and y", OPTIONS)
 
     def _read_header(self) -> list[str]:
         return self._names
+
+    def row_name(self, row: int) -> str:
+        return f"row {self._rows[row] + 1:,}"
 
 
 def as_frame(x: Any, name: str) -> pl.DataFrame:
@@ -59,7 +69,7 @@ def as_frame(x: Any, name: str) -> pl.DataFrame:
         own = getattr(x, "name", None)  # of a series of pandas
         array = _array(x, name)
         names = [f"{name}{place}" for place in range(array.shape[1])]
-        if array.shape[1] == 1 and (np.ndim(x) == 1 or name != "x"):
+        if array.shape[1] == 1 and name != "x":
             names = [name if own is None else own]
         columns = [series_of(column) for column in array.T]
     frame: dict[str, pl.Series] = {}
@@ -78,8 +88,8 @@ def _array(x: Any, name: str) -> NDArray[Any]:
     except (TypeError, ValueError):
         try:
             array = np.asarray(x, dtype=object)
-        except ValueError as error:
-            raise KanExpError(f"{name} must be an array of rows and columns: {error}.") from error
+        except ValueError:
+            raise KanExpError(f"{name} must have as many columns in every row.") from None
     if array.ndim not in (1, 2) or not array.size:
         raise KanExpError(
             f"{name} must be an array of rows and columns, got the shape {array.shape}."
@@ -112,8 +122,12 @@ def make_table(
     if len(x) != len(y):
         raise KanExpError(f"X has {len(x):,} rows, but y has {len(y):,}.")
     y = y.rename({name: _other_name(name, x.columns) for name in y.columns})
-    frame, weight = _sorted(x.hstack(y), weight)
-    file = FrameColumns(frame, "X and y")
+    rows = np.arange(len(x))
+    if weight is not None:
+        weight = _checked(weight, len(x))
+        rows = np.flatnonzero(weight)
+        weight = weight[rows]
+    file = FrameColumns(x.hstack(y)[rows], rows)
     chosen = Schema.of_numbers(file.names[: x.width], file.names[x.width :])
     table = learn_columns(file, chosen, Treatment.of(missing=missing))
     if isinstance(classes, tuple):
@@ -124,8 +138,8 @@ def make_table(
         schema = replace(table.schema, outputs=(Column(output, "class", levels=classes),))
         table = replace(table, schema=schema, frame=table.frame.with_columns(names))
     else:
-        table = with_outputs(table, classes)
-    return table if weight is None else replace(table, weight=table.rows_of(weight))
+        table = with_outputs(table, classes, "y")
+    return _in_order(table, None if weight is None else table.rows_of(weight))
 
 
 def _other_name(name: str, taken: list[str]) -> str:
@@ -134,21 +148,20 @@ def _other_name(name: str, taken: list[str]) -> str:
     return name
 
 
-def _sorted(
-    frame: pl.DataFrame, weight: NDArray[np.float64] | None
-) -> tuple[pl.DataFrame, NDArray[np.float64] | None]:
-    """The rows in their canonical order, and their weights if they are not copies."""
-    name = _other_name(WEIGHT, frame.columns)
+def _checked(weight: NDArray[np.float64], rows: int) -> NDArray[np.float64]:
+    if len(weight) != rows:
+        raise KanExpError(f"X has {rows:,} rows, but weight has {len(weight):,} numbers.")
+    if not np.isfinite(weight).all() or (weight < 0).any() or not weight.any():
+        raise KanExpError("weight must be finite numbers of at least 0, and not all of them 0.")
+    return weight
+
+
+def _in_order(table: Table, weight: NDArray[np.float64] | None) -> Table:
+    """The rows sorted by their values, and copied where weights are numbers of copies."""
+    keys = table.frame if weight is None else table.frame.with_columns(pl.Series(WEIGHT, weight))
+    order = keys.select(pl.arg_sort_by(keys.columns)).to_series().to_numpy()
     if weight is not None:
-        if len(weight) != len(frame):
-            raise KanExpError(f"X has {len(frame):,} rows, but the weight has {len(weight):,}.")
-        if not np.isfinite(weight).all() or (weight < 0).any() or not weight.any():
-            raise KanExpError("weights must be finite numbers of at least 0, and not all 0.")
-        frame = frame.with_columns(pl.Series(name, weight)).filter(weight > 0)
-    frame = frame.sort(frame.columns)
-    if weight is None:
-        return frame, None
-    kept, frame = frame[name].to_numpy(), frame.drop(name)
-    if (kept == kept.round()).all() and kept.sum() <= max(MOST_COPIES, len(kept)):
-        return frame[np.repeat(np.arange(len(kept)), kept.astype(int))], None
-    return frame, kept
+        weight = weight[order]
+        if (weight == weight.round()).all() and weight.sum() <= max(MOST_COPIES, table.rows):
+            order, weight = np.repeat(order, weight.astype(int)), None
+    return replace(table, frame=table.frame[order], weight=weight, kept=None)
