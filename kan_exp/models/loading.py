@@ -173,7 +173,8 @@ def network_of(description: Mapping[str, Any]) -> nn.Sequential:
     """
     layers = description["layers"]
     specs = [LayerSpec(find_layer(layer["kind"]), layer["options"]) for layer in layers]
-    return make_network(specs, description["dims"])
+    # Of its own generator: the weights are replaced, and that of the process stays as it is.
+    return make_network(specs, description["dims"], torch.Generator())
 
 
 def _replica_weights(checkpoint: Mapping[str, Any], replica: int) -> dict[str, Tensor]:
