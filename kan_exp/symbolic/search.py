@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from kan_exp.symbolic.constants import simplified, standard_errors
-from kan_exp.symbolic.expression import Array, Constant, Expression, Input
+from kan_exp.symbolic.evidence import is_certain
+from kan_exp.symbolic.expression import Array, Constant, Expression, Input, Power
 from kan_exp.symbolic.problem import Finder, Problem, Proposal
 from kan_exp.symbolic.quotients import quotients
 from kan_exp.symbolic.reduction import State, reductions
@@ -30,6 +31,9 @@ _FIRST_ROWS = 600
 _LARGEST, _FREE = 40, 5
 # Proposals after an exact one, in which a simpler form of it is looked for.
 _POLISHING = 8
+# Natural units of length by which a formula is clearly the shortest one. A form that comes as near
+# to another, in parts of the noise, is the same one.
+_CLEAR, _SAME = 10.0, 0.01
 # Further ways that are gone after a formula that holds, but has free constants.
 _PATIENCE = 2
 
@@ -64,7 +68,9 @@ class Search:
     Attributes:
         candidates: Every formula worth showing: none of them is worse than a simpler one.
         best: The formula to show, or None.
-        found: Whether `best` holds to the noise: what it leaves is like noise, and it is simple.
+        found: Whether `best` is claimed: what it leaves is like noise, it is simple, and no other
+            curve or formula that was tried describes the rows as briefly.
+        fits: Whether what `best` leaves is like noise; not found, it may be one of many.
         noise: Estimated deviation of the noise in units of y; 0 where y has none.
         seconds: What the search took.
         complete: False if time ran out, or the user stopped it.
@@ -73,6 +79,7 @@ class Search:
     candidates: list[Candidate] = field(default_factory=list)
     best: Candidate | None = None
     found: bool = False
+    fits: bool = False
     noise: float = 0.0
     seconds: float = 0.0
     complete: bool = False
@@ -343,6 +350,27 @@ class _Judge:
             return False
         return self.leaves_noise(expression)
 
+    def is_certain(self, candidate: Candidate) -> bool:
+        """Whether rows with this noise leave no other formula as likely as one that holds."""
+        if self.is_exact(candidate):
+            return True
+        problem = self.problem
+        if not is_certain(candidate.expression, problem.x, problem.weight, candidate.rmse):
+            return False
+        length = self.length(candidate.rmse, candidate.complexity, len(candidate.errors))
+        values = candidate.expression(self.few.x)
+        for rival in self.candidates.values():
+            # One with more constants may be the same formula, and more.
+            if len(rival.errors) > len(candidate.errors):
+                continue
+            longer = self.length(rival.rmse, rival.complexity, len(rival.errors)) - length
+            if longer < _CLEAR:
+                # Another form, or this one with other numbers?
+                form = _freed(rival.expression)
+                if refit(form, self.few.x, values).loss > len(values) * (_SAME * rival.rmse) ** 2:
+                    return False
+        return True
+
     def leaves_noise(self, expression: Expression) -> bool:
         """Whether polynomials of the inputs, or of merged variables, explain what a formula leaves.
 
@@ -379,10 +407,11 @@ class _Judge:
                 if str(expression) not in self.simple:
                     self.add(expression, origin)
         result.best = self.best()
-        result.found = result.best is not None and self.holds(result.best)
+        result.fits = result.best is not None and self.holds(result.best)
+        result.found = result.fits and result.best is not None and self.is_certain(result.best)
         if result.best is None or not self.is_exact(result.best):
             result.noise = self.problem.noise
-            if result.found and result.best is not None:
+            if result.fits and result.best is not None:
                 result.noise = result.best.rmse
         result.candidates = _front([*self.candidates.values(), self.constant()])
 
@@ -398,6 +427,16 @@ def _rmse(expression: Expression, problem: Problem) -> float:
         return math.nan
     squares = (expression(problem.x) - problem.y) ** 2
     return math.sqrt(float(problem.weight @ squares) / float(problem.weight.sum()))
+
+
+def _freed(expression: Expression) -> Expression:
+    """The formula with free constants in the place of exact ones, but for exponents, 1 and -1."""
+    match expression:
+        case Constant(value=value) if abs(value) != 1:
+            return Constant(value)
+        case Power(base, exponent):
+            return Power(_freed(base), exponent)
+    return expression.rebuilt([_freed(child) for child in expression.children()])
 
 
 def _front(candidates: list[Candidate]) -> list[Candidate]:
