@@ -41,6 +41,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "fitting": {
         *("config", "data", "errors", "models", "plots", "preparing", "runs", "symbolic", "tasks"),
+        "training",
     },
     "sklearn": {"errors", "fitting", "symbolic"},
     "sweeps": {

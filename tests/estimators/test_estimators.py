@@ -339,9 +339,9 @@ def test_wrong_frames_are_one_line(frame):
         estimator.predict(frame[frame.columns[::-1]])
     with pytest.raises(ValueError, match="now missing"):
         estimator.predict(frame.drop(columns="old"))
+    texts = frame["size"].astype(object)
+    texts[2] = "big"
     with pytest.raises(ValueError, match="takes a number in column 'size', got 'big' in row 3"):
-        texts = frame["size"].astype(object)
-        texts[2] = "big"
         estimator.predict(frame.assign(size=texts))
     with pytest.raises(ValueError, match="row 5 of X has a gap"):
         estimator.predict(frame.assign(size=frame["size"].where(frame.index != 4)))
