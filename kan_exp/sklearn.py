@@ -88,6 +88,8 @@ class _Estimator(BaseEstimator):
             given = {name: getattr(self, name) for name in OPTIONS}
             given = {name: value for name, value in given.items() if value is not None}
             given |= self._more_options() | dict(self.options or {})
+            if "seed" in given:
+                raise KanExpError("options: the seed is random_state: set that instead.")
             x = as_frame(X if self._mixed else self._named(X), "x")
             outputs = as_frame({name: y[:, k] for k, name in enumerate(names)}, "y")
             table = make_table(x, outputs, weight, self.missing, classes)
@@ -95,7 +97,7 @@ class _Estimator(BaseEstimator):
             fitted = train_table(
                 table, x.columns, named_options(given), seed, task, self.max_time, self.verbose
             )
-        if fitted.received is not None:
+        if fitted.interrupted:
             raise KeyboardInterrupt
         self.model_ = fitted.model
         self.n_iter_ = fitted.steps

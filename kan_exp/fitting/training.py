@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import threading
+import signal
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,8 +17,6 @@ from kan_exp.fitting.rows import as_frame, make_table
 from kan_exp.preparing.arrays import array_config
 
 if TYPE_CHECKING:
-    import signal
-
     from torch import Tensor
 
     from kan_exp.config import RunConfig
@@ -35,12 +34,12 @@ class Fitted:
     Attributes:
         model: The best network, in float64.
         steps: How many were taken.
-        received: The signal that has ended the training early.
+        interrupted: Whether Ctrl-C has ended the training early.
     """
 
     model: FittedModel
     steps: int
-    received: signal.Signals | None
+    interrupted: bool
 
 
 def train_table(
@@ -71,33 +70,30 @@ def train_table(
 
     from kan_exp.fitting.model import SAMPLE, FittedModel
     from kan_exp.preparing.experiment import make_experiment
+    from kan_exp.training.callbacks import SignalStop
 
     if not shows:
         config = _in_one_go(config)
-    with _own_threads():
-        experiment = make_experiment(config, None, context)
-        module, pruning = experiment.module, experiment.pruning
-        timer = threading.Timer(max_time or 0.0, module.ask_to_stop)
-        timer.daemon = True
-        with experiment.stop:
-            if max_time is not None:
-                timer.start()
-            try:
-                diverged = experiment.train()
-            finally:
-                timer.cancel()
+    stop = SignalStop(max_time)
+    with _own_settings():
+        experiment = make_experiment(config, None, context, stop=stop)
+        pruning = experiment.pruning
+        with stop:
+            diverged = experiment.train()
             if diverged is not None:
                 raise KanExpError(f"the training diverged: {diverged}") from diverged
-            if pruning is not None and experiment.stop.received is None:
+            if pruning is not None and stop.received is None:
                 experiment.prune(pruning)
-        checkpoint = dict(experiment.best.checkpoint)
+    if stop.received is signal.SIGTERM:
+        sys.exit(128 + signal.SIGTERM)
+    checkpoint = dict(experiment.best.checkpoint)
     x = experiment.data.train.x
     checkpoint["kan_exp"] |= {"columns": list(columns), "steps": experiment.trainer.global_step}
     checkpoint["sample"] = x[:: -(-len(x) // SAMPLE)].clone()
     model = FittedModel.of(checkpoint)
     model.network.to(torch.float64)
     model.residuals = _residuals(experiment, model)
-    return Fitted(model, experiment.trainer.global_step, experiment.stop.received)
+    return Fitted(model, experiment.trainer.global_step, stop.received is not None)
 
 
 def _residuals(experiment: Experiment, model: FittedModel) -> Tensor | None:
@@ -108,20 +104,22 @@ def _residuals(experiment: Experiment, model: FittedModel) -> Tensor | None:
     if model.classes or model.activation != "identity":
         return None
     if isinstance(module, SmoothingModule):
-        return module.left_out_errors() * data.scaling.y_std
+        errors = module.left_out_errors()
+        return None if errors is None else errors.cpu() * data.scaling.y_std
     return None if data.val is data.train else data.val.y - model.predict(data.val.x)
 
 
 def _in_one_go(config: RunConfig) -> RunConfig:
     """With as few turns of the trainer's loop as give the same result."""
-    steps = max(config.log_every_n_steps, 1000)
+    if not config.uses_least_squares:  # whose turns hold the points of all their steps
+        return config
     evaluations = 1 if config.smooths else config.evaluations
-    return replace(config, log_every_n_steps=steps, evaluations=evaluations)
+    return replace(config, log_every_n_steps=1000, evaluations=evaluations)
 
 
 @contextmanager
-def _own_threads() -> Iterator[None]:
-    """Restores torch's number of threads, which a training sets, and hides Lightning's advice."""
+def _own_settings() -> Iterator[None]:
+    """Restores torch's number of threads and the filters of warnings, which a training sets."""
     import torch
 
     threads = torch.get_num_threads()
@@ -172,7 +170,7 @@ def fit(
     classes = {"auto": None, "classification": True}.get(str(named.get("task", "auto")), False)
     table = make_table(x, outputs, weights, missing, classes)
     fitted = train_table(table, x.columns, named, seed, None, max_time, progress)
-    if fitted.received is not None:
+    if fitted.interrupted:
         warnings.warn("interrupted: this is the best network so far", UserWarning, stacklevel=2)
     return fitted.model
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import lru_cache
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
@@ -62,14 +62,15 @@ def array_config(
     return config, context
 
 
-@cache
+@lru_cache(256)
 def _translated(texts: Sequence[str]) -> tuple[RunConfig, RunContext]:
     try:
         with composed([*BASE, *texts], "none") as (cfg, hydra):
             config, context = translate(cfg, hydra)
     except USER_ERRORS as error:
         raise KanExpError(one_line(error)) from error
-    return config, replace(context, overrides=texts)
+    choices = {**context.choices, "data": "X"}
+    return config, replace(context, overrides=texts, choices=choices)
 
 
 def _text(name: str, value: Any) -> str:

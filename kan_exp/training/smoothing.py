@@ -424,9 +424,13 @@ class SmoothingModule(KANModule):
         }
 
     @torch.no_grad()
-    def left_out_errors(self) -> Tensor:
-        """Standardized target minus output at each point of the last fit without it, `(n, out)`."""
-        assert self._search is not None
+    def left_out_errors(self) -> Tensor | None:
+        """Standardized target minus output at each point of the last fit without it, `(n, out)`.
+
+        None if no step was taken.
+        """
+        if self._search is None or self._search.best is None:
+            return None
         network, problem = self._search.winner(), self._search.problem
         return problem.y - problem.left_out(network.state, network.second)[0]
 

@@ -298,6 +298,10 @@ def test_training_ends_in_time():
     X, y = rows()
     long = KANRegressor(optimizer="adam", steps=10**7, max_time=0.2).fit(X, y)
     assert 0 < long.n_iter_ < 10**7
+    for options in ({}, {"options": {"smoothing.method": None}}):
+        short = KANRegressor(max_time=1e-9, **options).fit(X, y)
+        assert short.n_iter_ < KANRegressor(**options, **PLAIN).fit(X, y).n_iter_
+        assert np.isfinite(short.predict(X)).all()
 
 
 # Frames
@@ -391,6 +395,7 @@ def test_few_rows_are_all_for_training(count):
         ({"options": {"data.folds": 5}}, "data.folds is an option of commands"),
         ({"missing": "no"}, "The 'missing' parameter of KANRegressor must be one of"),
         ({"penalty": {"rough": 1}}, "Did you mean 'roughness'"),
+        ({"options": {"seed": 1}}, "the seed is random_state"),
         ({"max_time": 0}, "max_time must be above 0"),
         ({"batch_size": 3}, "optimizer=lm takes all points at once"),
         ({"options": {"steps": object()}}, "steps must be a number, a text, a list"),
