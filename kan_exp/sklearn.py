@@ -99,6 +99,8 @@ class _Estimator(BaseEstimator):
             )
         if fitted.interrupted:
             raise KeyboardInterrupt
+        for name in ("explanation_", "formula_"):  # of another training
+            self.__dict__.pop(name, None)
         self.model_ = fitted.model
         self.n_iter_ = fitted.steps
 
@@ -171,7 +173,7 @@ class _Estimator(BaseEstimator):
         """
         check_is_fitted(self)
         model = self.model_
-        values = model.importance(model.sample).layers[0].sum(1)
+        values = model.importance(model.sample).layers[0].sum(1)  # (inputs of the network,)
         columns = [one.name for one in cast(Any, model.schema).inputs for _ in one.features]
         total = np.zeros(self.n_features_in_)
         np.add.at(total, [model.columns.index(name) for name in columns], values)
@@ -298,7 +300,7 @@ class KANRegressor(RegressorMixin, _Estimator):
                 weight 0 is none.
         """
         names = list(map(str, getattr(y, "columns", [getattr(y, "name", None) or "y"])))
-        self._mixed = _is_mixed(X)
+        checks, self._mixed = self._check_missing(), _is_mixed(X)
         if self._mixed:
             X = validate_data(self, X, skip_check_array=True)
             y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
@@ -311,7 +313,7 @@ class KANRegressor(RegressorMixin, _Estimator):
                 multi_output=True,
                 y_numeric=True,
                 ensure_min_samples=2,
-                **self._check_missing(),
+                **checks,
             )
         weight = self._weights(sample_weight, X)
         self._one_output = y.ndim == 1
@@ -413,13 +415,13 @@ class KANClassifier(ClassifierMixin, _Estimator):
             sample_weight: See `KANRegressor.fit`.
         """
         name = getattr(y, "name", None) or "y"
-        self._mixed = _is_mixed(X)
+        checks, self._mixed = self._check_missing(), _is_mixed(X)
         if self._mixed:
             X = validate_data(self, X, skip_check_array=True)
             y = column_or_1d(y, warn=True)
             check_consistent_length(X, y)
         else:
-            X, y = validate_data(self, X, y, ensure_min_samples=2, **self._check_missing())
+            X, y = validate_data(self, X, y, ensure_min_samples=2, **checks)
         check_classification_targets(y)
         weight = self._weights(sample_weight, X)
         counts = np.ones(len(y), bool) if weight is None else weight > 0

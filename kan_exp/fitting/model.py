@@ -203,7 +203,10 @@ class FittedModel(KANModel):
 
     def edge_views(self, x: Any = None) -> list[LayerView]:
         """What every layer does to points, see `KANModel.views`."""
-        return self.views(self.sample if x is None else self.points_of(x))
+        return self.views(self._looked_at(x))
+
+    def _looked_at(self, x: Any) -> Tensor:
+        return self.sample.to(self.x_mean.device) if x is None else self.points_of(x)
 
     def edges(self, x: Any = None) -> DataFrame:
         """The curves of all edges: a row for each point of a curve.
@@ -218,7 +221,7 @@ class FittedModel(KANModel):
         """
         import polars as pl
 
-        measured = self.importance(self.sample if x is None else x)
+        measured = self.importance(self._looked_at(x))
         parts = []
         for view, important in zip(self.edge_views(x), measured.layers, strict=True):
             exists = np.ones(view.y.shape[1:]) if view.mask is None else view.mask
@@ -244,7 +247,7 @@ class FittedModel(KANModel):
         """
         from kan_exp.plots import network_figure
 
-        return network_figure(self.edge_views(x), self.importance(self.sample if x is None else x))
+        return network_figure(self.edge_views(x), self.importance(self._looked_at(x)))
 
     def explain(self, x: Any = None, y: Any = None, **options: Any) -> Explanation:
         """Finds a formula: `kan_exp.explain(model, x, y, **options)`.
@@ -256,7 +259,7 @@ class FittedModel(KANModel):
         """
         from kan_exp.symbolic.explaining import explain
 
-        return explain(self, self.sample if x is None else x, y, **options)
+        return explain(self, self._looked_at(x), y, **options)
 
     def checkpoint(self) -> dict[str, Any]:
         """What `of` makes the model of again: plain containers and tensors."""

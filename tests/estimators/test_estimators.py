@@ -278,6 +278,7 @@ def test_a_formula_is_found(trained):
     estimator.explain(X, 2 * X[:, 0] + 3, seconds=5)
     assert estimator.formula_ == "2*x0 + 3"
     assert pickle.loads(pickle.dumps(estimator)).formula_ == "2*x0 + 3"
+    assert not hasattr(estimator.fit(X, X[:, 1]), "formula_")
     assert not hasattr(trained, "formula_")
 
 
