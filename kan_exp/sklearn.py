@@ -122,6 +122,12 @@ class _Estimator(BaseEstimator):
                 f"The 'missing' parameter of {type(self).__name__} must be one of {MISSING}. "
                 f"Got {self.missing!r} instead."
             )
+        for name in ("options", "penalty"):
+            if not isinstance(value := getattr(self, name), Mapping | None):
+                raise ValueError(
+                    f"The {name!r} parameter of {type(self).__name__} must be a mapping or None. "
+                    f"Got {value!r} instead."
+                )
         finite = "allow-nan" if self.missing == "impute" else True
         return {"dtype": np.float64, "ensure_all_finite": finite}
 

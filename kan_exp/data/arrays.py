@@ -30,6 +30,7 @@ class ArrayData(SplitTableData):
         KanExpError: No input varies over the training rows.
     """
 
+    _takes_constants = True
     _cure = "there is nothing to learn from"
 
     def __init__(self, table: Table, fractions: Sequence[float], seed: int) -> None:
@@ -38,6 +39,7 @@ class ArrayData(SplitTableData):
         order = torch.randperm(table.rows, generator=torch.Generator().manual_seed(seed)).numpy()
         self.parts = self._divide(table, self.options.final(table, order))
         self._take(table)
+        self._check_spread()
         if self.parts.val is self.parts.train:
             self.val = self.train
 

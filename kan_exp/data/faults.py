@@ -29,6 +29,11 @@ CURES = {
     columns.CONSTANT: None,
     columns.RANGE: "change the unit",
 }
+# The same where rows in memory are learned from, whose columns no option chooses.
+CURES_IN_MEMORY = CURES | {
+    columns.TEXT: "write numbers in their place",
+    columns.NAMES: "leave such columns out",
+}
 MAX_NAMED = 4  # columns of each kind of fault
 MAX_WORDS = 3  # texts of a column that may stand for missing values
 
@@ -49,7 +54,8 @@ def faulty(
     kinds = "; ".join(_describe(kind, group, schema.targets) for kind, group in groups)
     if treatment is not None and file.options.features is not None:
         return file.error(f"{kinds}: {_command(file, faults, schema, treatment)}")
-    cures = [text for kind, _ in groups if (text := CURES[kind]) is not None]
+    known = CURES if treatment is None else CURES_IN_MEMORY
+    cures = [text for kind, _ in groups if (text := known[kind]) is not None]
     text = ", ".join(cures)
     if {*(kind for kind, _ in groups)} == {columns.MISSING}:
         return file.error(

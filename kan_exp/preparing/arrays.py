@@ -9,6 +9,8 @@ from functools import lru_cache
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.hydra_config import HydraConfig
+
 from kan_exp.commandline.explain import USER_ERRORS, one_line
 from kan_exp.config import ARRAYS, Component, RunConfig, RunContext
 from kan_exp.errors import KanExpError
@@ -64,11 +66,14 @@ def array_config(
 
 @lru_cache(256)
 def _translated(texts: Sequence[str]) -> tuple[RunConfig, RunContext]:
+    before = HydraConfig.instance().cfg  # of a program that is one of Hydra's itself
     try:
         with composed([*BASE, *texts], "none") as (cfg, hydra):
             config, context = translate(cfg, hydra)
     except USER_ERRORS as error:
         raise KanExpError(one_line(error)) from error
+    finally:
+        HydraConfig.instance().cfg = before
     choices = {**context.choices, "data": "X"}
     return config, replace(context, overrides=texts, choices=choices)
 

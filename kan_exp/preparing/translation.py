@@ -192,16 +192,12 @@ def composed(
     store_schema("train_schema", TrainConfig)
     rename_in_files()
     place = f"hydra.runtime.output_dir={quoted(str(folder))}"
-    before = HydraConfig.instance().cfg  # of a program that is one of Hydra's itself
     with initialize_config_dir(config_folder(), version_base=None):
         cfg = compose(name, [*renamed_options(overrides), place], return_hydra_config=True)
         HydraConfig.instance().set_config(cfg)
         with open_dict(cfg):
             del cfg["hydra"]
-        try:
-            yield cfg, hydra_config()
-        finally:
-            HydraConfig.instance().cfg = before
+        yield cfg, hydra_config()
 
 
 def check_groups(cfg: DictConfig) -> None:

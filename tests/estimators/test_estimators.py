@@ -396,6 +396,7 @@ def test_few_rows_are_all_for_training(count):
         ({"options": {"data.folds": 5}}, "data.folds is an option of commands"),
         ({"missing": "no"}, "The 'missing' parameter of KANRegressor must be one of"),
         ({"penalty": {"rough": 1}}, "Did you mean 'roughness'"),
+        ({"options": "steps=3"}, "The 'options' parameter of KANRegressor must be a mapping"),
         ({"options": {"seed": 1}}, "the seed is random_state"),
         ({"max_time": 0}, "max_time must be above 0"),
         ({"batch_size": 3}, "optimizer=lm takes all points at once"),
@@ -406,6 +407,17 @@ def test_wrong_parameters_are_one_line(options, message):
     with pytest.raises(ValueError, match=message) as error:
         KANRegressor(**options).fit(*rows(30))
     assert "\n" not in str(error.value)
+
+
+def test_columns_that_cannot_be_scaled_or_read_are_named(frame):
+    X, y = rows(30)
+    with pytest.raises(
+        ValueError, match=r"column 'x1' ranges from .* beyond what float32 can scale"
+    ):
+        KANRegressor(**PLAIN).fit(X * [1, 1e300, 1], y)
+    names = [f"name {k}" for k in range(80)]
+    with pytest.raises(ValueError, match=r"column 'name' .*: leave such columns out\."):
+        KANRegressor(**PLAIN).fit(frame.assign(name=names), frame["size"])
 
 
 def test_unfitted_estimators_say_so():
