@@ -222,7 +222,10 @@ class FittedModel(KANModel):
         import polars as pl
 
         measured = self.importance(self._looked_at(x))
-        parts = []
+        texts, numbers = ("input", "output"), ("importance", "x", "y")
+        kinds = {"layer": pl.Int32, **dict.fromkeys(texts, pl.String)}
+        # For a network of which pruning has left no edge.
+        parts = [pl.DataFrame(schema=kinds | dict.fromkeys(numbers, pl.Float64))]
         for view, important in zip(self.edge_views(x), measured.layers, strict=True):
             exists = np.ones(view.y.shape[1:]) if view.mask is None else view.mask
             for i, j in np.argwhere(exists):
