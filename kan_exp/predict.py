@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from kan_exp.cli import check_given, check_names, load_model, run_command
 from kan_exp.data.columns import shown, tidy
 from kan_exp.data.options import Options
+from kan_exp.data.ranges import outside
 from kan_exp.data.readers import open_columns
 from kan_exp.data.schema import Schema
 from kan_exp.data.table import read_columns
@@ -41,7 +42,7 @@ def predict(cfg: DictConfig) -> None:
     model, description = load_model(str(cfg.run), list(cfg.modules))
     import torch
 
-    from kan_exp.training.ranges import outside, trained_ranges
+    from kan_exp.models.ranges import trained_ranges
 
     schema = Schema.restore(description)
     names = _new_columns(list(model.as_columns(torch.empty(0, len(model.names)))), schema)

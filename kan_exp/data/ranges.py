@@ -3,36 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from kan_exp.data.columns import FloatArray, shown
-from kan_exp.models.model import KANModel
 
 MARGIN = 0.1  # of a range's width, by which values may lie outside
 MAX_COLUMNS = 3
 
 
-def trained_ranges(model: KANModel, description: Mapping[str, Any]) -> FloatArray:
-    """Smallest and largest value of each input in training, `(in, 2)`, in the user's units.
+def far(x: FloatArray, ranges: FloatArray) -> FloatArray:
+    """How far values lie outside of the training ranges, in widths of the range; 0 where near.
 
     Args:
-        model: The network.
-        description: Of the model in its checkpoint. Those of early versions have no `bounds`: the
-            ranges are then those that the first layer has observed.
-
-    Returns:
-        NaN where nothing is known.
+        x: Inputs `(n, in)`.
+        ranges: Smallest and largest value of each input in training, `(in, 2)`.
     """
-    if (bounds := description.get("bounds")) is not None:
-        return np.array(bounds, dtype=np.float64)
-    layers = model.edge_layers
-    if not layers or layers[0] is not model.network[0]:
-        return np.full((len(model.features), 2), np.nan)
-    scale, shift = model.x_std.double()[:, None], model.x_mean.double()[:, None]
-    return (layers[0].domain.detach().double() * scale + shift).cpu().numpy()
+    low, high = ranges.T
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        beyond = np.maximum(low - x, x - high).clip(min=0)
+        distance: FloatArray = np.where(beyond > 0, beyond / (high - low), 0.0)
+    return np.where(distance > MARGIN, distance, 0.0)
 
 
 def outside(x: FloatArray, ranges: FloatArray, names: Sequence[str]) -> list[str]:
@@ -48,15 +40,11 @@ def outside(x: FloatArray, ranges: FloatArray, names: Sequence[str]) -> list[str
     """
     low, high = ranges.T
     width = high - low
-    # How far each value lies outside, in widths of the range; 0 inside.
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        beyond = np.maximum(low - x, x - high).clip(min=0)
-        distance = np.where(beyond > 0, beyond / width, 0.0)
-    far = distance > MARGIN
-    rows = int(far.any(1).sum())
+    distance = far(x, ranges)
+    rows = int(distance.any(1).sum())
     if not rows:
         return []
-    counts, worst = far.sum(0), distance.max(0)
+    counts, worst = np.count_nonzero(distance, axis=0), distance.max(0)
     order = np.lexsort((-worst, -counts))[: np.count_nonzero(counts)]
     parts = []
     for column in order[:MAX_COLUMNS]:
