@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 # The module of each format, and how its files end.
 FORMATS = {
     "npz": ("npz", ".npz"),
+    "onnx": ("onnx_graph", ".onnx"),
+    "torch": ("torch_program", ".pt2"),
+    "c": ("c_header", ".h"),
+    "sql": ("sql_query", ".sql"),
 }
 DTYPES = ("float32", "int16")
 

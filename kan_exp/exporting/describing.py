@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from kan_exp.data.columns import FloatArray
 from kan_exp.data.ranges import MARGIN
+from kan_exp.errors import listing
 from kan_exp.exporting.tables import OUTSIDE, Tables
 
+MARKED = "outside_trained_range"  # name of the column that marks rows
 # What stands for a gap, and how the values of each kind of column are given.
 KINDS = {
-    "number": "a number; NaN if missing",
+    "number": "NaN if missing",
     "boolean": "1 for yes, 0 for no; NaN if missing",
-    "category": "text; empty if missing",
+    "category": "empty text if missing",
     "date": "microseconds since 1970-01-01; the smallest integer if missing",
 }
 
@@ -60,8 +64,24 @@ def is_plain(tables: Tables) -> bool:
     )
 
 
-def output_names(tables: Tables) -> list[str]:
+def prediction_names(tables: Tables) -> list[str]:
     """Names of the columns of predictions, as `kan_exp.predict` calls them."""
     if not tables.classes:
         return [f"{name}_predicted" for name in tables.names]
     return [f"{tables.target}_probability_{name}" for name in tables.classes]
+
+
+def inputs_text(tables: Tables) -> list[str]:
+    """A line for each kind of column: how its values are given, and names."""
+    kinds = {column.kind: KINDS[column.kind] for column in tables.columns}
+    named = {
+        kind: listing(one.name for one in tables.columns if one.kind == kind) for kind in kinds
+    }
+    return [f"{kind} ({text}): {named[kind]}" for kind, text in kinds.items()]
+
+
+def free_name(name: str, taken: Iterable[str]) -> str:
+    """A name, numbered if it is taken."""
+    taken = {*taken}
+    numbered = (f"{name}{number if number > 1 else ''}" for number in itertools.count(1))
+    return next(one for one in numbered if one not in taken)

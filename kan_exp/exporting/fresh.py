@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 ROWS = 500
 GAP_SHARE = 0.1
+NO_DATE = -(2**63)  # stands for a missing date
 DAY = 86_400_000_000  # microseconds
 INVERSE = {"": np.positive, "log": np.exp, "log1p": np.expm1}
 YEARS = (2000.0, 2010.0)  # of dates whose year is no input
@@ -64,7 +65,7 @@ def as_arrays(tables: Tables, rows: DataFrame) -> dict[str, Any]:
         if column.kind == "category":
             found[column.name] = np.array(values.fill_null("").to_list(), dtype=object)
         elif column.kind == "date":
-            found[column.name] = values.cast(pl.Int64).fill_null(-(2**63)).to_numpy()
+            found[column.name] = values.cast(pl.Int64).fill_null(NO_DATE).to_numpy()
         else:
             found[column.name] = values.fill_null(float("nan")).to_numpy()
     return found

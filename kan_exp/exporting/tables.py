@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -67,6 +68,16 @@ class SplineTable:
             self.coefficients, self.degree + 1, axis=1
         )  # (in, cells, out, degree + 1)
         return np.einsum("icok,pk->icpo", windows, basis_polynomials(self.degree))
+
+    def with_ends(self) -> FloatArray:
+        """`polynomials`, with one more cell at each end, where edges go on as straight lines."""
+        cells = self.polynomials()
+        ends = np.zeros((2, len(cells), *cells.shape[2:]))
+        ends[0, :, 1] = cells[:, 0, 1]
+        ends[0, :, 0] = cells[:, 0, 0] - cells[:, 0, 1]
+        ends[1, :, 0] = cells[:, -1].sum(1)
+        ends[1, :, 1] = (cells[:, -1] * np.arange(self.degree + 1)[:, None]).sum(1)
+        return np.concatenate([ends[0][:, None], cells, ends[1][:, None]], axis=1)
 
 
 @dataclass(frozen=True)
@@ -197,6 +208,13 @@ def basis_polynomials(degree: int) -> FloatArray:
     return polynomials / float(np.prod(np.arange(1, degree + 1)))
 
 
+def marks(ranges: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Values `(in,)` below and above which rows lie far outside of training ranges `(in, 2)`."""
+    low, high = ranges.T
+    room = MARGIN * (high - low)
+    return np.nan_to_num(low - room, nan=-np.inf), np.nan_to_num(high + room, nan=np.inf)
+
+
 def error_bound(layers: Sequence[SplineTable]) -> FloatArray:
     """Upper bound for the error of each output of the network, `(out,)`.
 
@@ -297,14 +315,16 @@ def _abscissae(first: FloatArray, spacing: FloatArray, rows: int, degree: int) -
 
 
 def _fitted(layer: EdgeLayer, low: FloatArray, high: FloatArray) -> SplineTable:
-    """Cubic splines near any edges, with twice the cells until they are near enough."""
-    cells = 1
+    """Cubic splines near any edges, with more cells until they are near enough."""
+    cells = 4
     while True:
         table = _with_cells(layer, low, (high - low) / cells, cells)
         size = np.abs(table.coefficients).max()
-        if table.error.max() <= TOLERANCE * size or 2 * cells > MAX_CELLS:
+        excess = table.error.max() / max(TOLERANCE * size, np.finfo(float).tiny)
+        if excess <= 1 or cells == MAX_CELLS:
             return table
-        cells *= 2
+        # The error falls with the fourth power of the cells' width, at best.
+        cells = min(MAX_CELLS, cells * 2 ** math.ceil(max(1.0, math.log2(excess) / 4)))
 
 
 def _with_cells(
