@@ -146,6 +146,14 @@ def _features(column: Column, rows: FloatArray | None) -> Iterator[str]:
         yield f"CASE WHEN {own} IS NULL THEN 1e0 ELSE 0e0 END"
 
 
+def _select(columns: str, query: str) -> str:
+    """A query of the one row of another.
+
+    With an offset, databases compute a column once; else they would insert it wherever it is read.
+    """
+    return f"SELECT {columns} FROM ({query} LIMIT 1 OFFSET 0) AS a"
+
+
 def _mark(tables: Tables) -> str:
     """The query that marks a row outside of the trained range."""
     low, high = marks(tables.ranges)
@@ -156,7 +164,7 @@ def _mark(tables: Tables) -> str:
         if np.isfinite(end)
     ]
     far = " OR ".join(parts) or "1 = 0"
-    return f"SELECT CASE WHEN {far} THEN 1 ELSE 0 END FROM ({_encoded(tables)}) AS a"
+    return _select(f"CASE WHEN {far} THEN 1 ELSE 0 END", _encoded(tables))
 
 
 def _outputs(tables: Tables, wanted: Sequence[int]) -> str:
@@ -165,7 +173,7 @@ def _outputs(tables: Tables, wanted: Sequence[int]) -> str:
     scaled = ", ".join(
         f"(x{k} - {_number(mean)}) / {_number(std)} AS x{k}" for k, (mean, std) in enumerate(pairs)
     )
-    query = f"SELECT {scaled} FROM ({_encoded(tables)}) AS a"
+    query = _select(scaled, _encoded(tables))
     for layer in tables.layers:
         outputs = wanted if layer is tables.layers[-1] else range(len(layer.products))
         query = _layer(layer, query, outputs)
@@ -184,9 +192,9 @@ def _layer(layer: SplineTable, query: str, outputs: Sequence[int]) -> str:
         for i in inputs
     )
     inside = ", ".join(f"c{i}, p{i} - c{i} AS t{i}" for i in inputs)
-    query = f"SELECT {place} FROM ({query}) AS a"
-    query = f"SELECT {cell} FROM ({query}) AS a"
-    query = f"SELECT {inside} FROM ({query}) AS a"
+    query = _select(place, query)
+    query = _select(cell, query)
+    query = _select(inside, query)
     polynomials = layer.with_ends()  # (in, cells, powers, out)
     found = []
     for j in outputs:
@@ -198,7 +206,7 @@ def _layer(layer: SplineTable, query: str, outputs: Sequence[int]) -> str:
         ]
         sign = "\n* " if neutral else "\n+ "
         found.append(f"{sign.join(edges) or _number(neutral)} AS x{j}")
-    return f"SELECT {', '.join(found)} FROM ({query}) AS a"
+    return _select(", ".join(found), query)
 
 
 def _edge(polynomials: FloatArray, i: int) -> str:
@@ -230,7 +238,7 @@ def _predictions(tables: Tables) -> Iterator[str]:
         value = forms.get(tables.activation, "{}").format(f"x{j}")
         shift = mean[j] + tables.smearing[j]
         value = inverse[tables.scales[j]].format(f"{value} * {_number(std[j])} + {_number(shift)}")
-        yield f"SELECT {value} FROM ({_outputs(tables, [j])}) AS a"
+        yield _select(value, _outputs(tables, [j]))
 
 
 def _chances(tables: Tables, count: int) -> Iterator[str]:
@@ -241,7 +249,7 @@ def _chances(tables: Tables, count: int) -> Iterator[str]:
         f"THEN {_text(name)}"
         for one, name in zip(logits, tables.classes, strict=True)
     )
-    yield f"SELECT CASE {cases} END FROM ({query}) AS a"
+    yield _select(f"CASE {cases} END", query)
     for one in logits:
         total = " + ".join(f"EXP({other} - {one})" for other in logits)
-        yield f"SELECT 1e0 / ({total}) FROM ({query}) AS a"
+        yield _select(f"1e0 / ({total})", query)
