@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -37,6 +39,13 @@ def shown(value: object, most: int = 40) -> str:
     """A field or a name for a message: quoted, in one line and cut short."""
     text = " ".join(repr(value).split())
     return text if len(text) <= most else f"{text[: most - 4]}...{text[-1]}"
+
+
+def free_name(name: str, taken: Iterable[str]) -> str:
+    """A name, numbered if it is taken."""
+    names = {*taken}
+    numbered = (f"{name}{number if number > 1 else ''}" for number in itertools.count(1))
+    return next(one for one in numbered if one not in names)
 
 
 class Fault(NamedTuple):

@@ -6,25 +6,78 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kan_exp.data.columns import FloatArray, shown
 
 MARGIN = 0.1  # of a range's width, by which values may lie outside
+MARKED = "outside_trained_range"  # name of a column that marks rows
 MAX_COLUMNS = 3
 
 
-def far(x: FloatArray, ranges: FloatArray) -> FloatArray:
-    """How far values lie outside of the training ranges, in widths of the range; 0 where near.
+def marks(ranges: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Values `(in,)` below and above which rows lie far outside of training ranges `(in, 2)`."""
+    low, high = ranges.T
+    room = MARGIN * (high - low)
+    return np.nan_to_num(low - room, nan=-np.inf), np.nan_to_num(high + room, nan=np.inf)
+
+
+class FarRows:
+    """Counts the rows that lie far outside of the training ranges, a part of them at a time.
 
     Args:
-        x: Inputs `(n, in)`.
         ranges: Smallest and largest value of each input in training, `(in, 2)`.
+        names: Of the inputs.
     """
-    low, high = ranges.T
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        beyond = np.maximum(low - x, x - high).clip(min=0)
-        distance: FloatArray = np.where(beyond > 0, beyond / (high - low), 0.0)
-    return np.where(distance > MARGIN, distance, 0.0)
+
+    def __init__(self, ranges: FloatArray, names: Sequence[str]) -> None:
+        self.ranges, self.names = ranges, names
+        self.count, self.rows = 0, 0
+        width = len(names)
+        self.counts, self.worst = np.zeros(width, dtype=int), np.zeros(width)
+        self.least, self.most = np.full(width, np.inf), np.full(width, -np.inf)
+
+    def find(self, x: FloatArray) -> NDArray[np.bool_]:
+        """Which rows of inputs `(n, in)` lie outside."""
+        low, high = marks(self.ranges)
+        return np.asarray(((x < low) | (x > high)).any(1))
+
+    def add(self, x: FloatArray, found: NDArray[np.bool_]) -> None:
+        """Adds rows `(n, in)`, of which those that are `found` lie outside."""
+        self.count += len(x)
+        self.least = np.fmin(self.least, np.fmin.reduce(x, 0, initial=np.inf))
+        self.most = np.fmax(self.most, np.fmax.reduce(x, 0, initial=-np.inf))
+        if not found.any():
+            return
+        x, (low, high) = x[found], self.ranges.T
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            beyond = np.maximum(low - x, x - high).clip(min=0)
+            # How far each value lies outside, in widths of the range; 0 inside.
+            distance = np.where(beyond > 0, beyond / (high - low), 0.0)
+        self.rows += len(x)
+        self.counts += (distance > MARGIN).sum(0)
+        self.worst = np.fmax(self.worst, distance.max(0))
+
+    def lines(self) -> list[str]:
+        """One line that says how many rows and in which columns, or none."""
+        if not self.rows:
+            return []
+        order = np.lexsort((-self.worst, -self.counts))[: np.count_nonzero(self.counts)]
+        parts = []
+        for column in order[:MAX_COLUMNS]:
+            low, high = self.ranges[column]
+            ends = [low, high, self.least[column], self.most[column]]
+            a, b, c, d = _numbers(ends, float(high - low))
+            many = f" in {self.counts[column]:,}" if len(order) > 1 else ""
+            name = shown(self.names[column])
+            parts.append(f"{name}{many} (trained on {a} to {b}, got {c} to {d})")
+        more = len(order) - MAX_COLUMNS
+        also = f" and {more:,} more column{'s' if more > 1 else ''}" if more > 0 else ""
+        verb = "row lies" if self.rows == 1 and self.count == 1 else "rows lie"
+        return [
+            f"{self.rows:,} of {self.count:,} {verb} far outside of what the network was trained "
+            f"on, where its output is a guess: {', '.join(parts)}{also}."
+        ]
 
 
 def outside(x: FloatArray, ranges: FloatArray, names: Sequence[str]) -> list[str]:
@@ -38,27 +91,9 @@ def outside(x: FloatArray, ranges: FloatArray, names: Sequence[str]) -> list[str
     Returns:
         One line, or none.
     """
-    low, high = ranges.T
-    width = high - low
-    distance = far(x, ranges)
-    rows = int(distance.any(1).sum())
-    if not rows:
-        return []
-    counts, worst = np.count_nonzero(distance, axis=0), distance.max(0)
-    order = np.lexsort((-worst, -counts))[: np.count_nonzero(counts)]
-    parts = []
-    for column in order[:MAX_COLUMNS]:
-        ends = [low[column], high[column], x[:, column].min(), x[:, column].max()]
-        a, b, c, d = _numbers(ends, float(width[column]))
-        many = f" in {counts[column]:,}" if len(order) > 1 else ""
-        parts.append(f"{shown(names[column])}{many} (trained on {a} to {b}, got {c} to {d})")
-    more = len(order) - MAX_COLUMNS
-    also = f" and {more:,} more column{'s' if more > 1 else ''}" if more > 0 else ""
-    verb = "row lies" if rows == 1 and len(x) == 1 else "rows lie"
-    return [
-        f"{rows:,} of {len(x):,} {verb} far outside of what the network was trained on, where its "
-        f"output is a guess: {', '.join(parts)}{also}."
-    ]
+    rows = FarRows(ranges, names)
+    rows.add(x, rows.find(x))
+    return rows.lines()
 
 
 def _numbers(values: Sequence[float], width: float) -> list[str]:

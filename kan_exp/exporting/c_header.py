@@ -7,9 +7,11 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from kan_exp.data.columns import free_name
+from kan_exp.data.ranges import marks
 from kan_exp.data.schema import PARTS, Column
 from kan_exp.errors import KanExpError
-from kan_exp.exporting.describing import free_name, inputs_text, prediction_names
+from kan_exp.exporting.describing import inputs_text, prediction_names
 from kan_exp.exporting.source import Made, Source
 from kan_exp.exporting.tables import (
     OUTSIDE,
@@ -17,7 +19,6 @@ from kan_exp.exporting.tables import (
     SplineTable,
     Tables,
     basis_polynomials,
-    marks,
 )
 
 MAX_NUMBERS = 2_000_000  # of all tables, some 25 MB of text

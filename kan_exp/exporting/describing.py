@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -13,7 +11,6 @@ from kan_exp.data.ranges import MARGIN
 from kan_exp.errors import listing
 from kan_exp.exporting.tables import OUTSIDE, Tables
 
-MARKED = "outside_trained_range"  # name of the column that marks rows
 # What stands for a gap, and how the values of each kind of column are given.
 KINDS = {
     "number": "NaN if missing",
@@ -78,10 +75,3 @@ def inputs_text(tables: Tables) -> list[str]:
         kind: listing(one.name for one in tables.columns if one.kind == kind) for kind in kinds
     }
     return [f"{kind} ({text}): {named[kind]}" for kind, text in kinds.items()]
-
-
-def free_name(name: str, taken: Iterable[str]) -> str:
-    """A name, numbered if it is taken."""
-    taken = {*taken}
-    numbered = (f"{name}{number if number > 1 else ''}" for number in itertools.count(1))
-    return next(one for one in numbered if one not in taken)

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from kan_exp.data.columns import free_name
+from kan_exp.data.ranges import MARKED, marks
 from kan_exp.data.schema import PARTS, Column
 from kan_exp.errors import KanExpError, listing, message_of
 from kan_exp.exporting.describing import (
     KINDS,
-    MARKED,
     about,
-    free_name,
     inputs_text,
     prediction_names,
 )
@@ -25,7 +25,6 @@ from kan_exp.exporting.tables import (
     SplineTable,
     Tables,
     basis_polynomials,
-    marks,
 )
 
 OPSET, ML_OPSET, IR_VERSION = 21, 3, 10  # onnxruntime 1.18 and later read these

@@ -8,13 +8,14 @@ from contextlib import closing
 
 import numpy as np
 
-from kan_exp.data.columns import shown
+from kan_exp.data.columns import free_name, shown
+from kan_exp.data.ranges import MARKED, marks
 from kan_exp.data.schema import Column
 from kan_exp.errors import KanExpError, listing
-from kan_exp.exporting.describing import MARKED, free_name, prediction_names
+from kan_exp.exporting.describing import prediction_names
 from kan_exp.exporting.fresh import as_arrays
 from kan_exp.exporting.source import Made, Source
-from kan_exp.exporting.tables import OUTSIDE, FloatArray, SplineTable, Tables, marks
+from kan_exp.exporting.tables import OUTSIDE, FloatArray, SplineTable, Tables
 
 MAX_POLYNOMIALS = 20_000  # some two megabytes of text for each prediction
 EXACT = 1e-4  # of predictions, by which a query may differ from its model at most

@@ -208,13 +208,6 @@ def basis_polynomials(degree: int) -> FloatArray:
     return polynomials / float(np.prod(np.arange(1, degree + 1)))
 
 
-def marks(ranges: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Values `(in,)` below and above which rows lie far outside of training ranges `(in, 2)`."""
-    low, high = ranges.T
-    room = MARGIN * (high - low)
-    return np.nan_to_num(low - room, nan=-np.inf), np.nan_to_num(high + room, nan=np.inf)
-
-
 def error_bound(layers: Sequence[SplineTable]) -> FloatArray:
     """Upper bound for the error of each output of the network, `(out,)`.
 
