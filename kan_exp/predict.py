@@ -157,12 +157,20 @@ class _Job:
         import torch
 
         table = read_columns(file, self.schema, self.missing, keeps_gaps=True)
-        x = table.x
+        x = self._inputs(table)
         gaps = np.zeros(len(x), dtype=bool)
         if self.missing == "drop":
             gaps = table.gaps.to_numpy()
         predicted = self.model.predict(torch.from_numpy(x))
         return _Result(file, size, table, x, predicted, self.far.find(x), gaps)
+
+    def _inputs(self, table: Table) -> FloatArray:
+        """Inputs of the network `(n, in)`."""
+        if not self.schema.is_plain:
+            return table.x
+        columns = table.frame.fill_null(float("nan"))  # where missing=drop
+        # Each column in one piece, which takes half of the time.
+        return np.asarray(columns.to_numpy(order="fortran", writable=True))
 
     def taken(
         self, results: Iterator[_Result], advance: Callable[[int], None]

@@ -10,7 +10,16 @@ from typing import IO, TYPE_CHECKING
 from kan_exp.data.csv_file import QUOTE, CsvFile
 from kan_exp.data.encodings import to_utf8
 from kan_exp.data.options import TRAINING, Options
-from kan_exp.data.readers import Identified, check_separator, identify, open_columns
+from kan_exp.data.readers import (
+    MAGIC,
+    OLD_SHEET,
+    PACKED,
+    ZIP,
+    Identified,
+    check_separator,
+    identify,
+    open_columns,
+)
 from kan_exp.data.table_file import TableFile
 from kan_exp.errors import KanExpError
 
@@ -123,7 +132,7 @@ def _texts(
             )
         if first is None:
             _, encoding = to_utf8(data)
-            if b"\0" in data[:4096] and not encoding:
+            if data.startswith((*MAGIC, *PACKED, ZIP, OLD_SHEET)) or not encoding:
                 raise KanExpError(f"{found.source}: is no text: give CSV, or name a file.")
             if encoding != "UTF-8":  # of which any byte may be part of a letter
                 data += b"".join(parts)

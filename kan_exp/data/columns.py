@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +67,9 @@ class Fault(NamedTuple):
 def rounding_notes(name: str, fields: Series, values: Series) -> list[str]:
     """Names the first whole number of a column that float64 cannot hold, if there is one."""
     if not values.dtype.is_float():
+        return []
+    ends = cast("list[float | None]", [values.min(), values.max()])
+    if all(end is None or abs(end) < MAX_EXACT for end in ends):
         return []
     numbers = values.fill_null(0.0).to_numpy()
     rows = np.flatnonzero((np.abs(numbers) >= MAX_EXACT) & np.isfinite(numbers))

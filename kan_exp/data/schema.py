@@ -306,9 +306,6 @@ class Schema:
         """The network's inputs `(n, features)` from rows of the columns, see `Column.fit`."""
         if not self.inputs:
             return np.empty((len(frame), 0))
-        if self.is_plain:  # many times as fast
-            numbers = frame.select(self.columns).cast(_dtype("number")).fill_null(float("nan"))
-            return numbers.to_numpy(order="c")
         return np.column_stack([column.encode(frame[column.name]) for column in self.inputs])
 
     def encode_outputs(self, frame: DataFrame) -> FloatArray:

@@ -13,7 +13,8 @@ class Model:
 
     def __init__(self, path):
         try:
-            with np.load(path, allow_pickle=False) as file:
+            given = path if hasattr(path, "read") else open(path, "rb")  # noqa: PTH123, SIM115
+            with given, np.load(given, allow_pickle=False) as file:
                 part = {name: file[name] for name in file.files}
             self.about = json.loads(str(part["about"]))
             self.x_mean, self.x_std = part["x_mean"], part["x_std"]

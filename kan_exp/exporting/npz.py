@@ -29,19 +29,18 @@ def make(source: Source) -> Made:
     tables = as_stored(source.tables, source.dtype)
     file = io.BytesIO()
     write_npz(source.tables, file, source.dtype)
-    lines = [_compared(source, tables, file), f"largest error: {_bound_text(tables)}"]
-    text = EVALUATOR.read_text()
-    return Made(file.getvalue(), lines, {EVALUATOR.name: text})
+    data = file.getvalue()
+    lines = [_compared(source, tables, data), f"largest error: {_bound_text(tables)}"]
+    return Made(data, lines, {EVALUATOR.name: EVALUATOR.read_text()})
 
 
-def _compared(source: Source, tables: Tables, file: BinaryIO) -> str:
+def _compared(source: Source, tables: Tables, data: bytes) -> str:
     """A line about the difference from the model.
 
     Raises:
         KanExpError: The network's outputs err by more than their bound.
     """
-    file.seek(0)
-    model = Model(file)
+    model = Model(io.BytesIO(data))
     x = model.encode(as_arrays(tables, source.rows))
     y = model.network((x - model.x_mean) / model.x_std)
     expected = source.model.predict_outputs(source.rows).double().cpu().numpy()
