@@ -13,10 +13,11 @@ from kan_exp.cli import check_given, check_names, load_model, run_command
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.own_data import check_unchanged, own_data
 from kan_exp.quoting import expand_home
+from kan_exp.runs.cores import count_workers
 from kan_exp.runs.folders import find_checkpoint
 from kan_exp.symbolic.functions import read_functions
 
-KNOWN = ("run", "seconds", "output", "seed", "functions", "data", "modules")
+KNOWN = ("run", "seconds", "output", "seed", "functions", "workers", "data", "modules")
 INSTEAD = "explain it in Python, by kan_exp.explain(kan_exp.load(FOLDER), X, y)"
 
 
@@ -41,6 +42,7 @@ def explain(cfg: DictConfig) -> None:
     values = cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=True))
     functions = values["functions"] or {}
     read_functions(functions)
+    workers = count_workers("workers", cfg.workers)
     run, modules = str(cfg.run), list(cfg.modules)
     find_checkpoint(run)
     model, description = load_model(run, modules)
@@ -53,7 +55,8 @@ def explain(cfg: DictConfig) -> None:
     moved = {} if cfg.data.path is None else {"path": str(cfg.data.path)}
     data = own_data(Path(run), moved, description, modules, INSTEAD)
     check_unchanged(run, data, description, INSTEAD)
-    explain_run(model, data, expand_home(run), cfg.seconds, cfg.seed, functions, cfg.output)
+    folder = expand_home(run)
+    explain_run(model, data, folder, cfg.seconds, cfg.seed, functions, workers, cfg.output)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from kan_exp.errors import KanExpError, listing
+from kan_exp.runs.cores import count_workers
 from kan_exp.symbolic.explanation import Explanation, difference, domain_note
 from kan_exp.symbolic.expression import Constant, Expression
 from kan_exp.symbolic.functions import read_functions
 from kan_exp.symbolic.naming import with_functions
 from kan_exp.symbolic.observations import Observations, of_data, of_model, vector_of
 from kan_exp.symbolic.search import Candidate, Search, search
+from kan_exp.symbolic.workers import Workers
 
 MAX_ROWS = 10_000  # that the search sees
 FEW_ROWS = 50
@@ -42,6 +44,7 @@ def explain(
     seed: int = 0,
     functions: Mapping[str, str] | None = None,
     told: Told = _silent,
+    workers: int | None = None,
 ) -> Explanation:
     """Finds a formula: `explain(X, y)` of data, `explain(model, X, y)` of what a network learned.
 
@@ -62,6 +65,8 @@ def explain(
         functions: Further functions of one variable that the formula may have, by name, such as
             `{"sinc2": "(sin(x)/x)**2"}`.
         told: Called with what is being tried.
+        workers: Processes that try things side by side; by default one for each core. With 1,
+            everything is tried in this process. The result is the same, unless time runs out.
 
     Raises:
         KanExpError: The data cannot be used, an output must be chosen, or a function cannot be
@@ -71,6 +76,7 @@ def explain(
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise KanExpError(f"seed must be a whole number of at least 0, got {seed!r}.")
     library = read_functions(functions or {})
+    count = count_workers("workers", workers)
     from kan_exp.models.model import KANModel
 
     weights = None if weight is None else vector_of("weight", weight)
@@ -85,7 +91,8 @@ def explain(
                 f"{type(first).__name__} first."
             )
         observed = of_data(first, second, weights, names, output, seed)
-    return solve(observed, seconds, seed, library, told)
+    with Workers(count) as processes:
+        return solve(observed, seconds, seed, library, told, processes)
 
 
 def check_seconds(seconds: Any) -> None:
@@ -101,8 +108,17 @@ def solve(
     seed: int,
     functions: Mapping[str, Expression],
     told: Told = _silent,
+    workers: Workers | None = None,
 ) -> Explanation:
     """Searches for a formula, and measures it.
+
+    Args:
+        observed: The data.
+        seconds: Limit of time.
+        seed: Of the search.
+        functions: Of the user.
+        told: Called with what is being tried.
+        workers: What tries things side by side; by default this process tries all.
 
     Raises:
         KanExpError: There are too few rows.
@@ -130,12 +146,14 @@ def solve(
         notes.append(f"constant inputs can have no effect: {listing(flat)}.")
     if np.ptp(y) == 0:
         notes.append("the target is constant: there is nothing to explain.")
-        found = Search(found=True, complete=True)
+        found = Search(found=True, fits=True, complete=True)
     elif len(flat) == len(observed.names):
         raise KanExpError("explain: no input varies, so that there is nothing to explain y by.")
     else:
         with with_functions(functions), np.errstate(all="ignore"):
-            found = search(x, y, weight=weight, seconds=seconds, seed=seed, told=told)
+            found = search(
+                x, y, weight=weight, seconds=seconds, seed=seed, told=told, workers=workers
+            )
     return explanation_of(observed, found, notes, min(seconds, EDGE_SECONDS))
 
 
@@ -193,6 +211,7 @@ def explanation_of(
         chosen=best,
         test_rmse=tuple(tests),
         found=found.found,
+        fits=found.fits,
         noise=found.noise,
         seconds=found.seconds,
         complete=found.complete,

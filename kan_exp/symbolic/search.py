@@ -5,31 +5,38 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from kan_exp.symbolic.constants import simplified, standard_errors
-from kan_exp.symbolic.expression import Array, Constant, Expression, Input
-from kan_exp.symbolic.problem import Finder, Problem, Proposal
+from kan_exp.symbolic.evidence import is_certain
+from kan_exp.symbolic.expression import Array, Constant, Expression, Input, Power
+from kan_exp.symbolic.problem import Finder, Problem
 from kan_exp.symbolic.quotients import quotients
-from kan_exp.symbolic.reduction import State, reductions
+from kan_exp.symbolic.reduction import FITTED, HELD, State
 from kan_exp.symbolic.refit import refit
 from kan_exp.symbolic.regression import Polynomials
 from kan_exp.symbolic.sums import sums, sums_of_functions
-from kan_exp.symbolic.trees import find_trees
+from kan_exp.symbolic.trees import find_trees, find_trees_again
+from kan_exp.symbolic.waves import waves
+from kan_exp.symbolic.ways import Finding, Heard, Reducing, Trial, Way, few_rows
+from kan_exp.symbolic.workers import Workers
 
 # Part of the rows that is held back to compare formulas.
 _HELD = 0.2
 # Relative errors: below the first a formula is exact, below the second data have no noise.
 _EXACT, _NOISELESS = 1e-8, 4e-4
-# Rows on which proposals are fitted before they are taken seriously.
-_FIRST_ROWS = 600
 # A larger formula says little, however well it fits: nodes, of which a free constant counts as so
 # many; a formula that is exact may be twice as large.
 _LARGEST, _FREE = 40, 5
 # Proposals after an exact one, in which a simpler form of it is looked for.
 _POLISHING = 8
+# Natural units of length by which a formula is clearly the shortest one. A form that comes as near
+# to another, in parts of the noise, is the same one.
+_CLEAR, _SAME = 10.0, 0.01
 # Further ways that are gone after a formula that holds, but has free constants.
 _PATIENCE = 2
 
@@ -64,7 +71,9 @@ class Search:
     Attributes:
         candidates: Every formula worth showing: none of them is worse than a simpler one.
         best: The formula to show, or None.
-        found: Whether `best` holds to the noise: what it leaves is like noise, and it is simple.
+        found: Whether `best` is claimed: what it leaves is like noise, it is simple, and no other
+            curve or formula that was tried describes the rows as briefly.
+        fits: Whether what `best` leaves is like noise; not found, it may be one of many.
         noise: Estimated deviation of the noise in units of y; 0 where y has none.
         seconds: What the search took.
         complete: False if time ran out, or the user stopped it.
@@ -73,6 +82,7 @@ class Search:
     candidates: list[Candidate] = field(default_factory=list)
     best: Candidate | None = None
     found: bool = False
+    fits: bool = False
     noise: float = 0.0
     seconds: float = 0.0
     complete: bool = False
@@ -86,6 +96,7 @@ def search(
     seconds: float = 60.0,
     seed: int = 0,
     told: Callable[[str], None] = lambda doing: None,
+    workers: Workers | None = None,
 ) -> Search:
     """Finds a formula of the columns of `x` `(n, in)` for `y` `(n,)`.
 
@@ -94,18 +105,29 @@ def search(
         seconds: Limit of time. The best so far is the result, also on Ctrl-C.
         seed: Of the split into training and validation rows, and of random starts.
         told: Called with what is being tried.
+        workers: Processes that try things side by side; by default this process tries all. Unless
+            time runs out, the result is the same.
     """
     began = time.monotonic()
     result = Search()
-    # Trials leave the domains of functions all the time: what is not finite is not taken.
-    with np.errstate(all="ignore"):
+    workers = workers or Workers(1)
+    # Trials leave the domains of functions all the time: what is not finite is not taken. With
+    # other numbers of BLAS threads, as in a worker, the last bits of results may differ.
+    with np.errstate(all="ignore"), threadpool_limits(1, "blas"):
         judge = _Judge(x, y, np.ones(len(y)) if weight is None else weight, began + seconds, seed)
         try:
-            for doing, proposals in judge.ways():
-                told(doing)
-                judge.hear(proposals)
-                if judge.settled or judge.problem.over:
+            for way in judge.first_ways():
+                told(way.doing)
+                judge.hear(way.heard())
+                if judge.is_over:
                     break
+            else:
+                ways = [*judge.later_ways()]
+                with closing(workers.heard(ways, began + seconds, told)) as later:
+                    for heard in later:
+                        judge.hear(heard)
+                        if judge.is_over:
+                            break
             result.complete = judge.settled or not judge.problem.over
         except KeyboardInterrupt:
             result.complete = False
@@ -128,8 +150,7 @@ class _Judge:
         squares = (self.problem.y - self.mean) ** 2
         self.size = math.sqrt(float(self.problem.weight @ squares) / total)
         self.states: dict[str, State] = {}
-        # Of each proposal its relative error on a few rows, the formula, and where it is from.
-        self.heard: list[tuple[float, Expression, str]] = []
+        self.heard: list[Trial] = []
         self.candidates: dict[str, Candidate] = {}
         # Lengths of the formulas that were fitted to all rows, and those that were simplified.
         self.weighed: dict[str, float] = {}
@@ -137,49 +158,63 @@ class _Judge:
         # Ways gone since a formula holds.
         self.held_since: int | None = None
         self.settled = False
-        few = np.linspace(0, len(kept) - 1, min(_FIRST_ROWS, len(kept))).astype(int)
-        self.few = replace(
-            self.problem,
-            x=self.problem.x[few],
-            y=self.problem.y[few],
-            weight=self.problem.weight[few],
-        )
+        self.few = few_rows(self.problem)
+
+    @property
+    def is_over(self) -> bool:
+        return self.settled or self.problem.over
+
+    @property
+    def nothing_to_explain(self) -> bool:
+        return self.size == 0 or not self.problem.x.shape[1]
 
     # --- what is tried ----------------------------------------------------------------------
 
-    def ways(self) -> Iterator[tuple[str, Iterator[Proposal]]]:
-        """Ways to find a formula, the quick and simple ones first, each with what it does."""
-        if self.size == 0 or not self.problem.x.shape[1]:
+    def first_ways(self) -> Iterator[Way]:
+        """The quick ways, which find most formulas. Each is made of what is known by then."""
+        if self.nothing_to_explain:
             return
-        yield "factors and merged variables", reductions(self.problem, 1, self.states)
+        yield self.reducing("factors and merged variables", 1)
         self.estimate_noise()
         if self.problem.noise:
             self.states.clear()
-            yield (
-                "factors and merged variables, with noise",
-                reductions(self.problem, 1, self.states),
-            )
+            yield self.reducing("factors and merged variables, with noise", 1)
             self.estimate_noise()
+
+    def later_ways(self) -> Iterator[Way]:
+        """The other ways, the quick ones first: trees take 20 s and more where no formula holds."""
+        if self.nothing_to_explain:
+            return
         smaller = self.smaller_problems()
-        for doing, finder, most in (
-            ("sums of products", sums, 6),
-            ("curves in a tree", find_trees, 3),
-            ("quotients", quotients, 5),
-            ("sums of functions", sums_of_functions, 5),
-        ):
+
+        def each(doing: str, finder: Finder, most: int) -> Iterator[Way]:
             for state in smaller:
                 if len(state.variables) <= most:
-                    yield doing, self.within(finder, state)
-        yield "alternatives of merged variables", reductions(self.problem, 3, self.states)
-        for doing, finder in (("sums of products", sums), ("curves in a tree", find_trees)):
-            yield doing, finder(self.problem)
+                    yield self.finding(doing, finder, state)
 
-    def within(self, finder: Finder, state: State) -> Iterator[Proposal]:
-        """A finder's proposals for a smaller problem, as formulas of the given columns."""
-        share = time.monotonic() + (self.problem.deadline - time.monotonic()) / 3
-        for proposal in finder(replace(state.smaller(self.problem), deadline=share)):
-            origin = ", ".join((*state.told, proposal.origin))
-            yield Proposal(state.given(proposal.expression), origin)
+        def whole(doing: str, finder: Finder, most: int) -> Iterator[Way]:
+            if all(len(state.variables) <= most for state in smaller):
+                return  # it is among the smaller ones
+            yield self.finding(doing, finder)
+
+        products = "sums of products", sums, 6
+        trees = "curves in a tree", find_trees, 3
+        more_trees = "curves in a tree, with more starts", find_trees_again, 3
+        yield from each(*products)
+        yield from each("waves", waves, 1)
+        yield from each("quotients", quotients, 5)
+        yield from each("sums of functions", sums_of_functions, 5)
+        yield self.reducing("alternatives of merged variables", 3)
+        yield from whole(*products)
+        for ways in (each, whole):
+            yield from ways(*trees)
+            yield from ways(*more_trees)
+
+    def reducing(self, doing: str, width: int) -> Way:
+        return Reducing(doing, self.problem, self.size, width, dict(self.states))
+
+    def finding(self, doing: str, finder: Finder, state: State | None = None) -> Way:
+        return Finding(doing, self.problem, self.size, finder, state)
 
     def smaller_problems(self) -> list[State]:
         """The states with the fewest variables that still explain y, and the given problem."""
@@ -205,11 +240,15 @@ class _Judge:
 
     # --- what is heard ----------------------------------------------------------------------
 
-    def hear(self, proposals: Iterator[Proposal]) -> None:
-        """Takes proposals until one of them settles the question, or there are no more."""
-        last = math.inf
-        for number, proposal in enumerate(proposals, 1):
-            if self.consider(proposal) and last == math.inf:
+    def hear(self, heard: Iterator[Heard]) -> None:
+        """Takes trials until one of them settles the question, or there are no more."""
+        number, last = 0, math.inf
+        for trial in heard:
+            if isinstance(trial, dict):
+                self.states.update(trial)
+                continue
+            number += 1
+            if self.consider(trial) and last == math.inf:
                 last = number + _POLISHING
             if number >= last or self.problem.over:
                 break
@@ -226,16 +265,12 @@ class _Judge:
             self.held_since += 1
             self.settled |= self.held_since > _PATIENCE
 
-    def consider(self, proposal: Proposal) -> bool:
-        """Fits a proposal to a few rows; returns whether it is exact."""
-        few = self.few
-        fit = refit(proposal.expression, few.x, few.y, few.weight)
-        if not math.isfinite(fit.loss):
-            return False
-        error = math.sqrt(fit.loss / max(few.weight.sum(), 1e-300)) / self.size
-        if error < _EXACT:
-            return self.is_exact(self.add(fit.expression, proposal.origin))
-        self.heard.append((error, fit.expression, proposal.origin))
+    def consider(self, trial: Trial) -> bool:
+        """Takes a trial; returns whether it is exact."""
+        if trial.error < _EXACT:
+            return self.is_exact(self.add(trial.expression, trial.origin))
+        if math.isfinite(trial.error):
+            self.heard.append(trial)
         return False
 
     def add(self, expression: Expression, origin: str) -> Candidate | None:
@@ -339,9 +374,32 @@ class _Judge:
         explained = 1 - (candidate.validation_rmse / self.size) ** 2
         if not explained > min(10 * math.sqrt(2 / max(len(self.held.y), 1)), 0.5):
             return False
-        if candidate.rmse > 1.05 * self.least() * self.size:
+        # That error is of other rows: it is known to one part in the root of twice their number.
+        rows = min(HELD, len(self.problem.y) * HELD // (FITTED + HELD))
+        if candidate.rmse > (1.05 + 3 / math.sqrt(2 * max(rows, 1))) * self.least() * self.size:
             return False
         return self.leaves_noise(expression)
+
+    def is_certain(self, candidate: Candidate) -> bool:
+        """Whether rows with this noise leave no other formula as likely as one that holds."""
+        if self.is_exact(candidate):
+            return True
+        problem = self.problem
+        if not is_certain(candidate.expression, problem.x, problem.weight, candidate.rmse):
+            return False
+        length = self.length(candidate.rmse, candidate.complexity, len(candidate.errors))
+        values = candidate.expression(self.few.x)
+        for rival in self.candidates.values():
+            # One with more constants may be the same formula, and more.
+            if len(rival.errors) > len(candidate.errors):
+                continue
+            longer = self.length(rival.rmse, rival.complexity, len(rival.errors)) - length
+            if longer < _CLEAR:
+                # Another form, or this one with other numbers?
+                form = _freed(rival.expression)
+                if refit(form, self.few.x, values).loss > len(values) * (_SAME * rival.rmse) ** 2:
+                    return False
+        return True
 
     def leaves_noise(self, expression: Expression) -> bool:
         """Whether polynomials of the inputs, or of merged variables, explain what a formula leaves.
@@ -379,10 +437,11 @@ class _Judge:
                 if str(expression) not in self.simple:
                     self.add(expression, origin)
         result.best = self.best()
-        result.found = result.best is not None and self.holds(result.best)
+        result.fits = result.best is not None and self.holds(result.best)
+        result.found = result.fits and result.best is not None and self.is_certain(result.best)
         if result.best is None or not self.is_exact(result.best):
             result.noise = self.problem.noise
-            if result.found and result.best is not None:
+            if result.fits and result.best is not None:
                 result.noise = result.best.rmse
         result.candidates = _front([*self.candidates.values(), self.constant()])
 
@@ -398,6 +457,16 @@ def _rmse(expression: Expression, problem: Problem) -> float:
         return math.nan
     squares = (expression(problem.x) - problem.y) ** 2
     return math.sqrt(float(problem.weight @ squares) / float(problem.weight.sum()))
+
+
+def _freed(expression: Expression) -> Expression:
+    """The formula with free constants in the place of exact ones, but for exponents, 1 and -1."""
+    match expression:
+        case Constant(value=value) if abs(value) != 1:
+            return Constant(value)
+        case Power(base, exponent):
+            return Power(_freed(base), exponent)
+    return expression.rebuilt([_freed(child) for child in expression.children()])
 
 
 def _front(candidates: list[Candidate]) -> list[Candidate]:

@@ -32,6 +32,7 @@ from kan_exp.symbolic.explanation import NAME, Explanation, save
 from kan_exp.symbolic.expression import Array
 from kan_exp.symbolic.functions import read_functions
 from kan_exp.symbolic.observations import Observations, network_observations, output_of
+from kan_exp.symbolic.workers import Workers
 from kan_exp.training.closing import CUT_SHORT
 from kan_exp.training.result import Result
 from kan_exp.training.sinks import Sink
@@ -52,6 +53,7 @@ class ExplainSink(Sink):
         seconds: Limit of time for each output.
         seed: Of the search.
         functions: Of the user, see `kan_exp.symbolic.functions.read_functions`.
+        workers: Processes that try things side by side.
         shows_progress: Whether a terminal shows what is being tried.
     """
 
@@ -61,10 +63,11 @@ class ExplainSink(Sink):
         seconds: float,
         seed: int,
         functions: Mapping[str, Any],
+        workers: int,
         shows_progress: bool,
     ) -> None:
         self.folder, self.seconds, self.seed = folder, seconds, seed
-        self.functions, self.shows_progress = functions, shows_progress
+        self.functions, self.workers, self.shows_progress = functions, workers, shows_progress
 
     def write(self, result: Result) -> None:
         if result.metrics["stopped"] in CUT_SHORT:
@@ -77,6 +80,7 @@ class ExplainSink(Sink):
                 self.seconds,
                 self.seed,
                 self.functions,
+                self.workers,
                 shows_progress=self.shows_progress,
             )
 
@@ -104,6 +108,7 @@ def explain_run(
     seconds: float,
     seed: int,
     functions: Mapping[str, Any],
+    workers: int,
     output: str | None = None,
     shows_progress: bool = True,
 ) -> None:
@@ -118,6 +123,7 @@ def explain_run(
         seconds: Limit of time for each output.
         seed: Of the search.
         functions: Of the user.
+        workers: Processes that try things side by side, for one output after the other.
         output: Name of an output; all if not given.
         shows_progress: Whether a terminal shows what is being tried.
 
@@ -129,14 +135,15 @@ def explain_run(
     outputs: list[str | None] = [*model.names] if every else [output]
     explanations, figures = [], []
     edges: Callable[[float], list[EdgeName]] | None = None
-    for name in outputs:
-        observed = observations(model, data, name)
-        # The edges are those of all outputs.
-        edges = observed.edges = edges or (observed.edges and cache(observed.edges))
-        with progress(seconds, shows_progress) as told:
-            explanation = solve(observed, seconds, seed, library, told)
-        explanations.append(explanation)
-        figures.append(partial(draw, explanation, observed))
+    with Workers(workers) as processes:
+        for name in outputs:
+            observed = observations(model, data, name)
+            # The edges are those of all outputs.
+            edges = observed.edges = edges or (observed.edges and cache(observed.edges))
+            with progress(seconds, shows_progress) as told:
+                explanation = solve(observed, seconds, seed, library, told, processes)
+            explanations.append(explanation)
+            figures.append(partial(draw, explanation, observed))
     save(explanations, folder)
     for explanation in explanations:
         for line in [*explanation.lines(), *explanation.table()]:
