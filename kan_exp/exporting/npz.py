@@ -50,7 +50,7 @@ def _compared(source: Source, tables: Tables, data: bytes) -> str:
             f"export: the tables err by {error.max():.2g}, more than their bound of "
             f"{tables.bound.max():.2g}: nothing is written."
         )
-    return source.compare(model.decode(y), np.inf)
+    return source.compare(model.decode(y), most=np.inf)
 
 
 def _bound_text(tables: Tables) -> str:

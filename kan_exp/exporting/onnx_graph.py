@@ -28,7 +28,6 @@ from kan_exp.exporting.tables import (
 )
 
 OPSET, ML_OPSET, IR_VERSION = 21, 3, 10  # onnxruntime 1.18 and later read these
-EXACT = 1e-4  # of predictions, by which a file may differ from its model at most
 MICROSECONDS = 86_400_000_000  # of a day
 EPOCH = 719_468  # days from the first of March of the year 0 to 1970
 STARTS = (60, 91, 121, 152, 182, 213, 244, 274, 305, 335, 0, 31)  # of months in 2000, from March on
@@ -65,7 +64,7 @@ def make(source: Source) -> Made:
             f"export: onnxruntime {onnxruntime.__version__} cannot run the model "
             f"({message_of(error)[:200]}): pip install --upgrade 'kan_exp[onnx]'"
         ) from error
-    lines = [source.compare(np.column_stack(found), EXACT), *inputs_text(source.tables)]
+    lines = [source.compare(np.column_stack(found)), *inputs_text(source.tables)]
     return Made(data, [*lines, f"outputs: {listing(graph.outputs)}"])
 
 

@@ -17,6 +17,7 @@ from kan_exp.exporting.tables import Exportable, Tables, make_tables
 if TYPE_CHECKING:
     from polars import DataFrame
 
+EXACT = 1e-3  # of predictions, by which a file may differ from its model at most
 SEED = 0  # of the rows by which files are compared with models
 
 
@@ -68,7 +69,7 @@ class Source:
         """The model's predictions for these rows, `(n, outputs)`."""
         return self.model.predict(self.rows).double().cpu().numpy()
 
-    def compare(self, found: FloatArray, most: float) -> str:
+    def compare(self, found: FloatArray, most: float = EXACT) -> str:
         """A line about the difference of predictions from the model's.
 
         Raises:

@@ -18,7 +18,6 @@ from kan_exp.exporting.source import Made, Source
 from kan_exp.exporting.tables import OUTSIDE, FloatArray, SplineTable, Tables
 
 MAX_POLYNOMIALS = 20_000  # some two megabytes of text for each prediction
-EXACT = 1e-4  # of predictions, by which a query may differ from its model at most
 ROW = "kan_row"  # alias of the table
 
 
@@ -67,7 +66,7 @@ def _compared(source: Source, added: Sequence[str]) -> str:
         except sqlite3.OperationalError as error:
             return f"not compared with the model: SQLite {sqlite3.sqlite_version} has {error}."
     chances = slice(len(columns) + bool(tables.classes), len(columns) + len(added) - 1)
-    return source.compare(np.array([row[chances] for row in found], dtype=np.float64), EXACT)
+    return source.compare(np.array([row[chances] for row in found], dtype=np.float64))
 
 
 def _added(tables: Tables) -> list[str]:

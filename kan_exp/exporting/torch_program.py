@@ -15,7 +15,6 @@ from kan_exp.exporting.describing import about, is_plain
 from kan_exp.exporting.source import Made, Source
 from kan_exp.exporting.tables import Exportable
 
-EXACT = 1e-4  # of predictions, by which a program may differ from its model at most
 ABOUT = "kan_exp.json"  # name of the description among the file's extra files
 
 
@@ -49,7 +48,7 @@ def make(source: Source) -> Made:
         torch.export.save(program, file, extra_files={ABOUT: json.dumps(about(tables))})
         file.seek(0)
         found = torch.export.load(file).module()(x)
-    compared = source.compare(found.detach().double().numpy(), EXACT)
+    compared = source.compare(found.detach().double().numpy())
     takes = f"takes float64 of shape (rows, {len(tables.features)}): {listing(tables.features)}"
     note = (
         "it cannot read texts, dates and gaps: encode columns as the description says."
