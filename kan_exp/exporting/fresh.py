@@ -18,6 +18,7 @@ ROWS = 500
 GAP_SHARE = 0.1
 NO_DATE = -(2**63)  # stands for a missing date
 DAY = 86_400_000_000  # microseconds
+UNKNOWN = "none of these"  # a level that was not there in training
 INVERSE = {"": np.positive, "log": np.exp, "log1p": np.expm1}
 YEARS = (2000.0, 2010.0)  # of dates whose year is no input
 
@@ -38,7 +39,7 @@ def _values(column: Column, ranges: Any, draws: np.random.Generator, rows: int) 
 
     values: Any
     if column.kind == "category":
-        values = draws.choice([*column.levels, *column.rare, "?"], rows).tolist()
+        values = draws.choice([*column.levels, *column.rare, UNKNOWN], rows).tolist()
     elif column.kind == "boolean":
         values = draws.integers(0, 2, rows).astype(float).tolist()
     elif column.kind == "date":
