@@ -23,7 +23,8 @@ ROOMS: dict[str, set[str]] = {
     "data": {"errors", "lazy", "quoting", "runs", "targets"},
     "tasks": {"data", "errors", "lazy", "runs"},
     "optimizers": {"errors", "layers", "options", "tasks"},
-    "models": {"data", "errors", "layers", "runs", "tasks"},
+    "exporting": {"data", "errors", "layers", "quoting", "runs"},
+    "models": {"data", "errors", "exporting", "layers", "runs", "tasks"},
     "board": {"errors", "runs", "tasks"},
     "symbolic": {"data", "errors", "models", "quoting", "runs", "targets"},
     "plots": {"models", "runs", "tasks"},
@@ -59,11 +60,12 @@ COMMANDS: dict[str, set[str]] = {
         *("cli", "commandline", "config", "errors", "preparing", "quoting", "runs", "train"),
     },
     "evaluate": {
-        *("cli", "commandline", "config", "data", "errors", "preparing"),
+        *("cli", "commandline", "config", "data", "errors", "models", "preparing"),
         *("runs", "tasks", "training"),
     },
+    "export": {"cli", "exporting", "quoting", "runs"},
     "explain": {"cli", "errors", "preparing", "quoting", "runs", "symbolic", "training"},
-    "predict": {"cli", "data", "errors", "quoting", "runs", "training"},
+    "predict": {"cli", "data", "errors", "models", "quoting", "runs"},
     "report": {"cli", "commandline", "config", "errors", "quoting", "reporting", "runs"},
     "dashboard": {"board", "errors", "quoting", "runs", "terminal"},
     "__init__": {"fitting", "symbolic"},
@@ -71,7 +73,17 @@ COMMANDS: dict[str, set[str]] = {
 # Who may import the large packages.
 HYDRA = {"commandline", "cli", "preparing", "sweeps", "train", *COMMANDS} - {"__init__"}
 LIGHTNING = {"data", "ranks", "training", "preparing"}
-TORCH = {*LIGHTNING, "layers", "targets", "tasks", "optimizers", "models", "symbolic", "board"}
+TORCH = {
+    *LIGHTNING,
+    "layers",
+    "targets",
+    "tasks",
+    "optimizers",
+    "models",
+    "symbolic",
+    "board",
+    "exporting",
+}
 TORCH |= {"predict", "fitting", "sklearn"}
 MATPLOTLIB = {"plots", "reporting", "training", "sweeps", "fitting", "sklearn"}
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -158,6 +159,28 @@ class KANModel(nn.Module):
         names = [f"{self.target_name}_probability_{name}" for name in self.classes]
         best = [[*self.classes, ""][place] for place in places]
         return {f"{self.target_name}_predicted": best, **dict(zip(names, columns, strict=True))}
+
+    def export(
+        self,
+        path: str | Path,
+        format: str | None = None,
+        *,
+        description: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> list[str]:
+        """Writes the model to a file that other programs read, see `kan_exp.exporting.export`.
+
+        Args:
+            path: The file.
+            format: `npz`, `onnx`, `torch`, `c` or `sql`; None where the file's extension says it.
+            description: Of the model in its checkpoint, see `trained_ranges`.
+            options: Of the format.
+        """
+        from kan_exp.exporting import export
+        from kan_exp.models.ranges import trained_ranges
+
+        ranges = trained_ranges(self, description or {})
+        return export(self, path, format, ranges, **options)
 
     def _in_batches(self, function: Callable[[Tensor], Tensor], x: Any) -> Tensor:
         points = self.points_of(x)
