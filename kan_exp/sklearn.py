@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -198,6 +199,12 @@ class _Estimator(BaseEstimator):
             self.explanation_ = self.model_.explain(rows, y, **options)
         self.formula_ = str(self.explanation_.formula)
         return self.explanation_
+
+    def export(self, path: str | Path, format: str | None = None, **options: Any) -> list[str]:
+        """Writes the network to a file that other programs read, see `kan_exp.exporting.export`."""
+        check_is_fitted(self)
+        with _as_value_errors():
+            return self.model_.export(path, format, **options)
 
     # -- pickles -------------------------------------------------------------------------------
 

@@ -264,6 +264,16 @@ class FittedModel(KANModel):
 
         return explain(self, self._looked_at(x), y, **options)
 
+    def export(
+        self,
+        path: str | Path,
+        format: str | None = None,
+        *,
+        description: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> list[str]:
+        return super().export(path, format, description=description or self.description, **options)
+
     def checkpoint(self) -> dict[str, Any]:
         """What `of` makes the model of again: plain containers and tensors."""
         weights = {f"model.{name}": part.cpu() for name, part in self.state_dict().items()}

@@ -282,6 +282,13 @@ def test_a_formula_is_found(trained):
     assert not hasattr(trained, "formula_")
 
 
+def test_networks_leave_for_other_programs(trained, tmp_path):
+    trained.export(tmp_path / "network.npz")
+    assert (tmp_path / "network.npz").stat().st_size > 0
+    with pytest.raises(ValueError, match="format"):
+        trained.export(tmp_path / "network.doc")
+
+
 def test_quantiles_and_counts_are_tasks():
     X, y = rows(200)
     options = {"task.quantile": [0.1, 0.9]}
