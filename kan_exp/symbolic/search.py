@@ -10,7 +10,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from kan_exp.symbolic.constants import simplified, standard_errors
+from kan_exp.symbolic.dimensions import Dimensions
 from kan_exp.symbolic.expression import Array, Constant, Expression, Input
+from kan_exp.symbolic.grouping import grouped
 from kan_exp.symbolic.problem import Finder, Problem, Proposal
 from kan_exp.symbolic.quotients import quotients
 from kan_exp.symbolic.reduction import State, reductions
@@ -68,6 +70,7 @@ class Search:
         noise: Estimated deviation of the noise in units of y; 0 where y has none.
         seconds: What the search took.
         complete: False if time ran out, or the user stopped it.
+        rejected: Formulas whose units are wrong, with their constants as proposed.
     """
 
     candidates: list[Candidate] = field(default_factory=list)
@@ -76,6 +79,7 @@ class Search:
     noise: float = 0.0
     seconds: float = 0.0
     complete: bool = False
+    rejected: list[Expression] = field(default_factory=list)
 
 
 def search(
@@ -85,6 +89,7 @@ def search(
     weight: Array | None = None,
     seconds: float = 60.0,
     seed: int = 0,
+    dimensions: Dimensions | None = None,
     told: Callable[[str], None] = lambda doing: None,
 ) -> Search:
     """Finds a formula of the columns of `x` `(n, in)` for `y` `(n,)`.
@@ -93,6 +98,7 @@ def search(
         weight: Weights of the rows `(n,)`; by default 1.
         seconds: Limit of time. The best so far is the result, also on Ctrl-C.
         seed: Of the split into training and validation rows, and of random starts.
+        dimensions: Of the columns and of y; formulas whose units are wrong are not taken.
         told: Called with what is being tried.
     """
     began = time.monotonic()
@@ -100,6 +106,7 @@ def search(
     # Trials leave the domains of functions all the time: what is not finite is not taken.
     with np.errstate(all="ignore"):
         judge = _Judge(x, y, np.ones(len(y)) if weight is None else weight, began + seconds, seed)
+        judge.problem = replace(judge.problem, dimensions=dimensions)
         try:
             for doing, proposals in judge.ways():
                 told(doing)
@@ -134,6 +141,7 @@ class _Judge:
         # Lengths of the formulas that were fitted to all rows, and those that were simplified.
         self.weighed: dict[str, float] = {}
         self.simple: set[str] = set()
+        self.rejected: list[Expression] = []  # whose units are wrong
         # Ways gone since a formula holds.
         self.held_since: int | None = None
         self.settled = False
@@ -161,6 +169,9 @@ class _Judge:
             )
             self.estimate_noise()
         smaller = self.smaller_problems()
+        if (groups := grouped(self.problem)) is not None:
+            yield "dimensionless groups", self.within(reductions, groups)
+            smaller = [groups, *smaller] if groups.variables else smaller
         for doing, finder, most in (
             ("sums of products", sums, 6),
             ("curves in a tree", find_trees, 3),
@@ -228,7 +239,10 @@ class _Judge:
 
     def consider(self, proposal: Proposal) -> bool:
         """Fits a proposal to a few rows; returns whether it is exact."""
-        few = self.few
+        few, dimensions = self.few, self.problem.dimensions
+        if dimensions is not None and not dimensions.allow(proposal.expression):
+            self.rejected.append(proposal.expression)
+            return False
         fit = refit(proposal.expression, few.x, few.y, few.weight)
         if not math.isfinite(fit.loss):
             return False
@@ -243,6 +257,12 @@ class _Judge:
         problem, held = self.problem, self.held
         simple = simplified(expression, problem.x, problem.y, problem.weight)
         simple = self.without_idle_inputs(simple)
+        if problem.dimensions is not None:
+            freed = problem.dimensions.freed(simple)
+            if freed is None:
+                self.rejected.append(simple)
+                return None
+            simple = freed
         rmse, held_rmse = _rmse(simple, problem), _rmse(simple, held)
         if not math.isfinite(rmse):
             return None
@@ -384,6 +404,7 @@ class _Judge:
             result.noise = self.problem.noise
             if result.found and result.best is not None:
                 result.noise = result.best.rmse
+        result.rejected = self.rejected
         result.candidates = _front([*self.candidates.values(), self.constant()])
 
     def constant(self) -> Candidate:

@@ -41,6 +41,11 @@ _TERMS_FOR = {
     **{"y": 5, "y**2": 5, "1/y": 5, "1/y**2": 4, "log(y)": 4, "exp(y)": 4, "sqrt(y)": 3},
     **{"sin(y)": 2, "cos(y)": 2, "tan(y)": 2},
 }
+# Functions of y that have a unit where y has one.
+_POWERS = {
+    name: Fraction(power)
+    for name, power in (("y", 1), ("y**2", 2), ("1/y", -1), ("1/y**2", -2), ("sqrt(y)", 0.5))
+}
 
 _Index = NDArray[np.intp]
 
@@ -198,6 +203,7 @@ class _Task(NamedTuple):
     origin: str
     terms: list[_Term]
     most: dict[str, int]
+    right: bool = False  # whether only the terms of the right unit are tried
 
 
 class _Finding:
@@ -218,6 +224,12 @@ class _Finding:
 
     def products(self) -> Iterator[_Task]:
         count, made = len(self.dictionary.varying), self.dictionary
+        dimensions = self.problem.dimensions
+        if dimensions is not None and dimensions.target is not None and 1 < count <= 8:
+            # Units leave few products, so that those of many factors can be tried.
+            many = made.monomials(6 if count <= 4 else 5 if count == 5 else 4)
+            terms = many + made.alone() + made.differences()
+            yield _Task("sum of products of the right units", terms, _TERMS_FOR, right=True)
         large = 2 if count > 7 and self.problem.noise else 3
         degree = {1: 2, 2: 4, 3: 6, 4: 4}.get(count, large)
         most = _TERMS_FOR
@@ -259,23 +271,30 @@ class _Finding:
         return np.stack(columns, 1)
 
     def proposals(
-        self, origin: str, terms: list[_Term], most: dict[str, int]
+        self, origin: str, every: list[_Term], most: dict[str, int], right: bool
     ) -> Iterator[Proposal]:
         noise = self.problem.noise
         shared: tuple[Array, Array] | None = None
         found: list[tuple[float, Expression, str]] = []
+        terms, dimensions = every, self.problem.dimensions if right else None
+        units = [] if dimensions is None else [dimensions.dimension(t.expression()) for t in every]
         for link in links(self.y, noise):
             if link.name not in most:
                 continue
             if self.problem.over:
                 return
+            if dimensions is not None:
+                wanted = dimensions.of_power(_POWERS.get(link.name))
+                terms = [one for one, unit in zip(every, units, strict=True) if unit == wanted]
+                if wanted is None or not terms:
+                    continue
             with np.errstate(all="ignore"):
                 target, slope = link.forward(self.y)
             weight = self.weight / slope**2 if noise else np.ones(len(target))
             if not (np.isfinite(target).all() and 0 < weight.sum() < np.inf):
                 continue
             root = np.sqrt(weight / weight.mean())
-            if shared is None or noise:
+            if shared is None or noise or right:
                 with np.errstate(all="ignore"):
                     columns = self._values(terms) * root[:, None]
                     size = np.sqrt((columns**2).sum(0))
