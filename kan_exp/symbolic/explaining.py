@@ -29,6 +29,7 @@ LEAST_ROWS = 5
 EDGE_SECONDS = 10.0  # for the names of all edges, or as long as the search if that is less
 LESS = 0.9  # part of the error that a formula of wrong units must leave to be worth a note
 MAX_REJECTED, REJECTED_SECONDS = 50, 1.0  # of these formulas are looked at
+SMALLEST, LARGEST = 1e-70, 1e70  # sizes of columns whose squares and quotients float64 holds
 LEARNED = 0.5  # R2 below which a network has not learned its data
 Told = Callable[[str], None]
 
@@ -138,6 +139,13 @@ def solve(
         rows = np.random.default_rng(seed).choice(len(y), MAX_ROWS, replace=False)
         x, y = x[rows], y[rows]
         weight = None if weight is None else weight[rows]
+    for name, column in zip((*observed.names, observed.target), (*x.T, y), strict=True):
+        if not (size := float(np.abs(column).max())) or SMALLEST < size < LARGEST:
+            continue
+        raise KanExpError(
+            f"explain: {name} has values of size {size:.1g}, whose squares are beyond float64: "
+            f"change its unit."
+        )
     values = np.unique(y[:1000])
     if len(values) == 2 and np.isin(y, values).all():
         notes.append(
@@ -158,7 +166,8 @@ def solve(
             found = search(x, y, weight=weight, dimensions=dimensions, **options)
             if not found.found and (better := _rejected(found, x, y, weight)) is not None:
                 positive = [bool(column.min() > 0) for column in x.T]
-                formula = Notation(better, observed.names, np.empty(0), positive).text()
+                errors = np.zeros(len(better.constants))
+                formula = Notation(better, observed.names, errors, positive).text()
                 notes.append(
                     f"{formula} fits better, but its units are wrong: check the units, or leave "
                     f"out those of which you are not sure."

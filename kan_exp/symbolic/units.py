@@ -60,7 +60,7 @@ def check_units(units: Any, known: Iterable[str], option: str = "units") -> dict
     """
     if units is None:
         return {}
-    if isinstance(units, Sequence) and not isinstance(units, str):
+    if isinstance(units, Sequence) and all(":" in str(part) for part in units):
         # As the command line has it where a column or a unit is no word.
         parts = [str(part).rpartition(":") for part in units]
         units = {name.strip(): unit.strip() for name, _, unit in parts}
@@ -169,6 +169,6 @@ def _base(
     if not mixed:
         return base, ()
     return base, (
-        f"units are not converted: {listing(mixed)} is no product of {listing(base)}, so that the "
-        f"formula's constants hold factors of conversion.",
+        f"units are not converted: the formula's constants hold the factors between "
+        f"{listing(mixed)} and products of {listing(base or ['1'])}.",
     )
