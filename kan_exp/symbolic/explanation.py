@@ -213,6 +213,10 @@ class Explanation:
         schema = dict(zip((*names, "formula", "origin", "chosen"), kinds, strict=True))
         return pl.DataFrame(rows, schema, orient="row")
 
+    def labelled(self, name: str) -> str:
+        """An input or the target with its unit, if that is known, such as `v [m/s]`."""
+        return f"{name} [{self.units[name]}]" if name in self.units else name
+
     def summary(self) -> dict[str, Any]:
         """The formula in the entry `formulas` of a run's metrics.json.
 
@@ -269,8 +273,7 @@ class Explanation:
             texts = [_with_unit(*pair) for pair in zip(free, units, strict=True)]
             rows.append(("constants", ", ".join(texts)))
         if self.units:
-            texts = [f"{printable(name)} [{unit}]" for name, unit in self.units.items()]
-            rows.append(("units", listing(texts)))
+            rows.append(("units", listing(printable(self.labelled(name)) for name in self.units)))
         where = "fresh rows" if self.fresh else "rows that the search saw"
         for one in self.differences:
             undefined = f", not finite at {one.undefined:,}" if one.undefined else ""

@@ -18,7 +18,7 @@ from kan_exp.symbolic.quotients import quotients
 from kan_exp.symbolic.reduction import State, reductions
 from kan_exp.symbolic.refit import refit
 from kan_exp.symbolic.regression import Polynomials
-from kan_exp.symbolic.sums import sums, sums_of_functions
+from kan_exp.symbolic.sums import sums, sums_of_functions, sums_of_one_unit
 from kan_exp.symbolic.trees import find_trees
 
 # Part of the rows that is held back to compare formulas.
@@ -46,6 +46,7 @@ class Candidate:
         validation_rmse: Of the validation rows, in units of y.
         errors: Standard errors of the free constants `(k,)`, in their order.
         origin: What found it, in a few words.
+        carried: How many free constants carry a unit.
     """
 
     expression: Expression
@@ -53,6 +54,7 @@ class Candidate:
     validation_rmse: float
     errors: Array
     origin: str
+    carried: int = 0
 
     @property
     def complexity(self) -> int:
@@ -159,8 +161,14 @@ class _Judge:
         """Ways to find a formula, the quick and simple ones first, each with what it does."""
         if self.size == 0 or not self.problem.x.shape[1]:
             return
+        if (groups := grouped(self.problem)) is not None:
+            yield "dimensionless groups", self.within(reductions, groups)
         yield "factors and merged variables", reductions(self.problem, 1, self.states)
         self.estimate_noise()
+        if self.problem.noise and groups is not None:
+            yield "dimensionless groups, with noise", self.within(reductions, groups)
+        if self.problem.dimensions is not None:
+            yield "sums of products of one unit", sums_of_one_unit(self.problem)
         if self.problem.noise:
             self.states.clear()
             yield (
@@ -169,9 +177,8 @@ class _Judge:
             )
             self.estimate_noise()
         smaller = self.smaller_problems()
-        if (groups := grouped(self.problem)) is not None:
-            yield "dimensionless groups", self.within(reductions, groups)
-            smaller = [groups, *smaller] if groups.variables else smaller
+        if groups is not None and groups.variables:
+            smaller.insert(0, groups)
         for doing, finder, most in (
             ("sums of products", sums, 6),
             ("curves in a tree", find_trees, 3),
@@ -267,7 +274,9 @@ class _Judge:
         if not math.isfinite(rmse):
             return None
         errors = standard_errors(simple, problem.x, problem.y, problem.weight)
-        candidate = Candidate(simple, rmse, held_rmse, errors, origin)
+        units = problem.dimensions and problem.dimensions.constants(simple)
+        carried = sum(any(unit) for unit in units or ())
+        candidate = Candidate(simple, rmse, held_rmse, errors, origin, carried)
         known = self.candidates.setdefault(str(simple), candidate)
         if rmse < known.rmse:
             self.candidates[str(simple)] = candidate
@@ -338,10 +347,13 @@ class _Judge:
         """The simplest exact formula, or the one with the shortest description of the data."""
         exact = [candidate for candidate in self.candidates.values() if self.is_exact(candidate)]
         if exact:
-            return min(exact, key=lambda c: (c.complexity + 3 * len(c.errors), c.rmse))
+            return min(
+                exact, key=lambda c: (c.complexity + 3 * (len(c.errors) + c.carried), c.rmse)
+            )
         return min(
             self.candidates.values(),
-            key=lambda c: self.length(c.rmse, c.complexity, len(c.errors)),
+            # A constant with a unit is one more choice.
+            key=lambda c: self.length(c.rmse, c.complexity, len(c.errors) + c.carried),
             default=None,
         )
 

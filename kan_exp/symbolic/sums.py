@@ -190,6 +190,15 @@ def sums(problem: Problem) -> Iterator[Proposal]:
         yield from finding.every(finding.products())
 
 
+def sums_of_one_unit(problem: Problem) -> Iterator[Proposal]:
+    """Sums of products of powers that have the unit of the target, if it is known."""
+    dimensions = problem.dimensions
+    if dimensions is not None and dimensions.target is not None and problem.weight.any():
+        finding = _Finding(problem)
+        if 1 < len(finding.dictionary.varying) <= 8:
+            yield from finding.every(finding.of_one_unit())
+
+
 def sums_of_functions(problem: Problem) -> Iterator[Proposal]:
     """Sums of products of powers with sine, cosine, exp or log."""
     if problem.weight.any():
@@ -203,7 +212,7 @@ class _Task(NamedTuple):
     origin: str
     terms: list[_Term]
     most: dict[str, int]
-    right: bool = False  # whether only the terms of the right unit are tried
+    one_unit: bool = False  # whether only the terms of the target's unit are tried
 
 
 class _Finding:
@@ -224,12 +233,6 @@ class _Finding:
 
     def products(self) -> Iterator[_Task]:
         count, made = len(self.dictionary.varying), self.dictionary
-        dimensions = self.problem.dimensions
-        if dimensions is not None and dimensions.target is not None and 1 < count <= 8:
-            # Units leave few products, so that those of many factors can be tried.
-            many = made.monomials(6 if count <= 4 else 5 if count == 5 else 4)
-            terms = many + made.alone() + made.differences()
-            yield _Task("sum of products of the right units", terms, _TERMS_FOR, right=True)
         large = 2 if count > 7 and self.problem.noise else 3
         degree = {1: 2, 2: 4, 3: 6, 4: 4}.get(count, large)
         most = _TERMS_FOR
@@ -242,6 +245,13 @@ class _Finding:
         if count > 1:
             terms = made.monomials(2) + made.differences()
             yield _Task("sum of squared differences", terms, most)
+
+    def of_one_unit(self) -> Iterator[_Task]:
+        """Products of many factors, of which units leave few."""
+        count, made = len(self.dictionary.varying), self.dictionary
+        terms = made.monomials(6 if count <= 4 else 5 if count == 5 else 4)
+        terms += made.alone() + made.differences()
+        yield _Task("sum of products of one unit", terms, _TERMS_FOR, one_unit=True)
 
     def functions(self) -> Iterator[_Task]:
         count, made = len(self.dictionary.varying), self.dictionary
@@ -271,12 +281,12 @@ class _Finding:
         return np.stack(columns, 1)
 
     def proposals(
-        self, origin: str, every: list[_Term], most: dict[str, int], right: bool
+        self, origin: str, every: list[_Term], most: dict[str, int], one_unit: bool
     ) -> Iterator[Proposal]:
         noise = self.problem.noise
         shared: tuple[Array, Array] | None = None
         found: list[tuple[float, Expression, str]] = []
-        terms, dimensions = every, self.problem.dimensions if right else None
+        terms, dimensions = every, self.problem.dimensions if one_unit else None
         units = [] if dimensions is None else [dimensions.dimension(t.expression()) for t in every]
         for link in links(self.y, noise):
             if link.name not in most:
@@ -294,7 +304,7 @@ class _Finding:
             if not (np.isfinite(target).all() and 0 < weight.sum() < np.inf):
                 continue
             root = np.sqrt(weight / weight.mean())
-            if shared is None or noise or right:
+            if shared is None or noise or one_unit:
                 with np.errstate(all="ignore"):
                     columns = self._values(terms) * root[:, None]
                     size = np.sqrt((columns**2).sum(0))

@@ -236,10 +236,15 @@ def draw(explanation: Explanation, observed: Observations) -> Figure:
             network = observed.network(along)
         at = points[:, index]
         data = expression(_along(middle, index, at)) + left
-        curves.append(Curve(explanation.names[index], x, expression(along), network, at, data))
+        label = explanation.labelled(explanation.names[index])
+        curves.append(Curve(label, x, expression(along), network, at, data))
     text = f"{explanation.target} = {explanation.formula}"
     return formula_figure(
-        explanation.latex(), text, explanation.target, curves, _caption(explanation)
+        explanation.latex(),
+        text,
+        explanation.labelled(explanation.target),
+        curves,
+        _caption(explanation),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -11,7 +12,9 @@ from kan_exp.symbolic.dimensions import Dimensions
 from kan_exp.symbolic.expression import Call, Constant, Input, exact
 from kan_exp.symbolic.grouping import grouped
 from kan_exp.symbolic.problem import Problem
+from kan_exp.symbolic.reduction import reductions
 from kan_exp.symbolic.search import search
+from kan_exp.symbolic.sums import sums_of_one_unit
 
 
 def of(*exponents):
@@ -140,7 +143,7 @@ def test_there_may_be_no_groups(dimensions, low):
 
 def test_the_search_takes_no_formula_whose_units_are_wrong():
     x = np.random.default_rng(0).uniform(1, 3, (100, 2))
-    wrong = search(x, x.sum(1), dimensions=Dimensions((KG, SPEED), None))
+    wrong = search(x, x.sum(1), seconds=1, dimensions=Dimensions((KG, SPEED), None))
     assert not wrong.found
     assert m + v in wrong.rejected
     right = search(x, x.sum(1), dimensions=Dimensions((SPEED, SPEED), None))
@@ -149,3 +152,30 @@ def test_the_search_takes_no_formula_whose_units_are_wrong():
     measured = search(x, 5 * x.prod(1), dimensions=Dimensions((KG, SPEED), JOULE))
     assert measured.found
     assert measured.best.expression.constants == pytest.approx([5])
+    assert measured.best.carried == 1
+
+
+def test_terms_of_the_unit_of_the_target_are_tried_on_their_own():
+    x = np.random.default_rng(0).uniform(1, 3, (200, 4))
+    inertia = of(1, 2, 0)
+    dimensions = Dimensions((KG, SPEED, inertia, of(0, 0, -1)), JOULE)
+    y = 0.5 * x[:, 0] * x[:, 1] ** 2 + 0.3 * x[:, 2] * x[:, 3] ** 2
+    given = Problem(x, y, np.ones(200), 0.0, np.inf, dimensions=dimensions)
+    first = next(sums_of_one_unit(given)).expression
+    assert first(x) == pytest.approx(y)
+    assert first.constants == pytest.approx([0.5, 0.3])
+    assert dimensions.constants(first) == [NONE, NONE]
+    assert not [*sums_of_one_unit(problem(None, 3))]
+
+
+def test_changes_of_variables_have_units():
+    x = np.random.default_rng(0).uniform(1, 3, (300, 3))
+    given = Problem(x, (x[:, 1] - x[:, 2]) * x[:, 0], np.ones(300), 0.0, np.inf)
+    seen = {}
+    for dimensions in (None, Dimensions((KG, SPEED, M), None)):
+        seen[dimensions] = {}
+        list(reductions(replace(given, dimensions=dimensions), 1, seen[dimensions]))
+    merged = [
+        any(v - c in state.variables for state in states.values()) for states in seen.values()
+    ]
+    assert merged == [True, False]

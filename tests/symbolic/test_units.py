@@ -82,7 +82,7 @@ def test_units_as_the_command_line_has_them():
 def test_a_formula_has_units(tmp_path, monkeypatch):
     x = pl.DataFrame({"t": np.linspace(1, 3, 200)})
     y = 4.905 * x["t"].to_numpy() ** 2
-    found = kan_exp.explain(x, y, units={"t": "s", "y": "m"})
+    found = kan_exp.explain(x, y, units={"t": "s", "y": "m"}, seconds=2)
     assert (found.formula, found.found) == ("4.905*t**2", True)
     assert found.constants["unit"].to_list() == ["m/s**2"]
     lines = [line.split(maxsplit=1) for line in found.lines()]
@@ -99,7 +99,7 @@ def test_a_formula_has_units(tmp_path, monkeypatch):
 def test_what_fits_but_for_its_units_is_said():
     x = pl.DataFrame(np.random.default_rng(0).uniform(1, 3, (100, 2)), schema=["m", "v"])
     y = x.sum_horizontal().to_numpy()
-    found = kan_exp.explain(x, y, units={"m": "kg", "v": "m/s"}, seconds=2)
+    found = kan_exp.explain(x, y, units={"m": "kg", "v": "m/s"}, seconds=1)
     assert not found.found
     assert any(
         note.startswith("m + v fits better, but its units are wrong") for note in found.notes
