@@ -149,8 +149,12 @@ def _mapping(value: str) -> str:
     if not (value.startswith("{") and value.endswith("}")):
         return value
     pairs = (part.rpartition(":") for part in split(value[1:-1]))
-    texts = (f"{(unquoted(key.strip()) or key).strip()}: {word.strip()}" for key, _, word in pairs)
+    texts = (f"{_bare(key)}: {_bare(word)}" for key, _, word in pairs)
     return f"[{','.join(map(quoted, texts))}]"
+
+
+def _bare(text: str) -> str:
+    return (unquoted(text.strip()) or text).strip()
 
 
 def _is_list(value: str) -> bool:

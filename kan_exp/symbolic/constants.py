@@ -40,8 +40,8 @@ _RISE, _NEXT_RISE = 9.0, 4.0
 # A number of size k, numerator times denominator times rarity of its unit, is taken only if the
 # relative error of the constant is below this times k**-1.5: large ones lie within any error bar.
 _SURPRISE = 0.05
-_RARITY = {"1": 1.0, "pi": 2.0, "1/pi": 3.0, "sqrt(2)": 4.0}
-_RARE = 8.0
+_RARITY = {"1": 1.0, "pi": 2.0, "1/pi": 4.0, "sqrt(2)": 4.0}
+_RARE = 16.0
 
 
 def simplified(

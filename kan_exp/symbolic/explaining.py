@@ -156,7 +156,7 @@ def solve(
         notes.append(f"constant inputs can have no effect: {listing(flat)}.")
     if np.ptp(y) == 0:
         notes.append("the target is constant: there is nothing to explain.")
-        found = Search(found=True, complete=True)
+        found = Search(found=True, fits=True, complete=True)
     elif len(flat) == len(observed.names):
         raise KanExpError("explain: no input varies, so that there is nothing to explain y by.")
     else:
@@ -249,6 +249,7 @@ def explanation_of(
         chosen=best,
         test_rmse=tuple(tests),
         found=found.found,
+        fits=found.fits,
         noise=found.noise,
         seconds=found.seconds,
         complete=found.complete,

@@ -73,7 +73,9 @@ class Explanation:
         candidates: Formulas of rising complexity, each better than those before.
         chosen: The formula to show.
         test_rmse: Of each candidate on rows that the search has not seen; NaN without such rows.
-        found: Whether the formula holds to the noise. If not, it is the best of those tried.
+        found: Whether the formula is claimed: it holds to the noise, and it is the only one that
+            is so short. If not, it is the best of those tried.
+        fits: Whether the formula holds to the noise, be it one of many.
         noise: Estimated deviation of the noise in units of the target.
         seconds: What the search took.
         complete: False if time ran out, or the user stopped the search.
@@ -93,6 +95,7 @@ class Explanation:
     chosen: Candidate
     test_rmse: tuple[float, ...]
     found: bool
+    fits: bool
     noise: float
     seconds: float
     complete: bool
@@ -261,6 +264,8 @@ class Explanation:
         noise = f"noise of {self.noise:.3g}" if self.noise > 0 else "rounding"
         if self.found:
             return f"found: what it leaves is no more than {noise}"
+        if self.fits:
+            return f"not certain: it leaves no more than {noise}, but other formulas may, too"
         if self.complete:
             return "no formula found: this is the best of those tried, and an approximation"
         return "no formula found before the search ended: this is the best so far"
@@ -319,6 +324,7 @@ class Explanation:
             "inputs": list(self.names),
             "formula": self.formula,
             "found": self.found,
+            "fits": self.fits,
             "noise": finite(self.noise),
             "seconds": self.seconds,
             "complete": self.complete,
@@ -368,6 +374,7 @@ class Explanation:
             chosen=candidates[plain["chosen"]],
             test_rmse=tuple(number(one["test_rmse"]) for one in stored),
             found=bool(plain["found"]),
+            fits=bool(plain["fits"]),
             noise=number(plain["noise"]),
             seconds=float(plain["seconds"]),
             complete=bool(plain["complete"]),

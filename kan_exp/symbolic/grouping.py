@@ -14,10 +14,10 @@ import numpy as np
 
 from kan_exp.symbolic.expression import Array, Expression, Input, Product, exact
 from kan_exp.symbolic.problem import Problem
-from kan_exp.symbolic.reduction import State
+from kan_exp.symbolic.reduction import Reduction, State
 
 # Exponents that are tried, the first that have a solution are taken; products of so many inputs.
-_EXPONENTS = (np.arange(-2.0, 3.0), np.arange(-4.0, 5.0), np.arange(-4.0, 5.0) / 2)
+_EXPONENTS = (*(np.arange(-top, top + 1.0) for top in (2, 3, 4)), np.arange(-4.0, 5.0) / 2)
 _MOST_PRODUCTS = 400_000
 
 
@@ -60,6 +60,16 @@ def grouped(problem: Problem) -> State | None:
     return State(tuple(variables), (), empty, empty, _of(columns, factor), told=("units",))
 
 
+def grouped_error(problem: Problem, groups: State) -> float:
+    """The smallest error that a polynomial leaves of y, in its units: in the groups, or in x."""
+    errors = []
+    for one in (problem, groups.smaller(problem)):
+        search = Reduction(one, relative=False)
+        state = search.start()
+        errors.append(state.error * search.size)
+    return min(errors)
+
+
 def _allowed(values: Array) -> tuple[bool, bool]:
     """Whether negative powers of values are far from a pole, and fractional ones are real."""
     away = np.abs(values).min() > 1e-6 * np.abs(values).max()
@@ -92,12 +102,15 @@ def _groups(
     matrix: Array, powers: Sequence[tuple[bool, bool]], count: int
 ) -> list[tuple[float, ...]]:
     """Independent products of powers without a dimension."""
-    every = _every(matrix, powers, _EXPONENTS[0])
-    right = np.abs(every @ matrix.T).max(1, initial=0.0) < 1e-9
     found: list[tuple[float, ...]] = []
-    for group in every[right]:
-        if len(found) < count and np.linalg.matrix_rank(np.array([*found, group])) > len(found):
-            found.append(tuple(group))
+    for steps in _EXPONENTS:
+        every = _every(matrix, powers, steps)
+        right = np.abs(every @ matrix.T).max(1, initial=0.0) < 1e-9
+        for group in every[right]:
+            if len(found) == count:
+                return found
+            if np.linalg.matrix_rank(np.array([*found, group])) > len(found):
+                found.append(tuple(group))
     return found
 
 

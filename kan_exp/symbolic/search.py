@@ -11,8 +11,9 @@ import numpy as np
 
 from kan_exp.symbolic.constants import simplified, standard_errors
 from kan_exp.symbolic.dimensions import Dimensions
+from kan_exp.symbolic.evidence import is_certain
 from kan_exp.symbolic.expression import Array, Constant, Expression, Input
-from kan_exp.symbolic.grouping import grouped
+from kan_exp.symbolic.grouping import grouped, grouped_error
 from kan_exp.symbolic.problem import Finder, Problem, Proposal
 from kan_exp.symbolic.quotients import quotients
 from kan_exp.symbolic.reduction import State, reductions
@@ -32,6 +33,9 @@ _FIRST_ROWS = 600
 _LARGEST, _FREE = 40, 5
 # Proposals after an exact one, in which a simpler form of it is looked for.
 _POLISHING = 8
+# Natural units of length by which a formula is clearly the shortest one. Forms whose values differ
+# by a smaller part of the noise are the same one.
+_CLEAR, _SAME = 10.0, 0.01
 # Further ways that are gone after a formula that holds, but has free constants.
 _PATIENCE = 2
 
@@ -57,6 +61,11 @@ class Candidate:
     carried: int = 0
 
     @property
+    def choices(self) -> int:
+        """Number of free constants; one that carries a unit counts twice."""
+        return len(self.errors) + self.carried
+
+    @property
     def complexity(self) -> int:
         return self.expression.complexity
 
@@ -68,7 +77,9 @@ class Search:
     Attributes:
         candidates: Every formula worth showing: none of them is worse than a simpler one.
         best: The formula to show, or None.
-        found: Whether `best` holds to the noise: what it leaves is like noise, and it is simple.
+        found: Whether `best` is claimed: what it leaves is like noise, it is simple, and no other
+            curve or formula that was tried describes the rows as briefly.
+        fits: Whether what `best` leaves is like noise; not found, it may be one of many.
         noise: Estimated deviation of the noise in units of y; 0 where y has none.
         seconds: What the search took.
         complete: False if time ran out, or the user stopped it.
@@ -78,6 +89,7 @@ class Search:
     candidates: list[Candidate] = field(default_factory=list)
     best: Candidate | None = None
     found: bool = False
+    fits: bool = False
     noise: float = 0.0
     seconds: float = 0.0
     complete: bool = False
@@ -163,13 +175,18 @@ class _Judge:
             return
         if (groups := grouped(self.problem)) is not None:
             yield "dimensionless groups", self.within(reductions, groups)
+            error = grouped_error(self.problem, groups) / self.size
+            self.states["units"] = replace(groups, error=error)
+            self.estimate_noise()
+            if self.problem.noise:
+                yield "dimensionless groups, with noise", self.within(reductions, groups)
+            yield "sums of products of one unit", sums_of_one_unit(self.problem)
+        early = self.problem.noise
         yield "factors and merged variables", reductions(self.problem, 1, self.states)
         self.estimate_noise()
-        if self.problem.noise and groups is not None:
-            yield "dimensionless groups, with noise", self.within(reductions, groups)
-        if self.problem.dimensions is not None:
+        if groups is None and self.problem.dimensions is not None:
             yield "sums of products of one unit", sums_of_one_unit(self.problem)
-        if self.problem.noise:
+        if self.problem.noise and not early:
             self.states.clear()
             yield (
                 "factors and merged variables, with noise",
@@ -177,8 +194,6 @@ class _Judge:
             )
             self.estimate_noise()
         smaller = self.smaller_problems()
-        if groups is not None and groups.variables:
-            smaller.insert(0, groups)
         for doing, finder, most in (
             ("sums of products", sums, 6),
             ("curves in a tree", find_trees, 3),
@@ -347,13 +362,10 @@ class _Judge:
         """The simplest exact formula, or the one with the shortest description of the data."""
         exact = [candidate for candidate in self.candidates.values() if self.is_exact(candidate)]
         if exact:
-            return min(
-                exact, key=lambda c: (c.complexity + 3 * (len(c.errors) + c.carried), c.rmse)
-            )
+            return min(exact, key=lambda c: (c.complexity + 3 * c.choices, c.rmse))
         return min(
             self.candidates.values(),
-            # A constant with a unit is one more choice.
-            key=lambda c: self.length(c.rmse, c.complexity, len(c.errors) + c.carried),
+            key=lambda c: self.length(c.rmse, c.complexity, c.choices),
             default=None,
         )
 
@@ -374,6 +386,26 @@ class _Judge:
         if candidate.rmse > 1.05 * self.least() * self.size:
             return False
         return self.leaves_noise(expression)
+
+    def is_certain(self, candidate: Candidate) -> bool:
+        """Whether rows with this noise leave no other formula as likely as one that holds."""
+        if self.is_exact(candidate):
+            return True
+        problem = self.problem
+        if not is_certain(candidate.expression, problem.x, problem.weight, candidate.rmse):
+            return False
+        length = self.length(candidate.rmse, candidate.complexity, candidate.choices)
+        values = candidate.expression(problem.x)
+        for rival in self.candidates.values():
+            # One with more constants may be the same formula, and more.
+            if len(rival.errors) > len(candidate.errors):
+                continue
+            longer = self.length(rival.rmse, rival.complexity, rival.choices) - length
+            if longer < _CLEAR and not np.allclose(
+                rival.expression(problem.x), values, rtol=0, atol=_SAME * candidate.rmse
+            ):
+                return False
+        return True
 
     def leaves_noise(self, expression: Expression) -> bool:
         """Whether polynomials of the inputs, or of merged variables, explain what a formula leaves.
@@ -411,10 +443,11 @@ class _Judge:
                 if str(expression) not in self.simple:
                     self.add(expression, origin)
         result.best = self.best()
-        result.found = result.best is not None and self.holds(result.best)
+        result.fits = result.best is not None and self.holds(result.best)
+        result.found = result.fits and result.best is not None and self.is_certain(result.best)
         if result.best is None or not self.is_exact(result.best):
             result.noise = self.problem.noise
-            if result.found and result.best is not None:
+            if result.fits and result.best is not None:
                 result.noise = result.best.rmse
         result.rejected = self.rejected
         result.candidates = _front([*self.candidates.values(), self.constant()])

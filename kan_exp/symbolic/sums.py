@@ -249,7 +249,7 @@ class _Finding:
     def of_one_unit(self) -> Iterator[_Task]:
         """Products of many factors, of which units leave few."""
         count, made = len(self.dictionary.varying), self.dictionary
-        terms = made.monomials(6 if count <= 4 else 5 if count == 5 else 4)
+        terms = made.monomials(6 if count <= 4 else 5 if count <= 6 else 4)
         terms += made.alone() + made.differences()
         yield _Task("sum of products of one unit", terms, _TERMS_FOR, one_unit=True)
 

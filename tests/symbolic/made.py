@@ -27,22 +27,22 @@ def candidate(expression, at, values, origin="by hand"):
     return Candidate(expression, rmse, rmse, errors, origin)
 
 
-def searched(*expressions, found=True):
+def searched(*expressions, found=True, fits=None):
     """A search that finds these formulas, the last one as the best."""
 
     def search(at, values, *, told=lambda doing: None, **_):
         told("by hand")
         candidates = [candidate(one, at, values) for one in expressions]
         best = candidates[-1] if candidates else None
-        return Search(candidates, best, found, 0.0, 0.1, True)
+        return Search(candidates, best, found, found if fits is None else fits, 0.0, 0.1, True)
 
     return search
 
 
-def explained(expression=WAVE, names=NAMES, target="f", found=True, simpler=()):
+def explained(expression=WAVE, names=NAMES, target="f", found=True, fits=None, simpler=()):
     """The explanation of a formula's own values."""
     at = points(inputs=len(names))
     values = expression(at)
     observed = Observations(tuple(names), target, at[:40], values[:40], None, at[40:], values[40:])
-    search = searched(*simpler, expression, found=found)
+    search = searched(*simpler, expression, found=found, fits=fits)
     return explanation_of(observed, search(observed.x, observed.y), [])

@@ -216,6 +216,8 @@ def test_the_pareto_table_has_all_errors_and_marks_the_choice():
 
 def test_the_notebook_and_the_terminal_say_whether_it_holds():
     assert "found: what it leaves is no more than rounding" in repr(explained())
+    text = repr(explained(found=False, fits=True))
+    assert "not certain: it leaves no more than rounding, but other formulas may, too" in text
     text = repr(explained(found=False))
     assert "no formula found: this is the best of those tried" in text
     assert re.search(r"formula - data +RMSE 0, largest 0 \(on 20 fresh rows\)", text)

