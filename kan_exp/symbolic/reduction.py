@@ -28,6 +28,8 @@ _Choice = tuple[Name, Expression]
 
 # Rows that decide between changes of variables: fitted to, and held back for the error.
 FITTED, HELD = 1600, 1000
+# Ratio of errors at which a polynomial of fewer terms is clearly better.
+_CLEARLY = 0.7
 # Powers that a variable may have as a factor of y.
 _POWERS = (1.0, -1.0, 2.0, -2.0, 0.5, -0.5, 3.0, -3.0, 1.5, -1.5, 4.0, -4.0, 5.0, -5.0)
 # Powers of one beside a variable that it is part of.
@@ -135,13 +137,22 @@ class Reduction:
         self.x, self.y, self.weight = problem.x[order], problem.y[order], problem.weight[order]
         tail = 1.0 if relative else 8.0
         every = np.arange(len(order))
-        self.polynomials = Polynomials(min(130, max(self.fitted // 5, 8)), every, tail)
+        terms = min(130, max(self.fitted // 5, 8))
+        self.polynomials = Polynomials(terms, every, tail)
         # A few rows and terms dismiss most changes of variables.
         near, far = min(500, self.fitted), min(300, len(order) - self.fitted)
         self.few = np.r_[:near, self.fitted : self.fitted + far]
         self.few_fitted = near
         self.few_polynomials = Polynomials(min(56, max(near // 5, 8)), self.few, tail)
         self.size = 0.0
+        # Many terms magnify noise where rows are few: fewer are taken if they are clearly better.
+        state = self.start()
+        for fewer in (terms // 2, terms // 4, terms // 8):
+            trial = Polynomials(max(fewer, 8), every, tail)
+            if self.rows(state).solve(trial.design(state.values))[1] < _CLEARLY * state.error:
+                self.polynomials = trial
+                self.few_polynomials = Polynomials(min(56, trial.terms), self.few, tail)
+                state = self.scored(state)
 
     def start(self) -> State:
         varying = [column for column in range(self.x.shape[1]) if np.ptp(self.x[:, column]) > 0]

@@ -12,15 +12,16 @@ import numpy as np
 from kan_exp.symbolic.constants import simplified, standard_errors
 from kan_exp.symbolic.dimensions import Dimensions
 from kan_exp.symbolic.evidence import is_certain
-from kan_exp.symbolic.expression import Array, Constant, Expression, Input
+from kan_exp.symbolic.expression import Array, Constant, Expression, Input, Power
 from kan_exp.symbolic.grouping import grouped, grouped_error
 from kan_exp.symbolic.problem import Finder, Problem, Proposal
 from kan_exp.symbolic.quotients import quotients
-from kan_exp.symbolic.reduction import State, reductions
+from kan_exp.symbolic.reduction import FITTED, HELD, State, reductions
 from kan_exp.symbolic.refit import refit
 from kan_exp.symbolic.regression import Polynomials
 from kan_exp.symbolic.sums import sums, sums_of_functions, sums_of_one_unit
 from kan_exp.symbolic.trees import find_trees
+from kan_exp.symbolic.waves import waves
 
 # Part of the rows that is held back to compare formulas.
 _HELD = 0.2
@@ -33,8 +34,8 @@ _FIRST_ROWS = 600
 _LARGEST, _FREE = 40, 5
 # Proposals after an exact one, in which a simpler form of it is looked for.
 _POLISHING = 8
-# Natural units of length by which a formula is clearly the shortest one. Forms whose values differ
-# by a smaller part of the noise are the same one.
+# Natural units of length by which a formula is clearly the shortest one. A form that comes as near
+# to another, in parts of the noise, is the same one.
 _CLEAR, _SAME = 10.0, 0.01
 # Further ways that are gone after a formula that holds, but has free constants.
 _PATIENCE = 2
@@ -197,6 +198,7 @@ class _Judge:
         for doing, finder, most in (
             ("sums of products", sums, 6),
             ("curves in a tree", find_trees, 3),
+            ("waves", waves, 1),
             ("quotients", quotients, 5),
             ("sums of functions", sums_of_functions, 5),
         ):
@@ -383,7 +385,9 @@ class _Judge:
         explained = 1 - (candidate.validation_rmse / self.size) ** 2
         if not explained > min(10 * math.sqrt(2 / max(len(self.held.y), 1)), 0.5):
             return False
-        if candidate.rmse > 1.05 * self.least() * self.size:
+        # That error is of other rows: it is known to one part in the root of twice their number.
+        rows = min(HELD, len(self.problem.y) * HELD // (FITTED + HELD))
+        if candidate.rmse > (1.05 + 3 / math.sqrt(2 * max(rows, 1))) * self.least() * self.size:
             return False
         return self.leaves_noise(expression)
 
@@ -395,16 +399,17 @@ class _Judge:
         if not is_certain(candidate.expression, problem.x, problem.weight, candidate.rmse):
             return False
         length = self.length(candidate.rmse, candidate.complexity, candidate.choices)
-        values = candidate.expression(problem.x)
+        values = candidate.expression(self.few.x)
         for rival in self.candidates.values():
             # One with more constants may be the same formula, and more.
             if len(rival.errors) > len(candidate.errors):
                 continue
             longer = self.length(rival.rmse, rival.complexity, rival.choices) - length
-            if longer < _CLEAR and not np.allclose(
-                rival.expression(problem.x), values, rtol=0, atol=_SAME * candidate.rmse
-            ):
-                return False
+            if longer < _CLEAR:
+                # Another form, or this one with other numbers?
+                form = _freed(rival.expression)
+                if refit(form, self.few.x, values).loss > len(values) * (_SAME * rival.rmse) ** 2:
+                    return False
         return True
 
     def leaves_noise(self, expression: Expression) -> bool:
@@ -464,6 +469,16 @@ def _rmse(expression: Expression, problem: Problem) -> float:
         return math.nan
     squares = (expression(problem.x) - problem.y) ** 2
     return math.sqrt(float(problem.weight @ squares) / float(problem.weight.sum()))
+
+
+def _freed(expression: Expression) -> Expression:
+    """The formula with free constants in the place of exact ones, but for exponents, 1 and -1."""
+    match expression:
+        case Constant(value=value) if abs(value) != 1:
+            return Constant(value)
+        case Power(base, exponent):
+            return Power(_freed(base), exponent)
+    return expression.rebuilt([_freed(child) for child in expression.children()])
 
 
 def _front(candidates: list[Candidate]) -> list[Candidate]:
