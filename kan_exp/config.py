@@ -148,6 +148,7 @@ class ExplainConfig:
     enabled: bool = False
     seconds: float = 60.0
     functions: Any = None
+    workers: Any = "auto"
 
 
 @dataclass(kw_only=True)
@@ -251,6 +252,13 @@ class RunConfig(RunOptions):
         if self.smoothing.method is None or not self.uses_least_squares or len(later) > 2:
             return False
         return all(layer.target != LINES for layer in later[1:])
+
+    @property
+    def begins_smooth(self) -> bool:
+        """Whether a network that the stages of `refine` train begins as sums of curves."""
+        if self.smoothing.method != "reml" or not self.uses_least_squares or self.smooths:
+            return False
+        return min(self.widths[1:-1], default=0) >= self.widths[-1] and not any(self.multiply or ())
 
     @property
     def uses_least_squares(self) -> bool:

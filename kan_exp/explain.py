@@ -13,12 +13,13 @@ from kan_exp.cli import check_given, check_names, load_model, run_command
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.own_data import check_unchanged, own_data
 from kan_exp.quoting import expand_home
+from kan_exp.runs.cores import count_workers
 from kan_exp.runs.folders import find_checkpoint
 from kan_exp.runs.results import read_metrics, write_metrics
 from kan_exp.symbolic.functions import read_functions
 from kan_exp.symbolic.units import check_units
 
-KNOWN = ("run", "seconds", "output", "seed", "functions", "data", "modules")
+KNOWN = ("run", "seconds", "output", "seed", "functions", "workers", "data", "modules")
 INSTEAD = "explain it in Python, by kan_exp.explain(kan_exp.load(FOLDER), X, y)"
 
 
@@ -43,6 +44,7 @@ def explain(cfg: DictConfig) -> None:
     values = cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=True))
     functions = values["functions"] or {}
     read_functions(functions)
+    workers = count_workers("workers", cfg.workers)
     run, modules = str(cfg.run), list(cfg.modules)
     find_checkpoint(run)
     model, description = load_model(run, modules)
@@ -60,7 +62,9 @@ def explain(cfg: DictConfig) -> None:
             units, {**dict.fromkeys(data.schema.names), **data.units}, "data.units"
         )
     folder = expand_home(run)
-    formulas, _ = explain_run(model, data, folder, cfg.seconds, cfg.seed, functions, cfg.output)
+    formulas, _ = explain_run(
+        model, data, folder, cfg.seconds, cfg.seed, functions, workers, cfg.output
+    )
     if metrics := read_metrics(folder):
         write_metrics(folder, {**metrics, "formulas": formulas})
 

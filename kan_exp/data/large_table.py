@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kan_exp.data.columns import FloatArray, shown, tidy
+from kan_exp.data.columns import INFINITE, OTHER, TEXT, FloatArray, shown, tidy
 from kan_exp.data.csv_file import SEPARATORS
+from kan_exp.data.kinds import Treatment, read, recognize, without_words
 from kan_exp.data.options import assign
 from kan_exp.data.schema import Schema
 from kan_exp.errors import KanExpError, listing, suggest
@@ -21,18 +23,17 @@ if TYPE_CHECKING:
     from polars import DataFrame, LazyFrame
 
 BLOCK = 2**15  # rows that are read at a time
+# What fields of each kind are.
+WORDS = {"number": "finite numbers", "boolean": "words for yes and no", "category": "texts"}
+WORDS |= {"date": "dates of one format"}
 SUFFIXES = (".csv", ".tsv", ".parquet")
 
 
-class Block(NamedTuple):
-    """Rows that follow each other in a file: `values` `(rows, columns)`, from row `first` on."""
-
-    values: FloatArray
-    first: int
-
-
 class LargeTable:
-    """Columns of numbers in one file or many, all finite.
+    """Columns of one file or many.
+
+    Kinds of columns are recognized in the first rows. Tables of numbers alone are ready to be read;
+    others once `fit` has seen training rows.
 
     Args:
         path: A .csv, .tsv or .parquet file, a folder with Parquet files in it, or a pattern such as
@@ -40,14 +41,23 @@ class LargeTable:
         target: The output column, or a list of them.
         features: Input columns; `None` takes all but the target.
         separator: Of the fields of a .csv file.
+        missing: `error` refuses gaps in inputs, `impute` fills them.
 
     Raises:
-        KanExpError: There is no such file, a column is unknown, or files differ in their columns.
+        KanExpError: There is no such file, a column is unknown, files differ in their columns, or
+            the first rows of a column cannot be used.
     """
 
     def __init__(
-        self, path: object, target: object, features: Sequence[object] | None, separator: str
+        self,
+        path: object,
+        target: object,
+        features: Sequence[object] | None,
+        separator: str,
+        missing: str = "error",
     ) -> None:
+        if missing not in ("error", "impute"):
+            raise KanExpError(f"data.missing must be error or impute, got {missing!r}.")
         self.files = _find(path)
         self.source = tidy(from_here(str(path)))
         self.separator = "\t" if separator == "\\t" else separator
@@ -74,20 +84,90 @@ class LargeTable:
                     )
         for file in self.files[1:]:
             own = self._names(file)
-            if missing := [name for name in self.schema.names if name not in own]:
+            if lacking := [name for name in self.schema.names if name not in own]:
                 raise KanExpError(
-                    f"{file}: has no column {shown(missing[0])}, which {self.files[0]} has: files "
+                    f"{file}: has no column {shown(lacking[0])}, which {self.files[0]} has: files "
                     f"of a table need the same columns."
                 )
+        self._recognize(missing)
 
-    def blocks(self) -> Iterator[Block]:
-        """All rows of inputs and outputs in their order, `BLOCK` at a time within a file.
+    def _recognize(self, missing: str) -> None:
+        """Finds the kinds of the inputs in the first rows of the first file."""
+        rows = self._scan(self.files[0], self.schema.names).head(BLOCK).collect()
+        treatment, inputs = Treatment(missing=missing), []
+        for column in self.schema.inputs:
+            fields = without_words(rows[column.name])
+            found = recognize(column.name, fields, treatment, None)
+            if found.fault in (TEXT, OTHER, INFINITE) or not fields.count():
+                inputs.append(replace(column, impute=missing == "impute"))
+            elif found.fault:
+                raise KanExpError(
+                    f"{self.files[0]}: column {shown(column.name)} has {found.fault}: "
+                    f"{self._cure(column.name)}"
+                )
+            else:
+                inputs.append(found.column)
+        self.schema = replace(self.schema, inputs=tuple(inputs))
+        self.is_plain = self.schema == Schema.of_numbers(self.schema.columns, self.schema.targets)
+
+    def fit(self, frame: DataFrame) -> None:
+        """Fits the kinds of the inputs to training rows, see `Schema.fit`."""
+        self.schema = self.schema.fit(frame)
+        if not self.schema.inputs:
+            raise KanExpError(
+                f"{self.source}: no column but the target varies in the training rows: add one."
+            )
+
+    def frames(self) -> Iterator[DataFrame]:
+        """All rows as columns of the types in `Column.fit`, in blocks as those of `blocks`.
+
+        Raises:
+            KanExpError: A field is missing, or not of its column's kind; or a file is damaged.
+        """
+        import polars as pl
+
+        for file in self.files:
+            first = 0
+            try:
+                for raw in self._batches(self._scan(file, self.schema.names)):
+                    yield self._read(file, first, raw)
+                    first += len(raw)
+            except (pl.exceptions.PolarsError, OSError) as error:
+                reason = str(error).strip().splitlines()[0]
+                raise KanExpError(f"{file}: cannot be read ({tidy(reason)}).") from None
+
+    def _read(self, file: Path, first: int, raw: DataFrame) -> DataFrame:
+        import polars as pl
+
+        columns, faults = {}, []
+        for column in (*self.schema.inputs, *self.schema.outputs):
+            fields = without_words(raw[column.name])
+            columns[column.name] = values = read(column, fields)
+            bad = values.is_null() & (fields.is_not_null() | (not column.impute))
+            if column.kind == "number":
+                bad |= values.is_infinite().fill_null(False)
+            if bad.any():
+                faults.append((int(bad.arg_true()[0]), column.name))
+        if faults:
+            row, name = min(faults)
+            raise self._fault(file, first + row, name)
+        return pl.DataFrame(columns)
+
+    def blocks(self) -> Iterator[FloatArray]:
+        """All rows as the network sees them, `(rows, features + outputs)`.
+
+        They are in their order, `BLOCK` at a time within a file.
 
         Raises:
             KanExpError: A field is missing, infinite or no number; or a file is damaged.
         """
         import polars as pl
 
+        if not self.is_plain:
+            for frame in self.frames():
+                parts = self.schema.encode(frame), self.schema.encode_outputs(frame)
+                yield np.column_stack(parts)
+            return
         for file in self.files:
             names, first = self._names(file), 0
             chosen = [names[name] for name in self.schema.names]
@@ -97,7 +177,7 @@ class LargeTable:
                     if not np.isfinite(values).all():
                         row, column = np.argwhere(~np.isfinite(values))[0]
                         raise self._fault(file, first + int(row), self.schema.names[column])
-                    yield Block(values, first)
+                    yield values
                     first += len(values)
             except (pl.exceptions.PolarsError, OSError) as error:
                 reason = str(error).strip().splitlines()[0]
@@ -127,6 +207,17 @@ class LargeTable:
             frame = pl.scan_csv(file, schema=schema, ignore_errors=True, **self._format(file))
         numbers = [pl.col(name).cast(pl.Float64, strict=False) for name in chosen]
         return frame.select(numbers).fill_null(float("nan"))
+
+    def _scan(self, file: Path, columns: Sequence[str]) -> LazyFrame:
+        """Fields as they are stored, under the names that users type."""
+        import polars as pl
+
+        if file.suffix == ".parquet":
+            frame = pl.scan_parquet(file, glob=False)
+        else:
+            frame = pl.scan_csv(file, infer_schema=False, **self._format(file))
+        names = self._names(file)
+        return frame.select(pl.col(names[name]).alias(name) for name in columns)
 
     def _names(self, file: Path) -> dict[str, str]:
         """Names of a file's columns as users type them, and as polars has them."""
@@ -165,23 +256,23 @@ class LargeTable:
 
     def _fault(self, file: Path, row: int, name: str) -> KanExpError:
         """The error for a field that is no finite number."""
-        import polars as pl
-
-        own = self._names(file)[name]
-        if file.suffix == ".parquet":
-            frame = pl.scan_parquet(file, glob=False)
-        else:
-            frame = pl.scan_csv(file, infer_schema=False, **self._format(file))
-        (field,) = frame.select(own).slice(row, 1).collect().to_series().to_list()
-        what = "no value" if field is None or field == "" else shown(field)
-        kept = [one for one in self.schema.features if one != name]
-        cure = f"or leave it out: {assign('data.features', kept)}"
-        if name in self.schema.targets or not kept:
-            cure = "or choose another data.target."
+        (field,) = self._scan(file, [name]).slice(row, 1).collect().to_series().to_list()
+        is_gap = field is None or field == ""
+        what = "no value" if is_gap else shown(field)
+        columns = (*self.schema.inputs, *self.schema.outputs)
+        (kind,) = (one.kind for one in columns if one.name == name)
+        fill = is_gap and name not in self.schema.targets
+        advice = f"{'set data.missing=impute, ' * fill}mend the file, {self._cure(name)}"
         return KanExpError(
             f"{file}: column {shown(name)} has {what} in row {row + 1:,}: a streamed table takes "
-            f"finite numbers alone; mend the file, {cure}"
+            f"{WORDS[kind]} alone; {advice}"
         )
+
+    def _cure(self, name: str) -> str:
+        kept = [one for one in self.schema.columns if one != name]
+        if name in self.schema.targets or not kept:
+            return "or choose another data.target."
+        return f"or leave it out: {assign('data.features', kept)}"
 
 
 def _find(path: object) -> list[Path]:

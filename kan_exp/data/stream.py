@@ -59,14 +59,15 @@ class Moments:
 
 
 class StreamData(ExperimentData):
-    """Rows of a table of numbers that need not fit into memory.
+    """Rows of a table that need not fit into memory.
 
-    A first pass over the files checks every field and measures the training rows. If these fit into
-    half of `memory` as float32, they are kept there; otherwise every further pass reads them again,
-    and shuffles them in a buffer of that size. `train` is a sample of the training rows.
+    A first pass over the files checks every field and measures the training rows; where columns are
+    not all numbers, it follows one that fits their kinds to a sample of the training rows. Training
+    rows that fit into half of `memory` as float32 are kept there; otherwise every further pass
+    reads them again, and shuffles them in a buffer of that size. `train` is a sample of them.
 
     Args:
-        path: See `LargeTable` for this, `target`, `features` and `separator`.
+        path: See `LargeTable` for this, `target`, `features`, `separator` and `missing`.
         fractions: Of the rows for training, validation and test; the last two are kept in memory.
         seed: Decides which rows go where.
         memory: Bytes for rows.
@@ -85,15 +86,19 @@ class StreamData(ExperimentData):
         seed: int,
         separator: str,
         memory: float,
+        missing: str = "error",
     ) -> None:
         super().__init__(seed)
         _, val, test = check_fractions(fractions)
         if isinstance(memory, bool) or not memory >= MIN_MEMORY:
             raise KanExpError(f"data.memory must be at least {MIN_MEMORY:,} bytes, got {memory!r}.")
-        self.table = LargeTable(path, target, features, separator)
-        self.schema = self.table.schema
+        self.table = LargeTable(path, target, features, separator, missing)
         self.memory, self._held = memory, (test, test + val)
+        if not self.table.is_plain:
+            self._fit()
+        self.schema = self.table.schema
         self._width = len(self.schema.features)
+        self._columns = (*self.schema.features, *self.schema.targets)
         self._measure()
         self._check()
         moments, width = self._moments, self._width
@@ -104,12 +109,29 @@ class StreamData(ExperimentData):
         """Blocks of all rows, and a number in [0, 1) for each row that decides where it goes."""
         draws = np.random.default_rng(self.seed)
         for block in self.table.blocks():
-            yield block.values, draws.random(len(block.values))
+            yield block, draws.random(len(block))
+
+    def _fit(self) -> None:
+        """Fits the kinds of the columns to a sample of the training rows."""
+        import polars as pl
+
+        draws, held = np.random.default_rng(self.seed), self._held[1]
+        sample: list[pl.DataFrame] = []  # their chances are the last column, without a name
+        most, sampled = 1.0, 0
+        for frame in self.table.frames():
+            chance = pl.Series("", draws.random(len(frame)))
+            sample.append(frame.with_columns(chance).filter((chance >= held) & (chance < most)))
+            sampled += len(sample[-1])
+            while sampled > 2 * SAMPLE:
+                most = held + (most - held) / 2
+                sample = [rows.filter(rows[""] < most) for rows in sample]
+                sampled = sum(map(len, sample))
+        self.table.fit(pl.concat(sample).drop(""))
 
     def _measure(self) -> None:
         """The first pass."""
         test, held = self._held
-        self._moments = Moments(len(self.schema.names))
+        self._moments = Moments(len(self._columns))
         parts: tuple[list[FloatArray], list[FloatArray]] = ([], [])
         sample: list[FloatArray] = []  # rows, their chances last
         most, size, sampled = 1.0, 0, 0
@@ -148,7 +170,7 @@ class StreamData(ExperimentData):
                     f"and {moments.count} for training: raise their data.fractions, or use "
                     f"data=table."
                 )
-        measured = zip(self.schema.names, moments.low, moments.high, moments.std, strict=True)
+        measured = zip(self._columns, moments.low, moments.high, moments.std, strict=True)
         for name, low, high, std in measured:
             if fault := scale_fault_of(name, low, high, std):
                 raise KanExpError(
@@ -163,7 +185,7 @@ class StreamData(ExperimentData):
     @property
     def buffer_rows(self) -> int:
         """Training rows that are in memory at once."""
-        most = int(self.memory / 2 / (FLOAT * len(self.schema.names)))
+        most = int(self.memory / 2 / (FLOAT * len(self._columns)))
         return min(self._moments.count, most)
 
     @property
@@ -208,7 +230,7 @@ class StreamData(ExperimentData):
     ) -> ChunkLoader:
         count, buffer = self._moments.count, self.buffer_rows
         if buffer == count:
-            rows = torch.empty(count, len(self.schema.names))
+            rows = torch.empty(count, len(self._columns))
             place = 0
             for block in self.training_rows():
                 rows[place : place + len(block)] = block
@@ -222,7 +244,7 @@ class StreamData(ExperimentData):
                 f"seed at a time: set batch_size, optimizer=adam and replicas=1, or raise it."
             )
         (generator,) = generators
-        size = (self._width, len(self.schema.names) - self._width)
+        size = (self._width, len(self._columns) - self._width)
         return StreamLoader(self.training_rows, size, buffer, batch_size, *passes, generator)
 
 

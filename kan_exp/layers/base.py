@@ -6,13 +6,13 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jvp, vjp, vmap
 
-from kan_exp.layers.imitation import imitate
+from kan_exp.layers.imitation import imitate, with_margins
 from kan_exp.layers.nodes import PRODUCT, SUM, product_outputs, reduce_edges
 from kan_exp.layers.rules import Whole, check_range
 from kan_exp.layers.stacking import over_replicas
@@ -20,6 +20,7 @@ from kan_exp.layers.stacking import over_replicas
 EdgeFunction = Callable[[Tensor], Tensor]
 
 SLOPE_POINTS = 129
+STEP = 1 / 256  # of a range, over which the slope at its ends is taken
 FUSED = ("forward", "forward_stacked", "sample_gradients", "roughness_stacked")
 
 
@@ -39,13 +40,13 @@ class WholeBatch(NamedTuple):
 class EdgeLayer(nn.Module, ABC):
     """A layer whose output `j` is the sum over inputs `i` of an edge function `f_ij(x_i)`.
 
-    With `node_operation` an output is the product instead; `set_mask` removes edges, and
-    `straighten` replaces some by straight lines.
+    With `node_operation` an output is the product instead; `set_mask` removes edges, `straighten`
+    replaces some by straight lines, and `set_limits` makes all straight beyond a range.
 
     A kind of edge defines `edges`; everything else follows from it. It may override the methods in
     `FUSED` with faster ones, which are called only while all edges exist, none is straightened and
-    all outputs are sums, and `slopes`. Where an edge is straight, or does not exist, the values
-    that `edges` and `slopes` return are replaced.
+    all outputs are sums, without limits, and `slopes`. Where an edge is straight, or does not
+    exist, the values that `edges` and `slopes` return are replaced.
 
     Args:
         dim_in: Number of inputs.
@@ -62,8 +63,10 @@ class EdgeLayer(nn.Module, ABC):
         Buffer `mask` `(dim_in, dim_out)`: which edges exist, `None` if all do (see `set_mask`).
         Buffer `straight` `(dim_in, dim_out)`: which edges are straight lines, and parameter `lines`
         `(2, dim_in, dim_out)`: their slopes and offsets; both `None` if none was straightened.
+        Buffer `limits` `(dim_in, 2)`: beyond which edges are straight lines, `None` for no limits.
 
     Attributes:
+        straight_beyond: Whether edges of this kind are straight lines far outside of themselves.
         whole_batch: Set while several processes train on a share of each batch. A kind whose
             outputs depend on other samples of the batch must use it.
 
@@ -77,6 +80,8 @@ class EdgeLayer(nn.Module, ABC):
     products: Tensor | None  # which outputs are products, (dim_out,); None if all are sums
     straight: Tensor | None
     lines: nn.Parameter | None
+    limits: Tensor | None
+    straight_beyond: ClassVar[bool] = False
     whole_batch: WholeBatch | None = None
 
     def __init__(self, dim_in: int, dim_out: int, x_min: float, x_max: float) -> None:
@@ -87,6 +92,7 @@ class EdgeLayer(nn.Module, ABC):
         self.x_min, self.x_max = float(x_min), float(x_max)
         self.register_buffer("domain", torch.tensor([[self.x_min, self.x_max]] * dim_in))
         self.mask, self.products, self.straight, self.lines = None, None, None, None
+        self.limits = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Makes what a kind defines respect masks, straight edges and product nodes."""
@@ -164,6 +170,39 @@ class EdgeLayer(nn.Module, ABC):
         self._set_optional("straight", straight)
         self._set_optional("lines", lines)
 
+    def set_limits(self, limits: Tensor | None) -> None:
+        """Chooses a range of each input beyond which its edges are straight lines.
+
+        They go on with the slope that they have at its ends. This holds in evaluation mode alone: a
+        training decides about edges where its points are. Kinds that are straight lines far outside
+        of themselves have no limits.
+
+        Args:
+            limits: `(dim_in, 2)`, of a stack `(replicas, dim_in, 2)`, or `None` for no limits. Like
+                a mask, they are part of the state dict.
+        """
+        if not self.straight_beyond:
+            self._set_optional("limits", limits)
+
+    @property
+    def _is_limited(self) -> bool:
+        return self.limits is not None and not self.training
+
+    def _with_lines_beyond(self, method: Callable[..., Tensor], x: Tensor) -> Tensor:
+        """`edges` by a kind's own method, with straight lines beyond the limits."""
+        assert self.limits is not None
+        x = self._batch(x)
+        low, high = self.limits.to(x.dtype).unbind(1)
+        step = STEP * (high - low)
+        inside = x.maximum(low).minimum(high)
+        values = method(
+            self, torch.cat([inside, torch.stack([low, low + step, high - step, high])])
+        )
+        first, second, third, last = values[-4:]
+        step = step.clamp(min=torch.finfo(x.dtype).tiny).unsqueeze(1)
+        below, above = (x.minimum(low) - low).unsqueeze(2), (x.maximum(high) - high).unsqueeze(2)
+        return values[:-4] + below * ((second - first) / step) + above * ((last - third) / step)
+
     def _check_mask(self, mask: Tensor) -> None:
         shape = self.dim_in, self.dim_out
         if mask.shape != shape or mask.dtype != torch.bool:
@@ -201,19 +240,20 @@ class EdgeLayer(nn.Module, ABC):
                 value = nn.Parameter(value.to(self.domain, copy=True))
             self.register_parameter(name, value)
         else:
-            value = value.to(self.domain.device, copy=True)
-            self.register_buffer(name, value)
+            kind = self.domain if value.is_floating_point() else self.domain.device
+            self.register_buffer(name, value.to(kind, copy=True))
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, metadata: Any, strict: bool, *lists: Any
     ) -> None:
         edges = self.dim_in, self.dim_out
         optional = {"mask": edges, "products": edges[1:], "straight": edges, "lines": (2, *edges)}
+        optional["limits"] = (self.dim_in, 2)
         for name, own in optional.items():
             value = state_dict.get(f"{prefix}{name}")
             if value is not None:  # that of a stacked layer has an axis of replicas in front
                 shape = *value.shape[: -len(own)], *own
-                dtype = None if name == "lines" else torch.bool
+                dtype = None if name in ("lines", "limits") else torch.bool
                 self._set_optional(name, value.new_ones(shape, dtype=dtype))
             elif strict:
                 self._set_optional(name, None)
@@ -330,14 +370,15 @@ class EdgeLayer(nn.Module, ABC):
         Raises:
             ValueError: The edges of this kind share parameters.
         """
+        points = with_margins(points)  # slopes at the ends are then those of the functions
         values = edges(points)
         with self.without_sparsity():
             imitate(self, points, values)
 
     @contextmanager
     def without_sparsity(self) -> Iterator[None]:
-        """Takes away the mask, straight edges and product nodes for a while."""
-        names = ("mask", "products", "straight", "lines")
+        """Takes away the mask, straight edges, product nodes and limits for a while."""
+        names = ("mask", "products", "straight", "lines", "limits")
         before = {name: getattr(self, name) for name in names}
         try:
             for name in names:
@@ -365,6 +406,12 @@ class EdgeLayer(nn.Module, ABC):
     def options_at(cls, depth: int, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options of a layer at a place in a network, 0 being the first."""
         return dict(options)
+
+    def keep_share(self, share: float) -> None:
+        """Leaves edges as they were in a layer of which only this share of the inputs is left.
+
+        Kinds with parameters of which all edges to an output have a part override it.
+        """
 
     @property
     def numbers_per_sample(self) -> int:
@@ -407,7 +454,7 @@ def _fused(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def call(self: EdgeLayer, *args: Any, **kwargs: Any) -> Any:
-        if self.sums_all_edges:
+        if self.sums_all_edges and not self._is_limited:
             return method(self, *args, **kwargs)
         return getattr(EdgeLayer, name)(self, *args, **kwargs)
 
@@ -419,7 +466,7 @@ def _sparse_edges(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
     @functools.wraps(method)
     def call(self: EdgeLayer, x: Tensor) -> Tensor:
-        values = method(self, x)
+        values = self._with_lines_beyond(method, x) if self._is_limited else method(self, x)
         if self.straight is not None and self.lines is not None:
             slope, offset = self.lines.unbind()
             line = self._batch(x).unsqueeze(-1) * slope + offset

@@ -47,6 +47,8 @@ class GridLayer(EdgeLayer):
         C. de Boor, A Practical Guide to Splines, 2001, chapters IX and X.
     """
 
+    straight_beyond = True
+
     first_knot: Tensor
     spacing: Tensor
     _polynomials: Tensor

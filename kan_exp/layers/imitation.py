@@ -18,13 +18,13 @@ CLOSE = 1e-6  # of the largest variance of an edge: a squared error that needs n
 FLOOR = 1e-2
 RIDGE = 1e-9
 MAX_DAMPING = 1e8
-IN_MARGIN = 8  # points on each side
+MARGIN, IN_MARGIN = 0.03, 2  # share of the range beyond it, and points there on each side
 
 
-def with_margins(points: Tensor, share: float) -> Tensor:
-    """The points `(n, in)`, and more of them beyond their range, up to this share of it."""
+def with_margins(points: Tensor) -> Tensor:
+    """The points `(n, in)`, and more of them beyond their range, up to a share of it."""
     low, high = points.amin(0), points.amax(0)
-    steps = torch.linspace(0, share, IN_MARGIN + 1).to(points)[1:, None] * (high - low)
+    steps = torch.linspace(0, MARGIN, IN_MARGIN + 1).to(points)[1:, None] * (high - low)
     return torch.cat([points, low - steps, high + steps])
 
 

@@ -37,6 +37,8 @@ class KANLinearLayer(EdgeLayer):
         Each of the edges to an output has an equal share of its bias.
     """
 
+    straight_beyond = True  # or nearly: activations are at most as steep as lines
+
     def __init__(
         self,
         dim_in: int,
@@ -74,6 +76,10 @@ class KANLinearLayer(EdgeLayer):
     def sample_gradients(self, x: Tensor, grad: Tensor) -> list[Tensor]:
         function, _ = ACTIVATIONS[self.activation]
         return [torch.einsum("bi,bj->bji", function(x), grad), grad]
+
+    @torch.no_grad()
+    def keep_share(self, share: float) -> None:
+        self.bias.mul_(share)
 
     @torch.no_grad()
     def imitate(self, points: Tensor, edges: Callable[[Tensor], Tensor]) -> None:

@@ -12,7 +12,6 @@ from torch.nn import functional
 
 from kan_exp.layers.base import EdgeLayer
 from kan_exp.layers.grid import interval_polynomials
-from kan_exp.layers.imitation import with_margins
 from kan_exp.layers.kernels import Grid, spline_sum
 from kan_exp.layers.rules import KINDS
 from kan_exp.layers.tracing import is_traced, plain_gradients
@@ -20,7 +19,6 @@ from kan_exp.layers.tracing import is_traced, plain_gradients
 Activation = Callable[[Tensor], Tensor]
 
 BLOCK = 2**17  # numbers of a block, measured (benchmarks/README.md): half a megabyte in float32
-MARGIN = 0.25  # of an input's range, beyond which new points may lie: edges imitate there, too
 SMALL = 2**20  # hidden activations, below which one pass over all of them is faster
 
 # Each of these satisfies a(z) - a(-z) = z, on which the start below rests.
@@ -111,9 +109,6 @@ class KANLayer(EdgeLayer):
             part[:, :, pairs : 2 * pairs] = -part[:, :, :pairs]
         if pairs:
             self.output_weight[:, :, 2 * pairs :] = 0  # an odd unit has no partner to cancel it
-
-    def imitate(self, points: Tensor, edges: Callable[[Tensor], Tensor]) -> None:
-        super().imitate(with_margins(points, MARGIN), edges)
 
     def edges(self, x: Tensor) -> Tensor:
         features = self._features(self._batch(x))

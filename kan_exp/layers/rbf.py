@@ -21,7 +21,8 @@ class KANRBFLayer(BasisLayer):
     Args:
         num_centers: Gaussians per edge, at least 2; their width is the distance of two centers.
         x_min, x_max: First and last center.
-        base: `linear` or `silu`.
+        base: `linear` or `silu`; `auto` is `silu`, in whose place a training that finds the
+            smoothness of edges from the data takes `linear`.
 
     Shape:
         Parameter `coefficients` `(dim_in, num_centers + 1, dim_out)`, the base first.
@@ -39,7 +40,7 @@ class KANRBFLayer(BasisLayer):
         num_centers: int = 8,
         x_min: float = -2.0,
         x_max: float = 2.0,
-        base: str = "silu",
+        base: str = "auto",
         generator: torch.Generator | None = None,
     ) -> None:
         KINDS["KANRBFLayer"].check(type(self).__name__, num_centers=num_centers, base=base)
@@ -52,10 +53,10 @@ class KANRBFLayer(BasisLayer):
     def basis(self, x: Tensor) -> Tensor:
         spacing = 2 * self._half / (self.num_centers - 1)
         bumps = torch.exp(-((x.unsqueeze(-1) - self.centers) / spacing).square())
-        base = functional.silu(x) if self.base == "silu" else x
+        base = x if self.base == "linear" else functional.silu(x)
         return torch.cat([base.unsqueeze(-1), bumps], dim=-1)
 
     def line(self) -> Tensor:
         coefficients = torch.zeros(self.num_centers + 1)
-        coefficients[0] = SILU_VARIANCE**-0.5 if self.base == "silu" else 1.0
+        coefficients[0] = 1.0 if self.base == "linear" else SILU_VARIANCE**-0.5
         return coefficients

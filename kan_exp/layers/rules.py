@@ -169,7 +169,7 @@ KINDS: dict[str, Kind] = {
     ),
     "KANRationalLayer": Kind({"degree": Whole(2, 8), **RANGE}, lambda o: 2 * o["degree"]),
     "KANRBFLayer": Kind(
-        {"num_centers": Whole(2, is_grid=True), **RANGE, "base": OneOf(("silu", "linear"))},
+        {"num_centers": Whole(2, is_grid=True), **RANGE, "base": OneOf(("auto", "silu", "linear"))},
         lambda o: o["num_centers"] + 1,
     ),
     "KANLinearLayer": Kind(

@@ -113,6 +113,7 @@ def select(layer: EdgeLayer, spec: LayerSpec, inputs: Tensor, outputs: Tensor) -
         chosen[name] = value
     made = make_layer(spec, len(inputs), len(outputs), torch.Generator()).to(layer.domain)
     made.load_state_dict(chosen)
+    made.keep_share(len(inputs) / layer.dim_in)
     return made
 
 
@@ -125,6 +126,8 @@ def _sizes(
         probe.set_mask(torch.ones(dim_in, dim_out).bool())
     if "straight" in state:
         probe.straighten(torch.ones(dim_in, dim_out).bool())
+    if "limits" in state:
+        probe.set_limits(torch.zeros(dim_in, 2))
     if "products" in state:
         probe.node_operation = "product"
     return {name: value.shape for name, value in probe.state_dict().items()}

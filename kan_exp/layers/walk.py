@@ -14,6 +14,8 @@ from torch.func import vjp
 from kan_exp.layers.base import EdgeLayer
 from kan_exp.layers.stacking import over_replicas
 
+ROOM = 0.1  # share of the range of a hidden unit, by which limits exceed what was observed
+
 
 @dataclass
 class LayerPass:
@@ -112,19 +114,36 @@ def walk(
 
 @torch.no_grad()
 def observe_domains(
-    network: nn.Sequential, batches: Iterable[Tensor], stacked: bool = False
+    network: nn.Sequential,
+    batches: Iterable[Tensor],
+    stacked: bool = False,
+    bounds: Tensor | None = None,
 ) -> None:
     """Sets every layer's `domain` to the range of the values that reach it.
+
+    With `bounds`, also the limits beyond which edges are straight lines: those of the first layer
+    to the bounds, those of the others to somewhat more than the domain.
 
     Args:
         network: Layers, and any other modules between them.
         batches: Inputs of the network, a part at a time.
         stacked: Whether `stack_networks` has made the network.
+        bounds: Range of each input over all training points, `(in, 2)`.
     """
+    if bounds is not None:
+        for layer in layers_of(network):
+            layer.set_limits(None)
     ranges: dict[EdgeLayer, list[Tensor]] = {layer: [] for layer in layers_of(network)}
     for x in batches:
         for visit in walk(network, x, stacked=stacked):
             ranges[visit.layer] += [visit.inputs.amin(-2), visit.inputs.amax(-2)]
     for layer, ends in ranges.items():
         seen = torch.stack(ends, -2)
-        layer.domain.copy_(torch.stack([seen.amin(-2), seen.amax(-2)], -1))
+        low, high = seen.amin(-2), seen.amax(-2)
+        layer.domain.copy_(torch.stack([low, high], -1))
+        if bounds is not None:
+            room = ROOM * (high - low)
+            layer.set_limits(torch.stack([low - room, high + room], -1))
+    if bounds is not None:
+        first = layers_of(network)[0]
+        first.set_limits(bounds.expand_as(first.domain))

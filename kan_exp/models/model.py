@@ -170,10 +170,16 @@ class KANModel(nn.Module):
         return layers_of(self.network)
 
     @torch.no_grad()
-    def observe(self, x: Tensor) -> None:
-        """Sets every layer's `domain` to the range of what reaches it when the model sees `x`."""
+    def observe(self, x: Tensor, bounds: Tensor | None = None) -> None:
+        """Sets every layer's `domain` to the range of what reaches it when the model sees `x`.
+
+        Args:
+            x: Points in the user's units.
+            bounds: See `observe_domains`; standardized.
+        """
         with evaluation_mode(self.network):
-            observe_domains(self.network, map(self.standardize, self._batches(x)))
+            batches = map(self.standardize, self._batches(x))
+            observe_domains(self.network, batches, bounds=bounds)
 
     def unit_names(self) -> list[list[str]]:
         """Names of inputs, hidden units (`h1`, or `h2.1` in deep networks) and outputs."""

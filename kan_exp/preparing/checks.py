@@ -13,6 +13,7 @@ from kan_exp.preparing.networks import check_network
 from kan_exp.preparing.sources import check_source
 from kan_exp.preparing.tasks import AUTO, settle
 from kan_exp.preparing.widths import check_dims
+from kan_exp.runs.cores import count_workers
 from kan_exp.runs.identity import OBSERVERS
 
 MAX_SEED = 2**60
@@ -101,6 +102,7 @@ def check_numbers(config: RunConfig) -> None:
         )
     if not 0 < config.explain.seconds < math.inf:
         raise KanExpError(f"explain.seconds must be above 0, got {config.explain.seconds}.")
+    count_workers("explain.workers", config.explain.workers)
     if config.explain.functions is not None:
         from kan_exp.symbolic.functions import read_functions
 

@@ -188,8 +188,11 @@ def notes_on_defaults(asked: RunConfig, config: RunConfig) -> list[str]:
     if asked.smoothing.method != config.smoothing.method:
         return ["smoothing.method=null: refine and penalty decide how smooth edges are"]
     if config.smoothing.method and config.uses_least_squares and len(config.widths) > 3:
+        begins = (
+            "begins as sums of curves, which are kept if no later network is clearly better on "
+        )
+        what = f"{begins}validation" if config.begins_smooth else "is trained as on noise-free data"
         return [
-            f"{shown_dims(config.dims)}: smoothness is found from the data for one hidden layer at "
-            f"most; on noisy data try dims=null"
+            f"{shown_dims(config.dims)} {what}; dims=null finds the smoothness of hidden units, too"
         ]
     return []

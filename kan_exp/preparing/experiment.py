@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import replace
@@ -29,6 +28,7 @@ from kan_exp.preparing.networks import stages_of
 from kan_exp.preparing.sources import check_schema
 from kan_exp.preparing.tasks import data_options, note_on_task, settle
 from kan_exp.preparing.widths import are_known
+from kan_exp.runs.cores import count_workers, usable_cores
 from kan_exp.runs.identity import OBSERVERS
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def make_experiment(
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     elif count > 1:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // count))
+        torch.set_num_threads(max(1, usable_cores() // count))
     stop = stop or SignalStop()
     task = make_task(config.task)
     if data is None:
@@ -153,7 +153,12 @@ def make_experiment(
             wanted = config.explain
             shown = config.callbacks.get("progress") is not None
             functions = wanted.functions or {}
-            sinks.append(ExplainSink(folder, wanted.seconds, config.seed, functions, shown, board))
+            # The jobs of a sweep share the cores already.
+            alone = context.job is not None and wanted.workers == "auto"
+            workers = 1 if alone else count_workers("explain.workers", wanted.workers)
+            sinks.append(
+                ExplainSink(folder, wanted.seconds, config.seed, functions, workers, shown, board)
+            )
         if board is not None:
             trial = Trial(context.overrides, folder, context.job, choices)
             sinks.append(TensorBoardSink(board, trial, _text(config)))

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kan_exp.config import LINES, RunConfig, RunContext, choice, to_values
+from kan_exp.config import LINES, SAMPLED, RunConfig, RunContext, choice, to_values
 from kan_exp.errors import KanExpError, message_of
 from kan_exp.preparing.components import make_partial
 from kan_exp.preparing.devices import training_device
@@ -78,9 +78,18 @@ def make_module(
     if config.smooths:
         return _make_smoothing(config, context, data, specs, task, masks)
     if config.uses_least_squares:
-        return _make_least_squares(config, context, data, specs, task)
-    if config.replicas > 1:
-        return _make_replicas(config, data, specs, task)
+        module = _make_least_squares(config, context, data, specs, task)
+    elif config.replicas > 1:
+        module = _make_replicas(config, data, specs, task)
+    else:
+        module = _make_by_gradient(config, data, specs, task)
+    module.bounds = _bounds(config, data)
+    return module
+
+
+def _make_by_gradient(
+    config: RunConfig, data: ExperimentData, specs: Sequence[LayerSpec], task: Task
+) -> KANModule:
     import torch
 
     from kan_exp.layers import make_network
@@ -98,16 +107,37 @@ def make_module(
         module: KANModule = SharedModule(model, task, count=config.num_ranks, **options)
     else:
         module = KANModule(model, task, **options)
-    module.counts_start = config.smoothing.method == "linear"
+    module.start_margin = 0.0 if config.smoothing.method == "linear" else None
     return module
 
 
 def _start(
     networks: Sequence[nn.Sequential], config: RunConfig, data: ExperimentData, task: Task
 ) -> None:
-    """Makes networks the linear model, if the configuration says so."""
-    if config.smoothing.method != "linear":
+    """Makes networks the linear model, if asked for, and limits the edges of tables."""
+    if config.smoothing.method == "linear":
+        _start_linear(networks, config, data, task)
+    if (bounds := _bounds(config, data)) is None:
         return
+    from kan_exp.layers.walk import observe_domains
+    from kan_exp.training.module import OBSERVED_POINTS
+
+    x = data.scaling.standardize(data.train).x[:OBSERVED_POINTS].float()
+    for network in networks:
+        observe_domains(network.eval(), [x], bounds=bounds)
+        network.train()
+
+
+def _bounds(config: RunConfig, data: ExperimentData) -> Tensor | None:
+    """The standardized ranges of a table, beyond which edges mean nothing; None of a formula."""
+    if config.data.target == SAMPLED:
+        return None
+    return data.scaling.standardize_bounds(data.bounds)
+
+
+def _start_linear(
+    networks: Sequence[nn.Sequential], config: RunConfig, data: ExperimentData, task: Task
+) -> None:
     from kan_exp.training.linear_start import start_linear
 
     dims = config.widths
@@ -164,11 +194,18 @@ def _make_least_squares(
     make_network(specs, dims, torch.Generator())
     sizes = [count_parameters(specs, dims, stage) for stage in stages]
     check_work(multiplications(sizes, stages, len(x)), len(x), context)
+    begin = None
+    if config.begins_smooth:
+        from kan_exp.training.linear_start import additive_network
+
+        points, intervals = scaling.standardize(data.train), config.smoothing.intervals
+        made = additive_network(specs, dims, points, task.loss(), intervals, config.seed)
+        begin, specs = made.network, made.specs(specs)
     products = config.multiply or ()
     noise = refine.init_noise_std
     starts = make_starts(specs, dims, stages[0], config.seed, noise, x, bounds, products)
-    return LeastSquaresModule(
-        _model(starts[0], data, task),
+    module = LeastSquaresModule(
+        _model(begin or starts[0], data, task),
         task,
         starts,
         stages,
@@ -180,6 +217,9 @@ def _make_least_squares(
         follow_every=refine.follow_every,
         max_rise=refine.max_rise,
     )
+    if begin is not None:  # a standard error of root mean squares
+        module.start_margin = (2 * len(data.val.x)) ** -0.5
+    return module
 
 
 def _make_smoothing(

@@ -46,8 +46,8 @@ def check_source(config: RunConfig, context: RunContext, task: Task) -> int | No
     if kind == STREAM:
         from kan_exp.data.large_table import LargeTable
 
-        names = ("path", "target", "features", "separator")
-        table = LargeTable(*(options[name] for name in names))
+        names = ("path", "target", "features", "separator", "missing")
+        table = LargeTable(**{name: options[name] for name in names if name in options})
         check_schema("data", table.schema, config, context, task)
     if kind == SKLEARN:
         width, classes = sklearn_schema(options["name"], options.get("target"))

@@ -25,6 +25,7 @@ from kan_exp.data.checks import check_whole
 from kan_exp.errors import KanExpError
 from kan_exp.quoting import unquoted
 from kan_exp.runs import StatusFile
+from kan_exp.runs.cores import usable_cores
 
 # What every job needs, which takes seconds to import. Nothing is computed before the forks, since
 # they would not inherit the threads and devices that torch opens.
@@ -103,7 +104,7 @@ class WarmLauncher(Launcher):
             return 1
         devices = self.config.trainer.devices  # processes of a job, with trainer=ddp
         each = (self.config.threads or 1) * (devices if isinstance(devices, int) else 1)
-        return max(1, len(os.sched_getaffinity(0)) // max(1, each))
+        return max(1, usable_cores() // max(1, each))
 
     def _start(self, number: int, overrides: Sequence[str]) -> int:
         sys.stdout.flush()

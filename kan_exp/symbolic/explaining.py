@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kan_exp.errors import KanExpError, listing
+from kan_exp.runs.cores import count_workers
 from kan_exp.symbolic.constants import simplified
 from kan_exp.symbolic.dimensions import Dimension
 from kan_exp.symbolic.explanation import Explanation, difference, domain_note
@@ -22,6 +23,7 @@ from kan_exp.symbolic.observations import Observations, of_data, of_model, vecto
 from kan_exp.symbolic.refit import refit
 from kan_exp.symbolic.search import Candidate, Search, search
 from kan_exp.symbolic.units import Units, check_units, read_units
+from kan_exp.symbolic.workers import Workers
 
 MAX_ROWS = 10_000  # that the search sees
 FEW_ROWS = 50
@@ -52,6 +54,7 @@ def explain(
     functions: Mapping[str, str] | None = None,
     units: Mapping[str, str] | None = None,
     told: Told = _silent,
+    workers: int | None = None,
 ) -> Explanation:
     """Finds a formula: `explain(X, y)` of data, `explain(model, X, y)` of what a network learned.
 
@@ -75,6 +78,8 @@ def explain(
             for numbers without a unit. A formula whose units are wrong is not taken. Columns that
             are not named may have any unit; needs pint.
         told: Called with what is being tried.
+        workers: Processes that try things side by side; by default one for each core. With 1,
+            everything is tried in this process. The result is the same, unless time runs out.
 
     Raises:
         KanExpError: The data cannot be used, an output must be chosen, or a function or unit
@@ -84,6 +89,7 @@ def explain(
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise KanExpError(f"seed must be a whole number of at least 0, got {seed!r}.")
     library = read_functions(functions or {})
+    count = count_workers("workers", workers)
     from kan_exp.models.model import KANModel
 
     weights = None if weight is None else vector_of("weight", weight)
@@ -100,7 +106,8 @@ def explain(
         observed = of_data(first, second, weights, names, output, seed)
     columns = [*observed.names, observed.column] if observed.column else observed.names
     given = check_units(units, columns)
-    return solve(observed, seconds, seed, library, told, given)
+    with Workers(count) as processes:
+        return solve(observed, seconds, seed, library, told, processes, given)
 
 
 def check_seconds(seconds: Any) -> None:
@@ -116,9 +123,19 @@ def solve(
     seed: int,
     functions: Mapping[str, Expression],
     told: Told = _silent,
+    workers: Workers | None = None,
     units: Mapping[str, str] | None = None,
 ) -> Explanation:
     """Searches for a formula, and measures it.
+
+    Args:
+        observed: The data.
+        seconds: Limit of time.
+        seed: Of the search.
+        functions: Of the user.
+        told: Called with what is being tried.
+        workers: What tries things side by side; by default this process tries all.
+        units: By column, as `check_units` returns them.
 
     Raises:
         KanExpError: There are too few rows.
@@ -161,9 +178,16 @@ def solve(
         raise KanExpError("explain: no input varies, so that there is nothing to explain y by.")
     else:
         with with_functions(functions), np.errstate(all="ignore"):
-            dimensions = None if known is None else known.dimensions
-            options: dict[str, Any] = {"seconds": seconds, "seed": seed, "told": told}
-            found = search(x, y, weight=weight, dimensions=dimensions, **options)
+            found = search(
+                x,
+                y,
+                weight=weight,
+                seconds=seconds,
+                seed=seed,
+                dimensions=None if known is None else known.dimensions,
+                told=told,
+                workers=workers,
+            )
             if not found.found and (better := _rejected(found, x, y, weight)) is not None:
                 positive = [bool(column.min() > 0) for column in x.T]
                 errors = np.zeros(len(better.constants))

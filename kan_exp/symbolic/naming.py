@@ -85,12 +85,13 @@ COMPOUNDS: dict[str, Expression] = {
     "Doppler(exp)": ((1 + _e) * (1 - _e) ** -1) ** _half,
 }
 _FUNCTIONS = LIBRARY | COMPOUNDS
+_OWN = "own "  # begins the keys of users' functions
 
 
 @contextmanager
 def with_functions(functions: Mapping[str, Expression]) -> Iterator[None]:
     """Adds functions of `Input(0)` to the library for a while; not for several threads at once."""
-    own = {f"own {name}": function for name, function in functions.items()}
+    own = {f"{_OWN}{name}": function for name, function in functions.items()}
     try:
         for known in (LIBRARY, _FUNCTIONS):
             known.update(own)
@@ -102,6 +103,12 @@ def with_functions(functions: Mapping[str, Expression]) -> Iterator[None]:
         if own:  # other functions may have these names next time
             _grid.cache_clear()
             _tried.cache_clear()
+
+
+def own_functions() -> dict[str, Expression]:
+    """The functions that are added at the moment."""
+    own = (item for item in LIBRARY.items() if item[0].startswith(_OWN))
+    return {name.removeprefix(_OWN): function for name, function in own}
 
 
 _SCALES = (0.15, 0.25, 0.4, 0.65, 1.0, 1.4, 2.0, 2.8, 4.0, 6.0, 9.0)

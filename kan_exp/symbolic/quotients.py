@@ -34,6 +34,7 @@ _EXACT, _TERM = 1e-9, 1e-5
 # Rise of chi-square for which a term stays.
 _RISE = 12.0
 # Degrees of numerator and denominator, for quotients and for squares of them.
+_CURVE_DEGREES = ((5, 2), (5, 3), (6, 2))  # of one variable
 _DEGREES = ((1, 1), (2, 1), (1, 2), (2, 2), (3, 2), (3, 3), (4, 2), (4, 3))
 _SQUARE_DEGREES = ((2, 2), (4, 2), (4, 3), (6, 2), (6, 4))
 # Most terms that are tried together: with noise, many fit anything.
@@ -54,8 +55,9 @@ def quotients(problem: Problem) -> Iterator[Proposal]:
     if not 1 <= count <= 4:
         return
     finding = _Quotients(x, y, weight, problem)
-    plain = {"y": _DEGREES, "y**2": _SQUARE_DEGREES, "exp(y)": _DEGREES[:4]}
-    for pair in sorted({*_DEGREES, *_SQUARE_DEGREES}, key=lambda pair: (sum(pair), pair)):
+    degrees = (*_DEGREES, *_CURVE_DEGREES) if count == 1 else _DEGREES
+    plain = {"y": degrees, "y**2": _SQUARE_DEGREES, "exp(y)": _DEGREES[:4]}
+    for pair in sorted({*degrees, *_SQUARE_DEGREES}, key=lambda pair: (sum(pair), pair)):
         for link in links(y, problem.noise):
             if pair in plain.get(link.name, ()):
                 if problem.over:

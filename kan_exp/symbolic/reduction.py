@@ -56,6 +56,11 @@ LINKS = (
     called("exp", "log"),
     called("sin", "asin"),
     called("atanh", "tanh"),
+    Link(
+        "logit(y)",
+        lambda y: (np.log(y / (1 - y)), 1 / np.where((y > 0) & (y < 1), y * (1 - y), np.nan)),
+        lambda e: (1 + Call("exp", -e)) ** -1,
+    ),
     called("asin", "sin"),
     called("tan", "atan"),
 )

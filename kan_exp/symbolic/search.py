@@ -5,30 +5,32 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from kan_exp.symbolic.constants import simplified, standard_errors
 from kan_exp.symbolic.dimensions import Dimensions
 from kan_exp.symbolic.evidence import is_certain
 from kan_exp.symbolic.expression import Array, Constant, Expression, Input, Power
 from kan_exp.symbolic.grouping import grouped, grouped_error
-from kan_exp.symbolic.problem import Finder, Problem, Proposal
+from kan_exp.symbolic.problem import Finder, Problem
 from kan_exp.symbolic.quotients import quotients
 from kan_exp.symbolic.reduction import FITTED, HELD, State, reductions
 from kan_exp.symbolic.refit import refit
 from kan_exp.symbolic.regression import Polynomials
 from kan_exp.symbolic.sums import sums, sums_of_functions, sums_of_one_unit
-from kan_exp.symbolic.trees import find_trees
+from kan_exp.symbolic.trees import find_trees, find_trees_again
 from kan_exp.symbolic.waves import waves
+from kan_exp.symbolic.ways import Finding, Heard, Reducing, Trial, Way, few_rows
+from kan_exp.symbolic.workers import Workers
 
 # Part of the rows that is held back to compare formulas.
 _HELD = 0.2
 # Relative errors: below the first a formula is exact, below the second data have no noise.
 _EXACT, _NOISELESS = 1e-8, 4e-4
-# Rows on which proposals are fitted before they are taken seriously.
-_FIRST_ROWS = 600
 # A larger formula says little, however well it fits: nodes, of which a free constant counts as so
 # many; a formula that is exact may be twice as large.
 _LARGEST, _FREE = 40, 5
@@ -106,6 +108,7 @@ def search(
     seed: int = 0,
     dimensions: Dimensions | None = None,
     told: Callable[[str], None] = lambda doing: None,
+    workers: Workers | None = None,
 ) -> Search:
     """Finds a formula of the columns of `x` `(n, in)` for `y` `(n,)`.
 
@@ -115,19 +118,30 @@ def search(
         seed: Of the split into training and validation rows, and of random starts.
         dimensions: Of the columns and of y; formulas whose units are wrong are not taken.
         told: Called with what is being tried.
+        workers: Processes that try things side by side; by default this process tries all. Unless
+            time runs out, the result is the same.
     """
     began = time.monotonic()
     result = Search()
-    # Trials leave the domains of functions all the time: what is not finite is not taken.
-    with np.errstate(all="ignore"):
+    workers = workers or Workers(1)
+    # Trials leave the domains of functions all the time: what is not finite is not taken. With
+    # other numbers of BLAS threads, as in a worker, the last bits of results may differ.
+    with np.errstate(all="ignore"), threadpool_limits(1, "blas"):
         judge = _Judge(x, y, np.ones(len(y)) if weight is None else weight, began + seconds, seed)
         judge.problem = replace(judge.problem, dimensions=dimensions)
         try:
-            for doing, proposals in judge.ways():
-                told(doing)
-                judge.hear(proposals)
-                if judge.settled or judge.problem.over:
+            for way in judge.first_ways():
+                told(way.doing)
+                judge.hear(way.heard())
+                if judge.is_over:
                     break
+            else:
+                ways = [*judge.later_ways()]
+                with closing(workers.heard(ways, began + seconds, told)) as later:
+                    for heard in later:
+                        judge.hear(heard)
+                        if judge.is_over:
+                            break
             result.complete = judge.settled or not judge.problem.over
         except KeyboardInterrupt:
             result.complete = False
@@ -150,8 +164,7 @@ class _Judge:
         squares = (self.problem.y - self.mean) ** 2
         self.size = math.sqrt(float(self.problem.weight @ squares) / total)
         self.states: dict[str, State] = {}
-        # Of each proposal its relative error on a few rows, the formula, and where it is from.
-        self.heard: list[tuple[float, Expression, str]] = []
+        self.heard: list[Trial] = []
         self.candidates: dict[str, Candidate] = {}
         # Lengths of the formulas that were fitted to all rows, and those that were simplified.
         self.weighed: dict[str, float] = {}
@@ -160,61 +173,74 @@ class _Judge:
         # Ways gone since a formula holds.
         self.held_since: int | None = None
         self.settled = False
-        few = np.linspace(0, len(kept) - 1, min(_FIRST_ROWS, len(kept))).astype(int)
-        self.few = replace(
-            self.problem,
-            x=self.problem.x[few],
-            y=self.problem.y[few],
-            weight=self.problem.weight[few],
-        )
+        self.few = few_rows(self.problem)
+
+    @property
+    def is_over(self) -> bool:
+        return self.settled or self.problem.over
+
+    @property
+    def nothing_to_explain(self) -> bool:
+        return self.size == 0 or not self.problem.x.shape[1]
 
     # --- what is tried ----------------------------------------------------------------------
 
-    def ways(self) -> Iterator[tuple[str, Iterator[Proposal]]]:
-        """Ways to find a formula, the quick and simple ones first, each with what it does."""
-        if self.size == 0 or not self.problem.x.shape[1]:
+    def first_ways(self) -> Iterator[Way]:
+        """The quick ways, which find most formulas. Each is made of what is known by then."""
+        if self.nothing_to_explain:
             return
         if (groups := grouped(self.problem)) is not None:
-            yield "dimensionless groups", self.within(reductions, groups)
+            yield self.finding("dimensionless groups", reductions, groups)
             error = grouped_error(self.problem, groups) / self.size
             self.states["units"] = replace(groups, error=error)
             self.estimate_noise()
             if self.problem.noise:
-                yield "dimensionless groups, with noise", self.within(reductions, groups)
-            yield "sums of products of one unit", sums_of_one_unit(self.problem)
+                yield self.finding("dimensionless groups, with noise", reductions, groups)
+            yield self.finding("sums of products of one unit", sums_of_one_unit)
         early = self.problem.noise
-        yield "factors and merged variables", reductions(self.problem, 1, self.states)
+        yield self.reducing("factors and merged variables", 1)
         self.estimate_noise()
         if groups is None and self.problem.dimensions is not None:
-            yield "sums of products of one unit", sums_of_one_unit(self.problem)
+            yield self.finding("sums of products of one unit", sums_of_one_unit)
         if self.problem.noise and not early:
             self.states.clear()
-            yield (
-                "factors and merged variables, with noise",
-                reductions(self.problem, 1, self.states),
-            )
+            yield self.reducing("factors and merged variables, with noise", 1)
             self.estimate_noise()
+
+    def later_ways(self) -> Iterator[Way]:
+        """The other ways, the quick ones first: trees take 20 s and more where no formula holds."""
+        if self.nothing_to_explain:
+            return
         smaller = self.smaller_problems()
-        for doing, finder, most in (
-            ("sums of products", sums, 6),
-            ("curves in a tree", find_trees, 3),
-            ("waves", waves, 1),
-            ("quotients", quotients, 5),
-            ("sums of functions", sums_of_functions, 5),
-        ):
+
+        def each(doing: str, finder: Finder, most: int) -> Iterator[Way]:
             for state in smaller:
                 if len(state.variables) <= most:
-                    yield doing, self.within(finder, state)
-        yield "alternatives of merged variables", reductions(self.problem, 3, self.states)
-        for doing, finder in (("sums of products", sums), ("curves in a tree", find_trees)):
-            yield doing, finder(self.problem)
+                    yield self.finding(doing, finder, state)
 
-    def within(self, finder: Finder, state: State) -> Iterator[Proposal]:
-        """A finder's proposals for a smaller problem, as formulas of the given columns."""
-        share = time.monotonic() + (self.problem.deadline - time.monotonic()) / 3
-        for proposal in finder(replace(state.smaller(self.problem), deadline=share)):
-            origin = ", ".join((*state.told, proposal.origin))
-            yield Proposal(state.given(proposal.expression), origin)
+        def whole(doing: str, finder: Finder, most: int) -> Iterator[Way]:
+            if all(len(state.variables) <= most for state in smaller):
+                return  # it is among the smaller ones
+            yield self.finding(doing, finder)
+
+        products = "sums of products", sums, 6
+        trees = "curves in a tree", find_trees, 3
+        more_trees = "curves in a tree, with more starts", find_trees_again, 3
+        yield from each(*products)
+        yield from each("waves", waves, 1)
+        yield from each("quotients", quotients, 5)
+        yield from each("sums of functions", sums_of_functions, 5)
+        yield self.reducing("alternatives of merged variables", 3)
+        yield from whole(*products)
+        for ways in (each, whole):
+            yield from ways(*trees)
+            yield from ways(*more_trees)
+
+    def reducing(self, doing: str, width: int) -> Way:
+        return Reducing(doing, self.problem, self.size, width, dict(self.states))
+
+    def finding(self, doing: str, finder: Finder, state: State | None = None) -> Way:
+        return Finding(doing, self.problem, self.size, finder, state)
 
     def smaller_problems(self) -> list[State]:
         """The states with the fewest variables that still explain y, and the given problem."""
@@ -240,11 +266,15 @@ class _Judge:
 
     # --- what is heard ----------------------------------------------------------------------
 
-    def hear(self, proposals: Iterator[Proposal]) -> None:
-        """Takes proposals until one of them settles the question, or there are no more."""
-        last = math.inf
-        for number, proposal in enumerate(proposals, 1):
-            if self.consider(proposal) and last == math.inf:
+    def hear(self, heard: Iterator[Heard]) -> None:
+        """Takes trials until one of them settles the question, or there are no more."""
+        number, last = 0, math.inf
+        for trial in heard:
+            if isinstance(trial, dict):
+                self.states.update(trial)
+                continue
+            number += 1
+            if self.consider(trial) and last == math.inf:
                 last = number + _POLISHING
             if number >= last or self.problem.over:
                 break
@@ -261,19 +291,15 @@ class _Judge:
             self.held_since += 1
             self.settled |= self.held_since > _PATIENCE
 
-    def consider(self, proposal: Proposal) -> bool:
-        """Fits a proposal to a few rows; returns whether it is exact."""
-        few, dimensions = self.few, self.problem.dimensions
-        if dimensions is not None and not dimensions.allow(proposal.expression):
-            self.rejected.append(proposal.expression)
+    def consider(self, trial: Trial) -> bool:
+        """Takes a trial; returns whether it is exact."""
+        if not trial.has_units:
+            self.rejected.append(trial.expression)
             return False
-        fit = refit(proposal.expression, few.x, few.y, few.weight)
-        if not math.isfinite(fit.loss):
-            return False
-        error = math.sqrt(fit.loss / max(few.weight.sum(), 1e-300)) / self.size
-        if error < _EXACT:
-            return self.is_exact(self.add(fit.expression, proposal.origin))
-        self.heard.append((error, fit.expression, proposal.origin))
+        if trial.error < _EXACT:
+            return self.is_exact(self.add(trial.expression, trial.origin))
+        if math.isfinite(trial.error):
+            self.heard.append(trial)
         return False
 
     def add(self, expression: Expression, origin: str) -> Candidate | None:
@@ -329,7 +355,7 @@ class _Judge:
         near = [heard for heard in self.heard if heard[0] <= 1.05 * least][:40]
         problem = self.problem
         lengths = []
-        for _, expression, origin in near:
+        for _, expression, origin, _ in near:
             key = str(expression)
             if key not in self.weighed:
                 fit = refit(expression, problem.x, problem.y, problem.weight, steps=15)
@@ -444,7 +470,7 @@ class _Judge:
     def conclude(self, result: Search) -> None:
         """Writes down what was found so far, also where the time ran out."""
         if not any(map(self.is_exact, self.candidates.values())):
-            for _, expression, origin in sorted(self.heard, key=lambda heard: heard[0])[:3]:
+            for _, expression, origin, _ in sorted(self.heard, key=lambda heard: heard[0])[:3]:
                 if str(expression) not in self.simple:
                     self.add(expression, origin)
         result.best = self.best()

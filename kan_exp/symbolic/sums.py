@@ -107,6 +107,7 @@ class _Dictionary:
         terms = []
         for place in self.varying:
             powers = [Fraction(3), Fraction(4)]
+            powers += [Fraction(5), Fraction(6)] if len(self.varying) == 1 else []
             powers += [Fraction(-3), Fraction(-4)] if self.nonzero[place] else []
             if self.positive[place]:
                 powers += [Fraction(power, 2) for power in (1, -1, 3, -3)]
@@ -143,6 +144,11 @@ class _Dictionary:
                     arguments.append((Input(one) / Input(other), {one, other}))
                 if self.nonzero[one]:
                     arguments.append((Input(other) / Input(one), {one, other}))
+        if len(self.varying) <= 2:
+            squares = [(Input(place) ** 2, {place}) for place in self.varying]
+            arguments += squares
+            if len(self.varying) == 1:
+                arguments.append((Input(self.varying[0]) + squares[0][0], {self.varying[0]}))
         terms = []
         for argument, read in arguments:
             value = argument(self.x)
@@ -153,8 +159,14 @@ class _Dictionary:
             if np.abs(value).max() < 30:
                 factors.append(Call("exp", argument))
                 factors.append(Call("exp", exact(-1) * argument))
+            if len(self.varying) == 1 and value.min() > -1:
+                factors.append(Call("log", 1 + argument))
             for multiplier in self._multipliers(read, 3 if small else 2):
                 terms += [_Term(multiplier, factor) for factor in factors]
+        if len(self.varying) == 1:
+            none = (Fraction(0),) * self.count
+            waves = [Call(name, argument) for argument, _ in arguments for name in ("sin", "cos")]
+            terms += [_Term(none, one * other) for one, other in itertools.combinations(waves, 2)]
         return terms
 
     def _multipliers(self, read: set[int], degree: int) -> list[tuple[Fraction, ...]]:

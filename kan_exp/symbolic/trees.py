@@ -6,7 +6,7 @@ import heapq
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,36 +36,39 @@ def find_trees(problem: Problem) -> Iterator[Proposal]:
     Each structure is fitted with splines. Where they leave little, or the noise only, their curves
     are named, and combinations of names fitted together are proposed, the best ones first.
     """
+    yield from _found(problem, 1)
+
+
+def find_trees_again(problem: Problem) -> Iterator[Proposal]:
+    """The same from four times as many other starts."""
+    yield from _found(replace(problem, seed=problem.seed + 1), 4)
+
+
+def _found(problem: Problem, more: int) -> Iterator[Proposal]:
     data = _Data.of(problem)
     if data is None:
         return
     generator = problem.generator
-    named: set[Structure] = set()
-    # The second time with more starts.
-    for more in (1, 4):
-        errors: dict[int, float] = {}
-        left = []
-        for structure in data.screened(structures(data.active), generator, problem):
-            if problem.over:
-                return
-            if structure in named:
-                continue
-            fitted = data.fitted(structure, generator, more)
-            if fitted is None:
-                continue
-            splines, error = fitted
-            size = len(curves(structure))
-            simpler = min((errors[other] for other in errors if other < size), default=math.inf)
-            errors[size] = min(error, errors.get(size, math.inf))
-            if data.promising(splines, error, simpler):
-                named.add(structure)
-                yield from formulas(splines, data, problem)
-            elif error < 6 * PROMISING:
-                left.append((error, str(structure), splines))
-        for _, _, splines in sorted(left, key=lambda entry: entry[:2])[:3]:
-            if problem.over:
-                return
+    errors: dict[int, float] = {}
+    left = []
+    for structure in data.screened(structures(data.active), generator, problem):
+        if problem.over:
+            return
+        fitted = data.fitted(structure, generator, more)
+        if fitted is None:
+            continue
+        splines, error = fitted
+        size = len(curves(structure))
+        simpler = min((errors[other] for other in errors if other < size), default=math.inf)
+        errors[size] = min(error, errors.get(size, math.inf))
+        if data.promising(splines, error, simpler):
             yield from formulas(splines, data, problem)
+        elif error < 6 * PROMISING:
+            left.append((error, str(structure), splines))
+    for _, _, splines in sorted(left, key=lambda entry: entry[:2])[:3]:
+        if problem.over:
+            return
+        yield from formulas(splines, data, problem)
 
 
 def structures(inputs: Sequence[int]) -> Iterator[Structure]:

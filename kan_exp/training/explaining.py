@@ -33,6 +33,7 @@ from kan_exp.symbolic.explanation import Explanation, save
 from kan_exp.symbolic.expression import Array
 from kan_exp.symbolic.functions import read_functions
 from kan_exp.symbolic.observations import Observations, network_observations, output_of
+from kan_exp.symbolic.workers import Workers
 from kan_exp.training.closing import CUT_SHORT
 from kan_exp.training.result import Result
 from kan_exp.training.sinks import Sink
@@ -54,6 +55,7 @@ class ExplainSink(Sink):
         seconds: Limit of time for each output.
         seed: Of the search.
         functions: Of the user, see `kan_exp.symbolic.functions.read_functions`.
+        workers: Processes that try things side by side.
         shows_progress: Whether a terminal shows what is being tried.
         logger: Of the run; takes the figures.
     """
@@ -64,11 +66,13 @@ class ExplainSink(Sink):
         seconds: float,
         seed: int,
         functions: Mapping[str, Any],
+        workers: int,
         shows_progress: bool,
         logger: RunLogger | None = None,
     ) -> None:
         self.folder, self.seconds, self.seed = folder, seconds, seed
-        self.functions, self.shows_progress, self.logger = functions, shows_progress, logger
+        self.functions, self.workers = functions, workers
+        self.shows_progress, self.logger = shows_progress, logger
 
     def write(self, result: Result) -> None:
         if result.metrics["stopped"] in CUT_SHORT:
@@ -81,6 +85,7 @@ class ExplainSink(Sink):
                 self.seconds,
                 self.seed,
                 self.functions,
+                self.workers,
                 shows_progress=self.shows_progress,
             )
             result.metrics["formulas"] = formulas
@@ -113,6 +118,7 @@ def explain_run(
     seconds: float,
     seed: int,
     functions: Mapping[str, Any],
+    workers: int,
     output: str | None = None,
     shows_progress: bool = True,
 ) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
@@ -127,6 +133,7 @@ def explain_run(
         seconds: Limit of time for each output.
         seed: Of the search.
         functions: Of the user.
+        workers: Processes that try things side by side, for one output after the other.
         output: Name of an output; all if not given.
         shows_progress: Whether a terminal shows what is being tried.
 
@@ -140,11 +147,12 @@ def explain_run(
     every = output is None and not model.classes
     outputs: list[str | None] = [*model.names] if every else [output]
     explanations, figures = [], []
-    for observed in observations(model, data, outputs):
-        with progress(seconds, shows_progress) as told:
-            explanation = solve(observed, seconds, seed, library, told, data.units)
-        explanations.append(explanation)
-        figures.append(partial(draw, explanation, observed))
+    with Workers(workers) as processes:
+        for observed in observations(model, data, outputs):
+            with progress(seconds, shows_progress) as told:
+                explanation = solve(observed, seconds, seed, library, told, processes, data.units)
+            explanations.append(explanation)
+            figures.append(partial(draw, explanation, observed))
     save(explanations, folder)
     for explanation in explanations:
         for line in [*explanation.lines(), *explanation.table()]:

@@ -1,4 +1,4 @@
-"""Networks that begin as the linear model of their training points."""
+"""Networks that begin as the linear model, or as sums of curves, of their training points."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from kan_exp.data import Split
+from kan_exp.layers import LayerSpec
 from kan_exp.layers.walk import layers_of
 from kan_exp.optimizers.natural_basis import NaturalBasis
 from kan_exp.optimizers.smooth_networks import Shape, SmoothNetworks, split
 from kan_exp.optimizers.smooth_search import Search
 from kan_exp.optimizers.smoothing import Smoothing, State
 from kan_exp.tasks.losses import Loss
+from kan_exp.training.smooth_layers import Made, make_layers
+from kan_exp.training.smooth_plan import MOST_CURVES
 
 Edges = Callable[[Tensor], Tensor]  # (n, in) -> (n, in, out)
 
@@ -70,16 +73,53 @@ def linear_model(points: Split, outputs: int, loss: Loss) -> Edges:
         loss: A mean over points.
     """
     inputs = points.x.shape[1]
-    shape, basis = Shape(inputs, outputs, 0, 1, 1, 1), NaturalBasis.of(points.x, 1, 0)
-    problem = Smoothing(SmoothNetworks(shape, points.x, basis), points.y, loss, points.weight)
-    q = points.x.new_zeros(1, sum(shape.sizes))
-    search = Search(problem, State.of(q, problem.start_weights(1), 1e-8), None, ATTEMPTS)
-    while search.steps < STEPS and not search.settled:
-        search.step()
-    parts = split(shape, search.winner().state.q)
+    smooth, q = _smoothed(points, outputs, loss, 1, 1)
+    parts, basis = split(smooth.shape, q), smooth.first
 
     def edges(x: Tensor) -> Tensor:
         sums = torch.einsum("nik,iko->nio", basis.values(x), parts.curves[0])
         return sums + parts.bias[0] / inputs
 
     return edges
+
+
+def additive_network(
+    specs: Sequence[LayerSpec],
+    dims: Sequence[int],
+    points: Split,
+    loss: Loss,
+    intervals: int,
+    seed: int,
+) -> Made:
+    """A network of any depth that is a sum of curves of the inputs, as smooth as the data say.
+
+    The first units of each layer pass it on; other edges are 0.
+
+    Args:
+        specs: The kind of each layer.
+        dims: Widths from the input to the output, none smaller than the last one.
+        points: Standardized.
+        loss: A mean over points.
+        intervals: Of the grids of curves.
+        seed: Of edges that are fitted step by step.
+    """
+    functions = min(intervals + 2, max(1, MOST_CURVES // (dims[0] * dims[-1])))
+    smooth, q = _smoothed(points.map(Tensor.double), dims[-1], loss, intervals, functions)
+    generator = torch.Generator().manual_seed(seed)
+    return make_layers(specs, dims, smooth, q, None, generator)
+
+
+@torch.no_grad()
+def _smoothed(
+    points: Split, outputs: int, loss: Loss, intervals: int, functions: int
+) -> tuple[SmoothNetworks, Tensor]:
+    """Sums of curves of so many functions, of the largest restricted likelihood."""
+    shape = Shape(points.x.shape[1], outputs, 0, functions, 1, 1)
+    basis = NaturalBasis.of(points.x, intervals, functions - 1)
+    smooth = SmoothNetworks(shape, points.x, basis)
+    problem = Smoothing(smooth, points.y, loss, points.weight)
+    q = points.x.new_zeros(1, sum(shape.sizes))
+    search = Search(problem, State.of(q, problem.start_weights(1), 1e-8), None, ATTEMPTS)
+    while search.steps < STEPS and not search.settled:
+        search.step()
+    return smooth, search.winner().state.q

@@ -55,7 +55,9 @@ class KANModule(LightningModule):
     rate_name = "lr"
     logs_replicas = False
     selects = False  # whether it chooses the network that is kept; else that is the best validated
-    counts_start = False  # whether the network before the first step may be kept, too
+    # Share of the validation error by which later networks must be better than the one before the
+    # first step, which is kept otherwise; None if that does not count.
+    start_margin: float | None = None
 
     def __init__(
         self,
@@ -78,6 +80,7 @@ class KANModule(LightningModule):
         self.penalty = {name: weight for name, weight in penalty.items() if weight > 0}
         tables = any(isinstance(layer, KANInterpoLayer) for layer in model.network)
         check_smooth(penalty, tables)
+        self.bounds: Tensor | None = None  # of a table's points, see `observe_domains`
         self.converged: str | None = None  # the test by which the optimizer has converged
         self.overfits = False
         self._to_compile = compile_network
@@ -221,12 +224,12 @@ class KANModule(LightningModule):
             logger.log_metrics(values, step=self.global_step)
 
     def _observe(self) -> None:
-        """Updates the domains of the edges, on which roughness is measured.
+        """Updates the domains of the edges, on which roughness is measured, and their limits.
 
         Called by optimizer steps alone, so that results do not depend on logging or validation.
         """
         points = cast(Any, self.trainer).datamodule.train.x[:OBSERVED_POINTS]
-        self.model.observe(points.to(self.device))
+        self.model.observe(points.to(self.device), self.bounds)
 
     def validation_step(self, split: Split, _: int) -> None:
         self._log_validation(*self._scores_of(split))

@@ -218,7 +218,7 @@ class ReplicaModule(KANModule):
 
     def _observe(self) -> None:
         points = cast(Any, self.trainer).datamodule.train.x[:OBSERVED_POINTS].to(self.device)
-        observe(self.stack, self.model.standardize(points))
+        observe(self.stack, self.model.standardize(points), self.bounds)
 
     def _record_all(self, losses: Tensor, rate: float, penalties: Mapping[str, Tensor]) -> None:
         """Logs the quantiles of the replicas' losses."""
@@ -339,10 +339,13 @@ def spread(name: str, values: Tensor) -> dict[str, float]:
     return {f"{name}/{key}": value for key, value in zip(QUANTILES, found.tolist(), strict=True)}
 
 
-def observe(stack: nn.Sequential, x: Tensor) -> None:
-    """Sets the domains of stacked layers to the ranges of their inputs for `x` `(n, in)`."""
+def observe(stack: nn.Sequential, x: Tensor, bounds: Tensor | None = None) -> None:
+    """Sets the domains of stacked layers to the ranges of their inputs for `x` `(n, in)`.
+
+    See `observe_domains` for `bounds`.
+    """
     with evaluation_mode(stack):
-        observe_domains(stack, _repeated(stack, x), stacked=True)
+        observe_domains(stack, _repeated(stack, x), stacked=True, bounds=bounds)
 
 
 def _repeated(stack: nn.Sequential, x: Tensor) -> Iterator[Tensor]:

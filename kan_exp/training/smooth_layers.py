@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -23,6 +24,13 @@ class Made(NamedTuple):
     network: nn.Sequential
     description: list[dict[str, Any]]
 
+    def specs(self, asked: Sequence[LayerSpec]) -> list[LayerSpec]:
+        """What was asked for, with the ranges of edges that have no grid."""
+        return [
+            spec if issubclass(spec.kind, GridLayer) else LayerSpec(spec.kind, entry["options"])
+            for spec, entry in zip(asked, self.description, strict=True)
+        ]
+
 
 @torch.no_grad()
 def make_layers(
@@ -41,7 +49,7 @@ def make_layers(
     Args:
         specs: One for each layer.
         dims: Widths from the input to the output; hidden units that the smooth network does not
-            have lead nowhere.
+            have lead nowhere, and further layers pass its outputs on.
         smooth: On all points.
         q: Coordinates of one network, `(1, size)`.
         second: Basis of its hidden units.
@@ -63,24 +71,29 @@ def make_layers(
             )
         return values
 
-    def outer(z: Tensor) -> Tensor:
-        values = z.new_zeros(len(z), width, shape.outputs)
-        for unit in range(shape.outputs):
-            values[:, unit, unit] = z[:, unit]
-        if second is not None:
-            hidden = slice(shape.outputs, shape.outputs + shape.hidden)
-            basis = second.values(z[None, :, hidden])[0]
-            values[:, hidden] = torch.einsum("nhk,hko->nho", basis, parts.outer[0])
+    def passing(z: Tensor, dim_out: int) -> Tensor:
+        values = z.new_zeros(*z.shape, dim_out)
+        values[:, : shape.outputs, : shape.outputs] = torch.diag_embed(z[:, : shape.outputs])
         return values
 
-    points, edges = [_points(smooth.x, torch.stack(smooth.first.ends))], (curves, outer)
-    if len(dims) > 2:
-        z = curves(smooth.x).sum(1)
+    def outer(z: Tensor) -> Tensor:
+        values = passing(z, dims[2])
+        if second is not None:
+            basis = second.values(z[None, :, hidden])[0]
+            values[:, hidden, : shape.outputs] = torch.einsum("nhk,hko->nho", basis, parts.outer[0])
+        return values
+
+    hidden = slice(shape.outputs, shape.outputs + shape.hidden)
+    points = [_points(smooth.x, torch.stack(smooth.first.ends))]
+    edges: list[Callable[[Tensor], Tensor]] = [curves, outer]
+    edges += [partial(passing, dim_out=width) for width in dims[3:]]
+    z = smooth.x
+    for depth, functions in enumerate(edges[: len(dims) - 2]):
+        z = functions(z).sum(1)
         low, high = z.amin(0), z.amax(0)
         room = MARGIN * (high - low).clamp(min=1e-3)
         ends = torch.stack([low - room, high + room])
-        if second is not None:
-            hidden = slice(shape.outputs, shape.outputs + shape.hidden)
+        if second is not None and depth == 0:
             ends[:, hidden] = torch.stack(second.ends)[:, 0]
         points.append(_points(z, ends))
     sized = [
@@ -91,6 +104,7 @@ def make_layers(
     layers = layers_of(network)
     for layer, places, functions in zip(layers, points, edges, strict=False):
         layer.imitate(places, functions)
+        layer.set_limits(torch.stack([places.amin(0), places.amax(0)], 1))
     described = [
         {"kind": layer_path(kind), "options": layer.present_options(options)}
         for (kind, options), layer in zip(sized, layers, strict=True)
@@ -104,6 +118,8 @@ def _sized(spec: LayerSpec, intervals: int, points: Tensor) -> LayerSpec:
     if not issubclass(spec.kind, GridLayer) and {"x_min", "x_max"} <= options.keys():
         options["x_min"] = min(options["x_min"], float(points.min()))
         options["x_max"] = max(options["x_max"], float(points.max()))
+        if options.get("base") == "auto":  # in which lines are exact
+            options["base"] = "linear"
         return LayerSpec(spec.kind, options)
     if issubclass(spec.kind, KANSplineLayer) and spec.options.get("degree", DEGREE) == DEGREE:
         return LayerSpec(spec.kind, spec.kind.with_intervals(spec.options, intervals))

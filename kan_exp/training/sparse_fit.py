@@ -24,6 +24,10 @@ from kan_exp.training.stages import Stage
 from kan_exp.training.starts import decayed_penalty, follow, grid_layers, make_starts
 
 VALIDATE_EVERY = 2  # steps of a refit
+# Larger networks have no penalty: without its matrix, a step takes little where points are few.
+MAX_PENALIZED = 3000  # parameters
+GRACE = 2.0  # seconds by which a step may exceed the time
+RATE = 1e10  # multiplications a second and thread: what a step takes is known before it begins
 
 
 class Fitted(NamedTuple):
@@ -136,7 +140,7 @@ class SparseFit:
             follow(network, train.x)
         engine = self._engine(networks)
         for step in range(1, steps + 1):
-            if self.clock.is_over:
+            if self._is_over(engine, len(train.x)):
                 break
             engine.step(lambda: cast(Any, train))
             stalled = bool(cast(Any, engine.replicas).stalled.all())
@@ -192,7 +196,7 @@ class SparseFit:
     def _run(self, engine: LevenbergMarquardt, stage: Stage) -> None:
         train = self.train.map(lambda part: part[: stage.points])
         for step in range(1, stage.steps + 1):
-            if self.clock.is_over:
+            if self._is_over(engine, len(train.x)):
                 return
             engine.step(lambda: cast(Any, train))
             if bool(cast(Any, engine.replicas).stalled.all()):
@@ -234,9 +238,19 @@ class SparseFit:
             copied[place] = made
         return copied
 
+    def _is_over(self, engine: LevenbergMarquardt, points: int) -> bool:
+        """Whether the time is over, or would be long before the end of a step on so many points."""
+        networks = cast("list[nn.Sequential]", engine.modules)
+        size, rows = _size(networks[0]), points * widths_of(networks[0])[-1]
+        fewest = min(size, rows) if engine.quadratic is None else size
+        work = len(networks) * size * fewest * max(rows, fewest)
+        left = self.clock.left
+        return left == 0 or work / (RATE * torch.get_num_threads()) > left + GRACE
+
     def _engine(self, networks: Sequence[nn.Sequential]) -> LevenbergMarquardt:
         quadratic = None
-        if self.recipe.penalty and all(isinstance(layer, GridLayer) for layer in networks[0]):
+        has_grids = all(isinstance(layer, GridLayer) for layer in networks[0])
+        if self.recipe.penalty and has_grids and _size(networks[0]) <= MAX_PENALIZED:
             quadratic = self._quadratic
         made = self.recipe.optimizer(list(networks), loss=self.loss, quadratic=quadratic)
         return cast(LevenbergMarquardt, made)
@@ -251,3 +265,7 @@ class SparseFit:
             LayerSpec(spec.kind, layer.present_options(spec.options))
             for spec, layer in zip(self.specs, layers_of(network), strict=True)
         ]
+
+
+def _size(network: nn.Sequential) -> int:
+    return sum(part.numel() for part in network.parameters())

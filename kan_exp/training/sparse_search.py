@@ -8,9 +8,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from kan_exp.layers.importance import errors_without_edges
+from kan_exp.layers.importance import (
+    GRADIENT,
+    ablation_samples,
+    edge_importance,
+    errors_without_edges,
+)
 from kan_exp.layers.sparsity import Masks, count_edges, masks_of, thinned, without
 from kan_exp.layers.walk import layers_of, walk, widths_of
 from kan_exp.training.sparse_fit import Fitted, SparseFit
@@ -25,6 +30,7 @@ MAX_TRIED = 6  # units, and single edges, that are tried in a round: those that 
 SHARES = (2, 4, 8)  # 1 / share of the edges are removed at once
 MANY, FEW_POINTS = 60, 300  # of more edges, only shares are tried, on so many points
 SLACK = 1.2  # a larger removal is preferred if its error is no higher than the least by this factor
+SLOW = 10  # tenths of seconds, about, in which edges are removed to measure errors without them
 PATH_TIME = 0.6  # share of the time for the path from all edges to one
 BETTER = 0.5  # a larger network is taken if its error is below this share
 PATIENCE = 2  # larger networks that are tried although the last ones were no better
@@ -107,8 +113,7 @@ class SparseSearch:
         self, network: nn.Sequential, masks: Masks
     ) -> Iterator[Iterable[tuple[int, int, int]]]:
         """Sets of edges to remove at once: the least important ones, units, and single edges."""
-        x = self.fit.validation.x
-        errors = errors_without_edges(network, x, self.fit.error_of)
+        errors = self._importances(network)
         edges = [
             (float(errors[layer][i, j]), (layer, i, j))
             for layer, mask in enumerate(masks)
@@ -127,6 +132,13 @@ class SparseSearch:
                 units.append((least, [(layer, i, j) for j in used]))
         yield from (unit for _, unit in sorted(units)[:MAX_TRIED])
         yield from ([edge] for edge in order[:MAX_TRIED])
+
+    def _importances(self, network: nn.Sequential) -> list[Tensor]:
+        """Of each edge the error without it or, if that takes long, a first-order estimate."""
+        x = self.fit.validation.x
+        if len(x) <= SLOW * ablation_samples(network):
+            return errors_without_edges(network, x, self.fit.error_of)
+        return edge_importance(network, x[:MAX_POINTS], method=GRADIENT)
 
     def _refitted(self, network: nn.Sequential, candidates: list[Masks]) -> list[Fitted]:
         """Networks with these masks after a short refit; those of one shape are trained at once."""

@@ -9,12 +9,17 @@ import signal
 
 import pytest
 
+from kan_exp.config import RunContext
 from kan_exp.errors import KanExpError
 from kan_exp.explain import explain
+from kan_exp.preparing.experiment import make_experiment
+from kan_exp.preparing.translation import run_config
+from kan_exp.runs.cores import usable_cores
 from kan_exp.symbolic import explaining
 from kan_exp.symbolic.explanation import Explanation
 from kan_exp.symbolic.expression import Call, exact
 from kan_exp.train import prepare
+from kan_exp.training.explaining import ExplainSink
 from kan_exp.training.tensorboard import RunLogger
 from tests.commands.in_process import composed
 from tests.conftest import read_metrics, run_command
@@ -108,6 +113,8 @@ def test_what_cannot_be_explained_is_refused(told, trained, monkeypatch):
         told("seconds=-1")
     with pytest.raises(KanExpError, match="output='cost': the network has the outputs price"):
         told("output=cost")
+    with pytest.raises(KanExpError, match="workers must be auto or a number of at least 1, got 0"):
+        told("workers=0")
     with pytest.raises(KanExpError, match=r"data\.target: explain takes the run's own data"):
         told("+data.target=x")
     with pytest.raises(KanExpError, match="explain has no such option"):
@@ -162,6 +169,23 @@ def test_a_failing_explanation_is_a_note(tmp_path, monkeypatch, caplog):
     assert not (tmp_path / "formula.json").exists()
 
 
-def test_seconds_of_a_training_are_checked_before_it(tmp_path):
-    with pytest.raises(KanExpError, match="must be above 0, got 0"):
-        prepare([*SMALL, "explain.seconds=0"], tmp_path)
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("explain.seconds=0", "must be above 0, got 0"),
+        ("explain.workers=many", "explain.workers must be auto or a number of at least 1"),
+    ],
+)
+def test_options_of_a_training_are_checked_before_it(tmp_path, option, said):
+    with pytest.raises(KanExpError, match=said):
+        prepare([*SMALL, option], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("job", "workers", "count"), [(None, "auto", usable_cores()), (3, "auto", 1), (3, 2, 2)]
+)
+def test_jobs_of_a_sweep_share_the_cores(tmp_path, job, workers, count):
+    config = run_config([*SAMPLED, f"explain.workers={workers}"], str(tmp_path))
+    experiment = make_experiment(config, tmp_path, RunContext(job=job))
+    (sink,) = (sink for sink in experiment.sinks if isinstance(sink, ExplainSink))
+    assert sink.workers == count

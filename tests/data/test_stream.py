@@ -13,9 +13,12 @@ import torch
 from kan_exp.data import StreamData, stream
 from kan_exp.data import large_table as reading
 from kan_exp.data.base import ChunkLoader
+from kan_exp.data.kinds import Treatment
 from kan_exp.data.large_table import LargeTable
 from kan_exp.data.stream import Moments, StreamLoader
+from kan_exp.data.table import read_table
 from kan_exp.errors import KanExpError
+from kan_exp.train import prepare
 
 ROWS = 1000
 
@@ -201,6 +204,96 @@ def test_a_gap_in_a_later_file_is_named(folder, frame):
         made(folder)
 
 
+TEXTS = ["town", "ok", "day", "gap"]
+
+
+@pytest.fixture
+def texts(frame, tmp_path, monkeypatch):
+    """A table of columns of all kinds, as a file and as Parquet files, read in small blocks."""
+    monkeypatch.setattr(reading, "BLOCK", 64)
+    draw = np.random.default_rng(1)
+    towns = ["Oslo", "Bergen", "=cmd|'/C calc'!A0", "Bodø, north"]
+    table = frame.with_columns(
+        town=pl.Series(draw.choice(towns, ROWS)),
+        ok=pl.Series(draw.choice(["yes", "no"], ROWS)),
+        day=pl.date(2020, 1, 1) + pl.duration(days=pl.Series(draw.integers(0, 900, ROWS))),
+        gap=pl.when(pl.col("n") % 9 == 4).then(None).otherwise(pl.col("a") - 1e6),
+    )
+    table.write_csv(tmp_path / "texts.csv")
+    (tmp_path / "texts").mkdir()
+    table[:300].write_parquet(tmp_path / "texts" / "a.parquet")
+    table[300:].write_parquet(tmp_path / "texts" / "b.parquet")
+    return table
+
+
+@pytest.mark.parametrize("path", ["texts.csv", "texts"])
+def test_columns_that_are_no_numbers_are_those_of_a_table_in_memory(texts, tmp_path, path):
+    data = made(tmp_path / path, features=["n", *TEXTS], missing="impute")
+    treatment = Treatment(missing="impute")
+    table = read_table(str(tmp_path / "texts.csv"), ["n", *TEXTS], "y", treatment=treatment)
+    held_out = np.concatenate([data.val.x[:, 0], data.test.x[:, 0]])
+    rows = table.frame.filter(~pl.col("n").is_in(held_out))
+    fitted = table.schema.fit(rows)
+    assert [one.kind for one in data.schema.inputs] == [
+        "number",
+        "category",
+        "boolean",
+        "date",
+        "number",
+    ]
+    assert data.schema.features == fitted.features
+    assert "town==cmd|'/C calc'!A0" in data.features
+    encoded = fitted.encode(rows)
+    np.testing.assert_array_equal(data.train.x, encoded)
+    np.testing.assert_allclose(data.scaling.x_mean, encoded.mean(0), rtol=1e-9, atol=1e-12)
+    standardized = data.scaling.standardize(data.train)
+    kept = torch.cat(list(data.training_rows()))
+    torch.testing.assert_close(kept, torch.cat([standardized.x, standardized.y], 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "missing", "said"),
+    [
+        (
+            "ok",
+            "maybe",
+            "impute",
+            "'maybe' in row 813: a streamed table takes words for yes",
+        ),
+        ("day", "soon", "impute", "'soon' in row 813: a streamed table takes dates of one format"),
+        ("gap", "many", "impute", "'many' in row 813: a streamed table takes finite numbers alone"),
+        (
+            "town",
+            "",
+            "error",
+            "no value in row 813: a streamed table takes texts alone; set data.missing",
+        ),
+        (
+            "y",
+            "",
+            "impute",
+            "no value in row 813: a streamed table takes finite numbers alone; mend",
+        ),
+    ],
+)
+def test_a_field_of_another_kind_is_named(texts, tmp_path, name, value, missing, said):
+    path, row = tmp_path / "odd.csv", pl.col("n") == 812
+    odd = texts.with_columns(pl.when(row).then(pl.lit(value)).otherwise(pl.col(name)).alias(name))
+    odd.write_csv(path)
+    features = [one for one in TEXTS if missing == "impute" or one != "gap"]
+    with pytest.raises(KanExpError, match=f"^{path}: column '{name}' has {said}") as error:
+        made(path, features=features, missing=missing)
+    assert "\n" not in str(error.value)
+
+
+def test_a_stream_of_texts_becomes_a_model_that_reads_them(texts, tmp_path):
+    options = ["data=stream", f"data.path={tmp_path / 'texts.csv'}", "data.target=n", "steps=60"]
+    options += ["data.features=[town,ok,day]", "dims=[auto,1]", "data.fractions=[0.8,0.1,0.1]"]
+    model = prepare([*options, "layer=spline", "logger=none"], tmp_path / "run").fit().model
+    rows = {"town": ["Oslo", "elsewhere"], "ok": ["yes", "no"], "day": ["2020-05-01", "2021-05-01"]}
+    assert model.predict(pl.DataFrame(rows)).isfinite().all()
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -217,6 +310,7 @@ def test_a_gap_in_a_later_file_is_named(folder, frame):
         ({"path": "t.txt"}, "t.txt: data=stream reads .csv, .tsv, .parquet"),
         ({"path": "broken.parquet"}, "broken.parquet: cannot be read"),
         ({"path": "*.csv"}, "b.csv: has no column 'a', which a.csv has"),
+        ({"missing": "drop"}, "data.missing must be error or impute, got 'drop'"),
         ({"path": "flat.csv"}, "column 'a' has one value throughout in its training rows"),
     ],
     ids=str,
@@ -260,5 +354,5 @@ def test_batches_have_the_scaling_of_the_task(folder):
     data.scaling = data.scaling._replace(y_mean=torch.zeros(1), y_std=torch.full((1,), 2.0))
     rows = torch.cat(list(data.training_rows()))
     held_out = data.val.y.sum() + data.test.y.sum()
-    whole = sum(torch.from_numpy(block.values[:, 3]).sum() for block in data.table.blocks())
+    whole = sum(torch.from_numpy(block[:, 3]).sum() for block in data.table.blocks())
     torch.testing.assert_close(rows[:, 3].double().sum(), (whole - held_out) / 2, rtol=1e-6, atol=0)

@@ -425,6 +425,42 @@ def check_straight_edges_are_lines(kind):
     same(layer.edges(x), whole)
 
 
+def check_edges_are_straight_beyond_limits(kind):
+    """Twice the range beyond it, each edge is the line that it is at the end of its range."""
+    layer, limits = (
+        kind.bent(),
+        torch.tensor([[-1.2, 1.0], [-0.5, 1.5], [-1.0, 0.8]], device=DEVICE),
+    )
+    low, high = limits.double().unbind(1)
+    width = high - low
+    inside = low + width * torch.linspace(0, 1, 9, device=DEVICE, dtype=torch.float64)[:, None]
+    plain = layer.edges(inside)
+    layer.set_limits(limits)
+    training = layer(inside + 2 * width)
+    layer.eval()
+    same(layer.edges(inside), plain)
+    same(layer(inside), plain.sum(1))
+    if layer.straight_beyond:
+        assert layer.limits is None
+        return
+    for end, way in ((low, -1), (high, 1)):
+        beyond = [layer.edges((end + way * k * width / 2).unsqueeze(0))[0] for k in range(5)]
+        ahead = layer.edges((end - way * width / 256).unsqueeze(0))[0]
+        slope = 128 * (beyond[0] - ahead)  # of half a width
+        for k, values in enumerate(beyond):
+            same(values, beyond[0] + k * slope)
+    assert not torch.equal(layer(inside + 2 * width), training)
+    layer.set_mask(MASK)
+    kept = copy.deepcopy(layer)
+    other = kind.start(seed=9).double()
+    other.load_state_dict(layer.state_dict())
+    far = inside - 3 * width
+    same(other.eval()(far), kept(far))
+    same(kept.edges(far), layer.edges(far) * MASK.to(DEVICE))
+    stacked = stack_networks([nn.Sequential(layer), nn.Sequential(other)]).eval()[0]
+    same(stacked.forward_stacked(torch.stack([far, far])), torch.stack([kept(far)] * 2))
+
+
 def check_gradients_of_straight_edges(kind):
     layer, x = kind.bent(), irregular(BATCH, DIM_IN).requires_grad_()
     layer.straighten(LINES, x.detach())

@@ -74,7 +74,7 @@ def test_start_is_the_base_alone():
     ("options", "said"),
     [
         ({"num_centers": 1}, "num_centers to be a whole number of at least 2, got 1."),
-        ({"base": "none"}, "base to be one of silu, linear, got 'none'."),
+        ({"base": "none"}, "base to be one of auto, silu, linear, got 'none'."),
         ({"x_min": 2.0}, "x_min < x_max, got 2.0 and 2.0."),
     ],
 )

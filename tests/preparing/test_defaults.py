@@ -84,7 +84,9 @@ def test_networks_too_deep_for_smoothing_are_told(tables):
     asked, found, _ = prepared(tables, "small", "layer=spline")
     assert notes_on_defaults(asked, replace(found, dims=[1, 3, 1])) == []
     (said,) = notes_on_defaults(asked, replace(found, dims=[1, 3, 3, 1]))
-    assert said.startswith("dims=[1,3,3,1]: smoothness is found from the data for one hidden")
+    assert said.startswith("dims=[1,3,3,1] begins as sums of curves, which are kept if no later")
+    (said,) = notes_on_defaults(asked, replace(found, dims=[1, 3, 1, 2]))  # too narrow for these
+    assert said.startswith("dims=[1,3,1,2] is trained as on noise-free data")
 
 
 @pytest.fixture(scope="module")

@@ -120,6 +120,28 @@ def test_edges_without_a_grid_follow_inputs_of_long_tails(tmp_path):
         for layer in ("spline", "fourier")
     )
     assert found.metrics["test_rmse"] < 1.15 * known.metrics["test_rmse"]
+    far = torch.tensor([[1.0, x[:, 1].max() * k] for k in (1, 2, 3)], dtype=torch.float64)
+    lines = [result.model.predict(far).double().diff(dim=0) for result in (known, found)]
+    torch.testing.assert_close(lines[1][0], lines[1][1], rtol=1e-3, atol=1e-3)
+    assert (lines[1] - lines[0]).abs().max() < 0.05 * np.ptp(y)
+
+
+@pytest.mark.parametrize("more", [["replicas=1"], ["replicas=2"], ["optimizer=lm", "steps=5"]])
+def test_trained_edges_of_tables_are_straight_lines_beyond_the_data(table, tmp_path, more):
+    options = ["layer=fourier", "dims=[auto,2,auto]", "smoothing.method=null", "optimizer=adam"]
+    result = run(table, tmp_path / "run", "curves", *options, "steps=20", *more)
+    first, second = result.model.edge_layers
+    data = result.data
+    bounds = data.scaling.standardize_bounds(data.bounds)
+    torch.testing.assert_close(first.limits.double(), bounds, rtol=1e-5, atol=1e-5)
+    assert (second.limits[:, 0] < second.domain[:, 0]).all()
+    assert (second.limits[:, 1] > second.domain[:, 1]).all()
+
+
+def test_edges_of_functions_have_no_limits(tmp_path):
+    options = ["target=exp_sin_square", "layer=fourier", "dims=[2,1,1]", "optimizer=adam"]
+    result = prepare([*options, "steps=20", "logger=none"], tmp_path / "run").fit()
+    assert all(layer.limits is None for layer in result.model.edge_layers)
 
 
 def test_widths_that_are_given_are_kept(table, tmp_path):
@@ -127,6 +149,27 @@ def test_widths_that_are_given_are_kept(table, tmp_path):
     assert result.metrics["choices"]["dims"] == [3, 3, 1]
     assert [layer.dim_in for layer in result.model.edge_layers] == [3, 3]
     assert result.metrics["test_rmse"] < 1.05 * result.metrics["linear_rmse"]
+
+
+@pytest.mark.parametrize("kind", ["spline", "fourier"])
+def test_deep_networks_begin_as_sums_of_curves_and_keep_to_them_on_noise(table, tmp_path, kind):
+    options = ["dims=[auto,3,2,auto]", "refine.num_candidates=[2,1]", "refine.steps=[5,5]"]
+    options += ["smoothing.method=reml", f"layer={kind}", "logger=none"]
+    given = ["data=table", f"data.path={table}", "data.target=linear", "data.features=[x0,x1,x2]"]
+    experiment = prepare([*given, *options], tmp_path / "run")
+    (note,) = experiment.notes
+    assert note.startswith("dims=[3,3,2,1] begins as sums of curves, which are kept if no later")
+    result = experiment.fit()
+    assert result.metrics["best_step"] == 0
+    assert result.metrics["test_rmse"] < 1.05 * result.metrics["linear_rmse"]
+    assert [layer.dim_in for layer in result.model.edge_layers] == [3, 3, 2]
+
+
+def test_deep_networks_leave_their_start_where_another_is_clearly_better(table, tmp_path):
+    options = ["dims=[auto,2,2,auto]", "refine.num_candidates=[4,1]", "smoothing.method=reml"]
+    metrics = run(table, tmp_path / "run", "product", *options).metrics
+    assert metrics["best_step"] > 0
+    assert metrics["test_rmse"] < 0.6 * metrics["linear_rmse"]
 
 
 def test_classes_of_a_product_are_found(table, tmp_path):

@@ -13,7 +13,7 @@ import kan_exp
 from kan_exp.config import RunContext
 from kan_exp.data import Split
 from kan_exp.errors import KanExpError
-from kan_exp.layers import KANLinearLayer
+from kan_exp.layers import KANInterpoLayer, KANLinearLayer
 from kan_exp.preparing.checks import check
 from kan_exp.preparing.experiment import make_experiment
 from kan_exp.preparing.translation import run_config
@@ -22,6 +22,7 @@ from kan_exp.tasks.losses import Squared
 from kan_exp.training.pruning import pruning_lines
 from kan_exp.training.smooth_pruning import SmoothSearch
 from kan_exp.training.sparse_fit import Clock, Recipe, SparseFit
+from kan_exp.training.sparse_search import SparseSearch
 from tests.conftest import read_metrics
 
 SMALL = ["layer=spline", "layer.num_intervals=8", "refine.grids=[4,8]", "refine.steps=[10]"]
@@ -132,6 +133,48 @@ def test_the_errors_of_retrained_networks_are_those_of_edges():
     experiment = SimpleNamespace(best=SimpleNamespace(checkpoint={}), module=module)
     retrained = SmoothSearch(lambda dims, masks: experiment, fit, 1.02).run(network)
     assert retrained.errors == pytest.approx((0.2, 0.2))
+
+
+class Steps:
+    """Stands for an optimizer: counts its steps."""
+
+    def __init__(self, modules, loss, quadratic):
+        self.modules, self.quadratic, self.taken = modules, quadratic, 0
+        self.replicas = SimpleNamespace(stalled=torch.zeros(len(modules)).bool())
+
+    def step(self, closure):
+        self.taken += 1
+
+
+@pytest.mark.parametrize(("width", "seconds", "taken"), [(4, 1.0, 3), (100, 1e5, 3), (100, 1.0, 0)])
+def test_no_step_begins_that_would_exceed_the_time(width, seconds, taken):
+    """Of 100 x 100 edges, 200 points take 1.6e13 multiplications."""
+    points = Split(torch.rand(200, width).double(), torch.rand(200, width).double(), None)
+    network = nn.Sequential(KANInterpoLayer(width, width, num_x=4).double())
+    made = []
+
+    def optimizer(*arguments, **options):
+        made.append(Steps(*arguments, **options))
+        return made[-1]
+
+    recipe = Recipe([], optimizer, {2: 1.0}, 0, 0, 1, 0)
+    fit = SparseFit([], Squared(), points, points, None, recipe, Clock(seconds))
+    (fitted,) = fit.refit([network], 3)
+    assert fitted.network is network
+    (engine,) = made
+    assert engine.taken == taken
+    # The penalty's matrix is for small networks only.
+    assert (engine.quadratic is None) == (width == 100)
+
+
+def test_many_edges_are_ranked_by_an_estimate():
+    x = torch.rand(3000, 40).double()
+    network = nn.Sequential(*(KANInterpoLayer(40, 40).double() for _ in range(2)))
+    points = Split(x, network(x).detach(), None)
+    fit = SparseFit([], Squared(), points, points, None, None, Clock(60.0))
+    errors = SparseSearch(fit, 1.02)._importances(network)
+    assert [each.shape for each in errors] == [(40, 40), (40, 40)]
+    assert all((each > 0).all() for each in errors)
 
 
 def test_one_edge_is_an_edge():

@@ -45,8 +45,9 @@ class BestNetwork(Callback):
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         if not self.checkpoint:  # the start counts until the first validation
             self._keep(trainer, module)
-            if cast(KANModule, module).counts_start:
-                self.error = cast(KANModule, module).validation_error(_data(trainer).val)
+            if (margin := cast(KANModule, module).start_margin) is not None:
+                start = cast(KANModule, module).validation_error(_data(trainer).val)
+                self.error = start - margin * abs(start)
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         error = float(trainer.callback_metrics[CHOSEN_BY])
