@@ -19,6 +19,7 @@ RANK_STRATEGY = "kan_exp.ranks.strategy.RankStrategy"
 LINES = "kan_exp.layers.KANLinearLayer"
 TABLE, SAMPLED = "kan_exp.data.TableData", "kan_exp.data.SampledData"
 STREAM = "kan_exp.data.StreamData"
+ARRAYS = "kan_exp.data.ArrayData"
 
 
 def config_folder() -> str:

@@ -22,6 +22,7 @@ from kan_exp.commandline.arguments import spelled
 from kan_exp.config import SAMPLED, TABLE, to_component
 from kan_exp.data.classes import check_known
 from kan_exp.data.columns import shown, tidy
+from kan_exp.data.ranges import outside
 from kan_exp.data.readers import open_columns
 from kan_exp.data.schema import Schema
 from kan_exp.data.table import Table, choose, read_columns
@@ -73,7 +74,7 @@ def evaluate(cfg: DictConfig) -> None:
     run, modules = str(cfg.run), list(cfg.modules)
     find_checkpoint(run)
     model, description = load_model(run, modules)
-    from kan_exp.training.ranges import outside, trained_ranges
+    from kan_exp.models.ranges import trained_ranges
     from kan_exp.training.score import score_networks
 
     scoring = scoring_of(description)

@@ -101,12 +101,19 @@ class Table:
             return None
         return self.frame[self.schema.targets[0]].rank("dense").cast(pl.Int64).to_numpy()
 
-    def without_gaps(self) -> Table:
-        """The rows that have no gap, but for those that are filled."""
+    @property
+    def gaps(self) -> Series:
+        """Which rows have a gap that is not filled."""
         import polars as pl
 
         needed = [one.name for one in (*self.schema.inputs, *self.schema.outputs) if not one.impute]
-        gaps = self.frame.select(pl.any_horizontal(pl.col(needed).is_null())).to_series()
+        if not needed:
+            return pl.repeat(False, self.rows, eager=True)
+        return self.frame.select(pl.any_horizontal(pl.col(needed).is_null())).to_series()
+
+    def without_gaps(self) -> Table:
+        """The rows that have no gap, but for those that are filled."""
+        gaps = self.gaps
         if not gaps.any():
             return self
         if gaps.all():
@@ -282,12 +289,15 @@ def learn_columns(
     return table.without_gaps() if is_gapless else table
 
 
-def read_columns(file: TableFile, schema: Schema, missing: str = "error") -> Table:
+def read_columns(
+    file: TableFile, schema: Schema, missing: str = "error", keeps_gaps: bool = False
+) -> Table:
     """Reads the columns of a trained network from a file that is open.
 
     Args:
         schema: Of the network, or with another column as its output.
         missing: `drop` leaves out rows with gaps, unless the network has learned to fill them.
+        keeps_gaps: Whether such rows stay. Levels that are new are then not noted.
 
     Raises:
         KanExpError: A column is not there, or its fields are not of its kind.
@@ -305,6 +315,8 @@ def read_columns(file: TableFile, schema: Schema, missing: str = "error") -> Tab
     if faults:
         raise faulty(file, faults, schema, None)
     frame = _frame(found)
+    if keeps_gaps:
+        return Table(file.source, schema, frame, tuple(notes))
     notes += schema.unknown_levels(frame)
     table = Table(file.source, schema, frame, tuple(notes))
     return table.without_gaps() if missing == "drop" else table

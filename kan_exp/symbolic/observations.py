@@ -11,7 +11,7 @@ import numpy as np
 
 from kan_exp.data.schema import SCALES
 from kan_exp.errors import KanExpError, listing, message_of, suggest
-from kan_exp.models.inputs import as_numbers, as_points, as_table, column_names
+from kan_exp.models.inputs import as_numbers, as_table, column_names
 from kan_exp.symbolic.edges import EdgeName, name_edges
 from kan_exp.symbolic.expression import Array
 
@@ -120,7 +120,7 @@ def of_model(
     if x is None:
         raise KanExpError("explain(model, X, y) needs X: points at which the network is looked at.")
     device = model.x_mean.device
-    points = as_points(x, model.features, device, model.schema).detach().to(device).double()
+    points = model.points_of(x).detach().to(device).double()
     values = None
     if y is not None and not model.classes:
         place = output_of(model, output)
