@@ -465,10 +465,12 @@ def learning_table(
             )
         table = learn_columns(file, schema, treatment, learns=True)
         table = table.with_weight(file, split.weight)
+        groups = None
         if split.group is not None:
-            table = replace(table, groups=_rank(table.rows_of(read_groups(file, split.group))))
+            groups = table.rows_of(read_groups(file, split.group))
+            table = replace(table, groups=_rank(groups))
         if split.test_path is not None:
-            table = _with_test_rows(table, file, separator, split, treatment.missing)
+            table = _with_test_rows(table, file, separator, split, treatment.missing, groups)
         _last.clear()
         _last[key] = table
     table = with_outputs(_last[key], classes, options.target)
@@ -483,7 +485,12 @@ def _rank(groups: Series) -> Rows:
 
 
 def _with_test_rows(
-    table: Table, own: TableFile, separator: object, split: SplitOptions, missing: str
+    table: Table,
+    own: TableFile,
+    separator: object,
+    split: SplitOptions,
+    missing: str,
+    groups: Series | None,
 ) -> Table:
     """The table followed by the rows of `data.test_path`, which has the same columns."""
     file = open_columns(split.test_path, separator, replace(own.options, path="data.test_path"))
@@ -496,9 +503,9 @@ def _with_test_rows(
         every = [np.arange(one.rows) if one.kept is None else one.kept for one in (table, test)]
         kept = np.concatenate(every)
     notes = [*table.notes, *test.notes]
-    if split.group is not None and file.places(tidy(split.group)):
+    if split.group is not None and groups is not None and file.places(tidy(split.group)):
         theirs = test.rows_of(read_groups(file, split.group))
-        both = int(theirs.is_in(table.rows_of(read_groups(own, split.group)).unique()).sum())
+        both = int(theirs.is_in(groups.unique()).sum())
         if both:
             notes.append(
                 f"{both:,} of {test.rows:,} test rows have a {shown(split.group)} of data.path: "
