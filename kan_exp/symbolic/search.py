@@ -391,10 +391,11 @@ class _Judge:
         exact = [candidate for candidate in self.candidates.values() if self.is_exact(candidate)]
         if exact:
             return min(exact, key=lambda c: (c.complexity + 3 * c.choices, c.rmse))
+        if not self.candidates:
+            return None
         return min(
-            self.candidates.values(),
+            [*self.candidates.values(), self.constant()],
             key=lambda c: self.length(c.rmse, c.complexity, c.choices),
-            default=None,
         )
 
     def holds(self, candidate: Candidate) -> bool:
