@@ -42,8 +42,11 @@ if TYPE_CHECKING:
     from kan_exp.training.callbacks import SignalStop
     from kan_exp.training.experiment import Experiment
     from kan_exp.training.folds import FoldResult
+    from kan_exp.training.module import KANModule
 
-MAX_STACKED = 10  # folds that are trained together; more gain little and lose more when stopped
+# Folds that are trained together: how many, numbers of their tables, and numbers of a mini-batch
+# in the widest layer, above which one network keeps the processor busy alone.
+MAX_STACKED, MAX_TABLE_NUMBERS, MAX_LAYER_NUMBERS = 10, 1 << 24, 1 << 17
 
 
 def make_experiment(
@@ -168,7 +171,7 @@ def make_experiment(
         each = replace(config, dims=dims, smoothing=smoothing, pruning=alone)
         for number in range(data.num_folds if are_known(asked.dims) else 0):
             _check_fold(data.fold(number), number, config.widths[0])
-        at_once = MAX_STACKED if _stacks_folds(config) else 1
+        at_once = _folds_at_once(config, module, data)
         folds = CrossValidation(data, _fold_fitter(each, context, stop), folder, at_once)
     note = note_on_task(asked.task, data.schema)
     notes = [*([note] if note else []), *notes_on_defaults(asked, config)]
@@ -211,15 +214,26 @@ def _check_fold(data: ExperimentData, number: int, inputs: int) -> None:
         )
 
 
-def _stacks_folds(config: RunConfig) -> bool:
-    """Whether folds may be trained as one stacked network, with the same result to rounding."""
-    return (
+def _folds_at_once(config: RunConfig, module: KANModule, data: ExperimentData) -> int:
+    """How many folds are trained as one stacked network; 1 where that is no faster, or impossible.
+
+    Args:
+        config: Settled.
+        module: Of the run's own network.
+        data: Of the run, whose test points are all rows.
+    """
+    points = data.train_dataloader().batch_size
+    widest = max(layer.numbers_per_sample for layer in module.model.edge_layers)
+    stacks = (
         config.optimizer.target in ELEMENTWISE
         and not config.compile
         and config.prune is None
         and not _quiet(config).callbacks  # which see one network
         and all(layer.target.startswith("kan_exp.") for layer in config.each_layer)
+        and points * widest <= MAX_LAYER_NUMBERS
     )
+    most = min(MAX_STACKED, MAX_TABLE_NUMBERS // data.test.x.numel())
+    return max(1, most) if stacks else 1
 
 
 def _fold_fitter(

@@ -22,10 +22,6 @@ from kan_exp.training.result import Result, make_result
 if TYPE_CHECKING:
     from kan_exp.training.experiment import Experiment
 
-# Of a mini-batch in the widest layer. Above, one network keeps the processor busy: the time of a
-# stack is the sum of those of its networks.
-MAX_NUMBERS = 1 << 17
-
 log = logging.getLogger(__name__)
 
 
@@ -111,18 +107,16 @@ class _Stacked:
 
 
 def can_stack(folds: Sequence[Experiment]) -> bool:
-    """Whether networks and mini-batches of folds have one shape, so small that stacking pays."""
-    batches = {fold.data.train_dataloader().batch_size for fold in folds}
+    """Whether the networks of folds, and their mini-batches, have the same shapes."""
     shapes = {
         (
+            fold.data.train_dataloader().batch_size,
             fold.data.train.weight is None,
             *(part.shape for part in fold.module.model.network.state_dict().values()),
         )
         for fold in folds
     }
-    widest = max(layer.numbers_per_sample for layer in folds[0].module.model.edge_layers)
-    small = max(batches) * widest <= MAX_NUMBERS
-    return small and len(batches) == len(shapes) == 1
+    return len(shapes) == 1
 
 
 def train_stacked(folds: Sequence[Experiment], trainer: Trainer) -> Iterator[Result]:

@@ -10,6 +10,7 @@ import shutil
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,17 +91,19 @@ class CrossValidation:
             numbers = every[first : first + self.at_once]
             folds = {number: self.data.fold(number) for number in numbers}
             digests = {number: data.training_fingerprint for number, data in folds.items()}
-            results = {number: self._known(number, digests[number]) for number in numbers}
-            missing = [number for number, result in results.items() if result is None]
+            known = {number: self._known(number, digests[number]) for number in numbers}
+            results = {number: result for number, result in known.items() if result is not None}
+            for number, result in results.items():
+                self._log(number, result, scoring)
+            missing = [number for number in numbers if number not in results]
             trained = self.fit([folds[number] for number in missing])
             for number, result in zip(missing, trained, strict=False):  # fewer if it was stopped
                 self._keep(number, digests[number], result)
+                self._log(number, result, scoring)
                 results[number] = result
-            for number, known in results.items():
-                if known is None:
-                    return found
-                found.append(known)
-                self._log(number, known, scoring)
+            found += [results[number] for number in takewhile(results.__contains__, numbers)]
+            if len(results) < len(numbers):
+                break
         return found
 
     def _log(self, number: int, result: FoldResult, scoring: Scoring) -> None:

@@ -260,7 +260,7 @@ class KANModule(LightningModule):
 
     def validation_error(self, split: Split) -> float:
         """By what networks are chosen, of points in the user's units."""
-        _, scores = self._scores_of(split.map(lambda part: part.to(self.device)))
+        _, scores = self.score(split.map(lambda part: part.to(self.device)))
         return self.primary_error(scores)
 
     def primary_error(self, scores: Mapping[str, float]) -> float:

@@ -156,7 +156,7 @@ def run_folds(options, folder, monkeypatch, at_once):
     "options",
     [
         # Folds of 33 and 34 training rows; the last steps take what is left of an order.
-        ["layer=interpo", "batch_size=8", "steps=12"],
+        ["layer=interpo", "batch_size=8", "steps=12", "penalty.roughness=1"],
         [
             "layer=chebyshev",
             "data.weight=b",
@@ -166,7 +166,7 @@ def run_folds(options, folder, monkeypatch, at_once):
             "steps=12",
         ],
         ["layer=linear", "data.split=order", "optimizer=sgd", "batch_size=4", "steps=12"],
-        ["smoothing.method=linear", "dims=[2,3,1]", "batch_size=8", "steps=6"],
+        ["layer=spline", "smoothing.method=linear", "dims=[2,3,1]", "batch_size=8", "steps=6"],
     ],
 )
 def test_folds_that_are_trained_together_are_those_trained_one_by_one(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -55,7 +56,8 @@ class BestNetwork(Callback):
         self._keep(module, data, 0)
         if module.start_margin is not None:
             start = module.validation_error(data.val)
-            self.error = start - module.start_margin * abs(start)
+            if math.isfinite(start):
+                self.error = start - module.start_margin * abs(start)
 
     def see(self, error: float, module: KANModule, data: ExperimentData, step: int) -> None:
         """Keeps the network if its validation error is the lowest so far."""
