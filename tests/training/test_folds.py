@@ -155,18 +155,11 @@ def run_folds(options, folder, monkeypatch, at_once):
 @pytest.mark.parametrize(
     "options",
     [
-        # Folds of 33 and 34 training rows; the last steps take what is left of an order.
-        ["layer=interpo", "batch_size=8", "steps=12", "penalty.roughness=1"],
-        [
-            "layer=chebyshev",
-            "data.weight=b",
-            "dims=[1,1]",
-            "optimizer=adamw",
-            "batch_size=8",
-            "steps=12",
-        ],
-        ["layer=linear", "data.split=order", "optimizer=sgd", "batch_size=4", "steps=12"],
-        ["layer=spline", "smoothing.method=linear", "dims=[2,3,1]", "batch_size=8", "steps=6"],
+        # Folds of other numbers of rows, where the last validation is not the best of all folds.
+        ["layer=interpo", "optimizer.lr=0.3"],
+        ["layer=chebyshev", "data.weight=b", "dims=[1,1]", "optimizer=adamw"],
+        ["layer=chebyshev", "data.split=order", "optimizer=sgd", "penalty.roughness=1"],
+        ["layer=spline", "smoothing.method=linear", "dims=[2,3,1]"],
     ],
 )
 def test_folds_that_are_trained_together_are_those_trained_one_by_one(
@@ -174,7 +167,7 @@ def test_folds_that_are_trained_together_are_those_trained_one_by_one(
 ):
     caplog.set_level(logging.INFO)
     given = [text for text in overrides(table) if not text.startswith("layer.")]
-    options = [*given, *options]
+    options = [*given, "batch_size=4", "steps=12", *options]
     _, alone = run_folds(options, tmp_path / "alone", monkeypatch, 1)
     assert "together" not in caplog.text
     _, stacked = run_folds(options, tmp_path / "stacked", monkeypatch, 10)
@@ -182,12 +175,12 @@ def test_folds_that_are_trained_together_are_those_trained_one_by_one(
     for one, other in zip(alone, stacked, strict=True):
         assert torch.equal(one.rows, other.rows)
         assert torch.equal(one.truth, other.truth)
-        assert torch.allclose(one.predictions, other.predictions, rtol=1e-3, atol=1e-4)
+        assert torch.allclose(one.predictions, other.predictions, rtol=1e-4, atol=1e-5)
         numbers = [
             {k: v for k, v in fold.metrics.items() if k not in ("train_seconds", "stopped")}
             for fold in (one, other)
         ]
-        assert numbers[0] == pytest.approx(numbers[1], rel=1e-3, abs=1e-4)
+        assert numbers[0] == pytest.approx(numbers[1], rel=1e-4, abs=1e-5)
         assert one.metrics["stopped"] == other.metrics["stopped"] == "steps"
 
 
