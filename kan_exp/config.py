@@ -101,6 +101,7 @@ class PenaltyConfig:
     curvature: float = 0.0
     jerk: float = 0.0
     smooth: float = 0.0
+    group: float = 0.0
     l1_edges: float = 0.0
     l1_outputs: float = 0.0
 
