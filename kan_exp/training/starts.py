@@ -155,7 +155,9 @@ def form_of_parameters(
                 blocks += forms[layer][0]
             elif isinstance(layer, GridLayer) and name == "lines":
                 weights = forms[layer][1]  # offsets have none
-                blocks.append(torch.diag(torch.stack([weights, torch.zeros_like(weights)]).flatten()))
+                blocks.append(
+                    torch.diag(torch.stack([weights, torch.zeros_like(weights)]).flatten())
+                )
             else:
                 blocks.append(part.new_zeros(part.numel(), part.numel()))
     return torch.block_diag(*blocks)
