@@ -194,7 +194,7 @@ class GridLayer(EdgeLayer):
         return variance if self.mask is None else variance.where(self.mask, 0)
 
     def variance_matrix(self) -> Tensor:
-        """The quadratic form of `variance`, `(rows, rows)`, the same for every edge that is bent."""
+        """The quadratic form of `variance`, `(rows, rows)`, the same for all edges but lines."""
         return torch.from_numpy(_variance_matrix(self.num_intervals, self.degree)).to(self.values)
 
     @classmethod

@@ -113,7 +113,7 @@ class LeastSquaresModule(KANModule):
         forms = [self._form(network, weights)] if weights else []
         if group := self.penalty.get("group"):
             forms.append(group * group_matrix(network))
-        return forms[0] if len(forms) == 1 else forms[0] + forms[1]
+        return sum(forms[1:], forms[0])
 
     def _form(self, network: nn.Sequential, weights: dict[int, float]) -> Tensor:
         """The penalty of derivatives, computed again after one of the grids has changed."""

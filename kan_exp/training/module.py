@@ -366,7 +366,7 @@ def objective_by_edges(
 
 # Each is a sum over layers. `smooth` is the seed project's unsquared norm, `roughness` its square
 # in units that do not depend on the number of knots, `curvature` and `jerk` the same of second
-# and third derivatives; `group` is the sum over edges of their deviations; the L1 terms read the mini-batch's edges.
+# and third derivatives; the L1 terms read the mini-batch's edges.
 ON_LAYERS: dict[str, Callable[[nn.Sequential], Tensor]] = {
     **{name: partial(_roughness, order) for name, order in ORDERS.items()},
     "smooth": smooth_penalty,

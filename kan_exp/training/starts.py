@@ -148,7 +148,7 @@ def form_of_parameters(
         slopes: For each of them the weights of the squared slopes of straight edges, `(in, out)`.
     """
     forms = dict(zip(grid_layers(network), zip(curves, slopes, strict=True), strict=True))
-    blocks = []
+    blocks: list[Tensor] = []
     for layer in layers_of(network):
         for name, part in layer.named_parameters():
             if isinstance(layer, GridLayer) and name == "values":
