@@ -1,26 +1,32 @@
 """The bench for experiments with Kolmogorov-Arnold networks.
 
-`python -m kan_exp.train` trains one; `kan_exp.load(folder)` brings it back;
-`kan_exp.explain(X, y)` finds a formula; `kan_exp.layers` are plain torch modules to build with.
+`python -m kan_exp.train` trains one, and `kan_exp.load(folder)` brings it back; `kan_exp.fit(X, y)`
+trains one in memory, and `kan_exp.sklearn` has estimators; `kan_exp.explain(X, y)` finds a formula;
+`kan_exp.layers` are plain torch modules to build with.
 """
 
 import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kan_exp.models.loading import load
+    from kan_exp.fitting.model import load
+    from kan_exp.fitting.training import fit
     from kan_exp.symbolic.explaining import explain
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "explain", "load"]
+__all__ = ["__version__", "explain", "fit", "load"]
 
 
 def __getattr__(name: str) -> Any:
     # Torch takes seconds to import, which `--help` must not wait for.
     if name == "load":
-        from kan_exp.models.loading import load
+        from kan_exp.fitting.model import load
 
         return load
+    if name == "fit":
+        from kan_exp.fitting.training import fit
+
+        return fit
     if name == "explain":
         from kan_exp.symbolic.explaining import explain
 

@@ -19,6 +19,7 @@ RANK_STRATEGY = "kan_exp.ranks.strategy.RankStrategy"
 LINES = "kan_exp.layers.KANLinearLayer"
 TABLE, SAMPLED = "kan_exp.data.TableData", "kan_exp.data.SampledData"
 STREAM = "kan_exp.data.StreamData"
+ARRAYS = "kan_exp.data.ArrayData"
 
 
 def config_folder() -> str:
@@ -245,13 +246,18 @@ class RunConfig(RunOptions):
     def smooths(self) -> bool:
         """Whether the smoothness of edges is found from the data.
 
-        That is for networks of one or two layers; the edges of the second must be curves.
+        That is for networks of one or two layers; the edges of the second must be curves, and there
+        must be hidden units beside those that carry a sum of curves for each output.
         """
         later = self.layers if isinstance(self.layers, list) else []
         if isinstance(self.layers, Component) and self.dims is not None:
             later = [self.layers] * (len(self.dims) - 1)
         if self.smoothing.method is None or not self.uses_least_squares or len(later) > 2:
             return False
+        if len(later) == 2 and self.dims is not None:
+            hidden, outputs = self.dims[1:]
+            if isinstance(hidden, int) and hidden <= (outputs if isinstance(outputs, int) else 1):
+                return False
         return all(layer.target != LINES for layer in later[1:])
 
     @property

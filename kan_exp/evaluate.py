@@ -22,12 +22,13 @@ from kan_exp.commandline.arguments import spelled
 from kan_exp.config import SAMPLED, TABLE, to_component
 from kan_exp.data.classes import check_known
 from kan_exp.data.columns import shown, tidy
+from kan_exp.data.ranges import outside
 from kan_exp.data.readers import open_columns
 from kan_exp.data.schema import Schema
 from kan_exp.data.table import Table, choose, read_columns
 from kan_exp.data.table_file import TableFile
 from kan_exp.errors import KanExpError, listing
-from kan_exp.preparing.components import make
+from kan_exp.preparing.components import make_data
 from kan_exp.preparing.own_data import OPTIONS, check_unchanged, own_data, stored_group
 from kan_exp.runs import option_name
 from kan_exp.runs.folders import find_checkpoint
@@ -37,7 +38,7 @@ from kan_exp.tasks import scoring_of
 from kan_exp.tasks.numbers import metric_texts
 
 if TYPE_CHECKING:
-    from kan_exp.data import ExperimentData, Split
+    from kan_exp.data import Split
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ def evaluate(cfg: DictConfig) -> None:
     run, modules = str(cfg.run), list(cfg.modules)
     find_checkpoint(run)
     model, description = load_model(run, modules)
-    from kan_exp.training.ranges import outside, trained_ranges
+    from kan_exp.models.ranges import trained_ranges
     from kan_exp.training.score import score_networks
 
     scoring = scoring_of(description)
@@ -188,7 +189,7 @@ def _other_points(
     if own and cfg.target is None:
         # The run's own function, unless another is asked for.
         values["target"] = stored_group(Path(cfg.run), "target", list(cfg.modules), INSTEAD)
-    source: ExperimentData = make("data", to_component(values))
+    source = make_data(to_component(values))
     if source.features != schema.features:
         raise KanExpError(
             f"data: has the inputs {', '.join(source.features)}, but the network was trained on "

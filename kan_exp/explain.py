@@ -15,7 +15,9 @@ from kan_exp.preparing.own_data import check_unchanged, own_data
 from kan_exp.quoting import expand_home
 from kan_exp.runs.cores import count_workers
 from kan_exp.runs.folders import find_checkpoint
+from kan_exp.runs.results import read_metrics, write_metrics
 from kan_exp.symbolic.functions import read_functions
+from kan_exp.symbolic.units import check_units
 
 KNOWN = ("run", "seconds", "output", "seed", "functions", "workers", "data", "modules")
 INSTEAD = "explain it in Python, by kan_exp.explain(kan_exp.load(FOLDER), X, y)"
@@ -37,7 +39,7 @@ def explain(cfg: DictConfig) -> None:
     """Writes a formula for what the network of a run has learned, and prints it."""
     check_names(cfg, "explain", KNOWN)
     check_given(cfg, "run", "seconds")
-    if other := sorted(set(map(str, cfg.data)) - {"path"}):
+    if other := sorted(set(map(str, cfg.data)) - {"path", "units"}):
         raise KanExpError(f"data.{other[0]}: explain takes the run's own data; leave it out.")
     values = cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=True))
     functions = values["functions"] or {}
@@ -55,8 +57,16 @@ def explain(cfg: DictConfig) -> None:
     moved = {} if cfg.data.path is None else {"path": str(cfg.data.path)}
     data = own_data(Path(run), moved, description, modules, INSTEAD)
     check_unchanged(run, data, description, INSTEAD)
+    if (units := values["data"]["units"]) is not None:
+        data.units = check_units(
+            units, {**dict.fromkeys(data.schema.names), **data.units}, "data.units"
+        )
     folder = expand_home(run)
-    explain_run(model, data, folder, cfg.seconds, cfg.seed, functions, workers, cfg.output)
+    formulas, _ = explain_run(
+        model, data, folder, cfg.seconds, cfg.seed, functions, workers, cfg.output
+    )
+    if metrics := read_metrics(folder):
+        write_metrics(folder, {**metrics, "formulas": formulas})
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ ROOMS: dict[str, set[str]] = {
     "data": {"errors", "lazy", "quoting", "runs", "targets"},
     "tasks": {"data", "errors", "lazy", "runs"},
     "optimizers": {"errors", "layers", "options", "tasks"},
-    "models": {"data", "errors", "layers", "runs", "tasks"},
+    "exporting": {"data", "errors", "layers", "quoting", "runs"},
+    "models": {"data", "errors", "exporting", "layers", "runs", "tasks"},
     "board": {"errors", "runs", "tasks"},
     "symbolic": {"data", "errors", "models", "quoting", "runs", "targets"},
     "plots": {"models", "runs", "tasks"},
@@ -39,6 +40,11 @@ ROOMS: dict[str, set[str]] = {
         *("board", "cli", "commandline", "config", "data", "errors", "layers", "models"),
         *("optimizers", "options", "quoting", "ranks", "runs", "symbolic", "tasks", "training"),
     },
+    "fitting": {
+        *("config", "data", "errors", "models", "plots", "preparing", "runs", "symbolic", "tasks"),
+        "training",
+    },
+    "sklearn": {"errors", "fitting", "symbolic"},
     "sweeps": {
         *("cli", "commandline", "data", "errors", "options", "plots", "preparing"),
         *("quoting", "runs", "tasks"),
@@ -54,21 +60,32 @@ COMMANDS: dict[str, set[str]] = {
         *("cli", "commandline", "config", "errors", "preparing", "quoting", "runs", "train"),
     },
     "evaluate": {
-        *("cli", "commandline", "config", "data", "errors", "preparing"),
+        *("cli", "commandline", "config", "data", "errors", "models", "preparing"),
         *("runs", "tasks", "training"),
     },
+    "export": {"cli", "exporting", "quoting", "runs"},
     "explain": {"cli", "errors", "preparing", "quoting", "runs", "symbolic", "training"},
-    "predict": {"cli", "data", "errors", "quoting", "runs", "training"},
+    "predict": {"cli", "data", "errors", "models", "quoting", "runs"},
     "report": {"cli", "commandline", "config", "errors", "quoting", "reporting", "runs"},
     "dashboard": {"board", "errors", "quoting", "runs", "terminal"},
-    "__init__": {"models", "symbolic"},
+    "__init__": {"fitting", "symbolic"},
 }
 # Who may import the large packages.
 HYDRA = {"commandline", "cli", "preparing", "sweeps", "train", *COMMANDS} - {"__init__"}
 LIGHTNING = {"data", "ranks", "training", "preparing"}
-TORCH = {*LIGHTNING, "layers", "targets", "tasks", "optimizers", "models", "symbolic", "board"}
-TORCH |= {"predict"}
-MATPLOTLIB = {"plots", "reporting", "training", "sweeps"}
+TORCH = {
+    *LIGHTNING,
+    "layers",
+    "targets",
+    "tasks",
+    "optimizers",
+    "models",
+    "symbolic",
+    "board",
+    "exporting",
+}
+TORCH |= {"predict", "fitting", "sklearn"}
+MATPLOTLIB = {"plots", "reporting", "training", "sweeps", "fitting", "sklearn"}
 
 
 def imports(path):
@@ -149,7 +166,7 @@ def needed(module):
 
 
 def test_a_model_is_loaded_without_lightning_and_matplotlib():
-    tops = {name.partition(".")[0] for name in needed("kan_exp.models.loading")}
+    tops = {name.partition(".")[0] for name in needed("kan_exp.fitting.model")}
     assert "torch" in tops
     assert not tops & {"lightning", "matplotlib", "hydra", "omegaconf", "tensorboard"}
     assert "lightning" in {name.partition(".")[0] for name in needed("kan_exp.training.module")}

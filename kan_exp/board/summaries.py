@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,7 @@ def result_text(metrics: Mapping[str, Any]) -> str:
             title(name): f"{shown(name)} (linear model {shown(other)})" if other else shown(name)
             for name, other in linear.items()
         },
+        **{f"formula of {literal(name)}": text for name, text in _formulas(metrics)},
         "parameters": f"{metrics['parameters']:,}",
         "steps": f"{metrics['steps']:,}, kept the network of step {metrics['best_step']:,}",
         "stopped by": literal(metrics["stopped"]),
@@ -84,6 +85,16 @@ def result_text(metrics: Mapping[str, Any]) -> str:
         "versions": literal(versions),
     }
     return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {v} |" for name, v in rows.items())])
+
+
+def _formulas(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The outputs that a formula was sought for, and what came of it."""
+    for one in metrics.get("formulas", ()):
+        said = "found" if one["found"] else "not found: the best of those tried"
+        yield (
+            one["target"],
+            f"{literal(one['formula'])} ({said}; RMSE {number(one['rmse'], digits=4)})",
+        )
 
 
 def results(metrics: Mapping[str, Any]) -> dict[str, float]:

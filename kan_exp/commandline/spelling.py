@@ -20,7 +20,7 @@ PATH_OPTIONS = ("resume", "sweep.resume", "run", "input", "output", "logdir")
 SINGLE_PATHS = ("hydra.run.dir", "hydra.sweep.dir", *PATH_OPTIONS)
 OUR_PATHS = ("data.path", *SINGLE_PATHS)
 COLUMNS = ("data.target", "data.features", "data.drop", "data.missing_values", "group_by")
-MAPPINGS = ("data.kinds", "data.scale")  # from columns to words
+MAPPINGS = ("data.kinds", "data.scale", "data.units")  # from columns to words
 LISTS = COLUMNS[1:]
 SPECIAL = set("[](){}'\"\\")  # structure of Hydra's values
 WHOLE_REFERENCE = re.compile(r"\$\{[^{}]+\}")
@@ -149,8 +149,12 @@ def _mapping(value: str) -> str:
     if not (value.startswith("{") and value.endswith("}")):
         return value
     pairs = (part.rpartition(":") for part in split(value[1:-1]))
-    texts = (f"{(unquoted(key.strip()) or key).strip()}: {word.strip()}" for key, _, word in pairs)
+    texts = (f"{_bare(key)}: {_bare(word)}" for key, _, word in pairs)
     return f"[{','.join(map(quoted, texts))}]"
+
+
+def _bare(text: str) -> str:
+    return (unquoted(text.strip()) or text).strip()
 
 
 def _is_list(value: str) -> bool:

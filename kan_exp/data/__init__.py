@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from kan_exp.lazy import attach
 
 if TYPE_CHECKING:
+    from kan_exp.data.arrays import ArrayData
     from kan_exp.data.base import ExperimentData
     from kan_exp.data.points import Scaling, Split, measure_scaling
     from kan_exp.data.sampled import SampledData
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from kan_exp.data.table import read_table
 
 __all__ = [
+    "ArrayData",
     "Column",
     "ExperimentData",
     "SampledData",
@@ -34,6 +36,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "ArrayData": "arrays",
     "Column": "schema",
     "ExperimentData": "base",
     "SampledData": "sampled",

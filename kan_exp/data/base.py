@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -154,7 +155,8 @@ class ExperimentData(LightningDataModule, ABC):
 
     A subclass sets `schema`, `train`, `val`, `test` and `scaling`. All points are in the user's own
     units; only the batches of `train_dataloader` are standardized. `num_folds` is the number of
-    test parts of a cross-validation, 0 if there is none.
+    test parts of a cross-validation, 0 if there is none. `units` has those of columns by name,
+    which only the search for formulas uses.
 
     Args:
         seed: Decides which points are drawn or which rows go to which split.
@@ -166,6 +168,7 @@ class ExperimentData(LightningDataModule, ABC):
     test: Split
     scaling: Scaling
     num_folds: int = 0
+    units: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, seed: int) -> None:
         super().__init__()

@@ -59,9 +59,14 @@ def with_outputs(table: Table, classes: bool | None, option: str = "data.target"
         option: The name of the option that names the output.
 
     Raises:
-        KanExpError: They cannot be; or a class is the only one.
+        KanExpError: They cannot be, such as dates; or a class is the only one.
     """
     outputs = table.schema.outputs
+    if dates := [column.name for column in outputs if column.kind == "date"]:
+        raise KanExpError(
+            f"{table.source}: column {shown(dates[0])} holds dates, which cannot be predicted: "
+            f"choose another {option}, or write them as numbers of days."
+        )
     if len(outputs) != 1:
         if classes:
             raise KanExpError(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from decimal import Decimal
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +41,13 @@ def shown(value: object, most: int = 40) -> str:
     return text if len(text) <= most else f"{text[: most - 4]}...{text[-1]}"
 
 
+def free_name(name: str, taken: Iterable[str]) -> str:
+    """A name, numbered if it is taken."""
+    names = {*taken}
+    numbered = (f"{name}{number if number > 1 else ''}" for number in itertools.count(1))
+    return next(one for one in numbered if one not in names)
+
+
 class Fault(NamedTuple):
     """Why a column cannot be used.
 
@@ -58,6 +67,9 @@ class Fault(NamedTuple):
 def rounding_notes(name: str, fields: Series, values: Series) -> list[str]:
     """Names the first whole number of a column that float64 cannot hold, if there is one."""
     if not values.dtype.is_float():
+        return []
+    ends = cast("list[float | None]", [values.min(), values.max()])
+    if all(end is None or abs(end) < MAX_EXACT for end in ends):
         return []
     numbers = values.fill_null(0.0).to_numpy()
     rows = np.flatnonzero((np.abs(numbers) >= MAX_EXACT) & np.isfinite(numbers))

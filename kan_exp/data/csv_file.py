@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 from collections import Counter
@@ -53,6 +54,8 @@ class CsvFile(TableFile):
         data: The content of the file.
         separator: Of fields; None where it is recognized.
     """
+
+    first_row = first_line = 0  # how many come before those of a part
 
     def __init__(
         self, path: Path, source: str, options: Options, data: bytes, separator: str | None
@@ -138,10 +141,10 @@ class CsvFile(TableFile):
         width = len(self.names)
         records = self._records()
         next(records)
-        for row, record in enumerate(records):
+        for row, record in enumerate(records, self.first_row + 1):
             if len(record.fields) != width:
                 raise self.error(
-                    f"row {row + 1}, line {record.line} has {len(record.fields)} cells, but the "
+                    f"row {row}, line {record.line} has {len(record.fields)} cells, but the "
                     f"header names {width} columns: mend that line, or quote cells that hold the "
                     f"separator."
                 )
@@ -153,19 +156,48 @@ class CsvFile(TableFile):
         return [(record.line, record.last_line) for record in self._records()][1:]
 
     def row_name(self, row: int) -> str:
-        return f"row {row + 1}, line {self._lines[row][0]}"
+        return f"row {self.first_row + row + 1}, line {self._lines[row][0]}"
 
-    def write(self, file: IO[str], separator: str, added: Mapping[str, Sequence[str]]) -> list[str]:
+    def part(self, data: bytes, first_row: int, first_line: int) -> CsvFile:
+        """Further rows of the same file.
+
+        Args:
+            data: Whole lines in UTF-8.
+            first_row: How many rows come before them.
+            first_line: How many lines come before them.
+        """
+        part = copy.copy(self)
+        for name in ("columns", "_lines"):
+            part.__dict__.pop(name, None)
+        header = self._first.text.rstrip("\r\n") + "\n"
+        part.data, part._above, part.notes = header.encode() + data, 0, []
+        part.first_row = first_row
+        part.first_line = first_line - header.count("\n")
+        part._first = self._first._replace(last_line=header.count("\n"))
+        return part
+
+    def write(
+        self,
+        file: IO[str],
+        separator: str,
+        added: Mapping[str, Sequence[str]],
+        keep: Sequence[int] | None = None,
+    ) -> list[str]:
         text = self._first.text
         end = text[len(text.rstrip("\r\n")) :] or "\n"
         rows = chain([[*added]], zip(*added.values(), strict=True))
-        for record, values in zip(self._records(), rows, strict=True):
+        for place, (record, values) in enumerate(zip(self._records(), rows, strict=True)):
+            if not place and self.first_row:
+                continue
             # Lines are copied unchanged if the separator is the same.
-            row = record.text.rstrip("\r\n")
-            if separator != self.separator:
-                row = separator.join(_quote(field, separator) for field in record.fields)
-            new = separator.join(_quote(value, separator) for value in values)
-            file.write(f"{row}{separator}{new}{end}")
+            if separator == self.separator and keep is None:
+                row = [record.text.rstrip("\r\n")]
+            else:
+                fields = record.fields
+                kept = fields if keep is None else [fields[one] for one in keep]
+                row = [_quote(field, separator) for field in kept]
+            new = [_quote(value, separator) for value in values]
+            file.write(f"{separator.join([*row, *new])}{end}")
         return []
 
     def _records(self) -> Iterator[Record]:
@@ -178,7 +210,7 @@ class CsvFile(TableFile):
         stream = self._stream()
         for _ in range(self._above):
             stream.readline()
-        line = self._above
+        line = self.first_line + self._above
         try:
             reader = csv.reader(
                 _remember(stream, taken),
@@ -187,7 +219,7 @@ class CsvFile(TableFile):
                 skipinitialspace=True,
             )
             for fields in reader:
-                last = self._above + reader.line_num
+                last = self.first_line + self._above + reader.line_num
                 if len(fields) > 1 or "".join(fields).strip() or (fields and width == 1):
                     width = width or len(fields)
                     yield Record(line + 1, last, fields, "".join(taken))

@@ -29,6 +29,11 @@ CURES = {
     columns.CONSTANT: None,
     columns.RANGE: "change the unit",
 }
+# The same where rows in memory are learned from, whose columns no option chooses.
+CURES_IN_MEMORY = CURES | {
+    columns.TEXT: "write numbers in their place",
+    columns.NAMES: "leave such columns out",
+}
 MAX_NAMED = 4  # columns of each kind of fault
 MAX_WORDS = 3  # texts of a column that may stand for missing values
 
@@ -40,15 +45,17 @@ def faulty(
 
     Args:
         schema: Columns that are used.
-        treatment: The options of the training; None for rows for a trained network.
+        treatment: The options of the training; None for rows for a trained network. They are
+            spelled out where an option chooses the columns.
     """
     order = list(CURES)
     faults = sorted(faults, key=lambda fault: order.index(fault.kind))
     groups = [(kind, list(group)) for kind, group in groupby(faults, lambda fault: fault.kind)]
     kinds = "; ".join(_describe(kind, group, schema.targets) for kind, group in groups)
-    if treatment is not None:
+    if treatment is not None and file.options.features is not None:
         return file.error(f"{kinds}: {_command(file, faults, schema, treatment)}")
-    cures = [text for kind, _ in groups if (text := CURES[kind]) is not None]
+    known = CURES if treatment is None else CURES_IN_MEMORY
+    cures = [text for kind, _ in groups if (text := known[kind]) is not None]
     text = ", ".join(cures)
     if {*(kind for kind, _ in groups)} == {columns.MISSING}:
         return file.error(

@@ -185,6 +185,8 @@ def without_words(fields: Series, words: Sequence[str] = ()) -> Series:
         return fields
     if numbers := [float(word) for word in words if are_numbers([word])]:
         gaps |= text.cast(pl.Float64, strict=False).is_in(numbers).fill_null(False)
+    if not gaps.any() and not gaps.null_count():
+        return text
     return text.set(gaps.fill_null(True), None)
 
 

@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,22 +62,7 @@ def open_columns(path: object, separator: object = None, options: Options = TRAI
     Raises:
         KanExpError: The file is missing, empty, of an unknown kind or damaged.
     """
-    if path is None:
-        raise KanExpError(f"A table needs its file: set {options.path}=FILE.")
-    source = tidy(from_here(str(path)))
-    separator = "\t" if separator == "\\t" else separator
-    if separator not in (None, *SEPARATORS):
-        raise KanExpError(
-            f"{options.separator} must be one of {listing(map(repr, SEPARATORS))}, "
-            f"got {separator!r}."
-        )
-    file, start = _first_bytes(str(path), source, options)
-    if not start:
-        raise KanExpError(f"{source}: is empty: a table with named columns is needed.")
-    packing = next((name for magic, name in PACKED.items() if start.startswith(magic)), "")
-    name = file.name.lower().removesuffix(packing)
-    suffix = next((own for magic, own in MAGIC.items() if start.startswith(magic)), None)
-    suffix = Path(name).suffix if suffix is None else suffix
+    file, source, start, suffix, packing, fixed = identify(path, separator, options)
     if suffix == ".npz":
         return NpzFile(file, source, options)
     if start.startswith(OLD_SHEET) or (suffix in SHEETS and not packing):
@@ -91,8 +76,60 @@ def open_columns(path: object, separator: object = None, options: Options = TRAI
         raise KanExpError(
             f"{source}: is of no known kind ({suffix!r}): write it as one of {listing(NAMED)}"
         )
-    fixed = "\t" if suffix == ".tsv" else separator
-    return CsvFile(file, source, options, data, None if fixed is None else str(fixed))
+    return CsvFile(file, source, options, data, fixed)
+
+
+class Identified(NamedTuple):
+    """A file that is there.
+
+    Attributes:
+        file: Its path.
+        source: Its name for messages.
+        start: Its first bytes.
+        suffix: The extension that its content has.
+        packing: The extension of its packing, or empty.
+        separator: Of its fields; None where it is recognized.
+    """
+
+    file: Path
+    source: str
+    start: bytes
+    suffix: str
+    packing: str
+    separator: str | None
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is text that is not packed, by its name and its first bytes."""
+        others = (ZIP, OLD_SHEET)
+        return self.suffix in TEXTS and not self.packing and not self.start.startswith(others)
+
+
+def check_separator(separator: object, options: Options) -> str | None:
+    """The separator that an option names."""
+    separator = "\t" if separator == "\\t" else separator
+    if separator not in (None, *SEPARATORS):
+        raise KanExpError(
+            f"{options.separator} must be one of {listing(map(repr, SEPARATORS))}, "
+            f"got {separator!r}."
+        )
+    return None if separator is None else str(separator)
+
+
+def identify(path: object, separator: object, options: Options) -> Identified:
+    """What a file is, see `open_columns`."""
+    if path is None:
+        raise KanExpError(f"A table needs its file: set {options.path}=FILE.")
+    source = tidy(from_here(str(path)))
+    given = check_separator(separator, options)
+    file, start = _first_bytes(str(path), source, options)
+    if not start:
+        raise KanExpError(f"{source}: is empty: a table with named columns is needed.")
+    packing = next((name for magic, name in PACKED.items() if start.startswith(magic)), "")
+    name = file.name.lower().removesuffix(packing)
+    suffix = next((own for magic, own in MAGIC.items() if start.startswith(magic)), None)
+    suffix = Path(name).suffix if suffix is None else suffix
+    return Identified(file, source, start, suffix, packing, "\t" if suffix == ".tsv" else given)
 
 
 def _first_bytes(path: str, source: str, options: Options) -> tuple[Path, bytes]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -373,6 +375,16 @@ class Schema:
     def target_name(self) -> str:
         """The outputs in one text, for titles and messages."""
         return ", ".join(self.targets)
+
+    def unknown_rows(self, frame: DataFrame) -> list[DataFrame]:
+        """The rows with levels that were not there in training, if there are any."""
+        found = [
+            frame[one.name].is_in([*one.levels, *one.rare]).not_().fill_null(False)
+            for one in self.inputs
+            if one.levels
+        ]
+        unknown = functools.reduce(operator.or_, found) if found else None
+        return [] if unknown is None or not unknown.any() else [frame.filter(unknown)]
 
     def unknown_levels(self, frame: DataFrame) -> list[str]:
         """A line for each input that has levels which were not there in training."""

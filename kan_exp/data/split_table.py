@@ -38,6 +38,9 @@ class SplitTableData(ExperimentData):
             it has no scale.
     """
 
+    _takes_constants = False
+    _cure = "choose others with data.features, or other rows with data.seed"
+
     def __init__(self, table: Table, split: SplitOptions, number: int | None = None) -> None:
         super().__init__(split.seed)
         split.check(table)
@@ -49,6 +52,11 @@ class SplitTableData(ExperimentData):
         self.num_folds = split.num_folds if number is None else 0
         self.parts = split.final(table, orders[0]) if self.num_folds else parts[number or 0]
         self._read = table
+        self._take(table)
+        self._check_spread()
+
+    def _take(self, table: Table) -> None:
+        """Takes the rows of each part, and the schema and the scaling of the training rows."""
         self.schema = table.schema.fit(table.frame[self.parts.train])
         self.table = replace(table, schema=self.schema)
         kept = self.schema.columns
@@ -56,14 +64,13 @@ class SplitTableData(ExperimentData):
         if not kept:
             raise KanExpError(
                 f"{table.source}: no column but the target varies in the {len(self.parts.train)} "
-                f"training rows: choose others with data.features, or other rows with data.seed."
+                f"training rows: {self._cure}."
             )
         points = self.table.split()
         self.train, self.val, self.test = (
             points.rows(torch.from_numpy(rows)) for rows in self.parts
         )
         self.scaling = measure_scaling(self.train)
-        self._check_spread()
 
     @property
     def test_rows(self) -> Rows:
@@ -110,6 +117,8 @@ class SplitTableData(ExperimentData):
             fault = scale_fault(name, values)
             column = f"{self.table.source}: column {shown(name)}"
             if fault is not None and fault.kind == CONSTANT:
+                if self._takes_constants:
+                    continue
                 raise KanExpError(
                     f"{column} holds only {fault.example} in its {len(values)} training rows, "
                     f"which teaches nothing: choose another data.target, or other rows with "

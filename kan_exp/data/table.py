@@ -101,12 +101,19 @@ class Table:
             return None
         return self.frame[self.schema.targets[0]].rank("dense").cast(pl.Int64).to_numpy()
 
-    def without_gaps(self) -> Table:
-        """The rows that have no gap, but for those that are filled."""
+    @property
+    def gaps(self) -> Series:
+        """Which rows have a gap that is not filled."""
         import polars as pl
 
         needed = [one.name for one in (*self.schema.inputs, *self.schema.outputs) if not one.impute]
-        gaps = self.frame.select(pl.any_horizontal(pl.col(needed).is_null())).to_series()
+        if not needed:
+            return pl.repeat(False, self.rows, eager=True)
+        return self.frame.select(pl.any_horizontal(pl.col(needed).is_null())).to_series()
+
+    def without_gaps(self) -> Table:
+        """The rows that have no gap, but for those that are filled."""
+        gaps = self.gaps
         if not gaps.any():
             return self
         if gaps.all():
@@ -282,12 +289,15 @@ def learn_columns(
     return table.without_gaps() if is_gapless else table
 
 
-def read_columns(file: TableFile, schema: Schema, missing: str = "error") -> Table:
+def read_columns(
+    file: TableFile, schema: Schema, missing: str = "error", keeps_gaps: bool = False
+) -> Table:
     """Reads the columns of a trained network from a file that is open.
 
     Args:
         schema: Of the network, or with another column as its output.
         missing: `drop` leaves out rows with gaps, unless the network has learned to fill them.
+        keeps_gaps: Whether such rows stay. Levels that are new are then not noted.
 
     Raises:
         KanExpError: A column is not there, or its fields are not of its kind.
@@ -305,6 +315,8 @@ def read_columns(file: TableFile, schema: Schema, missing: str = "error") -> Tab
     if faults:
         raise faulty(file, faults, schema, None)
     frame = _frame(found)
+    if keeps_gaps:
+        return Table(file.source, schema, frame, tuple(notes))
     notes += schema.unknown_levels(frame)
     table = Table(file.source, schema, frame, tuple(notes))
     return table.without_gaps() if missing == "drop" else table
@@ -453,10 +465,12 @@ def learning_table(
             )
         table = learn_columns(file, schema, treatment, learns=True)
         table = table.with_weight(file, split.weight)
+        groups = None
         if split.group is not None:
-            table = replace(table, groups=_rank(table.rows_of(read_groups(file, split.group))))
+            groups = table.rows_of(read_groups(file, split.group))
+            table = replace(table, groups=_rank(groups))
         if split.test_path is not None:
-            table = _with_test_rows(table, file, separator, split, treatment.missing)
+            table = _with_test_rows(table, file, separator, split, treatment.missing, groups)
         _last.clear()
         _last[key] = table
     table = with_outputs(_last[key], classes, options.target)
@@ -471,7 +485,12 @@ def _rank(groups: Series) -> Rows:
 
 
 def _with_test_rows(
-    table: Table, own: TableFile, separator: object, split: SplitOptions, missing: str
+    table: Table,
+    own: TableFile,
+    separator: object,
+    split: SplitOptions,
+    missing: str,
+    groups: Series | None,
 ) -> Table:
     """The table followed by the rows of `data.test_path`, which has the same columns."""
     file = open_columns(split.test_path, separator, replace(own.options, path="data.test_path"))
@@ -484,9 +503,9 @@ def _with_test_rows(
         every = [np.arange(one.rows) if one.kept is None else one.kept for one in (table, test)]
         kept = np.concatenate(every)
     notes = [*table.notes, *test.notes]
-    if split.group is not None and file.places(tidy(split.group)):
+    if split.group is not None and groups is not None and file.places(tidy(split.group)):
         theirs = test.rows_of(read_groups(file, split.group))
-        both = int(theirs.is_in(table.rows_of(read_groups(own, split.group)).unique()).sum())
+        both = int(theirs.is_in(groups.unique()).sum())
         if both:
             notes.append(
                 f"{both:,} of {test.rows:,} test rows have a {shown(split.group)} of data.path: "

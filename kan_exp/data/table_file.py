@@ -35,6 +35,7 @@ class TableFile:
     types: list[str]  # of the columns, for messages; empty if text is the only type
     notes: list[str]  # lines about how it was read
     encoding = "utf-8"  # of a text file that is written from it
+    first_row = 0  # how many rows of the file come before those of a part
 
     def __init__(self, path: Path, source: str, options: Options = TRAINING) -> None:
         self.path, self.source, self.options = path, source, options
@@ -56,7 +57,7 @@ class TableFile:
         return self._places.get(name, [])
 
     def row_name(self, row: int) -> str:
-        return f"row {row + 1}"
+        return f"row {self.first_row + row + 1}"
 
     def error(self, message: str) -> KanExpError:
         return KanExpError(f"{self.source}: {message}")
@@ -85,27 +86,41 @@ class TableFile:
             return ""
         return " Its first line holds numbers: put a line with the names of columns above it."
 
-    def write(self, file: IO[str], separator: str, added: Mapping[str, Sequence[str]]) -> list[str]:
-        """Writes the whole table as text, with more columns.
+    def write(
+        self,
+        file: IO[str],
+        separator: str,
+        added: Mapping[str, Sequence[str]],
+        keep: Sequence[int] | None = None,
+    ) -> list[str]:
+        """Writes the rows as text, with more columns; below a header unless they are a later part.
 
         Args:
             file: Open for text, without translation of newlines.
+            separator: Of the fields.
             added: Names and fields of these columns.
+            keep: Places of the columns to write; all if not given.
 
         Returns:
             Names of columns that text cannot hold, which are left out.
         """
         import polars as pl
 
-        kept = {}
-        for place, column in enumerate(self.columns):
-            if not (column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object)):
+        wanted = range(len(self.names)) if keep is None else keep
+        kept, left_out = {}, []
+        for place in wanted:
+            column = self.columns[place]
+            if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object):
+                left_out.append(self.names[place])
+            else:
                 kept[str(place)] = column
         header = [self.header[int(place)] for place in kept]
-        csv.writer(file, delimiter=separator, lineterminator="\n").writerow([*header, *added])
+        if not self.first_row:
+            writer = csv.writer(file, delimiter=separator, lineterminator="\n")
+            writer.writerow([*header, *added])
         frame = pl.DataFrame({**kept, **{f"+{name}": pl.Series(v) for name, v in added.items()}})
         file.write(frame.write_csv(separator=separator, include_header=False))
-        return [name for place, name in enumerate(self.names) if str(place) not in kept]
+        return left_out
 
 
 def are_numbers(fields: Iterable[str]) -> bool:

@@ -85,7 +85,7 @@ def _encoded(x: Any, schema: Schema) -> Any:
     for column in schema.inputs:
         name = column.name
         part = x[name] if isinstance(x, Mapping | np.ndarray) else x[[name]]
-        fields = without_words(_series(np.asarray(part).reshape(-1)), schema.missing_values)
+        fields = without_words(series_of(np.asarray(part).reshape(-1)), schema.missing_values)
         found = adapt(column, fields)
         if found.fault:
             rows = [] if found.rows is None else found.rows.arg_true().to_list()
@@ -95,7 +95,7 @@ def _encoded(x: Any, schema: Schema) -> Any:
     return schema.encode(pl.DataFrame(columns))
 
 
-def _series(array: NDArray[Any]) -> Series:
+def series_of(array: NDArray[Any]) -> Series:
     """A column of polars, in which values that pandas knows as missing are null."""
     import polars as pl
 

@@ -124,8 +124,10 @@ def load_described(
         raise KanExpError(f"{folder}: {error}") from error
 
 
-def model_from(checkpoint: Mapping[str, Any], replica: int | None = None) -> KANModel:
-    """The network of a checkpoint in memory; see `load`.
+def model_from(
+    checkpoint: Mapping[str, Any], replica: int | None = None, kind: type[KANModel] = KANModel
+) -> KANModel:
+    """The network of a checkpoint in memory, as a model of this kind; see `load`.
 
     Raises:
         KanExpError: The weights do not fit the layers, or there is no such replica.
@@ -146,7 +148,7 @@ def model_from(checkpoint: Mapping[str, Any], replica: int | None = None) -> KAN
         )
         schema = Schema.restore(description)
         activation = description.get("activation", "identity")
-        model = KANModel(
+        model = kind(
             network,
             scaling,
             schema.features,
@@ -171,7 +173,8 @@ def network_of(description: Mapping[str, Any]) -> nn.Sequential:
     """
     layers = description["layers"]
     specs = [LayerSpec(find_layer(layer["kind"]), layer["options"]) for layer in layers]
-    return make_network(specs, description["dims"])
+    # Of its own generator: the weights are replaced, and that of the process stays as it is.
+    return make_network(specs, description["dims"], torch.Generator())
 
 
 def _replica_weights(checkpoint: Mapping[str, Any], replica: int) -> dict[str, Tensor]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -112,9 +113,12 @@ class KANModel(nn.Module):
 
     def outputs(self, x: Any) -> Tensor:
         """The network's own outputs, standardized and before the activation, `(n, out)`."""
-        x = as_points(x, self.features, self.x_mean.device, self.schema)
-        outputs: Tensor = self.network(self.standardize(x))
+        outputs: Tensor = self.network(self.standardize(self.points_of(x)))
         return outputs
+
+    def points_of(self, x: Any) -> Tensor:
+        """Points `(n, in)` as the network takes them, see `kan_exp.models.inputs.as_points`."""
+        return as_points(x, self.features, self.x_mean.device, self.schema)
 
     def standardize(self, x: Tensor) -> Tensor:
         """Inputs as the network takes them, in its own dtype."""
@@ -156,8 +160,30 @@ class KANModel(nn.Module):
         best = [[*self.classes, ""][place] for place in places]
         return {f"{self.target_name}_predicted": best, **dict(zip(names, columns, strict=True))}
 
+    def export(
+        self,
+        path: str | Path,
+        format: str | None = None,
+        *,
+        description: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> list[str]:
+        """Writes the model to a file that other programs read, see `kan_exp.exporting.export`.
+
+        Args:
+            path: The file.
+            format: `npz`, `onnx`, `torch`, `c` or `sql`; None where the file's extension says it.
+            description: Of the model in its checkpoint, see `trained_ranges`.
+            options: Of the format.
+        """
+        from kan_exp.exporting import export
+        from kan_exp.models.ranges import trained_ranges
+
+        ranges = trained_ranges(self, description or {})
+        return export(self, path, format, ranges, **options)
+
     def _in_batches(self, function: Callable[[Tensor], Tensor], x: Any) -> Tensor:
-        points = as_points(x, self.features, self.x_mean.device, self.schema)
+        points = self.points_of(x)
         with evaluation_mode(self):
             return torch.cat([function(part) for part in self._batches(points)])
 
@@ -223,7 +249,7 @@ class KANModel(nn.Module):
         Raises:
             KanExpError: There is no point, or a number is not finite.
         """
-        points = as_points(x, self.features, self.x_mean.device, self.schema)
+        points = self.points_of(x)
         if not len(points) or not points.isfinite().all():
             raise KanExpError(
                 f"model.importance takes at least one point, and finite numbers only, got x of "

@@ -178,7 +178,7 @@ class Smoothing:
             yield y, weight, outputs, jacobian, self.loss.expand(outputs, y).times(weight)
 
     def left_out(self, state: State, second: NaturalBasis | None) -> Tensor:
-        """Each point's loss after a Newton step without it, `(r, n)`.
+        """The outputs at each point after a Newton step without it, `(r, n, out)`.
 
         Weights of penalties and the basis of hidden units stay as they are.
 
@@ -190,17 +190,16 @@ class Smoothing:
         q, count = state.q, len(self.y)
         hessian, _, _ = self.expand(q, second)
         factor, _ = _factor(hessian, self.penalty(state.weights))
-        losses = []
-        for y, weight, outputs, jacobian, local in self._blocks(q, second):
+        found = []
+        for _, _, outputs, jacobian, local in self._blocks(q, second):
             weighed = local.weigh(jacobian)  # (r, n, terms, size)
             spread = torch.cholesky_solve(weighed.flatten(1, 2).mT, factor).mT / count
             spread = spread.view_as(weighed).mT  # (r, n, size, terms)
             missing = torch.eye(weighed.shape[2]).to(q) - weighed @ spread
             missing.diagonal(dim1=2, dim2=3).clamp_(min=MIN_LEFT)
             step = spread @ torch.linalg.solve(missing, local.residuals.unsqueeze(3))
-            without = outputs + (jacobian @ step).squeeze(3)
-            losses.append(self.loss.weighted(without, y, weight))
-        return torch.cat(losses, dim=1)
+            found.append(outputs + (jacobian @ step).squeeze(3))
+        return torch.cat(found, dim=1)
 
     def update(
         self, hessian: Tensor, weights: Tensor, q: Tensor, loss: Tensor

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import functools
 import pkgutil
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from kan_exp.config import Component, to_values
 from kan_exp.errors import KanExpError, message_of
 from kan_exp.options import check_options
 from kan_exp.tasks import Task
+
+if TYPE_CHECKING:
+    from kan_exp.data import ExperimentData
 
 POSITIONAL = "_args_"
 
@@ -37,6 +41,25 @@ def make(name: str, component: Component, **more: Any) -> Any:
         raise
     except Exception as error:  # a user's own class may raise anything
         raise KanExpError(f"{name}: {message_of(error).rstrip('.')}.") from error
+
+
+def make_data(component: Component, **more: Any) -> ExperimentData:
+    """Makes a source of data; `units` are an option of all sources of this package.
+
+    Raises:
+        KanExpError: As `make`; or units cannot be read.
+    """
+    options, units = dict(component.options), None
+    if component.target.startswith("kan_exp.data."):
+        units = options.pop("units", None)
+    data: ExperimentData = make("data", replace(component, options=options), **more)
+    if units is not None:
+        from kan_exp.symbolic.units import check_units
+
+        # Columns that the training rows left out may have units, too.
+        known = (*data.schema.names, *getattr(data, "flat", ()))
+        data.units = check_units(units, dict.fromkeys(known), "data.units")
+    return data
 
 
 def make_partial(name: str, component: Component) -> functools.partial[Any]:

@@ -10,6 +10,7 @@ from typing import Any, cast
 import yaml
 
 from kan_exp.config import (
+    ARRAYS,
     LINES,
     STREAM,
     TABLE,
@@ -20,7 +21,7 @@ from kan_exp.config import (
     config_folder,
 )
 from kan_exp.preparing.components import make_task
-from kan_exp.preparing.sources import SKLEARN, read_source, split_options
+from kan_exp.preparing.sources import SKLEARN, training_rows
 from kan_exp.preparing.tasks import recognized
 from kan_exp.preparing.widths import AUTO, shown_dims
 from kan_exp.runs import option_name
@@ -78,13 +79,12 @@ def _size(config: RunConfig) -> tuple[int, int, int] | None:
     options = config.data.options
     if config.data.target == SKLEARN and (options["name"], options["target"]) == ("digits", None):
         return round(options["fractions"][0] * DIGITS[0]), *DIGITS[1:]
-    if config.data.target != TABLE:
+    if config.data.target not in (ARRAYS, TABLE):
         return None
-    table = read_source(options)
+    schema, rows = training_rows(config.data)
     task = make_task(recognized(config.task, config.data))
-    if not table.schema.has_features:
+    if not schema.has_features:
         return None
-    rows, schema = split_options(options).check(table), table.schema
     return rows, len(schema.features), task.num_outputs(schema)
 
 
@@ -160,9 +160,9 @@ def _base() -> dict[str, Any]:
 
 
 def _has_many(data: Component) -> bool:
-    if data.target != TABLE:
+    if data.target not in (ARRAYS, TABLE):
         return data.target == STREAM
-    return split_options(data.options).check(read_source(data.options)) >= MANY_ROWS
+    return training_rows(data)[1] >= MANY_ROWS
 
 
 def _types_stages(context: RunContext) -> bool:

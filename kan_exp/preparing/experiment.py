@@ -14,7 +14,7 @@ import yaml
 from kan_exp.config import Component, RunConfig, RunContext
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.choices import flat_choices
-from kan_exp.preparing.components import make, make_checked, make_partial, make_task
+from kan_exp.preparing.components import make_checked, make_data, make_partial, make_task
 from kan_exp.preparing.defaults import notes_on_defaults, with_defaults
 from kan_exp.preparing.devices import training_accelerator
 from kan_exp.preparing.modules import (
@@ -96,8 +96,7 @@ def make_experiment(
     stop = stop or SignalStop()
     task = make_task(config.task)
     if data is None:
-        made = make("data", config.data, **data_options(config.data, task))
-        data = cast("ExperimentData", made)
+        data = make_data(config.data, **data_options(config.data, task))
     check_schema("data", data.schema, config, context, task)
     for part in (data.train, data.val, data.test):
         task.check_target(data.schema, part.y)
@@ -158,7 +157,7 @@ def make_experiment(
             alone = context.job is not None and wanted.workers == "auto"
             workers = 1 if alone else count_workers("explain.workers", wanted.workers)
             sinks.append(
-                ExplainSink(folder, wanted.seconds, config.seed, functions, workers, shown)
+                ExplainSink(folder, wanted.seconds, config.seed, functions, workers, shown, board)
             )
         if board is not None:
             trial = Trial(context.overrides, folder, context.job, choices)

@@ -30,6 +30,8 @@ def run_key(cfg: DictConfig) -> str:
     values = with_old_names(plain_values(cfg))
     values["layers"] = without_targets(values.get("layers"))
     data = values.get("data")
+    if isinstance(data, dict):  # units do not change the training
+        data = values["data"] = {name: data[name] for name in data if name != "units"}
     values["task"] = _task_of(values.get("task"), data)
     if isinstance(data, dict) and data.get("_target_") == TABLE:
         files = {name: data[name] for name in ("path", "test_path") if data.get(name)}

@@ -244,6 +244,7 @@ def _make_smoothing(
     specs_shown = specs[: len(shown) - 1]
     generator = torch.Generator().manual_seed(config.seed)
     network = make_network(specs_shown, shown, generator).double()
+    points = data.scaling.standardize(data.train)
     return SmoothingModule(
         _model(network, data, task),
         task,
@@ -251,8 +252,8 @@ def _make_smoothing(
         dims,
         chooses,
         plan,
-        data.scaling.standardize(data.train),
-        data.scaling.standardize(data.val),
+        points,
+        points if data.val is data.train else data.scaling.standardize(data.val),
         make_partial("optimizer", config.optimizer),
         config.seed,
         describe_model(specs_shown, shown, data, task),

@@ -12,7 +12,7 @@ from kan_exp.config import TABLE, to_component
 from kan_exp.data.options import Options
 from kan_exp.data.schema import Schema
 from kan_exp.errors import KanExpError
-from kan_exp.preparing.components import make
+from kan_exp.preparing.components import make_data
 from kan_exp.preparing.sources import SKLEARN
 from kan_exp.preparing.targets import check_targets
 from kan_exp.quoting import expand_home
@@ -50,7 +50,7 @@ def own_data(
     if values.get("_target_") in (TABLE, SKLEARN):
         more["classes"] = bool(Schema.restore(description).classes)
     try:
-        data: ExperimentData = make("data", to_component(values), **more)
+        data = make_data(to_component(values), **more)
     except KanExpError as error:
         raise KanExpError(f"{run}: its data cannot be made again: {error}") from error
     return data

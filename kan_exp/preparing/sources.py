@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from kan_exp.config import SAMPLED, STREAM, TABLE, Component, RunConfig, RunContext
+from kan_exp.config import ARRAYS, SAMPLED, STREAM, TABLE, Component, RunConfig, RunContext
 from kan_exp.data.checks import check_sampled, check_whole, sklearn_schema
 from kan_exp.data.options import Options
 from kan_exp.errors import KanExpError, listing
@@ -43,6 +43,10 @@ def check_source(config: RunConfig, context: RunContext, task: Task) -> int | No
         check_whole("data.seed", options.get("seed"), least=0)
     if kind == TABLE:
         return _check_table(options, config, context, task)
+    if kind == ARRAYS:
+        columns, rows = training_rows(config.data)
+        check_schema("data", columns, config, context, task)
+        return rows
     if kind == STREAM:
         from kan_exp.data.large_table import LargeTable
 
@@ -138,6 +142,18 @@ def read_source(
         classes=classes,
         treatment=take_treatment(options)[0],
     )
+
+
+def training_rows(data: Component) -> tuple[Schema, int]:
+    """The columns of a table in a file or in memory, and its number of training rows."""
+    split = split_options(data.options)
+    if data.target == ARRAYS:
+        from kan_exp.data.splitting import halves
+
+        table: Table = data.options["table"]
+        return table.schema, halves(table.rows, split.val_share)[0]
+    table = read_source(data.options)
+    return table.schema, split.check(table)
 
 
 def split_options(options: Mapping[str, Any]) -> SplitOptions:

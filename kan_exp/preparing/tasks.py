@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kan_exp.config import TABLE, Component, RunConfig, RunContext, choice, config_folder
+from kan_exp.config import ARRAYS, TABLE, Component, RunConfig, RunContext, choice, config_folder
 from kan_exp.data.checks import sklearn_schema
 from kan_exp.errors import KanExpError
-from kan_exp.preparing.sources import SKLEARN, read_source
+from kan_exp.preparing.sources import SKLEARN, training_rows
 from kan_exp.tasks.metrics import CLASSES
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ def data_options(data: Component, task: Task) -> dict[str, Any]:
 
 def _about_target(data: Component) -> tuple[bool, int]:
     """Whether the data's output is a class, and their number of outputs."""
-    if data.target == TABLE:
-        schema = read_source(data.options).schema
+    if data.target in (ARRAYS, TABLE):
+        schema, _ = training_rows(data)
         return bool(schema.classes), len(schema.outputs)
     if data.target == SKLEARN:
         _, classes = sklearn_schema(data.options.get("name"), data.options.get("target"))

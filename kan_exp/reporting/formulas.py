@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from kan_exp.runs.folders import FORMULA
 from kan_exp.runs.lenient_json import entry, number, read_object, text
 
-FORMULA = "formula.json"
 COMPARED = ("formula - data", "formula - network")
 
 

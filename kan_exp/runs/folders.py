@@ -13,6 +13,7 @@ from kan_exp.runs.status import NAME as STATUS
 from kan_exp.runs.status import read_status
 
 SWEEP = "sweep.json"
+FORMULA = "formula.json"
 RECORDS = (METRICS, STATUS, ".hydra")  # files that describe a run
 CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
 TRACES = (*RECORDS, *CHECKPOINTS)  # any makes a folder a run's

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any
@@ -11,18 +12,26 @@ import numpy as np
 
 from kan_exp.errors import KanExpError, listing
 from kan_exp.runs.cores import count_workers
+from kan_exp.symbolic.constants import simplified
+from kan_exp.symbolic.dimensions import Dimension
 from kan_exp.symbolic.explanation import Explanation, difference, domain_note
-from kan_exp.symbolic.expression import Constant, Expression
+from kan_exp.symbolic.expression import Array, Constant, Expression
 from kan_exp.symbolic.functions import read_functions
 from kan_exp.symbolic.naming import with_functions
+from kan_exp.symbolic.notation import Notation
 from kan_exp.symbolic.observations import Observations, of_data, of_model, vector_of
+from kan_exp.symbolic.refit import refit
 from kan_exp.symbolic.search import Candidate, Search, search
+from kan_exp.symbolic.units import Units, check_units, read_units
 from kan_exp.symbolic.workers import Workers
 
 MAX_ROWS = 10_000  # that the search sees
 FEW_ROWS = 50
 LEAST_ROWS = 5
 EDGE_SECONDS = 10.0  # for the names of all edges, or as long as the search if that is less
+LESS = 0.9  # part of the error that a formula of wrong units must leave to be worth a note
+MAX_REJECTED, REJECTED_SECONDS = 50, 1.0  # of these formulas are looked at
+SMALLEST, LARGEST = 1e-70, 1e70  # sizes of columns whose squares and quotients float64 holds
 LEARNED = 0.5  # R2 below which a network has not learned its data
 Told = Callable[[str], None]
 
@@ -43,6 +52,7 @@ def explain(
     weight: Any = None,
     seed: int = 0,
     functions: Mapping[str, str] | None = None,
+    units: Mapping[str, str] | None = None,
     told: Told = _silent,
     workers: int | None = None,
 ) -> Explanation:
@@ -64,13 +74,16 @@ def explain(
         seed: Decides which rows are kept back, and the search's random starts.
         functions: Further functions of one variable that the formula may have, by name, such as
             `{"sinc2": "(sin(x)/x)**2"}`.
+        units: Of columns of X, and of y, by name, such as `{"m": "kg", "v": "m/s", "y": "J"}`; 1
+            for numbers without a unit. A formula whose units are wrong is not taken. Columns that
+            are not named may have any unit; needs pint.
         told: Called with what is being tried.
         workers: Processes that try things side by side; by default one for each core. With 1,
             everything is tried in this process. The result is the same, unless time runs out.
 
     Raises:
-        KanExpError: The data cannot be used, an output must be chosen, or a function cannot be
-            read.
+        KanExpError: The data cannot be used, an output must be chosen, or a function or unit
+            cannot be read.
     """
     check_seconds(seconds)
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
@@ -91,8 +104,10 @@ def explain(
                 f"{type(first).__name__} first."
             )
         observed = of_data(first, second, weights, names, output, seed)
+    columns = [*observed.names, observed.column] if observed.column else observed.names
+    given = check_units(units, columns)
     with Workers(count) as processes:
-        return solve(observed, seconds, seed, library, told, processes)
+        return solve(observed, seconds, seed, library, told, processes, given)
 
 
 def check_seconds(seconds: Any) -> None:
@@ -109,6 +124,7 @@ def solve(
     functions: Mapping[str, Expression],
     told: Told = _silent,
     workers: Workers | None = None,
+    units: Mapping[str, str] | None = None,
 ) -> Explanation:
     """Searches for a formula, and measures it.
 
@@ -119,6 +135,7 @@ def solve(
         functions: Of the user.
         told: Called with what is being tried.
         workers: What tries things side by side; by default this process tries all.
+        units: By column, as `check_units` returns them.
 
     Raises:
         KanExpError: There are too few rows.
@@ -127,6 +144,9 @@ def solve(
     if weight is not None:  # rows of weight 0 are none
         x, y, weight = x[weight > 0], y[weight > 0], weight[weight > 0]
     notes = list(observed.notes)
+    known = read_units(units or {}, observed.names, observed.column, observed.scale)
+    if known is not None:
+        notes += known.notes
     if len(y) < LEAST_ROWS:
         raise KanExpError(f"explain needs at least {LEAST_ROWS} rows, got {len(y)}.")
     if len(y) < FEW_ROWS:
@@ -136,6 +156,13 @@ def solve(
         rows = np.random.default_rng(seed).choice(len(y), MAX_ROWS, replace=False)
         x, y = x[rows], y[rows]
         weight = None if weight is None else weight[rows]
+    for name, column in zip((*observed.names, observed.target), (*x.T, y), strict=True):
+        if not (size := float(np.abs(column).max())) or SMALLEST < size < LARGEST:
+            continue
+        raise KanExpError(
+            f"explain: {name} has values of size {size:.1g}, whose squares are beyond float64: "
+            f"change its unit."
+        )
     values = np.unique(y[:1000])
     if len(values) == 2 and np.isin(y, values).all():
         notes.append(
@@ -152,9 +179,39 @@ def solve(
     else:
         with with_functions(functions), np.errstate(all="ignore"):
             found = search(
-                x, y, weight=weight, seconds=seconds, seed=seed, told=told, workers=workers
+                x,
+                y,
+                weight=weight,
+                seconds=seconds,
+                seed=seed,
+                dimensions=None if known is None else known.dimensions,
+                told=told,
+                workers=workers,
             )
-    return explanation_of(observed, found, notes, min(seconds, EDGE_SECONDS))
+            if not found.found and (better := _rejected(found, x, y, weight)) is not None:
+                positive = [bool(column.min() > 0) for column in x.T]
+                errors = np.zeros(len(better.constants))
+                formula = Notation(better, observed.names, errors, positive).text()
+                notes.append(
+                    f"{formula} fits better, but its units are wrong: check the units, or leave "
+                    f"out those of which you are not sure."
+                )
+    return explanation_of(observed, found, notes, min(seconds, EDGE_SECONDS), known)
+
+
+def _rejected(found: Search, x: Array, y: Array, weight: Array | None) -> Expression | None:
+    """A formula that fits better than what was found, but for its units."""
+    weight = np.ones(len(y)) if weight is None else weight
+    least = math.sqrt(float(weight @ (y - np.average(y, weights=weight)) ** 2 / weight.sum()))
+    least = least if found.best is None else found.best.rmse
+    ends, better = time.monotonic() + REJECTED_SECONDS, None
+    for expression in {str(one): one for one in found.rejected[:MAX_REJECTED]}.values():
+        fit = refit(expression, x, y, weight)
+        if (rmse := math.sqrt(fit.loss / weight.sum())) < LESS * least:
+            least, better = rmse, fit.expression
+        if time.monotonic() > ends:
+            break
+    return None if better is None else simplified(better, x, y, weight)
 
 
 def explanation_of(
@@ -162,6 +219,7 @@ def explanation_of(
     found: Search,
     notes: Sequence[str],
     edge_seconds: float = EDGE_SECONDS,
+    units: Units | None = None,
 ) -> Explanation:
     """Measures what a search has found on rows that it has not seen.
 
@@ -170,6 +228,7 @@ def explanation_of(
         found: The result of the search.
         notes: Lines about its limits.
         edge_seconds: For the names of the network's edges, where there is no formula.
+        units: Of the formula, as far as they are known.
     """
     candidates = list(found.candidates)
     best = found.best
@@ -203,6 +262,9 @@ def explanation_of(
     ranges = np.stack([observed.x.min(0), observed.x.max(0)], 1)
     if (note := domain_note(best.expression, observed.names, ranges)) is not None:
         notes = [*notes, note]
+    carried: list[Dimension] | None = None
+    if units is not None:
+        carried = units.dimensions.constants(best.expression)
     return Explanation(
         target=observed.target,
         names=observed.names,
@@ -221,4 +283,6 @@ def explanation_of(
         edge_names=(
             tuple(observed.edges(edge_seconds)) if observed.edges and not found.found else ()
         ),
+        units={} if units is None else dict(units.given),
+        constant_units=() if units is None else tuple(map(units.text, carried or ())),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,6 +14,7 @@ import numpy as np
 from kan_exp.errors import KanExpError, listing, message_of
 from kan_exp.quoting import expand_home
 from kan_exp.runs.files import parse_json, write_json, write_text
+from kan_exp.runs.folders import FORMULA
 from kan_exp.runs.printable import aligned, printable, shortened
 from kan_exp.symbolic.edges import EdgeName
 from kan_exp.symbolic.expression import Array, Expression
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
     from kan_exp.symbolic.module import FormulaModule
 
-NAME = "formula.json"
 FORMAT = 1
 SAME = 1e-9  # relative difference below which two formulas are equal
 PROBES = 200  # points at which formulas are compared
@@ -83,6 +83,9 @@ class Explanation:
         differences: Between formula, network and data.
         notes: Lines about the limits of all this.
         edge_names: If no formula was found: what is known of each edge of the network.
+        units: Of inputs and target by name, as the user wrote them.
+        constant_units: Of the chosen formula's free constants; empty for numbers without a unit.
+            None are known without `units`.
     """
 
     target: str
@@ -100,6 +103,8 @@ class Explanation:
     differences: tuple[Difference, ...] = ()
     notes: tuple[str, ...] = ()
     edge_names: tuple[EdgeName, ...] = ()
+    units: Mapping[str, str] = field(default_factory=dict)
+    constant_units: tuple[str, ...] = ()
 
     def notation(self, candidate: Candidate | None = None) -> Notation:
         """The writer of the chosen formula, or of another candidate."""
@@ -184,6 +189,9 @@ class Explanation:
         shown = [with_error(*pair) for pair in zip(values, errors, strict=True)]
         columns = {"constant": shown, "value": values, "standard_error": errors}
         schema = {"constant": pl.String(), "value": pl.Float64(), "standard_error": pl.Float64()}
+        if self.units:
+            columns["unit"] = self.constant_units or [None] * len(shown)
+            schema["unit"] = pl.String()
         return pl.DataFrame(columns, schema)
 
     @cached_property
@@ -207,6 +215,26 @@ class Explanation:
         kinds = [pl.Int64, *[pl.Float64] * 3, pl.String, pl.String, pl.Boolean]
         schema = dict(zip((*names, "formula", "origin", "chosen"), kinds, strict=True))
         return pl.DataFrame(rows, schema, orient="row")
+
+    def labelled(self, name: str) -> str:
+        """An input or the target with its unit, if that is known, such as `v [m/s]`."""
+        return f"{name} [{self.units[name]}]" if name in self.units else name
+
+    def summary(self) -> dict[str, Any]:
+        """The formula in the entry `formulas` of a run's metrics.json.
+
+        `rmse` is its distance from the data, or from the network where there are none; `fresh` says
+        whether the search has not seen these rows.
+        """
+        known = (self.data_difference, self.network_difference)
+        rmse = next((one for one in known if one is not None), None)
+        return {
+            "target": self.target,
+            "formula": self.formula,
+            "found": self.found,
+            "rmse": None if rmse is None else finite(rmse),
+            "fresh": self.fresh,
+        }
 
     def _difference(self, between: str) -> float | None:
         return next((one.rmse for one in self.differences if one.between == between), None)
@@ -246,7 +274,11 @@ class Explanation:
         """What there is to know, line by line."""
         rows = [("formula", f"{printable(self.target)} = {self.formula}"), ("", self.verdict)]
         if free := self.constants["constant"].to_list():
-            rows.append(("constants", ", ".join(free)))
+            units = self.constant_units or [""] * len(free)
+            texts = [_with_unit(*pair) for pair in zip(free, units, strict=True)]
+            rows.append(("constants", ", ".join(texts)))
+        if self.units:
+            rows.append(("units", listing(printable(self.labelled(name)) for name in self.units)))
         where = "fresh rows" if self.fresh else "rows that the search saw"
         for one in self.differences:
             undefined = f", not finite at {one.undefined:,}" if one.undefined else ""
@@ -307,6 +339,8 @@ class Explanation:
                 {**one._asdict(), "rmse": finite(one.rmse), "largest": finite(one.largest)}
                 for one in self.differences
             ],
+            "units": dict(self.units),
+            "constant_units": list(self.constant_units),
             "notes": list(self.notes),
             "edges": [one._asdict() for one in self.edge_names],
         }
@@ -348,11 +382,13 @@ class Explanation:
             differences=tuple(differences),
             notes=tuple(map(str, plain["notes"])),
             edge_names=tuple(EdgeName.from_plain(one) for one in plain["edges"]),
+            units={str(name): str(unit) for name, unit in plain.get("units", {}).items()},
+            constant_units=tuple(map(str, plain.get("constant_units", ()))),
         )
 
     def save(self, folder: str | Path) -> None:
         """Writes `formula.json`, `formula.txt` and `formula.tex`."""
-        save([self], Path(folder))
+        save([self], expand_home(folder))
 
     @classmethod
     def load(cls, folder: str | Path, output: str | None = None) -> Explanation:
@@ -366,7 +402,7 @@ class Explanation:
             KanExpError: There is no such file, it is damaged, or has no such output.
         """
         path = expand_home(folder)
-        path = path / NAME if path.is_dir() else path
+        path = path / FORMULA if path.is_dir() else path
         found = {one.target: one for one in read(path)}
         if output is None and len(found) == 1:
             return next(iter(found.values()))
@@ -375,11 +411,18 @@ class Explanation:
         return found[output]
 
 
+def _with_unit(constant: str, unit: str) -> str:
+    """A constant such as `9.81 ± 0.02 m/s**2`."""
+    if not unit:
+        return constant
+    return f"({constant}) {unit}" if "±" in constant else f"{constant} {unit}"
+
+
 def save(explanations: Sequence[Explanation], folder: Path) -> None:
     """Writes the formulas of one or more outputs to a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     content = {"format": FORMAT, "outputs": [one.to_plain() for one in explanations]}
-    write_json(folder / NAME, content)
+    write_json(folder / FORMULA, content)
     texts = {
         "txt": "\n\n".join(
             "\n".join([*one.lines(), "", *one.table(), "", *one.edge_lines()])

@@ -24,6 +24,7 @@ MAX_EXPANDED_POWER = 3
 MAX_DIGITS = 10
 SHORT = 10  # fractions of larger numbers are shown as decimals, if these end
 PLAIN_DIGITS = 6  # of a constant whose error is not known
+ROUNDING = 1e-12  # relative error of a constant that is no larger than that of float64
 GREEK = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau"
 GREEK += " phi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega"
 # What sources use, and what C and Python reserve.
@@ -45,8 +46,11 @@ def rounded(value: float, error: float) -> str:
 
 
 def with_error(value: float, error: float) -> str:
-    """A constant and its standard error, such as `2.310 ± 0.012`."""
-    if not (math.isfinite(error) and error > 0):
+    """A constant and its standard error, such as `2.310 ± 0.012`.
+
+    Without the error where that is no larger than rounding: the data have no noise.
+    """
+    if not (math.isfinite(error) and error > ROUNDING * abs(value)):
         return f"{value:.{MAX_DIGITS}g}"
     digits = f"{value:#.{_digits(value, error)}g}".replace(".e", "e").rstrip(".")
     return f"{digits} ± {f'{error:#.2g}'.rstrip('.')}"

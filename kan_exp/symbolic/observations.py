@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kan_exp.data.schema import SCALES
 from kan_exp.errors import KanExpError, listing, message_of, suggest
-from kan_exp.models.inputs import as_numbers, as_points, as_table, column_names
+from kan_exp.models.inputs import as_numbers, as_table, column_names
 from kan_exp.symbolic.edges import EdgeName, name_edges
 from kan_exp.symbolic.expression import Array
 
@@ -42,6 +43,8 @@ class Observations:
         is_data: Whether `y` is data, rather than what the network predicts.
         notes: Lines about what was left out.
         edges: Names the network's edges, if there is one, in at most so many seconds.
+        column: Whose unit the target has; None for log-odds.
+        scale: On which the target is, see `kan_exp.data.schema.SCALES`.
     """
 
     names: tuple[str, ...]
@@ -56,6 +59,8 @@ class Observations:
     is_data: bool = True
     notes: list[str] = field(default_factory=list)
     edges: Callable[[float], list[EdgeName]] | None = None
+    column: str | None = None
+    scale: str = ""
 
     @property
     def compared(self) -> tuple[Array, Array | None]:
@@ -99,6 +104,7 @@ def of_data(
         matrix[test] if len(test) else None,
         values[test] if len(test) else None,
         notes=[f"columns without numbers are left out: {listing(left_out)}."] * bool(left_out),
+        column=target,
     )
 
 
@@ -114,7 +120,7 @@ def of_model(
     if x is None:
         raise KanExpError("explain(model, X, y) needs X: points at which the network is looked at.")
     device = model.x_mean.device
-    points = as_points(x, model.features, device, model.schema).detach().to(device).double()
+    points = model.points_of(x).detach().to(device).double()
     values = None
     if y is not None and not model.classes:
         place = output_of(model, output)
@@ -126,13 +132,15 @@ def of_model(
     _check_weight(weight, len(points))
     _check_finite(np.column_stack([points.cpu().numpy(), *([] if values is None else [values])]))
     train, test = _held_back(len(points), seed)
-    return network_observations(
+    y = None if values is None else values[:, None]
+    (observed,) = network_observations(
         model,
-        (points[train], None if values is None else values[train]),
-        (points[test], None if values is None else values[test]) if len(test) else None,
+        (points[train], None if y is None else y[train]),
+        (points[test], None if y is None else y[test]) if len(test) else None,
         None if weight is None else weight[train],
-        output,
+        [output],
     )
+    return observed
 
 
 def network_observations(
@@ -140,20 +148,20 @@ def network_observations(
     rows: tuple[Tensor, Array | None],
     fresh: tuple[Tensor, Array | None] | None,
     weight: Array | None,
-    output: int | str | None,
-) -> Observations:
-    """What a formula is sought for, with a network to compare it with.
+    outputs: Sequence[int | str | None],
+) -> list[Observations]:
+    """What a formula is sought for each of some outputs, with a network to compare it with.
 
     Inputs are the columns of numbers; others are left out. The target is on the scale on which the
     network has learned it.
 
     Args:
         model: The network.
-        rows: Features `(n, features)` and target `(n,)` of the search's rows; without a target,
-            that is the network's value.
+        rows: Features `(n, features)` and targets `(n, len(outputs))` of the search's rows; without
+            targets, these are the network's values.
         fresh: The same of rows that the search does not see.
         weight: Of the search's rows.
-        output: Name or number of the network's output, if there are several.
+        outputs: Names or numbers of the network's outputs; None if there is a single one.
 
     Raises:
         KanExpError: There is no such output, more than two classes, or no column of numbers.
@@ -162,7 +170,7 @@ def network_observations(
 
     from kan_exp.models.model import evaluation_mode
 
-    place, schema = output_of(model, output), model.schema
+    places, schema = [output_of(model, output) for output in outputs], model.schema
     columns = _number_columns(model)
     if not columns:
         raise KanExpError("explain: the network has no input that is a number.")
@@ -171,10 +179,10 @@ def network_observations(
         if model.classes:
             logits = model.predict_outputs(points).double()
             odds = logits[:, -1] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
-            return np.asarray(odds.cpu().numpy())
+            return np.asarray(odds[:, None].cpu().numpy())
         with torch.no_grad(), evaluation_mode(model):
             scaled = torch.cat([model.scaled(part) for part in points.split(BATCH)])
-        return np.asarray(scaled[:, place].double().cpu())
+        return np.asarray(scaled.double().cpu())
 
     def inputs_of(points: Tensor) -> Array:
         parts = [_unscaled(points[:, at].double().cpu().numpy(), scale) for at, _, scale in columns]
@@ -183,11 +191,11 @@ def network_observations(
     points, y = rows
     middle = points.double().median(0).values
 
-    def network(x: Array) -> Array:
+    def network(place: int, x: Array) -> Array:
         full = middle.repeat(len(x), 1)
         for column, (at, _, scale) in zip(x.T, columns, strict=True):
             full[:, at] = torch.from_numpy(_scaled(column, scale))
-        return values_of(full)
+        return values_of(full)[:, place]
 
     notes = []
     others = [] if schema is None else [one.name for one in schema.inputs]
@@ -197,23 +205,38 @@ def network_observations(
         y, fresh = None, None if fresh is None else (fresh[0], None)
         if not model.classes:
             notes.append("the formula is of the network's quantile, not of the data.")
-    target = _output_name(model, place)
-    return Observations(
-        tuple(name for _, name, _ in columns),
-        target,
-        inputs_of(points),
-        values_of(points) if y is None else y,
-        weight,
-        None if fresh is None else inputs_of(fresh[0]),
-        None if fresh is None else fresh[1],
-        network,
-        values_of(points if fresh is None else fresh[0]),
-        y is not None,
-        notes,
-        lambda seconds: name_edges(
-            model.views(points[:EDGE_POINTS].to(model.x_mean.device)), seconds
-        ),
-    )
+    compared = values_of(points if fresh is None else fresh[0])
+    is_data = y is not None
+    if y is None:
+        y = (compared if fresh is None else values_of(points))[:, places]
+    inputs, fresh_inputs = inputs_of(points), None if fresh is None else inputs_of(fresh[0])
+
+    @cache  # they are those of all outputs
+    def edges(seconds: float) -> list[EdgeName]:
+        return name_edges(model.views(points[:EDGE_POINTS].to(model.x_mean.device)), seconds)
+
+    found = []
+    for number, place in enumerate(places):
+        truth = None if fresh is None or fresh[1] is None else fresh[1][:, number]
+        found.append(
+            Observations(
+                tuple(name for _, name, _ in columns),
+                _output_name(model, place),
+                inputs,
+                y[:, number],
+                weight,
+                fresh_inputs,
+                truth,
+                partial(network, place),
+                compared[:, place],
+                is_data,
+                list(notes),
+                edges,
+                _column_of(model, place),
+                _scale(model, place),
+            )
+        )
+    return found
 
 
 def output_of(model: KANModel, output: int | str | None) -> int:
@@ -258,6 +281,15 @@ def _scale(model: KANModel, place: int) -> str:
     if schema is None or not schema.outputs or model.classes:
         return ""
     return schema.outputs[place if len(schema.outputs) > 1 else 0].scale
+
+
+def _column_of(model: KANModel, place: int) -> str | None:
+    """The column that an output has its unit from; None for log-odds."""
+    if model.classes:
+        return None
+    schema = model.schema
+    columns = model.names if schema is None else [column.name for column in schema.outputs]
+    return columns[place if len(columns) > 1 else 0] if columns else model.names[place]
 
 
 def _output_name(model: KANModel, place: int) -> str:

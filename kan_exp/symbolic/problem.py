@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from kan_exp.symbolic.dimensions import Dimensions
 from kan_exp.symbolic.expression import Array, Expression
 
 
@@ -24,6 +25,7 @@ class Problem:
             more are wrong. 0 where y has none.
         deadline: When to stop, on the clock of `time.monotonic`.
         seed: Of random starts.
+        dimensions: Of the inputs and the target, if units are known.
     """
 
     x: Array
@@ -32,6 +34,11 @@ class Problem:
     noise: float
     deadline: float
     seed: int = 0
+    dimensions: Dimensions | None = None
+
+    def has_units(self, expression: Expression) -> bool:
+        """Whether an expression of the inputs is consistent, as far as units are known."""
+        return self.dimensions is None or self.dimensions.has_units(expression)
 
     @property
     def over(self) -> bool:

@@ -100,7 +100,8 @@ class State:
 
     def smaller(self, problem: Problem) -> Problem:
         """The smaller problem, of all rows of the given one."""
-        x = np.stack([variable(problem.x) for variable in self.variables], 1)
+        values = [variable(problem.x) for variable in self.variables]
+        x = np.stack(values, 1) if values else np.empty((len(problem.y), 0))
         factor = self.factor(problem.x)
         known = np.isfinite(x).all(1) & np.isfinite(factor)
         known &= np.abs(factor) > 1e-9 * np.abs(factor[known]).max()
@@ -111,6 +112,8 @@ class State:
             weight=problem.weight[known] * factor[known] ** 2,
             # Of the mean size, as the weights have it.
             noise=problem.noise / float(np.sqrt(np.mean(factor[known] ** 2))),
+            dimensions=problem.dimensions
+            and problem.dimensions.smaller(self.variables, self.factor),
         )
 
     def without(self, *places: int) -> tuple[tuple[Expression, ...], tuple[Array, ...]]:
@@ -274,6 +277,8 @@ class Reduction:
             for variable, value, name in _merges(
                 state.variables[i], state.values[i], state.variables[j], state.values[j]
             ):
+                if not self.problem.has_units(variable):
+                    continue
                 child = replace(state, variables=(variable, *variables), values=(value, *values))
                 if self.few_error(child) <= few:
                     child = self.scored(child)

@@ -12,14 +12,16 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from kan_exp.symbolic.constants import simplified, standard_errors
+from kan_exp.symbolic.dimensions import Dimensions
 from kan_exp.symbolic.evidence import is_certain
 from kan_exp.symbolic.expression import Array, Constant, Expression, Input, Power
+from kan_exp.symbolic.grouping import grouped, grouped_error
 from kan_exp.symbolic.problem import Finder, Problem
 from kan_exp.symbolic.quotients import quotients
-from kan_exp.symbolic.reduction import FITTED, HELD, State
+from kan_exp.symbolic.reduction import FITTED, HELD, State, reductions
 from kan_exp.symbolic.refit import refit
 from kan_exp.symbolic.regression import Polynomials
-from kan_exp.symbolic.sums import sums, sums_of_functions
+from kan_exp.symbolic.sums import sums, sums_of_functions, sums_of_one_unit
 from kan_exp.symbolic.trees import find_trees, find_trees_again
 from kan_exp.symbolic.waves import waves
 from kan_exp.symbolic.ways import Finding, Heard, Reducing, Trial, Way, few_rows
@@ -51,6 +53,7 @@ class Candidate:
         validation_rmse: Of the validation rows, in units of y.
         errors: Standard errors of the free constants `(k,)`, in their order.
         origin: What found it, in a few words.
+        carried: How many free constants carry a unit.
     """
 
     expression: Expression
@@ -58,6 +61,12 @@ class Candidate:
     validation_rmse: float
     errors: Array
     origin: str
+    carried: int = 0
+
+    @property
+    def choices(self) -> int:
+        """Number of free constants; one that carries a unit counts twice."""
+        return len(self.errors) + self.carried
 
     @property
     def complexity(self) -> int:
@@ -77,6 +86,7 @@ class Search:
         noise: Estimated deviation of the noise in units of y; 0 where y has none.
         seconds: What the search took.
         complete: False if time ran out, or the user stopped it.
+        rejected: Formulas whose units are wrong, with their constants as proposed.
     """
 
     candidates: list[Candidate] = field(default_factory=list)
@@ -86,6 +96,7 @@ class Search:
     noise: float = 0.0
     seconds: float = 0.0
     complete: bool = False
+    rejected: list[Expression] = field(default_factory=list)
 
 
 def search(
@@ -95,6 +106,7 @@ def search(
     weight: Array | None = None,
     seconds: float = 60.0,
     seed: int = 0,
+    dimensions: Dimensions | None = None,
     told: Callable[[str], None] = lambda doing: None,
     workers: Workers | None = None,
 ) -> Search:
@@ -104,6 +116,7 @@ def search(
         weight: Weights of the rows `(n,)`; by default 1.
         seconds: Limit of time. The best so far is the result, also on Ctrl-C.
         seed: Of the split into training and validation rows, and of random starts.
+        dimensions: Of the columns and of y; formulas whose units are wrong are not taken.
         told: Called with what is being tried.
         workers: Processes that try things side by side; by default this process tries all. Unless
             time runs out, the result is the same.
@@ -115,6 +128,7 @@ def search(
     # other numbers of BLAS threads, as in a worker, the last bits of results may differ.
     with np.errstate(all="ignore"), threadpool_limits(1, "blas"):
         judge = _Judge(x, y, np.ones(len(y)) if weight is None else weight, began + seconds, seed)
+        judge.problem = replace(judge.problem, dimensions=dimensions)
         try:
             for way in judge.first_ways():
                 told(way.doing)
@@ -155,6 +169,7 @@ class _Judge:
         # Lengths of the formulas that were fitted to all rows, and those that were simplified.
         self.weighed: dict[str, float] = {}
         self.simple: set[str] = set()
+        self.rejected: list[Expression] = []  # whose units are wrong
         # Ways gone since a formula holds.
         self.held_since: int | None = None
         self.settled = False
@@ -174,9 +189,20 @@ class _Judge:
         """The quick ways, which find most formulas. Each is made of what is known by then."""
         if self.nothing_to_explain:
             return
+        if (groups := grouped(self.problem)) is not None:
+            yield self.finding("dimensionless groups", reductions, groups)
+            error = grouped_error(self.problem, groups) / self.size
+            self.states["units"] = replace(groups, error=error)
+            self.estimate_noise()
+            if self.problem.noise:
+                yield self.finding("dimensionless groups, with noise", reductions, groups)
+            yield self.finding("sums of products of one unit", sums_of_one_unit)
+        early = self.problem.noise
         yield self.reducing("factors and merged variables", 1)
         self.estimate_noise()
-        if self.problem.noise:
+        if groups is None and self.problem.dimensions is not None:
+            yield self.finding("sums of products of one unit", sums_of_one_unit)
+        if self.problem.noise and not early:
             self.states.clear()
             yield self.reducing("factors and merged variables, with noise", 1)
             self.estimate_noise()
@@ -267,6 +293,9 @@ class _Judge:
 
     def consider(self, trial: Trial) -> bool:
         """Takes a trial; returns whether it is exact."""
+        if not trial.has_units:
+            self.rejected.append(trial.expression)
+            return False
         if trial.error < _EXACT:
             return self.is_exact(self.add(trial.expression, trial.origin))
         if math.isfinite(trial.error):
@@ -278,11 +307,19 @@ class _Judge:
         problem, held = self.problem, self.held
         simple = simplified(expression, problem.x, problem.y, problem.weight)
         simple = self.without_idle_inputs(simple)
+        if problem.dimensions is not None:
+            freed = problem.dimensions.freed(simple)
+            if freed is None:
+                self.rejected.append(simple)
+                return None
+            simple = freed
         rmse, held_rmse = _rmse(simple, problem), _rmse(simple, held)
         if not math.isfinite(rmse):
             return None
         errors = standard_errors(simple, problem.x, problem.y, problem.weight)
-        candidate = Candidate(simple, rmse, held_rmse, errors, origin)
+        units = problem.dimensions and problem.dimensions.constants(simple)
+        carried = sum(any(unit) for unit in units or ())
+        candidate = Candidate(simple, rmse, held_rmse, errors, origin, carried)
         known = self.candidates.setdefault(str(simple), candidate)
         if rmse < known.rmse:
             self.candidates[str(simple)] = candidate
@@ -318,7 +355,7 @@ class _Judge:
         near = [heard for heard in self.heard if heard[0] <= 1.05 * least][:40]
         problem = self.problem
         lengths = []
-        for _, expression, origin in near:
+        for _, expression, origin, _ in near:
             key = str(expression)
             if key not in self.weighed:
                 fit = refit(expression, problem.x, problem.y, problem.weight, steps=15)
@@ -353,11 +390,12 @@ class _Judge:
         """The simplest exact formula, or the one with the shortest description of the data."""
         exact = [candidate for candidate in self.candidates.values() if self.is_exact(candidate)]
         if exact:
-            return min(exact, key=lambda c: (c.complexity + 3 * len(c.errors), c.rmse))
+            return min(exact, key=lambda c: (c.complexity + 3 * c.choices, c.rmse))
+        if not self.candidates:
+            return None
         return min(
-            self.candidates.values(),
-            key=lambda c: self.length(c.rmse, c.complexity, len(c.errors)),
-            default=None,
+            [*self.candidates.values(), self.constant()],
+            key=lambda c: self.length(c.rmse, c.complexity, c.choices),
         )
 
     def holds(self, candidate: Candidate) -> bool:
@@ -387,13 +425,13 @@ class _Judge:
         problem = self.problem
         if not is_certain(candidate.expression, problem.x, problem.weight, candidate.rmse):
             return False
-        length = self.length(candidate.rmse, candidate.complexity, len(candidate.errors))
+        length = self.length(candidate.rmse, candidate.complexity, candidate.choices)
         values = candidate.expression(self.few.x)
         for rival in self.candidates.values():
             # One with more constants may be the same formula, and more.
             if len(rival.errors) > len(candidate.errors):
                 continue
-            longer = self.length(rival.rmse, rival.complexity, len(rival.errors)) - length
+            longer = self.length(rival.rmse, rival.complexity, rival.choices) - length
             if longer < _CLEAR:
                 # Another form, or this one with other numbers?
                 form = _freed(rival.expression)
@@ -433,7 +471,7 @@ class _Judge:
     def conclude(self, result: Search) -> None:
         """Writes down what was found so far, also where the time ran out."""
         if not any(map(self.is_exact, self.candidates.values())):
-            for _, expression, origin in sorted(self.heard, key=lambda heard: heard[0])[:3]:
+            for _, expression, origin, _ in sorted(self.heard, key=lambda heard: heard[0])[:3]:
                 if str(expression) not in self.simple:
                     self.add(expression, origin)
         result.best = self.best()
@@ -443,6 +481,7 @@ class _Judge:
             result.noise = self.problem.noise
             if result.fits and result.best is not None:
                 result.noise = result.best.rmse
+        result.rejected = self.rejected
         result.candidates = _front([*self.candidates.values(), self.constant()])
 
     def constant(self) -> Candidate:

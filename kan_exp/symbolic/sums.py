@@ -41,6 +41,11 @@ _TERMS_FOR = {
     **{"y": 5, "y**2": 5, "1/y": 5, "1/y**2": 4, "log(y)": 4, "exp(y)": 4, "sqrt(y)": 3},
     **{"sin(y)": 2, "cos(y)": 2, "tan(y)": 2},
 }
+# Functions of y that have a unit where y has one.
+_POWERS = {
+    name: Fraction(power)
+    for name, power in (("y", 1), ("y**2", 2), ("1/y", -1), ("1/y**2", -2), ("sqrt(y)", 0.5))
+}
 
 _Index = NDArray[np.intp]
 
@@ -197,6 +202,15 @@ def sums(problem: Problem) -> Iterator[Proposal]:
         yield from finding.every(finding.products())
 
 
+def sums_of_one_unit(problem: Problem) -> Iterator[Proposal]:
+    """Sums of products of powers that have the unit of the target, if it is known."""
+    dimensions = problem.dimensions
+    if dimensions is not None and dimensions.target is not None and problem.weight.any():
+        finding = _Finding(problem)
+        if 1 < len(finding.dictionary.varying) <= 8:
+            yield from finding.every(finding.of_one_unit())
+
+
 def sums_of_functions(problem: Problem) -> Iterator[Proposal]:
     """Sums of products of powers with sine, cosine, exp or log."""
     if problem.weight.any():
@@ -210,6 +224,7 @@ class _Task(NamedTuple):
     origin: str
     terms: list[_Term]
     most: dict[str, int]
+    one_unit: bool = False  # whether only the terms of the target's unit are tried
 
 
 class _Finding:
@@ -243,6 +258,13 @@ class _Finding:
             terms = made.monomials(2) + made.differences()
             yield _Task("sum of squared differences", terms, most)
 
+    def of_one_unit(self) -> Iterator[_Task]:
+        """Products of many factors, of which units leave few."""
+        count, made = len(self.dictionary.varying), self.dictionary
+        terms = made.monomials(6 if count <= 4 else 5 if count <= 6 else 4)
+        terms += made.alone() + made.differences()
+        yield _Task("sum of products of one unit", terms, _TERMS_FOR, one_unit=True)
+
     def functions(self) -> Iterator[_Task]:
         count, made = len(self.dictionary.varying), self.dictionary
         if 1 <= count <= 6:
@@ -271,23 +293,30 @@ class _Finding:
         return np.stack(columns, 1)
 
     def proposals(
-        self, origin: str, terms: list[_Term], most: dict[str, int]
+        self, origin: str, every: list[_Term], most: dict[str, int], one_unit: bool
     ) -> Iterator[Proposal]:
         noise = self.problem.noise
         shared: tuple[Array, Array] | None = None
         found: list[tuple[float, Expression, str]] = []
+        terms, dimensions = every, self.problem.dimensions if one_unit else None
+        units = [] if dimensions is None else [dimensions.dimension(t.expression()) for t in every]
         for link in links(self.y, noise):
             if link.name not in most:
                 continue
             if self.problem.over:
                 return
+            if dimensions is not None:
+                wanted = dimensions.of_power(_POWERS.get(link.name))
+                terms = [one for one, unit in zip(every, units, strict=True) if unit == wanted]
+                if wanted is None or not terms:
+                    continue
             with np.errstate(all="ignore"):
                 target, slope = link.forward(self.y)
             weight = self.weight / slope**2 if noise else np.ones(len(target))
             if not (np.isfinite(target).all() and 0 < weight.sum() < np.inf):
                 continue
             root = np.sqrt(weight / weight.mean())
-            if shared is None or noise:
+            if shared is None or noise or one_unit:
                 with np.errstate(all="ignore"):
                     columns = self._values(terms) * root[:, None]
                     size = np.sqrt((columns**2).sum(0))

@@ -34,11 +34,13 @@ class Trial(NamedTuple):
         error: Of these rows, in deviations of the target; infinite if the formula is not finite.
         expression: The formula with its fitted constants.
         origin: The way it was found, in a few words.
+        has_units: Whether its units are right; if not, it was not fitted.
     """
 
     error: float
     expression: Expression
     origin: str
+    has_units: bool = True
 
 
 # What is heard of a way: its trials, and the smaller problems that it finds, by their keys.
@@ -69,8 +71,11 @@ class Way:
 
     def trials(self, proposals: Iterator[Proposal]) -> Iterator[Trial]:
         """Fits proposals to a few rows."""
-        few = few_rows(self.problem)
+        few, dimensions = few_rows(self.problem), self.problem.dimensions
         for proposal in proposals:
+            if dimensions is not None and not dimensions.allow(proposal.expression):
+                yield Trial(math.inf, proposal.expression, proposal.origin, has_units=False)
+                continue
             fit = refit(proposal.expression, few.x, few.y, few.weight)
             error = math.inf
             if math.isfinite(fit.loss):

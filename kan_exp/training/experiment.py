@@ -173,7 +173,7 @@ class Experiment:
         if (trained := self._trained) is not None:
             self._take(trained)
         else:
-            diverged = self._train()
+            diverged = self.train()
         whole = self._stopped(diverged) not in CUT_SHORT
         folds = self.folds.run(self.module.task) if self.folds is not None and whole else ()
         details = {
@@ -189,7 +189,7 @@ class Experiment:
         if "dims" in self.choices:  # which the data may have decided
             self.choices["dims"] = list(self.best.checkpoint["kan_exp"]["dims"])
         if self.pruning is not None and whole:
-            details["pruning"] = self._prune(self.pruning)
+            details["pruning"] = self.prune(self.pruning)
             details["train_seconds"] = round(time.perf_counter() - start, 3)
             before = {"stopped": self._stopped(diverged)}
             details |= before if trained is None else trained.metrics
@@ -212,7 +212,7 @@ class Experiment:
         for name in ("train", "val"):
             setattr(self.module, f"{name}_history", trained.history.get(name, []))
 
-    def _prune(self, pruning: Pruning) -> dict[str, Any]:
+    def prune(self, pruning: Pruning) -> dict[str, Any]:
         """Puts the pruned network in the place of the best; returns what is known about it."""
         task, best = self.module.task, self.best.checkpoint
         pruned = pruning.run(best, task, self.data, lambda: self.stop.received is not None)
@@ -225,7 +225,8 @@ class Experiment:
             self._checkpoint.write_best(self.module)
         return pruned.metrics
 
-    def _train(self) -> DivergedError | None:
+    def train(self) -> DivergedError | None:
+        """Trains, after which `best` has the network; returns why if the training diverged."""
         try:
             self.trainer.fit(self.module, datamodule=self.data)
         except DivergedError as error:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,11 @@ from kan_exp.plots.formula import MAX_CURVES, Curve
 from kan_exp.plots.saving import save_png
 from kan_exp.runs import from_here
 from kan_exp.runs.best_effort import best_effort
+from kan_exp.runs.folders import FORMULA
 from kan_exp.runs.printable import printable
-from kan_exp.symbolic.edges import EdgeName
+from kan_exp.runs.results import write_metrics
 from kan_exp.symbolic.explaining import solve
-from kan_exp.symbolic.explanation import NAME, Explanation, save
+from kan_exp.symbolic.explanation import Explanation, save
 from kan_exp.symbolic.expression import Array
 from kan_exp.symbolic.functions import read_functions
 from kan_exp.symbolic.observations import Observations, network_observations, output_of
@@ -36,6 +37,7 @@ from kan_exp.symbolic.workers import Workers
 from kan_exp.training.closing import CUT_SHORT
 from kan_exp.training.result import Result
 from kan_exp.training.sinks import Sink
+from kan_exp.training.tensorboard import RunLogger
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,7 @@ class ExplainSink(Sink):
         functions: Of the user, see `kan_exp.symbolic.functions.read_functions`.
         workers: Processes that try things side by side.
         shows_progress: Whether a terminal shows what is being tried.
+        logger: Of the run; takes the figures.
     """
 
     def __init__(
@@ -65,15 +68,17 @@ class ExplainSink(Sink):
         functions: Mapping[str, Any],
         workers: int,
         shows_progress: bool,
+        logger: RunLogger | None = None,
     ) -> None:
         self.folder, self.seconds, self.seed = folder, seconds, seed
-        self.functions, self.workers, self.shows_progress = functions, workers, shows_progress
+        self.functions, self.workers = functions, workers
+        self.shows_progress, self.logger = shows_progress, logger
 
     def write(self, result: Result) -> None:
         if result.metrics["stopped"] in CUT_SHORT:
             return
         with best_effort("no formula"), _interruptible():
-            explain_run(
+            formulas, figures = explain_run(
                 result.model,
                 result.data,
                 self.folder,
@@ -83,9 +88,14 @@ class ExplainSink(Sink):
                 self.workers,
                 shows_progress=self.shows_progress,
             )
+            result.metrics["formulas"] = formulas
+            write_metrics(self.folder, result.metrics)
+            if self.logger is not None:
+                for name, png in figures.items():
+                    self.logger.figure(f"result/{name}", png, result.metrics["steps"])
 
     def clear(self) -> None:
-        (self.folder / NAME).unlink(missing_ok=True)
+        (self.folder / FORMULA).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -111,7 +121,7 @@ def explain_run(
     workers: int,
     output: str | None = None,
     shows_progress: bool = True,
-) -> None:
+) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
     """Seeks a formula for each output of a run, or for one, and writes and prints them.
 
     The search sees the training and validation points; the test points are fresh.
@@ -127,6 +137,9 @@ def explain_run(
         output: Name of an output; all if not given.
         shows_progress: Whether a terminal shows what is being tried.
 
+    Returns:
+        The entry `formulas` of metrics.json, and PNG figures by name.
+
     Raises:
         KanExpError: The outputs are neither numbers nor two classes, or the data cannot be used.
     """
@@ -134,14 +147,10 @@ def explain_run(
     every = output is None and not model.classes
     outputs: list[str | None] = [*model.names] if every else [output]
     explanations, figures = [], []
-    edges: Callable[[float], list[EdgeName]] | None = None
     with Workers(workers) as processes:
-        for name in outputs:
-            observed = observations(model, data, name)
-            # The edges are those of all outputs.
-            edges = observed.edges = edges or (observed.edges and cache(observed.edges))
+        for observed in observations(model, data, outputs):
             with progress(seconds, shows_progress) as told:
-                explanation = solve(observed, seconds, seed, library, told, processes)
+                explanation = solve(observed, seconds, seed, library, told, processes, data.units)
             explanations.append(explanation)
             figures.append(partial(draw, explanation, observed))
     save(explanations, folder)
@@ -153,17 +162,20 @@ def explain_run(
         lines[MAX_EDGES:] = [f"  ... and {len(lines) - MAX_EDGES:,} more in formula.txt"]
     for line in lines:
         log.info("%s", line)
-    many = len(figures) > 1
+    many, drawn = len(figures) > 1, {}
     for number, figure in enumerate(figures, 1):
         name = f"formula_{number}" if many else "formula"
         with best_effort(f"figures/{name}.png could not be drawn"):
-            save_png(figure(), folder / "figures" / f"{name}.png")
-    log.info("  %s", from_here(folder / NAME))
+            drawn[name] = save_png(figure(), folder / "figures" / f"{name}.png")
+    log.info("  %s", from_here(folder / FORMULA))
+    return [one.summary() for one in explanations], drawn
 
 
-def observations(model: KANModel, data: ExperimentData, output: str | None) -> Observations:
-    """What is known of one output of a run."""
-    place = output_of(model, output)
+def observations(
+    model: KANModel, data: ExperimentData, outputs: Sequence[str | None]
+) -> list[Observations]:
+    """What is known of some outputs of a run."""
+    places = [output_of(model, output) for output in outputs]
     seen = [data.train, data.val]
     points = torch.cat([part.x.double() for part in seen])
     target = torch.cat([_target(data, part.x, part.y) for part in seen])
@@ -171,13 +183,13 @@ def observations(model: KANModel, data: ExperimentData, output: str | None) -> O
     if data.train.weight is not None:
         parts = [part.weight for part in seen if part.weight is not None]
         weight = torch.cat(parts).double().cpu().numpy()
-    column = place if target.shape[1] > 1 else 0
+    columns = places if target.shape[1] > 1 else [0] * len(places)
     fresh = None
     if not data.num_folds:  # or the test points are all rows, which the search has seen
-        truth = _target(data, data.test.x, data.test.y)[:, column].cpu().numpy()
+        truth = _target(data, data.test.x, data.test.y)[:, columns].cpu().numpy()
         fresh = (data.test.x.double(), truth)
-    rows = (points, target[:, column].cpu().numpy())
-    return network_observations(model, rows, fresh, weight, output)
+    rows = (points, target[:, columns].cpu().numpy())
+    return network_observations(model, rows, fresh, weight, outputs)
 
 
 def _target(data: ExperimentData, x: Tensor, y: Tensor) -> Tensor:
@@ -232,10 +244,15 @@ def draw(explanation: Explanation, observed: Observations) -> Figure:
             network = observed.network(along)
         at = points[:, index]
         data = expression(_along(middle, index, at)) + left
-        curves.append(Curve(explanation.names[index], x, expression(along), network, at, data))
+        label = explanation.labelled(explanation.names[index])
+        curves.append(Curve(label, x, expression(along), network, at, data))
     text = f"{explanation.target} = {explanation.formula}"
     return formula_figure(
-        explanation.latex(), text, explanation.target, curves, _caption(explanation)
+        explanation.latex(),
+        text,
+        explanation.labelled(explanation.target),
+        curves,
+        _caption(explanation),
     )
 
 

@@ -97,7 +97,8 @@ class SmoothingModule(KANModule):
         self.specs, self.dims, self.chooses = list(specs), list(dims), chooses
         self.plan, self.seed, self.masks = plan, seed, list(masks)
         self.points, self.validation = points.map(Tensor.double), validation.map(Tensor.double)
-        self.every = joined(self.points, self.validation)
+        # Of few rows, the validation points are those of the training.
+        self.every = self.points if validation is points else joined(self.points, self.validation)
         self._all_grids = all(issubclass(kind, GridLayer) for kind, _ in specs)
         self._phase = CURVES
         self._search: Search | None = None
@@ -299,7 +300,8 @@ class SmoothingModule(KANModule):
     def _left_out(self, network: Network) -> Tensor:
         """The loss at each training point without it, `(n,)`."""
         problem = self._problem(self._units(network), self.points)
-        return problem.left_out(network.state, network.second)[0]
+        outputs = problem.left_out(network.state, network.second)
+        return self.loss.weighted(outputs, self.points.y, problem.weight)[0]
 
     def _units(self, network: Network) -> int:
         return 0 if network.second is None else self.plan.hidden
@@ -420,6 +422,17 @@ class SmoothingModule(KANModule):
             "effective_parameters": self.chosen["effective"],
             "noise": self.chosen["noise"],
         }
+
+    @torch.no_grad()
+    def left_out_errors(self) -> Tensor | None:
+        """Standardized target minus output at each point of the last fit without it, `(n, out)`.
+
+        None if no step was taken.
+        """
+        if self._search is None or self._search.best is None:
+            return None
+        network, problem = self._search.winner(), self._search.problem
+        return problem.y - problem.left_out(network.state, network.second)[0]
 
     # -- checkpoints ---------------------------------------------------------------------------
 

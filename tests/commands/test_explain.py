@@ -20,6 +20,7 @@ from kan_exp.symbolic.explanation import Explanation
 from kan_exp.symbolic.expression import Call, exact
 from kan_exp.train import prepare
 from kan_exp.training.explaining import ExplainSink
+from kan_exp.training.tensorboard import RunLogger
 from tests.commands.in_process import composed
 from tests.conftest import read_metrics, run_command
 from tests.symbolic.made import searched, x, y
@@ -36,6 +37,7 @@ def trained(tmp_path_factory):
     cwd = tmp_path_factory.mktemp("trained")
     (cwd / "t.csv").write_text(TABLE)
     data = ["data=table", "data.path=t.csv", "data.target=price"]
+    data += ["data.units={size: km**2, x: km**2, kind: 1}"]
     result = run_command("train", *data, *SMALL, "hydra.run.dir=run", cwd=cwd)
     assert result.returncode == 0, result.stderr
     return cwd
@@ -72,10 +74,37 @@ def test_a_run_gets_its_formula(told, trained, monkeypatch):
     assert explanation.fresh
     assert explanation.data_difference == 0
     metrics = read_metrics(run)
+    assert metrics["formulas"] == [
+        {"target": "price", "formula": "size + x", "found": True, "rmse": 0, "fresh": True}
+    ]
+    assert explanation.units == {"size": "km**2", "x": "km**2"}
     network = next(one for one in explanation.differences if one.between == "network - data")
     assert network.rmse == pytest.approx(metrics["test_rmse"], rel=1e-5)
     for name in ("formula.txt", "formula.tex", "figures/formula.png"):
         assert (run / name).stat().st_size > 0
+
+
+def test_units_of_the_command_replace_those_of_the_run(told, trained, monkeypatch):
+    asked = {}
+
+    def search(at, values, **options):
+        asked.update(options)
+        return searched(x, x + y)(at, values)
+
+    monkeypatch.setattr(explaining, "search", search)
+    told("data.units={price: m}")
+    assert asked["dimensions"].target == (1,)
+    assert asked["dimensions"].inputs == (None, None)
+    assert Explanation.load(trained / "run").units == {"price": "m"}
+    with pytest.raises(KanExpError, match=r"^data\.units: there is no column 'weight' among size"):
+        told("data.units={weight: kg}")
+
+
+def test_units_are_checked_before_a_training(trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    table = [*SMALL, "data=table", "data.path=t.csv", "data.target=price"]
+    with pytest.raises(KanExpError, match=r"^data\.units: 'x' has the unit 'meters per'"):
+        prepare([*table, "data.units={x: meters per}"], trained / "other")
 
 
 def test_what_cannot_be_explained_is_refused(told, trained, monkeypatch):
@@ -113,14 +142,18 @@ def test_a_training_ends_with_a_formula(tmp_path, monkeypatch):
         wave = Call("exp", Call("sin", exact(1, "pi") * x) + y**2)
         return searched(wave)(at, values)
 
+    drawn = {}
+    monkeypatch.setattr(RunLogger, "figure", lambda _, tag, png, step: drawn.update({tag: png}))
     monkeypatch.setattr(explaining, "search", interrupted)
-    prepare(SAMPLED, tmp_path).run()
+    prepare([*SAMPLED, "logger=tensorboard"], tmp_path).run()
     assert asked["seconds"] == 7
     assert asked["interrupted"]
     explanation = Explanation.load(tmp_path)
     assert explanation.formula == "exp(y**2 + sin(pi*x))"
     assert explanation.data_difference < 1e-15  # sampled values are float32, but known in float64
     assert explanation.differences[0].points == 100
+    assert read_metrics(tmp_path)["formulas"] == [explanation.summary()]
+    assert drawn["result/formula"] == (tmp_path / "figures" / "formula.png").read_bytes()
 
 
 def test_a_failing_explanation_is_a_note(tmp_path, monkeypatch, caplog):

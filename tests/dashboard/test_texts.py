@@ -52,6 +52,14 @@ def test_any_text_is_one_cell_of_the_table(name):
     assert literal("plain 1.5") == "plain 1.5"
 
 
+def test_the_result_has_its_formulas():
+    found = {"target": "a*b", "formula": "x*`E|`", "found": True, "rmse": 0.5}
+    other = {"target": "c", "formula": "x", "found": False, "rmse": None}
+    html = markdown_to_safe_html(result_text({**METRICS, "formulas": [found, other]}))
+    assert {"formula of a*b", "x*`E|` (found; RMSE 0.5)"} <= {*cells(html)}
+    assert "x (not found: the best of those tried; RMSE not finite)" in cells(html)
+
+
 @pytest.mark.parametrize("name", ["```", "`````", "a\n```\nb", "x | y", "<b>", "~~~", "温度"])
 def test_a_configuration_is_one_block_of_code(name):
     config = yaml.safe_dump({"target": name, "other": "```"}, allow_unicode=True, width=999)

@@ -105,3 +105,11 @@ def test_null_in_a_list_of_columns_is_a_name(value):
     found = OverridesParser.create().parse_override(spelled).value()
     assert found[0] == "null"
     assert None not in found
+
+
+@pytest.mark.parametrize("option", ["data.units", "data.kinds", "data.scale"])
+def test_columns_and_words_may_be_quoted(option):
+    typed = f"""{option}={{"a b": "m/s**2", 'c d': °C, e: kg*m}}"""
+    spelled = spelled_option(typed, many=False)
+    found = OverridesParser.create().parse_override(spelled).value()
+    assert list(map(str, found)) == ["a b: m/s**2", "c d: °C", "e: kg*m"]

@@ -120,3 +120,10 @@ def test_the_note_names_the_other_task_where_it_is_possible(tmp_path):
 def test_a_target_with_a_scale_is_a_number(tmp_path):
     found = data(written(tmp_path, [1, 2, 4] * 20), scale={"y": "log"})
     assert found.schema.classes == ()
+
+
+@pytest.mark.parametrize("classes", [None, True, False])
+def test_dates_are_no_target(tmp_path, classes):
+    path = written(tmp_path, [f"2020-01-{day:02}" for day in range(1, 31)] * 2)
+    with pytest.raises(KanExpError, match="column 'y' holds dates, which cannot be predicted"):
+        data(path, classes)

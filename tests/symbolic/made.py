@@ -30,7 +30,7 @@ def candidate(expression, at, values, origin="by hand"):
 def searched(*expressions, found=True, fits=None):
     """A search that finds these formulas, the last one as the best."""
 
-    def search(at, values, *, told=lambda doing: None, **options):
+    def search(at, values, *, told=lambda doing: None, **_):
         told("by hand")
         candidates = [candidate(one, at, values) for one in expressions]
         best = candidates[-1] if candidates else None

@@ -17,6 +17,7 @@ from kan_exp.models.model import KANModel
 from kan_exp.symbolic import explaining
 from kan_exp.symbolic.edges import name_edges
 from kan_exp.symbolic.expression import Call, Constant
+from kan_exp.symbolic.observations import network_observations
 from kan_exp.symbolic.search import Search
 from tests.symbolic.made import candidate, points, searched, x, y
 
@@ -220,6 +221,47 @@ def test_a_network_is_compared_with_the_formula_and_the_data(finds):
     assert explanation.network_difference == pytest.approx(0, abs=1e-5)
     assert explanation.data_difference == pytest.approx(0.1)
     assert explanation.names == ("a", "b")
+
+
+def test_a_network_is_run_once_for_all_outputs():
+    model, at = model_of(outputs=3), torch.from_numpy(points(30, 2))
+    runs = []
+    model.network.register_forward_hook(lambda *_: runs.append(1))
+    names = [model.names[2], model.names[0]]
+    found = network_observations(model, (at, None), None, None, names)
+    assert [one.target for one in found] == names
+    assert len(runs) == 1
+    for one in found:
+        assert one.y == pytest.approx(LINE(at.numpy()), abs=1e-5)
+        assert one.network(at.numpy()) == pytest.approx(one.y)
+
+
+def test_units_of_columns_are_given_to_the_search(finds):
+    at = points(200, 2)
+    asked = finds(LINE)
+    units = {"a": "m", "b": "s", "z": "kg"}
+    explanation = kan_exp.explain(model_of(), at, LINE(at), units=units)
+    dimensions = asked["dimensions"]
+    assert (*dimensions.inputs, dimensions.target) == ((0, 1, 0), (0, 0, 1), (1, 0, 0))
+    assert explanation.units == units
+    schema = Schema((Column("a"), Column("b")), (Column("z", scale="log"),))
+    kan_exp.explain(model_of(schema=schema), at, np.exp(LINE(at)), units=units)
+    assert asked["dimensions"].is_logarithm
+    classes = Schema((Column("a"), Column("b")), (Column("z", "class", levels=("no", "yes")),))
+    kan_exp.explain(
+        model_of(schema=classes, activation="sigmoid", classes=("no", "yes")), at, units={"a": "m"}
+    )
+    assert asked["dimensions"].target == (0,)
+    with pytest.raises(KanExpError, match="units: there is no column 'c' among a, b, z"):
+        kan_exp.explain(model_of(), at, LINE(at), units={"c": "m"})
+
+
+def test_sizes_beyond_the_range_of_squares_are_refused():
+    at = points(30, 2)
+    with pytest.raises(KanExpError, match=r"x1 has values of size 2e\+200.*change its unit"):
+        kan_exp.explain(at * [1, 1e200], at[:, 0])
+    with pytest.raises(KanExpError, match="y has values of size 2e-200"):
+        kan_exp.explain(at, at[:, 0] * 1e-200)
 
 
 def test_without_y_the_network_itself_is_explained(finds):

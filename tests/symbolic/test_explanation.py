@@ -58,6 +58,9 @@ def test_a_constant_is_shown_with_its_error():
     assert with_error(-1.25, 1e-6) == "-1.2500000 ± 1.0e-06"
     assert with_error(1e-7, 0.1) == "1e-07 ± 0.10"
     assert with_error(2 / 3, 0.0) == "0.6666666667"
+    assert with_error(4.905, 1.5e-19) == "4.905"
+    assert with_error(-1e-9, 1e-22) == "-1e-09"
+    assert with_error(-1e-9, 1e-20) == "-1.000000000e-09 ± 1.0e-20"
     assert rounded(123.456, 2.0) == "123.5"
     assert explained().constants["constant"].to_list() == ["0.6431 ± 0.0012", "-1.2500 ± 0.0012"]
 

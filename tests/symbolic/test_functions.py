@@ -53,7 +53,7 @@ def test_a_formula_may_have_them_and_the_next_one_has_not():
     damped = np.exp(-at[:, 0] / 2) * np.sin(at[:, 0]) ** 3
     before = dict(LIBRARY)
     functions = {"sin": "exp(-x/2)*sin(x)**3"}  # a name of the library's own
-    found = kan_exp.explain(at, 2 * damped + 0.5, functions=functions, seconds=5)
+    found = kan_exp.explain(at, 2 * damped + 0.5, functions=functions, seconds=60)
     assert found.found
     assert found.equals(sympy.sympify("2*exp(-x0/2)*sin(x0)**3 + 1/2"))
     assert before == LIBRARY

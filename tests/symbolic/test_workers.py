@@ -7,18 +7,20 @@ import subprocess
 import sys
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 import psutil
 import pytest
 
 from kan_exp.symbolic import workers as module
+from kan_exp.symbolic.dimensions import Dimensions
 from kan_exp.symbolic.expression import Call, Input, exact
 from kan_exp.symbolic.naming import with_functions
 from kan_exp.symbolic.problem import Problem
 from kan_exp.symbolic.search import search
-from kan_exp.symbolic.sums import sums
+from kan_exp.symbolic.sums import sums, sums_of_functions
 from kan_exp.symbolic.trees import find_trees
 from kan_exp.symbolic.ways import Finding, Reducing
 from kan_exp.symbolic.workers import Workers, _Race
@@ -99,6 +101,21 @@ def test_what_workers_hear_comes_in_the_order_of_the_ways():
     alone = [[repr(one) for one in way.heard()] for way in ways()[1:]]
     assert found == alone * 2
     assert all(alone)
+
+
+def test_units_hold_in_workers():
+    length, none = (Fraction(1),), (Fraction(0),)
+    x = problem().x
+    curve = replace(problem(), y=x[:, 0] * np.exp(-x[:, 1]) + x[:, 0])
+    right, wrong = (Dimensions((length, unit), length) for unit in (none, length))
+    sought = [
+        Finding("sums", replace(curve, dimensions=units), 1.0, sums_of_functions)
+        for units in (right, wrong)
+    ]
+    with Workers(2) as workers, closing(workers.heard(sought, curve.deadline, told)) as heard:
+        found = [list(stream) for stream in heard]
+    assert [[trial.has_units for trial in trials] for trials in found] == [[True], [False]]
+    assert repr(found) == repr([list(way.heard()) for way in sought])
 
 
 def test_the_ways_that_are_being_gone_are_told():

@@ -146,14 +146,14 @@ def test_errors_that_are_no_numbers_are_a_result_too(run, monkeypatch):
 
     values = {"rmse": torch.inf, "mae": torch.inf, "r2": -torch.inf, "r": torch.nan}
     values["max_error"] = torch.inf
-    train = Experiment._train
+    train = Experiment.train
 
     def train_and_patch(experiment):
         diverged = train(experiment)
         monkeypatch.setattr(Scoring, "score", lambda *_, **__: values)
         return diverged
 
-    monkeypatch.setattr(Experiment, "_train", train_and_patch)
+    monkeypatch.setattr(Experiment, "train", train_and_patch)
     folder, notes = run()
     metrics = json.loads((folder / "metrics.json").read_text())
     assert [metrics[f"test_{n}"] for n in ("rmse", "mae", "r2", "r", "max_error")] == [None] * 5

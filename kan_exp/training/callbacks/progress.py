@@ -17,15 +17,20 @@ from rich.progress import (
 
 from kan_exp.training.module import KANModule
 
+NOTEBOOK_WIDTH = 90
+
 
 class ProgressLine(Callback):
-    """Shows steps, loss and time left; silent if the output is not a terminal."""
+    """Shows steps, loss and time left on a terminal or in a notebook; silent elsewhere."""
 
     def __init__(self) -> None:
         self._progress: Progress | None = None
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         console = Console(stderr=True)
+        if console.is_jupyter:  # where rich would need widgets; a line is shown without them
+            width = NOTEBOOK_WIDTH
+            console = Console(stderr=True, force_jupyter=False, force_terminal=True, width=width)
         if not console.is_terminal:
             return
         self._progress = Progress(

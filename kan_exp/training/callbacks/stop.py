@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end the training early; its result is still scored and written."""
+"""Ctrl-C, SIGTERM and a limit of time end the training early; its result is as usual."""
 
 from __future__ import annotations
 
@@ -19,9 +19,14 @@ class SignalStop(Callback):
 
     A context manager around training and the writing of results. A second signal raises
     `KeyboardInterrupt` at once.
+
+    Args:
+        seconds: After which a training is stopped, too; None for no limit.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float | None = None) -> None:
+        self.seconds = seconds
+        self._timer: threading.Timer | None = None
         self.received: signal.Signals | None = None
         self._module: KANModule | None = None
         self._previous: dict[signal.Signals, Any] = {}
@@ -58,6 +63,20 @@ class SignalStop(Callback):
         self._module = cast(KANModule, module)
         if self.received is not None:
             self._module.ask_to_stop()
+        if self.seconds is not None:
+            self._timer = threading.Timer(self.seconds, self._module.ask_to_stop)
+            self._timer.daemon = True
+            self._timer.start()
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
         self._module = None
+        self._end_timer()
+
+    def on_exception(
+        self, trainer: Trainer, module: LightningModule, exception: BaseException
+    ) -> None:
+        self._end_timer()
+
+    def _end_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()

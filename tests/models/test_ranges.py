@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from kan_exp.data.ranges import outside
 from kan_exp.models.model import KANModel
-from kan_exp.training.ranges import outside, trained_ranges
+from kan_exp.models.ranges import trained_ranges
 
 RANGES = np.array([[0.0, 10.0], [-1.0, 1.0], [5.0, 5.0]])
 INSIDE = [3.0, 0.5, 5.0]

@@ -1,0 +1,111 @@
+"""A trained model in, a file that other programs read out: npz, ONNX, torch.export, C or SQL."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kan_exp.errors import KanExpError, listing, message_of, suggest
+from kan_exp.quoting import expand_home
+from kan_exp.runs.files import replacing, write_text
+
+if TYPE_CHECKING:
+    from kan_exp.data.columns import FloatArray
+    from kan_exp.exporting.tables import Exportable
+
+# The module of each format, and how its files end.
+FORMATS = {
+    "npz": ("npz", ".npz"),
+    "onnx": ("onnx_graph", ".onnx"),
+    "torch": ("torch_program", ".pt2"),
+    "c": ("c_header", ".h"),
+    "sql": ("sql_query", ".sql"),
+}
+DTYPES = ("float32", "int16")
+
+
+def check_export(path: str | Path, format: str | None, dtype: str) -> tuple[Path, str]:
+    """Checks what `export` is given, without torch.
+
+    Returns:
+        The file, and the name of its format.
+
+    Raises:
+        KanExpError: The format or the dtype is unknown, or there is no such folder.
+    """
+    file = expand_home(path)
+    if format is None:
+        endings = {ending: name for name, (_, ending) in FORMATS.items()}
+        if file.suffix.lower() not in endings:
+            raise KanExpError(
+                f"export: {path} does not end in one of {listing(endings)}: name such a file, or "
+                f"set format to one of {listing(FORMATS)}."
+            )
+        format = endings[file.suffix.lower()]
+    if format not in FORMATS:
+        raise KanExpError(
+            f"format must be one of {listing(FORMATS)}, got {format!r}.{suggest(format, FORMATS)}"
+        )
+    if dtype not in DTYPES:
+        raise KanExpError(f"dtype must be float32 or int16, got {dtype!r}.")
+    if dtype != "float32" and format != "npz":
+        raise KanExpError(f"dtype={dtype} is for format=npz, got format={format}: leave it out.")
+    if file.is_dir():
+        raise KanExpError(f"output: {path} is a folder: name a file in it.")
+    if not file.parent.is_dir():
+        raise KanExpError(f"output: there is no folder {file.parent}: make it first.")
+    return file, format
+
+
+def export(
+    model: Exportable,
+    path: str | Path,
+    format: str | None,
+    ranges: FloatArray,
+    dtype: str = "float32",
+    table: str = "data",
+) -> list[str]:
+    """Writes a model with its preprocessing: units in, units out.
+
+    The file is compared with the model before it gets its name; one that is there is replaced.
+
+    Args:
+        model: The model.
+        path: The file.
+        format: A name in `FORMATS`; None where the file's extension says it.
+        ranges: Smallest and largest value of each input in training, `(in, 2)`.
+        dtype: Of the tables in npz: `float32` or `int16`.
+        table: Name of the table that a query in SQL reads.
+
+    Returns:
+        Lines about the file.
+
+    Raises:
+        KanExpError: An argument is wrong, the format cannot hold such a model, or the file cannot
+            be written.
+    """
+    file, format = check_export(path, format, dtype)
+    from kan_exp.exporting.source import Source
+
+    source = Source.of(model, file.stem, dtype, table, ranges)
+    made = importlib.import_module(f"kan_exp.exporting.{FORMATS[format][0]}").make(source)
+    try:
+        for name, text in made.beside.items():
+            _write_beside(file.with_name(name), text)
+        with replacing(file) as stream:
+            stream.write(made.data)
+    except OSError as error:
+        reason = error.strerror or message_of(error)
+        raise KanExpError(f"output: cannot write {path}: {reason}: name another file.") from error
+    return made.lines
+
+
+def _write_beside(path: Path, text: str) -> None:
+    """Writes a file that belongs to the export, unless another one has its name."""
+    if path.exists() and path.read_text(errors="replace").splitlines()[:1] != text.splitlines()[:1]:
+        raise KanExpError(
+            f"output: {path} is there and is another file, which would be replaced: move it, or "
+            f"name a file in another folder."
+        )
+    write_text(path, text)

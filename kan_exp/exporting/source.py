@@ -1,0 +1,84 @@
+"""What a format is made from, and what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+
+from kan_exp.data.columns import FloatArray
+from kan_exp.errors import KanExpError
+from kan_exp.exporting.fresh import difference, fresh_rows
+from kan_exp.exporting.tables import Exportable, Tables, make_tables
+
+if TYPE_CHECKING:
+    from polars import DataFrame
+
+EXACT = 1e-3  # of predictions, by which a file may differ from its model at most
+SEED = 0  # of the rows by which files are compared with models
+
+
+@dataclass(frozen=True)
+class Made:
+    """A format's file, lines about it, and texts that belong beside it by their names."""
+
+    data: bytes
+    lines: list[str]
+    beside: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model on its way into a file.
+
+    Attributes:
+        model: The model, on the CPU.
+        tables: Its tables.
+        name: What the file calls it.
+        dtype: Of tables in npz.
+        table: Of a query in SQL.
+    """
+
+    model: Exportable
+    tables: Tables
+    name: str
+    dtype: str
+    table: str
+
+    @classmethod
+    def of(
+        cls,
+        model: Exportable,
+        name: str,
+        dtype: str,
+        table: str,
+        ranges: FloatArray,
+    ) -> Source:
+        return cls(model, make_tables(model, ranges), name, dtype, table)
+
+    @cached_property
+    def rows(self) -> DataFrame:
+        """Rows by which the file is compared with the model."""
+        return fresh_rows(self.tables, torch.Generator().manual_seed(SEED))
+
+    @cached_property
+    def expected(self) -> FloatArray:
+        """The model's predictions for these rows, `(n, outputs)`."""
+        return self.model.predict(self.rows).double().cpu().numpy()
+
+    def compare(self, found: FloatArray, most: float = EXACT) -> str:
+        """A line about the difference of predictions from the model's.
+
+        Raises:
+            KanExpError: It is larger than `most`, see `difference`.
+        """
+        apart = difference(found, self.expected)
+        if not apart <= most:
+            raise KanExpError(
+                f"export: predictions differ from the model's by {apart:.2g} of their size in "
+                f"{len(found)} new rows, more than {most:.2g}: nothing is written."
+            )
+        return f"differs from the model by {apart:.2g} of its predictions in {len(found)} new rows."

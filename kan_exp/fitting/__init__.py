@@ -1,0 +1,1 @@
+"""Networks in one call: rows in memory in, a trained model out; no files."""

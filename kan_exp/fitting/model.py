@@ -1,0 +1,337 @@
+"""The model that `kan_exp.fit` and `kan_exp.load` return: a network with what one does with it."""
+
+from __future__ import annotations
+
+import base64
+import html
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kan_exp.data.columns import tidy
+from kan_exp.errors import KanExpError, listing
+from kan_exp.models.inputs import as_points, as_table, column_names
+from kan_exp.models.loading import model_from, read_checkpoint
+from kan_exp.models.model import KANModel
+from kan_exp.runs.files import replacing
+from kan_exp.runs.folders import CHECKPOINTS
+from kan_exp.runs.results import NAME as METRICS
+from kan_exp.tasks.base import scoring_of
+from kan_exp.tasks.metrics import CLASSES, NUMBERS
+from kan_exp.tasks.metrics import METRICS as KNOWN
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from polars import DataFrame
+
+    from kan_exp.models.views import LayerView
+    from kan_exp.symbolic.explanation import Explanation
+
+SAMPLE = 1000  # points that a model keeps of its training
+
+
+class FittedModel(KANModel):
+    """A `KANModel` that draws, explains and saves itself.
+
+    Attributes:
+        description: Plain containers from which the model can be made again. Of a model of
+            `kan_exp.fit`, `columns` are the names of all columns of X: rows without names are
+            these columns, unless they are a tensor of the network's inputs.
+        sample: At most `SAMPLE` training points as the network takes them, `(n, in)`, at which
+            edges are looked at where no others are given; of a run they are drawn at random from
+            the range of its training points.
+        residuals: Errors at points that the network was not fitted to, `(m, out)`; None if there
+            are none.
+    """
+
+    description: Mapping[str, Any]
+    sample: Tensor
+    residuals: Tensor | None
+
+    @classmethod
+    def of(cls, checkpoint: Mapping[str, Any], replica: int | None = None) -> FittedModel:
+        """The model of a checkpoint in memory."""
+        model = cast(FittedModel, model_from(checkpoint, replica, cls))
+        model._remember(checkpoint["kan_exp"], checkpoint.get("sample"))
+        model.residuals = checkpoint.get("residuals")
+        return model
+
+    def _remember(self, description: Mapping[str, Any], sample: Tensor | None = None) -> None:
+        self.description = dict(description)
+        if sample is None:
+            low, high = self.x_mean - 2 * self.x_std, self.x_mean + 2 * self.x_std
+            if "bounds" in description:  # not in checkpoints of old versions
+                low, high = torch.tensor(description["bounds"], dtype=torch.float64).unbind(1)
+            generator = torch.Generator().manual_seed(0)
+            unit = torch.rand(SAMPLE, len(low), generator=generator, dtype=torch.float64)
+            sample = low + unit * (high - low)
+        self.sample = sample
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns of X; empty if rows without names are the network's inputs."""
+        return tuple(self.description.get("columns", ()))
+
+    def points_of(self, x: Any) -> Tensor:
+        x = as_table(x)
+        if names := column_names(x):
+            parts = {
+                tidy(n): x[n] if isinstance(x, Mapping | np.ndarray) else x[[n]] for n in names
+            }
+            if isinstance(x, Mapping) or self.columns:
+                x = parts
+        elif self.columns:
+            x = self._by_place(x)
+        return as_points(x, self.features, self.x_mean.device, self.schema)
+
+    def _by_place(self, x: Any) -> Any:
+        """Rows without names as columns by name; as they are if these are the network's inputs."""
+        if self.columns == self.features and (self.schema is None or self.schema.is_plain):
+            return x
+        width = len(self.columns)
+        if isinstance(x, Tensor) and x.ndim == 2 and x.shape[1] == len(self.features):
+            return x
+        values = x if isinstance(x, Tensor) else np.asarray(x)
+        if values.ndim == 1:
+            values = values[:, None] if width == 1 else values[None]
+        if values.ndim != 2 or values.shape[1] != width:
+            raise KanExpError(
+                f"model takes x of shape (n, {width}) ({listing(self.columns)}), got "
+                f"{tuple(values.shape)}."
+            )
+        if isinstance(values, Tensor) and (self.schema is None or self.schema.is_plain):
+            return values[:, [self.columns.index(name) for name in self.features]]
+        return {name: values[:, place] for place, name in enumerate(self.columns)}
+
+    def score(self, x: Any, y: Any, weight: Any = None) -> float:
+        """R² of numbers, the mean over several outputs; the accuracy of classes.
+
+        Args:
+            x: As in `predict`.
+            y: True values `(n,)` or `(n, out)`, or names of classes.
+            weight: Of the rows, `(n,)`.
+
+        Raises:
+            KanExpError: The model predicts quantiles, or shapes differ.
+        """
+        judges = scoring_of(self.description).judges
+        if judges not in (NUMBERS, CLASSES):
+            raise KanExpError(f"score judges numbers and classes, but the model predicts {judges}.")
+        predicted = self.predict(x).double().cpu()
+        truth = torch.from_numpy(self._truth(y, len(predicted)))
+        weights = None if weight is None else torch.as_tensor(np.asarray(weight, np.float64))
+        metric = KNOWN["r2" if judges == NUMBERS else "accuracy"]
+        return metric.measure(predicted, truth, weights).item()
+
+    def _truth(self, y: Any, rows: int) -> NDArray[np.float64]:
+        from kan_exp.fitting.rows import as_frame
+
+        if self.classes:
+            from kan_exp.data.classes import level_names
+
+            names = level_names(as_frame(y, "y").to_series())
+            codes = {name: place for place, name in enumerate(self.classes)}
+            if unknown := [name for name in names.unique() if name not in codes]:
+                raise KanExpError(f"y has {unknown[0]!r}, which is no class of the model.")
+            values = np.array([codes[name] for name in names], np.float64)[:, None]
+        else:
+            values = as_frame(y, "y").to_numpy().astype(np.float64)
+        if len(values) != rows:
+            raise KanExpError(f"X has {rows:,} rows, but y has {len(values):,}.")
+        return values
+
+    def predict_interval(self, x: Any, coverage: float = 0.9) -> NDArray[np.float64]:
+        """Ranges that hold the true value in this share of cases, `(n, out, 2)`.
+
+        They are as wide everywhere: a quantile of the errors at points that the network was not
+        fitted to. These are all points of a network whose smoothness was found from the data, each
+        predicted after a step without it; of others the validation points.
+
+        Args:
+            x: As in `predict`.
+            coverage: Between 0 and 1.
+
+        Raises:
+            KanExpError: The model predicts no numbers, or has no such points.
+
+        Source:
+            J. Lei et al., "Distribution-free predictive inference for regression", JASA 113 (2018);
+            R. Barber et al., "Predictive inference with the jackknife+", 2021.
+        """
+        if not 0 < coverage < 1:
+            raise KanExpError(f"coverage must be between 0 and 1, got {coverage!r}.")
+        if self.residuals is None:
+            raise KanExpError(
+                "predict_interval needs errors at points that the network was not fitted to, which "
+                "models of kan_exp.fit have if they predict numbers; for other tasks see "
+                "task=quantile."
+            )
+        errors = np.sort(np.abs(self.residuals.numpy()), axis=0)
+        place = min(math.ceil((len(errors) + 1) * coverage), len(errors)) - 1
+        values = self.predict(x).double().cpu().numpy()
+        return np.stack([values - errors[place], values + errors[place]], axis=-1)
+
+    def derivatives(self, x: Any) -> NDArray[np.float64]:
+        """Derivatives of the predictions, `(n, out, columns)`.
+
+        Columns are those of X, or the network's inputs if its rows have no others. A column that
+        did not vary in training has 0, and one that is no number NaN.
+        """
+        points = self.points_of(x).detach().double().requires_grad_()
+        with torch.enable_grad():
+            predicted = self(points)
+            parts = [
+                torch.autograd.grad(one.sum(), points, retain_graph=True)[0] for one in predicted.T
+            ]
+        slopes = torch.stack(parts, 1).cpu().numpy()
+        if not self.columns or self.schema is None:
+            return slopes
+        found = np.zeros((*slopes.shape[:2], len(self.columns)))
+        place = 0
+        for column in self.schema.inputs:
+            plain = column.kind == "number" and not column.scale
+            values = slopes[:, :, place] if plain else np.nan
+            found[:, :, self.columns.index(column.name)] = values
+            place += len(column.features)
+        return found
+
+    def edge_views(self, x: Any = None) -> list[LayerView]:
+        """What every layer does to points, see `KANModel.views`."""
+        return self.views(self._looked_at(x))
+
+    def _looked_at(self, x: Any) -> Tensor:
+        return self.sample.to(self.x_mean.device) if x is None else self.points_of(x)
+
+    def edges(self, x: Any = None) -> DataFrame:
+        """The curves of all edges: a row for each point of a curve.
+
+        Args:
+            x: Points whose range the curves are drawn over, and at which the importance of edges
+                is measured; the model's own if not given.
+
+        Returns:
+            `layer` (from 1), `input`, `output`, `importance` (see `KANModel.importance`), `x` and
+            `y`: the first layer's `x` and the last layer's `y` are in the user's units.
+        """
+        import polars as pl
+
+        measured = self.importance(self._looked_at(x))
+        texts, numbers = ("input", "output"), ("importance", "x", "y")
+        kinds = {"layer": pl.Int32, **dict.fromkeys(texts, pl.String)}
+        # For a network of which pruning has left no edge.
+        parts = [pl.DataFrame(schema=kinds | dict.fromkeys(numbers, pl.Float64))]
+        for view, important in zip(self.edge_views(x), measured.layers, strict=True):
+            exists = np.ones(view.y.shape[1:]) if view.mask is None else view.mask
+            for i, j in np.argwhere(exists):
+                columns = {"x": view.curve_x[:, i], "y": view.curve_y[:, i, j]}
+                about = {
+                    "layer": view.number,
+                    "input": view.input_names[i],
+                    "output": view.output_names[j],
+                    "importance": float(important[i, j]),
+                }
+                frame = pl.DataFrame(columns).with_columns(
+                    **{k: pl.lit(v) for k, v in about.items()}
+                )
+                parts.append(frame.select(*about, *columns))
+        return pl.concat(parts)
+
+    def plot(self, x: Any = None) -> Figure:
+        """Draws the network: every edge as a small curve, wide where it is important.
+
+        Args:
+            x: Points to look at; the model's own if not given.
+        """
+        from kan_exp.plots import network_figure
+
+        return network_figure(self.edge_views(x), self.importance(self._looked_at(x)))
+
+    def explain(self, x: Any = None, y: Any = None, **options: Any) -> Explanation:
+        """Finds a formula: `kan_exp.explain(model, x, y, **options)`.
+
+        Args:
+            x: Points; the model's own if not given.
+            y: Their true values.
+            options: Those of `kan_exp.explain`, such as `seconds`.
+        """
+        from kan_exp.symbolic.explaining import explain
+
+        return explain(self, self._looked_at(x), y, **options)
+
+    def export(
+        self,
+        path: str | Path,
+        format: str | None = None,
+        *,
+        description: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> list[str]:
+        return super().export(path, format, description=description or self.description, **options)
+
+    def checkpoint(self) -> dict[str, Any]:
+        """What `of` makes the model of again: plain containers and tensors."""
+        weights = {f"model.{name}": part.cpu() for name, part in self.state_dict().items()}
+        return {
+            "kan_exp": dict(self.description),
+            "state_dict": weights,
+            "global_step": int(self.description.get("steps", 0)),
+            "sample": self.sample.cpu(),
+            "residuals": self.residuals,
+        }
+
+    def save(self, folder: str | Path) -> Path:
+        """Writes the model into a folder, from which `kan_exp.load` reads it.
+
+        Raises:
+            KanExpError: A run has written the folder.
+            OSError: The file cannot be written.
+        """
+        folder = Path(folder)
+        if (folder / METRICS).exists():
+            raise KanExpError(f"{folder} has the results of a run: save the model elsewhere.")
+        path = folder / CHECKPOINTS[0]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as file:
+            torch.save(self.checkpoint(), file)
+        return folder
+
+    @property
+    def _title(self) -> str:
+        widths = [layer.dim_in for layer in self.edge_layers[:1]]
+        widths += [layer.dim_out for layer in self.edge_layers]
+        kinds = dict.fromkeys(type(layer).__name__ for layer in self.edge_layers)
+        dims = ",".join(map(str, widths))
+        return f"{' and '.join(kinds)} [{dims}]: {listing(self.features, 6)} → {self.target_name}"
+
+    def _repr_html_(self) -> str:
+        from kan_exp.plots.saving import png
+
+        image = base64.b64encode(png(self.plot())).decode()
+        title = html.escape(self._title)
+        return (
+            f'<div>{title}<br><img alt="network" style="max-width:100%" '
+            f'src="data:image/png;base64,{image}"></div>'
+        )
+
+
+def load(folder: str | Path, replica: int | None = None) -> FittedModel:
+    """Loads a trained network from the folder of its run, or where `save` has put it.
+
+    See `kan_exp.models.loading.load` for the arguments and errors.
+
+    Returns:
+        The model on the CPU, in evaluation mode and frozen: `model(x)` takes and gives the user's
+        own units, with a gradient where `x` has one; `model.network` is the plain `nn.Sequential`.
+        `model.requires_grad_()` makes its parameters trainable again.
+    """
+    checkpoint = read_checkpoint(folder)
+    try:
+        return FittedModel.of(checkpoint, replica)
+    except KanExpError as error:
+        raise KanExpError(f"{folder}: {error}") from error

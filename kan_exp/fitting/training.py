@@ -1,0 +1,183 @@
+"""Trains on rows in memory: `kan_exp.fit`, and what the estimators do with it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kan_exp.errors import KanExpError
+from kan_exp.fitting.rows import as_frame, make_table
+from kan_exp.preparing.arrays import array_config
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kan_exp.config import RunConfig
+    from kan_exp.data.table import Table
+    from kan_exp.fitting.model import FittedModel
+    from kan_exp.training.experiment import Experiment
+
+LAYER = "spline"  # which trains fastest, and follows what the data decide exactly
+
+
+@dataclass
+class Fitted:
+    """What a training in memory has produced.
+
+    Attributes:
+        model: The best network, in float64.
+        steps: How many were taken.
+        interrupted: Whether Ctrl-C has ended the training early.
+    """
+
+    model: FittedModel
+    steps: int
+    interrupted: bool
+
+
+def train_table(
+    table: Table,
+    columns: Sequence[str],
+    options: Mapping[str, Any],
+    seed: int,
+    task: Mapping[str, Any] | None = None,
+    max_time: float | None = None,
+    shows: bool = False,
+) -> Fitted:
+    """Trains a network on a table; writes nothing.
+
+    Args:
+        table: See `make_table`.
+        columns: Names of all columns of X.
+        options: See `array_config` for this, `seed`, `task` and `shows`.
+        max_time: Seconds after which the training ends with the best network so far.
+
+    Raises:
+        KanExpError: The options are wrong or do not suit the table, or the training diverged.
+    """
+    if max_time is not None and not max_time > 0:
+        raise KanExpError(f"max_time must be above 0 seconds, got {max_time!r}.")
+    config, context = array_config(options, table, seed, task, shows)
+
+    import torch
+
+    from kan_exp.fitting.model import SAMPLE, FittedModel
+    from kan_exp.preparing.experiment import make_experiment
+    from kan_exp.training.callbacks import SignalStop
+
+    if not shows:
+        config = _in_one_go(config)
+    stop = SignalStop(max_time)
+    with _own_settings():
+        experiment = make_experiment(config, None, context, stop=stop)
+        pruning = experiment.pruning
+        with stop:
+            diverged = experiment.train()
+            if diverged is not None:
+                raise KanExpError(f"the training diverged: {diverged}") from diverged
+            if pruning is not None and stop.received is None:
+                experiment.prune(pruning)
+    if stop.received is signal.SIGTERM:
+        sys.exit(128 + signal.SIGTERM)
+    checkpoint = dict(experiment.best.checkpoint)
+    x = experiment.data.train.x
+    checkpoint["kan_exp"] |= {"columns": list(columns), "steps": experiment.trainer.global_step}
+    checkpoint["sample"] = x[:: -(-len(x) // SAMPLE)].clone()
+    model = FittedModel.of(checkpoint)
+    model.network.to(torch.float64)
+    model.residuals = _residuals(experiment, model)
+    return Fitted(model, experiment.trainer.global_step, stop.received is not None)
+
+
+def _residuals(experiment: Experiment, model: FittedModel) -> Tensor | None:
+    """Errors at points that the network was not fitted to, `(m, out)`; None if there are none."""
+    from kan_exp.training.smoothing import SmoothingModule
+
+    module, data = experiment.module, experiment.data
+    if model.classes or model.activation != "identity":
+        return None
+    if isinstance(module, SmoothingModule):
+        errors = module.left_out_errors()
+        return None if errors is None else errors.cpu() * data.scaling.y_std
+    return None if data.val is data.train else data.val.y - model.predict(data.val.x)
+
+
+def _in_one_go(config: RunConfig) -> RunConfig:
+    """With as few turns of the trainer's loop as give the same result."""
+    if not config.uses_least_squares:  # whose turns hold the points of all their steps
+        return config
+    evaluations = 1 if config.smooths else config.evaluations
+    return replace(config, log_every_n_steps=1000, evaluations=evaluations)
+
+
+@contextmanager
+def _own_settings() -> Iterator[None]:
+    """Restores torch's number of threads and the filters of warnings, which a training sets."""
+    import torch
+
+    threads = torch.get_num_threads()
+    try:
+        with warnings.catch_warnings():
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def fit(
+    X: Any,
+    y: Any,
+    *,
+    weight: Any = None,
+    missing: str = "error",
+    seed: int = 0,
+    max_time: float | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> FittedModel:
+    """Trains a network: `kan_exp.fit(X, y, dims=..., layer=..., ...)`.
+
+    Text, true and false, or few whole numbers as y are classes, as for the command. Ctrl-C ends the
+    training, and the best network so far is returned. Nothing is written to disk.
+
+    Args:
+        X: Rows `(n, columns)`: a frame of pandas or polars with columns of any kind, a mapping of
+            columns, an array, a tensor or lists.
+        y: `(n,)`, or `(n, outputs)` numbers.
+        weight: Of the rows, `(n,)`. A whole weight is a number of copies of the row.
+        missing: What happens to gaps in X: `error`, `impute` (fill them in) or `drop` (leave out
+            their rows).
+        seed: Decides the start and which rows are for validation.
+        max_time: Seconds after which the training ends with the best network so far.
+        progress: Whether a progress bar is shown.
+        options: Those of a training by their names in conf/, such as `dims=[3, 5, 1]`,
+            `layer="interpo"`, `optimizer="adam"`, `task="count"`; `__` stands for a dot, as in
+            `layer__num_intervals=16`. By default the data decide the widths, and `layer` is
+            `spline`.
+
+    Raises:
+        KanExpError: The rows or an option cannot be used; one line says why.
+    """
+    x, outputs = as_frame(X, "x"), as_frame(y, "y")
+    weights = None if weight is None else np.asarray(weight, np.float64).reshape(-1)
+    named = named_options({"layer": LAYER} | options)
+    classes = {"auto": None, "classification": True}.get(str(named.get("task", "auto")), False)
+    table = make_table(x, outputs, weights, missing, classes)
+    fitted = train_table(table, x.columns, named, seed, None, max_time, progress)
+    if fitted.interrupted:
+        warnings.warn("interrupted: this is the best network so far", UserWarning, stacklevel=2)
+    return fitted.model
+
+
+def named_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Keywords as options of conf/: a dot for `__`, and null for dims="auto"."""
+    named = {name.replace("__", "."): value for name, value in options.items()}
+    if isinstance(named.get("dims"), str) and named["dims"] == "auto":
+        named["dims"] = None
+    return named

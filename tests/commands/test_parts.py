@@ -1,0 +1,199 @@
+"""Tables that are predicted a part at a time, through files and pipes; and a run's export."""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+import sys
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+import kan_exp
+from kan_exp.data import batches
+from kan_exp.errors import KanExpError
+from kan_exp.export import export_run
+from kan_exp.exporting.kan_predict import Model
+from kan_exp.predict import predict
+from kan_exp.train import prepare
+
+SHORT = ["layer=interpo", "optimizer=adam", "dims=[2,1]", "steps=60", "logger=none"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A short training on a table with a from 0 to 1 and b from 10 to 20."""
+    folder = tmp_path_factory.mktemp("trained")
+    rows = [f"{math.sin(k) ** 2},{10 + k % 11},{math.cos(k)}" for k in range(200)]
+    (folder / "t.csv").write_text("\n".join(["a,b,y", *rows]) + "\n")
+    data = ["data=table", f"data.path={folder / 't.csv'}", "data.target=y"]
+    prepare([*SHORT, *data, "~callbacks.figures"], folder / "run").run()
+    return folder / "run"
+
+
+@pytest.fixture
+def told(caplog):
+    caplog.set_level(logging.INFO)
+    return lambda: [record.getMessage() for record in caplog.records]
+
+
+def _predict(run, source, output, **options):
+    known = {"run": str(run), "input": str(source), "output": str(output), "missing": "error"}
+    predict(OmegaConf.create({**known, "separator": None, "modules": [], **options}))
+
+
+def _expected(run, rows):
+    return kan_exp.load(run).predict(torch.tensor(rows, dtype=torch.float64))[:, 0].tolist()
+
+
+@pytest.fixture
+def table():
+    numbers = np.random.default_rng(0).random((50, 2)) * [1, 10] + [0, 10]
+    numbers[[7, 41]] = [[3.0, 12.0], [0.5, 40.0]]  # far outside
+    return pl.DataFrame(
+        {"id": [f"n {k}" for k in range(50)], "b": numbers[:, 1], "a": numbers[:, 0]}
+    )
+
+
+def _rows(table):
+    return table.select("a", "b").to_numpy().tolist()
+
+
+def test_parts_of_parquet_are_put_together(run, tmp_path, table, monkeypatch, told):
+    monkeypatch.setattr(batches, "BLOCK", 7)
+    table.write_parquet(tmp_path / "new.parquet")
+    _predict(run, tmp_path / "new.parquet", tmp_path / "out.parquet", mark=True)
+    found = pl.read_parquet(tmp_path / "out.parquet")
+    assert found.select(table.columns).equals(table)
+    assert found["y_predicted"].to_list() == pytest.approx(_expected(run, _rows(table)), rel=1e-6)
+    assert found["outside_trained_range"].arg_true().to_list() == [7, 41]
+    assert any("2 of 50 rows lie far outside" in line for line in told())
+    assert {path.name for path in tmp_path.iterdir()} == {"new.parquet", "out.parquet"}
+
+
+def test_columns_are_kept_by_name(run, tmp_path, table):
+    table.write_parquet(tmp_path / "new.parquet")
+    table.write_csv(tmp_path / "new.csv")
+    _predict(run, tmp_path / "new.parquet", tmp_path / "out.parquet", keep=["id"])
+    assert pl.read_parquet_schema(tmp_path / "out.parquet") == {
+        "id": pl.String,
+        "y_predicted": pl.Float64,
+    }
+    _predict(run, tmp_path / "new.csv", tmp_path / "out.csv", keep=["a", "id"])
+    assert (tmp_path / "out.csv").read_text().startswith("a,id,y_predicted\n")
+    _predict(run, tmp_path / "new.csv", tmp_path / "out.csv", keep=[])
+    assert (tmp_path / "out.csv").read_text().startswith("y_predicted\n")
+    for keep, fragment in ((["idd"], "has no column 'idd', which keep names"), ("id", "keep=[id]")):
+        with pytest.raises(KanExpError) as caught:
+            _predict(run, tmp_path / "new.csv", tmp_path / "no.csv", keep=keep)
+        assert fragment in str(caught.value)
+    assert not (tmp_path / "no.csv").exists()
+
+
+def test_text_becomes_parquet_as_the_network_reads_it(run, tmp_path):
+    (tmp_path / "new.csv").write_text("id,a,b\n007,0.5,12\n008,,13\n")
+    _predict(run, tmp_path / "new.csv", tmp_path / "out.parquet", missing="drop")
+    found = pl.read_parquet(tmp_path / "out.parquet")
+    assert found["id"].to_list() == ["007", "008"]
+    assert found["a"].to_list() == [0.5, None]
+    assert found["y_predicted"].to_list() == [pytest.approx(_expected(run, [[0.5, 12]])[0]), None]
+
+
+def test_parts_of_text_are_put_together(run, tmp_path, monkeypatch, told):
+    lines = [f'"id\n{k}",{k / 40},{10 + k / 5}' for k in range(40)]
+    (tmp_path / "new.csv").write_text("\n".join(["id,a,b", *lines]) + "\n")
+    _predict(run, tmp_path / "new.csv", tmp_path / "whole.csv")
+    monkeypatch.setattr(batches, "CHUNK", 100)
+    _predict(run, tmp_path / "new.csv", tmp_path / "parts.csv")
+    assert (tmp_path / "parts.csv").read_text() == (tmp_path / "whole.csv").read_text()
+    assert told()[-1].startswith(f"{tmp_path / 'parts.csv'}: 40 rows with")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_a_fault_in_a_later_part_is_named_and_nothing_is_left(run, tmp_path, monkeypatch, kind):
+    lines = [f"{k / 40},{10 + k / 5}" for k in range(40)]
+    lines[33] = "0.5,"
+    (tmp_path / "new.csv").write_text("\n".join(["a,b", *lines]) + "\n")
+    monkeypatch.setattr(batches, "CHUNK", 100)
+    with pytest.raises(KanExpError, match=r"column 'b'.*row 34, line 35"):
+        _predict(run, tmp_path / "new.csv", tmp_path / f"out.{kind}")
+    lines[33] = "0.5,1,2"
+    (tmp_path / "new.csv").write_text("\n".join(["a,b", *lines]) + "\n")
+    with pytest.raises(KanExpError, match="row 34, line 35 has 3 cells"):
+        _predict(run, tmp_path / "new.csv", tmp_path / f"out.{kind}")
+    assert [path.name for path in tmp_path.iterdir()] == ["new.csv"]
+
+
+def test_gaps_are_counted_over_all_parts(run, tmp_path, monkeypatch, told):
+    lines = [f"{k / 40},{'' if k % 10 == 9 else 10}" for k in range(40)]
+    (tmp_path / "new.csv").write_text("\n".join(["a,b", *lines]) + "\n")
+    monkeypatch.setattr(batches, "CHUNK", 100)
+    _predict(run, tmp_path / "new.csv", tmp_path / "out.csv", missing="drop")
+    assert "Note: 4 of 40 rows with gaps are left out." in told()
+    assert (tmp_path / "out.csv").read_text().splitlines()[10] == "0.225,,"
+
+
+def _piped(monkeypatch, data):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+
+def test_rows_go_through_pipes(run, monkeypatch, capfd):
+    _piped(monkeypatch, b"a;b\n0.5;12\n0.25;13\n")
+    _predict(run, "-", "-")
+    first, second = _expected(run, [[0.5, 12], [0.25, 13]])
+    assert capfd.readouterr().out == (
+        f"a;b;y_predicted\n0.5;12;{first:.9g}\n0.25;13;{second:.9g}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "fragment"),
+    [
+        (b"", "standard input: is empty"),
+        (b"a,b\n0.5,12\n0.25,1", "standard input: ends in the middle of a line after row 1"),
+        (b"PAR1\0\0\0\n", "standard input: is no text"),
+        (b"a,b\n0.5,12\nx,13\n", "standard input: "),
+    ],
+)
+def test_pipes_that_bring_something_else_are_refused_in_a_line(run, monkeypatch, data, fragment):
+    _piped(monkeypatch, data)
+    with pytest.raises(KanExpError) as caught:
+        _predict(run, "-", "-")
+    assert str(caught.value).startswith(fragment)
+    assert str(caught.value).isprintable()
+
+
+def test_a_damaged_parquet_is_refused_in_a_line(run, tmp_path, table):
+    table.write_parquet(tmp_path / "new.parquet")
+    data = (tmp_path / "new.parquet").read_bytes()
+    (tmp_path / "new.parquet").write_bytes(data[: len(data) // 2])
+    with pytest.raises(KanExpError, match="is no readable Parquet file"):
+        _predict(run, tmp_path / "new.parquet", tmp_path / "out.parquet")
+    assert [path.name for path in tmp_path.iterdir()] == ["new.parquet"]
+
+
+def _export(run, **options):
+    known = {"run": str(run), "format": None, "output": None, "dtype": "float32"}
+    export_run(OmegaConf.create({**known, "table": "data", "modules": [], **options}))
+
+
+def test_a_run_is_exported_into_its_folder(run, told, table):
+    _export(run)
+    expected = kan_exp.load(run).predict(table)[:, 0].tolist()
+    columns = {"a": table["a"].to_numpy(), "b": table["b"].to_numpy()}
+    assert Model(run / "model.npz")(columns)[:, 0].tolist() == pytest.approx(expected, rel=1e-5)
+    assert told()[0].startswith(f"{run / 'model.npz'}: ")
+    assert any(line.startswith("largest error: ") for line in told())
+    _export(run, format="c")
+    assert "double a;" in (run / "model.h").read_text()
+
+
+def test_a_wrong_format_is_refused_before_the_model_is_loaded(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "best.ckpt").write_text("none")
+    with pytest.raises(KanExpError, match="format must be one of npz, onnx, torch, c, sql"):
+        _export(tmp_path, format="tflite")
