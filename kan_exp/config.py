@@ -102,6 +102,7 @@ class PenaltyConfig:
     curvature: float = 0.0
     jerk: float = 0.0
     smooth: float = 0.0
+    group: float = 0.0
     l1_edges: float = 0.0
     l1_outputs: float = 0.0
 
@@ -245,15 +246,15 @@ class RunConfig(RunOptions):
     def smooths(self) -> bool:
         """Whether the smoothness of edges is found from the data.
 
-        That is for networks of one or two layers; the edges of the second must be curves, and there
-        must be hidden units beside those that carry a sum of curves for each output.
+        That is for networks of one or two layers; the edges of the second must be curves. Unless
+        the data decide about hidden units, some must be beside those that carry sums of curves.
         """
         later = self.layers if isinstance(self.layers, list) else []
         if isinstance(self.layers, Component) and self.dims is not None:
             later = [self.layers] * (len(self.dims) - 1)
         if self.smoothing.method is None or not self.uses_least_squares or len(later) > 2:
             return False
-        if len(later) == 2 and self.dims is not None:
+        if len(later) == 2 and self.dims is not None and not self.smoothing.choose:
             hidden, outputs = self.dims[1:]
             if isinstance(hidden, int) and hidden <= (outputs if isinstance(outputs, int) else 1):
                 return False

@@ -181,6 +181,22 @@ class GridLayer(EdgeLayer):
         matrix = torch.from_numpy(_roughness_matrix(self.num_intervals, self.degree, order))
         return matrix.to(self.values) / self.spacing[:, None, None] ** (2 * order)
 
+    def variance(self) -> Tensor:
+        """Each edge's mean squared deviation from its mean over the grid, `(dim_in, dim_out)`.
+
+        An edge's `base` is left out.
+        """
+        form = self.variance_matrix()
+        variance = torch.einsum("iko,kl,ilo->io", self.values, form, self.values)
+        if self.straight is not None and self.lines is not None:
+            widths = self.num_intervals * self.spacing[:, None]
+            variance = torch.where(self.straight, (self.lines[0] * widths).square() / 12, variance)
+        return variance if self.mask is None else variance.where(self.mask, 0)
+
+    def variance_matrix(self) -> Tensor:
+        """The quadratic form of `variance`, `(rows, rows)`, the same for all edges but lines."""
+        return torch.from_numpy(_variance_matrix(self.num_intervals, self.degree)).to(self.values)
+
     @classmethod
     @abstractmethod
     def with_intervals(cls, options: Mapping[str, Any], num_intervals: int) -> dict[str, Any]:
@@ -332,6 +348,16 @@ def _roughness_matrix(intervals: int, degree: int, order: int) -> NDArray[np.flo
         windows = np.lib.stride_tricks.sliding_window_view(terms, left + 1, axis=0)
         terms = (windows @ _gauss_weights(left)).transpose(0, 2, 1).reshape(-1, intervals + degree)
     matrix: NDArray[np.float64] = terms.T @ terms / max(1, len(terms))
+    return matrix
+
+
+@functools.cache
+def _variance_matrix(intervals: int, degree: int) -> NDArray[np.float64]:
+    """Quadratic form of the mean squared deviation from the mean over all intervals."""
+    basis = _basis(degree)
+    areas = np.convolve(np.ones(intervals), basis.T @ (1 / np.arange(1, degree + 2)))
+    mean = areas / intervals
+    matrix: NDArray[np.float64] = _roughness_matrix(intervals, degree, 0) - np.outer(mean, mean)
     return matrix
 
 

@@ -14,7 +14,7 @@ from kan_exp.preparing.widths import are_known, check_multiply, shown_dims
 from kan_exp.runs import option_name
 from kan_exp.runs.identity import group_name
 from kan_exp.training.host_memory import check_grids_fit, check_network_fits
-from kan_exp.training.penalty_rules import check_quadratic, check_smooth, check_weights
+from kan_exp.training.penalty_rules import check_group, check_quadratic, check_smooth, check_weights
 from kan_exp.training.stages import Stage, make_stages, multiplications
 
 LAYERS = "kan_exp.layers."
@@ -41,6 +41,9 @@ def check_network(config: RunConfig, context: RunContext, points: int | None) ->
     check_weights(penalty)
     if None not in kinds:
         check_smooth(penalty, TABLE in kinds)
+        bases = [layer.options.get("base", "none") for layer in layers]
+        has_grids = all(kind is not None and kind.grid is not None for kind in kinds)
+        check_group(penalty, has_grids and set(bases) == {"none"})
     _check_fits(config, points)
     if not config.uses_least_squares:
         if config.steps is None:

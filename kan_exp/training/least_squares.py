@@ -17,6 +17,7 @@ from kan_exp.models.loading import network_of
 from kan_exp.models.model import KANModel, evaluation_mode
 from kan_exp.optimizers import LevenbergMarquardt
 from kan_exp.tasks import Task
+from kan_exp.training.group_penalty import group_matrix
 from kan_exp.training.module import KANModule
 from kan_exp.training.penalty_rules import ORDERS, check_quadratic
 from kan_exp.training.stages import Stage
@@ -44,8 +45,8 @@ class LeastSquaresModule(KANModule):
         stages: The stages of their training.
         validation: Standardized points by which networks are chosen.
         optimizer: Makes the optimizer from the networks.
-        penalty: Weights of `roughness`, `curvature` and `jerk`, for tables and splines only, on a
-            grid of `COARSEST` intervals.
+        penalty: Weights of `roughness`, `curvature` and `jerk`, on a grid of `COARSEST` intervals,
+            and of `group`, for tables and splines only.
         penalty_decay: The power of the number of intervals with which these weights fall.
         description: Plain containers that say how to build the model again; kept in checkpoints.
         follow_every: Steps after which hidden grids follow their values, and validation is checked.
@@ -106,14 +107,22 @@ class LeastSquaresModule(KANModule):
         return engine
 
     def _quadratic(self, network: nn.Module) -> Tensor:
-        """The penalty of a network, computed again after one of its grids has changed."""
-        layers = grid_layers(cast(nn.Sequential, network))
+        """The penalty of a network; that of derivatives changes with its grids alone."""
+        network = cast(nn.Sequential, network)
+        weights = {ORDERS[name]: weight for name, weight in self.penalty.items() if name in ORDERS}
+        forms = [self._form(network, weights)] if weights else []
+        if group := self.penalty.get("group"):
+            forms.append(group * group_matrix(network))
+        return sum(forms[1:], forms[0])
+
+    def _form(self, network: nn.Sequential, weights: dict[int, float]) -> Tensor:
+        """The penalty of derivatives, computed again after one of the grids has changed."""
+        layers = grid_layers(network)
         # The version of a tensor counts changes in place; its values would make a GPU wait.
         grids = [(layer.num_intervals, layer.spacing._version) for layer in layers]
         known = self._forms.get(id(network))
         if known is None or known[0] != grids:
-            weights = {ORDERS[name]: weight for name, weight in self.penalty.items()}
-            matrix = decayed_penalty(cast(nn.Sequential, network), weights, self.penalty_decay)
+            matrix = decayed_penalty(network, weights, self.penalty_decay)
             known = self._forms[id(network)] = grids, matrix
         return known[1]
 

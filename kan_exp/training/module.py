@@ -17,12 +17,13 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from kan_exp.data import Split
 from kan_exp.errors import DivergedError
-from kan_exp.layers import EdgeLayer, KANInterpoLayer, smooth_penalty
+from kan_exp.layers import EdgeLayer, GridLayer, KANInterpoLayer, smooth_penalty
 from kan_exp.layers.walk import LayerPass, walk
 from kan_exp.models.model import KANModel
 from kan_exp.tasks import Task
 from kan_exp.tasks.losses import Loss
-from kan_exp.training.penalty_rules import ORDERS, check_smooth, check_weights
+from kan_exp.training.group_penalty import group_penalty
+from kan_exp.training.penalty_rules import ORDERS, check_group, check_smooth, check_weights
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +82,11 @@ class KANModule(LightningModule):
         self.penalty = {name: weight for name, weight in penalty.items() if weight > 0}
         tables = any(isinstance(layer, KANInterpoLayer) for layer in model.network)
         check_smooth(penalty, tables)
+        splines = [
+            isinstance(layer, GridLayer) and getattr(layer, "base_weight", None) is None
+            for layer in model.edge_layers
+        ]
+        check_group(penalty, all(splines))
         self.bounds: Tensor | None = None  # of a table's points, see `observe_domains`
         self.converged: str | None = None  # the test by which the optimizer has converged
         self.overfits = False
@@ -366,6 +372,7 @@ def objective_by_edges(
 ON_LAYERS: dict[str, Callable[[nn.Sequential], Tensor]] = {
     **{name: partial(_roughness, order) for name, order in ORDERS.items()},
     "smooth": smooth_penalty,
+    "group": group_penalty,
 }
 ON_EDGES: dict[str, Callable[[list[LayerPass]], Tensor]] = {
     "l1_edges": _l1_edges,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from kan_exp.errors import KanExpError, listing
 
 ORDERS = {"roughness": 1, "curvature": 2, "jerk": 3}  # of the derivatives that penalties weigh
-PENALTIES = (*ORDERS, "smooth", "l1_edges", "l1_outputs")
+PENALTIES = (*ORDERS, "smooth", "group", "l1_edges", "l1_outputs")
 
 
 def check_weights(penalty: Mapping[str, float]) -> None:
@@ -27,16 +27,25 @@ def check_smooth(penalty: Mapping[str, float], tables: bool) -> None:
         )
 
 
+def check_group(penalty: Mapping[str, float], splines: bool) -> None:
+    """Raises a `KanExpError` if `penalty.group` has a weight and not all edges are `splines`."""
+    if penalty.get("group", 0) > 0 and not splines:
+        raise KanExpError(
+            "penalty.group: only layer=interpo, and spline with layer.base=none, have it: "
+            "set penalty.group=0; other edges have penalty.l1_edges with optimizer=adam."
+        )
+
+
 def check_quadratic(names: Iterable[str], grids: bool) -> None:
-    """Raises a `KanExpError` if a penalty is no quadratic form of the parameters.
+    """Raises a `KanExpError` if least squares cannot take a penalty.
 
     Args:
         names: Penalties with a weight above 0.
         grids: Whether all layers are splines on grids.
     """
     for name in names:
-        if name not in ORDERS or not grids:
+        if name not in (*ORDERS, "group") or not grids:
             raise KanExpError(
                 f"penalty.{name} does not go with optimizer=lm, which takes roughness, "
-                f"curvature and jerk of layer=interpo or spline: set penalty.{name}=0."
+                f"curvature, jerk and group of layer=interpo or spline: set penalty.{name}=0."
             )

@@ -130,13 +130,34 @@ def penalty_matrix(network: nn.Sequential, weights: dict[int, float]) -> Tensor:
     Returns:
         `(parameters, parameters)`.
     """
-    blocks = []
+    return form_of_parameters(
+        network,
+        [_grid_blocks(layer, weights) for layer in grid_layers(network)],
+        [_line_slopes(layer, weights) for layer in grid_layers(network)],
+    )
+
+
+def form_of_parameters(
+    network: nn.Sequential, curves: Sequence[Sequence[Tensor]], slopes: Sequence[Tensor]
+) -> Tensor:
+    """A quadratic form of all parameters, `(parameters, parameters)`.
+
+    Args:
+        network: Layers, one after the other.
+        curves: For each layer with a grid the form of each input's coefficients.
+        slopes: For each of them the weights of the squared slopes of straight edges, `(in, out)`.
+    """
+    forms = dict(zip(grid_layers(network), zip(curves, slopes, strict=True), strict=True))
+    blocks: list[Tensor] = []
     for layer in layers_of(network):
         for name, part in layer.named_parameters():
             if isinstance(layer, GridLayer) and name == "values":
-                blocks += _grid_blocks(layer, weights)
+                blocks += forms[layer][0]
             elif isinstance(layer, GridLayer) and name == "lines":
-                blocks.append(_line_block(layer, weights))
+                weights = forms[layer][1]  # offsets have none
+                blocks.append(
+                    torch.diag(torch.stack([weights, torch.zeros_like(weights)]).flatten())
+                )
             else:
                 blocks.append(part.new_zeros(part.numel(), part.numel()))
     return torch.block_diag(*blocks)
@@ -146,16 +167,22 @@ def _grid_blocks(layer: GridLayer, weights: dict[int, float]) -> list[Tensor]:
     """One block for each input: the same form for every output to which it has an edge."""
     edges = layer.dim_in * layer.dim_out
     forms = [weight / edges * layer.penalty_gram_matrix(order) for order, weight in weights.items()]
-    bent = layer.values.new_ones(layer.dim_in, layer.dim_out)
-    bent = bent if layer.mask is None else bent * layer.mask
-    bent = bent if layer.straight is None else bent * ~layer.straight
-    blocks = zip(torch.stack(forms).sum(0), bent, strict=True)
+    blocks = zip(torch.stack(forms).sum(0), bent_edges(layer), strict=True)
     return [torch.kron(form, torch.diag(outputs)) for form, outputs in blocks]
 
 
-def _line_block(layer: GridLayer, weights: dict[int, float]) -> Tensor:
-    """The form of the slopes of straight edges; offsets have none."""
-    assert layer.straight is not None
-    lines = layer.straight if layer.mask is None else layer.straight & layer.mask
-    slopes = lines.to(layer.values) * weights.get(1, 0.0) / lines.numel()
-    return torch.diag(torch.stack([slopes, torch.zeros_like(slopes)]).flatten())
+def bent_edges(layer: GridLayer) -> Tensor:
+    """1 for the edges that exist and are not straight, else 0, `(dim_in, dim_out)`."""
+    bent = layer.values.new_ones(layer.dim_in, layer.dim_out)
+    bent = bent if layer.mask is None else bent * layer.mask
+    return bent if layer.straight is None else bent * ~layer.straight
+
+
+def straight_edges(layer: GridLayer) -> Tensor:
+    """1 for the edges that exist and are straight, else 0, `(dim_in, dim_out)`."""
+    return layer.exists.to(layer.values) - bent_edges(layer)
+
+
+def _line_slopes(layer: GridLayer, weights: dict[int, float]) -> Tensor:
+    straight = straight_edges(layer)
+    return straight * weights.get(1, 0.0) / straight.numel()

@@ -74,6 +74,7 @@ def test_a_training_that_goes_no_further_ends_and_says_why(command, tmp_path):
         (["scheduler=onecycle"], "scheduler=none"),
         (["layer=mlp", "penalty.roughness=1"], "penalty.roughness does not go with optimizer=lm"),
         (["layer=spline", "penalty.l1_edges=1"], "penalty.l1_edges does not go with optimizer=lm"),
+        (["layer=spline", "layer.base=silu", "penalty.group=1"], "spline with layer.base=none"),
         (["layer=spline", "refine.grids=[4,6]"], "a multiple of the one before, got [4, 6]"),
         (["layer=interpo", "layer.num_x=1"], "num_x"),
         (["optimizer.damping=0"], "needs damping above 0"),

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from kan_exp.config import RunConfig, SmoothingConfig, choice
 from kan_exp.preparing.defaults import MANY_ROWS, notes_on_defaults, with_defaults
 from kan_exp.preparing.translation import composed, translate
 
@@ -157,3 +158,17 @@ def test_scikit_learns_digits_are_wide(tmp_path):
     with composed(["data=sklearn", "data.name=digits"], tmp_path) as (cfg, hydra):
         found, _ = with_defaults(*translate(cfg, hydra))
     assert (found.dims, found.smoothing.method) == (["auto", 42, "auto"], "linear")
+
+
+def test_a_layer_without_room_beside_sums_of_curves_is_trained_by_stages():
+    spline, lm = choice("layer", "spline"), choice("optimizer", "lm")
+
+    def asked(dims, choose=None):
+        smoothing = SmoothingConfig(method="reml", choose=choose)
+        return RunConfig(dims=dims, layers=spline, optimizer=lm, smoothing=smoothing)
+
+    assert not asked([2, 1, 1]).smooths
+    assert asked([2, 1, 1]).begins_smooth
+    assert not asked([2, 3, 3]).smooths
+    assert asked([2, 4, 3]).smooths
+    assert asked([2, 1, 1], choose=True).smooths

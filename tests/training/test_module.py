@@ -20,6 +20,7 @@ from kan_exp.layers import KANInterpoLayer, KANLayer, KANSplineLayer, LayerSpec,
 from kan_exp.models.model import KANModel
 from kan_exp.optimizers import LevenbergMarquardt
 from kan_exp.optimizers.checking import check_optimizer
+from kan_exp.training.group_penalty import group_penalty
 from kan_exp.training.module import CHOSEN_BY, OBSERVED_POINTS, KANModule
 from tests.regression import TASK
 
@@ -176,6 +177,14 @@ def test_an_unknown_penalty_is_refused(make_data, make_model):
     ) as caught:
         module(make_model(make_data()), init_noise_std=0.1)
     assert all(name in str(caught.value) for name in PENALTIES)
+
+
+def test_the_group_penalty_is_part_of_the_objective(make_data, make_model):
+    model = make_model(make_data())
+    _, penalties = module(model, group=0.1).objective(torch.zeros(2, 2), torch.zeros(2, 1))
+    assert torch.equal(penalties["group"], group_penalty(model.network))
+    with pytest.raises(KanExpError, match=r"^penalty\.group: only layer=interpo, and spline"):
+        module(make_model(make_data(), layer=KANLayer), group=0.1)
 
 
 @pytest.mark.parametrize("name", PENALTIES)

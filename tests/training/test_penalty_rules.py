@@ -7,7 +7,12 @@ import math
 import pytest
 
 from kan_exp.errors import KanExpError
-from kan_exp.training.penalty_rules import check_quadratic, check_smooth, check_weights
+from kan_exp.training.penalty_rules import (
+    check_group,
+    check_quadratic,
+    check_smooth,
+    check_weights,
+)
 
 
 @pytest.mark.parametrize(
@@ -15,12 +20,13 @@ from kan_exp.training.penalty_rules import check_quadratic, check_smooth, check_
     [
         ("roughness", True, True),
         ("jerk", True, True),
+        ("group", True, True),
         ("roughness", False, False),
         ("l1_edges", True, False),
         ("smooth", True, False),
     ],
 )
-def test_least_squares_take_derivatives_of_grids(name, grids, taken):
+def test_least_squares_take_some_penalties_of_grids(name, grids, taken):
     names = ["curvature", name] if grids else [name]
     if taken:
         check_quadratic(names, grids)
@@ -41,3 +47,10 @@ def test_smooth_needs_a_table():
     check_smooth({"smooth": 0.0}, tables=False)
     with pytest.raises(KanExpError, match=r"^penalty\.smooth"):
         check_smooth({"smooth": 0.1}, tables=False)
+
+
+def test_group_needs_splines():
+    check_group({"group": 0.1}, splines=True)
+    check_group({"group": 0.0}, splines=False)
+    with pytest.raises(KanExpError, match=r"^penalty\.group: only .*l1_edges with optimizer=adam"):
+        check_group({"group": 0.1}, splines=False)
