@@ -20,7 +20,7 @@ from kan_exp.layers.stacking import over_replicas
 EdgeFunction = Callable[[Tensor], Tensor]
 
 SLOPE_POINTS = 129
-STEP = 1 / 256  # of a range, over which the slope at its ends is taken
+STEP = 1 / 20  # of a range, over which the slope at its ends is taken: edges may wave there
 FUSED = ("forward", "forward_stacked", "sample_gradients", "roughness_stacked")
 
 
@@ -173,9 +173,10 @@ class EdgeLayer(nn.Module, ABC):
     def set_limits(self, limits: Tensor | None) -> None:
         """Chooses a range of each input beyond which its edges are straight lines.
 
-        They go on with the slope that they have at its ends. This holds in evaluation mode alone: a
-        training decides about edges where its points are. Kinds that are straight lines far outside
-        of themselves have no limits.
+        They go on with the slope that they have over the last twentieth of it, which waves of an
+        edge change little. This holds in evaluation mode alone: a training decides about edges
+        where its points are. Kinds that are straight lines far outside of themselves have no
+        limits.
 
         Args:
             limits: `(dim_in, 2)`, of a stack `(replicas, dim_in, 2)`, or `None` for no limits. Like

@@ -100,6 +100,7 @@ def resolved(sweeper, overrides, number=0):
         for name in NON_RESULT_OPTIONS:
             cfg.pop(name, None)
     values = OmegaConf.to_container(cfg, resolve=True)
+    values["data"].pop("units", None)
     return {**values, "layers": values["layers"] and list(map(spelled_out, values["layers"]))}
 
 
@@ -133,10 +134,12 @@ def light(hydra):
 
 def plain(cfg):
     values = {name: cfg[name] for name in cfg if name not in NON_RESULT_OPTIONS}
-    return {
+    values = {
         name: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
         for name, value in values.items()
     }
+    values["data"].pop("units", None)
+    return values
 
 
 def seeds(groups):
