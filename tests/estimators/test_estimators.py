@@ -335,7 +335,7 @@ def test_frames_of_any_columns_are_learned(frame):
     assert estimator.feature_names_in_.tolist() == ["size", "colour", "when", "old"]
     assert estimator.feature_importances_[:2].sum() > 0.99
     assert len(estimator.feature_importances_) == 4
-    other = pl.from_pandas(frame)
+    other = pl.DataFrame(frame.to_dict("list"))
     np.testing.assert_array_equal(estimator.predict(other), estimator.predict(frame))
     slopes = estimator.predict_derivative(frame)
     np.testing.assert_allclose(slopes[:, 0], 1, atol=0.02)
