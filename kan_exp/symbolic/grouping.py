@@ -65,8 +65,7 @@ def grouped_error(problem: Problem, groups: State) -> float:
     errors = []
     for one in (problem, groups.smaller(problem)):
         search = Reduction(one, relative=False)
-        state = search.start()
-        errors.append(state.error * search.size)
+        errors.append(search.start.error * search.size)
     return min(errors)
 
 

@@ -151,15 +151,17 @@ class Reduction:
         self.few_polynomials = Polynomials(min(56, max(near // 5, 8)), self.few, tail)
         self.size = 0.0
         # Many terms magnify noise where rows are few: fewer are taken if they are clearly better.
-        state = self.start()
+        self.start = self._start()
         for fewer in (terms // 2, terms // 4, terms // 8):
             trial = Polynomials(max(fewer, 8), every, tail)
-            if self.rows(state).solve(trial.design(state.values))[1] < _CLEARLY * state.error:
+            error = self.rows(self.start).solve(trial.design(self.start.values))[1]
+            if error < _CLEARLY * self.start.error:
                 self.polynomials = trial
                 self.few_polynomials = Polynomials(min(56, trial.terms), self.few, tail)
-                state = self.scored(state)
+                self.start = replace(self.start, error=error)
 
-    def start(self) -> State:
+    def _start(self) -> State:
+        """The given problem, with the error of the polynomials."""
         varying = [column for column in range(self.x.shape[1]) if np.ptp(self.x[:, column]) > 0]
         values = tuple(np.ascontiguousarray(self.x[:, column]) for column in varying)
         variables = tuple(map(Input, varying))
@@ -483,7 +485,7 @@ def _one_sign(problem: Problem) -> bool:
 
 
 def _followed(search: Reduction, width: int, seen: dict[str, State]) -> Iterator[Proposal]:
-    level = [search.start()]
+    level = [search.start]
     if search.relative:
         yield from search.monomial(level[0])
     while level and not search.problem.over:

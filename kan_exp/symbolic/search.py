@@ -127,8 +127,8 @@ def search(
     # Trials leave the domains of functions all the time: what is not finite is not taken. With
     # other numbers of BLAS threads, as in a worker, the last bits of results may differ.
     with np.errstate(all="ignore"), threadpool_limits(1, "blas"):
-        judge = _Judge(x, y, np.ones(len(y)) if weight is None else weight, began + seconds, seed)
-        judge.problem = replace(judge.problem, dimensions=dimensions)
+        weight = np.ones(len(y)) if weight is None else weight
+        judge = _Judge(x, y, weight, began + seconds, seed, dimensions)
         try:
             for way in judge.first_ways():
                 told(way.doing)
@@ -153,11 +153,19 @@ def search(
 class _Judge:
     """Hears proposals, and decides which of them is the formula."""
 
-    def __init__(self, x: Array, y: Array, weight: Array, deadline: float, seed: int) -> None:
+    def __init__(
+        self,
+        x: Array,
+        y: Array,
+        weight: Array,
+        deadline: float,
+        seed: int,
+        dimensions: Dimensions | None,
+    ) -> None:
         order = np.random.default_rng(seed).permutation(len(y))
         held = order[: int(_HELD * len(y))]
         kept = order[len(held) :]
-        self.problem = Problem(x[kept], y[kept], weight[kept], 0.0, deadline, seed)
+        self.problem = Problem(x[kept], y[kept], weight[kept], 0.0, deadline, seed, dimensions)
         self.held = Problem(x[held], y[held], weight[held], 0.0, deadline, seed)
         total = max(self.problem.weight.sum(), 1e-300)
         self.mean = float(self.problem.weight @ self.problem.y) / total
