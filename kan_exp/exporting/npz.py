@@ -28,7 +28,7 @@ def make(source: Source) -> Made:
     """Arrays and a description in JSON, without pickled objects, compared with the model."""
     tables = as_stored(source.tables, source.dtype)
     file = io.BytesIO()
-    write_npz(source.tables, file, source.dtype)
+    _write(source.tables, tables, file, source.dtype)
     data = file.getvalue()
     lines = [_compared(source, tables, data), f"largest error: {_bound_text(tables)}"]
     return Made(data, lines, {EVALUATOR.name: EVALUATOR.read_text()})
@@ -60,21 +60,15 @@ def _bound_text(tables: Tables) -> str:
     return f"{bound:.2g} of an output before its link function."
 
 
-def write_npz(tables: Tables, file: BinaryIO, dtype: str) -> None:
-    """Writes the arrays of tables and `about` them.
-
-    Args:
-        tables: The network.
-        file: Open for binary writing.
-        dtype: Of the tables, `float32` or `int16`, which has a scale for each edge.
-    """
+def _write(tables: Tables, stored: Tables, file: BinaryIO, dtype: str) -> None:
+    """Writes the arrays of tables, and about them what holds as they are stored."""
     arrays: dict[str, NDArray[Any]] = {
         name: getattr(tables, name) for name in ("x_mean", "x_std", "y_mean", "y_std")
     }
     for number, layer in enumerate(tables.layers):
         parts = _parts(layer, dtype)
         arrays |= {f"{name}{number}": part for name, part in zip(ARRAYS, parts, strict=True)}
-    description = about(as_stored(tables, dtype)) | {"arrays": ARRAYS, "layers": len(tables.layers)}
+    description = about(stored) | {"arrays": ARRAYS, "layers": len(tables.layers)}
     np.savez_compressed(file, about=np.array(json.dumps(description)), **arrays)  # type: ignore[arg-type]
 
 
