@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -21,3 +23,10 @@ def train(capsys, monkeypatch, tmp_path) -> Train:
 def light(tmp_path) -> Command:
     """`run_light` in an empty folder."""
     return partial(run_light, cwd=tmp_path)
+
+
+@pytest.fixture
+def told(caplog) -> Callable[[], list[str]]:
+    """The lines that a command has logged so far."""
+    caplog.set_level(logging.INFO)
+    return lambda: [record.getMessage() for record in caplog.records]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
 import math
 from datetime import date, timedelta
 
@@ -54,12 +53,6 @@ def run(tmp_path_factory):
     more = ["data.missing=impute", "~callbacks.figures", "task=regression"]
     prepare([*SHORT, *data, *more], folder / "run").run()
     return folder / "run"
-
-
-@pytest.fixture
-def told(caplog):
-    caplog.set_level(logging.INFO)
-    return lambda: [record.getMessage() for record in caplog.records]
 
 
 def write(path, header, *lines):

@@ -2,7 +2,6 @@
 
 import csv
 import errno
-import logging
 import math
 from pathlib import Path
 
@@ -33,12 +32,6 @@ def run(tmp_path_factory):
     data = ["data=table", f"data.path={folder / 't.csv'}", "data.target=y"]
     prepare([*SHORT, *data, "~callbacks.figures"], folder / "run").run()
     return folder / "run"
-
-
-@pytest.fixture
-def told(caplog):
-    caplog.set_level(logging.INFO)
-    return lambda: [record.getMessage() for record in caplog.records]
 
 
 def _predict(run, source, output, separator=None, missing="error"):
