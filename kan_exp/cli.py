@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, NoReturn, cast
 
 import hydra
 from hydra._internal.hydra import Hydra
@@ -212,14 +212,14 @@ def store_schema(name: str, schema: type) -> None:
     ConfigStore.instance().store(name, schema)
 
 
-def load_model(run: str, modules: Iterable[str]) -> tuple[KANModel, dict[str, Any]]:
-    """Loads a run's network and its description, after the modules that its layers need."""
+def load_model(run: str, modules: Iterable[str]) -> KANModel:
+    """Loads a run's network, after the modules that its layers need."""
     for name in modules:
         try:
             importlib.import_module(name)
         except ImportError as error:
             raise KanExpError(f"modules: cannot import {name!r}: {error}.") from error
-    from kan_exp.models.loading import load_described
+    from kan_exp.models.loading import loaded, model_from
 
     imports_are_done()
-    return load_described(run)
+    return loaded(run, model_from)

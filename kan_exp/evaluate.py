@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -73,7 +73,8 @@ def evaluate(cfg: DictConfig) -> None:
         reader = open_columns(cfg.data.path, cfg.data.separator, OPTIONS)
     run, modules = str(cfg.run), list(cfg.modules)
     find_checkpoint(run)
-    model, description = load_model(run, modules)
+    model = load_model(run, modules)
+    description = model.description
     from kan_exp.models.ranges import trained_ranges
     from kan_exp.training.score import score_networks
 
@@ -84,7 +85,7 @@ def evaluate(cfg: DictConfig) -> None:
         source = "its own test points"
     else:
         points, source, notes = _other_points(cfg, Schema.restore(description), reader)
-        ranges = trained_ranges(model, description)
+        ranges = trained_ranges(model)
         notes = [*notes, *outside(points.x.double().numpy(), ranges, model.features)]
     truth = Schema.restore(description).decode_outputs(points.y)
     (scores,) = score_networks(scoring, [model.predict(points.x)], truth, points.weight)
@@ -134,7 +135,7 @@ def _check_unused(cfg: DictConfig) -> None:
 def own_test_points(
     run: Path,
     moved: dict[str, str],
-    description: dict[str, Any],
+    description: Mapping[str, Any],
     modules: Sequence[str],
 ) -> Split:
     """The test points of a run, made again from its configuration."""

@@ -47,7 +47,8 @@ def explain(cfg: DictConfig) -> None:
     workers = count_workers("workers", cfg.workers)
     run, modules = str(cfg.run), list(cfg.modules)
     find_checkpoint(run)
-    model, description = load_model(run, modules)
+    model = load_model(run, modules)
+    description = model.description
     from kan_exp.symbolic.explaining import check_seconds
     from kan_exp.symbolic.observations import output_of
     from kan_exp.training.explaining import explain_run

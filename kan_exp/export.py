@@ -27,10 +27,8 @@ def export_run(cfg: DictConfig) -> None:
         given = given or "npz"
         output = expand_home(run) / f"model{FORMATS.get(given, ('', ''))[1]}"
     file, format = check_export(str(output), given, str(cfg.dtype))
-    model, description = load_model(run, list(cfg.modules))
-    lines = model.export(
-        file, format, description=description, dtype=str(cfg.dtype), table=str(cfg.table)
-    )
+    model = load_model(run, list(cfg.modules))
+    lines = model.export(file, format, dtype=str(cfg.dtype), table=str(cfg.table))
     log.info("%s: %s bytes", file, f"{file.stat().st_size:,}")
     for line in lines:
         log.info("%s", line)

@@ -57,11 +57,12 @@ def predict(cfg: DictConfig) -> None:
     batches = Batches(cfg.input, cfg.separator, OPTIONS)
     kept = _kept(batches.first, cfg.get("keep"))
     find_checkpoint(str(cfg.run))
-    model, description = load_model(str(cfg.run), list(cfg.modules))
+    model = load_model(str(cfg.run), list(cfg.modules))
     from kan_exp.models.ranges import trained_ranges
 
-    far = FarRows(trained_ranges(model, description), model.features)
-    job = _Job(model, Schema.restore(description), far, missing, bool(cfg.get("mark", False)))
+    far = FarRows(trained_ranges(model), model.features)
+    schema = Schema.restore(model.description)
+    job = _Job(model, schema, far, missing, bool(cfg.get("mark", False)))
     names = job.new_columns(batches.first, kept)
     with _threads() as workers, _progress(batches.size) as advance:
         results = job.taken(_in_order(job.predict, batches, workers), advance)

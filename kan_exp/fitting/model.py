@@ -17,7 +17,7 @@ from torch import Tensor
 from kan_exp.data.columns import tidy
 from kan_exp.errors import KanExpError, listing
 from kan_exp.models.inputs import as_points, as_table, column_names
-from kan_exp.models.loading import model_from, read_checkpoint
+from kan_exp.models.loading import loaded, model_from
 from kan_exp.models.model import KANModel
 from kan_exp.runs.files import replacing
 from kan_exp.runs.folders import CHECKPOINTS
@@ -50,7 +50,6 @@ class FittedModel(KANModel):
             are none.
     """
 
-    description: Mapping[str, Any]
     sample: Tensor
     residuals: Tensor | None
 
@@ -58,16 +57,15 @@ class FittedModel(KANModel):
     def of(cls, checkpoint: Mapping[str, Any], replica: int | None = None) -> FittedModel:
         """The model of a checkpoint in memory."""
         model = cast(FittedModel, model_from(checkpoint, replica, cls))
-        model._remember(checkpoint["kan_exp"], checkpoint.get("sample"))
+        model._remember(checkpoint.get("sample"))
         model.residuals = checkpoint.get("residuals")
         return model
 
-    def _remember(self, description: Mapping[str, Any], sample: Tensor | None = None) -> None:
-        self.description = dict(description)
+    def _remember(self, sample: Tensor | None) -> None:
         if sample is None:
             low, high = self.x_mean - 2 * self.x_std, self.x_mean + 2 * self.x_std
-            if "bounds" in description:  # not in checkpoints of old versions
-                low, high = torch.tensor(description["bounds"], dtype=torch.float64).unbind(1)
+            if "bounds" in self.description:  # not in checkpoints of old versions
+                low, high = torch.tensor(self.description["bounds"], dtype=torch.float64).unbind(1)
             generator = torch.Generator().manual_seed(0)
             unit = torch.rand(SAMPLE, len(low), generator=generator, dtype=torch.float64)
             sample = low + unit * (high - low)
@@ -264,16 +262,6 @@ class FittedModel(KANModel):
 
         return explain(self, self._looked_at(x), y, **options)
 
-    def export(
-        self,
-        path: str | Path,
-        format: str | None = None,
-        *,
-        description: Mapping[str, Any] | None = None,
-        **options: Any,
-    ) -> list[str]:
-        return super().export(path, format, description=description or self.description, **options)
-
     def checkpoint(self) -> dict[str, Any]:
         """What `of` makes the model of again: plain containers and tensors."""
         weights = {f"model.{name}": part.cpu() for name, part in self.state_dict().items()}
@@ -323,15 +311,18 @@ class FittedModel(KANModel):
 def load(folder: str | Path, replica: int | None = None) -> FittedModel:
     """Loads a trained network from the folder of its run, or where `save` has put it.
 
-    See `kan_exp.models.loading.load` for the arguments and errors.
+    Args:
+        folder: `outputs/<date>/<run>`, as the training printed it.
+        replica: Which replica of a run with `replicas=N`, from 0; the best on validation if not
+            given. Each is loaded as it was when it was best on validation.
 
     Returns:
         The model on the CPU, in evaluation mode and frozen: `model(x)` takes and gives the user's
         own units, with a gradient where `x` has one; `model.network` is the plain `nn.Sequential`.
         `model.requires_grad_()` makes its parameters trainable again.
+
+    Raises:
+        KanExpError: There is no readable checkpoint, its layer is unknown, or there is no such
+            replica.
     """
-    checkpoint = read_checkpoint(folder)
-    try:
-        return FittedModel.of(checkpoint, replica)
-    except KanExpError as error:
-        raise KanExpError(f"{folder}: {error}") from error
+    return loaded(folder, lambda checkpoint: FittedModel.of(checkpoint, replica))

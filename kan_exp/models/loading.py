@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ from kan_exp.tasks import Task
 
 if TYPE_CHECKING:
     from kan_exp.data import ExperimentData
+
+M = TypeVar("M", bound=KANModel)
 
 
 def describe_model(
@@ -93,33 +95,15 @@ def _is_sound(description: Mapping[str, Any], weights: Mapping[str, Any]) -> boo
     )
 
 
-def load(folder: str | Path, replica: int | None = None) -> KANModel:
-    """Loads a trained network from the folder of its run.
-
-    Args:
-        folder: `outputs/<date>/<run>`, as the training printed it.
-        replica: Which replica of a run with `replicas=N`, from 0; the best on validation if not
-            given. Each is loaded as it was when it was best on validation.
-
-    Returns:
-        The model on the CPU, in evaluation mode and frozen: `model(x)` takes and gives the user's
-        own units, with a gradient where `x` has one; `model.network` is the plain `nn.Sequential`.
-        `model.requires_grad_()` makes its parameters trainable again.
+def loaded(folder: str | Path, make: Callable[[dict[str, Any]], M]) -> M:
+    """The model that `make` makes of a run's best checkpoint; errors name the folder.
 
     Raises:
-        KanExpError: There is no readable checkpoint, its layer is unknown, or there is no such
-            replica.
+        KanExpError: There is no readable checkpoint, or `make` refuses it.
     """
-    return load_described(folder, replica)[0]
-
-
-def load_described(
-    folder: str | Path, replica: int | None = None
-) -> tuple[KANModel, dict[str, Any]]:
-    """Loads a network as `load` does, and returns its description from the same checkpoint."""
     checkpoint = read_checkpoint(folder)
     try:
-        return model_from(checkpoint, replica), checkpoint["kan_exp"]
+        return make(checkpoint)
     except KanExpError as error:
         raise KanExpError(f"{folder}: {error}") from error
 
@@ -127,7 +111,7 @@ def load_described(
 def model_from(
     checkpoint: Mapping[str, Any], replica: int | None = None, kind: type[KANModel] = KANModel
 ) -> KANModel:
-    """The network of a checkpoint in memory, as a model of this kind; see `load`.
+    """The network of a checkpoint in memory, as a model of this kind: on the CPU and frozen.
 
     Raises:
         KanExpError: The weights do not fit the layers, or there is no such replica.
@@ -160,6 +144,7 @@ def model_from(
             description.get("smearing", ()),
         )
         model.load_state_dict(weights)
+        model.description = dict(description)
     except (RuntimeError, TypeError, StopIteration) as error:  # also of sizes beyond memory
         raise KanExpError(f"the checkpoint does not fit its layer: {message_of(error)}") from error
     return model.eval().requires_grad_(False)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,9 @@ class KANModel(nn.Module):
         smearing: What is added to each output `(out,)` of a logarithmic scale, so that predictions
             are means rather than medians.
 
+    Attributes:
+        description: Plain containers from which a model of a checkpoint was made; else empty.
+
     Shape:
         x `(n, in)` -> `(n, out)`, both in the user's units; of a classifier, the probability of
         each class, `(n, classes)`. `x` may be anything that
@@ -73,6 +77,7 @@ class KANModel(nn.Module):
         features or the columns of the schema. A row with a NaN gives NaN.
     """
 
+    description: Mapping[str, Any] = MappingProxyType({})
     x_mean: Tensor
     x_std: Tensor
     y_mean: Tensor
@@ -164,8 +169,6 @@ class KANModel(nn.Module):
         self,
         path: str | Path,
         format: str | None = None,
-        *,
-        description: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> list[str]:
         """Writes the model to a file that other programs read, see `kan_exp.exporting.export`.
@@ -173,14 +176,12 @@ class KANModel(nn.Module):
         Args:
             path: The file.
             format: `npz`, `onnx`, `torch`, `c` or `sql`; None where the file's extension says it.
-            description: Of the model in its checkpoint, see `trained_ranges`.
             options: Of the format.
         """
         from kan_exp.exporting import export
         from kan_exp.models.ranges import trained_ranges
 
-        ranges = trained_ranges(self, description or {})
-        return export(self, path, format, ranges, **options)
+        return export(self, path, format, trained_ranges(self), **options)
 
     def _in_batches(self, function: Callable[[Tensor], Tensor], x: Any) -> Tensor:
         points = self.points_of(x)

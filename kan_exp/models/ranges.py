@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from kan_exp.data.columns import FloatArray
 from kan_exp.models.model import KANModel
 
 
-def trained_ranges(model: KANModel, description: Mapping[str, Any]) -> FloatArray:
+def trained_ranges(model: KANModel) -> FloatArray:
     """Smallest and largest value of each input in training, `(in, 2)`, in the user's units.
 
-    Args:
-        model: The network.
-        description: Of the model in its checkpoint. Those of early versions have no `bounds`: the
-            ranges are then those that the first layer has observed.
+    Checkpoints of early versions have no `bounds`: the ranges are then those that the first layer
+    has observed.
 
     Returns:
         NaN where nothing is known.
     """
-    if (bounds := description.get("bounds")) is not None:
+    if (bounds := model.description.get("bounds")) is not None:
         return np.array(bounds, dtype=np.float64)
     layers = model.edge_layers
     if not layers or layers[0] is not model.network[0]:

@@ -10,10 +10,11 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from kan_exp import load
 from kan_exp.dashboard import read_arguments as read_dashboard
 from kan_exp.errors import KanExpError
 from kan_exp.evaluate import own_test_points
-from kan_exp.models.loading import load, read_checkpoint
+from kan_exp.models.loading import read_checkpoint
 from kan_exp.preparing.keys import run_key
 from kan_exp.preparing.paths import absolute_arguments, use_absolute_paths
 from kan_exp.report import take_folders

@@ -33,13 +33,13 @@ COMPILER = shutil.which("cc") or shutil.which("gcc")
 
 def rows_for(model, seed=7, count=400):
     """Rows that no export has been compared with, as frames and as exports take them."""
-    tables = make_tables(model, trained_ranges(model, {}))
+    tables = make_tables(model, trained_ranges(model))
     rows = fresh_rows(tables, torch.Generator().manual_seed(seed), count)
     return rows, as_arrays(tables, rows), model.predict(rows).double().numpy()
 
 
 def far_rows(model, rows):
-    low, high = trained_ranges(model, {}).T
+    low, high = trained_ranges(model).T
     x = model.schema.encode(rows)
     return ((x < low - 0.1 * (high - low)) | (x > high + 0.1 * (high - low))).any(1)
 

@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch import Callback
 
 import kan_exp
+from kan_exp import load
 from kan_exp.data.points import Scaling
 from kan_exp.errors import DivergedError, KanExpError
 from kan_exp.layers import (
@@ -23,7 +24,7 @@ from kan_exp.layers import (
     LayerSpec,
     make_network,
 )
-from kan_exp.models.loading import describe_model, load, read_checkpoint
+from kan_exp.models.loading import describe_model, read_checkpoint
 from kan_exp.models.model import KANModel
 from kan_exp.training.callbacks import BestNetwork, RunCheckpoint
 from kan_exp.training.module import KANModule

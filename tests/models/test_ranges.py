@@ -60,15 +60,15 @@ def test_numbers_show_a_thousandth_of_the_range():
 def test_ranges_are_those_of_the_checkpoint_or_what_the_first_layer_has_seen(make_data, make_model):
     data = make_data()
     model = make_model(data)
-    np.testing.assert_array_equal(
-        trained_ranges(model, {"bounds": [[0, 1], [2, 3]]}), [[0, 1], [2, 3]]
-    )
+    model.description = {"bounds": [[0, 1], [2, 3]]}
+    np.testing.assert_array_equal(trained_ranges(model), [[0, 1], [2, 3]])
+    del model.description
     model.observe(data.train.x)
     x = data.train.x.numpy()
     expected = np.stack([x.min(0), x.max(0)], axis=1)
-    np.testing.assert_allclose(trained_ranges(model, {}), expected, rtol=1e-6)
+    np.testing.assert_allclose(trained_ranges(model), expected, rtol=1e-6)
     plain = nn.Sequential(nn.Linear(2, 1))
-    unknown = trained_ranges(KANModel(plain, data.scaling, data.features, "f"), {})
+    unknown = trained_ranges(KANModel(plain, data.scaling, data.features, "f"))
     assert unknown.shape == (2, 2)
     assert np.isnan(unknown).all()
     assert outside(torch.full((3, 2), 1e9).numpy(), unknown, data.features) == []

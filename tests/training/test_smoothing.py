@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 import torch
 
+from kan_exp import load
 from kan_exp.errors import KanExpError
-from kan_exp.models.loading import load
 from kan_exp.train import prepare
 
 ROWS = 160
