@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from kan_exp.data.columns import free_name
+from kan_exp.data.columns import FloatArray, free_name
 from kan_exp.data.ranges import marks
 from kan_exp.data.schema import PARTS, Column
 from kan_exp.errors import KanExpError
@@ -15,7 +15,6 @@ from kan_exp.exporting.describing import inputs_text, prediction_names
 from kan_exp.exporting.source import Made, Source
 from kan_exp.exporting.tables import (
     OUTSIDE,
-    FloatArray,
     SplineTable,
     Tables,
     basis_polynomials,

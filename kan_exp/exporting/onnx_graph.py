@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kan_exp.data.columns import free_name
+from kan_exp.data.columns import FloatArray, free_name
 from kan_exp.data.ranges import MARKED, marks
 from kan_exp.data.schema import PARTS, Column
 from kan_exp.errors import KanExpError, listing, message_of
@@ -21,7 +21,6 @@ from kan_exp.exporting.fresh import NO_DATE, as_arrays
 from kan_exp.exporting.source import Made, Source
 from kan_exp.exporting.tables import (
     OUTSIDE,
-    FloatArray,
     SplineTable,
     Tables,
     basis_polynomials,

@@ -8,14 +8,14 @@ from contextlib import closing
 
 import numpy as np
 
-from kan_exp.data.columns import free_name, shown
+from kan_exp.data.columns import FloatArray, free_name, shown
 from kan_exp.data.ranges import MARKED, marks
 from kan_exp.data.schema import Column
 from kan_exp.errors import KanExpError, listing
 from kan_exp.exporting.describing import prediction_names
 from kan_exp.exporting.fresh import as_arrays
 from kan_exp.exporting.source import Made, Source
-from kan_exp.exporting.tables import OUTSIDE, FloatArray, SplineTable, Tables
+from kan_exp.exporting.tables import OUTSIDE, SplineTable, Tables
 
 MAX_POLYNOMIALS = 20_000  # some two megabytes of text for each prediction
 ROW = "kan_row"  # alias of the table

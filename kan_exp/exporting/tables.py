@@ -13,13 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from kan_exp.data.columns import FloatArray
 from kan_exp.data.ranges import MARGIN
 from kan_exp.data.schema import Column, Schema
 from kan_exp.errors import KanExpError
 from kan_exp.layers import EdgeLayer, KANInterpoLayer
 from kan_exp.layers.grid import GridLayer, interval_polynomials
-
-FloatArray = NDArray[np.float64]
 
 DEGREE = 3  # of the tables of edges that are no splines
 ROOM = 0.5  # of an input's trained range, by which such tables exceed it on both sides
