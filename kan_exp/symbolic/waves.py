@@ -19,14 +19,19 @@ from kan_exp.symbolic.problem import Problem, Proposal, weighed_rows
 from kan_exp.symbolic.refit import refit
 
 _ROWS = 400
-# Starts of each family that are fitted, and fits that are proposed.
-_STARTS, _PROPOSED = 6, 2
+# Starts of each family that are fitted, fits that are proposed, and steps to a closer number.
+_STARTS, _PROPOSED, _HALVINGS = 6, 2, 16
 # Cycles over the range of the variable, and rates of growth times its width.
 _CYCLES = np.arange(1, 81) / 4
 _RATES = (-12.0, -7.0, -4.0, -2.0, -1.0, -0.4, 0.4, 1.0, 2.0, 4.0, 7.0)
 _CENTRES, _WIDTHS = (0.1, 0.3, 0.5, 0.7, 0.9), (0.08, 0.16, 0.3)
 # Above this part of the target's deviation a start is not worth a fit.
 _HOPELESS = 0.9
+
+
+# Error, form, and the numbers from the grid.
+_Start = tuple[float, Expression, tuple[float, ...]]
+_Fitted = Callable[[tuple[float, ...]], tuple[float, Expression]]
 
 
 @dataclass(frozen=True)
@@ -57,17 +62,25 @@ def waves(problem: Problem) -> Iterator[Proposal]:
     size = float(np.linalg.norm((y - np.average(y, weights=weight)) * root))
     if not size > 0:
         return
+
+    def fitted(numbers: tuple[float, ...]) -> tuple[float, Expression]:
+        """The best form with these numbers, after its relative error."""
+        design = np.stack([column(x) for column in family.columns(*numbers)], 1)
+        design = np.c_[design, np.ones(len(y))] * root[:, None]
+        if not np.isfinite(design).all():
+            return math.inf, Constant(0.0)
+        factors = np.linalg.lstsq(design, y * root, rcond=1e-10)[0]
+        left = float(np.linalg.norm(design @ factors - y * root)) / size
+        return left, family.form(numbers, factors)
+
     for family in _families(Input(varying[0]), float(z.min()), float(np.ptp(z))):
-        starts = []
-        for numbers in family.grid:
-            design = np.stack([column(x) for column in family.columns(*numbers)], 1)
-            design = np.c_[design, np.ones(len(y))] * root[:, None]
-            if not np.isfinite(design).all():
-                continue
-            factors = np.linalg.lstsq(design, y * root, rcond=1e-10)[0]
-            left = float(np.linalg.norm(design @ factors - y * root)) / size
-            if left < _HOPELESS:
-                starts.append((left, family.form(numbers, factors)))
+        tried = [(*fitted(numbers), numbers) for numbers in family.grid]
+        tried.sort(key=lambda one: one[0])
+        if len(family.grid[0]) == 1:
+            # Many factors fit anything beside a wrong number: it is looked for more closely.
+            step = abs(family.grid[1][0] - family.grid[0][0])
+            tried[:_STARTS] = [_closer(fitted, one, step) for one in tried[:_STARTS]]
+        starts = [one[:2] for one in tried if one[0] < _HOPELESS]
         starts.sort(key=lambda start: start[0])
         fits = [refit(form, x, y, weight, steps=80) for _, form in starts[:_STARTS]]
         for fit in sorted(fits, key=lambda fit: fit.loss)[:_PROPOSED]:
@@ -75,6 +88,16 @@ def waves(problem: Problem) -> Iterator[Proposal]:
                 yield Proposal(fit.expression, family.name)
         if problem.over:
             return
+
+
+def _closer(fitted: _Fitted, start: _Start, step: float) -> _Start:
+    """A better number near one, by steps that are halved."""
+    for _ in range(_HALVINGS):
+        step /= 2
+        (number,) = start[2]
+        beside = [(*fitted((near,)), (near,)) for near in (number - step, number + step)]
+        start = min([start, *beside], key=lambda one: one[0])
+    return start
 
 
 def _families(z: Expression, low: float, width: float) -> Iterator[_Family]:
@@ -107,10 +130,15 @@ def _families(z: Expression, low: float, width: float) -> Iterator[_Family]:
         ),
     )
     yield _Family(
-        "wave with a linear amplitude",
+        "wave with a polynomial amplitude",
         [(w,) for w in frequencies],
-        lambda w: [each * factor for each in waves_of(w) for factor in (z, Constant(1.0))],
-        lambda n, c: z * wave(n[0], (c[0], c[2])) + wave(n[0], (c[1], c[3])) + Constant(c[4]),
+        lambda w: [each * z**power for each in waves_of(w) for power in (2, 1, 0)],
+        lambda n, c: (
+            z**2 * wave(n[0], (c[0], c[3]))
+            + z * wave(n[0], (c[1], c[4]))
+            + wave(n[0], (c[2], c[5]))
+            + Constant(c[6])
+        ),
     )
     yield _Family(
         "two waves",
