@@ -286,27 +286,19 @@ class RunConfig(RunOptions):
 
 @dataclass(frozen=True)
 class RunContext:
-    """How a run was asked for; none of it changes the result.
+    """How a run was asked for; none of it changes the result."""
 
-    Args:
-        overrides: What the user typed.
-        choices: The choice of every group.
-        job: Its number in its sweep.
-        arguments: Command line that repeats the run, if there is one.
-        follows_seed: Options that refer to the seed, unresolved.
-        points_option: The option that sets the number of sampled training points.
-        gradient: What the layers recommend to optimizers that follow gradients.
-        wide: What wide tables are trained with.
-    """
-
-    overrides: Sequence[str] = ()
-    choices: Mapping[str, str] = field(default_factory=dict)
-    job: int | None = None
-    arguments: Sequence[str] | None = None
+    overrides: Sequence[str] = ()  # what the user typed
+    choices: Mapping[str, str] = field(default_factory=dict)  # the choice of every group
+    job: int | None = None  # its number in its sweep
+    arguments: Sequence[str] | None = None  # command line that repeats the run, if there is one
+    # Options that refer to the seed, unresolved.
     follows_seed: Mapping[str, Any] = field(default_factory=dict)
+    # The option that sets the number of sampled training points.
     points_option: str = "data.num_train"
+    # What the layers recommend to optimizers that follow gradients.
     gradient: Mapping[str, Any] | None = None
-    wide: Mapping[str, Any] | None = None
+    wide: Mapping[str, Any] | None = None  # what wide tables are trained with
 
 
 @dataclass

@@ -108,19 +108,12 @@ def results(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Trial:
-    """A run, or one seed of a stacked run, as a row of the HParams tab.
+    """A run, or one seed of a stacked run, as a row of the HParams tab."""
 
-    Args:
-        overrides: As the user typed them.
-        folder: Of the run.
-        job: Its number in its sweep, if it is part of one.
-        choices: The configuration, flat; values that are None are left out, so that each column has
-            one type.
-    """
-
-    overrides: Sequence[str]
-    folder: Path
-    job: int | None
+    overrides: Sequence[str]  # as the user typed them
+    folder: Path  # of the run
+    job: int | None  # its number in its sweep, if it is part of one
+    # The configuration, flat; values that are None are left out, so that each column has one type.
     choices: Mapping[str, Any]
 
     @property

@@ -43,17 +43,11 @@ FILE = re.compile(r"\.ya?ml\Z|\A/|(\A|/)\.\.?(/|\Z)")
 
 
 class Flag(NamedTuple):
-    """A flag of a command line.
+    """A flag of a command line."""
 
-    Args:
-        name: Its long name.
-        value: Its value, if it takes one.
-        words: The flag and its value as Hydra reads them.
-    """
-
-    name: str
-    value: str
-    words: list[str]
+    name: str  # its long name
+    value: str  # its value, if it takes one
+    words: list[str]  # the flag and its value as Hydra reads them
 
 
 def split_flags(arguments: Sequence[str]) -> tuple[list[Flag], list[str]]:

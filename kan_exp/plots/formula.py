@@ -35,23 +35,14 @@ POINT = 72  # per inch
 
 @dataclass(frozen=True)
 class Curve:
-    """What varies with one input, all others at their medians.
+    """What varies with one input, all others at their medians."""
 
-    Attributes:
-        name: Of the input.
-        x: Its values `(k,)`.
-        formula: Value of the formula at each `(k,)`; NaN where it is not defined.
-        network: The same of the network, if there is one.
-        data_x: Values of the input in the data `(n,)`.
-        data_y: The formula's curve at these, plus what the formula leaves of the data `(n,)`.
-    """
-
-    name: str
-    x: Points
-    formula: Points
-    network: Points | None
-    data_x: Points
-    data_y: Points
+    name: str  # of the input
+    x: Points  # its values `(k,)`
+    formula: Points  # value of the formula at each `(k,)`; NaN where it is not defined
+    network: Points | None  # the same of the network, if there is one
+    data_x: Points  # values of the input in the data `(n,)`
+    data_y: Points  # the formula's curve at these, plus what the formula leaves of the data `(n,)`
 
 
 def formula_figure(

@@ -77,15 +77,10 @@ def _quotas(counts: Sequence[int]) -> list[int]:
 
 @dataclass(frozen=True)
 class Layout:
-    """Places in inches, from the lower left corner of the network.
+    """Places in inches, from the lower left corner of the network."""
 
-    Args:
-        edges: That are drawn.
-        importance: Of all edges.
-    """
-
-    edges: Sequence[Edge]
-    importance: Importance
+    edges: Sequence[Edge]  # that are drawn
+    importance: Importance  # of all edges
 
     @cached_property
     def units(self) -> list[list[int]]:

@@ -22,17 +22,11 @@ PATIENCE = 10.0  # seconds for a process to end, and for rank 0 to notice that o
 
 @dataclass(frozen=True)
 class Rank:
-    """One of the processes that train together.
+    """One of the processes that train together."""
 
-    Args:
-        number: From 0.
-        count: How many there are.
-        store: File by which they find each other.
-    """
-
-    number: int
-    count: int
-    store: str
+    number: int  # from 0
+    count: int  # how many there are
+    store: str  # file by which they find each other
 
 
 class Processes:

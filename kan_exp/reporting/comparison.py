@@ -21,27 +21,20 @@ class Setting:
     """One setting with its seeds.
 
     Numbers are of the runs that finished and have the metric; None if no run has.
-
-    Args:
-        name: The values of the section's keys.
-        records: All its records.
-        finished: Those that count, by seed.
-        sample: Their metric.
-        quartiles: Lower, median, upper.
-        effect: Compared with the first setting of the section; None for the first itself.
-        standard_error: Of one run's metric, over the draw of its test points; median over seeds.
-        linear: The metric of the linear model on the same split; median over seeds.
     """
 
-    name: Name
-    records: list[Record]
-    finished: list[Record]
-    sample: Sample
+    name: Name  # the values of the section's keys
+    records: list[Record]  # all its records
+    finished: list[Record]  # those that count, by seed
+    sample: Sample  # their metric
     best: float | None = None
     worst: float | None = None
-    quartiles: tuple[float, float, float] | None = None
+    quartiles: tuple[float, float, float] | None = None  # lower, median, upper
+    # Compared with the first setting of the section; None for the first itself.
     effect: Effect | None = None
+    # Of one run's metric, over the draw of its test points; median over seeds.
     standard_error: float | None = None
+    # The metric of the linear model on the same split; median over seeds.
     linear: float | None = None
 
     @property
@@ -107,25 +100,15 @@ class Section:
 
 @dataclass
 class Comparison:
-    """The content of a report.
+    """The content of a report."""
 
-    Args:
-        metric: By which runs are compared.
-        keys: The choices that distinguish settings.
-        asked: Whether the user has named them.
-        sections: One for each set of test points.
-        records: All records.
-        unassigned: Runs without a result that fit no setting, or several.
-        old: Results without choices, which belong to no setting either.
-    """
-
-    metric: str
-    keys: list[str]
-    asked: bool
-    sections: list[Section]
-    records: Records
-    unassigned: list[Record]
-    old: list[Record]
+    metric: str  # by which runs are compared
+    keys: list[str]  # the choices that distinguish settings
+    asked: bool  # whether the user has named them
+    sections: list[Section]  # one for each set of test points
+    records: Records  # all records
+    unassigned: list[Record]  # runs without a result that fit no setting, or several
+    old: list[Record]  # results without choices, which belong to no setting either
 
     @property
     def more_is_better(self) -> bool:

@@ -13,21 +13,13 @@ COMPARED = ("formula - data", "formula - network")
 
 
 class FormulaRow(NamedTuple):
-    """The formula of one output of a run.
+    """The formula of one output of a run."""
 
-    Attributes:
-        folder: Of the run.
-        target: What it describes.
-        formula: As text.
-        found: Whether it holds to the noise.
-        rmse: To the data, or to the network where there are none; None if it is unknown.
-    """
-
-    folder: Path
-    target: str
-    formula: str
-    found: bool
-    rmse: float | None
+    folder: Path  # of the run
+    target: str  # what it describes
+    formula: str  # as text
+    found: bool  # whether it holds to the noise
+    rmse: float | None  # to the data, or to the network where there are none; None if it is unknown
 
 
 def read_formulas(folders: Iterable[Path]) -> list[FormulaRow]:

@@ -20,19 +20,12 @@ Groups = dict[tuple[str | None, Name], list[Record]]  # by test points and setti
 
 @dataclass
 class Part:
-    """Settings that were scored on the same test points and can be compared.
+    """Settings that were scored on the same test points and can be compared."""
 
-    Args:
-        test_points: Their fingerprint, or `OF_SEEDS`; None if no run records it.
-        keys: The choices that differ here.
-        constants: Choices that differ between parts, but not here.
-        settings: Their records, by the values of `keys`.
-    """
-
-    test_points: str | None
-    keys: list[str]
-    constants: dict[str, str]
-    settings: dict[Name, list[Record]]
+    test_points: str | None  # their fingerprint, or `OF_SEEDS`; None if no run records it
+    keys: list[str]  # the choices that differ here
+    constants: dict[str, str]  # choices that differ between parts, but not here
+    settings: dict[Name, list[Record]]  # their records, by the values of `keys`
 
 
 def differing(records: Sequence[Record]) -> list[str]:

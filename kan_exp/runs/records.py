@@ -33,63 +33,38 @@ UNDONE = ("failed", "diverged", "interrupted", "unfinished", "unreadable")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One seed of one run.
+    """One seed of one run."""
 
-    Args:
-        folder: The run's folder.
-        state: `DONE` or one of `UNDONE`.
-        choices: The user's choices as text, without seeds; of a run without a result, only those
-            that were typed.
-        typed: Names of the choices on the command line, in their order.
-        complete: Whether `choices` has all choices, or only the typed ones.
-        seed: None if it is unknown.
-        metrics: The finite numbers of the result; of a stacked seed, its own.
-        primary: The metric by which the network was chosen, if it is known.
-        seconds: Of training; of a stacked seed, its share.
-        shared_by: Number of seeds that were trained together, 1 for a run of its own.
-        replica: Place among these.
-        test_points: Fingerprint of the test points.
-        key: Digest of the whole configuration.
-        setting: Digest of the configuration without seeds.
-        reason: Why it failed, or that it has not ended.
-        started: ISO-8601.
-        environment: Device and versions, on which seconds depend.
-    """
-
-    folder: Path
-    state: str
+    folder: Path  # the run's folder
+    state: str  # `DONE` or one of `UNDONE`
+    # The user's choices as text, without seeds; of a run without a result, only those that were
+    # typed.
     choices: Mapping[str, str] = field(default_factory=dict)
-    typed: tuple[str, ...] = ()
-    complete: bool = False
-    seed: int | None = None
+    typed: tuple[str, ...] = ()  # names of the choices on the command line, in their order
+    complete: bool = False  # whether `choices` has all choices, or only the typed ones
+    seed: int | None = None  # none if it is unknown
+    # The finite numbers of the result; of a stacked seed, its own.
     metrics: Mapping[str, float] = field(default_factory=dict)
-    primary: str | None = None
-    seconds: float | None = None
-    shared_by: int = 1
-    replica: int | None = None
-    test_points: str | None = None
-    key: str | None = None
-    setting: str | None = None
-    reason: str | None = None
-    started: str = ""
-    environment: tuple[str, ...] = ()
+    primary: str | None = None  # the metric by which the network was chosen, if it is known
+    seconds: float | None = None  # of training; of a stacked seed, its share
+    shared_by: int = 1  # number of seeds that were trained together, 1 for a run of its own
+    replica: int | None = None  # place among these
+    test_points: str | None = None  # fingerprint of the test points
+    key: str | None = None  # digest of the whole configuration
+    setting: str | None = None  # digest of the configuration without seeds
+    reason: str | None = None  # why it failed, or that it has not ended
+    started: str = ""  # ISO-8601
+    environment: tuple[str, ...] = ()  # device and versions, on which seconds depend
 
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """The records of some folders.
+    """The records of some folders."""
 
-    Args:
-        records: One for each seed of each run.
-        unreadable: A line for each file or folder that could not be read.
-        silent: Folders of runs with neither choices nor a result.
-        repeated: Number of records left out because the same run and seed has another.
-    """
-
-    records: list[Record]
-    unreadable: list[str]
-    silent: list[Path]
-    repeated: int
+    records: list[Record]  # one for each seed of each run
+    unreadable: list[str]  # a line for each file or folder that could not be read
+    silent: list[Path]  # folders of runs with neither choices nor a result
+    repeated: int  # number of records left out because the same run and seed has another
 
 
 def read_records(folders: Sequence[str | Path]) -> Records:

@@ -37,17 +37,11 @@ def is_complete(folder: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class SeedResult:
-    """The result of one seed of a stacked run.
+    """The result of one seed of a stacked run."""
 
-    Args:
-        seed: None if it is unknown.
-        metrics: Its own entries, and those that all seeds share.
-        diverged: Why it has no result, in one line; None if it did not diverge.
-    """
-
-    seed: int | None
-    metrics: dict[str, Any]
-    diverged: str | None
+    seed: int | None  # none if it is unknown
+    metrics: dict[str, Any]  # its own entries, and those that all seeds share
+    diverged: str | None  # why it has no result, in one line; None if it did not diverge
 
 
 def seed_results(metrics: Mapping[str, Any]) -> list[SeedResult]:

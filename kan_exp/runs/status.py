@@ -27,33 +27,19 @@ KILLED = "its process ended without a word: it was killed, or memory ran out."
 
 @dataclass(frozen=True)
 class Status:
-    """The content of `status.json`.
+    """The content of `status.json`."""
 
-    Args:
-        state: "running" with a process that is gone means killed.
-        reason: Why the run failed, in one line.
-        overrides: What was typed.
-        key: A digest of the whole configuration.
-        job: The run's number in its sweep.
-        pid: The process that runs it, on `host`.
-        host: Name of the machine.
-        started: Start in UTC, ISO-8601.
-        seconds: How long it took, once it has ended.
-        versions: See `kan_exp.runs.versions`.
-        setting: A digest of the configuration without seed and number of replicas.
-    """
-
-    state: State
-    reason: str | None
-    overrides: Sequence[str]
-    key: str
-    job: int | None
-    pid: int
-    host: str
-    started: str
-    seconds: float | None = None
-    versions: Mapping[str, str] = field(default_factory=dict)
-    setting: str | None = None
+    state: State  # "running" with a process that is gone means killed
+    reason: str | None  # why the run failed, in one line
+    overrides: Sequence[str]  # what was typed
+    key: str  # a digest of the whole configuration
+    job: int | None  # the run's number in its sweep
+    pid: int  # the process that runs it, on `host`
+    host: str  # name of the machine
+    started: str  # start in UTC, ISO-8601
+    seconds: float | None = None  # how long it took, once it has ended
+    versions: Mapping[str, str] = field(default_factory=dict)  # see `kan_exp.runs.versions`
+    setting: str | None = None  # a digest of the configuration without seed and number of replicas
 
     @property
     def is_here(self) -> bool:

@@ -32,11 +32,7 @@ FAR_PATIENCE = 60.0  # seconds until a shared file system shows what another mac
 
 
 def check_installed(config: DictConfig) -> None:
-    """Checks that the plugin of the launcher is installed.
-
-    Raises:
-        KanExpError: It is missing.
-    """
+    """Refuses a launcher whose plugin is not installed."""
     plugin = re.match(r"hydra_plugins\.hydra_(\w+)_launcher", str(config.hydra.launcher._target_))
     if plugin is not None and importlib.util.find_spec(plugin[0]) is None:
         choice = config.hydra.runtime.choices["hydra/launcher"]
@@ -71,13 +67,6 @@ def launch(
     progress: SweepProgress,
 ) -> Exception | None:
     """Launches groups and waits until none runs; a job whose process died is marked as killed.
-
-    Args:
-        launcher: Hydra's, ready to launch.
-        groups: What to launch.
-        config: Hydra's configuration of the sweep.
-        folder: The sweep's folder.
-        progress: Reports each group as it ends.
 
     Returns:
         The error of the launcher. It may have been raised because a single job was killed.

@@ -43,10 +43,10 @@ class SweepRunner:
     to each job.
 
     Args:
-        launcher: Hydra's, ready to launch.
+        launcher: Ready to launch.
         config: Hydra's configuration of the sweep.
         folder: The sweep's folder.
-        overrides: What was typed; it repeats the sweep.
+        overrides: The command line that repeats the sweep.
         known: Jobs that an earlier attempt has finished.
         total: Number of jobs of the sweep.
     """
@@ -146,14 +146,11 @@ class SweepRunner:
         write_summary(self.folder, self.overrides, self.metric, self.outcomes())
 
     def finish(self, more: Sequence[str] = (), retries_failed: bool = True) -> None:
-        """Prints the table.
-
-        Args:
-            more: Lines below it.
-            retries_failed: Whether resuming the sweep runs failed jobs again.
+        """Prints the table, and `more` lines below it.
 
         Raises:
-            KanExpError: Jobs have failed; the message names them all.
+            KanExpError: Jobs have failed; the message names them all, and how to run them again if
+                `retries_failed`.
         """
         self.write()
         rows = self.outcomes()
@@ -195,11 +192,7 @@ def renumber(folder: Path, jobs: Sequence[Job]) -> list[Job]:
 
 
 def finished_jobs(folder: Path, jobs: Sequence[Job]) -> list[Outcome]:
-    """The jobs that an earlier attempt has finished, including those that are not wanted any more.
-
-    Args:
-        folder: The sweep's folder.
-        jobs: The jobs that are wanted now; their keys identify them.
+    """The jobs that an earlier attempt has finished, whether or not they are among `jobs` now.
 
     Raises:
         KanExpError: One still runs.

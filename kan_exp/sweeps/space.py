@@ -44,17 +44,11 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Entry:
-    """One option of the jobs.
-
-    Args:
-        option: Its key on the command line.
-        values: Its possible values; a text if it is fixed.
-        condition: Option and value without which it is not set.
-    """
+    """One option of the jobs."""
 
     option: str
-    values: Categories | Numbers | str
-    condition: tuple[str, str] | None = None
+    values: Categories | Numbers | str  # a text if there is one value
+    condition: tuple[str, str] | None = None  # option and value without which it is not set
 
     @property
     def name(self) -> str:
@@ -66,15 +60,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Space:
-    """Options in the order in which they are set.
+    """Options in the order in which they are set."""
 
-    Args:
-        entries: The options; one whose condition names another stands after it.
-        groups: The choices of groups that no entry sets.
-    """
-
-    entries: tuple[Entry, ...]
-    groups: Mapping[str, str]
+    entries: tuple[Entry, ...]  # one whose condition names another comes after it
+    groups: Mapping[str, str]  # the choices of groups that no entry sets
 
     def choose(self, trial: BaseTrial) -> dict[str, str | float]:
         """The value of every option whose condition holds.
@@ -89,10 +78,9 @@ class Space:
                 if str(chosen.get(option, self.groups.get(option))) != wanted:
                     continue
             values = entry.values
-            if not isinstance(values, str):
-                chosen[entry.option] = values.choose(trial, entry.name)
-            else:
-                chosen[entry.option] = values
+            chosen[entry.option] = (
+                values if isinstance(values, str) else values.choose(trial, entry.name)
+            )
         return chosen
 
     def overrides(self, chosen: Mapping[str, str | float]) -> list[str]:

@@ -36,6 +36,7 @@ from kan_exp.runs.folders import SWEEP
 from kan_exp.runs.identity import group_name
 from kan_exp.sweeps.jobs import Job, make_job_groups, plan_jobs
 from kan_exp.sweeps.launching import check_installed
+from kan_exp.sweeps.outcomes import Outcome
 from kan_exp.sweeps.runner import ENDING, SweepRunner, Terminated, finished_jobs, renumber
 from kan_exp.tasks import Task
 
@@ -132,6 +133,10 @@ class FolderSweeper(Sweeper):
     def plan(self, overrides: list[str]) -> SweepRunner:
         """Checks everything that can be checked before the first job."""
 
+    def runner(self, known: Sequence[Outcome], total: int) -> SweepRunner:
+        """What runs `total` jobs, of which some are known."""
+        return SweepRunner(self.launcher, self.config, self.folder, self.typed, known, total)
+
     @abstractmethod
     def run(self, runner: SweepRunner) -> None:
         """Runs the jobs."""
@@ -223,8 +228,7 @@ class GridSweeper(FolderSweeper):
             left, self.folder, options.most_stacked if options.stack_seeds else 1
         )
         self._announce(jobs, left)
-        total = len(known) + len(left)
-        return SweepRunner(self.launcher, self.config, self.folder, self.typed, known, total)
+        return self.runner(known, len(known) + len(left))
 
     def _combinations(self, arguments: list[str]) -> list[list[str]]:
         """The overrides of each job; of an option that is given twice the last counts."""
