@@ -58,17 +58,12 @@ def _name(record: Record, keys: Sequence[str]) -> Name:
 
 
 def check_keys(asked: Sequence[str], records: Sequence[Record]) -> list[str]:
-    """The choices by which the user wants to group.
-
-    Raises:
-        KanExpError: One of them is no choice of any run.
-    """
+    """The choices by which the user wants to group; refuses what is no choice of any run."""
     known = sorted({name for record in records for name in record.choices})
     for name in asked:
         if not is_setting(name):
             raise KanExpError(
-                f"group_by: {name} does not distinguish settings: a setting is summed up over its "
-                f"runs."
+                f"group_by: {name} does not distinguish settings, which are summarized over it."
             )
         if name not in known:
             raise KanExpError(
@@ -105,9 +100,8 @@ def divide(records: Sequence[Record], keys: Sequence[str]) -> tuple[list[Part], 
             continue
         name = _name(record, keys)
         has_all_keys = all(_value(record, key) is not None for key in keys)
-        candidates = list(itertools.chain.from_iterable(with_result.values()))
-        if has_all_keys:
-            candidates = with_result.get(name, [])
+        every = list(itertools.chain.from_iterable(with_result.values()))
+        candidates = with_result.get(name, []) if has_all_keys else every
         if len(candidates) > 1 or not has_all_keys:
             candidates = [group for group in candidates if _fits(record, group)]
         possible = points_of.get(tuple(name[n] for n in data), set())

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from kan_exp.errors import listing
-from kan_exp.reporting.comparison import Comparison, Setting
+from kan_exp.reporting.comparison import Comparison
 from kan_exp.reporting.statistics import MIN_SEEDS
 from kan_exp.runs.records import DONE, UNDONE
 
@@ -15,8 +15,7 @@ MAX_NAMED = 5
 
 def make_notes(comparison: Comparison) -> list[str]:
     """A line for each warning."""
-    notes = (*_about_points(comparison), *_about_runs(comparison), *_about_seeds(comparison))
-    return list(notes)
+    return [*_about_points(comparison), *_about_runs(comparison), *_about_seeds(comparison)]
 
 
 def _about_points(comparison: Comparison) -> Iterator[str]:
@@ -64,7 +63,11 @@ def _about_seeds(comparison: Comparison) -> Iterator[str]:
     """Whether seeds and their seconds can be compared."""
     settings = comparison.settings
     finished = [record for setting in settings for record in setting.finished]
-    twice = [setting.label for setting in settings if _has_a_seed_twice(setting)]
+    twice = []
+    for setting in settings:
+        seeds = [record.seed for record in setting.finished if record.seed is not None]
+        if len(set(seeds)) < len(seeds):
+            twice.append(setting.label)
     if twice and not comparison.asked:
         yield (
             f"Some seeds occur more than once, in runs that differ in options which are not "
@@ -79,11 +82,6 @@ def _about_seeds(comparison: Comparison) -> Iterator[str]:
         yield f"Results and seconds come from different devices or versions: {shown}."
     if any(record.shared_by > 1 and record.seconds for record in finished):
         yield "Seconds of seeds trained as one stack (*) are the stack's, divided by its seeds."
-
-
-def _has_a_seed_twice(setting: Setting) -> bool:
-    seeds = [record.seed for record in setting.finished if record.seed is not None]
-    return len(set(seeds)) < len(seeds)
 
 
 def _runs(count: int) -> str:

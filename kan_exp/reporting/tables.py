@@ -67,30 +67,24 @@ def settings_csv(comparison: Comparison) -> str:
         for rank, setting in enumerate(section.settings, 1):
             choices = dict(zip(section.part.keys, setting.name, strict=True))
             values = {**section.part.constants, **choices}
-            rows.append(
-                {
-                    "test_points": section.part.test_points,
-                    "rank": rank,
-                    **{key: values[key] for key in comparison.keys},
-                    **_numbers(comparison, setting),
-                }
-            )
+            row = {"test_points": section.part.test_points, "rank": rank}
+            row |= {key: values[key] for key in comparison.keys}
+            rows.append(row | _numbers(comparison, setting))
     return csv_text(rows)
 
 
 def _numbers(comparison: Comparison, setting: Setting) -> dict[str, Any]:
     low, middle, high = setting.quartiles or (None, None, None)
-    effect = setting.effect
+    effect, interval, undone = setting.effect, setting.sample.interval, setting.undone
     within = effect.interval if effect else None
-    undone = setting.undone
     return {
         "runs": len(setting.records),
         "finished": len(setting.values),
         **{state: undone.get(state, 0) for state in UNDONE},
         "metric": comparison.metric,
         "median": middle,
-        "median_low": setting.interval and setting.interval.low,
-        "median_high": setting.interval and setting.interval.high,
+        "median_low": interval and interval.low,
+        "median_high": interval and interval.high,
         "lower_quartile": low,
         "upper_quartile": high,
         "best": setting.best,

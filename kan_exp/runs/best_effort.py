@@ -14,17 +14,13 @@ MAX_REASON = 200  # characters
 _noted: set[str] = set()  # reasons of notes about a run
 
 
-def _info(note: str) -> None:
-    log.info("%s", note)
-
-
 @contextmanager
-def best_effort(failure: str, tell: Callable[[str], None] = _info) -> Iterator[None]:
+def best_effort(failure: str, tell: Callable[[str], None] = log.info) -> Iterator[None]:
     """Turns an exception into a note; `KeyboardInterrupt` and `SystemExit` are raised.
 
     Args:
         failure: Beginning of the note, such as "figures/loss.png could not be drawn".
-        tell: Takes the note; logs it by default.
+        tell: Takes the note.
     """
     try:
         yield

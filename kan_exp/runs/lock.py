@@ -101,7 +101,7 @@ def _key(folder: Path) -> tuple[int, Path]:
 def _holder(path: Path) -> str:
     """Which process holds a lock and what to do, as far as is known."""
     try:
-        content = parse_json(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_bytes())
         pid, host = int(content["pid"]), str(content["host"])
     except (OSError, ValueError, TypeError, KeyError):
         return "another process is still running: wait, or stop it first."

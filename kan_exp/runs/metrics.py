@@ -9,8 +9,8 @@ class RunMetric(NamedTuple):
     """A number that describes a run."""
 
     name: str  # its key in `metrics.json`
-    per_seed: bool = False  # whether seeds trained together have one each (`replicas.each`)
-    in_sweeps: bool = False  # whether it is a column of `sweep.csv`
+    per_seed: bool = False  # seeds trained together have one each (`replicas.each`)
+    in_sweeps: bool = False  # is a column of `sweep.csv`
 
 
 RUN_METRICS = (

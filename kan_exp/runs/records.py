@@ -16,6 +16,7 @@ from kan_exp.runs.lenient_json import (
     entry,
     number,
     numbers,
+    objects,
     parse_overrides,
     read_object,
     text,
@@ -35,21 +36,19 @@ UNDONE = ("failed", "diverged", "interrupted", "unfinished", "unreadable")
 class Record:
     """One seed of one run."""
 
-    folder: Path  # the run's folder
+    folder: Path
     state: str  # `DONE` or one of `UNDONE`
-    # The user's choices as text, without seeds; of a run without a result, only those that were
-    # typed.
+    # As text, without seeds; of a run without a result, only those that were typed.
     choices: Mapping[str, str] = field(default_factory=dict)
     typed: tuple[str, ...] = ()  # names of the choices on the command line, in their order
     complete: bool = False  # whether `choices` has all choices, or only the typed ones
-    seed: int | None = None  # none if it is unknown
-    # The finite numbers of the result; of a stacked seed, its own.
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    primary: str | None = None  # the metric by which the network was chosen, if it is known
+    seed: int | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)  # finite ones; of a seed, its own
+    primary: str | None = None  # the metric by which the network was chosen
     seconds: float | None = None  # of training; of a stacked seed, its share
-    shared_by: int = 1  # number of seeds that were trained together, 1 for a run of its own
+    shared_by: int = 1  # number of seeds that were trained together
     replica: int | None = None  # place among these
-    test_points: str | None = None  # fingerprint of the test points
+    test_points: str | None = None  # fingerprint
     key: str | None = None  # digest of the whole configuration
     setting: str | None = None  # digest of the configuration without seeds
     reason: str | None = None  # why it failed, or that it has not ended
@@ -148,7 +147,7 @@ def _read_run(folder: Path, names: set[str], unreadable: list[str]) -> Iterable[
         test_points=text(metrics.get("test_points")),
         key=text(status.get("key")),
         setting=text(status.get("setting")),
-        reason=text(status.get("reason")) or (None if metrics else _unfinished(status)),
+        reason=text(status.get("reason")) or (None if metrics else _why_unfinished(status)),
         started=text(status.get("started")) or "",
         environment=tuple(filter(None, [text(metrics.get("device")), *sorted(versions)])),
     )
@@ -197,7 +196,7 @@ def _state(status: Mapping[str, Any] | None, metrics: Mapping[str, Any] | None) 
     return state if state in (*FAILED, "interrupted") else "unfinished"
 
 
-def _unfinished(content: Mapping[str, Any]) -> str | None:
+def _why_unfinished(content: Mapping[str, Any]) -> str | None:
     """Why a run that began has no result, if that is known."""
     if content.get("state") != "running":
         return None
@@ -212,9 +211,7 @@ def _unfinished(content: Mapping[str, Any]) -> str | None:
 
 def _read_waiting_jobs(sweep: Path, unreadable: list[str]) -> Iterator[Record]:
     """Jobs of a sweep that have no folder yet."""
-    for job in entry(read_object(sweep / SWEEP, unreadable), "jobs", list):
-        if not isinstance(job, dict):
-            continue
+    for job in objects(read_object(sweep / SWEEP, unreadable), "jobs"):
         folder = sweep / str(job.get("folder") or job.get("job"))
         if not folder.is_dir():
             typed = parse_overrides(entry(job, "overrides", list))
