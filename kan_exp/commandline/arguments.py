@@ -45,8 +45,8 @@ FILE = re.compile(r"\.ya?ml\Z|\A/|(\A|/)\.\.?(/|\Z)")
 class Flag(NamedTuple):
     """A flag of a command line."""
 
-    name: str  # its long name
-    value: str  # its value, if it takes one
+    name: str  # the long one
+    value: str
     words: list[str]  # the flag and its value as Hydra reads them
 
 
@@ -190,9 +190,7 @@ def check_removals(arguments: Sequence[str]) -> None:
             continue
         if name.partition(".")[0] in (*GROUPS, "callbacks") and own_folders(arguments):
             continue
-        raise KanExpError(
-            f"{text}: options cannot be removed, only set: write {name}=... or leave it out."
-        )
+        raise KanExpError(f"{text}: options cannot be removed, only set: write {name}=...")
 
 
 def check_choices(arguments: Sequence[str], configs: Path) -> None:

@@ -43,10 +43,6 @@ def network_figure(views: Sequence[LayerView], importance: Importance) -> Figure
     those with such edges; the caption says so. A curve fills its diagram, since its line shows how
     important it is; only edges that are almost constant look flat.
 
-    Args:
-        views: Of every layer.
-        importance: Of every edge.
-
     Raises:
         ValueError: The importance or the values of an edge are not finite.
     """

@@ -79,7 +79,7 @@ def _quotas(counts: Sequence[int]) -> list[int]:
 class Layout:
     """Places in inches, from the lower left corner of the network."""
 
-    edges: Sequence[Edge]  # that are drawn
+    edges: Sequence[Edge]  # those that are drawn
     importance: Importance  # of all edges
 
     @cached_property
@@ -112,9 +112,8 @@ class Layout:
     def size(self) -> tuple[float, float]:
         """Width and height of a diagram."""
         most = max(len(self._of(depth)) for depth in range(len(self.importance.layers)))
-        rows = max(map(len, self.units))
-        height = min(LARGEST, 0.78 * max(most, 1) ** -0.2, ROWS / rows)
-        height = max(height, SMALLEST)
+        fitting = min(LARGEST, 0.78 * max(most, 1) ** -0.2, ROWS / max(map(len, self.units)))
+        height = max(fitting, SMALLEST)
         return RATIO * height, height
 
     @cached_property
@@ -126,10 +125,7 @@ class Layout:
     def y(self) -> list[dict[int, float]]:
         """Of the units of each layer of nodes."""
         return [
-            {
-                unit: self.height * (1 - (place + 0.5) / len(shown))
-                for place, unit in enumerate(shown)
-            }
+            {unit: self.height * (1 - (n + 0.5) / len(shown)) for n, unit in enumerate(shown)}
             for shown in self.units
         ]
 

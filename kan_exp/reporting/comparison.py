@@ -1,4 +1,4 @@
-"""From records of runs to settings summed up over seeds, compared and in order."""
+"""Summarizes records of runs over their seeds; compares and sorts the settings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from kan_exp.errors import KanExpError, listing, suggest
-from kan_exp.reporting.grouping import OF_SEEDS, Name, Part, check_keys, differing, divide
+from kan_exp.reporting.grouping import (
+    OF_SEEDS,
+    Name,
+    Part,
+    checked_keys,
+    group_records,
+    varying_choices,
+)
 from kan_exp.reporting.statistics import Bootstrap, Effect, Sample, Values
 from kan_exp.runs.records import DONE, UNDONE, Record, Records
 from kan_exp.tasks import METRICS, OLD_SCORING
@@ -137,8 +144,8 @@ def compare_runs(
     known = [record for record in all_records if record.complete or not record.metrics]
     if not any(record.metrics for record in known):
         raise KanExpError("the runs that finished are of an older version and record no choices.")
-    keys = differing(known) if group_by is None else check_keys(group_by, known)
-    parts, unassigned = divide(known, keys)
+    keys = varying_choices(known) if group_by is None else checked_keys(group_by, known)
+    parts, unassigned = group_records(known, keys)
     sections = []
     for part in parts:
         settings = [_summarized(*group, metric, bootstrap) for group in part.settings.items()]

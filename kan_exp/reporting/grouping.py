@@ -28,7 +28,7 @@ class Part:
     settings: dict[Name, list[Record]]  # their records, by the values of `keys`
 
 
-def differing(records: Sequence[Record]) -> list[str]:
+def varying_choices(records: Sequence[Record]) -> list[str]:
     """The choices that distinguish settings, without those that follow from others.
 
     Typed choices come first, then groups and numbers of a run, then options: if `layer` was chosen,
@@ -57,14 +57,12 @@ def _name(record: Record, keys: Sequence[str]) -> Name:
     return tuple(str(_value(record, key)) for key in keys)
 
 
-def check_keys(asked: Sequence[str], records: Sequence[Record]) -> list[str]:
+def checked_keys(asked: Sequence[str], records: Sequence[Record]) -> list[str]:
     """The choices by which the user wants to group; refuses what is no choice of any run."""
     known = sorted({name for record in records for name in record.choices})
     for name in asked:
         if not is_setting(name):
-            raise KanExpError(
-                f"group_by: {name} does not distinguish settings, which are summarized over it."
-            )
+            raise KanExpError(f"group_by: {name} does not distinguish settings: leave it out.")
         if name not in known:
             raise KanExpError(
                 f"group_by: no run has a choice {name!r}.{suggest(name, known)} "
@@ -73,7 +71,9 @@ def check_keys(asked: Sequence[str], records: Sequence[Record]) -> list[str]:
     return list(dict.fromkeys(asked))
 
 
-def divide(records: Sequence[Record], keys: Sequence[str]) -> tuple[list[Part], list[Record]]:
+def group_records(
+    records: Sequence[Record], keys: Sequence[str]
+) -> tuple[list[Part], list[Record]]:
     """Puts each record into the group of its setting and its test points.
 
     A run without a result records neither its test points nor the choices it left at their

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -113,15 +113,6 @@ def error_figure(settings: Sequence[Setting], metric: str, most: int) -> ReportF
     return ReportFigure("Error by setting", figure, caption)
 
 
-class Point(NamedTuple):
-    """A setting in the figure of costs."""
-
-    rank: int  # in the table
-    cost: float
-    quartiles: tuple[float, float, float]
-    whole: bool  # all of its runs finished
-
-
 def cost_figure(
     settings: Sequence[Setting],
     metric: str,
@@ -131,30 +122,30 @@ def cost_figure(
     cost: Callable[[Setting], float | None],
 ) -> ReportFigure | None:
     """Draws medians against costs, with the Pareto front; None if all costs are the same."""
-    points = [
-        Point(rank, x, setting.quartiles, not setting.undone)
+    known = [
+        (rank, setting, x)
         for rank, setting in enumerate(settings, 1)
         if setting.quartiles is not None and (x := cost(setting)) is not None
     ]
-    if len({point.cost for point in points}) < 2:
+    costs = [x for _, _, x in known]
+    if len(set(costs)) < 2:
         return None
     figure = new_figure(WIDTH, 3.7)
     axes = _axes(figure)
-    crowded = len(points) > MAX_WHISKERS
-    costs = [point.cost for point in points]
-    low, middle, high = np.array([point.quartiles for point in points]).T
+    crowded = len(known) > MAX_WHISKERS
+    low, middle, high = np.array([setting.quartiles for _, setting, _ in known]).T
     if not crowded:
         axes.vlines(costs, low, high, color=LEARNED, linewidth=0.9, alpha=0.8, zorder=2)
     size, alpha = (12, 0.4) if crowded else (25, 0.8)
-    faces = [to_rgba(LEARNED, alpha if point.whole else 0) for point in points]
+    faces = [to_rgba(LEARNED, 0 if setting.undone else alpha) for _, setting, _ in known]
     dots = axes.scatter(costs, middle, s=size, facecolors=faces, edgecolors=to_rgba(LEARNED, alpha))
-    dots.set(zorder=2, rasterized=len(points) > MAX_VECTORS)
+    dots.set(zorder=2, rasterized=len(known) > MAX_VECTORS)
     sign = -1.0 if more_is_better else 1.0
     front = pareto([(x, sign * y) for x, y in zip(costs, middle, strict=True)])
     corners = [(costs[n], middle[n]) for n in front]
     axes.step(*zip(*corners, strict=True), where="post", color=TRUE, linewidth=1.6, zorder=3)
     for n, corner in zip(front, corners, strict=True):
-        text = axes.annotate(str(points[n].rank), corner, (6, 5), textcoords="offset points")
+        text = axes.annotate(str(known[n][0]), corner, (6, 5), textcoords="offset points")
         text.set(fontsize=9, fontweight="bold")
     axes.set(xlabel=x_label, ylabel=shorten(metric, WIDEST_METRIC, NAMES))
     log_scale(axes, "x", np.array(costs))
@@ -164,7 +155,7 @@ def cost_figure(
         " The line is the Pareto front: its settings, by their number in the table, are those "
         "that no other beats in both."
     )
-    if not all(point.whole for point in points):
+    if any(setting.undone for _, setting, _ in known):
         caption += " Hollow: some seeds did not finish."
     return ReportFigure(title, figure, caption)
 

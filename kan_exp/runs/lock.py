@@ -42,13 +42,10 @@ def holding(folder: Path, patience: float = 0.0) -> Iterator[None]:
 
 
 def hold(folder: Path, patience: float = 0.0) -> None:
-    """Holds a folder until `release` or the end of this process, however that happens.
+    """Holds a folder, which is made if needed, until `release` or the end of this process.
 
     Does nothing if this process holds it already. A file system without locks gets a note.
-
-    Args:
-        folder: Made if it does not exist.
-        patience: Seconds to wait for a process that is about to end.
+    `patience` are seconds to wait for another process that is about to end.
 
     Raises:
         LockedError: Another process holds it.

@@ -43,6 +43,11 @@ def aligned(rows: Sequence[tuple[str, str]]) -> list[str]:
     return [f"  {name:<{width}}  {value}" for name, value in rows]
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things: "1 run", "1,000 runs"."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def plain(text: str) -> Text:
     """Literal text for a table on the terminal: rich finds no markup in it."""
     from rich.text import Text  # which takes long to import

@@ -93,33 +93,24 @@ def _find_runs(
     folders: Sequence[str | Path], unreadable: list[str]
 ) -> Iterator[tuple[Path, set[str]]]:
     """Folders of runs and of sweeps, with the names in them; the inside of a run is not visited."""
+
+    def note(error: OSError) -> None:
+        unreadable.append(f"{error.filename}: {error.strerror}")
+
     for given in folders:
         if not expand_home(given).is_dir():
             raise KanExpError(f"{given}: there is no such folder of runs.")
     seen: set[str] = set()
-    waiting = [str(expand_home(given).resolve()) for given in reversed(folders)]
-    while waiting:
-        path = waiting.pop()
-        if path in seen:
-            continue
-        seen.add(path)
-        try:
-            with os.scandir(path) as listed:
-                entries = list(listed)
-        except OSError as error:
-            unreadable.append(f"{path}: {error.strerror}")
-            continue
-        names = {entry.name for entry in entries}
-        is_sweep, is_run = SWEEP in names, not names.isdisjoint(RECORDS)
-        if is_sweep or is_run:
-            yield Path(path), names
-        if is_sweep or not is_run:
-            subfolders = (
-                entry.path
-                for entry in entries
-                if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
-            )
-            waiting.extend(sorted(subfolders, reverse=True))
+    for given in folders:
+        for path, subfolders, files in os.walk(expand_home(given).resolve(), onerror=note):
+            names = {*subfolders, *files}
+            is_sweep, is_run = SWEEP in names, not names.isdisjoint(RECORDS)
+            if path not in seen and (is_sweep or is_run):
+                yield Path(path), names
+            is_open = path not in seen and (is_sweep or not is_run)
+            # `os.walk` visits what is left in this list.
+            subfolders[:] = sorted(n for n in subfolders if is_open and not n.startswith("."))
+            seen.add(path)
 
 
 def _read_run(folder: Path, names: set[str], unreadable: list[str]) -> Iterable[Record]:

@@ -129,7 +129,7 @@ class StatusFile:
         )
 
     def __enter__(self) -> StatusFile:
-        self._began = time.perf_counter()
+        self._start = time.perf_counter()
         begin_run()
         write_status(self.folder, self.status)
         return self
@@ -153,7 +153,7 @@ class StatusFile:
             state = "interrupted"
         else:
             reason = self.explain(error)
-        seconds = round(time.perf_counter() - self._began, 3)
+        seconds = round(time.perf_counter() - self._start, 3)
         status = replace(self.status, state=state, reason=reason, seconds=seconds)
         try:
             write_status(self.folder, status)

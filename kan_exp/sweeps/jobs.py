@@ -86,7 +86,7 @@ def plan_jobs(combinations: Sequence[Sequence[str]], compose: Compose) -> list[J
 
 
 def job_overrides(overrides: Sequence[str], number: int) -> tuple[str, ...]:
-    """The overrides that a job runs with, of those that Hydra's parser has split.
+    """A job's overrides, made from those that Hydra's parser has split.
 
     References, which the parser has escaped, are restored. One to the number of the job is replaced
     by the number, since a launcher counts only the jobs that it is given.

@@ -17,7 +17,7 @@ import psutil
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
-from kan_exp.cli import imports_are_done
+from kan_exp.cli import resume_gc
 from kan_exp.errors import KanExpError
 from kan_exp.quoting import option
 from kan_exp.runs import close_status, is_running, read_status
@@ -41,11 +41,7 @@ def check_installed(config: DictConfig) -> None:
 
 
 def start_ray(config: DictConfig) -> None:
-    """Starts Ray if it launches the jobs, before others set handlers of signals: Ray sets its own.
-
-    Raises:
-        KanExpError: It does not start.
-    """
+    """Starts Ray if it launches the jobs. Ray sets signal handlers, so ours must be set later."""
     if "hydra_ray_launcher" not in str(config.hydra.launcher._target_):
         return
     import ray
@@ -103,7 +99,7 @@ def _polling(launcher: Launcher, progress: SweepProgress) -> Iterator[None]:
         launcher.watch = progress.poll
         yield
         return
-    imports_are_done()  # the workers import for themselves
+    resume_gc()  # the workers import for themselves
     finished = threading.Event()
 
     def poll() -> None:
@@ -154,8 +150,10 @@ def _submitted(config: DictConfig) -> set[str]:
 
 
 def _wait_for_ends(groups: Sequence[JobGroup]) -> None:
-    """Waits for jobs that seem to run: a launcher returns before those that it kills have ended,
-    and before a file system shows what another machine wrote.
+    """Waits until no job seems to run.
+
+    A launcher returns before jobs that it kills have ended, and before a shared file system shows
+    what another machine wrote.
     """
     start = time.monotonic()
     while True:

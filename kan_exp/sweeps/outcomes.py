@@ -69,7 +69,7 @@ def outcomes(group: JobGroup) -> list[Outcome]:
 
 
 def sort_key(outcome: Outcome, metric: str) -> tuple[bool, float, int]:
-    """Sorts the best outcome first, and those without the metric last."""
+    """Key that sorts the best outcome first, and those without the metric last."""
     value = outcome.metric(metric)
     if value is None:
         return True, 0.0, outcome.job.number

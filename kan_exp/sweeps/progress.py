@@ -9,15 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich import progress
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from kan_exp.runs import Status, close_status, is_running, read_status
 from kan_exp.runs.printable import printable
@@ -43,14 +36,14 @@ class SweepProgress:
         self._before: dict[Path, Status | None] = {}
         self._width = 0
         self._last_look = 0.0
-        self.bar = Progress(
-            TextColumn("sweep"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("jobs"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=False),
+        self.bar = progress.Progress(
+            progress.TextColumn("sweep"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TextColumn("jobs"),
+            progress.TimeElapsedColumn(),
+            progress.TextColumn("left"),
+            progress.TimeRemainingColumn(elapsed_when_finished=False),
             console=console,
             transient=True,
             auto_refresh=False,  # by a thread, which the copies of this process would not have

@@ -112,9 +112,6 @@ def read_space(
         arguments: Overrides on the command line, which replace both.
         groups: The choice of every group of configs.
         parse: Hydra's parser.
-
-    Raises:
-        KanExpError: Nothing is searched, or values or a condition are invalid.
     """
     typed = {entry.option: entry for entry in _entries(arguments, None, parse)}
     entries = list(_entries([f"{name}={value}" for name, value in params.items()], None, parse))
@@ -162,14 +159,13 @@ def _values(override: Override) -> Categories | Numbers | str:
         raise KanExpError(f"{override.input_line}: a search knows no tag but log.")
     log = "log" in tags
     if isinstance(sweep, IntervalSweep):
-        numbers = Numbers(_number(sweep.start), _number(sweep.end), log=log)
+        ends: tuple[Any, Any] = sweep.start, sweep.end
+        numbers = Numbers(*ends, log=log)
     elif isinstance(sweep, RangeSweep):
-        values = list(sweep.range())
+        values: list[Any] = sorted(sweep.range())
         if not values:
             raise KanExpError(f"{override.input_line}: no number lies in this range.")
-        numbers = Numbers(_number(values[0]), _number(values[-1]), abs(sweep.step), log)
-        if values[0] > values[-1]:
-            numbers = replace(numbers, low=numbers.high, high=numbers.low)
+        numbers = Numbers(values[0], values[-1], abs(sweep.step), log)
     else:
         if log:
             raise KanExpError(f"{override.input_line}: tag(log) is for numbers between two.")
@@ -181,8 +177,3 @@ def _values(override: Override) -> Categories | Numbers | str:
     if log and numbers.step not in (None, 1):
         raise KanExpError(f"{override.input_line}: tag(log) goes with steps of 1 only.")
     return numbers
-
-
-def _number(value: Any) -> float:
-    assert isinstance(value, (int, float))
-    return value

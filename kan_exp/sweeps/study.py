@@ -132,12 +132,3 @@ def _cut_partial_line(journal: Path) -> None:
     whole = content[: content.rfind(b"\n") + 1]
     if whole != content:
         os.truncate(journal, len(whole))
-
-
-def check_metric(metric: str, chosen_by: str) -> None:
-    """Refuses to choose by a metric of the test points; `chosen_by` is the task's own choice."""
-    if metric.startswith(("test_", "linear_")):
-        raise KanExpError(
-            f"sweep.metric={metric} would choose by the test points, whose error then says nothing "
-            f"about new ones: set sweep.metric={chosen_by}"
-        )

@@ -1,4 +1,4 @@
-"""What all sweeps have in common, and the sweep over every combination."""
+"""The base of all sweepers, and the sweep over every combination."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ from kan_exp.quoting import expand_home, literal, typed
 from kan_exp.runs import hold, option_name, release
 from kan_exp.runs.folders import SWEEP
 from kan_exp.runs.identity import group_name
+from kan_exp.runs.printable import counted
 from kan_exp.sweeps.jobs import Job, make_job_groups, plan_jobs
 from kan_exp.sweeps.launching import check_installed
 from kan_exp.sweeps.outcomes import Outcome
@@ -152,7 +153,7 @@ class FolderSweeper(Sweeper):
 
     @property
     def typed(self) -> list[str]:
-        """The overrides that repeat the sweep: those typed, but for its folder."""
+        """The arguments that repeat the sweep: those typed, without its folder."""
         overrides = self.config.hydra.overrides
         typed = [*as_typed(overrides.hydra), *as_typed(overrides.task)]
         left_out = ("sweep.resume", "hydra.sweep.dir", "hydra.mode")
@@ -255,10 +256,9 @@ class GridSweeper(FolderSweeper):
         runner.run(self.groups)
 
     def _announce(self, jobs: Sequence[Job], left: Sequence[Job]) -> None:
-        count = len(self.groups)
-        parts = [f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'}"]
+        parts = [counted(len(jobs), "job")]
         if len(left) < len(jobs):
             parts.append(f"{len(jobs) - len(left)} done before")
-        if count < len(left):
-            parts.append(f"seeds stacked: {count} {'run' if count == 1 else 'runs'}")
+        if len(self.groups) < len(left):
+            parts.append(f"seeds stacked: {counted(len(self.groups), 'run')}")
         log.info("%s; %s", ", ".join(parts), self.folder)
