@@ -274,7 +274,9 @@ class KANModel(nn.Module):
         edges = torch.cat([visit.edges for visit in visits])
         unit = torch.linspace(0, 1, CURVE_POINTS).to(inputs)
         low, high = inputs.amin(0), inputs.amax(0)
-        margin = CURVE_MARGIN * (high - low)
+        labels = layer.labels(names[depth])
+        # A known function, such as a root, may not be defined beyond its data.
+        margin = (0.0 if labels else CURVE_MARGIN) * (high - low)
         curve = (low - margin) + unit[:, None] * (high - low + 2 * margin)
         # The first layer's axis and the last layer's values are shown in the user's units.
         size, shift = (self.x_std, self.x_mean) if depth == 0 else (1.0, 0.0)
@@ -290,6 +292,7 @@ class KANModel(nn.Module):
             domain=_array((layer.domain.T * size + shift).T),
             mask=visits[0].mask.cpu().numpy(),
             products=np.array(visits[0].node_operation) == PRODUCT,
+            labels=labels,
             truth=_fitting(true_edges, depth, layers),
         )
 
