@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor
 
 from kan_exp.data.points import Scaling
 from kan_exp.data.schema import Schema
-from kan_exp.errors import KanExpError
+from kan_exp.errors import KanExpError, listing
 from kan_exp.fitting.model import SAMPLE, FittedModel
 from kan_exp.layers import KANNamedLayer, LayerSpec, layer_path, make_network
 from kan_exp.layers.nodes import PRODUCT, SUM
@@ -50,10 +51,9 @@ def formula_network(
         ranges = ranges or dict.fromkeys(text.inputs, RANGE)
         formula = expression_of(text)
     names = list(ranges or {})
-    pairs = [tuple(map(float, pair)) for pair in (ranges or {}).values()]
-    for name, pair in zip(names, pairs, strict=True):
-        if len(pair) != 2 or not all(map(math.isfinite, pair)) or pair[0] > pair[1]:
-            raise KanExpError(f"ranges: {name} needs its smallest and largest value, got {pair}.")
+    pairs = [_pair(name, pair) for name, pair in (ranges or {}).items()]
+    if len(names) <= max(formula.inputs, default=0):
+        raise KanExpError(f"ranges must have every input of the formula, got {listing(names)}.")
     layers = network.layers_of(formula, len(names))
     specs = [LayerSpec(KANNamedLayer, {"functions": layer.functions}) for layer in layers]
     dims = [len(names), *(layer.width for layer in layers)]
@@ -62,36 +62,40 @@ def formula_network(
         assert isinstance(layer, KANNamedLayer)
         layer.node_operation = [PRODUCT if product else SUM for product in plan.products]
         layer.set_numbers(torch.tensor(plan.numbers, dtype=torch.float64))
-    return _model(made, formula, names, np.array(pairs), target)
-
-
-def _model(
-    made: nn.Sequential, formula: Expression, names: list[str], ranges: Array, target: str
-) -> FittedModel:
     schema = Schema.of_numbers(names, [target])
-    none, one = (torch.full((len(names),), value, dtype=torch.float64) for value in (0, 1))
-    scaling = Scaling(none, one, none[:1].clone(), one[:1].clone())
-    model = FittedModel(made, scaling, names, target, output_names=[target], schema=schema)
+    ends = [torch.full((width,), value).double() for width in (len(names), 1) for value in (0, 1)]
+    model = FittedModel(
+        made, Scaling(*ends), names, target, output_names=[target], schema=schema
+    ).eval()
     model.description = {
         "layers": [
-            {"kind": layer_path(type(layer)), "options": {"functions": _plain(layer)}}
-            for layer in layers_of(made)
+            {"kind": layer_path(spec.kind), "options": dict(spec.options)} for spec in specs
         ],
-        "dims": [len(names), *(layer.dim_out for layer in layers_of(made))],
+        "dims": dims,
         "schema": schema.describe(),
         "activation": "identity",
         "outputs": [target],
-        "bounds": ranges.tolist(),
+        "bounds": [list(pair) for pair in pairs],
     }
-    low, high = ranges.T
-    drawn = np.random.default_rng(0).uniform(low, high, (DRAWN, len(names)))
-    known = np.isfinite(formula(drawn))
-    points = torch.from_numpy(drawn[known] if known.any() else drawn)
+    points = _points(formula, np.array(pairs))
     model.observe(points)
     model.sample, model.residuals = points[:SAMPLE], None
-    return model.eval()
+    return model
 
 
-def _plain(layer: nn.Module) -> list[list[int | str]]:
-    assert isinstance(layer, KANNamedLayer)
-    return [list(row) for row in layer.functions]
+def _points(formula: Expression, ranges: Array) -> Tensor:
+    """Points in the ranges at which the formula is defined, `(n, in)`; any if there are none."""
+    low, high = ranges.T
+    drawn = np.random.default_rng(0).uniform(low, high, (DRAWN, len(low)))
+    known = np.isfinite(formula(drawn))
+    return torch.from_numpy(drawn[known] if known.any() else drawn)
+
+
+def _pair(name: str, pair: Any) -> tuple[float, float]:
+    try:
+        low, high = map(float, pair)
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not -math.inf < low <= high < math.inf:
+        raise KanExpError(f"ranges: {name} needs its smallest and largest value, got {pair!r}.")
+    return low, high

@@ -263,6 +263,9 @@ class KANModel(nn.Module):
         weight = None if weight is None else weight[::every]
         with evaluation_mode(self.network), torch.no_grad():
             layers = edge_importance(self.network, scaled, self._activate, weight, method)
+            if method == ABLATION and not all(part.isfinite().all() for part in layers):
+                method = GRADIENT  # a known function may not be defined without an edge before it
+                layers = edge_importance(self.network, scaled, self._activate, weight, method)
         masks = [layer.exists.cpu().numpy() for layer in layers_of(self.network)]
         return Importance([_array(values) for values in layers], masks, self.unit_names(), method)
 

@@ -144,11 +144,15 @@ class Explanation:
         ranges = dict(zip(self.names, self.ranges.tolist(), strict=True))
         return formula_network(self.chosen.expression, ranges, self.target)
 
+    @cached_property
+    def _network(self) -> FittedModel:
+        return self.torch().requires_grad_(False)
+
     def __call__(self, x: Any) -> Any:
         import torch
 
         if isinstance(x, torch.Tensor):
-            values = self.torch().to(x.device)(x)[:, 0]
+            values = self._network.to(x.device)(x)[:, 0]
             return values.to(x.dtype) if x.is_floating_point() else values
         return self.chosen.expression(as_matrix(x, self.names))
 

@@ -165,7 +165,10 @@ class _Graph:
     def _node(self, edges: Sequence[Edge], is_product: bool = False) -> int:
         level = 1 + max(self.levels[edge.node] for edge in edges)
         # What is needed later is computed at once, then passed on: edges of inputs say most.
-        node = Node(tuple(self._early(edge, level - 2) for edge in edges), is_product)
+        early = [self._early(edge, level - 2) for edge in edges]
+        if len({edge.node for edge in early}) < len(early):  # another edge reads it, too
+            return self._node(self._apart(early, is_product), is_product)
+        node = Node(tuple(early), is_product)
         if node not in self._places:
             self._places[node] = len(self.levels)
             self.nodes.append(node)

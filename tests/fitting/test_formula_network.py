@@ -126,6 +126,8 @@ HARD = {
     "a constant": exact(3) * Constant(0.25) ** exact(2),
     "an input": z,
     "an input that many edges need": x + x**2 + x**3 + Call("sin", x) + Call("exp", Call("sin", x)),
+    "a function and a function of it": Call("sin", x) + Call("exp", Call("sin", x)) * y,
+    "both at once": Call("sin", x) + Call("exp", Call("sin", x)),
     "equal terms": x * Call("sin", y) * x * Call("sin", y) + y + y + (x + y) * (x + y),
     "nested powers": ((x**2) ** exact(0.5) + (y ** exact(0.5)) ** 2 + (z**-1) ** exact(-0.5)) ** -1,
     "both vary": x**y + (x + z) ** (y * z) + Constant(2.5) ** (x - 1),
@@ -247,6 +249,12 @@ def test_a_formula_that_is_not_defined_everywhere_is_looked_at_where_it_is():
     assert model.sample[:, 0].min() >= 0
     assert len(model.sample) > 100
     model.plot()
+    # Without one of its edges the root is that of a negative number at some points.
+    model = kan_exp.formula_network(
+        "sqrt(x**2 + y**2 - 2*x*y*cos(z))", dict.fromkeys(NAMES, (1, 5))
+    )
+    assert model.importance(model.sample).method == "gradient"
+    model.plot()
 
 
 def test_the_picture_names_the_functions():
@@ -268,9 +276,12 @@ def test_the_picture_names_the_functions():
         ("sin(x", None, "balance them"),
         ("min(x, y)", None, "cannot have minimum"),
         ("x*y", {"x": (0, 1)}, "uses 'y', but its inputs are x"),
-        ("x", {"x": (1, 0)}, r"ranges: x needs its smallest and largest value, got \(1\.0, 0\.0\)"),
+        ("x", {"x": (1, 0)}, r"ranges: x needs its smallest and largest value, got \(1, 0\)"),
         ("x", {"x": (0, float("inf"))}, "ranges: x needs"),
         ("x", {"x": (0,)}, "ranges: x needs"),
+        ("x", {"x": 2}, "ranges: x needs"),
+        (x + z, {"x": (0, 1), "y": (0, 1)}, "every input of the formula, got x, y"),
+        (x, None, "every input of the formula"),
     ],
 )
 def test_wrong_formulas_and_ranges_are_refused(formula, ranges, message):

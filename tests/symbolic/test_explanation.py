@@ -146,6 +146,7 @@ def test_it_is_called_with_arrays_tables_and_tensors():
     assert tensor.grad is not None
     assert tensor.grad.isfinite().all()
     assert explanation(tensor.float()).dtype == torch.float32
+    assert not explanation(tensor.detach()).requires_grad
     with pytest.raises(KanExpError, match=r"\(n, 3\)"):
         explanation(at[:, :2])
 
