@@ -296,14 +296,18 @@ def test_names_in_c(text, name):
     ],
     ids=["number", "classes", "log"],
 )
-def test_sql(options, tmp_path):
+@pytest.mark.parametrize("as_text", [False, True])  # as a table that was read from CSV
+def test_sql(options, as_text, tmp_path):
     model = mixed_model(dates=False, **options)
     model.export(tmp_path / "m.sql", table="my table")
     rows, arrays, expected = rows_for(model, count=100)
     with sqlite3.connect(":memory:") as base:
         names = ", ".join('"' + name.replace('"', '""') + '"' for name in ["id", *arrays])
         base.execute(f'CREATE TABLE "my table" ({names})')
+        words = {None: "", True: "Yes", False: "no"}
         for number, row in enumerate(rows.rows()):
+            if as_text:
+                row = [words[one] if one in (None, True, False) else str(one) for one in row]
             base.execute(f'INSERT INTO "my table" VALUES (?{", ?" * len(row)})', [number, *row])
         answer = base.execute((tmp_path / "m.sql").read_text())
         found = pl.DataFrame(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import copy
 import os
+import pickle
 import signal
 import warnings
 
@@ -12,11 +14,13 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
+from scipy.sparse import coo_array
 
 import kan_exp
 from kan_exp.errors import KanExpError
 from kan_exp.fitting.model import FittedModel
 from kan_exp.fitting.training import fit
+from kan_exp.tasks.activations import ACTIVATIONS
 from kan_exp.train import prepare
 
 PLAIN = {"dims": ["auto", "auto"], "progress": False}
@@ -118,6 +122,14 @@ def test_notebooks_show_the_network(model):
     assert "<b>" not in named._repr_html_()
 
 
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_copy_is_the_same(model, copied, activation):
+    X, _ = rows()
+    model = FittedModel.of({**model.checkpoint(), "activation": activation})
+    assert torch.equal(copied(model).predict(X), model.predict(X))
+
+
 def test_a_saved_model_is_the_same(model, tmp_path):
     X, _ = rows()
     assert model.save(tmp_path / "model") == tmp_path / "model"
@@ -184,6 +196,7 @@ def test_progress_is_shown_where_somebody_looks(monkeypatch, capsys, where):
     [
         (lambda X, y: ((X, y[:5]), {}), "X has 100 rows, but y has 5."),
         (lambda X, y: ((X[None], y), {}), r"x must be an array of rows and columns, got the shape"),
+        (lambda X, y: ((coo_array(X), y), {}), "x is a sparse matrix, which its toarray"),
         (lambda X, y: (([], []), {}), "x must be an array of rows and columns"),
         (lambda X, y: ((X, y), {"layr": "spline"}), "Did you mean 'layer'"),
         (lambda X, y: ((X, y), {"weight": -(y**2)}), "weight must be finite numbers of at least 0"),
