@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 from lightning.pytorch import Callback, LightningDataModule, Trainer
+from torch import Tensor
 
 from kan_exp.data import ExperimentData
 from kan_exp.errors import DivergedError, KanExpError, message_of
@@ -24,7 +25,8 @@ from kan_exp.runs import holding, versions
 from kan_exp.runs.best_effort import begin_run
 from kan_exp.training.callbacks import BestNetwork, RunCheckpoint, SignalStop, TrialPruning
 from kan_exp.training.closing import CUT_SHORT
-from kan_exp.training.folds import CrossValidation
+from kan_exp.training.folds import CrossValidation, FoldResult
+from kan_exp.training.left_out import left_out_errors
 from kan_exp.training.module import KANModule
 from kan_exp.training.pruning import Pruning, Trained
 from kan_exp.training.result import Result, make_result
@@ -193,7 +195,14 @@ class Experiment:
             details["train_seconds"] = round(time.perf_counter() - start, 3)
             before = {"stopped": self._stopped(diverged)}
             details |= before if trained is None else trained.metrics
+        if self._checkpoint is not None:
+            self.best.checkpoint |= {"residuals": self.left_out_errors(folds)}
+            self._checkpoint.write_best(self.module)
         return make_result(self.module, self.data, self.best.checkpoint, details, diverged, folds)
+
+    def left_out_errors(self, folds: Sequence[FoldResult] = ()) -> Tensor | None:
+        """Errors where the best network has not seen the truth, see `left_out_errors`."""
+        return left_out_errors(self.module, self.data, self.best.checkpoint, folds)
 
     @property
     def _trained(self) -> Trained | None:
