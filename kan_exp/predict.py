@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -74,6 +75,8 @@ def predict(cfg: DictConfig) -> None:
             return
         except OSError as error:
             reason = error.strerror or type(error).__name__
+            if output is None:
+                raise KanExpError(f"standard output cannot be written: {reason}.") from error
             raise KanExpError(
                 f"output: cannot write {cfg.output}: {reason}: name another file."
             ) from error
@@ -204,7 +207,8 @@ def _write_frames(
     except pl.exceptions.PolarsError as error:
         if failures:
             raise failures[0] from None
-        raise OSError(None, message_of(error)) from error
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        raise OSError(None, os.strerror(int(number[1])) if number else message_of(error)) from error
     return left_out
 
 

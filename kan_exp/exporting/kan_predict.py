@@ -8,6 +8,7 @@ import json
 import numpy as np
 
 FORMAT = 2  # of the files that this one reads
+GRID = ("slope", "shift", "inputs", "exponents", "products")  # arrays of each layer
 LINKS = {
     "identity": lambda y: y,
     "exp": np.exp,
@@ -28,12 +29,9 @@ class Model:
                 raise ValueError(f"its format is {self.about['format']}, not {FORMAT}")
             self.low, self.high = part["low"], part["high"]
             self.y_std, self.y_mean = part["y_std"], part["y_mean"]
-            names, layers = (
-                ("slope", "shift", "inputs", "exponents", "products"),
-                self.about["layers"],
-            )
-            grids = ([part[f"{name}{k}"] for name in names] for k in range(layers))
-            cells = (part[f"cells{k}"] * part[f"scale{k}"].astype(float) for k in range(layers))
+            layers = range(self.about["layers"])
+            grids = [[part[f"{name}{k}"] for name in GRID] for k in layers]
+            cells = [part[f"cells{k}"] * part[f"scale{k}"].astype(float) for k in layers]
             self.layers = list(zip(grids, cells, strict=True))
         except FileNotFoundError:
             raise
