@@ -200,12 +200,10 @@ def _score_table(data: DictConfig, model: KANModel, batches: Batches) -> _Scored
     from kan_exp.training.running_scores import RunningScores
 
     schema = _with_target(data, Schema.restore(model.description), batches.first)
+    running = RunningScores(scoring_of(model.description))
     drops = Treatment.of(missing=str(data.get("missing", "error"))).missing != "error"
     weight, weighs, without = data.get("weight"), False, 0
-    predictor, running = (
-        Predictor(model, schema, drops),
-        RunningScores(scoring_of(model.description)),
-    )
+    predictor = Predictor(model, schema, drops)
     with predictor.run(batches, "evaluate") as parts:
         for part in parts:
             check_known(part.table, part.file)
