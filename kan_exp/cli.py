@@ -48,6 +48,9 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 COMPOSERS = ("hydra.", "omegaconf.", "yaml.", "antlr4.")
 NEAR = 5  # innermost frames that are looked at for exceptions of Python itself
 MODE_OPTIONS = ("search", "hydra.mode")  # options that may set `hydra.mode`
+# Hydra copies its store for each composition, and for each group that `--help` lists; what it loads
+# from the store is a copy anyway.
+ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
 
 
 def run_command(
