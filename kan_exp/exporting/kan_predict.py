@@ -64,7 +64,10 @@ class Model:
         """The network's inputs `(n, in)`: numbers, texts of categories, dates (datetime64)."""
         columns = self.about["columns"]
         if not hasattr(rows, "keys"):
-            return np.array(rows, float, ndmin=2)
+            x = np.array(rows, float, ndmin=2)
+            if x.shape[1:] != self.low.shape:
+                raise ValueError(f"the model takes (n, {len(self.low)}) numbers, got {x.shape}.")
+            return x
         if self.about["plain"]:
             x = [rows[column["name"]] for column in columns]
             return np.array(x, float).reshape(len(columns), -1).T

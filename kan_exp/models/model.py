@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from numbers import Real
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -198,8 +199,9 @@ class KANModel(nn.Module):
             J. Lei et al., "Distribution-free predictive inference for regression", JASA 113 (2018);
             R. Barber et al., "Predictive inference with the jackknife+", 2021.
         """
-        if not 0 < coverage < 1:
-            hint = f": use {coverage / 100:g}" if 1 < coverage < 100 else ""
+        if not isinstance(coverage, Real) or not 0 < coverage < 1:
+            share = isinstance(coverage, Real) and 1 < coverage < 100
+            hint = f": use {coverage / 100:g}" if share else ""
             raise KanExpError(f"coverage must be between 0 and 1, got {coverage!r}{hint}.")
         if (reason := self._why_no_intervals()) or self.residuals is None:
             raise KanExpError(f"there are no intervals: {reason}")

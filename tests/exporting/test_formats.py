@@ -125,6 +125,9 @@ def test_tables_keep_what_they_do_outside(outside, tmp_path):
     model.export(tmp_path / "m.npz")
     points = np.linspace(-12, 12, 97)[:, None]
     found = Model(tmp_path / "m.npz")(points)
+    for wrong in (points[None], points.T):
+        with pytest.raises(ValueError, match=r"takes \(n, 1\) numbers, got"):
+            Model(tmp_path / "m.npz")(wrong)
     assert difference(found, model.predict(points).double().numpy()) < EXACT
 
 

@@ -51,6 +51,7 @@ QUANTILES = {"scoring": {"metrics": ["pinball"], "primary": "pinball", "quantile
     ("output", "change", "coverage", "fragment"),
     [
         (Column("y"), {}, 90, "coverage must be between 0 and 1, got 90: use 0.9."),
+        (Column("y"), {}, "all", "coverage must be between 0 and 1, got 'all'."),
         (Column("y"), {}, 0.95, "need more than 9 errors .* ask for 0.9 at most"),
         (Column("y"), {"residuals": None}, 0.9, "train it again, on few rows with data.folds=5"),
         (Column("y"), {"description": QUANTILES}, 0.9, "predicts quantiles"),
