@@ -17,7 +17,7 @@ from kan_exp.symbolic.dimensions import Dimensions
 from kan_exp.symbolic.evidence import is_certain
 from kan_exp.symbolic.expression import Array, Constant, Expression, Input, Power
 from kan_exp.symbolic.grouping import grouped, grouped_error
-from kan_exp.symbolic.problem import Finder, Problem, Proposal
+from kan_exp.symbolic.problem import Finder, Problem, Proposal, weighed_rows
 from kan_exp.symbolic.quotients import quotients
 from kan_exp.symbolic.reduction import FITTED, HELD, State, reductions
 from kan_exp.symbolic.refit import refit
@@ -43,6 +43,10 @@ _POLISHING = 8
 _CLEAR, _SAME = 10.0, 0.01
 # Further ways that are gone after a formula that holds, but has free constants.
 _PATIENCE = 2
+# Rows whose nearest neighbors are compared.
+_NEIGHBORS = 1000
+# A target of fewer different values is no rounded curve.
+_LEVELS = 20
 
 
 @dataclass(frozen=True)
@@ -424,7 +428,10 @@ class _Judge:
         if not np.all(candidate.errors < 0.5 * np.abs(free)) or len(np.unique(self.problem.y)) < 3:
             return False
         if self.is_exact(candidate):
-            return True
+            # A constant whose effect is no larger than what counts as exact is not known.
+            problem, least = self.problem, _EXACT * self.size
+            errors = standard_errors(expression, problem.x, problem.y, problem.weight, least)
+            return bool(np.all(errors < 0.5 * np.abs(free)))
         # The explained part must be certain: ten standard errors of chance, or half of the whole.
         explained = 1 - (candidate.validation_rmse / self.size) ** 2
         if not explained > min(10 * math.sqrt(2 / max(len(self.held.y), 1)), 0.5):
@@ -435,7 +442,9 @@ class _Judge:
         if candidate.rmse > (1.05 + 3 / math.sqrt(2 * max(rows, 1))) * least:
             return False
         # Far below a known noise, what is left is what other parts of a target have left.
-        return candidate.rmse < 0.5 * self.noise or self.leaves_noise(expression)
+        if candidate.rmse < 0.5 * self.noise:
+            return True
+        return self.leaves_noise(expression) and not self.neighbors_agree(expression)
 
     def is_certain(self, candidate: Candidate) -> bool:
         """Whether rows with this noise leave no other formula as likely as one that holds."""
@@ -486,6 +495,30 @@ class _Judge:
             if explained / count / rest > (1 - share + 3.9 * math.sqrt(share)) ** 3:
                 return False
         return True
+
+    def neighbors_agree(self, expression: Expression) -> bool:
+        """Whether what a formula leaves is alike in rows next to each other, and so no noise.
+
+        They are next to each other in one input or in all. What rounding leaves of y is alike, and
+        no reason to doubt.
+        """
+        x, y, weight = weighed_rows(self.problem.x, self.problem.y, self.problem.weight, _NEIGHBORS)
+        left = (expression(x) - y) * np.sqrt(weight)
+        if _is_rounding(y, left):
+            return False
+        points = x[:, np.ptp(x, 0) > 0]
+        orders = [np.argsort(column, kind="stable") for column in points.T]
+        trials = [(left[order][1:] * left[order][:-1], 1) for order in orders]
+        points = (points - points.mean(0)) / points.std(0)
+        squares = (points**2).sum(1)
+        distances = squares[:, None] + squares - 2 * points @ points.T
+        np.fill_diagonal(distances, np.inf)
+        trials.append((left * left[distances.argmin(1)], 2))  # most pairs are there twice
+        # Chance exceeds four deviations once in 30,000.
+        return any(
+            bool(products.sum() > 4 * math.sqrt(times * float(products @ products)))
+            for products, times in trials
+        )
 
     def conclude(self, result: Search) -> None:
         """Writes down what was found so far, also where the time ran out."""
@@ -557,6 +590,16 @@ def _rmse(expression: Expression, problem: Problem) -> float:
         return math.nan
     squares = (expression(problem.x) - problem.y) ** 2
     return math.sqrt(float(problem.weight @ squares) / float(problem.weight.sum()))
+
+
+def _is_rounding(y: Array, left: Array) -> bool:
+    """Whether all y are multiples of a step, and what is left of them `(n,)` lies within one."""
+    levels = np.unique(y)
+    if len(levels) < _LEVELS:
+        return False  # steps rather than a rounded curve
+    step = float(np.diff(levels).min())
+    places = (y - y.min()) / step
+    return bool(np.abs(places - places.round()).max() < 1e-3 and np.std(left) < 0.35 * step)
 
 
 def _freed(expression: Expression) -> Expression:

@@ -1,4 +1,4 @@
-"""Two functions of one variable, multiplied or added: damped waves, wave packets, two decays.
+"""Waves of one variable, and two functions of it: damped waves, wave packets, two decays.
 
 A curve in a network's edge is one function under scales and shifts. What is a product or sum of two
 has more numbers inside. Here two of them, at most three, are tried on a grid, and all that enter
@@ -14,7 +14,7 @@ from itertools import combinations, product
 
 import numpy as np
 
-from kan_exp.symbolic.expression import Call, Constant, Expression, Input
+from kan_exp.symbolic.expression import Array, Call, Constant, Expression, Input
 from kan_exp.symbolic.problem import Problem, Proposal, weighed_rows
 from kan_exp.symbolic.refit import refit
 
@@ -23,15 +23,16 @@ _ROWS = 400
 _STARTS, _PROPOSED, _HALVINGS = 6, 2, 16
 # Cycles over the range of the variable, and rates of growth times its width.
 _CYCLES = np.arange(1, 81) / 4
+_PER_CYCLE, _MOST_CYCLES = 4, 100  # values in a cycle, at least, and cycles of a single wave
 _RATES = (-12.0, -7.0, -4.0, -2.0, -1.0, -0.4, 0.4, 1.0, 2.0, 4.0, 7.0)
 _CENTRES, _WIDTHS = (0.1, 0.3, 0.5, 0.7, 0.9), (0.08, 0.16, 0.3)
 # Above this part of the target's deviation a start is not worth a fit.
 _HOPELESS = 0.9
+_LARGEST_POWER = 700.0  # of e, in float64
 
 
-# Error, form, and the numbers from the grid.
-_Start = tuple[float, Expression, tuple[float, ...]]
-_Fitted = Callable[[tuple[float, ...]], tuple[float, Expression]]
+# Relative error, the numbers from the grid, and the factors of a family's columns.
+_Start = tuple[float, tuple[float, ...], Array]
 
 
 @dataclass(frozen=True)
@@ -62,27 +63,25 @@ def waves(problem: Problem) -> Iterator[Proposal]:
     size = float(np.linalg.norm((y - np.average(y, weights=weight)) * root))
     if not size > 0:
         return
+    cycles = min(len(np.unique(z)) // _PER_CYCLE, _MOST_CYCLES)
+    for family in _families(Input(varying[0]), float(z.min()), float(np.ptp(z)), cycles):
 
-    def fitted(numbers: tuple[float, ...]) -> tuple[float, Expression]:
-        """The best form with these numbers, after its relative error."""
-        design = np.stack([column(x) for column in family.columns(*numbers)], 1)
-        design = np.c_[design, np.ones(len(y))] * root[:, None]
-        if not np.isfinite(design).all():
-            return math.inf, Constant(0.0)
-        factors = np.linalg.lstsq(design, y * root, rcond=1e-10)[0]
-        left = float(np.linalg.norm(design @ factors - y * root)) / size
-        return left, family.form(numbers, factors)
+        def factors(numbers: tuple[float, ...], family: _Family = family) -> _Start:
+            """The best factors with these numbers, and their relative error."""
+            design = np.stack([column(x) for column in family.columns(*numbers)], 1)
+            design = np.c_[design, np.ones(len(y))] * root[:, None]
+            if not np.isfinite(design).all():
+                return math.inf, numbers, y
+            found = np.linalg.lstsq(design, y * root, rcond=1e-10)[0]
+            return float(np.linalg.norm(design @ found - y * root)) / size, numbers, found
 
-    for family in _families(Input(varying[0]), float(z.min()), float(np.ptp(z))):
-        tried = [(*fitted(numbers), numbers) for numbers in family.grid]
-        tried.sort(key=lambda one: one[0])
+        starts = sorted(map(factors, family.grid), key=_error)[:_STARTS]
         if len(family.grid[0]) == 1:
             # Many factors fit anything beside a wrong number: it is looked for more closely.
             step = abs(family.grid[1][0] - family.grid[0][0])
-            tried[:_STARTS] = [_closer(fitted, one, step) for one in tried[:_STARTS]]
-        starts = [one[:2] for one in tried if one[0] < _HOPELESS]
-        starts.sort(key=lambda start: start[0])
-        fits = [refit(form, x, y, weight, steps=80) for _, form in starts[:_STARTS]]
+            starts = [_closer(factors, start, step) for start in starts]
+        forms = [family.form(n, c) for left, n, c in starts if left < _HOPELESS]
+        fits = [refit(form, x, y, weight, steps=80) for form in forms]
         for fit in sorted(fits, key=lambda fit: fit.loss)[:_PROPOSED]:
             if math.isfinite(fit.loss):
                 yield Proposal(fit.expression, family.name)
@@ -90,17 +89,20 @@ def waves(problem: Problem) -> Iterator[Proposal]:
             return
 
 
-def _closer(fitted: _Fitted, start: _Start, step: float) -> _Start:
+def _error(start: _Start) -> float:
+    return start[0]
+
+
+def _closer(factors: Callable[[tuple[float, ...]], _Start], start: _Start, step: float) -> _Start:
     """A better number near one, by steps that are halved."""
     for _ in range(_HALVINGS):
         step /= 2
-        (number,) = start[2]
-        beside = [(*fitted((near,)), (near,)) for near in (number - step, number + step)]
-        start = min([start, *beside], key=lambda one: one[0])
+        (number,) = start[1]
+        start = min([start, factors((number - step,)), factors((number + step,))], key=_error)
     return start
 
 
-def _families(z: Expression, low: float, width: float) -> Iterator[_Family]:
+def _families(z: Expression, low: float, width: float, cycles: int) -> Iterator[_Family]:
     def exponential(rate: float) -> Expression:
         return Call("exp", Constant(rate) * z)
 
@@ -120,12 +122,23 @@ def _families(z: Expression, low: float, width: float) -> Iterator[_Family]:
     rates = [rate / width for rate in _RATES]
     # What grows along a range far from 0 keeps a size of 1 in its midst, for the sake of digits.
     middle = low + width / 2
+
+    def at_middle(rate: float) -> float:
+        """The factor that does so; infinite, and so not tried, where floats hold none."""
+        return math.exp(-rate * middle) if abs(rate * middle) < _LARGEST_POWER else math.inf
+
+    yield _Family(
+        "wave and a line",
+        [(2 * math.pi * count / width,) for count in np.arange(1, 4 * cycles) / 4],
+        lambda w: [*waves_of(w), z],
+        lambda n, c: wave(n[0], c[:2]) + Constant(c[2]) * z + Constant(c[3]),
+    )
     yield _Family(
         "damped wave",
         list(product(rates, frequencies)),
-        lambda k, w: [math.exp(-k * middle) * exponential(k) * each for each in waves_of(w)],
+        lambda k, w: [at_middle(k) * exponential(k) * each for each in waves_of(w)],
         lambda n, c: (
-            exponential(n[0]) * wave(n[1], [math.exp(-n[0] * middle) * factor for factor in c[:2]])
+            exponential(n[0]) * wave(n[1], [at_middle(n[0]) * factor for factor in c[:2]])
             + Constant(c[2])
         ),
     )
@@ -149,23 +162,23 @@ def _families(z: Expression, low: float, width: float) -> Iterator[_Family]:
     yield _Family(
         "two exponentials",
         list(combinations(rates, 2)),
-        lambda k, r: [math.exp(-rate * middle) * exponential(rate) for rate in (k, r)],
+        lambda k, r: [at_middle(rate) * exponential(rate) for rate in (k, r)],
         lambda n, c: (
-            Constant(c[0] * math.exp(-n[0] * middle)) * exponential(n[0])
-            + Constant(c[1] * math.exp(-n[1] * middle)) * exponential(n[1])
+            Constant(c[0] * at_middle(n[0])) * exponential(n[0])
+            + Constant(c[1] * at_middle(n[1])) * exponential(n[1])
             + Constant(c[2])
         ),
     )
     yield _Family(
         "polynomial times exponential",
         [(rate,) for rate in rates],
-        lambda k: [math.exp(-k * middle) * exponential(k) * z**power for power in (0, 1, 2)],
+        lambda k: [at_middle(k) * exponential(k) * z**power for power in (0, 1, 2)],
         lambda n, c: (
             exponential(n[0])
             * (
-                Constant(c[0] * math.exp(-n[0] * middle))
-                + Constant(c[1] * math.exp(-n[0] * middle)) * z
-                + Constant(c[2] * math.exp(-n[0] * middle)) * z**2
+                Constant(c[0] * at_middle(n[0]))
+                + Constant(c[1] * at_middle(n[0])) * z
+                + Constant(c[2] * at_middle(n[0])) * z**2
             )
             + Constant(c[3])
         ),
