@@ -14,7 +14,7 @@ from itertools import combinations, product
 
 import numpy as np
 
-from kan_exp.symbolic.expression import Array, Call, Constant, Expression, Input
+from kan_exp.symbolic.expression import Call, Constant, Expression, Input
 from kan_exp.symbolic.problem import Problem, Proposal, weighed_rows
 from kan_exp.symbolic.refit import refit
 
@@ -32,7 +32,7 @@ _LARGEST_POWER = 700.0  # of e, in float64
 
 
 # Relative error, the numbers from the grid, and the factors of a family's columns.
-_Start = tuple[float, tuple[float, ...], Array]
+_Start = tuple[float, tuple[float, ...], Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,10 @@ def waves(problem: Problem) -> Iterator[Proposal]:
             design = np.stack([column(x) for column in family.columns(*numbers)], 1)
             design = np.c_[design, np.ones(len(y))] * root[:, None]
             if not np.isfinite(design).all():
-                return math.inf, numbers, y
+                return math.inf, numbers, ()
             found = np.linalg.lstsq(design, y * root, rcond=1e-10)[0]
-            return float(np.linalg.norm(design @ found - y * root)) / size, numbers, found
+            left = float(np.linalg.norm(design @ found - y * root)) / size
+            return left, numbers, found.tolist()
 
         starts = sorted(map(factors, family.grid), key=_error)[:_STARTS]
         if len(family.grid[0]) == 1:
