@@ -80,7 +80,7 @@ def _row(run: str, tag: str) -> str:
 
 
 class ResultsPlugin(HParamsPlugin):
-    """The tab with that context."""
+    """The HParams tab with `ResultsContext`."""
 
     def __init__(self, context: Any) -> None:
         super().__init__(context)

@@ -39,7 +39,7 @@ def scalars(values: Mapping[str, float]) -> Summary:
 
 
 def figure(tag: str, png: bytes) -> Summary:
-    """A figure that is encoded already; torch's function would encode it again."""
+    """A figure, given as PNG; torch's function would encode it again."""
     width, height = (int.from_bytes(png[at : at + 4]) for at in (16, 20))  # of the PNG's header
     image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png)
     return Summary(value=[Summary.Value(tag=tag, image=image)])

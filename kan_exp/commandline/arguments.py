@@ -167,7 +167,7 @@ def chosen_configs(arguments: Sequence[str]) -> list[ConfigChoice]:
 
 
 def check_config_name(arguments: Sequence[str], command: str, configs: Path) -> None:
-    """Refuses the configuration of another command as this one's."""
+    """Refuses `--config-name` with the configuration of another command."""
     others = {path.stem for path in configs.glob("*.yaml")} - {"command", command}
     for flag in split_flags(arguments)[0]:
         name = flag.value.removesuffix(".yaml")

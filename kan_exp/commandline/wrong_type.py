@@ -24,7 +24,7 @@ MAX_CHARACTERS = 60
 
 
 def wrong_type(message: str) -> str | None:
-    """What an option must be and what came instead, of the first line of OmegaConf's error.
+    """What an option must be and what came instead, from the first line of OmegaConf's error.
 
     None if the message is about something else.
     """

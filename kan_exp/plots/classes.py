@@ -175,7 +175,7 @@ def roc(
 
 
 def _square(caption: str) -> tuple[Figure, Axes, Axes]:
-    """A figure with axes from 0 to 1, and empty ones at their right for a legend."""
+    """A figure, its axes from 0 to 1, and empty axes on their right for a legend."""
     figure = new_figure(6.4, 4.3, layout=None)
     axes = figure.add_axes((0.55 / 6.4, 0.55 / 4.3, 3.3 / 6.4, 3.3 / 4.3))
     side = figure.add_axes((4.05 / 6.4, 0.55 / 4.3, 2.3 / 6.4, 3.3 / 4.3))

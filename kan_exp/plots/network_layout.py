@@ -105,7 +105,7 @@ class Layout:
         return units
 
     def _mean_place(self, depth: int, before: Sequence[int], unit: int) -> float:
-        """Of the inputs of a hidden unit, among the units of the layer before."""
+        """Mean place of a hidden unit's inputs among the units of the layer before."""
         ends = (depth - 1, unit)
         places = [before.index(e.i) for e in self.edges if (e.layer, e.j) == ends]
         return float(np.mean(places)) if places else len(before) / 2
@@ -130,7 +130,7 @@ class Layout:
 
     @cached_property
     def y(self) -> list[dict[int, float]]:
-        """Of the units of each layer of nodes."""
+        """Heights of the units in each layer of nodes."""
         return [
             {unit: self.height * (1 - (n + 0.5) / len(shown)) for n, unit in enumerate(shown)}
             for shown in self.units
@@ -138,7 +138,7 @@ class Layout:
 
     @cached_property
     def x(self) -> list[float]:
-        """Of each layer of nodes."""
+        """Position of each layer of nodes."""
         width, height = self.room
         places = [0.0]
         for depth in range(len(self.importance.layers)):

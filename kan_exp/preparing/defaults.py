@@ -134,7 +134,7 @@ def _by_gradient(config: RunConfig, context: RunContext) -> tuple[RunConfig, Run
 def _trained_by(
     name: str, config: RunConfig, context: RunContext, values: Mapping[str, Any], **options: Any
 ) -> tuple[RunConfig, RunContext]:
-    """With an optimizer that follows gradients, and the values of options that were not typed."""
+    """Sets an optimizer that follows gradients, and values for options that were not typed."""
     values = _left_open(values, context)
     config = replace(
         config,

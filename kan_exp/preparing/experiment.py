@@ -208,7 +208,9 @@ def _make_sinks(
         sinks.append(ExplainSink(folder, explain.seconds, config.seed, *options))
     if board is not None:
         trial = Trial(context.overrides, folder, context.job, choices)
-        sinks.append(TensorBoardSink(board, trial, _text(config)))
+        plain = json.loads(json.dumps(config.to_values(), default=str))  # also Python's objects
+        text = str(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+        sinks.append(TensorBoardSink(board, trial, text))
     return sinks
 
 
@@ -247,7 +249,7 @@ def _folds_at_once(config: RunConfig, module: KANModule, data: ExperimentData) -
 def _fold_fitter(
     config: RunConfig, context: RunContext, stop: SignalStop
 ) -> Callable[[Sequence[ExperimentData]], Iterator[FoldResult]]:
-    """What trains folds: the run's own training, without its files and its progress."""
+    """A function that trains folds as the run is trained, without files and progress."""
     import torch
 
     from kan_exp.training.fold_stack import can_stack, train_stacked
@@ -274,7 +276,7 @@ def _fold_fitter(
 def _masked_trainer(
     config: RunConfig, context: RunContext, data: ExperimentData, stop: SignalStop
 ) -> Callable[[Sequence[int], Sequence[Tensor]], Experiment | None]:
-    """What trains a network of given widths and masks; None from it if a signal has come."""
+    """A function that trains a network of given widths and masks; None from it after a signal."""
     smoothing = replace(config.smoothing, choose=False)
 
     def train(dims: Sequence[int], masks: Sequence[Tensor]) -> Experiment | None:
@@ -301,11 +303,6 @@ def _quiet(config: RunConfig) -> RunConfig:
     return replace(config, logger=None, callbacks=acting)
 
 
-def _text(config: RunConfig) -> str:
-    plain = json.loads(json.dumps(config.to_values(), default=str))  # also of objects from Python
-    return str(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
-
-
 def _steps(config: RunConfig, data: ExperimentData) -> int:
     """How many optimizer steps the run has: `steps`, or those of least squares if that is null."""
     if config.steps is not None:
@@ -313,8 +310,7 @@ def _steps(config: RunConfig, data: ExperimentData) -> int:
     specs = layer_specs(config)
     if config.smooths:
         return plan_of(config, specs, data).total_steps
-    stages = stages_of(config.refine, intervals_of(specs))
-    return sum(stage.steps for stage in stages)
+    return sum(stage.steps for stage in stages_of(config.refine, intervals_of(specs)))
 
 
 def _check_with_torch(config: RunConfig, count: int, accelerator: str) -> None:

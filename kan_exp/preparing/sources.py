@@ -126,16 +126,10 @@ def read_source(
         raise KanExpError("data.path is needed, the file of the table: set it with data.path=...")
     if options.get("target") in (None, "???"):  # the error lists the columns
         options, dims = {**options, "target": None}, None
-    given: dict[str, Any] = {
-        name: options.get(name) for name in ("path", "target", "features", "separator")
-    }
-    return learning_table(
-        **given,
-        split=split_options(options),
-        options=Options(dims=dims),
-        classes=classes,
-        treatment=take_treatment(options)[0],
-    )
+    names = ("path", "target", "features", "separator")
+    given: dict[str, Any] = {name: options.get(name) for name in names}
+    given |= {"split": split_options(options), "options": Options(dims=dims), "classes": classes}
+    return learning_table(**given, treatment=take_treatment(options)[0])
 
 
 def training_rows(data: Component) -> tuple[Schema, int]:

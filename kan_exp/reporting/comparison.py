@@ -130,9 +130,6 @@ def compare_runs(
         metric: None for the primary metric on the test points.
         group_by: Choices that distinguish settings; None for all that differ.
         bootstrap: For the intervals.
-
-    Raises:
-        KanExpError: No run has the metric or records its choices, or `group_by` names none.
     """
     all_records = records.records
     if metric is None:  # that of most runs

@@ -98,18 +98,12 @@ def _seconds(setting: Setting) -> Value:
 
 def linear_text(comparison: Comparison, section: Section) -> str:
     """The settings of a section compared with the linear model; empty if it is unknown."""
-    known = [(s, s.linear) for s in section.settings if s.linear is not None]
+    known = [(s.median, s.linear) for s in section.settings if s.linear is not None]
     if not known:
         return ""
     errors = sorted({number(linear) for _, linear in known}, key=float)
     sign = -1 if comparison.more_is_better else 1
-    worse = sum(
-        sign * setting.median >= sign * linear
-        for setting, linear in known
-        if setting.median is not None
-    )
+    worse = sum(m is not None and sign * m >= sign * linear for m, linear in known)
     shown = " to ".join(dict.fromkeys((errors[0], errors[-1])))
-    text = f"Linear model on the same data: {comparison.metric} {shown}"
-    if worse:
-        text = f"{text}, not beaten by the median of {worse} of {len(known)} settings"
-    return f"{text}."
+    beaten = f", not beaten by the median of {worse} of {len(known)} settings" if worse else ""
+    return f"Linear model on the same data: {comparison.metric} {shown}{beaten}."

@@ -61,7 +61,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any, indent: int | None = 2) -> None:
-    """Writes plain containers as JSON, complete or not at all. Raises `OSError` as `replacing`.
+    """Writes plain containers as JSON, complete or not at all.
 
     Raises:
         ValueError: A number is not finite, which JSON cannot hold.

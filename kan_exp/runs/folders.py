@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
-from kan_exp.errors import KanExpError
+from kan_exp.errors import KanExpError, closest
 from kan_exp.quoting import expand_home
 from kan_exp.runs.results import NAME as METRICS
 from kan_exp.runs.status import NAME as STATUS
@@ -102,5 +101,5 @@ def _similar(path: Path) -> str:
         names = [sibling.name for sibling in path.parent.iterdir() if sibling.is_dir()]
     except OSError:
         return ""
-    close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.6)
-    return f" Did you mean {path.parent / close[0]}?" if close else ""
+    near = closest(path.name, names)
+    return "" if near is None else f" Did you mean {path.parent / near}?"

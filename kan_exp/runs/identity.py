@@ -58,7 +58,7 @@ def is_setting(option: str) -> bool:
 
 
 def digest(values: Mapping[str, Any]) -> str:
-    """A digest of all options by name, the same for 1 and 1.0; those without effect are ignored."""
+    """A digest of the options that affect the result, given by name; the same for 1 and 1.0."""
     deciding = {name: value for name, value in values.items() if name not in NON_RESULT_OPTIONS}
     callbacks = values.get("callbacks")
     if isinstance(callbacks, Mapping):

@@ -1,4 +1,4 @@
-"""Names of the folders of runs, which are all that most of TensorBoard shows of a run."""
+"""Names of run folders; most tabs of TensorBoard show nothing else of a run."""
 
 from __future__ import annotations
 

@@ -31,11 +31,10 @@ class SweepProgress:
     """
 
     def __init__(self, console: Console, total: int, done: int, metric: str) -> None:
-        self.console, self.metric, self.total, self.done = console, metric, total, done
+        self.metric, self.total, self.done = metric, total, done
         self.running: list[JobGroup] = []
         self._before: dict[Path, Status | None] = {}
-        self._width = 0
-        self._last_look = 0.0
+        self._width, self._last_look = 0, 0.0
         self.bar = progress.Progress(
             progress.TextColumn("sweep"),
             progress.BarColumn(),
