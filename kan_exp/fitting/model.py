@@ -215,16 +215,21 @@ class FittedModel(KANModel):
 
         Returns:
             `layer` (from 1), `input`, `output`, `importance` (see `KANModel.importance`), `x` and
-            `y`: the first layer's `x` and the last layer's `y` are in the user's units.
+            `y`: the first layer's `x` and the last layer's `y` are in the user's units. With edges
+            that are known functions also `function`, a formula of the edge's input.
         """
         import polars as pl
 
         measured = self.importance(self._looked_at(x))
-        texts, numbers = ("input", "output"), ("importance", "x", "y")
+        texts: tuple[str, ...] = ("input", "output")
+        numbers = ("importance", "x", "y")
+        views = self.edge_views(x)
+        if any(view.labels for view in views):
+            texts = (*texts, "function")
         kinds = {"layer": pl.Int32, **dict.fromkeys(texts, pl.String)}
         # For a network of which pruning has left no edge.
         parts = [pl.DataFrame(schema=kinds | dict.fromkeys(numbers, pl.Float64))]
-        for view, important in zip(self.edge_views(x), measured.layers, strict=True):
+        for view, important in zip(views, measured.layers, strict=True):
             exists = np.ones(view.y.shape[1:]) if view.mask is None else view.mask
             for i, j in np.argwhere(exists):
                 columns = {"x": view.curve_x[:, i], "y": view.curve_y[:, i, j]}
@@ -232,6 +237,7 @@ class FittedModel(KANModel):
                     "layer": view.number,
                     "input": view.input_names[i],
                     "output": view.output_names[j],
+                    **({"function": view.labels[i][j]} if view.labels else {}),
                     "importance": float(important[i, j]),
                 }
                 frame = pl.DataFrame(columns).with_columns(

@@ -263,6 +263,9 @@ class KANModel(nn.Module):
         weight = None if weight is None else weight[::every]
         with evaluation_mode(self.network), torch.no_grad():
             layers = edge_importance(self.network, scaled, self._activate, weight, method)
+            if method == ABLATION and not all(part.isfinite().all() for part in layers):
+                method = GRADIENT  # a known function may not be defined without an edge before it
+                layers = edge_importance(self.network, scaled, self._activate, weight, method)
         masks = [layer.exists.cpu().numpy() for layer in layers_of(self.network)]
         return Importance([_array(values) for values in layers], masks, self.unit_names(), method)
 
@@ -274,7 +277,9 @@ class KANModel(nn.Module):
         edges = torch.cat([visit.edges for visit in visits])
         unit = torch.linspace(0, 1, CURVE_POINTS).to(inputs)
         low, high = inputs.amin(0), inputs.amax(0)
-        margin = CURVE_MARGIN * (high - low)
+        labels = layer.labels(names[depth])
+        # A known function, such as a root, may not be defined beyond its data.
+        margin = (0.0 if labels else CURVE_MARGIN) * (high - low)
         curve = (low - margin) + unit[:, None] * (high - low + 2 * margin)
         # The first layer's axis and the last layer's values are shown in the user's units.
         size, shift = (self.x_std, self.x_mean) if depth == 0 else (1.0, 0.0)
@@ -290,6 +295,7 @@ class KANModel(nn.Module):
             domain=_array((layer.domain.T * size + shift).T),
             mask=visits[0].mask.cpu().numpy(),
             products=np.array(visits[0].node_operation) == PRODUCT,
+            labels=labels,
             truth=_fitting(true_edges, depth, layers),
         )
 
