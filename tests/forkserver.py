@@ -219,7 +219,7 @@ def run(arguments: list[str], cwd: str) -> None:
 
 
 def look_for_plugins_once() -> None:
-    """Lightning looks through all installed packages for each trainer, which outlasts short fits."""
+    """Keeps the plugins that Lightning looks for in all packages each time it makes a trainer."""
     known = importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)
     known(group="lightning.pytorch.callbacks_factory")
 
@@ -229,7 +229,7 @@ def parse_files_once() -> None:
     yaml = importlib.import_module("yaml")
     load, kept = yaml.load, {}
 
-    def load_again(stream: Any, Loader: Any) -> Any:  # noqa: N803 - as PyYAML calls it
+    def load_again(stream: Any, Loader: Any) -> Any:
         text = stream.read() if hasattr(stream, "read") else stream
         key = text, Loader.__qualname__  # OmegaConf makes one of the same name for each call
         if key not in kept:
