@@ -219,7 +219,7 @@ def run(arguments: list[str], cwd: str) -> None:
 
 
 def look_for_plugins_once() -> None:
-    """Keeps the plugins that Lightning looks for in all packages each time it makes a trainer."""
+    """Lightning looks through all installed packages for each trainer, at some cost."""
     known = importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)
     known(group="lightning.pytorch.callbacks_factory")
 

@@ -66,7 +66,9 @@ def test_a_constant_is_shown_with_its_error():
     assert explained().constants["constant"].to_list() == ["0.6431 ± 0.0012", "-1.2500 ± 0.0012"]
 
 
-@pytest.mark.parametrize("expression", [WAVE, EVERY_CALL], ids=["wave", "every call"])
+@pytest.mark.parametrize(
+    "expression", [WAVE, EVERY_CALL, 2 * y], ids=["wave", "every call", "one input"]
+)
 def test_python_c_and_torch_give_the_formulas_values(expression, tmp_path):
     explanation = explained(expression)
     at = points(20, seed=1)
@@ -85,6 +87,7 @@ def test_python_c_and_torch_give_the_formulas_values(expression, tmp_path):
         "cc",
         "-std=c99",
         "-Wall",
+        "-Wextra",
         "-Werror",
         "-shared",
         "-fPIC",
