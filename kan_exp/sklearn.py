@@ -345,7 +345,7 @@ class KANRegressor(RegressorMixin, _Estimator):
     def predict_interval(self, X: Any, coverage: float = 0.9) -> Floats:
         """Ranges that hold the true value in this share of cases, `(n, 2)` or `(n, outputs, 2)`.
 
-        See `FittedModel.predict_interval`.
+        See `KANModel.predict_interval`.
         """
         rows = self._rows(X)
         with _as_value_errors():

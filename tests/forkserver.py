@@ -218,7 +218,7 @@ def run(arguments: list[str], cwd: str) -> None:
 
 
 def look_for_plugins_once() -> None:
-    """Lightning looks through all installed packages for each trainer, which outlasts short fits."""
+    """Lightning looks through all installed packages for each trainer, at some cost."""
     known = importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)
     known(group="lightning.pytorch.callbacks_factory")
 

@@ -84,7 +84,7 @@ TORCH = {
     "board",
     "exporting",
 }
-TORCH |= {"predict", "fitting", "sklearn"}
+TORCH |= {"predict", "evaluate", "fitting", "sklearn"}
 MATPLOTLIB = {"plots", "reporting", "training", "sweeps", "fitting", "sklearn"}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -46,19 +45,15 @@ class FittedModel(KANModel):
         sample: At most `SAMPLE` training points as the network takes them, `(n, in)`, at which
             edges are looked at where no others are given; of a run they are drawn at random from
             the range of its training points.
-        residuals: Errors at points that the network was not fitted to, `(m, out)`; None if there
-            are none.
     """
 
     sample: Tensor
-    residuals: Tensor | None
 
     @classmethod
     def of(cls, checkpoint: Mapping[str, Any], replica: int | None = None) -> FittedModel:
         """The model of a checkpoint in memory."""
         model = cast(FittedModel, model_from(checkpoint, replica, cls))
         model._remember(checkpoint.get("sample"))
-        model.residuals = checkpoint.get("residuals")
         return model
 
     def _remember(self, sample: Tensor | None) -> None:
@@ -143,37 +138,6 @@ class FittedModel(KANModel):
         if len(values) != rows:
             raise KanExpError(f"X has {rows:,} rows, but y has {len(values):,}.")
         return values
-
-    def predict_interval(self, x: Any, coverage: float = 0.9) -> NDArray[np.float64]:
-        """Ranges that hold the true value in this share of cases, `(n, out, 2)`.
-
-        They are as wide everywhere: a quantile of the errors at points that the network was not
-        fitted to. These are all points of a network whose smoothness was found from the data, each
-        predicted after a step without it; of others the validation points.
-
-        Args:
-            x: As in `predict`.
-            coverage: Between 0 and 1.
-
-        Raises:
-            KanExpError: The model predicts no numbers, or has no such points.
-
-        Source:
-            J. Lei et al., "Distribution-free predictive inference for regression", JASA 113 (2018);
-            R. Barber et al., "Predictive inference with the jackknife+", 2021.
-        """
-        if not 0 < coverage < 1:
-            raise KanExpError(f"coverage must be between 0 and 1, got {coverage!r}.")
-        if self.residuals is None:
-            raise KanExpError(
-                "predict_interval needs errors at points that the network was not fitted to, which "
-                "models of kan_exp.fit have if they predict numbers; for other tasks see "
-                "task=quantile."
-            )
-        errors = np.sort(np.abs(self.residuals.numpy()), axis=0)
-        place = min(math.ceil((len(errors) + 1) * coverage), len(errors)) - 1
-        values = self.predict(x).double().cpu().numpy()
-        return np.stack([values - errors[place], values + errors[place]], axis=-1)
 
     def derivatives(self, x: Any) -> NDArray[np.float64]:
         """Derivatives of the predictions, `(n, out, columns)`.

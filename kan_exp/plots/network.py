@@ -46,10 +46,6 @@ def network_figure(views: Sequence[LayerView], importance: Importance) -> Figure
     important it is; only edges that are almost constant look flat. Edges that are known functions
     have these as labels, and those that pass on a value have no diagram.
 
-    Args:
-        views: Of every layer.
-        importance: Of every edge.
-
     Raises:
         ValueError: The importance or the values of an edge are not finite.
     """

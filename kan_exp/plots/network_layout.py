@@ -78,17 +78,11 @@ def _quotas(counts: Sequence[int]) -> list[int]:
 
 @dataclass(frozen=True)
 class Layout:
-    """Places in inches, from the lower left corner of the network.
+    """Places in inches, from the lower left corner of the network."""
 
-    Args:
-        edges: That are drawn.
-        importance: Of all edges.
-        labelled: Whether diagrams have labels above them.
-    """
-
-    edges: Sequence[Edge]
-    importance: Importance
-    labelled: bool = False
+    edges: Sequence[Edge]  # those that are drawn
+    importance: Importance  # of all edges
+    labelled: bool = False  # whether diagrams have labels above them
 
     @cached_property
     def units(self) -> list[list[int]]:
@@ -111,7 +105,7 @@ class Layout:
         return units
 
     def _mean_place(self, depth: int, before: Sequence[int], unit: int) -> float:
-        """Of the inputs of a hidden unit, among the units of the layer before."""
+        """Mean place of a hidden unit's inputs among the units of the layer before."""
         ends = (depth - 1, unit)
         places = [before.index(e.i) for e in self.edges if (e.layer, e.j) == ends]
         return float(np.mean(places)) if places else len(before) / 2
@@ -120,9 +114,8 @@ class Layout:
     def size(self) -> tuple[float, float]:
         """Width and height of a diagram."""
         most = max(len(self._of(depth)) for depth in range(len(self.importance.layers)))
-        rows = max(map(len, self.units))
-        height = min(LARGEST, 0.78 * max(most, 1) ** -0.2, ROWS / rows)
-        height = max(height, SMALLEST)
+        fitting = min(LARGEST, 0.78 * max(most, 1) ** -0.2, ROWS / max(map(len, self.units)))
+        height = max(fitting, SMALLEST)
         return RATIO * height, height
 
     @cached_property
@@ -137,18 +130,15 @@ class Layout:
 
     @cached_property
     def y(self) -> list[dict[int, float]]:
-        """Of the units of each layer of nodes."""
+        """Heights of the units in each layer of nodes."""
         return [
-            {
-                unit: self.height * (1 - (place + 0.5) / len(shown))
-                for place, unit in enumerate(shown)
-            }
+            {unit: self.height * (1 - (n + 0.5) / len(shown)) for n, unit in enumerate(shown)}
             for shown in self.units
         ]
 
     @cached_property
     def x(self) -> list[float]:
-        """Of each layer of nodes."""
+        """Position of each layer of nodes."""
         width, height = self.room
         places = [0.0]
         for depth in range(len(self.importance.layers)):

@@ -19,8 +19,8 @@ from kan_exp.symbolic.problem import Problem, Proposal, weighed_rows
 from kan_exp.symbolic.refit import refit
 
 _ROWS = 400
-# Starts of each family that are fitted, and fits that are proposed.
-_STARTS, _PROPOSED = 6, 2
+# Starts of each family that are fitted, fits that are proposed, and steps to a closer number.
+_STARTS, _PROPOSED, _HALVINGS = 6, 2, 16
 # Cycles over the range of the variable, and rates of growth times its width.
 _CYCLES = np.arange(1, 81) / 4
 _PER_CYCLE, _MOST_CYCLES = 4, 100  # values in a cycle, at least, and cycles of a single wave
@@ -29,6 +29,10 @@ _CENTRES, _WIDTHS = (0.1, 0.3, 0.5, 0.7, 0.9), (0.08, 0.16, 0.3)
 # Above this part of the target's deviation a start is not worth a fit.
 _HOPELESS = 0.9
 _LARGEST_POWER = 700.0  # of e, in float64
+
+
+# Relative error, the numbers from the grid, and the factors of a family's columns.
+_Start = tuple[float, tuple[float, ...], Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -61,23 +65,42 @@ def waves(problem: Problem) -> Iterator[Proposal]:
         return
     cycles = min(len(np.unique(z)) // _PER_CYCLE, _MOST_CYCLES)
     for family in _families(Input(varying[0]), float(z.min()), float(np.ptp(z)), cycles):
-        starts = []
-        for numbers in family.grid:
+
+        def factors(numbers: tuple[float, ...], family: _Family = family) -> _Start:
+            """The best factors with these numbers, and their relative error."""
             design = np.stack([column(x) for column in family.columns(*numbers)], 1)
             design = np.c_[design, np.ones(len(y))] * root[:, None]
             if not np.isfinite(design).all():
-                continue
-            factors = np.linalg.lstsq(design, y * root, rcond=1e-10)[0]
-            left = float(np.linalg.norm(design @ factors - y * root)) / size
-            if left < _HOPELESS:
-                starts.append((left, family.form(numbers, factors)))
-        starts.sort(key=lambda start: start[0])
-        fits = [refit(form, x, y, weight, steps=80) for _, form in starts[:_STARTS]]
+                return math.inf, numbers, ()
+            found = np.linalg.lstsq(design, y * root, rcond=1e-10)[0]
+            left = float(np.linalg.norm(design @ found - y * root)) / size
+            return left, numbers, found.tolist()
+
+        starts = sorted(map(factors, family.grid), key=_error)[:_STARTS]
+        if len(family.grid[0]) == 1:
+            # Many factors fit anything beside a wrong number: it is looked for more closely.
+            step = abs(family.grid[1][0] - family.grid[0][0])
+            starts = [_closer(factors, start, step) for start in starts]
+        forms = [family.form(n, c) for left, n, c in starts if left < _HOPELESS]
+        fits = [refit(form, x, y, weight, steps=80) for form in forms]
         for fit in sorted(fits, key=lambda fit: fit.loss)[:_PROPOSED]:
             if math.isfinite(fit.loss):
                 yield Proposal(fit.expression, family.name)
         if problem.over:
             return
+
+
+def _error(start: _Start) -> float:
+    return start[0]
+
+
+def _closer(factors: Callable[[tuple[float, ...]], _Start], start: _Start, step: float) -> _Start:
+    """A better number near one, by steps that are halved."""
+    for _ in range(_HALVINGS):
+        step /= 2
+        (number,) = start[1]
+        start = min([start, factors((number - step,)), factors((number + step,))], key=_error)
+    return start
 
 
 def _families(z: Expression, low: float, width: float, cycles: int) -> Iterator[_Family]:
@@ -121,10 +144,15 @@ def _families(z: Expression, low: float, width: float, cycles: int) -> Iterator[
         ),
     )
     yield _Family(
-        "wave with a linear amplitude",
+        "wave with a polynomial amplitude",
         [(w,) for w in frequencies],
-        lambda w: [each * factor for each in waves_of(w) for factor in (z, Constant(1.0))],
-        lambda n, c: z * wave(n[0], (c[0], c[2])) + wave(n[0], (c[1], c[3])) + Constant(c[4]),
+        lambda w: [each * z**power for each in waves_of(w) for power in (2, 1, 0)],
+        lambda n, c: (
+            z**2 * wave(n[0], (c[0], c[3]))
+            + z * wave(n[0], (c[1], c[4]))
+            + wave(n[0], (c[2], c[5]))
+            + Constant(c[6])
+        ),
     )
     yield _Family(
         "two waves",

@@ -146,7 +146,8 @@ def test_a_saved_model_is_the_same(model, tmp_path):
 def test_a_model_of_a_run_does_the_same(tmp_path):
     options = ["layer=spline", "dims=[2,1]", "optimizer=adam", "steps=50", "points=60"]
     options += ["data.num_val=20", "data.num_test=20", "logger=none", "~callbacks"]
-    prepare(options, tmp_path / "run").run()
+    experiment = prepare(options, tmp_path / "run")
+    experiment.run()
     trained = kan_exp.load(tmp_path / "run")
     assert isinstance(trained, FittedModel)
     assert trained.edges()["layer"].unique().to_list() == [1]
@@ -154,10 +155,14 @@ def test_a_model_of_a_run_does_the_same(tmp_path):
     assert trained.predict({"x": [0.1], "y": [0.2]}).shape == (1, 1)
     with pytest.raises(KanExpError, match=r"x of shape \(n, 2\) \(x, y\), got \(1, 3\)"):
         trained.predict(np.zeros((1, 3)))
-    with pytest.raises(
-        KanExpError, match="needs errors at points that the network was not fitted to"
-    ):
-        trained.predict_interval([[0.0, 0.0]])
+    val = experiment.data.val  # of the 20 errors there, 19 are at or below the margin
+    margin = (val.y - trained.predict(val.x)).abs().flatten().sort().values[18]
+    (low, high), predicted = (
+        trained.predict_interval([[0.1, 0.2]])[0, 0],
+        trained.predict([[0.1, 0.2]]),
+    )
+    assert high - low == pytest.approx(2 * float(margin))
+    assert (low + high) / 2 == pytest.approx(float(predicted))
 
 
 def test_a_formula_of_the_model():
