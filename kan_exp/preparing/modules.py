@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kan_exp.config import LINES, SAMPLED, RunConfig, RunContext, choice, to_values
 from kan_exp.errors import KanExpError, message_of
 from kan_exp.preparing.components import make_partial
+from kan_exp.preparing.constraints import constrained_options, input_signs
 from kan_exp.preparing.devices import training_device
 from kan_exp.preparing.networks import MULTIPLICATIONS_PER_MINUTE, check_work, stages_of
 from kan_exp.preparing.widths import shown_dims
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from kan_exp.layers import EdgeLayer, LayerSpec
     from kan_exp.models.model import KANModel
     from kan_exp.tasks import Task
-    from kan_exp.training.module import KANModule
+    from kan_exp.training.module import Constraints, KANModule
     from kan_exp.training.pruning import Pruning, Trained
     from kan_exp.training.smooth_plan import Plan
 
@@ -258,7 +259,18 @@ def _make_smoothing(
         config.seed,
         describe_model(specs_shown, shown, data, task),
         masks,
+        _constraints(config, data),
     )
+
+
+def _constraints(config: RunConfig, data: ExperimentData) -> Constraints | None:
+    """Makes the constraints of each layer from the widths of a network; None if there are none."""
+    if not constrained_options(config):
+        return None
+    from kan_exp.layers.constraints import layer_constraints
+
+    signs = input_signs(config, data.schema)
+    return lambda dims: layer_constraints(dims, *signs)
 
 
 def make_pruning(config: RunConfig, train: Callable[..., Any]) -> Pruning | None:

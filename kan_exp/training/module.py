@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from kan_exp.data import Split
 from kan_exp.errors import DivergedError
 from kan_exp.layers import EdgeLayer, GridLayer, KANInterpoLayer, smooth_penalty
+from kan_exp.layers.constraints import Constraint
 from kan_exp.layers.walk import LayerPass, walk
 from kan_exp.models.model import KANModel
 from kan_exp.tasks import Task
@@ -27,6 +28,7 @@ from kan_exp.training.penalty_rules import ORDERS, check_group, check_smooth, ch
 
 log = logging.getLogger(__name__)
 
+Constraints = Callable[[Sequence[int]], Sequence[Constraint]]  # of each layer, from the widths
 OBSERVE_EVERY = 200  # optimizer steps
 OBSERVED_POINTS = 1024
 CHOSEN_BY = "error/chosen_by"  # callback metric by which networks are chosen; to be minimized

@@ -1,0 +1,197 @@
+"""Monotone and convex inputs: checks of the options, and the signs of a network's inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from kan_exp.config import Component, RefineConfig, RunConfig, RunContext, choice, config_folder
+from kan_exp.errors import KanExpError, listing, suggest
+from kan_exp.runs import option_name
+from kan_exp.runs.identity import group_name
+from kan_exp.tasks.metrics import CLASSES
+
+if TYPE_CHECKING:
+    from kan_exp.data.schema import Column, Schema
+    from kan_exp.tasks import Task
+
+OPTIONS = ("monotone", "convex")
+DEFAULT = "spline"  # the layer, where none is named
+SPLINES, TABLES = "kan_exp.layers.KANSplineLayer", "kan_exp.layers.KANInterpoLayer"
+COUNTS = "exp"  # the output activation of counts
+
+
+def constrained_options(config: RunConfig) -> list[str]:
+    """Which of `monotone` and `convex` are given."""
+    return [name for name in OPTIONS if getattr(config, name)]
+
+
+def with_curves(config: RunConfig, context: RunContext) -> tuple[RunConfig, RunContext]:
+    """Takes splines where `monotone` or `convex` is given and no layer is named.
+
+    Of inputs that are convex and others that are concave, no hidden unit can be made: without
+    `dims`, there are none.
+    """
+    if not constrained_options(config):
+        return config, context
+    if config.dims is None and len({*_values(config.convex)} - {0}) == 2:
+        config = replace(config, dims=["auto", "auto"])
+    named = {group_name(text) for text in context.overrides} & {"layer", "layers"}
+    default = context.choices.get("layer") == "mlp" and not context.choices.get("experiment")
+    if named or not default:
+        return config, context
+    text = Path(config_folder(), "layer", f"{DEFAULT}.yaml").read_text(encoding="utf-8")
+    given = {option_name(one) for one in context.overrides}
+    recipe = {
+        name: value
+        for name, value in yaml.safe_load(text)["refine"].items()
+        if f"refine.{name}" not in given
+    }
+    refine: RefineConfig = replace(config.refine, **recipe)
+    config = replace(config, layers=choice("layer", DEFAULT), refine=refine)
+    return config, replace(context, choices={**context.choices, "layer": DEFAULT})
+
+
+def check_constraints(config: RunConfig) -> None:
+    """Checks `monotone` and `convex` as far as that needs no data.
+
+    Raises:
+        KanExpError: A value is no sign, or the layers or the optimizer cannot keep to them.
+    """
+    for name in OPTIONS:
+        _check_signs(name, getattr(config, name))
+    if not (given := constrained_options(config)):
+        return
+    shown = " and ".join(given)
+    layers = [config.layers] if isinstance(config.layers, Component) else config.layers
+    for layer in layers:
+        _check_layer(shown, layer, "convex" in given)
+    if any(config.multiply or ()):
+        raise KanExpError(
+            f"{shown}: a product of monotone edges need not be monotone: leave multiply out."
+        )
+    if config.uses_least_squares and not config.smooths:
+        raise KanExpError(
+            f"{shown}: optimizer=lm keeps to it in networks of one or two layers whose smoothness "
+            f"the data decide: set smoothing.method=reml and dims=null, or optimizer=adam"
+        )
+    if config.prune is not None and not config.smooths:
+        raise KanExpError(
+            f"{shown}: prune=auto fits edges anew without it: leave prune out, or set "
+            f"optimizer=lm smoothing.method=reml dims=null"
+        )
+    if len(config.dims or ()) > 2 and len({*_values(config.convex)} - {0}) == 2:
+        raise KanExpError(
+            "convex: hidden units cannot be convex in one input and concave in another: set "
+            "dims=[auto,auto]"
+        )
+
+
+def check_constrained_columns(
+    config: RunConfig, schema: Schema, task: Task, left_out: Sequence[str] = ()
+) -> None:
+    """Checks `monotone` and `convex` against the columns.
+
+    Args:
+        config: The configuration.
+        schema: Of the data.
+        task: What is minimized and measured.
+        left_out: Columns that do not vary in the training rows, of which nothing depends.
+
+    Raises:
+        KanExpError: There is no such column, its kind has no order, its scale or that of the
+            target bends, or the outputs are probabilities of several classes.
+    """
+    given = constrained_options(config)
+    if not given:
+        return
+    if task.predicts == CLASSES and len(schema.classes) > 2:
+        raise KanExpError(
+            f"{' and '.join(given)}: the target has {len(schema.classes)} classes, whose "
+            f"probabilities cannot all rise or fall: of two classes they can."
+        )
+    columns = {column.name: column for column in schema.inputs}
+    for name in given:
+        for key, sign in getattr(config, name).items():
+            if str(key) in columns:
+                _check_column(name, columns[str(key)], sign)
+            elif str(key) not in left_out:
+                raise KanExpError(
+                    f"{name}: there is no input {str(key)!r}.{suggest(str(key), columns)} Choose "
+                    f"from: {listing(columns)}."
+                )
+    if -1 in _values(config.convex):
+        scaled = next((column for column in schema.outputs if column.scale), None)
+        if scaled is not None or task.activation == COUNTS:
+            what = "task=count" if scaled is None else f"data.scale={scaled.scale} of the target"
+            raise KanExpError(
+                f"convex: {what} learns a logarithm, of which a concave function need not be "
+                f"concave in the target's own units: leave -1 out, or {what.split('=')[0]}."
+            )
+
+
+def input_signs(config: RunConfig, schema: Schema) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The signs of `monotone` and `convex` for each input of the network.
+
+    An input that says where a column has gaps is free.
+    """
+    monotone: list[int] = []
+    convex: list[int] = []
+    for column in schema.inputs:
+        rest = [0] * (len(column.features) - 1)
+        for signs, option in ((monotone, config.monotone), (convex, config.convex)):
+            named = {str(key): sign for key, sign in (option or {}).items()}
+            signs += [named.get(column.name, 0), *rest]
+    return tuple(monotone), tuple(convex)
+
+
+def _values(option: Mapping[Any, int] | None) -> list[int]:
+    return list((option or {}).values())
+
+
+def _check_signs(name: str, signs: Any) -> None:
+    example = f"'{name}={{age: 1}}'"
+    if signs is None:
+        return
+    if not isinstance(signs, Mapping):
+        raise KanExpError(f"{name} must be signs of columns, such as {example}, got {signs!r}.")
+    rising = "convex, -1 for concave" if name == "convex" else "increasing, -1 for decreasing"
+    for key, sign in signs.items():
+        if isinstance(sign, bool) or sign not in (-1, 0, 1):
+            raise KanExpError(
+                f"{name}: {str(key)!r} must be 1 for {rising} or 0 for any, got {sign!r}."
+            )
+
+
+def _check_layer(shown: str, layer: Component, bends: bool) -> None:
+    name = layer.target.rpartition(".")[2]
+    options = layer.options
+    if layer.target not in (SPLINES, TABLES):
+        raise KanExpError(
+            f"{shown}: {name} has no coefficients that decide it: set layer=spline or layer=interpo"
+        )
+    if options.get("base", "none") != "none":
+        raise KanExpError(f"{shown}: edges with a base need not be so: set layer.base=none")
+    outside = options.get("outside", "linear")
+    if outside == "zero" or (outside == "hold" and bends):
+        raise KanExpError(
+            f"{shown}: edges of outside={outside} are not so beyond their grids: set "
+            f"layer.outside=linear"
+        )
+
+
+def _check_column(name: str, column: Column, sign: int) -> None:
+    if sign and column.kind not in ("number", "boolean"):
+        raise KanExpError(
+            f"{name}: {column.name!r} is a {column.kind}, which becomes several inputs without an "
+            f"order: leave it out, or set 'data.kinds={{{column.name}: number}}' if it has one."
+        )
+    if sign and name == "convex" and column.scale:
+        raise KanExpError(
+            f"convex: {column.name!r} is learned on data.scale={column.scale}, in which a convex "
+            f"function need not be convex in the column itself: leave one of the two out."
+        )
