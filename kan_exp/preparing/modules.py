@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from kan_exp.data import ExperimentData
     from kan_exp.layers import EdgeLayer, LayerSpec
+    from kan_exp.layers.constraints import Constraint
     from kan_exp.models.model import KANModel
     from kan_exp.tasks import Task
     from kan_exp.training.module import Constraints, KANModule
@@ -100,10 +101,11 @@ def _make_by_gradient(
     # The weights have a generator of their own: all kinds see the same order of points.
     generator = torch.Generator().manual_seed(config.seed)
     network = make_network(specs, config.widths, generator, config.multiply or ())
-    _start([network], config, data, task)
+    constraints = _layer_constraints(config, data)
+    _start([network], config, data, task, constraints)
     model = _model(network, data, task)
     options = _gradient_options(config, data, specs, task)
-    options["compile_network"] = config.compile
+    options |= {"compile_network": config.compile, "constraints": constraints}
     if config.num_ranks > 1:
         module: KANModule = SharedModule(model, task, count=config.num_ranks, **options)
     else:
@@ -113,11 +115,23 @@ def _make_by_gradient(
 
 
 def _start(
-    networks: Sequence[nn.Sequential], config: RunConfig, data: ExperimentData, task: Task
+    networks: Sequence[nn.Sequential],
+    config: RunConfig,
+    data: ExperimentData,
+    task: Task,
+    constraints: Sequence[Constraint],
 ) -> None:
     """Makes networks the linear model, if asked for, and limits the edges of tables."""
+    if constraints:
+        from kan_exp.layers.constraints import constrain
+        from kan_exp.training.increments import orient
+
+        for network in networks:
+            orient(network, constraints)
     if config.smoothing.method == "linear":
         _start_linear(networks, config, data, task)
+    for network in networks if constraints else ():
+        constrain(network, constraints)
     if (bounds := _bounds(config, data)) is None:
         return
     from kan_exp.layers.walk import observe_domains
@@ -263,6 +277,12 @@ def _make_smoothing(
     )
 
 
+def _layer_constraints(config: RunConfig, data: ExperimentData) -> Sequence[Constraint]:
+    """The constraints of each layer of the network; none if there are none."""
+    make = _constraints(config, data)
+    return () if make is None else make(config.widths)
+
+
 def _constraints(config: RunConfig, data: ExperimentData) -> Constraints | None:
     """Makes the constraints of each layer from the widths of a network; None if there are none."""
     if not constrained_options(config):
@@ -381,13 +401,14 @@ def _make_replicas(
     from kan_exp.training.replicas import ReplicaModule
 
     options = _gradient_options(config, data, specs, task)
+    options["constraints"] = constraints = _layer_constraints(config, data)
 
     def make(count: int) -> ReplicaModule:
         seeds = range(config.seed, config.seed + count)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         sizes = specs, config.widths
         networks = [make_network(*sizes, one, config.multiply or ()) for one in generators]
-        _start(networks, config, data, task)
+        _start(networks, config, data, task, constraints)
         model = _model(networks[0], data, task)
         return ReplicaModule(model, task, networks, config.seed, **options)
 

@@ -46,6 +46,7 @@ class FoldsModule(ReplicaModule):
             first.scheduler_factory,
             first.penalty,
             first.description,
+            first._constraints,
         )
         self.folds = list(folds)
         self._points = torch.stack(_observed(folds))

@@ -133,9 +133,9 @@ class SmoothingModule(KANModule):
         networks = self._networks(hidden, split.x)
         shape = networks.shape
         dims = [shape.inputs, shape.outputs + hidden, shape.outputs]
-        return Smoothing(networks, split.y, self.loss, split.weight, self._constraints(dims))
+        return Smoothing(networks, split.y, self.loss, split.weight, self._constraints_of(dims))
 
-    def _constraints(self, dims: Sequence[int]) -> Sequence[Constraint]:
+    def _constraints_of(self, dims: Sequence[int]) -> Sequence[Constraint]:
         return () if self.constraints is None else self.constraints(dims)
 
     def _begin(self, problem: Smoothing, state: State, second: NaturalBasis | None) -> None:
@@ -275,7 +275,7 @@ class SmoothingModule(KANModule):
         missing = residuals(outputs, split.y, self.loss)
         generator = torch.Generator().manual_seed(seed)
         count = self.plan.num_candidates[0]
-        monotone = [sign for one in self._constraints(self.dims)[:1] for sign in one.monotone]
+        monotone = [sign for one in self._constraints_of(self.dims)[:1] for sign in one.monotone]
         directions = find_directions(split.x, missing, self.plan.hidden, count, generator, monotone)
         return start_beside(curves.state, problem, directions)
 
