@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from kan_exp.layers import GridLayer
 from kan_exp.layers.constraints import Constraint, differences
+from kan_exp.layers.walk import layers_of
 from kan_exp.optimizers.natural_basis import NaturalBasis
 from kan_exp.optimizers.smooth_networks import Shape
 
@@ -60,6 +63,33 @@ def inequalities(
         return None
     count = max(len(rows) for rows in found)
     return torch.cat([rows.expand(count, -1, -1) for rows in found], 1)
+
+
+def inequalities_of_parameters(network: nn.Sequential, constraints: Sequence[Constraint]) -> Tensor:
+    """Rows `a`, `(rows, parameters)`, of inequalities `a @ p >= 0` of the parameters of a network.
+
+    They are in units of slopes and bends.
+
+    Args:
+        network: Layers with grids, without straight edges.
+        constraints: Of each layer.
+    """
+    layers = [cast(GridLayer, layer) for layer in layers_of(network)]
+    size = sum(part.numel() for part in network.parameters())
+    found, start = [], 0
+    for layer, constraint in zip(layers, constraints, strict=True):
+        _, count, dim_out = layer.values.shape
+        for i, monotone, convex in constraint.pairs:
+            matrix, order, bounded = differences(count, monotone, convex)
+            edge = torch.from_numpy(matrix[bounded]).to(layer.values)
+            edge = edge / layer.spacing[i] ** torch.from_numpy(order[bounded])[:, None].to(edge)
+            columns = start + (i * count + torch.arange(count, device=edge.device)) * dim_out
+            for output in range(dim_out):
+                rows = edge.new_zeros(len(edge), size)
+                rows[:, columns + output] = edge
+                found.append(rows)
+        start += sum(part.numel() for part in layer.parameters())
+    return torch.cat(found)
 
 
 def _edge_rows(basis: NaturalBasis, i: int, functions: int, monotone: int, convex: int) -> Tensor:

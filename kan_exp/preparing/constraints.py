@@ -74,11 +74,6 @@ def check_constraints(config: RunConfig) -> None:
         raise KanExpError(
             f"{shown}: a product of monotone edges need not be monotone: leave multiply out."
         )
-    if config.uses_least_squares and not config.smooths:
-        raise KanExpError(
-            f"{shown}: optimizer=lm keeps to it in networks of one or two layers whose smoothness "
-            f"the data decide: set smoothing.method=reml and dims=null, or optimizer=adam"
-        )
     if config.prune is not None and not config.smooths:
         raise KanExpError(
             f"{shown}: prune=auto fits edges anew without it: leave prune out, or set "

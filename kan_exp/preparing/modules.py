@@ -122,16 +122,9 @@ def _start(
     constraints: Sequence[Constraint],
 ) -> None:
     """Makes networks the linear model, if asked for, and limits the edges of tables."""
-    if constraints:
-        from kan_exp.layers.constraints import constrain
-        from kan_exp.training.increments import orient
-
-        for network in networks:
-            orient(network, constraints)
+    _oblige(networks, constraints)
     if config.smoothing.method == "linear":
-        _start_linear(networks, config, data, task)
-    for network in networks if constraints else ():
-        constrain(network, constraints)
+        _start_linear(networks, config, data, task, constraints)
     if (bounds := _bounds(config, data)) is None:
         return
     from kan_exp.layers.walk import observe_domains
@@ -150,8 +143,24 @@ def _bounds(config: RunConfig, data: ExperimentData) -> Tensor | None:
     return data.scaling.standardize_bounds(data.bounds)
 
 
+def _oblige(networks: Sequence[nn.Sequential], constraints: Sequence[Constraint]) -> None:
+    """Makes random straight lines obey the constraints."""
+    if not constraints:
+        return
+    from kan_exp.layers.constraints import constrain
+    from kan_exp.training.increments import orient
+
+    for network in networks:
+        orient(network, constraints)
+        constrain(network, constraints)
+
+
 def _start_linear(
-    networks: Sequence[nn.Sequential], config: RunConfig, data: ExperimentData, task: Task
+    networks: Sequence[nn.Sequential],
+    config: RunConfig,
+    data: ExperimentData,
+    task: Task,
+    constraints: Sequence[Constraint],
 ) -> None:
     from kan_exp.training.linear_start import start_linear
 
@@ -161,7 +170,7 @@ def _start_linear(
             f"smoothing.method=linear needs one hidden layer of at least as many units as outputs, "
             f"got {shown_dims(dims)}: set dims=[auto,{dims[-1] + 32},auto] or smoothing.method=null"
         )
-    start_linear(networks, data.scaling.standardize(data.train), task.loss())
+    start_linear(networks, data.scaling.standardize(data.train), task.loss(), constraints)
 
 
 def _model(network: nn.Sequential, data: ExperimentData, task: Task) -> KANModel:
@@ -209,16 +218,20 @@ def _make_least_squares(
     make_network(specs, dims, torch.Generator())
     sizes = [count_parameters(specs, dims, stage) for stage in stages]
     check_work(multiplications(sizes, stages, len(x)), len(x), context)
+    constraints = _layer_constraints(config, data)
     begin = None
     if config.begins_smooth:
         from kan_exp.training.linear_start import additive_network
 
         points, intervals = scaling.standardize(data.train), config.smoothing.intervals
-        made = additive_network(specs, dims, points, task.loss(), intervals, config.seed)
+        made = additive_network(
+            specs, dims, points, task.loss(), intervals, config.seed, constraints
+        )
         begin, specs = made.network, made.specs(specs)
     products = config.multiply or ()
     noise = refine.init_noise_std
     starts = make_starts(specs, dims, stages[0], config.seed, noise, x, bounds, products)
+    _oblige(starts, constraints)
     module = LeastSquaresModule(
         _model(begin or starts[0], data, task),
         task,
@@ -231,6 +244,7 @@ def _make_least_squares(
         describe_model(specs, dims, data, task),
         follow_every=refine.follow_every,
         max_rise=refine.max_rise,
+        constraints=constraints,
     )
     if begin is not None:  # a standard error of root mean squares
         module.start_margin = (2 * len(data.val.x)) ** -0.5
