@@ -18,8 +18,8 @@ from kan_exp.optimizers.smooth_networks import Shape
 # for a Cholesky factor in float64.
 STIFFNESS = 1e5
 ROUNDS = 30  # of a constrained step
-SHORTENED = 6  # lengths of a step that are tried, each half of the one before
-SETTLED = 1e-10  # relative decrease of the objective
+HALVINGS = 30  # of the length of a step
+TINY = 1e-9  # relative slope of the objective at the end of a step that counts as 0
 RANK = 1e-10  # relative eigenvalue from which on inequalities are independent
 
 
@@ -137,27 +137,46 @@ def constrained_step(
     gram, start = rows @ spread, _values(rows, free)
     values, multipliers = start, torch.zeros_like(start)
     ridge = torch.eye(start.shape[1]).to(start) / STIFFNESS
-    shares = 0.5 ** torch.arange(SHORTENED).to(start).view(-1, 1, 1)
-    objective = STIFFNESS * values.clamp(max=0).square().sum(1)
     for _ in range(ROUNDS):
         violated = values < 0
         pairs = violated.unsqueeze(1) & violated.unsqueeze(2)
         right = torch.where(violated, -start, 0).unsqueeze(2)
         solved, _ = torch.linalg.solve_ex(gram.where(pairs, 0) + ridge, right)
         step = solved.squeeze(2) - multipliers
-        tried = multipliers + shares * step  # (shares, r, rows)
-        tried_values = values + shares * torch.einsum("rmn,rn->rm", gram, step)
-        after = STIFFNESS * tried_values.clamp(max=0).square().sum(2)
-        after = after + torch.einsum("trm,rmn,trn->tr", tried, gram, tried)
-        least, place = after.min(0)
-        better = least < objective * (1 - SETTLED)  # false for a NaN
-        if not better.any():
+        change = torch.einsum("rmn,rn->rm", gram, step)
+        share = _line_search(values, change, multipliers, step).unsqueeze(1)
+        multipliers, values = multipliers + share * step, values + share * change
+        # With a whole step among the same violated inequalities, this is the minimum.
+        settled = (share == 1) & ((values < 0) == violated).all(1, keepdim=True)
+        if bool((settled | ~values.isfinite().all(1, keepdim=True)).all()):
             break
-        networks = torch.arange(len(place), device=place.device)
-        multipliers = tried[place, networks].where(better.unsqueeze(1), multipliers)
-        values = tried_values[place, networks].where(better.unsqueeze(1), values)
-        objective = least.where(better, objective)
     return free + torch.einsum("rpm,rm->rp", spread, multipliers), info
+
+
+def _line_search(values: Tensor, change: Tensor, multipliers: Tensor, step: Tensor) -> Tensor:
+    """The share of a step, up to 1, by which the objective is least, `(r,)`.
+
+    Args:
+        values: Of the inequalities, `(r, rows)`.
+        change: Of these by the step.
+        multipliers: Of the inequalities.
+        step: Of the multipliers.
+    """
+    constant, linear = (multipliers * change).sum(1), (step * change).sum(1)
+
+    def slope(share: Tensor) -> Tensor:
+        violated = (values + share.unsqueeze(1) * change).clamp(max=0)
+        return constant + share * linear + STIFFNESS * (violated * change).sum(1)
+
+    low, high = torch.zeros_like(constant), torch.ones_like(constant)
+    is_whole = ~(slope(high) > TINY * slope(low).abs())
+    if is_whole.all():
+        return high
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        rises = slope(middle) > 0
+        low, high = torch.where(rises, low, middle), torch.where(rises, middle, high)
+    return torch.where(is_whole, 1.0, high)
 
 
 def free_shares(active: Tensor, penalty: Tensor) -> Tensor:

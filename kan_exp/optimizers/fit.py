@@ -92,8 +92,8 @@ class Fit(Problem):
         replicas, size = parameters.shape
         penalty, block = self.penalty.expand(parameters), self._max_block(parameters)
         if self.rows is not None:
-            value, system = self._in_parameter_space(parameters, penalty, block)
-            return value, BoundedSystem(system, parameters, self.rows)
+            value, plain = self._in_parameter_space(parameters, penalty, block)
+            return value, BoundedSystem(plain, parameters, self.rows)
         if block >= len(self.x) and size > len(self.x) * self.width and penalty.matrix is None:
             rows, residuals, loss = self._linearize(parameters, self.x, self.y, self.weight)
             system = SampleSystem(rows, residuals, len(self.x), penalty, self.limits.qr)

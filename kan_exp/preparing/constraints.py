@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from kan_exp.config import Component, RefineConfig, RunConfig, RunContext, choice, config_folder
+from kan_exp.data.columns import tidy
 from kan_exp.errors import KanExpError, listing, suggest
 from kan_exp.runs import option_name
 from kan_exp.runs.identity import group_name
@@ -20,29 +21,34 @@ if TYPE_CHECKING:
     from kan_exp.tasks import Task
 
 OPTIONS = ("monotone", "convex")
-DEFAULT = "spline"  # the layer, where none is named
+USUAL, DEFAULT = "mlp", "spline"  # the layer of conf/train.yaml, and that with these options
 SPLINES, TABLES = "kan_exp.layers.KANSplineLayer", "kan_exp.layers.KANInterpoLayer"
+SIGNS = {"1": 1, "+1": 1, "-1": -1, "0": 0}
 COUNTS = "exp"  # the output activation of counts
 
 
 def constrained_options(config: RunConfig) -> list[str]:
     """Which of `monotone` and `convex` are given."""
-    return [name for name in OPTIONS if getattr(config, name)]
+    return [name for name in OPTIONS if any(_values(getattr(config, name)))]
 
 
 def with_curves(config: RunConfig, context: RunContext) -> tuple[RunConfig, RunContext]:
-    """Takes splines where `monotone` or `convex` is given and no layer is named.
+    """Reads `monotone` and `convex`, with which splines are the default layer.
 
     Of inputs that are convex and others that are concave, no hidden unit can be made: without
     `dims`, there are none.
+
+    Raises:
+        KanExpError: A value is no sign.
     """
+    monotone, convex = (_signs(name, getattr(config, name)) for name in OPTIONS)
+    config = replace(config, monotone=monotone, convex=convex)
     if not constrained_options(config):
         return config, context
     if config.dims is None and len({*_values(config.convex)} - {0}) == 2:
         config = replace(config, dims=["auto", "auto"])
     named = {group_name(text) for text in context.overrides} & {"layer", "layers"}
-    default = context.choices.get("layer") == "mlp" and not context.choices.get("experiment")
-    if named or not default:
+    if named or context.choices.get("experiment") or config.layers != choice("layer", USUAL):
         return config, context
     text = Path(config_folder(), "layer", f"{DEFAULT}.yaml").read_text(encoding="utf-8")
     given = {option_name(one) for one in context.overrides}
@@ -57,13 +63,11 @@ def with_curves(config: RunConfig, context: RunContext) -> tuple[RunConfig, RunC
 
 
 def check_constraints(config: RunConfig) -> None:
-    """Checks `monotone` and `convex` as far as that needs no data.
+    """Checks whether the network and its training can keep to `monotone` and `convex`.
 
     Raises:
-        KanExpError: A value is no sign, or the layers or the optimizer cannot keep to them.
+        KanExpError: They cannot.
     """
-    for name in OPTIONS:
-        _check_signs(name, getattr(config, name))
     if not (given := constrained_options(config)):
         return
     shown = " and ".join(given)
@@ -87,7 +91,7 @@ def check_constraints(config: RunConfig) -> None:
 
 
 def check_constrained_columns(
-    config: RunConfig, schema: Schema, task: Task, left_out: Sequence[str] = ()
+    config: RunConfig, schema: Schema, task: Task, left_out: Sequence[str] | None = ()
 ) -> None:
     """Checks `monotone` and `convex` against the columns.
 
@@ -95,7 +99,8 @@ def check_constrained_columns(
         config: The configuration.
         schema: Of the data.
         task: What is minimized and measured.
-        left_out: Columns that do not vary in the training rows, of which nothing depends.
+        left_out: Columns that the schema lacks since they do not vary in the training rows; None if
+            it does not have the names of columns.
 
     Raises:
         KanExpError: There is no such column, its kind has no order, its scale or that of the
@@ -112,12 +117,12 @@ def check_constrained_columns(
     columns = {column.name: column for column in schema.inputs}
     for name in given:
         for key, sign in getattr(config, name).items():
-            if str(key) in columns:
-                _check_column(name, columns[str(key)], sign)
-            elif str(key) not in left_out:
+            if key in columns:
+                _check_column(name, columns[key], sign)
+            elif left_out is not None and key not in left_out:
                 raise KanExpError(
-                    f"{name}: there is no input {str(key)!r}.{suggest(str(key), columns)} Choose "
-                    f"from: {listing(columns)}."
+                    f"{name}: there is no input {key!r}.{suggest(key, columns)} Choose from: "
+                    f"{listing(columns)}."
                 )
     if -1 in _values(config.convex):
         scaled = next((column for column in schema.outputs if column.scale), None)
@@ -139,8 +144,7 @@ def input_signs(config: RunConfig, schema: Schema) -> tuple[tuple[int, ...], tup
     for column in schema.inputs:
         rest = [0] * (len(column.features) - 1)
         for signs, option in ((monotone, config.monotone), (convex, config.convex)):
-            named = {str(key): sign for key, sign in (option or {}).items()}
-            signs += [named.get(column.name, 0), *rest]
+            signs += [(option or {}).get(column.name, 0), *rest]
     return tuple(monotone), tuple(convex)
 
 
@@ -148,18 +152,24 @@ def _values(option: Mapping[Any, int] | None) -> list[int]:
     return list((option or {}).values())
 
 
-def _check_signs(name: str, signs: Any) -> None:
-    example = f"'{name}={{age: 1}}'"
+def _signs(name: str, signs: Any) -> dict[str, int] | None:
+    """Signs by column, of a mapping or of the list of its parts, as the command line has it."""
     if signs is None:
-        return
+        return None
+    if isinstance(signs, Sequence) and not isinstance(signs, str):
+        parts = [str(part).rpartition(":") for part in signs]
+        signs = {column: SIGNS.get(word.strip(), word.strip()) for column, _, word in parts}
     if not isinstance(signs, Mapping):
-        raise KanExpError(f"{name} must be signs of columns, such as {example}, got {signs!r}.")
+        raise KanExpError(
+            f"{name} must be signs by column, such as '{name}={{age: 1}}', got {signs!r}."
+        )
     rising = "convex, -1 for concave" if name == "convex" else "increasing, -1 for decreasing"
-    for key, sign in signs.items():
-        if isinstance(sign, bool) or sign not in (-1, 0, 1):
+    for column, sign in signs.items():
+        if isinstance(sign, bool) or sign not in SIGNS.values():
             raise KanExpError(
-                f"{name}: {str(key)!r} must be 1 for {rising} or 0 for any, got {sign!r}."
+                f"{name}: {tidy(column)!r} must be 1 for {rising} or 0 for any, got {sign!r}."
             )
+    return {tidy(column): int(sign) for column, sign in signs.items()}
 
 
 def _check_layer(shown: str, layer: Component, bends: bool) -> None:

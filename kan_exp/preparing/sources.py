@@ -59,7 +59,7 @@ def check_source(config: RunConfig, context: RunContext, task: Task) -> int | No
         if width is not None:
             output = Column("class", "class", levels=classes) if classes else Column("y")
             schema = Schema(tuple(Column(str(k)) for k in range(width)), (output,))
-            check_schema("data", schema, config, context, task)
+            check_schema("data", schema, config, context, task, left_out=None)
     formula = options.get("target")
     if kind == SAMPLED and not isinstance(formula, Component):
         raise KanExpError(
@@ -88,12 +88,12 @@ def check_schema(
     config: RunConfig,
     context: RunContext,
     task: Task,
-    left_out: Sequence[str] = (),
+    left_out: Sequence[str] | None = (),
 ) -> None:
     """Refuses data that the task cannot learn, and widths that do not fit their columns.
 
     Widths that `dims` leaves to the data are put into it. `left_out` are columns that the schema
-    lacks since they do not vary.
+    lacks since they do not vary; None if its columns have no names yet.
     """
     task.check_schema(schema)
     check_constrained_columns(config, schema, task, left_out)

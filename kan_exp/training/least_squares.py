@@ -110,7 +110,7 @@ class LeastSquaresModule(KANModule):
                 self._starts,  # type: ignore[arg-type]
                 loss=self.loss,
                 quadratic=quadratic,
-                inequalities=self._inequalities if self._constraints else None,
+                inequalities=self._inequalities if self.constraints else None,
             ),
         )
         if self._rules is not None:
@@ -118,12 +118,12 @@ class LeastSquaresModule(KANModule):
         return engine
 
     def _inequalities(self, network: nn.Module) -> Tensor:
-        return inequalities_of_parameters(cast(nn.Sequential, network), self._constraints)
+        return inequalities_of_parameters(cast(nn.Sequential, network), self.constraints)
 
     def _obey(self, engine: LevenbergMarquardt) -> None:
         """Makes all networks obey the constraints exactly."""
-        for network in engine.modules if self._constraints else ():
-            constrain(cast(nn.Sequential, network), self._constraints)
+        for network in engine.modules if self.constraints else ():
+            constrain(cast(nn.Sequential, network), self.constraints)
 
     def _quadratic(self, network: nn.Module) -> Tensor:
         """The penalty of a network; that of derivatives changes with its grids alone."""

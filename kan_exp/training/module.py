@@ -95,7 +95,7 @@ class KANModule(LightningModule):
         self.bounds: Tensor | None = None  # of a table's points, see `observe_domains`
         self.converged: str | None = None  # the test by which the optimizer has converged
         self.overfits = False
-        self._constraints = list(constraints)
+        self.constraints = list(constraints)
         self._increments: Increments | None = None  # what is trained where there are constraints
         self._to_compile = compile_network
         self._compiled: Callable[[Tensor], Tensor] | None = None
@@ -134,8 +134,8 @@ class KANModule(LightningModule):
         return f"trained by {getattr(rule, '__name__', rule)}"
 
     def configure_optimizers(self) -> Any:
-        if self._constraints:
-            self._increments = Increments(self.trained_network, self._constraints)
+        if self.constraints:
+            self._increments = Increments(self.trained_network, self.constraints)
             if self._rules is not None:
                 for own, raw in zip(self._increments.raw, self._rules["increments"], strict=True):
                     own.data.copy_(raw)

@@ -98,7 +98,7 @@ class SmoothingModule(KANModule):
         constraints: Constraints | None = None,
     ) -> None:
         super().__init__(model, task, optimizer, None, {}, description)
-        self.constraints = constraints
+        self.make_constraints = constraints
         self.specs, self.dims, self.chooses = list(specs), list(dims), chooses
         self.plan, self.seed, self.masks = plan, seed, list(masks)
         self.points, self.validation = points.map(Tensor.double), validation.map(Tensor.double)
@@ -136,7 +136,7 @@ class SmoothingModule(KANModule):
         return Smoothing(networks, split.y, self.loss, split.weight, self._constraints_of(dims))
 
     def _constraints_of(self, dims: Sequence[int]) -> Sequence[Constraint]:
-        return () if self.constraints is None else self.constraints(dims)
+        return () if self.make_constraints is None else self.make_constraints(dims)
 
     def _begin(self, problem: Smoothing, state: State, second: NaturalBasis | None) -> None:
         self._search = Search(problem, state, second, self._option("attempts"))
@@ -411,8 +411,8 @@ class SmoothingModule(KANModule):
         made = make_layers(specs, dims, smooth, network.state.q, network.second, generator)
         for layer, mask in zip(layers_of(made.network), self.masks, strict=False):
             layer.set_mask(mask)
-        if self.constraints is not None:
-            constrain(made.network, self.constraints(dims))
+        if self.make_constraints is not None:
+            constrain(made.network, self.make_constraints(dims))
         self.model.network = made.network.to(self.device)
         self.description |= {"dims": list(dims), "layers": made.description}
         self._placed = self._phase
