@@ -8,11 +8,9 @@ import pytest
 import torch
 
 import kan_exp
-from kan_exp.config import RunConfig, choice
 from kan_exp.errors import KanExpError
 from kan_exp.layers.constraints import layer_constraints
 from kan_exp.optimizers.bounds import constrained_step, violation
-from kan_exp.preparing.experiment import make_experiment
 from kan_exp.sklearn import KANClassifier, KANRegressor
 
 ROWS = 120
