@@ -19,7 +19,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from kan_exp.errors import KanExpError
+from kan_exp.errors import KanExpError, listing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -360,7 +360,7 @@ class KANRegressor(RegressorMixin, _Estimator):
     def predict_interval(self, X: Any, coverage: float = 0.9) -> Floats:
         """Ranges that hold the true value in this share of cases, `(n, 2)` or `(n, outputs, 2)`.
 
-        See `FittedModel.predict_interval`.
+        See `KANModel.predict_interval`.
         """
         rows = self._rows(X)
         with _as_value_errors():
@@ -469,6 +469,13 @@ class KANClassifier(ClassifierMixin, _Estimator):
         weights: Any = self.class_weight
         if isinstance(weights, Mapping):
             known = dict(zip(self.classes_.tolist(), names, strict=True))
+            # As in scikit-learn: a fold may lack a class, but then all others have a weight.
+            unknown = [one for one in weights if one not in known]
+            if unknown and not known.keys() <= weights.keys():
+                raise ValueError(
+                    f"The 'class_weight' parameter of {type(self).__name__} has a weight for "
+                    f"{unknown[0]!r}, which is no class of y: {listing(map(repr, known))}."
+                )
             weights = {known[one]: weight for one, weight in weights.items() if one in known}
         self._train(X, codes[:, None], weight, [str(name)], names, {"class_weights": weights})
         return self

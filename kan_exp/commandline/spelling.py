@@ -32,12 +32,7 @@ def is_path(name: str) -> bool:
 
 
 def spelled_option(text: str, many: bool) -> str:
-    """Spells one option as Hydra reads it.
-
-    Args:
-        text: `name=value` as the shell hands it over.
-        many: Whether commas separate the values of a sweep.
-    """
+    """Spells `name=value` as Hydra reads it; `many` if commas separate the values of a sweep."""
     key, equals, value = text.partition("=")
     name = option_name(text)
     if equals and not name:

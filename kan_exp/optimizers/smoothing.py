@@ -88,7 +88,8 @@ class Smoothing:
         networks: The networks on these points.
         y: Their targets, as `loss` takes them.
         loss: A mean over points.
-        weight: Of each point, `(n,)`; all count alike if not given.
+        weight: Of each point, `(n,)`, or for each network another, `(r, n)`; all count alike if not
+            given.
         constraints: Of each layer `[inputs, outputs + hidden, outputs]`, none if not given. Squared
             violations have a large weight in the objective.
 
@@ -107,7 +108,7 @@ class Smoothing:
     ) -> None:
         self.networks, self.y, self.loss = networks, y, loss
         self.constraints = constraints
-        self.weight = None if weight is None else weight / weight.mean()
+        self.weight = None if weight is None else weight / weight.mean(-1, keepdim=True)
         shape = networks.shape
         groups = shape.groups().to(networks.additive.device)
         self._penalized, self._groups = groups >= 0, groups.clamp(min=0)
@@ -116,9 +117,10 @@ class Smoothing:
         numbers = torch.arange(len(self._sizes), device=groups.device)
         caution = torch.where(numbers < of_curves, 1.0, HIDDEN_CAUTION).to(self._sizes)
         self._caution = caution * (1.0 if loss.dispersion is None else LIKELIHOOD_CAUTION)
-        points = len(y) if weight is None else int((weight > 0).sum())
+        every = y.new_ones(1, len(y)) if weight is None else torch.atleast_2d(weight)
         # The mean over outputs makes each of them a term; a likelihood has one for each point.
-        self._terms = points * (shape.outputs if loss.dispersion is None else 1)
+        terms = shape.outputs if loss.dispersion is None else 1
+        self._terms = terms * (every > 0).sum(1).to(networks.additive)  # (1,) or (r,)
 
     def start_weights(self, count: int) -> Tensor:
         """Weights before the first step, `(count, groups)`."""
@@ -206,7 +208,7 @@ class Smoothing:
         most = max(1, BLOCK // (q.numel() * self.networks.shape.outputs))
         for rows in torch.arange(len(self.y)).split(most):
             part = slice(int(rows[0]), int(rows[-1]) + 1)
-            weight = None if self.weight is None else self.weight[part]
+            weight = None if self.weight is None else self.weight[..., part]
             y = self.y[part]
             outputs, jacobian = self.networks.jacobian(q, second, part)
             yield y, weight, outputs, jacobian, self.loss.expand(outputs, y).times(weight)
@@ -272,7 +274,7 @@ class Smoothing:
             score = loss + 2 * INFLATION * known * effective / self._terms
         used = (sizes - self._by_group(kept)).clamp(min=1e-12)
         squares = self._by_group(q.square()).clamp(min=torch.finfo(q.dtype).tiny)
-        new = self._caution * noise.unsqueeze(1) / self._terms * used / squares
+        new = self._caution * noise.unsqueeze(1) / self._terms.unsqueeze(1) * used / squares
         new = new.clamp(weights / MAX_CHANGE, weights * MAX_CHANGE).clamp(MIN_WEIGHT, MAX_WEIGHT)
         failed = (info != 0) | ~loss.isfinite()
         score = score.masked_fill(failed, torch.inf).nan_to_num(torch.inf, torch.inf)

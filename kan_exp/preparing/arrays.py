@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -58,7 +59,7 @@ def array_config(
     fractions = config.data.options["fractions"]
     data = Component(ARRAYS, {"table": table, "fractions": fractions, "seed": seed})
     callbacks = dict(config.callbacks) if shows else {}
-    dims = None if config.dims is None else list(config.dims)  # which `settle_widths` changes
+    dims = None if config.dims is None else list(config.dims)  # which `resolve_widths` changes
     judged = replace(config.task, options={**config.task.options, **(task or {})})
     config = replace(config, data=data, task=judged, seed=seed, callbacks=callbacks, dims=dims)
     check(config, context)
@@ -81,10 +82,8 @@ def _translated(texts: Sequence[str]) -> tuple[RunConfig, RunContext]:
 
 def _text(name: str, value: Any) -> str:
     """A value as Hydra reads it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if value is None:
-        return "null"
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
     if isinstance(value, Integral | Real):
         return str(int(value) if isinstance(value, Integral) else float(value))
     if isinstance(value, str):

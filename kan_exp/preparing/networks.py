@@ -58,7 +58,13 @@ def check_network(config: RunConfig, context: RunContext, points: int | None) ->
                 f"{prefix}table_points=0."
             )
     if config.smooths:
-        _check_unused(config, context)
+        for text in context.overrides:
+            if group_name(text) in ("refine", "penalty"):
+                raise KanExpError(
+                    f"{text} has no effect with smoothing.method={config.smoothing.method}, which "
+                    f"finds the weights of penalties itself: leave it out, or set "
+                    f"smoothing.method=null"
+                )
         return
     known = [_known(layer) for layer in layers]
     complete = [layer for layer in known if layer is not None]
@@ -71,16 +77,6 @@ def check_network(config: RunConfig, context: RunContext, points: int | None) ->
     check_grids_fit(sizes, stages, penalized=bool(weighed))
     if points is not None:
         check_work(multiplications(sizes, stages, points), points, context)
-
-
-def _check_unused(config: RunConfig, context: RunContext) -> None:
-    """Refuses options that have no effect where the smoothness of edges is found from the data."""
-    for text in context.overrides:
-        if group_name(text) in ("refine", "penalty"):
-            raise KanExpError(
-                f"{text} has no effect with smoothing.method={config.smoothing.method}, which "
-                f"finds the weights of penalties itself: leave it out, or set smoothing.method=null"
-            )
 
 
 def _kind(layer: Component) -> Kind | None:

@@ -12,7 +12,7 @@ from kan_exp.data.options import Options
 from kan_exp.errors import KanExpError, listing
 from kan_exp.preparing.components import make
 from kan_exp.preparing.constraints import check_constrained_columns
-from kan_exp.preparing.widths import are_known, settle_widths, shown_dims
+from kan_exp.preparing.widths import are_known, resolve_widths, shown_dims
 from kan_exp.tasks.metrics import CLASSES
 from kan_exp.training.host_memory import check_points_fit
 
@@ -32,10 +32,6 @@ def check_source(config: RunConfig, context: RunContext, task: Task) -> int | No
 
     Returns:
         The number of training points, where it is known.
-
-    Raises:
-        KanExpError: The data cannot be had, or have other numbers of inputs and outputs than
-            `dims`.
     """
     from kan_exp.data.schema import Column, Schema  # needs numpy, a quarter of a command's start
 
@@ -100,7 +96,7 @@ def check_schema(
     count, outputs = len(schema.features), task.num_outputs(schema)
     if not schema.has_features:  # which the training rows decide
         return
-    settle_widths(config, count, outputs)
+    resolve_widths(config, count, outputs)
     dims = config.widths
     if count != dims[0]:
         source = f"{group} {context.choices[group]!r}" if group in context.choices else group
@@ -128,9 +124,7 @@ def _check_table(
 
 
 def read_source(
-    options: Mapping[str, Any],
-    dims: tuple[int, ...] | None = None,
-    classes: bool | None = None,
+    options: Mapping[str, Any], dims: tuple[int, ...] | None = None, classes: bool | None = None
 ) -> Table:
     """Reads and checks the table of `data=table`, see `learning_table`; it is kept for the data."""
     from kan_exp.data.kinds import take_treatment

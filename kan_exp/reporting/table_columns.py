@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Literal, NamedTuple
 
 from kan_exp.plots.style import short_number
@@ -30,11 +29,14 @@ class Column(NamedTuple):
 
 def columns(section: Section) -> list[Column]:
     """All columns of a section's table."""
-    keys = section.part.keys
+    # Each choice has a column.
+    choices = [
+        Column(key, lambda setting, n=n: Value(setting.name[n]), "choice")  # type: ignore[misc]
+        for n, key in enumerate(section.part.keys)
+    ]
     errors = [Column("std. error", lambda setting: Value(number(setting.standard_error)))]
     return [
-        *(Column(key, partial(_choice, number), "choice") for number, key in enumerate(keys)),
-        *([] if keys else [Column("setting", lambda setting: Value(setting.label), "choice")]),
+        *(choices or [Column("setting", lambda setting: Value(setting.label), "choice")]),
         Column("seeds", _seeds),
         Column("median", _median),
         *(errors if section.has_standard_errors else []),
@@ -44,10 +46,6 @@ def columns(section: Section) -> list[Column]:
         Column(PARAMETERS, _parameters),
         Column("seconds", _seconds),
     ]
-
-
-def _choice(number: int, setting: Setting) -> Value:
-    return Value(setting.name[number])
 
 
 def number(value: float | None) -> str:
@@ -70,8 +68,8 @@ def _seeds(setting: Setting) -> Value:
 
 
 def _median(setting: Setting) -> Value:
-    note = "" if setting.interval is None else span(setting.interval)
-    return Value(number(setting.median), note)
+    interval = setting.sample.interval
+    return Value(number(setting.median), "" if interval is None else span(interval))
 
 
 def _against_first(setting: Setting) -> Value:

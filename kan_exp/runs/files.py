@@ -61,11 +61,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any, indent: int | None = 2) -> None:
-    """Writes plain containers as JSON, complete or not at all.
+    """Writes plain containers as JSON, complete or not at all. Raises `OSError` as `replacing`.
 
     Raises:
         ValueError: A number is not finite, which JSON cannot hold.
-        OSError: As for `replacing`.
     """
     write_text(path, json.dumps(content, indent=indent, allow_nan=False) + "\n")
 

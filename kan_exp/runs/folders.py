@@ -45,11 +45,7 @@ def occupied_by(folder: Path) -> str | None:
 
 
 def find_checkpoint(folder: str | Path, names: Sequence[str] = CHECKPOINTS) -> Path:
-    """Finds the best checkpoint of a run, or the last if none was validated.
-
-    Args:
-        folder: `outputs/<date>/<run>`.
-        names: Files to look for, in this order.
+    """Finds the first of some files in a run's folder: its best checkpoint, or else the last.
 
     Raises:
         KanExpError: The folder, or a checkpoint in it, is missing.

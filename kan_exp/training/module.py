@@ -305,6 +305,13 @@ class KANModule(LightningModule):
         """Loss and metrics of the validation points from before the last fit sees them, if so."""
         return None
 
+    def left_out_errors(self) -> Tensor | None:
+        """Standardized target minus output at points of the training, each without it, `(n, out)`.
+
+        None if that is not known.
+        """
+        return None
+
     @property
     def details(self) -> dict[str, Any]:
         """Entries of `metrics.json` that this way of training adds."""

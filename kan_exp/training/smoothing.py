@@ -38,6 +38,10 @@ LEAST_GAIN = 0.01  # in generalized cross-validation, for hidden units to be tak
 SUPPORT = 1  # standard errors by which points left out must speak for hidden units
 VETO = 2  # standard errors by which validation points may not speak against them
 FINER_GAIN = 0.05  # by which the score must fall for finer grids to be kept
+# Weights of penalties follow each of few points: below this number, folds are left out.
+FEW = 100
+FOLDS = 10
+FOLD_STEPS = 8  # of the fit to the others, which begins with the network of all points
 
 
 class _Steps(Optimizer):
@@ -439,14 +443,35 @@ class SmoothingModule(KANModule):
 
     @torch.no_grad()
     def left_out_errors(self) -> Tensor | None:
-        """Standardized target minus output at each point of the last fit without it, `(n, out)`.
+        """Standardized target minus output at points of the last fit without them, `(n, out)`.
 
-        None if no step was taken.
+        Each point is left out in turn, with the weights of penalties as they are; of few points,
+        each of several folds, to the rest of which the weights are fitted, too.
         """
         if self._search is None or self._search.best is None:
             return None
         network, problem = self._search.winner(), self._search.problem
-        return problem.y - problem.left_out(network.state, network.second)[0]
+        if len(problem.y) >= FEW:
+            return problem.y - problem.left_out(network.state, network.second)[0]
+        split = self.every if self._phase >= AGAIN else self.points
+        # Copies of a point are left out together.
+        fold = split.x.unique(dim=0, return_inverse=True)[1] % FOLDS
+        return self._folds_left_out(network, split, fold) if fold.any() else None
+
+    def _folds_left_out(self, network: Network, split: Split, fold: Tensor) -> Tensor:
+        """The errors at the points of each fold of networks that are fitted to the others."""
+        count = int(fold.max()) + 1
+        one = torch.zeros(count, dtype=torch.long, device=fold.device)
+        start, second, _ = network.take(one)
+        others = (fold != torch.arange(count, device=fold.device).unsqueeze(1)).to(split.x)
+        weight = others if split.weight is None else others * split.weight
+        problem = self._problem(self._units(network), split._replace(weight=weight))
+        # The weights forget the points that are left out.
+        state = State.of(start.q, problem.start_weights(count), 1e-8)
+        for _ in range(FOLD_STEPS):
+            state, _ = problem.step(state, second, self._option("attempts"))
+        outputs = problem.networks.outputs(state.q, second)
+        return split.y - outputs[fold, torch.arange(len(fold), device=fold.device)]
 
     # -- checkpoints ---------------------------------------------------------------------------
 
