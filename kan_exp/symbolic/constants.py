@@ -43,7 +43,7 @@ _RISE, _NEXT_RISE = 9.0, 4.0
 _SURPRISE = 0.05
 _RARITY = {"1": 1.0, "pi": 2.0, "1/pi": 4.0, "sqrt(2)": 4.0}
 _RARE = 16.0
-# A function may be a straight line if its values are nearer to one than this part of their
+# A function may be a line or a parabola if its values are nearer to one than this part of their
 # deviation.
 _STRAIGHT = 0.01
 
@@ -193,7 +193,7 @@ class _Simplifying:
         return result if np.isfinite(result(self.x)).all() else best[0]
 
     def _straightened(self) -> bool:
-        """Puts a straight line in the place of a curve that is straight on the data."""
+        """Puts a line or a parabola in the place of a curve that is one on the data."""
         for form in _straight_forms(self.expression, self.x):
             before = self.expression, self.loss, self.highest
             trial = normal(form, self.x) if self.rewritten else form
@@ -321,7 +321,7 @@ class _Simplifying:
 
 
 def _straight_forms(expression: Expression, x: Array) -> Iterator[Expression]:
-    """The formula with a straight line in the place of each function that is nearly one."""
+    """The formula with a line or a parabola in the place of each function that is nearly one."""
 
     def visit(node: Expression) -> Iterator[Expression]:
         children = node.children()
@@ -330,14 +330,16 @@ def _straight_forms(expression: Expression, x: Array) -> Iterator[Expression]:
                 yield node.rebuilt([*children[:place], form, *children[place + 1 :]])
         if not isinstance(node, Call | Power) or not node.inputs:
             return
-        argument, values = children[0](x), node(x)
-        design = np.stack([np.ones_like(argument), argument], 1)
-        if not np.isfinite(design).all() or not np.isfinite(values).all():
-            return
-        (shift, slope), *_ = np.linalg.lstsq(design, values, rcond=None)
-        left = values - shift - slope * argument
-        if float(np.std(left)) <= _STRAIGHT * float(np.std(values)):
-            yield Constant(float(shift)) + Constant(float(slope)) * children[0]
+        values = node(x)
+        for simpler in (children[0], children[0] ** 2):  # a cosine of small angles is a parabola
+            inputs = simpler(x)
+            design = np.stack([np.ones_like(inputs), inputs], 1)
+            if not np.isfinite(design).all() or not np.isfinite(values).all():
+                continue
+            (shift, slope), *_ = np.linalg.lstsq(design, values, rcond=None)
+            left = values - shift - slope * inputs
+            if float(np.std(left)) <= _STRAIGHT * float(np.std(values)):
+                yield Constant(float(shift)) + Constant(float(slope)) * simpler
 
     return visit(expression)
 

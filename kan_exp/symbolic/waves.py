@@ -193,7 +193,7 @@ def _families(z: Expression, low: float, width: float, cycles: int) -> Iterator[
         lambda m, r, w: [bell(m, r) * each for each in waves_of(w)],
         lambda n, c: bell(n[0], n[1]) * wave(n[2], c[:2]) + Constant(c[2]),
     )
-    largest = max(abs(low), abs(low + width)) ** 2
+    largest = float(np.square(max(abs(low), abs(low + width))))  # infinite rather than an error
     yield _Family(
         "chirp",
         [(w,) for w in 2 * math.pi * _CYCLES / largest],

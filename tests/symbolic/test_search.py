@@ -119,7 +119,7 @@ def test_ctrl_c_ends_the_search_with_a_result():
 
 def test_a_constant_that_only_has_to_be_large_is_not_known():
     x = rows()
-    judge = _Judge(x, np.sign(x[:, 0]) * x[:, 1], np.ones(len(x)), math.inf, 0, None)
+    judge = _Judge(x, np.sign(x[:, 0]) * x[:, 1], np.ones(len(x)), math.inf, 0, 0.0, None)
     steep = Input(1) * Call("erf", Constant(8000.0) * Input(0))
     candidate = judge.add(steep, "by hand")
     assert judge.is_exact(candidate)
