@@ -375,10 +375,10 @@ class KANModel(nn.Module):
         )
 
 
-def smearing(residuals: Tensor, weight: Tensor | None = None) -> list[float]:
+def smearing(residuals: Tensor, schema: Schema, weight: Tensor | None = None) -> list[float]:
     """What makes means of exponentials of predictions, from their residuals `(n, out)`.
 
-    Weights of the points are `(n,)`.
+    It is 0 for outputs without a logarithmic scale. Weights of the points are `(n,)`.
 
     Source:
         Duan, "Smearing estimate: a nonparametric retransformation method", JASA 78 (1983).
@@ -389,7 +389,7 @@ def smearing(residuals: Tensor, weight: Tensor | None = None) -> list[float]:
     else:
         logs = (residuals + (weight / weight.sum()).log()[:, None]).logsumexp(0)
     found: list[float] = logs.nan_to_num(0.0, 0.0, 0.0).tolist()
-    return found
+    return [one if to.scale else 0.0 for one, to in zip(found, schema.outputs, strict=True)]
 
 
 def _array(tensor: Tensor) -> NDArray[np.float64]:

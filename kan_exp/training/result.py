@@ -122,7 +122,8 @@ def _linear_scores(task: Task, data: ExperimentData) -> dict[str, float]:
         linear = linear_predictions_by(task, data.train, data.test, data.scaling, outputs)
         if data.schema.scales_outputs and task.predicts == NUMBERS:
             fitted = linear_predictions_by(task, data.train, data.train, data.scaling, outputs)
-            linear = linear + linear.new_tensor(smearing(data.train.y - fitted, data.train.weight))
+            residuals = data.train.y - fitted
+            linear += linear.new_tensor(smearing(residuals, data.schema, data.train.weight))
         decode = data.schema.decode_outputs
         return task.score(decode(linear), decode(data.test.y), weight=data.test.weight)
     return {metric.name: math.nan for metric in task.metrics}
