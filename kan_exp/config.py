@@ -168,6 +168,8 @@ class RunOptions:
     replicas: int = 1
     dims: list[Any] | None = field(default_factory=lambda: ["auto", 5, "auto"])
     multiply: list[int] | None = None
+    monotone: Any = None  # signs by column
+    convex: Any = None
     steps: int | None = None
     batch_size: int | None = None
     log_every_n_steps: int = 1

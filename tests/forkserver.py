@@ -16,6 +16,7 @@ import importlib
 import importlib.metadata
 import json
 import os
+import pickle
 import runpy
 import select
 import signal
@@ -223,6 +224,23 @@ def look_for_plugins_once() -> None:
     known(group="lightning.pytorch.callbacks_factory")
 
 
+def parse_files_once() -> None:
+    """Keeps what PyYAML makes of a text: each composition reads the same twenty files of conf/."""
+    yaml = importlib.import_module("yaml")
+    load, kept = yaml.load, {}
+
+    def load_again(stream: Any, Loader: Any) -> Any:
+        text = stream.read() if hasattr(stream, "read") else stream
+        key = text, Loader.__qualname__  # OmegaConf makes one of the same name for each call
+        if key not in kept:
+            if text is not stream:
+                stream.seek(0)  # errors name the file
+            kept[key] = pickle.dumps(load(stream, Loader))
+        return pickle.loads(kept[key])
+
+    yaml.load = load_again
+
+
 def compose_once() -> None:
     """Composes a configuration, after which the parsers of Hydra's grammars are faster."""
     hydra = importlib.import_module("hydra")
@@ -267,6 +285,7 @@ if __name__ == "__main__":
     given = set(os.environ)  # imports set more
     ending = Ending()
     look_for_plugins_once()
+    parse_files_once()
     for module in sys.argv[2:]:
         importlib.import_module(module)
     # Hydra looks for plugins in all packages, which takes a quarter of a short command.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 
 from kan_exp.commandline.explain import USER_ERRORS, one_line
+from kan_exp.commandline.spelling import MAPPINGS
 from kan_exp.config import ARRAYS, Component, RunConfig, RunContext
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.checks import check
@@ -88,6 +89,8 @@ def _text(name: str, value: Any) -> str:
     if isinstance(value, str):
         return quoted(value)
     if isinstance(value, Mapping):
+        if name in MAPPINGS:  # whose columns may be any text
+            return f"[{','.join(quoted(f'{key}: {part}') for key, part in value.items())}]"
         pairs = ", ".join(f"{key}: {_text(name, part)}" for key, part in value.items())
         return f"{{{pairs}}}"
     if isinstance(value, Sequence):

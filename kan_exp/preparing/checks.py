@@ -9,6 +9,7 @@ from kan_exp.config import Component, RunConfig, RunContext
 from kan_exp.data.checks import check_batch_size, check_whole
 from kan_exp.errors import KanExpError, listing, suggest
 from kan_exp.preparing.components import make_task
+from kan_exp.preparing.constraints import check_constraints
 from kan_exp.preparing.defaults import with_defaults
 from kan_exp.preparing.networks import check_network
 from kan_exp.preparing.sources import check_source
@@ -58,6 +59,7 @@ def check(config: RunConfig, context: RunContext) -> None:
         make_task(config.task)
     _check_figures(config)
     config, context = with_task(*with_defaults(config, context))
+    check_constraints(config)
     points = check_source(config, context, make_task(config.task))
     check_network(config, context, points)
 

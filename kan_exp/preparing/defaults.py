@@ -21,6 +21,7 @@ from kan_exp.config import (
     config_folder,
 )
 from kan_exp.preparing.components import make_task
+from kan_exp.preparing.constraints import with_curves
 from kan_exp.preparing.sources import SKLEARN, training_rows
 from kan_exp.preparing.tasks import recognize_task
 from kan_exp.preparing.widths import AUTO, shown_dims
@@ -40,6 +41,8 @@ DIGITS = (1797, 64, 10)  # rows, inputs and classes of data=sklearn data.name=di
 def with_defaults(config: RunConfig, context: RunContext) -> tuple[RunConfig, RunContext]:
     """Replaces defaults that do not go with the data, or with options that were typed.
 
+    Inputs that are to be monotone or convex need edges that can be, see `with_curves`.
+
     Wide tables that have enough rows are trained as `wide` of conf/train.yaml says, beginning with
     the linear model, unless options of the network or the optimizer were typed.
 
@@ -51,6 +54,7 @@ def with_defaults(config: RunConfig, context: RunContext) -> tuple[RunConfig, Ru
     Raises:
         KanExpError: The table cannot be read.
     """
+    config, context = with_curves(config, context)
     if (size := _size_of_wide(config, context)) is not None:
         return _wide(config, context, size)
     config, context = _by_gradient(config, context)

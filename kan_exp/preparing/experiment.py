@@ -16,6 +16,7 @@ from kan_exp.errors import KanExpError
 from kan_exp.preparing.checks import ELEMENTWISE
 from kan_exp.preparing.choices import flat_choices
 from kan_exp.preparing.components import make_checked, make_data, make_partial, make_task
+from kan_exp.preparing.constraints import check_constraints
 from kan_exp.preparing.defaults import notes_on_defaults, with_defaults
 from kan_exp.preparing.devices import training_accelerator
 from kan_exp.preparing.modules import intervals_of, layer_specs, make_module, make_pruning, plan_of
@@ -96,7 +97,9 @@ def make_experiment(
     task = make_task(config.task)
     if data is None:
         data = make_data(config.data, **data_options(config.data, task))
-    check_schema("data", data.schema, config, context, task)
+    check_constraints(config)
+    left_out = getattr(data, "flat", ())
+    check_schema("data", data.schema, config, context, task, left_out)
     for part in (data.train, data.val, data.test):
         task.check_target(data.schema, part.y)
     given, data = data, copy(data)  # the given one may be of several trainings

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kan_exp.config import LINES, SAMPLED, RunConfig, RunContext, choice, to_values
 from kan_exp.errors import KanExpError, message_of
 from kan_exp.preparing.components import make_partial
+from kan_exp.preparing.constraints import constrained_options, input_signs
 from kan_exp.preparing.devices import training_device
 from kan_exp.preparing.networks import MULTIPLICATIONS_PER_MINUTE, check_work, stages_of
 from kan_exp.preparing.widths import shown_dims
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 
     from kan_exp.data import ExperimentData
     from kan_exp.layers import EdgeLayer, LayerSpec
+    from kan_exp.layers.constraints import Constraint
     from kan_exp.models.model import KANModel
     from kan_exp.tasks import Task
-    from kan_exp.training.module import KANModule
+    from kan_exp.training.module import Constraints, KANModule
     from kan_exp.training.pruning import Pruning, Trained
     from kan_exp.training.smooth_plan import Plan
 
@@ -138,6 +140,7 @@ class _Maker:
 
     def _start(self, networks: Sequence[nn.Sequential]) -> None:
         """Makes networks the linear model, if asked for, and limits the edges of tables."""
+        self._oblige(networks)
         if self.config.smoothing.method == "linear":
             self._start_linear(networks)
         if (bounds := self._bounds()) is None:
@@ -160,7 +163,35 @@ class _Maker:
                 f"outputs, got {shown_dims(dims)}: set dims=[auto,{dims[-1] + 32},auto] or "
                 f"smoothing.method=null"
             )
-        start_linear(networks, self.data.scaling.standardize(self.data.train), self.task.loss())
+        points = self.data.scaling.standardize(self.data.train)
+        start_linear(networks, points, self.task.loss(), self._layer_constraints)
+
+    def _oblige(self, networks: Sequence[nn.Sequential]) -> None:
+        """Makes random straight lines obey the constraints."""
+        if not self._layer_constraints:
+            return
+        from kan_exp.layers.constraints import constrain
+        from kan_exp.training.increments import orient
+
+        for network in networks:
+            orient(network, self._layer_constraints)
+            constrain(network, self._layer_constraints)
+
+    @property
+    def _layer_constraints(self) -> Sequence[Constraint]:
+        """The constraints of each layer of the network; none if there are none."""
+        make = self._constraints
+        return () if make is None else make(self.config.widths)
+
+    @property
+    def _constraints(self) -> Constraints | None:
+        """Makes the constraints of each layer from widths; None if there are none."""
+        if not constrained_options(self.config):
+            return None
+        from kan_exp.layers.constraints import layer_constraints
+
+        signs = input_signs(self.config, self.data.schema)
+        return lambda dims: layer_constraints(dims, *signs)
 
     def _bounds(self) -> Tensor | None:
         """The standardized ranges of a table, outside of which edges mean nothing."""
@@ -188,6 +219,7 @@ class _Maker:
             "scheduler": None if scheduler is None else make_partial("scheduler", scheduler),
             "penalty": asdict(self.config.penalty),
             "description": self._description(self.specs, self.config.widths),
+            "constraints": self._layer_constraints,
         }
 
     def _least_squares(self) -> KANModule:
@@ -208,12 +240,15 @@ class _Maker:
             from kan_exp.training.linear_start import additive_network
 
             loss, intervals = self.task.loss(), config.smoothing.intervals
-            made = additive_network(specs, dims, points, loss, intervals, config.seed)
+            made = additive_network(
+                specs, dims, points, loss, intervals, config.seed, self._layer_constraints
+            )
             begin, specs = made.network, made.specs(specs)
         noise, bounds = refine.init_noise_std, scaling.standardize_bounds(data.bounds)
         starts = make_starts(
             specs, dims, stages[0], config.seed, noise, x, bounds, config.multiply or ()
         )
+        self._oblige(starts)
         module = LeastSquaresModule(
             self._model(begin or starts[0]),
             self.task,
@@ -226,6 +261,7 @@ class _Maker:
             self._description(specs, dims),
             follow_every=refine.follow_every,
             max_rise=refine.max_rise,
+            constraints=self._layer_constraints,
         )
         if begin is not None:  # a standard error of root mean squares
             module.start_margin = (2 * len(data.val.x)) ** -0.5
@@ -259,6 +295,7 @@ class _Maker:
             config.seed,
             self._description(specs, shown),
             self.masks,
+            self._constraints,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from kan_exp.data.checks import check_sampled, check_whole, sklearn_schema
 from kan_exp.data.options import Options
 from kan_exp.errors import KanExpError, listing
 from kan_exp.preparing.components import make
+from kan_exp.preparing.constraints import check_constrained_columns
 from kan_exp.preparing.widths import are_known, resolve_widths, shown_dims
 from kan_exp.tasks.metrics import CLASSES
 from kan_exp.training.host_memory import check_points_fit
@@ -54,7 +55,7 @@ def check_source(config: RunConfig, context: RunContext, task: Task) -> int | No
         if width is not None:
             output = Column("class", "class", levels=classes) if classes else Column("y")
             schema = Schema(tuple(Column(str(k)) for k in range(width)), (output,))
-            check_schema("data", schema, config, context, task)
+            check_schema("data", schema, config, context, task, left_out=None)
     formula = options.get("target")
     if kind == SAMPLED and not isinstance(formula, Component):
         raise KanExpError(
@@ -78,13 +79,20 @@ def check_source(config: RunConfig, context: RunContext, task: Task) -> int | No
 
 
 def check_schema(
-    group: str, schema: Schema, config: RunConfig, context: RunContext, task: Task
+    group: str,
+    schema: Schema,
+    config: RunConfig,
+    context: RunContext,
+    task: Task,
+    left_out: Sequence[str] | None = (),
 ) -> None:
     """Refuses data that the task cannot learn, and widths that do not fit their columns.
 
-    Widths that `dims` leaves to the data are put into it.
+    Widths that `dims` leaves to the data are put into it. `left_out` are columns that the schema
+    lacks since they do not vary; None if its columns have no names yet.
     """
     task.check_schema(schema)
+    check_constrained_columns(config, schema, task, left_out)
     count, outputs = len(schema.features), task.num_outputs(schema)
     if not schema.has_features:  # which the training rows decide
         return

@@ -138,7 +138,7 @@ def read_stored(folder: Path, modules: Sequence[str] = ()) -> Stored:
         stored = Stored(
             config,
             renamed_options([str(text) for text in overrides]),
-            {str(group): str(name) for group, name in choices if "/" not in group},
+            {str(group): str(name) for group, name in choices if "/" not in group and name},
         )
     except FileNotFoundError as error:
         raise KanExpError(

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from kan_exp.data import Split
 from kan_exp.layers import GridLayer, LayerSpec
+from kan_exp.layers.constraints import Constraint, constrain
 from kan_exp.layers.walk import layers_of
 from kan_exp.models.model import KANModel
 from kan_exp.optimizers.natural_basis import NaturalBasis
@@ -23,7 +24,7 @@ from kan_exp.optimizers.smooth_search import Network, Search, refined
 from kan_exp.optimizers.smoothing import Smoothing, State
 from kan_exp.tasks import Task
 from kan_exp.tasks.losses import Huber, Squared
-from kan_exp.training.module import KANModule
+from kan_exp.training.module import Constraints, KANModule
 from kan_exp.training.smooth_layers import make_layers
 from kan_exp.training.smooth_plan import Plan
 
@@ -76,6 +77,8 @@ class SmoothingModule(KANModule):
         seed: Of the starts.
         description: Plain containers that say how to build the model again; kept in checkpoints.
         masks: Which edges of each layer exist; all if not given.
+        constraints: Makes the constraints of each layer from the widths, see `layer_constraints`;
+            none if not given.
     """
 
     rate_name = "damping"
@@ -96,8 +99,10 @@ class SmoothingModule(KANModule):
         seed: int,
         description: Mapping[str, Any],
         masks: Sequence[Tensor] = (),
+        constraints: Constraints | None = None,
     ) -> None:
         super().__init__(model, task, optimizer, None, {}, description)
+        self.make_constraints = constraints
         self.specs, self.dims, self.chooses = list(specs), list(dims), chooses
         self.plan, self.seed, self.masks = plan, seed, list(masks)
         self.points, self.validation = points.map(Tensor.double), validation.map(Tensor.double)
@@ -129,7 +134,13 @@ class SmoothingModule(KANModule):
         return SmoothNetworks(shape, x, self._bases[size], active)
 
     def _problem(self, hidden: int, split: Split) -> Smoothing:
-        return Smoothing(self._networks(hidden, split.x), split.y, self.loss, split.weight)
+        networks = self._networks(hidden, split.x)
+        shape = networks.shape
+        dims = [shape.inputs, shape.outputs + hidden, shape.outputs]
+        return Smoothing(networks, split.y, self.loss, split.weight, self._constraints_of(dims))
+
+    def _constraints_of(self, dims: Sequence[int]) -> Sequence[Constraint]:
+        return () if self.make_constraints is None else self.make_constraints(dims)
 
     def _begin(self, problem: Smoothing, state: State, second: NaturalBasis | None) -> None:
         self._search = Search(problem, state, second, self._option("attempts"))
@@ -268,7 +279,8 @@ class SmoothingModule(KANModule):
         missing = residuals(outputs, split.y, self.loss)
         generator = torch.Generator().manual_seed(seed)
         count = self.plan.num_candidates[0]
-        directions = find_directions(split.x, missing, self.plan.hidden, count, generator)
+        monotone = [sign for one in self._constraints_of(self.dims)[:1] for sign in one.monotone]
+        directions = find_directions(split.x, missing, self.plan.hidden, count, generator, monotone)
         return start_beside(curves.state, problem, directions)
 
     def _choose(self) -> None:
@@ -403,6 +415,8 @@ class SmoothingModule(KANModule):
         made = make_layers(specs, dims, smooth, network.state.q, network.second, generator)
         for layer, mask in zip(layers_of(made.network), self.masks, strict=False):
             layer.set_mask(mask)
+        if self.make_constraints is not None:
+            constrain(made.network, self.make_constraints(dims))
         self.model.network = made.network.to(self.device)
         self.description |= {"dims": list(dims), "layers": made.description}
         self._placed = self._phase
