@@ -114,13 +114,10 @@ class ResidualFit(Problem):
         system = ParameterSystem(hessian, slope, triangle, self.penalty.expand(parameters))
         return self._value(parameters, loss), system
 
-    def each_term(self, parameters: Tensor) -> list[Tensor]:
-        """The unweighted mean squares of each equation of each term, `(networks, equations)`."""
-        means = []
-        for term in self.terms:
-            residuals = self._residuals(parameters, term, term.x, term.points)
-            means.append(residuals.square().sum(1) / max(term.weight, 1e-300))
-        return means
+    def sizes(self, parameters: Tensor, place: int) -> Tensor:
+        """Norm of the residuals of a term at each point, `(networks, n)`."""
+        term = self.terms[place]
+        return self._residuals(parameters, term, term.x, term.points).norm(dim=2)
 
     def _linearized(self, parameters: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Blocks of rows `(networks, n, parameters)` and residuals `(networks, n)`."""
@@ -138,11 +135,12 @@ class ResidualFit(Problem):
         with torch.enable_grad():
             jets = {key: part.detach().requires_grad_() for key, part in stack.outputs.items()}
             known = coefficients.unsqueeze(1).expand(-1, len(x), -1).detach().requires_grad_()
-            residuals = self._scale(term) * term.function(points, jets, known)
+            each = (self._scale(term) * term.function(points, jets, known)).unbind(2)
+            sums = [residual.sum() for residual in each]
         size = weights.shape[1]
-        for residual in residuals.unbind(2):
+        for residual, total in zip(each, sums, strict=True):
             grads = torch.autograd.grad(
-                residual.sum(), [*jets.values(), known], retain_graph=True, allow_unused=True
+                total, [*jets.values(), known], retain_graph=True, allow_unused=True
             )
             by_jets = {
                 key: grad for key, grad in zip(jets, grads, strict=False) if grad is not None

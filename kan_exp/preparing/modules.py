@@ -6,9 +6,9 @@ import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from kan_exp.config import LINES, SAMPLED, RunConfig, RunContext, choice, to_values
+from kan_exp.config import EQUATION, LINES, SAMPLED, RunConfig, RunContext, choice, to_values
 from kan_exp.errors import KanExpError, message_of
 from kan_exp.preparing.components import make_partial
 from kan_exp.preparing.devices import training_device
@@ -20,13 +20,14 @@ from kan_exp.runs.results import read_metrics
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from kan_exp.data import ExperimentData
+    from kan_exp.data import EquationData, ExperimentData
     from kan_exp.layers import EdgeLayer, LayerSpec
     from kan_exp.models.model import KANModel
     from kan_exp.tasks import Task
     from kan_exp.training.module import KANModule
     from kan_exp.training.pruning import Pruning, Trained
     from kan_exp.training.smooth_plan import Plan
+    from kan_exp.training.stages import Stage
 
 
 # Of a training with hidden units that the data may choose: about a minute on one core.
@@ -75,6 +76,8 @@ def make_module(
         masks: Which edges exist, where the smoothness of edges is found from the data.
     """
     specs = layer_specs(config)
+    if config.data.target == EQUATION:
+        return _make_equation(config, context, data, specs, task)
     if config.smooths:
         return _make_smoothing(config, context, data, specs, task, masks)
     if config.uses_least_squares:
@@ -220,6 +223,53 @@ def _make_least_squares(
     if begin is not None:  # a standard error of root mean squares
         module.start_margin = (2 * len(data.val.x)) ** -0.5
     return module
+
+
+def equation_stages(config: RunConfig, data: ExperimentData) -> list[Stage]:
+    """The stages of a training that solves a differential equation."""
+    from kan_exp.data.equation import EquationData
+    from kan_exp.training.stages import continued
+
+    assert isinstance(data, EquationData)
+    stages = stages_of(config.refine, intervals_of(layer_specs(config)))
+    return continued(stages, data.problem.num_continuations)
+
+
+def _make_equation(
+    config: RunConfig,
+    context: RunContext,
+    data: ExperimentData,
+    specs: Sequence[LayerSpec],
+    task: Task,
+) -> KANModule:
+    import torch
+
+    from kan_exp.layers import make_network
+    from kan_exp.models.loading import describe_model
+    from kan_exp.training.equations import EquationModule
+    from kan_exp.training.starts import make_starts
+
+    dims, refine, scaling = config.widths, config.refine, data.scaling
+    stages = equation_stages(config, data)
+    make_network(specs, dims, torch.Generator())  # errors in options are about the layer as asked
+    x = ((data.train.x - scaling.x_mean) / scaling.x_std).double()
+    bounds = scaling.standardize_bounds(data.bounds)
+    noise, products = refine.init_noise_std, config.multiply or ()
+    starts = make_starts(specs, dims, stages[0], config.seed, noise, x, bounds, products)
+    return EquationModule(
+        cast("EquationData", data),
+        _model(starts[0], data, task),
+        task,
+        starts,
+        stages,
+        data.val,
+        make_partial("optimizer", config.optimizer),
+        asdict(config.penalty),
+        refine.penalty_decay,
+        describe_model(specs, dims, data, task),
+        follow_every=refine.follow_every,
+        max_rise=refine.max_rise,
+    )
 
 
 def _make_smoothing(

@@ -1,0 +1,248 @@
+"""Trains networks on the residuals of differential equations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from kan_exp.data import Split
+from kan_exp.data.equation import EquationData
+from kan_exp.equations.points import Compiled, draw_anew, draw_points, pointwise
+from kan_exp.layers.jets import closure, network_jets
+from kan_exp.models.model import KANModel, evaluation_mode
+from kan_exp.optimizers import LevenbergMarquardt, ResidualFit, Residuals, Term
+from kan_exp.tasks import Task
+from kan_exp.tasks.metrics import RESIDUAL, TEST
+from kan_exp.training.least_squares import LeastSquaresModule
+from kan_exp.training.score import finite
+
+CANDIDATES = 5  # points among which one is drawn anew
+
+
+class Residue:
+    """The terms of a problem at some points.
+
+    Args:
+        data: The problem.
+        continuation: Which of the problems that lead to it.
+    """
+
+    def __init__(self, data: EquationData, continuation: int) -> None:
+        self.data, problem = data, data.problem
+        self.ranges, self.known = problem.continued(continuation)
+        self.scaling = data.scaling_of(self.ranges)
+
+    def draw(self, inside: int, generator: torch.Generator) -> list[Tensor]:
+        """Points of each relation, of which `inside` in the interior."""
+        edge, problem = int(self.data.problem.points["edge"]), self.data.problem
+        return [
+            draw_points(problem, one.relation, count, self.ranges, generator)
+            for one, count in zip(
+                self.data.relations, [inside] + [edge] * len(self.data.relations), strict=False
+            )
+        ]
+
+    def terms(self, points: Sequence[Tensor], device: torch.device) -> list[Term]:
+        """What is minimized at these points of each relation."""
+        pairs = zip(self.data.relations, points, strict=True)
+        return [self.term(one, x.to(device)) for one, x in pairs]
+
+    def term(self, one: Compiled, x: Tensor) -> Term:
+        mean, std = self.scaling.x_mean.to(x), self.scaling.x_std.to(x)
+        function = pointwise(self.data.problem, one, self.known)
+        return Term((x - mean) / std, x, 1 / std, one.keys, function, one.relation.weight)
+
+
+class EquationModule(LeastSquaresModule):
+    """Solves a differential equation by least squares on its residuals.
+
+    Stages may solve other problems first, on shorter ranges or with other coefficients; the
+    network's inputs are scaled to the ranges, so that each solution is where the next one starts.
+    Each stage draws points of its own, some of them where the residual is large. Networks are
+    chosen by the residuals at the validation points.
+
+    Args:
+        data: The problem and its points.
+        arguments: Those of `LeastSquaresModule`.
+    """
+
+    def __init__(self, data: EquationData, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.data = data
+        self._draws = data.generator(0)
+        self._residue = Residue(data, self.stages[0].continuation)
+        self._points: list[Tensor] = []
+        self._terms: list[Term] = []
+        self._val_points: list[Tensor] = []
+        count = len(data.problem.unknown)
+        self.found = torch.zeros(len(self._starts), count, dtype=torch.float64)
+        self.chosen = 0
+
+    def configure_optimizers(self) -> Any:
+        self.found = self.found.to(self.device)
+        self._set_problem()
+        return super().configure_optimizers()
+
+    def _set_problem(self) -> None:
+        """Scales the model's inputs to the ranges of the present problem."""
+        self._residue = Residue(self.data, self.stages[self._stage].continuation)
+        self.model.x_mean.copy_(self._residue.scaling.x_mean)
+        self.model.x_std.copy_(self._residue.scaling.x_std)
+        self._val_points = self._residue.draw(self.data.num_val, self.data.generator(1))
+        self._terms = []
+
+    def _seen(self, points: Split) -> Any:
+        if not self._points:
+            self._points = self._residue.draw(self._num_points, self._draws)
+        if not self._terms:
+            self._terms = self._residue.terms(self._points, self.device)
+        return Residuals(self._terms, self.found)
+
+    @property
+    def _num_points(self) -> int:
+        count, limit = int(self.data.problem.points["interior"]), self.stages[self._stage].points
+        return count if limit is None else min(count, limit)
+
+    def _fit_of(self, engine: LevenbergMarquardt, points: Sequence[Tensor]) -> ResidualFit:
+        terms = self._residue.terms(points, self.device)
+        return cast(ResidualFit, engine.problem(Residuals(terms, self.found)))
+
+    def _validate(self, engine: LevenbergMarquardt) -> Tensor:
+        fit = self._fit_of(engine, self._val_points)
+        return fit.evaluate(fit.read()).loss.nan_to_num(torch.inf)
+
+    def _choose(self, engine: LevenbergMarquardt) -> None:
+        super()._choose(engine)
+        self.chosen = [network is self.model.network for network in engine.modules].index(True)
+
+    def _overfits(self, engine: LevenbergMarquardt) -> bool:
+        return False  # each stage draws other points
+
+    def _keep(self, engine: LevenbergMarquardt, order: Sequence[int]) -> None:
+        super()._keep(engine, order)
+        self.found = self.found[list(order)]
+
+    def _begin_stage(self, engine: LevenbergMarquardt) -> None:
+        super()._begin_stage(engine)
+        self._set_problem()
+        points = self._residue.draw(self._num_points, self._draws)
+        share = self.data.problem.points["drawn_anew"]
+        if share and (count := round(share * len(points[0]))):
+            inside = self._residue.draw(CANDIDATES * self._num_points, self._draws)[0]
+            fit = self._fit_of(engine, [inside, *points[1:]])
+            sizes = fit.sizes(fit.read(), 0).mean(0).cpu()
+            anew = draw_anew(inside, sizes, count, self._draws)
+            points[0] = torch.cat([points[0][count:], anew])
+        self._points = points
+
+    def _diverged(self, what: str, step: int, rate: float) -> str:
+        return (
+            f"the {what} is no number at step {step:,}: the equation may have a singular point, or "
+            f"its solution may not exist on the whole domain: narrow pde.inputs."
+        )
+
+    def score(self, split: Split) -> tuple[float, dict[str, float]]:
+        scores = equation_scores(self.task, self.data, self.model, split, self.coefficients)
+        engine = cast(LevenbergMarquardt, self._optimizer.optimizer)
+        loss = float(self._validate(engine)[self.chosen])
+        return loss, {name: value for name, value in scores.items() if math.isfinite(value)}
+
+    def choice_error(self, loss: float, scores: Mapping[str, float]) -> float:
+        left = self.stages[-1].continuation - self.stages[self._stage].continuation
+        return left + loss / (1 + loss)
+
+    @property
+    def coefficients(self) -> dict[str, float]:
+        """Those that are unknown, as the chosen network has them."""
+        problem = self.data.problem
+        return {
+            name: problem.coefficients[name] * math.exp(float(self.found[self.chosen, k]))
+            for k, name in enumerate(problem.unknown)
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["kan_exp"]["coefficients"] = self.coefficients
+
+    def training_state(self) -> dict[str, Any]:
+        return {
+            **super().training_state(),
+            "points": [x.cpu() for x in self._points],
+            "found": self.found.cpu(),
+            "draws": self._draws.get_state(),
+        }
+
+    def restore(self, checkpoint: Mapping[str, Any]) -> None:
+        super().restore(checkpoint)
+        progress = checkpoint["progress"]
+        self._points, self.found = list(progress["points"]), progress["found"].clone()
+        self._draws.set_state(progress["draws"])
+        self.chosen = progress["chosen"]
+
+
+def equation_scores(
+    task: Task,
+    data: EquationData,
+    model: KANModel,
+    split: Split,
+    coefficients: Mapping[str, float],
+) -> dict[str, float]:
+    """The metrics of a solution: those against the exact one, if it is known, and the residual."""
+    scores: dict[str, float] = {}
+    if data.problem.solution is not None:
+        compared = [one for one in task.metrics if one.name != RESIDUAL]
+        scores = task.score(model.predict(split.x), split.y, compared)
+    left = residuals_of(data, model, data.relations[0], split.x, coefficients)
+    scores[RESIDUAL] = left.square().mean().sqrt().item()
+    return {one.name: scores[one.name] for one in task.metrics if one.name in scores}
+
+
+@torch.no_grad()
+def residuals_of(
+    data: EquationData,
+    model: KANModel,
+    one: Compiled,
+    x: Tensor,
+    coefficients: Mapping[str, float],
+) -> Tensor:
+    """What is left of a relation at points `(n, in)`, `(n, equations)`."""
+    function = pointwise(data.problem, one, {**data.problem.coefficients, **coefficients})
+    found = [
+        math.log(coefficients[name] / data.problem.coefficients[name])
+        for name in data.problem.unknown
+    ]
+    x = x.to(model.x_mean.device)
+    parts = []
+    with evaluation_mode(model):
+        for part in x.split(1000):
+            jets = network_jets(
+                model.network, model.standardize(part), closure(one.keys), 1 / model.x_std
+            )
+            known = x.new_tensor(found).expand(len(part), -1)
+            parts.append(function(part, jets, known))
+    return torch.cat(parts)
+
+
+def equation_result(
+    task: Task, data: EquationData, model: KANModel, split: Split
+) -> dict[str, Any]:
+    """Entries of `metrics.json`: the test metrics, and what is left of each relation."""
+    coefficients = model.description.get("coefficients", {})
+    scores = equation_scores(task, data, model, split, coefficients)
+    known = {TEST + one.name: finite(scores.get(one.name, math.nan)) for one in task.metrics}
+    draws = data.generator(2)
+    points = Residue(data, data.problem.num_continuations - 1).draw(len(split.x), draws)
+    pairs = zip(data.relations, points, strict=True)
+    left = {
+        one.relation.name: finite(
+            residuals_of(data, model, one, x, coefficients).square().mean().sqrt().item()
+        )
+        for one, x in pairs
+    }
+    found = {"coefficients": dict(coefficients)} if coefficients else {}
+    return {**known, **found, "residuals": left}
+
