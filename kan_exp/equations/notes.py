@@ -41,9 +41,7 @@ def _too_few(problem: Problem, relations: Sequence[Compiled]) -> Iterator[str]:
         for place in range(len(problem.names))
     ]
     for place, (name, order) in enumerate(zip(problem.names, orders, strict=True)):
-        known = sum(
-            fixed_inputs([one.relation], place) * one.equations for one in relations[1:]
-        )
+        known = sum(fixed_inputs([one.relation], place) * one.equations for one in relations[1:])
         # Of several equations each may have derivatives by each input, or not.
         if order and known < order and (len(problem.outputs) == 1 or not known):
             times = {1: "first", 2: "second"}.get(order, f"{order}th")
@@ -119,5 +117,3 @@ def _jumps(problem: Problem, relations: Sequence[Compiled]) -> Iterator[str]:
 def _shown(problem: Problem, point: Tensor) -> str:
     pairs = zip(problem.names, point.tolist(), strict=True)
     return ", ".join(f"{name}={value:.4g}" for name, value in pairs)
-
-

@@ -172,9 +172,7 @@ def _on_border(problem: Problem, count: int, ends: Tensor, generator: torch.Gene
     return first
 
 
-def draw_anew(
-    candidates: Tensor, sizes: Tensor, count: int, generator: torch.Generator
-) -> Tensor:
+def draw_anew(candidates: Tensor, sizes: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Some of the candidates `(n, in)`, in proportion to their residuals' sizes `(n,)`.
 
     Source:
@@ -186,5 +184,5 @@ def draw_anew(
 
 
 def fixed_inputs(relations: Sequence[Relation], place: int) -> int:
-    """How many conditions fix an input; all ends of a border that is no rectangle's count as two."""
+    """How many conditions fix an input; a border that is no rectangle's counts twice."""
     return sum(2 if -1 in one.fixed else place in one.fixed for one in relations)

@@ -95,7 +95,7 @@ class Problem:
     exact: Any = None
 
     def __init__(self, **options: Any) -> None:
-        known = [name for name in Problem.__annotations__]
+        known = list(Problem.__annotations__)
         for name, value in options.items():
             if name not in known:
                 raise KanExpError(
@@ -107,7 +107,7 @@ class Problem:
         self.names = tuple(self.ranges)
         self.outputs = tuple(check_names(self.outputs, "pde.outputs"))
         self.coefficients = _read_numbers("pde.coefficients", self.coefficients)
-        everything = [*self.names, *self.outputs, *self.coefficients]
+        everything: list[str] = [*self.names, *self.outputs, *self.coefficients]
         check_names(everything, "names of pde.inputs, outputs and coefficients")
         for name in self.coefficients:
             if hasattr(type(self), name):

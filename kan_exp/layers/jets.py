@@ -21,16 +21,16 @@ Key = tuple[int, ...]
 Jets = Mapping[Key, Tensor]
 
 
-class Term(NamedTuple):
-    """A term of the chain rule: `count` times a derivative of the edge times those of its input."""
+class ChainTerm(NamedTuple):
+    """A term of the chain rule: `times` a derivative of the edge times those of its input."""
 
-    count: int
+    times: int
     order: int
     factors: tuple[Key, ...]
 
 
 @cache
-def chain_rule(key: Key) -> tuple[Term, ...]:
+def chain_rule(key: Key) -> tuple[ChainTerm, ...]:
     """The terms of a derivative of `f(x)`.
 
     Source:
@@ -38,12 +38,12 @@ def chain_rule(key: Key) -> tuple[Term, ...]:
         Electronic Journal of Combinatorics 13 (2006).
     """
     if not key:
-        return (Term(1, 0, ()),)
+        return (ChainTerm(1, 0, ()),)
     found = Counter(
         tuple(sorted(tuple(sorted(key[place] for place in block)) for block in blocks))
         for blocks in _partitions(len(key))
     )
-    return tuple(Term(count, len(factors), factors) for factors, count in found.items())
+    return tuple(ChainTerm(count, len(factors), factors) for factors, count in found.items())
 
 
 @cache
@@ -124,9 +124,9 @@ def layer_jets(layer: EdgeLayer, jets: Jets, keys: Sequence[Key]) -> dict[Key, T
     edges: dict[Key, Tensor] = {(): derivatives[0]}
     for key in keys[1:]:
         parts = []
-        for count, degree, factors in chain_rule(key):
+        for times, degree, factors in chain_rule(key):
             if (inner := product_of(factors, jets)) is not None:
-                parts.append(derivatives[degree] * (count * inner).unsqueeze(-1))
+                parts.append(derivatives[degree] * (times * inner).unsqueeze(-1))
         edges[key] = sum(parts[1:], parts[0]) if parts else torch.zeros_like(derivatives[0])
     if layer.products is None:
         return {key: values.sum(-2) for key, values in edges.items()}

@@ -203,7 +203,9 @@ def _by_edges(layer: StackedLayer, x: Tensor, basis: Tensor) -> Tensor | None:
     return before * after * exists
 
 
-def _write_sparse(layer: StackedLayer, by_edge: Tensor, x: Tensor, basis: Tensor, part: Tensor) -> None:
+def _write_sparse(
+    layer: StackedLayer, by_edge: Tensor, x: Tensor, basis: Tensor, part: Tensor
+) -> None:
     """Writes the derivatives by a layer's parameters, given those by its edges."""
     assert layer.bent is not None
     shape = (*basis.shape[:-1], by_edge.shape[3])

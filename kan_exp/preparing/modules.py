@@ -249,6 +249,14 @@ def _make_equation(
     from kan_exp.training.equations import EquationModule
     from kan_exp.training.starts import make_starts
 
+    if not config.uses_least_squares:
+        from kan_exp.training.equations import EquationGradientModule
+
+        generator = torch.Generator().manual_seed(config.seed)
+        network = make_network(specs, config.widths, generator, config.multiply or ())
+        options = _gradient_options(config, data, specs, task)
+        model = _model(network, data, task)
+        return EquationGradientModule(cast("EquationData", data), model, task, **options)
     dims, refine, scaling = config.widths, config.refine, data.scaling
     stages = equation_stages(config, data)
     make_network(specs, dims, torch.Generator())  # errors in options are about the layer as asked

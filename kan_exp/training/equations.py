@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kan_exp.data import Split
 from kan_exp.data.equation import EquationData
@@ -15,11 +15,14 @@ from kan_exp.equations.points import Compiled, draw_anew, draw_points, pointwise
 from kan_exp.layers.jets import closure, network_jets
 from kan_exp.models.model import KANModel, evaluation_mode
 from kan_exp.optimizers import LevenbergMarquardt, ResidualFit, Residuals, Term
+from kan_exp.plots import Fields
 from kan_exp.tasks import Task
 from kan_exp.tasks.metrics import RESIDUAL, TEST
 from kan_exp.training.least_squares import LeastSquaresModule
+from kan_exp.training.module import ON_LAYERS, KANModule
 from kan_exp.training.score import finite
 
+GRID_POINTS = {1: 501, 2: 121}  # along each input that is drawn, by their number
 CANDIDATES = 5  # points among which one is drawn anew
 
 
@@ -57,7 +60,93 @@ class Residue:
         return Term((x - mean) / std, x, 1 / std, one.keys, function, one.relation.weight)
 
 
-class EquationModule(LeastSquaresModule):
+class _Solves(KANModule):
+    """Scores of a module that solves a differential equation, in its `data`."""
+
+    data: EquationData
+    _residue: Residue
+    _val_points: Sequence[Tensor]
+
+    @property
+    def coefficients(self) -> dict[str, float]:
+        """The unknown coefficients of the model."""
+        raise NotImplementedError
+
+    def _set_problem(self, continuation: int) -> None:
+        """Chooses a problem, and scales the model's inputs to its ranges."""
+        self._residue = Residue(self.data, continuation)
+        for name, value in self._residue.scaling._asdict().items():
+            getattr(self.model, name).copy_(value)
+        self._val_points = self._residue.draw(self.data.num_val, self.data.generator(1))
+
+    def score(self, split: Split) -> tuple[float, dict[str, float]]:
+        scores = equation_scores(self.task, self.data, self.model, split, self.coefficients)
+        known = {**self._residue.known, **self.coefficients}
+        loss = 0.0
+        for one, x in zip(self.data.relations, self._val_points, strict=True):
+            left = residuals_of(self.data, self.model, one, x, known)
+            loss += one.relation.weight * left.square().sum(1).mean().item()
+        return loss, {name: value for name, value in scores.items() if math.isfinite(value)}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        about = {**checkpoint["kan_exp"], "coefficients": self.coefficients}
+        checkpoint["kan_exp"] = about
+
+
+class EquationGradientModule(_Solves):
+    """Solves a differential equation by an optimizer that follows gradients.
+
+    A mini-batch has some of the points inside, and all of those on the border.
+
+    Args:
+        data: The problem and its points.
+        arguments: Those of `KANModule`.
+    """
+
+    def __init__(self, data: EquationData, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.data = data
+        count = len(data.problem.unknown)
+        self.found = nn.Parameter(torch.zeros(count)) if count else None
+        self._set_problem(data.problem.num_continuations - 1)
+        self._points = self._residue.draw(1, data.generator(0))
+        self._terms: list[Term] = []
+
+    def trained(self) -> Iterable[nn.Parameter]:
+        return self.parameters()
+
+    def objective(
+        self, x: Tensor, y: Tensor, weight: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        network = self.model.network
+        if not self._terms:
+            self._terms = self._residue.terms(self._points, self.device)
+        inside, *others = self._terms
+        points = x.double() * self.model.x_std + self.model.x_mean
+        found = self.found if self.found is not None else x.new_zeros(0)
+        losses = []
+        for term in (inside._replace(x=x.double(), points=points), *others):
+            jets = network_jets(network, term.x.to(x), closure(term.keys), term.slopes.to(x))
+            left = term.function(term.points.to(x), jets, found.expand(len(term.x), -1))
+            losses.append(term.weight * left.square().sum(1).mean())
+        penalties = {name: ON_LAYERS[name](network) for name in self.penalty}
+        return torch.stack(losses).sum(), penalties
+
+    def choice_error(self, loss: float, scores: Mapping[str, float]) -> float:
+        return loss
+
+    @property
+    def coefficients(self) -> dict[str, float]:
+        problem = self.data.problem
+        if self.found is None:
+            return {}
+        logs = self.found.tolist()
+        pairs = zip(problem.unknown, logs, strict=True)
+        return {name: problem.coefficients[name] * math.exp(log) for name, log in pairs}
+
+
+class EquationModule(_Solves, LeastSquaresModule):
     """Solves a differential equation by least squares on its residuals.
 
     Stages may solve other problems first, on shorter ranges or with other coefficients; the
@@ -74,26 +163,16 @@ class EquationModule(LeastSquaresModule):
         super().__init__(*arguments, **options)
         self.data = data
         self._draws = data.generator(0)
-        self._residue = Residue(data, self.stages[0].continuation)
         self._points: list[Tensor] = []
         self._terms: list[Term] = []
-        self._val_points: list[Tensor] = []
         count = len(data.problem.unknown)
         self.found = torch.zeros(len(self._starts), count, dtype=torch.float64)
         self.chosen = 0
 
     def configure_optimizers(self) -> Any:
         self.found = self.found.to(self.device)
-        self._set_problem()
+        self._set_problem(self.stages[self._stage].continuation)
         return super().configure_optimizers()
-
-    def _set_problem(self) -> None:
-        """Scales the model's inputs to the ranges of the present problem."""
-        self._residue = Residue(self.data, self.stages[self._stage].continuation)
-        self.model.x_mean.copy_(self._residue.scaling.x_mean)
-        self.model.x_std.copy_(self._residue.scaling.x_std)
-        self._val_points = self._residue.draw(self.data.num_val, self.data.generator(1))
-        self._terms = []
 
     def _seen(self, points: Split) -> Any:
         if not self._points:
@@ -128,7 +207,8 @@ class EquationModule(LeastSquaresModule):
 
     def _begin_stage(self, engine: LevenbergMarquardt) -> None:
         super()._begin_stage(engine)
-        self._set_problem()
+        self._set_problem(self.stages[self._stage].continuation)
+        self._terms = []
         points = self._residue.draw(self._num_points, self._draws)
         share = self.data.problem.points["drawn_anew"]
         if share and (count := round(share * len(points[0]))):
@@ -145,12 +225,6 @@ class EquationModule(LeastSquaresModule):
             f"its solution may not exist on the whole domain: narrow pde.inputs."
         )
 
-    def score(self, split: Split) -> tuple[float, dict[str, float]]:
-        scores = equation_scores(self.task, self.data, self.model, split, self.coefficients)
-        engine = cast(LevenbergMarquardt, self._optimizer.optimizer)
-        loss = float(self._validate(engine)[self.chosen])
-        return loss, {name: value for name, value in scores.items() if math.isfinite(value)}
-
     def choice_error(self, loss: float, scores: Mapping[str, float]) -> float:
         left = self.stages[-1].continuation - self.stages[self._stage].continuation
         return left + loss / (1 + loss)
@@ -163,10 +237,6 @@ class EquationModule(LeastSquaresModule):
             name: problem.coefficients[name] * math.exp(float(self.found[self.chosen, k]))
             for k, name in enumerate(problem.unknown)
         }
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["kan_exp"]["coefficients"] = self.coefficients
 
     def training_state(self) -> dict[str, Any]:
         return {
@@ -227,6 +297,40 @@ def residuals_of(
     return torch.cat(parts)
 
 
+def solution_fields(data: EquationData, model: KANModel) -> Fields:
+    """The solution, its residual and, if it is known, the exact one, on a grid over two inputs.
+
+    Other inputs are in the middle of their ranges.
+    """
+    problem = data.problem
+    ranges = torch.tensor([*problem.ranges.values()], dtype=torch.float64)
+    shown = tuple(problem.names[:2])
+    sides = GRID_POINTS[len(shown)]
+    axes = [torch.linspace(low, high, sides).double() for low, high in ranges[:2].tolist()]
+    grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).flatten(0, -2)
+    x = ranges.mean(1).expand(len(grid), -1).clone()
+    x[:, : len(shown)] = grid
+    found = model.predict(x).T
+    coefficients = model.description.get("coefficients", {})
+    left = residuals_of(data, model, data.relations[0], x, coefficients).abs().amax(1)
+    exact = None if problem.solution is None else torch.as_tensor(problem.solution(x)).T
+    if problem.region is not None:
+        outside = problem.region(x) <= 0
+        found, left = (part.masked_fill(outside, math.nan) for part in (found, left))
+        exact = None if exact is None else exact.masked_fill(outside, math.nan)
+    shape = [sides] * len(shown)
+    others = zip(problem.names[2:], ranges.mean(1).tolist()[2:], strict=True)
+    return Fields(
+        shown,
+        tuple(axis.numpy() for axis in axes),
+        tuple(problem.outputs),
+        found.reshape(-1, *shape).numpy(),
+        left.reshape(shape).numpy(),
+        None if exact is None else exact.reshape(-1, *shape).numpy(),
+        ", ".join(f"{name}={value:g}" for name, value in others),
+    )
+
+
 def equation_result(
     task: Task, data: EquationData, model: KANModel, split: Split
 ) -> dict[str, Any]:
@@ -245,4 +349,3 @@ def equation_result(
     }
     found = {"coefficients": dict(coefficients)} if coefficients else {}
     return {**known, **found, "residuals": left}
-

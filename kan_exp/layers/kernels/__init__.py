@@ -10,11 +10,11 @@ from kan_exp.layers.kernels.splines import (
 )
 
 __all__ = [
-    "basis_derivatives",
-    "spline_derivatives",
     "Grid",
+    "basis_derivatives",
     "kernel_name",
     "spline_basis",
+    "spline_derivatives",
     "spline_sum",
     "spline_values",
     "stacked_spline_sum",
