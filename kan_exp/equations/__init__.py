@@ -2,5 +2,6 @@
 
 from kan_exp.equations.formulas import FormulaProblem
 from kan_exp.equations.problem import Condition, Problem
+from kan_exp.equations.references import BurgersSolution
 
-__all__ = ["Condition", "FormulaProblem", "Problem"]
+__all__ = ["BurgersSolution", "Condition", "FormulaProblem", "Problem"]

@@ -19,7 +19,7 @@ class Expression(Formula):
     Args:
         text: The formula.
         inputs: Names of the inputs.
-        outputs: Names of the unknown functions; those of which there are derivatives if not given.
+        outputs: Names of the unknown functions; if not given, names are not checked.
         coefficients: Names of the coefficients.
         option: The option in which the user wrote it.
 
@@ -46,8 +46,8 @@ class Expression(Formula):
         super().__init__(text, None, option=option)
         self.differentiated = tuple(dict.fromkeys(name for name, _ in self.derivatives.values()))
         self.differentiated = self.differentiated[::-1]  # the tree is read backwards
-        known = [*self._inputs, *(outputs or self.differentiated), *coefficients]
-        for name in self.inputs:
+        known = [*self._inputs, *(outputs or ()), *coefficients]
+        for name in self.inputs if outputs is not None else ():
             if name not in known and name not in self.derivatives:
                 raise self._error(
                     f"uses {quote(name)}, which is no input, unknown function or coefficient "

@@ -65,7 +65,7 @@ def _values(problem: Problem, one: Compiled, x: Tensor) -> Tensor | None:
     slope = first - zero
     if not torch.allclose(second - first, slope) or not bool((slope != 0).all()):
         return None
-    return -zero / slope
+    return -zero / slope + 0.0  # not -0
 
 
 def _contradictions(problem: Problem, relations: Sequence[Compiled]) -> Iterator[str]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from kan_exp.data.points import Scaling
 from kan_exp.data.schema import Schema
-from kan_exp.errors import KanExpError
+from kan_exp.errors import KanExpError, listing
 from kan_exp.layers import EdgeLayer
 from kan_exp.layers.importance import (
     ABLATION,
@@ -25,11 +25,13 @@ from kan_exp.layers.importance import (
     ablation_samples,
     edge_importance,
 )
+from kan_exp.layers.jets import network_jets
 from kan_exp.layers.nodes import PRODUCT
 from kan_exp.layers.walk import LayerPass, layers_of, observe_domains, walk
 from kan_exp.models.importance import Importance
 from kan_exp.models.inputs import as_points
 from kan_exp.models.views import LayerView
+from kan_exp.targets.derivatives import read_derivative
 from kan_exp.tasks.activations import find_activation
 
 # Numbers that one layer may hold at a time when points are only evaluated, 64 MB in float32.
@@ -135,6 +137,35 @@ class KANModel(nn.Module):
     def predict(self, x: Any) -> Tensor:
         """`forward` in evaluation mode, without gradients and a batch at a time."""
         return self._in_batches(self, x)
+
+    @torch.no_grad()
+    def derivative(self, x: Any, name: str) -> Tensor:
+        """A derivative of the predictions by the inputs, `(n, out)`, in the user's units.
+
+        Args:
+            x: As in `forward`.
+            name: `d` and the names of inputs, one for each order: `dxx`, `dxt`. `_` may stand
+                between names: `d_temp_temp`.
+
+        Raises:
+            KanExpError: The name is no derivative, or predictions are no plain outputs, but
+                probabilities or on a logarithmic scale.
+        """
+        key = read_derivative(name, self.features)
+        if key is None:
+            raise KanExpError(
+                f"model.derivative: {name!r} is no derivative by {listing(self.features)}, such as "
+                f"'d_{self.features[0]}'."
+            )
+        if self.activation != "identity" or (self.schema and self.schema.scales_outputs):
+            raise KanExpError("model.derivative needs outputs that are plain numbers.")
+
+        def derive(points: Tensor) -> Tensor:
+            slopes = 1 / self.x_std
+            jets = network_jets(self.network, self.standardize(points), [key], slopes)
+            return jets[key] * self.y_std
+
+        return self._in_batches(derive, x)
 
     @torch.no_grad()
     def predict_outputs(self, x: Any) -> Tensor:

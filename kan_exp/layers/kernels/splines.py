@@ -94,7 +94,7 @@ def basis_derivatives(polynomials: Tensor, t: Tensor, order: int) -> list[Tensor
     powers = polynomials[:, : len(polynomials)]
     made = [_horner(powers, t)]
     for _ in range(order):
-        powers = powers[1:] * torch.arange(1, len(powers)).to(powers)[:, None]
+        powers = powers[1:] * torch.arange(1, max(1, len(powers))).to(powers)[:, None]
         made.append(_horner(powers, t) if len(powers) else torch.zeros_like(made[0]))
     return made
 

@@ -1,0 +1,78 @@
+"""Trainings on the residuals of differential equations."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from kan_exp.preparing.experiment import make_experiment
+from kan_exp.preparing.translation import run_config
+
+SMALL = [
+    *("data.num_val=100", "data.num_test=300", "evaluations=2", "refine.grids=[8]"),
+    *("refine.num_candidates=[3]", "refine.steps=[25]", "refine.points=null", "logger=none"),
+    "pde.points={interior: 150, edge: 20}",
+]
+
+
+def solve(folder, *options):
+    return make_experiment(run_config([*SMALL, *options], folder)).fit()
+
+
+def weights_of(result):
+    return torch.cat([part.flatten() for part in result.model.network.parameters()])
+
+
+def test_poisson_is_solved_and_scored(tmp_path):
+    result = solve(tmp_path, "pde=poisson")
+    metrics = result.metrics
+    assert metrics["test_relative_error"] < 0.05
+    assert list(metrics["residuals"]) == ["the interior", "x=-1", "x=1", "y=-1", "y=1"]
+    x = result.data.test.x
+    truth = (math.pi * x).sin().prod(1, keepdim=True)
+    torch.testing.assert_close(result.truth, truth)
+    error = (result.predictions - truth).norm() / truth.norm()
+    assert metrics["test_relative_error"] == pytest.approx(error.item())
+    # From the definition: derivatives by automatic differentiation.
+    points = x.clone().requires_grad_()
+    (slopes,) = torch.autograd.grad(result.model(points).sum(), points, create_graph=True)
+    bends = [
+        torch.autograd.grad(slopes[:, k].sum(), points, retain_graph=True)[0][:, k] for k in (0, 1)
+    ]
+    left = bends[0] + bends[1] + 2 * math.pi**2 * truth[:, 0]
+    assert metrics["test_residual"] == pytest.approx(left.square().mean().sqrt().item())
+    second = result.model.derivative(x, "dxx")
+    torch.testing.assert_close(second[:, 0], bends[0])
+
+
+def test_the_exact_solution_is_not_trained_on(tmp_path):
+    options = ("pde=poisson", "refine.steps=[3]")
+    first = solve(tmp_path, *options)
+    other = solve(tmp_path, *options, "pde.exact=x+y")
+    none = solve(tmp_path, *options, "pde.exact=null")
+    assert torch.equal(weights_of(first), weights_of(other))
+    assert torch.equal(weights_of(first), weights_of(none))
+    assert "test_relative_error" not in none.metrics
+    assert none.metrics["test_residual"] == first.metrics["test_residual"]
+    assert none.task.judged_by == "test_residual"
+    assert any("no exact solution" in note for note in none.metrics["notes"])
+
+
+def test_a_continuation_ends_with_the_whole_problem(tmp_path):
+    options = ("pde=burgers", "pde.coefficients.nu=0.3", "pde.continuation.t=[0.2,1]")
+    exact = "pde.exact.nu=0.3"
+    result = solve(tmp_path, *options, exact, "dims=[auto,3,auto]", "pde.points.drawn_anew=0.5")
+    assert result.metrics["steps"] == 50
+    assert result.metrics["best_step"] > 25  # those of the first problem know t up to 0.2
+    torch.testing.assert_close(result.model.x_mean, torch.tensor([0, 0.5]).double())
+    assert result.metrics["test_relative_error"] < 0.1
+
+
+def test_a_gradient_lowers_the_residuals(tmp_path):
+    options = ("pde=poisson", "optimizer=adam", "steps=60", "batch_size=50", "scheduler=none")
+    result = solve(tmp_path, *options, "layer.num_intervals=8", "log_every_n_steps=20")
+    losses = [loss for _, loss in result.history["train"]]
+    assert losses[-1] < 0.5 * losses[0]
+    assert result.metrics["best_step"] == 60
