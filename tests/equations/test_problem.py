@@ -28,11 +28,11 @@ BURGERS = {
 
 class Burgers(Problem):
     inputs, coefficients = {"x": (-1, 1), "t": (0, 1)}, {"nu": 0.01}
-    conditions = [
+    conditions = (
         Condition("t=0", lambda at, u: u + torch.sin(math.pi * at.x), weight=10),
         Condition("x=-1", lambda at, u: u),
         Condition("x=1", lambda at, u: u),
-    ]
+    )
 
     def interior(self, at, u):
         return u.dt + u * u.dx - self.nu * u.dxx
