@@ -12,6 +12,7 @@ from kan_exp.data.base import ExperimentData
 from kan_exp.data.checks import check_whole
 from kan_exp.data.points import Scaling, Split
 from kan_exp.data.schema import Schema
+from kan_exp.data.table import read_table
 from kan_exp.equations import Problem
 from kan_exp.equations.notes import notes_on
 from kan_exp.equations.points import Ranges, compile_relation, draw_points
@@ -29,12 +30,30 @@ class EquationData(ExperimentData):
         num_val: Points inside at which networks are compared by their residuals.
         num_test: Points at which the solution is compared with the exact one.
         seed: Decides the points.
+        path: A table with columns for inputs and unknown functions: what is known of the solution,
+            from which unknown coefficients are found.
+        observed: Where there is no table, how many points of the exact solution take its place.
+        noise: Standard deviation of the noise on these, as a share of the solution's.
+        data_weight: Of the mean square of the differences from what is known.
+
+    Attributes:
+        observations: What is known of the solution, points and values in float64; None if nothing.
 
     Raises:
-        KanExpError: The problem cannot be evaluated.
+        KanExpError: The problem cannot be evaluated, or the table cannot be read.
     """
 
-    def __init__(self, problem: Problem, num_val: int, num_test: int, seed: int) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        num_val: int,
+        num_test: int,
+        seed: int,
+        path: str | None = None,
+        observed: int | None = None,
+        noise: float = 0.0,
+        data_weight: float = 1.0,
+    ) -> None:
         super().__init__(seed)
         for name, count in (("num_val", num_val), ("num_test", num_test)):
             check_whole(f"data.{name}", count, 2)
@@ -49,6 +68,13 @@ class EquationData(ExperimentData):
         self.train = self._split(int(problem.points["interior"]), 0)
         self.val, self.test = self._split(num_val, 1), self._split(num_test, 2)
         self.scaling = self.scaling_of(problem.ranges)
+        self.data_weight = data_weight
+        self.observations = self._observe(path, observed, noise)
+        if problem.unknown and self.observations is None:
+            raise KanExpError(
+                "pde.unknown needs something that is known of the solution: set data.path=FILE, a "
+                "table with columns for inputs and unknown functions."
+            )
 
     def _split(self, count: int, stream: int) -> Split:
         problem = self.problem
@@ -67,9 +93,29 @@ class EquationData(ExperimentData):
             raise KanExpError(f"pde.exact is not finite at {where}: correct it, or set it to null.")
         return Split(x, y)
 
+    def _observe(self, path: str | None, observed: int | None, noise: float) -> Split | None:
+        problem = self.problem
+        if path is not None:
+            table = read_table(path, list(problem.names), list(problem.outputs))
+            return Split(torch.tensor(table.x).double(), torch.tensor(table.y).double())
+        if observed is None:
+            return None
+        check_whole("data.observed", observed, 1)
+        if problem.solution is None:
+            raise KanExpError(
+                "data.observed draws from the exact solution: set pde.exact, or data.path=FILE"
+            )
+        draws = self.generator(3)
+        unit = torch.rand(observed, len(problem.names), generator=draws, dtype=torch.float64)
+        low, high = self.bounds.unbind(1)
+        x = torch.lerp(low, high, unit)
+        y = torch.as_tensor(problem.solution(x)).to(x).reshape(observed, -1)
+        error = torch.randn(y.shape, generator=draws, dtype=torch.float64)
+        return Split(x, y + noise * y.std(0) * error)
+
     def generator(self, stream: int) -> torch.Generator:
-        """Draws points: 0 those of training, 1 of validation, 2 of the test."""
-        return torch.Generator().manual_seed(3 * self.seed + stream)
+        """Draws points: 0 those of training, 1 of validation, 2 of the test, 3 what is observed."""
+        return torch.Generator().manual_seed(4 * self.seed + stream)
 
     @staticmethod
     def scaling_of(ranges: Ranges) -> Scaling:
@@ -90,6 +136,7 @@ class EquationData(ExperimentData):
             f"{self.problem.summary}; {conditions} condition{'s' * (conditions != 1)}, "
             f"{int(points['interior']):,} points inside and {int(points['edge']):,} for each "
             f"condition"
+            + ("" if self.observations is None else f"; {len(self.observations.x):,} observations")
         )
 
     @property

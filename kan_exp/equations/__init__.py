@@ -2,6 +2,6 @@
 
 from kan_exp.equations.formulas import FormulaProblem
 from kan_exp.equations.problem import Condition, Problem
-from kan_exp.equations.references import BurgersSolution
+from kan_exp.equations.references import BurgersSolution, IntegratedSolution
 
-__all__ = ["BurgersSolution", "Condition", "FormulaProblem", "Problem"]
+__all__ = ["BurgersSolution", "Condition", "FormulaProblem", "IntegratedSolution", "Problem"]

@@ -6,7 +6,8 @@ import ast
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kan_exp.equations.problem import Key, Problem
+from kan_exp.equations.frame import Key
+from kan_exp.equations.problem import Problem
 from kan_exp.errors import KanExpError, listing, suggest
 from kan_exp.targets import Formula
 from kan_exp.targets.derivatives import read_derivative
@@ -100,7 +101,7 @@ class FormulaProblem(Problem):
     def __init__(
         self,
         equation: Any,
-        conditions: Sequence[Any] = (),
+        conditions: Sequence[Any] | None = None,
         outputs: Sequence[str] | None = None,
         **options: Any,
     ) -> None:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from kan_exp.equations.problem import BORDER, Key, Problem, Relation
+from kan_exp.equations.frame import Key
+from kan_exp.equations.problem import BORDER, Problem, Relation
 from kan_exp.errors import KanExpError, listing, message_of
 
 Ranges = Mapping[str, tuple[float, float]]
@@ -69,28 +70,30 @@ def compile_relation(problem: Problem, relation: Relation) -> Compiled:
 
 
 def pointwise(
-    problem: Problem, compiled: Compiled, known: Mapping[str, float]
+    problem: Problem, compiled: Compiled, known: Mapping[str, float], unknown: Sequence[str] = ()
 ) -> Callable[[Tensor, Mapping[Key, Tensor], Tensor], Tensor]:
     """A relation as `kan_exp.optimizers.residuals.Term` takes it.
 
     Args:
-        problem: Its unknown coefficients are its values there times the exponentials of what is
-            found.
+        problem: Has the equation.
         compiled: The relation.
-        known: Values of the other coefficients.
+        known: Values of coefficients that differ from the problem's.
+        unknown: Names of others, which are the problem's values times the exponentials of what is
+            found.
     """
 
     def residuals(points: Tensor, jets: Mapping[Key, Tensor], found: Tensor) -> Tensor:
+        if problem.frame is not None:
+            jets = problem.frame.jets(points, jets, compiled.keys)
         zero = torch.zeros_like(jets[()][..., 0])
 
         def derivative(place: int, key: Key) -> Tensor:
             return jets[key][..., place] if key in jets else zero
 
-        unknown = {
-            name: problem.coefficients[name] * found[..., k].exp()
-            for k, name in enumerate(problem.unknown)
+        sought = {
+            name: problem.coefficients[name] * found[..., k].exp() for k, name in enumerate(unknown)
         }
-        return problem.evaluate(compiled.relation, points, derivative, {**known, **unknown})
+        return problem.evaluate(compiled.relation, points, derivative, {**known, **sought})
 
     return residuals
 

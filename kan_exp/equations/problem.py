@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kan_exp.equations.fields import Field
+from kan_exp.equations.frame import Frame, Key
 from kan_exp.errors import KanExpError, listing, suggest
 from kan_exp.targets import Formula
 from kan_exp.targets.derivatives import read_derivative
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 BORDER = "border"
 POINTS = {"interior": 1000, "edge": 80, "drawn_anew": 0.0}
-Key = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class Relation(NamedTuple):
 class Problem:
     """A differential equation with its conditions, written in Python.
 
-    A subclass sets the attributes and defines `interior`. Arguments replace attributes, so that
-    they are options of the command: `pde._target_=my_module.Burgers +pde.coefficients.nu=0.1`.
+    A subclass sets the attributes and defines `interior`. Arguments that are not None replace
+    attributes, so that they are options of the command: `pde._target_=my_module.Burgers`.
 
     Attributes:
         inputs: The range of each input by its name.
@@ -71,9 +71,14 @@ class Problem:
         coefficients: Numbers in the equation, by name; `self.nu` in `interior`.
         unknown: Names of those that are found from data; their values are where they start.
         conditions: What holds on the border.
+        factor: A formula of the inputs by which the network's output is multiplied, for all unknown
+            functions or one for each by its name: zero where `offset` meets a condition exactly.
+        offset: Formulas that are added, likewise.
         weight: Of the mean square of the equation inside.
         inside: A formula of the inputs that is above 0 in the domain, if that is no rectangle.
         continuation: Ends of ranges, or values of coefficients, that lead to the last one.
+        stretch: Whether the network is stretched to ranges that a continuation makes longer; else
+            what it does beyond the present range is extrapolated.
         points: How many points there are inside and for each condition, and which share of those
             inside is drawn anew where the residual is large.
         exact: The solution, if it is known: a formula of the inputs for each unknown function, or a
@@ -88,9 +93,12 @@ class Problem:
     coefficients: Mapping[str, float] = {}
     unknown: Sequence[str] = ()
     conditions: Sequence[Condition] = ()
+    factor: Any = None
+    offset: Any = None
     weight: float = 1.0
     inside: str | None = None
     continuation: Mapping[str, Sequence[float]] = {}
+    stretch: bool = True
     points: Mapping[str, float] = POINTS
     exact: Any = None
 
@@ -102,7 +110,8 @@ class Problem:
                     f"pde.{name}: there is no such option.{suggest(name, known)} "
                     f"There are: {listing(known)}."
                 )
-            setattr(self, name, value)
+            if value is not None:
+                setattr(self, name, value)
         self.ranges = _read_ranges(getattr(self, "inputs", None))
         self.names = tuple(self.ranges)
         self.outputs = tuple(check_names(self.outputs, "pde.outputs"))
@@ -127,6 +136,9 @@ class Problem:
         self.weight = _positive("pde.weight", self.weight)
         self.points = _read_points(self.points)
         self.region = None if self.inside is None else self._formula("pde.inside", self.inside)
+        self.frame = None
+        if self.factor is not None or self.offset is not None:
+            self.frame = Frame(self.names, self.outputs, self.factor, self.offset)
         self.continuation = self._read_continuation()
         self.solution = self._read_exact()
         self.relations = [Relation("the interior", {}, _interior, self.weight)]
@@ -363,7 +375,7 @@ def _read_numbers(option: str, values: Any) -> dict[str, float]:
 def _read_points(values: Any) -> dict[str, float]:
     if not isinstance(values or {}, Mapping):
         raise KanExpError(f"pde.points must have {listing(POINTS)}, got {quote(values)}.")
-    points = {**POINTS, **(values or {})}
+    points = {**POINTS, **{n: v for n, v in (values or {}).items() if v is not None}}
     for name, value in points.items():
         if name not in POINTS:
             raise KanExpError(f"pde.points.{name}: there is no such option.{suggest(name, POINTS)}")

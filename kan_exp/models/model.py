@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from kan_exp.data.points import Scaling
 from kan_exp.data.schema import Schema
+from kan_exp.equations.frame import Frame
 from kan_exp.errors import KanExpError, listing
 from kan_exp.layers import EdgeLayer
 from kan_exp.layers.importance import (
@@ -68,6 +69,8 @@ class KANModel(nn.Module):
         schema: Of the columns that the features are made of.
         smearing: What is added to each output `(out,)` of a logarithmic scale, so that predictions
             are means rather than medians.
+        frame: Makes the predictions of the outputs where these solve a differential equation and
+            meet conditions exactly.
 
     Attributes:
         description: Plain containers from which a model of a checkpoint was made; else empty.
@@ -96,6 +99,7 @@ class KANModel(nn.Module):
         classes: Sequence[str] = (),
         schema: Schema | None = None,
         smearing: Sequence[float] = (),
+        frame: Frame | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -104,6 +108,7 @@ class KANModel(nn.Module):
         self.activation = activation
         self.output_names, self.classes = tuple(output_names), tuple(classes)
         self.schema, self.smearing = schema, tuple(smearing)
+        self.frame = frame
         self._activate = find_activation(activation)
         for name, value in scaling._asdict().items():
             self.register_buffer(name, value)
@@ -116,7 +121,9 @@ class KANModel(nn.Module):
 
     def scaled(self, x: Any) -> Tensor:
         """Predictions on the scale on which outputs are learned, without smearing."""
-        return self._activate(self.outputs(x)) * self.y_std + self.y_mean
+        points = self.points_of(x)
+        scaled = self._activate(self.outputs(points)) * self.y_std + self.y_mean
+        return scaled if self.frame is None else self.frame.values(points, scaled)
 
     def outputs(self, x: Any) -> Tensor:
         """The network's own outputs, standardized and before the activation, `(n, out)`."""
@@ -163,6 +170,8 @@ class KANModel(nn.Module):
         def derive(points: Tensor) -> Tensor:
             slopes = 1 / self.x_std
             jets = network_jets(self.network, self.standardize(points), [key], slopes)
+            if self.frame is not None:
+                return self.frame.jets(points, jets, [key])[key]
             return jets[key] * self.y_std
 
         return self._in_batches(derive, x)
@@ -209,6 +218,11 @@ class KANModel(nn.Module):
             format: `npz`, `onnx`, `torch`, `c` or `sql`; None where the file's extension says it.
             options: Of the format.
         """
+        if self.frame is not None:
+            raise KanExpError(
+                "export writes plain networks, and this one is multiplied by pde.factor: call "
+                "model.predict, or train it with conditions in the place of pde.factor"
+            )
         from kan_exp.exporting import export
         from kan_exp.models.ranges import trained_ranges
 

@@ -157,7 +157,12 @@ def _model(network: nn.Sequential, data: ExperimentData, task: Task) -> KANModel
 
     schema = data.schema
     names = task.output_names(schema), schema.classes, schema
-    return KANModel(network, data.scaling, data.features, data.target_name, task.activation, *names)
+    model = KANModel(
+        network, data.scaling, data.features, data.target_name, task.activation, *names
+    )
+    problem = getattr(data, "problem", None)
+    model.frame = None if problem is None else problem.frame
+    return model
 
 
 def _gradient_options(

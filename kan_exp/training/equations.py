@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from kan_exp.data import Split
 from kan_exp.data.equation import EquationData
 from kan_exp.equations.points import Compiled, draw_anew, draw_points, pointwise
-from kan_exp.layers.jets import closure, network_jets
+from kan_exp.errors import DivergedError
+from kan_exp.layers.jets import Key, closure, network_jets
 from kan_exp.models.model import KANModel, evaluation_mode
 from kan_exp.optimizers import LevenbergMarquardt, ResidualFit, Residuals, Term
 from kan_exp.plots import Fields
@@ -23,6 +24,7 @@ from kan_exp.training.module import ON_LAYERS, KANModule
 from kan_exp.training.score import finite
 
 GRID_POINTS = {1: 501, 2: 121}  # along each input that is drawn, by their number
+RUN_AWAY = 1e4  # factor by which an unknown coefficient may differ from its start
 CANDIDATES = 5  # points among which one is drawn anew
 
 
@@ -32,12 +34,16 @@ class Residue:
     Args:
         data: The problem.
         continuation: Which of the problems that lead to it.
+        frees: Whether unknown coefficients are found, from what is known of the solution. Before,
+            they have the values where they start.
     """
 
-    def __init__(self, data: EquationData, continuation: int) -> None:
+    def __init__(self, data: EquationData, continuation: int, frees: bool = True) -> None:
         self.data, problem = data, data.problem
+        self.unknown = problem.unknown if frees else ()
+        self.observations = data.observations if frees else None
         self.ranges, self.known = problem.continued(continuation)
-        self.scaling = data.scaling_of(self.ranges)
+        self.scaling = data.scaling_of(self.ranges if problem.stretch else problem.ranges)
 
     def draw(self, inside: int, generator: torch.Generator) -> list[Tensor]:
         """Points of each relation, of which `inside` in the interior."""
@@ -52,12 +58,29 @@ class Residue:
     def terms(self, points: Sequence[Tensor], device: torch.device) -> list[Term]:
         """What is minimized at these points of each relation."""
         pairs = zip(self.data.relations, points, strict=True)
-        return [self.term(one, x.to(device)) for one, x in pairs]
+        terms = [self.term(one, x.to(device)) for one, x in pairs]
+        if self.observations is not None:
+            x, y = (part.to(device) for part in self.observations[:2])
+            scaled, slopes = self._scaled(x)
+            known = torch.cat([x, y], 1)
+            terms.append(Term(scaled, known, slopes, [()], self._misfit, self.data.data_weight))
+        return terms
 
     def term(self, one: Compiled, x: Tensor) -> Term:
+        scaled, slopes = self._scaled(x)
+        function = pointwise(self.data.problem, one, self.known, self.unknown)
+        return Term(scaled, x, slopes, one.keys, function, one.relation.weight)
+
+    def _misfit(self, points: Tensor, jets: Mapping[Key, Tensor], _: Tensor) -> Tensor:
+        """Differences of the solution from the last columns of the points."""
+        width = len(self.data.problem.names)
+        if (frame := self.data.problem.frame) is not None:
+            jets = frame.jets(points[..., :width], jets, [()])
+        return jets[()] - points[..., width:]
+
+    def _scaled(self, x: Tensor) -> tuple[Tensor, Tensor]:
         mean, std = self.scaling.x_mean.to(x), self.scaling.x_std.to(x)
-        function = pointwise(self.data.problem, one, self.known)
-        return Term((x - mean) / std, x, 1 / std, one.keys, function, one.relation.weight)
+        return (x - mean) / std, 1 / std
 
 
 class _Solves(KANModule):
@@ -72,9 +95,9 @@ class _Solves(KANModule):
         """The unknown coefficients of the model."""
         raise NotImplementedError
 
-    def _set_problem(self, continuation: int) -> None:
+    def _set_problem(self, continuation: int, frees: bool = True) -> None:
         """Chooses a problem, and scales the model's inputs to its ranges."""
-        self._residue = Residue(self.data, continuation)
+        self._residue = Residue(self.data, continuation, frees)
         for name, value in self._residue.scaling._asdict().items():
             getattr(self.model, name).copy_(value)
         self._val_points = self._residue.draw(self.data.num_val, self.data.generator(1))
@@ -86,11 +109,19 @@ class _Solves(KANModule):
         for one, x in zip(self.data.relations, self._val_points, strict=True):
             left = residuals_of(self.data, self.model, one, x, known)
             loss += one.relation.weight * left.square().sum(1).mean().item()
+        if (seen := self._residue.observations) is not None:
+            left = self.model.predict(seen.x).cpu() - seen.y
+            loss += self.data.data_weight * left.square().sum(1).mean().item()
         return loss, {name: value for name, value in scores.items() if math.isfinite(value)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
-        about = {**checkpoint["kan_exp"], "coefficients": self.coefficients}
+        frame = self.data.problem.frame
+        about = {
+            **checkpoint["kan_exp"],
+            "coefficients": self.coefficients,
+            "frame": None if frame is None else frame.describe(),
+        }
         checkpoint["kan_exp"] = about
 
 
@@ -171,8 +202,18 @@ class EquationModule(_Solves, LeastSquaresModule):
 
     def configure_optimizers(self) -> Any:
         self.found = self.found.to(self.device)
-        self._set_problem(self.stages[self._stage].continuation)
+        self._set_problem(self.stages[self._stage].continuation, self._frees)
         return super().configure_optimizers()
+
+    @property
+    def _frees(self) -> bool:
+        """Whether coefficients are found: in all stages but the first that solves the last problem.
+
+        Solutions for coefficients that are far off would take them away.
+        """
+        last = len(self.stages) - 1
+        first = sum(one.continuation < self.stages[-1].continuation for one in self.stages)
+        return self._stage > min(first, last - 1)
 
     def _seen(self, points: Split) -> Any:
         if not self._points:
@@ -207,7 +248,7 @@ class EquationModule(_Solves, LeastSquaresModule):
 
     def _begin_stage(self, engine: LevenbergMarquardt) -> None:
         super()._begin_stage(engine)
-        self._set_problem(self.stages[self._stage].continuation)
+        self._set_problem(self.stages[self._stage].continuation, self._frees)
         self._terms = []
         points = self._residue.draw(self._num_points, self._draws)
         share = self.data.problem.points["drawn_anew"]
@@ -227,7 +268,19 @@ class EquationModule(_Solves, LeastSquaresModule):
 
     def choice_error(self, loss: float, scores: Mapping[str, float]) -> float:
         left = self.stages[-1].continuation - self.stages[self._stage].continuation
+        left += bool(self.data.problem.unknown) and not self._frees
         return left + loss / (1 + loss)
+
+    def _record(self, *arguments: Any) -> None:
+        super()._record(*arguments)
+        for name, log in zip(self.data.problem.unknown, self.found[self.chosen], strict=True):
+            if abs(float(log)) > math.log(RUN_AWAY):
+                raise DivergedError(
+                    f"{name} ran away from {self.data.problem.coefficients[name]:g} to "
+                    f"{self.coefficients[name]:.3g}: what is known of the solution does not "
+                    f"determine it, or the first solutions were too far off: start nearer, or "
+                    f"give more steps in refine.steps."
+                )
 
     @property
     def coefficients(self) -> dict[str, float]:
@@ -281,10 +334,6 @@ def residuals_of(
 ) -> Tensor:
     """What is left of a relation at points `(n, in)`, `(n, equations)`."""
     function = pointwise(data.problem, one, {**data.problem.coefficients, **coefficients})
-    found = [
-        math.log(coefficients[name] / data.problem.coefficients[name])
-        for name in data.problem.unknown
-    ]
     x = x.to(model.x_mean.device)
     parts = []
     with evaluation_mode(model):
@@ -292,8 +341,7 @@ def residuals_of(
             jets = network_jets(
                 model.network, model.standardize(part), closure(one.keys), 1 / model.x_std
             )
-            known = x.new_tensor(found).expand(len(part), -1)
-            parts.append(function(part, jets, known))
+            parts.append(function(part, jets, part[:, :0]))
     return torch.cat(parts)
 
 

@@ -7,8 +7,10 @@ import re
 
 import pytest
 import torch
+from torch.func import jacrev, vmap
 
 from kan_exp.equations import Condition, FormulaProblem, Problem
+from kan_exp.equations.frame import Frame
 from kan_exp.equations.notes import notes_on
 from kan_exp.equations.points import compile_relation, draw_points, pointwise
 from kan_exp.errors import KanExpError
@@ -88,7 +90,9 @@ def test_an_unknown_coefficient_is_its_start_times_an_exponential():
     problem = burgers(unknown=["nu"])
     inside = compile_relation(problem, problem.relations[0])
     jets = {key: torch.ones(1, 2, 1).double() for key in inside.keys}
-    left = pointwise(problem, inside, {})(torch.zeros(2, 2).double(), jets, torch.ones(1, 2, 1))
+    left = pointwise(problem, inside, {}, ["nu"])(
+        torch.zeros(2, 2).double(), jets, torch.ones(1, 2, 1)
+    )
     torch.testing.assert_close(left, torch.full_like(left, 2 - 0.01 * math.e))
 
 
@@ -209,3 +213,43 @@ def test_a_sound_problem_has_no_notes():
 def test_what_is_doubtful_is_noted(conditions, note):
     (found,) = noted(conditions=conditions)
     assert note in found
+
+
+def test_a_frame_meets_conditions_exactly_and_is_derived():
+    problem = FormulaProblem(
+        "dxx(u) - v",
+        inputs={"x": [0, 1], "y": [0, 1]},
+        outputs=["u", "v"],
+        factor="x*(1 - x)*y**2",
+        offset={"u": "sin(y)"},
+    )
+    x = torch.rand(7, 2, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    keys = [(), (0,), (1,), (0, 0), (0, 1)]
+
+    def network(x):
+        return torch.stack([(2 * x[:, 0] + x[:, 1]).exp(), (x[:, 0] * x[:, 1]).cos()], 1)
+
+    def solution(x):
+        factor = x[:, 0] * (1 - x[:, 0]) * x[:, 1] ** 2
+        offset = torch.stack([x[:, 1].sin(), 0 * x[:, 1]], 1)
+        return offset + factor[:, None] * network(x)
+
+    def derived(function, key):
+        made = function
+        for place in key:
+            made = lambda x, inner=made, place=place: jacrev(inner)(x)[..., place]  # noqa: E731
+        return vmap(lambda x: made(x))(x)
+
+    of_network, of_solution = (
+        {key: derived(lambda point, f=f: f(point[None])[0], key) for key in keys}
+        for f in (network, solution)
+    )
+    frame = problem.frame
+    for key, values in frame.jets(x, of_network, keys).items():
+        if key in of_solution:
+            torch.testing.assert_close(values, of_solution[key])
+    torch.testing.assert_close(frame.values(x, network(x)), solution(x))
+    left = torch.tensor([[0.0, 0.3]], dtype=torch.float64)
+    assert frame.values(left, network(left))[0].tolist() == pytest.approx([math.sin(0.3), 0])
+    again = Frame(**frame.describe())
+    torch.testing.assert_close(again.values(x, network(x)), solution(x))
