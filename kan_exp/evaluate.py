@@ -35,6 +35,7 @@ from kan_exp.runs.folders import find_checkpoint
 from kan_exp.runs.identity import group_name
 from kan_exp.runs.printable import aligned
 from kan_exp.tasks import scoring_of
+from kan_exp.tasks.metrics import RESIDUAL
 from kan_exp.tasks.numbers import metric_texts
 
 if TYPE_CHECKING:
@@ -90,7 +91,14 @@ def evaluate(cfg: DictConfig) -> None:
     truth = Schema.restore(description).decode_outputs(points.y)
     (scores,) = score_networks(scoring, [model.predict(points.x)], truth, points.weight)
     log.info("%s on %s", run, source)
-    rows = [(metric.title, text) for metric, text in metric_texts(scoring.metrics, scores)]
+    # Of a differential equation the residual belongs to the problem, not to these points.
+    shown = [one for one in scoring.metrics if one.name != RESIDUAL]
+    if not shown:
+        raise KanExpError(
+            f"{run} solves a differential equation without a known solution: set data=table and "
+            f"data.path=FILE, a table to compare it with, or read the residual in metrics.json"
+        )
+    rows = [(metric.title, text) for metric, text in metric_texts(shown, scores)]
     rows.append(("points", f"{len(points.y):,}"))
     for line in aligned(rows):
         log.info("%s", line)

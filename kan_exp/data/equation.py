@@ -132,10 +132,10 @@ class EquationData(ExperimentData):
     def summary(self) -> str:
         points = self.problem.points
         conditions = len(self.relations) - 1
+        edge = f" and {int(points['edge']):,} for each condition" if conditions else ""
         return (
-            f"{self.problem.summary}; {conditions} condition{'s' * (conditions != 1)}, "
-            f"{int(points['interior']):,} points inside and {int(points['edge']):,} for each "
-            f"condition"
+            f"{self.problem.summary}; {conditions or 'no'} condition{'s' * (conditions != 1)}, "
+            f"{int(points['interior']):,} points inside{edge}"
             + ("" if self.observations is None else f"; {len(self.observations.x):,} observations")
         )
 

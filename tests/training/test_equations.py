@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from kan_exp.errors import KanExpError
 from kan_exp.preparing.experiment import make_experiment
 from kan_exp.preparing.translation import run_config
 
@@ -77,3 +78,33 @@ def test_a_gradient_lowers_the_residuals(tmp_path):
     losses = [loss for _, loss in result.history["train"]]
     assert losses[-1] < 0.5 * losses[0]
     assert result.metrics["best_step"] == 60
+
+
+def test_an_unknown_coefficient_is_found_from_a_table(tmp_path):
+    generator = torch.Generator().manual_seed(4)
+    x = torch.rand(60, 2, generator=generator, dtype=torch.float64)
+    u = (-0.1 * math.pi**2 * x[:, 1]).exp() * (math.pi * x[:, 0]).sin()
+    rows = [f"{a},{b},{value}" for (a, b), value in zip(x.tolist(), u.tolist(), strict=True)]
+    (tmp_path / "known.csv").write_text("\n".join(["x,t,u", *rows]))
+    options = ("pde=heat", "pde.unknown=[a]", "pde.coefficients.a=0.4", "dims=[auto,3,auto]")
+    stages = ("refine.grids=[8,8]", "refine.num_candidates=[3,1]", "refine.steps=[15,25]")
+    result = solve(tmp_path / "run", *options, *stages, f"data.path={tmp_path / 'known.csv'}")
+    assert result.metrics["coefficients"]["a"] == pytest.approx(0.1, rel=0.01)
+    assert result.metrics["best_step"] > 15  # in the first stage it has its start
+    assert result.model.description["coefficients"] == result.metrics["coefficients"]
+
+
+def test_an_unknown_coefficient_needs_something_known(tmp_path):
+    with pytest.raises(KanExpError, match="set data.path=FILE"):
+        solve(tmp_path, "pde=heat", "pde.unknown=[a]")
+
+
+def test_a_coefficient_that_nothing_determines_runs_away(tmp_path):
+    # At the beginning the solution does not depend on it.
+    (tmp_path / "known.csv").write_text("x,t,u\n0.5,0,1\n")
+    options = ("pde=heat", "pde.unknown=[a]", 'pde.equation="dt(u) + a*u"', "pde.weight=0.1")
+    stages = ("refine.grids=[8,8]", "refine.num_candidates=[1]", "refine.steps=[2,60]")
+    ends = 'pde.conditions=[{on: "t=1", equation: u}]'
+    result = solve(tmp_path / "run", *options, *stages, ends, f"data.path={tmp_path / 'known.csv'}")
+    assert result.diverged is not None
+    assert "a ran away from 0.1" in str(result.diverged)
