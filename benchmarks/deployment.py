@@ -75,7 +75,7 @@ def main() -> None:
     prepare(words, folder / "run").run()
 
     model = kan_exp.load(folder / "run")
-    ranges = trained_ranges(model, {})
+    ranges = trained_ranges(model)
     tables = make_tables(model, ranges)
     rows = fresh_rows(tables, torch.Generator().manual_seed(5), 2000)
     arrays, expected = as_arrays(tables, rows), model.predict(rows).double().numpy()

@@ -6,31 +6,31 @@ trains one in memory, and `kan_exp.sklearn` has estimators; `kan_exp.explain(X, 
 """
 
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kan_exp.fitting.model import load
+    from kan_exp.fitting.formula import formula_network
+    from kan_exp.fitting.model import FittedModel, load
     from kan_exp.fitting.training import fit
     from kan_exp.symbolic.explaining import explain
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "explain", "fit", "load"]
+__all__ = ["FittedModel", "__version__", "explain", "fit", "formula_network", "load"]
+
+_MODULES = {
+    "FittedModel": "fitting.model",
+    "explain": "symbolic.explaining",
+    "fit": "fitting.training",
+    "formula_network": "fitting.formula",
+    "load": "fitting.model",
+}
 
 
 def __getattr__(name: str) -> Any:
     # Torch takes seconds to import, which `--help` must not wait for.
-    if name == "load":
-        from kan_exp.fitting.model import load
-
-        return load
-    if name == "fit":
-        from kan_exp.fitting.training import fit
-
-        return fit
-    if name == "explain":
-        from kan_exp.symbolic.explaining import explain
-
-        return explain
+    if name in _MODULES:
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

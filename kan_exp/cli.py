@@ -1,4 +1,4 @@
-"""How every command starts, and how it ends when it cannot continue: with one line."""
+"""How every command starts, and how it ends on an error: with one line."""
 
 from __future__ import annotations
 
@@ -48,6 +48,9 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 COMPOSERS = ("hydra.", "omegaconf.", "yaml.", "antlr4.")
 NEAR = 5  # innermost frames that are looked at for exceptions of Python itself
 MODE_OPTIONS = ("search", "hydra.mode")  # options that may set `hydra.mode`
+# Hydra copies its store for each composition, and for each group that `--help` lists; what it loads
+# from the store is a copy anyway.
+ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
 
 
 def run_command(
@@ -69,8 +72,8 @@ def run_command(
     use_utf8_names()
     steady_streams()
     logging.raiseExceptions = False  # a log that cannot be written does not end a run
-    # Importing makes a great many objects that stay; to look for garbage among them over and over
-    # takes a fifth of that time. Commands that make garbage later call `imports_are_done`.
+    # To look for garbage among imported objects, which stay, takes a fifth of the time of imports.
+    # Commands that make garbage later call `resume_gc`.
     gc.disable()
     traceback_wanted = os.environ.get(FULL_ERROR) == "1"
     # Hydra would print several lines and exit; with this set it raises, and the line is ours.
@@ -119,7 +122,7 @@ def run_command(
 
 @contextmanager
 def _composing_once(arguments: Sequence[str]) -> Iterator[None]:
-    """Spares Hydra the composition by which it looks for `hydra.mode`, if nothing can set it."""
+    """Skips Hydra's additional composition, by which it looks up `hydra.mode`, if possible."""
     look_up = Hydra.get_mode
     if not own_folders(arguments) and not {*map(option_name, arguments)} & {*MODE_OPTIONS}:
         Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
@@ -172,10 +175,10 @@ def hydra_config() -> DictConfig:
     return cast(DictConfig, HydraConfig.get())
 
 
-def imports_are_done() -> None:
-    """Looks for garbage again, but not among what is there already, which stays to the end.
+def resume_gc() -> None:
+    """Enables garbage collection, without the objects that exist already.
 
-    Copies of this process then share that memory, too. Does nothing a second time, nor in a program
+    Forks of this process then share their memory, too. Does nothing a second time, nor in a program
     that is not one of our commands.
     """
     if not gc.isenabled():
@@ -221,5 +224,5 @@ def load_model(run: str, modules: Iterable[str]) -> KANModel:
             raise KanExpError(f"modules: cannot import {name!r}: {error}.") from error
     from kan_exp.models.loading import loaded, model_from
 
-    imports_are_done()
+    resume_gc()
     return loaded(run, model_from)

@@ -69,14 +69,9 @@ def to_values(value: Any) -> Any:
 
 
 def choice(group: str, name: str, **options: Any) -> Component:
-    """Reads a component from `conf/<group>/<name>.yaml`.
+    """Reads a component from `conf/<group>/<name>.yaml`; `options` replace those of the file.
 
     What else the file sets, such as the stages of least squares, is left to the caller.
-
-    Args:
-        group: Such as `layer`.
-        name: Such as `spline`.
-        options: Replace those of the file.
 
     Raises:
         KanExpError: There is no such file, or it takes an option from elsewhere (`${...}`, `???`)
@@ -154,6 +149,15 @@ class ExplainConfig:
     workers: Any = "auto"
 
 
+PARTS: Mapping[str, type[Any]] = {
+    "penalty": PenaltyConfig,
+    "refine": RefineConfig,
+    "smoothing": SmoothingConfig,
+    "pruning": PruningConfig,
+    "explain": ExplainConfig,
+}
+
+
 @dataclass(kw_only=True)
 class RunOptions:
     """Options that are the same in Python and in conf/train.yaml, which describes them.
@@ -165,6 +169,8 @@ class RunOptions:
     replicas: int = 1
     dims: list[Any] | None = field(default_factory=lambda: ["auto", 5, "auto"])
     multiply: list[int] | None = None
+    monotone: Any = None  # signs by column
+    convex: Any = None
     steps: int | None = None
     batch_size: int | None = None
     log_every_n_steps: int = 1
@@ -178,10 +184,6 @@ class RunOptions:
     prune: str | None = None
     pruning: PruningConfig = field(default_factory=PruningConfig)
     explain: ExplainConfig = field(default_factory=ExplainConfig)
-
-
-def _default_data() -> Component:
-    return choice("data", "sampled", target=choice("target", "exp_sin_square"), num_train=1000)
 
 
 @dataclass(kw_only=True)
@@ -200,7 +202,11 @@ class RunConfig(RunOptions):
     """
 
     layers: Component | list[Component] = field(default_factory=lambda: choice("layer", "mlp"))
-    data: Component = field(default_factory=_default_data)
+    data: Component = field(
+        default_factory=lambda: choice(
+            "data", "sampled", target=choice("target", "exp_sin_square"), num_train=1000
+        )
+    )
     task: Component = field(default_factory=lambda: choice("task", "auto"))
     optimizer: Component = field(default_factory=lambda: choice("optimizer", "lm"))
     scheduler: Component | None = None
@@ -212,23 +218,12 @@ class RunConfig(RunOptions):
     def from_values(cls, values: Mapping[str, Any]) -> RunConfig:
         """Makes a configuration from plain containers, as `to_values` gives them."""
         options = {each.name: to_component(values[each.name]) for each in fields(cls)}
-        options["penalty"] = PenaltyConfig(**options["penalty"])
-        options["refine"] = RefineConfig(**options["refine"])
-        options["smoothing"] = SmoothingConfig(**options["smoothing"])
-        options["pruning"] = PruningConfig(**options["pruning"])
-        options["explain"] = ExplainConfig(**options["explain"])
-        return cls(**options)
+        return cls(**options | {name: kind(**options[name]) for name, kind in PARTS.items()})
 
     def to_values(self) -> dict[str, Any]:
         """The configuration in plain containers, as in a YAML file."""
-        options = {each.name: getattr(self, each.name) for each in fields(self)}
-        return {name: to_values(value) for name, value in options.items()} | {
-            "penalty": asdict(self.penalty),
-            "refine": asdict(self.refine),
-            "smoothing": asdict(self.smoothing),
-            "pruning": asdict(self.pruning),
-            "explain": asdict(self.explain),
-        }
+        values = {each.name: to_values(getattr(self, each.name)) for each in fields(self)}
+        return values | {name: asdict(values[name]) for name in PARTS}
 
     @property
     def each_layer(self) -> list[Component]:
@@ -287,27 +282,16 @@ class RunConfig(RunOptions):
 
 @dataclass(frozen=True)
 class RunContext:
-    """How a run was asked for; none of it changes the result.
+    """How a run was asked for; none of it changes the result."""
 
-    Args:
-        overrides: What the user typed.
-        choices: The choice of every group.
-        job: Its number in its sweep.
-        arguments: Command line that repeats the run, if there is one.
-        follows_seed: Options that refer to the seed, unresolved.
-        points_option: The option that sets the number of sampled training points.
-        gradient: What the layers recommend to optimizers that follow gradients.
-        wide: What wide tables are trained with.
-    """
-
-    overrides: Sequence[str] = ()
-    choices: Mapping[str, str] = field(default_factory=dict)
-    job: int | None = None
-    arguments: Sequence[str] | None = None
-    follows_seed: Mapping[str, Any] = field(default_factory=dict)
-    points_option: str = "data.num_train"
-    gradient: Mapping[str, Any] | None = None
-    wide: Mapping[str, Any] | None = None
+    overrides: Sequence[str] = ()  # what the user typed
+    choices: Mapping[str, str] = field(default_factory=dict)  # of every group
+    job: int | None = None  # its number in its sweep
+    arguments: Sequence[str] | None = None  # command line that repeats the run, if there is one
+    follows_seed: Mapping[str, Any] = field(default_factory=dict)  # options, unresolved
+    points_option: str = "data.num_train"  # sets the number of sampled training points
+    gradient: Mapping[str, Any] | None = None  # what layers recommend to gradient descent
+    wide: Mapping[str, Any] | None = None  # what wide tables are trained with
 
 
 @dataclass

@@ -30,11 +30,7 @@ MAX_PORT = 65535
 
 
 def read_arguments(arguments: Sequence[str]) -> tuple[Path, str, int | None]:
-    """Folder, host and port.
-
-    Raises:
-        KanExpError: An option is unknown, given twice or out of range, or there is no such folder.
-    """
+    """Folder, host and port."""
     given: dict[str, str] = {}
     for argument in arguments:
         name, equals, value = argument.partition("=")

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -20,12 +20,14 @@ from kan_exp.cli import (
 )
 from kan_exp.commandline.arguments import spelled
 from kan_exp.config import SAMPLED, TABLE, to_component
+from kan_exp.data.batches import Batches
 from kan_exp.data.classes import check_known
 from kan_exp.data.columns import shown, tidy
+from kan_exp.data.kinds import Treatment
 from kan_exp.data.ranges import outside
-from kan_exp.data.readers import open_columns
+from kan_exp.data.row_columns import read_weight
 from kan_exp.data.schema import Schema
-from kan_exp.data.table import Table, choose, read_columns
+from kan_exp.data.table import choose
 from kan_exp.data.table_file import TableFile
 from kan_exp.errors import KanExpError, listing
 from kan_exp.preparing.components import make_data
@@ -40,6 +42,7 @@ from kan_exp.tasks.numbers import metric_texts
 
 if TYPE_CHECKING:
     from kan_exp.data import Split
+    from kan_exp.models.model import KANModel
 
 log = logging.getLogger(__name__)
 
@@ -69,41 +72,55 @@ def evaluate(cfg: DictConfig) -> None:
         raise KanExpError("target=... has no effect without data=sampled.")
     _check_unused(cfg)
     # Checks that need no torch come before its import, which takes seconds.
-    reader = None
+    batches = None
     if cfg.data is not None and cfg.data.get("_target_") == TABLE:
-        reader = open_columns(cfg.data.path, cfg.data.separator, OPTIONS)
+        batches = Batches(cfg.data.path, cfg.data.separator, OPTIONS)
     run, modules = str(cfg.run), list(cfg.modules)
     find_checkpoint(run)
     model = load_model(run, modules)
     description = model.description
-    from kan_exp.models.ranges import trained_ranges
     from kan_exp.training.score import score_networks
 
     scoring = scoring_of(description)
-    notes: Sequence[str] = ()
-    if cfg.data is None or moved:
-        points = own_test_points(Path(run), moved, description, modules)
-        source = "its own test points"
-    else:
-        points, source, notes = _other_points(cfg, Schema.restore(description), reader)
-        ranges = trained_ranges(model)
-        notes = [*notes, *outside(points.x.double().numpy(), ranges, model.features)]
-    truth = Schema.restore(description).decode_outputs(points.y)
-    (scores,) = score_networks(scoring, [model.predict(points.x)], truth, points.weight)
-    log.info("%s on %s", run, source)
-    # Of a differential equation the residual belongs to the problem, not to these points.
+    # Of a differential equation the residual belongs to the problem, not to points of a table.
     shown = [one for one in scoring.metrics if one.name != RESIDUAL]
     if not shown:
         raise KanExpError(
-            f"{run} solves a differential equation without a known solution: set data=table and "
-            f"data.path=FILE, a table to compare it with, or read the residual in metrics.json"
+            f"{run} solves a differential equation without a known solution: read test_residual in "
+            f"its metrics.json"
         )
-    rows = [(metric.title, text) for metric, text in metric_texts(shown, scores)]
-    rows.append(("points", f"{len(points.y):,}"))
+    if batches is not None:
+        scored = _score_table(cfg.data, model, batches)
+    else:
+        notes: list[str] = []
+        if cfg.data is None or moved:
+            split = own_test_points(Path(run), moved, description, modules)
+            source = "its own test points"
+        else:
+            split, source = _other_points(cfg, Schema.restore(description))
+            from kan_exp.models.ranges import trained_ranges
+
+            x = split.x.double().numpy()
+            notes = outside(x, trained_ranges(model), model.features)
+        truth = Schema.restore(description).decode_outputs(split.y)
+        (scores,) = score_networks(scoring, [model.predict(split.x)], truth, split.weight)
+        scored = _Scored(scores, len(split.y), source, notes)
+    log.info("%s on %s", run, scored.source)
+    rows = [(metric.title, text) for metric, text in metric_texts(shown, scored.scores)]
+    rows.append(("points", f"{scored.points:,}"))
     for line in aligned(rows):
         log.info("%s", line)
-    for line in notes:
+    for line in scored.notes:
         log.info("Note: %s", line)
+
+
+class _Scored(NamedTuple):
+    """Entries of `metrics.json`, of how many points, what these are, and lines about them."""
+
+    scores: Mapping[str, float | None]
+    points: int
+    source: str
+    notes: Sequence[str]
 
 
 def read_arguments(arguments: list[str]) -> tuple[str, list[str]]:
@@ -157,42 +174,69 @@ def own_test_points(
     return data.test
 
 
-def _rows(data: DictConfig, schema: Schema, reader: TableFile) -> Table:
-    """The rows of a table, whose columns are found by name."""
+def _with_target(data: DictConfig, schema: Schema, file: TableFile) -> Schema:
+    """The schema of a table's columns, which are found by name."""
     named = list(data.features) if OmegaConf.is_list(data.features) else [data.features]
     if data.features is not None and tuple(map(tidy, named)) != schema.columns:
         raise KanExpError(
             f"data.features: the network was trained on {', '.join(schema.columns)}: leave it out."
         )
     if not OmegaConf.is_missing(data, "target") and data.target is not None:
-        targets = choose(reader, schema.columns, data.target).targets
+        targets = choose(file, schema.columns, data.target).targets
         if len(targets) != len(schema.outputs):
             raise KanExpError(
                 f"data.target: the network has {len(schema.outputs)} outputs "
                 f"({listing(map(shown, schema.targets))}), got {len(targets)}."
             )
         columns = zip(schema.outputs, targets, strict=True)
-        schema = replace(
+        return replace(
             schema, outputs=tuple(replace(column, name=name) for column, name in columns)
         )
-    elif missing := [name for name in schema.targets if name not in reader.names]:
-        raise reader.error(
+    if missing := [name for name in schema.targets if name not in file.names]:
+        raise file.error(
             f"has no column {shown(missing[0])} to compare predictions with: name the "
             "column with data.target=..., or write predictions with kan_exp.predict."
         )
-    table = read_columns(reader, schema, str(data.get("missing", "error")))
-    check_known(table)
-    return table.with_weight(reader, data.get("weight"))
+    return schema
 
 
-def _other_points(
-    cfg: DictConfig, schema: Schema, reader: TableFile | None
-) -> tuple[Split, str, Sequence[str]]:
-    """Points to score, their source, and notes about them."""
-    if reader is not None:
-        table = _rows(cfg.data, schema, reader)
-        many = "s" if table.rows > 1 else ""
-        return table.split(), f"{table.rows:,} row{many} of {cfg.data.path}", table.notes
+def _score_table(data: DictConfig, model: KANModel, batches: Batches) -> _Scored:
+    """Scores the rows of a table, a part at a time."""
+    import torch
+
+    from kan_exp.models.streaming import Predictor
+    from kan_exp.training.running_scores import RunningScores
+
+    schema = _with_target(data, Schema.restore(model.description), batches.first)
+    running = RunningScores(scoring_of(model.description))
+    drops = Treatment.of(missing=str(data.get("missing", "error"))).missing != "error"
+    weight, weighs, without = data.get("weight"), False, 0
+    predictor = Predictor(model, schema, drops)
+    with predictor.run(batches, "evaluate") as parts:
+        for part in parts:
+            check_known(part.table, part.file)
+            kept = torch.from_numpy(~part.gaps)
+            truth = schema.decode_outputs(torch.from_numpy(part.table.y))
+            without += int(truth.isnan().any(1).sum())
+            weights = None
+            if weight is not None:
+                weights = torch.from_numpy(read_weight(part.file, weight, is_part=True))[kept]
+                weighs = weighs or bool(weights.any())
+            running.add(part.predicted[kept], truth[kept], weights)
+    if weight is not None and not weighs:
+        raise batches.first.error(f"data.weight={weight} is 0 in all rows: choose another column.")
+    notes = predictor.notes()
+    if without:
+        have = "has" if without == 1 else "have"
+        names = " or no ".join(map(shown, schema.targets))
+        notes.append(f"{without:,} of {predictor.rows + predictor.gaps:,} rows {have} no {names}.")
+    many = "s" if predictor.rows > 1 else ""
+    source = f"{predictor.rows:,} row{many} of {batches.first.source}"
+    return _Scored(running.scores(), predictor.rows, source, notes)
+
+
+def _other_points(cfg: DictConfig, schema: Schema) -> tuple[Split, str]:
+    """Points to score that are no rows of a table, and their source."""
     values = cast("dict[str, Any]", OmegaConf.to_container(cfg.data, resolve=True))
     own = "target" in values and OmegaConf.is_interpolation(cfg.data, "target")
     if own and cfg.target is None:
@@ -204,7 +248,7 @@ def _other_points(
             f"data: has the inputs {', '.join(source.features)}, but the network was trained on "
             f"{', '.join(schema.features)}."
         )
-    return source.test, source.summary, ()
+    return source.test, source.summary
 
 
 if __name__ == "__main__":

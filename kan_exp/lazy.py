@@ -11,14 +11,8 @@ from typing import Any
 def attach(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
     """Makes the `__getattr__` of a package.
 
-    Args:
-        package: Its name.
-        modules: Public names, each with the module of the package that defines it. A name that is
-            not listed is looked for in the modules that are not listed either, so that a file that
-            is added to the package need not be named here.
-
-    Returns:
-        A function from a name to the object; it raises `AttributeError` if there is none.
+    `modules` maps public names to the modules that define them. A name that is not listed is looked
+    for in the modules that are not listed either, so that a new file need not be named here.
     """
 
     def find(name: str) -> Any:

@@ -12,12 +12,9 @@ from kan_exp.quoting import shell
 
 
 def check_options(group: str, make: Callable[..., Any], options: Mapping[str, Any]) -> None:
-    """Refuses options of another type than a constructor's defaults or annotations.
+    """Refuses `options` of another type than the defaults or annotations of the constructor `make`.
 
-    Args:
-        group: The group of the options, by which they are named.
-        make: The constructor.
-        options: Its arguments by name.
+    Messages name an option `group.name`.
     """
     try:
         parameters = inspect.signature(make).parameters

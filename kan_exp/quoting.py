@@ -13,11 +13,7 @@ NO_TEXT = re.compile(r"[+-]?(inf|nan|[\d_.]+(e[+-]?[\d_]+)?)|null|true|false", r
 
 
 def quoted(text: str) -> str:
-    """Quotes a text as a value for Hydra; unchanged if Hydra reads it as this text anyway.
-
-    Args:
-        text: Any text; a `${...}` in it is no reference.
-    """
+    """Quotes a text, in which `${...}` is no reference, as a value for Hydra where needed."""
     if PLAIN.fullmatch(text) and not NO_TEXT.fullmatch(text):
         return text
     return in_quotes(literal(text))
@@ -61,10 +57,7 @@ def expand_home(path: str | Path) -> Path:
 
 
 def read_path(text: str) -> str:
-    """A path that may be typed in Hydra's quotes.
-
-    The quotes belong to the name only if there is such a file and none without them.
-    """
+    """A path, without Hydra's quotes unless there is a file of that name only with them."""
     inner = unquoted(text)
     if inner is None or (os.path.lexists(text) and not os.path.lexists(inner)):
         return text

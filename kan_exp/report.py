@@ -43,21 +43,17 @@ def report(folders: Sequence[str], cfg: DictConfig) -> None:
     from kan_exp.runs.files import write_text
     from kan_exp.runs.records import read_records
 
-    level, most = cfg.bootstrap.level, cfg.most
-    if not 0 < level < 1 or cfg.bootstrap.resamples < 1:
+    level, resamples, most = cfg.bootstrap.level, cfg.bootstrap.resamples, cfg.most
+    if not 0 < level < 1 or resamples < 1:
         raise KanExpError(
-            f"bootstrap needs 0 < level < 1 and resamples of at least 1, got "
-            f"{level:g} and {cfg.bootstrap.resamples}."
+            f"bootstrap needs 0 < level < 1 and resamples of at least 1, got {level:g} and "
+            f"{resamples}."
         )
     group_by = cfg.group_by
-    if group_by is not None and not isinstance(group_by, ListConfig):
-        group_by = [group_by]
-    comparison = compare_runs(
-        read_records(folders),
-        cfg.metric,
-        None if group_by is None else [str(name) for name in group_by],
-        Bootstrap(level, cfg.bootstrap.resamples, cfg.bootstrap.seed),
-    )
+    if group_by is not None:
+        group_by = [str(n) for n in (group_by if isinstance(group_by, ListConfig) else [group_by])]
+    bootstrap = Bootstrap(level, resamples, cfg.bootstrap.seed)
+    comparison = compare_runs(read_records(folders), cfg.metric, group_by, bootstrap)
     console = Console(width=None if sys.stdout.isatty() else 160, markup=False, emoji=False)
     notes = make_notes(comparison)
     if most.pictured_sections < len(comparison.sections):
@@ -85,11 +81,7 @@ def report(folders: Sequence[str], cfg: DictConfig) -> None:
 
 
 def page_path(output: str | None, folders: Sequence[str]) -> Path:
-    """The path of the page; the other files go next to it.
-
-    Raises:
-        KanExpError: `output` is a file of another kind.
-    """
+    """The path of the page; the other files go next to it."""
     if output is None:
         return Path(os.path.commonpath([Path(name).resolve() for name in folders])) / "report.html"
     path = expand_home(output)
@@ -100,11 +92,8 @@ def page_path(output: str | None, folders: Sequence[str]) -> Path:
     return path / "report.html"
 
 
-def take_folders(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Separates folders from what Hydra parses.
-
-    A word with `=` in it is an option unless there is a folder of that name.
-    """
+def split_folders(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Separates folders from options: words with `=`, unless there is a folder of that name."""
     flags, words = split_flags(arguments)
     folders: list[str] = []
     options: list[str] = []
@@ -120,7 +109,7 @@ if __name__ == "__main__":
     named: list[str] = []
 
     def read(arguments: list[str]) -> tuple[str, list[str]]:
-        named[:], rest = take_folders(arguments)
+        named[:], rest = split_folders(arguments)
         return "report", spelled(rest)
 
     run_command("report", partial(report, named), read)

@@ -19,7 +19,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from kan_exp.errors import KanExpError
+from kan_exp.errors import KanExpError, listing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,7 +31,10 @@ Floats = NDArray[np.float64]
 POINTS = ("sample", "residuals")  # of a model's checkpoint
 MISSING = ("error", "impute")
 # Parameters that are options of conf/ by the same name.
-OPTIONS = ("dims", "layer", "optimizer", "steps", "batch_size", "replicas", "prune")
+OPTIONS = (
+    *("dims", "layer", "optimizer", "steps", "batch_size", "replicas", "prune"),
+    *("monotone", "convex"),
+)
 
 
 class _Estimator(BaseEstimator):
@@ -48,6 +51,8 @@ class _Estimator(BaseEstimator):
         replicas: int | None = None,
         penalty: Mapping[str, float] | None = None,
         prune: str | None = None,
+        monotone: Mapping[str, int] | None = None,
+        convex: Mapping[str, int] | None = None,
         options: Mapping[str, Any] | None = None,
         missing: str = "error",
         max_time: float | None = None,
@@ -62,6 +67,8 @@ class _Estimator(BaseEstimator):
         self.replicas = replicas
         self.penalty = penalty
         self.prune = prune
+        self.monotone = monotone
+        self.convex = convex
         self.options = options
         self.missing = missing
         self.max_time = max_time
@@ -123,7 +130,7 @@ class _Estimator(BaseEstimator):
                 f"The 'missing' parameter of {type(self).__name__} must be one of {MISSING}. "
                 f"Got {self.missing!r} instead."
             )
-        for name in ("options", "penalty"):
+        for name in ("options", "penalty", "monotone", "convex"):
             if not isinstance(value := getattr(self, name), Mapping | None):
                 raise ValueError(
                     f"The {name!r} parameter of {type(self).__name__} must be a mapping or None. "
@@ -250,6 +257,10 @@ class KANRegressor(RegressorMixin, _Estimator):
         replicas: Seeds that are trained at once, of which the best is kept; not with `lm`.
         penalty: Weights of penalties by name, such as `{"roughness": 1e-3}`.
         prune: "auto" removes edges that the validation error does not need.
+        monotone: Columns in which predictions rise (1) or fall (-1), whatever the others are, such
+            as `{"age": 1}`; columns of an array are `x0`, `x1` and so on.
+        convex: Columns in which predictions are convex (1) or concave (-1). Of a classifier, both
+            hold for `decision_function`, and `monotone` for probabilities, too.
         options: Further options by name, such as `{"layer.num_intervals": 16}`.
         missing: What happens to NaN in X: "error", or "impute" to fill them in.
         max_time: Seconds after which the training ends with the best network so far.
@@ -276,6 +287,8 @@ class KANRegressor(RegressorMixin, _Estimator):
         replicas: int | None = None,
         penalty: Mapping[str, float] | None = None,
         prune: str | None = None,
+        monotone: Mapping[str, int] | None = None,
+        convex: Mapping[str, int] | None = None,
         options: Mapping[str, Any] | None = None,
         missing: str = "error",
         max_time: float | None = None,
@@ -292,6 +305,8 @@ class KANRegressor(RegressorMixin, _Estimator):
             replicas=replicas,
             penalty=penalty,
             prune=prune,
+            monotone=monotone,
+            convex=convex,
             options=options,
             missing=missing,
             max_time=max_time,
@@ -345,7 +360,7 @@ class KANRegressor(RegressorMixin, _Estimator):
     def predict_interval(self, X: Any, coverage: float = 0.9) -> Floats:
         """Ranges that hold the true value in this share of cases, `(n, 2)` or `(n, outputs, 2)`.
 
-        See `FittedModel.predict_interval`.
+        See `KANModel.predict_interval`.
         """
         rows = self._rows(X)
         with _as_value_errors():
@@ -392,6 +407,8 @@ class KANClassifier(ClassifierMixin, _Estimator):
         replicas: int | None = None,
         penalty: Mapping[str, float] | None = None,
         prune: str | None = None,
+        monotone: Mapping[str, int] | None = None,
+        convex: Mapping[str, int] | None = None,
         options: Mapping[str, Any] | None = None,
         missing: str = "error",
         max_time: float | None = None,
@@ -408,6 +425,8 @@ class KANClassifier(ClassifierMixin, _Estimator):
             replicas=replicas,
             penalty=penalty,
             prune=prune,
+            monotone=monotone,
+            convex=convex,
             options=options,
             missing=missing,
             max_time=max_time,
@@ -450,6 +469,13 @@ class KANClassifier(ClassifierMixin, _Estimator):
         weights: Any = self.class_weight
         if isinstance(weights, Mapping):
             known = dict(zip(self.classes_.tolist(), names, strict=True))
+            # As in scikit-learn: a fold may lack a class, but then all others have a weight.
+            unknown = [one for one in weights if one not in known]
+            if unknown and not known.keys() <= weights.keys():
+                raise ValueError(
+                    f"The 'class_weight' parameter of {type(self).__name__} has a weight for "
+                    f"{unknown[0]!r}, which is no class of y: {listing(map(repr, known))}."
+                )
             weights = {known[one]: weight for one, weight in weights.items() if one in known}
         self._train(X, codes[:, None], weight, [str(name)], names, {"class_weights": weights})
         return self

@@ -15,31 +15,23 @@ from typing import TYPE_CHECKING, Any
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from kan_exp.cli import as_typed, hydra_config, imports_are_done, run_command, store_schema
+from kan_exp.cli import as_typed, hydra_config, resume_gc, run_command, store_schema
 from kan_exp.commandline.arguments import spelled
 from kan_exp.commandline.explain import one_line
 from kan_exp.commandline.renamed import renamed_options
 from kan_exp.commandline.starting import RESUMED, check_unused
 from kan_exp.config import RunConfig, RunContext, TrainConfig
 from kan_exp.errors import DivergedError, KanExpError
-from kan_exp.preparing.apart import apart
 from kan_exp.preparing.checks import check
 from kan_exp.preparing.experiment import make_experiment
+from kan_exp.preparing.forked import call_in_fork
 from kan_exp.preparing.keys import run_key, setting_key
 from kan_exp.preparing.paths import use_absolute_paths
 from kan_exp.preparing.stored_config import LAST, from_folder, unfinished
-from kan_exp.preparing.tasks import recognized
-from kan_exp.preparing.translation import check_groups, composed, spelled_out, translate
+from kan_exp.preparing.tasks import recognize_task
+from kan_exp.preparing.translation import check_groups, composed, explicit_config, translate
 from kan_exp.ranks import Processes, Rank
-from kan_exp.runs import (
-    StatusFile,
-    changes,
-    hold,
-    read_status,
-    release,
-    write_status,
-    write_text,
-)
+from kan_exp.runs import StatusFile, changes, hold, read_status, release, write_status, write_text
 from kan_exp.runs.results import NAME as METRICS
 from kan_exp.runs.traces import restore
 from kan_exp.sweeps.jobs import number_of
@@ -55,9 +47,6 @@ def train(cfg: DictConfig) -> None:
     """Runs one job: checks its configuration, then trains, scores and writes the results.
 
     If the folder holds an unfinished run of the same configuration, that run is resumed.
-
-    Raises:
-        KanExpError: The configuration makes no run, or another process writes in its folder.
     """
     folder = Path(hydra_config().runtime.output_dir)
     hold(folder)  # which a run has done at its start, before it looked into the folder
@@ -91,7 +80,7 @@ def _train(cfg: DictConfig, hydra: DictConfig, folder: Path) -> None:
             if config.num_ranks == 1:
                 check(config, context)
             else:  # before this process is forked into ranks
-                apart(lambda: check(config, context))
+                call_in_fork(lambda: check(config, context))
             if not alone:
                 config.callbacks.pop("progress", None)
             with _other_ranks(config, folder, context, status, checkpoint) as rank:
@@ -107,7 +96,7 @@ def _train(cfg: DictConfig, hydra: DictConfig, folder: Path) -> None:
                     log.info("Note: it had no checkpoint yet, and starts from the beginning.")
                 (folder / METRICS).unlink(missing_ok=True)  # it would say that it is done
                 status.began = True
-                imports_are_done()
+                resume_gc()
                 experiment.run()
     except BaseException:
         if not began and resumed and before is not None:
@@ -119,12 +108,12 @@ def _train(cfg: DictConfig, hydra: DictConfig, folder: Path) -> None:
 
 
 def _store(cfg: DictConfig, config: RunConfig, folder: Path, moved: bool, resumed: bool) -> None:
-    """Stores what Hydra's copy of the configuration does not say."""
+    """Adds to Hydra's copy of the configuration what it lacks."""
     stored = folder / ".hydra" / "config.yaml"
-    task = recognized(config.task, config.data)
+    task = recognize_task(config.task, config.data)
     spell_out = (cfg.layers is not None or task is not config.task) and not resumed
     if stored.is_file() and (moved or spell_out):
-        write_text(stored, OmegaConf.to_yaml(spelled_out(cfg, task) if spell_out else cfg))
+        write_text(stored, OmegaConf.to_yaml(explicit_config(cfg, task) if spell_out else cfg))
 
 
 def _other_ranks(
@@ -154,10 +143,7 @@ def _other_ranks(
 
 
 def prepare(
-    overrides: Sequence[str],
-    folder: str | Path,
-    rank: Rank | None = None,
-    resume: bool = False,
+    overrides: Sequence[str], folder: str | Path, rank: Rank | None = None, resume: bool = False
 ) -> Experiment:
     """Makes the experiment that the command would run, to run or to inspect it from Python.
 

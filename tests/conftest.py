@@ -17,7 +17,10 @@ from hypothesis import HealthCheck, settings
 
 from kan_exp.runs import read_status
 from kan_exp.sweeps.launcher import HEAVY
-from tests.forkserver import Forked, ForkServer
+from tests.forkserver import Forked, ForkServer, look_for_plugins_once, parse_files_once
+
+look_for_plugins_once()
+parse_files_once()
 
 # The same examples each time, and no failure because the machine is busy.
 settings.register_profile(

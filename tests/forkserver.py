@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import gc
 import importlib
+import importlib.metadata
 import json
 import os
+import pickle
 import runpy
 import select
 import signal
@@ -93,7 +96,7 @@ class Forked:
     def _report(self) -> bytes:
         line = self._reports.readline()
         if not line:
-            raise ChildProcessError(f"the process that watches {self.args} is gone")
+            raise ChildProcessError(f"the server that started {self.args} is gone")
         return line
 
     def poll(self) -> int | None:
@@ -154,21 +157,32 @@ def serve(control: socket.socket) -> tuple[list[str], str, dict[str, str]]:
     """Forks once per request, until the other end closes. Returns only in the forks."""
     # Ctrl-C is for pytest and the commands.
     on_ctrl_c = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, _reap)
+    reports: dict[int, int] = {}  # where to tell how a process has ended
+    signal.signal(signal.SIGCHLD, lambda *_: _report_ends(reports))
     while True:
         data, descriptors, _, _ = socket.recv_fds(control, 1, 3)
         if not data:
             os._exit(0)
         while not data.endswith(b"\n"):
             data += control.recv(1 << 16)
-        if _fork() == 0:
-            control.close()
-            _become_watched(*descriptors)
+        stdout, stderr, report = descriptors
+        # No end may be noticed before the process is known.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+        if (process := _fork()) == 0:
+            os.dup2(stdout, 1)
+            os.dup2(stderr, 2)
+            for end in (control.detach(), *descriptors, *reports.values()):
+                os.close(end)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
             signal.signal(signal.SIGINT, on_ctrl_c)
             arguments, cwd, environment = json.loads(data)
             return arguments, cwd, environment
-        for end in descriptors:
-            os.close(end)
+        os.close(stdout)
+        os.close(stderr)
+        reports[process] = report
+        _tell(report, process)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
 
 
 def _fork() -> int:
@@ -178,28 +192,17 @@ def _fork() -> int:
         return os.fork()
 
 
-def _reap(*_: object) -> None:
+def _report_ends(reports: dict[int, int]) -> None:
     with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            report = reports.pop(ended[0])
+            _tell(report, os.waitstatus_to_exitcode(ended[1]))
+            os.close(report)
 
 
-def _become_watched(stdout: int, stderr: int, reports: int) -> None:
-    """Forks once more: the child returns, and the parent reports its number and how it ends."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    process = _fork()
-    if process == 0:
-        os.dup2(stdout, 1)
-        os.dup2(stderr, 2)
-    os.close(stdout)
-    os.close(stderr)
-    if process == 0:
-        os.close(reports)
-        return
-    os.write(reports, b"%d\n" % process)
-    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-    os.write(reports, b"%d\n" % code)
-    os._exit(0)
+def _tell(report: int, number: int) -> None:
+    with contextlib.suppress(BrokenPipeError):  # the test does not wait for it
+        os.write(report, b"%d\n" % number)
 
 
 def run(arguments: list[str], cwd: str) -> None:
@@ -213,6 +216,38 @@ def run(arguments: list[str], cwd: str) -> None:
     else:
         main = sys.modules["__main__"] = types.ModuleType("__main__")
         exec(compile(what, "<string>", "exec"), main.__dict__)  # noqa: S102 - the tests' own code
+
+
+def look_for_plugins_once() -> None:
+    """Lightning looks through all installed packages for each trainer, at some cost."""
+    known = importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)
+    known(group="lightning.pytorch.callbacks_factory")
+
+
+def parse_files_once() -> None:
+    """Keeps what PyYAML makes of a text: each composition reads the same twenty files of conf/."""
+    yaml = importlib.import_module("yaml")
+    load, kept = yaml.load, {}
+
+    def load_again(stream: Any, Loader: Any) -> Any:
+        text = stream.read() if hasattr(stream, "read") else stream
+        key = text, Loader.__qualname__  # OmegaConf makes one of the same name for each call
+        if key not in kept:
+            if text is not stream:
+                stream.seek(0)  # errors name the file
+            kept[key] = pickle.dumps(load(stream, Loader))
+        return pickle.loads(kept[key])
+
+    yaml.load = load_again
+
+
+def compose_once() -> None:
+    """Composes a configuration, after which the parsers of Hydra's grammars are faster."""
+    hydra = importlib.import_module("hydra")
+    config = importlib.import_module("kan_exp.config")
+    importlib.import_module("kan_exp.cli").store_schema("train_schema", config.TrainConfig)
+    with hydra.initialize_config_dir(config.config_folder(), version_base="1.3"):
+        hydra.compose("train", overrides=["dims=[2,5,1]"], return_hydra_config=True)
 
 
 class Ending:
@@ -249,10 +284,13 @@ if __name__ == "__main__":
     del sys.path[0]  # the folder of this file
     given = set(os.environ)  # imports set more
     ending = Ending()
+    look_for_plugins_once()
+    parse_files_once()
     for module in sys.argv[2:]:
         importlib.import_module(module)
     # Hydra looks for plugins in all packages, which takes a quarter of a short command.
     importlib.import_module("hydra.core.plugins").Plugins.instance()
+    compose_once()
     gc.collect()
     gc.freeze()  # else each fork would copy all memory to look for garbage in it
     words, folder, variables = serve(socket.socket(fileno=int(sys.argv[1])))

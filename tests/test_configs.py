@@ -1,7 +1,5 @@
 """Every YAML in conf composes, mirrors the package, and makes what it says."""
 
-import copy
-import functools
 from pathlib import Path
 
 import pytest
@@ -39,15 +37,21 @@ def composed(*overrides, name="train"):
     return compose(name, overrides=list(overrides), return_hydra_config=True)
 
 
-@functools.cache
 def with_choice(choice):
+    """The configuration of a choice, with all that is missing set."""
     given = [choice, *NEEDED.get(choice, [])]
-    cfg = composed(*given)
+    own = own_part(composed(*given))
+    if missing := OmegaConf.missing_keys(own):
+        own = own_part(composed(*given, *(f"{name}=a" for name in sorted(missing))))
+    return own
+
+
+def own_part(cfg):
+    """A configuration without Hydra's part, to which it may refer as in a run."""
     with read_write(cfg):
         cfg.hydra.runtime.output_dir = "run"
-    HydraConfig.instance().set_config(cfg)  # which references to hydra need
-    missing = OmegaConf.missing_keys(without_hydra(cfg))
-    return composed(*given, *(f"{name}=a" for name in sorted(missing)))
+    HydraConfig.instance().set_config(cfg)
+    return without_hydra(cfg)
 
 
 def without_hydra(cfg):
@@ -55,16 +59,13 @@ def without_hydra(cfg):
 
 
 @pytest.mark.parametrize("choice", CHOICES)
-def test_every_choice_composes_and_resolves(choice, tmp_path):
-    cfg = copy.deepcopy(with_choice(choice))
-    with read_write(cfg):
-        cfg.hydra.runtime.output_dir = str(tmp_path)
-    HydraConfig.instance().set_config(cfg)
-    own = without_hydra(cfg)
+def test_every_choice_composes_and_resolves(choice):
+    own = with_choice(choice)
     assert not OmegaConf.missing_keys(own)
     text = OmegaConf.to_yaml(own, resolve=True)
     assert "${" not in text
     assert "???" not in text
+    check_targets(OmegaConf.to_container(own, resolve=False), [])  # repeated from its folder
 
 
 @pytest.mark.parametrize("path", sorted((CONF / "layer").glob("*.yaml")), ids=lambda p: p.stem)
@@ -127,9 +128,3 @@ def test_a_choice_on_the_command_line_wins_over_what_goes_with_a_layer():
     assert composed("layer=interpo", "optimizer=adam").steps != composed("optimizer=adam").steps
     assert composed("layer=interpo", "steps=7").steps == 7
     assert composed("experiment=baseline_interpo_2_1_1", "seed=7").seed == 7
-
-
-@pytest.mark.parametrize("choice", CHOICES)
-def test_a_run_of_every_choice_can_be_repeated_from_its_folder(choice):
-    own = without_hydra(with_choice(choice))
-    check_targets(OmegaConf.to_container(own, resolve=False), [])

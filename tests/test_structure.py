@@ -52,8 +52,8 @@ ROOMS: dict[str, set[str]] = {
         ),
     },
     "fitting": {
-        *("config", "data", "errors", "models", "plots", "preparing", "runs", "symbolic", "tasks"),
-        "training",
+        *("config", "data", "errors", "layers", "models", "plots", "preparing", "runs"),
+        *("symbolic", "targets", "tasks", "training"),
     },
     "sklearn": {"errors", "fitting", "symbolic"},
     "sweeps": {
@@ -96,7 +96,7 @@ TORCH = {
     "board",
     "exporting",
 }
-TORCH |= {"predict", "fitting", "sklearn"}
+TORCH |= {"predict", "evaluate", "fitting", "sklearn"}
 MATPLOTLIB = {"plots", "reporting", "training", "sweeps", "fitting", "sklearn"}
 
 

@@ -25,11 +25,7 @@ class EventFile:
 
     That one computes checksums in Python, 7 ms for a figure, in a thread for which the training has
     to wait. If the file cannot be written, as on a full disk, this one logs a note and drops all
-    further events.
-
-    Args:
-        folder: Of the file; made if needed.
-        flush_secs: Events are on the disk after this many seconds, at the next event.
+    further events. After `flush_secs` the next event brings all before it to the disk.
     """
 
     def __init__(self, folder: Path, flush_secs: float) -> None:

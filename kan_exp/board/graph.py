@@ -19,9 +19,8 @@ PRODUCER = 22  # version of the protocol, as in torch's own graphs
 def graph(units: Sequence[Sequence[str]], kinds: Sequence[str]) -> GraphDef:
     """The graph of a network; traced by torch, it would show operations instead of edges.
 
-    Args:
-        units: Names of the inputs, of each layer's hidden units, and of the output.
-        kinds: Kind of each layer's edges.
+    `units` are the names of the inputs, of each layer's hidden units and of the output, `kinds` the
+    kind of each layer's edges.
     """
     taken: set[str] = set()
     sources = [_unused(f"input/{_plain(name)}", taken) for name in units[0]]

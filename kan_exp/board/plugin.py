@@ -59,9 +59,11 @@ class ResultsContext(Context):
             for tag, points in tags.items():
                 if tag.startswith(SEED_TAG):
                     (last,) = points
+                    # An older version stored numbers without their names.
+                    metrics = json.loads(last.numpy.item()) if last.numpy.dtype == object else {}
                     rows[_row(run, tag)] = {
                         f"{RESULT}{name}": ScalarDatum(last.step, last.wall_time, float(value))
-                        for name, value in _results(last.numpy).items()
+                        for name, value in metrics.items()
                     }
         return rows
 
@@ -72,21 +74,13 @@ def _sort_key(tag: str) -> tuple[bool, bool, bool, str]:
     return not name.startswith("test_"), not name.startswith("val_"), name == "parameters", name
 
 
-def _results(stored: Any) -> dict[str, float]:
-    """The metrics of a seed; empty if an older version wrote them, which stored no names."""
-    if stored.dtype != object:
-        return {}
-    metrics: dict[str, float] = json.loads(stored.item())
-    return metrics
-
-
 def _row(run: str, tag: str) -> str:
     """The name of a seed of a stacked run where TensorBoard expects a run."""
     return f"{run}/seed={tag.removeprefix(SEED_TAG)}"
 
 
 class ResultsPlugin(HParamsPlugin):
-    """The tab with that context."""
+    """The HParams tab with `ResultsContext`."""
 
     def __init__(self, context: Any) -> None:
         super().__init__(context)

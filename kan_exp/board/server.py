@@ -19,7 +19,7 @@ ALL_ADDRESSES = ("0.0.0.0", "::")
 
 
 def start(folder: Path, host: str, port: int | None) -> str:
-    """Serves a folder from now on, until the process ends.
+    """Serves a folder of runs from now on, until the process ends.
 
     Args:
         folder: Contains runs, at any depth.
@@ -49,9 +49,7 @@ def start(folder: Path, host: str, port: int | None) -> str:
         port=port,
         reload_interval=RELOAD_SECONDS,
         samples_per_plugin={"images": MAX_FIGURES},
-        load_fast="true"
-        if _has_data_server()
-        else "false",  # "auto" prints that it is experimental
+        load_fast="true" if _has_data_server() else "false",  # "auto" prints a note
         window_title=f"{folder.name} - kan_exp",
     )
     try:

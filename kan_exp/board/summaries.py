@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ def scalars(values: Mapping[str, float]) -> Summary:
 
 
 def figure(tag: str, png: bytes) -> Summary:
-    """A figure that is encoded already; torch's function would encode it again."""
+    """A figure, given as PNG; torch's function would encode it again."""
     width, height = (int.from_bytes(png[at : at + 4]) for at in (16, 20))  # of the PNG's header
     image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png)
     return Summary(value=[Summary.Value(tag=tag, image=image)])
@@ -70,14 +70,16 @@ def result_text(metrics: Mapping[str, Any]) -> str:
         value = metrics.get(name)
         return near_one(value) if higher_is_better(name) else number(value, digits=4)
 
+    rows: dict[str, str] = {}
+    for name in scoring_of(metrics).results:
+        linear = linear_of(name)
+        rows[title(name)] = shown(name) + (f" (linear model {shown(linear)})" if linear else "")
+    for one in metrics.get("formulas", ()):
+        said = "found" if one["found"] else "not found: the best of those tried"
+        said += f"; RMSE {number(one['rmse'], digits=4)}"
+        rows[f"formula of {literal(one['target'])}"] = f"{literal(one['formula'])} ({said})"
     versions = ", ".join(f"{name} {version}" for name, version in metrics["versions"].items())
-    linear = {name: linear_of(name) for name in scoring_of(metrics).results}
-    rows = {
-        **{
-            title(name): f"{shown(name)} (linear model {shown(other)})" if other else shown(name)
-            for name, other in linear.items()
-        },
-        **{f"formula of {literal(name)}": text for name, text in _formulas(metrics)},
+    rows |= {
         "parameters": f"{metrics['parameters']:,}",
         "steps": f"{metrics['steps']:,}, kept the network of step {metrics['best_step']:,}",
         "stopped by": literal(metrics["stopped"]),
@@ -85,16 +87,6 @@ def result_text(metrics: Mapping[str, Any]) -> str:
         "versions": literal(versions),
     }
     return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {v} |" for name, v in rows.items())])
-
-
-def _formulas(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The outputs that a formula was sought for, and what came of it."""
-    for one in metrics.get("formulas", ()):
-        said = "found" if one["found"] else "not found: the best of those tried"
-        yield (
-            one["target"],
-            f"{literal(one['formula'])} ({said}; RMSE {number(one['rmse'], digits=4)})",
-        )
 
 
 def results(metrics: Mapping[str, Any]) -> dict[str, float]:
@@ -108,20 +100,12 @@ def results(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Trial:
-    """A run, or one seed of a stacked run, as a row of the HParams tab.
+    """A run, or one seed of a stacked run, as a row of the HParams tab."""
 
-    Args:
-        overrides: As the user typed them.
-        folder: Of the run.
-        job: Its number in its sweep, if it is part of one.
-        choices: The configuration, flat; values that are None are left out, so that each column has
-            one type.
-    """
-
-    overrides: Sequence[str]
-    folder: Path
-    job: int | None
-    choices: Mapping[str, Any]
+    overrides: Sequence[str]  # as the user typed them
+    folder: Path  # of the run
+    job: int | None  # its number in its sweep
+    choices: Mapping[str, Any]  # the configuration, flat
 
     @property
     def name(self) -> str:
@@ -142,7 +126,7 @@ class Trial:
         # torch's summary.hparams gives a session no name.
         info = SessionStartInfo(group_name=self.name, start_time_secs=time.time())
         for name, value in self.choices.items():
-            if value is None:
+            if value is None:  # so that each column has one type
                 continue
             choice = info.hparams[printable(name)]
             if isinstance(value, (int, float)) and not isinstance(value, bool):

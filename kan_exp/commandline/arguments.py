@@ -43,17 +43,11 @@ FILE = re.compile(r"\.ya?ml\Z|\A/|(\A|/)\.\.?(/|\Z)")
 
 
 class Flag(NamedTuple):
-    """A flag of a command line.
+    """A flag of a command line."""
 
-    Args:
-        name: Its long name.
-        value: Its value, if it takes one.
-        words: The flag and its value as Hydra reads them.
-    """
-
-    name: str
+    name: str  # the long one
     value: str
-    words: list[str]
+    words: list[str]  # the flag and its value as Hydra reads them
 
 
 def split_flags(arguments: Sequence[str]) -> tuple[list[Flag], list[str]]:
@@ -173,7 +167,7 @@ def chosen_configs(arguments: Sequence[str]) -> list[ConfigChoice]:
 
 
 def check_config_name(arguments: Sequence[str], command: str, configs: Path) -> None:
-    """Refuses the configuration of another command as this one's."""
+    """Refuses `--config-name` with the configuration of another command."""
     others = {path.stem for path in configs.glob("*.yaml")} - {"command", command}
     for flag in split_flags(arguments)[0]:
         name = flag.value.removesuffix(".yaml")
@@ -196,9 +190,7 @@ def check_removals(arguments: Sequence[str]) -> None:
             continue
         if name.partition(".")[0] in (*GROUPS, "callbacks") and own_folders(arguments):
             continue
-        raise KanExpError(
-            f"{text}: options cannot be removed, only set: write {name}=... or leave it out."
-        )
+        raise KanExpError(f"{text}: options cannot be removed, only set: write {name}=...")
 
 
 def check_choices(arguments: Sequence[str], configs: Path) -> None:

@@ -8,28 +8,10 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from hydra.errors import (
-    ConfigCompositionException,
-    HydraException,
-    InstantiationException,
-    MissingConfigException,
-    OverrideParseException,
-)
+from hydra import errors as hydra_errors
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import (
-    ConfigAttributeError,
-    ConfigKeyError,
-    ConfigTypeError,
-    GrammarParseError,
-    InterpolationKeyError,
-    InterpolationResolutionError,
-    InterpolationToMissingValueError,
-    InterpolationValidationError,
-    MissingMandatoryValue,
-    OmegaConfBaseException,
-    UnsupportedInterpolationType,
-    ValidationError,
-)
+from omegaconf import errors as option_errors
+from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
 from kan_exp.commandline.spelling import MULTIRUN
@@ -37,7 +19,7 @@ from kan_exp.commandline.wrong_type import wrong_type
 from kan_exp.errors import KanExpError, listing, suggest
 from kan_exp.quoting import in_quotes, shell
 
-USER_ERRORS = (KanExpError, HydraException, OmegaConfBaseException, OSError, YAMLError)
+USER_ERRORS = (KanExpError, hydra_errors.HydraException, OmegaConfBaseException, OSError, YAMLError)
 RESOLVERS = ("oc.env", "oc.select", "oc.decode", "oc.dict.keys", "oc.dict.values", "now", "hydra")
 MAX_OPTIONS = 20
 UNKNOWN_TEXT = "a reference"
@@ -66,18 +48,20 @@ def _explain(error: BaseException) -> str:
             return str(each)
         if isinstance(each, MarkedYAMLError):
             return yaml_fault(each)
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+    if isinstance(error, hydra_errors.MissingConfigException) and error.missing_cfg_file:
         return _unknown_choice(error)
-    if isinstance(error, OverrideParseException):
+    if isinstance(error, hydra_errors.OverrideParseException):
         return _unreadable_option(error)
     message = str(error)
-    if isinstance(error, ConfigCompositionException) and (match := COMPOSING.match(message)):
+    if isinstance(error, hydra_errors.ConfigCompositionException) and (
+        match := COMPOSING.match(message)
+    ):
         key = f"{match['key']}: " if match["key"] else ""
         return f"{match['config']}.yaml: {key}{_reason(match['reason'].strip())}."
     for each in (error, cause):
         if isinstance(each, OmegaConfBaseException) and (line := _explain_option(each)):
             return line
-    if isinstance(error, InstantiationException):
+    if isinstance(error, hydra_errors.InstantiationException):
         place = re.search(r"full_key: (\S+)", message)
         return f"{place[1] if place else 'config'}: {first_line(cause or error).rstrip('.')}."
     for each in (error, cause):
@@ -105,13 +89,15 @@ def _reason(message: str) -> str:
 
 
 def _explain_option(error: OmegaConfBaseException) -> str | None:
-    if isinstance(error, MissingMandatoryValue):
+    if isinstance(error, option_errors.MissingMandatoryValue):
         return f"{error.full_key} is needed: set it with {error.full_key}=..."
-    if isinstance(error, GrammarParseError | InterpolationResolutionError):
+    if isinstance(
+        error, option_errors.GrammarParseError | option_errors.InterpolationResolutionError
+    ):
         return broken_reference(error)
-    if isinstance(error, ValidationError | ConfigTypeError):
+    if isinstance(error, option_errors.ValidationError | option_errors.ConfigTypeError):
         return f"{error.full_key or 'the configuration'}: {_reason(first_line(error))}."
-    if isinstance(error, ConfigKeyError | ConfigAttributeError):
+    if isinstance(error, option_errors.ConfigKeyError | option_errors.ConfigAttributeError):
         return _unknown_option(error)
     return f"{error.full_key}: {first_line(error).rstrip('.')}." if error.full_key else None
 
@@ -151,17 +137,17 @@ def broken_reference(error: OmegaConfBaseException) -> str:
     """Explains which option has an interpolation that cannot be resolved, and why."""
     name = str(error.full_key or error.key or "the configuration")
     text, message = _reference(error), first_line(error)
-    if isinstance(error, GrammarParseError):
+    if isinstance(error, option_errors.GrammarParseError):
         given = "what was given" if text == UNKNOWN_TEXT else text
         return f"{name}: {given} cannot be read as a reference: write it as in ${{gradient.steps}}."
-    if isinstance(error, InterpolationKeyError):
+    if isinstance(error, option_errors.InterpolationKeyError):
         wanted = (re.search(r"'(.*)'", message) or [message, message])[1]
         hint = suggest(wanted, _known_options(error)).replace("'", "")
         return f"{name} refers to {wanted}, which is not there.{hint}"
-    if isinstance(error, UnsupportedInterpolationType):
+    if isinstance(error, option_errors.UnsupportedInterpolationType):
         wanted = message.rpartition(" ")[2]
         return f"{name}: {text}: there is no resolver {wanted!r}.{suggest(wanted, RESOLVERS)}"
-    if isinstance(error, InterpolationToMissingValueError):
+    if isinstance(error, option_errors.InterpolationToMissingValueError):
         wanted = message.rpartition(": ")[2]
         return f"{name} refers to {wanted}, which is not set: set it with {wanted}=..."
     if variable := re.search(r"Environment variable '(.*)' not found", message):
@@ -173,7 +159,7 @@ def broken_reference(error: OmegaConfBaseException) -> str:
         return f"{name}: {text} has too few arguments, or too many."
     if "Recursive interpolation" in message:
         return f"{name}: {text} refers back to {name} itself."
-    if isinstance(error, InterpolationValidationError):
+    if isinstance(error, option_errors.InterpolationValidationError):
         reason = message.partition(": ")[2] or message
         return f"{name}: {text}: {wrong_type(reason) or reason}."
     reason = message.partition("raised while resolving interpolation: ")[2] or message
@@ -210,7 +196,7 @@ def _known_options(error: OmegaConfBaseException) -> list[str]:
     return [name for name in names(options) if name.partition(".")[0] != "hydra"]
 
 
-def _unknown_choice(error: MissingConfigException) -> str:
+def _unknown_choice(error: hydra_errors.MissingConfigException) -> str:
     group, _, choice = str(error.missing_cfg_file).rpartition("/")
     options = sorted(error.options or [])
     if not group:
@@ -219,7 +205,7 @@ def _unknown_choice(error: MissingConfigException) -> str:
     return f"{group}={choice}: there is no such {group}.{suggest(choice, options)}{known}"
 
 
-def _unreadable_option(error: OverrideParseException) -> str:
+def _unreadable_option(error: hydra_errors.OverrideParseException) -> str:
     text = str(error.override)
     name, equals, value = text.partition("=")
     # Hydra's reason, unless it only says that the text cannot be parsed.

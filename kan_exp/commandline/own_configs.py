@@ -29,13 +29,7 @@ class ConfigChoice(NamedTuple):
 
 
 class OwnConfigs:
-    """Search path of configs, a user's own folders before kan_exp's.
-
-    Args:
-        own: Folders that the user has added.
-        ours: `conf`.
-        options: Top-level options of the configuration.
-    """
+    """The user's `own` folders of configs, `ours`, and the `options` that any may set."""
 
     def __init__(self, own: Sequence[Path], ours: Path, options: Sequence[str]) -> None:
         self.own, self.folders = list(own), [ours, *own]
@@ -123,11 +117,7 @@ def _wrong_header(
 
 
 def _read(path: Path, group: str) -> tuple[str, dict[str, Any]]:
-    """Text and content of a file.
-
-    Raises:
-        KanExpError: It cannot be read; the message lacks its name.
-    """
+    """Text and content of a file. The message of a `KanExpError` lacks its name."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

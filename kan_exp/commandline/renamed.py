@@ -30,11 +30,7 @@ CONFIGS = {
     for name in ("mlp_2_1_1", "mlp_2_5_1", "interpo_2_1_1", "interpo_2_5_1")
 }
 # What a text must contain to hold an old name.
-HINTS = (
-    *{name.rpartition(".")[2] for name in OPTIONS},
-    *{name for _, name in CONFIGS},
-    *SWITCHES,
-)
+HINTS = (*{name.rpartition(".")[2] for name in OPTIONS}, *{name for _, name in CONFIGS}, *SWITCHES)
 
 
 @functools.cache
@@ -68,11 +64,7 @@ def renamed_config(value: Any, group: str = "", path: str = "") -> Any:
     """A configuration in plain containers with the new names.
 
     They may be options, keys of a search's space, entries of a defaults list, or references.
-
-    Args:
-        value: The configuration, or a part of it.
-        group: The group of configs that it belongs to.
-        path: The full name of the part.
+    `group` is that of the config, `path` the full name of a part of it.
     """
     if isinstance(value, Mapping):
         renamed = {}

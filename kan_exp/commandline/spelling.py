@@ -20,7 +20,7 @@ PATH_OPTIONS = ("resume", "sweep.resume", "run", "input", "output", "logdir")
 SINGLE_PATHS = ("hydra.run.dir", "hydra.sweep.dir", *PATH_OPTIONS)
 OUR_PATHS = ("data.path", *SINGLE_PATHS)
 COLUMNS = ("data.target", "data.features", "data.drop", "data.missing_values", "group_by")
-MAPPINGS = ("data.kinds", "data.scale", "data.units")  # from columns to words
+MAPPINGS = ("data.kinds", "data.scale", "data.units", "monotone", "convex")  # from columns
 LISTS = COLUMNS[1:]
 SPECIAL = set("[](){}'\"\\")  # structure of Hydra's values
 WHOLE_REFERENCE = re.compile(r"\$\{[^{}]+\}")
@@ -32,12 +32,7 @@ def is_path(name: str) -> bool:
 
 
 def spelled_option(text: str, many: bool) -> str:
-    """Spells one option as Hydra reads it.
-
-    Args:
-        text: `name=value` as the shell hands it over.
-        many: Whether commas separate the values of a sweep.
-    """
+    """Spells `name=value` as Hydra reads it; `many` if commas separate the values of a sweep."""
     key, equals, value = text.partition("=")
     name = option_name(text)
     if equals and not name:
@@ -45,7 +40,10 @@ def spelled_option(text: str, many: bool) -> str:
     if not equals or not value or "/" in name or key.startswith("~"):
         return text
     if name.rpartition(".")[2] == "formula":
-        return f"{key}={_formula(value)}"
+        # Hydra would read its parentheses as calls. Commas outside of them separate the formulas of
+        # a sweep.
+        is_read = _parsed(value) is not None
+        return text if is_read else f"{key}={','.join(map(in_quotes, split(value)))}"
     if name.startswith("hydra.") and value.startswith("~"):
         value = str(expand_home(value))  # Hydra does not expand it
     if is_path(name):
@@ -83,16 +81,6 @@ def _as_text(value: str) -> str | None:
         return None
     read = parsed.value()
     return read if isinstance(read, str) else None
-
-
-def _formula(value: str) -> str:
-    """Quotes formulas, whose parentheses Hydra would read as calls of its own functions.
-
-    Commas outside parentheses still separate the formulas of a sweep.
-    """
-    if _parsed(value) is not None:
-        return value
-    return ",".join(in_quotes(part) for part in split(value))
 
 
 def _path(value: str, many: bool) -> str:

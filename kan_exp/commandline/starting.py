@@ -1,4 +1,4 @@
-"""What is refused when Hydra starts a run or a sweep, before anything is written."""
+"""Checks at the start of a run or a sweep, before anything is written."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def fail(line: str) -> NoReturn:
 
 
 class FreshFolder(Callback):
-    """Keeps a run out of a folder that holds another's results, and a sweep from being forgotten.
+    """Refuses folders that hold another run's results, and sweepers that keep no record.
 
     Hydra turns exceptions of callbacks into warnings, so that these exit by themselves.
     """

@@ -24,13 +24,9 @@ MAX_CHARACTERS = 60
 
 
 def wrong_type(message: str) -> str | None:
-    """What an option must be, and what came instead.
+    """What an option must be and what came instead, from the first line of OmegaConf's error.
 
-    Args:
-        message: The first line of OmegaConf's error about one option.
-
-    Returns:
-        Without the name of the option; None if the message is about something else.
+    None if the message is about something else.
     """
     if message.endswith("is not Optional"):
         return "must not be null"

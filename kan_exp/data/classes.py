@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kan_exp.data.columns import MISSING_WORDS, shown
 from kan_exp.data.schema import MAX_LEVELS, Column, Schema
-from kan_exp.data.table_file import are_numbers
+from kan_exp.data.table_file import TableFile, are_numbers
 from kan_exp.errors import KanExpError, listing
 
 if TYPE_CHECKING:
@@ -114,8 +114,12 @@ def note_on_classes(schema: Schema) -> str:
     return f"target {shown(column.name)} has {count}: task=classification{other}"
 
 
-def check_known(table: Table) -> None:
+def check_known(table: Table, file: TableFile) -> None:
     """Checks that every class of a table is one of its schema's.
+
+    Args:
+        table: All rows of the file.
+        file: Names its rows.
 
     Raises:
         KanExpError: The network does not know it.
@@ -128,8 +132,8 @@ def check_known(table: Table) -> None:
                 row = int(rows[0])
                 raise KanExpError(
                     f"column {shown(column.name)} has {shown(values[row])} in "
-                    f"{table.row_name(row)}, a class that training did not see; known are "
-                    f"{listing(map(shown, column.levels))}."
+                    f"{file.row_name(row)} of {file.source}, a class that training did not see; "
+                    f"known are {listing(map(shown, column.levels))}."
                 )
 
 

@@ -58,9 +58,8 @@ def faulty(
     cures = [text for kind, _ in groups if (text := known[kind]) is not None]
     text = ", ".join(cures)
     if {*(kind for kind, _ in groups)} == {columns.MISSING}:
-        return file.error(
-            f"{kinds}: {text}, or leave such rows out: set {file.options.missing}=drop"
-        )
+        choice = "leave such rows out: set {}=drop" if treatment is None else "set {}='impute'"
+        return file.error(f"{kinds}: {text}, or {choice.format(file.options.missing)}")
     return file.error(f"{kinds}: {text}.")
 
 

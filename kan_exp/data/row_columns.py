@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from polars import Series
 
 
-def read_weight(file: TableFile, name: str) -> FloatArray:
-    """The weights of all rows, `(rows,)`.
+def read_weight(file: TableFile, name: str, is_part: bool = False) -> FloatArray:
+    """The weights of all rows, `(rows,)`; those of a part of a file may all be 0.
 
     Raises:
-        KanExpError: There is no such column, or a field is negative or no finite number.
+        KanExpError: There is no such column, a field is negative or no finite number, or the
+            weights of a whole file are all 0.
     """
     fields = _column(file, name, "data.weight")
     values = read(Column(name), without_words(fields)).fill_null(float("nan")).to_numpy()
@@ -31,7 +32,7 @@ def read_weight(file: TableFile, name: str) -> FloatArray:
             f"data.weight={name} has {shown(field)} in {file.row_name(int(bad[0]))}{many}: weights "
             f"must be finite numbers of at least 0."
         )
-    if not values.any():
+    if not is_part and not values.any():
         raise file.error(f"data.weight={name} is 0 in all rows: choose another column.")
     return values.copy()  # what polars lends cannot be written
 

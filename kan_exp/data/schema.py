@@ -6,7 +6,7 @@ import functools
 import math
 import operator
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -329,15 +329,24 @@ class Schema:
 
     def decode_outputs(self, y: Tensor) -> Tensor:
         """Outputs `(n, out)` in their own units, from what `encode_outputs` returns."""
+        return self._by_output(
+            y, [SCALES[one.scale][1] if one.scale else "" for one in self.outputs]
+        )
+
+    def scale_outputs(self, y: Tensor) -> Tensor:
+        """Outputs `(n, out)` on the scale on which they are learned, from those in their units."""
+        return self._by_output(y, [one.scale for one in self.outputs])
+
+    def _by_output(self, y: Tensor, methods: Sequence[str]) -> Tensor:
+        """What a method of tensors, or none, makes of each output."""
         if not self.scales_outputs:
             return y
         import torch
 
         # Several predictions of one output, such as quantiles, are all on its scale.
         parts = [y] if len(self.outputs) == 1 else y.split(1, 1)
-        inverses = [SCALES[one.scale][1] if one.scale else "clone" for one in self.outputs]
-        pairs = zip(parts, inverses, strict=True)
-        return torch.cat([getattr(part, inverse)() for part, inverse in pairs], 1)
+        pairs = zip(parts, methods, strict=True)
+        return torch.cat([getattr(part, method or "clone")() for part, method in pairs], 1)
 
     @property
     def features(self) -> tuple[str, ...]:

@@ -260,7 +260,10 @@ def learn_columns(
         if learns and not is_target and one.is_constant and len(values) > 1:
             only = next(iter(values.drop_nulls().head(1)), None)
             value = "no value" if only is None else shown(only)
-            notes.append(f"column {shown(name)} is left out: it has {value} in all rows.")
+            reason = f"it has {value} in all rows"
+            if columns.rounding_notes(name, values, one.values):
+                reason = f"all of its numbers are {float(one.values[0])!r} in float64"
+            notes.append(f"column {shown(name)} is left out: {reason}.")
             continue
         if one.column.scale and one.column.kind != "number":
             raise file.error(

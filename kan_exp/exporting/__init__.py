@@ -89,6 +89,8 @@ def export(
     from kan_exp.exporting.source import Source
 
     source = Source.of(model, file.stem, dtype, table, ranges)
+    if format != "torch":
+        source.check_tables()
     made = importlib.import_module(f"kan_exp.exporting.{FORMATS[format][0]}").make(source)
     try:
         for name, text in made.beside.items():

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from kan_exp.data.columns import FloatArray
 from kan_exp.errors import KanExpError
 from kan_exp.exporting.fresh import difference, fresh_rows
 from kan_exp.exporting.tables import Exportable, Tables, make_tables
+from kan_exp.layers import KANNamedLayer
 
 if TYPE_CHECKING:
     from polars import DataFrame
@@ -57,12 +59,31 @@ class Source:
         table: str,
         ranges: FloatArray,
     ) -> Source:
-        return cls(model, make_tables(model, ranges), name, dtype, table)
+        with np.errstate(over="ignore", invalid="ignore"):  # of edges that `check_tables` refuses
+            return cls(model, make_tables(model, ranges), name, dtype, table)
 
     @cached_property
     def rows(self) -> DataFrame:
-        """Rows by which the file is compared with the model."""
-        return fresh_rows(self.tables, torch.Generator().manual_seed(SEED))
+        """Rows by which the file is compared with the model; of a formula those in its domain."""
+        rows = fresh_rows(self.tables, torch.Generator().manual_seed(SEED))
+        if not any(isinstance(layer, KANNamedLayer) for layer in self.model.network):
+            return rows
+        return rows.filter(self.model.predict(rows).isfinite().all(1).tolist())
+
+    def check_tables(self) -> None:
+        """Raises a `KanExpError` if a known function cannot be tabulated."""
+        names = list(self.tables.features)
+        for layer, table in zip(self.model.network, self.tables.layers, strict=True):
+            if isinstance(layer, KANNamedLayer):
+                labels = layer.labels(names)
+                size = np.abs(table.coefficients).max(initial=0.0)
+                for i, j in np.argwhere(~(table.error <= EXACT * size)):
+                    low, high = layer.domain[i].tolist()
+                    raise KanExpError(
+                        f"export: {labels[i][j]} is too steep for a table where its input runs "
+                        f"from {low:.3g} to {high:.3g}: choose format=torch, which has functions."
+                    )
+            names = [f"h{place + 1}" for place in range(len(table.products))]
 
     @cached_property
     def expected(self) -> FloatArray:
@@ -75,7 +96,8 @@ class Source:
         Raises:
             KanExpError: It is larger than `most`, see `difference`.
         """
-        apart = difference(found, self.expected)
+        with np.errstate(over="ignore"):  # of squares of formulas near poles
+            apart = difference(found, self.expected)
         if not apart <= most:
             raise KanExpError(
                 f"export: predictions differ from the model's by {apart:.2g} of their size in "

@@ -9,6 +9,7 @@ from contextlib import closing
 import numpy as np
 
 from kan_exp.data.columns import FloatArray, free_name, shown
+from kan_exp.data.kinds import FALSE, TRUE
 from kan_exp.data.ranges import MARKED, marks
 from kan_exp.data.schema import Column
 from kan_exp.errors import KanExpError, listing
@@ -120,8 +121,9 @@ def _encoded(tables: Tables) -> str:
 
 def _features(column: Column, rows: FloatArray | None) -> Iterator[str]:
     own = f"{ROW}.{_name(column.name)}"
+    value = f"CAST({own} AS TEXT)"
+    is_gap = f"{own} IS NULL OR {value} = ''"  # tables of text have no NULL
     if rows is not None:
-        value = f"CAST({own} AS TEXT)"
         *levels, other, gap = rows
         for place in range(rows.shape[1]):
             cases = " ".join(
@@ -130,20 +132,24 @@ def _features(column: Column, rows: FloatArray | None) -> Iterator[str]:
             )
             missing = "NULL" if np.isnan(gap[place]) else _number(gap[place])
             yield (
-                f"CASE WHEN {own} IS NULL OR {value} = '' THEN {missing} ELSE CASE {value} {cases} "
+                f"CASE WHEN {is_gap} THEN {missing} ELSE CASE {value} {cases} "
                 f"ELSE {_number(other[place])} END END"
             )
         return
-    value = f"CAST({own} AS DOUBLE PRECISION)"
-    if column.kind == "boolean":
-        value = f"CASE WHEN {own} THEN 1e0 WHEN NOT {own} THEN 0e0 END"
-    if column.fill is not None:
-        value = f"COALESCE({value}, {_number(column.fill)})"
+    fill = "NULL" if column.fill is None else _number(column.fill)
+    if column.kind == "boolean":  # SQLite takes every word for false
+        true, false = (", ".join(map(_text, (*words, f"{words[-1]}.0"))) for words in (TRUE, FALSE))
+        value = (
+            f"WHEN LOWER({value}) IN ({true}) THEN 1e0 WHEN LOWER({value}) IN ({false}) THEN 0e0"
+        )
+    else:
+        value = f"ELSE CAST({own} AS DOUBLE PRECISION)"
+    value = f"CASE WHEN {is_gap} THEN {fill} {value} END"
     if column.scale:
         value = f"LN({value})" if column.scale == "log" else f"LN(1e0 + {value})"
     yield value
     if column.gaps:
-        yield f"CASE WHEN {own} IS NULL THEN 1e0 ELSE 0e0 END"
+        yield f"CASE WHEN {is_gap} THEN 1e0 ELSE 0e0 END"
 
 
 def _select(columns: str, query: str) -> str:

@@ -17,7 +17,7 @@ from kan_exp.data.columns import FloatArray
 from kan_exp.data.ranges import MARGIN
 from kan_exp.data.schema import Column, Schema
 from kan_exp.errors import KanExpError
-from kan_exp.layers import EdgeLayer, KANInterpoLayer
+from kan_exp.layers import EdgeLayer, KANInterpoLayer, KANNamedLayer
 from kan_exp.layers.grid import GridLayer, interval_polynomials
 
 DEGREE = 3  # of the tables of edges that are no splines
@@ -33,6 +33,7 @@ OUTSIDE = (
     "predictions are guesses."
 )
 EPSILON = 2.0**-23  # of float32
+CUBIC = (4.0, -6.0, 4.0, -1.0)  # the next value of a cubic, by the last four
 
 
 @dataclass(frozen=True)
@@ -154,11 +155,15 @@ def make_tables(model: Exportable, ranges: FloatArray) -> Tables:
                 f"export: the network has a {type(module).__name__} among its layers, which cannot "
                 f"be written as tables of curves."
             )
+        named = isinstance(module, KANNamedLayer)
+        if named:  # a known function may not be defined further out
+            module.eval().set_limits(module.domain)
         # What the inputs can be in rows that are not marked as outside.
         least, most = _widened(module, MOST_ROOM if layers else MARGIN)
         low, high = (np.maximum(low, least), np.minimum(high, most)) if layers else (least, most)
         with torch.no_grad():
             ends = (low, high) if layers else _widened(module, ROOM)
+            ends = _observed(module) if named else ends
             layers.append(_table(module, ends, low, high))
             low, high = _reached(module, low, high)
     if (schema := model.schema) is None:
@@ -264,9 +269,15 @@ def _reached(layer: EdgeLayer, low: FloatArray, high: FloatArray) -> tuple[Float
 
 def _widened(layer: EdgeLayer, room: float) -> tuple[FloatArray, FloatArray]:
     """The ranges that the inputs of a layer had in training, made wider on both sides."""
+    low, high = _observed(layer)
+    width = high - low
+    return low - room * width, layer.domain[:, 1].numpy() + room * width
+
+
+def _observed(layer: EdgeLayer) -> tuple[FloatArray, FloatArray]:
+    """The ranges that the inputs of a layer had in training; of constants, some width."""
     low, high = layer.domain.numpy().T
-    width = np.where(high > low, high - low, np.maximum(1e-3 * np.abs(low), 1.0))
-    return low - room * width, high + room * width
+    return low, np.where(high > low, high, low + np.maximum(1e-3 * np.abs(low), 1.0))
 
 
 def _spline(layer: GridLayer) -> SplineTable | None:
@@ -326,8 +337,12 @@ def _with_cells(
 
     The coefficients are those of the interpolating spline but for terms of sixth order.
     """
-    steps = np.arange(-3, cells + 4.0)
+    beyond = 0 if isinstance(layer, KANNamedLayer) else 3
+    steps = np.arange(-beyond, cells + beyond + 1.0)
     values = _edges(layer, first + steps[:, None] * spacing)  # (places, in, out)
+    while len(values) < cells + 7:  # beyond its data a known function is continued as a cubic
+        ends = [np.einsum("p,pij->ij", CUBIC, side[:4]) for side in (values, values[::-1])]
+        values = np.concatenate([ends[0][None], values, ends[1][None]])
     second = np.diff(values, n=2, axis=0)
     fourth = np.diff(second, n=2, axis=0)
     coefficients = values[2:-2] - second[1:-1] / 6 + fourth / 36

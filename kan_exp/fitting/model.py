@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -46,19 +45,15 @@ class FittedModel(KANModel):
         sample: At most `SAMPLE` training points as the network takes them, `(n, in)`, at which
             edges are looked at where no others are given; of a run they are drawn at random from
             the range of its training points.
-        residuals: Errors at points that the network was not fitted to, `(m, out)`; None if there
-            are none.
     """
 
     sample: Tensor
-    residuals: Tensor | None
 
     @classmethod
     def of(cls, checkpoint: Mapping[str, Any], replica: int | None = None) -> FittedModel:
         """The model of a checkpoint in memory."""
         model = cast(FittedModel, model_from(checkpoint, replica, cls))
         model._remember(checkpoint.get("sample"))
-        model.residuals = checkpoint.get("residuals")
         return model
 
     def _remember(self, sample: Tensor | None) -> None:
@@ -144,37 +139,6 @@ class FittedModel(KANModel):
             raise KanExpError(f"X has {rows:,} rows, but y has {len(values):,}.")
         return values
 
-    def predict_interval(self, x: Any, coverage: float = 0.9) -> NDArray[np.float64]:
-        """Ranges that hold the true value in this share of cases, `(n, out, 2)`.
-
-        They are as wide everywhere: a quantile of the errors at points that the network was not
-        fitted to. These are all points of a network whose smoothness was found from the data, each
-        predicted after a step without it; of others the validation points.
-
-        Args:
-            x: As in `predict`.
-            coverage: Between 0 and 1.
-
-        Raises:
-            KanExpError: The model predicts no numbers, or has no such points.
-
-        Source:
-            J. Lei et al., "Distribution-free predictive inference for regression", JASA 113 (2018);
-            R. Barber et al., "Predictive inference with the jackknife+", 2021.
-        """
-        if not 0 < coverage < 1:
-            raise KanExpError(f"coverage must be between 0 and 1, got {coverage!r}.")
-        if self.residuals is None:
-            raise KanExpError(
-                "predict_interval needs errors at points that the network was not fitted to, which "
-                "models of kan_exp.fit have if they predict numbers; for other tasks see "
-                "task=quantile."
-            )
-        errors = np.sort(np.abs(self.residuals.numpy()), axis=0)
-        place = min(math.ceil((len(errors) + 1) * coverage), len(errors)) - 1
-        values = self.predict(x).double().cpu().numpy()
-        return np.stack([values - errors[place], values + errors[place]], axis=-1)
-
     def derivatives(self, x: Any) -> NDArray[np.float64]:
         """Derivatives of the predictions, `(n, out, columns)`.
 
@@ -215,16 +179,21 @@ class FittedModel(KANModel):
 
         Returns:
             `layer` (from 1), `input`, `output`, `importance` (see `KANModel.importance`), `x` and
-            `y`: the first layer's `x` and the last layer's `y` are in the user's units.
+            `y`: the first layer's `x` and the last layer's `y` are in the user's units. With edges
+            that are known functions also `function`, a formula of the edge's input.
         """
         import polars as pl
 
         measured = self.importance(self._looked_at(x))
-        texts, numbers = ("input", "output"), ("importance", "x", "y")
+        texts: tuple[str, ...] = ("input", "output")
+        numbers = ("importance", "x", "y")
+        views = self.edge_views(x)
+        if any(view.labels for view in views):
+            texts = (*texts, "function")
         kinds = {"layer": pl.Int32, **dict.fromkeys(texts, pl.String)}
         # For a network of which pruning has left no edge.
         parts = [pl.DataFrame(schema=kinds | dict.fromkeys(numbers, pl.Float64))]
-        for view, important in zip(self.edge_views(x), measured.layers, strict=True):
+        for view, important in zip(views, measured.layers, strict=True):
             exists = np.ones(view.y.shape[1:]) if view.mask is None else view.mask
             for i, j in np.argwhere(exists):
                 columns = {"x": view.curve_x[:, i], "y": view.curve_y[:, i, j]}
@@ -232,6 +201,7 @@ class FittedModel(KANModel):
                     "layer": view.number,
                     "input": view.input_names[i],
                     "output": view.output_names[j],
+                    **({"function": view.labels[i][j]} if view.labels else {}),
                     "importance": float(important[i, j]),
                 }
                 frame = pl.DataFrame(columns).with_columns(

@@ -85,7 +85,9 @@ def as_frame(x: Any, name: str) -> pl.DataFrame:
 def _array(x: Any, name: str) -> NDArray[Any]:
     try:
         array = as_numbers(x)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError) as error:
+        if hasattr(x, "toarray"):
+            raise KanExpError(f"{name} is {error}.") from None
         try:
             array = np.asarray(x, dtype=object)
         except ValueError:

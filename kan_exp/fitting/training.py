@@ -17,12 +17,9 @@ from kan_exp.fitting.rows import as_frame, make_table
 from kan_exp.preparing.arrays import array_config
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from kan_exp.config import RunConfig
     from kan_exp.data.table import Table
     from kan_exp.fitting.model import FittedModel
-    from kan_exp.training.experiment import Experiment
 
 LAYER = "spline"  # which trains fastest, and follows what the data decide exactly
 
@@ -90,23 +87,10 @@ def train_table(
     x = experiment.data.train.x
     checkpoint["kan_exp"] |= {"columns": list(columns), "steps": experiment.trainer.global_step}
     checkpoint["sample"] = x[:: -(-len(x) // SAMPLE)].clone()
+    checkpoint["residuals"] = experiment.left_out_errors()
     model = FittedModel.of(checkpoint)
     model.network.to(torch.float64)
-    model.residuals = _residuals(experiment, model)
     return Fitted(model, experiment.trainer.global_step, stop.received is not None)
-
-
-def _residuals(experiment: Experiment, model: FittedModel) -> Tensor | None:
-    """Errors at points that the network was not fitted to, `(m, out)`; None if there are none."""
-    from kan_exp.training.smoothing import SmoothingModule
-
-    module, data = experiment.module, experiment.data
-    if model.classes or model.activation != "identity":
-        return None
-    if isinstance(module, SmoothingModule):
-        errors = module.left_out_errors()
-        return None if errors is None else errors.cpu() * data.scaling.y_std
-    return None if data.val is data.train else data.val.y - model.predict(data.val.x)
 
 
 def _in_one_go(config: RunConfig) -> RunConfig:

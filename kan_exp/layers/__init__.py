@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kan_exp.layers.interpo import smooth_penalty as smooth_penalty
     from kan_exp.layers.linear import KANLinearLayer as KANLinearLayer
     from kan_exp.layers.mlp import KANLayer as KANLayer
+    from kan_exp.layers.named import KANNamedLayer as KANNamedLayer
     from kan_exp.layers.network import LayerSpec as LayerSpec
     from kan_exp.layers.network import find_layer as find_layer
     from kan_exp.layers.network import layer_path as layer_path
@@ -41,6 +42,7 @@ _EXPORTS = {
     "interpo": ("KANInterpoLayer", "smooth_penalty"),
     "linear": ("KANLinearLayer",),
     "mlp": ("KANLayer",),
+    "named": ("KANNamedLayer",),
     "network": ("LayerSpec", "find_layer", "layer_path", "make_network"),
     "rational": ("KANRationalLayer",),
     "rbf": ("KANRBFLayer",),

@@ -280,6 +280,14 @@ class EdgeLayer(nn.Module, ABC):
 
         return function
 
+    def labels(self, names: Sequence[str]) -> list[list[str]] | None:
+        """Formulas of the edges, `(in, out)`, if they are known functions; else None.
+
+        Args:
+            names: Of the inputs.
+        """
+        return None
+
     def take_function(self, i: int, j: int) -> EdgeFunction:
         """The name that the `mlp-kan` package gives `edge`."""
         return self.edge(i, j)

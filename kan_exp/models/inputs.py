@@ -64,7 +64,12 @@ def as_table(x: Any) -> Any:
         names = dict.fromkeys(name for row in x for name in row)
         return {name: [row.get(name) for row in x] for name in names}
     collect = getattr(x, "collect", None)  # of a polars.LazyFrame
-    return collect() if callable(collect) else x
+    x = collect() if callable(collect) else x
+    if hasattr(x, "column_names") and hasattr(x, "__arrow_c_stream__"):  # a pyarrow.Table
+        import polars as pl
+
+        return pl.DataFrame(x)
+    return x
 
 
 def _encoded(x: Any, schema: Schema) -> Any:
@@ -122,7 +127,10 @@ def _from_array(x: Any, features: Sequence[str], device: torch.device) -> Tensor
 
 
 def as_numbers(x: Any) -> NDArray[Any]:
-    """An array of floating-point numbers, float32 or float64; NaN where a value is masked."""
+    """An array of floating-point numbers, float32 or float64; NaN where a value is masked.
+
+    Durations are in seconds.
+    """
     if isinstance(x, Tensor):
         x = x.detach().cpu().to_dense()
         x = (x if x.is_complex() else x.double()).numpy()
@@ -130,7 +138,11 @@ def as_numbers(x: Any) -> NDArray[Any]:
         x = [part.detach().cpu().numpy() if isinstance(part, Tensor) else part for part in x]
     if isinstance(x, np.ma.MaskedArray):
         x = np.ma.filled(x.astype(np.float64), np.nan)
+    if hasattr(x, "toarray"):
+        raise TypeError("a sparse matrix, which its toarray() turns into an array")
     array = np.asarray(x)
+    if array.dtype.kind == "m":  # seconds, as in tables
+        array = array / np.timedelta64(1, "s")
     if array.dtype.kind not in "fiubO":
         raise TypeError(array.dtype.name)
     exact = array.dtype in (np.float32, np.float64)

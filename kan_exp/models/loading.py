@@ -147,6 +147,8 @@ def model_from(
         )
         model.load_state_dict(weights)
         model.description = dict(description)
+        if replica is None:  # those of another replica
+            model.residuals = checkpoint.get("residuals")
     except (RuntimeError, TypeError, StopIteration) as error:  # also of sizes beyond memory
         raise KanExpError(f"the checkpoint does not fit its layer: {message_of(error)}") from error
     return model.eval().requires_grad_(False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from numbers import Real
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -34,6 +35,8 @@ from kan_exp.models.inputs import as_points
 from kan_exp.models.views import LayerView
 from kan_exp.targets.derivatives import read_derivative
 from kan_exp.tasks.activations import find_activation
+from kan_exp.tasks.base import scoring_of
+from kan_exp.tasks.metrics import QUANTILES
 
 # Numbers that one layer may hold at a time when points are only evaluated, 64 MB in float32.
 EVALUATION_NUMBERS = 2**24
@@ -74,6 +77,8 @@ class KANModel(nn.Module):
 
     Attributes:
         description: Plain containers from which a model of a checkpoint was made; else empty.
+        residuals: Errors where the network has not seen the truth, `(m, out)`, on the scale on
+            which outputs are learned; None if there are none.
 
     Shape:
         x `(n, in)` -> `(n, out)`, both in the user's units; of a classifier, the probability of
@@ -83,6 +88,7 @@ class KANModel(nn.Module):
     """
 
     description: Mapping[str, Any] = MappingProxyType({})
+    residuals: Tensor | None = None
     x_mean: Tensor
     x_std: Tensor
     y_mean: Tensor
@@ -205,6 +211,75 @@ class KANModel(nn.Module):
         best = [[*self.classes, ""][place] for place in places]
         return {f"{self.target_name}_predicted": best, **dict(zip(names, columns, strict=True))}
 
+    def predict_interval(self, x: Any, coverage: float = 0.9) -> NDArray[np.float64]:
+        """Ranges that hold the true value in this share of cases, `(n, out, 2)`.
+
+        Their width is the same everywhere, for outputs that are learned by their logarithm as a
+        factor: a quantile of the errors at points that the network was not fitted to, see
+        `kan_exp.training.left_out`.
+
+        Args:
+            x: As in `predict`.
+            coverage: Between 0 and 1.
+
+        Raises:
+            KanExpError: See `interval_margins`.
+        """
+        margins = self.interval_margins(coverage)
+        return self.intervals(self.predict(x), margins).numpy()
+
+    def interval_margins(self, coverage: float) -> Tensor:
+        """By how much intervals exceed predictions on the scale of `residuals`, `(out,)`.
+
+        Raises:
+            KanExpError: The share is not between 0 and 1, predictions are no plain numbers, or
+                there are too few errors.
+
+        Source:
+            J. Lei et al., "Distribution-free predictive inference for regression", JASA 113 (2018);
+            R. Barber et al., "Predictive inference with the jackknife+", 2021.
+        """
+        if not isinstance(coverage, Real) or not 0 < coverage < 1:
+            share = isinstance(coverage, Real) and 1 < coverage < 100
+            hint = f": use {coverage / 100:g}" if share else ""
+            raise KanExpError(f"coverage must be between 0 and 1, got {coverage!r}{hint}.")
+        if (reason := self._why_no_intervals()) or self.residuals is None:
+            raise KanExpError(f"there are no intervals: {reason}")
+        errors = self.residuals.double().cpu().abs().sort(0).values
+        count = len(errors)
+        place = math.ceil((count + 1) * coverage - 1e-9)
+        if place > count:
+            most = math.floor(100 * count / (count + 1)) / 100
+            raise KanExpError(
+                f"intervals for {coverage:.4g} of cases need more than {count} errors at rows that "
+                f"the network was not fitted to: ask for {most:g} at most, or train on more rows."
+            )
+        return errors[place - 1]
+
+    def _why_no_intervals(self) -> str:
+        """A sentence, empty if there are some."""
+        if self.classes:
+            return f"{self.target_name} is a class, whose predictions are probabilities."
+        if scoring_of(self.description).judges == QUANTILES:
+            return "the network predicts quantiles, which are the ends of intervals themselves."
+        if self.activation != "identity":
+            return "the errors of counts grow with them: train with task=quantile instead."
+        if self.residuals is None:
+            return (
+                "the run has stored no errors at rows that its network was not fitted to: train "
+                "it again, on few rows with data.folds=5."
+            )
+        return ""
+
+    def intervals(self, predicted: Tensor, margins: Tensor) -> Tensor:
+        """Ends `(n, out, 2)` of the intervals around predictions `(n, out)`, float64."""
+        predicted = predicted.double().cpu()
+        if self.schema is None or not self.schema.scales_outputs:
+            return torch.stack([predicted - margins, predicted + margins], -1)
+        scaled = self.schema.scale_outputs(predicted)
+        ends = [self.schema.decode_outputs(scaled + side) for side in (-margins, margins)]
+        return torch.stack(ends, -1)
+
     def export(
         self,
         path: str | Path,
@@ -308,6 +383,9 @@ class KANModel(nn.Module):
         weight = None if weight is None else weight[::every]
         with evaluation_mode(self.network), torch.no_grad():
             layers = edge_importance(self.network, scaled, self._activate, weight, method)
+            if method == ABLATION and not all(part.isfinite().all() for part in layers):
+                method = GRADIENT  # a known function may not be defined without an edge before it
+                layers = edge_importance(self.network, scaled, self._activate, weight, method)
         masks = [layer.exists.cpu().numpy() for layer in layers_of(self.network)]
         return Importance([_array(values) for values in layers], masks, self.unit_names(), method)
 
@@ -319,7 +397,9 @@ class KANModel(nn.Module):
         edges = torch.cat([visit.edges for visit in visits])
         unit = torch.linspace(0, 1, CURVE_POINTS).to(inputs)
         low, high = inputs.amin(0), inputs.amax(0)
-        margin = CURVE_MARGIN * (high - low)
+        labels = layer.labels(names[depth])
+        # A known function, such as a root, may not be defined beyond its data.
+        margin = (0.0 if labels else CURVE_MARGIN) * (high - low)
         curve = (low - margin) + unit[:, None] * (high - low + 2 * margin)
         # The first layer's axis and the last layer's values are shown in the user's units.
         size, shift = (self.x_std, self.x_mean) if depth == 0 else (1.0, 0.0)
@@ -335,6 +415,7 @@ class KANModel(nn.Module):
             domain=_array((layer.domain.T * size + shift).T),
             mask=visits[0].mask.cpu().numpy(),
             products=np.array(visits[0].node_operation) == PRODUCT,
+            labels=labels,
             truth=_fitting(true_edges, depth, layers),
         )
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+IDENTITY = "identity"  # label of an edge that passes its input on
 MAX_EDGES = 36  # of a layer's figure: more small diagrams cannot be read
 
 
@@ -18,7 +19,8 @@ class LayerView:
         `curve_x` `(points, in)` and `curve_y` `(points, in, out)` the curves to draw; `domain`
         `(in, 2)` the range on which they were trained; `truth` `(n, in)` the known true
         edge of each input at the same points, or `None`; `mask` `(in, out)` which edges exist, all
-        if `None`; `products` `(out,)` which outputs are products, none if `None`.
+        if `None`; `products` `(out,)` which outputs are products, none if `None`; `labels`
+        `(in, out)` formulas of edges that are known functions.
     """
 
     number: int
@@ -32,6 +34,7 @@ class LayerView:
     truth: np.ndarray | None
     mask: np.ndarray | None = None
     products: np.ndarray | None = None
+    labels: list[list[str]] | None = None
 
     def name(self, i: int, j: int) -> str:
         return f"{self.input_names[i]} → {self.output_names[j]}"

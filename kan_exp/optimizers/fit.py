@@ -10,11 +10,19 @@ import torch
 from torch import Tensor
 from torch.func import jvp, vjp
 
+from kan_exp.optimizers.bounds import violation
 from kan_exp.optimizers.jacobian import BatchedNetworks
 from kan_exp.optimizers.least_squares import Problem, Value
 from kan_exp.optimizers.orthogonal import triangular_factor
 from kan_exp.optimizers.penalties import Expansion, Penalty, Sum
-from kan_exp.optimizers.systems import ParameterSystem, ProductSystem, SampleSystem, System, gram
+from kan_exp.optimizers.systems import (
+    BoundedSystem,
+    ParameterSystem,
+    ProductSystem,
+    SampleSystem,
+    System,
+    gram,
+)
 from kan_exp.tasks.losses import Loss
 
 BYTES = 8  # of a number
@@ -53,6 +61,8 @@ class Fit(Problem):
         penalties: Added to the loss.
         limits: Limits of a step.
         weight: Of each point, `(samples,)`, with a mean of one; `None` for equal weights.
+        rows: Inequalities of the parameters, see `BoundedSystem`; squared violations are part of
+            the objective.
     """
 
     def __init__(
@@ -64,7 +74,9 @@ class Fit(Problem):
         penalties: Sequence[Penalty],
         limits: Limits,
         weight: Tensor | None = None,
+        rows: Tensor | None = None,
     ) -> None:
+        self.rows = rows
         self.networks, self.x, self.y, self.loss = networks, x, y, loss
         self.weight = weight
         self.penalty, self.limits = Sum(penalties), limits
@@ -87,6 +99,9 @@ class Fit(Problem):
     def expand(self, parameters: Tensor) -> tuple[Value, System]:
         replicas, size = parameters.shape
         penalty, block = self.penalty.expand(parameters), self._max_block(parameters)
+        if self.rows is not None:
+            value, plain = self._in_parameter_space(parameters, penalty, block)
+            return value, BoundedSystem(plain, parameters, self.rows)
         if block >= len(self.x) and size > len(self.x) * self.width and penalty.matrix is None:
             rows, residuals, loss = self._linearize(parameters, self.x, self.y, self.weight)
             system = SampleSystem(rows, residuals, len(self.x), penalty, self.limits.qr)
@@ -98,7 +113,7 @@ class Fit(Problem):
 
     def _in_parameter_space(
         self, parameters: Tensor, penalty: Expansion, max_block: int
-    ) -> tuple[Value, System]:
+    ) -> tuple[Value, ParameterSystem]:
         replicas, size = parameters.shape
         cached = CACHED // (parameters.numel() * self.width * BYTES)
         block = min(max_block, max(cached, 2 * size))
@@ -167,7 +182,10 @@ class Fit(Problem):
         return self.loss.weighted(outputs, y, weight).sum(1) / len(self.x)
 
     def _value(self, parameters: Tensor, loss: Tensor) -> Value:
-        return Value(loss, loss + self.penalty.value(parameters))
+        objective = loss + self.penalty.value(parameters)
+        if self.rows is not None:
+            objective = objective + violation(self.rows, parameters)
+        return Value(loss, objective)
 
     def _max_block(self, parameters: Tensor) -> int:
         """Number of samples whose Jacobians fit into memory, at least one."""

@@ -34,6 +34,8 @@ class LevenbergMarquardt(Optimizer):
         attempts: How often a step may be tried with more damping.
         quadratic: Returns for each module the matrix `(parameters, parameters)` of a penalty
             `p @ Q @ p`; called before every step.
+        inequalities: Returns for each module rows `a`, `(rows, parameters)`, as many for all, by
+            which `a @ p >= 0`, but for violations that hardly matter; called before every step.
         loss: The loss, `Squared()` if not given.
         penalties: Added to the loss.
         gradient_tolerance: See `Tolerances`, as for the next two.
@@ -69,6 +71,7 @@ class LevenbergMarquardt(Optimizer):
         cg_tolerance: float = LIMITS.cg_tolerance,
         cg_steps: int = LIMITS.cg_steps,
         qr: bool = LIMITS.qr,
+        inequalities: Callable[[nn.Module], Tensor] | None = None,
     ) -> None:
         self.modules = [modules] if isinstance(modules, nn.Module) else list(modules)
         if len({tuple(dict(module.named_buffers())) for module in self.modules}) > 1:
@@ -90,6 +93,7 @@ class LevenbergMarquardt(Optimizer):
                 raise ValueError(f"LevenbergMarquardt needs {name} at least 0, got {value!r}.")
         super().__init__(self._all_parameters(), {**options, **tolerances, "qr": qr})
         self.quadratic, self.penalties = quadratic, list(penalties)
+        self.inequalities = inequalities
         self.loss = Squared() if loss is None else loss
 
     @property
@@ -173,7 +177,10 @@ class LevenbergMarquardt(Optimizer):
         y = y.double() if y.is_floating_point() else y
         weight = rest[0].double() if rest and rest[0] is not None else None
         networks = BatchedNetworks(self.modules)
-        return Fit(networks, x.double(), y, self.loss, penalties, limits, weight)
+        rows = None
+        if self.inequalities is not None:
+            rows = torch.stack([self.inequalities(module).double() for module in self.modules])
+        return Fit(networks, x.double(), y, self.loss, penalties, limits, weight, rows)
 
     def _all_parameters(self) -> list[nn.Parameter]:
         return [part for module in self.modules for part in module.parameters()]

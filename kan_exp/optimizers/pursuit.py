@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -22,7 +24,12 @@ def residuals(outputs: Tensor, y: Tensor, loss: Loss) -> Tensor:
 
 
 def find_directions(
-    x: Tensor, missing: Tensor, hidden: int, count: int, generator: torch.Generator
+    x: Tensor,
+    missing: Tensor,
+    hidden: int,
+    count: int,
+    generator: torch.Generator,
+    monotone: Sequence[int] = (),
 ) -> Tensor:
     """Directions for the hidden units of `count` networks, `(count, in, hidden)`.
 
@@ -35,11 +42,16 @@ def find_directions(
         hidden: Units of each network.
         count: Networks.
         generator: Draws directions, and which are offered to each network.
+        monotone: The sign that each input must have in all directions, 0 for any; any if not given.
 
     Source:
         J. Friedman and W. Stuetzle, "Projection pursuit regression", 1981.
     """
     directions = _offered(x.shape[1], generator).to(x)
+    if any(monotone):
+        signs = torch.tensor(monotone).to(x)
+        directions = torch.cat([directions, -directions])
+        directions = directions.where(directions * signs >= 0, 0)
     along = x @ directions.T
     std = along.std(0, correction=0)
     known = std > 1e-6 * std.max()

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from kan_exp.layers.constraints import Constraint
+from kan_exp.optimizers.bounds import (
+    constrained_step,
+    free_shares,
+    held,
+    inequalities,
+    violation,
+)
 from kan_exp.optimizers.natural_basis import NaturalBasis
 from kan_exp.optimizers.smooth_networks import SmoothNetworks
 from kan_exp.tasks.losses import Local, Loss
@@ -80,7 +88,10 @@ class Smoothing:
         networks: The networks on these points.
         y: Their targets, as `loss` takes them.
         loss: A mean over points.
-        weight: Of each point, `(n,)`; all count alike if not given.
+        weight: Of each point, `(n,)`, or for each network another, `(r, n)`; all count alike if not
+            given.
+        constraints: Of each layer `[inputs, outputs + hidden, outputs]`, none if not given. Squared
+            violations have a large weight in the objective.
 
     Source:
         S. Wood and M. Fasiolo, "A generalized Fellner-Schall method for smoothing parameter
@@ -88,10 +99,16 @@ class Smoothing:
     """
 
     def __init__(
-        self, networks: SmoothNetworks, y: Tensor, loss: Loss, weight: Tensor | None = None
+        self,
+        networks: SmoothNetworks,
+        y: Tensor,
+        loss: Loss,
+        weight: Tensor | None = None,
+        constraints: Sequence[Constraint] = (),
     ) -> None:
         self.networks, self.y, self.loss = networks, y, loss
-        self.weight = None if weight is None else weight / weight.mean()
+        self.constraints = constraints
+        self.weight = None if weight is None else weight / weight.mean(-1, keepdim=True)
         shape = networks.shape
         groups = shape.groups().to(networks.additive.device)
         self._penalized, self._groups = groups >= 0, groups.clamp(min=0)
@@ -100,9 +117,10 @@ class Smoothing:
         numbers = torch.arange(len(self._sizes), device=groups.device)
         caution = torch.where(numbers < of_curves, 1.0, HIDDEN_CAUTION).to(self._sizes)
         self._caution = caution * (1.0 if loss.dispersion is None else LIKELIHOOD_CAUTION)
-        points = len(y) if weight is None else int((weight > 0).sum())
+        every = y.new_ones(1, len(y)) if weight is None else torch.atleast_2d(weight)
         # The mean over outputs makes each of them a term; a likelihood has one for each point.
-        self._terms = points * (shape.outputs if loss.dispersion is None else 1)
+        terms = shape.outputs if loss.dispersion is None else 1
+        self._terms = terms * (every > 0).sum(1).to(networks.additive)  # (1,) or (r,)
 
     def start_weights(self, count: int) -> Tensor:
         """Weights before the first step, `(count, groups)`."""
@@ -127,9 +145,10 @@ class Smoothing:
         """
         q, weights, damping = state
         hessian, slope, loss = self.expand(q, second)
-        weights, criteria = self.update(hessian, weights, q, loss)
+        rows = self._inequalities(second)
+        weights, criteria = self.update(hessian, weights, q, loss, rows)
         penalty = self.penalty(weights)
-        objective = loss + (penalty * q.square()).sum(1)
+        objective = loss + self._held_back(q, penalty, rows)
         slope = slope + penalty * q
         diagonal = hessian.diagonal(dim1=1, dim2=2) + penalty
         scale = diagonal.maximum(1e-8 * diagonal.amax(1, keepdim=True))
@@ -137,9 +156,12 @@ class Smoothing:
         for _ in range(attempts):
             damped = hessian.clone()
             damped.diagonal(dim1=1, dim2=2).add_(penalty + damping.unsqueeze(1) * scale)
-            factor, info = torch.linalg.cholesky_ex(damped)
-            trial = q - torch.cholesky_solve(slope.unsqueeze(2), factor).squeeze(2)
-            after = self.value(trial, second) + (penalty * trial.square()).sum(1)
+            if rows is None:
+                factor, info = torch.linalg.cholesky_ex(damped)
+                trial = q - torch.cholesky_solve(slope.unsqueeze(2), factor).squeeze(2)
+            else:
+                trial, info = constrained_step(damped, slope, q, rows)
+            after = self.value(trial, second) + self._held_back(trial, penalty, rows)
             better = pending & (info == 0) & (after <= objective)  # false for a NaN
             q = torch.where(better.unsqueeze(1), trial, q)
             lower, higher = damping / 5, torch.where(pending, damping * 8, damping)
@@ -148,6 +170,20 @@ class Smoothing:
             if not pending.any():
                 break
         return State(q, weights, damping), criteria
+
+    def _inequalities(self, second: NaturalBasis | None) -> Tensor | None:
+        """See `inequalities`."""
+        networks = self.networks
+        if not self.constraints:
+            return None
+        rows = inequalities(networks.shape, networks.first, second, self.constraints)
+        return rows if rows is None or networks.active is None else rows * networks.active
+
+    @staticmethod
+    def _held_back(q: Tensor, penalty: Tensor, rows: Tensor | None) -> Tensor:
+        """What the objective adds to the loss, `(r,)`."""
+        penalized = (penalty * q.square()).sum(1)
+        return penalized if rows is None else penalized + violation(rows, q)
 
     def value(self, q: Tensor, second: NaturalBasis | None) -> Tensor:
         """The mean loss, `(r,)`."""
@@ -172,7 +208,7 @@ class Smoothing:
         most = max(1, BLOCK // (q.numel() * self.networks.shape.outputs))
         for rows in torch.arange(len(self.y)).split(most):
             part = slice(int(rows[0]), int(rows[-1]) + 1)
-            weight = None if self.weight is None else self.weight[part]
+            weight = None if self.weight is None else self.weight[..., part]
             y = self.y[part]
             outputs, jacobian = self.networks.jacobian(q, second, part)
             yield y, weight, outputs, jacobian, self.loss.expand(outputs, y).times(weight)
@@ -189,6 +225,9 @@ class Smoothing:
         """
         q, count = state.q, len(self.y)
         hessian, _, _ = self.expand(q, second)
+        if (rows := self._inequalities(second)) is not None:
+            active = held(rows, q)
+            hessian = hessian + active.mT @ active
         factor, _ = _factor(hessian, self.penalty(state.weights))
         found = []
         for _, _, outputs, jacobian, local in self._blocks(q, second):
@@ -202,15 +241,29 @@ class Smoothing:
         return torch.cat(found, dim=1)
 
     def update(
-        self, hessian: Tensor, weights: Tensor, q: Tensor, loss: Tensor
+        self,
+        hessian: Tensor,
+        weights: Tensor,
+        q: Tensor,
+        loss: Tensor,
+        rows: Tensor | None = None,
     ) -> tuple[Tensor, Criteria]:
-        """New weights by the formula of Fellner and Schall, and the criteria before."""
+        """New weights by the formula of Fellner and Schall, and the criteria before.
+
+        Violated inequalities count as equations: neither the data nor the penalties decide about
+        what they determine.
+        """
         penalty = self.penalty(weights)
-        factor, info = _factor(hessian, penalty)
+        active = None if rows is None else held(rows, q)
+        factor, info = _factor(hessian if active is None else hessian + active.mT @ active, penalty)
         identity = torch.eye(q.shape[1]).to(q).expand_as(factor)
         inverse = torch.linalg.solve_triangular(factor, identity, upper=False)
-        held = (penalty * inverse.square().sum(1)).clamp(0, 1)
-        effective = q.shape[1] - held.sum(1)
+        kept = (penalty * inverse.square().sum(1)).clamp(0, 1)
+        effective = q.shape[1] - kept.sum(1)
+        sizes = self._sizes
+        if active is not None:
+            effective = effective - (inverse @ active.mT).square().sum((1, 2))
+            sizes = self._by_group(free_shares(active, penalty))
         free = (self._terms - effective).clamp(min=MIN_LEFT * self._terms)
         if (known := self.loss.dispersion) is None:
             noise = loss * self._terms / free
@@ -219,9 +272,9 @@ class Smoothing:
         else:
             noise = torch.full_like(loss, known)
             score = loss + 2 * INFLATION * known * effective / self._terms
-        used = (self._sizes - self._by_group(held)).clamp(min=1e-12)
+        used = (sizes - self._by_group(kept)).clamp(min=1e-12)
         squares = self._by_group(q.square()).clamp(min=torch.finfo(q.dtype).tiny)
-        new = self._caution * noise.unsqueeze(1) / self._terms * used / squares
+        new = self._caution * noise.unsqueeze(1) / self._terms.unsqueeze(1) * used / squares
         new = new.clamp(weights / MAX_CHANGE, weights * MAX_CHANGE).clamp(MIN_WEIGHT, MAX_WEIGHT)
         failed = (info != 0) | ~loss.isfinite()
         score = score.masked_fill(failed, torch.inf).nan_to_num(torch.inf, torch.inf)

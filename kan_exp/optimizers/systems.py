@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from kan_exp.optimizers.bounds import constrained_step, violation
 from kan_exp.optimizers.orthogonal import damped_step, triangular_factor
 from kan_exp.optimizers.penalties import Expansion
 
@@ -123,6 +124,31 @@ class ParameterSystem(FactoredSystem):
     def cholesky(self, damping: Tensor, added: Tensor) -> tuple[Tensor, Tensor]:
         solution, pivot = _solve(self.hessian, added, self.slope)
         return -solution, pivot
+
+
+class BoundedSystem(ParameterSystem):
+    """Solves in the space of parameters, which are to obey inequalities.
+
+    Args:
+        system: The system without them.
+        parameters: The current ones, `(replicas, parameters)`.
+        rows: See `inequalities_of_parameters`, with a leading axis of replicas.
+    """
+
+    def __init__(self, system: ParameterSystem, parameters: Tensor, rows: Tensor) -> None:
+        diagonal = system.hessian.diagonal(dim1=1, dim2=2)
+        FactoredSystem.__init__(self, system.slope, diagonal, None, system.penalty)
+        self.hessian, self.parameters, self.rows = system.hessian, parameters, rows
+
+    def step(self, damping: Tensor) -> tuple[Tensor, Tensor]:
+        damped = _add_diagonal(self.hessian, damping.unsqueeze(1) * self.scale)
+        moved, info = constrained_step(damped, self.slope, self.parameters, self.rows)
+        change = (moved - self.parameters).masked_fill((info != 0).unsqueeze(1), torch.nan)
+        image = torch.einsum("rpq,rq->rp", self.hessian.tril(), change)
+        curved = (2 * image - self.hessian.diagonal(dim1=1, dim2=2) * change) * change
+        decrease = -(2 * self.slope * change + curved).sum(1)
+        before = violation(self.rows, self.parameters)
+        return change, decrease + before - violation(self.rows, moved)
 
 
 class SampleSystem(FactoredSystem):

@@ -40,10 +40,7 @@ LEGEND: dict[str, Any] = {
 
 
 def confusion_figure(
-    truth: NDArray[np.float64],
-    predicted: NDArray[np.float64],
-    names: Sequence[str],
-    caption: str,
+    truth: np.ndarray, predicted: np.ndarray, names: Sequence[str], caption: str
 ) -> Figure:
     """Draws how often each class was taken for each.
 
@@ -79,33 +76,20 @@ def confusion_figure(
             color = "white" if shares[i, j] > 0.55 else "black"
             text = f"{counts[i, j]:.0f}" if counts[i, j] < 1e4 else f"{counts[i, j]:.0e}"
             axes.text(j, i, text, ha="center", va="center", fontsize=LABELS, color=color)
-    bar = figure.add_axes(
-        ((left + side + 0.15) / width, below / height, 0.12 / width, side / height)
-    )
+    right = (left + side + 0.15) / width
+    bar = figure.add_axes((right, below / height, 0.12 / width, side / height))
     figure.colorbar(image, cax=bar, format=PercentFormatter(1.0)).outline.set_visible(False)
     bar.tick_params(labelsize=LABELS, length=2)
     bar.set_ylabel("of the true class", fontsize=LABELS)
-    figure.text(
-        (left + side / 2) / width, 0.13 / height, "predicted class", ha="center", fontsize=10
-    )
-    figure.text(
-        0.2 / width,
-        (below + side / 2) / height,
-        "true class",
-        va="center",
-        ha="center",
-        rotation=90,
-        fontsize=10,
-    )
+    x, y = (left + side / 2) / width, (below + side / 2) / height
+    figure.supxlabel("predicted class", x=x, y=0.1 / height, fontsize=10)
+    figure.supylabel("true class", x=0.12 / width, y=y, fontsize=10)
     _title(figure, caption)
     return figure
 
 
 def roc_figure(
-    truth: NDArray[np.float64],
-    predicted: NDArray[np.float64],
-    names: Sequence[str],
-    caption: str,
+    truth: np.ndarray, predicted: np.ndarray, names: Sequence[str], caption: str
 ) -> Figure:
     """Draws each class's ROC curve against all others; of two classes, that of the second.
 
@@ -136,10 +120,7 @@ def roc_figure(
 
 
 def calibration_figure(
-    truth: NDArray[np.float64],
-    predicted: NDArray[np.float64],
-    names: Sequence[str],
-    caption: str,
+    truth: np.ndarray, predicted: np.ndarray, names: Sequence[str], caption: str
 ) -> Figure:
     """Draws how often events of a predicted probability come true.
 
@@ -151,25 +132,14 @@ def calibration_figure(
     event = truth[:, 0] == (1 if binary else predicted.argmax(1))
     figure, axes, side = _square(caption)
     axes.plot([0, 1], [0, 1], color=TRUE, linewidth=1.0, label="perfect")
-    mean, share, error = calibration(chance, event)
-    axes.errorbar(
-        mean,
-        share,
-        error,
-        color=LEARNED,
-        marker="o",
-        markersize=4,
-        linewidth=1.4,
-        elinewidth=0.9,
-        capsize=2,
-        label="network",
-    )
-    counts, _ = np.histogram(chance, BINS, (0, 1))
-    heights = 0.22 * counts / counts.max()
-    edges = np.arange(BINS) / BINS
-    axes.bar(
-        edges, heights, 1 / BINS, align="edge", color=DATA, alpha=0.4, zorder=0, label="test points"
-    )
+    size: dict[str, Any] = {"markersize": 4, "linewidth": 1.4, "elinewidth": 0.9, "capsize": 2}
+    points = calibration(chance, event)
+    axes.errorbar(*points, color=LEARNED, marker="o", label="network", **size)
+    counts, edges = np.histogram(chance, BINS, (0, 1))
+    bars = axes.bar(edges[:-1], 0.22 * counts / counts.max(), 1 / BINS, align="edge", color=DATA)
+    bars.set_label("test points")
+    for bar in bars:
+        bar.set(alpha=0.4, zorder=0)
     what = shorten(names[1], WIDEST * DPI, 10) if binary else "the predicted class"
     axes.set_xlabel(f"probability of {what}", fontsize=10)
     axes.set_ylabel("share that is true", fontsize=10)
@@ -205,7 +175,7 @@ def roc(
 
 
 def _square(caption: str) -> tuple[Figure, Axes, Axes]:
-    """A figure with axes from 0 to 1, and empty ones at their right for a legend."""
+    """A figure, its axes from 0 to 1, and empty axes on their right for a legend."""
     figure = new_figure(6.4, 4.3, layout=None)
     axes = figure.add_axes((0.55 / 6.4, 0.55 / 4.3, 3.3 / 6.4, 3.3 / 4.3))
     side = figure.add_axes((4.05 / 6.4, 0.55 / 4.3, 2.3 / 6.4, 3.3 / 4.3))

@@ -31,15 +31,9 @@ SCALES = "scales"
 
 
 class LayerFigure:
-    """The figure of one layer, drawn once and then updated.
+    """The figure of one layer, drawn once and then updated by views with the same edges.
 
     A row per input and a column per output; wrapped if they are many.
-
-    Args:
-        view: The current state of the layer; later views must have the same edges.
-
-    Attributes:
-        shape: Inputs and outputs of the layer.
     """
 
     def __init__(self, view: LayerView) -> None:

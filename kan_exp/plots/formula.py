@@ -35,23 +35,14 @@ POINT = 72  # per inch
 
 @dataclass(frozen=True)
 class Curve:
-    """What varies with one input, all others at their medians.
+    """What varies with one input, all others at their medians."""
 
-    Attributes:
-        name: Of the input.
-        x: Its values `(k,)`.
-        formula: Value of the formula at each `(k,)`; NaN where it is not defined.
-        network: The same of the network, if there is one.
-        data_x: Values of the input in the data `(n,)`.
-        data_y: The formula's curve at these, plus what the formula leaves of the data `(n,)`.
-    """
-
-    name: str
-    x: Points
-    formula: Points
-    network: Points | None
-    data_x: Points
-    data_y: Points
+    name: str  # of the input
+    x: Points  # its values, (k,)
+    formula: Points  # value of the formula at each, (k,); NaN where it is not defined
+    network: Points | None  # the same of the network, if there is one
+    data_x: Points  # values of the input in the data, (n,)
+    data_y: Points  # the formula's curve at these, plus what the formula leaves of the data, (n,)
 
 
 def formula_figure(
@@ -64,7 +55,7 @@ def formula_figure(
         text: The formula as text, drawn if mathtext cannot show it.
         target: Name of what it describes.
         curves: One for each input of the formula.
-        caption: What is to be said about it.
+        caption: Below the formula.
     """
     lines, size, is_math = _lines(latex, text)
     shown = curves[:MAX_CURVES]
@@ -87,10 +78,9 @@ def formula_figure(
     for place, curve in enumerate(shown):
         row, column = divmod(place, columns)
         bottom = height - head - (row + 1) * HEIGHT + FOOT
-        box = (column * width + SIDE, bottom, width - SIDE, HEIGHT - FOOT - 0.1)
-        sizes = (WIDTH, height, WIDTH, height)
-        axes = figure.add_axes(tuple(v / s for v, s in zip(box, sizes, strict=True)))  # type: ignore[arg-type]
-        _draw(axes, curve, target if column == 0 else "", legend=place == 0)
+        left, across, up = column * width + SIDE, width - SIDE, HEIGHT - FOOT - 0.1
+        box = left / WIDTH, bottom / height, across / WIDTH, up / height
+        _draw(figure.add_axes(box), curve, target if column == 0 else "", legend=place == 0)
     return figure
 
 
@@ -124,11 +114,9 @@ def _lines(latex: str, text: str) -> tuple[list[str], int, bool]:
         for size in SIZES:
             if width * size <= room:
                 return [f"${latex}$"], size, True
-        if width < np.inf:
-            size = SIZES[-2]
-            lines = _filled(latex, lambda term: _width(term) * size, room)
-            if lines is not None:
-                return [f"${line}$" for line in lines], size, True
+        size = SIZES[-2]
+        if width < np.inf and (lines := _filled(latex, lambda term: _width(term) * size, room)):
+            return [f"${line}$" for line in lines], size, True
     size, room = SIZES[-1], (WIDTH - 0.5) * DPI
     drawn = literal(text)
     lines = _filled(drawn, lambda term: text_width(term, size), room)

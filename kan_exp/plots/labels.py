@@ -1,4 +1,4 @@
-"""Names as they are drawn: literally, in one line, in no more than the room there is."""
+"""Names in figures: drawn literally, and shortened or wrapped to fit."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ def find_fonts(names: Iterable[str]) -> None:
 
 
 def _visible(name: str) -> str:
+    """A name without invisible characters, in one line."""
     kept: list[str] = []
     marks = 0
     for character in printable(unicodedata.normalize("NFC", name)):

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from kan_exp.models.importance import Importance
-from kan_exp.models.views import LayerView
-from kan_exp.plots.labels import find_fonts, shorten_all, text_width, wrap
+from kan_exp.models.views import IDENTITY, LayerView
+from kan_exp.plots.labels import find_fonts, shorten, shorten_all, text_width, wrap
 from kan_exp.plots.network_layout import Edge, Layout, chosen_edges
 from kan_exp.plots.style import DPI, LEARNED, new_figure
 
@@ -23,6 +23,7 @@ NARROWEST = 4.8  # of the figure
 NODE, PRODUCT_NODE = 0.09, 0.22  # diameters
 BELOW, HIDDEN_ROOM = 0.08, 0.45  # from a hidden unit to its name, and between units with names
 NAMES, HIDDEN, NOTES = 9, 7, 8  # points
+WIDEST_LABEL, ABOVE = 1.6, 0.02  # of a diagram's width; inches
 HINTED = 1.08  # the most by which matplotlib's spacing of letters is wider than measured
 THIN, THICK = 0.5, 8.5  # points: of the thinnest line, and of the others per inch of a diagram
 FAINT = 0.15  # opacity of an edge without importance
@@ -30,6 +31,7 @@ FILL = 0.82  # of its diagram by a curve
 FEW = 8  # values of an input
 # Of the range of the largest edge of its node: an edge with less does not fill its diagram.
 FLAT = 0.05
+BACKGROUND = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.8}  # over lines
 INK, GRAY = "#333b44", "#8a949f"
 
 Points = NDArray[np.float64]
@@ -41,11 +43,8 @@ def network_figure(views: Sequence[LayerView], importance: Importance) -> Figure
     Edges that the mask removes are left out, and hidden units without any edge. Of more than
     `MAX_EDGES` edges the most important are drawn, and of layers with more than `MAX_UNITS` units
     those with such edges; the caption says so. A curve fills its diagram, since its line shows how
-    important it is; only edges that are almost constant look flat.
-
-    Args:
-        views: Of every layer.
-        importance: Of every edge.
+    important it is; only edges that are almost constant look flat. Edges that are known functions
+    have these as labels, and those that pass on a value have no diagram.
 
     Raises:
         ValueError: The importance or the values of an edge are not finite.
@@ -62,7 +61,7 @@ class _Drawing:
     def __init__(self, views: Sequence[LayerView], importance: Importance) -> None:
         self.views, self.importance = views, importance
         self.edges = chosen_edges(importance)
-        self.layout = Layout(self.edges, importance)
+        self.layout = Layout(self.edges, importance, any(view.labels for view in views))
         self.strongest = max((edge.importance for edge in self.edges), default=0.0)
         ends = [[importance.names[end][unit] for unit in self.layout.units[end]] for end in (0, -1)]
         find_fonts([*ends[0], *ends[1]])
@@ -80,6 +79,7 @@ class _Drawing:
         self.origin = np.array([left, bottom])
         self._draw_edges()
         self._draw_units()
+        self._draw_labels()
         self._write(width / 2, MARGIN, caption, NOTES, GRAY, ha="center", va="bottom")
 
     def _caption(self) -> str:
@@ -89,6 +89,8 @@ class _Drawing:
             f"Line width: effect on the prediction{estimated}, at most {self.strongest:.2g} of its "
             "deviation."
         )
+        if not all(map(self._has_diagram, self.edges)):
+            width += " Lines without a diagram pass a value on."
         if len(self.edges) == total:
             return width
         return f"{width} The {len(self.edges)} strongest of {total:,} edges, by layer."
@@ -99,7 +101,8 @@ class _Drawing:
         order = np.argsort(strength, kind="stable")  # the strongest lie on top
         strength = strength[order]
         ink, blue = _faded(INK, strength), _faded(LEARNED, strength)
-        centers = self.layout.diagrams[order] + self.origin
+        drawn = [place for place, n in enumerate(order) if self._has_diagram(self.edges[n])]
+        centers = self.layout.diagrams[order][drawn] + self.origin
         half = np.array(self.layout.size) / 2
         corners = half * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
         # Of about a hundred samples: wide layers have many edges.
@@ -107,7 +110,7 @@ class _Drawing:
         ranges = [np.ptp(y, axis=0).max(axis=0) for y in samples]  # (out,)
         curves = [
             FILL * half * _curve(self.views[edge.layer], edge, ranges[edge.layer][edge.j])
-            for edge in (self.edges[n] for n in order)
+            for edge in (self.edges[n] for n in order[drawn])
         ]
         style: dict[str, Any] = {"capstyle": "round", "joinstyle": "round"}
         self._add(
@@ -119,9 +122,25 @@ class _Drawing:
             )
         )
         boxes = centers[:, None] + corners
-        self._add(PolyCollection(boxes, facecolors="white", edgecolors=ink, linewidths=0.8))
+        self._add(PolyCollection(boxes, facecolors="white", edgecolors=ink[drawn], linewidths=0.8))
         shifted = [center + curve for center, curve in zip(centers, curves, strict=True)]
-        self._add(LineCollection(shifted, colors=blue, linewidths=1.3, **style))
+        self._add(LineCollection(shifted, colors=blue[drawn], linewidths=1.3, **style))
+
+    def _label(self, edge: Edge) -> str:
+        labels = self.views[edge.layer].labels
+        return labels[edge.i][edge.j] if labels else ""
+
+    def _has_diagram(self, edge: Edge) -> bool:
+        return self._label(edge) != IDENTITY
+
+    def _draw_labels(self) -> None:
+        width, height = self.layout.size
+        find_fonts(map(self._label, self.edges))
+        for edge, (x, y) in zip(self.edges, self.layout.diagrams + self.origin, strict=True):
+            if (label := self._label(edge)) and self._has_diagram(edge):
+                text = shorten(label, WIDEST_LABEL * width * DPI / HINTED, HIDDEN)
+                above = y + height / 2 + ABOVE
+                self._write(x, above, text, HIDDEN, INK, ha="center", va="bottom", bbox=BACKGROUND)
 
     def _draw_units(self) -> None:
         last = len(self.views)
@@ -146,15 +165,15 @@ class _Drawing:
             color = INK if used[unit] else GRAY
             self._write(x - NAME_GAP, y, name, NAMES, color, ha="right", va="center_baseline")
         for (x, y), name in zip(places[last].values(), self.names[1], strict=True):
-            self._write(x + NAME_GAP, y, name, NAMES, INK, ha="left", va="center_baseline")
+            is_product = any((place == (x, y)).all() for place in products)
+            gap = NAME_GAP + is_product * (PRODUCT_NODE - NODE) / 2
+            self._write(x + gap, y, name, NAMES, INK, ha="left", va="center_baseline")
         for depth in range(1, last):
             if len(places[depth]) * HIDDEN_ROOM <= self.layout.height:
                 for unit, (x, y) in places[depth].items():
                     below = BELOW + PRODUCT_NODE / 4
                     name = self.importance.names[depth][unit]
-                    # Lines pass below.
-                    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.8}
-                    place: dict[str, Any] = {"ha": "center", "va": "top", "bbox": box}
+                    place: dict[str, Any] = {"ha": "center", "va": "top", "bbox": BACKGROUND}
                     self._write(x, y - below, name, HIDDEN, GRAY, **place)
 
     def _circles(self, places: Sequence[Points], diameter: float, color: str) -> None:

@@ -23,6 +23,7 @@ NARROWEST, WIDEST = 1.7, 6.5  # of a layer
 FILLED = 0.8  # share of a column's height that diagrams fill at most
 TALLEST = 7.5  # of a network with few names
 CLEAR = 1.2  # room of a diagram, times its size
+LABEL = 0.15  # inches above a diagram for its label
 FROM_NODE = 0.16  # inches between a node and a diagram
 SHARED = (0.5, 0.42, 0.58, 0.35, 0.65, 0.3, 0.7)  # where all diagrams of a layer may lie on lines
 TRIED = np.linspace(0.0, 1.0, 33)
@@ -77,15 +78,11 @@ def _quotas(counts: Sequence[int]) -> list[int]:
 
 @dataclass(frozen=True)
 class Layout:
-    """Places in inches, from the lower left corner of the network.
+    """Places in inches, from the lower left corner of the network."""
 
-    Args:
-        edges: That are drawn.
-        importance: Of all edges.
-    """
-
-    edges: Sequence[Edge]
-    importance: Importance
+    edges: Sequence[Edge]  # those that are drawn
+    importance: Importance  # of all edges
+    labelled: bool = False  # whether diagrams have labels above them
 
     @cached_property
     def units(self) -> list[list[int]]:
@@ -108,7 +105,7 @@ class Layout:
         return units
 
     def _mean_place(self, depth: int, before: Sequence[int], unit: int) -> float:
-        """Of the inputs of a hidden unit, among the units of the layer before."""
+        """Mean place of a hidden unit's inputs among the units of the layer before."""
         ends = (depth - 1, unit)
         places = [before.index(e.i) for e in self.edges if (e.layer, e.j) == ends]
         return float(np.mean(places)) if places else len(before) / 2
@@ -117,31 +114,32 @@ class Layout:
     def size(self) -> tuple[float, float]:
         """Width and height of a diagram."""
         most = max(len(self._of(depth)) for depth in range(len(self.importance.layers)))
-        rows = max(map(len, self.units))
-        height = min(LARGEST, 0.78 * max(most, 1) ** -0.2, ROWS / rows)
-        height = max(height, SMALLEST)
+        fitting = min(LARGEST, 0.78 * max(most, 1) ** -0.2, ROWS / max(map(len, self.units)))
+        height = max(fitting, SMALLEST)
         return RATIO * height, height
+
+    @cached_property
+    def room(self) -> Points:
+        """Least distances of the centers of two diagrams."""
+        return CLEAR * np.array(self.size) + [0, LABEL * self.labelled]
 
     @cached_property
     def height(self) -> float:
         rows, (_, height) = max(map(len, self.units)), self.size
-        return max(NAME_HEIGHT * rows, min(2.3 * height * rows, TALLEST))
+        return max(NAME_HEIGHT * rows, min((2.3 * height + LABEL * self.labelled) * rows, TALLEST))
 
     @cached_property
     def y(self) -> list[dict[int, float]]:
-        """Of the units of each layer of nodes."""
+        """Heights of the units in each layer of nodes."""
         return [
-            {
-                unit: self.height * (1 - (place + 0.5) / len(shown))
-                for place, unit in enumerate(shown)
-            }
+            {unit: self.height * (1 - (n + 0.5) / len(shown)) for n, unit in enumerate(shown)}
             for shown in self.units
         ]
 
     @cached_property
     def x(self) -> list[float]:
-        """Of each layer of nodes."""
-        width, height = CLEAR * np.array(self.size)
+        """Position of each layer of nodes."""
+        width, height = self.room
         places = [0.0]
         for depth in range(len(self.importance.layers)):
             edges: Sequence[Edge] = self._of(depth)
@@ -185,7 +183,7 @@ class Layout:
 
     def _shared(self, depth: int) -> float | None:
         """Where on their lines all diagrams of a layer lie above each other, if there is room."""
-        edges, room = self._of(depth), CLEAR * self.size[1]
+        edges, room = self._of(depth), self.room[1]
         ends = np.array([[self.y[depth][e.i], self.y[depth + 1][e.j]] for e in edges])
         for fraction in SHARED:
             y = np.sort(ends.reshape(-1, 2) @ [1 - fraction, fraction])
@@ -195,8 +193,7 @@ class Layout:
 
     def _place(self, edges: Sequence[Edge], lines: Points) -> Points:
         """Places the diagrams of a layer one after the other, the most important first."""
-        size = np.array(self.size)
-        room = CLEAR * size
+        size, room = np.array(self.size), self.room
         (left, right), (start, end) = lines[0, :, 0], lines[:, :, 1].T
         margin = (FROM_NODE + size[0] / 2) / (right - left)
         fractions = margin + (1 - 2 * margin) * TRIED

@@ -107,7 +107,7 @@ class Panel:
 
 
 def rectangle(left: float, right: float, low: float, high: float) -> Points:
-    """Its corners."""
+    """The corners of a rectangle, `(4, 2)`."""
     return np.array([[left, low], [right, low], [right, high], [left, high]])
 
 

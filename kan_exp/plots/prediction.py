@@ -33,10 +33,8 @@ def prediction_figure(
         names: Of the outputs.
         caption: A short result for the title, such as the error.
     """
-    count = min(MAX_OUTPUTS, len(names))
-    figure = _new_figure(count, caption, len(names))
-    rows = figure.subplots(count, 2, squeeze=False, gridspec_kw=_margins(count))
-    for k, (left, right) in enumerate(rows):
+    figure, panels = _new_figure(min(MAX_OUTPUTS, len(names)), caption, len(names), MAX_OUTPUTS)
+    for k, (left, right) in enumerate(panels):
         _draw_output(left, right, truth[:MAX_POINTS, k], predicted[:MAX_POINTS, k], names[k])
     return figure
 
@@ -50,34 +48,28 @@ def quantiles_figure(
     `prediction_figure`.
     """
     count = min(2 * MAX_OUTPUTS, len(names))
-    rows = -(-count // 2)
-    figure = _new_figure(rows, caption, len(names), most=2 * MAX_OUTPUTS)
-    panels = figure.subplots(rows, 2, squeeze=False, gridspec_kw=_margins(rows)).ravel()
-    for k, axes in enumerate(panels[:count]):
+    figure, panels = _new_figure(-(-count // 2), caption, len(names), 2 * MAX_OUTPUTS)
+    for k, axes in enumerate(panels.flat[:count]):
         x, y = predicted[:, k], truth[:, 0]
         _draw_diagonal(axes, x, y)
         axes.scatter(x[:MAX_POINTS], y[:MAX_POINTS], **DOTS)
         share = f"{100 * np.mean(y <= x):.0f}% at or below"
         _name(axes, f"{shorten(names[k], 1.3 * DPI, LABELS)}, {share}", "true")
-    for axes in panels[count:]:
+    for axes in panels.flat[count:]:
         axes.set_axis_off()
     return figure
 
 
-def _new_figure(rows: int, caption: str, outputs: int, most: int = MAX_OUTPUTS) -> Figure:
+def _new_figure(rows: int, caption: str, outputs: int, most: int) -> tuple[Figure, np.ndarray]:
+    """A figure and its panels `(rows, 2)`, which have the same size in any number of rows."""
     height = rows * HEIGHT + HEAD
     figure = new_figure(WIDTH, height, layout=None)
     cut = f" (the first {most} of {outputs} outputs)" if outputs > most else ""
     figure.suptitle(f"Test points: {caption}{cut}", fontsize=11, y=1 - 0.037 / height)
-    return figure
-
-
-def _margins(rows: int) -> dict[str, float]:
-    """Of the panels, so that they have the same size in any number of rows."""
-    height = rows * HEIGHT + HEAD
     top, bottom = 1 - (HEAD + 0.03) / height, FOOT / height
     panel = ((top - bottom) * height - (rows - 1) * GAP) / rows
-    return {**MARGINS, "top": top, "bottom": bottom, "hspace": GAP / panel}
+    margins = {**MARGINS, "top": top, "bottom": bottom, "hspace": GAP / panel}
+    return figure, figure.subplots(rows, 2, squeeze=False, gridspec_kw=margins)
 
 
 def _draw_output(

@@ -31,8 +31,8 @@ def replicas_figure(
         errors: Test error of each replica, `(replicas,)`.
         diverged: Whether each replica diverged, `(replicas,)`.
         kept: The replica that is the run's network.
-        seed: Seed of the first replica.
-        error: What the errors are called.
+        seed: Of the first replica.
+        error: Name of the errors.
     """
     figure = new_figure(8.4, 4.0)
     left, right = figure.subplots(1, 2, width_ratios=[2.1, 1])

@@ -22,11 +22,7 @@ def png(figure: Figure) -> bytes:
 
 
 def save_png(figure: Figure, path: Path) -> bytes:
-    """Writes a figure to a file, whole or not at all, and returns the content.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
+    """Writes a figure to a file, whole or not at all, and returns the content."""
     encoded = png(figure)
     path.parent.mkdir(exist_ok=True)
     with replacing(path) as file:
@@ -35,11 +31,7 @@ def save_png(figure: Figure, path: Path) -> bytes:
 
 
 def save_svg(figure: Figure, path: Path) -> None:
-    """Writes a figure to an SVG file, whole or not at all; texts are outlines.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
+    """Writes a figure to an SVG file, whole or not at all; texts are outlines."""
     # Whatever the user's matplotlibrc says; the same figure gives the same bytes.
     own: Any = {"svg.hashsalt": "kan_exp", "svg.fonttype": "path", "savefig.bbox": None}
     path.parent.mkdir(exist_ok=True)

@@ -6,18 +6,11 @@ from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import (
-    FuncFormatter,
-    LogLocator,
-    MaxNLocator,
-    NullFormatter,
-    NullLocator,
-    ScalarFormatter,
-)
 from PIL import Image
 
 from kan_exp.plots.fonts import BASE, FONTS
@@ -67,7 +60,7 @@ def tidy(axes: Axes, grid: bool = False) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8, length=2)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(TICKS, steps=ROUND))
+        axis.set_major_locator(ticker.MaxNLocator(TICKS, steps=ROUND))
         axis.set_major_formatter(plain_formatter())
         axis.get_offset_text().set_fontsize(8)
     if grid:
@@ -75,10 +68,10 @@ def tidy(axes: Axes, grid: bool = False) -> None:
         axes.set_axisbelow(True)
 
 
-def plain_formatter() -> ScalarFormatter:
+def plain_formatter() -> ticker.ScalarFormatter:
     """Labels of ticks in as few digits as make them differ, with an offset if they are long."""
     with mpl.rc_context({"text.usetex": False}):
-        formatter = ScalarFormatter(useOffset=True, useMathText=False, useLocale=False)
+        formatter = ticker.ScalarFormatter(useOffset=True, useMathText=False, useLocale=False)
     formatter.set_powerlimits((-3, 5))
     return formatter
 
@@ -92,14 +85,16 @@ def log_scale(axes: Axes, which: Literal["x", "y"], values: np.ndarray) -> None:
     axis = axes.xaxis if which == "x" else axes.yaxis
     ratio = values.max() / values.min()
     if ratio < MIN_RATIO:
-        axis.set_major_locator(MaxNLocator(TICKS - 1, steps=ROUND))
+        axis.set_major_locator(ticker.MaxNLocator(TICKS - 1, steps=ROUND))
         axis.set_major_formatter(plain_formatter())
-        axis.set_minor_locator(NullLocator())
+        axis.set_minor_locator(ticker.NullLocator())
         return
-    axis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: short_number(value)))
+    axis.set_minor_formatter(ticker.NullFormatter())
     if ratio < 100:  # there are too few powers of ten
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if ratio > 5 else (1, 1.5, 2, 3, 4, 5, 7)))
+        axis.set_major_locator(
+            ticker.LogLocator(subs=(1, 2, 5) if ratio > 5 else (1, 1.5, 2, 3, 4, 5, 7))
+        )
 
 
 def place_labels(axes: Axes) -> None:

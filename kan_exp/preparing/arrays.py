@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 
 from kan_exp.commandline.explain import USER_ERRORS, one_line
+from kan_exp.commandline.spelling import MAPPINGS
 from kan_exp.config import ARRAYS, Component, RunConfig, RunContext
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.checks import check
@@ -57,7 +59,7 @@ def array_config(
     fractions = config.data.options["fractions"]
     data = Component(ARRAYS, {"table": table, "fractions": fractions, "seed": seed})
     callbacks = dict(config.callbacks) if shows else {}
-    dims = None if config.dims is None else list(config.dims)  # which `settle_widths` changes
+    dims = None if config.dims is None else list(config.dims)  # which `resolve_widths` changes
     judged = replace(config.task, options={**config.task.options, **(task or {})})
     config = replace(config, data=data, task=judged, seed=seed, callbacks=callbacks, dims=dims)
     check(config, context)
@@ -80,15 +82,15 @@ def _translated(texts: Sequence[str]) -> tuple[RunConfig, RunContext]:
 
 def _text(name: str, value: Any) -> str:
     """A value as Hydra reads it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if value is None:
-        return "null"
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
     if isinstance(value, Integral | Real):
         return str(int(value) if isinstance(value, Integral) else float(value))
     if isinstance(value, str):
         return quoted(value)
     if isinstance(value, Mapping):
+        if name in MAPPINGS:  # whose columns may be any text
+            return f"[{','.join(quoted(f'{key}: {part}') for key, part in value.items())}]"
         pairs = ", ".join(f"{key}: {_text(name, part)}" for key, part in value.items())
         return f"{{{pairs}}}"
     if isinstance(value, Sequence):

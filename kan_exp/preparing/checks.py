@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from operator import attrgetter
 
 from kan_exp.config import Component, RunConfig, RunContext
 from kan_exp.data.checks import check_batch_size, check_whole
 from kan_exp.errors import KanExpError, listing, suggest
 from kan_exp.preparing.components import make_task
+from kan_exp.preparing.constraints import check_constraints
 from kan_exp.preparing.defaults import with_defaults
 from kan_exp.preparing.networks import check_network
 from kan_exp.preparing.sources import check_source
-from kan_exp.preparing.tasks import AUTO, settle
+from kan_exp.preparing.tasks import AUTO, with_task
 from kan_exp.preparing.widths import check_dims
 from kan_exp.runs.cores import count_workers
 from kan_exp.runs.identity import OBSERVERS
@@ -56,7 +58,8 @@ def check(config: RunConfig, context: RunContext) -> None:
     if config.task.target != AUTO:
         make_task(config.task)
     _check_figures(config)
-    config, context = settle(*with_defaults(config, context))
+    config, context = with_task(*with_defaults(config, context))
+    check_constraints(config)
     points = check_source(config, context, make_task(config.task))
     check_network(config, context, points)
 
@@ -72,34 +75,24 @@ def check_full_batch(scheduler: object, batch_size: int | None, compile: bool) -
 
 def check_numbers(config: RunConfig) -> None:
     """Checks the range of numbers at the top of a configuration."""
-    refine = config.refine
-    lists = {
-        "refine.grids": refine.grids,
-        "refine.num_candidates": refine.num_candidates,
-        "refine.steps": refine.steps,
-        "refine.points": refine.points,
-    }
-    for name, numbers in lists.items():
-        for place, item in enumerate(numbers or ()):
+    for name in ("grids", "num_candidates", "steps", "points"):
+        for place, item in enumerate(getattr(config.refine, name) or ()):
             if not isinstance(item, int):
                 shown = str(item).replace(" ", "")
-                raise KanExpError(f"{name}[{place}]: must be a whole number, got {shown}.")
+                raise KanExpError(f"refine.{name}[{place}]: must be a whole number, got {shown}.")
     check_dims(config.dims)
     for place, products in enumerate(config.multiply or ()):
         check_whole(f"multiply[{place}]", products, 0)
     check_smoothing(config)
     check_pruning(config)
-    for name in ("steps", "log_every_n_steps", "evaluations"):
-        if (value := getattr(config, name)) is not None and value < 1:
-            raise KanExpError(f"{name} must be at least 1, got {value}.")
-    for name in ("follow_every", "max_rise"):
-        if not getattr(config.refine, name) >= 1:
-            got = getattr(config.refine, name)
-            raise KanExpError(f"refine.{name} must be at least 1, got {got}.")
-    if not config.checkpoint_seconds >= 0:
-        raise KanExpError(
-            f"checkpoint_seconds must be at least 0, got {config.checkpoint_seconds}."
-        )
+    least = {
+        **dict.fromkeys(("steps", "log_every_n_steps", "evaluations"), 1),
+        **dict.fromkeys(("refine.follow_every", "refine.max_rise"), 1),
+        "checkpoint_seconds": 0,
+    }
+    for name, bound in least.items():
+        if (value := attrgetter(name)(config)) is not None and not value >= bound:
+            raise KanExpError(f"{name} must be at least {bound}, got {value}.")
     if not 0 < config.explain.seconds < math.inf:
         raise KanExpError(f"explain.seconds must be above 0, got {config.explain.seconds}.")
     count_workers("explain.workers", config.explain.workers)
@@ -118,26 +111,20 @@ def check_numbers(config: RunConfig) -> None:
 
 def check_smoothing(config: RunConfig) -> None:
     """Checks the options of `smoothing`."""
-    smoothing = config.smoothing
-    if smoothing.method not in (None, "reml", "linear"):
-        raise KanExpError(
-            f"smoothing.method must be reml, linear or null, got {smoothing.method!r}."
-        )
-    if smoothing.method == "linear" and config.uses_least_squares:
+    smoothing, method = config.smoothing, config.smoothing.method
+    if method not in (None, "reml", "linear"):
+        raise KanExpError(f"smoothing.method must be reml, linear or null, got {method!r}.")
+    if method == "linear" and config.uses_least_squares:
         raise KanExpError(
             "smoothing.method=linear is where optimizers that follow gradients begin: set "
             "optimizer=adamw, or smoothing.method=reml"
         )
     for name, count in (("num_candidates", 2), ("steps", 5)):
-        numbers = getattr(smoothing, name)
-        if len(numbers) != count or min(numbers) < 1:
-            raise KanExpError(
-                f"smoothing.{name} needs {count} numbers of at least 1, got {list(numbers)}."
-            )
-    if smoothing.num_candidates[1] > smoothing.num_candidates[0]:
-        raise KanExpError(
-            f"smoothing.num_candidates must not rise, got {list(smoothing.num_candidates)}."
-        )
+        got = list(getattr(smoothing, name))
+        if len(got) != count or min(got) < 1:
+            raise KanExpError(f"smoothing.{name} needs {count} numbers of at least 1, got {got}.")
+    if (got := list(smoothing.num_candidates)) != sorted(got, reverse=True):
+        raise KanExpError(f"smoothing.num_candidates must not rise, got {got}.")
     check_whole("smoothing.intervals", smoothing.intervals, 2)
     check_whole("smoothing.hidden", smoothing.hidden, 0)
 
@@ -146,9 +133,9 @@ def check_pruning(config: RunConfig) -> None:
     """Checks `prune` and the options of `pruning`."""
     if config.prune not in (None, "auto"):
         raise KanExpError(f"prune must be auto or null, got {config.prune!r}.")
-    if not 1 <= config.pruning.max_rise < float("inf"):
+    if not 1 <= config.pruning.max_rise < math.inf:
         raise KanExpError(f"pruning.max_rise must be at least 1, got {config.pruning.max_rise}.")
-    if not 0 < config.pruning.seconds < float("inf"):
+    if not 0 < config.pruning.seconds < math.inf:
         raise KanExpError(f"pruning.seconds must be above 0, got {config.pruning.seconds}.")
     if config.prune is None:
         return

@@ -17,14 +17,10 @@ BEFORE = {"kan_exp.data.SampledData": {"border": 0.0}}
 
 
 def complete(config: dict[str, Any], today: Mapping[str, Any]) -> list[str]:
-    """Adds the options that a stored configuration lacks, in place.
+    """Adds to a stored configuration the options of `today`'s conf/train.yaml that it lacks.
 
     They take the value that does what the run did, or the one in conf/. Constructors have defaults
     of their own, which may be others.
-
-    Args:
-        config: As stored, in plain containers.
-        today: The options of conf/train.yaml.
 
     Returns:
         What was added and may affect the result, as `name=value`.

@@ -19,15 +19,10 @@ POSITIONAL = "_args_"
 
 
 def make(name: str, component: Component, **more: Any) -> Any:
-    """Calls what a component names; components among its options are made first.
-
-    Args:
-        name: The option of the configuration, for messages.
-        component: What to call.
-        more: Further keyword arguments.
+    """Calls what a component names with its options and `more`; components among them come first.
 
     Raises:
-        KanExpError: It cannot be imported, or refuses its options.
+        KanExpError: It cannot be imported, or refuses its options; the message begins with `name`.
     """
     function = locate(name, component.target)
     options = {option: _made(f"{name}.{option}", v) for option, v in component.options.items()}
@@ -44,11 +39,7 @@ def make(name: str, component: Component, **more: Any) -> Any:
 
 
 def make_data(component: Component, **more: Any) -> ExperimentData:
-    """Makes a source of data; `units` are an option of all sources of this package.
-
-    Raises:
-        KanExpError: As `make`; or units cannot be read.
-    """
+    """Makes a source of data; `units` are an option of all sources of this package."""
     options, units = dict(component.options), None
     if component.target.startswith("kan_exp.data."):
         units = options.pop("units", None)
@@ -64,9 +55,7 @@ def make_data(component: Component, **more: Any) -> ExperimentData:
 
 def make_partial(name: str, component: Component) -> functools.partial[Any]:
     """A function of the arguments that the component's options leave open."""
-    partial: functools.partial[Any] = make(
-        name, Component(component.target, component.options, partial=True)
-    )
+    partial: functools.partial[Any] = make(name, replace(component, partial=True))
     return partial
 
 
@@ -94,33 +83,24 @@ def locate(name: str, target: str) -> Any:
 
 
 def make_checked(name: str, component: Component, kind: type, kind_name: str, **more: Any) -> Any:
-    """`make`, after the options were compared with the signature: some are used much later.
-
-    Args:
-        name: The option of the configuration, for messages.
-        component: What to call.
-        kind: What the result must be.
-        kind_name: How users know it.
-        more: Further keyword arguments.
+    """`make`, with checks of the options by the signature, and of the type of the result.
 
     Raises:
-        KanExpError: An option is of another type, or the result is.
+        KanExpError: An option is of another type, or the result is not a `kind`.
     """
     check_options(name, locate(name, component.target), to_values(component.options))
-    return _checked(name, component, make(name, component, **more), kind, kind_name)
-
-
-def _checked(name: str, component: Component, made: Any, kind: type, kind_name: str) -> Any:
-    if not isinstance(made, kind):
-        raise KanExpError(
-            f"{name}._target_={component.target} must make a {kind_name}, got "
-            f"{type(made).__name__}."
-        )
+    made = make(name, component, **more)
+    _check_kind(f"{name}._target_={component.target}", made, kind, kind_name)
     return made
+
+
+def _check_kind(name: str, made: Any, kind: type, kind_name: str) -> None:
+    if not isinstance(made, kind):
+        raise KanExpError(f"{name} must make a {kind_name}, got {type(made).__name__}.")
 
 
 def make_task(component: Component) -> Task:
     """What is minimized and measured, made without torch."""
-    made = make("task", component)
-    task: Task = _checked("task", component, made, Task, "kan_exp.tasks.Task")
+    task: Task = make("task", component)
+    _check_kind(f"task._target_={component.target}", task, Task, "kan_exp.tasks.Task")
     return task

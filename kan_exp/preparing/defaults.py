@@ -21,8 +21,9 @@ from kan_exp.config import (
     config_folder,
 )
 from kan_exp.preparing.components import make_task
+from kan_exp.preparing.constraints import with_curves
 from kan_exp.preparing.sources import SKLEARN, training_rows
-from kan_exp.preparing.tasks import recognized
+from kan_exp.preparing.tasks import recognize_task
 from kan_exp.preparing.widths import AUTO, shown_dims
 from kan_exp.runs import option_name
 from kan_exp.runs.identity import group_name
@@ -40,6 +41,8 @@ DIGITS = (1797, 64, 10)  # rows, inputs and classes of data=sklearn data.name=di
 def with_defaults(config: RunConfig, context: RunContext) -> tuple[RunConfig, RunContext]:
     """Replaces defaults that do not go with the data, or with options that were typed.
 
+    Inputs that are to be monotone or convex need edges that can be, see `with_curves`.
+
     Wide tables that have enough rows are trained as `wide` of conf/train.yaml says, beginning with
     the linear model, unless options of the network or the optimizer were typed.
 
@@ -51,10 +54,13 @@ def with_defaults(config: RunConfig, context: RunContext) -> tuple[RunConfig, Ru
     Raises:
         KanExpError: The table cannot be read.
     """
+    config, context = with_curves(config, context)
     if (size := _size_of_wide(config, context)) is not None:
         return _wide(config, context, size)
     config, context = _by_gradient(config, context)
-    if config.smooths and (_types_stages(context) or any(config.multiply or ())):
+    typed = _typed(context)
+    asks_stages = typed & {"refine", "penalty"} and "smoothing" not in typed
+    if config.smooths and (asks_stages or any(config.multiply or ())):
         config = replace(config, smoothing=replace(config.smoothing, method=None))
     return config, context
 
@@ -82,7 +88,7 @@ def _size(config: RunConfig) -> tuple[int, int, int] | None:
     if config.data.target not in (ARRAYS, TABLE):
         return None
     schema, rows = training_rows(config.data)
-    task = make_task(recognized(config.task, config.data))
+    task = make_task(recognize_task(config.task, config.data))
     if not schema.has_features:
         return None
     return rows, len(schema.features), task.num_outputs(schema)
@@ -116,7 +122,10 @@ def _by_gradient(config: RunConfig, context: RunContext) -> tuple[RunConfig, Run
     gradient = context.gradient
     if gradient is None or not config.uses_least_squares or _typed(context) & {*CHOICES}:
         return config, context
-    if not _has_many(config.data):
+    data = config.data
+    is_table = data.target in (ARRAYS, TABLE)
+    has_many = training_rows(data)[1] >= MANY_ROWS if is_table else data.target == STREAM
+    if not has_many:
         return config, context
     base = _base()
     values = {**gradient, **{name: base[name] for name in ("log_every_n_steps", "evaluations")}}
@@ -129,7 +138,7 @@ def _by_gradient(config: RunConfig, context: RunContext) -> tuple[RunConfig, Run
 def _trained_by(
     name: str, config: RunConfig, context: RunContext, values: Mapping[str, Any], **options: Any
 ) -> tuple[RunConfig, RunContext]:
-    """With an optimizer that follows gradients, and the values of options that were not typed."""
+    """Sets an optimizer that follows gradients, and values for options that were not typed."""
     values = _left_open(values, context)
     config = replace(
         config,
@@ -157,18 +166,6 @@ def _base() -> dict[str, Any]:
     """The options of conf/train.yaml, without those of a layer or an optimizer."""
     text = Path(config_folder(), "train.yaml").read_text(encoding="utf-8")
     return cast("dict[str, Any]", yaml.safe_load(text))
-
-
-def _has_many(data: Component) -> bool:
-    if data.target not in (ARRAYS, TABLE):
-        return data.target == STREAM
-    return training_rows(data)[1] >= MANY_ROWS
-
-
-def _types_stages(context: RunContext) -> bool:
-    """Whether options of the stages of least squares were typed, and none of `smoothing`."""
-    typed = _typed(context)
-    return bool(typed & {"refine", "penalty"}) and "smoothing" not in typed
 
 
 def notes_on_defaults(asked: RunConfig, config: RunConfig) -> list[str]:

@@ -20,9 +20,6 @@ def training_accelerator(config: RunConfig) -> str:
     """The accelerator to train on, `cpu` or `cuda`; `auto` means CUDA if it is available.
 
     MPS is never chosen: it lacks float64, which least squares and tables need.
-
-    Raises:
-        KanExpError: The accelerator is not supported or not available.
     """
     import torch
 

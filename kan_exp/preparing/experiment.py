@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from kan_exp.errors import KanExpError
 from kan_exp.preparing.checks import ELEMENTWISE
 from kan_exp.preparing.choices import flat_choices
 from kan_exp.preparing.components import make_checked, make_data, make_partial, make_task
+from kan_exp.preparing.constraints import check_constraints
 from kan_exp.preparing.defaults import notes_on_defaults, with_defaults
 from kan_exp.preparing.devices import training_accelerator
 from kan_exp.preparing.modules import (
@@ -28,7 +29,7 @@ from kan_exp.preparing.modules import (
 )
 from kan_exp.preparing.networks import stages_of
 from kan_exp.preparing.sources import check_schema
-from kan_exp.preparing.tasks import data_options, note_on_task, settle
+from kan_exp.preparing.tasks import data_options, note_on_task, with_task
 from kan_exp.preparing.widths import are_known
 from kan_exp.runs.cores import count_workers, usable_cores
 from kan_exp.runs.identity import OBSERVERS
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from kan_exp.training.experiment import Experiment
     from kan_exp.training.folds import FoldResult
     from kan_exp.training.module import KANModule
+    from kan_exp.training.sinks import Sink
 
 # Folds that are trained together: how many, numbers of their tables, and numbers of a mini-batch
 # in the widest layer, above which one network keeps the processor busy alone.
@@ -78,7 +80,7 @@ def make_experiment(
     import torch
 
     context = context or RunContext()
-    asked, (config, context) = config, settle(*with_defaults(config, context))
+    asked, (config, context) = config, with_task(*with_defaults(config, context))
     dims, smoothing = config.dims, config.smoothing  # before the data have decided
     count = 1 if rank is None else rank.count
     accelerator = training_accelerator(config)
@@ -87,14 +89,11 @@ def make_experiment(
     from lightning.pytorch import Callback
     from lightning.pytorch.loggers import Logger
 
-    from kan_exp.board.summaries import Trial
     from kan_exp.ranks.strategy import RankEnvironment
-    from kan_exp.training.callbacks import BestNetwork, EdgeFigures, RunCheckpoint, SignalStop
+    from kan_exp.training.callbacks import BestNetwork, RunCheckpoint, SignalStop
     from kan_exp.training.experiment import Experiment, quiet_lightning
     from kan_exp.training.folds import CrossValidation
-    from kan_exp.training.sinks import FigureSink, FileSink, Sink, TensorBoardSink, TerminalSink
     from kan_exp.training.state import read_state
-    from kan_exp.training.tensorboard import RunLogger
 
     quiet_lightning()
     if config.threads is not None:
@@ -105,7 +104,9 @@ def make_experiment(
     task = make_task(config.task)
     if data is None:
         data = make_data(config.data, **data_options(config.data, task))
-    check_schema("data", data.schema, config, context, task)
+    check_constraints(config)
+    left_out = getattr(data, "flat", ())
+    check_schema("data", data.schema, config, context, task, left_out)
     for part in (data.train, data.val, data.test):
         task.check_target(data.schema, part.y)
     given, data = data, copy(data)  # the given one may be of several trainings
@@ -143,28 +144,7 @@ def make_experiment(
     choices = flat_choices(config, context)
     sinks: list[Sink] = []
     if folder is not None:
-        board = logger if isinstance(logger, RunLogger) else None
-        edges = next((one for one in callbacks if isinstance(one, EdgeFigures)), None)
-        sinks = [
-            FileSink(folder),
-            TerminalSink(folder, steps, board is not None, context.arguments),
-            FigureSink(folder / "figures", edges, board),
-        ]
-        if config.explain.enabled:
-            from kan_exp.training.explaining import ExplainSink
-
-            wanted = config.explain
-            shown = config.callbacks.get("progress") is not None
-            functions = wanted.functions or {}
-            # The jobs of a sweep share the cores already.
-            alone = context.job is not None and wanted.workers == "auto"
-            workers = 1 if alone else count_workers("explain.workers", wanted.workers)
-            sinks.append(
-                ExplainSink(folder, wanted.seconds, config.seed, functions, workers, shown, board)
-            )
-        if board is not None:
-            trial = Trial(context.overrides, folder, context.job, choices)
-            sinks.append(TensorBoardSink(board, trial, _text(config)))
+        sinks = _make_sinks(config, context, folder, trainer, choices)
     folds = None
     if data.num_folds:
         # What is left to the data is that of each fold.
@@ -205,6 +185,45 @@ def _make_trainer(
     return trainer
 
 
+def _make_sinks(
+    config: RunConfig,
+    context: RunContext,
+    folder: Path,
+    trainer: Trainer,
+    choices: Mapping[str, Any],
+) -> list[Sink]:
+    """What writes, prints and draws the result of a run in a folder."""
+    from kan_exp.board.summaries import Trial
+    from kan_exp.training.callbacks import EdgeFigures
+    from kan_exp.training.sinks import FigureSink, FileSink, TensorBoardSink, TerminalSink
+    from kan_exp.training.tensorboard import RunLogger
+
+    board = trainer.logger if isinstance(trainer.logger, RunLogger) else None
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    edges = next((one for one in callbacks if isinstance(one, EdgeFigures)), None)
+    sinks: list[Sink] = [
+        FileSink(folder),
+        TerminalSink(folder, trainer.max_steps, board is not None, context.arguments),
+        FigureSink(folder / "figures", edges, board),
+    ]
+    explain = config.explain
+    if explain.enabled:
+        from kan_exp.training.explaining import ExplainSink
+
+        shown = config.callbacks.get("progress") is not None
+        # The jobs of a sweep share the cores already.
+        shares = context.job is not None and explain.workers == "auto"
+        workers = 1 if shares else count_workers("explain.workers", explain.workers)
+        options = explain.functions or {}, workers, shown, board
+        sinks.append(ExplainSink(folder, explain.seconds, config.seed, *options))
+    if board is not None:
+        trial = Trial(context.overrides, folder, context.job, choices)
+        plain = json.loads(json.dumps(config.to_values(), default=str))  # also Python's objects
+        text = str(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+        sinks.append(TensorBoardSink(board, trial, text))
+    return sinks
+
+
 def _check_fold(data: ExperimentData, number: int, inputs: int) -> None:
     """Refuses widths that do not suit a fold, in which a column may be constant or lack levels."""
     if len(data.features) != inputs:
@@ -240,7 +259,7 @@ def _folds_at_once(config: RunConfig, module: KANModule, data: ExperimentData) -
 def _fold_fitter(
     config: RunConfig, context: RunContext, stop: SignalStop
 ) -> Callable[[Sequence[ExperimentData]], Iterator[FoldResult]]:
-    """What trains folds: the run's own training, without its files and its progress."""
+    """A function that trains folds as the run is trained, without files and progress."""
     import torch
 
     from kan_exp.training.fold_stack import can_stack, train_stacked
@@ -267,7 +286,7 @@ def _fold_fitter(
 def _masked_trainer(
     config: RunConfig, context: RunContext, data: ExperimentData, stop: SignalStop
 ) -> Callable[[Sequence[int], Sequence[Tensor]], Experiment | None]:
-    """What trains a network of given widths and masks; None from it if a signal has come."""
+    """A function that trains a network of given widths and masks; None from it after a signal."""
     smoothing = replace(config.smoothing, choose=False)
 
     def train(dims: Sequence[int], masks: Sequence[Tensor]) -> Experiment | None:
@@ -294,11 +313,6 @@ def _quiet(config: RunConfig) -> RunConfig:
     return replace(config, logger=None, callbacks=acting)
 
 
-def _text(config: RunConfig) -> str:
-    plain = json.loads(json.dumps(config.to_values(), default=str))  # also of objects from Python
-    return str(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
-
-
 def _steps(config: RunConfig, data: ExperimentData) -> int:
     """How many optimizer steps the run has: `steps`, or those of least squares if that is null."""
     if config.steps is not None:
@@ -308,8 +322,7 @@ def _steps(config: RunConfig, data: ExperimentData) -> int:
         return sum(stage.steps for stage in equation_stages(config, data))
     if config.smooths:
         return plan_of(config, specs, data).total_steps
-    stages = stages_of(config.refine, intervals_of(specs))
-    return sum(stage.steps for stage in stages)
+    return sum(stage.steps for stage in stages_of(config.refine, intervals_of(specs)))
 
 
 def _check_with_torch(config: RunConfig, count: int, accelerator: str) -> None:

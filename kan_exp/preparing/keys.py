@@ -12,8 +12,8 @@ from kan_exp.commandline.renamed import with_old_names
 from kan_exp.config import TABLE, to_component, to_values
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.sources import SKLEARN
-from kan_exp.preparing.tasks import AUTO, recognized
-from kan_exp.preparing.values import plain_values, resolved, without_targets, written
+from kan_exp.preparing.tasks import AUTO, recognize_task
+from kan_exp.preparing.values import plain_values, resolved, unresolved, without_targets
 from kan_exp.runs.files import content_or_path
 from kan_exp.runs.identity import NON_RESULT_OPTIONS, SEED_OPTIONS, digest
 
@@ -45,7 +45,7 @@ def _task_of(task: Any, data: Any) -> Any:
         return task
     if not isinstance(data, Mapping) or data.get("_target_") in (TABLE, SKLEARN):
         return task
-    return to_values(recognized(to_component(task), to_component(data)))
+    return to_values(recognize_task(to_component(task), to_component(data)))
 
 
 def setting_key(cfg: DictConfig) -> str:
@@ -64,12 +64,9 @@ def setting_key(cfg: DictConfig) -> str:
 
 
 def stack_key(cfg: DictConfig) -> str | None:
-    """A digest of everything but the seed, which jobs must share to be trained as one.
+    """A digest of everything but the seed, which jobs must share to be trained as one network.
 
-    Options that decide no result are included, since the stacked jobs share them, too.
-
-    Returns:
-        None if an option is only known once the job runs, and may then depend on the job.
+    None if an option is only known once the job runs, and may then depend on the job.
     """
     values = {}
     for name in map(str, cfg):
@@ -78,7 +75,7 @@ def stack_key(cfg: DictConfig) -> str | None:
         try:
             values[name] = resolved(cfg, name)
         except OmegaConfBaseException:
-            values[name] = written(cfg)[name]
+            values[name] = unresolved(cfg)[name]
             if name not in NON_RESULT_OPTIONS or "seed" in str(values[name]):
                 return None
     return digest({"rest": values})
@@ -116,7 +113,7 @@ def _varying(cfg: DictConfig, runs: Iterable[tuple[int, int]]) -> Iterator[tuple
         for path in _differences(first, values):
             if path not in seen:
                 seen.add(path)
-                text: Any = written(cfg)
+                text: Any = unresolved(cfg)
                 for name in path:  # parts of a single reference have no text of their own
                     text = text.get(name) if isinstance(text, Mapping) else text
                 yield ".".join(path), text

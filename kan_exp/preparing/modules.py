@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from kan_exp.config import EQUATION, LINES, SAMPLED, RunConfig, RunContext, choice, to_values
 from kan_exp.errors import KanExpError, message_of
 from kan_exp.preparing.components import make_partial
+from kan_exp.preparing.constraints import constrained_options, input_signs
 from kan_exp.preparing.devices import training_device
 from kan_exp.preparing.networks import MULTIPLICATIONS_PER_MINUTE, check_work, stages_of
 from kan_exp.preparing.widths import shown_dims
-from kan_exp.runs.files import parse_json
+from kan_exp.runs.lenient_json import read_object
 from kan_exp.runs.results import read_metrics
 
 if TYPE_CHECKING:
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 
     from kan_exp.data import EquationData, ExperimentData
     from kan_exp.layers import EdgeLayer, LayerSpec
+    from kan_exp.layers.constraints import Constraint
     from kan_exp.models.model import KANModel
     from kan_exp.tasks import Task
-    from kan_exp.training.module import KANModule
+    from kan_exp.training.module import Constraints, KANModule
     from kan_exp.training.pruning import Pruning, Trained
     from kan_exp.training.smooth_plan import Plan
     from kan_exp.training.stages import Stage
@@ -66,271 +68,287 @@ def make_module(
 ) -> KANModule:
     """The network, or the networks to choose from, and what trains them.
 
-    The data have the scaling and the weights of the task.
-
-    Args:
-        config: The configuration.
-        context: How it was asked for.
-        data: What is trained on.
-        task: What is minimized and measured.
-        masks: Which edges exist, where the smoothness of edges is found from the data.
+    The data have the scaling and the weights of the task. `masks` say which edges exist, where the
+    smoothness of edges is found from the data.
     """
-    specs = layer_specs(config)
-    if config.data.target == EQUATION:
-        return _make_equation(config, context, data, specs, task)
-    if config.smooths:
-        return _make_smoothing(config, context, data, specs, task, masks)
-    if config.uses_least_squares:
-        module = _make_least_squares(config, context, data, specs, task)
-    elif config.replicas > 1:
-        module = _make_replicas(config, data, specs, task)
-    else:
-        module = _make_by_gradient(config, data, specs, task)
-    module.bounds = _bounds(config, data)
-    return module
+    return _Maker(config, context, data, task, masks, layer_specs(config)).module()
 
 
-def _make_by_gradient(
-    config: RunConfig, data: ExperimentData, specs: Sequence[LayerSpec], task: Task
-) -> KANModule:
-    import torch
+@dataclass(frozen=True)
+class _Maker:
+    """Makes one of the modules; the arguments are those of `make_module`."""
 
-    from kan_exp.layers import make_network
-    from kan_exp.training.module import KANModule
-    from kan_exp.training.shared import SharedModule
+    config: RunConfig
+    context: RunContext
+    data: ExperimentData
+    task: Task
+    masks: Sequence[Tensor]
+    specs: Sequence[LayerSpec]
 
-    # The weights have a generator of their own: all kinds see the same order of points.
-    generator = torch.Generator().manual_seed(config.seed)
-    network = make_network(specs, config.widths, generator, config.multiply or ())
-    _start([network], config, data, task)
-    model = _model(network, data, task)
-    options = _gradient_options(config, data, specs, task)
-    options["compile_network"] = config.compile
-    if config.num_ranks > 1:
-        module: KANModule = SharedModule(model, task, count=config.num_ranks, **options)
-    else:
-        module = KANModule(model, task, **options)
-    module.start_margin = 0.0 if config.smoothing.method == "linear" else None
-    return module
+    def module(self) -> KANModule:
+        if self.config.data.target == EQUATION:
+            return self._equation()
+        if self.config.smooths:
+            return self._smoothing()
+        if self.config.uses_least_squares:
+            module = self._least_squares()
+        else:
+            module = self._replicas() if self.config.replicas > 1 else self._by_gradient()
+        module.bounds = self._bounds()
+        return module
 
+    def _by_gradient(self) -> KANModule:
+        from kan_exp.training.module import KANModule
+        from kan_exp.training.shared import SharedModule
 
-def _start(
-    networks: Sequence[nn.Sequential], config: RunConfig, data: ExperimentData, task: Task
-) -> None:
-    """Makes networks the linear model, if asked for, and limits the edges of tables."""
-    if config.smoothing.method == "linear":
-        _start_linear(networks, config, data, task)
-    if (bounds := _bounds(config, data)) is None:
-        return
-    from kan_exp.layers.walk import observe_domains
-    from kan_exp.training.module import OBSERVED_POINTS
+        config = self.config
+        network = self._network(config.seed)
+        self._start([network])
+        model, options = self._model(network), self._gradient_options()
+        options["compile_network"] = config.compile
+        if config.num_ranks > 1:
+            module: KANModule = SharedModule(model, self.task, count=config.num_ranks, **options)
+        else:
+            module = KANModule(model, self.task, **options)
+        module.start_margin = 0.0 if config.smoothing.method == "linear" else None
+        return module
 
-    x = data.scaling.standardize(data.train).x[:OBSERVED_POINTS].float()
-    for network in networks:
-        observe_domains(network.eval(), [x], bounds=bounds)
-        network.train()
+    def _replicas(self) -> KANModule:
+        """The networks of all seeds as one, after a check that they fit into memory."""
+        from kan_exp.training.memory import Sizes, check_memory
+        from kan_exp.training.replicas import ReplicaModule
 
+        config, options = self.config, self._gradient_options()
 
-def _bounds(config: RunConfig, data: ExperimentData) -> Tensor | None:
-    """The standardized ranges of a table, beyond which edges mean nothing; None of a formula."""
-    if config.data.target == SAMPLED:
-        return None
-    return data.scaling.standardize_bounds(data.bounds)
+        def make(count: int) -> ReplicaModule:
+            networks = [self._network(config.seed + replica) for replica in range(count)]
+            self._start(networks)
+            model = self._model(networks[0])
+            return ReplicaModule(model, self.task, networks, config.seed, **options)
 
+        count = len(self.data.train.x)
+        batch = min(config.batch_size or count, count)
+        sizes = Sizes(config.log_every_n_steps, batch, count)
+        check_memory(make(1), config.replicas, sizes, training_device(config))
+        return make(config.replicas)
 
-def _start_linear(
-    networks: Sequence[nn.Sequential], config: RunConfig, data: ExperimentData, task: Task
-) -> None:
-    from kan_exp.training.linear_start import start_linear
+    def _network(self, seed: int) -> nn.Sequential:
+        import torch
 
-    dims = config.widths
-    if len(dims) != 3 or dims[1] < dims[2]:
-        raise KanExpError(
-            f"smoothing.method=linear needs one hidden layer of at least as many units as outputs, "
-            f"got {shown_dims(dims)}: set dims=[auto,{dims[-1] + 32},auto] or smoothing.method=null"
+        from kan_exp.layers import make_network
+
+        # The weights have a generator of their own: all kinds see the same order of points.
+        generator = torch.Generator().manual_seed(seed)
+        return make_network(self.specs, self.config.widths, generator, self.config.multiply or ())
+
+    def _start(self, networks: Sequence[nn.Sequential]) -> None:
+        """Makes networks the linear model, if asked for, and limits the edges of tables."""
+        self._oblige(networks)
+        if self.config.smoothing.method == "linear":
+            self._start_linear(networks)
+        if (bounds := self._bounds()) is None:
+            return
+        from kan_exp.layers.walk import observe_domains
+        from kan_exp.training.module import OBSERVED_POINTS
+
+        x = self.data.scaling.standardize(self.data.train).x[:OBSERVED_POINTS].float()
+        for network in networks:
+            observe_domains(network.eval(), [x], bounds=bounds)
+            network.train()
+
+    def _start_linear(self, networks: Sequence[nn.Sequential]) -> None:
+        from kan_exp.training.linear_start import start_linear
+
+        dims = self.config.widths
+        if len(dims) != 3 or dims[1] < dims[2]:
+            raise KanExpError(
+                f"smoothing.method=linear needs one hidden layer of at least as many units as "
+                f"outputs, got {shown_dims(dims)}: set dims=[auto,{dims[-1] + 32},auto] or "
+                f"smoothing.method=null"
+            )
+        points = self.data.scaling.standardize(self.data.train)
+        start_linear(networks, points, self.task.loss(), self._layer_constraints)
+
+    def _oblige(self, networks: Sequence[nn.Sequential]) -> None:
+        """Makes random straight lines obey the constraints."""
+        if not self._layer_constraints:
+            return
+        from kan_exp.layers.constraints import constrain
+        from kan_exp.training.increments import orient
+
+        for network in networks:
+            orient(network, self._layer_constraints)
+            constrain(network, self._layer_constraints)
+
+    @property
+    def _layer_constraints(self) -> Sequence[Constraint]:
+        """The constraints of each layer of the network; none if there are none."""
+        make = self._constraints
+        return () if make is None else make(self.config.widths)
+
+    @property
+    def _constraints(self) -> Constraints | None:
+        """Makes the constraints of each layer from widths; None if there are none."""
+        if not constrained_options(self.config):
+            return None
+        from kan_exp.layers.constraints import layer_constraints
+
+        signs = input_signs(self.config, self.data.schema)
+        return lambda dims: layer_constraints(dims, *signs)
+
+    def _bounds(self) -> Tensor | None:
+        """The standardized ranges of a table, outside of which edges mean nothing."""
+        if self.config.data.target == SAMPLED:
+            return None
+        return self.data.scaling.standardize_bounds(self.data.bounds)
+
+    def _model(self, network: nn.Sequential) -> KANModel:
+        from kan_exp.models.model import KANModel
+
+        data, schema = self.data, self.data.schema
+        names = self.task.output_names(schema), schema.classes, schema
+        about = data.scaling, data.features, data.target_name, self.task.activation
+        model = KANModel(network, *about, *names)
+        problem = getattr(data, "problem", None)
+        model.frame = None if problem is None else problem.frame
+        return model
+
+    def _description(self, specs: Sequence[LayerSpec], dims: Sequence[int]) -> dict[str, Any]:
+        from kan_exp.models.loading import describe_model
+
+        return describe_model(specs, dims, self.data, self.task)
+
+    def _gradient_options(self) -> dict[str, Any]:
+        scheduler = self.config.scheduler
+        return {
+            "optimizer": make_partial("optimizer", self.config.optimizer),
+            "scheduler": None if scheduler is None else make_partial("scheduler", scheduler),
+            "penalty": asdict(self.config.penalty),
+            "description": self._description(self.specs, self.config.widths),
+            "constraints": self._layer_constraints,
+        }
+
+    def _least_squares(self) -> KANModule:
+        from kan_exp.training.least_squares import LeastSquaresModule
+        from kan_exp.training.stages import multiplications
+        from kan_exp.training.starts import count_parameters, make_starts
+
+        config, data, specs = self.config, self.data, self.specs
+        dims, refine, scaling = config.widths, config.refine, data.scaling
+        stages = stages_of(refine, intervals_of(specs))
+        points = scaling.standardize(data.train)
+        x = points.x.double()
+        self._network(config.seed)  # errors in options are about the layer as the user asked for it
+        sizes = [count_parameters(specs, dims, stage) for stage in stages]
+        check_work(multiplications(sizes, stages, len(x)), len(x), self.context)
+        begin = None
+        if config.begins_smooth:
+            from kan_exp.training.linear_start import additive_network
+
+            loss, intervals = self.task.loss(), config.smoothing.intervals
+            made = additive_network(
+                specs, dims, points, loss, intervals, config.seed, self._layer_constraints
+            )
+            begin, specs = made.network, made.specs(specs)
+        noise, bounds = refine.init_noise_std, scaling.standardize_bounds(data.bounds)
+        starts = make_starts(
+            specs, dims, stages[0], config.seed, noise, x, bounds, config.multiply or ()
         )
-    start_linear(networks, data.scaling.standardize(data.train), task.loss())
+        self._oblige(starts)
+        module = LeastSquaresModule(
+            self._model(begin or starts[0]),
+            self.task,
+            starts,
+            stages,
+            scaling.standardize(data.val),
+            make_partial("optimizer", config.optimizer),
+            asdict(config.penalty),
+            refine.penalty_decay,
+            self._description(specs, dims),
+            follow_every=refine.follow_every,
+            max_rise=refine.max_rise,
+            constraints=self._layer_constraints,
+        )
+        if begin is not None:  # a standard error of root mean squares
+            module.start_margin = (2 * len(data.val.x)) ** -0.5
+        return module
 
+    def _equation(self) -> KANModule:
+        """What solves a differential equation."""
+        from kan_exp.training.equations import EquationGradientModule, EquationModule
+        from kan_exp.training.starts import make_starts
 
-def _model(network: nn.Sequential, data: ExperimentData, task: Task) -> KANModel:
-    from kan_exp.models.model import KANModel
+        config, data, specs = self.config, cast("EquationData", self.data), self.specs
+        network = self._network(config.seed)
+        if not config.uses_least_squares:
+            options = self._gradient_options()
+            return EquationGradientModule(data, self._model(network), self.task, **options)
+        dims, refine, scaling = config.widths, config.refine, data.scaling
+        stages = equation_stages(config, data)
+        x = (data.train.x - scaling.x_mean) / scaling.x_std
+        noise, bounds = refine.init_noise_std, scaling.standardize_bounds(data.bounds)
+        products = config.multiply or ()
+        starts = make_starts(specs, dims, stages[0], config.seed, noise, x, bounds, products)
+        return EquationModule(
+            data,
+            self._model(starts[0]),
+            self.task,
+            starts,
+            stages,
+            data.val,
+            make_partial("optimizer", config.optimizer),
+            asdict(config.penalty),
+            refine.penalty_decay,
+            self._description(specs, dims),
+            follow_every=refine.follow_every,
+            max_rise=refine.max_rise,
+        )
 
-    schema = data.schema
-    names = task.output_names(schema), schema.classes, schema
-    model = KANModel(
-        network, data.scaling, data.features, data.target_name, task.activation, *names
-    )
-    problem = getattr(data, "problem", None)
-    model.frame = None if problem is None else problem.frame
-    return model
+    def _smoothing(self) -> KANModule:
+        import torch
 
+        from kan_exp.layers import make_network
+        from kan_exp.training.smoothing import SmoothingModule
 
-def _gradient_options(
-    config: RunConfig, data: ExperimentData, specs: Sequence[LayerSpec], task: Task
-) -> dict[str, Any]:
-    from kan_exp.models.loading import describe_model
-
-    scheduler = config.scheduler
-    return {
-        "optimizer": make_partial("optimizer", config.optimizer),
-        "scheduler": None if scheduler is None else make_partial("scheduler", scheduler),
-        "penalty": asdict(config.penalty),
-        "description": describe_model(specs, config.widths, data, task),
-    }
-
-
-def _make_least_squares(
-    config: RunConfig,
-    context: RunContext,
-    data: ExperimentData,
-    specs: Sequence[LayerSpec],
-    task: Task,
-) -> KANModule:
-    import torch
-
-    from kan_exp.layers import make_network
-    from kan_exp.models.loading import describe_model
-    from kan_exp.training.least_squares import LeastSquaresModule
-    from kan_exp.training.stages import multiplications
-    from kan_exp.training.starts import count_parameters, make_starts
-
-    dims, refine, scaling = config.widths, config.refine, data.scaling
-    stages = stages_of(refine, intervals_of(specs))
-    x = scaling.standardize(data.train).x.double()
-    bounds = scaling.standardize_bounds(data.bounds)
-    # Errors in options are about the layer as the user asked for it, not that of the first stage.
-    make_network(specs, dims, torch.Generator())
-    sizes = [count_parameters(specs, dims, stage) for stage in stages]
-    check_work(multiplications(sizes, stages, len(x)), len(x), context)
-    begin = None
-    if config.begins_smooth:
-        from kan_exp.training.linear_start import additive_network
-
-        points, intervals = scaling.standardize(data.train), config.smoothing.intervals
-        made = additive_network(specs, dims, points, task.loss(), intervals, config.seed)
-        begin, specs = made.network, made.specs(specs)
-    products = config.multiply or ()
-    noise = refine.init_noise_std
-    starts = make_starts(specs, dims, stages[0], config.seed, noise, x, bounds, products)
-    module = LeastSquaresModule(
-        _model(begin or starts[0], data, task),
-        task,
-        starts,
-        stages,
-        scaling.standardize(data.val),
-        make_partial("optimizer", config.optimizer),
-        asdict(config.penalty),
-        refine.penalty_decay,
-        describe_model(specs, dims, data, task),
-        follow_every=refine.follow_every,
-        max_rise=refine.max_rise,
-    )
-    if begin is not None:  # a standard error of root mean squares
-        module.start_margin = (2 * len(data.val.x)) ** -0.5
-    return module
+        config, data = self.config, self.data
+        dims, plan = config.widths, plan_of(config, self.specs, data)
+        chooses = bool(config.smoothing.choose) and len(dims) == 3
+        rows = _rows(data)
+        check_work(plan.multiplications(rows), rows, self.context)
+        shown = [dims[0], dims[-1]] if chooses else dims  # until the data have decided
+        specs = self.specs[: len(shown) - 1]
+        generator = torch.Generator().manual_seed(config.seed)
+        points = data.scaling.standardize(data.train)
+        return SmoothingModule(
+            self._model(make_network(specs, shown, generator).double()),
+            self.task,
+            self.specs,
+            dims,
+            chooses,
+            plan,
+            points,
+            points if data.val is data.train else data.scaling.standardize(data.val),
+            make_partial("optimizer", config.optimizer),
+            config.seed,
+            self._description(specs, shown),
+            self.masks,
+            self._constraints,
+        )
 
 
 def equation_stages(config: RunConfig, data: ExperimentData) -> list[Stage]:
     """The stages of a training that solves a differential equation."""
-    from kan_exp.data.equation import EquationData
     from kan_exp.training.stages import continued
 
-    assert isinstance(data, EquationData)
     stages = stages_of(config.refine, intervals_of(layer_specs(config)))
-    return continued(stages, data.problem.num_continuations)
-
-
-def _make_equation(
-    config: RunConfig,
-    context: RunContext,
-    data: ExperimentData,
-    specs: Sequence[LayerSpec],
-    task: Task,
-) -> KANModule:
-    import torch
-
-    from kan_exp.layers import make_network
-    from kan_exp.models.loading import describe_model
-    from kan_exp.training.equations import EquationModule
-    from kan_exp.training.starts import make_starts
-
-    if not config.uses_least_squares:
-        from kan_exp.training.equations import EquationGradientModule
-
-        generator = torch.Generator().manual_seed(config.seed)
-        network = make_network(specs, config.widths, generator, config.multiply or ())
-        options = _gradient_options(config, data, specs, task)
-        model = _model(network, data, task)
-        return EquationGradientModule(cast("EquationData", data), model, task, **options)
-    dims, refine, scaling = config.widths, config.refine, data.scaling
-    stages = equation_stages(config, data)
-    make_network(specs, dims, torch.Generator())  # errors in options are about the layer as asked
-    x = ((data.train.x - scaling.x_mean) / scaling.x_std).double()
-    bounds = scaling.standardize_bounds(data.bounds)
-    noise, products = refine.init_noise_std, config.multiply or ()
-    starts = make_starts(specs, dims, stages[0], config.seed, noise, x, bounds, products)
-    return EquationModule(
-        cast("EquationData", data),
-        _model(starts[0], data, task),
-        task,
-        starts,
-        stages,
-        data.val,
-        make_partial("optimizer", config.optimizer),
-        asdict(config.penalty),
-        refine.penalty_decay,
-        describe_model(specs, dims, data, task),
-        follow_every=refine.follow_every,
-        max_rise=refine.max_rise,
-    )
-
-
-def _make_smoothing(
-    config: RunConfig,
-    context: RunContext,
-    data: ExperimentData,
-    specs: Sequence[LayerSpec],
-    task: Task,
-    masks: Sequence[Tensor],
-) -> KANModule:
-    import torch
-
-    from kan_exp.layers import make_network
-    from kan_exp.models.loading import describe_model
-    from kan_exp.training.smoothing import SmoothingModule
-
-    dims, plan = config.widths, plan_of(config, specs, data)
-    chooses = bool(config.smoothing.choose) and len(dims) == 3
-    rows = _rows(data)
-    check_work(plan.multiplications(rows), rows, context)
-    shown = [dims[0], dims[-1]] if chooses else dims  # until the data have decided
-    specs_shown = specs[: len(shown) - 1]
-    generator = torch.Generator().manual_seed(config.seed)
-    network = make_network(specs_shown, shown, generator).double()
-    points = data.scaling.standardize(data.train)
-    return SmoothingModule(
-        _model(network, data, task),
-        task,
-        specs,
-        dims,
-        chooses,
-        plan,
-        points,
-        points if data.val is data.train else data.scaling.standardize(data.val),
-        make_partial("optimizer", config.optimizer),
-        config.seed,
-        describe_model(specs_shown, shown, data, task),
-        masks,
-    )
+    return continued(stages, cast("EquationData", data).problem.num_continuations)
 
 
 def make_pruning(config: RunConfig, train: Callable[..., Any]) -> Pruning | None:
     """What makes the trained network smaller; None if that is not asked for.
 
-    Args:
-        config: The configuration.
-        train: Trains a network of given widths and masks anew, see `Pruning`; used where the
-            smoothness of edges is found from the data.
+    `train` trains a network of given widths and masks anew, where the smoothness of edges is found
+    from the data.
     """
     if config.prune is None:
         return None
@@ -368,19 +386,8 @@ def _trained(run: Path) -> Trained:
     from kan_exp.training.pruning import Trained
 
     checkpoint, metrics = read_checkpoint(run), read_metrics(run)
-    about: dict[str, Any] = {
-        name: metrics[name] for name in ("steps", "stopped") if name in metrics
-    }
-    return Trained(checkpoint, about, _history(run))
-
-
-def _history(run: Path) -> dict[str, Any]:
-    """The losses of a run; empty if they cannot be read."""
-    try:
-        history = parse_json((run / "history.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return history if isinstance(history, dict) else {}
+    about = {name: value for name, value in metrics.items() if name in ("steps", "stopped")}
+    return Trained(checkpoint, about, read_object(run / "history.json") or {})
 
 
 def _rows(data: ExperimentData) -> int:
@@ -419,31 +426,3 @@ def intervals_of(specs: Sequence[LayerSpec]) -> list[int | None]:
         return [kind.count_intervals(options) for kind, options in specs]
     except (TypeError, ValueError, KeyError) as error:
         raise KanExpError(f"layer: {error}") from error
-
-
-def _make_replicas(
-    config: RunConfig, data: ExperimentData, specs: Sequence[LayerSpec], task: Task
-) -> KANModule:
-    """The networks of all seeds as one, after a check that they fit into memory."""
-    import torch
-
-    from kan_exp.layers import make_network
-    from kan_exp.training.memory import Sizes, check_memory
-    from kan_exp.training.replicas import ReplicaModule
-
-    options = _gradient_options(config, data, specs, task)
-
-    def make(count: int) -> ReplicaModule:
-        seeds = range(config.seed, config.seed + count)
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        sizes = specs, config.widths
-        networks = [make_network(*sizes, one, config.multiply or ()) for one in generators]
-        _start(networks, config, data, task)
-        model = _model(networks[0], data, task)
-        return ReplicaModule(model, task, networks, config.seed, **options)
-
-    count = len(data.train.x)
-    batch = min(config.batch_size or count, count)
-    sizes = Sizes(config.log_every_n_steps, batch, count)
-    check_memory(make(1), config.replicas, sizes, training_device(config))
-    return make(config.replicas)

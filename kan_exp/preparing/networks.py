@@ -17,7 +17,7 @@ from kan_exp.training.host_memory import check_grids_fit, check_network_fits
 from kan_exp.training.penalty_rules import check_group, check_quadratic, check_smooth, check_weights
 from kan_exp.training.stages import Stage, make_stages, multiplications
 
-LAYERS = "kan_exp.layers."
+LAYERS = "kan_exp.layers"
 # Of an edge's parameters, a pass keeps at least one number for so many.
 BASIS_SHARE = 4
 # Limit for least squares that the user has not asked for: about five minutes on one core.
@@ -35,9 +35,10 @@ def check_network(config: RunConfig, context: RunContext, points: int | None) ->
     layers, penalty = config.each_layer, asdict(config.penalty)
     check_count(len(layers), config.widths)
     check_multiply(config.multiply, config.widths)
-    for layer in layers:
-        _check_layer(layer)
     kinds = [_kind(layer) for layer in layers]
+    for layer, kind in zip(layers, kinds, strict=True):
+        if kind is not None:
+            _check_layer(layer, kind)
     check_weights(penalty)
     if None not in kinds:
         check_smooth(penalty, TABLE in kinds)
@@ -58,7 +59,13 @@ def check_network(config: RunConfig, context: RunContext, points: int | None) ->
                 f"{prefix}table_points=0."
             )
     if config.smooths:
-        _check_unused(config, context)
+        for text in context.overrides:
+            if group_name(text) in ("refine", "penalty"):
+                raise KanExpError(
+                    f"{text} has no effect with smoothing.method={config.smoothing.method}, which "
+                    f"finds the weights of penalties itself: leave it out, or set "
+                    f"smoothing.method=null"
+                )
         return
     known = [_known(layer) for layer in layers]
     complete = [layer for layer in known if layer is not None]
@@ -73,20 +80,10 @@ def check_network(config: RunConfig, context: RunContext, points: int | None) ->
         check_work(multiplications(sizes, stages, points), points, context)
 
 
-def _check_unused(config: RunConfig, context: RunContext) -> None:
-    """Refuses options that have no effect where the smoothness of edges is found from the data."""
-    for text in context.overrides:
-        if group_name(text) in ("refine", "penalty"):
-            raise KanExpError(
-                f"{text} has no effect with smoothing.method={config.smoothing.method}, which "
-                f"finds the weights of penalties itself: leave it out, or set smoothing.method=null"
-            )
-
-
 def _kind(layer: Component) -> Kind | None:
     """The rules of a layer; None for a kind of the user's own, which is checked when made."""
-    name = layer.target.removeprefix(LAYERS)
-    return KINDS.get(name) if layer.target.startswith(LAYERS) else None
+    package, _, name = layer.target.rpartition(".")
+    return KINDS.get(name) if package == LAYERS else None
 
 
 def _known(layer: Component) -> KnownLayer | None:
@@ -99,11 +96,8 @@ def _known(layer: Component) -> KnownLayer | None:
     return (kind, layer.options) if kind is not None and complete else None
 
 
-def _check_layer(layer: Component) -> None:
-    kind = _kind(layer)
-    if kind is None:
-        return
-    owner = layer.target.removeprefix(LAYERS)
+def _check_layer(layer: Component, kind: Kind) -> None:
+    owner = layer.target.rpartition(".")[2]
     check_names(owner, layer.options, kind.options)
     try:
         kind.check(owner, **layer.options)

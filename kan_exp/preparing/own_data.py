@@ -38,9 +38,6 @@ def own_data(
         description: Of its network, from the checkpoint.
         modules: That its configuration may name classes of.
         instead: What the user can do if they cannot be made, for messages.
-
-    Raises:
-        KanExpError: They cannot be made.
     """
     values = {**stored_group(run, "data", modules, instead), **moved}
     is_table = values.get("_target_") == TABLE
@@ -50,10 +47,9 @@ def own_data(
     if values.get("_target_") in (TABLE, SKLEARN):
         more["classes"] = bool(Schema.restore(description).classes)
     try:
-        data = make_data(to_component(values), **more)
+        return make_data(to_component(values), **more)
     except KanExpError as error:
         raise KanExpError(f"{run}: its data cannot be made again: {error}") from error
-    return data
 
 
 def check_unchanged(

@@ -34,9 +34,7 @@ def _existing(path: str, here: str | Path) -> Path | None:
 def use_absolute_paths(cfg: DictConfig, here: str | Path) -> bool:
     """Makes every path to an existing file absolute, in place, and says whether any was not.
 
-    Args:
-        cfg: A composed configuration without Hydra's part.
-        here: The folder in which the command was given.
+    Relative ones are taken from `here`, the folder in which the command was given.
     """
     changed = False
     for node, key in [(node, key) for node, key, name in _leaves(cfg) if is_path(name)]:
@@ -65,12 +63,7 @@ def _leaves(node: DictConfig, before: str = "") -> Iterator[tuple[DictConfig, st
 
 
 def absolute_arguments(arguments: Sequence[str], here: str | Path) -> list[str]:
-    """A command line that means the same in another folder.
-
-    Args:
-        arguments: As Hydra reads them.
-        here: The folder in which they were given.
-    """
+    """A command line, given in the folder `here`, that means the same in another folder."""
     words: list[str] = []
     for text in arguments:
         name, equals, value = text.partition("=")

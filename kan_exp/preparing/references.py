@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kan_exp.config import TrainConfig
 from kan_exp.errors import KanExpError, closest
-from kan_exp.preparing.values import written
+from kan_exp.preparing.values import unresolved
 from kan_exp.runs.identity import NON_RESULT_OPTIONS, group_name
 
 # Their configs list every option, so that none can be added.
@@ -54,7 +54,7 @@ def check_additions(
         return
     about_hydra = cast("dict[str, Any]", OmegaConf.to_container(hydra))
     about_hydra.pop("overrides")  # which has each added option itself
-    references = " ".join(text for text in _texts([written(cfg), about_hydra]) if "${" in text)
+    references = " ".join(text for text in _texts([unresolved(cfg), about_hydra]) if "${" in text)
     for name, text in new.items():
         if not re.search(rf"(?<!\w)(?<!\w\.){re.escape(name)}(?!\w)", references):
             meant = closest(name, known)
@@ -67,7 +67,9 @@ def check_additions(
 
 def _deciding_texts(cfg: DictConfig) -> Iterator[str]:
     """The texts among the options that decide the result, their references unresolved."""
-    return _texts([value for name, value in written(cfg).items() if name not in NON_RESULT_OPTIONS])
+    return _texts(
+        [value for name, value in unresolved(cfg).items() if name not in NON_RESULT_OPTIONS]
+    )
 
 
 def _texts(value: Any) -> Iterator[str]:

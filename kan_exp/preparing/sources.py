@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,8 @@ from kan_exp.data.checks import check_sampled, check_whole, sklearn_schema
 from kan_exp.data.options import Options
 from kan_exp.errors import KanExpError, listing
 from kan_exp.preparing.components import make
-from kan_exp.preparing.widths import are_known, settle_widths, shown_dims
+from kan_exp.preparing.constraints import check_constrained_columns
+from kan_exp.preparing.widths import are_known, resolve_widths, shown_dims
 from kan_exp.tasks.metrics import CLASSES
 from kan_exp.training.host_memory import check_points_fit
 
@@ -41,10 +42,6 @@ def check_source(config: RunConfig, context: RunContext, task: Task) -> int | No
 
     Returns:
         The number of training points, where it is known.
-
-    Raises:
-        KanExpError: The data cannot be had, or have other numbers of inputs and outputs than
-            `dims`.
     """
     from kan_exp.data.schema import Column, Schema  # needs numpy, a quarter of a command's start
 
@@ -68,7 +65,7 @@ def check_source(config: RunConfig, context: RunContext, task: Task) -> int | No
         if width is not None:
             output = Column("class", "class", levels=classes) if classes else Column("y")
             schema = Schema(tuple(Column(str(k)) for k in range(width)), (output,))
-            check_schema("data", schema, config, context, task)
+            check_schema("data", schema, config, context, task, left_out=None)
     if kind == EQUATION:
         problem = _problem(options)
         columns = Schema.of_numbers(problem.names, problem.outputs)
@@ -109,17 +106,24 @@ def _problem(options: Mapping[str, Any]) -> Problem:
 
 
 def check_schema(
-    group: str, schema: Schema, config: RunConfig, context: RunContext, task: Task
+    group: str,
+    schema: Schema,
+    config: RunConfig,
+    context: RunContext,
+    task: Task,
+    left_out: Sequence[str] | None = (),
 ) -> None:
     """Refuses data that the task cannot learn, and widths that do not fit their columns.
 
-    Widths that `dims` leaves to the data are put into it.
+    Widths that `dims` leaves to the data are put into it. `left_out` are columns that the schema
+    lacks since they do not vary; None if its columns have no names yet.
     """
     task.check_schema(schema)
+    check_constrained_columns(config, schema, task, left_out)
     count, outputs = len(schema.features), task.num_outputs(schema)
     if not schema.has_features:  # which the training rows decide
         return
-    settle_widths(config, count, outputs)
+    resolve_widths(config, count, outputs)
     dims = config.widths
     if count != dims[0]:
         source = f"{group} {context.choices[group]!r}" if group in context.choices else group
@@ -147,9 +151,7 @@ def _check_table(
 
 
 def read_source(
-    options: Mapping[str, Any],
-    dims: tuple[int, ...] | None = None,
-    classes: bool | None = None,
+    options: Mapping[str, Any], dims: tuple[int, ...] | None = None, classes: bool | None = None
 ) -> Table:
     """Reads and checks the table of `data=table`, see `learning_table`; it is kept for the data."""
     from kan_exp.data.kinds import take_treatment
@@ -159,16 +161,10 @@ def read_source(
         raise KanExpError("data.path is needed, the file of the table: set it with data.path=...")
     if options.get("target") in (None, "???"):  # the error lists the columns
         options, dims = {**options, "target": None}, None
-    given: dict[str, Any] = {
-        name: options.get(name) for name in ("path", "target", "features", "separator")
-    }
-    return learning_table(
-        **given,
-        split=split_options(options),
-        options=Options(dims=dims),
-        classes=classes,
-        treatment=take_treatment(options)[0],
-    )
+    names = ("path", "target", "features", "separator")
+    given: dict[str, Any] = {name: options.get(name) for name in names}
+    given |= {"split": split_options(options), "options": Options(dims=dims), "classes": classes}
+    return learning_table(**given, treatment=take_treatment(options)[0])
 
 
 def training_rows(data: Component) -> tuple[Schema, int]:

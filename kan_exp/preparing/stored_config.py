@@ -57,11 +57,13 @@ def from_folder(arguments: Sequence[str]) -> tuple[str, list[str]]:
         if place + 1 == len(rest):
             raise KanExpError("--from needs the folder of a run: --from outputs/<date>/<run>.")
         rest[place : place + 2] = [f"--from={rest[place + 1]}"]
-    resumed, source = _take(rest, "resume="), _take(rest, "--from=")
+    resumed, source = _pop_option(rest, "resume="), _pop_option(rest, "--from=")
     if resumed is None and source is None:
         return "train", rest
     folder = expand_home(read_path(cast(str, source if resumed is None else resumed)))
-    modules = [name for name in (_take(rest, "modules=") or "").strip("[]").split(",") if name]
+    modules = [
+        name for name in (_pop_option(rest, "modules=") or "").strip("[]").split(",") if name
+    ]
     if resumed is None:
         return REPEATED, _repeat(folder, rest, modules)
     other = [text for text in rest if not _is_new_place(text)]
@@ -77,7 +79,7 @@ def from_folder(arguments: Sequence[str]) -> tuple[str, list[str]]:
     return RESUMED, rest
 
 
-def _take(arguments: list[str], prefix: str) -> str | None:
+def _pop_option(arguments: list[str], prefix: str) -> str | None:
     """Removes the arguments that begin so; gives the rest of the last one."""
     taken = [text for text in arguments if text.startswith(prefix)]
     arguments[:] = [text for text in arguments if text not in taken]
@@ -116,14 +118,10 @@ def _repeat(folder: Path, rest: list[str], modules: Sequence[str]) -> list[str]:
 
 
 def read_stored(folder: Path, modules: Sequence[str] = ()) -> Stored:
-    """Reads how a run was made.
-
-    Args:
-        folder: Of the run.
-        modules: What its configuration may call besides kan_exp's own, see `check_targets`.
+    """Reads how a run was made; for `modules` see `check_targets`.
 
     Raises:
-        KanExpError: The folder is missing or no run's, or would call something else.
+        KanExpError: The folder is missing or no run's, or its configuration is not to be trusted.
     """
     if not folder.is_dir() or not is_run(folder):
         raise KanExpError(no_run(folder))
@@ -140,7 +138,7 @@ def read_stored(folder: Path, modules: Sequence[str] = ()) -> Stored:
         stored = Stored(
             config,
             renamed_options([str(text) for text in overrides]),
-            {str(group): str(name) for group, name in choices if "/" not in group},
+            {str(group): str(name) for group, name in choices if "/" not in group and name},
         )
     except FileNotFoundError as error:
         raise KanExpError(
@@ -185,13 +183,8 @@ def how_it_ended(folder: Path) -> str | None:
 def unfinished(folder: Path, key: str) -> Path | None:
     """The checkpoint from which a run is resumed.
 
-    Args:
-        folder: Where it writes.
-        key: The `run_key` of its configuration.
-
-    Returns:
-        None where the folder holds no run of this configuration, one that is done, or one without
-        a checkpoint.
+    None where the folder holds no run with this `run_key`, one that is done, or one without a
+    checkpoint.
     """
     status = read_status(folder)
     if status is None or status.key != key or how_it_ended(folder) is not None:

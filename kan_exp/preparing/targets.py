@@ -29,9 +29,6 @@ def check_targets(config: Any, modules: Sequence[str]) -> None:
     Args:
         config: Plain containers, references unresolved.
         modules: Names of further modules whose classes and functions may be called.
-
-    Raises:
-        KanExpError: It would.
     """
     leaves = list(_leaves(config))
     for group, key, target in leaves:

@@ -28,20 +28,16 @@ if TYPE_CHECKING:
 AUTO = "kan_exp.tasks.Auto"
 
 
-def settle(config: RunConfig, context: RunContext) -> tuple[RunConfig, RunContext]:
-    """Replaces `task=auto` by the task that the target asks for; does nothing for others.
-
-    Raises:
-        KanExpError: The data cannot be read, or the task has no such option.
-    """
-    task = recognized(config.task, config.data)
+def with_task(config: RunConfig, context: RunContext) -> tuple[RunConfig, RunContext]:
+    """Replaces `task=auto` by the task that the target asks for; does nothing for others."""
+    task = recognize_task(config.task, config.data)
     choices = dict(context.choices)
     if ("task" in choices and task is not config.task) or choices.get("task") == "auto":
         choices["task"] = _name(task)
     return replace(config, task=task), replace(context, choices=choices)
 
 
-def recognized(task: Component, data: Component) -> Component:
+def recognize_task(task: Component, data: Component) -> Component:
     """The task itself, or the one that the data ask for if it is `task=auto`."""
     if task.target != AUTO:
         return task

@@ -30,31 +30,22 @@ from kan_exp.config import (
     to_values,
 )
 from kan_exp.errors import KanExpError
-from kan_exp.preparing.apart import apart
 from kan_exp.preparing.checks import check_full_batch, check_replicas
 from kan_exp.preparing.components import make, make_task
+from kan_exp.preparing.forked import call_in_fork
 from kan_exp.preparing.keys import check_shared, follows_seed
 from kan_exp.preparing.references import check_additions, check_references
 from kan_exp.preparing.sources import SKLEARN
-from kan_exp.preparing.tasks import AUTO, recognized
-from kan_exp.preparing.values import (
-    plain_values,
-    resolved,
-    search_path_override,
-    without_targets,
-)
-from kan_exp.preparing.widths import are_known, settle_widths
+from kan_exp.preparing.tasks import AUTO, recognize_task
+from kan_exp.preparing.values import plain_values, resolved, search_path_override, without_targets
+from kan_exp.preparing.widths import are_known, resolve_widths
 from kan_exp.quoting import quoted
 from kan_exp.runs.identity import group_name
 from kan_exp.tasks import Task
 
 
 def translate(cfg: DictConfig, hydra: DictConfig) -> tuple[RunConfig, RunContext]:
-    """Resolves a composed configuration, once.
-
-    Args:
-        cfg: Without Hydra's part.
-        hydra: Hydra's part.
+    """Resolves a composed configuration, given without Hydra's part and that part.
 
     Raises:
         KanExpError: An option is unknown or missing, or does not go with another.
@@ -66,8 +57,11 @@ def translate(cfg: DictConfig, hydra: DictConfig) -> tuple[RunConfig, RunContext
     if cfg.optimizer._target_ == LEAST_SQUARES:  # which lacks options that schedulers refer to
         check_full_batch(cfg.scheduler, cfg.batch_size, cfg.compile)
     check_references(cfg, hydra)
-    values = _resolve(cfg)
-    _check_missing(cfg)
+    values = plain_values(cfg, strict=True)
+    # The check of a table lists its columns.
+    table = {"data.path", "data.target"} if cfg.data.get("_target_") == TABLE else set()
+    for name in sorted(OmegaConf.missing_keys(cfg) - table):
+        raise KanExpError(f"{name} is needed: set it with {name}=...")
     config = _run_config(values)
     check_shared(cfg)
     for text in overrides:
@@ -110,14 +104,6 @@ def run_config(overrides: Sequence[str], folder: str | Path) -> RunConfig:
         return translate(cfg, hydra)[0]
 
 
-def _resolve(cfg: DictConfig) -> dict[str, Any]:
-    errors: list[OmegaConfBaseException] = []
-    values: dict[str, Any] = plain_values(cfg, errors)
-    for error in errors:
-        raise error
-    return values
-
-
 def _run_config(values: dict[str, Any]) -> RunConfig:
     layers = values["layer"]
     if values["layers"] is not None:
@@ -133,7 +119,7 @@ def is_stackable(cfg: DictConfig) -> bool:
     with open_dict(probe):  # what is known only once the job runs
         probe.replicas, probe.logger, probe.callbacks = 2, None, {}
     try:
-        check_replicas(_run_config(_resolve(probe)))
+        check_replicas(_run_config(plain_values(probe, strict=True)))
         check_shared(probe)
     except (KanExpError, OmegaConfBaseException):
         return False
@@ -144,10 +130,10 @@ def composed_task(cfg: DictConfig) -> Task:
     """The task of a composed configuration; where the target decides it, that is read."""
     task = to_component(OmegaConf.to_container(cfg.task, resolve=True))
     if task.target == AUTO and cfg.data.get("_target_") not in (TABLE, SKLEARN):
-        task = recognized(task, Component(""))  # other options may be known to the jobs alone
+        task = recognize_task(task, Component(""))  # other options may be known to the jobs alone
     elif task.target == AUTO:
         data = to_component(resolved(cfg, "data"))
-        task = apart(lambda: recognized(task, data))
+        task = call_in_fork(lambda: recognize_task(task, data))
     return make_task(task)
 
 
@@ -162,11 +148,11 @@ def composed_widths(cfg: DictConfig) -> list[int]:
     except (KanExpError, OmegaConfBaseException):  # which the job reports
         return []
     config = RunConfig(dims=None if cfg.dims is None else list(cfg.dims))
-    settle_widths(config, len(target.inputs), 1)
+    resolve_widths(config, len(target.inputs), 1)
     return config.widths
 
 
-def spelled_out(cfg: DictConfig, task: Component) -> DictConfig:
+def explicit_config(cfg: DictConfig, task: Component) -> DictConfig:
     """The configuration with its task, and with all options of every entry of `layers`.
 
     A run's folder has to say by itself what these were, whatever the defaults will be.
@@ -184,10 +170,7 @@ def composed(
 ) -> Iterator[tuple[DictConfig, DictConfig]]:
     """Composes a configuration without a command; gives it and Hydra's part of it.
 
-    Args:
-        overrides: As on the command line.
-        folder: Where the run is to write.
-        name: The primary config.
+    The overrides are those of a command line; `name` is the primary config.
     """
     store_schema("train_schema", TrainConfig)
     rename_in_files()
@@ -226,10 +209,3 @@ def _uses_target(cfg: DictConfig) -> bool:
         return False
     target = cfg.data.target
     return target is None or OmegaConf.is_dict(target)  # not of a table, whose target is a name
-
-
-def _check_missing(cfg: DictConfig) -> None:
-    # The check of a table lists its columns.
-    table = ("data.path", "data.target") if cfg.data.get("_target_") == TABLE else ()
-    for name in sorted(OmegaConf.missing_keys(cfg) - set(table)):
-        raise KanExpError(f"{name} is needed: set it with {name}=...")

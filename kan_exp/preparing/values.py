@@ -17,27 +17,20 @@ from kan_exp.quoting import quoted
 HYDRAS_OWN = ("hydra", "main", "schema")  # who provides the configurations that are always there
 
 
-def plain_values(cfg: DictConfig, errors: list[OmegaConfBaseException] | None = None) -> Any:
-    """All options by name.
+def plain_values(cfg: DictConfig, strict: bool = False) -> dict[str, Any]:
+    """All options by name, of a composed configuration without Hydra's part.
 
-    Args:
-        cfg: A composed configuration without Hydra's part.
-        errors: Takes the errors of options that cannot be resolved (yet), which stay as they are
-            written.
-
-    Raises:
-        KanExpError: `layers` cannot be read.
+    Those that cannot be resolved stay as they are written. If `strict`, only those without a value.
     """
-    return {str(name): _value(cfg, str(name), errors) for name in cfg}
-
-
-def _value(cfg: DictConfig, name: str, errors: list[OmegaConfBaseException] | None) -> Any:
-    try:
-        return resolved(cfg, name)
-    except OmegaConfBaseException as error:
-        if errors is not None and not isinstance(error, MissingMandatoryValue):
-            errors.append(error)
-        return written(cfg)[name]
+    values = {}
+    for name in map(str, cfg):
+        try:
+            values[name] = resolved(cfg, name)
+        except OmegaConfBaseException as error:
+            if strict and not isinstance(error, MissingMandatoryValue):
+                raise
+            values[name] = unresolved(cfg)[name]
+    return values
 
 
 def resolved(cfg: DictConfig, name: str) -> Any:
@@ -48,7 +41,7 @@ def resolved(cfg: DictConfig, name: str) -> Any:
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
-def written(cfg: DictConfig) -> dict[str, Any]:
+def unresolved(cfg: DictConfig) -> dict[str, Any]:
     """All options in plain containers, references unresolved."""
     return OmegaConf.to_container(cfg, resolve=False)  # type: ignore[return-value]
 

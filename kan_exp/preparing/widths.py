@@ -22,11 +22,7 @@ def are_known(dims: list[Any] | None) -> bool:
 
 
 def check_dims(dims: list[Any] | None) -> None:
-    """Checks `dims` as it was given.
-
-    Raises:
-        KanExpError: There are fewer than two widths, or one is no number above 0.
-    """
+    """Checks `dims` as it was given: at least two widths, all numbers above 0 or `auto`."""
     if dims is None:
         return
     shown = shown_dims(dims)
@@ -49,19 +45,15 @@ def check_dims(dims: list[Any] | None) -> None:
 
 
 def check_multiply(multiply: list[int] | None, dims: list[int]) -> None:
-    """Checks `multiply` for a network of these widths.
-
-    Raises:
-        KanExpError: It has more numbers than there are layers, or one exceeds its layer's width.
-    """
-    shown = f"multiply=[{','.join(map(str, multiply or ()))}]"
-    widths = dims[1:]
-    if len(multiply or ()) > len(widths):
+    """Checks `multiply`: at most a number for each layer, none above its layer's width."""
+    multiply, widths = multiply or [], dims[1:]
+    shown = f"multiply=[{','.join(map(str, multiply))}]"
+    if len(multiply) > len(widths):
         raise KanExpError(
-            f"{shown} has {len(multiply or ())} numbers, but {shown_dims(dims)} has {len(widths)} "
+            f"{shown} has {len(multiply)} numbers, but {shown_dims(dims)} has {len(widths)} "
             f"layers: give one number for each, or fewer."
         )
-    for number, (products, width) in enumerate(zip(multiply or (), widths, strict=False), 1):
+    for number, (products, width) in enumerate(zip(multiply, widths, strict=False), 1):
         if not 0 <= products <= width:
             raise KanExpError(
                 f"{shown}: layer {number} of {shown_dims(dims)} has {width} outputs, so that 0 to "
@@ -69,15 +61,12 @@ def check_multiply(multiply: list[int] | None, dims: list[int]) -> None:
             )
 
 
-def settle_widths(config: RunConfig, inputs: int, outputs: int) -> None:
+def resolve_widths(config: RunConfig, inputs: int, outputs: int) -> None:
     """Replaces what `dims` leaves to the data, in place.
 
     Without `dims` the network has one hidden layer: of `2 * inputs + 1` units, as in Kolmogorov's
     theorem, or, where smoothness is found from the data, of a unit for each output's sum of curves
-    and the hidden units beside it, about which the data decide.
-
-    Raises:
-        KanExpError: `layers` names more than two kinds, and there are no `dims`.
+    and the additional hidden units, about which the data decide.
     """
     if config.dims is not None:
         ends = {0: inputs, len(config.dims) - 1: outputs}
@@ -89,15 +78,12 @@ def settle_widths(config: RunConfig, inputs: int, outputs: int) -> None:
             f"layers names {len(layers)} kinds, which dims=null cannot know the widths of: set "
             f"dims=[auto,5,5,auto]"
         )
-    if len(layers) == 1 or (config.smooths and _is_straight(config)):
+    smooths, layer = config.smooths, config.layers
+    is_straight = isinstance(layer, Component) and layer.target == LINES
+    if len(layers) == 1 or (smooths and is_straight):
         config.dims = [inputs, outputs]
         return
-    smooths = config.smooths
     width = outputs + config.smoothing.hidden if smooths else 2 * inputs + 1
     config.dims = [inputs, width, outputs]
     if smooths and not layers and config.smoothing.choose is None:
         config.smoothing = replace(config.smoothing, choose=True)
-
-
-def _is_straight(config: RunConfig) -> bool:
-    return isinstance(config.layers, Component) and config.layers.target == LINES

@@ -22,44 +22,32 @@ PATIENCE = 10.0  # seconds for a process to end, and for rank 0 to notice that o
 
 @dataclass(frozen=True)
 class Rank:
-    """One of the processes that train together.
+    """One of the processes that train together."""
 
-    Args:
-        number: From 0.
-        count: How many there are.
-        store: File by which they find each other.
-    """
-
-    number: int
+    number: int  # from 0
     count: int
-    store: str
+    store: str  # file by which they find each other
 
 
+@dataclass
 class Processes:
     """Runs a function in copies of this process, as a context manager around rank 0's own work.
 
     The copies are made by `fork`, so this process must not have computed anything with torch yet.
     They end when this process ends, however that happens. Their output is discarded.
 
-    Args:
-        count: Processes, this one included.
-        work: Takes part in the training as a rank above 0.
-        explain: Describes an exception in one line.
-        give_up: Leaves the program with a reason. Called in another thread if a process is lost and
-            rank 0 waits for it forever.
-
     Raises:
         KanExpError: On exit, if an exception was the consequence of a lost process.
     """
 
-    def __init__(
-        self,
-        count: int,
-        work: Callable[[Rank], None],
-        explain: Callable[[BaseException], str],
-        give_up: Callable[[str], None],
-    ) -> None:
-        self.count, self.work, self.explain, self.give_up = count, work, explain, give_up
+    count: int  # of processes, this one included
+    work: Callable[[Rank], None]  # takes part in the training as a rank above 0
+    explain: Callable[[BaseException], str]  # describes an exception in one line
+    # Leaves the program with a reason. Called in another thread if a process is lost and rank 0
+    # waits for it forever.
+    give_up: Callable[[str], None]
+
+    def __post_init__(self) -> None:
         self._loss_reason = ""
         self._lost, self._finished = threading.Event(), threading.Event()
 

@@ -1,1 +1,1 @@
-"""Many runs compared: grouped, summed up over seeds, drawn, and written down; without torch."""
+"""Compares many runs: groups, summarizes and draws them; without torch."""

@@ -1,16 +1,24 @@
-"""From records of runs to settings summed up over seeds, compared and in order."""
+"""Summarizes records of runs over their seeds; compares and sorts the settings."""
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from kan_exp.errors import KanExpError, listing, suggest
-from kan_exp.reporting.grouping import OF_SEEDS, Name, Part, check_keys, differing, divide
-from kan_exp.reporting.statistics import Bootstrap, Effect, Interval, Sample, Values
+from kan_exp.reporting.grouping import (
+    OF_SEEDS,
+    Name,
+    Part,
+    checked_keys,
+    group_records,
+    varying_choices,
+)
+from kan_exp.reporting.statistics import Bootstrap, Effect, Sample, Values
 from kan_exp.runs.records import DONE, UNDONE, Record, Records
 from kan_exp.tasks import METRICS, OLD_SCORING
 from kan_exp.tasks.metrics import TEST, higher_is_better, linear_of, standard_error_of
@@ -21,28 +29,18 @@ class Setting:
     """One setting with its seeds.
 
     Numbers are of the runs that finished and have the metric; None if no run has.
-
-    Args:
-        name: The values of the section's keys.
-        records: All its records.
-        finished: Those that count, by seed.
-        sample: Their metric.
-        quartiles: Lower, median, upper.
-        effect: Compared with the first setting of the section; None for the first itself.
-        standard_error: Of one run's metric, over the draw of its test points; median over seeds.
-        linear: The metric of the linear model on the same split; median over seeds.
     """
 
-    name: Name
+    name: Name  # the values of the section's keys
     records: list[Record]
-    finished: list[Record]
-    sample: Sample
+    finished: list[Record]  # those that count, by seed
+    sample: Sample  # their metric
     best: float | None = None
     worst: float | None = None
-    quartiles: tuple[float, float, float] | None = None
-    effect: Effect | None = None
-    standard_error: float | None = None
-    linear: float | None = None
+    quartiles: tuple[float, float, float] | None = None  # lower, median, upper
+    effect: Effect | None = None  # compared with the first setting of the section
+    standard_error: float | None = None  # of one run, over its test points; median over seeds
+    linear: float | None = None  # metric of the linear model on the same split; median over seeds
 
     @property
     def values(self) -> Values:
@@ -51,10 +49,6 @@ class Setting:
     @property
     def median(self) -> float | None:
         return None if self.quartiles is None else self.quartiles[1]
-
-    @property
-    def interval(self) -> Interval | None:
-        return self.sample.interval
 
     @property
     def label(self) -> str:
@@ -68,11 +62,11 @@ class Setting:
 
     @property
     def parameters(self) -> float | None:
-        return _median([record.metrics.get("parameters") for record in self.finished])
+        return _median(record.metrics.get("parameters") for record in self.finished)
 
     @property
     def seconds(self) -> float | None:
-        return _median([record.seconds for record in self.finished])
+        return _median(record.seconds for record in self.finished)
 
     @property
     def verdict(self) -> str:
@@ -107,25 +101,15 @@ class Section:
 
 @dataclass
 class Comparison:
-    """The content of a report.
+    """The content of a report."""
 
-    Args:
-        metric: By which runs are compared.
-        keys: The choices that distinguish settings.
-        asked: Whether the user has named them.
-        sections: One for each set of test points.
-        records: All records.
-        unassigned: Runs without a result that fit no setting, or several.
-        old: Results without choices, which belong to no setting either.
-    """
-
-    metric: str
-    keys: list[str]
-    asked: bool
-    sections: list[Section]
+    metric: str  # by which runs are compared
+    keys: list[str]  # the choices that distinguish settings
+    asked: bool  # whether the user has named them
+    sections: list[Section]  # one for each set of test points
     records: Records
-    unassigned: list[Record]
-    old: list[Record]
+    unassigned: list[Record]  # runs without a result that fit no setting, or several
+    old: list[Record]  # results without choices, which belong to no setting either
 
     @property
     def more_is_better(self) -> bool:
@@ -146,34 +130,27 @@ def compare_runs(
         metric: None for the primary metric on the test points.
         group_by: Choices that distinguish settings; None for all that differ.
         bootstrap: For the intervals.
-
-    Raises:
-        KanExpError: No run has the metric or records its choices, or `group_by` names none.
     """
     all_records = records.records
-    metric = _primary(all_records) if metric is None else metric
+    if metric is None:  # that of most runs
+        names = Counter(r.primary for r in all_records if r.metrics and r.primary in METRICS)
+        name = next((name for name, _ in names.most_common(1)), None)
+        metric = TEST + (name or OLD_SCORING["primary"])
     _check_metric(metric, all_records)
     old = [record for record in all_records if record.metrics and not record.complete]
     known = [record for record in all_records if record.complete or not record.metrics]
     if not any(record.metrics for record in known):
         raise KanExpError("the runs that finished are of an older version and record no choices.")
-    keys = differing(known) if group_by is None else check_keys(group_by, known)
-    parts, unassigned = divide(known, keys)
+    keys = varying_choices(known) if group_by is None else checked_keys(group_by, known)
+    parts, unassigned = group_records(known, keys)
     sections = []
     for part in parts:
-        settings = [_sum_up(*group, metric, bootstrap) for group in part.settings.items()]
+        settings = [_summarized(*group, metric, bootstrap) for group in part.settings.items()]
         settings.sort(key=lambda setting: _sort_key(setting, higher_is_better(metric)))
         _compare(settings, higher_is_better(metric))
         sections.append(Section(part, settings))
     sections.sort(key=lambda section: (section.part.test_points is None, section.title))
     return Comparison(metric, keys, group_by is not None, sections, records, unassigned, old)
-
-
-def _primary(records: Sequence[Record]) -> str:
-    """The primary metric, on the test points, of most runs that finished."""
-    names = Counter(r.primary for r in records if r.metrics and r.primary in METRICS)
-    name = next((name for name, _ in names.most_common(1)), None)
-    return TEST + (name or OLD_SCORING["primary"])
 
 
 def _check_metric(metric: str, records: Sequence[Record]) -> None:
@@ -187,16 +164,14 @@ def _check_metric(metric: str, records: Sequence[Record]) -> None:
         )
 
 
-def _sum_up(name: Name, records: list[Record], metric: str, bootstrap: Bootstrap) -> Setting:
-    def median(metric: str | None) -> float | None:
-        return _median([record.metrics.get(metric) for record in finished] if metric else [])
-
+def _summarized(name: Name, records: list[Record], metric: str, bootstrap: Bootstrap) -> Setting:
     finished = [r for r in records if r.state == DONE and metric in r.metrics]
     finished.sort(key=lambda r: (r.seed is None, r.seed or 0, str(r.folder)))
     values = np.array([record.metrics[metric] for record in finished], dtype=np.float64)
     setting = Setting(name, records, finished, Sample(values, bootstrap))
-    setting.standard_error = median(standard_error_of(metric))
-    setting.linear = median(linear_of(metric))
+    error, linear = standard_error_of(metric) or "", linear_of(metric) or ""
+    setting.standard_error = _median(record.metrics.get(error) for record in finished)
+    setting.linear = _median(record.metrics.get(linear) for record in finished)
     if len(values):
         low, middle, high = np.quantile(values, [0.25, 0.5, 0.75]).tolist()
         setting.quartiles = (low, middle, high)
@@ -210,12 +185,8 @@ def _sort_key(setting: Setting, more_is_better: bool) -> tuple[float, float, Nam
     sign = -1.0 if more_is_better else 1.0
     values = np.full(len(setting.records), np.inf)
     values[: len(setting.values)] = sign * setting.values
-    values.sort()
-    upper = len(values) // 2
-    # If one of the two middle values is infinite, so is their mean.
-    median = float(values[upper] if len(values) % 2 else values[upper - 1 : upper + 1].mean())
     own = np.inf if setting.median is None else sign * setting.median
-    return median, float(own), setting.name
+    return statistics.median(values.tolist()), own, setting.name
 
 
 def _compare(settings: Sequence[Setting], more_is_better: bool) -> None:
@@ -233,13 +204,10 @@ def _compare(settings: Sequence[Setting], more_is_better: bool) -> None:
 def same_seeds(first: Sequence[Record], other: Sequence[Record]) -> bool:
     """Whether two settings have the same seeds, each once, in the same order."""
     seeds = [record.seed for record in first]
-    return (
-        None not in seeds
-        and len(set(seeds)) == len(seeds)
-        and seeds == [record.seed for record in other]
-    )
+    is_once = None not in seeds and len(set(seeds)) == len(seeds)
+    return is_once and seeds == [record.seed for record in other]
 
 
-def _median(values: Sequence[float | None]) -> float | None:
+def _median(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
-    return float(np.median(known)) if known else None
+    return float(statistics.median(known)) if known else None

@@ -37,7 +37,7 @@ def read_curves(records: Iterable[Record]) -> list[Curve]:
     curves = []
     for record in records:
         if record.folder not in histories:
-            histories[record.folder] = read_object(record.folder / HISTORY, unreadable=[])
+            histories[record.folder] = read_object(record.folder / HISTORY)
         curve = _curve(histories[record.folder], record.replica)
         if curve:
             curves.append(curve)

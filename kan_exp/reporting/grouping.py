@@ -20,22 +20,15 @@ Groups = dict[tuple[str | None, Name], list[Record]]  # by test points and setti
 
 @dataclass
 class Part:
-    """Settings that were scored on the same test points and can be compared.
+    """Settings that were scored on the same test points and can be compared."""
 
-    Args:
-        test_points: Their fingerprint, or `OF_SEEDS`; None if no run records it.
-        keys: The choices that differ here.
-        constants: Choices that differ between parts, but not here.
-        settings: Their records, by the values of `keys`.
-    """
-
-    test_points: str | None
-    keys: list[str]
-    constants: dict[str, str]
-    settings: dict[Name, list[Record]]
+    test_points: str | None  # their fingerprint, or `OF_SEEDS`; None if no run records it
+    keys: list[str]  # the choices that differ here
+    constants: dict[str, str]  # choices that differ between parts, but not here
+    settings: dict[Name, list[Record]]  # their records, by the values of `keys`
 
 
-def differing(records: Sequence[Record]) -> list[str]:
+def varying_choices(records: Sequence[Record]) -> list[str]:
     """The choices that distinguish settings, without those that follow from others.
 
     Typed choices come first, then groups and numbers of a run, then options: if `layer` was chosen,
@@ -64,19 +57,12 @@ def _name(record: Record, keys: Sequence[str]) -> Name:
     return tuple(str(_value(record, key)) for key in keys)
 
 
-def check_keys(asked: Sequence[str], records: Sequence[Record]) -> list[str]:
-    """The choices by which the user wants to group.
-
-    Raises:
-        KanExpError: One of them is no choice of any run.
-    """
+def checked_keys(asked: Sequence[str], records: Sequence[Record]) -> list[str]:
+    """The choices by which the user wants to group; refuses what is no choice of any run."""
     known = sorted({name for record in records for name in record.choices})
     for name in asked:
         if not is_setting(name):
-            raise KanExpError(
-                f"group_by: {name} does not distinguish settings: a setting is summed up over its "
-                f"runs."
-            )
+            raise KanExpError(f"group_by: {name} does not distinguish settings: leave it out.")
         if name not in known:
             raise KanExpError(
                 f"group_by: no run has a choice {name!r}.{suggest(name, known)} "
@@ -85,7 +71,9 @@ def check_keys(asked: Sequence[str], records: Sequence[Record]) -> list[str]:
     return list(dict.fromkeys(asked))
 
 
-def divide(records: Sequence[Record], keys: Sequence[str]) -> tuple[list[Part], list[Record]]:
+def group_records(
+    records: Sequence[Record], keys: Sequence[str]
+) -> tuple[list[Part], list[Record]]:
     """Puts each record into the group of its setting and its test points.
 
     A run without a result records neither its test points nor the choices it left at their
@@ -112,9 +100,8 @@ def divide(records: Sequence[Record], keys: Sequence[str]) -> tuple[list[Part], 
             continue
         name = _name(record, keys)
         has_all_keys = all(_value(record, key) is not None for key in keys)
-        candidates = list(itertools.chain.from_iterable(with_result.values()))
-        if has_all_keys:
-            candidates = with_result.get(name, [])
+        every = list(itertools.chain.from_iterable(with_result.values()))
+        candidates = with_result.get(name, []) if has_all_keys else every
         if len(candidates) > 1 or not has_all_keys:
             candidates = [group for group in candidates if _fits(record, group)]
         possible = points_of.get(tuple(name[n] for n in data), set())

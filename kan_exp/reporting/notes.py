@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 from kan_exp.errors import listing
-from kan_exp.reporting.comparison import Comparison, Setting
+from kan_exp.reporting.comparison import Comparison
 from kan_exp.reporting.statistics import MIN_SEEDS
+from kan_exp.runs.printable import counted
 from kan_exp.runs.records import DONE, UNDONE
 
 MAX_NAMED = 5
@@ -15,8 +16,7 @@ MAX_NAMED = 5
 
 def make_notes(comparison: Comparison) -> list[str]:
     """A line for each warning."""
-    notes = (*_about_points(comparison), *_about_runs(comparison), *_about_seeds(comparison))
-    return list(notes)
+    return [*_about_points(comparison), *_about_runs(comparison), *_about_seeds(comparison)]
 
 
 def _about_points(comparison: Comparison) -> Iterator[str]:
@@ -36,35 +36,41 @@ def _about_runs(comparison: Comparison) -> Iterator[str]:
     states = Counter(record.state for record in records.records)
     for state in UNDONE:
         if states[state]:
-            yield f"{_runs(states[state])} {state}: not in the medians, but in the order."
+            yield f"{counted(states[state], 'run')} {state}: not in the medians, but in the order."
     if records.unreadable:
         shown = listing(records.unreadable, most=MAX_NAMED)
         yield f"{len(records.unreadable)} could not be read: {shown}."
     if comparison.old:
-        yield f"{_runs(len(comparison.old))} of an older version without choices: only in the CSV."
+        old = counted(len(comparison.old), "run")
+        yield f"{old} of an older version without choices: only in the CSV."
     if comparison.unassigned:
         yield (
-            f"{_runs(len(comparison.unassigned))} without a result could belong to several "
-            f"settings, or to none that finished: in no setting's count."
+            f"{counted(len(comparison.unassigned), 'run')} without a result could belong to "
+            f"several settings, or to none that finished: in no setting's count."
         )
     if records.silent:
         yield f"{len(records.silent)} folders hold neither a state nor a result: left out."
     if records.repeated:
-        yield f"{_runs(records.repeated)} repeat another, configuration and seed: left out."
+        again = counted(records.repeated, "run")
+        yield f"{again} repeat another, configuration and seed: left out."
     without = sum(
         record.state == DONE and comparison.metric not in record.metrics
         for setting in comparison.settings
         for record in setting.records
     )
     if without:
-        yield f"{_runs(without)} finished without {comparison.metric}: not in the medians."
+        yield f"{counted(without, 'run')} finished without {comparison.metric}: not in the medians."
 
 
 def _about_seeds(comparison: Comparison) -> Iterator[str]:
     """Whether seeds and their seconds can be compared."""
     settings = comparison.settings
     finished = [record for setting in settings for record in setting.finished]
-    twice = [setting.label for setting in settings if _has_a_seed_twice(setting)]
+    twice = []
+    for setting in settings:
+        seeds = [record.seed for record in setting.finished if record.seed is not None]
+        if len(set(seeds)) < len(seeds):
+            twice.append(setting.label)
     if twice and not comparison.asked:
         yield (
             f"Some seeds occur more than once, in runs that differ in options which are not "
@@ -79,12 +85,3 @@ def _about_seeds(comparison: Comparison) -> Iterator[str]:
         yield f"Results and seconds come from different devices or versions: {shown}."
     if any(record.shared_by > 1 and record.seconds for record in finished):
         yield "Seconds of seeds trained as one stack (*) are the stack's, divided by its seeds."
-
-
-def _has_a_seed_twice(setting: Setting) -> bool:
-    seeds = [record.seed for record in setting.finished if record.seed is not None]
-    return len(set(seeds)) < len(seeds)
-
-
-def _runs(count: int) -> str:
-    return "1 run" if count == 1 else f"{count:,} runs"

@@ -16,7 +16,7 @@ from kan_exp.reporting.report_figures import ReportFigure
 from kan_exp.reporting.statistics import MIN_SEEDS
 from kan_exp.reporting.table_columns import NOTHING, columns, linear_text
 from kan_exp.runs import from_here
-from kan_exp.runs.printable import printable
+from kan_exp.runs.printable import counted, printable
 from kan_exp.runs.records import DONE
 
 MAX_FOLDERS = 4
@@ -45,9 +45,9 @@ def page(
     )
     return environment.from_string(_read("page.html")).render(
         comparison=comparison,
-        title=f"{comparison.metric} of {_count(len(records), 'run')}",
+        title=f"{comparison.metric} of {counted(len(records), 'run')}",
         css=Markup(_read("page.css")),
-        lead=f"{_count(len(comparison.settings), 'setting')}{by}; {done}",
+        lead=f"{counted(len(comparison.settings), 'setting')}{by}; {done}",
         folders=", ".join(folders[:MAX_FOLDERS]) + (f" and {more} more" if more > 0 else ""),
         version=__version__,
         notes=notes,
@@ -72,7 +72,3 @@ def _read(name: str) -> str:
 def _printable(value: Any) -> Any:
     """Makes each text that the template shows one line of valid UTF-8."""
     return printable(value) if type(value) is str else value
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

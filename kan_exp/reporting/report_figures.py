@@ -6,7 +6,7 @@ import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -49,14 +49,7 @@ class ReportFigure:
 def section_figures(
     comparison: Comparison, section: Section, most: Any, note: Callable[[str], None]
 ) -> list[ReportFigure]:
-    """The figures of a section.
-
-    Args:
-        comparison: The whole report.
-        section: Its part that is drawn.
-        most: How much is drawn, as in conf/report.yaml.
-        note: Takes a line for each figure that cannot be drawn.
-    """
+    """The figures of a section; `most` limits them (conf/report.yaml), `note` takes failures."""
     settings, metric = section.settings, comparison.metric
     draw_cost = partial(cost_figure, settings, metric, comparison.more_is_better)
     makers: dict[str, Callable[[], ReportFigure | None]] = {
@@ -93,8 +86,8 @@ def error_figure(settings: Sequence[Setting], metric: str, most: int) -> ReportF
         heights = row + 0.5 * ((np.arange(len(setting.values)) * 0.618034) % 1 - 0.5)
         dots = axes.scatter(setting.values, heights, s=16, color=LEARNED, alpha=0.7, linewidths=0)
         dots.set(zorder=3, rasterized=len(all_values) > MAX_VECTORS)
-        if setting.interval is not None:
-            axes.plot(list(setting.interval), [row, row], color=TRUE, linewidth=1.6, zorder=2)
+        if (interval := setting.sample.interval) is not None:
+            axes.plot(list(interval), [row, row], color=TRUE, linewidth=1.6, zorder=2)
         axes.plot(
             [np.median(setting.values)], [row], "|", color=TRUE, markersize=14, mew=2.4, zorder=4
         )
@@ -120,19 +113,6 @@ def error_figure(settings: Sequence[Setting], metric: str, most: int) -> ReportF
     return ReportFigure("Error by setting", figure, caption)
 
 
-class Point(NamedTuple):
-    """A setting: rank in the table, cost, quartiles, and whether all of its runs finished."""
-
-    rank: int
-    cost: float
-    quartiles: tuple[float, float, float]
-    whole: bool
-
-    @property
-    def median(self) -> float:
-        return self.quartiles[1]
-
-
 def cost_figure(
     settings: Sequence[Setting],
     metric: str,
@@ -141,35 +121,31 @@ def cost_figure(
     x_label: str,
     cost: Callable[[Setting], float | None],
 ) -> ReportFigure | None:
-    """Draws the settings' medians against their costs, with the Pareto front.
-
-    Returns:
-        None if there are fewer than two different costs.
-    """
-    points = [
-        Point(rank, x, setting.quartiles, not setting.undone)
+    """Draws medians against costs, with the Pareto front; None if all costs are the same."""
+    known = [
+        (rank, setting, x)
         for rank, setting in enumerate(settings, 1)
         if setting.quartiles is not None and (x := cost(setting)) is not None
     ]
-    if len({point.cost for point in points}) < 2:
+    costs = [x for _, _, x in known]
+    if len(set(costs)) < 2:
         return None
     figure = new_figure(WIDTH, 3.7)
     axes = _axes(figure)
-    crowded = len(points) > MAX_WHISKERS
-    costs = [point.cost for point in points]
-    low, middle, high = np.array([point.quartiles for point in points]).T
+    crowded = len(known) > MAX_WHISKERS
+    low, middle, high = np.array([setting.quartiles for _, setting, _ in known]).T
     if not crowded:
         axes.vlines(costs, low, high, color=LEARNED, linewidth=0.9, alpha=0.8, zorder=2)
     size, alpha = (12, 0.4) if crowded else (25, 0.8)
-    faces = [to_rgba(LEARNED, alpha if point.whole else 0) for point in points]
+    faces = [to_rgba(LEARNED, 0 if setting.undone else alpha) for _, setting, _ in known]
     dots = axes.scatter(costs, middle, s=size, facecolors=faces, edgecolors=to_rgba(LEARNED, alpha))
-    dots.set(zorder=2, rasterized=len(points) > MAX_VECTORS)
+    dots.set(zorder=2, rasterized=len(known) > MAX_VECTORS)
     sign = -1.0 if more_is_better else 1.0
-    front = [points[n] for n in pareto([(p.cost, sign * p.median) for p in points])]
-    corners = [(point.cost, point.median) for point in front]
+    front = pareto([(x, sign * y) for x, y in zip(costs, middle, strict=True)])
+    corners = [(costs[n], middle[n]) for n in front]
     axes.step(*zip(*corners, strict=True), where="post", color=TRUE, linewidth=1.6, zorder=3)
-    for point, corner in zip(front, corners, strict=True):
-        text = axes.annotate(str(point.rank), corner, (6, 5), textcoords="offset points")
+    for n, corner in zip(front, corners, strict=True):
+        text = axes.annotate(str(known[n][0]), corner, (6, 5), textcoords="offset points")
         text.set(fontsize=9, fontweight="bold")
     axes.set(xlabel=x_label, ylabel=shorten(metric, WIDEST_METRIC, NAMES))
     log_scale(axes, "x", np.array(costs))
@@ -179,7 +155,7 @@ def cost_figure(
         " The line is the Pareto front: its settings, by their number in the table, are those "
         "that no other beats in both."
     )
-    if not all(point.whole for point in points):
+    if any(setting.undone for _, setting, _ in known):
         caption += " Hollow: some seeds did not finish."
     return ReportFigure(title, figure, caption)
 

@@ -22,25 +22,21 @@ class Interval(NamedTuple):
     low: float
     high: float
 
-    def includes(self, value: float) -> bool:
-        return self.low <= value <= self.high
-
 
 class Effect(NamedTuple):
-    """The median of one group compared with that of the first, as ratio or difference.
-
-    `interval` is None if a group has too few seeds; `paired` whether seeds were drawn together.
-    """
+    """The median of one group compared with that of the first, as ratio or difference."""
 
     value: float
-    interval: Interval | None
-    paired: bool
+    interval: Interval | None  # None if a group has too few seeds
+    paired: bool  # whether seeds were drawn together
     is_ratio: bool
 
     @property
     def visible(self) -> bool | None:
         """Whether the interval excludes equality; None without an interval."""
-        return None if self.interval is None else not self.interval.includes(float(self.is_ratio))
+        if self.interval is None:
+            return None
+        return not self.interval.low <= float(self.is_ratio) <= self.interval.high
 
 
 @dataclass(frozen=True)
@@ -94,12 +90,9 @@ class Sample:
         return None if self.medians is None else self.bootstrap.interval(self.medians)
 
     def against(self, first: Sample, paired: bool, is_ratio: bool) -> Effect:
-        """Its median compared with that of `first`.
+        """Its median compared with that of `first`: their ratio, or else their difference.
 
-        Args:
-            first: The other group; for a ratio, all values must be positive.
-            paired: Whether both have the same seeds in the same order, which are drawn together.
-            is_ratio: The ratio of medians, else their difference.
+        `paired` means that both have the same seeds in the same order, which are drawn together.
         """
         compare = np.divide if is_ratio else np.subtract
         value = float(compare(np.median(self.values), np.median(first.values)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Literal, NamedTuple
 
 from kan_exp.plots.style import short_number
@@ -30,11 +29,14 @@ class Column(NamedTuple):
 
 def columns(section: Section) -> list[Column]:
     """All columns of a section's table."""
-    keys = section.part.keys
+    # Each choice has a column.
+    choices = [
+        Column(key, lambda setting, n=n: Value(setting.name[n]), "choice")  # type: ignore[misc]
+        for n, key in enumerate(section.part.keys)
+    ]
     errors = [Column("std. error", lambda setting: Value(number(setting.standard_error)))]
     return [
-        *(Column(key, partial(_choice, number), "choice") for number, key in enumerate(keys)),
-        *([] if keys else [Column("setting", lambda setting: Value(setting.label), "choice")]),
+        *(choices or [Column("setting", lambda setting: Value(setting.label), "choice")]),
         Column("seeds", _seeds),
         Column("median", _median),
         *(errors if section.has_standard_errors else []),
@@ -44,10 +46,6 @@ def columns(section: Section) -> list[Column]:
         Column(PARAMETERS, _parameters),
         Column("seconds", _seconds),
     ]
-
-
-def _choice(number: int, setting: Setting) -> Value:
-    return Value(setting.name[number])
 
 
 def number(value: float | None) -> str:
@@ -70,8 +68,8 @@ def _seeds(setting: Setting) -> Value:
 
 
 def _median(setting: Setting) -> Value:
-    note = "" if setting.interval is None else span(setting.interval)
-    return Value(number(setting.median), note)
+    interval = setting.sample.interval
+    return Value(number(setting.median), "" if interval is None else span(interval))
 
 
 def _against_first(setting: Setting) -> Value:
@@ -100,18 +98,12 @@ def _seconds(setting: Setting) -> Value:
 
 def linear_text(comparison: Comparison, section: Section) -> str:
     """The settings of a section compared with the linear model; empty if it is unknown."""
-    known = [(s, s.linear) for s in section.settings if s.linear is not None]
+    known = [(s.median, s.linear) for s in section.settings if s.linear is not None]
     if not known:
         return ""
     errors = sorted({number(linear) for _, linear in known}, key=float)
     sign = -1 if comparison.more_is_better else 1
-    worse = sum(
-        sign * setting.median >= sign * linear
-        for setting, linear in known
-        if setting.median is not None
-    )
+    worse = sum(m is not None and sign * m >= sign * linear for m, linear in known)
     shown = " to ".join(dict.fromkeys((errors[0], errors[-1])))
-    text = f"Linear model on the same data: {comparison.metric} {shown}"
-    if worse:
-        text = f"{text}, not beaten by the median of {worse} of {len(known)} settings"
-    return f"{text}."
+    beaten = f", not beaten by the median of {worse} of {len(known)} settings" if worse else ""
+    return f"Linear model on the same data: {comparison.metric} {shown}{beaten}."

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -15,7 +13,7 @@ from kan_exp.reporting.comparison import Comparison, Section, Setting
 from kan_exp.reporting.grouping import ABSENT
 from kan_exp.reporting.table_columns import PARAMETERS, Column, columns, linear_text
 from kan_exp.runs import from_here
-from kan_exp.runs.printable import csv_row, plain, printable
+from kan_exp.runs.printable import csv_text, plain, printable
 from kan_exp.runs.records import UNDONE, Record
 
 
@@ -69,30 +67,24 @@ def settings_csv(comparison: Comparison) -> str:
         for rank, setting in enumerate(section.settings, 1):
             choices = dict(zip(section.part.keys, setting.name, strict=True))
             values = {**section.part.constants, **choices}
-            rows.append(
-                {
-                    "test_points": section.part.test_points,
-                    "rank": rank,
-                    **{key: values[key] for key in comparison.keys},
-                    **_numbers(comparison, setting),
-                }
-            )
-    return _csv(rows)
+            row = {"test_points": section.part.test_points, "rank": rank}
+            row |= {key: values[key] for key in comparison.keys}
+            rows.append(row | _numbers(comparison, setting))
+    return csv_text(rows)
 
 
 def _numbers(comparison: Comparison, setting: Setting) -> dict[str, Any]:
     low, middle, high = setting.quartiles or (None, None, None)
-    effect = setting.effect
+    effect, interval, undone = setting.effect, setting.sample.interval, setting.undone
     within = effect.interval if effect else None
-    undone = setting.undone
     return {
         "runs": len(setting.records),
         "finished": len(setting.values),
         **{state: undone.get(state, 0) for state in UNDONE},
         "metric": comparison.metric,
         "median": middle,
-        "median_low": setting.interval and setting.interval.low,
-        "median_high": setting.interval and setting.interval.high,
+        "median_low": interval and interval.low,
+        "median_high": interval and interval.high,
         "lower_quartile": low,
         "upper_quartile": high,
         "best": setting.best,
@@ -114,7 +106,7 @@ def runs_csv(records: Sequence[Record]) -> str:
     """One row for each seed of each run, with all its choices and metrics."""
     choices = sorted({name for record in records for name in record.choices})
     metrics = sorted({name for record in records for name in record.metrics} - {"train_seconds"})
-    return _csv(
+    return csv_text(
         {
             "folder": str(from_here(record.folder)),
             "replica": record.replica,
@@ -129,15 +121,3 @@ def runs_csv(records: Sequence[Record]) -> str:
         }
         for record in records
     )
-
-
-def _csv(rows: Iterable[dict[str, Any]]) -> str:
-    """Rows that all have the same columns; numbers in full, None is empty."""
-    text = io.StringIO()
-    writer: csv.DictWriter[str] | None = None
-    for row in map(csv_row, rows):
-        if writer is None:
-            writer = csv.DictWriter(text, list(row), lineterminator="\n")
-            writer.writeheader()
-        writer.writerow(row)
-    return text.getvalue()

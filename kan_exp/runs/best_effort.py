@@ -14,22 +14,18 @@ MAX_REASON = 200  # characters
 _noted: set[str] = set()  # reasons of notes about a run
 
 
-def _info(note: str) -> None:
-    log.info("%s", note)
-
-
 @contextmanager
-def best_effort(failure: str, tell: Callable[[str], None] = _info) -> Iterator[None]:
+def best_effort(failure: str, report: Callable[[str], None] = log.info) -> Iterator[None]:
     """Turns an exception into a note; `KeyboardInterrupt` and `SystemExit` are raised.
 
     Args:
         failure: Beginning of the note, such as "figures/loss.png could not be drawn".
-        tell: Takes the note; logs it by default.
+        report: Takes the note.
     """
     try:
         yield
     except Exception as error:  # whatever a library raises, the result is kept
-        tell(f"Note: {failure}: {_reason(error)}")
+        report(f"Note: {failure}: {_reason(error)}")
         log.debug("%s", failure, exc_info=True)
 
 
@@ -48,7 +44,7 @@ class Failures:
             self._names.setdefault(_reason(error), []).append(name)
             log.debug("%s", name, exc_info=True)
 
-    def tell(self, failure: str) -> None:
+    def log(self, failure: str) -> None:
         """Logs the notes; `failure` follows the names, such as "could not be drawn"."""
         for reason, names in self._names.items():
             _noted.add(reason)

@@ -15,10 +15,9 @@ _LIMITS = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))
 
 
 def usable_cores(groups: Path = Path("/sys/fs/cgroup")) -> int:
-    """The number of cores, where the affinity or a container's limit leave fewer, that of these.
+    """The number of cores that the affinity and the limits of a container leave to this process.
 
-    Args:
-        groups: Where Linux shows the limits of control groups.
+    `groups` is where Linux shows the limits of control groups.
     """
     cores = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):

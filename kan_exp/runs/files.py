@@ -65,7 +65,6 @@ def write_json(path: Path, content: Any, indent: int | None = 2) -> None:
 
     Raises:
         ValueError: A number is not finite, which JSON cannot hold.
-        OSError: As for `replacing`.
     """
     write_text(path, json.dumps(content, indent=indent, allow_nan=False) + "\n")
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
-from kan_exp.errors import KanExpError
+from kan_exp.errors import KanExpError, closest
 from kan_exp.quoting import expand_home
 from kan_exp.runs.results import NAME as METRICS
 from kan_exp.runs.status import NAME as STATUS
@@ -45,11 +44,7 @@ def occupied_by(folder: Path) -> str | None:
 
 
 def find_checkpoint(folder: str | Path, names: Sequence[str] = CHECKPOINTS) -> Path:
-    """Finds the best checkpoint of a run, or the last if none was validated.
-
-    Args:
-        folder: `outputs/<date>/<run>`.
-        names: Files to look for, in this order.
+    """Finds the first of some files in a run's folder: its best checkpoint, or else the last.
 
     Raises:
         KanExpError: The folder, or a checkpoint in it, is missing.
@@ -106,5 +101,5 @@ def _similar(path: Path) -> str:
         names = [sibling.name for sibling in path.parent.iterdir() if sibling.is_dir()]
     except OSError:
         return ""
-    close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.6)
-    return f" Did you mean {path.parent / close[0]}?" if close else ""
+    near = closest(path.name, names)
+    return "" if near is None else f" Did you mean {path.parent / near}?"

@@ -58,11 +58,7 @@ def is_setting(option: str) -> bool:
 
 
 def digest(values: Mapping[str, Any]) -> str:
-    """A digest of the values of a configuration, the same for 1 and 1.0.
-
-    Args:
-        values: All options by name, in plain containers; those that affect no result are ignored.
-    """
+    """A digest of the options that affect the result, given by name; the same for 1 and 1.0."""
     deciding = {name: value for name, value in values.items() if name not in NON_RESULT_OPTIONS}
     callbacks = values.get("callbacks")
     if isinstance(callbacks, Mapping):

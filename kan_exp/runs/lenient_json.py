@@ -30,11 +30,10 @@ def parse_overrides(overrides: Iterable[Any]) -> dict[str, Any]:
     return typed
 
 
-def read_object(path: Path, unreadable: list[str]) -> dict[str, Any] | None:
-    """The object in a JSON file; None if it is damaged, which is added to `unreadable`."""
+def read_object(path: Path, unreadable: list[str] | None = None) -> dict[str, Any] | None:
+    """The object in a JSON file; None if it cannot be read, and why is added to `unreadable`."""
     try:
-        with path.open("rb") as file:
-            content = parse_json(file.read())
+        content = parse_json(path.read_bytes())
         if isinstance(content, dict) and content:
             return content
         reason = "holds no object"
@@ -42,7 +41,8 @@ def read_object(path: Path, unreadable: list[str]) -> dict[str, Any] | None:
         reason = str(error.strerror)
     except ValueError as error:  # not JSON, or not UTF-8
         reason = str(error).splitlines()[0]
-    unreadable.append(f"{path}: {reason}")
+    if unreadable is not None:
+        unreadable.append(f"{path}: {reason}")
     return None
 
 
@@ -50,6 +50,11 @@ def entry(content: Mapping[str, Any] | None, name: str, kind: type) -> Any:
     """An entry of the expected type, or an empty one."""
     value = (content or {}).get(name)
     return value if isinstance(value, kind) else kind()
+
+
+def objects(content: Mapping[str, Any] | None, name: str) -> list[dict[str, Any]]:
+    """The objects in an entry that is a list."""
+    return [item for item in entry(content, name, list) if isinstance(item, dict)]
 
 
 def numbers(content: Mapping[str, Any]) -> dict[str, float]:

@@ -42,13 +42,10 @@ def holding(folder: Path, patience: float = 0.0) -> Iterator[None]:
 
 
 def hold(folder: Path, patience: float = 0.0) -> None:
-    """Holds a folder until `release` or the end of this process, however that happens.
+    """Holds a folder, which is made if needed, until `release` or the end of this process.
 
     Does nothing if this process holds it already. A file system without locks gets a note.
-
-    Args:
-        folder: Made if it does not exist.
-        patience: Seconds to wait for a process that is about to end.
+    `patience` are seconds to wait for another process that is about to end.
 
     Raises:
         LockedError: Another process holds it.
@@ -101,7 +98,7 @@ def _key(folder: Path) -> tuple[int, Path]:
 def _holder(path: Path) -> str:
     """Which process holds a lock and what to do, as far as is known."""
     try:
-        content = parse_json(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_bytes())
         pid, host = int(content["pid"]), str(content["host"])
     except (OSError, ValueError, TypeError, KeyError):
         return "another process is still running: wait, or stop it first."

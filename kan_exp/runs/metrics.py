@@ -6,17 +6,11 @@ from typing import NamedTuple
 
 
 class RunMetric(NamedTuple):
-    """A number that describes a run.
+    """A number that describes a run."""
 
-    Args:
-        name: Its key in `metrics.json`.
-        per_seed: Whether seeds trained together have one each (`replicas.each`).
-        in_sweeps: Whether it is a column of `sweep.csv`.
-    """
-
-    name: str
-    per_seed: bool = False
-    in_sweeps: bool = False
+    name: str  # its key in `metrics.json`
+    per_seed: bool = False  # seeds trained together have one each (`replicas.each`)
+    in_sweeps: bool = False  # is a column of `sweep.csv`
 
 
 RUN_METRICS = (

@@ -1,4 +1,4 @@
-"""Names of the folders of runs, which are all that most of TensorBoard shows of a run."""
+"""Names of run folders; most tabs of TensorBoard show nothing else of a run."""
 
 from __future__ import annotations
 
@@ -17,11 +17,8 @@ RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
 def folder_name(first: str, overrides: Iterable[str]) -> str:
     """A folder's name: `3` and `layer=mlp`, `seed=0` give `3_layer-mlp_seed-0`.
 
-    Letters of all languages are kept where the file system can store them.
-
-    Args:
-        first: Makes it unique: a time, or a job's number.
-        overrides: The overrides of the run.
+    `first` makes it unique: a time, or a job's number. Letters of all languages are kept where the
+    file system can store them.
     """
     words = [first, *(_plain(text) for text in overrides)]
     try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -41,6 +43,11 @@ def aligned(rows: Sequence[tuple[str, str]]) -> list[str]:
     return [f"  {name:<{width}}  {value}" for name, value in rows]
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things: "1 run", "1,000 runs"."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def plain(text: str) -> Text:
     """Literal text for a table on the terminal: rich finds no markup in it."""
     from rich.text import Text  # which takes long to import
@@ -48,9 +55,15 @@ def plain(text: str) -> Text:
     return Text(printable(text))
 
 
-def csv_row(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A row in which every text is one line of UTF-8; numbers are unchanged."""
-    return {
-        printable(name): printable(value) if isinstance(value, str) else value
-        for name, value in content.items()
-    }
+def csv_text(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Rows with the same columns as CSV: numbers in full, None empty, texts of one line each."""
+    lines = [
+        {printable(n): printable(v) if isinstance(v, str) else v for n, v in row.items()}
+        for row in rows
+    ]
+    text = io.StringIO()
+    if lines:
+        writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+    return text.getvalue()

@@ -16,6 +16,7 @@ from kan_exp.runs.lenient_json import (
     entry,
     number,
     numbers,
+    objects,
     parse_overrides,
     read_object,
     text,
@@ -33,63 +34,36 @@ UNDONE = ("failed", "diverged", "interrupted", "unfinished", "unreadable")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One seed of one run.
-
-    Args:
-        folder: The run's folder.
-        state: `DONE` or one of `UNDONE`.
-        choices: The user's choices as text, without seeds; of a run without a result, only those
-            that were typed.
-        typed: Names of the choices on the command line, in their order.
-        complete: Whether `choices` has all choices, or only the typed ones.
-        seed: None if it is unknown.
-        metrics: The finite numbers of the result; of a stacked seed, its own.
-        primary: The metric by which the network was chosen, if it is known.
-        seconds: Of training; of a stacked seed, its share.
-        shared_by: Number of seeds that were trained together, 1 for a run of its own.
-        replica: Place among these.
-        test_points: Fingerprint of the test points.
-        key: Digest of the whole configuration.
-        setting: Digest of the configuration without seeds.
-        reason: Why it failed, or that it has not ended.
-        started: ISO-8601.
-        environment: Device and versions, on which seconds depend.
-    """
+    """One seed of one run."""
 
     folder: Path
-    state: str
+    state: str  # `DONE` or one of `UNDONE`
+    # As text, without seeds; of a run without a result, only those that were typed.
     choices: Mapping[str, str] = field(default_factory=dict)
-    typed: tuple[str, ...] = ()
-    complete: bool = False
+    typed: tuple[str, ...] = ()  # names of the choices on the command line, in their order
+    complete: bool = False  # whether `choices` has all choices, or only the typed ones
     seed: int | None = None
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    primary: str | None = None
-    seconds: float | None = None
-    shared_by: int = 1
-    replica: int | None = None
-    test_points: str | None = None
-    key: str | None = None
-    setting: str | None = None
-    reason: str | None = None
-    started: str = ""
-    environment: tuple[str, ...] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict)  # finite ones; of a seed, its own
+    primary: str | None = None  # the metric by which the network was chosen
+    seconds: float | None = None  # of training; of a stacked seed, its share
+    shared_by: int = 1  # number of seeds that were trained together
+    replica: int | None = None  # place among these
+    test_points: str | None = None  # fingerprint
+    key: str | None = None  # digest of the whole configuration
+    setting: str | None = None  # digest of the configuration without seeds
+    reason: str | None = None  # why it failed, or that it has not ended
+    started: str = ""  # ISO-8601
+    environment: tuple[str, ...] = ()  # device and versions, on which seconds depend
 
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """The records of some folders.
+    """The records of some folders."""
 
-    Args:
-        records: One for each seed of each run.
-        unreadable: A line for each file or folder that could not be read.
-        silent: Folders of runs with neither choices nor a result.
-        repeated: Number of records left out because the same run and seed has another.
-    """
-
-    records: list[Record]
-    unreadable: list[str]
-    silent: list[Path]
-    repeated: int
+    records: list[Record]  # one for each seed of each run
+    unreadable: list[str]  # a line for each file or folder that could not be read
+    silent: list[Path]  # folders of runs with neither choices nor a result
+    repeated: int  # number of records left out because the same run and seed has another
 
 
 def read_records(folders: Sequence[str | Path]) -> Records:
@@ -119,33 +93,24 @@ def _find_runs(
     folders: Sequence[str | Path], unreadable: list[str]
 ) -> Iterator[tuple[Path, set[str]]]:
     """Folders of runs and of sweeps, with the names in them; the inside of a run is not visited."""
+
+    def note(error: OSError) -> None:
+        unreadable.append(f"{error.filename}: {error.strerror}")
+
     for given in folders:
         if not expand_home(given).is_dir():
             raise KanExpError(f"{given}: there is no such folder of runs.")
     seen: set[str] = set()
-    waiting = [str(expand_home(given).resolve()) for given in reversed(folders)]
-    while waiting:
-        path = waiting.pop()
-        if path in seen:
-            continue
-        seen.add(path)
-        try:
-            with os.scandir(path) as listed:
-                entries = list(listed)
-        except OSError as error:
-            unreadable.append(f"{path}: {error.strerror}")
-            continue
-        names = {entry.name for entry in entries}
-        is_sweep, is_run = SWEEP in names, not names.isdisjoint(RECORDS)
-        if is_sweep or is_run:
-            yield Path(path), names
-        if is_sweep or not is_run:
-            subfolders = (
-                entry.path
-                for entry in entries
-                if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
-            )
-            waiting.extend(sorted(subfolders, reverse=True))
+    for given in folders:
+        for path, subfolders, files in os.walk(expand_home(given).resolve(), onerror=note):
+            names = {*subfolders, *files}
+            is_sweep, is_run = SWEEP in names, not names.isdisjoint(RECORDS)
+            if path not in seen and (is_sweep or is_run):
+                yield Path(path), names
+            is_open = path not in seen and (is_sweep or not is_run)
+            # `os.walk` visits what is left in this list.
+            subfolders[:] = sorted(n for n in subfolders if is_open and not n.startswith("."))
+            seen.add(path)
 
 
 def _read_run(folder: Path, names: set[str], unreadable: list[str]) -> Iterable[Record]:
@@ -173,7 +138,7 @@ def _read_run(folder: Path, names: set[str], unreadable: list[str]) -> Iterable[
         test_points=text(metrics.get("test_points")),
         key=text(status.get("key")),
         setting=text(status.get("setting")),
-        reason=text(status.get("reason")) or (None if metrics else _unfinished(status)),
+        reason=text(status.get("reason")) or (None if metrics else _why_unfinished(status)),
         started=text(status.get("started")) or "",
         environment=tuple(filter(None, [text(metrics.get("device")), *sorted(versions)])),
     )
@@ -222,7 +187,7 @@ def _state(status: Mapping[str, Any] | None, metrics: Mapping[str, Any] | None) 
     return state if state in (*FAILED, "interrupted") else "unfinished"
 
 
-def _unfinished(content: Mapping[str, Any]) -> str | None:
+def _why_unfinished(content: Mapping[str, Any]) -> str | None:
     """Why a run that began has no result, if that is known."""
     if content.get("state") != "running":
         return None
@@ -237,9 +202,7 @@ def _unfinished(content: Mapping[str, Any]) -> str | None:
 
 def _read_waiting_jobs(sweep: Path, unreadable: list[str]) -> Iterator[Record]:
     """Jobs of a sweep that have no folder yet."""
-    for job in entry(read_object(sweep / SWEEP, unreadable), "jobs", list):
-        if not isinstance(job, dict):
-            continue
+    for job in objects(read_object(sweep / SWEEP, unreadable), "jobs"):
         folder = sweep / str(job.get("folder") or job.get("job"))
         if not folder.is_dir():
             typed = parse_overrides(entry(job, "overrides", list))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kan_exp.runs.files import parse_json, write_json
-from kan_exp.runs.lenient_json import entry
+from kan_exp.runs.files import write_json
+from kan_exp.runs.lenient_json import entry, objects, read_object
 from kan_exp.runs.metrics import is_shared
 
 NAME = "metrics.json"
@@ -22,11 +22,7 @@ def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
 
 def read_metrics(folder: Path) -> dict[str, Any]:
     """The content of `metrics.json`; empty if there is none that can be read."""
-    try:
-        metrics = parse_json((folder / NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return metrics if isinstance(metrics, dict) else {}
+    return read_object(folder / NAME) or {}
 
 
 def is_complete(folder: Path) -> bool:
@@ -37,17 +33,11 @@ def is_complete(folder: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class SeedResult:
-    """The result of one seed of a stacked run.
+    """The result of one seed of a stacked run."""
 
-    Args:
-        seed: None if it is unknown.
-        metrics: Its own entries, and those that all seeds share.
-        diverged: Why it has no result, in one line; None if it did not diverge.
-    """
-
-    seed: int | None
-    metrics: dict[str, Any]
-    diverged: str | None
+    seed: int | None  # None if it is unknown
+    metrics: dict[str, Any]  # its own entries, and those that all seeds share
+    diverged: str | None  # why it has no result, in one line; None if it did not diverge
 
 
 def seed_results(metrics: Mapping[str, Any]) -> list[SeedResult]:
@@ -56,21 +46,16 @@ def seed_results(metrics: Mapping[str, Any]) -> list[SeedResult]:
     Entries of an unexpected type are ignored: the file may be old, or edited.
     """
     replicas = entry(metrics, "replicas", dict)
-    steps = {str(seed["seed"]): seed.get("step") for seed in _objects(replicas, "diverged")}
+    steps = {str(one.get("seed")): one.get("step") for one in objects(replicas, "diverged")}
     shared = {name: value for name, value in metrics.items() if is_shared(name)}
     results = []
-    for own in _objects(replicas, "each"):
-        seed, reason = own["seed"], None
+    for one in objects(replicas, "each"):
+        seed, reason = one.get("seed"), None
         if str(seed) in steps:
             step = steps[str(seed)]
             shown = f"{step:,}" if isinstance(step, int) else "?"
             reason = f"the loss became NaN or infinite at step {shown}."
-        own = {name: value for name, value in own.items() if name != "seed"}
-        known = isinstance(seed, int)
-        results.append(SeedResult(seed if known else None, {**shared, **own}, reason))
+        own = {name: value for name, value in one.items() if name != "seed"}
+        seed = seed if isinstance(seed, int) else None
+        results.append(SeedResult(seed, {**shared, **own}, reason))
     return results
-
-
-def _objects(replicas: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    items = [item for item in entry(replicas, name, list) if isinstance(item, dict)]
-    return [{"seed": None, **item} for item in items]

@@ -27,33 +27,19 @@ KILLED = "its process ended without a word: it was killed, or memory ran out."
 
 @dataclass(frozen=True)
 class Status:
-    """The content of `status.json`.
+    """The content of `status.json`."""
 
-    Args:
-        state: "running" with a process that is gone means killed.
-        reason: Why the run failed, in one line.
-        overrides: What was typed.
-        key: A digest of the whole configuration.
-        job: The run's number in its sweep.
-        pid: The process that runs it, on `host`.
-        host: Name of the machine.
-        started: Start in UTC, ISO-8601.
-        seconds: How long it took, once it has ended.
-        versions: See `kan_exp.runs.versions`.
-        setting: A digest of the configuration without seed and number of replicas.
-    """
-
-    state: State
-    reason: str | None
-    overrides: Sequence[str]
-    key: str
-    job: int | None
-    pid: int
-    host: str
-    started: str
-    seconds: float | None = None
-    versions: Mapping[str, str] = field(default_factory=dict)
-    setting: str | None = None
+    state: State  # "running" with a process that is gone means killed
+    reason: str | None  # why the run failed, in one line
+    overrides: Sequence[str]  # what was typed
+    key: str  # a digest of the whole configuration
+    job: int | None  # the run's number in its sweep
+    pid: int  # the process that runs it, on `host`
+    host: str  # name of the machine
+    started: str  # in UTC, ISO-8601
+    seconds: float | None = None  # how long it took, once it has ended
+    versions: Mapping[str, str] = field(default_factory=dict)  # see `kan_exp.runs.versions`
+    setting: str | None = None  # a digest of the configuration without seed and replicas
 
     @property
     def is_here(self) -> bool:
@@ -72,7 +58,7 @@ def read_status(folder: Path) -> Status | None:
     A run that was killed after its result was written is done.
     """
     try:
-        status = Status(**parse_json((folder / NAME).read_text(encoding="utf-8")))
+        status = Status(**parse_json((folder / NAME).read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
     if status.state == "running" and is_complete(folder) and not is_running(status):
@@ -100,20 +86,12 @@ def is_running(status: Status) -> bool:
 
 
 def write_status(folder: Path, status: Status) -> None:
-    """Replaces `status.json`.
-
-    Raises:
-        OSError: It cannot be written.
-    """
+    """Replaces `status.json`."""
     write_json(folder / NAME, asdict(status))
 
 
 def close_status(folder: Path, *, killed: bool = True) -> None:
-    """Marks a run that says "running", and whose process is gone, as killed or interrupted.
-
-    Raises:
-        OSError: It cannot be written.
-    """
+    """Marks a run that says "running", and whose process is gone, as killed or interrupted."""
     status = read_status(folder)
     if status is not None and status.state == "running":
         state: State = "failed" if killed else "interrupted"
@@ -123,13 +101,7 @@ def close_status(folder: Path, *, killed: bool = True) -> None:
 class StatusFile:
     """Keeps `status.json` up to date, as a context manager around a run.
 
-    Args:
-        folder: The run's folder.
-        overrides: What was typed.
-        key: A digest of the configuration.
-        job: The run's number in its sweep, if it is part of one.
-        explain: Describes an exception in one line.
-        setting: A digest of the configuration without the seed.
+    `explain` describes an exception in one line; for the other arguments see `Status`.
     """
 
     def __init__(
@@ -157,7 +129,7 @@ class StatusFile:
         )
 
     def __enter__(self) -> StatusFile:
-        self._began = time.perf_counter()
+        self._start = time.perf_counter()
         begin_run()
         write_status(self.folder, self.status)
         return self
@@ -181,7 +153,7 @@ class StatusFile:
             state = "interrupted"
         else:
             reason = self.explain(error)
-        seconds = round(time.perf_counter() - self._began, 3)
+        seconds = round(time.perf_counter() - self._start, 3)
         status = replace(self.status, state=state, reason=reason, seconds=seconds)
         try:
             write_status(self.folder, status)

@@ -30,13 +30,14 @@ def versions() -> dict[str, str]:
             known[name] = version(name)
         except PackageNotFoundError:  # imported from a plain folder
             continue
-    own = Path(__file__).resolve().parents[2]
-    here = next((path for path in (Path.cwd(), *Path.cwd().parents) if _has_git(path)), None)
     # A package inside site-packages may lie below a repository that has nothing to do with it.
-    repositories = {"commit": own if _has_git(own) else None}
-    repositories["folder_commit"] = here if here != own else None
+    own, here = Path(__file__).resolve().parents[2], Path.cwd()
+    found = (path for path in (here, *here.parents) if (path / ".git").exists())
+    repositories = {"commit": own, "folder_commit": next(found, own)}
+    if repositories["folder_commit"] == own:
+        del repositories["folder_commit"]
     for name, folder in repositories.items():
-        if folder is not None and (commit := _commit(folder)) is not None:
+        if (folder / ".git").exists() and (commit := _commit(folder)) is not None:
             known[name] = commit
     return known
 
@@ -70,10 +71,6 @@ def changes(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
 def _short(version: str) -> str:
     """Shortens a commit to ten digits."""
     return re.sub(r"\b([0-9a-f]{10})[0-9a-f]{30}\b", r"\1", version)
-
-
-def _has_git(folder: Path) -> bool:
-    return (folder / ".git").exists()
 
 
 def _commit(repository: Path) -> str | None:

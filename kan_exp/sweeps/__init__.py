@@ -1,1 +1,1 @@
-"""Many runs by one command: which, by whom they are launched, and what came of them."""
+"""Many runs by one command: planning, launching and summarizing them."""

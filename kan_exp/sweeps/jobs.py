@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,41 +21,26 @@ Compose = Callable[[Sequence[str]], DictConfig]
 
 @dataclass(frozen=True)
 class Job:
-    """One combination of the swept values.
+    """One combination of the swept values."""
 
-    Args:
-        number: Its place in the sweep.
-        overrides: The overrides that it runs with.
-        key: A digest of its resolved configuration; equal keys mean equal results.
-        name: The overrides that distinguish it from the sweep's other jobs.
-        seed: Its seed if that is a plain override.
-        setting: The overrides without the seed.
-        stack_key: A digest of the configuration without the seed. Jobs with the same key and
-            setting can be trained as one network. None if this job cannot be stacked.
-    """
-
-    number: int
+    number: int  # its place in the sweep
     overrides: tuple[str, ...]
-    key: str
-    name: str
-    seed: int | None = None
-    setting: tuple[str, ...] = ()
+    key: str  # a digest of its resolved configuration; equal keys mean equal results
+    name: str  # the overrides that distinguish it from the sweep's other jobs
+    seed: int | None = None  # None if it is not a plain override
+    setting: tuple[str, ...] = ()  # the overrides without the seed
+    # A digest of the configuration without the seed. Jobs with the same one and the same setting
+    # can be trained as one network. None if this job cannot.
     stack_key: str | None = None
 
 
 @dataclass(frozen=True)
 class JobGroup:
-    """What is launched as one run: a job, or jobs with consecutive seeds as its replicas.
+    """What is launched as one run: a job, or jobs with consecutive seeds as its replicas."""
 
-    Args:
-        jobs: One or more; replica k is the k-th.
-        folder: The run's folder.
-        extra: Overrides that do not affect the result.
-    """
-
-    jobs: tuple[Job, ...]
+    jobs: tuple[Job, ...]  # replica k is the k-th
     folder: Path
-    extra: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()  # overrides that do not affect the result
 
     @property
     def overrides(self) -> list[str]:
@@ -75,65 +61,43 @@ class JobGroup:
 
 
 def plan_jobs(combinations: Sequence[Sequence[str]], compose: Compose) -> list[Job]:
-    """Makes the jobs of a sweep and composes the configuration of each setting.
+    """Makes a job of each combination of overrides; composes each setting once.
 
-    Args:
-        combinations: The overrides of each job.
-        compose: Gives the configuration of overrides.
+    To compose a configuration takes far longer than to change its seed.
     """
-    varied = _varied(combinations)
-    settings: dict[tuple[str, ...], _Setting] = {}
+    texts = {text for overrides in combinations for text in overrides}
+    options = Counter(map(option_name, texts))  # those with several values distinguish jobs
+    settings: dict[tuple[str, ...], tuple[DictConfig, bool]] = {}
     jobs = []
     for number, combination in enumerate(combinations):
-        overrides = as_run(combination, number)
+        overrides = job_overrides(combination, number)
         seed, others = split_seed(overrides)
-        setting = settings.get(others)
-        if setting is None or setting.asks_hydra:
-            setting = settings[others] = _Setting(compose(overrides))
+        if others not in settings or asks_hydra(settings[others][0]):  # which knows the overrides
+            cfg = compose(overrides)
+            settings[others] = cfg, _is_worth_stacking(cfg)
+        cfg, stacks = settings[others]
         if seed is not None:
-            setting.cfg.seed = seed
-        name = " ".join(text for text in overrides if option_name(text) in varied)
-        stackable = seed is not None and setting.is_stackable
-        keys = run_key(setting.cfg), stack_key(setting.cfg) if stackable else None
-        jobs.append(Job(number, overrides, keys[0], name or f"job {number}", seed, others, keys[1]))
+            cfg.seed = seed
+        name = " ".join(text for text in overrides if options[option_name(text)] > 1)
+        shared = stack_key(cfg) if stacks and seed is not None else None
+        job = Job(number, overrides, run_key(cfg), name or f"job {number}", seed, others, shared)
+        jobs.append(job)
     return jobs
 
 
-class _Setting:
-    """A configuration shared by all seeds, since composing one takes far longer than a seed."""
+def job_overrides(overrides: Sequence[str], number: int) -> tuple[str, ...]:
+    """A job's overrides, made from those that Hydra's parser has split.
 
-    def __init__(self, cfg: DictConfig) -> None:
-        self.cfg = cfg
-        self.asks_hydra = asks_hydra(cfg)  # which knows the overrides of each job
-        self.is_stackable = _is_stackable(cfg)
-
-
-def as_run(overrides: Sequence[str], number: int) -> tuple[str, ...]:
-    """The overrides that a job runs with.
-
-    Hydra's parser has escaped references; these are restored. One to the number of the job is
-    replaced by the number, since a launcher counts only the jobs that it is given.
-
-    Args:
-        overrides: As Hydra's parser splits them.
-        number: The job's.
+    References, which the parser has escaped, are restored. One to the number of the job is replaced
+    by the number, since a launcher counts only the jobs that it is given.
     """
-    plain = [re.sub(r"\$\\\{(.*?)\\\}", _reference, text) for text in overrides]
+
+    def restored(match: re.Match[str]) -> str:
+        inner = re.sub(r"\\(.)", r"\1", match[1])
+        return f"${{{inner}}}"
+
+    plain = [re.sub(r"\$\\\{(.*?)\\\}", restored, text) for text in overrides]
     return tuple(re.sub(r"\$\{hydra:job\.(num|id)\}", str(number), text) for text in plain)
-
-
-def _reference(match: re.Match[str]) -> str:
-    inner = re.sub(r"\\(.)", r"\1", match[1])
-    return f"${{{inner}}}"
-
-
-def _varied(combinations: Sequence[Sequence[str]]) -> set[str]:
-    """The options whose values differ between jobs."""
-    seen: dict[str, set[str]] = {}
-    for overrides in combinations:
-        for text in overrides:
-            seen.setdefault(option_name(text), set()).add(text)
-    return {option for option, texts in seen.items() if len(texts) > 1}
 
 
 def split_seed(overrides: Sequence[str]) -> tuple[int | None, tuple[str, ...]]:
@@ -145,44 +109,33 @@ def split_seed(overrides: Sequence[str]) -> tuple[int | None, tuple[str, ...]]:
     return int(value), tuple(text for text in overrides if text != seeds[0])
 
 
-def _is_stackable(cfg: DictConfig) -> bool:
+def _is_worth_stacking(cfg: DictConfig) -> bool:
     """Whether jobs can be trained as one network, and whether that would be faster."""
     edges = sum(before * after for before, after in itertools.pairwise(composed_widths(cfg)))
     batch = cfg.data.get("num_train", 0) if cfg.batch_size is None else cfg.batch_size
-    if cfg.replicas != 1 or int(batch) * edges > cfg.sweep.most_stacked_work:
-        return False
-    return is_stackable(cfg)
+    is_small = int(batch) * edges <= cfg.sweep.most_stacked_work
+    return cfg.replicas == 1 and is_small and is_stackable(cfg)
 
 
 def make_job_groups(jobs: Sequence[Job], folder: Path, most: int) -> list[JobGroup]:
-    """Groups jobs that differ only in the seed by consecutive seeds.
+    """Groups jobs that differ only in the seed by consecutive seeds, at most `most` in a group.
 
-    Args:
-        jobs: The jobs to run.
-        folder: The sweep's folder, in which each group gets its own.
-        most: Jobs in a group; 1 leaves all alone.
+    Each group gets its own folder in `folder`.
     """
-    stacks: dict[object, list[Job]] = {}
-    for job in jobs:
-        is_stacked = job.stack_key is not None and most > 1
-        stack = (job.setting, job.stack_key) if is_stacked else job.number
-        stacks.setdefault(stack, []).append(job)
-    parts = itertools.chain.from_iterable(_consecutive(group, most) for group in stacks.values())
-    return [make_job_group(part, folder) for part in sorted(parts, key=lambda part: part[0].number)]
-
-
-def _consecutive(jobs: Sequence[Job], most: int) -> Iterator[tuple[Job, ...]]:
-    part: list[Job] = []
-    for job in sorted(jobs, key=lambda job: job.seed or 0):
-        if part and (len(part) == most or (job.seed or 0) != (part[-1].seed or 0) + 1):
-            yield tuple(part)
-            part = []
-        part.append(job)
-    yield tuple(part)
+    groups: dict[object, list[list[Job]]] = {}
+    for job in sorted(jobs, key=lambda job: (job.seed or 0, job.number)):
+        setting = job.number if job.stack_key is None else (job.setting, job.stack_key)
+        parts = groups.setdefault(setting, [[]])
+        last = parts[-1]
+        if last and (len(last) == most or job.seed != (last[-1].seed or 0) + 1):
+            parts.append([])
+        parts[-1].append(job)
+    made = sorted(itertools.chain(*groups.values()), key=lambda part: part[0].number)
+    return [make_job_group(part, folder) for part in made]
 
 
 def make_job_group(jobs: Sequence[Job], folder: Path, extra: tuple[str, ...] = ()) -> JobGroup:
-    """A group with a folder of its own, such as `3_layer-mlp_seed-0`."""
+    """A group with its own folder in `folder`, such as `3_layer-mlp_seed-0`."""
     name = JobGroup(tuple(jobs), folder).name
     return JobGroup(tuple(jobs), folder / folder_name(str(jobs[0].number), name.split()), extra)
 

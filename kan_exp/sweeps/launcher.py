@@ -19,7 +19,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from kan_exp.cli import imports_are_done, is_user_error
+from kan_exp.cli import is_user_error, resume_gc
 from kan_exp.commandline.explain import one_line
 from kan_exp.data.checks import check_whole
 from kan_exp.errors import KanExpError
@@ -75,7 +75,7 @@ class WarmLauncher(Launcher):
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         for name in HEAVY:
             importlib.import_module(name)
-        imports_are_done()
+        resume_gc()
         waiting = list(enumerate(job_overrides, initial_job_idx))
         running: dict[int, int] = {}  # process -> job
         codes: dict[int, int] = {}
@@ -89,13 +89,9 @@ class WarmLauncher(Launcher):
         except BaseException:  # no process can be started, the disk is full, Ctrl-C
             self._stop(running, codes)
             raise
-        return [
-            JobReturn(
-                overrides=overrides,
-                status=JobStatus.FAILED if codes[number] else JobStatus.COMPLETED,
-            )
-            for number, overrides in enumerate(job_overrides, initial_job_idx)
-        ]
+        ends = [JobStatus.FAILED if codes[n] else JobStatus.COMPLETED for n in sorted(codes)]
+        jobs = zip(job_overrides, ends, strict=True)
+        return [JobReturn(overrides=overrides, status=end) for overrides, end in jobs]
 
     def _max_running(self) -> int:
         if self.workers is not None:

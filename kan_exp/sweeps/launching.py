@@ -17,7 +17,7 @@ import psutil
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
-from kan_exp.cli import imports_are_done
+from kan_exp.cli import resume_gc
 from kan_exp.errors import KanExpError
 from kan_exp.quoting import option
 from kan_exp.runs import close_status, is_running, read_status
@@ -32,11 +32,7 @@ FAR_PATIENCE = 60.0  # seconds until a shared file system shows what another mac
 
 
 def check_installed(config: DictConfig) -> None:
-    """Checks that the plugin of the launcher is installed.
-
-    Raises:
-        KanExpError: It is missing.
-    """
+    """Refuses a launcher whose plugin is not installed."""
     plugin = re.match(r"hydra_plugins\.hydra_(\w+)_launcher", str(config.hydra.launcher._target_))
     if plugin is not None and importlib.util.find_spec(plugin[0]) is None:
         choice = config.hydra.runtime.choices["hydra/launcher"]
@@ -45,11 +41,7 @@ def check_installed(config: DictConfig) -> None:
 
 
 def start_ray(config: DictConfig) -> None:
-    """Starts Ray if it launches the jobs, before others set handlers of signals: Ray sets its own.
-
-    Raises:
-        KanExpError: It does not start.
-    """
+    """Starts Ray if it launches the jobs. Ray sets signal handlers, so ours must be set later."""
     if "hydra_ray_launcher" not in str(config.hydra.launcher._target_):
         return
     import ray
@@ -71,13 +63,6 @@ def launch(
     progress: SweepProgress,
 ) -> Exception | None:
     """Launches groups and waits until none runs; a job whose process died is marked as killed.
-
-    Args:
-        launcher: Hydra's, ready to launch.
-        groups: What to launch.
-        config: Hydra's configuration of the sweep.
-        folder: The sweep's folder.
-        progress: Reports each group as it ends.
 
     Returns:
         The error of the launcher. It may have been raised because a single job was killed.
@@ -114,7 +99,7 @@ def _polling(launcher: Launcher, progress: SweepProgress) -> Iterator[None]:
         launcher.watch = progress.poll
         yield
         return
-    imports_are_done()  # the workers import for themselves
+    resume_gc()  # the workers import for themselves
     finished = threading.Event()
 
     def poll() -> None:
@@ -165,8 +150,10 @@ def _submitted(config: DictConfig) -> set[str]:
 
 
 def _wait_for_ends(groups: Sequence[JobGroup]) -> None:
-    """Waits for jobs that seem to run: a launcher returns before those that it kills have ended,
-    and before a file system shows what another machine wrote.
+    """Waits until no job seems to run.
+
+    A launcher returns before jobs that it kills have ended, and before a shared file system shows
+    what another machine wrote.
     """
     start = time.monotonic()
     while True:

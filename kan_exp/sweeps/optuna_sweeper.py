@@ -18,14 +18,14 @@ from kan_exp.preparing.keys import run_key
 from kan_exp.quoting import shell
 from kan_exp.runs import StatusFile, is_running, option_name, read_status
 from kan_exp.runs.status import FAILED
-from kan_exp.sweeps.jobs import Job, JobGroup, as_run, make_job_group, split_seed
+from kan_exp.sweeps.jobs import Job, JobGroup, job_overrides, make_job_group, split_seed
 from kan_exp.sweeps.outcomes import outcomes
 from kan_exp.sweeps.runner import SweepRunner, still_runs
 from kan_exp.sweeps.space import read_space
-from kan_exp.sweeps.summary import shown
 from kan_exp.sweeps.sweeper import FolderSweeper
 from kan_exp.tasks import Task, scoring_of
 from kan_exp.tasks.metrics import title
+from kan_exp.tasks.numbers import number
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
@@ -46,7 +46,7 @@ class OptunaSweeper(FolderSweeper):
         only: Options that exist only with one choice, by that choice.
         metric: The metric to minimize unless `sweep.metric` is set; the task's primary metric on
             the validation points by default.
-        settings: How the search chooses (see `study.Settings`).
+        settings: See `study.Settings`.
     """
 
     def __init__(
@@ -59,8 +59,8 @@ class OptunaSweeper(FolderSweeper):
         **settings: Any,
     ) -> None:
         super().__init__(params, metric)
-        for name, number in (("n_trials", n_trials), ("n_jobs", n_jobs)):
-            check_whole(f"hydra.sweeper.{name}", number, least=1)
+        for name, count in (("n_trials", n_trials), ("n_jobs", n_jobs)):
+            check_whole(f"hydra.sweeper.{name}", count, least=1)
         check_whole("hydra.sweeper.seed", settings.get("seed"), least=0)
         for name in ("sampler", "pruner"):
             if not (config := settings.get(name)) or "_target_" not in config:
@@ -76,12 +76,15 @@ class OptunaSweeper(FolderSweeper):
 
     def plan(self, overrides: list[str]) -> SweepRunner:
         try:
-            from kan_exp.sweeps.study import Settings, StoredStudy, check_metric
+            from kan_exp.sweeps.study import Settings, StoredStudy
         except ImportError as error:
+            needed = f"a search needs Optuna ({error}): pip install 'optuna>=5.0'"
+            raise KanExpError(needed) from error
+        if self.metric.startswith(("test_", "linear_")):
             raise KanExpError(
-                f"a search needs Optuna ({error}): pip install 'optuna>=5.0'"
-            ) from error
-        check_metric(self.metric, self.task.chosen_by)
+                f"sweep.metric={self.metric} would choose by the test points, whose error then "
+                f"says nothing about new ones: set sweep.metric={self.task.chosen_by}"
+            )
         for name in ("sampler", "pruner"):
             config = self.settings[name]
             options = {key: value for key, value in config.items() if not key.startswith("_")}
@@ -109,8 +112,7 @@ class OptunaSweeper(FolderSweeper):
         self.refused: int | None = None if known else 0
         before = f", {len(known)} done before" if known else ""
         log.info("a search of %d trials%s; %s", self.n_trials, before, self.folder)
-        total = max(self.n_trials, len(known))
-        return SweepRunner(self.launcher, self.config, self.folder, self.typed, known, total)
+        return self.runner(known, max(self.n_trials, len(known)))
 
     def run(self, runner: SweepRunner) -> None:
         while (left := self.n_trials - len(self.study.finished())) > 0:
@@ -146,9 +148,9 @@ class OptunaSweeper(FolderSweeper):
                 f"{self.folder}: the search began with other values ({error}): begin a new one."
             ) from error
         searched = {entry.option for entry in self.space.searched}
-        overrides = as_run(self.space.overrides(chosen), trial.number)
+        overrides = job_overrides(self.space.overrides(chosen), trial.number)
         name = " ".join(
-            f"{option}={value if isinstance(value, str) else shown(value)}"
+            f"{option}={value if isinstance(value, str) else number(value)}"
             for option, value in chosen.items()
             if option in searched
         )
@@ -188,7 +190,7 @@ class OptunaSweeper(FolderSweeper):
             (outcome,) = (row for row in runner.outcomes() if row.job.number == best.number)
             judged_by = scoring_of(outcome.metrics).judged_by
             metrics = [
-                f"{title(name)} {shown(value)}"
+                f"{title(name)} {number(value)}"
                 for name in dict.fromkeys((self.metric, judged_by))
                 if (value := outcome.metric(name)) is not None
             ]

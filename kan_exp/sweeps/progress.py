@@ -9,23 +9,16 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich import progress
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from kan_exp.runs import Status, close_status, is_running, read_status
 from kan_exp.runs.printable import printable
 from kan_exp.runs.status import FAILED
 from kan_exp.sweeps.jobs import JobGroup
 from kan_exp.sweeps.outcomes import Outcome, outcomes
-from kan_exp.sweeps.summary import shown
 from kan_exp.tasks.metrics import title
+from kan_exp.tasks.numbers import number
 
 POLL_SECONDS = 0.2
 MAX_NAME = 60
@@ -34,30 +27,22 @@ MAX_NAME = 60
 class SweepProgress:
     """Reports jobs by the files in their folders, whichever launcher runs them.
 
-    Args:
-        console: Takes the lines; a bar is drawn if it is a terminal.
-        total: Number of jobs of the sweep.
-        done: How many of them have ended already.
-        metric: The metric in a line.
-
-    Attributes:
-        bar: To be entered while jobs run.
+    `bar` is to be entered while jobs run; it is drawn if the console is a terminal.
     """
 
     def __init__(self, console: Console, total: int, done: int, metric: str) -> None:
-        self.console, self.metric, self.total, self.done = console, metric, total, done
+        self.metric, self.total, self.done = metric, total, done
         self.running: list[JobGroup] = []
         self._before: dict[Path, Status | None] = {}
-        self._width = 0
-        self._last_look = 0.0
-        self.bar = Progress(
-            TextColumn("sweep"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("jobs"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=False),
+        self._width, self._last_look = 0, 0.0
+        self.bar = progress.Progress(
+            progress.TextColumn("sweep"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TextColumn("jobs"),
+            progress.TimeElapsedColumn(),
+            progress.TextColumn("left"),
+            progress.TimeRemainingColumn(elapsed_when_finished=False),
             console=console,
             transient=True,
             auto_refresh=False,  # by a thread, which the copies of this process would not have
@@ -121,9 +106,9 @@ class SweepProgress:
             reason = failed[0].reason if failed else f"it has no {self.metric}"
             return f"{failed[0].state if failed else 'done'}{f': {reason}' if reason else ''}"
         if len(group) == 1:
-            line = f"{title(self.metric)} {shown(values[0])}  {seconds:.1f} s"
+            line = f"{title(self.metric)} {number(values[0])}  {seconds:.1f} s"
             return f"{line}  pruned" if group[0].pruned else line
-        median, low, high = (shown(v) for v in (statistics.median(values), values[0], values[-1]))
+        median, low, high = (number(v) for v in (statistics.median(values), values[0], values[-1]))
         counts = Counter(outcome.state for outcome in failed)
         lost = "".join(f", {count} of {len(group)} {state}" for state, count in counts.items())
         return f"{title(self.metric)} median {median} ({low} to {high}){lost}  {seconds:.1f} s"

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,37 +36,27 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM came: the sweep ends in order, as after Ctrl-C."""
 
 
+@dataclass
 class SweepRunner:
     """Runs jobs by any of Hydra's launchers.
 
     The outcomes are read from the jobs' folders: a launcher does not return what happened
     to each job.
-
-    Args:
-        launcher: Hydra's, ready to launch.
-        config: Hydra's configuration of the sweep.
-        folder: The sweep's folder.
-        overrides: What was typed; it repeats the sweep.
-        known: Jobs that an earlier attempt has finished.
-        total: Number of jobs of the sweep.
     """
 
-    def __init__(
-        self,
-        launcher: Launcher,
-        config: DictConfig,
-        folder: Path,
-        overrides: Sequence[str],
-        known: Sequence[Outcome],
-        total: int,
-    ) -> None:
-        self.launcher, self.config, self.folder = launcher, config, folder
-        self.overrides, self.known = list(overrides), list(known)
-        self.metric = str(config.sweep.metric)
+    launcher: Launcher
+    config: DictConfig  # Hydra's, of the sweep
+    folder: Path
+    overrides: Sequence[str]  # the command line that repeats the sweep
+    known: Sequence[Outcome]  # of jobs that an earlier attempt has finished
+    total: int  # number of jobs
+
+    def __post_init__(self) -> None:
+        self.metric = str(self.config.sweep.metric)
         self.groups: list[JobGroup] = []
         self.launcher_error: str | None = None
         self.console = Console(soft_wrap=True, markup=False, emoji=False, highlight=False)
-        self.progress = SweepProgress(self.console, total, len(known), self.metric)
+        self.progress = SweepProgress(self.console, self.total, len(self.known), self.metric)
 
     def outcomes(self) -> list[Outcome]:
         """The outcomes of all jobs so far."""
@@ -102,7 +92,7 @@ class SweepRunner:
     def report(self, group: JobGroup) -> None:
         """Reports a job that has ended without being launched."""
         self.progress.report(group)
-        self.known += outcomes(group)
+        self.known = [*self.known, *outcomes(group)]
         self.write()
 
     def _check_begun(self, groups: Sequence[JobGroup], error: Exception | None) -> None:
@@ -146,14 +136,11 @@ class SweepRunner:
         write_summary(self.folder, self.overrides, self.metric, self.outcomes())
 
     def finish(self, more: Sequence[str] = (), retries_failed: bool = True) -> None:
-        """Prints the table.
-
-        Args:
-            more: Lines below it.
-            retries_failed: Whether resuming the sweep runs failed jobs again.
+        """Prints the table, and `more` lines below it.
 
         Raises:
-            KanExpError: Jobs have failed; the message names them all.
+            KanExpError: Jobs have failed; the message names them all, and how to run them again if
+                `retries_failed`.
         """
         self.write()
         rows = self.outcomes()
@@ -195,11 +182,7 @@ def renumber(folder: Path, jobs: Sequence[Job]) -> list[Job]:
 
 
 def finished_jobs(folder: Path, jobs: Sequence[Job]) -> list[Outcome]:
-    """The jobs that an earlier attempt has finished, including those that are not wanted any more.
-
-    Args:
-        folder: The sweep's folder.
-        jobs: The jobs that are wanted now; their keys identify them.
+    """The jobs that an earlier attempt has finished, whether or not they are among `jobs` now.
 
     Raises:
         KanExpError: One still runs.
@@ -222,7 +205,7 @@ def finished_jobs(folder: Path, jobs: Sequence[Job]) -> list[Outcome]:
 
 
 def still_runs(group: JobGroup, status: Status) -> KanExpError:
-    """The error if a sweep is resumed that has not ended."""
+    """The error about resuming a sweep that has not ended."""
     folder = group.folder.parent
     if status.is_here:
         return KanExpError(f"{folder} still runs (process {status.pid}): wait, or end it first.")

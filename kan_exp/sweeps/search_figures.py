@@ -38,8 +38,7 @@ def draw_search(folder: Path, study: StoredStudy) -> list[str]:
     for stem, make in makers.items():
         path = folder / "figures" / f"{stem}.png"
         with best_effort(f"{path} could not be drawn", lines.append):
-            figure = make()
-            if figure is not None:
+            if (figure := make()) is not None:
                 save_png(figure, path)
                 lines.append(str(path))
     return lines

@@ -44,17 +44,11 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Entry:
-    """One option of the jobs.
-
-    Args:
-        option: Its key on the command line.
-        values: Its possible values; a text if it is fixed.
-        condition: Option and value without which it is not set.
-    """
+    """One option of the jobs."""
 
     option: str
-    values: Categories | Numbers | str
-    condition: tuple[str, str] | None = None
+    values: Categories | Numbers | str  # a text if there is one value
+    condition: tuple[str, str] | None = None  # option and value without which it is not set
 
     @property
     def name(self) -> str:
@@ -66,15 +60,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Space:
-    """Options in the order in which they are set.
+    """Options in the order in which they are set."""
 
-    Args:
-        entries: The options; one whose condition names another stands after it.
-        groups: The choices of groups that no entry sets.
-    """
-
-    entries: tuple[Entry, ...]
-    groups: Mapping[str, str]
+    entries: tuple[Entry, ...]  # one whose condition names another comes after it
+    groups: Mapping[str, str]  # the choices of groups that no entry sets
 
     def choose(self, trial: BaseTrial) -> dict[str, str | float]:
         """The value of every option whose condition holds.
@@ -89,10 +78,9 @@ class Space:
                 if str(chosen.get(option, self.groups.get(option))) != wanted:
                     continue
             values = entry.values
-            if not isinstance(values, str):
-                chosen[entry.option] = values.choose(trial, entry.name)
-            else:
-                chosen[entry.option] = values
+            chosen[entry.option] = (
+                values if isinstance(values, str) else values.choose(trial, entry.name)
+            )
         return chosen
 
     def overrides(self, chosen: Mapping[str, str | float]) -> list[str]:
@@ -124,9 +112,6 @@ def read_space(
         arguments: Overrides on the command line, which replace both.
         groups: The choice of every group of configs.
         parse: Hydra's parser.
-
-    Raises:
-        KanExpError: Nothing is searched, or values or a condition are invalid.
     """
     typed = {entry.option: entry for entry in _entries(arguments, None, parse)}
     entries = list(_entries([f"{name}={value}" for name, value in params.items()], None, parse))
@@ -174,14 +159,13 @@ def _values(override: Override) -> Categories | Numbers | str:
         raise KanExpError(f"{override.input_line}: a search knows no tag but log.")
     log = "log" in tags
     if isinstance(sweep, IntervalSweep):
-        numbers = Numbers(_number(sweep.start), _number(sweep.end), log=log)
+        ends: tuple[Any, Any] = sweep.start, sweep.end
+        numbers = Numbers(*ends, log=log)
     elif isinstance(sweep, RangeSweep):
-        values = list(sweep.range())
+        values: list[Any] = sorted(sweep.range())
         if not values:
             raise KanExpError(f"{override.input_line}: no number lies in this range.")
-        numbers = Numbers(_number(values[0]), _number(values[-1]), abs(sweep.step), log)
-        if values[0] > values[-1]:
-            numbers = replace(numbers, low=numbers.high, high=numbers.low)
+        numbers = Numbers(values[0], values[-1], abs(sweep.step), log)
     else:
         if log:
             raise KanExpError(f"{override.input_line}: tag(log) is for numbers between two.")
@@ -193,8 +177,3 @@ def _values(override: Override) -> Categories | Numbers | str:
     if log and numbers.step not in (None, 1):
         raise KanExpError(f"{override.input_line}: tag(log) goes with steps of 1 only.")
     return numbers
-
-
-def _number(value: Any) -> float:
-    assert isinstance(value, (int, float))
-    return value

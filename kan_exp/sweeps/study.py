@@ -26,21 +26,13 @@ MIN_TRIALS = 5  # for importances
 
 @dataclass(frozen=True)
 class Settings:
-    """How a search chooses.
+    """How a search chooses."""
 
-    Args:
-        metric: The metric to minimize, by its name in `metrics.json`.
-        study_name: Name of the study in its file.
-        sampler: Config of Optuna's sampler, to which the seed is added.
-        pruner: Config of Optuna's pruner.
-        seed: Seeds, together with a trial's number, the random choices.
-    """
-
-    metric: str
-    study_name: str
-    sampler: Any
-    pruner: Any
-    seed: int
+    metric: str  # the metric to minimize, by its name in `metrics.json`
+    study_name: str  # in the file
+    sampler: Any  # config of Optuna's sampler, to which the seed is added
+    pruner: Any  # config of Optuna's pruner
+    seed: int  # of the random choices, together with a trial's number
 
 
 class StoredStudy:
@@ -48,10 +40,6 @@ class StoredStudy:
 
     Every trial is chosen with random numbers of its own, so that a resumed search continues as it
     would have without the interruption.
-
-    Args:
-        folder: The search's folder.
-        settings: How it chooses.
 
     Raises:
         KanExpError: The folder holds a search by another metric.
@@ -144,20 +132,3 @@ def _cut_partial_line(journal: Path) -> None:
     whole = content[: content.rfind(b"\n") + 1]
     if whole != content:
         os.truncate(journal, len(whole))
-
-
-def check_metric(metric: str, chosen_by: str) -> None:
-    """Refuses to choose by a metric of the test points.
-
-    Args:
-        metric: The metric by which the search chooses.
-        chosen_by: The task's own choice.
-
-    Raises:
-        KanExpError: It is one of the test points.
-    """
-    if metric.startswith(("test_", "linear_")):
-        raise KanExpError(
-            f"sweep.metric={metric} would choose by the test points, whose error then says nothing "
-            f"about new ones: set sweep.metric={chosen_by}"
-        )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,21 +17,17 @@ from kan_exp.quoting import expand_home, read_path, typed
 from kan_exp.runs import option_name, write_json, write_text
 from kan_exp.runs.files import parse_json
 from kan_exp.runs.folders import SWEEP
-from kan_exp.runs.printable import csv_row, plain, printable
+from kan_exp.runs.printable import csv_text, plain, printable
 from kan_exp.runs.status import FAILED
 from kan_exp.sweeps.jobs import Job, JobGroup
 from kan_exp.sweeps.outcomes import Outcome, sort_key
 from kan_exp.tasks import scoring_of
 from kan_exp.tasks.metrics import linear_of, title
+from kan_exp.tasks.numbers import number
 
 MAX_ROWS = 20
 MAX_DIGITS = 17  # of a number in double precision
 MAX_WIDTH = 400
-
-
-def shown(value: float) -> str:
-    """A metric in three digits."""
-    return f"{value:.3g}"
 
 
 def shortened(texts: Sequence[str]) -> list[str]:
@@ -62,11 +56,7 @@ def options(job: Job) -> dict[str, str]:
 def write_summary(
     folder: Path, overrides: Sequence[str], metric: str, outcomes: Sequence[Outcome]
 ) -> None:
-    """Writes `sweep.json` and `sweep.csv`, each complete or not at all.
-
-    Raises:
-        OSError: They cannot be written.
-    """
+    """Writes `sweep.json` and `sweep.csv`, each complete or not at all."""
     rows = sorted(outcomes, key=lambda outcome: outcome.job.number)
     columns = _columns(rows, metric)
     content = {
@@ -110,13 +100,8 @@ def _csv(outcomes: Sequence[Outcome], columns: Sequence[str]) -> str:
         row, values = _row(outcome, columns), options(outcome.job)
         own = {name: values.get(name) for name in names}
         rest = {name: row[name] for name in row if name not in ("overrides", "job", *own)}
-        lines.append(csv_row({"job": row["job"], **own, **rest}))
-    text = io.StringIO()
-    if lines:
-        writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(lines)
-    return text.getvalue()
+        lines.append({"job": row["job"], **own, **rest})
+    return csv_text(lines)
 
 
 def read_summary(folder: Path) -> tuple[list[str], list[JobGroup]]:
@@ -126,7 +111,7 @@ def read_summary(folder: Path) -> tuple[list[str], list[JobGroup]]:
         ValueError: The file is not one of a sweep.
         OSError: It cannot be read.
     """
-    content = parse_json((folder / SWEEP).read_text(encoding="utf-8"))
+    content = parse_json((folder / SWEEP).read_bytes())
     try:
         overrides = [str(text) for text in content["overrides"]]
         groups: dict[str, list[Job]] = {}
@@ -174,7 +159,7 @@ def resumed_arguments(arguments: Sequence[str]) -> list[str]:
 def _change_folder(arguments: Sequence[str], folder: Path) -> list[str]:
     """Changes to the folder in which a sweep was started; returns arguments that hold there."""
     here = Path.cwd()
-    began = Path(str(parse_json((folder / SWEEP).read_text(encoding="utf-8")).get("cwd") or here))
+    began = Path(str(parse_json((folder / SWEEP).read_bytes()).get("cwd") or here))
     if began == here or not began.is_dir():  # it was moved
         return list(arguments)
     os.chdir(began)
@@ -221,7 +206,7 @@ def print_table(console: Console, metric: str, outcomes: Sequence[Outcome]) -> N
 
 def _shown(outcome: Outcome, metric: str | None) -> str:
     value = outcome.metric(metric or "")
-    return "-" if value is None else shown(value)
+    return "-" if value is None else number(value)
 
 
 def failures(outcomes: Sequence[Outcome]) -> list[str]:

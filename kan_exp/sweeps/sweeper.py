@@ -1,4 +1,4 @@
-"""What all sweeps have in common, and the sweep over every combination."""
+"""The base of all sweepers, and the sweep over every combination."""
 
 from __future__ import annotations
 
@@ -34,8 +34,10 @@ from kan_exp.quoting import expand_home, literal, typed
 from kan_exp.runs import hold, option_name, release
 from kan_exp.runs.folders import SWEEP
 from kan_exp.runs.identity import group_name
+from kan_exp.runs.printable import counted
 from kan_exp.sweeps.jobs import Job, make_job_groups, plan_jobs
 from kan_exp.sweeps.launching import check_installed
+from kan_exp.sweeps.outcomes import Outcome
 from kan_exp.sweeps.runner import ENDING, SweepRunner, Terminated, finished_jobs, renumber
 from kan_exp.tasks import Task
 
@@ -132,6 +134,10 @@ class FolderSweeper(Sweeper):
     def plan(self, overrides: list[str]) -> SweepRunner:
         """Checks everything that can be checked before the first job."""
 
+    def runner(self, known: Sequence[Outcome], total: int) -> SweepRunner:
+        """What runs `total` jobs, of which some are known."""
+        return SweepRunner(self.launcher, self.config, self.folder, self.typed, known, total)
+
     @abstractmethod
     def run(self, runner: SweepRunner) -> None:
         """Runs the jobs."""
@@ -147,7 +153,7 @@ class FolderSweeper(Sweeper):
 
     @property
     def typed(self) -> list[str]:
-        """The overrides that repeat the sweep: those typed, but for its folder."""
+        """The arguments that repeat the sweep: those typed, without its folder."""
         overrides = self.config.hydra.overrides
         typed = [*as_typed(overrides.hydra), *as_typed(overrides.task)]
         left_out = ("sweep.resume", "hydra.sweep.dir", "hydra.mode")
@@ -223,8 +229,7 @@ class GridSweeper(FolderSweeper):
             left, self.folder, options.most_stacked if options.stack_seeds else 1
         )
         self._announce(jobs, left)
-        total = len(known) + len(left)
-        return SweepRunner(self.launcher, self.config, self.folder, self.typed, known, total)
+        return self.runner(known, len(known) + len(left))
 
     def _combinations(self, arguments: list[str]) -> list[list[str]]:
         """The overrides of each job; of an option that is given twice the last counts."""
@@ -251,10 +256,9 @@ class GridSweeper(FolderSweeper):
         runner.run(self.groups)
 
     def _announce(self, jobs: Sequence[Job], left: Sequence[Job]) -> None:
-        count = len(self.groups)
-        parts = [f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'}"]
+        parts = [counted(len(jobs), "job")]
         if len(left) < len(jobs):
             parts.append(f"{len(jobs) - len(left)} done before")
-        if count < len(left):
-            parts.append(f"seeds stacked: {count} {'run' if count == 1 else 'runs'}")
+        if len(self.groups) < len(left):
+            parts.append(f"seeds stacked: {counted(len(self.groups), 'run')}")
         log.info("%s; %s", ", ".join(parts), self.folder)

@@ -17,6 +17,7 @@ from kan_exp.symbolic.algebra import inward, normal
 from kan_exp.symbolic.expression import (
     UNITS,
     Array,
+    Call,
     Constant,
     Expression,
     Power,
@@ -42,6 +43,9 @@ _RISE, _NEXT_RISE = 9.0, 4.0
 _SURPRISE = 0.05
 _RARITY = {"1": 1.0, "pi": 2.0, "1/pi": 4.0, "sqrt(2)": 4.0}
 _RARE = 16.0
+# A function may be a line or a parabola if its values are nearer to one than this part of their
+# deviation.
+_STRAIGHT = 0.01
 
 
 def simplified(
@@ -74,11 +78,18 @@ def simplified(
 
 
 def standard_errors(
-    expression: Expression, x: Array, y: Array, weight: Array | None = None
+    expression: Expression,
+    x: Array,
+    y: Array,
+    weight: Array | None = None,
+    least: float = 0.0,
 ) -> Array:
     """Standard errors of the free constants `(k,)`; infinite for a constant that is redundant.
 
     All are infinite where values or derivatives of the formula are not finite.
+
+    Args:
+        least: The smallest deviation that the errors of y are taken to have.
     """
     weight = np.ones(len(y)) if weight is None else weight
     value, jacobian = expression.jacobian(x)
@@ -86,7 +97,8 @@ def standard_errors(
     if not math.isfinite(loss):
         return np.full(jacobian.shape[1], np.inf)
     freedom = max(int((weight > 0).sum()) - jacobian.shape[1], 1)
-    return _Directions(jacobian * np.sqrt(weight)[:, None]).errors * math.sqrt(loss / freedom)
+    deviation = max(math.sqrt(loss / freedom), least)
+    return _Directions(jacobian * np.sqrt(weight)[:, None]).errors * deviation
 
 
 class _Directions:
@@ -162,7 +174,9 @@ class _Simplifying:
         self.highest = self.loss
 
     def run(self) -> Expression:
-        """Exponents first, then what can go, then numbers."""
+        """Straight curves first, then exponents, what can go, and numbers."""
+        while self._straightened():
+            pass
         for steps in (self._exponents, self._removals, self._numbers):
             while self._advanced(steps()):
                 pass
@@ -177,6 +191,26 @@ class _Simplifying:
         result = factored(best[0], self.x)
         # Exact factors taken together may lie beyond the range of floats.
         return result if np.isfinite(result(self.x)).all() else best[0]
+
+    def _straightened(self) -> bool:
+        """Puts a line or a parabola in the place of a curve that is one on the data."""
+        for form in _straight_forms(self.expression, self.x):
+            before = self.expression, self.loss, self.highest
+            trial = normal(form, self.x) if self.rewritten else form
+            fit = refit(trial, self.x, self.y, self.weight)
+            if not fit.loss <= self.highest + self.first * self.variance:
+                continue
+            self.expression, self.loss = fit.expression, fit.loss
+            self.highest = min(self.highest, fit.loss)
+            while self._advanced(self._removals()):
+                pass
+            if (
+                len(self.expression.constants) <= len(before[0].constants)
+                and self.expression.complexity < before[0].complexity
+            ):
+                return True
+            self.expression, self.loss, self.highest = before
+        return False
 
     def _advanced(self, steps: list[_Step]) -> bool:
         for step in sorted(steps, key=lambda step: step.rank)[:12]:
@@ -284,6 +318,30 @@ class _Simplifying:
                 if surprise < _SURPRISE:
                     steps.append(_Step(place, target, surprise))
         return steps
+
+
+def _straight_forms(expression: Expression, x: Array) -> Iterator[Expression]:
+    """The formula with a line or a parabola in the place of each function that is nearly one."""
+
+    def visit(node: Expression) -> Iterator[Expression]:
+        children = node.children()
+        for place, child in enumerate(children):
+            for form in visit(child):
+                yield node.rebuilt([*children[:place], form, *children[place + 1 :]])
+        if not isinstance(node, Call | Power) or not node.inputs:
+            return
+        values = node(x)
+        for simpler in (children[0], children[0] ** 2):  # a cosine of small angles is a parabola
+            inputs = simpler(x)
+            design = np.stack([np.ones_like(inputs), inputs], 1)
+            if not np.isfinite(design).all() or not np.isfinite(values).all():
+                continue
+            (shift, slope), *_ = np.linalg.lstsq(design, values, rcond=None)
+            left = values - shift - slope * inputs
+            if float(np.std(left)) <= _STRAIGHT * float(np.std(values)):
+                yield Constant(float(shift)) + Constant(float(slope)) * simpler
+
+    return visit(expression)
 
 
 def _places(

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import polars as pl
     import sympy
 
-    from kan_exp.symbolic.module import FormulaModule
+    from kan_exp import FittedModel
 
 FORMAT = 1
 SAME = 1e-9  # relative difference below which two formulas are equal
@@ -137,17 +137,23 @@ class Explanation:
         """Source of a C99 function of doubles."""
         return self._notation.c(self.target)
 
-    def torch(self) -> FormulaModule:
-        """The formula as a module `(n, in) -> (n, 1)`; its free constants are parameters."""
-        from kan_exp.symbolic.module import FormulaModule
+    def torch(self) -> FittedModel:
+        """The formula as a network `(n, in) -> (n, 1)`, see `kan_exp.formula_network`."""
+        from kan_exp import formula_network  # which stands above: models can be explained
 
-        return FormulaModule(self.chosen.expression, self.names)
+        ranges = dict(zip(self.names, self.ranges.tolist(), strict=True))
+        return formula_network(self.chosen.expression, ranges, self.target)
+
+    @cached_property
+    def _network(self) -> FittedModel:
+        return self.torch().requires_grad_(False)
 
     def __call__(self, x: Any) -> Any:
         import torch
 
         if isinstance(x, torch.Tensor):
-            return self.torch()(x)[:, 0]
+            values = self._network.to(x.device)(x)[:, 0]
+            return values.to(x.dtype) if x.is_floating_point() else values
         return self.chosen.expression(as_matrix(x, self.names))
 
     def equals(self, other: Explanation | Any) -> bool:

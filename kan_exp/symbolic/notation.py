@@ -207,6 +207,7 @@ class Notation:
         formula = self._exactly(names)
         # Standard C has no M_PI.
         units = {unit: sympy.Float(float(unit)) for unit in (sympy.pi, sympy.E)}
+        used = {symbol.name for symbol in formula.free_symbols}
         body = Printer({"math_macros": {}}).doprint(formula.xreplace(units))
         return "\n".join(
             [
@@ -215,6 +216,7 @@ class Notation:
                 *(f"// {own}: {_quoted(name)}" for own, name in self._renamed(names)),
                 f"double formula({', '.join(f'double {name}' for name in names)})",
                 "{",
+                *(f"    (void){name};" for name in names if name not in used),
                 f"    return {body};",
                 "}\n",
             ]

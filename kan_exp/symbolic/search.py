@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from itertools import product
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -16,11 +17,12 @@ from kan_exp.symbolic.dimensions import Dimensions
 from kan_exp.symbolic.evidence import is_certain
 from kan_exp.symbolic.expression import Array, Constant, Expression, Input, Power
 from kan_exp.symbolic.grouping import grouped, grouped_error
-from kan_exp.symbolic.problem import Finder, Problem
+from kan_exp.symbolic.problem import Finder, Problem, Proposal, weighed_rows
 from kan_exp.symbolic.quotients import quotients
 from kan_exp.symbolic.reduction import FITTED, HELD, State, reductions
 from kan_exp.symbolic.refit import refit
 from kan_exp.symbolic.regression import Polynomials
+from kan_exp.symbolic.separation import separations
 from kan_exp.symbolic.sums import sums, sums_of_functions, sums_of_one_unit
 from kan_exp.symbolic.trees import find_trees, find_trees_again
 from kan_exp.symbolic.waves import waves
@@ -41,6 +43,10 @@ _POLISHING = 8
 _CLEAR, _SAME = 10.0, 0.01
 # Further ways that are gone after a formula that holds, but has free constants.
 _PATIENCE = 2
+# Rows whose nearest neighbors are compared.
+_NEIGHBORS = 1000
+# A target of fewer different values is no rounded curve.
+_LEVELS = 20
 
 
 @dataclass(frozen=True)
@@ -106,6 +112,7 @@ def search(
     weight: Array | None = None,
     seconds: float = 60.0,
     seed: int = 0,
+    noise: float = 0.0,
     dimensions: Dimensions | None = None,
     told: Callable[[str], None] = lambda doing: None,
     workers: Workers | None = None,
@@ -116,6 +123,7 @@ def search(
         weight: Weights of the rows `(n,)`; by default 1.
         seconds: Limit of time. The best so far is the result, also on Ctrl-C.
         seed: Of the split into training and validation rows, and of random starts.
+        noise: The least deviation that the noise of y has, in its units, where that is known.
         dimensions: Of the columns and of y; formulas whose units are wrong are not taken.
         told: Called with what is being tried.
         workers: Processes that try things side by side; by default this process tries all. Unless
@@ -128,7 +136,7 @@ def search(
     # other numbers of BLAS threads, as in a worker, the last bits of results may differ.
     with np.errstate(all="ignore"), threadpool_limits(1, "blas"):
         weight = np.ones(len(y)) if weight is None else weight
-        judge = _Judge(x, y, weight, began + seconds, seed, dimensions)
+        judge = _Judge(x, y, weight, began + seconds, seed, noise, dimensions)
         try:
             for way in judge.first_ways():
                 told(way.doing)
@@ -160,12 +168,14 @@ class _Judge:
         weight: Array,
         deadline: float,
         seed: int,
+        noise: float,
         dimensions: Dimensions | None,
     ) -> None:
         order = np.random.default_rng(seed).permutation(len(y))
         held = order[: int(_HELD * len(y))]
         kept = order[len(held) :]
-        self.problem = Problem(x[kept], y[kept], weight[kept], 0.0, deadline, seed, dimensions)
+        self.noise = noise
+        self.problem = Problem(x[kept], y[kept], weight[kept], noise, deadline, seed, dimensions)
         self.held = Problem(x[held], y[held], weight[held], 0.0, deadline, seed)
         total = max(self.problem.weight.sum(), 1e-300)
         self.mean = float(self.problem.weight @ self.problem.y) / total
@@ -239,6 +249,9 @@ class _Judge:
         yield from each("quotients", quotients, 5)
         yield from each("sums of functions", sums_of_functions, 5)
         yield self.reducing("alternatives of merged variables", 3)
+        for state in smaller:
+            if len(state.variables) > 1:
+                yield Separating("parts of fewer variables", self.problem, self.size, state)
         yield from whole(*products)
         for ways in (each, whole):
             yield from ways(*trees)
@@ -265,7 +278,7 @@ class _Judge:
         """Sets the noise to the smallest error that any polynomial has left."""
         left = self.least()
         noise = self.size * left if left > _NOISELESS else 0.0
-        self.problem = replace(self.problem, noise=noise)
+        self.problem = replace(self.problem, noise=max(noise, self.noise))
 
     def least(self) -> float:
         """The smallest relative error that a polynomial has left."""
@@ -415,16 +428,23 @@ class _Judge:
         if not np.all(candidate.errors < 0.5 * np.abs(free)) or len(np.unique(self.problem.y)) < 3:
             return False
         if self.is_exact(candidate):
-            return True
+            # A constant whose effect is no larger than what counts as exact is not known.
+            problem, least = self.problem, _EXACT * self.size
+            errors = standard_errors(expression, problem.x, problem.y, problem.weight, least)
+            return bool(np.all(errors < 0.5 * np.abs(free)))
         # The explained part must be certain: ten standard errors of chance, or half of the whole.
         explained = 1 - (candidate.validation_rmse / self.size) ** 2
         if not explained > min(10 * math.sqrt(2 / max(len(self.held.y), 1)), 0.5):
             return False
         # That error is of other rows: it is known to one part in the root of twice their number.
         rows = min(HELD, len(self.problem.y) * HELD // (FITTED + HELD))
-        if candidate.rmse > (1.05 + 3 / math.sqrt(2 * max(rows, 1))) * self.least() * self.size:
+        least = max(self.least() * self.size, self.noise)
+        if candidate.rmse > (1.05 + 3 / math.sqrt(2 * max(rows, 1))) * least:
             return False
-        return self.leaves_noise(expression)
+        # Far below a known noise, what is left is what other parts of a target have left.
+        if candidate.rmse < 0.5 * self.noise:
+            return True
+        return self.leaves_noise(expression) and not self.neighbors_agree(expression)
 
     def is_certain(self, candidate: Candidate) -> bool:
         """Whether rows with this noise leave no other formula as likely as one that holds."""
@@ -476,6 +496,30 @@ class _Judge:
                 return False
         return True
 
+    def neighbors_agree(self, expression: Expression) -> bool:
+        """Whether what a formula leaves is alike in rows next to each other, and so no noise.
+
+        They are next to each other in one input or in all. What rounding leaves of y is alike, and
+        no reason to doubt.
+        """
+        x, y, weight = weighed_rows(self.problem.x, self.problem.y, self.problem.weight, _NEIGHBORS)
+        left = (expression(x) - y) * np.sqrt(weight)
+        if _is_rounding(y, left):
+            return False
+        points = x[:, np.ptp(x, 0) > 0]
+        orders = [np.argsort(column, kind="stable") for column in points.T]
+        trials = [(left[order][1:] * left[order][:-1], 1) for order in orders]
+        points = (points - points.mean(0)) / points.std(0)
+        squares = (points**2).sum(1)
+        distances = squares[:, None] + squares - 2 * points @ points.T
+        np.fill_diagonal(distances, np.inf)
+        trials.append((left * left[distances.argmin(1)], 2))  # most pairs are there twice
+        # Chance exceeds four deviations once in 30,000.
+        return any(
+            bool(products.sum() > 4 * math.sqrt(times * float(products @ products)))
+            for products, times in trials
+        )
+
     def conclude(self, result: Search) -> None:
         """Writes down what was found so far, also where the time ran out."""
         if not any(map(self.is_exact, self.candidates.values())):
@@ -499,11 +543,63 @@ class _Judge:
         return Candidate(mean, _rmse(mean, self.problem), _rmse(mean, self.held), error, "mean")
 
 
+@dataclass(frozen=True)
+class Separating(Way):
+    """Terms or factors of fewer variables, each of which is searched on its own."""
+
+    state: State
+
+    def heard(self) -> Iterator[Heard]:
+        return self.trials(self._proposals())
+
+    def _proposals(self) -> Iterator[Proposal]:
+        smaller = self.state.smaller(self.problem)
+        for separation in separations(smaller):
+            choices: list[list[Expression]] = []
+            for number, part in enumerate(separation.parts):
+                left = self.problem.deadline - time.monotonic()
+                found = search(
+                    part.x,
+                    part.y,
+                    weight=part.weight,
+                    seconds=left / (len(separation.parts) - number + 1),
+                    seed=self.problem.seed,
+                    noise=part.noise,
+                )
+                if not found.fits:
+                    break
+                choices.append(_choices(found))
+            else:
+                origin = "product of parts" if separation.is_product else "sum of parts"
+                for formulas in product(*choices):
+                    combined = separation.combined([_freed(formula) for formula in formulas])
+                    told = ", ".join((*self.state.told, origin))
+                    yield Proposal(self.state.given(combined), told)
+
+
+def _choices(found: Search) -> list[Expression]:
+    """The formula of a part, and the simpler and larger ones that are nearly as good."""
+    assert found.best is not None
+    near = [c for c in found.candidates if c.validation_rmse < 1.2 * found.best.validation_rmse]
+    expressions = dict.fromkeys([found.best.expression, *(c.expression for c in near)])
+    return list(expressions)[:2]
+
+
 def _rmse(expression: Expression, problem: Problem) -> float:
     if not problem.weight.any():
         return math.nan
     squares = (expression(problem.x) - problem.y) ** 2
     return math.sqrt(float(problem.weight @ squares) / float(problem.weight.sum()))
+
+
+def _is_rounding(y: Array, left: Array) -> bool:
+    """Whether all y are multiples of a step, and what is left of them `(n,)` lies within one."""
+    levels = np.unique(y)
+    if len(levels) < _LEVELS:
+        return False  # steps rather than a rounded curve
+    step = float(np.diff(levels).min())
+    places = (y - y.min()) / step
+    return bool(np.abs(places - places.round()).max() < 1e-3 and np.std(left) < 0.35 * step)
 
 
 def _freed(expression: Expression) -> Expression:

@@ -11,6 +11,23 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+# Functions of their own names, so that a model that has one can be pickled.
+def _identity(outputs: Tensor) -> Tensor:
+    return outputs
+
+
+def _sigmoid(outputs: Tensor) -> Tensor:
+    return outputs.sigmoid()
+
+
+def _softmax(outputs: Tensor) -> Tensor:
+    return outputs.softmax(-1)
+
+
+def _exp(outputs: Tensor) -> Tensor:
+    return outputs.exp()
+
+
 def _chances(logits: Tensor) -> Tensor:
     """Probabilities `(n, K)` of classes; a single logit is that of the second of two."""
     if logits.shape[-1] > 1:
@@ -22,11 +39,11 @@ def _chances(logits: Tensor) -> Tensor:
 
 # From standardized outputs `(n, out)` to standardized predictions.
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "identity": lambda outputs: outputs,
-    "sigmoid": lambda outputs: outputs.sigmoid(),
-    "softmax": lambda outputs: outputs.softmax(-1),
+    "identity": _identity,
+    "sigmoid": _sigmoid,
+    "softmax": _softmax,
     "classes": _chances,
-    "exp": lambda outputs: outputs.exp(),
+    "exp": _exp,
 }
 
 

@@ -42,10 +42,10 @@ class Local(NamedTuple):
         return self.root * terms
 
     def times(self, weight: Tensor | None) -> Local:
-        """The expansion of the values times the weights of the samples `(samples,)`."""
+        """The expansion of the values times the weights of the samples, as in `Loss.weighted`."""
         if weight is None:
             return self
-        share = weight.sqrt()[:, None]
+        share = weight.sqrt().unsqueeze(-1)
         root = share.expand_as(self.residuals)
         if self.root is not None:
             root = self.root * (share if self.root.ndim == 3 else share[..., None])

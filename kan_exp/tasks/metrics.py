@@ -37,6 +37,11 @@ class Metric:
         terms: From predictions and truth to one term per point `(n,)`, if `value` is a function of
             their mean; its standard error can then be estimated.
         of_mean: That function.
+        moments: From predictions and truth to numbers `(n, k)` for each point, if `value` is a
+            function of the mean of each; so points need not all be in memory.
+        of_moments: That function.
+        of_differences: Whether `value` is the same if a number is added to predictions and truth.
+        decisive: From predictions and truth to the indices of the points that decide `value`.
         has_curve: Whether it is logged at each validation; the primary metric always is.
         judges: What predictions are: `NUMBERS`, `CLASSES` or `QUANTILES`.
     """
@@ -48,6 +53,10 @@ class Metric:
     in_target_units: bool = False
     terms: Values | None = None
     of_mean: Callable[[Tensor], Tensor] = lambda mean: mean
+    moments: Values | None = None
+    of_moments: Values = lambda mean: mean
+    of_differences: bool = False
+    decisive: Values | None = None
     has_curve: bool = False
     judges: str = NUMBERS
 
@@ -67,7 +76,10 @@ class Metric:
         if self.judges != QUANTILES:
             return self
         terms = self.terms and partial(self.terms, quantiles=quantiles)
-        return replace(self, value=partial(self.value, quantiles=quantiles), terms=terms)
+        given: dict[str, Any] = {"value": partial(self.value, quantiles=quantiles), "terms": terms}
+        if self.moments is not None:
+            given["of_moments"] = partial(self.of_moments, quantiles=quantiles)
+        return replace(self, **given)
 
 
 def _mean_over_outputs(value: Values) -> Values:
@@ -105,6 +117,53 @@ def relative_error(predicted: Tensor, truth: Tensor) -> Tensor:
     norm = truth.square().sum().sqrt()
     error = (predicted - truth).square().sum().sqrt()
     return error / norm if norm > 0 else norm.new_tensor(math.nan)
+
+
+def _worst(predicted: Tensor, truth: Tensor) -> Tensor:
+    return (predicted - truth).abs().amax(1).argmax(keepdim=True)
+
+
+def _error_and_size(predicted: Tensor, truth: Tensor) -> Tensor:
+    """Squares of the error and of the truth, `(n, 2)`."""
+    import torch
+
+    return torch.stack([(predicted - truth).square().sum(1), truth.square().sum(1)], 1)
+
+
+def _relative_error(moments: Tensor) -> Tensor:
+    error, size = moments
+    return (error / size).sqrt() if size > 0 else size.new_tensor(math.nan)
+
+
+def _second_moments(predicted: Tensor, truth: Tensor) -> Tensor:
+    """Of each output predictions, truth, their squares and product, and squared errors, (n, 6)."""
+    import torch
+
+    error = predicted - truth
+    parts = [predicted, truth, predicted.square(), truth.square(), predicted * truth]
+    return torch.cat([*parts, error.square()], 1)
+
+
+def _variances(moments: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Variances of predictions and of truth, covariance and squared error of each output.
+
+    What is left of a constant is rounding.
+    """
+    mean_p, mean_t, square_p, square_t, product, error = moments.view(6, -1)
+    parts = ((square_p, mean_p), (square_t, mean_t))
+    own, true = (v.where(v > 1e-13 * s, 0) for s, m in parts for v in [s - m.square()])
+    return own, true, product - mean_p * mean_t, error
+
+
+def _r2_of(moments: Tensor) -> Tensor:
+    _, spread, _, error = _variances(moments)
+    constant = spread.new_tensor(-math.inf).where(error > 0, 1.0)
+    return (1 - error / spread).where(spread > 0, constant).mean()
+
+
+def _r_of(moments: Tensor) -> Tensor:
+    own, true, both, _ = _variances(moments)
+    return (both / (own * true).sqrt()).clamp(-1, 1).mean()
 
 
 @_mean_over_outputs
@@ -145,8 +204,15 @@ def _pinballs(predicted: Tensor, truth: Tensor, quantiles: Sequence[float]) -> T
 
 def coverage_error(predicted: Tensor, truth: Tensor, quantiles: Sequence[float]) -> Tensor:
     """Distance of the share of truths at or below a predicted quantile from the quantile; mean."""
-    share = (truth <= predicted).double().mean(0)
-    return (share - predicted.new_tensor(quantiles)).abs().mean()
+    return _coverage_error(_below(predicted, truth).mean(0), quantiles)
+
+
+def _below(predicted: Tensor, truth: Tensor) -> Tensor:
+    return (truth <= predicted).double()
+
+
+def _coverage_error(share: Tensor, quantiles: Sequence[float]) -> Tensor:
+    return (share - share.new_tensor(quantiles)).abs().mean()
 
 
 def _log_losses(predicted: Tensor, truth: Tensor) -> Tensor:
@@ -173,6 +239,20 @@ def recalls(predicted: Tensor, truth: Tensor) -> Tensor:
     return found.double().where(labels.bincount(minlength=count) > 0, math.nan)
 
 
+def _class_hits(predicted: Tensor, truth: Tensor) -> Tensor:
+    """For each class whether it is recognized, and whether it is true, `(n, 2 K)`."""
+    import torch
+
+    true = truth == truth.new_tensor(range(predicted.shape[1]))
+    hit = true & (predicted.argmax(1, keepdim=True) == truth)
+    return torch.cat([hit, true], 1).double()
+
+
+def _mean_recall(moments: Tensor) -> Tensor:
+    hits, true = moments.chunk(2)
+    return (hits / true).nanmean()
+
+
 def aucs(predicted: Tensor, truth: Tensor) -> Tensor:
     """Area under each class's ROC curve against the rest, `(K,)`; NaN where one side has none."""
     from torchmetrics.functional.classification import binary_auroc
@@ -195,13 +275,13 @@ def _mean_of(name: str, title: str, terms: Values, **options: Any) -> Metric:
     return Metric(name, title, value, terms=terms, **options)
 
 
-def _mean_of_classes(name: str, title: str, values: Values) -> Metric:
+def _mean_of_classes(name: str, title: str, values: Values, **options: Any) -> Metric:
     """A metric that is the mean of a value of each class."""
 
     def value(predicted: Tensor, truth: Tensor) -> Tensor:
         return values(predicted, truth).nanmean()
 
-    return Metric(name, title, value, higher_is_better=True, judges=CLASSES)
+    return Metric(name, title, value, higher_is_better=True, judges=CLASSES, **options)
 
 
 METRICS = {
@@ -216,20 +296,56 @@ METRICS = {
             of_mean=lambda mean: mean.sqrt(),
         ),
         Metric("mae", "MAE", mae, in_target_units=True, terms=_sizes),
-        Metric("r2", "R²", r2, higher_is_better=True, has_curve=True),
-        Metric("relative_error", "relative error", relative_error),
-        Metric("max_error", "max error", max_error, in_target_units=True),
-        Metric("r", "r", r, higher_is_better=True),
-        Metric(RESIDUAL, "RMS residual", rmse),
+        Metric(
+            "r2",
+            "R²",
+            r2,
+            higher_is_better=True,
+            moments=_second_moments,
+            of_moments=_r2_of,
+            of_differences=True,
+            has_curve=True,
+        ),
+        Metric(
+            "relative_error",
+            "relative error",
+            relative_error,
+            moments=_error_and_size,
+            of_moments=_relative_error,
+        ),
+        Metric("max_error", "max error", max_error, in_target_units=True, decisive=_worst),
+        Metric(
+            "r",
+            "r",
+            r,
+            higher_is_better=True,
+            moments=_second_moments,
+            of_moments=_r_of,
+            of_differences=True,
+        ),
+        Metric(RESIDUAL, "RMS residual", rmse, terms=_squares, of_mean=lambda mean: mean.sqrt()),
         _mean_of("poisson_deviance", "Poisson deviance", _deviances),
         _mean_of("pinball", "pinball loss", _pinballs, in_target_units=True, judges=QUANTILES),
-        Metric("coverage_error", "coverage error", coverage_error, judges=QUANTILES),
+        Metric(
+            "coverage_error",
+            "coverage error",
+            coverage_error,
+            moments=_below,
+            of_moments=_coverage_error,
+            judges=QUANTILES,
+        ),
         _mean_of("log_loss", "log-loss", _log_losses, judges=CLASSES),
         _mean_of(
             "accuracy", "accuracy", _hits, judges=CLASSES, higher_is_better=True, has_curve=True
         ),
         _mean_of("brier", "Brier score", _briers, judges=CLASSES),
-        _mean_of_classes("balanced_accuracy", "balanced accuracy", recalls),
+        _mean_of_classes(
+            "balanced_accuracy",
+            "balanced accuracy",
+            recalls,
+            moments=_class_hits,
+            of_moments=_mean_recall,
+        ),
         _mean_of_classes("roc_auc", "ROC AUC", aucs),
     )
 }

@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 from lightning.pytorch import Callback, LightningDataModule, Trainer
+from torch import Tensor
 
 from kan_exp.data import ExperimentData
 from kan_exp.errors import DivergedError, KanExpError, message_of
@@ -24,7 +25,8 @@ from kan_exp.runs import holding, versions
 from kan_exp.runs.best_effort import begin_run
 from kan_exp.training.callbacks import BestNetwork, RunCheckpoint, SignalStop, TrialPruning
 from kan_exp.training.closing import CUT_SHORT
-from kan_exp.training.folds import CrossValidation
+from kan_exp.training.folds import CrossValidation, fold_errors
+from kan_exp.training.left_out import has_intervals, left_out_errors
 from kan_exp.training.module import KANModule
 from kan_exp.training.pruning import Pruning, Trained
 from kan_exp.training.result import Result, make_result
@@ -193,7 +195,18 @@ class Experiment:
             details["train_seconds"] = round(time.perf_counter() - start, 3)
             before = {"stopped": self._stopped(diverged)}
             details |= before if trained is None else trained.metrics
+        if folds and has_intervals(self.module.task):
+            self.best.checkpoint["residuals"] = fold_errors(folds, self.data.schema)
+            self._write_best()
         return make_result(self.module, self.data, self.best.checkpoint, details, diverged, folds)
+
+    def left_out_errors(self) -> Tensor | None:
+        """Errors where the best network has not seen the truth, see `left_out_errors`."""
+        return left_out_errors(self.module, self.data, self.best.checkpoint)
+
+    def _write_best(self) -> None:
+        if self._checkpoint is not None:
+            self._checkpoint.write_best(self.module)
 
     @property
     def _trained(self) -> Trained | None:
@@ -216,13 +229,13 @@ class Experiment:
         """Puts the pruned network in the place of the best; returns what is known about it."""
         task, best = self.module.task, self.best.checkpoint
         pruned = pruning.run(best, task, self.data, lambda: self.stop.received is not None)
-        self.best.checkpoint = pruned.checkpoint
+        self.best.checkpoint = dict(pruned.checkpoint)
         if pruned.module is not None:
             histories = self.module.train_history, self.module.val_history
             self.module = pruned.module
             self.module.train_history, self.module.val_history = histories
-        if self._checkpoint is not None:
-            self._checkpoint.write_best(self.module)
+        self.best.checkpoint["residuals"] = self.left_out_errors()
+        self._write_best()
         return pruned.metrics
 
     def train(self) -> DivergedError | None:

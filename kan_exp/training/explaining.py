@@ -25,7 +25,7 @@ from kan_exp.plots.formula import MAX_CURVES, Curve
 from kan_exp.plots.saving import save_png
 from kan_exp.runs import from_here
 from kan_exp.runs.best_effort import best_effort
-from kan_exp.runs.folders import FORMULA
+from kan_exp.runs.folders import CHECKPOINTS, FORMULA
 from kan_exp.runs.printable import printable
 from kan_exp.runs.results import write_metrics
 from kan_exp.symbolic.explaining import solve
@@ -95,7 +95,8 @@ class ExplainSink(Sink):
                     self.logger.figure(f"result/{name}", png, result.metrics["steps"])
 
     def clear(self) -> None:
-        (self.folder / FORMULA).unlink(missing_ok=True)
+        for path in (self.folder / FORMULA, *self.folder.glob(f"formula*/{CHECKPOINTS[0]}")):
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -163,8 +164,10 @@ def explain_run(
     for line in lines:
         log.info("%s", line)
     many, drawn = len(figures) > 1, {}
-    for number, figure in enumerate(figures, 1):
+    for number, (explanation, figure) in enumerate(zip(explanations, figures, strict=True), 1):
         name = f"formula_{number}" if many else "formula"
+        with best_effort(f"the network {name} could not be written"):
+            explanation.torch().save(folder / name)
         with best_effort(f"figures/{name}.png could not be drawn"):
             drawn[name] = save_png(figure(), folder / "figures" / f"{name}.png")
     log.info("  %s", from_here(folder / FORMULA))

@@ -46,6 +46,7 @@ class FoldsModule(ReplicaModule):
             first.scheduler_factory,
             first.penalty,
             first.description,
+            first.constraints,
         )
         self.folds = list(folds)
         self._points = torch.stack(_observed(folds))
@@ -107,11 +108,12 @@ class _Stacked:
 
 
 def can_stack(folds: Sequence[Experiment]) -> bool:
-    """Whether the networks of folds, and their mini-batches, have the same shapes."""
+    """Whether the networks of folds have the same shapes and constraints, and so have batches."""
     shapes = {
         (
             fold.data.train_dataloader().batch_size,
             fold.data.train.weight is None,
+            *fold.module.constraints,
             *(part.shape for part in fold.module.model.network.state_dict().values()),
         )
         for fold in folds

@@ -25,8 +25,10 @@ from kan_exp.tasks import Scoring
 from kan_exp.tasks.metrics import LINEAR, STANDARD_ERROR, TEST
 from kan_exp.tasks.numbers import metric_text
 from kan_exp.training.callbacks.checkpoint import save
+from kan_exp.training.left_out import some
 
 if TYPE_CHECKING:
+    from kan_exp.data.schema import Schema
     from kan_exp.models.model import KANModel
     from kan_exp.training.result import Result
 
@@ -183,6 +185,12 @@ def first_of_each_row(results: Sequence[FoldResult]) -> tuple[Tensor, Tensor, Te
     numbers, order = torch.cat([result.rows[place] for result, place in kept]).sort()
     truth = torch.cat([result.truth[place] for result, place in kept])[order]
     return truth, torch.cat([result.predictions[place] for result, place in kept])[order], numbers
+
+
+def fold_errors(results: Sequence[FoldResult], schema: Schema) -> Tensor:
+    """Truth minus prediction of each row, `(m, out)`, on the scale on which outputs are learned."""
+    truth, predictions, _ = first_of_each_row(results)
+    return some(schema.scale_outputs(truth.double()) - schema.scale_outputs(predictions.double()))
 
 
 def write_predictions(

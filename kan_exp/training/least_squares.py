@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from kan_exp.data import Split
 from kan_exp.errors import KanExpError
 from kan_exp.layers import GridLayer
+from kan_exp.layers.constraints import Constraint, constrain
 from kan_exp.models.loading import network_of
 from kan_exp.models.model import KANModel, evaluation_mode
 from kan_exp.optimizers import LevenbergMarquardt
+from kan_exp.optimizers.bounds import inequalities_of_parameters
 from kan_exp.tasks import Task
 from kan_exp.training.group_penalty import group_matrix
 from kan_exp.training.module import KANModule
@@ -51,6 +53,7 @@ class LeastSquaresModule(KANModule):
         description: Plain containers that say how to build the model again; kept in checkpoints.
         follow_every: Steps after which hidden grids follow their values, and validation is checked.
         max_rise: By which factor the validation error may rise within a stage.
+        constraints: Of each layer, none if not given.
 
     Raises:
         KanExpError: A penalty is no quadratic form of the parameters.
@@ -73,8 +76,11 @@ class LeastSquaresModule(KANModule):
         *,
         follow_every: int,
         max_rise: float,
+        constraints: Sequence[Constraint] = (),
     ) -> None:
-        super().__init__(model, task, optimizer, None, penalty, description)
+        super().__init__(
+            model, task, optimizer, None, penalty, description, constraints=constraints
+        )
         grids = all(isinstance(layer, GridLayer) for layer in model.edge_layers)
         check_quadratic(self.penalty, grids)
         self.stages = list(stages)
@@ -100,11 +106,24 @@ class LeastSquaresModule(KANModule):
         quadratic = self._quadratic if self.penalty else None
         engine = cast(
             LevenbergMarquardt,
-            self.optimizer_factory(self._starts, loss=self.loss, quadratic=quadratic),  # type: ignore[call-arg, arg-type]
+            self.optimizer_factory(  # type: ignore[call-arg]
+                self._starts,  # type: ignore[arg-type]
+                loss=self.loss,
+                quadratic=quadratic,
+                inequalities=self._inequalities if self.constraints else None,
+            ),
         )
         if self._rules is not None:
             engine.load_state_dict(self._rules["optimizer"])
         return engine
+
+    def _inequalities(self, network: nn.Module) -> Tensor:
+        return inequalities_of_parameters(cast(nn.Sequential, network), self.constraints)
+
+    def _obey(self, engine: LevenbergMarquardt) -> None:
+        """Makes all networks obey the constraints exactly."""
+        for network in engine.modules if self.constraints else ():
+            constrain(cast(nn.Sequential, network), self.constraints)
 
     def _quadratic(self, network: nn.Module) -> Tensor:
         """The penalty of a network; that of derivatives changes with its grids alone."""
@@ -143,11 +162,13 @@ class LeastSquaresModule(KANModule):
         for _step in chunk.x:
             self._move_on(engine)
             self.errors = cast(Tensor, optimizer.step(lambda: self._seen(points)))
+            self._obey(engine)
             self._steps_in_stage += 1
             losses.append(self.errors.nan_to_num(torch.inf).min())
             if self._steps_in_stage % self.follow_every == 0 and not self._stage_is_over(engine):
                 for network in engine.modules:
                     follow(cast(nn.Sequential, network), points.x)
+                self._obey(engine)
             if self._is_last and bool(cast(Any, engine.replicas).stalled.all()):
                 best = int(self.errors.nan_to_num(torch.inf).argmin())
                 self.converged = engine.stopped[best]
@@ -244,6 +265,7 @@ class LeastSquaresModule(KANModule):
             for network in engine.modules:
                 for layer in grid_layers(cast(nn.Sequential, network)):
                     layer.refine(stage.num_intervals)
+            self._obey(engine)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Describes the layers with their present sizes."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from kan_exp.data import Split
 from kan_exp.layers import LayerSpec
+from kan_exp.layers.constraints import Constraint, constrain
 from kan_exp.layers.walk import layers_of
 from kan_exp.optimizers.natural_basis import NaturalBasis
 from kan_exp.optimizers.smooth_networks import Shape, SmoothNetworks, split
@@ -25,7 +26,12 @@ STEPS, ATTEMPTS = 30, 8
 PLACES = 49  # of each edge, at which it is made like another
 
 
-def start_linear(networks: Sequence[nn.Sequential], points: Split, loss: Loss) -> None:
+def start_linear(
+    networks: Sequence[nn.Sequential],
+    points: Split,
+    loss: Loss,
+    constraints: Sequence[Constraint] = (),
+) -> None:
     """Makes networks of two layers the linear model, as near as their kind of edges can.
 
     The first hidden units are the linear model's outputs, and lead unchanged to the network's.
@@ -35,11 +41,14 @@ def start_linear(networks: Sequence[nn.Sequential], points: Split, loss: Loss) -
         networks: Of the same widths, with at least as many hidden units as outputs.
         points: Standardized.
         loss: A mean over points.
+        constraints: Of each layer, none if not given.
     """
     outputs = layers_of(networks[0])[-1].dim_out
-    lines = linear_model(points.map(Tensor.double), outputs, loss)
+    lines = linear_model(points.map(Tensor.double), outputs, loss, constraints)
     for network in networks:
         _begin_at(network, lines, outputs)
+        if constraints:
+            constrain(network, constraints)
 
 
 def _begin_at(network: nn.Sequential, lines: Edges, outputs: int) -> None:
@@ -64,16 +73,19 @@ def _begin_at(network: nn.Sequential, lines: Edges, outputs: int) -> None:
 
 
 @torch.no_grad()
-def linear_model(points: Split, outputs: int, loss: Loss) -> Edges:
+def linear_model(
+    points: Split, outputs: int, loss: Loss, constraints: Sequence[Constraint] = ()
+) -> Edges:
     """The edges of the linear model whose ridge penalties have the largest restricted likelihood.
 
     Args:
         points: Standardized, in float64.
         outputs: Number of outputs.
         loss: A mean over points.
+        constraints: Of each layer, none if not given.
     """
     inputs = points.x.shape[1]
-    smooth, q = _smoothed(points, outputs, loss, 1, 1)
+    smooth, q = _smoothed(points, outputs, loss, 1, 1, constraints)
     parts, basis = split(smooth.shape, q), smooth.first
 
     def edges(x: Tensor) -> Tensor:
@@ -90,6 +102,7 @@ def additive_network(
     loss: Loss,
     intervals: int,
     seed: int,
+    constraints: Sequence[Constraint] = (),
 ) -> Made:
     """A network of any depth that is a sum of curves of the inputs, as smooth as the data say.
 
@@ -102,22 +115,32 @@ def additive_network(
         loss: A mean over points.
         intervals: Of the grids of curves.
         seed: Of edges that are fitted step by step.
+        constraints: Of each layer, none if not given.
     """
     functions = min(intervals + 2, max(1, MOST_CURVES // (dims[0] * dims[-1])))
-    smooth, q = _smoothed(points.map(Tensor.double), dims[-1], loss, intervals, functions)
+    points = points.map(Tensor.double)
+    smooth, q = _smoothed(points, dims[-1], loss, intervals, functions, constraints)
     generator = torch.Generator().manual_seed(seed)
-    return make_layers(specs, dims, smooth, q, None, generator)
+    made = make_layers(specs, dims, smooth, q, None, generator)
+    if constraints:
+        constrain(made.network, constraints)
+    return made
 
 
 @torch.no_grad()
 def _smoothed(
-    points: Split, outputs: int, loss: Loss, intervals: int, functions: int
+    points: Split,
+    outputs: int,
+    loss: Loss,
+    intervals: int,
+    functions: int,
+    constraints: Sequence[Constraint] = (),
 ) -> tuple[SmoothNetworks, Tensor]:
     """Sums of curves of so many functions, of the largest restricted likelihood."""
     shape = Shape(points.x.shape[1], outputs, 0, functions, 1, 1)
     basis = NaturalBasis.of(points.x, intervals, functions - 1)
     smooth = SmoothNetworks(shape, points.x, basis)
-    problem = Smoothing(smooth, points.y, loss, points.weight)
+    problem = Smoothing(smooth, points.y, loss, points.weight, constraints)
     q = points.x.new_zeros(1, sum(shape.sizes))
     search = Search(problem, State.of(q, problem.start_weights(1), 1e-8), None, ATTEMPTS)
     while search.steps < STEPS and not search.settled:

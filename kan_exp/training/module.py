@@ -18,15 +18,18 @@ from torch.optim.lr_scheduler import LRScheduler
 from kan_exp.data import Split
 from kan_exp.errors import DivergedError
 from kan_exp.layers import EdgeLayer, GridLayer, KANInterpoLayer, smooth_penalty
+from kan_exp.layers.constraints import Constraint
 from kan_exp.layers.walk import LayerPass, walk
 from kan_exp.models.model import KANModel
 from kan_exp.tasks import Task
 from kan_exp.tasks.losses import Loss
 from kan_exp.training.group_penalty import group_penalty
+from kan_exp.training.increments import Increments
 from kan_exp.training.penalty_rules import ORDERS, check_group, check_smooth, check_weights
 
 log = logging.getLogger(__name__)
 
+Constraints = Callable[[Sequence[int]], Sequence[Constraint]]  # of each layer, from the widths
 OBSERVE_EVERY = 200  # optimizer steps
 OBSERVED_POINTS = 1024
 CHOSEN_BY = "error/chosen_by"  # callback metric by which networks are chosen; to be minimized
@@ -49,6 +52,7 @@ class KANModule(LightningModule):
         penalty: Weights of the penalties that are added to the loss (see `ON_LAYERS`, `ON_EDGES`).
         description: Plain containers from which the model can be rebuilt; kept in checkpoints.
         compile_network: Whether to compile the forward pass before the first step.
+        constraints: Of each layer, none if not given.
 
     Raises:
         KanExpError: A penalty is unknown or negative.
@@ -70,6 +74,7 @@ class KANModule(LightningModule):
         penalty: Mapping[str, float],
         description: Mapping[str, Any],
         compile_network: bool = False,
+        constraints: Sequence[Constraint] = (),
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -90,6 +95,8 @@ class KANModule(LightningModule):
         self.bounds: Tensor | None = None  # of a table's points, see `observe_domains`
         self.converged: str | None = None  # the test by which the optimizer has converged
         self.overfits = False
+        self.constraints = list(constraints)
+        self._increments: Increments | None = None  # what is trained where there are constraints
         self._to_compile = compile_network
         self._compiled: Callable[[Tensor], Tensor] | None = None
         self.train_history: list[tuple[int, float]] = []
@@ -99,7 +106,15 @@ class KANModule(LightningModule):
 
     def trained(self) -> Iterable[nn.Parameter]:
         """The parameters that the optimizer changes."""
-        return self.model.parameters()
+        return self._replaced(self.trained_network.parameters())
+
+    @property
+    def trained_network(self) -> nn.Sequential:
+        """The network, or the stack of networks, that is trained."""
+        return self.model.network
+
+    def _replaced(self, parameters: Iterable[nn.Parameter]) -> Iterable[nn.Parameter]:
+        return parameters if self._increments is None else self._increments.trained(parameters)
 
     @property
     def logs_penalties(self) -> bool:
@@ -119,6 +134,12 @@ class KANModule(LightningModule):
         return f"trained by {getattr(rule, '__name__', rule)}"
 
     def configure_optimizers(self) -> Any:
+        if self.constraints:
+            self._increments = Increments(self.trained_network, self.constraints)
+            if self._rules is not None:
+                for own, raw in zip(self._increments.raw, self._rules["increments"], strict=True):
+                    own.data.copy_(raw)
+                self._increments.write()
         optimizer = self.optimizer_factory(self.trained())
         make_scheduler = self.scheduler_factory
         scheduler = None if make_scheduler is None else make_scheduler(optimizer)
@@ -165,6 +186,8 @@ class KANModule(LightningModule):
         for name, value in penalties.items():
             total = total + self.penalty[name] * value
         self.manual_backward(total)
+        if self._increments is not None:
+            self._increments.pull()
         return total.detach(), loss.detach(), penalties
 
     def ask_to_stop(self) -> None:
@@ -184,6 +207,8 @@ class KANModule(LightningModule):
 
             def closure(points: Split = points, seen: list[Tensor] = evaluations) -> Tensor:
                 nonlocal penalties
+                if self._increments is not None:  # line searches change them
+                    self._increments.write()
                 optimizer.zero_grad()
                 total, loss, penalties = self.evaluate(*points)
                 seen.append(loss)
@@ -193,6 +218,8 @@ class KANModule(LightningModule):
                 self._observe()
             rates.append(self._rate())
             optimizer.step(closure)
+            if self._increments is not None:
+                self._increments.write()
             losses.append(evaluations[0])  # line searches evaluate several times
             if scheduler is not None:
                 scheduler.step()
@@ -282,6 +309,13 @@ class KANModule(LightningModule):
         """Loss and metrics of the validation points from before the last fit sees them, if so."""
         return None
 
+    def left_out_errors(self) -> Tensor | None:
+        """Standardized target minus output at points of the training, each without it, `(n, out)`.
+
+        None if that is not known.
+        """
+        return None
+
     @property
     def details(self) -> dict[str, Any]:
         """Entries of `metrics.json` that this way of training adds."""
@@ -313,6 +347,7 @@ class KANModule(LightningModule):
             "val": pack(self.val_history),
             "converged": self.converged,
             "overfits": self.overfits,
+            "increments": None if self._increments is None else self._increments.raw,
         }
 
     def restore(self, checkpoint: Mapping[str, Any]) -> None:

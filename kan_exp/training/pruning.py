@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import csv
-import io
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +21,7 @@ from kan_exp.layers.walk import layers_of, observe_domains, widths_of
 from kan_exp.models.loading import model_from
 from kan_exp.models.model import KANModel, smearing
 from kan_exp.runs import write_text
-from kan_exp.runs.printable import aligned, csv_row, shortened
+from kan_exp.runs.printable import aligned, csv_text, shortened
 from kan_exp.tasks import Task
 from kan_exp.tasks.losses import Huber, Loss, Squared
 from kan_exp.tasks.numbers import number
@@ -34,7 +32,6 @@ from kan_exp.training.sparse_search import SparseSearch
 
 log = logging.getLogger(__name__)
 
-COLUMNS = ("layer", "input", "output", "form", "error_without")
 MAX_ROWS = 20  # of the table on the terminal
 MAX_MEASURED = 500  # edges; of each the network is evaluated without it
 
@@ -240,12 +237,8 @@ def write_edges(path: Path, metrics: Mapping[str, Any]) -> None:
         path: The file.
         metrics: The entry `pruning` of `metrics.json`.
     """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, ["network", *COLUMNS], lineterminator="\n")
-    writer.writeheader()
-    for network in ("before", "after"):
-        writer.writerows(csv_row({"network": network, **row}) for row in metrics[network])
-    write_text(path, text.getvalue())
+    rows = [{"network": name, **row} for name in ("before", "after") for row in metrics[name]]
+    write_text(path, csv_text(rows))
 
 
 def pruning_lines(metrics: Mapping[str, Any]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from kan_exp.data import Split
 from kan_exp.errors import DivergedError, listing
 from kan_exp.layers import EdgeLayer, over_replicas, stack_networks
+from kan_exp.layers.constraints import Constraint
 from kan_exp.layers.walk import layers_of, observe_domains, walk
 from kan_exp.models.model import EVALUATION_NUMBERS, KANModel, evaluation_mode
 from kan_exp.tasks import Task
@@ -59,6 +60,7 @@ class ReplicaModule(KANModule):
         scheduler: Makes the learning-rate scheduler, or `None`.
         penalty: Weight of each penalty.
         description: Plain containers from which the model can be rebuilt; kept in checkpoints.
+        constraints: Of each layer, none if not given.
 
     Shape:
         Chunks of training points `(steps, replicas, batch, in)`. `train_losses` and `val_losses`
@@ -78,8 +80,11 @@ class ReplicaModule(KANModule):
         scheduler: SchedulerFactory | None,
         penalty: Mapping[str, float],
         description: Mapping[str, Any],
+        constraints: Sequence[Constraint] = (),
     ) -> None:
-        super().__init__(model, task, optimizer, scheduler, penalty, description)
+        super().__init__(
+            model, task, optimizer, scheduler, penalty, description, constraints=constraints
+        )
         self.seed = seed
         self.count = len(networks)
         self.stack = stack_networks(networks)
@@ -104,15 +109,16 @@ class ReplicaModule(KANModule):
         seeds = f"seeds {self.seed} to {self.seed + self.count - 1}"
         return f"{super().summary}; {self.count} replicas, {seeds}, as one stacked network"
 
-    def trained(self) -> Iterable[nn.Parameter]:
-        return self.stack.parameters()
+    @property
+    def trained_network(self) -> nn.Sequential:
+        return self.stack
 
     def on_train_start(self) -> None:
         if self._before:  # a resumed training
             self._before = [weight.to(self.device) for weight in self._before]
             self.best_state = {name: part.to(self.device) for name, part in self.best_state.items()}
             return
-        self._before = [weight.detach().clone() for weight in self.stack.parameters()]
+        self._before = [weight.detach().clone() for weight in self.trained()]
         self.best_state = {name: part.clone() for name, part in self.stack.state_dict().items()}
 
     def objective(
@@ -156,6 +162,8 @@ class ReplicaModule(KANModule):
                 loss = loss + self.penalty[name] * value
             # No replica enters the loss of another, so a NaN does not spread.
             self.manual_backward(loss.sum())
+            if self._increments is not None:
+                self._increments.pull()
             rate = self._rate()
             self._undo(frozen)
             self._step(optimizer)
@@ -168,7 +176,7 @@ class ReplicaModule(KANModule):
 
     def _step(self, optimizer: Any) -> None:
         """Takes a step with all replicas that have not diverged."""
-        weights: list[Tensor] = list(self.stack.parameters())
+        weights: list[Tensor] = list(self.trained())
         frozen = list(self.diverged)
         with torch.no_grad():
             torch._foreach_copy_(self._before, weights)
@@ -178,11 +186,15 @@ class ReplicaModule(KANModule):
         optimizer.step()
         if frozen:  # weight decay moves them although their gradients are zero
             self._restore(frozen)
+        elif self._increments is not None:
+            self._increments.write()
 
     @torch.no_grad()
     def _restore(self, replicas: list[int]) -> None:
-        for weight, before in zip(self.stack.parameters(), self._before, strict=True):
+        for weight, before in zip(self.trained(), self._before, strict=True):
             weight[replicas] = before[replicas]
+        if self._increments is not None:
+            self._increments.write()
 
     def _freeze(self, values: Tensor, step: int, what: str) -> list[int]:
         """Marks the replicas whose value is NaN or infinite; returns the new ones."""
@@ -202,7 +214,7 @@ class ReplicaModule(KANModule):
             return
         self._restore(replicas)
         optimizer = self._optimizer.optimizer
-        for weight in self.stack.parameters():
+        for weight in self.trained():
             for moment in optimizer.state[weight].values():
                 if isinstance(moment, Tensor) and moment.shape == weight.shape:
                     moment[replicas] = 0

@@ -58,17 +58,33 @@ def standard_errors(
     block = torch.randperm(points, generator=generator) % blocks
     given = None if weight is None else weight.double()
     sizes = block.bincount(given, minlength=blocks).double()
-    drawn = torch.randint(blocks, (RESAMPLES, blocks), generator=generator)
-    weights = sizes.new_zeros(drawn.shape)
-    weights.scatter_add_(1, drawn, sizes.new_ones(()).expand(drawn.shape))
-    resampled = weights @ sizes
+    drawn = resamples(sizes, generator)
     errors = []
     for predicted in predictions:  # one by one: the last digits must not depend on the others
         terms = metric.terms(predicted.double(), truth.double())
         terms = terms if given is None else terms * given
         sums = sizes.new_zeros(blocks).index_add_(0, block, terms)
-        errors.append(metric.of_mean(weights @ sums / resampled).std().item())
+        errors.append(bootstrap_error(metric, drawn, sums, sizes))
     return errors
+
+
+def resamples(sizes: Tensor, generator: torch.Generator) -> Tensor:
+    """How often each resample has each block `(blocks,)`, `(RESAMPLES, blocks)`."""
+    drawn = torch.randint(len(sizes), (RESAMPLES, len(sizes)), generator=generator)
+    times = sizes.new_zeros(drawn.shape)
+    return times.scatter_add_(1, drawn, sizes.new_ones(()).expand(drawn.shape))
+
+
+def bootstrap_error(metric: Metric, drawn: Tensor, sums: Tensor, sizes: Tensor) -> float:
+    """The standard deviation of a metric over resamples of blocks.
+
+    Args:
+        metric: A function of a mean over points.
+        drawn: See `resamples`.
+        sums: Of the terms of each block's points, `(blocks,)`.
+        sizes: Of their weights, `(blocks,)`.
+    """
+    return metric.of_mean(drawn @ sums / (drawn @ sizes)).std().item()
 
 
 def bootstrap_generator() -> torch.Generator:

@@ -147,7 +147,7 @@ class FigureSink(Sink):
                 if name == NETWORK:
                     with failures.attempt(f"figures/{name}.svg"):
                         save_svg(figure, self.folder / f"{name}.svg")
-        failures.tell("could not be drawn")
+        failures.log("could not be drawn")
         if self.logger is not None:
             with best_effort("the figures could not be written to TensorBoard"):
                 for name, png in contents.items():

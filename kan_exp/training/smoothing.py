@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from kan_exp.data import Split
 from kan_exp.layers import GridLayer, LayerSpec
+from kan_exp.layers.constraints import Constraint, constrain
 from kan_exp.layers.walk import layers_of
 from kan_exp.models.model import KANModel
 from kan_exp.optimizers.natural_basis import NaturalBasis
@@ -23,7 +24,7 @@ from kan_exp.optimizers.smooth_search import Network, Search, refined
 from kan_exp.optimizers.smoothing import Smoothing, State
 from kan_exp.tasks import Task
 from kan_exp.tasks.losses import Huber, Squared
-from kan_exp.training.module import KANModule
+from kan_exp.training.module import Constraints, KANModule
 from kan_exp.training.smooth_layers import make_layers
 from kan_exp.training.smooth_plan import Plan
 
@@ -37,6 +38,10 @@ LEAST_GAIN = 0.01  # in generalized cross-validation, for hidden units to be tak
 SUPPORT = 1  # standard errors by which points left out must speak for hidden units
 VETO = 2  # standard errors by which validation points may not speak against them
 FINER_GAIN = 0.05  # by which the score must fall for finer grids to be kept
+# Weights of penalties follow each of few points: below this number, folds are left out.
+FEW = 100
+FOLDS = 10
+FOLD_STEPS = 8  # of the fit to the others, which begins with the network of all points
 
 
 class _Steps(Optimizer):
@@ -72,6 +77,8 @@ class SmoothingModule(KANModule):
         seed: Of the starts.
         description: Plain containers that say how to build the model again; kept in checkpoints.
         masks: Which edges of each layer exist; all if not given.
+        constraints: Makes the constraints of each layer from the widths, see `layer_constraints`;
+            none if not given.
     """
 
     rate_name = "damping"
@@ -92,8 +99,10 @@ class SmoothingModule(KANModule):
         seed: int,
         description: Mapping[str, Any],
         masks: Sequence[Tensor] = (),
+        constraints: Constraints | None = None,
     ) -> None:
         super().__init__(model, task, optimizer, None, {}, description)
+        self.make_constraints = constraints
         self.specs, self.dims, self.chooses = list(specs), list(dims), chooses
         self.plan, self.seed, self.masks = plan, seed, list(masks)
         self.points, self.validation = points.map(Tensor.double), validation.map(Tensor.double)
@@ -125,7 +134,13 @@ class SmoothingModule(KANModule):
         return SmoothNetworks(shape, x, self._bases[size], active)
 
     def _problem(self, hidden: int, split: Split) -> Smoothing:
-        return Smoothing(self._networks(hidden, split.x), split.y, self.loss, split.weight)
+        networks = self._networks(hidden, split.x)
+        shape = networks.shape
+        dims = [shape.inputs, shape.outputs + hidden, shape.outputs]
+        return Smoothing(networks, split.y, self.loss, split.weight, self._constraints_of(dims))
+
+    def _constraints_of(self, dims: Sequence[int]) -> Sequence[Constraint]:
+        return () if self.make_constraints is None else self.make_constraints(dims)
 
     def _begin(self, problem: Smoothing, state: State, second: NaturalBasis | None) -> None:
         self._search = Search(problem, state, second, self._option("attempts"))
@@ -264,7 +279,8 @@ class SmoothingModule(KANModule):
         missing = residuals(outputs, split.y, self.loss)
         generator = torch.Generator().manual_seed(seed)
         count = self.plan.num_candidates[0]
-        directions = find_directions(split.x, missing, self.plan.hidden, count, generator)
+        monotone = [sign for one in self._constraints_of(self.dims)[:1] for sign in one.monotone]
+        directions = find_directions(split.x, missing, self.plan.hidden, count, generator, monotone)
         return start_beside(curves.state, problem, directions)
 
     def _choose(self) -> None:
@@ -399,6 +415,8 @@ class SmoothingModule(KANModule):
         made = make_layers(specs, dims, smooth, network.state.q, network.second, generator)
         for layer, mask in zip(layers_of(made.network), self.masks, strict=False):
             layer.set_mask(mask)
+        if self.make_constraints is not None:
+            constrain(made.network, self.make_constraints(dims))
         self.model.network = made.network.to(self.device)
         self.description |= {"dims": list(dims), "layers": made.description}
         self._placed = self._phase
@@ -425,14 +443,35 @@ class SmoothingModule(KANModule):
 
     @torch.no_grad()
     def left_out_errors(self) -> Tensor | None:
-        """Standardized target minus output at each point of the last fit without it, `(n, out)`.
+        """Standardized target minus output at points of the last fit without them, `(n, out)`.
 
-        None if no step was taken.
+        Each point is left out in turn, with the weights of penalties as they are; of few points,
+        each of several folds, to the rest of which the weights are fitted, too.
         """
         if self._search is None or self._search.best is None:
             return None
         network, problem = self._search.winner(), self._search.problem
-        return problem.y - problem.left_out(network.state, network.second)[0]
+        if len(problem.y) >= FEW:
+            return problem.y - problem.left_out(network.state, network.second)[0]
+        split = self.every if self._phase >= AGAIN else self.points
+        # Copies of a point are left out together.
+        fold = split.x.unique(dim=0, return_inverse=True)[1] % FOLDS
+        return self._folds_left_out(network, split, fold) if fold.any() else None
+
+    def _folds_left_out(self, network: Network, split: Split, fold: Tensor) -> Tensor:
+        """The errors at the points of each fold of networks that are fitted to the others."""
+        count = int(fold.max()) + 1
+        one = torch.zeros(count, dtype=torch.long, device=fold.device)
+        start, second, _ = network.take(one)
+        others = (fold != torch.arange(count, device=fold.device).unsqueeze(1)).to(split.x)
+        weight = others if split.weight is None else others * split.weight
+        problem = self._problem(self._units(network), split._replace(weight=weight))
+        # The weights forget the points that are left out.
+        state = State.of(start.q, problem.start_weights(count), 1e-8)
+        for _ in range(FOLD_STEPS):
+            state, _ = problem.step(state, second, self._option("attempts"))
+        outputs = problem.networks.outputs(state.q, second)
+        return split.y - outputs[fold, torch.arange(len(fold), device=fold.device)]
 
     # -- checkpoints ---------------------------------------------------------------------------
 

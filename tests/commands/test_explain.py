@@ -9,6 +9,7 @@ import signal
 
 import pytest
 
+import kan_exp
 from kan_exp.config import RunContext
 from kan_exp.errors import KanExpError
 from kan_exp.explain import explain
@@ -82,6 +83,9 @@ def test_a_run_gets_its_formula(told, trained, monkeypatch):
     assert network.rmse == pytest.approx(metrics["test_rmse"], rel=1e-5)
     for name in ("formula.txt", "formula.tex", "figures/formula.png"):
         assert (run / name).stat().st_size > 0
+    model = kan_exp.load(run / "formula")
+    assert model.predict({"size": [3.0], "x": [4.0]}).tolist() == [[7.0]]
+    assert model.features == explanation.names
 
 
 def test_units_of_the_command_replace_those_of_the_run(told, trained, monkeypatch):

@@ -34,9 +34,9 @@ def run(tmp_path_factory):
     return folder / "run"
 
 
-def _predict(run, source, output, separator=None, missing="error"):
+def _predict(run, source, output, separator=None, missing="error", **more):
     options = {"run": str(run), "input": str(source), "output": str(output), "missing": missing}
-    predict(OmegaConf.create({**options, "separator": separator, "modules": []}))
+    predict(OmegaConf.create({**options, "separator": separator, "modules": [], **more}))
 
 
 def _refused(run, source, output, separator=None):
@@ -98,6 +98,20 @@ def test_parquet_and_npz_are_written_as_far_as_text_can_hold_them(run, tmp_path,
         assert [row["y_predicted"] for row in rows] == expected
         assert [rows[1][key], rows[1]["a"], rows[1]["b"]] == [kept, "2.5", "1200"]
     assert any("left out" in line and "tags" in line for line in told())
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_intervals_are_two_more_columns(run, tmp_path, ending):
+    (tmp_path / "new.csv").write_text("a,b\n1,1100\n2,1200\n")
+    _predict(run, tmp_path / "new.csv", tmp_path / f"out.{ending}", interval=0.8, mark=True)
+    read = pl.read_csv if ending == "csv" else pl.read_parquet
+    found = read(tmp_path / f"out.{ending}")
+    names = ["y_predicted", "y_low", "y_high", "outside_trained_range"]
+    assert found.columns == ["a", "b", *names]
+    expected = kan_exp.load(run).predict_interval([[1.0, 1100.0], [2.0, 1200.0]], 0.8)[:, 0]
+    np.testing.assert_allclose(found.select("y_low", "y_high").to_numpy(), expected, rtol=1e-8)
+    with pytest.raises(KanExpError, match=r"interval must be .* got 80: set interval=0.8"):
+        _predict(run, tmp_path / "new.csv", tmp_path / "out.csv", interval=80)
 
 
 def test_a_column_with_the_name_of_predictions_is_reported(run, tmp_path):
@@ -284,6 +298,18 @@ def test_an_input_may_have_the_name_of_predictions(tmp_path):
     _predict(tmp_path / "run", tmp_path / "t.csv", tmp_path / "out.csv")
     header = (tmp_path / "out.csv").read_text().splitlines()[0]
     assert header == "y_predicted,y_predicted2,y,y_predicted3"
+
+
+def test_a_run_of_folds_has_the_errors_of_its_folds(tmp_path):
+    rows = "\n".join(f"{math.sin(k)},{k % 7 + math.cos(k)}" for k in range(60))
+    (tmp_path / "t.csv").write_text(f"a,y\n{rows}\n")
+    data = ["data=table", f"data.path={tmp_path / 't.csv'}", "data.target=y", "data.folds=3"]
+    options = ["layer=interpo", "optimizer=adam", "steps=20", "logger=none", "dims=[1,1]"]
+    prepare([*options, *data, "~callbacks.figures"], tmp_path / "run").run()
+    left_out = pl.read_csv(tmp_path / "run" / "predictions.csv")
+    errors = (left_out["y"] - left_out["y_predicted"]).abs().sort()
+    margin = float(kan_exp.load(tmp_path / "run").interval_margins(0.9))
+    assert margin == pytest.approx(errors[54], rel=1e-6)  # the 55th of 60: 0.9 of 61
 
 
 def test_every_name_of_a_file_can_be_written(run, tmp_path):

@@ -17,7 +17,7 @@ from kan_exp.evaluate import own_test_points
 from kan_exp.models.loading import read_checkpoint
 from kan_exp.preparing.keys import run_key
 from kan_exp.preparing.paths import absolute_arguments, use_absolute_paths
-from kan_exp.report import take_folders
+from kan_exp.report import split_folders
 from kan_exp.runs import Status, no_run, write_status
 from kan_exp.sweeps.summary import resumed_arguments
 from kan_exp.train import train as whole
@@ -186,7 +186,7 @@ def test_report_and_dashboard_take_both_spellings(tmp_path, monkeypatch, spelled
     monkeypatch.chdir(tmp_path)
     folder = "a b" if "a b" in spelled and spelled != ODD else ODD
     Path(folder).mkdir()
-    assert take_folders([spelled]) == ([folder], [])
+    assert split_folders([spelled]) == ([folder], [])
     assert read_dashboard([spelled])[0] == Path(folder)
     assert read_dashboard([f"logdir={spelled}"])[0] == Path(folder)
 

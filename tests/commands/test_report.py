@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from kan_exp.cli import store_schema
 from kan_exp.config import ReportConfig, config_folder
 from kan_exp.errors import KanExpError
-from kan_exp.report import page_path, report, take_folders
+from kan_exp.report import page_path, report, split_folders
 from tests.conftest import run_light
 from tests.reporting.conftest import write_run
 
@@ -104,6 +104,6 @@ def test_folders_are_told_from_options(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "lr=1").mkdir()
     words = ["a/b", "metric=x", "lr=1", "--cfg", "job", "c", "-cd", "mine", "group_by=[layer]"]
-    folders, rest = take_folders(words)
+    folders, rest = split_folders(words)
     assert folders == ["a/b", "lr=1", "c"]
     assert rest == ["--cfg", "job", "-cd", "mine", "metric=x", "group_by=[layer]"]

@@ -338,3 +338,10 @@ def test_repeated_names_alone_are_to_be_renamed(tmp_path):
         "a repeated name in column 'a' (2 columns): rename columns of the same name: without them, "
         "no other column is left to learn from."
     )
+
+
+def test_numbers_that_are_one_in_float64_are_not_called_the_same(tmp_path):
+    lines = "".join(f"{2**60 + row},{row},{row % 7}\n" for row in range(20))
+    (tmp_path / "t.csv").write_text("id,a,y\n" + lines)
+    note = "column 'id' is left out: all of its numbers are 1.152921504606847e+18 in float64."
+    assert note in learn(tmp_path / "t.csv").notes

@@ -127,6 +127,8 @@ def test_class_weights_move_the_boundary(classifier):
     even = KANClassifier(class_weight="balanced", **PLAIN).fit(X[few], names[few])
     odd = KANClassifier(**PLAIN).fit(X[few], names[few])
     assert (even.predict(X) == "up").sum() > (odd.predict(X) == "up").sum()
+    with pytest.raises(ValueError, match="has a weight for 'Up', which is no class of y: 'down', "):
+        KANClassifier(class_weight={"Up": 20.0}).fit(X, names)
 
 
 def test_random_states_decide_the_training():
@@ -253,6 +255,21 @@ def test_intervals_hold_about_the_share_that_they_promise():
     assert 0.86 < np.mean(hits) < 0.94
 
 
+def test_errors_of_few_rows_are_those_of_folds():
+    generator = np.random.default_rng(3)
+    X = generator.normal(size=(26, 9))
+    y = X[:, 0] + X[:, 1] + generator.normal(size=26)
+    estimator = KANRegressor(**PLAIN).fit(X, y)
+    new = generator.normal(size=(500, 9))
+    error = new[:, 0] + new[:, 1] + generator.normal(size=500) - estimator.predict(new)
+    errors = estimator.model_.residuals.numpy()
+    # A step without a row, with the weights of penalties that it had, errs by 0.77 of that.
+    assert 0.9 < np.sqrt(np.mean(errors**2) / np.mean(error**2)) < 1.2
+    # The copy of a row that is left out would tell all about it.
+    copies = KANRegressor(**PLAIN).fit(np.repeat(X, 2, 0), np.repeat(y, 2)).model_.residuals
+    assert copies.square().mean() > 0.8 * np.mean(errors**2)
+
+
 def test_intervals_of_gradient_descent_come_from_validation_rows():
     X, y = rows(200)
     estimator = KANRegressor(optimizer="adam", steps=400, **PLAIN).fit(X, y)
@@ -357,7 +374,7 @@ def test_wrong_frames_are_one_line(frame):
         estimator.predict(frame.assign(size=texts))
     with pytest.raises(ValueError, match="row 5 of X has a gap"):
         estimator.predict(frame.assign(size=frame["size"].where(frame.index != 4)))
-    with pytest.raises(ValueError, match=r"missing cells in column 'size' \(row 5\)"):
+    with pytest.raises(ValueError, match=r"'size' \(row 5\).* set missing='impute'$"):
         KANRegressor(**PLAIN).fit(frame.assign(size=frame["size"].where(frame.index != 4)), y)
 
 

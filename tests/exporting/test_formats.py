@@ -22,7 +22,7 @@ from kan_exp.errors import KanExpError
 from kan_exp.exporting.c_header import identifier
 from kan_exp.exporting.fresh import as_arrays, difference, fresh_rows
 from kan_exp.exporting.kan_predict import Model, date_parts
-from kan_exp.exporting.npz import EVALUATOR, as_stored
+from kan_exp.exporting.npz import DATE_PARTS, EVALUATOR, as_stored
 from kan_exp.exporting.tables import make_tables
 from kan_exp.models.ranges import trained_ranges
 from tests.exporting.conftest import DAY, complete, mixed_model, network
@@ -75,10 +75,8 @@ def test_the_error_in_npz_is_within_its_bound(dtype, tmp_path):
     model.export(tmp_path / "m.npz", dtype=dtype)
     rows, arrays, _ = rows_for(model)
     loaded = Model(tmp_path / "m.npz")
-    x = loaded.encode(arrays)
-    error = np.abs(
-        loaded.network((x - loaded.x_mean) / loaded.x_std) - model.predict_outputs(rows).numpy()
-    ).max(0)
+    found = loaded.network(loaded.encode(arrays))
+    error = np.abs(found - model.predict_outputs(rows).numpy()).max(0)
     bound = np.array(loaded.about["error_bound"])
     assert (error <= bound).all()
     assert (bound < (0.01 if dtype == "float32" else 0.5)).all()
@@ -127,6 +125,9 @@ def test_tables_keep_what_they_do_outside(outside, tmp_path):
     model.export(tmp_path / "m.npz")
     points = np.linspace(-12, 12, 97)[:, None]
     found = Model(tmp_path / "m.npz")(points)
+    for wrong in (points[None], points.T):
+        with pytest.raises(ValueError, match=r"takes \(n, 1\) numbers, got"):
+            Model(tmp_path / "m.npz")(wrong)
     assert difference(found, model.predict(points).double().numpy()) < EXACT
 
 
@@ -152,9 +153,9 @@ def test_parts_of_dates_are_those_of_the_schema():
     days = [-700_000, -141_427, -1, 0, 11_016, 18_321, 18_322, 47_541]  # some are leap days
     times = pl.Series([day * DAY + 12_345_678_901 for day in days]).cast(pl.Datetime("us"))
     column = Column("t", "date").fit(times)
-    parts = date_parts(times.to_numpy())
-    expected = column.encode(times)
-    np.testing.assert_allclose(np.column_stack([parts[name] for name in column.parts]), expected)
+    parts = dict(zip(DATE_PARTS, date_parts(times.to_numpy()), strict=True))
+    found = np.column_stack([parts[name] for name in column.parts])
+    np.testing.assert_allclose(found, column.encode(times))
 
 
 def _damaged(path, kind):
@@ -163,17 +164,22 @@ def _damaged(path, kind):
         path.write_bytes(content[: len(content) // 2])
     elif kind == "another":
         np.savez(path, x=np.zeros(3))
+    elif kind == "old":
+        with np.load(path) as file:
+            arrays = {name: file[name] for name in file.files}
+        about = json.loads(str(arrays["about"])) | {"format": 1}
+        np.savez(path, **(arrays | {"about": np.array(json.dumps(about))}))
     elif kind == "pickled":
         with np.load(path) as file:
             arrays = {name: file[name] for name in file.files}
         np.savez(path, **(arrays | {"about": np.array([{}], dtype=object)}))
     else:
         with zipfile.ZipFile(path) as archive:
-            offset = archive.getinfo("table0.npy").header_offset + 200
+            offset = archive.getinfo("cells0.npy").header_offset + 200
         path.write_bytes(content[:offset] + bytes([content[offset] ^ 255]) + content[offset + 1 :])
 
 
-@pytest.mark.parametrize("kind", ["cut", "another", "pickled", "a bit"])
+@pytest.mark.parametrize("kind", ["cut", "another", "old", "pickled", "a bit"])
 def test_a_damaged_npz_is_refused_in_a_line(kind, tmp_path):
     path = tmp_path / "m.npz"
     mixed_model().export(path)
@@ -296,14 +302,18 @@ def test_names_in_c(text, name):
     ],
     ids=["number", "classes", "log"],
 )
-def test_sql(options, tmp_path):
+@pytest.mark.parametrize("as_text", [False, True])  # as a table that was read from CSV
+def test_sql(options, as_text, tmp_path):
     model = mixed_model(dates=False, **options)
     model.export(tmp_path / "m.sql", table="my table")
     rows, arrays, expected = rows_for(model, count=100)
     with sqlite3.connect(":memory:") as base:
         names = ", ".join('"' + name.replace('"', '""') + '"' for name in ["id", *arrays])
         base.execute(f'CREATE TABLE "my table" ({names})')
+        words = {None: "", True: "Yes", False: "no"}
         for number, row in enumerate(rows.rows()):
+            if as_text:
+                row = [words[one] if one in (None, True, False) else str(one) for one in row]
             base.execute(f'INSERT INTO "my table" VALUES (?{", ?" * len(row)})', [number, *row])
         answer = base.execute((tmp_path / "m.sql").read_text())
         found = pl.DataFrame(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import copy
 import os
+import pickle
 import signal
 import warnings
 
@@ -12,11 +14,13 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
+from scipy.sparse import coo_array
 
 import kan_exp
 from kan_exp.errors import KanExpError
 from kan_exp.fitting.model import FittedModel
 from kan_exp.fitting.training import fit
+from kan_exp.tasks.activations import ACTIVATIONS
 from kan_exp.train import prepare
 
 PLAIN = {"dims": ["auto", "auto"], "progress": False}
@@ -118,6 +122,14 @@ def test_notebooks_show_the_network(model):
     assert "<b>" not in named._repr_html_()
 
 
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_copy_is_the_same(model, copied, activation):
+    X, _ = rows()
+    model = FittedModel.of({**model.checkpoint(), "activation": activation})
+    assert torch.equal(copied(model).predict(X), model.predict(X))
+
+
 def test_a_saved_model_is_the_same(model, tmp_path):
     X, _ = rows()
     assert model.save(tmp_path / "model") == tmp_path / "model"
@@ -134,7 +146,8 @@ def test_a_saved_model_is_the_same(model, tmp_path):
 def test_a_model_of_a_run_does_the_same(tmp_path):
     options = ["layer=spline", "dims=[2,1]", "optimizer=adam", "steps=50", "points=60"]
     options += ["data.num_val=20", "data.num_test=20", "logger=none", "~callbacks"]
-    prepare(options, tmp_path / "run").run()
+    experiment = prepare(options, tmp_path / "run")
+    experiment.run()
     trained = kan_exp.load(tmp_path / "run")
     assert isinstance(trained, FittedModel)
     assert trained.edges()["layer"].unique().to_list() == [1]
@@ -142,10 +155,14 @@ def test_a_model_of_a_run_does_the_same(tmp_path):
     assert trained.predict({"x": [0.1], "y": [0.2]}).shape == (1, 1)
     with pytest.raises(KanExpError, match=r"x of shape \(n, 2\) \(x, y\), got \(1, 3\)"):
         trained.predict(np.zeros((1, 3)))
-    with pytest.raises(
-        KanExpError, match="needs errors at points that the network was not fitted to"
-    ):
-        trained.predict_interval([[0.0, 0.0]])
+    val = experiment.data.val  # of the 20 errors there, 19 are at or below the margin
+    margin = (val.y - trained.predict(val.x)).abs().flatten().sort().values[18]
+    (low, high), predicted = (
+        trained.predict_interval([[0.1, 0.2]])[0, 0],
+        trained.predict([[0.1, 0.2]]),
+    )
+    assert high - low == pytest.approx(2 * float(margin))
+    assert (low + high) / 2 == pytest.approx(float(predicted))
 
 
 def test_a_formula_of_the_model():
@@ -184,6 +201,7 @@ def test_progress_is_shown_where_somebody_looks(monkeypatch, capsys, where):
     [
         (lambda X, y: ((X, y[:5]), {}), "X has 100 rows, but y has 5."),
         (lambda X, y: ((X[None], y), {}), r"x must be an array of rows and columns, got the shape"),
+        (lambda X, y: ((coo_array(X), y), {}), "x is a sparse matrix, which its toarray"),
         (lambda X, y: (([], []), {}), "x must be an array of rows and columns"),
         (lambda X, y: ((X, y), {"layr": "spline"}), "Did you mean 'layer'"),
         (lambda X, y: ((X, y), {"weight": -(y**2)}), "weight must be finite numbers of at least 0"),

@@ -218,6 +218,12 @@ def test_what_is_no_number_is_told_by_its_column(x, said):
         assert str(caught.value).isprintable()
 
 
+def test_durations_are_seconds():
+    hours = np.array([1, "NaT"], "m8[h]")
+    found = as_points({"a": hours, "b": [1.0, 2.0]}, ["a", "b"], CPU)
+    np.testing.assert_array_equal(found, [[3600.0, 1.0], [np.nan, 2.0]])
+
+
 def test_a_date_among_numbers_is_no_number():
     polars = pytest.importorskip("polars")
     columns = {"a": [datetime.date(2020, 1, 1)], "b": [1.0], "c": [2.0]}
@@ -225,9 +231,17 @@ def test_a_date_among_numbers_is_no_number():
         make_model()(polars.DataFrame(columns))
 
 
+class ArrowTable:
+    """What pyarrow.Table has of a table."""
+
+    def __init__(self, frame):
+        self.column_names, self.columns = frame.columns, frame.get_columns()
+        self.__arrow_c_stream__ = frame.__arrow_c_stream__
+
+
 def test_rows_as_mappings_and_frames_that_are_not_computed_yet():
     rows = [dict(zip("abc", row, strict=True)) for row in ROWS]
-    for x in (rows, pl.LazyFrame(rows)):
+    for x in (rows, pl.LazyFrame(rows), ArrowTable(pl.DataFrame(rows))):
         torch.testing.assert_close(
             as_points(x, ["c", "a", "b"], CPU), torch.tensor(ROWS).double()[:, [2, 0, 1]]
         )

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from kan_exp.errors import KanExpError
-from kan_exp.preparing.apart import apart
+from kan_exp.preparing.forked import call_in_fork
 
 
 def _refuse():
@@ -32,8 +32,8 @@ def _fail():
 )
 def test_the_reason_comes_back(function, kind, said):
     with pytest.raises(kind, match=said):
-        apart(function)
+        call_in_fork(function)
 
 
 def test_the_result_comes_back():
-    assert apart(lambda: [1, 2]) == [1, 2]
+    assert call_in_fork(lambda: [1, 2]) == [1, 2]

@@ -18,7 +18,7 @@ from kan_exp.config import TrainConfig, config_folder
 from kan_exp.errors import KanExpError
 from kan_exp.optimizers import LevenbergMarquardt
 from kan_exp.preparing.keys import run_key
-from kan_exp.preparing.stored_config import REPEATED, from_folder, unfinished
+from kan_exp.preparing.stored_config import REPEATED, from_folder, read_stored, unfinished
 
 OVERRIDES = ["layer=interpo", "optimizer=adam", "layer.num_x=9", "seed=4", "steps=70"]
 
@@ -99,6 +99,11 @@ def test_a_job_of_a_sweep_goes_on_without_the_sweep(run):
     change(run, sweep={"resume": "somewhere", "metric": "val_rmse"})
     name, _ = from_folder([f"resume={run}"])
     assert composed(name)[0].sweep.resume is None
+
+
+def test_a_group_without_a_choice_has_none(stored):
+    assert "None" not in read_stored(stored).choices.values()
+    assert "experiment" not in read_stored(stored).choices
 
 
 def test_options_of_a_repeated_run_can_be_changed(stored):

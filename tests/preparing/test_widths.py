@@ -6,7 +6,7 @@ import pytest
 
 from kan_exp.config import RunConfig, SmoothingConfig, choice
 from kan_exp.errors import KanExpError
-from kan_exp.preparing.widths import check_dims, check_multiply, settle_widths
+from kan_exp.preparing.widths import check_dims, check_multiply, resolve_widths
 
 REML = SmoothingConfig(method="reml")
 
@@ -31,7 +31,7 @@ REML = SmoothingConfig(method="reml")
 )
 def test_widths_are_those_of_the_data(options, expected):
     config = RunConfig(**options)
-    settle_widths(config, 4, 2)
+    resolve_widths(config, 4, 2)
     assert config.dims == expected
     chooses = options.get("dims", 0) is None and config.smooths and expected == [4, 5, 2]
     assert config.smoothing.choose is (True if chooses else None)
@@ -40,7 +40,7 @@ def test_widths_are_those_of_the_data(options, expected):
 def test_without_dims_there_are_at_most_two_kinds():
     config = RunConfig(dims=None, layers=[choice("layer", "mlp")] * 3)
     with pytest.raises(KanExpError, match=r"dims=null cannot know .* set dims=\[auto,5,5,auto\]"):
-        settle_widths(config, 4, 1)
+        resolve_widths(config, 4, 1)
 
 
 @pytest.mark.parametrize(

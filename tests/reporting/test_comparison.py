@@ -43,7 +43,7 @@ def test_seeds_are_folded(tmp_path):
     assert one.quartiles == pytest.approx(np.percentile(errors, [25, 50, 75]))
     assert (one.best, one.worst) == (0.1, 0.8)
     assert (one.parameters, one.seconds) == (50, 2.0)
-    assert one.interval.low <= 0.2 <= one.interval.high
+    assert one.sample.interval.low <= 0.2 <= one.sample.interval.high
     assert one.effect is None
 
 

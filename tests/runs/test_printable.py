@@ -15,7 +15,7 @@ from rich.console import Console
 
 from kan_exp.quoting import unquoted
 from kan_exp.runs.lenient_json import parse_overrides
-from kan_exp.runs.printable import csv_row, plain, printable
+from kan_exp.runs.printable import csv_text, plain, printable
 
 ANY = st.text(st.characters(), max_size=40)
 FEW = settings(max_examples=100, deadline=None, derandomize=True)
@@ -86,10 +86,6 @@ def test_the_terminal_shows_text_as_it_is(text):
 @given(ANY, ANY)
 @example("a\rb", 'c\n"d",e')
 def test_csv_can_be_read_again(name, value):
-    file = io.StringIO()
-    row = csv_row({name: value, f"{name}2": 1.5})
-    writer = csv.DictWriter(file, list(row), lineterminator="\n")
-    writer.writeheader()
-    writer.writerow(row)
-    (read,) = csv.DictReader(io.StringIO(file.getvalue().encode().decode(), newline=""))
+    written = csv_text([{name: value, f"{name}2": 1.5}])
+    (read,) = csv.DictReader(io.StringIO(written.encode().decode(), newline=""))
     assert read == {printable(name): printable(value), printable(f"{name}2"): "1.5"}

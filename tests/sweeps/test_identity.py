@@ -324,15 +324,15 @@ def test_replicas_that_would_not_be_the_runs_of_their_seeds_are_refused(light, f
 def test_any_number_of_replicas_is_checked_at_once(light, follows, monkeypatch):
     """That so many do not fit into memory is found out later."""
     cfg = light(["replicas=9999999", *follows])
-    resolved = []
-    value = values._value
-    monkeypatch.setattr(values, "_value", lambda *args: resolved.append(args) or value(*args))
+    counted = []
+    resolve = values.resolved
+    monkeypatch.setattr(values, "resolved", lambda *args: counted.append(args) or resolve(*args))
     if follows:
         with pytest.raises(KanExpError, match=r"data\.seed"):
             keys.check_shared(cfg)
     else:
         keys.check_shared(cfg)
-    assert len(resolved) < 100 * len(cfg)
+    assert len(counted) < 100 * len(cfg)
 
 
 def test_seeds_of_a_setting_have_one_key_even_if_an_option_follows_them(light):

@@ -17,6 +17,7 @@ SHORT = ["layer=interpo", "optimizer=adam", "dims=[2,1,1]", "evaluations=2", "lo
 SHORT += ["data.num_train=100", "data.num_test=100", "checkpoint_seconds=0", "~callbacks.figures"]
 # One that does not end by itself, one that still runs as that is killed, and one that is refused.
 SWEPT = "steps=100000000,2000,0"
+ONE_WORKER = {"joblib": "hydra.launcher.n_jobs=1", "ray": "hydra.launcher.ray.init.num_cpus=1"}
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def test_a_killed_worker_is_reported_and_the_rest_is_run_or_resumed(launcher, al
         assert [row["state"] for row in rows] == ["failed", "done", "failed"]
         assert sum(line.partition("/3  ")[1] != "" for line in output.splitlines()) == 3
     else:
-        resume = ["-m", f"sweep.resume={summary.parent}", "steps=2000,0"]
+        resume = ["-m", f"sweep.resume={summary.parent}", "steps=2000,0", ONE_WORKER[launcher]]
         resumed = run_command("train", *resume, cwd=tmp_path)
         assert "1 of 2 jobs failed:" in resumed.stderr
         rows = [None, *json.loads(summary.read_text())["jobs"]]

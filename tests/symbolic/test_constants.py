@@ -100,6 +100,19 @@ CASES: dict[str, tuple[Expression, Callable[..., np.ndarray], list[tuple[float, 
         [(1, 5)] * 2,
         "a*b",
     ),
+    "a function that is straight on the data": (
+        Constant(1.1) * A * Call("sin", Constant(0.018) * Call("log", B) + Constant(1e-6)),
+        lambda a, b: a * np.log(b) / 50,
+        [(1, 5)] * 2,
+        "a*log(b)/50",
+    ),
+    "a function that is a parabola on the data": (
+        Constant(90.0)
+        * (Constant(1.3e-4) * A**2 - Call("cos", Constant(0.013) * B) + 1.0001) ** 0.5,
+        lambda a, b: np.sqrt(a**2 + b**2),
+        [(1, 5)] * 2,
+        "sqrt(a**2 + b**2)",
+    ),
     "a common factor": (
         Constant(0.9) * A * B + Constant(1.1) * A * D + Constant(0.02) * B + Constant(0.01),
         lambda a, b, d: a * (b + 3 * d),

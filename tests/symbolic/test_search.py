@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from kan_exp.symbolic.search import search
+from kan_exp.symbolic.expression import Call, Constant, Input
+from kan_exp.symbolic.search import _Judge, search
 
 
 def rows(count=400, width=2, low=-1.0, seed=0):
@@ -66,6 +67,8 @@ def test_inputs_without_effect_are_left_out():
 WITHOUT = {
     "noise": lambda x, random: random.standard_normal(len(x)),
     "two values": lambda x, random: (x[:, 0] > 0) * 1.0,
+    "steps": lambda x, random: np.floor(5 * x[:, 0]),
+    "a small square wave": lambda x, random: x[:, 0] + 0.1 * np.sign(np.sin(40 * x[:, 0])),
     "a network": lambda x, random: (
         np.tanh(x @ random.standard_normal((2, 20))) @ random.standard_normal(20)
     ),
@@ -112,3 +115,12 @@ def test_ctrl_c_ends_the_search_with_a_result():
     result = search(x, y, told=told)
     assert (result.complete, result.found, len(heard)) == (False, False, 2)
     assert result.candidates
+
+
+def test_a_constant_that_only_has_to_be_large_is_not_known():
+    x = rows()
+    judge = _Judge(x, np.sign(x[:, 0]) * x[:, 1], np.ones(len(x)), math.inf, 0, 0.0, None)
+    steep = Input(1) * Call("erf", Constant(8000.0) * Input(0))
+    candidate = judge.add(steep, "by hand")
+    assert judge.is_exact(candidate)
+    assert not judge.holds(candidate)

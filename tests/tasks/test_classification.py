@@ -13,7 +13,7 @@ import kan_exp
 from kan_exp.data import Schema, Split
 from kan_exp.data.schema import Column
 from kan_exp.errors import KanExpError
-from kan_exp.preparing.tasks import settle
+from kan_exp.preparing.tasks import with_task
 from kan_exp.preparing.translation import composed, translate
 from kan_exp.tasks.classification import Classification
 from kan_exp.train import prepare
@@ -103,11 +103,11 @@ def test_two_classes_have_one_logit_and_two_probabilities(table, tmp_path):
 
 def test_a_stored_run_has_the_task_that_was_recognized(table, tmp_path):
     with composed([*QUIET, f"data.path={table}"], tmp_path) as (cfg, hydra):
-        config, context = settle(*translate(cfg, hydra))
+        config, context = with_task(*translate(cfg, hydra))
     assert config.task.target == "kan_exp.tasks.Classification"
     assert context.choices["task"] == "classification"
     # As `--from` repeats it, whose choice is still the one that was made.
-    again, about = settle(config, replace(context, choices={"task": "auto"}))
+    again, about = with_task(config, replace(context, choices={"task": "auto"}))
     assert again.task == config.task
     assert about.choices["task"] == "classification"
 

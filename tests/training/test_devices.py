@@ -46,6 +46,7 @@ CASES = {
 }
 QUICK = ["adam, pieces", "adam, curves", "replicas, pieces", "lm, grids", "lm, pieces"]
 CROSSED = ["lm, grids", "adamw, all points", "replicas, pieces"]
+CPU_METRICS: dict[str, dict] = {}  # by the name of a case
 
 
 def each(cases):
@@ -95,13 +96,26 @@ def close(found: dict, expected: dict) -> None:
         assert found[name] == expected[name]
 
 
-@pytest.mark.parametrize("options", each(CASES), ids=CASES)
-def test_another_device_gives_the_same_numbers(make, tmp_path, options):
-    for folder, elsewhere in ((tmp_path / "cpu", False), (tmp_path / "other", True)):
-        make(options, folder, elsewhere).run()
-    found, expected = (read_metrics(tmp_path / name) for name in ("other", "cpu"))
+@pytest.fixture
+def on_the_cpu(make, tmp_path_factory):
+    """Gives the metrics of a case on the CPU, where it runs once for all tests."""
+
+    def metrics(name: str) -> dict:
+        if name not in CPU_METRICS:
+            folder = tmp_path_factory.mktemp("cpu")
+            make(CASES[name], folder, elsewhere=False).run()
+            CPU_METRICS[name] = read_metrics(folder)
+        return CPU_METRICS[name]
+
+    return metrics
+
+
+@pytest.mark.parametrize("name", each({name: name for name in CASES}), ids=CASES)
+def test_another_device_gives_the_same_numbers(make, on_the_cpu, tmp_path, name):
+    make(CASES[name], tmp_path / "other", elsewhere=True).run()
+    found = read_metrics(tmp_path / "other")
     assert found["device"] == str(make.other)
-    close(found, expected)
+    close(found, on_the_cpu(name))
     model = kan_exp.load(tmp_path / "other")
     assert {part.device.type for part in model.state_dict().values()} == {"cpu"}
 
@@ -121,14 +135,13 @@ class Crash(Callback):
 @pytest.mark.parametrize(
     "name", [CROSSED[0], *(pytest.param(name, marks=pytest.mark.slow) for name in CROSSED[1:])]
 )
-def test_a_run_resumes_on_a_different_device(make, tmp_path, name, began_elsewhere):
-    make(CASES[name], tmp_path / "whole", elsewhere=False).run()
+def test_a_run_resumes_on_a_different_device(make, on_the_cpu, tmp_path, name, began_elsewhere):
     with pytest.raises(ZeroDivisionError):
         make(CASES[name], tmp_path / "cut", began_elsewhere, Crash(4)).run()
     stored = torch.load(tmp_path / "cut" / "checkpoints" / "last.ckpt", weights_only=True)
     assert 0 < stored["global_step"] < 4
     make(CASES[name], tmp_path / "cut", not began_elsewhere, resume=True).run()
-    close(*(read_metrics(tmp_path / folder) for folder in ("cut", "whole")))
+    close(read_metrics(tmp_path / "cut"), on_the_cpu(name))
 
 
 def test_a_tensor_that_stays_on_the_cpu_is_found(make, tmp_path, monkeypatch):

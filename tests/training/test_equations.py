@@ -95,7 +95,7 @@ def test_an_unknown_coefficient_is_found_from_a_table(tmp_path):
 
 
 def test_an_unknown_coefficient_needs_something_known(tmp_path):
-    with pytest.raises(KanExpError, match="set data.path=FILE"):
+    with pytest.raises(KanExpError, match=r"set data\.path=FILE"):
         solve(tmp_path, "pde=heat", "pde.unknown=[a]")
 
 

@@ -42,6 +42,8 @@ CASES = {
     "sgd, penalties": ([*ADAM, "optimizer=sgd", "optimizer.lr=0.001", "penalty.l1_edges=0.01"], 33),
     "lbfgs": (["layer=spline", "optimizer=lbfgs", "steps=12", "evaluations=3"], 6),
     "replicas": ([*ADAM, "layer=mlp", "replicas=3"], 33),
+    "adam, monotone": ([*ADAM, "monotone={x: 1}"], 33),
+    "replicas, convex": ([*ADAM, "replicas=2", "convex={y: 1}"], 33),
     # In stage 2 of 3, three starts of the first five being left.
     "lm, refined": (
         [

@@ -22,6 +22,7 @@ from kan_exp.models.model import smearing
 from kan_exp.runs import replacing
 from kan_exp.tasks.metrics import NUMBERS
 from kan_exp.training.callbacks.stop import SignalStop
+from kan_exp.training.left_out import left_out_errors
 from kan_exp.training.module import CHOSEN_BY, KANModule
 from kan_exp.training.state import whole_state
 from kan_exp.training.tensorboard import RunLogger
@@ -136,6 +137,10 @@ class RunCheckpoint(Checkpoint):
         self._best_is_written = False  # replicas may have improved even if the best has not
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            errors = left_out_errors(cast(KANModule, module), _data(trainer), self.best.checkpoint)
+            self.best.checkpoint["residuals"] = errors
+            self._best_is_written = False
         stops = [c for c in cast(Any, trainer).callbacks if isinstance(c, SignalStop)]
         if any(stop.received is not None for stop in stops):
             if trainer.is_global_zero:

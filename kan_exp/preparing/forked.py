@@ -1,4 +1,4 @@
-"""Calls that leave no trace in this process."""
+"""Calls a function in a fork of this process."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from kan_exp.errors import KanExpError
 Found = TypeVar("Found")
 
 
-def apart(function: Callable[[], Found]) -> Found:
-    """Calls a function in a fork of this process, which can then be forked again.
+def call_in_fork(function: Callable[[], Found]) -> Found:
+    """Calls a function in a fork of this process, so that this one can be forked again.
 
-    Polars starts threads that a later fork lacks, and waits for them there forever.
+    Polars starts threads, which a later fork of this process would lack and wait for forever.
 
     Raises:
         KanExpError: The function has raised it, or the fork was killed.
@@ -51,7 +51,7 @@ def apart(function: Callable[[], Found]) -> Found:
 
 
 def _end(code: int | None) -> str:
-    """How a process ended that has not answered."""
+    """How a process ended that sent no answer."""
     if code is None or code >= 0:
         return f"ended with exit code {code}."
     if code == -signal.SIGKILL:
