@@ -31,7 +31,8 @@ def inequalities(
 ) -> Tensor | None:
     """Rows `a`, `(r, rows, size)`, of inequalities `a @ q >= 0` of coordinates.
 
-    They are in units of slopes and bends: for the straight line of a basis, a slope is 1.
+    They are in units of slopes and bends: for the straight line of a basis, a slope is 1. Those of
+    edges to a hidden unit are parts of its deviation: a unit of small values must obey them, too.
 
     Args:
         shape: Of the networks.
@@ -40,23 +41,27 @@ def inequalities(
         constraints: Of each layer; no inequalities where there are none.
     """
     first = NaturalBasis(*(part.unsqueeze(0) for part in first))
-    parts = [(first, constraints[0], edges) for edges in shape.edges[:2]]
+    curves, inner, outer = shape.edges
+    ones = first.low.new_ones(1, shape.outputs)
+    parts = [(first, constraints[0], curves, ones)]
     if second is not None:
-        parts.append((second, constraints[1], shape.edges[2]))
+        sizes = second.spacing / (second.table[..., 1, 0] - second.table[..., 0, 0])
+        parts += [(first, constraints[0], inner, sizes), (second, constraints[1], outer, ones)]
     found = []
     start = shape.outputs
-    for basis, constraint, (dim_in, functions, dim_out) in parts:
+    for basis, constraint, (dim_in, functions, dim_out), sizes in parts:
         # Units that carry sums of curves come before those that have curves of their own.
         skipped = len(constraint.monotone) - dim_in
         for i, monotone, convex in constraint.pairs:
-            if i < skipped or dim_out == 0:
+            if i < skipped:
                 continue
             edge = _edge_rows(basis, i - skipped, functions, monotone, convex)
             place = start + (i - skipped) * functions * dim_out
             columns = place + torch.arange(functions, device=edge.device) * dim_out
             for output in range(dim_out):
-                rows = edge.new_zeros(*edge.shape[:2], sum(shape.sizes))
-                rows[..., columns + output] = edge
+                scaled = edge / sizes[:, output, None, None]  # (r, rows, functions)
+                rows = edge.new_zeros(*scaled.shape[:2], sum(shape.sizes))
+                rows[..., columns + output] = scaled
                 found.append(rows)
         start += dim_in * functions * dim_out
     if not found:

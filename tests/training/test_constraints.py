@@ -10,7 +10,10 @@ import torch
 import kan_exp
 from kan_exp.errors import KanExpError
 from kan_exp.layers.constraints import layer_constraints
-from kan_exp.optimizers.bounds import constrained_step, violation
+from kan_exp.optimizers.bounds import constrained_step, inequalities, violation
+from kan_exp.optimizers.natural_basis import NaturalBasis
+from kan_exp.optimizers.pursuit import hidden_basis
+from kan_exp.optimizers.smooth_networks import Shape, SmoothNetworks, split
 from kan_exp.sklearn import KANClassifier, KANRegressor
 
 ROWS = 120
@@ -178,3 +181,19 @@ def test_without_hidden_units_there_may_be_both_bends():
     model = kan_exp.fit(X, Y, progress=False, convex=signs)
     assert [layer.dim_in for layer in model.network] == [3]
     assert layer_constraints([3, 1], (0,) * 3, (1, -1, 0))[0].convex == (1, -1, 0)
+
+
+def test_hidden_units_of_small_values_obey_as_strictly():
+    draw = torch.Generator().manual_seed(0)
+    x = torch.rand(40, 2, generator=draw).double()
+    shape = Shape(2, 1, 2, 4, 4, 4)
+    networks = SmoothNetworks(shape, x, NaturalBasis.of(x, 4, 3))
+    q = torch.randn(1, sum(shape.sizes), generator=draw).double()
+    small = q.clone()
+    split(shape, small).inner.mul_(1e-4)
+    constraints = layer_constraints([2, 3, 1], [1, 0], [0, 1])
+    rows = [
+        inequalities(shape, networks.first, hidden_basis(networks, one), constraints)
+        for one in (q, small)
+    ]
+    torch.testing.assert_close(rows[1] @ small[0], rows[0] @ q[0])
