@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from kan_exp.config import EQUATION, LINES, SAMPLED, RunConfig, RunContext, choice, to_values
 from kan_exp.errors import KanExpError, message_of
+from kan_exp.preparing.checks import check_equation
 from kan_exp.preparing.components import make_partial
 from kan_exp.preparing.constraints import constrained_options, input_signs
 from kan_exp.preparing.devices import training_device
@@ -279,6 +280,7 @@ class _Maker:
         from kan_exp.training.starts import make_starts
 
         config, data, specs = self.config, cast("EquationData", self.data), self.specs
+        check_equation(config)
         network = self._network(config.seed)
         if not config.uses_least_squares:
             options = self._gradient_options()
