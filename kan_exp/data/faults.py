@@ -79,7 +79,7 @@ def _command(file: TableFile, faults: Sequence[Fault], schema: Schema, treatment
     drop = list(treatment.drop)
     words = list(treatment.missing_values)
     kinds = dict(treatment.kinds)
-    decimal, gaps, lost = treatment.decimal, False, []
+    scale, decimal, gaps, lost = dict(treatment.scale), treatment.decimal, False, []
     repeated = any(fault.kind == columns.REPEATED for fault in faults)
     for fault in faults:
         is_target = fault.name in schema.targets
@@ -92,6 +92,10 @@ def _command(file: TableFile, faults: Sequence[Fault], schema: Schema, treatment
             kinds[fault.name] = fault.words[0]
         elif fault.kind == columns.COMMAS:
             decimal = fault.words[0]
+        elif fault.kind == columns.SCALE:
+            del scale[fault.name]
+            if fault.words:
+                (scale[fault.name],) = fault.words
         elif is_target:
             lost.append(fault.name)
         else:
@@ -108,6 +112,8 @@ def _command(file: TableFile, faults: Sequence[Fault], schema: Schema, treatment
         typed.append(choice if len(choice) <= MAX_TYPED else f"{options.features}=[...]")
     if kinds != treatment.kinds:
         typed.append(assign("data.kinds", kinds))
+    if scale != treatment.scale:
+        typed.append(assign("data.scale", scale) if scale else "data.scale=null")
     if decimal != treatment.decimal:
         typed.append(assign("data.decimal", str(decimal)))
     if len(words) > len(treatment.missing_values):

@@ -442,7 +442,9 @@ def _checked(column: Column, fields: Series, written: Column | None = None) -> F
         signs = tuple(str(value) for value in values.filter(infinite).unique().to_list())
         return Found(column, values, columns.INFINITE, infinite, signs)
     if column.scale and column.kind == "number" and (low := _below_scale(column, values)).any():
-        return Found(column, values, columns.SCALE, low)
+        other = replace(column, scale="log1p")
+        scales = () if _below_scale(other, values).any() else (other.scale,)
+        return Found(column, values, columns.SCALE, low, scales)
     return Found(column, values)
 
 

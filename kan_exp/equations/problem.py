@@ -54,10 +54,6 @@ class Relation(NamedTuple):
     function: Callable[..., Any]
     weight: float
 
-    @property
-    def is_interior(self) -> bool:
-        return not self.fixed
-
 
 class Problem:
     """A differential equation with its conditions, written in Python.

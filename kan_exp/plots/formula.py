@@ -28,8 +28,6 @@ CAPTION, LINE, FOOT = 0.42, 0.17, 0.55
 SIZES = (17, 15, 13, 11, 9)  # points of a formula, the first with which it fits
 MAX_LINES = 6
 LABELS = 9
-# What mathtext lacks, and what looks the same.
-SIGNS = {r"\#": r"\sharp ", r"\&": "&", '"': "\u201d", "`": "\u2018"}
 POINT = 72  # per inch
 
 
@@ -106,8 +104,6 @@ def _draw(axes: Axes, curve: Curve, target: str, legend: bool) -> None:
 
 def _lines(latex: str, text: str) -> tuple[list[str], int, bool]:
     """Lines of a formula, their size, and whether mathtext draws them."""
-    for sign, known in SIGNS.items():
-        latex = latex.replace(sign, known)
     room = (WIDTH - 0.5) * POINT
     if not FONTS.missing(latex) and FONTS.families(latex) == [BASE]:
         width = _width(latex)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from kan_exp.config import EQUATION, LINES, SAMPLED, RunConfig, RunContext, choice, to_values
 from kan_exp.errors import KanExpError, message_of
+from kan_exp.preparing.checks import check_equation
 from kan_exp.preparing.components import make_partial
 from kan_exp.preparing.constraints import constrained_options, input_signs
 from kan_exp.preparing.devices import training_device
@@ -275,11 +276,20 @@ class _Maker:
 
     def _equation(self) -> KANModule:
         """What solves a differential equation."""
+        from kan_exp.layers import GridLayer
         from kan_exp.training.equations import EquationGradientModule, EquationModule
         from kan_exp.training.starts import make_starts
 
         config, data, specs = self.config, cast("EquationData", self.data), self.specs
+        check_equation(config)
         network = self._network(config.seed)
+        order = max(len(key) for one in data.relations for key in one.keys)
+        for layer in network:
+            if isinstance(layer, GridLayer) and layer.degree < order:
+                raise KanExpError(
+                    f"pde: the equation has derivatives of order {order}, which edges of degree "
+                    f"{layer.degree} do not have: set layer=spline5"
+                )
         if not config.uses_least_squares:
             options = self._gradient_options()
             return EquationGradientModule(data, self._model(network), self.task, **options)

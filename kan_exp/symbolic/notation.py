@@ -319,11 +319,13 @@ def latex_name(name: str) -> str:
             letter = letter if len(letter) == 1 else rf"\{letter}"
             return f"{letter}_{{{number}}}" if number else letter
     marks = {"\\": r"\backslash ", "~": r"\sim ", "^": r"\wedge "}
+    # mathtext has these in text alone.
+    marks |= {"#": r"\text{\#}", "&": r"\text{\&}", '"': r'\text{"}', "`": r"\text{`}"}
     return rf"\mathrm{{{''.join(marks.get(c) or _escaped(c) for c in text)}}}"
 
 
 def _escaped(character: str) -> str:
-    return rf"\{character}" if character in "#$%&_{} " else character
+    return rf"\{character}" if character in "$%_{} " else character
 
 
 def _quoted(name: str) -> str:

@@ -43,7 +43,8 @@ class SparseSearch:
 
     Edges are removed one after the other on coarse grids down to the last: each time the one whose
     removal raises the validation error least after a short refit. All structures on this path are
-    then trained in full, from the smallest on, until one is as good as the network was.
+    then trained in full, from the smallest on, until one is as good as the network with all edges,
+    which is trained to the end first: a network that has learned little allows nothing.
 
     Args:
         fit: What networks are fitted to.
@@ -54,9 +55,10 @@ class SparseSearch:
     max_rise: float
 
     def run(self, network: nn.Sequential) -> Fitted:
-        """Returns the smallest network that is found, or the network itself, in float64."""
-        path = list(self._path(network))
-        best = self._smallest(path, Fitted(network, self.fit.error(network)))
+        """Returns the smallest network that is found, or that with all edges, in float64."""
+        full = self.fit.fit(network, fresh=False)
+        path = list(self._path(full.network))
+        best = self._smallest(path, full)
         few = _edges(best.network) <= FRESH_EDGES
         return self._straightened(best) if few else best
 
@@ -153,7 +155,7 @@ class SparseSearch:
     # -- the smallest that is as good ----------------------------------------------------------
 
     def _smallest(self, path: list[Fitted], original: Fitted) -> Fitted:
-        """The smallest structure that is as good as the network after a full training."""
+        """The smallest structure that is as good as the original after a full training."""
         allowed = self.max_rise * original.error
         best, coarse, waited = original, float("inf"), 0
         for one in reversed(path):

@@ -345,3 +345,12 @@ def test_numbers_that_are_one_in_float64_are_not_called_the_same(tmp_path):
     (tmp_path / "t.csv").write_text("id,a,y\n" + lines)
     note = "column 'id' is left out: all of its numbers are 1.152921504606847e+18 in float64."
     assert note in learn(tmp_path / "t.csv").notes
+
+
+@pytest.mark.parametrize("target", ["y", "zero", "below"])
+def test_numbers_without_a_logarithm_get_a_scale_that_they_have_or_none(tmp_path, target):
+    rows = [[*row, str(k), str(k - 20)] for k, row in enumerate(numbers())]
+    path = write(tmp_path, ["a", "b", "y", "zero", "below"], rows)
+    message = refused(path, target=target, scale={"zero": "log", "below": "log"})
+    assert message.endswith("set 'data.scale={zero: log1p}'")
+    assert refused(path, target=target, scale={"below": "log"}).endswith("set data.scale=null")

@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 import sympy
 import torch
+from matplotlib.mathtext import MathTextParser
 
 import kan_exp
 from kan_exp.errors import KanExpError
@@ -169,10 +170,12 @@ def test_sympy_has_plain_symbols_with_the_users_names():
         ("theta_2", r"\theta_{2}"),
         ("mass", r"\mathrm{mass}"),
         ("a_b %\n", r"\mathrm{a\_b\ \%\backslash n}"),
+        ('"#`&', r'\mathrm{\text{"}\text{\#}\text{`}\text{\&}}'),
     ],
 )
 def test_names_in_latex(name, latex):
     assert latex_name(name) == latex
+    MathTextParser("path").parse(f"${latex}$")  # draws it
 
 
 def test_latex_has_both_sides():

@@ -108,3 +108,14 @@ def test_a_coefficient_that_nothing_determines_runs_away(tmp_path):
     result = solve(tmp_path / "run", *options, *stages, ends, f"data.path={tmp_path / 'known.csv'}")
     assert result.diverged is not None
     assert "a ran away from 0.1" in str(result.diverged)
+
+
+def test_tables_have_no_second_derivatives(tmp_path):
+    with pytest.raises(KanExpError, match="derivatives of order 2, which edges of degree 1"):
+        solve(tmp_path, "pde=poisson", "layer=interpo")
+
+
+@pytest.mark.parametrize("option", ["prune=auto", "replicas=2", "explain.enabled=true"])
+def test_what_means_nothing_is_refused(tmp_path, option):
+    with pytest.raises(KanExpError, match="does not go with data=equation"):
+        solve(tmp_path, "pde=poisson", "optimizer=adam", option)

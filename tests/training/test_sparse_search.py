@@ -95,6 +95,15 @@ def test_a_network_that_has_learned_nothing_is_left_alone():
     assert "predicts no better than a constant" in line
 
 
+def test_a_network_that_has_learned_little_loses_nothing_that_it_could_learn():
+    steps = ["optimizer=adam", "scheduler=none", "steps=3", "prune=auto", "dims=[2,1]"]
+    target = ["target=formula", "target.formula='x+0.1*sin(3*y)'", "points=150", "data.num_val=100"]
+    found = make_experiment(config(*target, *steps)).fit().metrics["pruning"]
+    assert found["stopped"] == "done"
+    assert found["without_effect"] == []
+    assert found["error"][1] < 0.01 * found["error"][0]
+
+
 def test_time_that_is_over_gives_the_best_so_far():
     options = ["pruning.seconds=0.001", "prune=auto"]
     result = make_experiment(config(*TARGET, *NETWORK, *options)).fit()
