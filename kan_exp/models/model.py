@@ -260,6 +260,8 @@ class KANModel(nn.Module):
         """A sentence, empty if there are some."""
         if self.classes:
             return f"{self.target_name} is a class, whose predictions are probabilities."
+        if "coefficients" in self.description:
+            return "the network solves a differential equation, of whose errors it has no sample."
         if scoring_of(self.description).judges == QUANTILES:
             return "the network predicts quantiles, which are the ends of intervals themselves."
         if self.activation != "identity":

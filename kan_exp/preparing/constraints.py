@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from kan_exp.config import Component, RefineConfig, RunConfig, RunContext, choice, config_folder
+from kan_exp.config import (
+    EQUATION,
+    Component,
+    RefineConfig,
+    RunConfig,
+    RunContext,
+    choice,
+    config_folder,
+)
 from kan_exp.data.columns import tidy
 from kan_exp.errors import KanExpError, listing, suggest
 from kan_exp.runs import option_name
@@ -71,6 +79,10 @@ def check_constraints(config: RunConfig) -> None:
     if not (given := constrained_options(config)):
         return
     shown = " and ".join(given)
+    if config.data.target == EQUATION:
+        raise KanExpError(
+            f"{shown}: what a solution is like follows from its equation: leave {shown} out."
+        )
     layers = [config.layers] if isinstance(config.layers, Component) else config.layers
     for layer in layers:
         _check_layer(shown, layer, "convex" in given)

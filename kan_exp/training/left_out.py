@@ -10,6 +10,7 @@ from torch import Tensor
 from kan_exp.data import ExperimentData
 from kan_exp.models.loading import model_from
 from kan_exp.tasks import Task
+from kan_exp.tasks.equation import Equation
 from kan_exp.tasks.metrics import NUMBERS
 from kan_exp.training.module import KANModule
 
@@ -46,8 +47,9 @@ def left_out_errors(
 
 
 def has_intervals(task: Task) -> bool:
-    """Whether predictions are numbers whose errors do not grow with them."""
-    return task.predicts == NUMBERS and task.activation == "identity"
+    """Whether predictions are numbers, learned from data, whose errors do not grow with them."""
+    learns = task.predicts == NUMBERS and not isinstance(task, Equation)
+    return learns and task.activation == "identity"
 
 
 def some(errors: Tensor) -> Tensor:

@@ -55,6 +55,7 @@ QUANTILES = {"scoring": {"metrics": ["pinball"], "primary": "pinball", "quantile
         (Column("y"), {}, 0.95, "need more than 9 errors .* ask for 0.9 at most"),
         (Column("y"), {"residuals": None}, 0.9, "train it again, on few rows with data.folds=5"),
         (Column("y"), {"description": QUANTILES}, 0.9, "predicts quantiles"),
+        (Column("y"), {"description": {"coefficients": {}}}, 0.9, "a differential equation"),
         (Column("y"), {"activation": "exp"}, 0.9, "train with task=quantile instead"),
         (Column("y", "class", levels=("a", "b")), {}, 0.9, "y is a class, whose predictions are"),
     ],

@@ -10,6 +10,9 @@ import torch
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.experiment import make_experiment
 from kan_exp.preparing.translation import run_config
+from kan_exp.tasks import Regression
+from kan_exp.tasks.equation import Equation
+from kan_exp.training.left_out import has_intervals
 
 SMALL = [
     *("data.num_val=100", "data.num_test=300", "evaluations=2", "refine.grids=[8]"),
@@ -92,6 +95,16 @@ def test_an_unknown_coefficient_is_found_from_a_table(tmp_path):
     assert result.metrics["coefficients"]["a"] == pytest.approx(0.1, rel=0.01)
     assert result.metrics["best_step"] > 15  # in the first stage it has its start
     assert result.model.description["coefficients"] == result.metrics["coefficients"]
+
+
+def test_a_solution_has_no_intervals():
+    assert not has_intervals(Equation(["residual"], "residual"))
+    assert has_intervals(Regression(["rmse"], "rmse"))
+
+
+def test_a_solution_cannot_be_made_monotone(tmp_path):
+    with pytest.raises(KanExpError, match="follows from its equation: leave monotone out"):
+        solve(tmp_path, "pde=poisson", "monotone={x: 1}")
 
 
 def test_an_unknown_coefficient_needs_something_known(tmp_path):
