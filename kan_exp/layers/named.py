@@ -92,13 +92,22 @@ class KANNamedLayer(EdgeLayer):
         self.constants = nn.Parameter(self.numbers.flatten()[self._trained])
 
     def _checked(self, row: Sequence[Any]) -> tuple[int, int, str, str]:
-        owner, (i, j, name, trained) = type(self).__name__, row
+        owner = type(self).__name__
+        if len(row) != 4:
+            raise ValueError(
+                f"{owner} needs an input, an output, a function and letters of each edge, got "
+                f"{list(row)} in functions."
+            )
+        i, j, name, trained = row
         KNOWN.check(owner, "functions", name)
         if i not in range(self.dim_in) or j not in range(self.dim_out):
             raise ValueError(f"{owner} has no edge ({i}, {j}), got {list(row)} in functions.")
         letters = NUMBERS if name in OF_TWO else NUMBERS.replace("n", "")
-        if not isinstance(trained, str) or not {*trained} <= {*letters}:
-            raise ValueError(f"{owner} trains some of {letters!r} of {name}, got {trained!r}.")
+        once = isinstance(trained, str) and len({*trained}) == len(trained)
+        if not once or not {*trained} <= {*letters}:
+            raise ValueError(
+                f"{owner} trains some of {letters!r} of {name}, each once, got {trained!r}."
+            )
         return int(i), int(j), name, trained
 
     @torch.no_grad()

@@ -129,9 +129,10 @@ def test_an_edge_is_shown_as_a_formula_of_its_input():
         ([0, 0, "sinus", ""], "functions to be one of identity, constant"),
         ([3, 0, "sin", ""], r"has no edge \(3, 0\)"),
         ([0, -1, "sin", ""], r"has no edge \(0, -1\)"),
-        ([0, 0, "sin", "n"], "trains some of 'abcd' of sin, got 'n'"),
+        ([0, 0, "sin", "n"], "trains some of 'abcd' of sin, each once, got 'n'"),
         ([2, 0, "sin", ""], "one function for each edge"),
-        ([0, 0, "sin"], "not enough values"),
+        ([0, 0, "sin", "aa"], "each once, got 'aa'"),
+        ([0, 0, "sin"], "letters of each edge, got"),
     ],
 )
 def test_wrong_functions_are_refused(row, message):
