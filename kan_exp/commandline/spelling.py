@@ -19,7 +19,7 @@ PATH_OPTIONS = ("resume", "sweep.resume", "run", "input", "output", "logdir")
 # Options with one value for all jobs of a sweep.
 SINGLE_PATHS = ("hydra.run.dir", "hydra.sweep.dir", *PATH_OPTIONS)
 OUR_PATHS = ("data.path", *SINGLE_PATHS)
-COLUMNS = ("data.target", "data.features", "data.drop", "data.missing_values", "group_by")
+COLUMNS = ("data.target", "data.features", "data.drop", "data.missing_values", "group_by", "keep")
 MAPPINGS = ("data.kinds", "data.scale", "data.units", "monotone", "convex")  # from columns
 LISTS = COLUMNS[1:]
 SPECIAL = set("[](){}'\"\\")  # structure of Hydra's values

@@ -193,7 +193,7 @@ def _check_column(name: str, column: Column, sign: int) -> None:
     if sign and column.kind not in ("number", "boolean"):
         raise KanExpError(
             f"{name}: {column.name!r} is a {column.kind}, which becomes several inputs without an "
-            f"order: leave it out, or set 'data.kinds={{{column.name}: number}}' if it has one."
+            f"order: leave it out there, or write it as a number if it has one."
         )
     if sign and name == "convex" and column.scale:
         raise KanExpError(

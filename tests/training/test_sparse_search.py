@@ -138,7 +138,7 @@ def test_pruned_edges_of_a_table_are_straight_lines_beyond_its_rows(tmp_path):
     lines = [f"{a},{b},{math.sin(3 * a)}" for a, b in x.tolist()]
     (tmp_path / "table.csv").write_text("\n".join(["a,b,y", *lines]))
     table = ["data=table", f"data.path={tmp_path / 'table.csv'}", "data.target=y", "dims=[2,1]"]
-    quiet = ["layer=mlp", "steps=4", "refine.steps=[4]", "logger=none", "~callbacks.figures"]
+    quiet = ["layer=mlp", "optimizer=adam", "steps=9", "logger=none", "~callbacks.figures"]
     result = make_experiment(run_config([*table, *quiet, "prune=auto"], str(tmp_path))).fit()
     ends = torch.stack([result.data.train.x.amin(0), result.data.train.x.amax(0)], 1)
     scaled = result.data.scaling.standardize_bounds(ends)
