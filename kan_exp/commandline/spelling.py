@@ -50,8 +50,9 @@ def spelled_option(text: str, many: bool) -> str:
         if name not in OUR_PATHS and _parsed(value) is not None and not _exists(value):
             return text  # a user's own option may be a number, or a list of files
         return f"{key}={_path(value, many and name not in SINGLE_PATHS)}"
-    if name in MAPPINGS and not many and _parsed(value) is None:
-        return f"{key}={_mapping(value)}"
+    if name in MAPPINGS and _parsed(value) is None:
+        parts = split(value) if many else [value]
+        return f"{key}={','.join(_mapping(part.strip()) for part in parts)}"
     if name in COLUMNS:
         is_list = name in LISTS and not many and not value.startswith("[")
         if is_list and "," in value and unquoted(value) is None and not _is_list(value):

@@ -158,7 +158,8 @@ def _signs(name: str, signs: Any) -> dict[str, int] | None:
         return None
     if isinstance(signs, Sequence) and not isinstance(signs, str):
         parts = [str(part).rpartition(":") for part in signs]
-        signs = {column: SIGNS.get(word.strip(), word.strip()) for column, _, word in parts}
+        if all(column for column, _, _ in parts):
+            signs = {column: SIGNS.get(word.strip(), word.strip()) for column, _, word in parts}
     if not isinstance(signs, Mapping):
         raise KanExpError(
             f"{name} must be signs by column, such as '{name}={{age: 1}}', got {signs!r}."

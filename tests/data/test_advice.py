@@ -107,6 +107,12 @@ def test_null_in_a_list_of_columns_is_a_name(value):
     assert None not in found
 
 
+def test_mappings_from_columns_are_swept():
+    spelled = spelled_option("monotone={a b: 1, c: -1},{Städte: 0},null", many=True)
+    found = OverridesParser.create().parse_override(spelled).sweep_string_iterator()
+    assert list(found) == ['["a b: 1","c: -1"]', '["Städte: 0"]', "null"]
+
+
 @pytest.mark.parametrize("option", ["data.features", "keep"])
 def test_names_of_columns_need_no_quotes(option):
     spelled = spelled_option(f"{option}=[id,Städte,size (m)]", many=False)
