@@ -57,7 +57,7 @@ def faulty(
     known = CURES if treatment is None else CURES_IN_MEMORY
     cures = [text for kind, _ in groups if (text := known[kind]) is not None]
     text = ", ".join(cures)
-    if {*(kind for kind, _ in groups)} == {columns.MISSING}:
+    if {*(kind for kind, _ in groups)} == {columns.MISSING} and not any(f.words for f in faults):
         choice = "leave such rows out: set {}=drop" if treatment is None else "set {}='impute'"
         return file.error(f"{kinds}: {text}, or {choice.format(file.options.missing)}")
     return file.error(f"{kinds}: {text}.")
