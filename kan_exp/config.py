@@ -20,6 +20,7 @@ LINES = "kan_exp.layers.KANLinearLayer"
 TABLE, SAMPLED = "kan_exp.data.TableData", "kan_exp.data.SampledData"
 STREAM = "kan_exp.data.StreamData"
 ARRAYS = "kan_exp.data.ArrayData"
+EQUATION = "kan_exp.data.EquationData"
 
 
 def config_folder() -> str:
@@ -337,6 +338,7 @@ class TrainConfig(RunOptions):
     layers: list[Any] | None
     sweep: SweepConfig
     target: Any = None
+    pde: Any = None
     data: Any = None
     layer: Any = None
     task: Any = None

@@ -37,6 +37,7 @@ from kan_exp.runs.folders import find_checkpoint
 from kan_exp.runs.identity import group_name
 from kan_exp.runs.printable import aligned
 from kan_exp.tasks import scoring_of
+from kan_exp.tasks.metrics import RESIDUAL
 from kan_exp.tasks.numbers import metric_texts
 
 if TYPE_CHECKING:
@@ -81,6 +82,13 @@ def evaluate(cfg: DictConfig) -> None:
     from kan_exp.training.score import score_networks
 
     scoring = scoring_of(description)
+    # Of a differential equation the residual belongs to the problem, not to points of a table.
+    shown = [one for one in scoring.metrics if one.name != RESIDUAL]
+    if not shown:
+        raise KanExpError(
+            f"{run} solves a differential equation without a known solution: read test_residual in "
+            f"its metrics.json"
+        )
     if batches is not None:
         scored = _score_table(cfg.data, model, batches)
     else:
@@ -98,7 +106,7 @@ def evaluate(cfg: DictConfig) -> None:
         (scores,) = score_networks(scoring, [model.predict(split.x)], truth, split.weight)
         scored = _Scored(scores, len(split.y), source, notes)
     log.info("%s on %s", run, scored.source)
-    rows = [(metric.title, text) for metric, text in metric_texts(scoring.metrics, scored.scores)]
+    rows = [(metric.title, text) for metric, text in metric_texts(shown, scored.scores)]
     rows.append(("points", f"{scored.points:,}"))
     for line in aligned(rows):
         log.info("%s", line)

@@ -12,6 +12,7 @@ from kan_exp.lazy import attach
 if TYPE_CHECKING:
     from kan_exp.data.arrays import ArrayData
     from kan_exp.data.base import ExperimentData
+    from kan_exp.data.equation import EquationData
     from kan_exp.data.points import Scaling, Split, measure_scaling
     from kan_exp.data.sampled import SampledData
     from kan_exp.data.schema import Column, Schema
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ArrayData",
     "Column",
+    "EquationData",
     "ExperimentData",
     "SampledData",
     "Scaling",
@@ -38,6 +40,7 @@ __all__ = [
 _MODULES = {
     "ArrayData": "arrays",
     "Column": "schema",
+    "EquationData": "equation",
     "ExperimentData": "base",
     "SampledData": "sampled",
     "Scaling": "points",

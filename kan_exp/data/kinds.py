@@ -443,8 +443,8 @@ def _checked(column: Column, fields: Series, written: Column | None = None) -> F
         return Found(column, values, columns.INFINITE, infinite, signs)
     if column.scale and column.kind == "number" and (low := _below_scale(column, values)).any():
         other = replace(column, scale="log1p")
-        words = () if _below_scale(other, values).any() else (other.scale,)
-        return Found(column, values, columns.SCALE, low, words)
+        scales = () if _below_scale(other, values).any() else (other.scale,)
+        return Found(column, values, columns.SCALE, low, scales)
     return Found(column, values)
 
 

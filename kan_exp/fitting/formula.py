@@ -53,7 +53,8 @@ def formula_network(
     names = list(ranges or {})
     pairs = [_pair(name, pair) for name, pair in (ranges or {}).items()]
     if len(names) <= max(formula.inputs, default=0):
-        raise KanExpError(f"ranges must have every input of the formula, got {listing(names)}.")
+        got = listing(names) if names else "none"
+        raise KanExpError(f"ranges must have every input of the formula, got {got}.")
     layers = network.layers_of(formula, len(names))
     specs = [LayerSpec(KANNamedLayer, {"functions": layer.functions}) for layer in layers]
     dims = [len(names), *(layer.width for layer in layers)]
@@ -96,6 +97,6 @@ def _pair(name: str, pair: Any) -> tuple[float, float]:
         low, high = map(float, pair)
     except (TypeError, ValueError):
         low = high = math.nan
-    if not -math.inf < low <= high < math.inf:
+    if not (low <= high and math.isfinite(high - low)):
         raise KanExpError(f"ranges: {name} needs its smallest and largest value, got {pair!r}.")
     return low, high

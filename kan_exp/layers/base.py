@@ -21,7 +21,10 @@ EdgeFunction = Callable[[Tensor], Tensor]
 
 SLOPE_POINTS = 129
 STEP = 1 / 20  # of a range, over which the slope at its ends is taken: edges may wave there
-FUSED = ("forward", "forward_stacked", "sample_gradients", "roughness_stacked")
+FUSED = (
+    *("forward", "forward_stacked", "edge_derivatives", "sample_gradients"),
+    "roughness_stacked",
+)
 
 
 class WholeBatch(NamedTuple):
@@ -321,6 +324,19 @@ class EdgeLayer(nn.Module, ABC):
         for _ in range(self._whole("order", order)):
             derivative = _derivative(derivative)
         return derivative(points)
+
+    def edge_derivatives(self, x: Tensor, order: int) -> list[Tensor]:
+        """Every edge's value and its derivatives by its input, `(batch, dim_in, dim_out)` each.
+
+        Args:
+            x: `(batch, dim_in)`.
+            order: Of the last derivative, 0 or more.
+        """
+        made, function = [self.edges(x)], cast(EdgeFunction, self.edges)
+        for _ in range(order):
+            function = _derivative(function)
+            made.append(function(x))
+        return made
 
     def forward_stacked(self, x: Tensor) -> Tensor:
         """`forward` of a layer of a stack, `(replicas, batch, in)` -> `(replicas, batch, out)`.

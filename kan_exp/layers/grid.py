@@ -21,6 +21,7 @@ from kan_exp.layers.base import EdgeLayer
 from kan_exp.layers.kernels import (
     Grid,
     spline_basis,
+    spline_derivatives,
     spline_sum,
     spline_values,
     stacked_spline_sum,
@@ -133,6 +134,11 @@ class GridLayer(EdgeLayer):
 
     def sample_gradients(self, x: Tensor, grad: Tensor) -> list[Tensor]:
         return [torch.einsum("bik,bj->bikj", self._basis(x), grad)]
+
+    def edge_derivatives(self, x: Tensor, order: int) -> list[Tensor]:
+        if not self.only_splines:
+            return EdgeLayer.edge_derivatives(self, x, order)
+        return spline_derivatives(*self._read(self._batch(x)), order)
 
     def _splines(self, x: Tensor) -> Tensor:
         return spline_values(*self._read(x))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from kan_exp.data.points import Scaling
 from kan_exp.data.schema import Schema
+from kan_exp.equations.frame import Frame
 from kan_exp.errors import KanExpError, message_of
 from kan_exp.layers import LayerSpec, find_layer, layer_path, make_network
 from kan_exp.models.model import KANModel
@@ -142,6 +143,7 @@ def model_from(
             schema.classes,
             schema,
             description.get("smearing", ()),
+            Frame(**description["frame"]) if description.get("frame") else None,
         )
         model.load_state_dict(weights)
         model.description = dict(description)

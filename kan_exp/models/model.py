@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from kan_exp.data.points import Scaling
 from kan_exp.data.schema import Schema
-from kan_exp.errors import KanExpError
+from kan_exp.equations.frame import Frame
+from kan_exp.errors import KanExpError, listing
 from kan_exp.layers import EdgeLayer
 from kan_exp.layers.importance import (
     ABLATION,
@@ -26,11 +27,13 @@ from kan_exp.layers.importance import (
     ablation_samples,
     edge_importance,
 )
+from kan_exp.layers.jets import network_jets
 from kan_exp.layers.nodes import PRODUCT
 from kan_exp.layers.walk import LayerPass, layers_of, observe_domains, walk
 from kan_exp.models.importance import Importance
 from kan_exp.models.inputs import as_points
 from kan_exp.models.views import LayerView
+from kan_exp.targets.derivatives import read_derivative
 from kan_exp.tasks.activations import find_activation
 from kan_exp.tasks.base import scoring_of
 from kan_exp.tasks.metrics import QUANTILES
@@ -69,6 +72,8 @@ class KANModel(nn.Module):
         schema: Of the columns that the features are made of.
         smearing: What is added to each output `(out,)` of a logarithmic scale, so that predictions
             are means rather than medians.
+        frame: Makes the predictions of the outputs where these solve a differential equation and
+            meet conditions exactly.
 
     Attributes:
         description: Plain containers from which a model of a checkpoint was made; else empty.
@@ -100,6 +105,7 @@ class KANModel(nn.Module):
         classes: Sequence[str] = (),
         schema: Schema | None = None,
         smearing: Sequence[float] = (),
+        frame: Frame | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -108,6 +114,7 @@ class KANModel(nn.Module):
         self.activation = activation
         self.output_names, self.classes = tuple(output_names), tuple(classes)
         self.schema, self.smearing = schema, tuple(smearing)
+        self.frame = frame
         self._activate = find_activation(activation)
         for name, value in scaling._asdict().items():
             self.register_buffer(name, value)
@@ -120,7 +127,9 @@ class KANModel(nn.Module):
 
     def scaled(self, x: Any) -> Tensor:
         """Predictions on the scale on which outputs are learned, without smearing."""
-        return self._activate(self.outputs(x)) * self.y_std + self.y_mean
+        points = self.points_of(x)
+        scaled = self._activate(self.outputs(points)) * self.y_std + self.y_mean
+        return scaled if self.frame is None else self.frame.values(points, scaled)
 
     def outputs(self, x: Any) -> Tensor:
         """The network's own outputs, standardized and before the activation, `(n, out)`."""
@@ -141,6 +150,37 @@ class KANModel(nn.Module):
     def predict(self, x: Any) -> Tensor:
         """`forward` in evaluation mode, without gradients and a batch at a time."""
         return self._in_batches(self, x)
+
+    @torch.no_grad()
+    def derivative(self, x: Any, name: str) -> Tensor:
+        """A derivative of the predictions by the inputs, `(n, out)`, in the user's units.
+
+        Args:
+            x: As in `forward`.
+            name: `d` and the names of inputs, one for each order: `dxx`, `dxt`. `_` may stand
+                between names: `d_temp_temp`.
+
+        Raises:
+            KanExpError: The name is no derivative, or predictions are no plain outputs, but
+                probabilities or on a logarithmic scale.
+        """
+        key = read_derivative(name, self.features)
+        if key is None:
+            raise KanExpError(
+                f"model.derivative: {name!r} is no derivative by {listing(self.features)}, such as "
+                f"'d_{self.features[0]}'."
+            )
+        if self.activation != "identity" or (self.schema and self.schema.scales_outputs):
+            raise KanExpError("model.derivative needs outputs that are plain numbers.")
+
+        def derive(points: Tensor) -> Tensor:
+            slopes = 1 / self.x_std
+            jets = network_jets(self.network, self.standardize(points), [key], slopes)
+            if self.frame is not None:
+                return self.frame.jets(points, jets, [key])[key]
+            return jets[key] * self.y_std
+
+        return self._in_batches(derive, x)
 
     @torch.no_grad()
     def predict_outputs(self, x: Any) -> Tensor:
@@ -253,6 +293,11 @@ class KANModel(nn.Module):
             format: `npz`, `onnx`, `torch`, `c` or `sql`; None where the file's extension says it.
             options: Of the format.
         """
+        if self.frame is not None:
+            raise KanExpError(
+                "export writes plain networks, and this one is multiplied by pde.factor: call "
+                "model.predict, or train it with conditions in the place of pde.factor"
+            )
         from kan_exp.exporting import export
         from kan_exp.models.ranges import trained_ranges
 
@@ -375,10 +420,10 @@ class KANModel(nn.Module):
         )
 
 
-def smearing(residuals: Tensor, weight: Tensor | None = None) -> list[float]:
+def smearing(residuals: Tensor, schema: Schema, weight: Tensor | None = None) -> list[float]:
     """What makes means of exponentials of predictions, from their residuals `(n, out)`.
 
-    Weights of the points are `(n,)`.
+    It is 0 for outputs without a logarithmic scale. Weights of the points are `(n,)`.
 
     Source:
         Duan, "Smearing estimate: a nonparametric retransformation method", JASA 78 (1983).
@@ -389,7 +434,7 @@ def smearing(residuals: Tensor, weight: Tensor | None = None) -> list[float]:
     else:
         logs = (residuals + (weight / weight.sum()).log()[:, None]).logsumexp(0)
     found: list[float] = logs.nan_to_num(0.0, 0.0, 0.0).tolist()
-    return found
+    return [one if to.scale else 0.0 for one, to in zip(found, schema.outputs, strict=True)]
 
 
 def _array(tensor: Tensor) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ from kan_exp.optimizers.least_squares import (
 )
 from kan_exp.optimizers.levenberg_marquardt import LevenbergMarquardt
 from kan_exp.optimizers.penalties import Expansion, Penalty, Quadratic, SmoothL1
+from kan_exp.optimizers.residuals import ResidualFit, Residuals, Term
 from kan_exp.optimizers.systems import conjugate_gradients
 
 __all__ = [
@@ -27,9 +28,12 @@ __all__ = [
     "Penalty",
     "Problem",
     "Quadratic",
+    "ResidualFit",
+    "Residuals",
     "SmoothL1",
     "State",
     "Stop",
+    "Term",
     "Tolerances",
     "Value",
     "conjugate_gradients",

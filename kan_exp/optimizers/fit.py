@@ -82,6 +82,14 @@ class Fit(Problem):
         self.penalty, self.limits = Sum(penalties), limits
         self.width = networks.outputs(networks.read(), x[:1]).shape[-1]
 
+    def read(self) -> Tensor:
+        """All parameters, `(modules, parameters)`."""
+        return self.networks.read()
+
+    def write(self, parameters: Tensor) -> None:
+        """Puts parameters back into the modules."""
+        self.networks.write(parameters)
+
     def evaluate(self, parameters: Tensor) -> Value:
         loss = parameters.new_zeros(len(parameters))
         for x, y, weight in self._blocks(max(MIN_BLOCK, self._max_block(parameters))):

@@ -16,7 +16,7 @@ from kan_exp.layers import GridLayer
 from kan_exp.layers.nodes import reduce_edges
 
 
-class _Layer(NamedTuple):
+class StackedLayer(NamedTuple):
     """One layer of all networks: coefficients `(networks, in, rows, out)` and grids.
 
     A layer that is not sparse has no `exists`; one without straight edges no `lines`, whose
@@ -42,26 +42,31 @@ class _Reading(NamedTuple):
     cell: Tensor  # (networks, samples, in)
 
 
-class GridStack:
+class GridLayers:
+    """The layers of networks of one shape, all of them grids, in float64.
+
+    Args:
+        modules: The networks, for which `GridStack.takes` is true.
+        parameters: Their parameters, `(networks, parameters)`.
+    """
+
+    def __init__(self, modules: Sequence[nn.Module], parameters: Tensor) -> None:
+        networks = [list(cast("Sequence[GridLayer]", module)) for module in modules]
+        self.sizes = [sum(part.numel() for part in layer.parameters()) for layer in networks[0]]
+        parts = parameters.split(self.sizes, dim=1)
+        self.layers = [
+            _make_layer(layers, part)
+            for part, layers in zip(parts, zip(*networks, strict=True), strict=True)
+        ]
+
+
+class GridStack(GridLayers):
     """Networks of one shape whose layers all are grids, in float64.
 
     It does not use `kan_exp.layers.walk`, which passes through modules: stacking these in float64
     at every evaluation would take longer than the evaluation.
 
-    Args:
-        modules: The networks, for which `takes` is true.
-        parameters: Their coefficients, `(networks, parameters)`.
     """
-
-    def __init__(self, modules: Sequence[nn.Module], parameters: Tensor) -> None:
-        networks = [list(cast("Sequence[GridLayer]", module)) for module in modules]
-        sizes = [sum(part.numel() for part in layer.parameters()) for layer in networks[0]]
-        parts = parameters.split(sizes, dim=1)
-        self.layers = [
-            _make_layer(layers, part)
-            for part, layers in zip(parts, zip(*networks, strict=True), strict=True)
-        ]
-        self.sizes = sizes
 
     @staticmethod
     def takes(modules: Sequence[nn.Module]) -> bool:
@@ -114,7 +119,7 @@ class GridStack:
         return hidden, jacobian
 
 
-def _read(layer: _Layer, x: Tensor) -> _Reading:
+def _read(layer: StackedLayer, x: Tensor) -> _Reading:
     functions = len(layer.polynomials)
     rows = layer.table.shape[2]
     position = (x - layer.first_knot.unsqueeze(1)) / layer.spacing.unsqueeze(1)
@@ -132,11 +137,11 @@ def _read(layer: _Layer, x: Tensor) -> _Reading:
     return _Reading(basis, slopes / layer.spacing[:, None, :, None], cell)
 
 
-def _make_layer(layers: Sequence[GridLayer], parameters: Tensor) -> _Layer:
+def _make_layer(layers: Sequence[GridLayer], parameters: Tensor) -> StackedLayer:
     """The same layer of all networks, with its parameters `(networks, parameters)`."""
     first = layers[0]
     size = first.values.numel()
-    made = _Layer(
+    made = StackedLayer(
         parameters[:, :size].view(-1, *first.values.shape),
         torch.stack([layer.first_knot for layer in layers]).double(),
         torch.stack([layer.spacing for layer in layers]).double(),
@@ -159,7 +164,7 @@ def _make_layer(layers: Sequence[GridLayer], parameters: Tensor) -> _Layer:
     )
 
 
-def _outputs(layer: _Layer, x: Tensor, basis: Tensor) -> Tensor:
+def _outputs(layer: StackedLayer, x: Tensor, basis: Tensor) -> Tensor:
     """Outputs of a layer, `(networks, samples, out)`."""
     if layer.products is not None:
         edges = _edges(layer, x, basis)
@@ -171,7 +176,7 @@ def _outputs(layer: _Layer, x: Tensor, basis: Tensor) -> Tensor:
     return sums
 
 
-def _edges(layer: _Layer, x: Tensor, basis: Tensor) -> Tensor:
+def _edges(layer: StackedLayer, x: Tensor, basis: Tensor) -> Tensor:
     """Values of the edges, `(networks, samples, in, out)`."""
     edges = torch.einsum("rbik,riko->rbio", basis, layer.table)
     if layer.lines is not None:
@@ -180,7 +185,7 @@ def _edges(layer: _Layer, x: Tensor, basis: Tensor) -> Tensor:
     return edges
 
 
-def _by_edges(layer: _Layer, x: Tensor, basis: Tensor) -> Tensor | None:
+def _by_edges(layer: StackedLayer, x: Tensor, basis: Tensor) -> Tensor | None:
     """Derivatives of outputs by their edges, to be broadcast to `(networks, samples, in, out)`.
 
     None if all are 1.
@@ -198,7 +203,9 @@ def _by_edges(layer: _Layer, x: Tensor, basis: Tensor) -> Tensor | None:
     return before * after * exists
 
 
-def _write_sparse(layer: _Layer, by_edge: Tensor, x: Tensor, basis: Tensor, part: Tensor) -> None:
+def _write_sparse(
+    layer: StackedLayer, by_edge: Tensor, x: Tensor, basis: Tensor, part: Tensor
+) -> None:
     """Writes the derivatives by a layer's parameters, given those by its edges."""
     assert layer.bent is not None
     shape = (*basis.shape[:-1], by_edge.shape[3])
@@ -212,7 +219,7 @@ def _write_sparse(layer: _Layer, by_edge: Tensor, x: Tensor, basis: Tensor, part
         lines[:, :, 1] = straight
 
 
-def _by_inputs(layer: _Layer, reading: _Reading) -> Tensor:
+def _by_inputs(layer: StackedLayer, reading: _Reading) -> Tensor:
     """Slopes of the edges at the samples, `(networks, samples, in, out)`."""
     places = reading.cell.unsqueeze(-1) + torch.arange(
         reading.slopes.shape[-1], device=reading.cell.device

@@ -45,7 +45,7 @@ class BatchedNetworks:
         if GridStack.takes(self.modules):
             return GridStack(self.modules, parameters).outputs(x)
         calls = zip(self.modules, parameters, strict=True)
-        return torch.stack([functional_call(m, _state(m, row), (x,)) for m, row in calls])
+        return torch.stack([functional_call(m, state_of(m, row), (x,)) for m, row in calls])
 
     def jacobian(self, parameters: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs, and their derivatives `(modules, samples, out, parameters)`."""
@@ -57,7 +57,7 @@ class BatchedNetworks:
         jacobian = jacobian.permute(0, 3, 1, 2)
         outputs = []
         for module, row, out in zip(self.modules, parameters, jacobian, strict=True):
-            state = {f"module.{name}": part for name, part in _state(module, row).items()}
+            state = {f"module.{name}": part for name, part in state_of(module, row).items()}
             outputs.append(functional_call(_Linearized(module), state, (x, out)))
         return torch.stack(outputs), jacobian
 
@@ -70,7 +70,7 @@ def _split(module: nn.Module, row: Tensor) -> dict[str, Tensor]:
     }
 
 
-def _state(module: nn.Module, row: Tensor) -> dict[str, Tensor]:
+def state_of(module: nn.Module, row: Tensor) -> dict[str, Tensor]:
     """These parameters and the module's buffers, in float64."""
     buffers = {
         name: buffer.double() if buffer.is_floating_point() else buffer

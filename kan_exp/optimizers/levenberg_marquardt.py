@@ -13,9 +13,10 @@ from kan_exp.optimizers.fit import LIMITS, Fit, Limits
 from kan_exp.optimizers.jacobian import BatchedNetworks
 from kan_exp.optimizers.least_squares import TOLERANCES, State, Tolerances, start, step
 from kan_exp.optimizers.penalties import Penalty, Quadratic
+from kan_exp.optimizers.residuals import ResidualFit, Residuals
 from kan_exp.tasks.losses import Loss, Squared
 
-Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor | None]
+Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor | None] | Residuals
 REPLICAS = "replicas"  # key of the per-module state in `Optimizer.state`
 
 
@@ -143,7 +144,8 @@ class LevenbergMarquardt(Optimizer):
 
         Args:
             closure: Returns the points `x` `(samples, in)`, their targets `y`, for most losses
-                `(samples, out)`, and, if points differ in weight, weights `(samples,)`.
+                `(samples, out)`, and, if points differ in weight, weights `(samples,)`; or
+                `Residuals`, which are minimized in the place of the loss.
 
         Returns:
             The loss of every module after the step, without penalties, `(modules,)`.
@@ -151,33 +153,34 @@ class LevenbergMarquardt(Optimizer):
         Raises:
             ValueError: `y` does not go with the loss.
         """
-        x, y, *weight = closure()
         options: dict[str, Any] = self.param_groups[0]
-        networks = BatchedNetworks(self.modules)
-        y = y.double() if y.is_floating_point() else y
-        problem = self._problem(networks, x.double(), y, *weight)
-        parameters, state = networks.read(), self.replicas
+        problem = self.problem(closure())
+        parameters, state = problem.read(), self.replicas
         if state is None:
             state = start(problem, parameters, options["damping"])
         tolerances = Tolerances(*(options[f"{name}_tolerance"] for name in Tolerances._fields))
         parameters, state = step(problem, parameters, state, options["attempts"], tolerances)
-        networks.write(parameters)
+        problem.write(parameters)
         self.replicas = state
         return state.error
 
-    def _problem(
-        self, networks: BatchedNetworks, x: Tensor, y: Tensor, weight: Tensor | None = None
-    ) -> Fit:
+    def problem(self, batch: Batch) -> Fit | ResidualFit:
+        """What a step minimizes, for the present parameters of the modules."""
         penalties = list(self.penalties)
         if self.quadratic is not None:
             matrices = [self.quadratic(module).double() for module in self.modules]
             penalties.append(Quadratic(torch.stack(matrices)))
         limits = Limits(*(self.param_groups[0][name] for name in Limits._fields))
-        weight = None if weight is None else weight.double()
+        if isinstance(batch, Residuals):
+            return ResidualFit(self.modules, batch, penalties, limits)
+        x, y, *rest = batch
+        y = y.double() if y.is_floating_point() else y
+        weight = rest[0].double() if rest and rest[0] is not None else None
+        networks = BatchedNetworks(self.modules)
         rows = None
         if self.inequalities is not None:
             rows = torch.stack([self.inequalities(module).double() for module in self.modules])
-        return Fit(networks, x, y, self.loss, penalties, limits, weight, rows)
+        return Fit(networks, x.double(), y, self.loss, penalties, limits, weight, rows)
 
     def _all_parameters(self) -> list[nn.Parameter]:
         return [part for module in self.modules for part in module.parameters()]

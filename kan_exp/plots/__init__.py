@@ -13,9 +13,11 @@ from kan_exp.plots.network import network_figure
 from kan_exp.plots.prediction import prediction_figure, quantiles_figure
 from kan_exp.plots.replica_spread import replicas_figure
 from kan_exp.plots.search import importance_figure, parallel_figure, search_history_figure
+from kan_exp.plots.solution import Fields, solution_figure
 
 __all__ = [
     "TASK_FIGURES",
+    "Fields",
     "LayerFigure",
     "formula_figure",
     "history_figure",
@@ -25,6 +27,7 @@ __all__ = [
     "prediction_figure",
     "replicas_figure",
     "search_history_figure",
+    "solution_figure",
 ]
 
 # The figures that `Task.figures` can name: of truth, predictions, names of the columns of the

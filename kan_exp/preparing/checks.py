@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from operator import attrgetter
 
-from kan_exp.config import Component, RunConfig, RunContext
+from kan_exp.config import EQUATION, Component, RunConfig, RunContext
 from kan_exp.data.checks import check_batch_size, check_whole
 from kan_exp.errors import KanExpError, listing, suggest
 from kan_exp.preparing.components import make_task
-from kan_exp.preparing.constraints import check_constraints
+from kan_exp.preparing.constraints import check_constraints, constrained_options
 from kan_exp.preparing.defaults import with_defaults
 from kan_exp.preparing.networks import check_network
 from kan_exp.preparing.sources import check_source
@@ -60,8 +60,29 @@ def check(config: RunConfig, context: RunContext) -> None:
     _check_figures(config)
     config, context = with_task(*with_defaults(config, context))
     check_constraints(config)
+    check_equation(config)
     points = check_source(config, context, make_task(config.task))
     check_network(config, context, points)
+
+
+def check_equation(config: RunConfig) -> None:
+    """Refuses options that mean nothing where a differential equation is solved."""
+    if config.data.target != EQUATION:
+        return
+    refused = {
+        "replicas": config.replicas > 1,
+        "trainer=ddp": config.shares_steps,
+        "prune=auto": config.prune is not None,
+        "explain=true": config.explain.enabled,
+        "penalty.l1_edges": config.penalty.l1_edges > 0,
+        "penalty.l1_outputs": config.penalty.l1_outputs > 0,
+        **dict.fromkeys(constrained_options(config), True),
+    }
+    for name, given in refused.items():
+        if given:
+            raise KanExpError(
+                f"{name} does not go with data=equation, which has no data: leave it out."
+            )
 
 
 def check_full_batch(scheduler: object, batch_size: int | None, compile: bool) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
-from kan_exp.config import Component, RunConfig, RunContext
+from kan_exp.config import EQUATION, Component, RunConfig, RunContext
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.checks import ELEMENTWISE
 from kan_exp.preparing.choices import flat_choices
@@ -19,7 +19,14 @@ from kan_exp.preparing.components import make_checked, make_data, make_partial, 
 from kan_exp.preparing.constraints import check_constraints
 from kan_exp.preparing.defaults import notes_on_defaults, with_defaults
 from kan_exp.preparing.devices import training_accelerator
-from kan_exp.preparing.modules import intervals_of, layer_specs, make_module, make_pruning, plan_of
+from kan_exp.preparing.modules import (
+    equation_stages,
+    intervals_of,
+    layer_specs,
+    make_module,
+    make_pruning,
+    plan_of,
+)
 from kan_exp.preparing.networks import stages_of
 from kan_exp.preparing.sources import check_schema
 from kan_exp.preparing.tasks import data_options, note_on_task, with_task
@@ -311,6 +318,8 @@ def _steps(config: RunConfig, data: ExperimentData) -> int:
     if config.steps is not None:
         return config.steps
     specs = layer_specs(config)
+    if config.data.target == EQUATION:
+        return sum(stage.steps for stage in equation_stages(config, data))
     if config.smooths:
         return plan_of(config, specs, data).total_steps
     return sum(stage.steps for stage in stages_of(config.refine, intervals_of(specs)))

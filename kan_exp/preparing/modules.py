@@ -6,10 +6,11 @@ import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from kan_exp.config import LINES, SAMPLED, RunConfig, RunContext, choice, to_values
+from kan_exp.config import EQUATION, LINES, SAMPLED, RunConfig, RunContext, choice, to_values
 from kan_exp.errors import KanExpError, message_of
+from kan_exp.preparing.checks import check_equation
 from kan_exp.preparing.components import make_partial
 from kan_exp.preparing.constraints import constrained_options, input_signs
 from kan_exp.preparing.devices import training_device
@@ -21,7 +22,7 @@ from kan_exp.runs.results import read_metrics
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from kan_exp.data import ExperimentData
+    from kan_exp.data import EquationData, ExperimentData
     from kan_exp.layers import EdgeLayer, LayerSpec
     from kan_exp.layers.constraints import Constraint
     from kan_exp.models.model import KANModel
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from kan_exp.training.module import Constraints, KANModule
     from kan_exp.training.pruning import Pruning, Trained
     from kan_exp.training.smooth_plan import Plan
+    from kan_exp.training.stages import Stage
 
 
 # Of a training with hidden units that the data may choose: about a minute on one core.
@@ -85,6 +87,8 @@ class _Maker:
     specs: Sequence[LayerSpec]
 
     def module(self) -> KANModule:
+        if self.config.data.target == EQUATION:
+            return self._equation()
         if self.config.smooths:
             return self._smoothing()
         if self.config.uses_least_squares:
@@ -205,7 +209,10 @@ class _Maker:
         data, schema = self.data, self.data.schema
         names = self.task.output_names(schema), schema.classes, schema
         about = data.scaling, data.features, data.target_name, self.task.activation
-        return KANModel(network, *about, *names)
+        model = KANModel(network, *about, *names)
+        problem = getattr(data, "problem", None)
+        model.frame = None if problem is None else problem.frame
+        return model
 
     def _description(self, specs: Sequence[LayerSpec], dims: Sequence[int]) -> dict[str, Any]:
         from kan_exp.models.loading import describe_model
@@ -267,6 +274,46 @@ class _Maker:
             module.start_margin = (2 * len(data.val.x)) ** -0.5
         return module
 
+    def _equation(self) -> KANModule:
+        """What solves a differential equation."""
+        from kan_exp.layers import GridLayer
+        from kan_exp.training.equations import EquationGradientModule, EquationModule
+        from kan_exp.training.starts import make_starts
+
+        config, data, specs = self.config, cast("EquationData", self.data), self.specs
+        check_equation(config)
+        network = self._network(config.seed)
+        order = max(len(key) for one in data.relations for key in one.keys)
+        for layer in network:
+            if isinstance(layer, GridLayer) and layer.degree < order:
+                raise KanExpError(
+                    f"pde: the equation has derivatives of order {order}, which edges of degree "
+                    f"{layer.degree} do not have: set layer=spline5"
+                )
+        if not config.uses_least_squares:
+            options = self._gradient_options()
+            return EquationGradientModule(data, self._model(network), self.task, **options)
+        dims, refine, scaling = config.widths, config.refine, data.scaling
+        stages = equation_stages(config, data)
+        x = (data.train.x - scaling.x_mean) / scaling.x_std
+        noise, bounds = refine.init_noise_std, scaling.standardize_bounds(data.bounds)
+        products = config.multiply or ()
+        starts = make_starts(specs, dims, stages[0], config.seed, noise, x, bounds, products)
+        return EquationModule(
+            data,
+            self._model(starts[0]),
+            self.task,
+            starts,
+            stages,
+            data.val,
+            make_partial("optimizer", config.optimizer),
+            asdict(config.penalty),
+            refine.penalty_decay,
+            self._description(specs, dims),
+            follow_every=refine.follow_every,
+            max_rise=refine.max_rise,
+        )
+
     def _smoothing(self) -> KANModule:
         import torch
 
@@ -297,6 +344,14 @@ class _Maker:
             self.masks,
             self._constraints,
         )
+
+
+def equation_stages(config: RunConfig, data: ExperimentData) -> list[Stage]:
+    """The stages of a training that solves a differential equation."""
+    from kan_exp.training.stages import continued
+
+    stages = stages_of(config.refine, intervals_of(layer_specs(config)))
+    return continued(stages, cast("EquationData", data).problem.num_continuations)
 
 
 def make_pruning(config: RunConfig, train: Callable[..., Any]) -> Pruning | None:

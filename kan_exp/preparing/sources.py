@@ -6,7 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from kan_exp.config import ARRAYS, SAMPLED, STREAM, TABLE, Component, RunConfig, RunContext
+from kan_exp.config import (
+    ARRAYS,
+    EQUATION,
+    SAMPLED,
+    STREAM,
+    TABLE,
+    Component,
+    RunConfig,
+    RunContext,
+)
 from kan_exp.data.checks import check_sampled, check_whole, sklearn_schema
 from kan_exp.data.options import Options
 from kan_exp.errors import KanExpError, listing
@@ -20,6 +29,7 @@ if TYPE_CHECKING:
     from kan_exp.data.schema import Schema
     from kan_exp.data.split_options import SplitOptions
     from kan_exp.data.table import Table
+    from kan_exp.equations import Problem
     from kan_exp.tasks import Task
 
 SKLEARN = "kan_exp.data.SklearnData"
@@ -36,7 +46,7 @@ def check_source(config: RunConfig, context: RunContext, task: Task) -> int | No
     from kan_exp.data.schema import Column, Schema  # needs numpy, a quarter of a command's start
 
     kind, options = config.data.target, config.data.options
-    if kind in (SAMPLED, TABLE, SKLEARN, STREAM):
+    if kind in (SAMPLED, TABLE, SKLEARN, STREAM, EQUATION):
         check_whole("data.seed", options.get("seed"), least=0)
     if kind == TABLE:
         return _check_table(options, config, context, task)
@@ -56,6 +66,11 @@ def check_source(config: RunConfig, context: RunContext, task: Task) -> int | No
             output = Column("class", "class", levels=classes) if classes else Column("y")
             schema = Schema(tuple(Column(str(k)) for k in range(width)), (output,))
             check_schema("data", schema, config, context, task, left_out=None)
+    if kind == EQUATION:
+        problem = _problem(options)
+        columns = Schema.of_numbers(problem.names, problem.outputs)
+        check_schema("pde", columns, config, context, task)
+        return int(problem.points["interior"])
     formula = options.get("target")
     if kind == SAMPLED and not isinstance(formula, Component):
         raise KanExpError(
@@ -76,6 +91,18 @@ def check_source(config: RunConfig, context: RunContext, task: Task) -> int | No
         f"{named} and data.num_val, data.num_test", train + val + test, len(target.inputs) + 1
     )
     return int(train)
+
+
+def _problem(options: Mapping[str, Any]) -> Problem:
+    """The differential equation of a configuration, made without torch."""
+    component = options.get("problem")
+    if not isinstance(component, Component):
+        raise KanExpError(
+            "data=equation solves a differential equation: choose one with pde=..., such as "
+            "pde=poisson"
+        )
+    problem: Problem = make("pde", component)
+    return problem
 
 
 def check_schema(

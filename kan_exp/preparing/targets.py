@@ -10,7 +10,7 @@ from kan_exp.errors import KanExpError
 
 # One class by its public name: nothing that such a module has imported, and no function.
 ALLOWED_TARGETS = (
-    r"kan_exp\.(data|layers|optimizers|targets|tasks)",
+    r"kan_exp\.(data|equations|layers|optimizers|targets|tasks)",
     r"kan_exp\.(ranks\.strategy|training\.(callbacks|tensorboard))",
     r"torch\.optim(\.lr_scheduler)?",
     r"lightning\.pytorch",

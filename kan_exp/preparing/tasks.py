@@ -6,11 +6,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kan_exp.config import ARRAYS, TABLE, Component, RunConfig, RunContext, choice, config_folder
+from kan_exp.config import (
+    ARRAYS,
+    EQUATION,
+    TABLE,
+    Component,
+    RunConfig,
+    RunContext,
+    choice,
+    config_folder,
+)
 from kan_exp.data.checks import sklearn_schema
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.sources import SKLEARN, training_rows
-from kan_exp.tasks.metrics import CLASSES
+from kan_exp.tasks.metrics import CLASSES, RESIDUAL
 
 if TYPE_CHECKING:
     from kan_exp.data.schema import Schema
@@ -34,12 +43,18 @@ def recognize_task(task: Component, data: Component) -> Component:
         return task
     classes, outputs = _about_target(data)
     name = "classification" if classes else "regression"
+    if data.target == EQUATION:
+        name = "equation"
     found = choice("task", name)
     given = {option: value for option, value in task.options.items() if value is not None}
     for option in given:
         if option not in found.options:
             raise KanExpError(f"task.{option} is no option of task={name}, which the target has.")
-    if outputs > 1 and not given.keys() & {"metrics", "primary"}:
+    problem = data.options.get("problem")
+    if isinstance(problem, Component) and not given.keys() & {"metrics", "primary"}:
+        if problem.options.get("exact") is None:
+            given |= {"metrics": [RESIDUAL], "primary": RESIDUAL}
+    elif outputs > 1 and not given.keys() & {"metrics", "primary"}:
         given["primary"] = "r2"  # which has no unit that one of the outputs could dominate
     return Component(found.target, {**found.options, **given})
 

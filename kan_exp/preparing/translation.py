@@ -30,7 +30,7 @@ from kan_exp.config import (
     to_values,
 )
 from kan_exp.errors import KanExpError
-from kan_exp.preparing.checks import check_full_batch, check_replicas
+from kan_exp.preparing.checks import check_equation, check_full_batch, check_replicas
 from kan_exp.preparing.components import make, make_task
 from kan_exp.preparing.forked import call_in_fork
 from kan_exp.preparing.keys import check_shared, follows_seed
@@ -119,7 +119,9 @@ def is_stackable(cfg: DictConfig) -> bool:
     with open_dict(probe):  # what is known only once the job runs
         probe.replicas, probe.logger, probe.callbacks = 2, None, {}
     try:
-        check_replicas(_run_config(plain_values(probe, strict=True)))
+        config = _run_config(plain_values(probe, strict=True))
+        check_replicas(config)
+        check_equation(config)
         check_shared(probe)
     except (KanExpError, OmegaConfBaseException):
         return False

@@ -92,6 +92,7 @@ class Search:
         noise: Estimated deviation of the noise in units of y; 0 where y has none.
         seconds: What the search took.
         complete: False if time ran out, or the user stopped it.
+        interrupted: Whether the user stopped it.
         rejected: Formulas whose units are wrong, with their constants as proposed.
     """
 
@@ -102,6 +103,7 @@ class Search:
     noise: float = 0.0
     seconds: float = 0.0
     complete: bool = False
+    interrupted: bool = False
     rejected: list[Expression] = field(default_factory=list)
 
 
@@ -152,7 +154,7 @@ def search(
                             break
             result.complete = judge.settled or not judge.problem.over
         except KeyboardInterrupt:
-            result.complete = False
+            result.interrupted = True
         judge.conclude(result)
     result.seconds = time.monotonic() - began
     return result
@@ -566,6 +568,8 @@ class Separating(Way):
                     seed=self.problem.seed,
                     noise=part.noise,
                 )
+                if found.interrupted:  # so is the search of the whole
+                    raise KeyboardInterrupt
                 if not found.fits:
                     break
                 choices.append(_choices(found))

@@ -92,7 +92,12 @@ class _Factors(NamedTuple):
 
 
 def separations(problem: Problem) -> list[Separation]:
-    """The finest sum of parts that explains the target, and products of two parts, best first."""
+    """The finest sum of parts that explains the target, and products of two parts, best first.
+
+    None if there are too few rows to hold some back.
+    """
+    if len(problem.y) < _HELD:
+        return []
     data = _Data(problem)
     if not 1 < len(data.columns) <= _MOST_ADDED:
         return []

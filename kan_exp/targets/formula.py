@@ -12,7 +12,7 @@ import math
 import re
 import unicodedata
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -124,25 +124,29 @@ class Formula:
                 )
 
     def __call__(self, x: Tensor) -> Tensor:
-        import torch
-
         if x.ndim != 2 or x.shape[1] != len(self.inputs) or not x.is_floating_point():
             raise ValueError(
                 f"{self!r} takes a floating-point x of shape (n, {len(self.inputs)}), "
                 f"got {tuple(x.shape)} of {x.dtype}."
             )
         columns = dict(zip(self.inputs, x.unbind(1), strict=True))
+        # The copy keeps the formula "x" from handing out a view of its argument.
+        return self.evaluate(columns, x).expand(len(x)).clone()
+
+    def evaluate(self, columns: Mapping[str, Tensor], like: Tensor) -> Tensor:
+        """The value where each input is a tensor of its own; numbers are made like another one."""
+        import torch
+
         stack: list[Tensor] = []
         for item, arity in self.steps:
             if isinstance(item, float):
                 # As a tensor: 9.0**9**9 is infinite at once.
-                stack.append(torch.tensor(item, dtype=x.dtype, device=x.device))
+                stack.append(torch.tensor(item, dtype=like.dtype, device=like.device))
             elif arity == 0:
                 stack.append(columns[item])
             else:
                 stack[-arity:] = [attrgetter(item)(torch)(*stack[-arity:])]
-        # The copy keeps the formula "x" from handing out a view of its argument.
-        return stack.pop().expand(len(x)).clone()
+        return stack.pop()
 
     def __repr__(self) -> str:
         return f"Formula({self.text!r}, inputs={self.inputs!r})"

@@ -18,6 +18,8 @@ Values = Callable[..., "Tensor"]
 # What predictions are: numbers `(n, out)`, probabilities of classes `(n, K)`, or quantiles of one
 # number `(n, quantiles)`. The truth is numbers `(n, out)`, or indices of classes `(n, 1)`.
 NUMBERS, CLASSES, QUANTILES = "numbers", "classes", "quantiles"
+# What is left of a differential equation, in the place of predictions, and zeros as their truth.
+RESIDUAL = "residual"
 MIN_CHANCE = 2.0**-52  # the least probability in a logarithm, as scikit-learn has it
 
 
@@ -321,6 +323,7 @@ METRICS = {
             of_moments=_r_of,
             of_differences=True,
         ),
+        Metric(RESIDUAL, "RMS residual", rmse, terms=_squares, of_mean=lambda mean: mean.sqrt()),
         _mean_of("poisson_deviance", "Poisson deviance", _deviances),
         _mean_of("pinball", "pinball loss", _pinballs, in_target_units=True, judges=QUANTILES),
         Metric(

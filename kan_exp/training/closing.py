@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from kan_exp.data import ExperimentData, StreamData
+from kan_exp.data import EquationData, ExperimentData, StreamData
 from kan_exp.data.split_table import SplitTableData
 from kan_exp.quoting import shell
 from kan_exp.runs.identity import group_name, option_name
@@ -136,7 +136,7 @@ def advice(
         errors: Of the numbers at the test points, `(n, out)`; `None` if others are predicted.
         arguments: Command line that repeats the run, if there is one.
     """
-    if metrics["stopped"] in CUT_SHORT:
+    if metrics["stopped"] in CUT_SHORT or isinstance(data, EquationData):
         return []
     if data.noise_free:
         lines = [_about_missing(metrics, data)]

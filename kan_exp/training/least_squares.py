@@ -250,8 +250,17 @@ class LeastSquaresModule(KANModule):
         stage = self.stages[self._stage]
         errors = self._validate(engine)
         self._least = float(errors.min())
-        engine.keep(errors.argsort().tolist()[: stage.num_candidates])
+        self._keep(engine, errors.argsort().tolist()[: stage.num_candidates])
         self._forms.clear()
+        self._begin_stage(engine)
+
+    def _keep(self, engine: LevenbergMarquardt, order: Sequence[int]) -> None:
+        """Drops all networks but those at these places."""
+        engine.keep(order)
+
+    def _begin_stage(self, engine: LevenbergMarquardt) -> None:
+        """Refines the grids for the stage that begins."""
+        stage = self.stages[self._stage]
         if stage.num_intervals is not None:
             for network in engine.modules:
                 for layer in grid_layers(cast(nn.Sequential, network)):

@@ -288,7 +288,7 @@ class KANModule(LightningModule):
         errors = {f"error/val_{name}": value for name, value in scores.items()}
         self._log_at_step({"loss/val": loss, **errors})
         # For the checkpoint. All ranks have the same value.
-        error = self.primary_error(scores)
+        error = self.choice_error(loss, scores)
         self.log(CHOSEN_BY, error, logger=False, batch_size=1, sync_dist=True)
 
     def validation_error(self, split: Split) -> float:
@@ -299,6 +299,10 @@ class KANModule(LightningModule):
     def primary_error(self, scores: Mapping[str, float]) -> float:
         """By what networks are chosen, of their metrics; to be minimized."""
         return self.task.primary.error(scores[self.task.primary.name])
+
+    def choice_error(self, loss: float, scores: Mapping[str, float]) -> float:
+        """By what the network that is kept is chosen, of its validation loss and its metrics."""
+        return self.primary_error(scores)
 
     @property
     def validated(self) -> tuple[float, Mapping[str, float]] | None:

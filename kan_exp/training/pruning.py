@@ -222,7 +222,7 @@ class Pruning:
         if "smearing" in description:
             with torch.no_grad():
                 residuals = data.train.y - model_from(made).scaled(data.train.x)
-            description["smearing"] = smearing(residuals, data.train.weight)
+            description["smearing"] = smearing(residuals, data.schema, data.train.weight)
         return made
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kan_exp.data import ExperimentData
+from kan_exp.data import EquationData, ExperimentData
 from kan_exp.data.split_table import SplitTableData
 from kan_exp.errors import DivergedError
 from kan_exp.models.loading import model_from
@@ -19,6 +19,7 @@ from kan_exp.models.model import KANModel, smearing
 from kan_exp.runs.best_effort import best_effort
 from kan_exp.tasks import Task
 from kan_exp.tasks.metrics import LINEAR, NUMBERS
+from kan_exp.training.equations import equation_result, equation_scores
 from kan_exp.training.folds import FoldResult, first_of_each_row, fold_metrics
 from kan_exp.training.module import OBSERVED_POINTS, KANModule
 from kan_exp.training.replicas import QUANTILES, ReplicaModule, spread
@@ -79,19 +80,29 @@ def make_result(
         if weight is not None:
             weight = weight[np.searchsorted(cast(SplitTableData, data).test_rows, rows.numpy())]
         scores = fold_metrics(folds, task, cast(int, options.folds), options.repeats)
+    elif isinstance(data, EquationData):
+        truth, predictions = data.test.y, model.predict(data.test.x)
+        scores = equation_result(task, data, model, data.test)
     else:
         truth = data.schema.decode_outputs(data.test.y)
         predictions = model.predict(data.test.x)
         (scores,) = score_networks(task, [predictions], truth, weight)
         scores |= {LINEAR + name: finite(v) for name, v in _linear_scores(task, data).items()}
-    if module.validated is None:
+    if isinstance(data, EquationData):
+        coefficients = model.description["coefficients"]
+        found = equation_scores(task, data, model, data.val, coefficients)
+        validation = found[task.primary.name]
+    elif module.validated is None:
         validation = _validation_error(task, model, data)
     else:
         validation = module.validated[1][task.primary.name]
+    outputs: dict[str, Any] = {}
+    if len(truth) and bool(truth.isfinite().all()):
+        outputs = task.details(predictions, truth, model.names, weight)
     metrics = {
         **scores,
         task.chosen_by: finite(validation),
-        "outputs": task.details(predictions, truth, model.names, weight) if len(truth) else {},
+        "outputs": outputs,
         "parameters": sum(layer.num_parameters for layer in model.edge_layers),
         "best_step": int(best["global_step"]),
         **details,
@@ -122,7 +133,8 @@ def _linear_scores(task: Task, data: ExperimentData) -> dict[str, float]:
         linear = linear_predictions_by(task, data.train, data.test, data.scaling, outputs)
         if data.schema.scales_outputs and task.predicts == NUMBERS:
             fitted = linear_predictions_by(task, data.train, data.train, data.scaling, outputs)
-            linear = linear + linear.new_tensor(smearing(data.train.y - fitted, data.train.weight))
+            residuals = data.train.y - fitted
+            linear += linear.new_tensor(smearing(residuals, data.schema, data.train.weight))
         decode = data.schema.decode_outputs
         return task.score(decode(linear), decode(data.test.y), weight=data.test.weight)
     return {metric.name: math.nan for metric in task.metrics}

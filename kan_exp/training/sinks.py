@@ -15,9 +15,16 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from kan_exp.board.summaries import Trial
+from kan_exp.data import EquationData
 from kan_exp.models.importance import Importance
 from kan_exp.models.model import KANModel
-from kan_exp.plots import TASK_FIGURES, history_figure, network_figure, replicas_figure
+from kan_exp.plots import (
+    TASK_FIGURES,
+    history_figure,
+    network_figure,
+    replicas_figure,
+    solution_figure,
+)
 from kan_exp.plots.saving import save_png, save_svg
 from kan_exp.quoting import shell, word
 from kan_exp.runs import from_here, write_json
@@ -28,6 +35,7 @@ from kan_exp.tasks.metrics import NUMBERS, TEST, title
 from kan_exp.tasks.numbers import metric_text
 from kan_exp.training.callbacks import EdgeFigures
 from kan_exp.training.closing import CUT_SHORT, advice, result_rows
+from kan_exp.training.equations import solution_fields
 from kan_exp.training.folds import fold_table, write_predictions
 from kan_exp.training.module import KANModule
 from kan_exp.training.pruning import pruning_lines, write_edges
@@ -166,6 +174,11 @@ class FigureSink(Sink):
         columns, caption = result.model.names, _caption(result)
         for name in result.task.figures:
             figures[name] = partial(TASK_FIGURES[name], truth, predictions, columns, caption)
+        data = result.data
+        if isinstance(data, EquationData):
+            figures["solution"] = lambda: solution_figure(
+                solution_fields(data, result.model), _caption(result)
+            )
         if "replicas" in metrics:
             figures["replicas"] = lambda: _replicas_figure(result)
         return figures

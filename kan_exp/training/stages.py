@@ -15,12 +15,17 @@ LARGEST_FACTOR = 10**5
 
 
 class Stage(NamedTuple):
-    """Part of a training; `None` keeps the intervals, and takes all training points."""
+    """Part of a training; `None` keeps the intervals, and takes all training points.
+
+    Attributes:
+        continuation: Which of the problems it solves that lead to a differential equation.
+    """
 
     num_intervals: int | None
     num_candidates: int
     steps: int
     points: int | None = None
+    continuation: int = 0
 
 
 def make_stages(
@@ -68,6 +73,20 @@ def make_stages(
         )
         for stage, size in enumerate(sizes)
     ]
+
+
+def continued(stages: Sequence[Stage], problems: int) -> list[Stage]:
+    """Stages that solve several problems one after the other on the first grid.
+
+    The other stages solve the last one. Networks that were kept after the first problem solve all.
+    """
+    first, others = stages[0], stages[1:]
+    kept = (others or stages)[0].num_candidates
+    leading = [
+        first._replace(num_candidates=kept if number else first.num_candidates, continuation=number)
+        for number in range(problems)
+    ]
+    return [*leading, *(stage._replace(continuation=problems - 1) for stage in others)]
 
 
 def _sizes(intervals: Sequence[int | None]) -> list[int]:

@@ -278,10 +278,11 @@ def test_the_picture_names_the_functions():
         ("x*y", {"x": (0, 1)}, "uses 'y', but its inputs are x"),
         ("x", {"x": (1, 0)}, r"ranges: x needs its smallest and largest value, got \(1, 0\)"),
         ("x", {"x": (0, float("inf"))}, "ranges: x needs"),
+        ("x", {"x": (-1e308, 1e308)}, "ranges: x needs"),
         ("x", {"x": (0,)}, "ranges: x needs"),
         ("x", {"x": 2}, "ranges: x needs"),
         (x + z, {"x": (0, 1), "y": (0, 1)}, "every input of the formula, got x, y"),
-        (x, None, "every input of the formula"),
+        (x, None, "every input of the formula, got none"),
     ],
 )
 def test_wrong_formulas_and_ranges_are_refused(formula, ranges, message):

@@ -1,22 +1,27 @@
 """Terms and factors of fewer variables."""
 
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from kan_exp.symbolic.problem import Problem
-from kan_exp.symbolic.search import search
+from kan_exp.symbolic.search import Separating, _Judge, search
 from kan_exp.symbolic.separation import separations
 
 
-def separated(function, width, noise=0.0, count=1000):
+def problem(function, width, noise=0.0, count=1000):
     generator = np.random.default_rng(0)
     x = generator.uniform(0.5, 4, (count, width))
     y = function(*x.T)
     deviation = noise * y.std()
     y += deviation * generator.normal(size=len(y))
-    return separations(Problem(x, y, np.ones(count), deviation, time.monotonic() + 600))
+    return Problem(x, y, np.ones(count), deviation, time.monotonic() + 600)
+
+
+def separated(*args, **options):
+    return separations(problem(*args, **options))
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.01])
@@ -44,6 +49,25 @@ def test_a_product_is_found_beside_a_constant():
 def test_what_is_no_sum_and_no_product_is_left_alone():
     assert separated(lambda x, y: np.sin(x * y) + x * y**2, 2) == []
     assert separated(lambda x: np.sin(x), 1) == []
+
+
+@pytest.mark.filterwarnings("error")
+def test_without_rows_to_hold_back_nothing_is_separated():
+    assert separated(lambda x, y: x + y, 2, count=5) == []
+
+
+def test_ctrl_c_in_the_search_of_a_part_ends_that_of_the_whole(monkeypatch):
+    def interrupt(judge):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_Judge, "first_ways", interrupt)
+    both = problem(lambda x, y: np.sin(x) + np.exp(-y), 2, count=300)
+    found = search(both.x, both.y)
+    assert found.interrupted
+    assert not found.complete
+    state = SimpleNamespace(smaller=lambda given: given)
+    with pytest.raises(KeyboardInterrupt):
+        next(Separating("parts", both, 1.0, state)._proposals())
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,19 @@ CASES = {
         ],
         8,
     ),
+    # With points drawn anew, on the way to the last problem.
+    "lm, equation": (
+        [
+            *LM,
+            "pde=burgers",
+            "pde.continuation.t=[0.3,0.6,1]",
+            "pde.points={interior: 60, edge: 10, drawn_anew: 0.5}",
+            "refine.grids=[4,8]",
+            "refine.num_candidates=[3,1]",
+            "refine.steps=[3,4]",
+        ],
+        8,
+    ),
     "lm, last stage": ([*LM, "layer=rbf", "refine.num_candidates=[3,1]", "refine.steps=[4,8]"], 8),
 }
 

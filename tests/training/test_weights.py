@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from kan_exp.data import Split
 from kan_exp.data.base import ChunkLoader
 from kan_exp.data.points import measure_scaling
+from kan_exp.data.schema import Column, Schema
 from kan_exp.layers import KANSplineLayer
 from kan_exp.models.model import smearing
 from kan_exp.optimizers import LevenbergMarquardt
@@ -133,8 +134,12 @@ def test_smoothing():
 
 
 def test_means_of_exponentials():
-    found = smearing(normal(40, 2, seed=1), COUNTS.double())
-    assert found == pytest.approx(smearing(normal(40, 2, seed=1).repeat_interleave(COUNTS, 0)))
+    schema = Schema((), (Column("y", scale="log"), Column("z")))
+    found = smearing(normal(40, 2, seed=1), schema, COUNTS.double())
+    repeated = normal(40, 2, seed=1).repeat_interleave(COUNTS, 0)
+    assert found == pytest.approx(smearing(repeated, schema))
+    # Only the logarithm's: the mean of the other output is that of its predictions.
+    assert found == pytest.approx([repeated[:, 0].double().exp().mean().log().item(), 0.0])
 
 
 def test_metrics_and_their_standard_errors():

@@ -66,6 +66,43 @@ def spline_basis(x: Tensor, table: Tensor, grid: Grid) -> Tensor:
     return weights.new_zeros(*x.shape, table.shape[1]).scatter(-1, places, weights)
 
 
+def spline_derivatives(x: Tensor, table: Tensor, grid: Grid, order: int) -> list[Tensor]:
+    """Each spline's value and its derivatives up to an order, `(batch, in, out)` each.
+
+    Arguments as in `spline_values`. Beyond the grid, where a spline is straight, all but the first
+    derivative are zero.
+    """
+    cell, t = grid.locate(x, table)
+    inside = t.clamp(0, 1)
+    beyond = (t - inside).unsqueeze(-1)
+    rows = first_row(cell, table).unsqueeze(-1) + torch.arange(grid.functions, device=x.device)
+    found = functional.embedding(rows, table.flatten(0, 1))  # (batch, in, functions, out)
+    weights = basis_derivatives(grid.polynomials, inside, order)
+    weights[0] = weights[0] + beyond * (weights[1] if order else _slopes(grid, inside))
+    size = grid.spacing.unsqueeze(-1)
+    for k in range(1, order + 1):
+        part = weights[k] if k == 1 else weights[k].where(beyond == 0, 0)
+        weights[k] = part / size**k
+    return [(found * part.unsqueeze(-1)).sum(2) / grid.scale for part in weights]
+
+
+def basis_derivatives(polynomials: Tensor, t: Tensor, order: int) -> list[Tensor]:
+    """Basis functions and their derivatives by the place `t` in the cell, `(*t.shape, functions)`.
+
+    `polynomials` are those of a `Grid`.
+    """
+    powers = polynomials[:, : len(polynomials)]
+    made = [_horner(powers, t)]
+    for _ in range(order):
+        powers = powers[1:] * torch.arange(1, max(1, len(powers))).to(powers)[:, None]
+        made.append(_horner(powers, t) if len(powers) else torch.zeros_like(made[0]))
+    return made
+
+
+def _slopes(grid: Grid, t: Tensor) -> Tensor:
+    return _horner(grid.polynomials, t).chunk(2, dim=-1)[1]
+
+
 def first_row(cell: Tensor, table: Tensor) -> Tensor:
     """The rows at which cells begin, in the flattened table."""
     return cell + table.shape[1] * torch.arange(table.shape[0], device=cell.device)

@@ -79,7 +79,8 @@ class BestNetwork(Callback):
             model = model_from(self.checkpoint)
             with torch.no_grad():
                 residuals = data.train.y - model.scaled(data.train.x)
-            self.checkpoint["kan_exp"] |= {"smearing": smearing(residuals, data.train.weight)}
+            found = smearing(residuals, data.schema, data.train.weight)
+            self.checkpoint["kan_exp"] |= {"smearing": found}
 
 
 def _data(trainer: Trainer) -> ExperimentData:

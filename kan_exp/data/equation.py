@@ -1,0 +1,144 @@
+"""Points of a differential equation with its conditions."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kan_exp.data.base import ExperimentData
+from kan_exp.data.checks import check_whole
+from kan_exp.data.points import Scaling, Split
+from kan_exp.data.schema import Schema
+from kan_exp.data.table import read_table
+from kan_exp.equations import Problem
+from kan_exp.equations.notes import notes_on
+from kan_exp.equations.points import Ranges, compile_relation, draw_points
+from kan_exp.errors import KanExpError
+
+
+class EquationData(ExperimentData):
+    """A differential equation, and points in its domain.
+
+    Values of validation and test points are those of the exact solution; without one they are NaN.
+    None are used to train.
+
+    Args:
+        problem: The equation with its conditions.
+        num_val: Points inside at which networks are compared by their residuals.
+        num_test: Points at which the solution is compared with the exact one.
+        seed: Decides the points.
+        path: A table with columns for inputs and unknown functions: what is known of the solution,
+            from which unknown coefficients are found.
+        observed: Where there is no table, how many points of the exact solution take its place.
+        noise: Standard deviation of the noise on these, as a share of the solution's.
+        data_weight: Of the mean square of the differences from what is known.
+
+    Attributes:
+        observations: What is known of the solution, points and values in float64; None if nothing.
+
+    Raises:
+        KanExpError: The problem cannot be evaluated, or the table cannot be read.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        num_val: int,
+        num_test: int,
+        seed: int,
+        path: str | None = None,
+        observed: int | None = None,
+        noise: float = 0.0,
+        data_weight: float = 1.0,
+    ) -> None:
+        super().__init__(seed)
+        for name, count in (("num_val", num_val), ("num_test", num_test)):
+            check_whole(f"data.{name}", count, 2)
+        if not isinstance(problem, Problem):
+            raise KanExpError(
+                f"data.problem must be a kan_exp.equations.Problem, got "
+                f"{type(problem).__name__}: choose one with pde=..."
+            )
+        self.problem, self.num_val = problem, num_val
+        self.schema = Schema.of_numbers(problem.names, problem.outputs)
+        self.relations = [compile_relation(problem, one) for one in problem.relations]
+        self.train = self._split(int(problem.points["interior"]), 0)
+        self.val, self.test = self._split(num_val, 1), self._split(num_test, 2)
+        self.scaling = self.scaling_of(problem.ranges)
+        self.data_weight = data_weight
+        self.observations = self._observe(path, observed, noise)
+        if problem.unknown and self.observations is None:
+            raise KanExpError(
+                "pde.unknown needs something that is known of the solution: set data.path=FILE, a "
+                "table with columns for inputs and unknown functions."
+            )
+
+    def _split(self, count: int, stream: int) -> Split:
+        problem = self.problem
+        x = draw_points(
+            problem, problem.relations[0], count, problem.ranges, self.generator(stream)
+        )
+        if stream == 0 or problem.solution is None:
+            return Split(x, x.new_full((len(x), len(problem.outputs)), math.nan))
+        values: Any = problem.solution(x)
+        y = torch.as_tensor(values).to(x).reshape(len(x), len(problem.outputs))
+        if len(bad := (~y.isfinite().all(1)).nonzero()):
+            where = ", ".join(
+                f"{name}={value:.4g}"
+                for name, value in zip(problem.names, x[int(bad[0])].tolist(), strict=True)
+            )
+            raise KanExpError(f"pde.exact is not finite at {where}: correct it, or set it to null.")
+        return Split(x, y)
+
+    def _observe(self, path: str | None, observed: int | None, noise: float) -> Split | None:
+        problem = self.problem
+        if path is not None:
+            table = read_table(path, list(problem.names), list(problem.outputs))
+            return Split(torch.tensor(table.x).double(), torch.tensor(table.y).double())
+        if observed is None:
+            return None
+        check_whole("data.observed", observed, 1)
+        if problem.solution is None:
+            raise KanExpError(
+                "data.observed draws from the exact solution: set pde.exact, or data.path=FILE"
+            )
+        draws = self.generator(3)
+        unit = torch.rand(observed, len(problem.names), generator=draws, dtype=torch.float64)
+        low, high = self.bounds.unbind(1)
+        x = torch.lerp(low, high, unit)
+        y = torch.as_tensor(problem.solution(x)).to(x).reshape(observed, -1)
+        error = torch.randn(y.shape, generator=draws, dtype=torch.float64)
+        return Split(x, y + noise * y.std(0) * error)
+
+    def generator(self, stream: int) -> torch.Generator:
+        """Draws points: 0 those of training, 1 of validation, 2 of the test, 3 what is observed."""
+        return torch.Generator().manual_seed(4 * self.seed + stream)
+
+    @staticmethod
+    def scaling_of(ranges: Ranges) -> Scaling:
+        """Mean and deviation of inputs that are uniform over these ranges; outputs as they are."""
+        low, high = torch.tensor([*ranges.values()], dtype=torch.float64).unbind(1)
+        zero = torch.zeros(1, dtype=torch.float64)
+        return Scaling((low + high) / 2, (high - low) / math.sqrt(12), zero, zero + 1)
+
+    @property
+    def bounds(self) -> Tensor:
+        return torch.tensor([*self.problem.ranges.values()], dtype=torch.float64)
+
+    @property
+    def summary(self) -> str:
+        points = self.problem.points
+        conditions = len(self.relations) - 1
+        edge = f" and {int(points['edge']):,} for each condition" if conditions else ""
+        return (
+            f"{self.problem.summary}; {conditions or 'no'} condition{'s' * (conditions != 1)}, "
+            f"{int(points['interior']):,} points inside{edge}"
+            + ("" if self.observations is None else f"; {len(self.observations.x):,} observations")
+        )
+
+    @property
+    def data_warnings(self) -> list[str]:
+        return notes_on(self.problem, self.relations)

@@ -1,0 +1,121 @@
+"""What cannot be known of a problem's solution, or may go wrong, in lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from kan_exp.equations.points import Compiled, draw_points, fixed_inputs
+from kan_exp.equations.problem import Problem, Relation
+
+CONFLICT = 1e-6  # relative difference of two values that are to be the same
+JUMP = 0.2  # of the range of values along a part of the border, between neighbors of many
+EDGE_POINTS = 1000
+
+
+def notes_on(problem: Problem, relations: Sequence[Compiled]) -> list[str]:
+    """Lines about missing or contradicting conditions, jumps, and a solution that is unknown."""
+    return [
+        *_too_few(problem, relations),
+        *_contradictions(problem, relations),
+        *_jumps(problem, relations),
+        *_unknown(problem),
+    ]
+
+
+def _unknown(problem: Problem) -> list[str]:
+    if problem.solution is not None:
+        return []
+    return [
+        "no exact solution is given (pde.exact): the residual says how well the equation is met, "
+        "not how far the solution is from the true one"
+    ]
+
+
+def _too_few(problem: Problem, relations: Sequence[Compiled]) -> Iterator[str]:
+    if problem.frame is not None:
+        return
+    inside = relations[0]
+    orders = [
+        max((key.count(place) for key in inside.keys), default=0)
+        for place in range(len(problem.names))
+    ]
+    for place, (name, order) in enumerate(zip(problem.names, orders, strict=True)):
+        known = sum(fixed_inputs([one.relation], place) * one.equations for one in relations[1:])
+        # Of several equations each may have derivatives by each input, or not.
+        if order and known < order and (len(problem.outputs) == 1 or not known):
+            times = {1: "first", 2: "second"}.get(order, f"{order}th")
+            yield (
+                f"the equation has {times} derivatives by {name}, but {known or 'no'} "
+                f"condition{'s' * (known != 1)} at an end of {name}: there may be many solutions, "
+                f"of which one is found"
+            )
+
+
+def _values(problem: Problem, one: Compiled, x: Tensor) -> Tensor | None:
+    """The value that a condition `a u - b = 0` gives to a single unknown function."""
+    if len(problem.outputs) > 1 or one.equations > 1 or one.keys != ((),):
+        return None
+
+    def residual(u: float) -> Tensor:
+        given = torch.full((1, len(x)), u, dtype=torch.float64)
+        return problem.evaluate(one.relation, x, lambda place, key: given, {})[0, :, 0]
+
+    zero, first, second = (residual(u) for u in (0.0, 1.0, 2.0))
+    slope = first - zero
+    if not torch.allclose(second - first, slope) or not bool((slope != 0).all()):
+        return None
+    return -zero / slope + 0.0  # not -0
+
+
+def _contradictions(problem: Problem, relations: Sequence[Compiled]) -> Iterator[str]:
+    generator = torch.Generator().manual_seed(0)
+    conditions = [one for one in relations[1:] if -1 not in one.relation.fixed]
+    for number, one in enumerate(conditions):
+        for other in conditions[number + 1 :]:
+            fixed = {**one.relation.fixed, **other.relation.fixed}
+            shared = one.relation.fixed.keys() & other.relation.fixed.keys()
+            if any(one.relation.fixed[k] != other.relation.fixed[k] for k in shared):
+                continue
+            both = Relation("", fixed, one.relation.function, 1.0)
+            x = draw_points(problem, both, EDGE_POINTS, problem.ranges, generator)
+            pair = [_values(problem, each, x) for each in (one, other)]
+            if pair[0] is None or pair[1] is None:
+                continue
+            gap = (pair[0] - pair[1]).abs()
+            worst = int(gap.argmax())
+            if gap[worst] > CONFLICT * (1 + pair[0].abs().max()):
+                where = _shown(problem, x[worst])
+                yield (
+                    f"the conditions on {one.relation.name} and {other.relation.name} contradict "
+                    f"each other at {where}: {float(pair[0][worst]):.4g} and "
+                    f"{float(pair[1][worst]):.4g}; a smooth solution meets neither there"
+                )
+
+
+def _jumps(problem: Problem, relations: Sequence[Compiled]) -> Iterator[str]:
+    for one in relations[1:]:
+        free = [k for k in range(len(problem.names)) if k not in one.relation.fixed]
+        if len(free) != 1 or -1 in one.relation.fixed:
+            continue
+        low, high = problem.ranges[problem.names[free[0]]]
+        x = torch.zeros(EDGE_POINTS, len(problem.names), dtype=torch.float64)
+        for place, value in one.relation.fixed.items():
+            x[:, place] = value
+        x[:, free[0]] = torch.linspace(low, high, EDGE_POINTS, dtype=torch.float64)
+        if (values := _values(problem, one, x)) is None:
+            continue
+        steps = values.diff().abs()
+        worst = int(steps.argmax())
+        if steps[worst] > JUMP * (values.max() - values.min()) > 0:
+            yield (
+                f"the condition on {one.relation.name} jumps at {_shown(problem, x[worst])}: "
+                f"networks are smooth, so that the error there stays large"
+            )
+
+
+def _shown(problem: Problem, point: Tensor) -> str:
+    pairs = zip(problem.names, point.tolist(), strict=True)
+    return ", ".join(f"{name}={value:.4g}" for name, value in pairs)

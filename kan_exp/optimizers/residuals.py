@@ -1,0 +1,215 @@
+"""Least squares on functions of networks and of their derivatives by the inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, jacrev, vmap
+
+from kan_exp.layers.jets import Key, closure, network_jets
+from kan_exp.optimizers.fit import BYTES, Limits
+from kan_exp.optimizers.jacobian import BatchedNetworks, state_of
+from kan_exp.optimizers.jet_stack import JetStack
+from kan_exp.optimizers.least_squares import Problem, Value
+from kan_exp.optimizers.orthogonal import triangular_factor
+from kan_exp.optimizers.penalties import Penalty, Sum
+from kan_exp.optimizers.systems import ParameterSystem, System, gram
+
+# From points `(n, columns)`, derivatives of the outputs, `(networks, n, out)` by their keys, and
+# coefficients `(networks, n, coefficients)` to residuals `(networks, n, equations)`.
+Pointwise = Callable[[Tensor, Mapping[Key, Tensor], Tensor], Tensor]
+
+
+class Term(NamedTuple):
+    """Residuals of the same equations at many points.
+
+    Attributes:
+        x: Inputs of the networks, `(n, in)`.
+        points: What `function` knows of each point, `(n, columns)`.
+        slopes: Derivative of each input of the networks by the variable that is meant, `(in,)`.
+        keys: The derivatives that `function` uses.
+        function: Makes the residuals.
+        weight: The loss has this times the sum over equations of the mean square over points.
+    """
+
+    x: Tensor
+    points: Tensor
+    slopes: Tensor
+    keys: Sequence[Key]
+    function: Pointwise
+    weight: float = 1.0
+
+
+class Residuals(NamedTuple):
+    """Terms, and the coefficients of each network that are found with its parameters."""
+
+    terms: Sequence[Term]
+    coefficients: Tensor  # (networks, coefficients)
+
+
+class ResidualFit(Problem):
+    """Minimizes the weighted mean squares of residuals.
+
+    Parameters are those of the networks, followed by the coefficients.
+
+    Args:
+        modules: Networks of one shape.
+        residuals: What is minimized.
+        penalties: Added to the loss; functions of the networks' parameters.
+        limits: Limits of a step; conjugate gradients are not used.
+    """
+
+    def __init__(
+        self,
+        modules: Sequence[nn.Module],
+        residuals: Residuals,
+        penalties: Sequence[Penalty],
+        limits: Limits,
+    ) -> None:
+        self.networks = BatchedNetworks(modules)
+        self.terms = [
+            term._replace(keys=closure(term.keys)) for term in residuals.terms if len(term.x)
+        ]
+        self.coefficients = residuals.coefficients
+        self.penalty, self.limits = Sum(penalties), limits
+
+    def read(self) -> Tensor:
+        """All parameters, `(networks, parameters + coefficients)`."""
+        return torch.cat([self.networks.read(), self.coefficients], 1)
+
+    def write(self, parameters: Tensor) -> None:
+        """Puts parameters back into the networks, and coefficients into their tensor."""
+        weights, coefficients = self._split(parameters)
+        self.networks.write(weights)
+        self.coefficients.copy_(coefficients)
+
+    def _split(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        count = self.coefficients.shape[1]
+        return parameters[:, : parameters.shape[1] - count], parameters[
+            :, parameters.shape[1] - count :
+        ]
+
+    def evaluate(self, parameters: Tensor) -> Value:
+        loss = parameters.new_zeros(len(parameters))
+        for term, x, points in self._blocks(parameters):
+            loss += self._residuals(parameters, term, x, points).square().sum((1, 2))
+        return self._value(parameters, loss)
+
+    def expand(self, parameters: Tensor) -> tuple[Value, System]:
+        networks, size = parameters.shape
+        hessian, slope = parameters.new_zeros(networks, size, size), torch.zeros_like(parameters)
+        loss = parameters.new_zeros(networks)
+        for rows, residuals in self._linearized(parameters):
+            gram(rows, hessian)
+            slope += torch.einsum("rnp,rn->rp", rows, residuals)
+            loss += residuals.square().sum(1)
+
+        def make_triangle() -> Tensor:
+            return triangular_factor(self._linearized(parameters), 1)
+
+        triangle = make_triangle if self.limits.qr else None
+        system = ParameterSystem(hessian, slope, triangle, self.penalty.expand(parameters))
+        return self._value(parameters, loss), system
+
+    def sizes(self, parameters: Tensor, place: int) -> Tensor:
+        """Norm of the residuals of a term at each point, `(networks, n)`."""
+        term = self.terms[place]
+        return self._residuals(parameters, term, term.x, term.points).norm(dim=2)
+
+    def _linearized(self, parameters: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Blocks of rows `(networks, n, parameters)` and residuals `(networks, n)`."""
+        for term, x, points in self._blocks(parameters):
+            yield from self._rows(parameters, term, x, points)
+
+    def _rows(
+        self, parameters: Tensor, term: Term, x: Tensor, points: Tensor
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        weights, coefficients = self._split(parameters)
+        if not JetStack.takes(self.networks.modules):
+            yield from self._by_sample(parameters, term, x, points)
+            return
+        stack = JetStack(self.networks.modules, weights, x, term.slopes, term.keys)
+        with torch.enable_grad():
+            jets = {key: part.detach().requires_grad_() for key, part in stack.outputs.items()}
+            known = coefficients.unsqueeze(1).expand(-1, len(x), -1).detach().requires_grad_()
+            each = (self._scale(term) * term.function(points, jets, known)).unbind(2)
+            sums = [residual.sum() for residual in each]
+        size = weights.shape[1]
+        for residual, total in zip(each, sums, strict=True):
+            grads = torch.autograd.grad(
+                total, [*jets.values(), known], retain_graph=True, allow_unused=True
+            )
+            by_jets = {
+                key: grad for key, grad in zip(jets, grads, strict=False) if grad is not None
+            }
+            rows = parameters.new_zeros(*residual.shape, parameters.shape[1])
+            if by_jets:
+                stack.pull_back(by_jets, rows[:, :, :size])
+            if grads[-1] is not None:
+                rows[:, :, size:] = grads[-1]
+            yield rows, residual.detach()
+
+    def _by_sample(
+        self, parameters: Tensor, term: Term, x: Tensor, points: Tensor
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """For any kind of network, one sample at a time."""
+        made = []
+        for module, row in zip(self.networks.modules, parameters, strict=True):
+
+            def residual(
+                row: Tensor, x: Tensor, at: Tensor, module: nn.Module = module
+            ) -> tuple[Tensor, Tensor]:
+                weights, known = self._split(row.unsqueeze(0))
+                jets = _jets(module, weights[0], x.unsqueeze(0), term)
+                values = term.function(at.unsqueeze(0), _lead(jets), known.unsqueeze(1))[0, 0]
+                return values, values
+
+            jacobian, values = vmap(jacrev(residual, has_aux=True), (None, 0, 0))(row, x, points)
+            made.append((jacobian, values))
+        rows = self._scale(term) * torch.stack([jacobian for jacobian, _ in made])
+        residuals = self._scale(term) * torch.stack([values for _, values in made])
+        yield rows.flatten(1, 2), residuals.flatten(1)
+
+    def _residuals(self, parameters: Tensor, term: Term, x: Tensor, points: Tensor) -> Tensor:
+        weights, coefficients = self._split(parameters)
+        modules = self.networks.modules
+        if JetStack.takes(modules):
+            jets = JetStack(modules, weights, x, term.slopes, term.keys).outputs
+        else:
+            each = [_jets(*pair, x, term) for pair in zip(modules, weights, strict=True)]
+            jets = {key: torch.stack([one[key] for one in each]) for key in each[0]}
+        known = coefficients.unsqueeze(1).expand(-1, len(x), -1)
+        return self._scale(term) * term.function(points, jets, known)
+
+    def _scale(self, term: Term) -> float:
+        return cast(float, (term.weight / len(term.x)) ** 0.5)
+
+    def _value(self, parameters: Tensor, loss: Tensor) -> Value:
+        return Value(loss, loss + self.penalty.value(parameters))
+
+    def _blocks(self, parameters: Tensor) -> Iterator[tuple[Term, Tensor, Tensor]]:
+        block = max(1, int(self.limits.memory // (parameters.numel() * BYTES)))
+        for term in self.terms:
+            for x, points in zip(term.x.split(block), term.points.split(block), strict=True):
+                yield term, x, points
+
+
+class _Jets(nn.Module):
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = cast(nn.Sequential, module)
+
+    def forward(self, x: Tensor, term: Term) -> dict[Key, Tensor]:
+        return network_jets(self.module, x, term.keys, term.slopes)
+
+
+def _jets(module: nn.Module, row: Tensor, x: Tensor, term: Term) -> dict[Key, Tensor]:
+    state = {f"module.{name}": part for name, part in state_of(module, row).items()}
+    return cast("dict[Key, Tensor]", functional_call(_Jets(module), state, (x, term)))
+
+
+def _lead(jets: Mapping[Key, Tensor]) -> dict[Key, Tensor]:
+    return {key: part.unsqueeze(0) for key, part in jets.items()}

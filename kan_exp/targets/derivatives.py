@@ -1,0 +1,44 @@
+"""Names of derivatives: `dxx` for the second by x, `d_temp_temp` for the second by temp."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+from kan_exp.errors import KanExpError, listing
+
+
+def read_derivative(name: str, inputs: Sequence[str]) -> tuple[int, ...] | None:
+    """The inputs by which a name asks for a derivative, in ascending order.
+
+    After the `d` come names of inputs, one for each order; `_` may stand between them.
+
+    Args:
+        name: Such as `dxx`, `dtx` or `d_temp_temp`.
+        inputs: Names of all inputs.
+
+    Returns:
+        Places of the inputs; None if the name is no derivative by these inputs.
+
+    Raises:
+        KanExpError: It can be read in two ways.
+    """
+    if not name.startswith("d") or len(name) == 1:
+        return None
+    found = {tuple(sorted(one)) for one in _readings(name[1:], tuple(inputs))}
+    if len(found) > 1:
+        ways = sorted("d_" + "_".join(inputs[k] for k in one) for one in found)
+        raise KanExpError(f"{name} can mean {listing(ways)}: write the one that is meant.")
+    return next(iter(found), None)
+
+
+@cache
+def _readings(text: str, inputs: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+    """All ways to read text as names, with `_` or nothing before each."""
+    ways: list[tuple[int, ...]] = []
+    for start in {text, text.removeprefix("_")}:
+        for place, one in enumerate(inputs):
+            if start.startswith(one):
+                rest = start.removeprefix(one)
+                ways += [(place, *w) for w in ([()] if not rest else _readings(rest, inputs))]
+    return tuple(ways)

@@ -1,0 +1,255 @@
+"""Problems: what their formulas mean, where their points are, and what is wrong with them."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import pytest
+import torch
+from torch.func import jacrev, vmap
+
+from kan_exp.equations import Condition, FormulaProblem, Problem
+from kan_exp.equations.frame import Frame
+from kan_exp.equations.notes import notes_on
+from kan_exp.equations.points import compile_relation, draw_points, pointwise
+from kan_exp.errors import KanExpError
+from kan_exp.targets.derivatives import read_derivative
+
+BURGERS = {
+    "inputs": {"x": [-1, 1], "t": [0, 1]},
+    "equation": "dt(u) + u*dx(u) - nu*dxx(u)",
+    "coefficients": {"nu": 0.01},
+    "conditions": [
+        {"on": "t=0", "equation": "u + sin(pi*x)", "weight": 10},
+        {"on": "x=-1", "equation": "u"},
+        {True: "x=1", "equation": "u"},  # as YAML reads the word `on`
+    ],
+}
+
+
+class Burgers(Problem):
+    inputs, coefficients = {"x": (-1, 1), "t": (0, 1)}, {"nu": 0.01}
+    conditions = (
+        Condition("t=0", lambda at, u: u + torch.sin(math.pi * at.x), weight=10),
+        Condition("x=-1", lambda at, u: u),
+        Condition("x=1", lambda at, u: u),
+    )
+
+    def interior(self, at, u):
+        return u.dt + u * u.dx - self.nu * u.dxx
+
+
+def burgers(**changes):
+    return FormulaProblem(**{**BURGERS, **changes})
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "key"),
+    [
+        ("dx", "xt", (0,)),
+        ("dtx", "xt", (0, 1)),
+        ("dxx", "xt", (0, 0)),
+        ("d_temp_temp", ["temp", "t"], (0, 0)),
+        ("dtemp", ["temp", "t"], (0,)),
+        ("dz", "xt", None),
+        ("x", "xt", None),
+        ("d", "xt", None),
+    ],
+)
+def test_names_of_derivatives(name, inputs, key):
+    assert read_derivative(name, list(inputs)) == key
+
+
+def test_a_name_that_can_be_read_in_two_ways_is_refused():
+    with pytest.raises(KanExpError, match="dxx can mean d_x_x, d_xx"):
+        read_derivative("dxx", ["x", "xx"])
+
+
+def test_python_and_formulas_mean_the_same():
+    generator = torch.Generator().manual_seed(1)
+    x = torch.rand(5, 2, generator=generator, dtype=torch.float64)
+    values = {
+        key: torch.rand(3, 5, 1, generator=generator, dtype=torch.float64)
+        for key in [(), (0,), (1,), (0, 0)]
+    }
+    none = torch.zeros(3, 5, 0, dtype=torch.float64)
+    made = []
+    for problem in (burgers(), Burgers()):
+        relations = [compile_relation(problem, one) for one in problem.relations]
+        assert relations[0].keys == ((), (0,), (0, 0), (1,))
+        assert [one.relation.weight for one in relations] == [1, 10, 1, 1]
+        made.append([pointwise(problem, one, {})(x, values, none) for one in relations])
+    for first, second in zip(*made, strict=True):
+        torch.testing.assert_close(first, second)
+    u, dx, dt, dxx = (values[key] for key in [(), (0,), (1,), (0, 0)])
+    torch.testing.assert_close(made[0][0], dt + u * dx - 0.01 * dxx)
+
+
+def test_an_unknown_coefficient_is_its_start_times_an_exponential():
+    problem = burgers(unknown=["nu"])
+    inside = compile_relation(problem, problem.relations[0])
+    jets = {key: torch.ones(1, 2, 1).double() for key in inside.keys}
+    left = pointwise(problem, inside, {}, ["nu"])(
+        torch.zeros(2, 2).double(), jets, torch.ones(1, 2, 1)
+    )
+    torch.testing.assert_close(left, torch.full_like(left, 2 - 0.01 * math.e))
+
+
+def test_a_system_has_its_functions_in_the_order_of_the_text():
+    problem = FormulaProblem(
+        ["dt(u) - u + u*v", "dt(v) + v - u*v"],
+        [{"on": "t=0", "equation": ["u - 2", "v - 1"]}],
+        inputs={"t": [0, 1]},
+    )
+    assert problem.outputs == ("u", "v")
+    start = compile_relation(problem, problem.relations[1])
+    assert start.equations == 2
+    ranges = problem.ranges
+    one = draw_points(problem, start.relation, 50, ranges, torch.Generator().manual_seed(0))
+    assert one.tolist() == [[0.0]]
+
+
+def test_points_lie_where_relations_hold():
+    problem = FormulaProblem(
+        "dxx(u) + dyy(u) + 1",
+        [{"on": "border", "equation": "u"}],
+        inputs={"x": [-1, 1], "y": [-1, 1]},
+        inside="1 - x**2 - y**2",
+    )
+    draws = torch.Generator().manual_seed(0)
+    inside, border = (
+        draw_points(problem, one, 200, problem.ranges, draws) for one in problem.relations
+    )
+    assert inside.shape == border.shape == (200, 2)
+    assert inside.square().sum(1).max() < 1
+    torch.testing.assert_close(border.square().sum(1), torch.ones(200).double())
+    rectangle = burgers()
+    ranges = {**rectangle.ranges, "t": (0.0, 0.25)}
+    x = draw_points(rectangle, rectangle.relations[1], 64, ranges, draws)
+    assert not x[:, 1].any()
+    assert x[:, 0].sort().values.diff().max() < 0.1  # spread evenly
+
+
+def test_a_continuation_leads_to_the_problem():
+    problem = burgers(continuation={"t": [0.1, 0.5, 1], "nu": [0.1, 0.03, 0.01]})
+    assert problem.num_continuations == 3
+    assert problem.continued(0) == ({"x": (-1, 1), "t": (0, 0.1)}, {"nu": 0.1})
+    assert problem.continued(2) == ({"x": (-1, 1), "t": (0, 1)}, {"nu": 0.01})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"equation": "dt(u) + mu*dx(u)"}, "uses 'mu', which is no input"),
+        ({"equation": "dt(u) + dz(u)"}, "'dz', which is no derivative by x, t"),
+        ({"equation": "dx(u*u)"}, r"derives 'u\*u': only unknown functions"),
+        ({"equation": "dx(v)", "outputs": ["u"]}, "derives 'v', but the unknown functions are u"),
+        ({"equation": "u + x"}, "has no derivative of an unknown function"),
+        ({"inputs": {"x": [-1, 1], "t": None}}, "pde.inputs.t needs a range"),
+        ({"inputs": {"x": [1, -1], "t": [0, 1]}}, "pde.inputs.x needs a range from low to high"),
+        ({"conditions": [{"on": "x=3", "equation": "u"}]}, "off the domain, where x is from -1"),
+        ({"conditions": [{"on": "y=0", "equation": "u"}]}, "must be border or as x=-1"),
+        ({"conditions": [{"on": "x=1"}]}, r"pde.conditions\[0\].equation is needed"),
+        ({"conditions": [{"on": "x=1", "equation": "u", "wieght": 2}]}, "Did you mean 'weight'"),
+        ({"unknown": ["mu"]}, "'mu', which is no coefficient"),
+        ({"unknown": ["nu"], "coefficients": {"nu": 0}}, "keeps its sign"),
+        ({"continuation": {"t": [0.1, 0.5]}}, "must end with 1"),
+        ({"continuation": {"s": [1]}}, "there is no such input or coefficient"),
+        ({"points": {"interior": 0}}, "must be a whole number above 0"),
+        ({"points": {"inside": 5}}, "pde.points.inside: there is no such option"),
+        ({"exact": "x + z"}, "uses 'z', but its inputs are x, t"),
+        ({"weight": 0}, "pde.weight must be above 0"),
+        ({"wieght": 1}, "pde.wieght: there is no such option. Did you mean 'weight'"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_wrong_input_is_one_line(changes, message):
+    with pytest.raises(KanExpError, match=message) as raised:
+        burgers(**changes)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_equation_without_the_unknown_function_is_refused():
+    problem = burgers(conditions=[{"on": "t=0", "equation": "x - x"}])
+    with pytest.raises(KanExpError, match="on t=0 uses none of u"):
+        compile_relation(problem, problem.relations[1])
+
+
+def test_a_derivative_that_python_misspells_is_refused():
+    class Wrong(Burgers):
+        def interior(self, at, u):
+            return u.dz
+
+    problem = Wrong()
+    with pytest.raises(KanExpError, match=re.escape("u.dz is no derivative by x, t")):
+        compile_relation(problem, problem.relations[0])
+
+
+def noted(**changes):
+    problem = burgers(exact="x*t", **changes)
+    return notes_on(problem, [compile_relation(problem, one) for one in problem.relations])
+
+
+def test_a_sound_problem_has_no_notes():
+    assert noted() == []
+
+
+@pytest.mark.parametrize(
+    ("conditions", "note"),
+    [
+        (BURGERS["conditions"][1:], "first derivatives by t, but no conditions at an end of t"),
+        (BURGERS["conditions"][:2], "second derivatives by x, but 1 condition at an end of x"),
+        (
+            [{"on": "t=0", "equation": "u - x*(1 - x)/2"}, *BURGERS["conditions"][1:]],
+            "t=0 and x=-1 contradict each other at x=-1, t=0: -1 and 0",
+        ),
+        (
+            [{"on": "t=0", "equation": "2*u - sign(x) + x"}, *BURGERS["conditions"][1:]],
+            "on t=0 jumps at x=",
+        ),
+    ],
+)
+def test_what_is_doubtful_is_noted(conditions, note):
+    (found,) = noted(conditions=conditions)
+    assert note in found
+
+
+def test_a_frame_meets_conditions_exactly_and_is_derived():
+    problem = FormulaProblem(
+        "dxx(u) - v",
+        inputs={"x": [0, 1], "y": [0, 1]},
+        outputs=["u", "v"],
+        factor="x*(1 - x)*y**2",
+        offset={"u": "sin(y)"},
+    )
+    x = torch.rand(7, 2, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    keys = [(), (0,), (1,), (0, 0), (0, 1)]
+
+    def network(x):
+        return torch.stack([(2 * x[:, 0] + x[:, 1]).exp(), (x[:, 0] * x[:, 1]).cos()], 1)
+
+    def solution(x):
+        factor = x[:, 0] * (1 - x[:, 0]) * x[:, 1] ** 2
+        offset = torch.stack([x[:, 1].sin(), 0 * x[:, 1]], 1)
+        return offset + factor[:, None] * network(x)
+
+    def derived(function, key):
+        made = function
+        for place in key:
+            made = lambda x, inner=made, place=place: jacrev(inner)(x)[..., place]  # noqa: E731
+        return vmap(lambda x: made(x))(x)
+
+    of_network, of_solution = (
+        {key: derived(lambda point, f=f: f(point[None])[0], key) for key in keys}
+        for f in (network, solution)
+    )
+    frame = problem.frame
+    for key, values in frame.jets(x, of_network, keys).items():
+        if key in of_solution:
+            torch.testing.assert_close(values, of_solution[key])
+    torch.testing.assert_close(frame.values(x, network(x)), solution(x))
+    left = torch.tensor([[0.0, 0.3]], dtype=torch.float64)
+    assert frame.values(left, network(left))[0].tolist() == pytest.approx([math.sin(0.3), 0])
+    again = Frame(**frame.describe())
+    torch.testing.assert_close(again.values(x, network(x)), solution(x))

@@ -1,0 +1,121 @@
+"""Trainings on the residuals of differential equations."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from kan_exp.errors import KanExpError
+from kan_exp.preparing.experiment import make_experiment
+from kan_exp.preparing.translation import run_config
+
+SMALL = [
+    *("data.num_val=100", "data.num_test=300", "evaluations=2", "refine.grids=[8]"),
+    *("refine.num_candidates=[3]", "refine.steps=[25]", "refine.points=null", "logger=none"),
+    "pde.points={interior: 150, edge: 20}",
+]
+
+
+def solve(folder, *options):
+    return make_experiment(run_config([*SMALL, *options], folder)).fit()
+
+
+def weights_of(result):
+    return torch.cat([part.flatten() for part in result.model.network.parameters()])
+
+
+def test_poisson_is_solved_and_scored(tmp_path):
+    border = "pde.conditions=[{on: border, equation: u}]"
+    result = solve(tmp_path, "pde=poisson", "pde.factor=null", "pde.weight=0.0026", border)
+    metrics = result.metrics
+    assert metrics["test_relative_error"] < 0.05
+    assert list(metrics["residuals"]) == ["the interior", "x=-1", "x=1", "y=-1", "y=1"]
+    x = result.data.test.x
+    truth = (math.pi * x).sin().prod(1, keepdim=True)
+    torch.testing.assert_close(result.truth, truth)
+    error = (result.predictions - truth).norm() / truth.norm()
+    assert metrics["test_relative_error"] == pytest.approx(error.item())
+    # From the definition: derivatives by automatic differentiation.
+    points = x.clone().requires_grad_()
+    (slopes,) = torch.autograd.grad(result.model(points).sum(), points, create_graph=True)
+    bends = [
+        torch.autograd.grad(slopes[:, k].sum(), points, retain_graph=True)[0][:, k] for k in (0, 1)
+    ]
+    left = bends[0] + bends[1] + 2 * math.pi**2 * truth[:, 0]
+    assert metrics["test_residual"] == pytest.approx(left.square().mean().sqrt().item())
+    second = result.model.derivative(x, "dxx")
+    torch.testing.assert_close(second[:, 0], bends[0])
+
+
+def test_the_exact_solution_is_not_trained_on(tmp_path):
+    options = ("pde=poisson", "refine.steps=[3]")
+    first = solve(tmp_path, *options)
+    other = solve(tmp_path, *options, "pde.exact=x+y")
+    none = solve(tmp_path, *options, "pde.exact=null")
+    assert torch.equal(weights_of(first), weights_of(other))
+    assert torch.equal(weights_of(first), weights_of(none))
+    assert "test_relative_error" not in none.metrics
+    assert none.metrics["test_residual"] == first.metrics["test_residual"]
+    assert none.task.judged_by == "test_residual"
+    assert any("no exact solution" in note for note in none.metrics["notes"])
+
+
+def test_a_continuation_ends_with_the_whole_problem(tmp_path):
+    options = ("pde=burgers", "pde.coefficients.nu=0.3", "pde.continuation.t=[0.2,1]")
+    exact = "pde.exact.nu=0.3"
+    result = solve(tmp_path, *options, exact, "dims=[auto,3,auto]", "pde.points.drawn_anew=0.5")
+    assert result.metrics["steps"] == 50
+    assert result.metrics["best_step"] > 25  # those of the first problem know t up to 0.2
+    torch.testing.assert_close(result.model.x_mean, torch.tensor([0, 0.5]).double())
+    assert result.metrics["test_relative_error"] < 0.1
+
+
+def test_a_gradient_lowers_the_residuals(tmp_path):
+    options = ("pde=poisson", "optimizer=adam", "steps=60", "batch_size=50", "scheduler=none")
+    result = solve(tmp_path, *options, "layer.num_intervals=8", "log_every_n_steps=20")
+    losses = [loss for _, loss in result.history["train"]]
+    assert losses[-1] < 0.5 * losses[0]
+    assert result.metrics["best_step"] == 60
+
+
+def test_an_unknown_coefficient_is_found_from_a_table(tmp_path):
+    generator = torch.Generator().manual_seed(4)
+    x = torch.rand(60, 2, generator=generator, dtype=torch.float64)
+    u = (-0.1 * math.pi**2 * x[:, 1]).exp() * (math.pi * x[:, 0]).sin()
+    rows = [f"{a},{b},{value}" for (a, b), value in zip(x.tolist(), u.tolist(), strict=True)]
+    (tmp_path / "known.csv").write_text("\n".join(["x,t,u", *rows]))
+    options = ("pde=heat", "pde.unknown=[a]", "pde.coefficients.a=0.4", "dims=[auto,3,auto]")
+    stages = ("refine.grids=[8,8]", "refine.num_candidates=[3,1]", "refine.steps=[15,25]")
+    result = solve(tmp_path / "run", *options, *stages, f"data.path={tmp_path / 'known.csv'}")
+    assert result.metrics["coefficients"]["a"] == pytest.approx(0.1, rel=0.01)
+    assert result.metrics["best_step"] > 15  # in the first stage it has its start
+    assert result.model.description["coefficients"] == result.metrics["coefficients"]
+
+
+def test_an_unknown_coefficient_needs_something_known(tmp_path):
+    with pytest.raises(KanExpError, match=r"set data\.path=FILE"):
+        solve(tmp_path, "pde=heat", "pde.unknown=[a]")
+
+
+def test_a_coefficient_that_nothing_determines_runs_away(tmp_path):
+    # At the beginning the solution does not depend on it.
+    (tmp_path / "known.csv").write_text("x,t,u\n0.5,0,1\n")
+    options = ("pde=heat", "pde.unknown=[a]", 'pde.equation="dt(u) + a*u"', "pde.weight=0.1")
+    stages = ("refine.grids=[8,8]", "refine.num_candidates=[1]", "refine.steps=[2,60]")
+    ends = 'pde.conditions=[{on: "t=1", equation: u}]'
+    result = solve(tmp_path / "run", *options, *stages, ends, f"data.path={tmp_path / 'known.csv'}")
+    assert result.diverged is not None
+    assert "a ran away from 0.1" in str(result.diverged)
+
+
+def test_tables_have_no_second_derivatives(tmp_path):
+    with pytest.raises(KanExpError, match="derivatives of order 2, which edges of degree 1"):
+        solve(tmp_path, "pde=poisson", "layer=interpo")
+
+
+@pytest.mark.parametrize("option", ["prune=auto", "replicas=2", "explain.enabled=true"])
+def test_what_means_nothing_is_refused(tmp_path, option):
+    with pytest.raises(KanExpError, match="does not go with data=equation"):
+        solve(tmp_path, "pde=poisson", "optimizer=adam", option)
