@@ -192,7 +192,9 @@ def test_predictions_are_written_by_class(table, tmp_path):
     (tmp_path / "new.csv").write_text("x,kind\n-1.8,tern\n1.8,puffin\n")
     refused = run_command(*evaluate, cwd=tmp_path)
     assert refused.returncode == 1
-    assert "'puffin' in row 2, line 3 of new.csv, a class that training did not see" in refused.stderr
+    assert (
+        "'puffin' in row 2, line 3 of new.csv, a class that training did not see" in refused.stderr
+    )
 
 
 def test_a_sweep_compares_jobs_by_the_metric_of_the_recognized_task(table, tmp_path):
