@@ -19,7 +19,7 @@ from kan_exp.cli import (
     run_command,
 )
 from kan_exp.commandline.arguments import spelled
-from kan_exp.config import SAMPLED, TABLE, to_component
+from kan_exp.config import SAMPLED, STREAM, TABLE, to_component
 from kan_exp.data.batches import Batches
 from kan_exp.data.classes import check_known
 from kan_exp.data.columns import shown, tidy
@@ -148,6 +148,8 @@ def _moved(cfg: DictConfig) -> dict[str, str]:
 def _check_unused(cfg: DictConfig) -> None:
     """Refuses options that would have no effect on the scores."""
     kind = "" if cfg.data is None else str(cfg.data.get("_target_"))
+    if kind == STREAM:
+        raise KanExpError("data=stream is for trainings: set data=table, which reads any size.")
     for text in as_typed(hydra_config().overrides.task):
         if option_name(text) in UNUSED.get(kind, ("points",)):
             scored = {TABLE: "all rows of the table", SAMPLED: "data.num_test points"}

@@ -19,7 +19,7 @@ PATH_OPTIONS = ("resume", "sweep.resume", "run", "input", "output", "logdir")
 # Options with one value for all jobs of a sweep.
 SINGLE_PATHS = ("hydra.run.dir", "hydra.sweep.dir", *PATH_OPTIONS)
 OUR_PATHS = ("data.path", *SINGLE_PATHS)
-COLUMNS = ("data.target", "data.features", "data.drop", "data.missing_values", "group_by")
+COLUMNS = ("data.target", "data.features", "data.drop", "data.missing_values", "group_by", "keep")
 MAPPINGS = ("data.kinds", "data.scale", "data.units", "monotone", "convex")  # from columns
 LISTS = COLUMNS[1:]
 SPECIAL = set("[](){}'\"\\")  # structure of Hydra's values
@@ -50,8 +50,9 @@ def spelled_option(text: str, many: bool) -> str:
         if name not in OUR_PATHS and _parsed(value) is not None and not _exists(value):
             return text  # a user's own option may be a number, or a list of files
         return f"{key}={_path(value, many and name not in SINGLE_PATHS)}"
-    if name in MAPPINGS and not many and _parsed(value) is None:
-        return f"{key}={_mapping(value)}"
+    if name in MAPPINGS and _parsed(value) is None:
+        parts = split(value) if many else [value]
+        return f"{key}={','.join(_mapping(part.strip()) for part in parts)}"
     if name in COLUMNS:
         is_list = name in LISTS and not many and not value.startswith("[")
         if is_list and "," in value and unquoted(value) is None and not _is_list(value):

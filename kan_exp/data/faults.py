@@ -57,7 +57,8 @@ def faulty(
     known = CURES if treatment is None else CURES_IN_MEMORY
     cures = [text for kind, _ in groups if (text := known[kind]) is not None]
     text = ", ".join(cures)
-    if {*(kind for kind, _ in groups)} == {columns.MISSING}:
+    blank = any(fault.words and fault.name in schema.targets for fault in faults)
+    if {*(kind for kind, _ in groups)} == {columns.MISSING} and not blank:
         choice = "leave such rows out: set {}=drop" if treatment is None else "set {}='impute'"
         return file.error(f"{kinds}: {text}, or {choice.format(file.options.missing)}")
     return file.error(f"{kinds}: {text}.")

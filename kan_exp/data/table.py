@@ -121,7 +121,7 @@ class Table:
                 f"{self.source}: every row has a gap: leave columns out with data.drop=[...]"
             )
         note = f"{int(gaps.sum()):,} of {self.rows:,} rows with gaps are left out."
-        kept = (~gaps).arg_true().to_numpy()
+        kept = (~gaps).arg_true().to_numpy().astype(np.int64)  # torch adds no uint32
         return replace(self, frame=self.frame.filter(~gaps), notes=(*self.notes, note), kept=kept)
 
     def with_weight(self, file: TableFile, name: str | None) -> Table:

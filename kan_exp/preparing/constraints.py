@@ -170,7 +170,8 @@ def _signs(name: str, signs: Any) -> dict[str, int] | None:
         return None
     if isinstance(signs, Sequence) and not isinstance(signs, str):
         parts = [str(part).rpartition(":") for part in signs]
-        signs = {column: SIGNS.get(word.strip(), word.strip()) for column, _, word in parts}
+        if all(column for column, _, _ in parts):
+            signs = {column: SIGNS.get(word.strip(), word.strip()) for column, _, word in parts}
     if not isinstance(signs, Mapping):
         raise KanExpError(
             f"{name} must be signs by column, such as '{name}={{age: 1}}', got {signs!r}."
@@ -205,7 +206,7 @@ def _check_column(name: str, column: Column, sign: int) -> None:
     if sign and column.kind not in ("number", "boolean"):
         raise KanExpError(
             f"{name}: {column.name!r} is a {column.kind}, which becomes several inputs without an "
-            f"order: leave it out, or set 'data.kinds={{{column.name}: number}}' if it has one."
+            f"order: leave it out there, or write it as a number if it has one."
         )
     if sign and name == "convex" and column.scale:
         raise KanExpError(

@@ -122,7 +122,13 @@ class Pruning:
                 masks = connected(masks_of(found)) or masks_of(found)
                 found = thinned(found, fit.present_specs(found), masks)
         else:
+            is_limited = any(layer.limits is not None for layer in layers_of(network))
+            for layer in layers_of(network):  # which would not follow what is trained anew
+                layer.set_limits(None)
             found, after = SparseSearch(fit, self.max_rise).run(network)
+            if is_limited:
+                observe_domains(found, [fit.train.x], bounds=fit.bounds)
+                after = fit.error(found)
         if stopped == "done" and fit.clock.is_over:
             stopped = "interrupted" if interrupted() else "seconds"
         checkpoint = self._checkpoint(best, found, fit, data)

@@ -90,6 +90,11 @@ def test_an_option_without_effect_is_refused(scored, arguments, option):
     assert "has no effect: evaluate scores" in str(caught.value)
 
 
+def test_a_table_of_any_size_is_no_stream(scored):
+    with pytest.raises(KanExpError, match=r"data=stream is for trainings: set data=table"):
+        scored("data=stream", "data.path=moved, ${x}.csv")
+
+
 @pytest.mark.parametrize("name", ["num_test", "target", "fractions"])
 def test_options_of_data_need_a_choice_of_data(scored, name):
     with pytest.raises(

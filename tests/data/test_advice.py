@@ -107,6 +107,19 @@ def test_null_in_a_list_of_columns_is_a_name(value):
     assert None not in found
 
 
+def test_mappings_from_columns_are_swept():
+    spelled = spelled_option("monotone={a b: 1, c: -1},{Städte: 0},null", many=True)
+    found = OverridesParser.create().parse_override(spelled).sweep_string_iterator()
+    assert list(found) == ['["a b: 1","c: -1"]', '["Städte: 0"]', "null"]
+
+
+@pytest.mark.parametrize("option", ["data.features", "keep"])
+def test_names_of_columns_need_no_quotes(option):
+    spelled = spelled_option(f"{option}=[id,Städte,size (m)]", many=False)
+    found = OverridesParser.create().parse_override(spelled).value()
+    assert list(map(str, found)) == ["id", "Städte", "size (m)"]
+
+
 @pytest.mark.parametrize("option", ["data.units", "data.kinds", "data.scale"])
 def test_columns_and_words_may_be_quoted(option):
     typed = f"""{option}={{"a b": "m/s**2", 'c d': °C, e: kg*m}}"""

@@ -240,3 +240,8 @@ def test_models_refuse_what_they_were_not_trained_on(model):
         model.score(X, y[:3])
     with pytest.raises(KanExpError, match="coverage must be between 0 and 1"):
         model.predict_interval(X, 90)
+
+
+def test_a_target_of_gaps_alone_is_not_to_be_imputed():
+    with pytest.raises(KanExpError, match=r"\(60, first in row 1\): fill in missing cells\.$"):
+        kan_exp.fit(np.arange(60.0)[:, None], np.full(60, np.nan), missing="impute")

@@ -139,6 +139,7 @@ NUMBERS = {"dims": [3, 2, 1]}
         ({"monotone": {"size": 2}}, "monotone: 'size' must be 1 for increasing, -1 for decreasing"),
         ({"convex": {"size": "up"}}, "convex: 'size' must be 1 for convex, -1 for concave"),
         ({"monotone": "size"}, "monotone must be signs by column, such as 'monotone={age: 1}'"),
+        ({"monotone": [1, -1]}, "such as 'monotone={age: 1}', got [1, -1]"),
         ({"monotone": {"kind": 1}}, "monotone: 'kind' is a category"),
         ({"monotone": {"size": 1}, "layer": "rbf"}, "KANRBFLayer has no coefficients"),
         ({"monotone": {"size": 1}, "layer__base": "silu"}, "set layer.base=none"),

@@ -75,6 +75,14 @@ def test_each_row_is_predicted_by_the_network_that_has_not_seen_it(table, tmp_pa
     assert not (folder / "folds").exists()
 
 
+def test_rows_with_gaps_are_in_no_fold(table, tmp_path):
+    lines = table.read_text().splitlines()
+    lines[4] = "," + lines[4].partition(",")[2]
+    table.write_text("\n".join(lines))
+    prepare(overrides(table, "data.missing=drop", "steps=2"), tmp_path / "run").run()
+    assert [int(row["row"]) for row in read_rows(tmp_path / "run")] == [1, 2, 3, *range(5, 51)]
+
+
 def test_repeats_predict_each_row_again(table, tmp_path):
     folder = tmp_path / "run"
     prepare(overrides(table, "data.repeats=2", "steps=3"), folder).run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -130,6 +131,18 @@ def test_curves_of_idle_columns_are_removed_from_a_table(tmp_path):
     # The error from before the network has seen the validation points.
     assert result.metrics["val_rmse"] == pytest.approx(found["error"][1])
     assert result.metrics["effective_parameters"] < 10
+
+
+def test_pruned_edges_of_a_table_are_straight_lines_beyond_its_rows(tmp_path):
+    x = torch.rand(60, 2, generator=torch.Generator().manual_seed(0)).double()
+    lines = [f"{a},{b},{math.sin(3 * a)}" for a, b in x.tolist()]
+    (tmp_path / "table.csv").write_text("\n".join(["a,b,y", *lines]))
+    table = ["data=table", f"data.path={tmp_path / 'table.csv'}", "data.target=y", "dims=[2,1]"]
+    quiet = ["layer=mlp", "optimizer=adam", "steps=9", "logger=none", "~callbacks.figures"]
+    result = make_experiment(run_config([*table, *quiet, "prune=auto"], str(tmp_path))).fit()
+    ends = torch.stack([result.data.train.x.amin(0), result.data.train.x.amax(0)], 1)
+    scaled = result.data.scaling.standardize_bounds(ends)
+    assert torch.equal(result.model.network[0].limits, scaled.to(result.model.network[0].limits))
 
 
 def test_the_errors_of_retrained_networks_are_those_of_edges():
