@@ -13,6 +13,7 @@ from kan_exp.cli import store_schema
 from kan_exp.config import ReportConfig, TrainConfig, config_folder
 from kan_exp.layers import EdgeLayer
 from kan_exp.preparing.targets import check_targets
+from tests.layers.test_contract import LAYER_CONFIGS
 
 CONF = Path(config_folder())
 CHOICES = [
@@ -68,7 +69,7 @@ def test_every_choice_composes_and_resolves(choice):
     check_targets(OmegaConf.to_container(own, resolve=False), [])  # repeated from its folder
 
 
-@pytest.mark.parametrize("path", sorted((CONF / "layer").glob("*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", LAYER_CONFIGS, ids=lambda p: p.stem)
 def test_a_layers_config_has_its_own_module(path):
     layer = get_class(composed(f"layer={path.stem}").layer._target_)
     assert issubclass(layer, EdgeLayer)

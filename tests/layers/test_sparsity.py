@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,9 +10,7 @@ from torch import nn
 
 from kan_exp.layers import LayerSpec
 from kan_exp.layers.sparsity import connected, count_edges, masks_of, select, thinned
-from tests.layers.test_contract import Kind
-
-CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "layer").glob("*.yaml"))
+from tests.layers.test_contract import LAYER_CONFIGS, Kind
 
 
 def boolean(*rows):
@@ -34,7 +31,7 @@ def test_an_output_without_a_path_is_no_network():
     assert connected([boolean([0, 1]), boolean([1, 0], [1, 0])]) is None
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("config", LAYER_CONFIGS, ids=lambda path: path.stem)
 def test_a_layer_without_some_units_has_the_edges_of_the_others(config):
     kind = Kind.read(config)
     layer, x = kind.bent(), torch.randn(7, 3, generator=torch.Generator().manual_seed(1)).double()
@@ -52,7 +49,7 @@ def test_a_layer_without_some_units_has_the_edges_of_the_others(config):
 
 @pytest.mark.parametrize("name", ["spline", "linear"])
 def test_a_thinned_network_is_the_same_function(name):
-    kind = Kind.read(next(path for path in CONFIGS if path.stem == name))
+    kind = Kind.read(next(path for path in LAYER_CONFIGS if path.stem == name))
     network = nn.Sequential(kind.bent(2, 3), kind.bent(3, 2, seed=1))
     if name == "linear":  # which is an affine map at the start of a network
         network[0].activation = "none"

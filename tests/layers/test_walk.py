@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -21,9 +19,8 @@ from kan_exp.layers import (
 from kan_exp.layers.walk import layers_of, observe_domains, walk
 from kan_exp.optimizers import BatchedNetworks, LevenbergMarquardt
 from kan_exp.training.starts import penalty_matrix
-from tests.layers.test_contract import Kind, by_loop
+from tests.layers.test_contract import LAYER_CONFIGS, Kind, by_loop
 
-CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "layer").glob("*.yaml"))
 SPECS = [
     LayerSpec(KANSplineLayer, {"num_intervals": 5}),
     LayerSpec(KANFourierLayer, {"num_frequencies": 2}),
@@ -171,7 +168,7 @@ def test_a_layer_with_a_mask_is_exported():
 # Least squares
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("config", LAYER_CONFIGS, ids=lambda path: path.stem)
 def test_the_jacobian_of_least_squares_respects_masks_lines_and_products(config):
     kind = Kind.read(config)
     spec = LayerSpec(kind.layer, kind.options | {"x_min": -2.0} if "x_min" in kind.options else {})

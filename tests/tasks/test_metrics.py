@@ -15,6 +15,7 @@ from kan_exp.tasks.metrics import (
     CLASSES,
     METRICS,
     NUMBERS,
+    RESIDUAL,
     aucs,
     higher_is_better,
     linear_of,
@@ -32,7 +33,11 @@ ORACLES = {
     "r2": lambda p, t: sklearn.r2_score(t, p),
     "r": lambda p, t: np.corrcoef(p, t)[0, 1],
 }
-OF_NUMBERS = [one.name for one in METRICS.values() if one.judges == NUMBERS][:-1]
+OF_NUMBERS = [
+    one.name
+    for one in METRICS.values()
+    if one.judges == NUMBERS and one.name not in (RESIDUAL, "poisson_deviance")
+]
 OF_CLASSES = {
     "log_loss": lambda p, t: sklearn.log_loss(t, p),
     "accuracy": lambda p, t: sklearn.accuracy_score(t, p.argmax(1)),
