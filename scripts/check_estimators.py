@@ -8,6 +8,7 @@ The tests run them for `spline`, `interpo` and `mlp`.
 
 from __future__ import annotations
 
+import argparse
 import logging
 import sys
 import warnings
@@ -28,11 +29,16 @@ SHORT = {
 
 def main() -> None:
     """Prints each check that fails, and a line for each estimator."""
+    known = sorted(path.stem for path in Path(config_folder()).glob("layer/*"))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("layers", nargs="*", metavar="layer", help=", ".join(known))
+    layers = parser.parse_args().layers
+    if unknown := {*layers} - {*known}:
+        parser.error(f"no such layer: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     logging.disable(logging.INFO)
     warnings.simplefilter("ignore")
-    layers = sys.argv[1:] or sorted(path.stem for path in Path(config_folder()).glob("layer/*"))
     failures = 0
-    for layer in layers:
+    for layer in layers or known:
         for kind in (KANRegressor, KANClassifier):
             counts = {"passed": 0, "skipped": 0, "failed": 0}
             for estimator, check in estimator_checks_generator(kind(layer=layer, options=SHORT)):
