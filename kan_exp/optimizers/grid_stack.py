@@ -119,13 +119,19 @@ class GridStack(GridLayers):
         return hidden, jacobian
 
 
+def locate(layer: StackedLayer, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The cell of each sample, and the place in it: from 0 to 1, beyond these outside the grid."""
+    last = layer.table.shape[2] - len(layer.polynomials)
+    position = (x - layer.first_knot.unsqueeze(1)) / layer.spacing.unsqueeze(1)
+    # A NaN must come out as NaN; as an index, which is any number, it would end the program.
+    cell = position.clamp(0, last).long().clamp(0, last)
+    return cell, position - cell
+
+
 def _read(layer: StackedLayer, x: Tensor) -> _Reading:
     functions = len(layer.polynomials)
     rows = layer.table.shape[2]
-    position = (x - layer.first_knot.unsqueeze(1)) / layer.spacing.unsqueeze(1)
-    # A NaN must come out as NaN; as an index, which is any number, it would end the program.
-    cell = position.clamp(0, rows - functions).long().clamp(0, rows - functions)
-    t = position - cell
+    cell, t = locate(layer, x)
     inside = t.clamp(0, 1)
     powers = [torch.ones_like(inside)]  # not written in place: conjugate gradients differentiate it
     for _ in range(1, functions):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from kan_exp.layers import GridLayer
 from kan_exp.layers.jets import Jets, Key, chain_rule, input_jets, product_of
 from kan_exp.layers.kernels import basis_derivatives
-from kan_exp.optimizers.grid_stack import GridLayers, StackedLayer
+from kan_exp.optimizers.grid_stack import GridLayers, StackedLayer, locate
 
 
 class _Visit(NamedTuple):
@@ -169,11 +169,7 @@ class JetStack:
 
 def _read(layer: StackedLayer, x: Tensor, order: int) -> tuple[Tensor, Tensor]:
     """The basis functions of each sample with their derivatives, and the cells."""
-    functions = len(layer.polynomials)
-    rows = layer.table.shape[2]
-    position = (x - layer.first_knot.unsqueeze(1)) / layer.spacing.unsqueeze(1)
-    cell = position.clamp(0, rows - functions).long().clamp(0, rows - functions)
-    t = position - cell
+    cell, t = locate(layer, x)
     inside = t.clamp(0, 1)
     beyond = (t - inside).unsqueeze(-1)
     weights = basis_derivatives(layer.polynomials, inside, order)

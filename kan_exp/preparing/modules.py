@@ -229,10 +229,20 @@ class _Maker:
             "constraints": self._layer_constraints,
         }
 
+    def _starts(self, specs: Sequence[LayerSpec], stage: Stage, x: Tensor) -> list[nn.Sequential]:
+        """The networks that the first stage begins with; `x` are standardized inputs."""
+        from kan_exp.training.starts import make_starts
+
+        config, data = self.config, self.data
+        noise = config.refine.init_noise_std
+        bounds = data.scaling.standardize_bounds(data.bounds)
+        products = config.multiply or ()
+        return make_starts(specs, config.widths, stage, config.seed, noise, x, bounds, products)
+
     def _least_squares(self) -> KANModule:
         from kan_exp.training.least_squares import LeastSquaresModule
         from kan_exp.training.stages import multiplications
-        from kan_exp.training.starts import count_parameters, make_starts
+        from kan_exp.training.starts import count_parameters
 
         config, data, specs = self.config, self.data, self.specs
         dims, refine, scaling = config.widths, config.refine, data.scaling
@@ -251,10 +261,7 @@ class _Maker:
                 specs, dims, points, loss, intervals, config.seed, self._layer_constraints
             )
             begin, specs = made.network, made.specs(specs)
-        noise, bounds = refine.init_noise_std, scaling.standardize_bounds(data.bounds)
-        starts = make_starts(
-            specs, dims, stages[0], config.seed, noise, x, bounds, config.multiply or ()
-        )
+        starts = self._starts(specs, stages[0], x)
         self._oblige(starts)
         module = LeastSquaresModule(
             self._model(begin or starts[0]),
@@ -278,7 +285,6 @@ class _Maker:
         """What solves a differential equation."""
         from kan_exp.layers import GridLayer
         from kan_exp.training.equations import EquationGradientModule, EquationModule
-        from kan_exp.training.starts import make_starts
 
         config, data, specs = self.config, cast("EquationData", self.data), self.specs
         check_equation(config)
@@ -296,9 +302,7 @@ class _Maker:
         dims, refine, scaling = config.widths, config.refine, data.scaling
         stages = equation_stages(config, data)
         x = (data.train.x - scaling.x_mean) / scaling.x_std
-        noise, bounds = refine.init_noise_std, scaling.standardize_bounds(data.bounds)
-        products = config.multiply or ()
-        starts = make_starts(specs, dims, stages[0], config.seed, noise, x, bounds, products)
+        starts = self._starts(specs, stages[0], x)
         return EquationModule(
             data,
             self._model(starts[0]),

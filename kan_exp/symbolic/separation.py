@@ -135,7 +135,7 @@ class _Data:
         self.cells = self.choices[0]
 
     def design(self, places: Sequence[int], few: bool = False) -> Array:
-        """Columns `(m, k)` for functions of some variables; the first is 1 for several of them."""
+        """Columns `(m, k)` for functions of some variables."""
         polynomials: Polynomials = self.search.few_polynomials if few else self.search.polynomials
         if len(places) > 1:
             values = [self.values[place] for place in places]
@@ -192,7 +192,7 @@ class _Data:
             others = total - term
             y = self.search.y - others + others.mean()
             parts.append(self.part(group, y, ones, error))
-        return Separation(tuple(parts), False, error)
+        return Separation(tuple(parts), is_product=False, error=error)
 
     def part(self, group: Sequence[int], y: Array, factor: Array, error: float) -> Part:
         """The part of some variables; `factor` is what it is multiplied by in the target."""
@@ -214,9 +214,9 @@ class _Data:
     def multiplied(self, one: Sequence[int], other: Sequence[int]) -> Separation | None:
         """Two factors and a constant."""
         best: _Factors | None = None
+        few = 2 * max(self.search.few_error(self.search.start), self.bound)
         for cells in self.choices if min(len(one), len(other)) == 1 else self.choices[:1]:
             self.cells = cells
-            few = max(2 * self.search.few_error(self.search.start), 2 * self.bound)
             designs = self.design(one, few=True), self.design(other, few=True)
             if self.alternated(self.few_rows, *designs, few) is None:
                 continue
@@ -228,7 +228,7 @@ class _Data:
         y, (left, right, _, error) = self.search.y - best.constant, best
         with np.errstate(all="ignore"):
             parts = self.part(one, y / right, right, error), self.part(other, y / left, left, error)
-        return Separation(parts, True, error)
+        return Separation(parts, is_product=True, error=error)
 
     def alternated(self, rows: Rows, one: Array, other: Array, bound: float) -> _Factors | None:
         """Least squares for one factor at a time from random ones, then for both at once."""
