@@ -91,6 +91,7 @@ def chosen(chances: Floats, classes: list[str], test: pl.DataFrame) -> Floats:
 
 
 def peers() -> dict[str, Method]:
+    import pandas as pd
     from sklearn.compose import make_column_selector, make_column_transformer
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
@@ -106,7 +107,8 @@ def peers() -> dict[str, Method]:
                 ),
                 remainder=StandardScaler(),
             )
-            frames = [part.drop(TARGET).to_pandas() for part in (train, test)]
+            parts = (part.drop(TARGET).to_dict(as_series=False) for part in (train, test))
+            frames = [pd.DataFrame(part) for part in parts]
             with warnings.catch_warnings(action="ignore"):
                 model = make_pipeline(numbers, make(seed)).fit(frames[0], train[TARGET].to_list())
                 chances = model.predict_proba(frames[1])

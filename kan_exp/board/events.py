@@ -34,7 +34,8 @@ class EventFile:
         self._flush_secs = flush_secs
         self._flushed = time.monotonic()
         with self._noting():
-            process = f"{socket.gethostname()}.{os.getpid()}.{next(_COUNT)}"
+            # TensorBoard reads files in the order of their names: of one second, padded counts have it.
+            process = f"{socket.gethostname()}.{os.getpid()}.{next(_COUNT):06d}"
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / f"events.out.tfevents.{int(time.time()):010d}.{process}"
             self._file = path.open("xb")

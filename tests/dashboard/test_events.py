@@ -125,3 +125,13 @@ def test_events_are_flushed_once_their_time_has_come(tmp_path):
     file.add_event(Event(step=3, summary=summaries.scalars({"loss": 0.5})))
     assert len(read(tmp_path).Scalars("loss")) == 1
     file.close()
+
+
+def test_files_of_one_process_are_read_in_the_order_they_were_opened(tmp_path):
+    """A run that goes on at once writes a second file, of the same second as the first."""
+    steps = list(range(12))  # any twelve counts include two of different lengths, unless padded
+    for step in steps:
+        file = EventFile(tmp_path, flush_secs=0)
+        file.add_event(Event(step=step, summary=summaries.scalars({"loss": 0.5})))
+        file.close()
+    assert [event.step for event in read(tmp_path).Scalars("loss")] == steps
