@@ -34,7 +34,7 @@ class EventFile:
         self._flush_secs = flush_secs
         self._flushed = time.monotonic()
         with self._noting():
-            # TensorBoard reads files in the order of their names: of one second, padded counts have it.
+            # TensorBoard reads files in the order of names, which padded counts keep in one second.
             process = f"{socket.gethostname()}.{os.getpid()}.{next(_COUNT):06d}"
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / f"events.out.tfevents.{int(time.time()):010d}.{process}"
