@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, ClassVar, NamedTuple, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call, jvp, vjp, vmap
 
 from kan_exp.layers.imitation import imitate, with_margins
-from kan_exp.layers.nodes import PRODUCT, SUM, product_outputs, reduce_edges
 from kan_exp.layers.rules import Whole, check_range
+from kan_exp.layers.sparse_edges import SparseEdges
 from kan_exp.layers.stacking import over_replicas
 
 EdgeFunction = Callable[[Tensor], Tensor]
@@ -40,7 +39,7 @@ class WholeBatch(NamedTuple):
     maximum: Callable[[Tensor], Tensor]
 
 
-class EdgeLayer(nn.Module, ABC):
+class EdgeLayer(SparseEdges, ABC):
     """A layer whose output `j` is the sum over inputs `i` of an edge function `f_ij(x_i)`.
 
     With `node_operation` an output is the product instead; `set_mask` removes edges, `straighten`
@@ -62,14 +61,9 @@ class EdgeLayer(nn.Module, ABC):
     Shape:
         x `(batch, dim_in)` -> `(batch, dim_out)`; one sample `(dim_in,)` -> `(1, dim_out)`.
         Buffer `domain` `(dim_in, 2)`: per input the range of the values that it was trained on, the
-        starting range until `observe` is called.
-        Buffer `mask` `(dim_in, dim_out)`: which edges exist, `None` if all do (see `set_mask`).
-        Buffer `straight` `(dim_in, dim_out)`: which edges are straight lines, and parameter `lines`
-        `(2, dim_in, dim_out)`: their slopes and offsets; both `None` if none was straightened.
-        Buffer `limits` `(dim_in, 2)`: beyond which edges are straight lines, `None` for no limits.
+        starting range until `observe` is called. Those of `SparseEdges`.
 
     Attributes:
-        straight_beyond: Whether edges of this kind are straight lines far outside of themselves.
         whole_batch: Set while several processes train on a share of each batch. A kind whose
             outputs depend on other samples of the batch must use it.
 
@@ -78,24 +72,13 @@ class EdgeLayer(nn.Module, ABC):
             number, `x_min >= x_max`, or an option of the kind breaks its rule.
     """
 
-    domain: Tensor
-    mask: Tensor | None
-    products: Tensor | None  # which outputs are products, (dim_out,); None if all are sums
-    straight: Tensor | None
-    lines: nn.Parameter | None
-    limits: Tensor | None
-    straight_beyond: ClassVar[bool] = False
     whole_batch: WholeBatch | None = None
 
     def __init__(self, dim_in: int, dim_out: int, x_min: float, x_max: float) -> None:
-        super().__init__()
-        self.dim_in = self._whole("dim_in", dim_in)
-        self.dim_out = self._whole("dim_out", dim_out)
+        super().__init__(self._whole("dim_in", dim_in), self._whole("dim_out", dim_out))
         check_range(type(self).__name__, x_min, x_max)
         self.x_min, self.x_max = float(x_min), float(x_max)
         self.register_buffer("domain", torch.tensor([[self.x_min, self.x_max]] * dim_in))
-        self.mask, self.products, self.straight, self.lines = None, None, None, None
-        self.limits = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Makes what a kind defines respect masks, straight edges and product nodes."""
@@ -113,44 +96,6 @@ class EdgeLayer(nn.Module, ABC):
     def forward(self, x: Tensor) -> Tensor:
         """Evaluates the outputs, `(batch, dim_in)` -> `(batch, dim_out)`."""
         return self.reduce(self.edges(x))
-
-    def reduce(self, edges: Tensor) -> Tensor:
-        """Reduces the values of the edges to outputs, `(..., in, out)` -> `(..., out)`."""
-        return reduce_edges(edges, self.mask, self.products)
-
-    @property
-    def sums_all_edges(self) -> bool:
-        """Whether all edges exist, none is straightened and all outputs are sums."""
-        return self.mask is None and self.straight is None and self.products is None
-
-    @property
-    def node_operation(self) -> tuple[str, ...]:
-        """What each output does with its edges: "sum" or "product".
-
-        Can be set to one word for all outputs or to one for each. Like a mask, it is part of the
-        state dict if any output is a product.
-        """
-        products = [False] * self.dim_out if self.products is None else self.products.tolist()
-        return tuple(PRODUCT if product else SUM for product in products)
-
-    @node_operation.setter
-    def node_operation(self, operations: str | Sequence[str]) -> None:
-        products = product_outputs(type(self).__name__, operations, self.dim_out)
-        self._set_optional("products", products)
-
-    def set_mask(self, mask: Tensor | None) -> None:
-        """Chooses the edges that exist; the others contribute nothing and get no gradient.
-
-        Args:
-            mask: Booleans `(dim_in, dim_out)`, or `None` for all edges. A mask is part of the state
-                dict, from which `load_state_dict` sets and removes it.
-
-        Raises:
-            ValueError: The mask has another shape or another dtype.
-        """
-        if mask is not None:
-            self._check_mask(mask)
-        self._set_optional("mask", mask)
 
     @torch.no_grad()
     def straighten(self, straight: Tensor | None, points: Tensor | None = None) -> None:
@@ -172,96 +117,6 @@ class EdgeLayer(nn.Module, ABC):
             lines = nearest_lines(points, self.edges(points))
         self._set_optional("straight", straight)
         self._set_optional("lines", lines)
-
-    def set_limits(self, limits: Tensor | None) -> None:
-        """Chooses a range of each input beyond which its edges are straight lines.
-
-        They go on with the slope that they have over the last twentieth of it, which waves of an
-        edge change little. This holds in evaluation mode alone: a training decides about edges
-        where its points are. Kinds that are straight lines far outside of themselves have no
-        limits.
-
-        Args:
-            limits: `(dim_in, 2)`, of a stack `(replicas, dim_in, 2)`, or `None` for no limits. Like
-                a mask, they are part of the state dict.
-        """
-        if not self.straight_beyond:
-            self._set_optional("limits", limits)
-
-    @property
-    def _is_limited(self) -> bool:
-        return self.limits is not None and not self.training
-
-    def _with_lines_beyond(self, method: Callable[..., Tensor], x: Tensor) -> Tensor:
-        """`edges` by a kind's own method, with straight lines beyond the limits."""
-        assert self.limits is not None
-        x = self._batch(x)
-        low, high = self.limits.to(x.dtype).unbind(1)
-        step = STEP * (high - low)
-        inside = x.maximum(low).minimum(high)
-        values = method(
-            self, torch.cat([inside, torch.stack([low, low + step, high - step, high])])
-        )
-        first, second, third, last = values[-4:]
-        step = step.clamp(min=torch.finfo(x.dtype).tiny).unsqueeze(1)
-        below, above = (x.minimum(low) - low).unsqueeze(2), (x.maximum(high) - high).unsqueeze(2)
-        return values[:-4] + below * ((second - first) / step) + above * ((last - third) / step)
-
-    def _check_mask(self, mask: Tensor) -> None:
-        shape = self.dim_in, self.dim_out
-        if mask.shape != shape or mask.dtype != torch.bool:
-            raise ValueError(
-                f"{type(self).__name__} needs a mask of booleans of shape {shape}, "
-                f"got {mask.dtype} of shape {tuple(mask.shape)}."
-            )
-
-    @property
-    def exists(self) -> Tensor:
-        """Which edges exist, `(dim_in, dim_out)`."""
-        if self.mask is not None:
-            return self.mask
-        return self.domain.new_ones(self.dim_in, self.dim_out, dtype=torch.bool)
-
-    @property
-    def num_parameters(self) -> int:
-        """Trainable numbers of the edges that exist; a straight one has two."""
-        exists = self.exists
-        bent = exists if self.straight is None else exists & ~self.straight
-        own = [part.numel() for name, part in self.named_parameters() if name != "lines"]
-        count, edges = int(bent.sum()), bent.numel()
-        # Those that belong to no edge, such as a bias for each output, are all counted.
-        shared = [size for size in own if size % edges]
-        each = sum(size // edges for size in own if size % edges == 0)
-        return each * count + sum(shared) + 2 * (int(exists.sum()) - count)
-
-    def _set_optional(self, name: str, value: Tensor | None) -> None:
-        """Sets a buffer, or an attribute if it is None: `torch.export` miscounts empty buffers."""
-        delattr(self, name)
-        if value is None:
-            setattr(self, name, None)
-        elif name == "lines":
-            if not isinstance(value, nn.Parameter):
-                value = nn.Parameter(value.to(self.domain, copy=True))
-            self.register_parameter(name, value)
-        else:
-            kind = self.domain if value.is_floating_point() else self.domain.device
-            self.register_buffer(name, value.to(kind, copy=True))
-
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, metadata: Any, strict: bool, *lists: Any
-    ) -> None:
-        edges = self.dim_in, self.dim_out
-        optional = {"mask": edges, "products": edges[1:], "straight": edges, "lines": (2, *edges)}
-        optional["limits"] = (self.dim_in, 2)
-        for name, own in optional.items():
-            value = state_dict.get(f"{prefix}{name}")
-            if value is not None:  # that of a stacked layer has an axis of replicas in front
-                shape = *value.shape[: -len(own)], *own
-                dtype = None if name in ("lines", "limits") else torch.bool
-                self._set_optional(name, value.new_ones(shape, dtype=dtype))
-            elif strict:
-                self._set_optional(name, None)
-        super()._load_from_state_dict(state_dict, prefix, metadata, strict, *lists)
 
     def edge(self, i: int, j: int) -> EdgeFunction:
         """Returns the edge from input `i` to output `j` as a function of a tensor of any shape.
@@ -400,19 +255,6 @@ class EdgeLayer(nn.Module, ABC):
         with self.without_sparsity():
             imitate(self, points, values)
 
-    @contextmanager
-    def without_sparsity(self) -> Iterator[None]:
-        """Takes away the mask, straight edges, product nodes and limits for a while."""
-        names = ("mask", "products", "straight", "lines", "limits")
-        before = {name: getattr(self, name) for name in names}
-        try:
-            for name in names:
-                self._set_optional(name, None)
-            yield
-        finally:
-            for name, value in before.items():
-                self._set_optional(name, value)
-
     @classmethod
     def with_intervals(cls, options: Mapping[str, Any], num_intervals: int) -> dict[str, Any]:
         """The options with that number of intervals; unchanged for edges without a grid."""
@@ -450,6 +292,21 @@ class EdgeLayer(nn.Module, ABC):
 
     def extra_repr(self) -> str:
         return f"dim_in={self.dim_in}, dim_out={self.dim_out}"
+
+    def _with_lines_beyond(self, method: Callable[..., Tensor], x: Tensor) -> Tensor:
+        """`edges` by a kind's own method, with straight lines beyond the limits."""
+        assert self.limits is not None
+        x = self._batch(x)
+        low, high = self.limits.to(x.dtype).unbind(1)
+        step = STEP * (high - low)
+        inside = x.maximum(low).minimum(high)
+        values = method(
+            self, torch.cat([inside, torch.stack([low, low + step, high - step, high])])
+        )
+        first, second, third, last = values[-4:]
+        step = step.clamp(min=torch.finfo(x.dtype).tiny).unsqueeze(1)
+        below, above = (x.minimum(low) - low).unsqueeze(2), (x.maximum(high) - high).unsqueeze(2)
+        return values[:-4] + below * ((second - first) / step) + above * ((last - third) / step)
 
     def _batch(self, x: Tensor) -> Tensor:
         """Checks the shape of inputs and gives a single sample a batch dimension."""
