@@ -25,8 +25,7 @@ from kan_exp.symbolic.expression import (
     Sum,
     exact,
 )
-from kan_exp.symbolic.factoring import factored
-from kan_exp.symbolic.problem import weighed_rows
+from kan_exp.symbolic.problem import Problem
 from kan_exp.symbolic.refit import refit
 
 # Errors below this part of the target's size are rounding, not noise; constants are known to the
@@ -60,6 +59,7 @@ def simplified(
         weight: Of the rows' squared errors `(n,)`; by default 1.
     """
     weight = np.ones(len(y)) if weight is None else weight
+    problem = Problem(x, y, weight, 0.0, math.inf)
     fit = refit(expression, x, y, weight)
     if not np.isfinite(fit.loss) or not weight.any():
         return expression
@@ -67,13 +67,13 @@ def simplified(
     exactly = fit.loss <= weight.sum() * (_ROUNDING * size) ** 2
     if exactly and len(y) > 400:
         # Without noise a few rows decide as well as all.
-        result = _Simplifying(fit.expression, *weighed_rows(x, y, weight, 300)).run()
+        result = _Simplifying(fit.expression, *problem.thinned(300).data).run()
         left = result(x) - y
         if float(weight @ left**2) <= 10 * weight.sum() * (_ROUNDING * size) ** 2:
             return result
     if len(y) <= _MOST_ROWS:
         return _Simplifying(fit.expression, x, y, weight).run()
-    result = _Simplifying(fit.expression, *weighed_rows(x, y, weight, _MOST_ROWS)).run()
+    result = _Simplifying(fit.expression, *problem.thinned(_MOST_ROWS).data).run()
     return refit(result, x, y, weight).expression
 
 
@@ -188,9 +188,7 @@ class _Simplifying:
                 pass
             if len(self.expression.constants) < len(best[0].constants):
                 best = self.expression, self.loss
-        result = factored(best[0], self.x)
-        # Exact factors taken together may lie beyond the range of floats.
-        return result if np.isfinite(result(self.x)).all() else best[0]
+        return best[0]
 
     def _straightened(self) -> bool:
         """Puts a line or a parabola in the place of a curve that is one on the data."""
@@ -249,7 +247,7 @@ class _Simplifying:
                 values = self._ahead(values, place, here)
                 if values is None:
                     return None
-                fixed: list[Constant | float] = [*values]
+                fixed: list[Expression | float] = [*values]
                 fixed[place] = Constant(here, Fraction(here))
                 trial = self.expression.with_constants(fixed)
                 fit = refit(trial, self.x, self.y, self.weight, steps=6)
@@ -259,7 +257,7 @@ class _Simplifying:
             values = self._ahead(values, place, step.target.value)
             if values is None:
                 return None
-        final: list[Constant | float] = [*values]
+        final: list[Expression | float] = [*values]
         final[place] = step.target
         expression = self.expression.with_constants(final)
         if self.rewritten:

@@ -14,15 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
-from kan_exp.symbolic.expression import (
-    Call,
-    Constant,
-    Expression,
-    Input,
-    Power,
-    Product,
-    Sum,
-)
+from kan_exp.symbolic.expression import Call, Constant, Expression, Input, Power, Product, Sum
 
 # Exponents of the base dimensions.
 Dimension = tuple[Fraction, ...]
@@ -104,7 +96,10 @@ class Dimensions:
             if equations.solved() is None:
                 equations.conditions.pop()
                 equations.numbers[place] = Constant(equations.numbers[place].value)
-        return _with_numbers(expression, equations.numbers)
+        numbers = iter(equations.numbers)
+        return expression.replaced(
+            lambda node: next(numbers) if isinstance(node, Constant) else None
+        )
 
     def dimension(self, expression: Expression) -> Dimension | None:
         """Of a formula of the inputs; None if it is inconsistent, or depends on unknown ones."""
@@ -126,18 +121,6 @@ class Dimensions:
 def _size(constant: Constant) -> int:
     fraction = constant.fraction or Fraction(0)
     return abs(fraction.numerator) * fraction.denominator
-
-
-def _with_numbers(expression: Expression, numbers: Sequence[Constant]) -> Expression:
-    """The formula with other constants, free and exact ones, in the order of `walk`."""
-    left = iter(numbers)
-
-    def visit(node: Expression) -> Expression:
-        if isinstance(node, Constant):
-            return next(left)
-        return node.rebuilt([visit(child) for child in node.children()])
-
-    return visit(expression)
 
 
 class _Equations:

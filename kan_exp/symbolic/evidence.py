@@ -13,14 +13,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from kan_exp.symbolic.expression import (
-    Array,
-    Constant,
-    Expression,
-    Product,
-    Sum,
-)
-from kan_exp.symbolic.regression import coordinate, powers
+from kan_exp.symbolic.expression import Array, Constant, Expression, Product, Sum
+from kan_exp.symbolic.regression import chebyshev, coordinate
 
 # What a curve must be shorter by: with one constant, and for every further one.
 _ONE, _MORE = 5.0, 13.0
@@ -189,9 +183,11 @@ def _polynomial(values: Array, inputs: Array, slope: Array, rows: int, known: fl
     if not all(np.isfinite(part).all() for part in (values, inputs, slope)):
         return math.inf
     # In the argument, or its logarithm; even or odd where the argument changes its sign.
-    bases = [(powers(coordinate(inputs, tail), _MOST_TERMS - 1), 0.0) for tail in (8.0, math.inf)]
+    bases = [
+        (chebyshev(coordinate(inputs, tail), _MOST_TERMS - 1), 0.0) for tail in (8.0, math.inf)
+    ]
     if inputs.min() < 0 < inputs.max():
-        both = powers(inputs / np.abs(inputs).max(), 2 * _MOST_TERMS - 1)
+        both = chebyshev(inputs / np.abs(inputs).max(), 2 * _MOST_TERMS - 1)
         bases += [(both[::2], 2.0), (both[1::2], 2.0)]
     least = math.inf
     for basis, extra in bases:

@@ -17,11 +17,12 @@ from kan_exp.symbolic.dimensions import Dimension
 from kan_exp.symbolic.explanation import Explanation, difference, domain_note
 from kan_exp.symbolic.expression import Array, Constant, Expression
 from kan_exp.symbolic.functions import read_functions
+from kan_exp.symbolic.judge import Candidate, Search
 from kan_exp.symbolic.naming import with_functions
 from kan_exp.symbolic.notation import Notation
 from kan_exp.symbolic.observations import Observations, of_data, of_model, vector_of
 from kan_exp.symbolic.refit import refit
-from kan_exp.symbolic.search import Candidate, Search, search
+from kan_exp.symbolic.search import search
 from kan_exp.symbolic.units import Units, check_units, read_units
 from kan_exp.symbolic.workers import Workers
 
@@ -33,10 +34,10 @@ LESS = 0.9  # part of the error that a formula of wrong units must leave to be w
 MAX_REJECTED, REJECTED_SECONDS = 50, 1.0  # of these formulas are looked at
 SMALLEST, LARGEST = 1e-70, 1e70  # sizes of columns whose squares and quotients float64 holds
 LEARNED = 0.5  # R2 below which a network has not learned its data
-Told = Callable[[str], None]
+Progress = Callable[[str], None]
 
 
-def _silent(doing: str) -> None:
+def _silent(name: str) -> None:
     pass
 
 
@@ -53,7 +54,7 @@ def explain(
     seed: int = 0,
     functions: Mapping[str, str] | None = None,
     units: Mapping[str, str] | None = None,
-    told: Told = _silent,
+    progress: Progress = _silent,
     workers: int | None = None,
 ) -> Explanation:
     """Finds a formula: `explain(X, y)` of data, `explain(model, X, y)` of what a network learned.
@@ -77,7 +78,7 @@ def explain(
         units: Of columns of X, and of y, by name, such as `{"m": "kg", "v": "m/s", "y": "J"}`; 1
             for numbers without a unit. A formula whose units are wrong is not taken. Columns that
             are not named may have any unit; needs pint.
-        told: Called with what is being tried.
+        progress: Called with the names of the strategies that run.
         workers: Processes that try things side by side; by default one for each core. With 1,
             everything is tried in this process. The result is the same, unless time runs out.
 
@@ -107,7 +108,7 @@ def explain(
     columns = [*observed.names, observed.column] if observed.column else observed.names
     given = check_units(units, columns)
     with Workers(count) as processes:
-        return solve(observed, seconds, seed, library, told, processes, given)
+        return solve(observed, seconds, seed, library, progress, processes, given)
 
 
 def check_seconds(seconds: Any) -> None:
@@ -122,7 +123,7 @@ def solve(
     seconds: float,
     seed: int,
     functions: Mapping[str, Expression],
-    told: Told = _silent,
+    progress: Progress = _silent,
     workers: Workers | None = None,
     units: Mapping[str, str] | None = None,
 ) -> Explanation:
@@ -133,7 +134,7 @@ def solve(
         seconds: Limit of time.
         seed: Of the search.
         functions: Of the user.
-        told: Called with what is being tried.
+        progress: Called with the names of the strategies that run.
         workers: What tries things side by side; by default this process tries all.
         units: By column, as `check_units` returns them.
 
@@ -185,7 +186,7 @@ def solve(
                 seconds=seconds,
                 seed=seed,
                 dimensions=None if known is None else known.dimensions,
-                told=told,
+                progress=progress,
                 workers=workers,
             )
             if not found.found and (better := _rejected(found, x, y, weight)) is not None:

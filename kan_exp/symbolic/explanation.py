@@ -18,6 +18,7 @@ from kan_exp.runs.folders import FORMULA
 from kan_exp.runs.printable import aligned, printable, shortened
 from kan_exp.symbolic.edges import EdgeName
 from kan_exp.symbolic.expression import Array, Expression
+from kan_exp.symbolic.judge import Candidate
 from kan_exp.symbolic.notation import Notation, latex_name, with_error
 from kan_exp.symbolic.records import (
     candidate_from_plain,
@@ -26,7 +27,6 @@ from kan_exp.symbolic.records import (
     finite_all,
     number,
 )
-from kan_exp.symbolic.search import Candidate
 
 if TYPE_CHECKING:
     import polars as pl

@@ -21,12 +21,12 @@ from kan_exp.symbolic.expression import (
     Constant,
     Expression,
     Input,
-    Product,
     Sum,
-    exact,
+    power_product,
+    sum_of,
 )
 from kan_exp.symbolic.links import Link, links
-from kan_exp.symbolic.problem import Problem, Proposal, weighed_rows
+from kan_exp.symbolic.problem import Problem, Proposal
 
 _EXACT_ROWS, _NOISY_ROWS = 600, 4000
 # Largest relative error of an exact fit; smallest relative size of a term in one.
@@ -47,18 +47,16 @@ _Powers = tuple[int, ...]
 
 def quotients(problem: Problem) -> Iterator[Proposal]:
     """Quotients of polynomials in up to four inputs, then with a function of one of them."""
-    rows = _NOISY_ROWS if problem.noise else _EXACT_ROWS
-    x, y, weight = weighed_rows(problem.x, problem.y, problem.weight, rows)
-    varying = [place for place in range(x.shape[1]) if np.ptp(x[:, place]) > 0] if len(y) else []
-    inputs: list[Expression] = [Input(place) for place in varying]
+    data = problem.thinned(_NOISY_ROWS if problem.noise else _EXACT_ROWS)
+    inputs: list[Expression] = [Input(place) for place in data.varying]
     count = len(inputs)
     if not 1 <= count <= 4:
         return
-    finding = _Quotients(x, y, weight, problem)
+    finding = _Quotients(data)
     degrees = (*_DEGREES, *_CURVE_DEGREES) if count == 1 else _DEGREES
     plain = {"y": degrees, "y**2": _SQUARE_DEGREES, "exp(y)": _DEGREES[:4]}
     for pair in sorted({*degrees, *_SQUARE_DEGREES}, key=lambda pair: (sum(pair), pair)):
-        for link in links(y, problem.noise):
+        for link in links(data.y, problem.noise):
             if pair in plain.get(link.name, ()):
                 if problem.over:
                     return
@@ -70,7 +68,7 @@ def quotients(problem: Problem) -> Iterator[Proposal]:
         square = name == "square"
         atoms[place] = inputs[place] ** 2 if square else Call(name, inputs[place])
         tried = {"y": _DEGREES[1:5], "y**2": _SQUARE_DEGREES[2 if square else 3 :]}
-        for link in links(y, problem.noise):
+        for link in links(data.y, problem.noise):
             for pair in tried.get(link.name, ()):
                 if problem.over:
                     return
@@ -81,12 +79,10 @@ def quotients(problem: Problem) -> Iterator[Proposal]:
 class _Quotients:
     """The search in one table."""
 
-    x: Array
-    y: Array
-    weight: Array
     problem: Problem
 
     def __post_init__(self) -> None:
+        self.x, self.y, self.weight = self.problem.data
         self.distinct = len(np.unique(self.x, axis=0))
 
     def proposals(
@@ -141,7 +137,8 @@ class _Quotients:
             denominator = [(others[k], c) for k, c in enumerate(coefficients[len(tops) :]) if c]
             terms = len(numerator) + len(denominator) + 1
             if numerator and denominator and terms <= (_NOISY_TERMS if noise else _EXACT_TERMS):
-                under = Sum((_product(atoms, bottoms[lead]), _polynomial(atoms, denominator)))
+                leading = power_product(zip(atoms, bottoms[lead], strict=True))
+                under = Sum((leading, _polynomial(atoms, denominator)))
                 formula = link.inverse(_polynomial(atoms, numerator) / under)
                 yield Proposal(formula, f"quotient of sums for {link.name}")
                 return
@@ -315,17 +312,8 @@ def _products(values: Array, exponents: Sequence[_Powers]) -> Array:
     return np.stack([np.prod(values ** np.array(powers), axis=1) for powers in exponents], 1)
 
 
-def _product(atoms: Sequence[Expression], powers: _Powers) -> Expression:
-    factors = [
-        atom if power == 1 else atom**power
-        for atom, power in zip(atoms, powers, strict=True)
-        if power
-    ]
-    if not factors:
-        return exact(1)
-    return factors[0] if len(factors) == 1 else Product(tuple(factors))
-
-
 def _polynomial(atoms: Sequence[Expression], terms: Sequence[tuple[_Powers, float]]) -> Expression:
-    parts = [Constant(float(value)) * _product(atoms, powers) for powers, value in terms]
-    return parts[0] if len(parts) == 1 else Sum(tuple(parts))
+    return sum_of(
+        Constant(float(value)) * power_product(zip(atoms, powers, strict=True))
+        for powers, value in terms
+    )

@@ -21,7 +21,7 @@ from kan_exp.symbolic.expression import (
     Product,
     Sum,
 )
-from kan_exp.symbolic.search import Candidate
+from kan_exp.symbolic.judge import Candidate
 
 FRACTION = re.compile(r"-?\d{1,300}(/\d{1,300})?", re.ASCII)
 

@@ -23,12 +23,12 @@ from kan_exp.symbolic.expression import (
     Constant,
     Expression,
     Input,
-    Product,
-    Sum,
     exact,
+    power_product,
+    sum_of,
 )
 from kan_exp.symbolic.links import links
-from kan_exp.symbolic.problem import Problem, Proposal, weighed_rows
+from kan_exp.symbolic.problem import Problem, Proposal
 
 # Rows used: without noise few decide, with noise more make terms distinct.
 _EXACT_ROWS, _NOISY_ROWS = 500, 4000
@@ -63,15 +63,8 @@ class _Term:
     factor: Expression | None = None
 
     def expression(self) -> Expression:
-        factors: list[Expression] = []
-        for place, power in enumerate(self.powers):
-            if power:
-                factors.append(Input(place) if power == 1 else Input(place) ** exact(power))
-        if self.factor is not None:
-            factors.append(self.factor)
-        if not factors:
-            return exact(1)
-        return factors[0] if len(factors) == 1 else Product(tuple(factors))
+        powers = ((Input(place), power) for place, power in enumerate(self.powers))
+        return power_product(powers if self.factor is None else [*powers, (self.factor, 1)])
 
 
 class _Dictionary:
@@ -233,7 +226,7 @@ class _Finding:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         rows = _NOISY_ROWS if problem.noise else _EXACT_ROWS
-        self.x, self.y, self.weight = weighed_rows(problem.x, problem.y, problem.weight, rows)
+        self.x, self.y, self.weight = problem.thinned(rows).data
         self.distinct = len(np.unique(self.x, axis=0))
         self.dictionary = _Dictionary(self.x)
 
@@ -346,7 +339,7 @@ class _Finding:
                         Constant(float(value)) * kept[place].expression()
                         for place, value in zip(chosen, physical, strict=True)
                     ]
-                    expression = link.inverse(parts[0] if len(parts) == 1 else Sum(tuple(parts)))
+                    expression = link.inverse(sum_of(parts))
                     # Simple formulas first; with noise, as likelihood and size weigh up.
                     rank = 3.0 * expression.complexity
                     if noise:

@@ -1,0 +1,79 @@
+"""Strategies of the search: what each proposes, with its error on a few rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from kan_exp.symbolic.expression import Expression
+from kan_exp.symbolic.problem import Finder, Problem, Proposal
+from kan_exp.symbolic.refit import refit
+from kan_exp.symbolic.states import State
+
+# Rows to which proposals are fitted at first.
+FEW_ROWS = 600
+
+
+class Trial(NamedTuple):
+    """A proposal, fitted to a few rows.
+
+    Attributes:
+        error: Of these rows, in standard deviations of the target; infinite if the formula is not
+            finite.
+        expression: The formula with its fitted constants.
+        origin: How it was found, in a few words.
+        has_units: Whether its units are right; if not, it was not fitted.
+    """
+
+    error: float
+    expression: Expression
+    origin: str
+    has_units: bool = True
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A finder and its data. It depends on no other strategy, and can be pickled.
+
+    Attributes:
+        name: What is tried, in a few words.
+        problem: The data.
+        finder: Yields formulas of these data.
+    """
+
+    name: str
+    problem: Problem
+    finder: Finder
+
+    def until(self, deadline: float) -> Strategy:
+        """The same strategy with another deadline."""
+        return replace(self, problem=replace(self.problem, deadline=deadline))
+
+    def run(self) -> Iterator[Trial | State]:
+        """Fits what is proposed to a few rows; smaller problems that are found are passed on."""
+        few, size = self.problem.thinned(FEW_ROWS), self.problem.deviation
+        dimensions = self.problem.dimensions
+        for found in self.finder(self.problem):
+            if isinstance(found, State):
+                yield found
+            elif dimensions is not None and not dimensions.allow(found.expression):
+                yield Trial(math.inf, found.expression, found.origin, has_units=False)
+            else:
+                fit = refit(found.expression, *few.data)
+                error = few.root_mean(fit.loss) / size if math.isfinite(fit.loss) else math.inf
+                yield Trial(error, fit.expression, found.origin)
+
+
+@dataclass(frozen=True)
+class InState:
+    """A finder of a smaller problem, whose formulas become those of the given columns."""
+
+    finder: Finder
+    state: State
+
+    def __call__(self, problem: Problem) -> Iterator[Proposal | State]:
+        for found in self.finder(self.state.smaller(problem)):
+            if isinstance(found, Proposal):
+                yield self.state.proposal(found.expression, found.origin)
