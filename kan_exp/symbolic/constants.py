@@ -139,17 +139,11 @@ class _Directions:
 
 @dataclass(frozen=True)
 class _Step:
-    """One constant set to a number.
+    """One constant set to a number."""
 
-    Attributes:
-        place: Of the free constant.
-        target: What it becomes.
-        rank: The most promising step has the lowest one.
-    """
-
-    place: int
-    target: Constant
-    rank: float
+    place: int  # of the free constant
+    target: Constant  # what it becomes
+    rank: float  # the most promising step has the lowest one
 
 
 class _Simplifying:

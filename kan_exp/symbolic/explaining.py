@@ -18,7 +18,7 @@ from kan_exp.symbolic.explanation import Explanation, difference, domain_note
 from kan_exp.symbolic.expression import Array, Constant, Expression
 from kan_exp.symbolic.functions import read_functions
 from kan_exp.symbolic.judge import Candidate, Search
-from kan_exp.symbolic.naming import with_functions
+from kan_exp.symbolic.library import with_functions
 from kan_exp.symbolic.notation import Notation
 from kan_exp.symbolic.observations import Observations, of_data, of_model, vector_of
 from kan_exp.symbolic.refit import refit

@@ -41,21 +41,13 @@ BEYOND = 0.1  # of an input's range: how far from the data the domain of a formu
 
 
 class Difference(NamedTuple):
-    """How far two of formula, network and data are from each other.
+    """How far two of formula, network and data are from each other."""
 
-    Attributes:
-        between: Such as `formula - network`.
-        points: At which both are known.
-        undefined: Of these, where the formula is not finite; the other numbers leave them out.
-        rmse: In units of the target.
-        largest: Absolute difference.
-    """
-
-    between: str
-    points: int
-    undefined: int
-    rmse: float
-    largest: float
+    between: str  # such as `formula - network`
+    points: int  # at which both are known
+    undefined: int  # of these, where the formula is not finite; the other numbers leave them out
+    rmse: float  # in units of the target
+    largest: float  # absolute difference
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,23 +36,14 @@ _PATIENCE = 2
 
 @dataclass(frozen=True)
 class Candidate:
-    """A formula with its errors.
+    """A formula with its errors."""
 
-    Attributes:
-        expression: The formula, of columns of x.
-        rmse: Of the training rows, in units of y.
-        validation_rmse: Of the validation rows, in units of y.
-        errors: Standard errors of the free constants `(k,)`, in their order.
-        origin: How it was found, in a few words.
-        carried: How many free constants carry a unit.
-    """
-
-    expression: Expression
-    rmse: float
-    validation_rmse: float
-    errors: Array
-    origin: str
-    carried: int = 0
+    expression: Expression  # the formula, of columns of x
+    rmse: float  # of the training rows, in units of y
+    validation_rmse: float  # of the validation rows, in units of y
+    errors: Array  # standard errors of the free constants `(k,)`, in their order
+    origin: str  # how it was found, in a few words
+    carried: int = 0  # how many free constants carry a unit
 
     @property
     def choices(self) -> int:

@@ -73,19 +73,12 @@ class Node(NamedTuple):
 
 @dataclass(frozen=True)
 class NamedEdges:
-    """A layer.
+    """A layer."""
 
-    Attributes:
-        width: Number of its outputs.
-        functions: Option of `kan_exp.layers.named.KANNamedLayer`.
-        numbers: Of each edge, `(edges, 5)`.
-        products: Which outputs are products.
-    """
-
-    width: int
-    functions: list[list[int | str]]
-    numbers: list[list[float]]
-    products: list[bool]
+    width: int  # number of its outputs
+    functions: list[list[int | str]]  # option of `kan_exp.layers.named.KANNamedLayer`
+    numbers: list[list[float]]  # of each edge, `(edges, 5)`
+    products: list[bool]  # which outputs are products
 
 
 def layers_of(expression: Expression, inputs: int) -> list[NamedEdges]:

@@ -94,15 +94,10 @@ class Problem:
 
 @dataclass(frozen=True)
 class Proposal:
-    """A formula that may be right. Its form counts: the constants are fitted again on all rows.
+    """A formula that may be right. Its form counts: the constants are fitted again on all rows."""
 
-    Attributes:
-        expression: Of columns of x.
-        origin: How it was found, in a few words.
-    """
-
-    expression: Expression
-    origin: str
+    expression: Expression  # of columns of x
+    origin: str  # how it was found, in a few words
 
 
 class Finder(Protocol):

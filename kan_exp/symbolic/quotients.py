@@ -146,21 +146,13 @@ class _Quotients:
 
 @dataclass
 class _Equation:
-    """`T(y) = top a / (lead + rest b)`, to be solved for a and b.
+    """`T(y) = top a / (lead + rest b)`, to be solved for a and b."""
 
-    Attributes:
-        top: Terms of the numerator `(n, k)`.
-        rest: Terms of the denominator `(n, m)` but the lead.
-        lead: The term of the denominator whose coefficient is 1 `(n,)`.
-        target: T(y) `(n,)`.
-        root: Root of the weights of its errors `(n,)`.
-    """
-
-    top: Array
-    rest: Array
-    lead: Array
-    target: Array
-    root: Array
+    top: Array  # terms of the numerator `(n, k)`
+    rest: Array  # terms of the denominator `(n, m)` but the lead
+    lead: Array  # the term of the denominator whose coefficient is 1 `(n,)`
+    target: Array  # T(y) `(n,)`
+    root: Array  # root of the weights of its errors `(n,)`
 
     def exactly(self) -> Array | None:
         """Coefficients `(k + m,)`, 0 where a term is not needed; None if the equation fails."""

@@ -54,7 +54,7 @@ class Reduction:
         order = problem.generator.permutation(len(problem.y))
         # Under noise, errors of the logarithm are weighted by y.
         self.noisy = bool(problem.noise)
-        negative = relative and np.median(problem.y) <= 0
+        negative = relative and bool(np.median(problem.y) <= 0)
         if relative:
             cut = _cut(problem)
             self.noisy |= cut > 0

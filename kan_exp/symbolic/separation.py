@@ -39,21 +39,13 @@ _LEAST = 1e-7
 
 @dataclass(frozen=True)
 class Part:
-    """A target that depends on some of the columns.
+    """A target that depends on some of the columns."""
 
-    Attributes:
-        columns: Places in the given x.
-        x: These columns, at some of the rows `(m, k)`.
-        y: What the other parts leave of the target `(m,)`.
-        weight: Of the rows' squared errors `(m,)`.
-        noise: Deviation of `y` from the part, in its units.
-    """
-
-    columns: tuple[int, ...]
-    x: Array
-    y: Array
-    weight: Array
-    noise: float
+    columns: tuple[int, ...]  # places in the given x
+    x: Array  # these columns, at some of the rows `(m, k)`
+    y: Array  # what the other parts leave of the target `(m,)`
+    weight: Array  # of the rows' squared errors `(m,)`
+    noise: float  # deviation of `y` from the part, in its units
 
     def given(self, expression: Expression) -> Expression:
         """A formula of the given columns, from one of the part's."""
@@ -62,17 +54,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Separation:
-    """Parts whose sum, or whose product and a constant, is the target.
+    """Parts whose sum, or whose product and a constant, is the target."""
 
-    Attributes:
-        parts: The terms or factors.
-        is_product: Whether they are factors.
-        error: Of the fit, in deviations of the target.
-    """
-
-    parts: tuple[Part, ...]
-    is_product: bool
-    error: float
+    parts: tuple[Part, ...]  # the terms or factors
+    is_product: bool  # whether they are factors
+    error: float  # of the fit, in deviations of the target
 
     def combined(self, formulas: Sequence[Expression]) -> Expression:
         """The target's formula from those of the parts."""

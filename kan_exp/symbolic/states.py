@@ -12,27 +12,16 @@ from kan_exp.symbolic.problem import Problem, Proposal
 
 @dataclass(frozen=True)
 class State:
-    """A smaller problem, and the way back to the given one.
+    """A smaller problem, and the way back to the given one."""
 
-    Attributes:
-        variables: Expressions of the columns of x, whose values are `values`.
-        values: Of each variable `(n,)`.
-        y: Target of the smaller problem `(n,)`: the given one, divided by `factor`.
-        slope: Size of `factor` `(n,)`; 0 where y says nothing about the smaller problem.
-        factor: An expression of the columns of x.
-        error: Of the polynomial fit, in standard deviations of the given target.
-        steps: How it was reached, in words.
-        relative: Whether the error is of the logarithm of y.
-    """
-
-    variables: tuple[Expression, ...]
-    values: tuple[Array, ...]
-    y: Array
-    slope: Array
-    factor: Expression
-    error: float = np.inf
-    steps: tuple[str, ...] = ()
-    relative: bool = False
+    variables: tuple[Expression, ...]  # expressions of the columns of x, whose values are `values`
+    values: tuple[Array, ...]  # of each variable `(n,)`
+    y: Array  # target of the smaller problem `(n,)`: the given one, divided by `factor`
+    slope: Array  # size of `factor` `(n,)`; 0 where y says nothing about the smaller problem
+    factor: Expression  # an expression of the columns of x
+    error: float = np.inf  # of the polynomial fit, in standard deviations of the given target
+    steps: tuple[str, ...] = ()  # how it was reached, in words
+    relative: bool = False  # whether the error is of the logarithm of y
 
     @property
     def key(self) -> str:

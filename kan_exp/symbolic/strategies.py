@@ -35,17 +35,11 @@ class Trial(NamedTuple):
 
 @dataclass(frozen=True)
 class Strategy:
-    """A finder and its data. It depends on no other strategy, and can be pickled.
+    """A finder and its data. It depends on no other strategy, and can be pickled."""
 
-    Attributes:
-        name: What is tried, in a few words.
-        problem: The data.
-        finder: Yields formulas of these data.
-    """
-
-    name: str
-    problem: Problem
-    finder: Finder
+    name: str  # what is tried, in a few words
+    problem: Problem  # the data
+    finder: Finder  # yields formulas of these data
 
     def until(self, deadline: float) -> Strategy:
         """The same strategy with another deadline."""

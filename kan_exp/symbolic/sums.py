@@ -52,15 +52,10 @@ _Index = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class _Term:
-    """A candidate term.
+    """A candidate term."""
 
-    Attributes:
-        powers: Exponents of the inputs.
-        factor: What else is multiplied.
-    """
-
-    powers: tuple[Fraction, ...]
-    factor: Expression | None = None
+    powers: tuple[Fraction, ...]  # exponents of the inputs
+    factor: Expression | None = None  # what else is multiplied
 
     def expression(self) -> Expression:
         powers = ((Input(place), power) for place, power in enumerate(self.powers))

@@ -36,17 +36,11 @@ _Start = tuple[float, tuple[float, ...], Sequence[float]]
 
 
 class _Family(NamedTuple):
-    """Forms that are linear in some numbers, and a constant.
+    """Forms that are linear in some numbers, and a constant."""
 
-    Attributes:
-        name: In a few words.
-        grid: Values of the other numbers.
-        groups: The parts that are added, from those numbers.
-    """
-
-    name: str
-    grid: Sequence[tuple[float, ...]]
-    groups: Callable[..., list[_Group]]
+    name: str  # in a few words
+    grid: Sequence[tuple[float, ...]]  # values of the other numbers
+    groups: Callable[..., list[_Group]]  # the parts that are added, from those numbers
 
     def columns(self, numbers: Sequence[float]) -> list[Expression]:
         """What has a linear factor each."""

@@ -19,7 +19,7 @@ from typing import IO, Any, cast
 
 import numpy as np
 
-from kan_exp.symbolic.naming import own_functions, with_functions
+from kan_exp.symbolic.library import own_functions, with_functions
 from kan_exp.symbolic.states import State
 from kan_exp.symbolic.strategies import Strategy, Trial
 

@@ -17,7 +17,7 @@ import pytest
 from kan_exp.symbolic import workers as module
 from kan_exp.symbolic.dimensions import Dimensions
 from kan_exp.symbolic.expression import Call, Input, exact
-from kan_exp.symbolic.naming import with_functions
+from kan_exp.symbolic.library import with_functions
 from kan_exp.symbolic.problem import Problem
 from kan_exp.symbolic.reduction import reductions
 from kan_exp.symbolic.search import search
