@@ -40,17 +40,11 @@ class _Form(NamedTuple):
 
 @dataclass(frozen=True)
 class Dimensions:
-    """What is known of the units of a problem.
+    """What is known of the units of a problem."""
 
-    Attributes:
-        inputs: Dimension of each column of x; None where it is not known.
-        target: Dimension of y; None if it is not known.
-        is_logarithm: Whether y is the logarithm of what has the dimension `target`.
-    """
-
-    inputs: tuple[Dimension | None, ...]
-    target: Dimension | None = None
-    is_logarithm: bool = False
+    inputs: tuple[Dimension | None, ...]  # of each column of x; None where it is not known
+    target: Dimension | None = None  # dimension of y; None if it is not known
+    is_logarithm: bool = False  # whether y is the logarithm of what has the dimension `target`
 
     def allow(self, expression: Expression) -> bool:
         """Whether a formula of y is consistent, with units of its free constants."""

@@ -13,8 +13,9 @@ import numpy as np
 from kan_exp.errors import KanExpError, listing
 from kan_exp.runs.cores import count_workers
 from kan_exp.symbolic.constants import simplified
+from kan_exp.symbolic.differences import difference, domain_note
 from kan_exp.symbolic.dimensions import Dimension
-from kan_exp.symbolic.explanation import Explanation, difference, domain_note
+from kan_exp.symbolic.explanation import Explanation
 from kan_exp.symbolic.expression import Array, Constant, Expression
 from kan_exp.symbolic.functions import read_functions
 from kan_exp.symbolic.judge import Candidate, Search
@@ -141,34 +142,10 @@ def solve(
     Raises:
         KanExpError: There are too few rows.
     """
-    x, y, weight = observed.x, observed.y, observed.weight
-    if weight is not None:  # rows of weight 0 are none
-        x, y, weight = x[weight > 0], y[weight > 0], weight[weight > 0]
-    notes = list(observed.notes)
     known = read_units(units or {}, observed.names, observed.column, observed.scale)
-    if known is not None:
-        notes += known.notes
-    if len(y) < LEAST_ROWS:
-        raise KanExpError(f"explain needs at least {LEAST_ROWS} rows, got {len(y)}.")
-    if len(y) < FEW_ROWS:
-        notes.append(f"{len(y)} rows are few: a long formula can fit them by chance.")
-    if len(y) > MAX_ROWS:
-        notes.append(f"the search saw {MAX_ROWS:,} of {len(y):,} rows, drawn at random.")
-        rows = np.random.default_rng(seed).choice(len(y), MAX_ROWS, replace=False)
-        x, y = x[rows], y[rows]
-        weight = None if weight is None else weight[rows]
-    for name, column in zip((*observed.names, observed.target), (*x.T, y), strict=True):
-        if not (size := float(np.abs(column).max())) or SMALLEST < size < LARGEST:
-            continue
-        raise KanExpError(
-            f"explain: {name} has values of size {size:.1g}, whose squares are beyond float64: "
-            f"change its unit."
-        )
-    values = np.unique(y[:1000])
-    if len(values) == 2 and np.isin(y, values).all():
-        notes.append(
-            "the target has two values: train a network with task=classification, and explain that."
-        )
+    notes = [*observed.notes, *(() if known is None else known.notes)]
+    x, y, weight, about_rows = _searched_rows(observed, seed)
+    notes += about_rows
     flat = [name for name, column in zip(observed.names, x.T, strict=True) if np.ptp(column) == 0]
     if flat:
         notes.append(f"constant inputs can have no effect: {listing(flat)}.")
@@ -198,6 +175,36 @@ def solve(
                     f"out those of which you are not sure."
                 )
     return explanation_of(observed, found, notes, min(seconds, EDGE_SECONDS), known)
+
+
+def _searched_rows(
+    observed: Observations, seed: int
+) -> tuple[Array, Array, Array | None, list[str]]:
+    """Inputs, target and weights of the rows that the search sees, and notes about them."""
+    x, y, weight, notes = observed.x, observed.y, observed.weight, []
+    if weight is not None:  # rows of weight 0 are none
+        x, y, weight = x[weight > 0], y[weight > 0], weight[weight > 0]
+    if len(y) < LEAST_ROWS:
+        raise KanExpError(f"explain needs at least {LEAST_ROWS} rows, got {len(y)}.")
+    if len(y) < FEW_ROWS:
+        notes.append(f"{len(y)} rows are few: a long formula can fit them by chance.")
+    if len(y) > MAX_ROWS:
+        notes.append(f"the search saw {MAX_ROWS:,} of {len(y):,} rows, drawn at random.")
+        rows = np.random.default_rng(seed).choice(len(y), MAX_ROWS, replace=False)
+        x, y, weight = x[rows], y[rows], None if weight is None else weight[rows]
+    for name, column in zip((*observed.names, observed.target), (*x.T, y), strict=True):
+        size = float(np.abs(column).max())
+        if size and not SMALLEST < size < LARGEST:
+            raise KanExpError(
+                f"explain: {name} has values of size {size:.1g}, whose squares are beyond float64: "
+                f"change its unit."
+            )
+    values = np.unique(y[:1000])
+    if len(values) == 2 and np.isin(y, values).all():
+        notes.append(
+            "the target has two values: train a network with task=classification, and explain that."
+        )
+    return x, y, weight, notes
 
 
 def _rejected(found: Search, x: Array, y: Array, weight: Array | None) -> Expression | None:

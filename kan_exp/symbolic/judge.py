@@ -57,30 +57,17 @@ class Candidate:
 
 @dataclass
 class Search:
-    """The result of a search.
+    """The result of a search."""
 
-    Attributes:
-        candidates: Every formula worth showing: none of them is worse than a simpler one.
-        best: The formula to show, or None.
-        found: Whether `best` is claimed: its residuals are like noise, it is simple, and no other
-            curve or formula that was tried describes the rows as briefly.
-        fits: Whether the residuals of `best` are like noise; not found, it may be one of many.
-        noise: Estimated standard deviation of the noise in units of y; 0 where y has none.
-        seconds: Time of the search.
-        complete: False if time ran out, or the user stopped it.
-        interrupted: Whether the user stopped it.
-        rejected: Formulas whose units are wrong, with their constants as proposed.
-    """
-
-    candidates: list[Candidate] = field(default_factory=list)
-    best: Candidate | None = None
-    found: bool = False
-    fits: bool = False
-    noise: float = 0.0
-    seconds: float = 0.0
-    complete: bool = False
-    interrupted: bool = False
-    rejected: list[Expression] = field(default_factory=list)
+    candidates: list[Candidate] = field(default_factory=list)  # each better than all simpler ones
+    best: Candidate | None = None  # the formula to show, or None
+    found: bool = False  # whether `best` fits, is simple, and no other formula is as short
+    fits: bool = False  # whether the residuals of `best` are like noise
+    noise: float = 0.0  # estimated deviation of the noise, in units of y
+    seconds: float = 0.0  # time of the search
+    complete: bool = False  # false if time ran out, or the user stopped it
+    interrupted: bool = False  # whether the user stopped it
+    rejected: list[Expression] = field(default_factory=list)  # those whose units are wrong
 
 
 class Judge:

@@ -20,26 +20,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Problem:
-    """Data in which a formula is sought.
+    """Data in which a formula is sought."""
 
-    Attributes:
-        x: Inputs `(n, in)`, finite.
-        y: Target `(n,)`, finite.
-        weight: Of the rows' squared errors `(n,)`.
-        noise: Standard deviation of the target's noise, in its units, as far as known: formulas
-            that leave more are wrong. 0 where y has none.
-        deadline: When to stop, on the clock of `time.monotonic`.
-        seed: Of random starts.
-        dimensions: Of the inputs and the target, if units are known.
-    """
-
-    x: Array
-    y: Array
-    weight: Array
-    noise: float
-    deadline: float
-    seed: int = 0
-    dimensions: Dimensions | None = None
+    x: Array  # inputs `(n, in)`, finite
+    y: Array  # target `(n,)`, finite
+    weight: Array  # of the rows' squared errors `(n,)`
+    noise: float  # deviation of the noise of y, as far as known; 0: none
+    deadline: float  # when to stop, on the clock of `time.monotonic`
+    seed: int = 0  # of random starts
+    dimensions: Dimensions | None = None  # of the inputs and the target, if units are known
 
     @property
     def data(self) -> tuple[Array, Array, Array]:

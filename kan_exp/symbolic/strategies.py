@@ -17,20 +17,12 @@ FEW_ROWS = 600
 
 
 class Trial(NamedTuple):
-    """A proposal, fitted to a few rows.
+    """A proposal, fitted to a few rows."""
 
-    Attributes:
-        error: Of these rows, in standard deviations of the target; infinite if the formula is not
-            finite.
-        expression: The formula with its fitted constants.
-        origin: How it was found, in a few words.
-        has_units: Whether its units are right; if not, it was not fitted.
-    """
-
-    error: float
-    expression: Expression
-    origin: str
-    has_units: bool = True
+    error: float  # in deviations of the target; infinite if not finite
+    expression: Expression  # the formula with its fitted constants
+    origin: str  # how it was found, in a few words
+    has_units: bool = True  # whether its units are right; if not, it was not fitted
 
 
 @dataclass(frozen=True)
