@@ -75,10 +75,10 @@ def inward(expression: Expression) -> Iterator[Expression]:
 
     A factor into the power of a sum or into `exp`, a term into `log`.
     """
-    children = expression.children()
-    for place, child in enumerate(children):
-        for other in inward(child):
-            yield expression.rebuilt([*children[:place], other, *children[place + 1 :]])
+    return expression.alternatives(_inward)
+
+
+def _inward(expression: Expression) -> Iterator[Expression]:
     if isinstance(expression, Sum):
         yield from _into_log(expression)
     coefficient, rest = split(expression)

@@ -315,15 +315,11 @@ class _Simplifying:
 def _straight_forms(expression: Expression, x: Array) -> Iterator[Expression]:
     """The formula with a line or a parabola in the place of each function that is nearly one."""
 
-    def visit(node: Expression) -> Iterator[Expression]:
-        children = node.children()
-        for place, child in enumerate(children):
-            for form in visit(child):
-                yield node.rebuilt([*children[:place], form, *children[place + 1 :]])
+    def straight(node: Expression) -> Iterator[Expression]:
         if not isinstance(node, Call | Power) or not node.inputs:
             return
-        values = node(x)
-        for simpler in (children[0], children[0] ** 2):  # a cosine of small angles is a parabola
+        values, child = node(x), node.children()[0]
+        for simpler in (child, child**2):  # a cosine of small angles is a parabola
             inputs = simpler(x)
             design = np.stack([np.ones_like(inputs), inputs], 1)
             if not np.isfinite(design).all() or not np.isfinite(values).all():
@@ -333,7 +329,7 @@ def _straight_forms(expression: Expression, x: Array) -> Iterator[Expression]:
             if float(np.std(left)) <= _STRAIGHT * float(np.std(values)):
                 yield Constant(float(shift)) + Constant(float(slope)) * simpler
 
-    return visit(expression)
+    return expression.alternatives(straight)
 
 
 def _places(

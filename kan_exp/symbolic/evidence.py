@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
@@ -70,55 +71,42 @@ def _curves(
         The part, its argument, and what makes the whole formula with another part in its place.
     """
     seen: set[int] = set()
-    for node, around in _places(root):
+    for node in _outermost_first(root):
         for argument in node.walk():
             if argument is node or isinstance(argument, Constant) or id(argument) in seen:
                 continue
             inside = [part for part in node.children() if _reads_only(part, argument)]
             outside = [part for part in node.children() if not _reads_only(part, argument)]
-            if not any(_contains(part, argument) for part in inside):
+            if not any(argument in part.walk() for part in inside):
                 continue
             if not outside:
                 seen.add(id(argument))
-                yield node, argument, around
+                yield node, argument, partial(_with_part, root, node, [])
             elif isinstance(node, Sum | Product):
                 seen.add(id(argument))
                 curve = node.rebuilt(inside) if len(inside) > 1 else inside[0]
                 if curve != argument:
-                    yield curve, argument, _beside(node, outside, around)
+                    yield curve, argument, partial(_with_part, root, node, outside)
 
 
-def _beside(
-    node: Expression, others: list[Expression], around: Callable[[Expression], Expression]
-) -> Callable[[Expression], Expression]:
-    return lambda part: around(node.rebuilt([part, *others]))
+def _outermost_first(node: Expression) -> Iterator[Expression]:
+    yield node
+    for child in node.children():
+        yield from _outermost_first(child)
 
 
-def _places(
-    root: Expression,
-) -> Iterator[tuple[Expression, Callable[[Expression], Expression]]]:
-    """Every node, and what makes the whole formula with another one in its place."""
-    yield root, lambda node: node
-    for place, child in enumerate(root.children()):
-        for node, around in _places(child):
-            yield node, _with_child(root, place, around)
-
-
-def _with_child(
-    root: Expression, place: int, around: Callable[[Expression], Expression]
-) -> Callable[[Expression], Expression]:
-    before, after = root.children()[:place], root.children()[place + 1 :]
-    return lambda node: root.rebuilt([*before, around(node), *after])
+def _with_part(
+    root: Expression, node: Expression, others: list[Expression], part: Expression
+) -> Expression:
+    """The whole formula with a part in the place of a node, or of what others leave of it."""
+    new = node.rebuilt([part, *others]) if others else part
+    return root.replaced(lambda one: new if one is node else None)
 
 
 def _reads_only(node: Expression, argument: Expression) -> bool:
     if node == argument or not node.children():
         return node == argument or isinstance(node, Constant)
     return all(_reads_only(child, argument) for child in node.children())
-
-
-def _contains(node: Expression, argument: Expression) -> bool:
-    return any(part == argument for part in node.walk())
 
 
 def _between(curve: Expression, argument: Expression) -> Iterator[Expression]:

@@ -104,6 +104,16 @@ class Expression:
             return node
         return self.rebuilt([child.replaced(new) for child in self.children()])
 
+    def alternatives(
+        self, forms: Callable[[Expression], Iterable[Expression]]
+    ) -> Iterator[Expression]:
+        """The formula with one node, wherever in it, in each of the forms that the node has."""
+        children = self.children()
+        for place, child in enumerate(children):
+            for other in child.alternatives(forms):
+                yield self.rebuilt([*children[:place], other, *children[place + 1 :]])
+        yield from forms(self)
+
     def with_constants(self, constants: Sequence[Expression | float] | Array) -> Expression:
         """The same formula with other values in the place of its free constants `(k,)`."""
         values = iter(constants)
