@@ -13,8 +13,8 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from itertools import islice
 from typing import IO, Any, cast
 
 import numpy as np
@@ -31,8 +31,8 @@ _PROGRAM = (
 )
 _THREADS = ("OMP", "OPENBLAS", "MKL", "BLIS", "VECLIB_MAXIMUM")  # one each: workers share the cores
 _HEAD_START = 0.5  # seconds for which one process runs the strategies alone
+_LOST = "lost"
 _PAUSE = 0.1  # seconds between looks at the clock while a worker is waited for
-_DONE, _LOST = "done", "lost"
 _Process = subprocess.Popen[bytes]
 Result = Trial | State
 
@@ -73,18 +73,13 @@ class Workers:
         schedule = _Schedule(strategies, self.count, self._idle, deadline, progress)
         try:
             for number in range(len(strategies)):
-                # A worker may just have claimed it.
-                if not schedule.needs_workers and schedule.claim(number) is not None:
-                    yield schedule.run_here(number)
-                else:
-                    schedule.employ(self.count)
-                    yield schedule.await_results(number)
+                yield schedule.results(number)
         finally:
             schedule.end()
 
 
 class _Schedule:
-    """Strategies that run at once. A thread leads each worker from one to the next.
+    """Strategies that run at once, each in a process that a thread of a pool leads.
 
     Args:
         strategies: What is run.
@@ -106,116 +101,40 @@ class _Schedule:
         self.deadline, self.progress = deadline, progress
         self.start = time.monotonic() + _HEAD_START
         self.functions = own_functions()
-        self.results: list[queue.SimpleQueue[Result | str]] = [
-            queue.SimpleQueue() for _ in strategies
-        ]
-        self.left = list(range(len(strategies)))  # numbers that are not claimed
+        self.queues: list[queue.SimpleQueue[Any]] = [queue.SimpleQueue() for _ in strategies]
+        self.begun = 0  # how many strategies this process has begun
         self.running: dict[int, _Process | None] = {}  # None: in this process
+        self.futures: dict[int, Future[None]] = {}
+        self.ended = False
         self.lock = threading.Lock()
-        self.threads: list[threading.Thread] = []
         self.shown = ""
+        self.pool = ThreadPoolExecutor(count)
         # While this process may be in the midst of a long strategy.
-        self.timer = threading.Timer(_HEAD_START, self.employ, [count - 1])
+        self.timer = threading.Timer(_HEAD_START, self._employ)
         self.timer.daemon = True
         if count > 1:
             self.timer.start()
 
-    @property
-    def needs_workers(self) -> bool:
-        return self.count > 1 and time.monotonic() >= self.start
-
-    def employ(self, count: int) -> None:
-        """Lets so many workers run the strategies that are left."""
+    def results(self, number: int) -> Iterator[Result]:
+        """The results of a strategy, run in this process or by a worker."""
+        if self.count > 1 and time.monotonic() >= self.start:
+            self._employ()
         with self.lock:
-            self.threads = [thread for thread in self.threads if thread.is_alive()]
-            for _ in range(min(count - len(self.threads), len(self.left))):
-                self.threads.append(threading.Thread(target=self._lead, daemon=True))
-                self.threads[-1].start()
-
-    def claim(self, number: int | None, process: _Process | None = None) -> int | None:
-        """Takes a strategy, or the first that is left; None if it is taken, or there is none."""
-        with self.lock:
-            if number is None and self.left:
-                number = self.left[0]
-            if number not in self.left:
-                return None
-            self.left.remove(number)
-            self.running[number] = process
-        return number
-
-    def run_here(self, number: int, known: int = 0) -> Iterator[Result]:
-        """Runs a strategy in this process, from the results that are known on."""
-        self.show()
-        for result in islice(self.strategies[number].run(), known, None):
-            self.show()
-            yield result
-        with self.lock:
-            self.running.pop(number, None)
-
-    def await_results(self, number: int) -> Iterator[Result]:
-        """A worker's results of a strategy; this process runs it if there is no worker."""
-        known = 0
-        while True:
-            led = any(thread.is_alive() for thread in self.threads)
-            try:
-                result = self.results[number].get(timeout=_PAUSE)
-            except queue.Empty:
-                self.show()
-                if time.monotonic() > self.deadline:
-                    return
-                if led or self.claim(number) is None:  # or just now by a worker
-                    continue
-                result = _LOST
-            if result == _LOST:
-                warnings.warn(
-                    "a worker of the search has failed: what it did is done without it.",
-                    RuntimeWarning,
-                    stacklevel=2,
-                )
-                yield from self.run_here(number, known)
-            if isinstance(result, str):
-                return
-            known += 1
-            yield result
+            future = self.futures.get(number)
+            if future is not None and not future.cancel():
+                return self._await(number)
+            self.begun, self.running[number] = number + 1, None
+        return self._run_here(number)
 
     def end(self) -> None:
         """Ends all strategies at once."""
         self.timer.cancel()
         with self.lock:
-            self.left.clear()
+            self.ended = True
             busy = [process for process in self.running.values() if process is not None]
         for process in busy:
             process.kill()
-        for thread in self.threads:
-            thread.join()
-        for process in busy:
-            _end(process)
-        self.idle[:] = [process for process in self.idle if process not in busy]
-
-    def _lead(self) -> None:
-        try:
-            process = self.idle.pop() if self.idle else _start()
-        except OSError:  # the system has no room for a process
-            return
-        work, answers = cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)
-        while (number := self.claim(None, process)) is not None:
-            end = _LOST
-            try:
-                seconds = self.deadline - time.monotonic()
-                pickle.dump((self.functions, seconds, self.strategies[number]), work)
-                work.flush()
-                while (result := pickle.load(answers)) is not None:
-                    self.results[number].put(result)
-                end = _DONE
-            except (OSError, EOFError, pickle.UnpicklingError):  # it has ended
-                return
-            finally:
-                if end == _LOST:
-                    _end(process)
-                with self.lock:
-                    del self.running[number]
-                self.results[number].put(end)
-        self.idle.append(process)
+        self.pool.shutdown(cancel_futures=True)
 
     def show(self) -> None:
         """Passes on the names of the strategies that run, if they have changed."""
@@ -225,6 +144,74 @@ class _Schedule:
         if shown not in ("", self.shown):
             self.shown = shown
             self.progress(shown)
+
+    def _employ(self) -> None:
+        """Leaves the other strategies to workers."""
+        with self.lock:
+            if not self.futures and not self.ended:
+                for number in range(self.begun, len(self.strategies)):
+                    self.futures[number] = self.pool.submit(self._lead, number)
+
+    def _run_here(self, number: int, known: int = 0) -> Iterator[Result]:
+        """Runs a strategy in this process, from the results that are known on."""
+        self.show()
+        for result in itertools.islice(self.strategies[number].run(), known, None):
+            self.show()
+            yield result
+        with self.lock:
+            self.running.pop(number, None)
+
+    def _await(self, number: int) -> Iterator[Result]:
+        """A worker's results; where it fails, this process continues."""
+        for known in itertools.count():
+            result = self._next(number)
+            if result == _LOST:
+                warnings.warn(
+                    "a worker of the search has failed: what it did is done without it.",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+                yield from self._run_here(number, known)
+            if result is None or result == _LOST:
+                return
+            yield result
+
+    def _next(self, number: int) -> Any:
+        """A worker's next result; None at its end, or when the time is over."""
+        while True:
+            try:
+                return self.queues[number].get(timeout=_PAUSE)
+            except queue.Empty:
+                self.show()
+                if time.monotonic() > self.deadline:
+                    return None
+
+    def _lead(self, number: int) -> None:
+        """Has a process run a strategy, and passes its results on, then None."""
+        process, end = None, _LOST
+        # It may end early, or there is no room for it.
+        with suppress(OSError, EOFError, pickle.UnpicklingError):
+            process = self.idle.pop() if self.idle else _start()
+            with self.lock:
+                self.running[number] = process
+                if self.ended:
+                    process.kill()
+            seconds = self.deadline - time.monotonic()
+            work, answers = cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)
+            pickle.dump((self.functions, seconds, self.strategies[number]), work)
+            work.flush()
+            while (result := pickle.load(answers)) is not None:
+                self.queues[number].put(result)
+            end = None
+        with self.lock:
+            self.running.pop(number, None)
+            is_free = end is None and not self.ended
+        if process is not None:
+            if is_free:
+                self.idle.append(process)
+            else:
+                _end(process)
+        self.queues[number].put(end)
 
 
 def _start() -> _Process:
