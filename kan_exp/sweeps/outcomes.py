@@ -8,7 +8,7 @@ from typing import Any
 from kan_exp.runs import read_status
 from kan_exp.runs.results import SeedResult, read_metrics, seed_results
 from kan_exp.sweeps.jobs import Job, JobGroup
-from kan_exp.tasks.metrics import higher_is_better
+from kan_exp.tasks.metrics import to_minimize
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,6 @@ def outcomes(group: JobGroup) -> list[Outcome]:
     reason = None if status is None else status.reason
     if state == "done" and not metrics:
         state, reason = "failed", "its metrics.json cannot be read."
-    elif state == "failed" and metrics.get("stopped") == "diverged":  # as older versions wrote
-        state = "diverged"
     # That of the training is of all attempts together if the run was resumed.
     times = [None if status is None else status.seconds, metrics.get("train_seconds")]
     known = [float(value) for value in times if isinstance(value, (int, float))]
@@ -73,4 +71,4 @@ def sort_key(outcome: Outcome, metric: str) -> tuple[bool, float, int]:
     value = outcome.metric(metric)
     if value is None:
         return True, 0.0, outcome.job.number
-    return False, -value if higher_is_better(metric) else value, outcome.job.number
+    return False, to_minimize(metric, value), outcome.job.number

@@ -188,7 +188,8 @@ class _Schedule:
 
     def _lead(self, number: int) -> None:
         """Has a process run a strategy, and passes its results on, then None."""
-        process, end = None, _LOST
+        process: _Process | None = None
+        end: str | None = _LOST
         # It may end early, or there is no room for it.
         with suppress(OSError, EOFError, pickle.UnpicklingError):
             process = self.idle.pop() if self.idle else _start()

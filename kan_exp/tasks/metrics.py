@@ -329,6 +329,11 @@ def higher_is_better(key: str) -> bool:
     return bool(prefix) and METRICS[name].higher_is_better
 
 
+def to_minimize(key: str, value: Any) -> Any:
+    """A number of `metrics.json`, or an array of it, whose smallest value is the best."""
+    return -value if higher_is_better(key) else value
+
+
 def standard_error_of(key: str) -> str | None:
     """Under which key `metrics.json` may have the standard error of a number."""
     prefix, name = _parts(key)
