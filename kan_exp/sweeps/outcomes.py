@@ -43,6 +43,8 @@ def outcomes(group: JobGroup) -> list[Outcome]:
     reason = None if status is None else status.reason
     if state == "done" and not metrics:
         state, reason = "failed", "its metrics.json cannot be read."
+    elif state == "failed" and metrics.get("stopped") == "diverged":  # as older versions wrote
+        state = "diverged"
     # That of the training is of all attempts together if the run was resumed.
     times = [None if status is None else status.seconds, metrics.get("train_seconds")]
     known = [float(value) for value in times if isinstance(value, (int, float))]
