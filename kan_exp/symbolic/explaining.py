@@ -13,7 +13,7 @@ import numpy as np
 from kan_exp.errors import KanExpError, listing
 from kan_exp.runs.cores import count_workers
 from kan_exp.symbolic.constants import simplified
-from kan_exp.symbolic.differences import difference, domain_note
+from kan_exp.symbolic.differences import Difference, difference, domain_note
 from kan_exp.symbolic.dimensions import Dimension
 from kan_exp.symbolic.explanation import Explanation
 from kan_exp.symbolic.expression import Array, Constant, Expression
@@ -238,8 +238,7 @@ def explanation_of(
         edge_seconds: For the names of the network's edges, where there is no formula.
         units: Of the formula, as far as they are known.
     """
-    candidates = list(found.candidates)
-    best = found.best
+    candidates, best = list(found.candidates), found.best
     if best is None:  # the mean, which is a formula, too
         mean = float(np.average(observed.y, weights=observed.weight))
         deviation = float(np.std(observed.y))
@@ -250,26 +249,16 @@ def explanation_of(
         candidates.append(best)
     candidates.sort(key=lambda one: one.complexity)
     points, truth = observed.compared
-    network, fresh = observed.network_values, observed.fresh_x is not None
-    predicted = best.expression(points)
-    differences = []
-    if network is not None:
-        differences.append(difference("formula - network", predicted, network))
-    if truth is not None:
-        differences.append(difference("formula - data", predicted, truth))
-        if network is not None:
-            differences.append(difference("network - data", network, truth))
-            spread = float(np.std(truth))
-            if len(truth) >= 20 and differences[-1].rmse ** 2 > (1 - LEARNED) * spread**2 > 0:
-                notes = [*notes, "the network has not learned these data: its curves say little."]
-    compared = truth if truth is not None else network
+    fresh, compared = observed.fresh_x is not None, truth
+    if compared is None:
+        compared = observed.network_values
+    differences, about_network = _differences(best.expression(points), observed)
     tests = [math.nan] * len(candidates)
     if fresh and compared is not None:
         each = [one.expression(points) for one in candidates]
         tests = [difference("", values, compared).rmse for values in each]
     ranges = np.stack([observed.x.min(0), observed.x.max(0)], 1)
-    if (note := domain_note(best.expression, observed.names, ranges)) is not None:
-        notes = [*notes, note]
+    about_domain = domain_note(best.expression, observed.names, ranges)
     carried: list[Dimension] | None = None
     if units is not None:
         carried = units.dimensions.constants(best.expression)
@@ -287,10 +276,25 @@ def explanation_of(
         complete=found.complete,
         fresh=fresh,
         differences=tuple(differences),
-        notes=tuple(notes),
+        notes=(*notes, *filter(None, (about_network, about_domain))),
         edge_names=(
             tuple(observed.edges(edge_seconds)) if observed.edges and not found.found else ()
         ),
         units={} if units is None else dict(units.given),
         constant_units=() if units is None else tuple(map(units.text, carried or ())),
     )
+
+
+def _differences(predicted: Array, observed: Observations) -> tuple[list[Difference], str | None]:
+    """Differences between formula, network and data, and a note about a network of no use."""
+    (_, truth), network = observed.compared, observed.network_values
+    known = [("network", network)] if network is not None else []
+    known += [("data", truth)] if truth is not None else []
+    found = [difference(f"formula - {name}", predicted, values) for name, values in known]
+    if network is None or truth is None:
+        return found, None
+    found.append(difference("network - data", network, truth))
+    spread = float(np.std(truth))
+    if len(truth) >= 20 and found[-1].rmse ** 2 > (1 - LEARNED) * spread**2 > 0:
+        return found, "the network has not learned these data: its curves say little."
+    return found, None

@@ -257,6 +257,28 @@ def _evaluated(keys: Sequence[str], u: Array) -> tuple[Array, Array]:
     return value, slope
 
 
+def _step(state: Sequence[Array], t: Array, weight: Array, free: Array, damping: Array) -> Array:
+    """Steps of scale and shift `(k, 2)`, where these are free."""
+    c, _, centred, slope, residual, size = state
+    # Derivatives of the value by scale and shift, without what c and d could do as well.
+    columns = []
+    for number, by in enumerate((t, 1.0)):
+        column = c[:, None] * (slope * by)
+        column = (column - (column @ weight)[:, None]) * free[:, number, None]
+        along = (column * centred) @ weight / size
+        columns.append(column - along[:, None] * centred)
+    weighted = [column * weight for column in columns]
+    g00, g01, g11 = (
+        np.einsum("kn,kn->k", weighted[i], columns[j]) for i, j in ((0, 0), (0, 1), (1, 1))
+    )
+    r0, r1 = (np.einsum("kn,kn->k", own, residual) for own in weighted)
+    g00 = g00 * (1 + damping) + 1e-300 + (free[:, 0] == 0)
+    g11 = g11 * (1 + damping) + 1e-300 + (free[:, 1] == 0)
+    determinant = np.maximum(g00 * g11 - g01**2, 1e-14 * g00 * g11)
+    steps = np.stack([g11 * r0 - g01 * r1, g00 * r1 - g01 * r0], 1)
+    return np.asarray(steps / determinant[:, None])
+
+
 def _converged(fits: _Fits, t: Array, target: Array, weight: Array, steps: int) -> _Fits:
     """Levenberg-Marquardt over scale and shift, with c and d projected out, of all fits at once."""
     if not fits.keys:
@@ -291,27 +313,10 @@ def _converged(fits: _Fits, t: Array, target: Array, weight: Array, steps: int) 
         for taken in range(steps):
             if not len(active):
                 break
-            loss, c, _, centred, slope, residual, size = state
-            # Derivatives of the value by scale and shift, without what c and d could do as well.
-            columns = []
-            for number, by in enumerate((t, None)):
-                column = c[:, None] * (slope * by if by is not None else slope)
-                column = (column - (column @ weight)[:, None]) * free[active, number, None]
-                along = (column * centred) @ weight / size
-                columns.append(column - along[:, None] * centred)
-            weighted = [column * weight for column in columns]
-            g00, g01, g11 = (
-                np.einsum("kn,kn->k", weighted[i], columns[j]) for i, j in ((0, 0), (0, 1), (1, 1))
-            )
-            r0, r1 = (np.einsum("kn,kn->k", own, residual) for own in weighted)
-            g00 = g00 * (1 + damping) + 1e-300 + (free[active, 0] == 0)
-            g11 = g11 * (1 + damping) + 1e-300 + (free[active, 1] == 0)
-            determinant = np.maximum(g00 * g11 - g01**2, 1e-14 * g00 * g11)
-            step = np.stack([g11 * r0 - g01 * r1, g00 * r1 - g01 * r0], 1)
-            trial = ab - step / determinant[:, None]
+            trial = ab - _step(state[1:], t, weight, free[active], damping)
             new = at(keys, trial)
-            better = new[0] < loss
-            stalled = np.where(new[0] < 0.99 * loss, 0, stalled + 1)
+            better = new[0] < state[0]
+            stalled = np.where(new[0] < 0.99 * state[0], 0, stalled + 1)
             damping = np.where(better, damping / 10, damping * 4)
             ab = np.where(better[:, None], trial, ab)
             state = tuple(

@@ -148,37 +148,11 @@ def network_observations(
     Raises:
         KanExpError: There is no such output, more than two classes, or no column of numbers.
     """
-    import torch
-
-    from kan_exp.models.model import evaluation_mode
-
     places, schema = [output_of(model, output) for output in outputs], model.schema
     columns = _number_columns(model)
     if not columns:
         raise KanExpError("explain: the network has no input that is a number.")
-
-    def values_of(points: Tensor) -> Array:
-        if model.classes:
-            logits = model.predict_outputs(points).double()
-            odds = logits[:, -1] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
-            return np.asarray(odds[:, None].cpu().numpy())
-        with torch.no_grad(), evaluation_mode(model):
-            scaled = torch.cat([model.scaled(part) for part in points.split(BATCH)])
-        return np.asarray(scaled.double().cpu())
-
-    def inputs_of(points: Tensor) -> Array:
-        parts = [_unscaled(points[:, at].double().cpu().numpy(), scale) for at, _, scale in columns]
-        return np.stack(parts, 1)
-
     points, y = rows
-    middle = points.double().median(0).values
-
-    def network(place: int, x: Array) -> Array:
-        full = middle.repeat(len(x), 1)
-        for column, (at, _, scale) in zip(x.T, columns, strict=True):
-            full[:, at] = torch.from_numpy(_scaled(column, scale))
-        return values_of(full)[:, place]
-
     notes = []
     others = [] if schema is None else [one.name for one in schema.inputs]
     if left_out := [name for name in others if name not in {name for _, name, _ in columns}]:
@@ -187,11 +161,11 @@ def network_observations(
         y, fresh = None, None if fresh is None else (fresh[0], None)
         if not model.classes:
             notes.append("the formula is of the network's quantile, not of the data.")
-    compared = values_of(points if fresh is None else fresh[0])
+    compared = _network_values(model, points if fresh is None else fresh[0])
     is_data = y is not None
     if y is None:
-        y = (compared if fresh is None else values_of(points))[:, places]
-    inputs, fresh_inputs = inputs_of(points), None if fresh is None else inputs_of(fresh[0])
+        y = (compared if fresh is None else _network_values(model, points))[:, places]
+    middle = points.double().median(0).values
 
     @cache  # they are those of all outputs
     def edges(seconds: float) -> list[EdgeName]:
@@ -203,12 +177,12 @@ def network_observations(
         observed = Observations(
             names=tuple(name for _, name, _ in columns),
             target=_output_name(model, place),
-            x=inputs,
+            x=_inputs(points, columns),
             y=y[:, number],
             weight=weight,
-            fresh_x=fresh_inputs,
+            fresh_x=None if fresh is None else _inputs(fresh[0], columns),
             fresh_y=None if fresh is None or fresh[1] is None else fresh[1][:, number],
-            network=partial(network, place),
+            network=partial(_along_numbers, model, columns, middle, place),
             network_values=compared[:, place],
             is_data=is_data,
             notes=list(notes),
@@ -218,6 +192,39 @@ def network_observations(
         )
         found.append(observed)
     return found
+
+
+def _network_values(model: KANModel, points: Tensor) -> Array:
+    """The network's outputs `(n, out)` on the target's scale; of a classifier, its log-odds."""
+    import torch
+
+    from kan_exp.models.model import evaluation_mode
+
+    if model.classes:
+        logits = model.predict_outputs(points).double()
+        odds = logits[:, -1] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
+        return np.asarray(odds[:, None].cpu().numpy())
+    with torch.no_grad(), evaluation_mode(model):
+        scaled = torch.cat([model.scaled(part) for part in points.split(BATCH)])
+    return np.asarray(scaled.double().cpu())
+
+
+def _inputs(points: Tensor, columns: Sequence[tuple[int, str, str]]) -> Array:
+    """The columns of numbers `(n, in)`, in their own units."""
+    parts = [_unscaled(points[:, at].double().cpu().numpy(), scale) for at, _, scale in columns]
+    return np.stack(parts, 1)
+
+
+def _along_numbers(
+    model: KANModel, columns: Sequence[tuple[int, str, str]], middle: Tensor, place: int, x: Array
+) -> Array:
+    """An output `(n,)` at columns of numbers `(n, in)`, the others at their medians."""
+    import torch
+
+    full = middle.repeat(len(x), 1)
+    for column, (at, _, scale) in zip(x.T, columns, strict=True):
+        full[:, at] = torch.from_numpy(_scaled(column, scale))
+    return _network_values(model, full)[:, place]
 
 
 def output_of(model: KANModel, output: int | str | None) -> int:
