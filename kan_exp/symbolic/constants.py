@@ -68,8 +68,8 @@ def simplified(
     if exactly and len(y) > 400:
         # Without noise a few rows decide as well as all.
         result = _Simplifying(fit.expression, *problem.thinned(300).data).run()
-        left = result(x) - y
-        if float(weight @ left**2) <= 10 * weight.sum() * (_ROUNDING * size) ** 2:
+        residual = result(x) - y
+        if float(weight @ residual**2) <= 10 * weight.sum() * (_ROUNDING * size) ** 2:
             return result
     if len(y) <= _MOST_ROWS:
         return _Simplifying(fit.expression, x, y, weight).run()
@@ -325,8 +325,8 @@ def _straight_forms(expression: Expression, x: Array) -> Iterator[Expression]:
             if not np.isfinite(design).all() or not np.isfinite(values).all():
                 continue
             (shift, slope), *_ = np.linalg.lstsq(design, values, rcond=None)
-            left = values - shift - slope * inputs
-            if float(np.std(left)) <= _STRAIGHT * float(np.std(values)):
+            residual = values - shift - slope * inputs
+            if float(np.std(residual)) <= _STRAIGHT * float(np.std(values)):
                 yield Constant(float(shift)) + Constant(float(slope)) * simpler
 
     return expression.alternatives(straight)

@@ -154,8 +154,8 @@ def _length(node: Expression, known: float) -> float:
 
 def _is_affine(values: Array, inputs: Array) -> bool:
     design = np.stack([np.ones_like(inputs), inputs], 1)
-    left = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
-    return float(np.std(left)) <= _AFFINE * float(np.std(values))
+    residual = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+    return float(np.std(residual)) <= _AFFINE * float(np.std(values))
 
 
 def _polynomial(values: Array, inputs: Array, slope: Array, rows: int, known: float) -> float:

@@ -75,6 +75,7 @@ class Judge:
 
     Attributes:
         problem: The training rows, with the noise as far as it is estimated.
+        deviation: Standard deviation of y in these rows.
         states: Smaller problems that were found, by their keys.
         settled: Whether a formula holds, and no further strategy is needed.
     """
@@ -84,7 +85,7 @@ class Judge:
         count = int(_HELD * len(order))
         self.problem, self.validation = problem.rows(order[count:]), problem.rows(order[:count])
         self.few = self.problem.thinned(FEW_ROWS)
-        self.size = self.problem.deviation
+        self.deviation = self.problem.deviation
         self.states: dict[str, State] = {}
         self.settled = False
         self._noise = problem.noise  # that is known
@@ -103,7 +104,7 @@ class Judge:
     def estimate_noise(self) -> None:
         """Sets the noise to the smallest error of any polynomial."""
         error = self._polynomial_error()
-        noise = self.size * error if error > _NOISELESS else 0.0
+        noise = self.deviation * error if error > _NOISELESS else 0.0
         self.problem = replace(self.problem, noise=max(noise, self._noise))
 
     def _polynomial_error(self) -> float:
@@ -173,7 +174,7 @@ class Judge:
 
     def _without_idle_inputs(self, expression: Expression) -> Expression:
         """The formula without the inputs that change nothing in it."""
-        problem, exact = self.problem, _EXACT * self.size
+        problem, exact = self.problem, _EXACT * self.deviation
         for column in expression.inputs:
             inputs: list[Expression] = [Input(place) for place in range(problem.x.shape[1])]
             inputs[column] = Constant(float(problem.x[:, column].mean()))
@@ -221,12 +222,14 @@ class Judge:
         if candidate is None or not math.isfinite(candidate.rmse):
             return False
         error = candidate.validation_rmse if len(self.validation.y) else 0.0
-        return candidate.rmse < 10 * _EXACT * self.size and error < 100 * _EXACT * self.size
+        return (
+            candidate.rmse < 10 * _EXACT * self.deviation and error < 100 * _EXACT * self.deviation
+        )
 
     def _length(self, rmse: float, complexity: int, free: float) -> float:
         """Length of a description of the data, in natural units."""
         rows = len(self.problem.y)
-        error = max(rmse / self.size, 1e-12)
+        error = max(rmse / self.deviation, 1e-12)
         return rows * math.log(error) + 1.5 * complexity + (3 + 0.5 * math.log(rows)) * free
 
     def _length_of(self, candidate: Candidate) -> float:
@@ -243,7 +246,7 @@ class Judge:
         """The mean of y, as the simplest formula of all."""
         weight = self.problem.weight
         mean = Constant(float(np.average(self.problem.y, weights=weight)) if weight.any() else 0.0)
-        error = np.array([self.size / math.sqrt(max(len(self.problem.y), 1))])
+        error = np.array([self.deviation / math.sqrt(max(len(self.problem.y), 1))])
         return Candidate(mean, self.problem.rmse(mean), self.validation.rmse(mean), error, "mean")
 
     def holds(self, candidate: Candidate) -> bool:
@@ -258,15 +261,15 @@ class Judge:
             return False
         if exact:
             # A constant whose effect is no larger than what counts as exact is not known.
-            errors = standard_errors(expression, *problem.data, least=_EXACT * self.size)
+            errors = standard_errors(expression, *problem.data, least=_EXACT * self.deviation)
             return bool(np.all(errors < 0.5 * np.abs(free)))
         # The explained part must be certain: ten standard errors of chance, or half of the whole.
-        explained = 1 - (candidate.validation_rmse / self.size) ** 2
+        explained = 1 - (candidate.validation_rmse / self.deviation) ** 2
         if not explained > min(10 * math.sqrt(2 / max(len(self.validation.y), 1)), 0.5):
             return False
         # That error is of other rows: it is known to one part in the root of twice their number.
         rows = min(HELD, len(problem.y) * HELD // (FITTED + HELD))
-        least = max(self._polynomial_error() * self.size, self._noise)
+        least = max(self._polynomial_error() * self.deviation, self._noise)
         if candidate.rmse > (1.05 + 3 / math.sqrt(2 * max(rows, 1))) * least:
             return False
         # Far below a known noise, what is left is what other parts of a target have left.

@@ -27,7 +27,7 @@ def leaves_noise(expression: Expression, problem: Problem, states: Sequence[Stat
         states: Smaller problems, the best first.
     """
     value, root = expression(problem.x), np.sqrt(problem.weight)
-    left = (value - problem.y) * root
+    residual = (value - problem.y) * root
     inputs = [np.ascontiguousarray(problem.x[:, column]) for column in problem.varying]
     trials = [([*inputs, value], terms) for terms in (12, 40, 120)]
     for state in states[:6]:
@@ -36,11 +36,11 @@ def leaves_noise(expression: Expression, problem: Problem, states: Sequence[Stat
     for variables, terms in trials:
         if not all(np.isfinite(variable).all() for variable in variables):
             continue
-        polynomials = Polynomials(max(min(terms, len(left) // 8), 4), np.arange(len(left)))
+        polynomials = Polynomials(max(min(terms, len(residual) // 8), 4), np.arange(len(residual)))
         q, _ = np.linalg.qr(polynomials.design(variables) * root[:, None])
         count = q.shape[1]
-        explained = float(((q.T @ left) ** 2).sum())
-        rest = max(float(left @ left) - explained, 1e-300) / max(len(left) - count, 1)
+        explained = float(((q.T @ residual) ** 2).sum())
+        rest = max(float(residual @ residual) - explained, 1e-300) / max(len(residual) - count, 1)
         share = 2 / (9 * count)
         if explained / count / rest > (1 - share + 3.9 * math.sqrt(share)) ** 3:
             return False
@@ -54,17 +54,17 @@ def neighbors_agree(expression: Expression, problem: Problem) -> bool:
     reason to doubt.
     """
     few = problem.thinned(_NEIGHBORS)
-    left = (expression(few.x) - few.y) * np.sqrt(few.weight)
-    if _is_rounding(few.y, left):
+    residual = (expression(few.x) - few.y) * np.sqrt(few.weight)
+    if _is_rounding(few.y, residual):
         return False
     points = few.x[:, few.varying]
     orders = [np.argsort(column, kind="stable") for column in points.T]
-    trials = [(left[order][1:] * left[order][:-1], 1) for order in orders]
+    trials = [(residual[order][1:] * residual[order][:-1], 1) for order in orders]
     points = (points - points.mean(0)) / points.std(0)
     squares = (points**2).sum(1)
     distances = squares[:, None] + squares - 2 * points @ points.T
     np.fill_diagonal(distances, np.inf)
-    trials.append((left * left[distances.argmin(1)], 2))  # most pairs are there twice
+    trials.append((residual * residual[distances.argmin(1)], 2))  # most pairs are there twice
     # Chance exceeds four deviations once in 30,000.
     return any(
         bool(products.sum() > 4 * math.sqrt(times * float(products @ products)))
@@ -72,11 +72,11 @@ def neighbors_agree(expression: Expression, problem: Problem) -> bool:
     )
 
 
-def _is_rounding(y: Array, left: Array) -> bool:
+def _is_rounding(y: Array, residual: Array) -> bool:
     """Whether all y are multiples of a step, and their residuals `(n,)` lie within one."""
     levels = np.unique(y)
     if len(levels) < _LEVELS:
         return False  # steps rather than a rounded curve
     step = float(np.diff(levels).min())
     places = (y - y.min()) / step
-    return bool(np.abs(places - places.round()).max() < 1e-3 and np.std(left) < 0.35 * step)
+    return bool(np.abs(places - places.round()).max() < 1e-3 and np.std(residual) < 0.35 * step)

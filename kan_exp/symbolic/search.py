@@ -76,7 +76,7 @@ def search(
 
 def _run(judge: Judge, progress: Callable[[str], None], workers: Workers) -> None:
     """Runs strategies until the question is settled, or the time over."""
-    if not judge.size or not judge.problem.x.shape[1]:
+    if not judge.deviation or not judge.problem.x.shape[1]:
         return  # there is nothing to explain
     for strategy in _first_strategies(judge):
         progress(strategy.name)
@@ -97,7 +97,7 @@ def _first_strategies(judge: Judge) -> Iterator[Strategy]:
     if groups is not None:
         in_groups = InState(reductions, groups)
         yield Strategy("dimensionless groups", judge.problem, in_groups)
-        error = grouped_error(judge.problem, groups) / judge.size
+        error = grouped_error(judge.problem, groups) / judge.deviation
         judge.states["units"] = replace(groups, error=error)
         judge.estimate_noise()
         if judge.problem.noise:

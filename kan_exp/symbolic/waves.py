@@ -86,15 +86,15 @@ def waves(problem: Problem) -> Iterator[Proposal]:
             if not np.isfinite(design).all():
                 return math.inf, numbers, ()
             found = np.linalg.lstsq(design, y * root, rcond=1e-10)[0]
-            left = float(np.linalg.norm(design @ found - y * root)) / size
-            return left, numbers, found.tolist()
+            error = float(np.linalg.norm(design @ found - y * root)) / size
+            return error, numbers, found.tolist()
 
         starts = sorted(map(factors, family.grid), key=_error)[:_STARTS]
         if len(family.grid[0]) == 1:
             # Many factors fit anything beside a wrong number: it is looked for more closely.
             step = abs(family.grid[1][0] - family.grid[0][0])
             starts = [_closer(factors, start, step) for start in starts]
-        forms = [family.formula(n, c) for left, n, c in starts if left < _HOPELESS]
+        forms = [family.formula(n, c) for error, n, c in starts if error < _HOPELESS]
         fits = [refit(form, x, y, weight, steps=80) for form in forms]
         for fit in sorted(fits, key=lambda fit: fit.loss)[:_PROPOSED]:
             if math.isfinite(fit.loss):
