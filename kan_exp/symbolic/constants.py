@@ -27,6 +27,7 @@ from kan_exp.symbolic.expression import (
 )
 from kan_exp.symbolic.problem import Problem
 from kan_exp.symbolic.refit import refit
+from kan_exp.symbolic.regression import line_through
 
 # Errors below this part of the target's size are rounding, not noise; constants are known to the
 # other part.
@@ -321,13 +322,10 @@ def _straight_forms(expression: Expression, x: Array) -> Iterator[Expression]:
         values, child = node(x), node.children()[0]
         for simpler in (child, child**2):  # a cosine of small angles is a parabola
             inputs = simpler(x)
-            design = np.stack([np.ones_like(inputs), inputs], 1)
-            if not np.isfinite(design).all() or not np.isfinite(values).all():
-                continue
-            (shift, slope), *_ = np.linalg.lstsq(design, values, rcond=None)
-            residual = values - shift - slope * inputs
-            if float(np.std(residual)) <= _STRAIGHT * float(np.std(values)):
-                yield Constant(float(shift)) + Constant(float(slope)) * simpler
+            if np.isfinite(inputs).all() and np.isfinite(values).all():
+                shift, slope, error = line_through(values, inputs)
+                if error <= _STRAIGHT:
+                    yield Constant(shift) + Constant(slope) * simpler
 
     return expression.alternatives(straight)
 

@@ -15,7 +15,8 @@ from functools import partial
 import numpy as np
 
 from kan_exp.symbolic.expression import Array, Constant, Expression, Product, Sum
-from kan_exp.symbolic.regression import chebyshev, coordinate
+from kan_exp.symbolic.problem import Problem
+from kan_exp.symbolic.regression import chebyshev, coordinate, line_through
 
 # What a curve must be shorter by: with one constant, and for every further one.
 _ONE, _MORE = 5.0, 13.0
@@ -28,34 +29,33 @@ _STEP = 1e-4
 _AFFINE = 1e-9
 
 
-def is_certain(expression: Expression, x: Array, weight: Array, rmse: float) -> bool:
+def is_certain(expression: Expression, problem: Problem, rmse: float) -> bool:
     """Whether each curve in a formula is shorter than the polynomials that could stand for it.
 
     A curve is a part of the formula that reads a single input, or a single other part, and is no
     part of a larger such one. Straight lines are certain, also in a logarithm.
 
     Args:
-        x: Rows `(n, in)`.
-        weight: Of the rows `(n,)`.
         rmse: What the formula leaves, in units of y; above 0.
     """
-    rows = np.flatnonzero(weight > 0)
-    few = rows[np.linspace(0, len(rows) - 1, min(len(rows), _MOST_ROWS)).astype(int)]
-    y = expression(x[few])
+    total = int((problem.weight > 0).sum())
+    x = problem.thinned(_MOST_ROWS).x
+    y = expression(x)
     # To what part of itself a constant is known.
-    known = 0.5 * math.log(len(rows)) + max(math.log(float(np.std(y)) / rmse), 0.0)
+    known = 0.5 * math.log(total) + max(math.log(float(np.std(y)) / rmse), 0.0)
     for curve, argument, around in _curves(expression):
         own = [*_between(curve, argument), *_outer_constants(argument)]
         count = sum(map(_counts, own))
         if not count:
             continue  # a form without constants is no choice among many
-        values, inputs = curve(x[few]), argument(x[few])
-        if _is_affine(values, inputs) or (inputs.min() > 0 and _is_affine(values, np.log(inputs))):
+        values, inputs = curve(x), argument(x)
+        lines = [inputs, np.log(inputs)] if inputs.min() > 0 else [inputs]
+        if any(line_through(values, line)[2] <= _AFFINE for line in lines):
             continue
         step = _STEP * max(float(np.std(values)), 1e-300)
-        higher, lower = (around(curve + Constant(by))(x[few]) for by in (step, -step))
+        higher, lower = (around(curve + Constant(by))(x) for by in (step, -step))
         slope = (higher - lower) / (2 * step) / rmse
-        saved = _polynomial(values, inputs, slope, len(rows), known)
+        saved = _polynomial(values, inputs, slope, total, known)
         saved -= sum(_length(node, known) for node in own)
         if not saved > _ONE + _MORE * (count - 1):
             return False
@@ -150,12 +150,6 @@ def _length(node: Expression, known: float) -> float:
         case Sum() | Product():
             return _NODE * (len(node.children()) - 1)
     return _NODE
-
-
-def _is_affine(values: Array, inputs: Array) -> bool:
-    design = np.stack([np.ones_like(inputs), inputs], 1)
-    residual = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
-    return float(np.std(residual)) <= _AFFINE * float(np.std(values))
 
 
 def _polynomial(values: Array, inputs: Array, slope: Array, rows: int, known: float) -> float:

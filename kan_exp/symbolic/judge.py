@@ -285,7 +285,7 @@ class Judge:
         if self.is_exact(candidate):
             return True
         problem, length = self.problem, self._length_of(candidate)
-        if not is_certain(candidate.expression, problem.x, problem.weight, candidate.rmse):
+        if not is_certain(candidate.expression, problem, candidate.rmse):
             return False
         values = candidate.expression(self.few.x)
         for rival in self._candidates.values():

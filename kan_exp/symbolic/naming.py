@@ -262,7 +262,7 @@ def _step(state: Sequence[Array], t: Array, weight: Array, free: Array, damping:
     c, _, centred, slope, residual, size = state
     # Derivatives of the value by scale and shift, without what c and d could do as well.
     columns = []
-    for number, by in enumerate((t, 1.0)):
+    for number, by in enumerate((t, np.ones_like(t))):
         column = c[:, None] * (slope * by)
         column = (column - (column @ weight)[:, None]) * free[:, number, None]
         along = (column * centred) @ weight / size

@@ -41,6 +41,14 @@ def chebyshev(values: Array, degree: int) -> Array:
     return result
 
 
+def line_through(values: Array, inputs: Array) -> tuple[float, float, float]:
+    """Shift and slope of the nearest line, and its error in deviations of the values `(n,)`."""
+    design = np.stack([np.ones_like(inputs), inputs], 1)
+    shift, slope = np.linalg.lstsq(design, values, rcond=None)[0]
+    error = float(np.std(values - shift - slope * inputs))
+    return float(shift), float(slope), error / max(float(np.std(values)), 1e-300)
+
+
 @lru_cache(maxsize=512)
 def exponents(variables: int, terms: int) -> tuple[tuple[int, ...], ...]:
     """The `terms` simplest products: of low degree first, of few variables first."""
