@@ -86,7 +86,7 @@ class Dimensions:
         places = [place for place, one in enumerate(equations.numbers) if not one.free]
         # The simplest numbers stay, as far as they can.
         for place in sorted(places, key=lambda place: _size(equations.numbers[place])):
-            equations.conditions.append(equations.pinned(place))
+            equations.conditions.append(equations.unknown("constant", place))  # carries no unit
             if equations.solved() is None:
                 equations.conditions.pop()
                 equations.numbers[place] = Constant(equations.numbers[place].value)
@@ -158,7 +158,7 @@ class _Equations:
         if isinstance(node, Input):
             if (known := self.dimensions.inputs[node.index]) is not None:
                 return _Form(known, {}), self.none
-            return self._unknown("input", node.index), self.none
+            return self.unknown("input", node.index), self.none
         carries = isinstance(node, Sum | Product)
         below = [self._visit(child, carries) for child in node.children()]
         match node:
@@ -187,10 +187,10 @@ class _Equations:
         is_one = abs(node.value) == 1 and not node.free
         freed = self.freeing and may_carry and not is_one
         if node.free or freed or node.value == 0:
-            return self._unknown("constant", place)
+            return self.unknown("constant", place)
         return self.none
 
-    def _unknown(self, kind: str, number: int) -> _Form:
+    def unknown(self, kind: str, number: int) -> _Form:
         return _Form(self.none.known, {(kind, number): Fraction(1)})
 
     def _sum(self, node: Sum, below: list[tuple[_Form, _Form]]) -> tuple[_Form, _Form]:
@@ -202,7 +202,7 @@ class _Equations:
         if total != self.none and any(
             isinstance(term, Constant) and (term.free or self.freeing) for term in node.terms
         ):
-            total = total.plus(self._unknown("log", next(self._logarithms)), Fraction(1))
+            total = total.plus(self.unknown("log", next(self._logarithms)), Fraction(1))
         return below[0][0], total
 
     def _product(self, node: Product, below: list[tuple[_Form, _Form]]) -> tuple[_Form, _Form]:
@@ -229,10 +229,6 @@ class _Equations:
         self._require(base)
         self._require(exponent)
         return self.none
-
-    def pinned(self, place: int) -> _Form:
-        """The condition that a constant carries no unit."""
-        return self._unknown("constant", place)
 
     def solved(self) -> dict[_Unknown, Dimension] | None:
         """Dimensions of the unknowns that meet all conditions; None if there are none."""

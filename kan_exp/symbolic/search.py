@@ -21,7 +21,7 @@ from kan_exp.symbolic.quotients import quotients
 from kan_exp.symbolic.reduction import reductions
 from kan_exp.symbolic.separation import separations
 from kan_exp.symbolic.states import State
-from kan_exp.symbolic.strategies import InState, Strategy
+from kan_exp.symbolic.strategies import Strategy, in_state
 from kan_exp.symbolic.sums import sums, sums_of_functions, sums_of_one_unit
 from kan_exp.symbolic.trees import find_trees, find_trees_again
 from kan_exp.symbolic.waves import waves
@@ -95,7 +95,7 @@ def _first_strategies(judge: Judge) -> Iterator[Strategy]:
     """The quick ones, which find most formulas. Each is made of what is known by then."""
     groups = grouped(judge.problem)
     if groups is not None:
-        in_groups = InState(reductions, groups)
+        in_groups = partial(in_state, finder=reductions, state=groups)
         yield Strategy("dimensionless groups", judge.problem, in_groups)
         error = grouped_error(judge.problem, groups) / judge.deviation
         judge.states["units"] = replace(groups, error=error)
@@ -121,7 +121,7 @@ def _later_strategies(judge: Judge) -> Iterator[Strategy]:
     def each(name: str, finder: Finder, most: int) -> Iterator[Strategy]:
         for state in smaller:
             if len(state.variables) <= most:
-                yield Strategy(name, problem, InState(finder, state))
+                yield Strategy(name, problem, partial(in_state, finder=finder, state=state))
 
     def whole(name: str, finder: Finder, most: int) -> Iterator[Strategy]:
         if any(len(state.variables) > most for state in smaller):  # else it is among them
@@ -138,7 +138,8 @@ def _later_strategies(judge: Judge) -> Iterator[Strategy]:
     yield Strategy("alternatives of merged variables", problem, wider)
     for state in smaller:
         if len(state.variables) > 1:
-            yield Strategy("parts of fewer variables", problem, InState(formulas_of_parts, state))
+            parts = partial(in_state, finder=formulas_of_parts, state=state)
+            yield Strategy("parts of fewer variables", problem, parts)
     yield from whole(*products)
     for strategies in (each, whole):
         yield from strategies(*trees)

@@ -52,14 +52,8 @@ class Strategy:
                 yield Trial(error, fit.expression, found.origin)
 
 
-@dataclass(frozen=True)
-class InState:
-    """A finder of a smaller problem, whose formulas become those of the given columns."""
-
-    finder: Finder
-    state: State
-
-    def __call__(self, problem: Problem) -> Iterator[Proposal | State]:
-        for found in self.finder(self.state.smaller(problem)):
-            if isinstance(found, Proposal):
-                yield self.state.proposal(found.expression, found.origin)
+def in_state(problem: Problem, finder: Finder, state: State) -> Iterator[Proposal]:
+    """A finder's formulas of a smaller problem, as formulas of the given columns."""
+    for found in finder(state.smaller(problem)):
+        if isinstance(found, Proposal):
+            yield state.proposal(found.expression, found.origin)
