@@ -23,7 +23,7 @@ from kan_exp.symbolic.separation import separations
 from kan_exp.symbolic.states import State
 from kan_exp.symbolic.strategies import Strategy, in_state
 from kan_exp.symbolic.sums import sums, sums_of_functions, sums_of_one_unit
-from kan_exp.symbolic.trees import find_trees, find_trees_again
+from kan_exp.symbolic.trees import find_trees
 from kan_exp.symbolic.waves import waves
 from kan_exp.symbolic.workers import Workers
 
@@ -129,7 +129,6 @@ def _later_strategies(judge: Judge) -> Iterator[Strategy]:
 
     products = "sums of products", sums, 6
     trees = "curves in a tree", find_trees, 3
-    more_trees = "curves in a tree, with more starts", find_trees_again, 3
     yield from each(*products)
     yield from each("waves", waves, 1)
     yield from each("quotients", quotients, 5)
@@ -141,9 +140,8 @@ def _later_strategies(judge: Judge) -> Iterator[Strategy]:
             parts = partial(in_state, finder=formulas_of_parts, state=state)
             yield Strategy("parts of fewer variables", problem, parts)
     yield from whole(*products)
-    for strategies in (each, whole):
-        yield from strategies(*trees)
-        yield from strategies(*more_trees)
+    yield from each(*trees)
+    yield from whole(*trees)
 
 
 def _smaller_problems(found: dict[str, State]) -> list[State]:

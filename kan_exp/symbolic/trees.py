@@ -6,7 +6,7 @@ import heapq
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,15 +35,6 @@ def find_trees(problem: Problem) -> Iterator[Proposal]:
     Each structure is fitted with splines. Where they leave little, or the noise only, their curves
     are named, and combinations of names fitted together are proposed, the best ones first.
     """
-    yield from _found(problem, 1)
-
-
-def find_trees_again(problem: Problem) -> Iterator[Proposal]:
-    """The same from four times as many other starts."""
-    yield from _found(replace(problem, seed=problem.seed + 1), 4)
-
-
-def _found(problem: Problem, more: int) -> Iterator[Proposal]:
     data = _Data.of(problem)
     if data is None:
         return
@@ -53,7 +44,7 @@ def _found(problem: Problem, more: int) -> Iterator[Proposal]:
     for structure in data.screened(structures(data.active), generator, problem):
         if problem.over:
             return
-        fitted = data.fitted(structure, generator, more)
+        fitted = data.fitted(structure, generator)
         if fitted is None:
             continue
         splines, error = fitted
@@ -168,7 +159,7 @@ class _Data:
         yield from (structure for _, _, structure in sorted(ranked, key=lambda entry: entry[:2]))
 
     def fitted(
-        self, structure: Structure, generator: np.random.Generator, more: int = 1
+        self, structure: Structure, generator: np.random.Generator
     ) -> tuple[Splines, float] | None:
         """A structure's best fit on few cells and its relative error on the rows held back."""
         count = len(curves(structure))
@@ -186,7 +177,7 @@ class _Data:
                 or (cells > 4 and error < 2 * self.noise)
             ):
                 break
-            splines = self._started(structure, generator, cells, more)
+            splines = self._started(structure, generator, cells)
             new = self.error(splines.best())
             if new < error:
                 best, error = splines, new
@@ -202,16 +193,14 @@ class _Data:
             best, error = finer, new
         return best.best(), error
 
-    def _started(
-        self, structure: Structure, generator: np.random.Generator, cells: int, more: int
-    ) -> Splines:
+    def _started(self, structure: Structure, generator: np.random.Generator, cells: int) -> Splines:
         """The best few of many starts."""
         if isinstance(structure, Curve) and isinstance(structure.source, int):
             return random_splines(structure, self.few, 1, generator, cells)
         smooth = self.smooth
-        splines = random_splines(structure, self.few, 48 * more, generator, cells)
-        splines = splines.screened(18 * more).fit(self.few, 10, smooth=smooth)
-        splines = splines.best(6 * more).fit(self.few, 10, smooth=smooth)
+        splines = random_splines(structure, self.few, 48, generator, cells)
+        splines = splines.screened(18).fit(self.few, 10, smooth=smooth)
+        splines = splines.best(6).fit(self.few, 10, smooth=smooth)
         return splines.best(2).fit(self.fitted_rows, 12, smooth=smooth)
 
     def promising(self, splines: Splines, error: float, simpler: float) -> bool:
@@ -275,23 +264,6 @@ class _Choice:
                 return
             self._fit(places)
             yield places
-        # Then one curve at a time, from the best two.
-        starts = sorted(self.tried, key=lambda places: self.tried[places].score)[:2]
-        for places in starts:
-            improved = True
-            while improved:
-                improved = False
-                for curve, own in enumerate(self.names):
-                    for place in range(min(len(own), 10)):
-                        grown = (*places[:curve], place, *places[curve + 1 :])
-                        if grown in self.tried:
-                            continue
-                        if problem.over:
-                            return
-                        self._fit(grown)
-                        yield grown
-                        if self.tried[grown].score < self.tried[places].score - 1:
-                            places, improved = grown, True
 
     def _fit(self, places: tuple[int, ...]) -> None:
         rows, noise = self.data.few, self.data.noise
