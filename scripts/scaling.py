@@ -22,7 +22,7 @@ from lightning.pytorch.callbacks import LambdaCallback
 
 from kan_exp.layers import GridLayer
 from kan_exp.plots.style import LEARNED, TRUE, log_scale, new_figure, tidy
-from kan_exp.tasks.metrics import rmse
+from kan_exp.tasks.metrics import METRICS
 from kan_exp.train import prepare
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,7 +65,7 @@ def errors(layer: str, seed: int, points: int) -> dict[int, float]:
             assert isinstance(first, GridLayer)
             test = experiment.data.test
             predicted = module.model.predict(test.x).double()
-            found[first.num_intervals] = rmse(predicted, test.y.double()).item()
+            found[first.num_intervals] = METRICS["rmse"].value(predicted, test.y.double()).item()
 
         callbacks: list[Any] = experiment.trainer.callbacks  # type: ignore[attr-defined]
         callbacks.append(LambdaCallback(on_train_batch_end=look))

@@ -21,26 +21,15 @@ MAX_OUTPUTS = 4
 
 @dataclass(frozen=True)
 class Fields:
-    """Values on a grid over one or two inputs.
+    """Values on a grid over one or two inputs."""
 
-    Attributes:
-        names: Of these inputs.
-        axes: Their values, each `(n,)`.
-        outputs: Names of the unknown functions.
-        solution: `(outputs, n)`, or `(outputs, n, m)` with the first input first; NaN outside the
-            domain, as in the others.
-        residual: Largest size of the residuals of the equations, `(n,)` or `(n, m)`.
-        exact: As `solution`; None if it is not known.
-        where: What the other inputs are, in words; empty if there are none.
-    """
-
-    names: tuple[str, ...]
-    axes: tuple[Array, ...]
-    outputs: tuple[str, ...]
-    solution: Array
-    residual: Array
-    exact: Array | None = None
-    where: str = ""
+    names: tuple[str, ...]  # of these inputs
+    axes: tuple[Array, ...]  # their values, each `(n,)`
+    outputs: tuple[str, ...]  # names of the unknown functions
+    solution: Array  # `(outputs, n)` or `(outputs, n, m)`; NaN outside the domain
+    residual: Array  # largest size of the residuals of the equations, `(n,)` or `(n, m)`
+    exact: Array | None = None  # as `solution`; None if it is not known
+    where: str = ""  # what the other inputs are, in words; empty if there are none
 
 
 def solution_figure(fields: Fields, caption: str) -> Figure:

@@ -21,7 +21,13 @@ from kan_exp.reporting.grouping import (
 from kan_exp.reporting.statistics import Bootstrap, Effect, Sample, Values
 from kan_exp.runs.records import DONE, UNDONE, Record, Records
 from kan_exp.tasks import METRICS, OLD_SCORING
-from kan_exp.tasks.metrics import TEST, higher_is_better, linear_of, standard_error_of
+from kan_exp.tasks.metrics import (
+    TEST,
+    higher_is_better,
+    linear_of,
+    standard_error_of,
+    to_minimize,
+)
 
 
 @dataclass
@@ -112,10 +118,6 @@ class Comparison:
     old: list[Record]  # results without choices, which belong to no setting either
 
     @property
-    def more_is_better(self) -> bool:
-        return higher_is_better(self.metric)
-
-    @property
     def settings(self) -> list[Setting]:
         return [setting for section in self.sections for setting in section.settings]
 
@@ -146,8 +148,8 @@ def compare_runs(
     sections = []
     for part in parts:
         settings = [_summarized(*group, metric, bootstrap) for group in part.settings.items()]
-        settings.sort(key=lambda setting: _sort_key(setting, higher_is_better(metric)))
-        _compare(settings, higher_is_better(metric))
+        settings.sort(key=lambda setting: _sort_key(setting, metric))
+        _compare(settings, metric)
         sections.append(Section(part, settings))
     sections.sort(key=lambda section: (section.part.test_points is None, section.title))
     return Comparison(metric, keys, group_by is not None, sections, records, unassigned, old)
@@ -180,21 +182,21 @@ def _summarized(name: Name, records: list[Record], metric: str, bootstrap: Boots
     return setting
 
 
-def _sort_key(setting: Setting, more_is_better: bool) -> tuple[float, float, Name]:
+def _sort_key(setting: Setting, metric: str) -> tuple[float, float, Name]:
     """The median of all runs, of which those that did not finish are infinitely bad."""
-    sign = -1.0 if more_is_better else 1.0
     values = np.full(len(setting.records), np.inf)
-    values[: len(setting.values)] = sign * setting.values
-    own = np.inf if setting.median is None else sign * setting.median
+    values[: len(setting.values)] = to_minimize(metric, setting.values)
+    own = np.inf if setting.median is None else to_minimize(metric, setting.median)
     return statistics.median(values.tolist()), own, setting.name
 
 
-def _compare(settings: Sequence[Setting], more_is_better: bool) -> None:
+def _compare(settings: Sequence[Setting], metric: str) -> None:
     """Compares each setting with the first, if that has any result."""
     if not settings or not len(settings[0].values):
         return
     first = settings[0]
-    is_ratio = not more_is_better and all((setting.values > 0).all() for setting in settings)
+    is_positive = all((setting.values > 0).all() for setting in settings)
+    is_ratio = is_positive and not higher_is_better(metric)
     for other in settings[1:]:
         if len(other.values):
             paired = same_seeds(first.finished, other.finished)

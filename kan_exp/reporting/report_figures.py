@@ -20,6 +20,7 @@ from kan_exp.reporting.curves import Band, band, read_curves
 from kan_exp.reporting.svg import svg
 from kan_exp.runs import from_here
 from kan_exp.runs.best_effort import best_effort
+from kan_exp.tasks.metrics import to_minimize
 
 WIDTH = 4.9  # inches: at this width the letters stay readable on a telephone
 WIDEST_SETTING, WIDEST_METRIC = 1.9 * DPI, 2.6 * DPI  # pixels
@@ -51,7 +52,7 @@ def section_figures(
 ) -> list[ReportFigure]:
     """The figures of a section; `most` limits them (conf/report.yaml), `note` takes failures."""
     settings, metric = section.settings, comparison.metric
-    draw_cost = partial(cost_figure, settings, metric, comparison.more_is_better)
+    draw_cost = partial(cost_figure, settings, metric)
     makers: dict[str, Callable[[], ReportFigure | None]] = {
         "error by setting": lambda: error_figure(settings, metric, most.drawn),
         "error against parameters": lambda: draw_cost(
@@ -61,7 +62,7 @@ def section_figures(
             "Error against time", "seconds of training a seed", lambda setting: setting.seconds
         ),
         "learning curves": lambda: _learning_curves(settings, most.curves, most.histories),
-        "the best network": lambda: network_figure(settings, metric, comparison.more_is_better),
+        "the best network": lambda: network_figure(settings, metric),
     }
     figures = []
     for name, make in makers.items():
@@ -116,7 +117,6 @@ def error_figure(settings: Sequence[Setting], metric: str, most: int) -> ReportF
 def cost_figure(
     settings: Sequence[Setting],
     metric: str,
-    more_is_better: bool,
     title: str,
     x_label: str,
     cost: Callable[[Setting], float | None],
@@ -140,8 +140,7 @@ def cost_figure(
     faces = [to_rgba(LEARNED, 0 if setting.undone else alpha) for _, setting, _ in known]
     dots = axes.scatter(costs, middle, s=size, facecolors=faces, edgecolors=to_rgba(LEARNED, alpha))
     dots.set(zorder=2, rasterized=len(known) > MAX_VECTORS)
-    sign = -1.0 if more_is_better else 1.0
-    front = pareto([(x, sign * y) for x, y in zip(costs, middle, strict=True)])
+    front = pareto(list(zip(costs, to_minimize(metric, middle), strict=True)))
     corners = [(costs[n], middle[n]) for n in front]
     axes.step(*zip(*corners, strict=True), where="post", color=TRUE, linewidth=1.6, zorder=3)
     for n, corner in zip(front, corners, strict=True):
@@ -209,15 +208,12 @@ def curves_figure(bands: Sequence[Band], skipped: str) -> ReportFigure | None:
     return ReportFigure("Learning curves", figure, caption)
 
 
-def network_figure(
-    settings: Sequence[Setting], metric: str, more_is_better: bool
-) -> ReportFigure | None:
+def network_figure(settings: Sequence[Setting], metric: str) -> ReportFigure | None:
     """The picture that the best run of the first setting has left of its network."""
     finished = next((setting.finished for setting in settings if setting.finished), [])
     if not finished:
         return None
-    sign = -1.0 if more_is_better else 1.0
-    folder = min(finished, key=lambda record: sign * record.metrics[metric]).folder
+    folder = min(finished, key=lambda one: to_minimize(metric, one.metrics[metric])).folder
     path = folder / "figures" / "network.svg"
     if not path.is_file() or path.stat().st_size > MAX_PICTURE:
         return None

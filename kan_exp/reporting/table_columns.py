@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, NamedTuple
 
 from kan_exp.plots.style import short_number
 from kan_exp.reporting.comparison import Comparison, Section, Setting
 from kan_exp.reporting.statistics import Effect
+from kan_exp.tasks.metrics import to_minimize
 
 NOTHING = "\u2013"  # a dash
 PARAMETERS = "parameters"
@@ -102,8 +104,8 @@ def linear_text(comparison: Comparison, section: Section) -> str:
     if not known:
         return ""
     errors = sorted({number(linear) for _, linear in known}, key=float)
-    sign = -1 if comparison.more_is_better else 1
-    worse = sum(m is not None and sign * m >= sign * linear for m, linear in known)
+    better = partial(to_minimize, comparison.metric)
+    worse = sum(m is not None and better(m) >= better(linear) for m, linear in known)
     shown = " to ".join(dict.fromkeys((errors[0], errors[-1])))
     beaten = f", not beaten by the median of {worse} of {len(known)} settings" if worse else ""
     return f"Linear model on the same data: {comparison.metric} {shown}{beaten}."

@@ -8,7 +8,7 @@ from typing import Any
 from kan_exp.runs import read_status
 from kan_exp.runs.results import SeedResult, read_metrics, seed_results
 from kan_exp.sweeps.jobs import Job, JobGroup
-from kan_exp.tasks.metrics import higher_is_better
+from kan_exp.tasks.metrics import to_minimize
 
 
 @dataclass(frozen=True)
@@ -73,4 +73,4 @@ def sort_key(outcome: Outcome, metric: str) -> tuple[bool, float, int]:
     value = outcome.metric(metric)
     if value is None:
         return True, 0.0, outcome.job.number
-    return False, -value if higher_is_better(metric) else value, outcome.job.number
+    return False, to_minimize(metric, value), outcome.job.number

@@ -6,14 +6,12 @@ The rules hold for real values on the rows given, which tell where a base is pos
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
 import numpy as np
 
 from kan_exp.symbolic.expression import (
-    UNITS,
     Array,
     Call,
     Constant,
@@ -22,9 +20,20 @@ from kan_exp.symbolic.expression import (
     Product,
     Sum,
     exact,
+    product_of,
+    sum_of,
+)
+from kan_exp.symbolic.numbers import (
+    ONE,
+    ZERO,
+    absolute,
+    float_power,
+    logarithm,
+    plus,
+    raised,
+    times,
 )
 
-_ONE, _ZERO = exact(1), exact(0)
 _ODD = {"sin", "tan", "asin", "atan", "sinh", "tanh", "asinh", "atanh", "erf"}
 _EVEN = {"cos", "cosh", "abs"}
 
@@ -35,19 +44,29 @@ def normal(expression: Expression, x: Array) -> Expression:
     Scales leave powers, logarithms and products of sums; shifts leave exponentials; phases of sine
     and cosine lie within pi/4 of 0; sums and products are flat, with one constant each.
     """
-    return Rows(x).normal(expression)
+    return NormalForm(x).of(expression)
+
+
+def terms_of(node: Expression) -> tuple[Expression, ...]:
+    """The terms of a sum; the node itself if it is none."""
+    return node.terms if isinstance(node, Sum) else (node,)
+
+
+def factors_of(node: Expression) -> tuple[Expression, ...]:
+    """The factors of a product; the node itself if it is none."""
+    return node.factors if isinstance(node, Product) else (node,)
 
 
 def powers(term: Expression) -> dict[Expression, Fraction]:
     """Bases and exact exponents of a term's factors."""
     found: dict[Expression, Fraction] = {}
-    for factor in term.factors if isinstance(term, Product) else (term,):
+    for factor in factors_of(term):
         match factor:
             case Power(base, Constant(fraction=Fraction() as fraction, unit="1")):
                 found[base] = found.get(base, Fraction(0)) + fraction
             case _:
                 found[factor] = found.get(factor, Fraction(0)) + 1
-    found.pop(_ONE, None)
+    found.pop(ONE, None)
     return found
 
 
@@ -56,31 +75,27 @@ def inward(expression: Expression) -> Iterator[Expression]:
 
     A factor into the power of a sum or into `exp`, a term into `log`.
     """
-    for place, child in enumerate(expression.children()):
-        for other in inward(child):
-            children = list(expression.children())
-            children[place] = other
-            yield expression.rebuilt(children)
+    return expression.alternatives(_inward)
+
+
+def _inward(expression: Expression) -> Iterator[Expression]:
     if isinstance(expression, Sum):
         yield from _into_log(expression)
     coefficient, rest = split(expression)
-    if not coefficient.free or rest == _ONE or not coefficient.value:
+    if not coefficient.free or rest == ONE or not coefficient.value:
         return
-    factors = rest.factors if isinstance(rest, Product) else (rest,)
+    factors = factors_of(rest)
     sign, size = math.copysign(1, coefficient.value), abs(coefficient.value)
     for place, factor in enumerate(factors):
         match factor:
             case Call("exp", argument):
-                terms = argument.terms if isinstance(argument, Sum) else (argument,)
-                moved: Expression = Call("exp", Sum((*terms, Constant(math.log(size)))))
-            case Power(Sum(terms), Constant(value)) if value:
-                scale = Constant(_float_power(size, 1 / value))
-                inner = [(times(scale, own), part) for own, part in map(split, terms)]
-                moved = Power(Sum(tuple(scaled(*pair) for pair in inner)), factor.children()[1])
+                inner = Sum((*terms_of(argument), Constant(math.log(size))))
+                moved: Expression = Call("exp", inner)
+            case Power(Sum() as base, Constant(value) as exponent) if value:
+                moved = Power(multiplied(base, Constant(float_power(size, 1 / value))), exponent)
             case _:
                 continue
-        others = (*factors[:place], moved, *factors[place + 1 :])
-        together = others[0] if len(others) == 1 else Product(others)
+        together = product_of((*factors[:place], moved, *factors[place + 1 :]))
         yield scaled(exact(sign), together)
 
 
@@ -89,119 +104,67 @@ def _into_log(node: Sum) -> Iterator[Expression]:
     for place, term in enumerate(node.terms):
         coefficient, rest = split(term)
         match rest:
-            case Call("log", Sum(terms)) if shift is not None and coefficient.value:
-                size = _float_power(math.e, shift.value / coefficient.value)
-                inner = [
-                    scaled(times(Constant(size), own), part) for own, part in map(split, terms)
-                ]
-                moved = scaled(coefficient, Call("log", Sum(tuple(inner))))
-                others = [*node.terms[:place], moved, *node.terms[place + 1 :]]
-                others = [other for other in others if other is not shift]
-                yield others[0] if len(others) == 1 else Sum(tuple(others))
+            case Call("log", Sum() as argument) if shift is not None and coefficient.value:
+                size = float_power(math.e, shift.value / coefficient.value)
+                log = Call("log", multiplied(argument, Constant(size)))
+                others = [*node.terms[:place], scaled(coefficient, log), *node.terms[place + 1 :]]
+                yield sum_of(other for other in others if other is not shift)
 
 
-def times(one: Constant, other: Constant) -> Constant:
-    if one == _ONE:
-        return other
-    if other == _ONE or one == _ZERO:
-        return one
-    if other == _ZERO:
-        return other
-    if one.fraction is not None and other.fraction is not None:
-        for unit, value in UNITS.items():
-            if math.isclose(UNITS[one.unit] * UNITS[other.unit], value, rel_tol=1e-15):
-                return rational(one.fraction * other.fraction, unit)
-        if one.unit == other.unit and one.unit in {"sqrt(2)", "sqrt(3)"}:
-            return rational(one.fraction * other.fraction * round(UNITS[one.unit] ** 2))
-    return Constant(one.value * other.value)
-
-
-def rational(fraction: Fraction, unit: str = "1") -> Constant:
-    """An exact constant; infinite and free where it is too large for a float."""
-    if abs(fraction) > sys.float_info.max:
-        return Constant(math.inf if fraction > 0 else -math.inf)
-    return Constant(float(fraction) * UNITS[unit], fraction, unit if fraction else "1")
-
-
-def raised(base: Constant, exponent: Constant) -> Constant:
-    """A power of constants; exact where it is a number of `UNITS`."""
-    if base == _ONE:
-        return base
-    if base.fraction is not None and base.unit == "1" and exponent.fraction is not None:
-        power = exponent.fraction if exponent.unit == "1" else None
-        if power is not None and power.denominator == 1 and abs(power) <= 8 and base.fraction:
-            return rational(base.fraction ** int(power))
-        if power is not None and power.denominator == 2 and base.fraction > 0:
-            square = base.fraction**power.numerator
-            root = Fraction(math.isqrt(square.numerator), math.isqrt(square.denominator))
-            if root**2 == square:
-                return rational(root)
-            root = Fraction(math.isqrt(2 * square.numerator), math.isqrt(square.denominator))
-            if root**2 == 2 * square:
-                return rational(root / 2, "sqrt(2)")
-            root = Fraction(math.isqrt(square.numerator), math.isqrt(2 * square.denominator))
-            if root**2 * 2 == square:
-                return rational(root, "sqrt(2)")
-    return Constant(_float_power(base.value, exponent.value))
-
-
-def _float_power(base: float, exponent: float) -> float:
-    with np.errstate(all="ignore"):
-        return float(np.power(base, float(exponent)))
+def multiplied(node: Expression, factor: Constant) -> Expression:
+    """A normal sum, or another term, whose coefficients are multiplied by a number."""
+    parts = map(split, terms_of(node))
+    return sum_of(scaled(times(factor, own), part) for own, part in parts)
 
 
 def _whole(exponent: Expression) -> bool:
-    return (
-        isinstance(exponent, Constant)
-        and exponent.fraction is not None
-        and (exponent.unit == "1" and exponent.fraction.denominator == 1)
-    )
+    match exponent:
+        case Constant(fraction=Fraction(denominator=1), unit="1"):
+            return True
+    return False
 
 
 def split(term: Expression) -> tuple[Constant, Expression]:
     """A normal term as coefficient times rest."""
     match term:
         case Constant():
-            return term, _ONE
-        case Product(factors) if isinstance(factors[0], Constant):
-            rest = factors[1:]
-            return factors[0], rest[0] if len(rest) == 1 else Product(rest)
-    return _ONE, term
+            return term, ONE
+        case Product((Constant() as coefficient, *rest)):
+            return coefficient, product_of(rest)
+    return ONE, term
 
 
 def scaled(coefficient: Constant, rest: Expression) -> Expression:
     """Coefficient times a normal term without one."""
     if coefficient.value == 0 and not coefficient.free:
-        return _ZERO
-    if rest == _ONE:
+        return ZERO
+    if rest == ONE:
         return coefficient
-    if coefficient == _ONE:
+    if coefficient == ONE:
         return rest
-    if isinstance(rest, Product):
-        return Product((coefficient, *rest.factors))
-    return Product((coefficient, rest))
+    return Product((coefficient, *factors_of(rest)))
 
 
 def _order(node: Expression) -> tuple[bool, tuple[int, ...], int, str]:
     return isinstance(node, Constant), node.inputs, node.complexity, repr(node)
 
 
-class Rows:
+class NormalForm:
     """Normal forms on rows of data."""
 
     def __init__(self, x: Array) -> None:
         self.x = x
 
-    def normal(self, node: Expression) -> Expression:
+    def of(self, node: Expression) -> Expression:
         match node:
             case Sum(terms):
-                return self.sum(map(self.normal, terms))
+                return self.sum(map(self.of, terms))
             case Product(factors):
-                return self.product(map(self.normal, factors))
+                return self.product(map(self.of, factors))
             case Power(base, exponent):
-                return self.power(self.normal(base), self.normal(exponent))
+                return self.power(self.of(base), self.of(exponent))
             case Call(function, argument):
-                return self._call(function, self.normal(argument))
+                return self._call(function, self.of(argument))
         return node
 
     def _positive(self, node: Expression) -> bool:
@@ -219,22 +182,19 @@ class Rows:
     def sum(self, terms: Iterable[Expression]) -> Expression:
         merged: dict[Expression, Constant] = {}
         for term in terms:
-            for part in term.terms if isinstance(term, Sum) else (term,):
+            for part in terms_of(term):
                 coefficient, rest = split(part)
                 if rest in merged:
-                    coefficient = _plus(merged[rest], coefficient)
+                    coefficient = plus(merged[rest], coefficient)
                 merged[rest] = coefficient
         for rest in list(merged):
             self._pythagoras(merged, rest)
         kept = [scaled(coefficient, rest) for rest, coefficient in merged.items()]
-        kept = sorted((term for term in kept if term != _ZERO), key=_order)
-        if not kept:
-            return _ZERO
-        return kept[0] if len(kept) == 1 else Sum(tuple(kept))
+        return sum_of(sorted((term for term in kept if term != ZERO), key=_order))
 
     def _pythagoras(self, merged: dict[Expression, Constant], rest: Expression) -> None:
         """`c - c sin**2` becomes `c cos**2` and the reverse, also times other factors."""
-        for factor in rest.factors if isinstance(rest, Product) else (rest,):
+        for factor in factors_of(rest):
             match factor:
                 case Power(Call("sin" | "cos" as function, argument), power) if power == exact(2):
                     other = self.product((rest, Power(factor.children()[0], exact(-2))))
@@ -243,7 +203,7 @@ class Rows:
                         new = self.product((other, swapped))
                         if new not in merged:
                             merged[new] = merged[other]
-                            merged[other] = merged[rest] = _ZERO
+                            merged[other] = merged[rest] = ZERO
                             return
 
     def _leading(self, node: Sum) -> Constant:
@@ -260,7 +220,7 @@ class Rows:
         for coefficient, size in zip(coefficients, sizes, strict=True):
             one = not coefficient.free and abs(coefficient.value) == 1
             if one and size >= 1e-3 * max(sizes):
-                return _ONE
+                return ONE
         weighed = [
             size * (0.01 if term.inputs == () else 1.0)
             for term, size in zip(node.terms, sizes, strict=True)
@@ -272,7 +232,7 @@ class Rows:
         terms = []
         for term in node.terms:
             coefficient, rest = split(term)
-            coefficient = _ONE if coefficient is by else times(coefficient, inverse)
+            coefficient = ONE if coefficient is by else times(coefficient, inverse)
             terms.append(scaled(coefficient, rest))
         return Sum(tuple(terms))
 
@@ -280,26 +240,26 @@ class Rows:
         """Pulls a coefficient out of a term or a sum; a positive one unless `signed`."""
         if isinstance(node, Sum):
             leading = self._leading(node)
-            if leading == _ONE or not leading.value:
-                return _ONE, node
+            if leading == ONE or not leading.value:
+                return ONE, node
             if not signed and leading.value < 0:
                 divided = self._divided(node, leading)
                 assert isinstance(divided, Sum)
                 return times(exact(-1), leading), self._divided(divided, exact(-1))
             return leading, self._divided(node, leading)
         coefficient, rest = split(node)
-        if rest == _ONE or not coefficient.value:
-            return _ONE, node
+        if rest == ONE or not coefficient.value:
+            return ONE, node
         if not signed and coefficient.value < 0:
             return times(exact(-1), coefficient), scaled(exact(-1), rest)
         return coefficient, rest
 
     def product(self, factors: Iterable[Expression]) -> Expression:
-        coefficient = _ONE
+        coefficient = ONE
         powers: dict[Expression, Expression] = {}
         inside: list[Expression] = []
         for factor in factors:
-            for part in factor.factors if isinstance(factor, Product) else (factor,):
+            for part in factors_of(factor):
                 match part:
                     case Constant():
                         coefficient = times(coefficient, part)
@@ -310,39 +270,35 @@ class Rows:
                     case Power(base, exponent):
                         pass
                     case _:
-                        base, exponent = part, _ONE
+                        base, exponent = part, ONE
                 powers[base] = self.sum((powers[base], exponent)) if base in powers else exponent
         parts: list[Expression] = []
         for base, exponent in powers.items():
-            if isinstance(base, Sum) and exponent == _ONE and (len(powers) > 1 or inside):
+            if isinstance(base, Sum) and exponent == ONE and (len(powers) > 1 or inside):
                 scale, base = self._out(base, signed=True)
                 coefficient = times(coefficient, scale)
             part = self.power(base, exponent)
             scale, rest = split(part)
             coefficient = times(coefficient, scale)
-            parts += rest.factors if isinstance(rest, Product) else [rest]
+            parts += factors_of(rest)
         if inside:
             scale, rest = split(self._call("exp", self.sum(inside)))
             coefficient = times(coefficient, scale)
             parts.append(rest)
-        parts = sorted((part for part in parts if part != _ONE), key=_order)
-        if len(parts) == 1 and isinstance(parts[0], Sum) and coefficient != _ONE:
+        parts = sorted((part for part in parts if part != ONE), key=_order)
+        if len(parts) == 1 and isinstance(parts[0], Sum) and coefficient != ONE:
             # Coefficient times sum alone: the coefficients are the sum's.
-            return self.sum(
-                scaled(times(coefficient, own), rest) for own, rest in map(split, parts[0].terms)
-            )
-        if not parts:
-            return coefficient
-        return scaled(coefficient, parts[0] if len(parts) == 1 else Product(tuple(parts)))
+            return self.sum(terms_of(multiplied(parts[0], coefficient)))
+        return scaled(coefficient, product_of(parts))
 
     def power(self, base: Expression, exponent: Expression) -> Expression:
         if not isinstance(exponent, Constant):
             return Power(base, exponent)
         whole = _whole(exponent)
-        if exponent == _ONE:
+        if exponent == ONE:
             return base
-        if exponent == _ZERO:
-            return _ONE
+        if exponent == ZERO:
+            return ONE
         even = whole and exponent.value % 2 == 0
         match base:
             case Constant() if base.value > 0 or (whole and base.value):
@@ -366,7 +322,7 @@ class Rows:
                 # An odd power: the sign goes into the sum.
                 inverse = Power(self.product((exact(-1), inner)), power)
                 return self.product((raised(scale, exponent), self.power(inverse, exponent)))
-        if scale != _ONE and not isinstance(rest, Sum):
+        if scale != ONE and not isinstance(rest, Sum):
             return self.product((raised(scale, exponent), self.power(rest, exponent)))
         scale = raised(scale, exponent)
         if isinstance(rest, Product) and len(powers(split(rest)[1])) > 1:
@@ -381,14 +337,14 @@ class Rows:
                 else:
                     kept.append(factor)
             if out:
-                left = self.product(kept) if kept else _ONE
+                left = self.product(kept) if kept else ONE
                 return self.product((scale, *out, self.power(left, exponent)))
         return scaled(scale, Power(rest, exponent))
 
     def _call(self, function: str, argument: Expression) -> Expression:
         if isinstance(argument, Constant):
             return Call(function, argument)
-        if isinstance(argument, Sum) or argument == _ONE:
+        if isinstance(argument, Sum) or argument == ONE:
             shift = next((term for term in argument.children() if isinstance(term, Constant)), None)
         else:
             shift = None
@@ -434,22 +390,6 @@ class Rows:
             case Power(base, exponent) if isinstance(exponent, Constant) and self._positive(base):
                 return self.product((exponent, self._call("log", base)))
         scale, rest = self._out(argument, signed=False)
-        if scale == _ONE:
+        if scale == ONE:
             return Call("log", rest)
-        return self.sum((self._call("log", rest), _logarithm(scale)))
-
-
-def _plus(one: Constant, other: Constant) -> Constant:
-    if one.fraction is not None and other.fraction is not None and one.unit == other.unit:
-        return rational(one.fraction + other.fraction, one.unit)
-    return Constant(one.value + other.value)
-
-
-def absolute(constant: Constant) -> Constant:
-    return constant if constant.value >= 0 else times(exact(-1), constant)
-
-
-def _logarithm(scale: Constant) -> Constant:
-    if scale == exact(2):
-        return exact(1, "log(2)")
-    return Constant(math.log(scale.value))
+        return self.sum((self._call("log", rest), logarithm(scale)))

@@ -15,8 +15,9 @@ from kan_exp.symbolic.expression import (
     Input,
     Power,
     Product,
-    Sum,
     exact,
+    product_of,
+    sum_of,
 )
 
 
@@ -39,7 +40,7 @@ class Linear:
         ]
         if self.shift != 0:
             terms.append(Constant(self.shift))
-        return _sum(terms)
+        return sum_of(terms)
 
     def normalized(self) -> tuple[float, Expression]:
         """A positive number and a formula, whose first term has no free factor, of this product."""
@@ -49,13 +50,7 @@ class Linear:
         terms += [Product((Constant(scale / size), term)) for scale, term in others]
         if self.shift != 0:
             terms.append(Constant(self.shift / size))
-        return size, _sum(terms)
-
-
-def _sum(terms: Sequence[Expression]) -> Expression:
-    if not terms:
-        return Constant(0.0)
-    return terms[0] if len(terms) == 1 else Sum(tuple(terms))
+        return size, sum_of(terms)
 
 
 def added(parts: Sequence[Linear]) -> Linear:
@@ -76,9 +71,7 @@ def multiplied(parts: Sequence[Linear]) -> Linear:
         if isinstance(factor, Product) and factor.factors[0] == exact(-1):
             scale, factor = -scale, factor.factors[1]
         factors.append(factor)
-    if not factors:
-        return Linear((), scale)
-    return Linear(((scale, factors[0] if len(factors) == 1 else Product(tuple(factors))),))
+    return Linear(((scale, product_of(factors)),)) if factors else Linear((), scale)
 
 
 def applied(function: Expression, argument: Linear) -> Linear:
@@ -119,4 +112,4 @@ def _exponential(argument: Linear) -> Expression:
             rest.append((scale, term))
     if rest or argument.shift != 0:
         powers.append(Call("exp", Linear(tuple(rest), argument.shift).expression))
-    return powers[0] if len(powers) == 1 else Product(tuple(powers))
+    return product_of(powers)

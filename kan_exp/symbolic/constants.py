@@ -25,9 +25,9 @@ from kan_exp.symbolic.expression import (
     Sum,
     exact,
 )
-from kan_exp.symbolic.factoring import factored
-from kan_exp.symbolic.problem import weighed_rows
+from kan_exp.symbolic.problem import Problem
 from kan_exp.symbolic.refit import refit
+from kan_exp.symbolic.regression import line_through
 
 # Errors below this part of the target's size are rounding, not noise; constants are known to the
 # other part.
@@ -60,6 +60,7 @@ def simplified(
         weight: Of the rows' squared errors `(n,)`; by default 1.
     """
     weight = np.ones(len(y)) if weight is None else weight
+    problem = Problem(x, y, weight, 0.0, math.inf)
     fit = refit(expression, x, y, weight)
     if not np.isfinite(fit.loss) or not weight.any():
         return expression
@@ -67,13 +68,13 @@ def simplified(
     exactly = fit.loss <= weight.sum() * (_ROUNDING * size) ** 2
     if exactly and len(y) > 400:
         # Without noise a few rows decide as well as all.
-        result = _Simplifying(fit.expression, *weighed_rows(x, y, weight, 300)).run()
-        left = result(x) - y
-        if float(weight @ left**2) <= 10 * weight.sum() * (_ROUNDING * size) ** 2:
+        result = _Simplifying(fit.expression, *problem.thinned(300).data).run()
+        residual = result(x) - y
+        if float(weight @ residual**2) <= 10 * weight.sum() * (_ROUNDING * size) ** 2:
             return result
     if len(y) <= _MOST_ROWS:
         return _Simplifying(fit.expression, x, y, weight).run()
-    result = _Simplifying(fit.expression, *weighed_rows(x, y, weight, _MOST_ROWS)).run()
+    result = _Simplifying(fit.expression, *problem.thinned(_MOST_ROWS).data).run()
     return refit(result, x, y, weight).expression
 
 
@@ -139,17 +140,11 @@ class _Directions:
 
 @dataclass(frozen=True)
 class _Step:
-    """One constant set to a number.
+    """One constant set to a number."""
 
-    Attributes:
-        place: Of the free constant.
-        target: What it becomes.
-        rank: The most promising step has the lowest one.
-    """
-
-    place: int
-    target: Constant
-    rank: float
+    place: int  # of the free constant
+    target: Constant  # what it becomes
+    rank: float  # the most promising step has the lowest one
 
 
 class _Simplifying:
@@ -188,9 +183,7 @@ class _Simplifying:
                 pass
             if len(self.expression.constants) < len(best[0].constants):
                 best = self.expression, self.loss
-        result = factored(best[0], self.x)
-        # Exact factors taken together may lie beyond the range of floats.
-        return result if np.isfinite(result(self.x)).all() else best[0]
+        return best[0]
 
     def _straightened(self) -> bool:
         """Puts a line or a parabola in the place of a curve that is one on the data."""
@@ -249,7 +242,7 @@ class _Simplifying:
                 values = self._ahead(values, place, here)
                 if values is None:
                     return None
-                fixed: list[Constant | float] = [*values]
+                fixed: list[Expression | float] = [*values]
                 fixed[place] = Constant(here, Fraction(here))
                 trial = self.expression.with_constants(fixed)
                 fit = refit(trial, self.x, self.y, self.weight, steps=6)
@@ -259,7 +252,7 @@ class _Simplifying:
             values = self._ahead(values, place, step.target.value)
             if values is None:
                 return None
-        final: list[Constant | float] = [*values]
+        final: list[Expression | float] = [*values]
         final[place] = step.target
         expression = self.expression.with_constants(final)
         if self.rewritten:
@@ -323,25 +316,18 @@ class _Simplifying:
 def _straight_forms(expression: Expression, x: Array) -> Iterator[Expression]:
     """The formula with a line or a parabola in the place of each function that is nearly one."""
 
-    def visit(node: Expression) -> Iterator[Expression]:
-        children = node.children()
-        for place, child in enumerate(children):
-            for form in visit(child):
-                yield node.rebuilt([*children[:place], form, *children[place + 1 :]])
+    def straight(node: Expression) -> Iterator[Expression]:
         if not isinstance(node, Call | Power) or not node.inputs:
             return
-        values = node(x)
-        for simpler in (children[0], children[0] ** 2):  # a cosine of small angles is a parabola
+        values, child = node(x), node.children()[0]
+        for simpler in (child, child**2):  # a cosine of small angles is a parabola
             inputs = simpler(x)
-            design = np.stack([np.ones_like(inputs), inputs], 1)
-            if not np.isfinite(design).all() or not np.isfinite(values).all():
-                continue
-            (shift, slope), *_ = np.linalg.lstsq(design, values, rcond=None)
-            left = values - shift - slope * inputs
-            if float(np.std(left)) <= _STRAIGHT * float(np.std(values)):
-                yield Constant(float(shift)) + Constant(float(slope)) * simpler
+            if np.isfinite(inputs).all() and np.isfinite(values).all():
+                shift, slope, error = line_through(values, inputs)
+                if error <= _STRAIGHT:
+                    yield Constant(shift) + Constant(slope) * simpler
 
-    return visit(expression)
+    return expression.alternatives(straight)
 
 
 def _places(

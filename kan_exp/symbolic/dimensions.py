@@ -14,15 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
-from kan_exp.symbolic.expression import (
-    Call,
-    Constant,
-    Expression,
-    Input,
-    Power,
-    Product,
-    Sum,
-)
+from kan_exp.symbolic.expression import Call, Constant, Expression, Input, Power, Product, Sum
 
 # Exponents of the base dimensions.
 Dimension = tuple[Fraction, ...]
@@ -48,17 +40,11 @@ class _Form(NamedTuple):
 
 @dataclass(frozen=True)
 class Dimensions:
-    """What is known of the units of a problem.
+    """What is known of the units of a problem."""
 
-    Attributes:
-        inputs: Dimension of each column of x; None where it is not known.
-        target: Dimension of y; None if it is not known.
-        is_logarithm: Whether y is the logarithm of what has the dimension `target`.
-    """
-
-    inputs: tuple[Dimension | None, ...]
-    target: Dimension | None = None
-    is_logarithm: bool = False
+    inputs: tuple[Dimension | None, ...]  # of each column of x; None where it is not known
+    target: Dimension | None = None  # dimension of y; None if it is not known
+    is_logarithm: bool = False  # whether y is the logarithm of what has the dimension `target`
 
     def allow(self, expression: Expression) -> bool:
         """Whether a formula of y is consistent, with units of its free constants."""
@@ -100,11 +86,14 @@ class Dimensions:
         places = [place for place, one in enumerate(equations.numbers) if not one.free]
         # The simplest numbers stay, as far as they can.
         for place in sorted(places, key=lambda place: _size(equations.numbers[place])):
-            equations.conditions.append(equations.pinned(place))
+            equations.conditions.append(equations.unknown("constant", place))  # carries no unit
             if equations.solved() is None:
                 equations.conditions.pop()
                 equations.numbers[place] = Constant(equations.numbers[place].value)
-        return _with_numbers(expression, equations.numbers)
+        numbers = iter(equations.numbers)
+        return expression.replaced(
+            lambda node: next(numbers) if isinstance(node, Constant) else None
+        )
 
     def dimension(self, expression: Expression) -> Dimension | None:
         """Of a formula of the inputs; None if it is inconsistent, or depends on unknown ones."""
@@ -126,18 +115,6 @@ class Dimensions:
 def _size(constant: Constant) -> int:
     fraction = constant.fraction or Fraction(0)
     return abs(fraction.numerator) * fraction.denominator
-
-
-def _with_numbers(expression: Expression, numbers: Sequence[Constant]) -> Expression:
-    """The formula with other constants, free and exact ones, in the order of `walk`."""
-    left = iter(numbers)
-
-    def visit(node: Expression) -> Expression:
-        if isinstance(node, Constant):
-            return next(left)
-        return node.rebuilt([visit(child) for child in node.children()])
-
-    return visit(expression)
 
 
 class _Equations:
@@ -181,7 +158,7 @@ class _Equations:
         if isinstance(node, Input):
             if (known := self.dimensions.inputs[node.index]) is not None:
                 return _Form(known, {}), self.none
-            return self._unknown("input", node.index), self.none
+            return self.unknown("input", node.index), self.none
         carries = isinstance(node, Sum | Product)
         below = [self._visit(child, carries) for child in node.children()]
         match node:
@@ -210,10 +187,10 @@ class _Equations:
         is_one = abs(node.value) == 1 and not node.free
         freed = self.freeing and may_carry and not is_one
         if node.free or freed or node.value == 0:
-            return self._unknown("constant", place)
+            return self.unknown("constant", place)
         return self.none
 
-    def _unknown(self, kind: str, number: int) -> _Form:
+    def unknown(self, kind: str, number: int) -> _Form:
         return _Form(self.none.known, {(kind, number): Fraction(1)})
 
     def _sum(self, node: Sum, below: list[tuple[_Form, _Form]]) -> tuple[_Form, _Form]:
@@ -225,7 +202,7 @@ class _Equations:
         if total != self.none and any(
             isinstance(term, Constant) and (term.free or self.freeing) for term in node.terms
         ):
-            total = total.plus(self._unknown("log", next(self._logarithms)), Fraction(1))
+            total = total.plus(self.unknown("log", next(self._logarithms)), Fraction(1))
         return below[0][0], total
 
     def _product(self, node: Product, below: list[tuple[_Form, _Form]]) -> tuple[_Form, _Form]:
@@ -252,10 +229,6 @@ class _Equations:
         self._require(base)
         self._require(exponent)
         return self.none
-
-    def pinned(self, place: int) -> _Form:
-        """The condition that a constant carries no unit."""
-        return self._unknown("constant", place)
 
     def solved(self) -> dict[_Unknown, Dimension] | None:
         """Dimensions of the unknowns that meet all conditions; None if there are none."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,31 +22,12 @@ TABLE = "table"  # what an edge without a name is
 
 
 class EdgeName(NamedTuple):
-    """What is known of one edge.
+    """What is known of one edge."""
 
-    Attributes:
-        edge: Such as `x → h1`.
-        formula: Of the edge's input, without the edge's scale to the output; `TABLE` if it is none
-            that is known.
-        error: Of the best name, in deviations of the edge; None if none was tried.
-        remark: Why there is no name.
-    """
-
-    edge: str
-    formula: str
-    error: float | None
-    remark: str = ""
-
-    @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> EdgeName:
-        """The inverse of `_asdict`; raises LookupError, TypeError or ValueError."""
-        error = plain["error"]
-        return cls(
-            str(plain["edge"]),
-            str(plain["formula"]),
-            None if error is None else float(error),
-            str(plain["remark"]),
-        )
+    edge: str  # such as `x → h1`
+    formula: str  # of its input, without its scale; `TABLE` if it is not known
+    error: float | None  # of the best name, in deviations of the edge; None if none was tried
+    remark: str = ""  # why there is no name
 
 
 def name_edges(views: Sequence[LayerView], seconds: float) -> list[EdgeName]:

@@ -10,17 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
-from kan_exp.symbolic.expression import (
-    Array,
-    Constant,
-    Expression,
-    Product,
-    Sum,
-)
-from kan_exp.symbolic.regression import coordinate, powers
+from kan_exp.symbolic.expression import Array, Constant, Expression, Product, Sum
+from kan_exp.symbolic.problem import Problem
+from kan_exp.symbolic.regression import chebyshev, coordinate, line_through
 
 # What a curve must be shorter by: with one constant, and for every further one.
 _ONE, _MORE = 5.0, 13.0
@@ -33,34 +29,33 @@ _STEP = 1e-4
 _AFFINE = 1e-9
 
 
-def is_certain(expression: Expression, x: Array, weight: Array, rmse: float) -> bool:
+def is_certain(expression: Expression, problem: Problem, rmse: float) -> bool:
     """Whether each curve in a formula is shorter than the polynomials that could stand for it.
 
     A curve is a part of the formula that reads a single input, or a single other part, and is no
     part of a larger such one. Straight lines are certain, also in a logarithm.
 
     Args:
-        x: Rows `(n, in)`.
-        weight: Of the rows `(n,)`.
         rmse: What the formula leaves, in units of y; above 0.
     """
-    rows = np.flatnonzero(weight > 0)
-    few = rows[np.linspace(0, len(rows) - 1, min(len(rows), _MOST_ROWS)).astype(int)]
-    y = expression(x[few])
+    total = int((problem.weight > 0).sum())
+    x = problem.thinned(_MOST_ROWS).x
+    y = expression(x)
     # To what part of itself a constant is known.
-    known = 0.5 * math.log(len(rows)) + max(math.log(float(np.std(y)) / rmse), 0.0)
+    known = 0.5 * math.log(total) + max(math.log(float(np.std(y)) / rmse), 0.0)
     for curve, argument, around in _curves(expression):
         own = [*_between(curve, argument), *_outer_constants(argument)]
         count = sum(map(_counts, own))
         if not count:
             continue  # a form without constants is no choice among many
-        values, inputs = curve(x[few]), argument(x[few])
-        if _is_affine(values, inputs) or (inputs.min() > 0 and _is_affine(values, np.log(inputs))):
+        values, inputs = curve(x), argument(x)
+        lines = [inputs, np.log(inputs)] if inputs.min() > 0 else [inputs]
+        if any(line_through(values, line)[2] <= _AFFINE for line in lines):
             continue
         step = _STEP * max(float(np.std(values)), 1e-300)
-        higher, lower = (around(curve + Constant(by))(x[few]) for by in (step, -step))
+        higher, lower = (around(curve + Constant(by))(x) for by in (step, -step))
         slope = (higher - lower) / (2 * step) / rmse
-        saved = _polynomial(values, inputs, slope, len(rows), known)
+        saved = _polynomial(values, inputs, slope, total, known)
         saved -= sum(_length(node, known) for node in own)
         if not saved > _ONE + _MORE * (count - 1):
             return False
@@ -76,55 +71,42 @@ def _curves(
         The part, its argument, and what makes the whole formula with another part in its place.
     """
     seen: set[int] = set()
-    for node, around in _places(root):
+    for node in _outermost_first(root):
         for argument in node.walk():
             if argument is node or isinstance(argument, Constant) or id(argument) in seen:
                 continue
             inside = [part for part in node.children() if _reads_only(part, argument)]
             outside = [part for part in node.children() if not _reads_only(part, argument)]
-            if not any(_contains(part, argument) for part in inside):
+            if not any(argument in part.walk() for part in inside):
                 continue
             if not outside:
                 seen.add(id(argument))
-                yield node, argument, around
+                yield node, argument, partial(_with_part, root, node, [])
             elif isinstance(node, Sum | Product):
                 seen.add(id(argument))
                 curve = node.rebuilt(inside) if len(inside) > 1 else inside[0]
                 if curve != argument:
-                    yield curve, argument, _beside(node, outside, around)
+                    yield curve, argument, partial(_with_part, root, node, outside)
 
 
-def _beside(
-    node: Expression, others: list[Expression], around: Callable[[Expression], Expression]
-) -> Callable[[Expression], Expression]:
-    return lambda part: around(node.rebuilt([part, *others]))
+def _outermost_first(node: Expression) -> Iterator[Expression]:
+    yield node
+    for child in node.children():
+        yield from _outermost_first(child)
 
 
-def _places(
-    root: Expression,
-) -> Iterator[tuple[Expression, Callable[[Expression], Expression]]]:
-    """Every node, and what makes the whole formula with another one in its place."""
-    yield root, lambda node: node
-    for place, child in enumerate(root.children()):
-        for node, around in _places(child):
-            yield node, _with_child(root, place, around)
-
-
-def _with_child(
-    root: Expression, place: int, around: Callable[[Expression], Expression]
-) -> Callable[[Expression], Expression]:
-    before, after = root.children()[:place], root.children()[place + 1 :]
-    return lambda node: root.rebuilt([*before, around(node), *after])
+def _with_part(
+    root: Expression, node: Expression, others: list[Expression], part: Expression
+) -> Expression:
+    """The whole formula with a part in the place of a node, or of what others leave of it."""
+    new = node.rebuilt([part, *others]) if others else part
+    return root.replaced(lambda one: new if one is node else None)
 
 
 def _reads_only(node: Expression, argument: Expression) -> bool:
     if node == argument or not node.children():
         return node == argument or isinstance(node, Constant)
     return all(_reads_only(child, argument) for child in node.children())
-
-
-def _contains(node: Expression, argument: Expression) -> bool:
-    return any(part == argument for part in node.walk())
 
 
 def _between(curve: Expression, argument: Expression) -> Iterator[Expression]:
@@ -170,12 +152,6 @@ def _length(node: Expression, known: float) -> float:
     return _NODE
 
 
-def _is_affine(values: Array, inputs: Array) -> bool:
-    design = np.stack([np.ones_like(inputs), inputs], 1)
-    left = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
-    return float(np.std(left)) <= _AFFINE * float(np.std(values))
-
-
 def _polynomial(values: Array, inputs: Array, slope: Array, rows: int, known: float) -> float:
     """Length of the shortest polynomial in the place of a curve, with what it misses.
 
@@ -189,9 +165,11 @@ def _polynomial(values: Array, inputs: Array, slope: Array, rows: int, known: fl
     if not all(np.isfinite(part).all() for part in (values, inputs, slope)):
         return math.inf
     # In the argument, or its logarithm; even or odd where the argument changes its sign.
-    bases = [(powers(coordinate(inputs, tail), _MOST_TERMS - 1), 0.0) for tail in (8.0, math.inf)]
+    bases = [
+        (chebyshev(coordinate(inputs, tail), _MOST_TERMS - 1), 0.0) for tail in (8.0, math.inf)
+    ]
     if inputs.min() < 0 < inputs.max():
-        both = powers(inputs / np.abs(inputs).max(), 2 * _MOST_TERMS - 1)
+        both = chebyshev(inputs / np.abs(inputs).max(), 2 * _MOST_TERMS - 1)
         bases += [(both[::2], 2.0), (both[1::2], 2.0)]
     least = math.inf
     for basis, extra in bases:

@@ -13,15 +13,17 @@ import numpy as np
 from kan_exp.errors import KanExpError, listing
 from kan_exp.runs.cores import count_workers
 from kan_exp.symbolic.constants import simplified
+from kan_exp.symbolic.differences import Difference, difference, domain_note
 from kan_exp.symbolic.dimensions import Dimension
-from kan_exp.symbolic.explanation import Explanation, difference, domain_note
+from kan_exp.symbolic.explanation import Explanation
 from kan_exp.symbolic.expression import Array, Constant, Expression
 from kan_exp.symbolic.functions import read_functions
-from kan_exp.symbolic.naming import with_functions
+from kan_exp.symbolic.judge import Candidate, Search
+from kan_exp.symbolic.library import with_functions
 from kan_exp.symbolic.notation import Notation
 from kan_exp.symbolic.observations import Observations, of_data, of_model, vector_of
 from kan_exp.symbolic.refit import refit
-from kan_exp.symbolic.search import Candidate, Search, search
+from kan_exp.symbolic.search import search
 from kan_exp.symbolic.units import Units, check_units, read_units
 from kan_exp.symbolic.workers import Workers
 
@@ -33,10 +35,10 @@ LESS = 0.9  # part of the error that a formula of wrong units must leave to be w
 MAX_REJECTED, REJECTED_SECONDS = 50, 1.0  # of these formulas are looked at
 SMALLEST, LARGEST = 1e-70, 1e70  # sizes of columns whose squares and quotients float64 holds
 LEARNED = 0.5  # R2 below which a network has not learned its data
-Told = Callable[[str], None]
+Progress = Callable[[str], None]
 
 
-def _silent(doing: str) -> None:
+def _silent(name: str) -> None:
     pass
 
 
@@ -53,7 +55,7 @@ def explain(
     seed: int = 0,
     functions: Mapping[str, str] | None = None,
     units: Mapping[str, str] | None = None,
-    told: Told = _silent,
+    progress: Progress = _silent,
     workers: int | None = None,
 ) -> Explanation:
     """Finds a formula: `explain(X, y)` of data, `explain(model, X, y)` of what a network learned.
@@ -77,7 +79,7 @@ def explain(
         units: Of columns of X, and of y, by name, such as `{"m": "kg", "v": "m/s", "y": "J"}`; 1
             for numbers without a unit. A formula whose units are wrong is not taken. Columns that
             are not named may have any unit; needs pint.
-        told: Called with what is being tried.
+        progress: Called with the names of the strategies that run.
         workers: Processes that try things side by side; by default one for each core. With 1,
             everything is tried in this process. The result is the same, unless time runs out.
 
@@ -107,7 +109,7 @@ def explain(
     columns = [*observed.names, observed.column] if observed.column else observed.names
     given = check_units(units, columns)
     with Workers(count) as processes:
-        return solve(observed, seconds, seed, library, told, processes, given)
+        return solve(observed, seconds, seed, library, progress, processes, given)
 
 
 def check_seconds(seconds: Any) -> None:
@@ -122,7 +124,7 @@ def solve(
     seconds: float,
     seed: int,
     functions: Mapping[str, Expression],
-    told: Told = _silent,
+    progress: Progress = _silent,
     workers: Workers | None = None,
     units: Mapping[str, str] | None = None,
 ) -> Explanation:
@@ -133,41 +135,17 @@ def solve(
         seconds: Limit of time.
         seed: Of the search.
         functions: Of the user.
-        told: Called with what is being tried.
+        progress: Called with the names of the strategies that run.
         workers: What tries things side by side; by default this process tries all.
         units: By column, as `check_units` returns them.
 
     Raises:
         KanExpError: There are too few rows.
     """
-    x, y, weight = observed.x, observed.y, observed.weight
-    if weight is not None:  # rows of weight 0 are none
-        x, y, weight = x[weight > 0], y[weight > 0], weight[weight > 0]
-    notes = list(observed.notes)
     known = read_units(units or {}, observed.names, observed.column, observed.scale)
-    if known is not None:
-        notes += known.notes
-    if len(y) < LEAST_ROWS:
-        raise KanExpError(f"explain needs at least {LEAST_ROWS} rows, got {len(y)}.")
-    if len(y) < FEW_ROWS:
-        notes.append(f"{len(y)} rows are few: a long formula can fit them by chance.")
-    if len(y) > MAX_ROWS:
-        notes.append(f"the search saw {MAX_ROWS:,} of {len(y):,} rows, drawn at random.")
-        rows = np.random.default_rng(seed).choice(len(y), MAX_ROWS, replace=False)
-        x, y = x[rows], y[rows]
-        weight = None if weight is None else weight[rows]
-    for name, column in zip((*observed.names, observed.target), (*x.T, y), strict=True):
-        if not (size := float(np.abs(column).max())) or SMALLEST < size < LARGEST:
-            continue
-        raise KanExpError(
-            f"explain: {name} has values of size {size:.1g}, whose squares are beyond float64: "
-            f"change its unit."
-        )
-    values = np.unique(y[:1000])
-    if len(values) == 2 and np.isin(y, values).all():
-        notes.append(
-            "the target has two values: train a network with task=classification, and explain that."
-        )
+    notes = [*observed.notes, *(() if known is None else known.notes)]
+    x, y, weight, about_rows = _searched_rows(observed, seed)
+    notes += about_rows
     flat = [name for name, column in zip(observed.names, x.T, strict=True) if np.ptp(column) == 0]
     if flat:
         notes.append(f"constant inputs can have no effect: {listing(flat)}.")
@@ -185,7 +163,7 @@ def solve(
                 seconds=seconds,
                 seed=seed,
                 dimensions=None if known is None else known.dimensions,
-                told=told,
+                progress=progress,
                 workers=workers,
             )
             if not found.found and (better := _rejected(found, x, y, weight)) is not None:
@@ -197,6 +175,36 @@ def solve(
                     f"out those of which you are not sure."
                 )
     return explanation_of(observed, found, notes, min(seconds, EDGE_SECONDS), known)
+
+
+def _searched_rows(
+    observed: Observations, seed: int
+) -> tuple[Array, Array, Array | None, list[str]]:
+    """Inputs, target and weights of the rows that the search sees, and notes about them."""
+    x, y, weight, notes = observed.x, observed.y, observed.weight, []
+    if weight is not None:  # rows of weight 0 are none
+        x, y, weight = x[weight > 0], y[weight > 0], weight[weight > 0]
+    if len(y) < LEAST_ROWS:
+        raise KanExpError(f"explain needs at least {LEAST_ROWS} rows, got {len(y)}.")
+    if len(y) < FEW_ROWS:
+        notes.append(f"{len(y)} rows are few: a long formula can fit them by chance.")
+    if len(y) > MAX_ROWS:
+        notes.append(f"the search saw {MAX_ROWS:,} of {len(y):,} rows, drawn at random.")
+        rows = np.random.default_rng(seed).choice(len(y), MAX_ROWS, replace=False)
+        x, y, weight = x[rows], y[rows], None if weight is None else weight[rows]
+    for name, column in zip((*observed.names, observed.target), (*x.T, y), strict=True):
+        size = float(np.abs(column).max())
+        if size and not SMALLEST < size < LARGEST:
+            raise KanExpError(
+                f"explain: {name} has values of size {size:.1g}, whose squares are beyond float64: "
+                f"change its unit."
+            )
+    values = np.unique(y[:1000])
+    if len(values) == 2 and np.isin(y, values).all():
+        notes.append(
+            "the target has two values: train a network with task=classification, and explain that."
+        )
+    return x, y, weight, notes
 
 
 def _rejected(found: Search, x: Array, y: Array, weight: Array | None) -> Expression | None:
@@ -230,8 +238,7 @@ def explanation_of(
         edge_seconds: For the names of the network's edges, where there is no formula.
         units: Of the formula, as far as they are known.
     """
-    candidates = list(found.candidates)
-    best = found.best
+    candidates, best = list(found.candidates), found.best
     if best is None:  # the mean, which is a formula, too
         mean = float(np.average(observed.y, weights=observed.weight))
         deviation = float(np.std(observed.y))
@@ -242,26 +249,16 @@ def explanation_of(
         candidates.append(best)
     candidates.sort(key=lambda one: one.complexity)
     points, truth = observed.compared
-    network, fresh = observed.network_values, observed.fresh_x is not None
-    predicted = best.expression(points)
-    differences = []
-    if network is not None:
-        differences.append(difference("formula - network", predicted, network))
-    if truth is not None:
-        differences.append(difference("formula - data", predicted, truth))
-        if network is not None:
-            differences.append(difference("network - data", network, truth))
-            spread = float(np.std(truth))
-            if len(truth) >= 20 and differences[-1].rmse ** 2 > (1 - LEARNED) * spread**2 > 0:
-                notes = [*notes, "the network has not learned these data: its curves say little."]
-    compared = truth if truth is not None else network
+    fresh, compared = observed.fresh_x is not None, truth
+    if compared is None:
+        compared = observed.network_values
+    differences, about_network = _differences(best.expression(points), observed)
     tests = [math.nan] * len(candidates)
     if fresh and compared is not None:
         each = [one.expression(points) for one in candidates]
         tests = [difference("", values, compared).rmse for values in each]
     ranges = np.stack([observed.x.min(0), observed.x.max(0)], 1)
-    if (note := domain_note(best.expression, observed.names, ranges)) is not None:
-        notes = [*notes, note]
+    about_domain = domain_note(best.expression, observed.names, ranges)
     carried: list[Dimension] | None = None
     if units is not None:
         carried = units.dimensions.constants(best.expression)
@@ -279,10 +276,25 @@ def explanation_of(
         complete=found.complete,
         fresh=fresh,
         differences=tuple(differences),
-        notes=tuple(notes),
+        notes=(*notes, *filter(None, (about_network, about_domain))),
         edge_names=(
             tuple(observed.edges(edge_seconds)) if observed.edges and not found.found else ()
         ),
         units={} if units is None else dict(units.given),
         constant_units=() if units is None else tuple(map(units.text, carried or ())),
     )
+
+
+def _differences(predicted: Array, observed: Observations) -> tuple[list[Difference], str | None]:
+    """Differences between formula, network and data, and a note about a network of no use."""
+    (_, truth), network = observed.compared, observed.network_values
+    known = [("network", network)] if network is not None else []
+    known += [("data", truth)] if truth is not None else []
+    found = [difference(f"formula - {name}", predicted, values) for name, values in known]
+    if network is None or truth is None:
+        return found, None
+    found.append(difference("network - data", network, truth))
+    spread = float(np.std(truth))
+    if len(truth) >= 20 and found[-1].rmse ** 2 > (1 - LEARNED) * spread**2 > 0:
+        return found, "the network has not learned these data: its curves say little."
+    return found, None

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kan_exp.errors import KanExpError, listing, message_of
+from kan_exp.errors import KanExpError, listing
 from kan_exp.quoting import expand_home
-from kan_exp.runs.files import parse_json, write_json, write_text
 from kan_exp.runs.folders import FORMULA
 from kan_exp.runs.printable import aligned, printable, shortened
+from kan_exp.symbolic.differences import Difference, finite_or_none
 from kan_exp.symbolic.edges import EdgeName
-from kan_exp.symbolic.expression import Array, Expression
+from kan_exp.symbolic.expression import Array
+from kan_exp.symbolic.judge import Candidate
 from kan_exp.symbolic.notation import Notation, latex_name, with_error
-from kan_exp.symbolic.records import (
-    candidate_from_plain,
-    candidate_to_plain,
-    finite,
-    finite_all,
-    number,
-)
-from kan_exp.symbolic.search import Candidate
 
 if TYPE_CHECKING:
     import polars as pl
@@ -34,28 +26,8 @@ if TYPE_CHECKING:
 
     from kan_exp import FittedModel
 
-FORMAT = 1
 SAME = 1e-9  # relative difference below which two formulas are equal
 PROBES = 200  # points at which formulas are compared
-BEYOND = 0.1  # of an input's range: how far from the data the domain of a formula is probed
-
-
-class Difference(NamedTuple):
-    """How far two of formula, network and data are from each other.
-
-    Attributes:
-        between: Such as `formula - network`.
-        points: At which both are known.
-        undefined: Of these, where the formula is not finite; the other numbers leave them out.
-        rmse: In units of the target.
-        largest: Absolute difference.
-    """
-
-    between: str
-    points: int
-    undefined: int
-    rmse: float
-    largest: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +126,10 @@ class Explanation:
         if isinstance(x, torch.Tensor):
             values = self._network.to(x.device)(x)[:, 0]
             return values.to(x.dtype) if x.is_floating_point() else values
-        return self.chosen.expression(as_matrix(x, self.names))
+        from kan_exp.models.inputs import as_points
+
+        points = as_points(x, self.names, torch.device("cpu"))
+        return self.chosen.expression(points.double().numpy())
 
     def equals(self, other: Explanation | Any) -> bool:
         """Whether another formula of the same inputs is equal: to SymPy, or in its values.
@@ -210,7 +185,7 @@ class Explanation:
                 one.complexity,
                 one.rmse,
                 one.validation_rmse,
-                finite(test),
+                finite_or_none(test),
                 self.formula if one is self.chosen else self.notation(one).text(),
                 one.origin,
                 one is self.chosen,
@@ -238,7 +213,7 @@ class Explanation:
             "target": self.target,
             "formula": self.formula,
             "found": self.found,
-            "rmse": None if rmse is None else finite(rmse),
+            "rmse": None if rmse is None else finite_or_none(rmse),
             "fresh": self.fresh,
         }
 
@@ -323,77 +298,10 @@ class Explanation:
     def _repr_latex_(self) -> str:
         return f"$\\displaystyle {self.latex()}$"
 
-    def to_plain(self) -> dict[str, Any]:
-        """The content of a file."""
-        return {
-            "target": self.target,
-            "inputs": list(self.names),
-            "formula": self.formula,
-            "found": self.found,
-            "fits": self.fits,
-            "noise": finite(self.noise),
-            "seconds": self.seconds,
-            "complete": self.complete,
-            "ranges": [finite_all(pair) for pair in self.ranges],
-            "chosen": next(k for k, one in enumerate(self.candidates) if one is self.chosen),
-            "candidates": [
-                {**candidate_to_plain(one), "test_rmse": finite(test)}
-                for one, test in zip(self.candidates, self.test_rmse, strict=True)
-            ],
-            "fresh": self.fresh,
-            "differences": [
-                {**one._asdict(), "rmse": finite(one.rmse), "largest": finite(one.largest)}
-                for one in self.differences
-            ],
-            "units": dict(self.units),
-            "constant_units": list(self.constant_units),
-            "notes": list(self.notes),
-            "edges": [one._asdict() for one in self.edge_names],
-        }
-
-    @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> Explanation:
-        """The inverse of `to_plain`.
-
-        Raises:
-            LookupError, TypeError, ValueError: It is not such content.
-        """
-        names = tuple(map(str, plain["inputs"]))
-        stored = plain["candidates"]
-        candidates = tuple(candidate_from_plain(one, len(names)) for one in stored)
-        differences = [
-            Difference(
-                str(one["between"]),
-                int(one["points"]),
-                int(one["undefined"]),
-                number(one["rmse"]),
-                number(one["largest"]),
-            )
-            for one in plain["differences"]
-        ]
-        ranges = np.array([[number(v) for v in pair] for pair in plain["ranges"]], np.float64)
-        return cls(
-            target=str(plain["target"]),
-            names=names,
-            ranges=ranges.reshape(len(names), 2),
-            candidates=candidates,
-            chosen=candidates[plain["chosen"]],
-            test_rmse=tuple(number(one["test_rmse"]) for one in stored),
-            found=bool(plain["found"]),
-            fits=bool(plain["fits"]),
-            noise=number(plain["noise"]),
-            seconds=float(plain["seconds"]),
-            complete=bool(plain["complete"]),
-            fresh=bool(plain["fresh"]),
-            differences=tuple(differences),
-            notes=tuple(map(str, plain["notes"])),
-            edge_names=tuple(EdgeName.from_plain(one) for one in plain["edges"]),
-            units={str(name): str(unit) for name, unit in plain.get("units", {}).items()},
-            constant_units=tuple(map(str, plain.get("constant_units", ()))),
-        )
-
     def save(self, folder: str | Path) -> None:
         """Writes `formula.json`, `formula.txt` and `formula.tex`."""
+        from kan_exp.symbolic.records import save
+
         save([self], expand_home(folder))
 
     @classmethod
@@ -409,6 +317,8 @@ class Explanation:
         """
         path = expand_home(folder)
         path = path / FORMULA if path.is_dir() else path
+        from kan_exp.symbolic.records import read
+
         found = {one.target: one for one in read(path)}
         if output is None and len(found) == 1:
             return next(iter(found.values()))
@@ -422,84 +332,3 @@ def _with_unit(constant: str, unit: str) -> str:
     if not unit:
         return constant
     return f"({constant}) {unit}" if "±" in constant else f"{constant} {unit}"
-
-
-def save(explanations: Sequence[Explanation], folder: Path) -> None:
-    """Writes the formulas of one or more outputs to a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    content = {"format": FORMAT, "outputs": [one.to_plain() for one in explanations]}
-    write_json(folder / FORMULA, content)
-    texts = {
-        "txt": "\n\n".join(
-            "\n".join([*one.lines(), "", *one.table(), "", *one.edge_lines()])
-            for one in explanations
-        ),
-        "tex": "\n".join(f"\\[ {one.latex()} \\]" for one in explanations),
-    }
-    for kind, text in texts.items():
-        write_text(folder / f"formula.{kind}", f"{text}\n")
-
-
-def read(path: Path) -> list[Explanation]:
-    """The formulas of a file.
-
-    Raises:
-        KanExpError: There is none, or it is damaged.
-    """
-    try:
-        content = parse_json(path.read_bytes())
-        if content["format"] != FORMAT:
-            raise ValueError(f"format {content['format']!r} is not known")
-        found = [Explanation.from_plain(plain) for plain in content["outputs"]]
-    except FileNotFoundError:
-        raise KanExpError(f"{path}: there is no formula: run kan_exp.explain first.") from None
-    except (
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        RecursionError,
-        TypeError,
-        ValueError,
-    ) as error:
-        raise KanExpError(f"{path}: no formulas of kan_exp ({message_of(error)}).") from error
-    return found
-
-
-def difference(between: str, left: Array, right: Array) -> Difference:
-    """Compares values `(n,)`, at the points where those on the right are finite."""
-    known = np.isfinite(right)
-    defined = known & np.isfinite(left)
-    gap = np.abs(left[defined] - right[defined])
-    largest = float(gap.max()) if len(gap) else math.nan
-    # Relative to the largest, whose square may be beyond float64.
-    rmse = largest * math.sqrt(float(np.mean((gap / largest) ** 2))) if largest > 0 else largest
-    points = int(known.sum())
-    return Difference(between, points, points - len(gap), rmse, largest)
-
-
-def domain_note(expression: Expression, names: Sequence[str], ranges: Array) -> str | None:
-    """Says where a formula is not finite near the data; None if it is everywhere."""
-    low, high = ranges.T
-    margin, rows = BEYOND * (high - low), np.arange(10 * PROBES)
-    around = np.random.default_rng(0).uniform(low - margin, high + margin, (len(rows), len(low)))
-    points = around.clip(low, high)
-    beyond = rows % len(low)  # one input at a time: all at once would be further away
-    points[rows, beyond] = around[rows, beyond]
-    broken = ~np.isfinite(expression(points))
-    if not broken.any():
-        return None
-    outside = np.maximum(low - points, points - high) / np.where(high > low, high - low, 1)
-    distance = outside.max(1)
-    nearest = points[broken][distance[broken].argmin()]
-    at = ", ".join(f"{printable(names[k])}={nearest[k]:.3g}" for k in expression.inputs)
-    where = "within" if distance[broken].min() <= 0 else "beyond"
-    return f"the formula is not defined {where} the ranges of the data, as at {at}."
-
-
-def as_matrix(x: Any, names: Sequence[str]) -> Array:
-    """Points as users have them, as float64 `(n, in)`; see `kan_exp.models.inputs.as_points`."""
-    import torch
-
-    from kan_exp.models.inputs import as_points
-
-    return np.asarray(as_points(x, names, torch.device("cpu")).double().numpy())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -23,21 +23,23 @@ Array = NDArray[np.float64]
 # What a node returns: its value, and its derivatives by the constants below it, by their place.
 _Jet = tuple[Array, dict[int, Array]]
 
-# The units of exact constants: a constant is a fraction times one of them.
-UNITS: dict[str, float] = {
-    "1": 1.0,
-    "pi": math.pi,
-    "sqrt(2)": math.sqrt(2),
-    "E": math.e,
-    "1/pi": 1 / math.pi,
-    "pi**2": math.pi**2,
-    "1/pi**2": 1 / math.pi**2,
-    "sqrt(pi)": math.sqrt(math.pi),
-    "1/sqrt(pi)": 1 / math.sqrt(math.pi),
-    "1/sqrt(2*pi)": 1 / math.sqrt(2 * math.pi),
-    "sqrt(3)": math.sqrt(3),
-    "log(2)": math.log(2),
+# The units of exact constants, from the functions of `math` or of `sympy`. A constant is a fraction
+# times one of them.
+_UNITS: dict[str, Callable[[Any], Any]] = {
+    "1": lambda m: 1,
+    "pi": lambda m: m.pi,
+    "sqrt(2)": lambda m: m.sqrt(2),
+    "E": lambda m: m.exp(1),
+    "1/pi": lambda m: 1 / m.pi,
+    "pi**2": lambda m: m.pi**2,
+    "1/pi**2": lambda m: 1 / m.pi**2,
+    "sqrt(pi)": lambda m: m.sqrt(m.pi),
+    "1/sqrt(pi)": lambda m: 1 / m.sqrt(m.pi),
+    "1/sqrt(2*pi)": lambda m: 1 / m.sqrt(2 * m.pi),
+    "sqrt(3)": lambda m: m.sqrt(3),
+    "log(2)": lambda m: m.log(2),
 }
+UNITS: dict[str, float] = {name: float(value(math)) for name, value in _UNITS.items()}
 
 
 @dataclass(frozen=True)
@@ -93,17 +95,36 @@ class Expression:
         """Values of the free constants `(k,)`."""
         return np.array([node.value for node in self._free()])
 
-    def with_constants(self, constants: Sequence[Constant | float] | Array) -> Expression:
-        """The same formula with other values, or names, of its free constants `(k,)`."""
+    def replaced(self, new: Callable[[Expression], Expression | None]) -> Expression:
+        """The formula with other nodes: what `new` returns for a node, unless that is None.
+
+        Nodes are visited in the order of `walk`, but for those below a node that is replaced.
+        """
+        if (node := new(self)) is not None:
+            return node
+        return self.rebuilt([child.replaced(new) for child in self.children()])
+
+    def alternatives(
+        self, forms: Callable[[Expression], Iterable[Expression]]
+    ) -> Iterator[Expression]:
+        """The formula with one node, wherever in it, in each of the forms that the node has."""
+        children = self.children()
+        for place, child in enumerate(children):
+            for other in child.alternatives(forms):
+                yield self.rebuilt([*children[:place], other, *children[place + 1 :]])
+        yield from forms(self)
+
+    def with_constants(self, constants: Sequence[Expression | float] | Array) -> Expression:
+        """The same formula with other values in the place of its free constants `(k,)`."""
         values = iter(constants)
 
-        def visit(node: Expression) -> Expression:
-            if isinstance(node, Constant) and node.free:
-                new = next(values)
-                return new if isinstance(new, Constant) else Constant(float(new))
-            return node.rebuilt([visit(child) for child in node.children()])
+        def new(node: Expression) -> Expression | None:
+            if not (isinstance(node, Constant) and node.free):
+                return None
+            value = next(values)
+            return value if isinstance(value, Expression) else Constant(float(value))
 
-        return visit(self)
+        return self.replaced(new)
 
     @property
     def inputs(self) -> tuple[int, ...]:
@@ -112,9 +133,7 @@ class Expression:
 
     def substituted(self, inputs: Sequence[Expression]) -> Expression:
         """The formula with an expression in the place of each input."""
-        if isinstance(self, Input):
-            return inputs[self.index]
-        return self.rebuilt([child.substituted(inputs) for child in self.children()])
+        return self.replaced(lambda node: inputs[node.index] if isinstance(node, Input) else None)
 
     @property
     def complexity(self) -> int:
@@ -134,7 +153,9 @@ class Expression:
             below = [visit(child) for child in node.children()]
             match node:
                 case Constant(value, fraction, unit):
-                    return sympy.Float(value) if fraction is None else _exact(fraction, unit)
+                    if fraction is None:
+                        return sympy.Float(value)
+                    return sympy.Rational(*fraction.as_integer_ratio()) * _UNITS[unit](sympy)
                 case Input(index):
                     return symbols[index]
                 case Sum():
@@ -339,22 +360,24 @@ def exact(value: Fraction | float, unit: str = "1") -> Constant:
     return Constant(float(fraction) * UNITS[unit], fraction, unit)
 
 
-def _exact(fraction: Fraction, unit: str) -> Any:
-    import sympy
+def sum_of(terms: Iterable[Expression]) -> Expression:
+    """The sum of any number of terms; 0 of none."""
+    terms = tuple(terms)
+    if len(terms) == 1:
+        return terms[0]
+    return Sum(terms) if terms else exact(0)
 
-    pi, rational = sympy.pi, sympy.Rational(fraction.numerator, fraction.denominator)
-    units: dict[str, Any] = {
-        "1": sympy.Integer(1),
-        "pi": pi,
-        "sqrt(2)": sympy.sqrt(2),
-        "E": sympy.E,
-        "1/pi": 1 / pi,
-        "pi**2": pi**2,
-        "1/pi**2": 1 / pi**2,
-        "sqrt(pi)": sympy.sqrt(pi),
-        "1/sqrt(pi)": 1 / sympy.sqrt(pi),
-        "1/sqrt(2*pi)": 1 / sympy.sqrt(2 * pi),
-        "sqrt(3)": sympy.sqrt(3),
-        "log(2)": sympy.log(2),
-    }
-    return rational * units[unit]
+
+def product_of(factors: Iterable[Expression]) -> Expression:
+    """The product of any number of factors; 1 of none."""
+    factors = tuple(factors)
+    if len(factors) == 1:
+        return factors[0]
+    return Product(factors) if factors else exact(1)
+
+
+def power_product(powers: Iterable[tuple[Expression, Fraction | float]]) -> Expression:
+    """The product of bases to exact exponents, without those to the power of 0."""
+    return product_of(
+        base if exponent == 1 else base ** exact(exponent) for base, exponent in powers if exponent
+    )

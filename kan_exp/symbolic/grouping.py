@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from fractions import Fraction
 
 import numpy as np
 
-from kan_exp.symbolic.expression import Array, Expression, Input, Product, exact
+from kan_exp.symbolic.expression import Array, Expression, Input, power_product
 from kan_exp.symbolic.problem import Problem
-from kan_exp.symbolic.reduction import Reduction, State
+from kan_exp.symbolic.reduction import Reduction
+from kan_exp.symbolic.states import State
 
 # Exponents that are tried, the first that have a solution are taken; products of so many inputs.
 _EXPONENTS = (*(np.arange(-top, top + 1.0) for top in (2, 3, 4)), np.arange(-4.0, 5.0) / 2)
@@ -29,7 +29,7 @@ def grouped(problem: Problem) -> State | None:
     dimensions = problem.dimensions
     if dimensions is None or dimensions.target is None or dimensions.is_logarithm:
         return None
-    varying = [column for column in range(problem.x.shape[1]) if np.ptp(problem.x[:, column]) > 0]
+    varying = problem.varying
     if any(dimensions.inputs[column] is None for column in varying):
         return None
     # A column of one value may be a constant of nature.
@@ -57,7 +57,7 @@ def grouped(problem: Problem) -> State | None:
     if len(variables) >= len(varying):
         return None
     empty = np.empty(0)
-    return State(tuple(variables), (), empty, empty, _of(columns, factor), told=("units",))
+    return State(tuple(variables), (), empty, empty, _of(columns, factor), steps=("units",))
 
 
 def grouped_error(problem: Problem, groups: State) -> float:
@@ -114,11 +114,4 @@ def _groups(
 
 
 def _of(columns: Sequence[int], exponents: Sequence[float]) -> Expression:
-    factors: list[Expression] = [
-        Input(column) if power == 1 else Input(column) ** exact(Fraction(power))
-        for column, power in zip(columns, exponents, strict=True)
-        if power
-    ]
-    if not factors:
-        return exact(1)
-    return factors[0] if len(factors) == 1 else Product(tuple(factors))
+    return power_product(zip(map(Input, columns), exponents, strict=True))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -11,136 +10,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kan_exp.symbolic.composing import Linear, applied
-from kan_exp.symbolic.expression import Array, Call, Constant, Expression, Input, Power, Sum, exact
+from kan_exp.symbolic.expression import Array, Call, Constant, Expression, Input, Power, Sum
+from kan_exp.symbolic.library import FUNCTIONS, LIBRARY
 
-_u = Input(0)
-_half = exact(0.5)
-_wave = Call("sin", _u)
-_e = Call("exp", _u)
-# The library: functions of one argument.
-LIBRARY: dict[str, Expression] = {
-    "line": _u,
-    "square": _u**2,
-    "cube": _u**3,
-    "fourth power": _u**4,
-    "reciprocal": _u**-1,
-    "reciprocal square": _u**-2,
-    "square root": _u**_half,
-    "reciprocal root": _u ** exact(-0.5),
-    "power 3/2": _u ** exact(1.5),
-    "exp": _e,
-    "log": Call("log", _u),
-    "sin": _wave,
-    "sin squared": _wave**2,
-    "tan": Call("tan", _u),
-    "asin": Call("asin", _u),
-    "acos": Call("acos", _u),
-    "atan": Call("atan", _u),
-    "sinh": Call("sinh", _u),
-    "cosh": Call("cosh", _u),
-    "tanh": Call("tanh", _u),
-    "sech": Call("cosh", _u) ** -1,
-    "abs": Call("abs", _u),
-    "erf": Call("erf", _u),
-    "gaussian": Call("exp", exact(-1) * _u**2),
-    "lorentzian": (1 + _u**2) ** -1,
-    "hypotenuse": (1 + _u**2) ** _half,
-    "circle": (1 - _u**2) ** _half,
-    "reciprocal circle": (1 - _u**2) ** exact(-0.5),
-    "reciprocal hypotenuse": (1 + _u**2) ** exact(-0.5),
-    "1/(1-u^2)": (1 - _u**2) ** -1,
-    "log(1+u^2)": Call("log", 1 + _u**2),
-    "atanh": Call("atanh", _u),
-    "asinh": Call("asinh", _u),
-    "Bose": (_e - 1) ** -1,
-    "Planck": _u * (_e - 1) ** -1,
-    "coth": Call("tanh", _u) ** -1,
-    "sinc": _wave * _u**-1,
-    "sinc squared": _wave**2 * _u**-2,
-    "u exp(u)": _u * _e,
-    "Doppler": ((1 + _u) * (1 - _u) ** -1) ** _half,
-    "softplus": Call("log", 1 + _e),
-}
-
-# Functions of exp(u), for curves of hidden arguments: there a sum stands for a product.
-COMPOUNDS: dict[str, Expression] = {
-    "log(1-exp)": Call("log", 1 - _e),
-    "sqrt(1-exp)": (1 - _e) ** _half,
-    "sqrt(1+exp)": (1 + _e) ** _half,
-    "1/sqrt(1-exp)": (1 - _e) ** exact(-0.5),
-    "1/sqrt(1+exp)": (1 + _e) ** exact(-0.5),
-    "(1+exp)^2": (1 + _e) ** 2,
-    "(1+exp)^-2": (1 + _e) ** -2,
-    "exp(exp)": Call("exp", _e),
-    "exp(-exp)": Call("exp", exact(-1) * _e),
-    "sin(exp)": Call("sin", _e),
-    "cos(exp)": Call("cos", _e),
-    "sin(exp)^2": Call("sin", _e) ** 2,
-    "tanh(exp)": Call("tanh", _e),
-    "sech(exp)": Call("cosh", _e) ** -1,
-    "asin(exp)": Call("asin", _e),
-    "atan(exp)": Call("atan", _e),
-    "atanh(exp)": Call("atanh", _e),
-    "Bose(exp)": (Call("exp", _e) - 1) ** -1,
-    "Doppler(exp)": ((1 + _e) * (1 - _e) ** -1) ** _half,
-}
-_FUNCTIONS = LIBRARY | COMPOUNDS
-_OWN = "own "  # begins the keys of users' functions
-
-
-@contextmanager
-def with_functions(functions: Mapping[str, Expression]) -> Iterator[None]:
-    """Adds functions of `Input(0)` to the library for a while; not for several threads at once."""
-    own = {f"{_OWN}{name}": function for name, function in functions.items()}
-    try:
-        for known in (LIBRARY, _FUNCTIONS):
-            known.update(own)
-        yield
-    finally:
-        for known in (LIBRARY, _FUNCTIONS):
-            for key in own:
-                known.pop(key, None)
-        if own:  # other functions may have these names next time
-            _grid.cache_clear()
-            _tried.cache_clear()
-
-
-def own_functions() -> dict[str, Expression]:
-    """The functions that are added at the moment."""
-    own = (item for item in LIBRARY.items() if item[0].startswith(_OWN))
-    return {name.removeprefix(_OWN): function for name, function in own}
-
-
+# Points of a curve that are used, spread over the argument; fits kept of each function; functions
+# whose fits are run to convergence; and the largest number of steps of that.
+_POINTS, _KEPT, _PROMISING, _STEPS = 100, 3, 12, 120
 _SCALES = (0.15, 0.25, 0.4, 0.65, 1.0, 1.4, 2.0, 2.8, 4.0, 6.0, 9.0)
 _SHIFTS = (0.0, 0.2, 0.4, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 6.0, 9.0)
 _GAPS = (1e-3, 0.003, 0.01, 0.03, 0.08)
 _FAR = (15.0, 25.0, 40.0, 70.0)
-_WAVES = {"sin", "sin squared", "sinc", "sinc squared", "tan"}
+_WAVES = {LIBRARY[key] for key in ("sin", "sin squared", "sinc", "sinc squared", "tan")}
 
 
 @dataclass(frozen=True)
 class Name:
-    """A formula for a curve: `c f(a z + b) + d`.
+    """A formula for a curve: `c f(a z + b) + d`."""
 
-    Attributes:
-        function: Key of f in `LIBRARY` or `COMPOUNDS`.
-        a: Scale of the argument.
-        b: Shift of the argument.
-        c: Scale of the value.
-        d: Shift of the value.
-        error: Root of the weighted mean of squared errors, in weighted deviations of the curve.
-    """
-
-    function: str
-    a: float
-    b: float
-    c: float
-    d: float
-    error: float
+    function: str  # key of f in `LIBRARY` or `COMPOUNDS`
+    a: float  # scale of the argument
+    b: float  # shift of the argument
+    c: float  # scale of the value
+    d: float  # shift of the value
+    error: float  # root of the weighted mean of squared errors, in weighted deviations of the curve
 
     def of(self, argument: Linear) -> Linear:
         """The name with a linear form as its argument."""
-        return applied(_FUNCTIONS[self.function], argument.scaled(self.a, self.b)).scaled(
+        return applied(FUNCTIONS[self.function], argument.scaled(self.a, self.b)).scaled(
             self.c, self.d
         )
 
@@ -171,15 +67,14 @@ _SIMPLE = {
 
 
 @lru_cache(maxsize=512)
-def _grid(key: str) -> Array:
+def _grid(function: Expression) -> Array:
     """Scales and shifts `(k, 2)` that are tried for the argument, which runs from -1 to 1."""
-    function = _FUNCTIONS[key]
     if function == Input(0):
         return np.array([(1.0, 0.0)])
     if function == Call("exp", Input(0)):
         scales = (0.03, 0.07, *_SCALES, 15.0)
         return np.array([(sign * scale, 0.0) for scale in scales for sign in (-1, 1)])
-    if key in _WAVES:
+    if function in _WAVES:
         slopes = np.concatenate([np.arange(0.25, 6, 0.25), np.arange(6, 30, 0.5)])
         return np.array([(slope, shift) for slope in slopes for shift in np.arange(0, np.pi, 0.4)])
     shifts = [sign * shift for shift in _SHIFTS for sign in (-1, 1)][1:]
@@ -203,13 +98,13 @@ _GRID_POINTS = np.linspace(-1, 1, 49)
 
 
 @lru_cache(maxsize=8)
-def _tried(keys: tuple[str, ...]) -> tuple[Array, Array, NDArray[np.intp]]:
+def _tried(functions: tuple[Expression, ...]) -> tuple[Array, Array, NDArray[np.intp]]:
     """Scaled values `(k, 49)`, scales and shifts `(k, 2)`, and numbers of functions `(k,)`."""
     values, places, numbers = [], [], []
-    for number, key in enumerate(keys):
-        grid = _grid(key)
+    for number, function in enumerate(functions):
+        grid = _grid(function)
         with np.errstate(all="ignore"):
-            own = _values(_FUNCTIONS[key], grid[:, :1] * _GRID_POINTS + grid[:, 1:])
+            own = _values(function, grid[:, :1] * _GRID_POINTS + grid[:, 1:])
             own = own - own.mean(1, keepdims=True)
             size = own.std(1, keepdims=True)
             own /= size
@@ -242,10 +137,6 @@ def name_curve(
     weight: Array | None = None,
     *,
     functions: Sequence[str] | None = None,
-    points: int = 100,
-    keep: int = 3,
-    converged: int = 12,
-    steps: int = 120,
 ) -> list[Name]:
     """Names a curve, best first.
 
@@ -254,16 +145,12 @@ def name_curve(
         curve: Value `(n,)`.
         weight: Of each point's squared error `(n,)`.
         functions: Keys of `LIBRARY` and `COMPOUNDS`; by default those of `LIBRARY`.
-        points: At most so many points are used, spread over the argument.
-        keep: Fits kept of each function.
-        converged: Functions whose fits are run to convergence.
-        steps: Largest number of steps of that.
     """
     z, curve = np.asarray(z, float), np.asarray(curve, float)
     weight = np.ones(len(z)) if weight is None else weight
     order = np.argsort(z, kind="stable")
-    if len(z) > points:
-        order = order[np.linspace(0, len(z) - 1, points).astype(int)]
+    if len(z) > _POINTS:
+        order = order[np.linspace(0, len(z) - 1, _POINTS).astype(int)]
     z, curve, weight = z[order], curve[order], weight[order]
     total = weight.sum()
     if not len(z) or not np.isfinite([z, curve, weight]).all() or not total > 0:
@@ -280,13 +167,13 @@ def name_curve(
         return []
     target = (curve - offset) / deviation
     keys = tuple(LIBRARY if functions is None else functions)
-    fits = _starts(keys, t, target, weight, keep)
+    fits = _starts(keys, t, target, weight)
     fits = _converged(fits, t, target, weight, 10)
     # Only the most promising functions are run to convergence.
     best = list(dict.fromkeys(fits.keys[place] for place in np.argsort(fits.loss, kind="stable")))
-    going = {*best[:converged], *_SIMPLE}
+    going = {*best[:_PROMISING], *_SIMPLE}
     kept = [place for place, key in enumerate(fits.keys) if key in going]
-    fits = _converged(fits.chosen(kept), t, target, weight, steps)
+    fits = _converged(fits.chosen(kept), t, target, weight, _STEPS)
     names = []
     for key, (a, b), c, d, loss in zip(fits.keys, fits.ab, fits.c, fits.d, fits.loss, strict=True):
         if np.isfinite(loss) and c != 0:
@@ -313,9 +200,9 @@ class _Fits:
         return _Fits(keys, self.ab[kept], self.c[kept], self.d[kept], self.loss[kept])
 
 
-def _starts(keys: tuple[str, ...], t: Array, target: Array, weight: Array, keep: int) -> _Fits:
+def _starts(keys: tuple[str, ...], t: Array, target: Array, weight: Array) -> _Fits:
     """The best scales and shifts of the grid, of each function."""
-    values, places, numbers = _tried(keys)
+    values, places, numbers = _tried(tuple(FUNCTIONS[key] for key in keys))
     curve = np.interp(_GRID_POINTS, t, target)
     nearest = np.rint((t + 1) / 2 * (len(_GRID_POINTS) - 1)).astype(int)
     share = np.bincount(nearest, weight, len(_GRID_POINTS)) + 1e-4 / len(_GRID_POINTS)
@@ -342,7 +229,7 @@ def _starts(keys: tuple[str, ...], t: Array, target: Array, weight: Array, keep:
                 for other in kept
             ):
                 kept.append(int(place))
-            if len(kept) == keep:
+            if len(kept) == _KEPT:
                 break
         chosen += kept
     names = [keys[numbers[place]] for place in chosen]
@@ -365,9 +252,31 @@ def _evaluated(keys: Sequence[str], u: Array) -> tuple[Array, Array]:
         while end < len(keys) and keys[end] == keys[start]:
             end += 1
         own = slice(start, end)
-        value[own], slope[own] = _slopes(_FUNCTIONS[keys[start]], u[own])
+        value[own], slope[own] = _slopes(FUNCTIONS[keys[start]], u[own])
         start = end
     return value, slope
+
+
+def _step(state: Sequence[Array], t: Array, weight: Array, free: Array, damping: Array) -> Array:
+    """Steps of scale and shift `(k, 2)`, where these are free."""
+    c, _, centred, slope, residual, size = state
+    # Derivatives of the value by scale and shift, without what c and d could do as well.
+    columns = []
+    for number, by in enumerate((t, np.ones_like(t))):
+        column = c[:, None] * (slope * by)
+        column = (column - (column @ weight)[:, None]) * free[:, number, None]
+        along = (column * centred) @ weight / size
+        columns.append(column - along[:, None] * centred)
+    weighted = [column * weight for column in columns]
+    g00, g01, g11 = (
+        np.einsum("kn,kn->k", weighted[i], columns[j]) for i, j in ((0, 0), (0, 1), (1, 1))
+    )
+    r0, r1 = (np.einsum("kn,kn->k", own, residual) for own in weighted)
+    g00 = g00 * (1 + damping) + 1e-300 + (free[:, 0] == 0)
+    g11 = g11 * (1 + damping) + 1e-300 + (free[:, 1] == 0)
+    determinant = np.maximum(g00 * g11 - g01**2, 1e-14 * g00 * g11)
+    steps = np.stack([g11 * r0 - g01 * r1, g00 * r1 - g01 * r0], 1)
+    return np.asarray(steps / determinant[:, None])
 
 
 def _converged(fits: _Fits, t: Array, target: Array, weight: Array, steps: int) -> _Fits:
@@ -375,7 +284,7 @@ def _converged(fits: _Fits, t: Array, target: Array, weight: Array, steps: int) 
     if not fits.keys:
         return fits
     fits = fits.chosen(np.arange(len(fits.keys)))
-    functions = [_FUNCTIONS[key] for key in fits.keys]
+    functions = [FUNCTIONS[key] for key in fits.keys]
     free = np.ones((len(functions), 2))
     free[[_scale_is_free(function) for function in functions], 0] = 0
     free[[function == Call("exp", Input(0)) for function in functions], 1] = 0
@@ -404,27 +313,10 @@ def _converged(fits: _Fits, t: Array, target: Array, weight: Array, steps: int) 
         for taken in range(steps):
             if not len(active):
                 break
-            loss, c, _, centred, slope, residual, size = state
-            # Derivatives of the value by scale and shift, without what c and d could do as well.
-            columns = []
-            for number, by in enumerate((t, None)):
-                column = c[:, None] * (slope * by if by is not None else slope)
-                column = (column - (column @ weight)[:, None]) * free[active, number, None]
-                along = (column * centred) @ weight / size
-                columns.append(column - along[:, None] * centred)
-            weighted = [column * weight for column in columns]
-            g00, g01, g11 = (
-                np.einsum("kn,kn->k", weighted[i], columns[j]) for i, j in ((0, 0), (0, 1), (1, 1))
-            )
-            r0, r1 = (np.einsum("kn,kn->k", own, residual) for own in weighted)
-            g00 = g00 * (1 + damping) + 1e-300 + (free[active, 0] == 0)
-            g11 = g11 * (1 + damping) + 1e-300 + (free[active, 1] == 0)
-            determinant = np.maximum(g00 * g11 - g01**2, 1e-14 * g00 * g11)
-            step = np.stack([g11 * r0 - g01 * r1, g00 * r1 - g01 * r0], 1)
-            trial = ab - step / determinant[:, None]
+            trial = ab - _step(state[1:], t, weight, free[active], damping)
             new = at(keys, trial)
-            better = new[0] < loss
-            stalled = np.where(new[0] < 0.99 * loss, 0, stalled + 1)
+            better = new[0] < state[0]
+            stalled = np.where(new[0] < 0.99 * state[0], 0, stalled + 1)
             damping = np.where(better, damping / 10, damping * 4)
             ab = np.where(better[:, None], trial, ab)
             state = tuple(

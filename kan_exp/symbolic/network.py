@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -53,6 +54,12 @@ class Edge(NamedTuple):
     def numbers(self) -> tuple[Number, ...]:
         return self[2:]
 
+    @property
+    def free(self) -> str:
+        """The letters of its free numbers."""
+        pairs = zip("abncd", self.numbers, strict=True)
+        return "".join(letter for letter, number in pairs if number.free)
+
     def shifted(self, offset: Number) -> Edge:
         return self._replace(d=self.d.plus(offset))
 
@@ -66,19 +73,12 @@ class Node(NamedTuple):
 
 @dataclass(frozen=True)
 class NamedEdges:
-    """A layer.
+    """A layer."""
 
-    Attributes:
-        width: Number of its outputs.
-        functions: Option of `kan_exp.layers.named.KANNamedLayer`.
-        numbers: Of each edge, `(edges, 5)`.
-        products: Which outputs are products.
-    """
-
-    width: int
-    functions: list[list[int | str]]
-    numbers: list[list[float]]
-    products: list[bool]
+    width: int  # number of its outputs
+    functions: list[list[int | str]]  # option of `kan_exp.layers.named.KANNamedLayer`
+    numbers: list[list[float]]  # of each edge, `(edges, 5)`
+    products: list[bool]  # which outputs are products
 
 
 def layers_of(expression: Expression, inputs: int) -> list[NamedEdges]:
@@ -115,17 +115,11 @@ def layers_of(expression: Expression, inputs: int) -> list[NamedEdges]:
         products = [
             graph.levels[node] == level and graph.nodes[node - inputs].is_product for node in after
         ]
-        functions: list[list[int | str]] = [
-            [i, j, edge.function, "".join(_free(edge))] for i, j, edge in rows
-        ]
+        functions: list[list[int | str]] = [[i, j, edge.function, edge.free] for i, j, edge in rows]
         numbers = [[number.value for number in edge.numbers] for *_, edge in rows]
         found.append(NamedEdges(len(after), functions, numbers, products))
         before = after
     return found
-
-
-def _free(edge: Edge) -> Iterator[str]:
-    return (letter for letter, number in zip("abncd", edge.numbers, strict=True) if number.free)
 
 
 def _operands(expression: Expression) -> Iterator[Expression]:
@@ -189,17 +183,13 @@ class _Graph:
             case Input(index):
                 return Edge(index)
             case Sum():
-                offset = ZERO
-                for number in numbers:
-                    offset = offset.plus(number)
+                offset = reduce(Number.plus, numbers, ZERO)
                 if not edges:
                     return offset
                 *first, last = self._apart(edges)
                 return self._joined([*first, last.shifted(offset)])
             case Product():
-                factor = ONE
-                for number in numbers:
-                    factor = factor.times(number)
+                factor = reduce(Number.times, numbers, ONE)
                 if not edges:
                     return factor
                 head, *rest = self._apart(edges, is_product=True)

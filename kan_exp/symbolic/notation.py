@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from kan_exp.runs.printable import printable
-from kan_exp.symbolic.expression import CALLS, Array, Constant, Expression, Input
+from kan_exp.symbolic.expression import CALLS, Array, Expression, Input
 
 if TYPE_CHECKING:
     from sympy import Expr, Symbol
@@ -91,7 +91,10 @@ class Notation:
         constants, count = self.expression.constants, len(self.names)
         # The free constants become inputs, so that simplifications cannot round them.
         slots = [f"x{k}" for k in range(count + len(constants))]
-        plain = _with_slots(self.expression, count).sympy(slots)
+        inputs_only = self.expression.with_constants(
+            [Input(count + k) for k in range(len(constants))]
+        )
+        plain = inputs_only.sympy(slots)
         inputs = [
             sympy.Symbol(f"x{k}", real=True, positive=positive or None)
             for k, positive in enumerate(self.positive)
@@ -231,18 +234,6 @@ class Notation:
         return [(own, name) for own, name in pairs if own != name]
 
 
-def _with_slots(expression: Expression, first: int) -> Expression:
-    """The formula with inputs `first, first + 1, ...` in the place of its free constants."""
-    places = iter(range(first, first + len(expression.constants)))
-
-    def visit(node: Expression) -> Expression:
-        if isinstance(node, Constant) and node.free:
-            return Input(next(places))
-        return node.rebuilt([visit(child) for child in node.children()])
-
-    return visit(expression)
-
-
 def _with_decimals(expression: Expr) -> Expr:
     """The formula with fractions such as 981/100 as decimals."""
     import sympy
@@ -269,6 +260,7 @@ def simplified(expression: Expr) -> Expr:
         if size(best)[0] > MAX_OPERATIONS:
             break
         steps: list[Callable[[Any], Any]] = [sympy.powsimp, sympy.factor_terms, sympy.together]
+        steps.append(sympy.logcombine)
         if size(best)[0] <= MAX_FACTORED and _powers(best) <= MAX_EXPANDED_POWER:
             steps += [sympy.expand, sympy.factor]
         for step in steps:

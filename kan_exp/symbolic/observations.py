@@ -27,40 +27,22 @@ HELD_BACK = 10  # one row in so many is kept from the search, from `HELD_BACK **
 
 @dataclass
 class Observations:
-    """What a formula is sought for.
+    """What a formula is sought for."""
 
-    Attributes:
-        names: Of the inputs.
-        target: Name of what the formula describes.
-        x: Inputs `(n, in)` of the search's rows.
-        y: Target `(n,)` of these rows.
-        weight: Of these rows `(n,)`.
-        fresh_x: Rows that the search does not see; none if there are none to spare.
-        fresh_y: Their target, if the target is data.
-        network: A trained network as a function of the inputs; other columns are at their medians.
-        network_values: What it predicts for the rows that are compared: the fresh ones, or those of
-            the search.
-        is_data: Whether `y` is data, rather than what the network predicts.
-        notes: Lines about what was left out.
-        edges: Names the network's edges, if there is one, in at most so many seconds.
-        column: Whose unit the target has; None for log-odds.
-        scale: On which the target is, see `kan_exp.data.schema.SCALES`.
-    """
-
-    names: tuple[str, ...]
-    target: str
-    x: Array
-    y: Array
-    weight: Array | None = None
-    fresh_x: Array | None = None
-    fresh_y: Array | None = None
-    network: Callable[[Array], Array] | None = None
-    network_values: Array | None = None
-    is_data: bool = True
-    notes: list[str] = field(default_factory=list)
-    edges: Callable[[float], list[EdgeName]] | None = None
-    column: str | None = None
-    scale: str = ""
+    names: tuple[str, ...]  # of the inputs
+    target: str  # name of what the formula describes
+    x: Array  # inputs `(n, in)` of the search's rows
+    y: Array  # target `(n,)` of these rows
+    weight: Array | None = None  # of these rows `(n,)`
+    fresh_x: Array | None = None  # rows that the search does not see
+    fresh_y: Array | None = None  # their target, if the target is data
+    network: Callable[[Array], Array] | None = None  # other inputs at medians
+    network_values: Array | None = None  # its predictions at the rows that are compared
+    is_data: bool = True  # whether `y` is data, rather than what the network predicts
+    notes: list[str] = field(default_factory=list)  # lines about what was left out
+    edges: Callable[[float], list[EdgeName]] | None = None  # names edges, in some seconds
+    column: str | None = None  # whose unit the target has; None for log-odds
+    scale: str = ""  # on which the target is, see `kan_exp.data.schema.SCALES`
 
     @property
     def compared(self) -> tuple[Array, Array | None]:
@@ -96,13 +78,13 @@ def of_data(
     _check_weight(weight, len(values))
     train, test = _held_back(len(values), seed)
     return Observations(
-        tuple(own),
-        target,
-        matrix[train],
-        values[train],
-        None if weight is None else weight[train],
-        matrix[test] if len(test) else None,
-        values[test] if len(test) else None,
+        names=tuple(own),
+        target=target,
+        x=matrix[train],
+        y=values[train],
+        weight=None if weight is None else weight[train],
+        fresh_x=matrix[test] if len(test) else None,
+        fresh_y=values[test] if len(test) else None,
         notes=[f"columns without numbers are left out: {listing(left_out)}."] * bool(left_out),
         column=target,
     )
@@ -128,7 +110,7 @@ def of_model(
         values = _target(y, place if several > 1 else None)[1]
         if len(values) != len(points):
             raise KanExpError(f"X has {len(points):,} rows, but y has {len(values):,}.")
-        values = _scaled(values, _scale(model, place))
+        values = _scaled(values, _target_column(model, place)[1])
     _check_weight(weight, len(points))
     _check_finite(np.column_stack([points.cpu().numpy(), *([] if values is None else [values])]))
     train, test = _held_back(len(points), seed)
@@ -166,37 +148,11 @@ def network_observations(
     Raises:
         KanExpError: There is no such output, more than two classes, or no column of numbers.
     """
-    import torch
-
-    from kan_exp.models.model import evaluation_mode
-
     places, schema = [output_of(model, output) for output in outputs], model.schema
     columns = _number_columns(model)
     if not columns:
         raise KanExpError("explain: the network has no input that is a number.")
-
-    def values_of(points: Tensor) -> Array:
-        if model.classes:
-            logits = model.predict_outputs(points).double()
-            odds = logits[:, -1] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
-            return np.asarray(odds[:, None].cpu().numpy())
-        with torch.no_grad(), evaluation_mode(model):
-            scaled = torch.cat([model.scaled(part) for part in points.split(BATCH)])
-        return np.asarray(scaled.double().cpu())
-
-    def inputs_of(points: Tensor) -> Array:
-        parts = [_unscaled(points[:, at].double().cpu().numpy(), scale) for at, _, scale in columns]
-        return np.stack(parts, 1)
-
     points, y = rows
-    middle = points.double().median(0).values
-
-    def network(place: int, x: Array) -> Array:
-        full = middle.repeat(len(x), 1)
-        for column, (at, _, scale) in zip(x.T, columns, strict=True):
-            full[:, at] = torch.from_numpy(_scaled(column, scale))
-        return values_of(full)[:, place]
-
     notes = []
     others = [] if schema is None else [one.name for one in schema.inputs]
     if left_out := [name for name in others if name not in {name for _, name, _ in columns}]:
@@ -205,11 +161,11 @@ def network_observations(
         y, fresh = None, None if fresh is None else (fresh[0], None)
         if not model.classes:
             notes.append("the formula is of the network's quantile, not of the data.")
-    compared = values_of(points if fresh is None else fresh[0])
+    compared = _network_values(model, points if fresh is None else fresh[0])
     is_data = y is not None
     if y is None:
-        y = (compared if fresh is None else values_of(points))[:, places]
-    inputs, fresh_inputs = inputs_of(points), None if fresh is None else inputs_of(fresh[0])
+        y = (compared if fresh is None else _network_values(model, points))[:, places]
+    middle = points.double().median(0).values
 
     @cache  # they are those of all outputs
     def edges(seconds: float) -> list[EdgeName]:
@@ -217,26 +173,58 @@ def network_observations(
 
     found = []
     for number, place in enumerate(places):
-        truth = None if fresh is None or fresh[1] is None else fresh[1][:, number]
-        found.append(
-            Observations(
-                tuple(name for _, name, _ in columns),
-                _output_name(model, place),
-                inputs,
-                y[:, number],
-                weight,
-                fresh_inputs,
-                truth,
-                partial(network, place),
-                compared[:, place],
-                is_data,
-                list(notes),
-                edges,
-                _column_of(model, place),
-                _scale(model, place),
-            )
+        column, scale = _target_column(model, place)
+        observed = Observations(
+            names=tuple(name for _, name, _ in columns),
+            target=_output_name(model, place),
+            x=_inputs(points, columns),
+            y=y[:, number],
+            weight=weight,
+            fresh_x=None if fresh is None else _inputs(fresh[0], columns),
+            fresh_y=None if fresh is None or fresh[1] is None else fresh[1][:, number],
+            network=partial(_along_numbers, model, columns, middle, place),
+            network_values=compared[:, place],
+            is_data=is_data,
+            notes=list(notes),
+            edges=edges,
+            column=column,
+            scale=scale,
         )
+        found.append(observed)
     return found
+
+
+def _network_values(model: KANModel, points: Tensor) -> Array:
+    """The network's outputs `(n, out)` on the target's scale; of a classifier, its log-odds."""
+    import torch
+
+    from kan_exp.models.model import evaluation_mode
+
+    if model.classes:
+        logits = model.predict_outputs(points).double()
+        odds = logits[:, -1] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
+        return np.asarray(odds[:, None].cpu().numpy())
+    with torch.no_grad(), evaluation_mode(model):
+        scaled = torch.cat([model.scaled(part) for part in points.split(BATCH)])
+    return np.asarray(scaled.double().cpu())
+
+
+def _inputs(points: Tensor, columns: Sequence[tuple[int, str, str]]) -> Array:
+    """The columns of numbers `(n, in)`, in their own units."""
+    parts = [_unscaled(points[:, at].double().cpu().numpy(), scale) for at, _, scale in columns]
+    return np.stack(parts, 1)
+
+
+def _along_numbers(
+    model: KANModel, columns: Sequence[tuple[int, str, str]], middle: Tensor, place: int, x: Array
+) -> Array:
+    """An output `(n,)` at columns of numbers `(n, in)`, the others at their medians."""
+    import torch
+
+    full = middle.repeat(len(x), 1)
+    for column, (at, _, scale) in zip(x.T, columns, strict=True):
+        full[:, at] = torch.from_numpy(_scaled(column, scale))
+    return _network_values(model, full)[:, place]
 
 
 def output_of(model: KANModel, output: int | str | None) -> int:
@@ -271,31 +259,28 @@ def _place(names: Sequence[str], output: int | str | None, owner: str) -> int:
 
 def _is_of_data(model: KANModel) -> bool:
     """Whether each output is a column of the target, rather than a class or a quantile."""
-    schema = model.schema
-    columns = model.names if schema is None else [column.name for column in schema.outputs]
-    return not model.classes and list(columns) == list(model.names)
+    return not model.classes and [name for name, _ in _target_columns(model)] == list(model.names)
 
 
-def _scale(model: KANModel, place: int) -> str:
-    schema = model.schema
-    if schema is None or not schema.outputs or model.classes:
-        return ""
-    return schema.outputs[place if len(schema.outputs) > 1 else 0].scale
+def _target_columns(model: KANModel) -> list[tuple[str, str]]:
+    """Name and scale of each column of the target."""
+    if model.schema is None or not model.schema.outputs:
+        return [(name, "") for name in model.names]
+    return [(column.name, column.scale) for column in model.schema.outputs]
 
 
-def _column_of(model: KANModel, place: int) -> str | None:
-    """The column that an output has its unit from; None for log-odds."""
+def _target_column(model: KANModel, place: int) -> tuple[str | None, str]:
+    """Name and scale of the column that an output is of; no column has log-odds."""
     if model.classes:
-        return None
-    schema = model.schema
-    columns = model.names if schema is None else [column.name for column in schema.outputs]
-    return columns[place if len(columns) > 1 else 0] if columns else model.names[place]
+        return None, ""
+    columns = _target_columns(model)
+    return columns[place if len(columns) > 1 else 0]
 
 
 def _output_name(model: KANModel, place: int) -> str:
     if model.classes:
         return f"log-odds of {model.classes[1]}"
-    name, scale = model.names[place], _scale(model, place)
+    name, (_, scale) = model.names[place], _target_column(model, place)
     return f"{scale}({name})" if scale else name
 
 
@@ -337,19 +322,14 @@ def _matrix(x: Any) -> tuple[list[str], Array, list[str]]:
         if array.ndim != 2 or not array.shape[1]:
             raise KanExpError(f"X must have the shape (n, in), got {array.shape}.")
         return [f"x{k}" for k in range(array.shape[1])], array, []
-    names, parts, left_out = [], [], []
     if len({*map(str, columns)}) < len(columns):
         raise KanExpError(f"X has columns of the same name ({listing(map(str, columns))}).")
-    for name in columns:
-        part = _column(x[name])
-        if part is None:
-            left_out.append(str(name))
-        else:
-            names.append(str(name))
-            parts.append(part)
-    if not names:
+    parts = {str(name): _column(x[name]) for name in columns}
+    known = {name: part for name, part in parts.items() if part is not None}
+    left_out = [name for name in parts if name not in known]
+    if not known:
         raise KanExpError(f"X has no column of numbers ({listing(left_out)}).")
-    return names, np.stack(parts, 1), left_out
+    return [*known], np.stack([*known.values()], 1), left_out
 
 
 def _column(values: Any) -> Array | None:

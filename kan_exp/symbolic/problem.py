@@ -1,44 +1,52 @@
-"""What is asked of every way to find a formula, and what it answers."""
+"""What every strategy of the search is given, and what it returns."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kan_exp.symbolic.dimensions import Dimensions
 from kan_exp.symbolic.expression import Array, Expression
 
+if TYPE_CHECKING:
+    from kan_exp.symbolic.states import State
+
 
 @dataclass(frozen=True)
 class Problem:
-    """Data in which a formula is sought.
+    """Data in which a formula is sought."""
 
-    Attributes:
-        x: Inputs `(n, in)`, finite.
-        y: Target `(n,)`, finite.
-        weight: Of the rows' squared errors `(n,)`.
-        noise: Deviation of the target's noise, in its units, as far as known: formulas that leave
-            more are wrong. 0 where y has none.
-        deadline: When to stop, on the clock of `time.monotonic`.
-        seed: Of random starts.
-        dimensions: Of the inputs and the target, if units are known.
-    """
+    x: Array  # inputs `(n, in)`, finite
+    y: Array  # target `(n,)`, finite
+    weight: Array  # of the rows' squared errors `(n,)`
+    noise: float  # deviation of the noise of y, as far as known; 0: none
+    deadline: float  # when to stop, on the clock of `time.monotonic`
+    seed: int = 0  # of random starts
+    dimensions: Dimensions | None = None  # of the inputs and the target, if units are known
 
-    x: Array
-    y: Array
-    weight: Array
-    noise: float
-    deadline: float
-    seed: int = 0
-    dimensions: Dimensions | None = None
+    @property
+    def data(self) -> tuple[Array, Array, Array]:
+        """Inputs, target and weights."""
+        return self.x, self.y, self.weight
 
-    def has_units(self, expression: Expression) -> bool:
-        """Whether an expression of the inputs is consistent, as far as units are known."""
-        return self.dimensions is None or self.dimensions.has_units(expression)
+    @property
+    def varying(self) -> list[int]:
+        """The columns of x with more than one value."""
+        return list(np.flatnonzero(np.ptp(self.x, axis=0) > 0)) if len(self.x) else []
+
+    @property
+    def deviation(self) -> float:
+        """Weighted standard deviation of y; 0 where no row has a weight."""
+        if not self.weight.any():
+            return 0.0
+        squares = (self.y - np.average(self.y, weights=self.weight)) ** 2
+        return self.root_mean(float(self.weight @ squares))
 
     @property
     def over(self) -> bool:
@@ -49,33 +57,43 @@ class Problem:
     def generator(self) -> np.random.Generator:
         return np.random.default_rng(self.seed)
 
+    def root_mean(self, squares: float) -> float:
+        """The root mean square, from a weighted sum of squares; NaN where no row has a weight."""
+        return math.sqrt(squares / float(self.weight.sum())) if self.weight.any() else math.nan
 
-def weighed_rows(x: Array, y: Array, weight: Array, most: int) -> tuple[Array, Array, Array]:
-    """The rows of positive weight, evenly spread where there are more than `most`."""
-    used = np.flatnonzero(weight > 0)
-    if len(used) > most:
-        used = used[np.linspace(0, len(used) - 1, most).astype(int)]
-    return x[used], y[used], weight[used]
+    def rmse(self, expression: Expression) -> float:
+        """Weighted root mean squared error of a formula, in units of y."""
+        return self.root_mean(float(self.weight @ (expression(self.x) - self.y) ** 2))
+
+    def has_units(self, expression: Expression) -> bool:
+        """Whether an expression of the inputs is consistent, as far as units are known."""
+        return self.dimensions is None or self.dimensions.has_units(expression)
+
+    def rows(self, chosen: NDArray[np.intp] | NDArray[np.bool_]) -> Problem:
+        """The same problem with some of the rows."""
+        return replace(self, x=self.x[chosen], y=self.y[chosen], weight=self.weight[chosen])
+
+    def thinned(self, most: int) -> Problem:
+        """The rows of positive weight, evenly spread where there are more than `most`."""
+        used = np.flatnonzero(self.weight > 0)
+        if len(used) > most:
+            used = used[np.linspace(0, len(used) - 1, most).astype(int)]
+        return self.rows(used)
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A formula that may be right: its form; the constants are fitted again on all rows.
+    """A formula that may be right. Its form counts: the constants are fitted again on all rows."""
 
-    Attributes:
-        expression: Of columns of x.
-        origin: The way it was found, in a few words.
-    """
-
-    expression: Expression
-    origin: str
+    expression: Expression  # of columns of x
+    origin: str  # how it was found, in a few words
 
 
 class Finder(Protocol):
-    """A way to find formulas: yields proposals, the most promising ones first.
+    """Yields formulas of a problem, the most promising ones first, and smaller problems.
 
-    It is left as soon as one of them is right, and looks at `problem.over` between pieces of work
+    It is not continued once one of them is right, and checks `problem.over` between pieces of work
     of a tenth of a second.
     """
 
-    def __call__(self, problem: Problem) -> Iterator[Proposal]: ...
+    def __call__(self, problem: Problem) -> Iterator[Proposal | State]: ...

@@ -21,12 +21,12 @@ from kan_exp.symbolic.expression import (
     Constant,
     Expression,
     Input,
-    Product,
     Sum,
-    exact,
+    power_product,
+    sum_of,
 )
 from kan_exp.symbolic.links import Link, links
-from kan_exp.symbolic.problem import Problem, Proposal, weighed_rows
+from kan_exp.symbolic.problem import Problem, Proposal
 
 _EXACT_ROWS, _NOISY_ROWS = 600, 4000
 # Largest relative error of an exact fit; smallest relative size of a term in one.
@@ -47,123 +47,113 @@ _Powers = tuple[int, ...]
 
 def quotients(problem: Problem) -> Iterator[Proposal]:
     """Quotients of polynomials in up to four inputs, then with a function of one of them."""
-    rows = _NOISY_ROWS if problem.noise else _EXACT_ROWS
-    x, y, weight = weighed_rows(problem.x, problem.y, problem.weight, rows)
-    varying = [place for place in range(x.shape[1]) if np.ptp(x[:, place]) > 0] if len(y) else []
-    inputs: list[Expression] = [Input(place) for place in varying]
-    count = len(inputs)
-    if not 1 <= count <= 4:
+    noise = problem.noise
+    data = problem.thinned(_NOISY_ROWS if noise else _EXACT_ROWS)
+    if not 1 <= len(data.varying) <= 4:
         return
-    finding = _Quotients(x, y, weight, problem)
-    degrees = (*_DEGREES, *_CURVE_DEGREES) if count == 1 else _DEGREES
-    plain = {"y": degrees, "y**2": _SQUARE_DEGREES, "exp(y)": _DEGREES[:4]}
-    for pair in sorted({*degrees, *_SQUARE_DEGREES}, key=lambda pair: (sum(pair), pair)):
-        for link in links(y, problem.noise):
-            if pair in plain.get(link.name, ()):
+    columns = _NOISY_COLUMNS if noise else _EXACT_COLUMNS
+    columns = min(columns, len(np.unique(data.x, axis=0)) // 4)
+    for atoms, tried in _tried(list(map(Input, data.varying)), bool(noise)):
+        every = {pair for pairs in tried.values() for pair in pairs}
+        for pair in sorted(every, key=lambda pair: (sum(pair), pair)):
+            for link in links(data.y, noise):
                 if problem.over:
                     return
-                yield from finding.proposals(inputs, link, *pair)
-    if problem.noise and count == 4:
+                if pair in tried.get(link.name, ()):
+                    formula = _quotient(data, atoms, link, pair, columns)
+                    if formula is not None:
+                        yield Proposal(formula, f"quotient of sums for {link.name}")
+
+
+def _tried(
+    inputs: Sequence[Expression], noisy: bool
+) -> Iterator[tuple[Sequence[Expression], dict[str, Sequence[tuple[int, int]]]]]:
+    """What polynomials are of, and their degrees for each function of y."""
+    degrees = (*_DEGREES, *_CURVE_DEGREES) if len(inputs) == 1 else _DEGREES
+    yield inputs, {"y": degrees, "y**2": _SQUARE_DEGREES, "exp(y)": _DEGREES[:4]}
+    if noisy and len(inputs) == 4:
         return
-    for place, name in itertools.product(range(count), ("cos", "sin", "exp", "square")):
-        atoms: list[Expression] = [*inputs]
-        square = name == "square"
-        atoms[place] = inputs[place] ** 2 if square else Call(name, inputs[place])
-        tried = {"y": _DEGREES[1:5], "y**2": _SQUARE_DEGREES[2 if square else 3 :]}
-        for link in links(y, problem.noise):
-            for pair in tried.get(link.name, ()):
-                if problem.over:
-                    return
-                yield from finding.proposals(atoms, link, *pair)
+    for place, name in itertools.product(range(len(inputs)), ("cos", "sin", "exp", "square")):
+        atoms, one, is_square = list(inputs), inputs[place], name == "square"
+        atoms[place] = one**2 if is_square else Call(name, one)
+        yield atoms, {"y": _DEGREES[1:5], "y**2": _SQUARE_DEGREES[2 if is_square else 3 :]}
 
 
-@dataclass
-class _Quotients:
-    """The search in one table."""
-
-    x: Array
-    y: Array
-    weight: Array
-    problem: Problem
-
-    def __post_init__(self) -> None:
-        self.distinct = len(np.unique(self.x, axis=0))
-
-    def proposals(
-        self, atoms: Sequence[Expression], link: Link, above: int, below: int
-    ) -> Iterator[Proposal]:
-        """Quotients of polynomials in the atoms, of the degrees `above` and `below`."""
-        noise = self.problem.noise
-        tops, bottoms = _powers(len(atoms), above), _powers(len(atoms), below)
-        most = _NOISY_COLUMNS if noise else _EXACT_COLUMNS
-        if len(tops) + len(bottoms) > min(most, self.distinct // 4):
-            return
-        values = np.stack([atom(self.x) for atom in atoms], 1)
-        with np.errstate(all="ignore"):
-            target, slope = link.forward(self.y)
-            top, bottom = _products(values, tops), _products(values, bottoms)
-            every = np.concatenate([top, target[:, None] * bottom, slope[:, None] * bottom], 1)
-            size = np.linalg.norm(every, axis=0)
+def _quotient(
+    data: Problem, atoms: Sequence[Expression], link: Link, degrees: tuple[int, int], most: int
+) -> Expression | None:
+    """A formula with a quotient of polynomials in the atoms, with at most so many terms."""
+    tops, bottoms = (_powers(len(atoms), degree) for degree in degrees)
+    if len(tops) + len(bottoms) > most:
+        return None
+    values = np.stack([atom(data.x) for atom in atoms], 1)
+    with np.errstate(all="ignore"):
+        target, slope = link.forward(data.y)
+        top, bottom = _products(values, tops), _products(values, bottoms)
+        every = np.concatenate([top, target[:, None] * bottom, slope[:, None] * bottom], 1)
+        size = np.linalg.norm(every, axis=0)
         if not (np.isfinite(size).all() and size.all()):
-            return
-        value, sizes = target, np.zeros(len(bottoms))
-        if noise:
-            start = _denominator(top, bottom, target, slope, np.sqrt(self.weight))
-            if start is None or start[2] > 1.1 * noise:
-                return
-            value, sizes, _ = start
-            leads = [*np.argsort(-np.abs(sizes) * np.linalg.norm(bottom, axis=0))[:3]]
-        elif _dependent(every[:, : len(tops) + len(bottoms)]):
-            # Of the smallest degrees that fit, the highest one is needed.
-            leads = [*range(len(bottoms))[::-1]]
-        else:
-            return
-        for lead in leads:
-            if self.problem.over:
-                return
-            equation = _Equation(
-                top=top,
-                rest=np.delete(bottom, lead, 1),
-                lead=bottom[:, lead],
-                target=target,
-                root=np.sqrt(self.weight) / slope if noise else np.ones_like(target),
-            )
-            with np.errstate(all="ignore"):
-                if noise:
-                    level = noise * math.sqrt(float(self.weight.sum()))
-                    coefficients = equation.noisy(value, bottom @ sizes / sizes[lead], level)
-                else:
-                    coefficients = equation.exactly()
-            if coefficients is None:
-                continue
+            return None
+        solutions = (
+            _noisy_solutions(data, top, bottom, target, slope)
+            if data.noise
+            else _exact_solutions(top, bottom, target)
+        )
+        for lead, coefficients in solutions:
             others = [*bottoms[:lead], *bottoms[lead + 1 :]]
             numerator = [(tops[k], c) for k, c in enumerate(coefficients[: len(tops)]) if c]
             denominator = [(others[k], c) for k, c in enumerate(coefficients[len(tops) :]) if c]
             terms = len(numerator) + len(denominator) + 1
-            if numerator and denominator and terms <= (_NOISY_TERMS if noise else _EXACT_TERMS):
-                under = Sum((_product(atoms, bottoms[lead]), _polynomial(atoms, denominator)))
-                formula = link.inverse(_polynomial(atoms, numerator) / under)
-                yield Proposal(formula, f"quotient of sums for {link.name}")
-                return
+            if (
+                numerator
+                and denominator
+                and terms <= (_NOISY_TERMS if data.noise else _EXACT_TERMS)
+            ):
+                leading = power_product(zip(atoms, bottoms[lead], strict=True))
+                under = Sum((leading, _polynomial(atoms, denominator)))
+                return link.inverse(_polynomial(atoms, numerator) / under)
+    return None
+
+
+def _exact_solutions(top: Array, bottom: Array, target: Array) -> Iterator[tuple[int, Array]]:
+    """Terms of the denominator whose coefficient is 1, and the other coefficients `(k + m,)`."""
+    if not _dependent(np.concatenate([top, target[:, None] * bottom], 1)):
+        return
+    # Of the smallest degrees that fit, the highest one is needed.
+    for lead in reversed(range(bottom.shape[1])):
+        rest = np.delete(bottom, lead, 1)
+        equation = _Equation(top, rest, bottom[:, lead], target, np.ones_like(target))
+        if (coefficients := equation.exactly()) is not None:
+            yield lead, coefficients
+
+
+def _noisy_solutions(
+    data: Problem, top: Array, bottom: Array, target: Array, slope: Array
+) -> Iterator[tuple[int, Array]]:
+    """The same under noise."""
+    root = np.sqrt(data.weight)
+    start = _denominator(top, bottom, target, slope, root)
+    if start is None or start[2] > 1.1 * data.noise:
+        return
+    value, sizes, _ = start
+    level = data.noise * math.sqrt(float(data.weight.sum()))
+    for lead in np.argsort(-np.abs(sizes) * np.linalg.norm(bottom, axis=0))[:3]:
+        rest = np.delete(bottom, lead, 1)
+        equation = _Equation(top, rest, bottom[:, lead], target, root / slope)
+        coefficients = equation.noisy(value, bottom @ sizes / sizes[lead], level)
+        if coefficients is not None:
+            yield int(lead), coefficients
 
 
 @dataclass
 class _Equation:
-    """`T(y) = top a / (lead + rest b)`, to be solved for a and b.
+    """`T(y) = top a / (lead + rest b)`, to be solved for a and b."""
 
-    Attributes:
-        top: Terms of the numerator `(n, k)`.
-        rest: Terms of the denominator `(n, m)` but the lead.
-        lead: The term of the denominator whose coefficient is 1 `(n,)`.
-        target: T(y) `(n,)`.
-        root: Root of the weights of its errors `(n,)`.
-    """
-
-    top: Array
-    rest: Array
-    lead: Array
-    target: Array
-    root: Array
+    top: Array  # terms of the numerator `(n, k)`
+    rest: Array  # terms of the denominator `(n, m)` but the lead
+    lead: Array  # the term of the denominator whose coefficient is 1 `(n,)`
+    target: Array  # T(y) `(n,)`
+    root: Array  # root of the weights of its errors `(n,)`
 
     def exactly(self) -> Array | None:
         """Coefficients `(k + m,)`, 0 where a term is not needed; None if the equation fails."""
@@ -315,17 +305,8 @@ def _products(values: Array, exponents: Sequence[_Powers]) -> Array:
     return np.stack([np.prod(values ** np.array(powers), axis=1) for powers in exponents], 1)
 
 
-def _product(atoms: Sequence[Expression], powers: _Powers) -> Expression:
-    factors = [
-        atom if power == 1 else atom**power
-        for atom, power in zip(atoms, powers, strict=True)
-        if power
-    ]
-    if not factors:
-        return exact(1)
-    return factors[0] if len(factors) == 1 else Product(tuple(factors))
-
-
 def _polynomial(atoms: Sequence[Expression], terms: Sequence[tuple[_Powers, float]]) -> Expression:
-    parts = [Constant(float(value)) * _product(atoms, powers) for powers, value in terms]
-    return parts[0] if len(parts) == 1 else Sum(tuple(parts))
+    return sum_of(
+        Constant(float(value)) * power_product(zip(atoms, powers, strict=True))
+        for powers, value in terms
+    )

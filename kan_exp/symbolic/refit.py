@@ -10,15 +10,10 @@ from kan_exp.symbolic.expression import Array, Expression
 
 
 class Refit(NamedTuple):
-    """What a fit gives.
+    """What a fit gives."""
 
-    Attributes:
-        expression: The formula with its fitted constants.
-        loss: Weighted sum of squared errors; infinite where the formula is not finite on the data.
-    """
-
-    expression: Expression
-    loss: float
+    expression: Expression  # the formula with its fitted constants
+    loss: float  # weighted sum of squared errors; infinite if it is not finite
 
 
 def refit(

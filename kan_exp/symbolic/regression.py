@@ -30,7 +30,7 @@ def coordinate(values: Array, tail: float = 8.0) -> Array:
     return (2 * values - low - high) / max(high - low, 1e-300)
 
 
-def powers(values: Array, degree: int) -> Array:
+def chebyshev(values: Array, degree: int) -> Array:
     """Chebyshev polynomials of degrees 0 to `degree` of a scaled variable: `(degree + 1, n)`."""
     result = np.empty((degree + 1, len(values)))
     result[0] = 1.0
@@ -39,6 +39,14 @@ def powers(values: Array, degree: int) -> Array:
     for place in range(2, degree + 1):
         result[place] = 2 * values * result[place - 1] - result[place - 2]
     return result
+
+
+def line_through(values: Array, inputs: Array) -> tuple[float, float, float]:
+    """Shift and slope of the nearest line, and its error in deviations of the values `(n,)`."""
+    design = np.stack([np.ones_like(inputs), inputs], 1)
+    shift, slope = np.linalg.lstsq(design, values, rcond=None)[0]
+    error = float(np.std(values - shift - slope * inputs))
+    return float(shift), float(slope), error / max(float(np.std(values)), 1e-300)
 
 
 @lru_cache(maxsize=512)
@@ -61,19 +69,21 @@ def exponents(variables: int, terms: int) -> tuple[tuple[int, ...], ...]:
     return tuple(every[:terms])
 
 
-class Rows:
+class Holdout:
     """Rows of data split in two, for fits and for their errors."""
 
-    def __init__(self, y: Array, weight: Array, fitted: int) -> None:
-        """Of the rows `(n,)`, the first `fitted` are fitted to; the others give the error."""
+    def __init__(self, y: Array, weight: Array, fitted: int, size: float = 0.0) -> None:
+        """Of the rows `(n,)`, the first `fitted` are fitted to; the others give the error.
+
+        Errors are relative to `size`, by default the deviation of the rows that give the error.
+        """
         self.y, self.fitted, self.root = y, fitted, np.sqrt(weight)
-        root = self.root[fitted:]
+        root, y = self.root[fitted:], y[fitted:]
         total = float(root @ root)
-        if total == 0:
-            self.size = 1.0
-            return
-        mean = float(root**2 @ y[fitted:]) / total
-        self.size = max(math.sqrt(float(np.mean((root * (y[fitted:] - mean)) ** 2))), 1e-300)
+        if not size and total:
+            mean = float(root**2 @ y) / total
+            size = max(math.sqrt(float(np.mean((root * (y - mean)) ** 2))), 1e-300)
+        self.size = size or 1.0
 
     def solve(self, design: Array) -> tuple[Array, float]:
         """Coefficients of the columns `(n, k)`, and the relative error on the rows held back."""
@@ -95,6 +105,18 @@ class Rows:
         coefficients = coefficients / size
         error = far @ coefficients - target[self.fitted :]
         return coefficients, float(np.sqrt(np.mean(error**2)) / self.size)
+
+    def sum_of_parts(self, designs: Sequence[Array]) -> tuple[list[Array], Array, float]:
+        """Fits a sum of linear parts, whose columns `(n, k)` are given, the last a constant's.
+
+        Returns:
+            The values of each part but the last `(n,)`, the coefficients of the last, and the
+            error, see `solve`.
+        """
+        coefficients, error = self.solve(np.concatenate(designs, 1))
+        ends = np.cumsum([design.shape[1] for design in designs[:-1]])
+        *parts, last = np.split(coefficients, ends)
+        return [d @ c for d, c in zip(designs[:-1], parts, strict=True)], last, error
 
 
 class Polynomials:
@@ -124,7 +146,7 @@ class Polynomials:
     def powers(self, values: Array, degree: int) -> Array:
         """Powers 0 to `degree` of a variable `(degree + 1, n)`."""
         return self._remembered(
-            values, degree, lambda: powers(coordinate(values, self.tail)[self.rows], degree)
+            values, degree, lambda: chebyshev(coordinate(values, self.tail)[self.rows], degree)
         )
 
     def design(self, variables: Sequence[Array]) -> Array:

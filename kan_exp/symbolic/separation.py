@@ -17,7 +17,7 @@ import numpy as np
 from kan_exp.symbolic.expression import Array, Constant, Expression, Input, Product, Sum
 from kan_exp.symbolic.problem import Problem
 from kan_exp.symbolic.reduction import Reduction
-from kan_exp.symbolic.regression import Polynomials, Rows
+from kan_exp.symbolic.regression import Holdout, Polynomials
 
 # Most variables of a sum, and of a product.
 _MOST_ADDED, _MOST_MULTIPLIED = 6, 4
@@ -39,21 +39,13 @@ _LEAST = 1e-7
 
 @dataclass(frozen=True)
 class Part:
-    """A target that depends on some of the columns.
+    """A target that depends on some of the columns."""
 
-    Attributes:
-        columns: Places in the given x.
-        x: These columns, at some of the rows `(m, k)`.
-        y: What the other parts leave of the target `(m,)`.
-        weight: Of the rows' squared errors `(m,)`.
-        noise: Deviation of `y` from the part, in its units.
-    """
-
-    columns: tuple[int, ...]
-    x: Array
-    y: Array
-    weight: Array
-    noise: float
+    columns: tuple[int, ...]  # places in the given x
+    x: Array  # these columns, at some of the rows `(m, k)`
+    y: Array  # what the other parts leave of the target `(m,)`
+    weight: Array  # of the rows' squared errors `(m,)`
+    noise: float  # deviation of `y` from the part, in its units
 
     def given(self, expression: Expression) -> Expression:
         """A formula of the given columns, from one of the part's."""
@@ -62,24 +54,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Separation:
-    """Parts whose sum, or whose product and a constant, is the target.
+    """Parts whose sum, or whose product and a constant, is the target."""
 
-    Attributes:
-        parts: The terms or factors.
-        is_product: Whether they are factors.
-        error: Of the fit, in deviations of the target.
-    """
-
-    parts: tuple[Part, ...]
-    is_product: bool
-    error: float
+    parts: tuple[Part, ...]  # the terms or factors
+    is_product: bool  # whether they are factors
+    error: float  # of the fit, in deviations of the target
 
     def combined(self, formulas: Sequence[Expression]) -> Expression:
         """The target's formula from those of the parts."""
         given = [part.given(formula) for part, formula in zip(self.parts, formulas, strict=True)]
-        if not self.is_product:
-            return Sum(tuple(given))
-        return Product(tuple(given)) + Constant(0.0)
+        return Product(tuple(given)) + Constant(0.0) if self.is_product else Sum(tuple(given))
 
 
 class _Factors(NamedTuple):
@@ -128,7 +112,7 @@ class _Data:
             self.bound = min(self.bound, _WORTH)
         y, weight = self.search.y, self.search.weight
         fitted = len(y) - len(y) // _HELD
-        self.rows = Rows(y, weight, fitted)
+        self.rows = Holdout(y, weight, fitted)
         self.few_rows = self.search.rows(state, few=True)
         most = fitted // (5 * len(self.values))
         self.choices = [cells for cells in _CELLS if cells <= most] or [1]
@@ -168,31 +152,24 @@ class _Data:
 
     def added(self) -> Separation | None:
         """The finest sum."""
-        best: tuple[float, list[tuple[int, ...]], list[Array], Array] | None = None
+        best: Separation | None = None
         for cells in self.choices:
             self.cells = cells
             groups = self.added_groups()
             if len(groups) == 1:
                 continue
+            ones = np.ones((len(self.search.y), 1))
             designs = [self.design(group) for group in groups]
-            coefficients, error = self.rows.solve(np.concatenate(designs, 1))
-            if error <= self.bound and (best is None or error < _CLEARLY * best[0]):
-                best = error, groups, designs, coefficients
-        if best is None:
-            return None
-        error, groups, designs, coefficients = best
-        ends = np.cumsum([0, *(design.shape[1] for design in designs)])
-        terms = [
-            design @ coefficients[start:end]
-            for design, start, end in zip(designs, ends[:-1], ends[1:], strict=True)
-        ]
-        total, ones = np.sum(terms, 0), np.ones(len(self.search.y))
-        parts = []
-        for group, term in zip(groups, terms, strict=True):
-            others = total - term
-            y = self.search.y - others + others.mean()
-            parts.append(self.part(group, y, ones, error))
-        return Separation(tuple(parts), is_product=False, error=error)
+            terms, _, error = self.rows.sum_of_parts([*designs, ones[:, :0]])
+            if error <= self.bound and (best is None or error < _CLEARLY * best.error):
+                total = np.sum(terms, 0)
+                targets = [self.search.y - total + term + (total - term).mean() for term in terms]
+                parts = [
+                    self.part(group, y, ones[:, 0], error)
+                    for group, y in zip(groups, targets, strict=True)
+                ]
+                best = Separation(tuple(parts), is_product=False, error=error)
+        return best
 
     def part(self, group: Sequence[int], y: Array, factor: Array, error: float) -> Part:
         """The part of some variables; `factor` is what it is multiplied by in the target."""
@@ -214,7 +191,7 @@ class _Data:
     def multiplied(self, one: Sequence[int], other: Sequence[int]) -> Separation | None:
         """Two factors and a constant."""
         best: _Factors | None = None
-        few = 2 * max(self.search.few_error(self.search.start), self.bound)
+        few = 2 * max(self.search.error(self.search.start, few=True), self.bound)
         for cells in self.choices if min(len(one), len(other)) == 1 else self.choices[:1]:
             self.cells = cells
             designs = self.design(one, few=True), self.design(other, few=True)
@@ -230,7 +207,7 @@ class _Data:
             parts = self.part(one, y / right, right, error), self.part(other, y / left, left, error)
         return Separation(parts, is_product=True, error=error)
 
-    def alternated(self, rows: Rows, one: Array, other: Array, bound: float) -> _Factors | None:
+    def alternated(self, rows: Holdout, one: Array, other: Array, bound: float) -> _Factors | None:
         """Least squares for one factor at a time from random ones, then for both at once."""
         for number in range(_STARTS):
             # A factor of one sign is found from 1. A constant disturbs the first rounds.
@@ -260,7 +237,7 @@ class _Data:
         return None
 
 
-def _stepped(rows: Rows, one: Array, other: Array, fit: _Factors) -> _Factors:
+def _stepped(rows: Holdout, one: Array, other: Array, fit: _Factors) -> _Factors:
     """A step of Gauss and Newton on both factors and the constant."""
     ones = np.ones((len(one), 1))
     design = np.concatenate([one * fit.right[:, None], other * fit.left[:, None], ones], 1)

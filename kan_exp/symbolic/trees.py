@@ -5,29 +5,28 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kan_exp.symbolic.composing import Linear, added, multiplied
 from kan_exp.symbolic.expression import Array, Expression, Input
-from kan_exp.symbolic.naming import COMPOUNDS, LIBRARY, Name, name_curve
+from kan_exp.symbolic.library import COMPOUNDS, LIBRARY
+from kan_exp.symbolic.links import links
+from kan_exp.symbolic.naming import Name, name_curve
 from kan_exp.symbolic.problem import Problem, Proposal
 from kan_exp.symbolic.refit import refit
-from kan_exp.symbolic.structures import (
-    Curve,
-    Node,
-    Rows,
-    Splines,
-    Structure,
-    curves,
-    random_splines,
-)
+from kan_exp.symbolic.spline_basis import SplineRows
+from kan_exp.symbolic.spline_starts import random_splines
+from kan_exp.symbolic.splines import Splines
+from kan_exp.symbolic.structures import Curve, Node, Structure, curves, structures
 
 # Relative errors: below the first a structure may be right, below the second a formula is.
 PROMISING, EXACT = 5e-3, 1e-9
+# Of the target, whose additive parts are starts of fits.
+_FUNCTIONS = ("y", "y**2", "log(y)", "1/y", "sqrt(y)", "1/y**2")
 
 
 def find_trees(problem: Problem) -> Iterator[Proposal]:
@@ -36,15 +35,6 @@ def find_trees(problem: Problem) -> Iterator[Proposal]:
     Each structure is fitted with splines. Where they leave little, or the noise only, their curves
     are named, and combinations of names fitted together are proposed, the best ones first.
     """
-    yield from _found(problem, 1)
-
-
-def find_trees_again(problem: Problem) -> Iterator[Proposal]:
-    """The same from four times as many other starts."""
-    yield from _found(replace(problem, seed=problem.seed + 1), 4)
-
-
-def _found(problem: Problem, more: int) -> Iterator[Proposal]:
     data = _Data.of(problem)
     if data is None:
         return
@@ -54,7 +44,7 @@ def _found(problem: Problem, more: int) -> Iterator[Proposal]:
     for structure in data.screened(structures(data.active), generator, problem):
         if problem.over:
             return
-        fitted = data.fitted(structure, generator, more)
+        fitted = data.fitted(structure, generator)
         if fitted is None:
             continue
         splines, error = fitted
@@ -71,138 +61,21 @@ def _found(problem: Problem, more: int) -> Iterator[Proposal]:
         yield from formulas(splines, data, problem)
 
 
-def structures(inputs: Sequence[int]) -> Iterator[Structure]:
-    """Structures of some inputs, from small to large, each once."""
-    leaves = tuple(map(Curve, inputs))
-    seen: set[Structure] = set()
-    for structure in _ordered(leaves):
-        if structure not in seen:
-            seen.add(structure)
-            yield structure
-
-
-def _ordered(leaves: tuple[Curve, ...]) -> Iterator[Structure]:
-    if len(leaves) == 1:
-        yield leaves[0]
-        return
-    flat, product = Node(False, leaves), Node(True, leaves)
-    yield flat
-    yield Curve(flat)
-    yield Curve(product)
-    if len(leaves) > 6:
-        return
-    yield Node(False, (*leaves, product))
-    yield Curve(Node(False, (*leaves, product)))
-    # Groups of inputs, each a curve of its sum, multiplied and added to the inputs' own curves.
-    partitions = [partition for partition in _partitions(leaves) if len(partition) > 1]
-    trees = list(_trees(leaves)) if len(leaves) < 5 else []
-    trees.sort(key=_depth_and_sums)
-    yield from (tree for tree in trees if _nodes(tree) == 2)
-    for partition in partitions:
-        groups = Node(True, tuple(_group(group) for group in partition))
-        yield Node(False, (*leaves, groups))
-        yield Curve(Node(False, (*leaves, groups)))
-    for partition in partitions:
-        if len(partition) < len(leaves):
-            # A sum of products of groups.
-            yield Node(False, tuple(_product(group) for group in partition))
-            yield Curve(Node(False, tuple(_product(group) for group in partition)))
-    yield from trees
-    if len(leaves) < 5:
-        yield Node(False, (Curve(flat), Curve(flat)))
-        yield Curve(Node(True, (flat, flat)))
-        yield Node(False, (Curve(product), Curve(flat)))
-        yield Curve(Node(False, (Curve(flat), Curve(flat))))
-
-
-def _group(group: tuple[Curve, ...]) -> Structure:
-    return group[0] if len(group) == 1 else Curve(Node(False, group))
-
-
-def _product(group: tuple[Curve, ...]) -> Structure:
-    return group[0] if len(group) == 1 else Node(True, group)
-
-
-def _partitions(leaves: tuple[Curve, ...]) -> Iterator[tuple[tuple[Curve, ...], ...]]:
-    """Every partition of the inputs into groups, those into many groups first."""
-    every: list[list[tuple[Curve, ...]]] = [[]]
-    for leaf in leaves:
-        grown = []
-        for groups in every:
-            grown.append([*groups, (leaf,)])
-            grown += [
-                [*groups[:place], (*groups[place], leaf), *groups[place + 1 :]]
-                for place in range(len(groups))
-            ]
-        every = grown
-    yield from sorted(map(tuple, every), key=lambda groups: -len(groups))
-
-
-def _shapes(leaves: tuple[Curve, ...]) -> Iterator[Structure]:
-    """Every tree of sums that reads each input once, with a curve on each node."""
-    for partition in _partitions(leaves):
-        if len(partition) > 1:
-            parts = [[group[0]] if len(group) == 1 else list(_shapes(group)) for group in partition]
-            for chosen in itertools.product(*parts):
-                yield Curve(Node(False, chosen))
-
-
-def _trees(leaves: tuple[Curve, ...]) -> Iterator[Structure]:
-    """Trees that read each input once: of sums, of products, and a product above sums.
-
-    Where factors do not change their signs a product is a sum of logarithms.
-    """
-    for shape in _shapes(leaves):
-        yield shape
-        yield _with_products(shape, everywhere=False)
-        yield _with_products(shape, everywhere=True)
-
-
-def _with_products(shape: Structure, *, everywhere: bool) -> Structure:
-    """A tree of sums with products in the place of the outermost sum, or of all."""
-    if isinstance(shape, Node) or isinstance(shape.source, int):
-        return shape
-    parts = shape.source.parts
-    if everywhere:
-        parts = tuple(_with_products(part, everywhere=True) for part in parts)
-    return Curve(Node(True, parts))
-
-
-def _nodes(structure: Structure) -> int:
-    if isinstance(structure, Curve):
-        return 0 if isinstance(structure.source, int) else _nodes(structure.source)
-    return 1 + sum(map(_nodes, structure.parts))
-
-
-def _depth_and_sums(tree: Structure) -> tuple[int, bool, int]:
-    """Few nodes first, then a product at the top, then few products."""
-    text = str(tree)
-    top = isinstance(tree, Curve) and isinstance(tree.source, Node) and tree.source.product
-    return _nodes(tree), not top, text.count("*")
-
-
-def _transformed(y: Array) -> list[Array]:
+def _functions_of(y: Array) -> list[Array]:
     """Functions of the target that may be sums: `(n,)` each, of deviation 1."""
-    functions = [y, y**2]
     with np.errstate(all="ignore"):
-        if y.min() > 0:
-            functions += [np.log(y), 1 / y, np.sqrt(y), y**-2]
-        elif y.max() < 0:
-            functions += [np.log(-y), 1 / y]
-        size = [function.std() for function in functions]
-    return [
-        function / own for function, own in zip(functions, size, strict=True) if 0 < own < math.inf
-    ]
+        values = [link.forward(y)[0] for link in links(y) if link.name in _FUNCTIONS]
+        return [one / one.std() for one in values if 0 < one.std() < math.inf]
 
 
 @dataclass
 class _Data:
     """Standardized rows, split in three: few for the first steps, the others, and held back."""
 
-    few: Rows
-    fitted_rows: Rows
-    held: Rows
-    every: Rows
+    few: SplineRows
+    fitted_rows: SplineRows
+    held: SplineRows
+    every: SplineRows
     active: tuple[int, ...]
     noise: float
     middle: float
@@ -231,15 +104,15 @@ class _Data:
             int(end) for column in active for end in (x[:, column].argmin(), x[:, column].argmax())
         }
         order = np.array([*sorted(ends), *(row for row in order if row not in ends)])
-        seen = _transformed(y / size)
+        seen = _functions_of(y / size)
         y = (y - middle) / scale
         held = max(len(order) // 5, 1)
         few, most = order[:300], order[:-held]
         low, high = x.min(0), x.max(0)
 
-        def rows(chosen: NDArray[np.intp]) -> Rows:
+        def rows(chosen: NDArray[np.intp]) -> SplineRows:
             own = [function[chosen] for function in seen]
-            made = Rows(x[chosen], y[chosen], weight[chosen], own)
+            made = SplineRows(x[chosen], y[chosen], weight[chosen], own)
             made.low, made.high = low, high
             return made
 
@@ -286,7 +159,7 @@ class _Data:
         yield from (structure for _, _, structure in sorted(ranked, key=lambda entry: entry[:2]))
 
     def fitted(
-        self, structure: Structure, generator: np.random.Generator, more: int = 1
+        self, structure: Structure, generator: np.random.Generator
     ) -> tuple[Splines, float] | None:
         """A structure's best fit on few cells and its relative error on the rows held back."""
         count = len(curves(structure))
@@ -304,7 +177,7 @@ class _Data:
                 or (cells > 4 and error < 2 * self.noise)
             ):
                 break
-            splines = self._started(structure, generator, cells, more)
+            splines = self._started(structure, generator, cells)
             new = self.error(splines.best())
             if new < error:
                 best, error = splines, new
@@ -320,16 +193,14 @@ class _Data:
             best, error = finer, new
         return best.best(), error
 
-    def _started(
-        self, structure: Structure, generator: np.random.Generator, cells: int, more: int
-    ) -> Splines:
+    def _started(self, structure: Structure, generator: np.random.Generator, cells: int) -> Splines:
         """The best few of many starts."""
         if isinstance(structure, Curve) and isinstance(structure.source, int):
             return random_splines(structure, self.few, 1, generator, cells)
         smooth = self.smooth
-        splines = random_splines(structure, self.few, 48 * more, generator, cells)
-        splines = splines.screened(18 * more).fit(self.few, 10, smooth=smooth)
-        splines = splines.best(6 * more).fit(self.few, 10, smooth=smooth)
+        splines = random_splines(structure, self.few, 48, generator, cells)
+        splines = splines.screened(18).fit(self.few, 10, smooth=smooth)
+        splines = splines.best(6).fit(self.few, 10, smooth=smooth)
         return splines.best(2).fit(self.fitted_rows, 12, smooth=smooth)
 
     def promising(self, splines: Splines, error: float, simpler: float) -> bool:
@@ -355,13 +226,13 @@ def formulas(splines: Splines, data: _Data, problem: Problem) -> Iterator[Propos
             yield Proposal(_scaled(choice.tried[places].expression, data), origin)
             return
     best = sorted(choice.tried.values(), key=lambda fit: fit.score)
-    told: set[Expression] = set()
+    proposed: set[Expression] = set()
     for fit in best:
         form = fit.expression.with_constants(np.zeros(len(fit.expression.constants)))
-        if math.isfinite(fit.score) and form not in told:
-            told.add(form)
+        if math.isfinite(fit.score) and form not in proposed:
+            proposed.add(form)
             yield Proposal(_scaled(fit.expression, data), origin)
-        if len(told) == (5 if data.noise else 2):
+        if len(proposed) == (5 if data.noise else 2):
             return
 
 
@@ -393,23 +264,6 @@ class _Choice:
                 return
             self._fit(places)
             yield places
-        # Then one curve at a time, from the best two.
-        starts = sorted(self.tried, key=lambda places: self.tried[places].score)[:2]
-        for places in starts:
-            improved = True
-            while improved:
-                improved = False
-                for curve, own in enumerate(self.names):
-                    for place in range(min(len(own), 10)):
-                        grown = (*places[:curve], place, *places[curve + 1 :])
-                        if grown in self.tried:
-                            continue
-                        if problem.over:
-                            return
-                        self._fit(grown)
-                        yield grown
-                        if self.tried[grown].score < self.tried[places].score - 1:
-                            places, improved = grown, True
 
     def _fit(self, places: tuple[int, ...]) -> None:
         rows, noise = self.data.few, self.data.noise

@@ -17,19 +17,12 @@ SAME = 1e-9  # relative difference of equal scales
 
 @dataclass(frozen=True)
 class Units:
-    """Units of a formula's inputs and of its target.
+    """Units of a formula's inputs and of its target."""
 
-    Attributes:
-        given: As the user wrote them, by the names of inputs and of the target.
-        dimensions: Of the inputs and of the target.
-        base: Units of the base dimensions in which units of constants are written.
-        notes: Lines about their limits.
-    """
-
-    given: Mapping[str, str]
-    dimensions: Dimensions
-    base: tuple[str, ...]
-    notes: tuple[str, ...] = ()
+    given: Mapping[str, str]  # as the user wrote them, by the names of inputs and of the target
+    dimensions: Dimensions  # of the inputs and of the target
+    base: tuple[str, ...]  # units of the base dimensions in which units of constants are written
+    notes: tuple[str, ...] = ()  # lines about their limits
 
     def text(self, dimension: Dimension) -> str:
         """A unit such as `kg*m**2/s`; empty for a number without one."""

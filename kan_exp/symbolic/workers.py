@@ -1,4 +1,4 @@
-"""Processes that go ways to find a formula side by side."""
+"""Processes that run strategies of the search side by side."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from itertools import islice
 from typing import IO, Any, cast
 
 import numpy as np
 
-from kan_exp.symbolic.naming import own_functions, with_functions
-from kan_exp.symbolic.ways import Heard, Way
+from kan_exp.symbolic.library import own_functions, with_functions
+from kan_exp.symbolic.states import State
+from kan_exp.symbolic.strategies import Strategy, Trial
 
 # Unlike multiprocessing's processes, a worker does not import the user's script, which then needs
 # no guard. Nothing comes from the working directory (-P), unless this process imports from there.
@@ -29,20 +30,21 @@ _PROGRAM = (
     "from kan_exp.symbolic.workers import serve; serve()"
 )
 _THREADS = ("OMP", "OPENBLAS", "MKL", "BLIS", "VECLIB_MAXIMUM")  # one each: workers share the cores
-_HEAD_START = 0.5  # seconds for which one process goes the ways alone
+_HEAD_START = 0.5  # seconds for which one process runs the strategies alone
+_LOST = "lost"
 _PAUSE = 0.1  # seconds between looks at the clock while a worker is waited for
-_DONE, _LOST = "done", "lost"
 _Process = subprocess.Popen[bytes]
+Result = Trial | State
 
 
 class Workers:
-    """Processes that go ways to find a formula side by side, each on one core.
+    """Processes that run strategies side by side, each on one core.
 
     They start when they are first needed, serve later searches, too, and end with this object's
     context, or with this process, however that ends. They serve one search at a time.
 
     Args:
-        count: Ways that are gone at once; with 1 there are no processes.
+        count: Strategies that run at once; with 1 there are no processes.
     """
 
     def __init__(self, count: int) -> None:
@@ -56,174 +58,161 @@ class Workers:
         while self._idle:
             _end(self._idle.pop())
 
-    def heard(
-        self, ways: Sequence[Way], deadline: float, told: Callable[[str], None]
-    ) -> Generator[Iterator[Heard], None, None]:
-        """What is heard of each way, in their order. Closing the iterator ends all ways.
+    def run(
+        self, strategies: Sequence[Strategy], deadline: float, progress: Callable[[str], None]
+    ) -> Generator[Iterator[Result], None, None]:
+        """The results of each strategy, in their order. Closing the iterator ends all of them.
 
-        This process goes the first ways itself, for half a second: most searches end there, and
-        do not wait for a process to start.
+        For half a second, this process runs the first strategies itself: most searches end there,
+        and do not wait for a process to start.
 
         Args:
             deadline: When to stop, on the clock of `time.monotonic`.
-            told: Called with the ways that are being gone.
+            progress: Called with the names of the strategies that run.
         """
-        race = _Race(ways, self.count, self._idle, deadline, told)
+        schedule = _Schedule(strategies, self.count, self._idle, deadline, progress)
         try:
-            for number in range(len(ways)):
-                # A worker may just have begun it.
-                if not race.needs_workers and race.begin(number) is not None:
-                    yield race.here(number)
-                else:
-                    race.employ(self.count)
-                    yield race.awaited(number)
+            for number in range(len(strategies)):
+                yield schedule.results(number)
         finally:
-            race.end()
+            schedule.end()
 
 
-class _Race:
-    """Ways that are gone at once. A thread leads each worker from one way to the next.
+class _Schedule:
+    """Strategies that run at once, each in a process that a thread of a pool leads.
 
     Args:
-        ways: The ways.
-        count: Those that are gone at once.
+        strategies: What is run.
+        count: How many run at once.
         idle: Processes that wait for work.
         deadline: When to stop.
-        told: Called with the ways that are being gone.
+        progress: Called with the names of the strategies that run.
     """
 
     def __init__(
         self,
-        ways: Sequence[Way],
+        strategies: Sequence[Strategy],
         count: int,
         idle: list[_Process],
         deadline: float,
-        told: Callable[[str], None],
+        progress: Callable[[str], None],
     ) -> None:
-        self.ways, self.count, self.idle = ways, count, idle
-        self.deadline, self.told = deadline, told
+        self.strategies, self.count, self.idle = strategies, count, idle
+        self.deadline, self.progress = deadline, progress
         self.start = time.monotonic() + _HEAD_START
         self.functions = own_functions()
-        self.queues: list[queue.SimpleQueue[Heard | str]] = [queue.SimpleQueue() for _ in ways]
-        # The ways that nobody has begun, and those that are being gone, with the worker.
-        self.left = list(range(len(ways)))
-        self.going: dict[int, _Process | None] = {}
+        self.queues: list[queue.SimpleQueue[Any]] = [queue.SimpleQueue() for _ in strategies]
+        self.begun = 0  # how many strategies this process has begun
+        self.running: dict[int, _Process | None] = {}  # None: in this process
+        self.futures: dict[int, Future[None]] = {}
+        self.ended = False
         self.lock = threading.Lock()
-        self.threads: list[threading.Thread] = []
-        self.said = ""
-        # While this process may be in the midst of a long way.
-        self.timer = threading.Timer(_HEAD_START, self.employ, [count - 1])
+        self.shown = ""
+        self.pool = ThreadPoolExecutor(count)
+        # While this process may be in the midst of a long strategy.
+        self.timer = threading.Timer(_HEAD_START, self._employ)
         self.timer.daemon = True
         if count > 1:
             self.timer.start()
 
-    @property
-    def needs_workers(self) -> bool:
-        return self.count > 1 and time.monotonic() >= self.start
-
-    def employ(self, count: int) -> None:
-        """Lets so many workers go the ways that are left."""
+    def results(self, number: int) -> Iterator[Result]:
+        """The results of a strategy, run in this process or by a worker."""
+        if self.count > 1 and time.monotonic() >= self.start:
+            self._employ()
         with self.lock:
-            self.threads = [thread for thread in self.threads if thread.is_alive()]
-            for _ in range(min(count - len(self.threads), len(self.left))):
-                self.threads.append(threading.Thread(target=self._lead, daemon=True))
-                self.threads[-1].start()
-
-    def begin(self, number: int | None, process: _Process | None = None) -> int | None:
-        """Takes a way, or the first one that is left; None if it is taken, or there is none."""
-        with self.lock:
-            if number is None and self.left:
-                number = self.left[0]
-            if number not in self.left:
-                return None
-            self.left.remove(number)
-            self.going[number] = process
-        return number
-
-    def here(self, number: int, known: int = 0) -> Iterator[Heard]:
-        """Goes a way in this process, from what is known of it on."""
-        self.tell()
-        for heard in islice(self.ways[number].heard(), known, None):
-            self.tell()
-            yield heard
-        with self.lock:
-            self.going.pop(number, None)
-
-    def awaited(self, number: int) -> Iterator[Heard]:
-        """What a worker hears of a way; this process goes it where there is no worker."""
-        known = 0
-        while True:
-            led = any(thread.is_alive() for thread in self.threads)
-            try:
-                heard = self.queues[number].get(timeout=_PAUSE)
-            except queue.Empty:
-                self.tell()
-                if time.monotonic() > self.deadline:
-                    return
-                if led:
-                    continue
-                if self.begin(number) is None:  # just now by a worker
-                    continue
-                heard = _LOST
-            if isinstance(heard, str):
-                if heard == _LOST:
-                    warnings.warn(
-                        "a worker of the search has failed: what it did is done without it.",
-                        RuntimeWarning,
-                        stacklevel=2,
-                    )
-                    yield from self.here(number, known)
-                return
-            known += 1
-            yield heard
+            future = self.futures.get(number)
+            if future is not None and not future.cancel():
+                return self._await(number)
+            self.begun, self.running[number] = number + 1, None
+        return self._run_here(number)
 
     def end(self) -> None:
-        """Ends all ways at once."""
+        """Ends all strategies at once."""
         self.timer.cancel()
         with self.lock:
-            self.left.clear()
-            busy = [process for process in self.going.values() if process is not None]
+            self.ended = True
+            busy = [process for process in self.running.values() if process is not None]
         for process in busy:
             process.kill()
-        for thread in self.threads:
-            thread.join()
-        for process in busy:
-            _end(process)
-        self.idle[:] = [process for process in self.idle if process not in busy]
+        self.pool.shutdown(cancel_futures=True)
 
-    def _lead(self) -> None:
-        try:
-            process = self.idle.pop() if self.idle else _start()
-        except OSError:  # the system has no room for a process
-            return
-        work, answers = cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)
-        while (number := self.begin(None, process)) is not None:
-            end = _LOST
-            try:
-                seconds = self.deadline - time.monotonic()
-                pickle.dump((self.functions, seconds, self.ways[number]), work)
-                work.flush()
-                while (heard := pickle.load(answers)) is not None:
-                    self.queues[number].put(heard)
-                end = _DONE
-            except (OSError, EOFError, pickle.UnpicklingError):  # it has ended
-                return
-            finally:
-                if end == _LOST:
-                    _end(process)
-                with self.lock:
-                    del self.going[number]
-                self.queues[number].put(end)
-        self.idle.append(process)
-
-    def tell(self) -> None:
-        """Tells which ways are being gone, if they are others than the last time."""
+    def show(self) -> None:
+        """Passes on the names of the strategies that run, if they have changed."""
         with self.lock:
-            names = [self.ways[number].doing for number in sorted(self.going)]
-        said = ", ".join(dict.fromkeys(names))
-        if said not in ("", self.said):
-            self.said = said
-            self.told(said)
+            names = [self.strategies[number].name for number in sorted(self.running)]
+        shown = ", ".join(dict.fromkeys(names))
+        if shown not in ("", self.shown):
+            self.shown = shown
+            self.progress(shown)
+
+    def _employ(self) -> None:
+        """Leaves the other strategies to workers."""
+        with self.lock:
+            if not self.futures and not self.ended:
+                for number in range(self.begun, len(self.strategies)):
+                    self.futures[number] = self.pool.submit(self._lead, number)
+
+    def _run_here(self, number: int, known: int = 0) -> Iterator[Result]:
+        """Runs a strategy in this process, from the results that are known on."""
+        self.show()
+        for result in itertools.islice(self.strategies[number].run(), known, None):
+            self.show()
+            yield result
+        with self.lock:
+            self.running.pop(number, None)
+
+    def _await(self, number: int) -> Iterator[Result]:
+        """A worker's results; where it fails, this process continues."""
+        for known in itertools.count():
+            result = self._next(number)
+            if result == _LOST:
+                warnings.warn(
+                    "a worker of the search has failed: what it did is done without it.",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+                yield from self._run_here(number, known)
+            if result is None or result == _LOST:
+                return
+            yield result
+
+    def _next(self, number: int) -> Any:
+        """A worker's next result; None at its end, or when the time is over."""
+        while True:
+            try:
+                return self.queues[number].get(timeout=_PAUSE)
+            except queue.Empty:
+                self.show()
+                if time.monotonic() > self.deadline:
+                    return None
+
+    def _lead(self, number: int) -> None:
+        """Has a process run a strategy, and passes its results on, then None."""
+        process: _Process | None = None
+        end: str | None = _LOST
+        # It may end early, or there is no room for it.
+        with suppress(OSError, EOFError, pickle.UnpicklingError):
+            process = self.idle.pop() if self.idle else _start()
+            with self.lock:
+                self.running[number] = process
+                if self.ended:
+                    process.kill()
+            seconds = self.deadline - time.monotonic()
+            work, answers = cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)
+            pickle.dump((self.functions, seconds, self.strategies[number]), work)
+            work.flush()
+            while (result := pickle.load(answers)) is not None:
+                self.queues[number].put(result)
+            end = None
+        with self.lock:
+            self.running.pop(number, None)
+            is_free = end is None and not self.ended
+        if process is not None:
+            if is_free:
+                self.idle.append(process)
+            else:
+                _end(process)
+        self.queues[number].put(end)
 
 
 def _start() -> _Process:
@@ -248,24 +237,24 @@ def _end(process: _Process) -> None:
 
 
 def serve() -> None:
-    """What a worker does: goes the ways that come from standard input, until it is closed."""
+    """What a worker does: runs the strategies that come from standard input, until it is closed."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what others print is no answer
-    ways: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    threading.Thread(target=_read, args=(ways,), daemon=True).start()
+    received: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(received,), daemon=True).start()
     while True:
-        functions, seconds, way = ways.get()
-        way = way.until(time.monotonic() + seconds)
+        functions, seconds, strategy = received.get()
+        strategy = strategy.until(time.monotonic() + seconds)
         with with_functions(functions), np.errstate(all="ignore"):
-            for heard in itertools.chain(way.heard(), [None]):
-                pickle.dump(heard, answers)
+            for result in itertools.chain(strategy.run(), [None]):
+                pickle.dump(result, answers)
                 answers.flush()
 
 
-def _read(ways: queue.SimpleQueue[Any]) -> None:
+def _read(received: queue.SimpleQueue[Any]) -> None:
     """Ends the process as soon as the one that started it has ended."""
     try:
         while True:
-            ways.put(pickle.load(sys.stdin.buffer))
+            received.put(pickle.load(sys.stdin.buffer))
     finally:
         os._exit(0)

@@ -97,26 +97,9 @@ def _mean_over_outputs(value: Values) -> Values:
     return mean
 
 
-def rmse(predicted: Tensor, truth: Tensor) -> Tensor:
-    """Root mean squared error, over all outputs."""
-    return (predicted - truth).square().mean().sqrt()
-
-
-def mae(predicted: Tensor, truth: Tensor) -> Tensor:
-    """Mean absolute error."""
-    return (predicted - truth).abs().mean()
-
-
 def max_error(predicted: Tensor, truth: Tensor) -> Tensor:
     """Largest absolute error."""
     return (predicted - truth).abs().max()
-
-
-def relative_error(predicted: Tensor, truth: Tensor) -> Tensor:
-    """Euclidean norm of the errors divided by that of the truth; NaN if the truth is zero."""
-    norm = truth.square().sum().sqrt()
-    error = (predicted - truth).square().sum().sqrt()
-    return error / norm if norm > 0 else norm.new_tensor(math.nan)
 
 
 def _worst(predicted: Tensor, truth: Tensor) -> Tensor:
@@ -131,6 +114,7 @@ def _error_and_size(predicted: Tensor, truth: Tensor) -> Tensor:
 
 
 def _relative_error(moments: Tensor) -> Tensor:
+    """Euclidean norm of the errors divided by that of the truth; NaN if the truth is zero."""
     error, size = moments
     return (error / size).sqrt() if size > 0 else size.new_tensor(math.nan)
 
@@ -202,16 +186,12 @@ def _pinballs(predicted: Tensor, truth: Tensor, quantiles: Sequence[float]) -> T
     return (shares * residuals).maximum((shares - 1) * residuals).mean(1)
 
 
-def coverage_error(predicted: Tensor, truth: Tensor, quantiles: Sequence[float]) -> Tensor:
-    """Distance of the share of truths at or below a predicted quantile from the quantile; mean."""
-    return _coverage_error(_below(predicted, truth).mean(0), quantiles)
-
-
 def _below(predicted: Tensor, truth: Tensor) -> Tensor:
     return (truth <= predicted).double()
 
 
 def _coverage_error(share: Tensor, quantiles: Sequence[float]) -> Tensor:
+    """Distance of the share of truths at or below a predicted quantile from the quantile; mean."""
     return (share - share.new_tensor(quantiles)).abs().mean()
 
 
@@ -232,11 +212,7 @@ def _briers(predicted: Tensor, truth: Tensor) -> Tensor:
 
 def recalls(predicted: Tensor, truth: Tensor) -> Tensor:
     """The share of each class's points that are recognized, `(K,)`; NaN for a class without any."""
-    from torchmetrics.functional.classification import multiclass_recall
-
-    labels, count = truth[:, 0].long(), predicted.shape[1]
-    found = multiclass_recall(predicted.argmax(1), labels, count, average="none")
-    return found.double().where(labels.bincount(minlength=count) > 0, math.nan)
+    return _recalls(_class_hits(predicted, truth).mean(0))
 
 
 def _class_hits(predicted: Tensor, truth: Tensor) -> Tensor:
@@ -248,9 +224,9 @@ def _class_hits(predicted: Tensor, truth: Tensor) -> Tensor:
     return torch.cat([hit, true], 1).double()
 
 
-def _mean_recall(moments: Tensor) -> Tensor:
+def _recalls(moments: Tensor) -> Tensor:
     hits, true = moments.chunk(2)
-    return (hits / true).nanmean()
+    return hits / true
 
 
 def aucs(predicted: Tensor, truth: Tensor) -> Tensor:
@@ -266,87 +242,63 @@ def aucs(predicted: Tensor, truth: Tensor) -> Tensor:
     return predicted.new_tensor(areas)
 
 
-def _mean_of(name: str, title: str, terms: Values, **options: Any) -> Metric:
-    """A metric that is the mean of its terms."""
+def _mean_of(
+    name: str,
+    title: str,
+    terms: Values,
+    of_mean: Callable[[Tensor], Tensor] = lambda mean: mean,
+    **options: Any,
+) -> Metric:
+    """A metric that is the mean of its terms, or a function of that mean."""
 
     def value(*arguments: Any, **more: Any) -> Tensor:
-        return terms(*arguments, **more).mean()
+        return of_mean(terms(*arguments, **more).mean())
 
-    return Metric(name, title, value, terms=terms, **options)
-
-
-def _mean_of_classes(name: str, title: str, values: Values, **options: Any) -> Metric:
-    """A metric that is the mean of a value of each class."""
-
-    def value(predicted: Tensor, truth: Tensor) -> Tensor:
-        return values(predicted, truth).nanmean()
-
-    return Metric(name, title, value, higher_is_better=True, judges=CLASSES, **options)
+    return Metric(name, title, value, terms=terms, of_mean=of_mean, **options)
 
 
+def _of_moments(
+    name: str, title: str, moments: Values, of_moments: Values, **options: Any
+) -> Metric:
+    """A metric that is a function of means of numbers for each point."""
+
+    def value(predicted: Tensor, truth: Tensor, **more: Any) -> Tensor:
+        return of_moments(moments(predicted, truth).mean(0), **more)
+
+    return Metric(name, title, value, moments=moments, of_moments=of_moments, **options)
+
+
+_OF_CLASSES: dict[str, Any] = {"judges": CLASSES, "higher_is_better": True}
+# The second moments of numbers lose half of their digits, so that these are not `_of_moments`.
+_OF_SECOND_MOMENTS: dict[str, Any] = {
+    "higher_is_better": True,
+    "moments": _second_moments,
+    "of_differences": True,
+}
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric(
-            "rmse",
-            "RMSE",
-            rmse,
-            in_target_units=True,
-            terms=_squares,
-            of_mean=lambda mean: mean.sqrt(),
-        ),
-        Metric("mae", "MAE", mae, in_target_units=True, terms=_sizes),
-        Metric(
-            "r2",
-            "R²",
-            r2,
-            higher_is_better=True,
-            moments=_second_moments,
-            of_moments=_r2_of,
-            of_differences=True,
-            has_curve=True,
-        ),
-        Metric(
-            "relative_error",
-            "relative error",
-            relative_error,
-            moments=_error_and_size,
-            of_moments=_relative_error,
-        ),
+        _mean_of("rmse", "RMSE", _squares, lambda mean: mean.sqrt(), in_target_units=True),
+        _mean_of("mae", "MAE", _sizes, in_target_units=True),
+        Metric("r2", "R²", r2, of_moments=_r2_of, has_curve=True, **_OF_SECOND_MOMENTS),
+        _of_moments("relative_error", "relative error", _error_and_size, _relative_error),
         Metric("max_error", "max error", max_error, in_target_units=True, decisive=_worst),
-        Metric(
-            "r",
-            "r",
-            r,
-            higher_is_better=True,
-            moments=_second_moments,
-            of_moments=_r_of,
-            of_differences=True,
-        ),
-        Metric(RESIDUAL, "RMS residual", rmse, terms=_squares, of_mean=lambda mean: mean.sqrt()),
+        Metric("r", "r", r, of_moments=_r_of, **_OF_SECOND_MOMENTS),
+        _mean_of(RESIDUAL, "RMS residual", _squares, lambda mean: mean.sqrt()),
         _mean_of("poisson_deviance", "Poisson deviance", _deviances),
         _mean_of("pinball", "pinball loss", _pinballs, in_target_units=True, judges=QUANTILES),
-        Metric(
-            "coverage_error",
-            "coverage error",
-            coverage_error,
-            moments=_below,
-            of_moments=_coverage_error,
-            judges=QUANTILES,
-        ),
+        _of_moments("coverage_error", "coverage error", _below, _coverage_error, judges=QUANTILES),
         _mean_of("log_loss", "log-loss", _log_losses, judges=CLASSES),
-        _mean_of(
-            "accuracy", "accuracy", _hits, judges=CLASSES, higher_is_better=True, has_curve=True
-        ),
+        _mean_of("accuracy", "accuracy", _hits, has_curve=True, **_OF_CLASSES),
         _mean_of("brier", "Brier score", _briers, judges=CLASSES),
-        _mean_of_classes(
+        _of_moments(
             "balanced_accuracy",
             "balanced accuracy",
-            recalls,
-            moments=_class_hits,
-            of_moments=_mean_recall,
+            _class_hits,
+            lambda moments: _recalls(moments).nanmean(),
+            **_OF_CLASSES,
         ),
-        _mean_of_classes("roc_auc", "ROC AUC", aucs),
+        Metric("roc_auc", "ROC AUC", lambda p, t: aucs(p, t).nanmean(), **_OF_CLASSES),
     )
 }
 
@@ -375,6 +327,11 @@ def higher_is_better(key: str) -> bool:
     """Whether the largest value of a number of `metrics.json` is the best."""
     prefix, name = _parts(key)
     return bool(prefix) and METRICS[name].higher_is_better
+
+
+def to_minimize(key: str, value: Any) -> Any:
+    """A number of `metrics.json`, or an array of it, whose smallest value is the best."""
+    return -value if higher_is_better(key) else value
 
 
 def standard_error_of(key: str) -> str | None:

@@ -29,10 +29,11 @@ from kan_exp.runs.folders import CHECKPOINTS, FORMULA
 from kan_exp.runs.printable import printable
 from kan_exp.runs.results import write_metrics
 from kan_exp.symbolic.explaining import solve
-from kan_exp.symbolic.explanation import Explanation, save
+from kan_exp.symbolic.explanation import Explanation
 from kan_exp.symbolic.expression import Array
 from kan_exp.symbolic.functions import read_functions
 from kan_exp.symbolic.observations import Observations, network_observations, output_of
+from kan_exp.symbolic.records import save
 from kan_exp.symbolic.workers import Workers
 from kan_exp.training.closing import CUT_SHORT
 from kan_exp.training.result import Result

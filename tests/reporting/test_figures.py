@@ -56,14 +56,14 @@ def test_every_seed_is_a_dot(settings):
 
 
 def test_the_front_names_the_settings_that_no_other_beats(settings):
-    figure = cost_figure(settings, "e", False, "t", "x", lambda one: one.parameters)
+    figure = cost_figure(settings, "e", "t", "x", lambda one: one.parameters)
     (axes,) = figure.figure.axes
     assert {text.get_text() for text in axes.texts} == {"1", "2"}
     assert "Hollow" in figure.caption
     *_, dots = axes.collections
     assert (dots.get_facecolors()[:, 3] > 0).tolist() == [True, False]
     assert (dots.get_edgecolors()[:, 3] > 0).all()
-    same = cost_figure(settings, "e", False, "t", "x", lambda one: one.seconds)
+    same = cost_figure(settings, "e", "t", "x", lambda one: one.seconds)
     assert same is None  # all took as long
 
 
@@ -110,18 +110,19 @@ def test_the_same_figure_is_the_same_text():
     assert draw() == draw()
 
 
-@pytest.mark.parametrize(("more_is_better", "best"), [(False, "a0"), (True, "a2")])
-def test_the_picture_of_the_best_network_is_embedded(settings, more_is_better, best):
-    assert network_figure(settings, "test_rmse", more_is_better) is None  # an older run has none
+@pytest.mark.parametrize(("metric", "best"), [("test_rmse", "a0"), ("test_r2", "a2")])
+def test_the_picture_of_the_best_network_is_embedded(settings, metric, best):
+    assert network_figure(settings, metric) is None  # an older run has none
     for record in settings[0].finished:
+        record.metrics[metric] = record.metrics["test_rmse"]
         (record.folder / "figures").mkdir(exist_ok=True)
         (record.folder / "figures" / "network.svg").write_text(f"<svg>{record.folder.name}é</svg>")
     try:
-        figure = network_figure(settings, "test_rmse", more_is_better)
+        figure = network_figure(settings, metric)
         content = base64.b64decode(figure.address.removeprefix("data:image/svg+xml;base64,"))
         assert content.decode() == f"<svg>{best}é</svg>"
         assert best in figure.caption
     finally:
         for record in settings[0].finished:
             (record.folder / "figures" / "network.svg").unlink()
-    assert network_figure(settings[2:], "test_rmse", more_is_better) is None
+    assert network_figure(settings[2:], metric) is None

@@ -48,7 +48,7 @@ def test_settings_of_any_name_are_reported(tmp_path_factory, names):
     notes = make_notes(summary)
     figures = [
         error_figure(section.settings, "test_rmse", 9),
-        cost_figure(section.settings, "test_rmse", False, "t", "x", lambda one: one.parameters),
+        cost_figure(section.settings, "test_rmse", "t", "x", lambda one: one.parameters),
         curves_figure([band(name, [[(1, 1.0), (2, 0.5)]]) for name in names[:6]], ""),
     ]
     reader = Reader()

@@ -6,8 +6,9 @@ import numpy as np
 
 from kan_exp.symbolic.explaining import explanation_of
 from kan_exp.symbolic.expression import Call, Constant, Input, exact
+from kan_exp.symbolic.judge import Candidate, Search
+from kan_exp.symbolic.notation import Notation
 from kan_exp.symbolic.observations import Observations
-from kan_exp.symbolic.search import Candidate, Search
 
 x, y, z = map(Input, range(3))
 ERROR = 0.0012
@@ -21,6 +22,12 @@ def points(rows=60, inputs=3, seed=0):
     return np.random.default_rng(seed).uniform(0.5, 2, (rows, inputs))
 
 
+def shown(expression, names):
+    """The formula as users see it."""
+    errors = np.zeros(len(expression.constants))
+    return Notation(expression, names, errors, [False] * len(names)).text()
+
+
 def candidate(expression, at, values, origin="by hand"):
     rmse = float(np.sqrt(np.mean((expression(at) - values) ** 2)))
     errors = np.full(len(expression.constants), ERROR)
@@ -30,8 +37,8 @@ def candidate(expression, at, values, origin="by hand"):
 def searched(*expressions, found=True, fits=None):
     """A search that finds these formulas, the last one as the best."""
 
-    def search(at, values, *, told=lambda doing: None, **_):
-        told("by hand")
+    def search(at, values, *, progress=lambda name: None, **_):
+        progress("by hand")
         candidates = [candidate(one, at, values) for one in expressions]
         best = candidates[-1] if candidates else None
         return Search(candidates, best, found, found if fits is None else fits, 0.0, 0.1, True)

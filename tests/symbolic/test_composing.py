@@ -5,7 +5,7 @@ import pytest
 
 from kan_exp.symbolic.composing import Linear, added, applied, multiplied
 from kan_exp.symbolic.expression import Call, Input
-from kan_exp.symbolic.naming import LIBRARY
+from kan_exp.symbolic.library import LIBRARY
 
 X = np.random.default_rng(0).uniform(0.5, 2, (50, 2))
 A, B = (Linear(((2.0, Input(column)),), 1.0) for column in (0, 1))

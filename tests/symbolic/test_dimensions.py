@@ -14,6 +14,7 @@ from kan_exp.symbolic.grouping import grouped
 from kan_exp.symbolic.problem import Problem
 from kan_exp.symbolic.reduction import reductions
 from kan_exp.symbolic.search import search
+from kan_exp.symbolic.states import State
 from kan_exp.symbolic.sums import sums_of_one_unit
 
 
@@ -171,11 +172,9 @@ def test_terms_of_the_unit_of_the_target_are_tried_on_their_own():
 def test_changes_of_variables_have_units():
     x = np.random.default_rng(0).uniform(1, 3, (300, 3))
     given = Problem(x, (x[:, 1] - x[:, 2]) * x[:, 0], np.ones(300), 0.0, np.inf)
-    seen = {}
+    merged = []
     for dimensions in (None, Dimensions((KG, SPEED, M), None)):
-        seen[dimensions] = {}
-        list(reductions(replace(given, dimensions=dimensions), 1, seen[dimensions]))
-    merged = [
-        any(v - c in state.variables for state in states.values()) for states in seen.values()
-    ]
+        found = reductions(replace(given, dimensions=dimensions))
+        states = [one for one in found if isinstance(one, State)]
+        merged.append(any(v - c in state.variables for state in states))
     assert merged == [True, False]

@@ -1,10 +1,13 @@
 """Formulas with free constants are claimed only where polynomials would be longer."""
 
+import math
+
 import numpy as np
 import pytest
 
 from kan_exp.symbolic.evidence import is_certain
 from kan_exp.symbolic.expression import Call, Constant, Expression, Input, exact
+from kan_exp.symbolic.problem import Problem
 from kan_exp.symbolic.search import search
 
 X, Y = Input(0), Input(1)
@@ -12,7 +15,8 @@ X, Y = Input(0), Input(1)
 
 def _certain(formula: Expression, low: float, high: float, noise: float = 0.01) -> bool:
     x = np.random.default_rng(0).uniform(low, high, (1000, 2))
-    return is_certain(formula, x, np.ones(1000), noise * float(formula(x).std()))
+    problem = Problem(x, formula(x), np.ones(1000), 0.0, math.inf)
+    return is_certain(formula, problem, noise * float(formula(x).std()))
 
 
 @pytest.mark.parametrize(

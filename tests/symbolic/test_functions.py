@@ -10,7 +10,7 @@ import torch
 import kan_exp
 from kan_exp.errors import KanExpError
 from kan_exp.symbolic.functions import read_functions
-from kan_exp.symbolic.naming import LIBRARY
+from kan_exp.symbolic.library import LIBRARY
 from kan_exp.targets.formula import Formula
 from tests.symbolic.made import points
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from kan_exp.symbolic.expression import Call, Constant, Input
-from kan_exp.symbolic.search import _Judge, search
+from kan_exp.symbolic.judge import Judge
+from kan_exp.symbolic.problem import Problem
+from kan_exp.symbolic.search import search
 
 
 def rows(count=400, width=2, low=-1.0, seed=0):
@@ -104,22 +106,22 @@ def test_odd_data_end_in_a_result(x, y):
 
 def test_ctrl_c_ends_the_search_with_a_result():
     x = rows()
-    heard = []
+    names = []
 
-    def told(doing):
-        heard.append(doing)
-        if len(heard) == 2:
+    def progress(name):
+        names.append(name)
+        if len(names) == 2:
             raise KeyboardInterrupt
 
     y = np.tanh(x @ np.random.default_rng(0).standard_normal((2, 9))).sum(1)
-    result = search(x, y, told=told)
-    assert (result.complete, result.found, len(heard)) == (False, False, 2)
+    result = search(x, y, progress=progress)
+    assert (result.complete, result.found, len(names)) == (False, False, 2)
     assert result.candidates
 
 
 def test_a_constant_that_only_has_to_be_large_is_not_known():
     x = rows()
-    judge = _Judge(x, np.sign(x[:, 0]) * x[:, 1], np.ones(len(x)), math.inf, 0, 0.0, None)
+    judge = Judge(Problem(x, np.sign(x[:, 0]) * x[:, 1], np.ones(len(x)), 0.0, math.inf))
     steep = Input(1) * Call("erf", Constant(8000.0) * Input(0))
     candidate = judge.add(steep, "by hand")
     assert judge.is_exact(candidate)

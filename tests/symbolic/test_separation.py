@@ -1,13 +1,13 @@
 """Terms and factors of fewer variables."""
 
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from kan_exp.symbolic import search as module
 from kan_exp.symbolic.problem import Problem
-from kan_exp.symbolic.search import Separating, _Judge, search
+from kan_exp.symbolic.search import formulas_of_parts, search
 from kan_exp.symbolic.separation import separations
 
 
@@ -60,14 +60,13 @@ def test_ctrl_c_in_the_search_of_a_part_ends_that_of_the_whole(monkeypatch):
     def interrupt(judge):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_Judge, "first_ways", interrupt)
+    monkeypatch.setattr(module, "_first_strategies", interrupt)
     both = problem(lambda x, y: np.sin(x) + np.exp(-y), 2, count=300)
     found = search(both.x, both.y)
     assert found.interrupted
     assert not found.complete
-    state = SimpleNamespace(smaller=lambda given: given)
     with pytest.raises(KeyboardInterrupt):
-        next(Separating("parts", both, 1.0, state)._proposals())
+        next(formulas_of_parts(both))
 
 
 @pytest.mark.parametrize(

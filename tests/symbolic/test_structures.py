@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
-from kan_exp.symbolic.structures import Curve, Node, Rows, Splines, random_splines
+from kan_exp.symbolic.spline_basis import SplineRows
+from kan_exp.symbolic.spline_starts import random_splines
+from kan_exp.symbolic.splines import Splines
+from kan_exp.symbolic.structures import Curve, Node
 
 LEAVES = (Curve(0), Curve(1), Curve(2))
 DEEP = Curve(Node(False, (Curve(Node(True, LEAVES[:2])), LEAVES[2], Node(True, LEAVES[1:]))))
@@ -12,7 +15,7 @@ DEEP = Curve(Node(False, (Curve(Node(True, LEAVES[:2])), LEAVES[2], Node(True, L
 @pytest.fixture
 def rows():
     x = np.random.default_rng(0).uniform(-1, 1, (150, 3))
-    return Rows(x, np.sin(x @ [1.0, 2.0, 3.0]), np.ones(150))
+    return SplineRows(x, np.sin(x @ [1.0, 2.0, 3.0]), np.ones(150))
 
 
 def test_a_structure_reads_as_its_formula():
@@ -39,7 +42,7 @@ def test_refined_splines_have_the_same_values(rows):
     splines = random_splines(DEEP, rows, 3, np.random.default_rng(1))
     fine = splines.refined()
     assert fine.cells == 2 * splines.cells
-    fresh = Rows(1.5 * rows.x, rows.y, np.ones(150))
+    fresh = SplineRows(1.5 * rows.x, rows.y, np.ones(150))
     fresh.low, fresh.high = rows.low, rows.high
     np.testing.assert_allclose(fine(fresh).output, splines(fresh).output, atol=1e-12)
 
@@ -49,7 +52,7 @@ def test_splines_go_on_along_straight_lines():
     coefficients = np.random.default_rng(0).normal(size=(1, 1, 7))
     ends = np.array([[-1.0]]), np.array([[1.0]])
     splines = Splines(Curve(0), 4, coefficients, *ends, np.zeros(1))
-    output = splines(Rows(x, x[:, 0], np.ones(13))).output[0]
+    output = splines(SplineRows(x, x[:, 0], np.ones(13))).output[0]
     for beyond in (output[:5], output[8:]):
         np.testing.assert_allclose(np.diff(beyond, 2), 0, atol=1e-12)
 
@@ -64,6 +67,6 @@ def test_splines_go_on_along_straight_lines():
 )
 def test_the_right_structure_is_fitted(rows, structure, target, error):
     y = target(rows.x)
-    own = Rows(rows.x, (y - y.mean()) / y.std(), np.ones(150))
+    own = SplineRows(rows.x, (y - y.mean()) / y.std(), np.ones(150))
     splines = random_splines(structure, own, 36, np.random.default_rng(0)).fit(own, 30)
     assert np.sqrt(splines.best().loss[0]) < error

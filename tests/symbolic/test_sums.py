@@ -12,6 +12,7 @@ from kan_exp.symbolic.problem import Finder, Problem
 from kan_exp.symbolic.quotients import quotients
 from kan_exp.symbolic.refit import refit
 from kan_exp.symbolic.sums import sums, sums_of_functions
+from tests.symbolic.made import shown
 
 # Finder; function; ranges; SymPy text of the formula.
 Case = tuple[Finder, Callable[..., np.ndarray], list[tuple[float, float]], str]
@@ -109,7 +110,7 @@ def test_formula_is_found(case: str, noise: float) -> None:
     problem, y = _problem(case, noise, 1000 if noise else 300)
     formula = _first(CASES[case][0], problem)
     assert formula is not None
-    assert str(formula.sympy("abcdef")) == CASES[case][3]
+    assert shown(formula, "abcdef") == CASES[case][3]
     np.testing.assert_allclose(formula(problem.x), y, rtol=1e-9)
 
 

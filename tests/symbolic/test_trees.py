@@ -8,8 +8,8 @@ import pytest
 
 from kan_exp.symbolic.problem import Problem
 from kan_exp.symbolic.refit import refit
-from kan_exp.symbolic.structures import Curve, Node
-from kan_exp.symbolic.trees import find_trees, structures
+from kan_exp.symbolic.structures import Curve, Node, structures
+from kan_exp.symbolic.trees import find_trees
 
 
 def problem(x, y, noise=0.0, weight=None, seconds=60.0):

@@ -1,4 +1,4 @@
-"""Ways to a formula that are gone in several processes give what one process gives."""
+"""Strategies that run in several processes give what they give in one."""
 
 import json
 import os
@@ -17,13 +17,14 @@ import pytest
 from kan_exp.symbolic import workers as module
 from kan_exp.symbolic.dimensions import Dimensions
 from kan_exp.symbolic.expression import Call, Input, exact
-from kan_exp.symbolic.naming import with_functions
+from kan_exp.symbolic.library import with_functions
 from kan_exp.symbolic.problem import Problem
+from kan_exp.symbolic.reduction import reductions
 from kan_exp.symbolic.search import search
+from kan_exp.symbolic.strategies import Strategy
 from kan_exp.symbolic.sums import sums, sums_of_functions
 from kan_exp.symbolic.trees import find_trees
-from kan_exp.symbolic.ways import Finding, Reducing
-from kan_exp.symbolic.workers import Workers, _Race
+from kan_exp.symbolic.workers import Workers, _Schedule
 from tests.test_structure import needed
 
 # A script as users write them: without a guard, and with what it needs on a path of its own.
@@ -35,13 +36,13 @@ from kan_exp.symbolic.search import search
 from kan_exp.symbolic.workers import Workers
 
 assert "torch" not in sys.modules
-def told(doing):
+def progress(name):
     for process in psutil.Process().children():
         print(process.pid, flush=True)
 
 x = np.random.default_rng(0).uniform(1, 3, (300, 2))
 y = np.tanh(x @ np.random.default_rng(0).standard_normal((2, 9))).sum(1)
-search(x, y, workers=Workers(2), told=told, seconds=600)
+search(x, y, workers=Workers(2), progress=progress, seconds=600)
 """
 
 
@@ -56,18 +57,17 @@ def problem(count=120, seconds=600.0):
     return Problem(x, y, np.ones(count), 0.0, time.monotonic() + seconds)
 
 
-def ways():
+def strategies():
     data = problem()
-    size = float(data.y.std())
     hard = Problem(data.x, np.tanh(data.y * data.x[:, 1]), data.weight, 0.0, data.deadline)
     return [
-        Finding("trees", hard, size, find_trees),
-        Finding("sums", data, size, sums),
-        Reducing("reductions", data, size, 1, {}),
+        Strategy("trees", hard, find_trees),
+        Strategy("sums", data, sums),
+        Strategy("reductions", data, reductions),
     ]
 
 
-def told(doing):
+def progress(name):
     pass
 
 
@@ -90,15 +90,15 @@ def test_two_workers_find_what_one_process_finds(noise):
     assert children() == before
 
 
-def test_what_workers_hear_comes_in_the_order_of_the_ways():
+def test_what_workers_hear_comes_in_the_order_of_the_strategies():
     functions = {"wave": Call("sin", Input(0)) + exact(2)}
     with (
         Workers(2) as workers,
         with_functions(functions),
-        closing(workers.heard(ways()[1:] * 2, problem().deadline, told)) as heard,
+        closing(workers.run(strategies()[1:] * 2, problem().deadline, progress)) as results,
     ):
-        found = [[repr(one) for one in stream] for stream in heard]
-    alone = [[repr(one) for one in way.heard()] for way in ways()[1:]]
+        found = [[repr(one) for one in stream] for stream in results]
+    alone = [[repr(one) for one in strategy.run()] for strategy in strategies()[1:]]
     assert found == alone * 2
     assert all(alone)
 
@@ -109,22 +109,22 @@ def test_units_hold_in_workers():
     curve = replace(problem(), y=x[:, 0] * np.exp(-x[:, 1]) + x[:, 0])
     right, wrong = (Dimensions((length, unit), length) for unit in (none, length))
     sought = [
-        Finding("sums", replace(curve, dimensions=units), 1.0, sums_of_functions)
+        Strategy("sums", replace(curve, dimensions=units), sums_of_functions)
         for units in (right, wrong)
     ]
-    with Workers(2) as workers, closing(workers.heard(sought, curve.deadline, told)) as heard:
-        found = [list(stream) for stream in heard]
+    with Workers(2) as workers, closing(workers.run(sought, curve.deadline, progress)) as results:
+        found = [list(stream) for stream in results]
     assert [[trial.has_units for trial in trials] for trials in found] == [[True], [False]]
-    assert repr(found) == repr([list(way.heard()) for way in sought])
+    assert repr(found) == repr([list(strategy.run()) for strategy in sought])
 
 
-def test_the_ways_that_are_being_gone_are_told():
-    said = []
-    race = _Race(ways(), 1, [], problem().deadline, said.append)
-    assert (race.begin(0), race.begin(None)) == (0, 1)
-    race.tell()
-    race.tell()
-    assert said == ["trees, sums"]
+def test_the_names_of_what_runs_are_shown_once():
+    shown = []
+    schedule = _Schedule(strategies(), 1, [], problem().deadline, shown.append)
+    schedule.running = {1: None, 0: None}
+    schedule.show()
+    schedule.show()
+    assert shown == ["trees, sums"]
 
 
 def test_processes_are_used_again_and_end_with_the_context():
@@ -132,8 +132,8 @@ def test_processes_are_used_again_and_end_with_the_context():
     with Workers(2) as workers:
         used = []
         for _ in range(2):
-            with closing(workers.heard(ways()[1:], problem().deadline, told)) as heard:
-                for stream in heard:
+            with closing(workers.run(strategies()[1:], problem().deadline, progress)) as results:
+                for stream in results:
                     list(stream)
             used.append(children() - before)
         assert used[0] == used[1] != set()
@@ -145,28 +145,28 @@ def test_ctrl_c_ends_the_workers_and_keeps_the_best():
     y = np.tanh(x @ np.random.default_rng(0).standard_normal((2, 9))).sum(1)
     before = children()
 
-    def interrupt(doing):
-        if "tree" in doing:
+    def interrupt(name):
+        if "tree" in name:
             raise KeyboardInterrupt
 
     with Workers(2) as workers:
-        result = search(x, y, workers=workers, seconds=600, told=interrupt)
+        result = search(x, y, workers=workers, seconds=600, progress=interrupt)
         assert children() == before
     assert not result.complete
     assert result.candidates
 
 
 def test_the_deadline_ends_the_wait_for_a_worker():
-    slow, *_ = ways()
+    slow, *_ = strategies()
     with Workers(2) as workers:
         over = time.monotonic()
-        with closing(workers.heard([slow, slow], over, told)) as heard:
-            next(heard)
-            assert list(next(heard)) == []
+        with closing(workers.run([slow, slow], over, progress)) as results:
+            next(results)
+            assert list(next(results)) == []
 
 
 @dataclass(frozen=True)
-class Fatal(Reducing):
+class Fatal(Strategy):
     """A worker that reads this ends."""
 
     def __reduce__(self):
@@ -174,16 +174,16 @@ class Fatal(Reducing):
 
 
 def test_what_a_failing_worker_does_is_done_without_it():
-    _, *rest = ways()
-    fatal = Fatal("fatal", rest[1].problem, rest[1].size, 1, {})
+    _, *rest = strategies()
+    fatal = Fatal("fatal", rest[1].problem, reductions)
     with (
         Workers(2) as workers,
-        closing(workers.heard([rest[0], fatal], problem().deadline, told)) as heard,
+        closing(workers.run([rest[0], fatal], problem().deadline, progress)) as results,
     ):
-        next(heard)
+        next(results)
         with pytest.warns(RuntimeWarning, match="a worker of the search has failed"):
-            found = [repr(one) for one in next(heard)]
-    assert found == [repr(one) for one in rest[1].heard()]
+            found = [repr(one) for one in next(results)]
+    assert found == [repr(one) for one in rest[1].run()]
 
 
 def test_workers_end_with_a_process_that_is_killed(tmp_path):
