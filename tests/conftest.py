@@ -202,7 +202,7 @@ def wait_until(happened: Callable[[], T | None], process: Process) -> T:
     while process.poll() is None and time.monotonic() < end:
         if (found := happened()) is not None:
             return found
-        time.sleep(0.02)
+        time.sleep(0.05)
     raise AssertionError(f"it did not happen, and the process is at {process.poll()}")
 
 
