@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, cast
 
@@ -210,6 +211,7 @@ def check_given(cfg: DictConfig, *names: str) -> None:
             raise KanExpError(f"{name} is needed: set it with {name}=...")
 
 
+@cache
 def store_schema(name: str, schema: type) -> None:
     """Makes a dataclass known to Hydra under a name that a config's defaults can ask for."""
     ConfigStore.instance().store(name, schema)

@@ -17,10 +17,20 @@ from hypothesis import HealthCheck, settings
 
 from kan_exp.runs import read_status
 from kan_exp.sweeps.launcher import HEAVY
-from tests.forkserver import Forked, ForkServer, look_for_plugins_once, parse_files_once
+from tests.forkserver import (
+    Forked,
+    ForkServer,
+    compose_from_memory,
+    look_for_plugins_once,
+    parse_files_once,
+)
 
+# Before torch and NumPy are imported, also by the commands: what tests compute is small, and
+# threads that wait for work, beside other processes, use as much of the processor as it does.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 look_for_plugins_once()
 parse_files_once()
+compose_from_memory()
 
 # The same examples each time, and no failure because the machine is busy.
 settings.register_profile(
@@ -192,7 +202,7 @@ def wait_until(happened: Callable[[], T | None], process: Process) -> T:
     while process.poll() is None and time.monotonic() < end:
         if (found := happened()) is not None:
             return found
-        time.sleep(0.02)
+        time.sleep(0.05)
     raise AssertionError(f"it did not happen, and the process is at {process.poll()}")
 
 

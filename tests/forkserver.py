@@ -26,6 +26,7 @@ import sys
 import time
 import types
 import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -241,6 +242,51 @@ def parse_files_once() -> None:
     yaml.load = load_again
 
 
+def compose_from_memory() -> None:
+    """Keeps, of compositions from conf/ alone, which configs they choose and what these make.
+
+    Nearly all tests choose among a few dozen configs and differ in values, which are set later.
+    """
+    hydra = importlib.import_module("hydra._internal.config_loader_impl")
+    choices = importlib.import_module("hydra._internal.defaults_list").Overrides
+    store = importlib.import_module("hydra.core.config_store").ConfigStore.instance()
+    folder = importlib.import_module("kan_exp.config").config_folder()
+    choose = hydra.create_defaults_list
+    merge = hydra.ConfigLoaderImpl._compose_config_from_defaults_list
+    kept: dict[str, tuple[Any, bytes]] = {}
+
+    def remembered(repo: Any, asked: Any, make: Callable[[], Any]) -> Any:
+        if [one.path for one in repo.get_sources() if one.scheme() == "file"] != [folder]:
+            return make()  # from configs of a test's own
+        stored = [*_nodes(store.repo)]  # also plugins and commands have configs
+        key = repr((asked, [*map(id, stored)]))
+        if key not in kept:
+            kept[key] = stored, pickle.dumps(make())
+        return pickle.loads(kept[key][1])
+
+    def choose_again(repo: Any, config_name: Any, overrides_list: Any, **how: bool) -> Any:
+        given = choices(repo, overrides_list)
+        groups = given.override_choices, [*map(vars, given.append_group_defaults)], given.deletions
+        chosen = remembered(
+            repo,
+            (config_name, groups, how),
+            lambda: choose(repo, config_name, overrides_list, **how),
+        )
+        chosen.config_overrides = given.config_overrides
+        return chosen
+
+    def merge_again(self: Any, defaults: list[Any], repo: Any) -> Any:
+        return remembered(repo, [*map(vars, defaults)], lambda: merge(self, defaults, repo))
+
+    hydra.create_defaults_list = choose_again
+    hydra.ConfigLoaderImpl._compose_config_from_defaults_list = merge_again
+
+
+def _nodes(folder: dict[str, Any]) -> Iterator[Any]:
+    for node in folder.values():
+        yield from _nodes(node) if isinstance(node, dict) else [node]
+
+
 def compose_once() -> None:
     """Composes a configuration, after which the parsers of Hydra's grammars are faster."""
     hydra = importlib.import_module("hydra")
@@ -286,6 +332,7 @@ if __name__ == "__main__":
     ending = Ending()
     look_for_plugins_once()
     parse_files_once()
+    compose_from_memory()
     for module in sys.argv[2:]:
         importlib.import_module(module)
     # Hydra looks for plugins in all packages, which takes a quarter of a short command.

@@ -12,6 +12,7 @@ such backend, and not lose it again.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,7 +20,6 @@ import torch
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
-from torch.utils import _pytree as pytree
 from torch.utils import backend_registration
 
 NAME = "standin"
@@ -130,20 +130,26 @@ def _kernel(operator: Any, *args: Any, **options: Any) -> Any:
         source, target = (_unwrap(one) if _is_ours(one) else one for one in args[:2])
         target.copy_(source)
         return args[1]
-    leaves, shape = pytree.tree_flatten((args, options))
-    raw = []
-    for leaf in leaves:
-        if isinstance(leaf, Tensor) and leaf.ndim and not _is_ours(leaf):
-            raise RuntimeError(
-                f"Expected all tensors to be on the same device, but {name} got {NAME} and "
-                f"{leaf.device}."
-            )
-        moved = torch.device("cpu") if isinstance(leaf, torch.device) else leaf
-        raw.append(_unwrap(leaf) if _is_ours(leaf) else moved)
-    pairs = [(one, leaf) for one, leaf in zip(raw, leaves, strict=True) if _is_ours(leaf)]
+    pairs: list[tuple[Tensor, Tensor]] = []
+
+    def raw(leaf: Any) -> Any:
+        if isinstance(leaf, torch.device):
+            return torch.device("cpu")
+        if not isinstance(leaf, Tensor):
+            return leaf
+        if not _is_ours(leaf):
+            if leaf.ndim:
+                raise RuntimeError(
+                    f"Expected all tensors to be on the same device, but {name} got {NAME} and "
+                    f"{leaf.device}."
+                )
+            return leaf
+        pairs.append((_unwrap(leaf), leaf))
+        return pairs[-1][0]
+
+    args, options = _each(raw, args), {key: _each(raw, one) for key, one in options.items()}
     same = {id(one): leaf for one, leaf in pairs}
     memory = {one.untyped_storage()._cdata: leaf for one, leaf in pairs}
-    args, options = pytree.tree_unflatten(raw, shape)
 
     def back(found: Any) -> Any:
         if not isinstance(found, Tensor):
@@ -159,7 +165,14 @@ def _kernel(operator: Any, *args: Any, **options: Any) -> Any:
         view = found.size(), found.stride(), found.storage_offset()
         return _on_cpu(_as_strided, base, *view)
 
-    return pytree.tree_map(back, operator(*args, **options))
+    return _each(back, operator(*args, **options))
+
+
+def _each(change: Callable[[Any], Any], values: Any) -> Any:
+    """Arguments or results, of which some are lists, with each value changed."""
+    if isinstance(values, tuple | list):
+        return type(values)([_each(change, one) for one in values])
+    return change(values)
 
 
 def _register() -> bool:

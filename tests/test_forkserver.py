@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import sys
 
 import pytest
 
-from tests.conftest import COMMANDS, start
+from tests.conftest import COMMANDS, finish, start
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux alone")
 
@@ -99,3 +100,23 @@ def test_what_counts_at_the_start_gets_an_interpreter_of_its_own(tmp_path, monke
     monkeypatch.setenv(name, "1" if os.environ.get(name) != "1" else "0")
     code = f"import os, sys; print({name!r} in os.environ, 'torch' in sys.modules)"
     assert outcome(tmp_path, code, COMMANDS) == (0, "True False\n", [])
+
+
+def composition(overrides):
+    from omegaconf import OmegaConf
+
+    from kan_exp.preparing.translation import composed
+
+    with composed(overrides, "run") as (cfg, hydra):
+        return OmegaConf.to_yaml(cfg) + OmegaConf.to_yaml(hydra)
+
+
+@pytest.mark.parametrize("groups", [["layer=spline", "optimizer=lm"], ["data=table", "~scheduler"]])
+def test_a_composition_from_memory_is_that_of_hydra(tmp_path, monkeypatch, groups):
+    monkeypatch.chdir(tmp_path)
+    overrides = [*groups, "seed=3", "+layer.more=[1,{a: b}]", "dims=[2,5,1]"]
+    composition([*groups, "seed=4"])
+    remembered = composition(overrides)
+    code = f"{inspect.getsource(composition)}\nprint(composition({overrides}))"
+    done = finish(start("-c", code, cwd=tmp_path, server=None))
+    assert done.stdout == remembered + "\n"

@@ -1,6 +1,7 @@
 """What each part of the package may import."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -100,14 +101,22 @@ TORCH |= {"predict", "evaluate", "fitting", "sklearn"}
 MATPLOTLIB = {"plots", "reporting", "training", "sweeps", "fitting", "sklearn"}
 
 
+@cache
+def parsed(path):
+    return ast.parse(path.read_text())
+
+
+@cache
 def imports(path):
     """Names of modules that a file imports, wherever in it."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    names = []
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
-            yield from (name.name for name in node.names)
+            names += [name.name for name in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports are absolute"
-            yield str(node.module)
+            names.append(str(node.module))
+    return names
 
 
 def room(path):
@@ -169,7 +178,7 @@ def needed(module):
         path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
         if not name.startswith("kan_exp") or not path.is_file():
             continue
-        for node in ast.parse(path.read_text()).body:  # not below TYPE_CHECKING or in functions
+        for node in parsed(path).body:  # not below TYPE_CHECKING or in functions
             if isinstance(node, ast.Import):
                 left += [one.name for one in node.names if one.name not in found]
             elif isinstance(node, ast.ImportFrom) and node.module not in found:
@@ -192,7 +201,7 @@ def test_tables_are_checked_without_torch_and_polars_waits_for_the_first():
 
 def test_nothing_is_executed_from_text():
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 assert node.func.id not in {"eval", "exec", "compile"}, path
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):

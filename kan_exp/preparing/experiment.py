@@ -201,11 +201,13 @@ def _make_sinks(
     board = trainer.logger if isinstance(trainer.logger, RunLogger) else None
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
     edges = next((one for one in callbacks if isinstance(one, EdgeFigures)), None)
+    there = board is not None, edges is not None
     sinks: list[Sink] = [
         FileSink(folder),
-        TerminalSink(folder, trainer.max_steps, board is not None, context.arguments),
-        FigureSink(folder / "figures", edges, board),
+        TerminalSink(folder, trainer.max_steps, *there, context.arguments),
     ]
+    if edges is not None:
+        sinks.append(FigureSink(folder / "figures", edges, board))
     explain = config.explain
     if explain.enabled:
         from kan_exp.training.explaining import ExplainSink

@@ -88,20 +88,27 @@ class TerminalSink(Sink):
         folder: Of the run.
         max_steps: Steps of the whole run.
         has_curves: Whether TensorBoard can show the run.
+        has_figures: Whether figures are drawn.
         arguments: The command line that repeats the run; None if there is none.
     """
 
     def __init__(
-        self, folder: Path, max_steps: int, has_curves: bool, arguments: Sequence[str] | None
+        self,
+        folder: Path,
+        max_steps: int,
+        has_curves: bool,
+        has_figures: bool,
+        arguments: Sequence[str] | None,
     ) -> None:
         self.folder, self.max_steps = folder, max_steps
-        self.has_curves, self.arguments = has_curves, arguments
+        self.has_curves, self.has_figures, self.arguments = has_curves, has_figures, arguments
 
     def write(self, result: Result) -> None:
         with best_effort("the table of the result could not be shown"):
             folder = from_here(self.folder)
             rows = result_rows(result.metrics, result.task, self.max_steps)
-            rows.append(("figures", f"{folder / 'figures'}"))
+            if self.has_figures:
+                rows.append(("figures", f"{folder / 'figures'}"))
             if result.folds:
                 rows.append(("predictions", f"{folder / 'predictions.csv'}"))
             if pruned := "pruning" in result.metrics:
@@ -131,11 +138,11 @@ class FigureSink(Sink):
 
     Args:
         folder: Where the PNG files go.
-        edges: Draws the edges of the layers; neither they nor the network are drawn if not given.
+        edges: Draws the edges of the layers.
         logger: Of the run.
     """
 
-    def __init__(self, folder: Path, edges: EdgeFigures | None, logger: RunLogger | None) -> None:
+    def __init__(self, folder: Path, edges: EdgeFigures, logger: RunLogger | None) -> None:
         self.folder, self.edges, self.logger = folder, edges, logger
 
     def write(self, result: Result) -> None:
@@ -158,15 +165,14 @@ class FigureSink(Sink):
         """What draws each figure, by the figure's name."""
         metrics, edges = result.metrics, self.edges
         figures: dict[str, Callable[[], Figure]] = {}
-        if edges is not None:
-            views = cache(partial(edges.views, result.model, result.data))
+        views = cache(partial(edges.views, result.model, result.data))
 
-            def draw(layer: int, edges: EdgeFigures = edges) -> Figure:
-                return edges.draw(layer, views()[layer])
+        def draw(layer: int) -> Figure:
+            return edges.draw(layer, views()[layer])
 
-            for n in range(len(result.model.edge_layers)):
-                figures[f"layer_{n + 1}"] = partial(draw, n)
-            figures[NETWORK] = lambda: network_figure(views(), _importance(result))
+        for n in range(len(result.model.edge_layers)):
+            figures[f"layer_{n + 1}"] = partial(draw, n)
+        figures[NETWORK] = lambda: network_figure(views(), _importance(result))
         figures["loss"] = lambda: history_figure(
             result.history["train"], result.history["val"], metrics["best_step"]
         )

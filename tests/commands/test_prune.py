@@ -7,7 +7,7 @@ from tests.conftest import read_metrics, run_command
 
 TRAIN = ["layer=spline", "layer.num_intervals=8", "refine.grids=[4,8]", "refine.steps=[10]"]
 TRAIN += ["refine.num_candidates=[4,2]", "points=150", "data.num_val=100", "data.num_test=100"]
-TRAIN += ["dims=[2,3,1]", "logger=none", "~callbacks.figures"]
+TRAIN += ["dims=[2,3,1]", "logger=none"]
 
 
 def test_a_run_is_pruned_into_a_folder_of_its_own(tmp_path):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from kan_exp import terminal
 from kan_exp.terminal import Outlet, fault_of_stdout, steady_streams
-from tests.conftest import environment
+from tests.conftest import environment, start_command
 
 OPTIONS = ["optimizer=adam", "layer=interpo", "layer.num_x=5", "dims=[2,1,1]", "steps=20"]
 OPTIONS += ["points=50", "data.num_val=20", "data.num_test=20", "target=formula"]
@@ -50,17 +50,11 @@ def test_names_are_read_and_kept_in_a_locale_that_has_only_ascii(tmp_path):
 
 
 def test_a_reader_that_leaves_ends_no_training(tmp_path):
-    with subprocess.Popen(
-        [sys.executable, "-m", "kan_exp.train", *OPTIONS, "hydra.run.dir=run"],
-        cwd=tmp_path,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
+    with start_command("train", *OPTIONS, "hydra.run.dir=run", cwd=tmp_path) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
-        assert process.stderr.read() == b""
+        assert process.stderr.read() == ""
     assert process.returncode == 0
     assert (tmp_path / "run" / "metrics.json").is_file()
 

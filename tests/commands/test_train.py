@@ -153,7 +153,11 @@ def test_a_formula_needs_no_second_pair_of_quotes(command, tmp_path):
     result = command("train", *chosen, *PLAIN)
     assert result.returncode == 0, result.stderr
     assert "sin(3*a)*b" in result.stdout
-    assert kan_exp.load(run_folders(tmp_path)[0]).features == ("a", "b")
+    (folder,) = run_folders(tmp_path)
+    assert kan_exp.load(folder).features == ("a", "b")
+    # PLAIN is without the callback that draws.
+    assert not (folder / "figures").exists()
+    assert "figures" not in result.stdout.replace("~callbacks.figures", "")
 
 
 def test_noise_and_penalties_are_taken(command, tmp_path):

@@ -7,6 +7,7 @@ from kan_exp.sklearn import KANClassifier, KANRegressor
 # As short as a training can be that goes through all of its phases; the checks train often.
 SEARCH = {
     "smoothing.hidden": 1,
+    "smoothing.intervals": 3,
     "smoothing.num_candidates": [1, 1],
     "smoothing.steps": [8, 2, 2, 2, 6],
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -138,11 +137,3 @@ MODELS: dict[str, dict[str, Any]] = {
 @pytest.fixture(params=MODELS, scope="session")
 def model(request) -> KANModel:
     return mixed_model(**MODELS[request.param])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)

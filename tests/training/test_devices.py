@@ -14,7 +14,6 @@ from kan_exp.preparing import experiment as preparing
 from kan_exp.preparing.components import make_checked
 from kan_exp.train import prepare
 from kan_exp.training.callbacks import checkpoint as checkpoints
-from kan_exp.training.sinks import FigureSink
 from tests.conftest import read_metrics
 from tests.standin import Strategy, standin
 
@@ -56,9 +55,8 @@ def each(cases):
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    """Writes checkpoints at every chunk, and draws nothing."""
+    """Writes checkpoints at every chunk."""
     monkeypatch.setattr(checkpoints, "MAX_SHARE", math.inf)
-    monkeypatch.setattr(FigureSink, "write", lambda *_: None)
 
 
 @pytest.fixture

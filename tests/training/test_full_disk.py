@@ -68,7 +68,7 @@ def test_a_status_that_cannot_be_written_does_not_hide_the_error(tmp_path, monke
 
 def test_a_file_of_tensorboard_that_cannot_be_made_is_a_note(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr("kan_exp.board.events._COUNT", map(full, itertools.count()))
-    experiment = prepare([*SMALL, "~callbacks.figures"], tmp_path)
+    experiment = prepare(SMALL, tmp_path)
     monkeypatch.setattr(sinks, "save_png", lambda *_: b"")
     with caplog.at_level(logging.INFO):
         experiment.run()

@@ -10,7 +10,6 @@ import torch
 import kan_exp
 from kan_exp.models.model import evaluation_mode
 from kan_exp.train import prepare
-from kan_exp.training.sinks import FigureSink
 from tests.conftest import read_metrics
 from tests.regression import TASK
 
@@ -43,12 +42,6 @@ CASES = [(layer, optimizer) for layer in LAYERS for optimizer in ("lm", "replica
 CASES.remove(("mlp, table", "lm"))  # which is refused
 CASES += [("mlp, table", optimizer) for optimizer in ("adam", "lbfgs", "sgd, replicas")]
 SMALL = ["points=60", "data.num_val=40", "data.num_test=50", "dims=[2,2,1]", "logger=none"]
-
-
-@pytest.fixture(autouse=True)
-def _no_figures(monkeypatch):
-    """They take longer than the trainings."""
-    monkeypatch.setattr(FigureSink, "write", lambda *_: None)
 
 
 @pytest.mark.parametrize(("layer", "optimizer"), CASES)

@@ -24,7 +24,6 @@ from kan_exp.train import prepare
 from kan_exp.training.callbacks import RunCheckpoint
 from kan_exp.training.callbacks import checkpoint as checkpoints
 from kan_exp.training.experiment import Experiment
-from kan_exp.training.sinks import FigureSink
 from tests.conftest import read_metrics
 
 SMALL = ["points=200", "data.num_val=50", "data.num_test=50", "~callbacks.figures", "dims=[2,2,1]"]
@@ -123,9 +122,8 @@ class CtrlC(Callback):
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    """Checkpoints however long they take beside so short a training, and no figures."""
+    """Checkpoints however long they take beside so short a training."""
     monkeypatch.setattr(checkpoints, "MAX_SHARE", math.inf)
-    monkeypatch.setattr(FigureSink, "write", lambda *_: None)
 
 
 def make(options: list[str], folder: Path, *callbacks: Callback, resume: bool = False):
