@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kan_exp.layers.base import EdgeLayer
-from kan_exp.layers.grid import interval_polynomials
-from kan_exp.layers.kernels import Grid, spline_sum
+from kan_exp.layers.kernels import Grid, interval_polynomials, spline_sum
 from kan_exp.layers.rules import KINDS
 from kan_exp.layers.tracing import is_traced, plain_gradients
 
