@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import vjp
 from torch.nn import functional
 
 from kan_exp.layers.base import EdgeLayer
@@ -150,11 +151,16 @@ class KANLayer(EdgeLayer):
         features = self._features(x).mT.contiguous()  # (in, features, batch)
         hidden = (self._weights.flatten(1, 2) @ features).unflatten(1, self.output_weight.shape[1:])
         grad = grad.T.unsqueeze(1)  # (out, 1, batch)
-        with torch.enable_grad():  # torch.func would import a compiler
-            hidden = hidden.detach().requires_grad_()
-            active = ACTIVATIONS[self.activation](hidden)
-            weighed = self.output_weight.detach().unsqueeze(-1) * grad
-            (by_hidden,) = torch.autograd.grad(active, hidden, weighed)  # (in, out, hidden, batch)
+        weighed = self.output_weight.detach().unsqueeze(-1) * grad  # (in, out, hidden, batch)
+        activation = ACTIVATIONS[self.activation]
+        if is_traced(hidden):
+            active, pull = vjp(activation, hidden)[:2]
+            (by_hidden,) = pull(weighed)
+        else:
+            with torch.enable_grad():  # torch.func would import a compiler
+                hidden = hidden.detach().requires_grad_()
+                active = activation(hidden)
+                (by_hidden,) = torch.autograd.grad(active, hidden, weighed)
         by_weights = by_hidden.unsqueeze(3) * features[:, None, None, 1:]
         by_bias = grad.squeeze(1).expand(self.dim_in, -1, -1)
         parts = [by_weights, by_hidden, active.detach() * grad, by_bias]
