@@ -1,7 +1,7 @@
 # ruff: noqa: T201 - the table is its purpose.
 """Trains on a GPU what the tests train on the CPU, and compares: `python scripts/check_gpu.py`.
 
-First the tests of the kernels for GPUs run on the device, and `benchmarks/layers.py` compares layers
+First the tests of the kernels run on the device, and `benchmarks/layers.py` compares layers
 with their targets. Then it trains: every layer with adam and with least squares, every other
 optimizer with splines, replicas, a run that goes on, and what `evaluate`, `predict` and `load` make
 of a run; and two runs with `trainer=auto` that have a limit of time. Prints a table of test RMSEs
