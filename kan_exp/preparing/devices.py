@@ -61,8 +61,9 @@ def with_fast_device(config: RunConfig, model: KANModel, rows: int) -> tuple[Run
     asked = config.trainer.options["accelerator"]
     if config.shares_steps or asked != "auto" or not torch.cuda.is_available():
         return config, None
-    if config.uses_least_squares or config.smooths:  # the Jacobian
-        numbers = rows * sum(part.numel() for part in model.parameters())
+    if config.uses_least_squares or config.smooths:  # the Jacobians of all starts
+        starts = config.smoothing.num_candidates if config.smooths else config.refine.num_candidates
+        numbers = rows * max(starts) * sum(part.numel() for part in model.parameters())
     else:
         each = sum(layer.numbers_per_sample for layer in model.edge_layers)
         numbers = min(config.batch_size or rows, rows) * config.replicas * each

@@ -55,6 +55,7 @@ def test_the_accelerator(cuda, asked, there, found):
 
 
 ADAM = {"optimizer": choice("optimizer", "adam"), "batch_size": None}
+LM = {"optimizer": choice("optimizer", "lm")}
 
 
 @pytest.mark.parametrize(
@@ -65,14 +66,14 @@ ADAM = {"optimizer": choice("optimizer", "adam"), "batch_size": None}
         ("auto", ADAM, SMALL_STEP // 4, None),
         ("auto", {**ADAM, "batch_size": 1000}, SMALL_STEP, "4,000"),
         ("auto", {**ADAM, "replicas": 2}, SMALL_STEP // 8, None),
-        ("auto", {"optimizer": choice("optimizer", "lm")}, 100, "3,200"),
-        ("auto", {"optimizer": choice("optimizer", "lm")}, SMALL_STEP // 32, None),
+        ("auto", LM, 100, "25,600"),  # of 8 starts
+        ("auto", LM, SMALL_STEP // 256, None),
         ("gpu", ADAM, 100, None),
         ("cpu", ADAM, 100, None),
     ],
 )
 def test_auto_takes_the_cpu_for_small_steps(cuda, asked, options, rows, numbers):
-    """The numbers are samples times edges, or times parameters in least squares."""
+    """The numbers are samples times edges, or times parameters of all starts."""
     cuda(True)
     before = config(asked, **options)
     after, note = with_fast_device(before, Model(), rows)
