@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import subprocess
 from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
@@ -34,9 +35,7 @@ PROGRAMS = 512  # that a device should have at least: samples are divided among 
 
 def takes(x: Tensor) -> bool:
     """Whether there are kernels for such numbers on this device."""
-    if not x.is_cuda or x.dtype not in REALS or _kernels() is None:
-        return False
-    return torch.version.cuda is not None and _capability(x.device) >= CAPABILITY
+    return x.is_cuda and x.dtype in REALS and _kernels() is not None and _works(x.device)
 
 
 def forward(x: Tensor, table: Tensor, grid: Grid) -> tuple[Tensor, list[Tensor]]:
@@ -190,20 +189,32 @@ def _polynomials(functions: int) -> tuple[int, ...]:
 
 
 @functools.cache
-def _capability(device: torch.device) -> tuple[int, int]:
-    return torch.cuda.get_device_capability(device)
+def _works(device: torch.device) -> bool:
+    """Whether kernels run on a device, which takes a C compiler; if not, the reason is logged."""
+    if torch.version.cuda is None or torch.cuda.get_device_capability(device) < CAPABILITY:
+        return False
+    one = torch.zeros(1, 1, device=device)
+    grid = Grid(one[0], one[0] + 1, interval_polynomials(1).to(one))
+    try:
+        forward(one, torch.zeros(1, 2, 1, device=device), grid)
+    except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+        _log(f"Triton fails ({(str(error).splitlines() or [type(error).__name__])[0]})")
+        return False
+    return True
 
 
 @functools.cache
 def _kernels() -> ModuleType | None:
+    """The kernels, if there is a version of Triton for them; else the reason is logged once."""
     try:
         version: str = import_module("triton").__version__
         if tuple(map(int, version.split(".")[:2])) >= OLDEST:
             return import_module("kan_exp.layers.kernels.triton_kernels")
-        reason = f"Triton {version} is older than {OLDEST[0]}.{OLDEST[1]}"
+        _log(f"Triton {version} is older than {OLDEST[0]}.{OLDEST[1]}")
     except ImportError as error:
-        reason = f"Triton cannot be imported ({error})"
-    log.info(
-        "Tables and splines on a GPU take torch's own operations, which are slower: %s.", reason
-    )
+        _log(f"Triton cannot be imported ({error})")
     return None
+
+
+def _log(reason: str) -> None:
+    log.info("Tables and splines on a GPU take torch's operations, which are slower: %s.", reason)
