@@ -46,6 +46,7 @@ LONGEST, LARGEST = 1.0, 2**28
 KNOTS = (16, 64, 256, 1024, 4096)
 WIDTHS = (2, 4, 8, 16, 32, 64, 128)
 BATCHES = (4, 16, 64, 256, 1024, 4096, 16384)
+GPU_WIDTHS, GPU_BATCHES = (16, 32, 64, 128, 256), (256, 1024, 4096, 16384, 65536)
 
 
 class Size(NamedTuple):
@@ -61,6 +62,8 @@ class Size(NamedTuple):
 
 BIG, SMALL, WIDE = Size(32, 32, 1024), Size(2, 5, 32), Size(64, 64, 1024)
 MANY = BIG._replace(batch=16384)  # enough for what a table's gradient takes by itself to be little
+# Sizes of a GPU, which smaller ones do not fill.
+LARGE, HUGE = Size(64, 64, 16384), Size(256, 256, 16384)
 
 
 class Pass(NamedTuple):
@@ -227,6 +230,37 @@ def our_spline(intervals: int, **options: Any) -> Kind:
 OUR_MLP = ours("mlp", layers.KANLayer)
 
 
+class AllBasis(nn.Module):
+    """Cubic splines the usual way: all basis functions by Cox and de Boor, and one product."""
+
+    def __init__(self, size: Size, intervals: int, degree: int = 3) -> None:
+        super().__init__()
+        self.degree = degree
+        spacing = (HIGH - LOW) / intervals
+        knots = LOW + spacing * torch.arange(-degree, intervals + degree + 1)
+        self.register_buffer("knots", knots)
+        numbers = size.dim_in * (intervals + degree)
+        self.weight = nn.Parameter(torch.randn(size.dim_out, numbers) / numbers**0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, knots = x.unsqueeze(-1), self.knots
+        basis = ((x >= knots[:-1]) & (x < knots[1:])).to(x)
+        for p in range(1, self.degree + 1):
+            rising = (x - knots[: -p - 1]) / (knots[p:-1] - knots[: -p - 1])
+            falling = (knots[p + 1 :] - x) / (knots[p + 1 :] - knots[1:-p])
+            basis = rising * basis[..., :-1] + falling * basis[..., 1:]
+        return functional.linear(basis.flatten(1), self.weight)
+
+
+def all_basis(intervals: int) -> Kind:
+    def make(bench: Bench, size: Size) -> Pass:
+        if size.batch * size.dim_in * (intervals + 3) > LARGEST:
+            raise AbsentError("too large")
+        return bench.torch_pass(AllBasis(size, intervals), size)
+
+    return Kind(f"cubic spline, {intervals} intervals", "all basis functions", make)
+
+
 def compiled(kind: Kind) -> Kind:
     """The same layer under torch.compile, for batches of this one size."""
 
@@ -359,6 +393,9 @@ def check_peers() -> None:
         values, base = (torch.tensor(w[...].tolist()) for w in (other.c_basis, other.c_res))
         layer = spline_of(values.permute(1, 2, 0), base.T)  # from (out, in, 8) and (out, in)
         pairs.append((layer, lambda x: torch.tensor(other(x.numpy()).tolist())))
+    usual, layer = AllBasis(size, 5), layers.KANSplineLayer(3, 4, num_intervals=5)
+    layer.values.data = usual.weight.detach().view(4, 3, 8).permute(1, 2, 0).contiguous()
+    pairs.append((layer, usual))
     x, _ = samples(size)
     for mine, their in pairs:
         torch.testing.assert_close(mine(x), their(x), rtol=1e-4, atol=1e-4)
@@ -404,7 +441,7 @@ class Target(NamedTuple):
     """What must hold of the time or memory of a kind, and what is aimed at.
 
     The limits are for how many times slower or larger it is than `theirs`, or how many times
-    faster; or, if there is nothing to compare with, for megabytes.
+    faster; or, if there is nothing to compare with, for megabytes or milliseconds.
     """
 
     what: str
@@ -438,6 +475,18 @@ TARGETS = (
     Target("time", SMALL, our_interpo(64), LINEAR, 4, 2),
     Target("time", SMALL, our_spline(8), LINEAR, 4, 2),
 )
+GPU_TARGETS = (
+    Target("memory", LARGE, our_spline(8), LINEAR, 2, 1.2),
+    Target("time", LARGE, our_spline(8), LINEAR, 2, 1.2),
+    *(Target("time", LARGE, our_interpo(knots), LINEAR, 4, 2) for knots in (65, 257, 1025)),
+    *(
+        Target("time", LARGE, our_interpo(knots), our_interpo(65), 1.5, 1.2)
+        for knots in (257, 1025)
+    ),
+    Target("time", HUGE, our_spline(8), LINEAR, 10, 6),
+    Target("time", LARGE, our_spline(8), all_basis(8), 1, 5, faster=True),
+    Target("time", BIG, OUR_MLP, None, 10, 4),
+)
 
 
 def compare_with_targets(bench: Bench) -> list[Row]:
@@ -445,7 +494,7 @@ def compare_with_targets(bench: Bench) -> list[Row]:
     print("| what | edges | size | against | ours | theirs | ratio | must | aim |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     rows = []
-    for target in TARGETS:
+    for target in TARGETS if bench.device == "cpu" else GPU_TARGETS:
         kind, other = target.ours, target.theirs
         against = "" if other is None else other.by if other.by != "kan_exp" else other.edges
         head = f"| {target.what} | {kind.edges} | {target.size} | {against} |"
@@ -477,7 +526,7 @@ def compare_with_targets(bench: Bench) -> list[Row]:
 
 def compare_kinds(bench: Bench, contestants: Sequence[Kind]) -> list[Row]:
     """Prints every contestant's time and memory, at two sizes, beside nn.Linear."""
-    rows, sizes = [], (BIG, SMALL)
+    rows, sizes = [], (BIG, SMALL if bench.device == "cpu" else LARGE)
     heads = [f"{size}: ms | times nn.Linear | MB |" for size in sizes]
     print(f"\n| edges | by | numbers per edge | {' '.join(heads)}")
     print("| --- | --- | --- |" + " --- | --- | --- |" * len(sizes))
@@ -532,8 +581,8 @@ def bandwidth(bench: Bench) -> None:
     print(f"\nA copy moves {best / 1e9:.0f} GB/s (read and written).\n")
     print("| edges | size | ms | GB that must move | GB/s | of the copy's |")
     print("| --- | --- | --- | --- | --- | --- |")
-    for size in (BIG, WIDE, WIDE._replace(batch=16384)):
-        for kind in (our_interpo(256), our_spline(5)):
+    for size in (BIG, LARGE, HUGE, HUGE._replace(batch=65536)):
+        for kind in (our_spline(8), our_interpo(65), our_interpo(257), our_interpo(1025)):
             one = kind.make(bench, size)
             # Forward reads x and weights, and writes y; backward reads x, weights and the gradient
             # of y, and writes the gradients of x and weights.
@@ -571,28 +620,39 @@ CURVES = (
     Curve("mlp", "mlp-kan", lambda knots: SEED_MLP),
     Curve("none", "nn.Linear", lambda knots: LINEAR),
 )
-PANELS = {
-    "knots": (KNOTS, f"knots per edge ({BIG})"),
-    "width": (WIDTHS, f"inputs and outputs (batch {BIG.batch})"),
-    "batch": (BATCHES, f"samples ({BIG.dim_in}x{BIG.dim_out})"),
-}
+GPU_CURVES = (*CURVES, Curve("cubic spline", "all basis functions", all_basis, 5))
+PANELS = "knots", "width", "batch"
 COLOURS = {"interpolation": LEARNED, "cubic spline": TRUE, "mlp": "#2f8f5b", "none": "#77808a"}
-DASHES = {"mlp-kan": "--", "pykan": "--", "jaxkan": ":"}
+DASHES = {"mlp-kan": "--", "pykan": "--", "jaxkan": ":", "all basis functions": "-."}
+
+
+def panels_of(device: str) -> dict[str, tuple[Sequence[int], str]]:
+    """Of each panel the values on its axis, and its label."""
+    size, widths, batches = (
+        (BIG, WIDTHS, BATCHES) if device == "cpu" else (LARGE, GPU_WIDTHS, GPU_BATCHES)
+    )
+    labels = (
+        f"knots per edge ({size})",
+        f"inputs and outputs (batch {size.batch})",
+        f"samples ({size.dim_in}x{size.dim_out})",
+    )
+    return dict(zip(PANELS, zip((KNOTS, widths, batches), labels, strict=True), strict=True))
 
 
 def follow_curves(bench: Bench) -> list[Row]:
     """Times of all curves, each until a pass becomes too long, or too large."""
     bench = bench._replace(rounds=CURVE_ROUNDS)
+    middle, curves = (BIG, CURVES) if bench.device == "cpu" else (LARGE, GPU_CURVES)
     rows = []
-    for panel, (values, _) in PANELS.items():
-        for curve in CURVES:
+    for panel, (values, _) in panels_of(bench.device).items():
+        for curve in curves:
             if panel == "knots" and curve.edges == "mlp":  # it has none
                 continue
             for value in values:
                 size = {
-                    "knots": BIG,
-                    "width": Size(value, value, BIG.batch),
-                    "batch": BIG._replace(batch=value),
+                    "knots": middle,
+                    "width": Size(value, value, middle.batch),
+                    "batch": middle._replace(batch=value),
                 }[panel]
                 kind = curve.kind(value if panel == "knots" else curve.knots)
                 try:
@@ -607,14 +667,14 @@ def follow_curves(bench: Bench) -> list[Row]:
     return rows
 
 
-def plot(rows: Sequence[Row], file: Path) -> None:
+def plot(rows: Sequence[Row], file: Path, device: str) -> None:
     """Draws the curves: a colour for each kind of edges, dashes for other packages."""
     figure = new_figure(11, 4.6)
     lines = {}
     plots = figure.subplots(1, len(PANELS), sharey=True)
-    for axes, (panel, (_, label)) in zip(plots, PANELS.items(), strict=True):
+    for axes, (panel, (_, label)) in zip(plots, panels_of(device).items(), strict=True):
         tidy(axes, grid=True)
-        for curve in CURVES:
+        for curve in GPU_CURVES:
             kind = panel, curve.edges, curve.by
             found = [row for row in rows if (row["part"], row["edges"], row["by"]) == kind]
             if not found:
@@ -633,7 +693,8 @@ def plot(rows: Sequence[Row], file: Path) -> None:
         log_scale(axes, "y", points[:, 1])
     plots[0].set_ylabel("ms for a forward and backward pass", fontsize=9)
     threads = rows[0]["threads"]
-    title = f"Time of a pass, {threads} thread{'s' * (threads > 1)}; curves end above {LONGEST:g} s"
+    where = f"{threads} thread{'s' * (threads > 1)}" if device == "cpu" else "on a GPU"
+    title = f"Time of a pass, {where}; curves end above {LONGEST:g} s"
     figure.suptitle(title, fontsize=10)
     figure.legend(
         lines.values(), lines, loc="outside lower center", ncols=4, frameon=False, fontsize=9
@@ -831,7 +892,7 @@ def main() -> None:
         writer.writeheader()
         writer.writerows(rows)
     if points := [row for row in rows if row["part"] in PANELS]:
-        plot(points, options.output / "layers.png")
+        plot(points, options.output / "layers.png", options.device)
 
 
 if __name__ == "__main__":

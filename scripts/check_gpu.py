@@ -1,10 +1,12 @@
 # ruff: noqa: T201 - the table is its purpose.
 """Trains on a GPU what the tests train on the CPU, and compares: `python scripts/check_gpu.py`.
 
-Every layer with adam and with least squares, every other optimizer with splines, replicas, a run
-that goes on, and what `evaluate`, `predict` and `load` make of a run. Prints a table of test RMSEs
-and seconds; ends with exit code 1 where a run fails or ends elsewhere than on the CPU. `--device
-cpu` compares the CPU with itself.
+First the tests of the kernels run on the device, and `benchmarks/layers.py` compares layers
+with their targets. Then it trains: every layer with adam and with least squares, every other
+optimizer with splines, replicas, a run that goes on, and what `evaluate`, `predict` and `load` make
+of a run; and two runs with `trainer=auto` that have a limit of time. Prints a table of test RMSEs
+and seconds; ends with exit code 1 where a test or a run fails or ends elsewhere than on the CPU.
+`--device cpu` compares the CPU with itself, without the benchmark; `--only` trains only.
 """
 
 from __future__ import annotations
@@ -33,6 +35,13 @@ RUNS = {
     "mlp replicas": [*ADAM, "layer=mlp", "replicas=8", "penalty.roughness=1e-4"],
     "default": ["dims=[2,5,1]", "points=1000"],
 }
+# Seconds of trainings that there must be at most, and that are aimed at; on an H100.
+TIMED = {
+    "interpo [2,5,1]": (["layer=interpo", "optimizer=adam", "dims=[2,5,1]", "steps=8000"], 8, 3),
+    "mlp [2,5,1], lm": (["layer=mlp", "optimizer=lm", "dims=[2,5,1]"], 2, 1),
+}
+KERNELS = "tests/layers/kernels/test_triton_sum.py"
+ROOT = Path(__file__).resolve().parent.parent
 # Trainings amplify differences of rounding; these are apart by far more than that.
 FACTOR = 3.0
 
@@ -56,7 +65,7 @@ def command(name: str, *options: str) -> None:
 
 def trained(options: list[str], trainer: str, folder: Path) -> tuple[float, float, str]:
     """Trains; the test RMSE, the seconds of the training, and the device."""
-    command("train", *SMALL, *options, f"trainer={trainer}", f"hydra.run.dir={folder}")
+    command("train", *options, f"trainer={trainer}", f"hydra.run.dir={folder}")
     metrics = json.loads((folder / "metrics.json").read_text())
     return metrics["test_rmse"], metrics["train_seconds"], metrics["device"]
 
@@ -88,21 +97,32 @@ def used(folder: Path) -> None:
         raise RuntimeError(f"load gave tensors on {devices}")
 
 
+def check_kernels(device: str) -> int:
+    """Tests the kernels, and on a GPU measures layers; how many of the two fail."""
+    name = {"gpu": "cuda"}.get(device, device)
+    lines = [[sys.executable, "-m", "pytest", "-q", f"--device={name}", KERNELS]]
+    if device == "gpu":
+        lines.append([sys.executable, "benchmarks/layers.py", "--device=cuda", "--quick"])
+    return sum(subprocess.run(line, cwd=ROOT, check=False).returncode != 0 for line in lines)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=["gpu", "cpu"], default="gpu")
     parser.add_argument("--only", help="run only what has this in its name", default="")
     args = parser.parse_args()
-    failed = 0
+    failed = 0 if args.only else check_kernels(args.device)
     print(f"{'run':<18} {'cpu':>10} {'s':>7} {args.device:>10} {'s':>7}  device")
     with tempfile.TemporaryDirectory() as there:
         for name, options in RUNS.items():
             if args.only not in name:
                 continue
             try:
-                cpu, slow, _ = trained(options, "cpu", Path(there, f"{name} cpu".replace(" ", "_")))
+                cpu, slow, _ = trained(
+                    [*SMALL, *options], "cpu", Path(there, f"{name} cpu".replace(" ", "_"))
+                )
                 folder = Path(there, name.replace(" ", "_"))
-                other, fast, device = trained(options, args.device, folder)
+                other, fast, device = trained([*SMALL, *options], args.device, folder)
                 used(folder)
             except RuntimeError as error:
                 failed += 1
@@ -112,6 +132,13 @@ def main() -> int:
             failed += apart
             said = f"{name:<18} {cpu:10.3g} {slow:7.2f} {other:10.3g} {fast:7.2f}  {device}"
             print(said + ("  APART" if apart else ""), flush=True)
+        for name, (options, must, aim) in TIMED.items():
+            if args.only in name:
+                folder = Path(there, name.replace(" ", "_"))
+                options = [*options, "logger=none", "~callbacks.figures"]
+                _, seconds, device = trained(options, "auto", folder)
+                met = f"must {must} s, aim {aim} s"
+                print(f"{name:<18} {'':>10} {'':>7} {'':>10} {seconds:7.2f}  {device}; {met}")
         if args.only in "resume":
             try:
                 resumed(args.device, Path(there, "resumed"))

@@ -77,6 +77,8 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--device") != "cuda":
+        os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported
     if config.getoption("--device") == "standin":
         from tests import standin  # noqa: F401 - before the first gradient
 
@@ -168,6 +170,7 @@ def finish(process: Process) -> subprocess.CompletedProcess[str]:
 def environment() -> dict[str, str]:
     """The tests' own environment without what pytest and libraries set and what changes errors."""
     left_out = ("HYDRA_FULL_ERROR", "KMP_", "PYTEST_", "PYTORCH_NVML_", "TORCHINDUCTOR_")
+    left_out += ("TRITON_INTERPRET",)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
     return {**kept, "RAY_worker_niceness": "0"}  # nice workers do not get on on a busy machine
 

@@ -18,7 +18,8 @@ from kan_exp.data.ranges import MARGIN
 from kan_exp.data.schema import Column, Schema
 from kan_exp.errors import KanExpError
 from kan_exp.layers import EdgeLayer, KANInterpoLayer, KANNamedLayer
-from kan_exp.layers.grid import GridLayer, interval_polynomials
+from kan_exp.layers.grid import GridLayer
+from kan_exp.layers.kernels import interval_polynomials
 
 DEGREE = 3  # of the tables of edges that are no splines
 ROOM = 0.5  # of an input's trained range, by which such tables exceed it on both sides

@@ -20,11 +20,12 @@ from torch import Tensor, nn
 from kan_exp.layers.base import EdgeLayer
 from kan_exp.layers.kernels import (
     Grid,
+    basis_polynomials,
+    interval_polynomials,
     spline_basis,
     spline_derivatives,
     spline_sum,
     spline_values,
-    stacked_spline_sum,
 )
 from kan_exp.layers.kernels.differences import mean_squared_slopes
 
@@ -130,7 +131,7 @@ class GridLayer(EdgeLayer):
         return spline_sum(*self._read(self._batch(x)))
 
     def forward_stacked(self, x: Tensor) -> Tensor:
-        return stacked_spline_sum(*self._read(x))
+        return spline_sum(*self._read(x))
 
     def sample_gradients(self, x: Tensor, grad: Tensor) -> list[Tensor]:
         return [torch.einsum("bik,bj->bikj", self._basis(x), grad)]
@@ -311,37 +312,12 @@ class GridLayer(EdgeLayer):
             optimizer.state.pop(self.values, None)
 
 
-def interval_polynomials(degree: int) -> Tensor:
-    """The basis functions on an interval and their slopes, `Grid.polynomials`, in float64."""
-    polynomials = np.round(_basis(degree) * math.factorial(degree))  # whole numbers
-    slopes = np.zeros_like(polynomials)
-    slopes[:-1] = polynomials[1:] * np.arange(1, degree + 1)[:, None]
-    return torch.from_numpy(np.concatenate([polynomials, slopes], axis=1))
-
-
-@functools.cache
-def _basis(degree: int) -> NDArray[np.float64]:
-    """The basis functions on one interval by Cox and de Boor, `(power, basis function)`."""
-    basis = np.ones((1, 1))
-    for p in range(1, degree + 1):
-        raised = np.zeros((p + 1, p + 1))
-        for j in range(p + 1):
-            if j > 0:  # (t - j + p) / p times the lower function on the left
-                raised[1:, j] += basis[:, j - 1] / p
-                raised[:-1, j] += basis[:, j - 1] * (p - j) / p
-            if j < p:  # (j + 1 - t) / p times the one on the right
-                raised[1:, j] -= basis[:, j] / p
-                raised[:-1, j] += basis[:, j] * (j + 1) / p
-        basis = raised
-    return basis
-
-
 @functools.cache
 def _gauss_weights(degree: int) -> NDArray[np.float64]:
     """`(basis function, node)`: values whose mean square is the integral over an interval."""
     nodes, weights = np.polynomial.legendre.leggauss(degree + 1)
     powers = ((nodes[:, None] + 1) / 2) ** np.arange(degree + 1)
-    values = powers @ _basis(degree)
+    values = powers @ basis_polynomials(degree)
     return np.ascontiguousarray((values * np.sqrt(weights / 2 * len(nodes))[:, None]).T)
 
 
@@ -360,7 +336,7 @@ def _roughness_matrix(intervals: int, degree: int, order: int) -> NDArray[np.flo
 @functools.cache
 def _variance_matrix(intervals: int, degree: int) -> NDArray[np.float64]:
     """Quadratic form of the mean squared deviation from the mean over all intervals."""
-    basis = _basis(degree)
+    basis = basis_polynomials(degree)
     areas = np.convolve(np.ones(intervals), basis.T @ (1 / np.arange(1, degree + 2)))
     mean = areas / intervals
     matrix: NDArray[np.float64] = _roughness_matrix(intervals, degree, 0) - np.outer(mean, mean)
@@ -394,6 +370,6 @@ def _fit(intervals: int, degree: int) -> tuple[NDArray[np.float64], NDArray[np.f
     interval = np.clip(np.floor(position).astype(int), 0, intervals - 1)
     powers = (position - interval)[:, None] ** np.arange(degree + 1)
     design = np.zeros((len(places), intervals + degree))
-    for j, column in enumerate((powers @ _basis(degree)).T):
+    for j, column in enumerate((powers @ basis_polynomials(degree)).T):
         design[np.arange(len(places)), interval + j] = column
     return places, np.asarray(np.linalg.solve(design.T @ design, design.T), dtype=np.float64)

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import vjp
 from torch.nn import functional
 
 from kan_exp.layers.base import EdgeLayer
-from kan_exp.layers.grid import interval_polynomials
-from kan_exp.layers.kernels import Grid, spline_sum
+from kan_exp.layers.kernels import Grid, interval_polynomials, spline_sum
 from kan_exp.layers.rules import KINDS
 from kan_exp.layers.tracing import is_traced, plain_gradients
 
@@ -20,6 +20,7 @@ Activation = Callable[[Tensor], Tensor]
 
 BLOCK = 2**17  # numbers of a block, measured (benchmarks/README.md): half a megabyte in float32
 SMALL = 2**20  # hidden activations, below which one pass over all of them is faster
+GPU_BLOCK = 2**25  # hidden activations of a block on a GPU, whose products are large; not measured
 
 # Each of these satisfies a(z) - a(-z) = z, on which the start below rests.
 ACTIVATIONS: dict[str, Activation] = {
@@ -150,11 +151,16 @@ class KANLayer(EdgeLayer):
         features = self._features(x).mT.contiguous()  # (in, features, batch)
         hidden = (self._weights.flatten(1, 2) @ features).unflatten(1, self.output_weight.shape[1:])
         grad = grad.T.unsqueeze(1)  # (out, 1, batch)
-        with torch.enable_grad():  # torch.func would import a compiler
-            hidden = hidden.detach().requires_grad_()
-            active = ACTIVATIONS[self.activation](hidden)
-            weighed = self.output_weight.detach().unsqueeze(-1) * grad
-            (by_hidden,) = torch.autograd.grad(active, hidden, weighed)  # (in, out, hidden, batch)
+        weighed = self.output_weight.detach().unsqueeze(-1) * grad  # (in, out, hidden, batch)
+        activation = ACTIVATIONS[self.activation]
+        if is_traced(hidden):
+            active, pull = vjp(activation, hidden)[:2]
+            (by_hidden,) = pull(weighed)
+        else:
+            with torch.enable_grad():  # torch.func would import a compiler
+                hidden = hidden.detach().requires_grad_()
+                active = activation(hidden)
+                (by_hidden,) = torch.autograd.grad(active, hidden, weighed)
         by_weights = by_hidden.unsqueeze(3) * features[:, None, None, 1:]
         by_bias = grad.squeeze(1).expand(self.dim_in, -1, -1)
         parts = [by_weights, by_hidden, active.detach() * grad, by_bias]
@@ -192,7 +198,8 @@ def _edge_sum(features: Tensor, weights: Tensor, output: Tensor, activation: Act
 
 
 class _BlockedSum(torch.autograd.Function):
-    """`_edge_sum` in blocks that stay in the cache: one input and a few samples at a time.
+    """`_edge_sum` in blocks: on a CPU of one input and a few samples, which stay in the cache; on a
+    GPU of all inputs and `GPU_BLOCK` hidden activations.
 
     Hidden activations are computed again for the gradient, which is faster than reading them back.
     """
@@ -203,6 +210,9 @@ class _BlockedSum(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(features, weights, output)
         ctx.activation = activation
+        if not _has_cache(features):
+            blocks = _large_blocks(features, output)
+            return torch.cat([_edge_sum(block, weights, output, activation) for block in blocks])
         dim_out, batch = weights.shape[1], features.shape[1]
         total = features.new_zeros(dim_out, batch)
         for columns in _blocks(weights, batch):
@@ -222,6 +232,8 @@ class _BlockedSum(torch.autograd.Function):
                 total = _edge_sum(tensors[0], tensors[1], tensors[2], activation)
             return *plain_gradients(total, tensors, grad, twice), None
         features, weights, output = tensors
+        if not _has_cache(features):
+            return *_large_gradients(features, weights, output, activation, grad), None
         by_features, by_weights, by_output = map(torch.zeros_like, tensors)
         scaled = weights * output.unsqueeze(-1)
         for columns in _blocks(weights, features.shape[1]):
@@ -243,3 +255,29 @@ def _blocks(weights: Tensor, batch: int) -> list[slice]:
     """Slices of samples for which one input's hidden activations fit into the cache."""
     samples = max(16, BLOCK // weights[0, :, :, 0].numel())
     return [slice(start, start + samples) for start in range(0, batch, samples)]
+
+
+def _has_cache(features: Tensor) -> bool:
+    """Whether small blocks pay; on a GPU they would be many small launches."""
+    return features.is_cpu
+
+
+def _large_blocks(features: Tensor, output: Tensor) -> tuple[Tensor, ...]:
+    return features.split(max(1, GPU_BLOCK // output.numel()), dim=1)
+
+
+def _large_gradients(
+    features: Tensor, weights: Tensor, output: Tensor, activation: Activation, grad: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of the tensors of `_edge_sum` by autograd, of one large block after the other."""
+    by_features, by_weights, by_output = [], torch.zeros_like(weights), torch.zeros_like(output)
+    blocks = _large_blocks(features, output)
+    for block, slope in zip(blocks, grad.split([block.shape[1] for block in blocks]), strict=True):
+        with torch.enable_grad():
+            parts = [part.detach().requires_grad_() for part in (block, weights, output)]
+            total = _edge_sum(parts[0], parts[1], parts[2], activation)
+        found = torch.autograd.grad(total, parts, slope)
+        by_features.append(found[0])
+        by_weights += found[1]
+        by_output += found[2]
+    return torch.cat(by_features, dim=1), by_weights, by_output

@@ -27,6 +27,13 @@ def is_traced(*tensors: Tensor) -> bool:
     )
 
 
+def is_compiled() -> bool:
+    """Whether a compiler or an exporter records every operation, and nothing else changes any."""
+    transformed = torch._C._are_functorch_transforms_active()
+    differentiated = torch.autograd.forward_ad._current_level >= 0
+    return torch.compiler.is_compiling() and not transformed and not differentiated
+
+
 def _is_rewritten() -> bool:
     """Whether the program runs on tensors without numbers, or is recorded by `make_fx`."""
     kinds = torch._C._TorchDispatchModeKey

@@ -27,23 +27,25 @@ class BatchedNetworks:
 
     def read(self) -> Tensor:
         """All parameters, `(modules, parameters)`."""
-        rows = [
-            torch.cat([part.detach().double().flatten() for part in module.parameters()])
-            for module in self.modules
-        ]
-        return torch.stack(rows)
+        each = (part for module in self.modules for part in module.parameters())
+        flat = torch.cat([part.detach().double().flatten() for part in each])
+        return flat.view(len(self.modules), -1)
 
     @torch.no_grad()
     def write(self, parameters: Tensor) -> None:
         """Puts parameters back into the modules."""
-        for module, row in zip(self.modules, parameters, strict=True):
-            for name, values in _split(module, row).items():
-                module.get_parameter(name).copy_(values)
+        targets: list[Tensor] = [part for module in self.modules for part in module.parameters()]
+        pairs = zip(self.modules, parameters, strict=True)
+        torch._foreach_copy_(targets, [part for pair in pairs for part in _split(*pair).values()])
 
     def outputs(self, parameters: Tensor, x: Tensor) -> Tensor:
         """Outputs of the modules with these parameters: `(modules, samples, out)`."""
         if GridStack.takes(self.modules):
             return GridStack(self.modules, parameters).outputs(x)
+        if not x.is_cpu:
+            return self._at_once(
+                lambda module, state: functional_call(module, state, (x,)), parameters
+            )
         calls = zip(self.modules, parameters, strict=True)
         return torch.stack([functional_call(m, state_of(m, row), (x,)) for m, row in calls])
 
@@ -55,11 +57,32 @@ class BatchedNetworks:
         # Samples are last in memory, so that operations on them are on contiguous numbers.
         jacobian = x.new_empty(len(parameters), width, parameters.shape[1], len(x))
         jacobian = jacobian.permute(0, 3, 1, 2)
+        if not x.is_cpu:
+
+            def linearize(module: nn.Module, state: dict[str, Tensor], out: Tensor) -> Tensor:
+                return _linearize(module, state, x, out)
+
+            return self._at_once(linearize, parameters, jacobian), jacobian
         outputs = []
         for module, row, out in zip(self.modules, parameters, jacobian, strict=True):
-            state = {f"module.{name}": part for name, part in state_of(module, row).items()}
-            outputs.append(functional_call(_Linearized(module), state, (x, out)))
+            outputs.append(_linearize(module, state_of(module, row), x, out))
         return torch.stack(outputs), jacobian
+
+    def _at_once(
+        self, function: Callable[..., Tensor], parameters: Tensor, *args: Tensor
+    ) -> Tensor:
+        """Calls a function of a module and its state for all modules together.
+
+        On a GPU, which waits for each operation to start; on a CPU it would take longer.
+        """
+        first = self.modules[0]
+        buffers = [_buffers(module) for module in self.modules]
+        stacked = {name: torch.stack([each[name] for each in buffers]) for name in buffers[0]}
+
+        def call(row: Tensor, buffers: dict[str, Tensor], *args: Tensor) -> Tensor:
+            return function(first, {**_split(first, row), **buffers}, *args)
+
+        return vmap(call)(parameters, stacked, *args)
 
 
 def _split(module: nn.Module, row: Tensor) -> dict[str, Tensor]:
@@ -72,11 +95,19 @@ def _split(module: nn.Module, row: Tensor) -> dict[str, Tensor]:
 
 def state_of(module: nn.Module, row: Tensor) -> dict[str, Tensor]:
     """These parameters and the module's buffers, in float64."""
-    buffers = {
+    return {**_split(module, row), **_buffers(module)}
+
+
+def _buffers(module: nn.Module) -> dict[str, Tensor]:
+    return {
         name: buffer.double() if buffer.is_floating_point() else buffer
         for name, buffer in module.named_buffers()
     }
-    return {**_split(module, row), **buffers}
+
+
+def _linearize(module: nn.Module, state: dict[str, Tensor], x: Tensor, jacobian: Tensor) -> Tensor:
+    state = {f"module.{name}": part for name, part in state.items()}
+    return cast(Tensor, functional_call(_Linearized(module), state, (x, jacobian)))
 
 
 class _Linearized(nn.Module):
@@ -122,5 +153,5 @@ def _sample_by_sample(module: nn.Module, x: Tensor, jacobian: Tensor) -> Tensor:
         return cast(Tensor, functional_call(module, parameters, (sample.unsqueeze(0),)))[0]
 
     parts = vmap(jacrev(call), in_dims=(None, 0))(parameters, x)
-    torch.cat([part.flatten(2) for part in parts.values()], dim=2, out=jacobian)
+    jacobian.copy_(torch.cat([part.flatten(2) for part in parts.values()], dim=2))
     return cast(Tensor, module(x))

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kan_exp.layers.grid import interval_polynomials
+from kan_exp.layers.kernels import interval_polynomials
 
 DEGREE = 3
 SAMPLES = 6  # for each interval, at which functions are written in another basis

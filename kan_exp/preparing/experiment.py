@@ -18,7 +18,7 @@ from kan_exp.preparing.choices import flat_choices
 from kan_exp.preparing.components import make_checked, make_data, make_partial, make_task
 from kan_exp.preparing.constraints import check_constraints
 from kan_exp.preparing.defaults import notes_on_defaults, with_defaults
-from kan_exp.preparing.devices import training_accelerator
+from kan_exp.preparing.devices import training_accelerator, with_fast_device
 from kan_exp.preparing.modules import (
     equation_stages,
     intervals_of,
@@ -114,6 +114,7 @@ def make_experiment(
     data.train, data.val = task.weigh(data.train, data.val, data.schema)
     steps = _steps(config, data)
     module = make_module(config, context, data, task, masks)
+    config, note_on_device = with_fast_device(config, module.model, len(data.train.x))
     generators = [torch.Generator().manual_seed(config.seed + k) for k in range(config.replicas)]
     moments = (config.log_every_n_steps, config.evaluations)
     data.plan(config.batch_size, steps, *moments, *generators)
@@ -154,8 +155,8 @@ def make_experiment(
             _check_fold(data.fold(number), number, config.widths[0])
         at_once = _folds_at_once(config, module, data)
         folds = CrossValidation(data, _fold_fitter(each, context, stop), folder, at_once)
-    note = note_on_task(asked.task, data.schema)
-    notes = [*([note] if note else []), *notes_on_defaults(asked, config)]
+    about = note_on_device, note_on_task(asked.task, data.schema)
+    notes = [*filter(None, about), *notes_on_defaults(asked, config)]
     pruning = make_pruning(config, _masked_trainer(config, context, given, stop))
     experiment = Experiment(module, data, trainer, choices, folder, sinks, notes, folds, pruning)
     if checkpoint is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import mlp_kan
@@ -14,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from kan_exp.layers import KANLayer
 from kan_exp.layers.mlp import ACTIVATIONS, SMALL
+from tests.standin import standin
 
 DIM_IN, DIM_OUT, ROWS = 3, 5, 11
 SHAPES = [(32, 3), (8, 0), (7, 2), (1, 1), (1, 0), (2, 5)]  # fcn_hidden, fcn_n_sin
@@ -152,7 +154,7 @@ def plain(layer: KANLayer, x: Tensor) -> Tensor:
     return layer.edges(x).sum(1)
 
 
-@pytest.fixture(params=["small blocks", "one block", "as it comes"])
+@pytest.fixture(params=["small blocks", "one block", "as it comes", "as on a GPU"])
 def blocked(request, monkeypatch):
     """A layer and samples for which the sum goes in blocks, some of them not whole."""
     if request.param == "as it comes":
@@ -160,6 +162,9 @@ def blocked(request, monkeypatch):
         assert len(x) * layer.numbers_per_sample > SMALL
         return layer, x
     monkeypatch.setattr("kan_exp.layers.mlp.SMALL", 0)
+    if request.param == "as on a GPU":
+        monkeypatch.setattr("kan_exp.layers.mlp.GPU_BLOCK", 400)
+        monkeypatch.setattr("kan_exp.layers.mlp._has_cache", lambda features: False)
     monkeypatch.setattr(
         "kan_exp.layers.mlp.BLOCK", 400 if request.param == "small blocks" else 2**20
     )
@@ -189,6 +194,19 @@ def test_a_large_sum_holds_no_large_tensor():
     with Largest() as largest:
         plain(layer, x).sum().backward()
     assert largest.numbers >= len(x) * layer.numbers_per_sample
+
+
+def test_other_devices_sum_large_blocks_to_the_values_of_the_cpu(device, monkeypatch):
+    device = standin() if device.type == "cpu" else device
+    monkeypatch.setattr("kan_exp.layers.mlp.SMALL", 0)
+    monkeypatch.setattr("kan_exp.layers.mlp.GPU_BLOCK", 400)
+    layer, x = noisy(4, 2), points(rows=51)
+    moved, there = copy.deepcopy(layer).to(device), x.to(device)
+    moved(there).square().sum().backward()
+    plain(layer, x).square().sum().backward()
+    torch.testing.assert_close(moved(there).detach().cpu(), plain(layer, x), rtol=1e-10, atol=1e-10)
+    for ours, theirs in zip(moved.parameters(), layer.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad.cpu(), theirs.grad, rtol=1e-9, atol=1e-9)
 
 
 def test_blocks_give_the_values_of_the_definition(blocked):

@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from kan_exp.layers import KANInterpoLayer, KANLayer, KANSplineLayer
 from kan_exp.optimizers import BatchedNetworks, Fit, Limits, Quadratic, SmoothL1, minimize
@@ -92,6 +93,33 @@ def test_steps_stay_on_their_device(device, make, count, memory, penalty, loss):
     for found, expected in zip(results(device), results(torch.device("cpu")), strict=True):
         assert found.device == device
         torch.testing.assert_close(found.cpu(), expected, rtol=1e-6, atol=1e-8)
+
+
+class Operations(TorchDispatchMode):
+    """Counts the operations that a device would have to start."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += 1
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("make", [grids, mixed, perceptrons])
+def test_many_starts_are_hardly_more_operations_than_few(device, make):
+    """A GPU waits for each operation to start, and least squares begin with many networks."""
+    device = standin() if device.type == "cpu" else device
+    x = torch.rand(20, 2, generator=seeded(1), dtype=torch.float64).to(device)
+    counts = []
+    for few in (1, 5):
+        stack = BatchedNetworks([network.to(device) for _ in range(few) for network in make(1)])
+        problem = Fit(stack, x, x[:, :1], Squared(), [], Limits())
+        with Operations() as operations:
+            problem.expand(stack.read())
+        counts.append(operations.count)
+    assert counts[1] < 1.5 * counts[0]
 
 
 @pytest.mark.parametrize("make", [grids, mixed])

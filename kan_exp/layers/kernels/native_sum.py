@@ -25,8 +25,8 @@ _SPLINES = [_POINTER] * 5 + [_WHOLE] * 7
 
 
 def takes(x: Tensor) -> bool:
-    """Whether there is compiled code for such numbers."""
-    return x.dtype in REALS and _library(x.dtype) is not None
+    """Whether there is compiled code for such numbers on this device."""
+    return x.is_cpu and x.dtype in REALS and _library(x.dtype) is not None
 
 
 def forward(x: Tensor, table: Tensor, grid: Grid) -> tuple[Tensor, list[Tensor]]:

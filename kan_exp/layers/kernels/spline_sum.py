@@ -3,55 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.func import vmap
 
-from kan_exp.layers.kernels import native_sum, torch_sum
+from kan_exp.layers.kernels import native_sum, torch_sum, triton_sum
 from kan_exp.layers.kernels.splines import Grid, spline_values
-from kan_exp.layers.tracing import is_traced, plain_gradients
+from kan_exp.layers.tracing import is_compiled, is_traced, plain_gradients
+
+GPUS = ("cuda",)  # devices on which compiled programs call an operator
 
 
 def spline_sum(x: Tensor, table: Tensor, grid: Grid) -> Tensor:
     """The sum of `spline_values` over inputs, `(batch, out)`, by the fastest implementation.
 
-    Implementations agree to rounding. `torch.compile`, `torch.func` and devices other than the CPU
-    use the definition.
-    """
-    tensors = (x, table, *grid)
-    # Traced tensors may have unknown sizes.
-    if is_traced(x, table) or not _are_alike(tensors):
-        return _defined(x, table, grid)
-    native = native_sum.takes(x)  # faster at any size
-    if not native and not torch_sum.pays(x, table, grid):
-        return _defined(x, table, grid)
-    total: Tensor = _SplineSum.apply(native_sum if native else torch_sum, *tensors)
-    return total
-
-
-def stacked_spline_sum(x: Tensor, table: Tensor, grid: Grid) -> Tensor:
-    """`spline_sum` of many independent replicas.
+    Implementations agree to rounding: C, or else torch's operations, on a CPU, and Triton on a GPU.
+    `torch.compile` and `torch.export` see an operator on a GPU. On a CPU they use the definition,
+    as do `torch.func` and other devices.
 
     Args:
-        x: Samples `(replicas, batch, in)`.
-        table: Coefficients `(replicas, in, rows, out)`.
-        grid: The grid, `first` and `spacing` being `(replicas, in)`.
+        x: Samples `(batch, in)`.
+        table: Coefficients `(in, rows, out)`.
+        grid: The grid, its polynomials being those of `interval_polynomials`.
 
-    Returns:
-        `(replicas, batch, out)`.
+    All but the polynomials may have a leading axis of replicas, and so have the sums.
     """
     tensors = (x, table, *grid)
-    if is_traced(x, table) or not _are_alike(tensors) or not native_sum.takes(x):
+    total: Tensor
+    if not _are_alike(tensors):
         return _defined(x, table, grid)
-    total: Tensor = _SplineSum.apply(native_sum, *tensors)
+    if is_traced(x, table):  # traced tensors may have unknown sizes
+        if x.device.type in GPUS and is_compiled():
+            total = _operator(*tensors)
+            return total
+        return _defined(x, table, grid)
+    kernel = _kernel(x, table, grid)
+    if kernel is None:
+        return _defined(x, table, grid)
+    total = _SplineSum.apply(kernel, *tensors)
     return total
 
 
 def kernel_name(x: Tensor) -> str:
-    """The implementation for such samples, "native" or "torch", which round differently."""
-    return "native" if x.is_cpu and native_sum.takes(x) else "torch"
+    """The implementation for such samples, which round differently: native, triton or torch."""
+    if triton_sum.takes(x):
+        return "triton"
+    return "native" if native_sum.takes(x) else "torch"
+
+
+def _kernel(x: Tensor, table: Tensor, grid: Grid) -> ModuleType | None:
+    """A module with `forward` and `backward`, or `None` where the definition is best."""
+    for kernel in (triton_sum, native_sum):  # faster at any size
+        if kernel.takes(x):
+            return kernel
+    return torch_sum if torch_sum.pays(x, table, grid) else None
 
 
 def _defined(x: Tensor, table: Tensor, grid: Grid) -> Tensor:
@@ -65,9 +73,9 @@ def _defined(x: Tensor, table: Tensor, grid: Grid) -> Tensor:
 
 
 def _are_alike(tensors: Sequence[Tensor]) -> bool:
-    """Whether all have one dtype and are on the CPU."""
-    dtype = tensors[0].dtype
-    return all(tensor.dtype == dtype and tensor.is_cpu for tensor in tensors)
+    """Whether all have one dtype and are on one device."""
+    kind = tensors[0].dtype, tensors[0].device
+    return all((tensor.dtype, tensor.device) == kind for tensor in tensors)
 
 
 class _SplineSum(torch.autograd.Function):
@@ -95,3 +103,64 @@ class _SplineSum(torch.autograd.Function):
             wanted = ctx.needs_input_grad[1:3]
             by_x, by_table = ctx.kernel.backward(x, table, grid, grad, kept, wanted)
         return None, by_x, by_table, None, None, None
+
+
+_GRID = "Tensor first, Tensor spacing, Tensor polynomials"
+
+
+@torch.library.custom_op(
+    "kan_exp::spline_sum",
+    mutates_args=(),
+    schema=f"(Tensor x, Tensor table, {_GRID}) -> Tensor",
+)
+def _operator(x: Tensor, table: Tensor, *tensors: Tensor) -> Tensor:
+    """`spline_sum` as one operator, which compiled and exported programs call."""
+    grid = Grid(*tensors)
+    kernel = _kernel(x, table, grid)
+    return kernel.forward(x, table, grid)[0] if kernel else _defined(x, table, grid)
+
+
+@torch.library.custom_op(
+    "kan_exp::spline_sum_backward",
+    mutates_args=(),
+    schema=f"(Tensor x, Tensor table, {_GRID}, Tensor grad, bool[] wanted) -> Tensor[]",
+)
+def _slopes(x: Tensor, table: Tensor, *others: Any) -> list[Tensor]:
+    """The gradients that are wanted of `x` and of the table."""
+    *tensors, grad, wanted = others
+    grid = Grid(*tensors)
+    kernel = _kernel(x, table, grid)
+    if kernel in (triton_sum, native_sum):
+        found = kernel.backward(x, table, grid, grad, [], wanted)
+    else:
+        with torch.enable_grad():
+            x, table = (
+                part.detach().requires_grad_(wants)
+                for part, wants in zip((x, table), wanted, strict=True)
+            )
+            found = plain_gradients(_defined(x, table, grid), (x, table), grad, False)
+    return [part for part in found if part is not None]
+
+
+@_operator.register_fake
+def _(x: Tensor, table: Tensor, *tensors: Tensor) -> Tensor:
+    return x.new_empty(*x.shape[:-1], table.shape[-1])
+
+
+@_slopes.register_fake
+def _(x: Tensor, table: Tensor, *others: Any) -> list[Tensor]:
+    pairs = zip((x, table), others[-1], strict=True)
+    return [part.new_empty(part.shape) for part, wants in pairs if wants]
+
+
+def _keep(ctx: Any, inputs: Sequence[Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _chain(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    wanted = list(ctx.needs_input_grad[:2])
+    found = iter(_slopes(*ctx.saved_tensors, grad, wanted))
+    return *(next(found) if wants else None for wants in wanted), None, None, None
+
+
+_operator.register_autograd(_chain, setup_context=_keep)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -39,6 +42,31 @@ class Grid(NamedTuple):
         # A NaN must come out as NaN; as an index, which is any number, it would end the program.
         cell = position.detach().clamp(0, last).long().clamp(0, last)
         return cell, position - cell
+
+
+def interval_polynomials(degree: int) -> Tensor:
+    """The basis functions on an interval and their slopes, `Grid.polynomials`, in float64."""
+    polynomials = np.round(basis_polynomials(degree) * math.factorial(degree))  # whole numbers
+    slopes = np.zeros_like(polynomials)
+    slopes[:-1] = polynomials[1:] * np.arange(1, degree + 1)[:, None]
+    return torch.from_numpy(np.concatenate([polynomials, slopes], axis=1))
+
+
+@functools.cache
+def basis_polynomials(degree: int) -> NDArray[np.float64]:
+    """The basis functions on one interval by Cox and de Boor, `(power, basis function)`."""
+    basis = np.ones((1, 1))
+    for p in range(1, degree + 1):
+        raised = np.zeros((p + 1, p + 1))
+        for j in range(p + 1):
+            if j > 0:  # (t - j + p) / p times the lower function on the left
+                raised[1:, j] += basis[:, j - 1] / p
+                raised[:-1, j] += basis[:, j - 1] * (p - j) / p
+            if j < p:  # (j + 1 - t) / p times the one on the right
+                raised[1:, j] -= basis[:, j] / p
+                raised[:-1, j] += basis[:, j] * (j + 1) / p
+        basis = raised
+    return basis
 
 
 def spline_values(x: Tensor, table: Tensor, grid: Grid) -> Tensor:

@@ -20,7 +20,9 @@ SMALL = 2**15  # numbers below which looking up in one go is faster than saving 
 
 
 def pays(x: Tensor, table: Tensor, grid: Grid) -> bool:
-    """Whether it is faster than the definition."""
+    """Whether it is faster than the definition: on a CPU, without replicas, if sizes allow."""
+    if not x.is_cpu or x.ndim == 3:
+        return False
     return x.numel() * table.shape[2] >= SMALL or _is_dense(x, table, grid)
 
 

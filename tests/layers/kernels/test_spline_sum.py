@@ -17,7 +17,6 @@ from kan_exp.layers.kernels import (
     native_sum,
     spline_sum,
     spline_values,
-    stacked_spline_sum,
     torch_sum,
 )
 
@@ -202,7 +201,7 @@ def test_replicas_are_summed_as_if_alone(size, wanted, dtype):
     parts = {"x": [x], "table": [table], "both": [x, table]}[wanted]
     for part in parts:
         part.requires_grad_()
-    found = stacked_spline_sum(x, table, grid)
+    found = spline_sum(x, table, grid)
     own = [grid._replace(first=f, spacing=s) for f, s in zip(grid.first, grid.spacing, strict=True)]
     expected = torch.stack([definition(*each) for each in zip(x, table, own, strict=True)])
     same = {**TOLERANCE[dtype], "equal_nan": True}
