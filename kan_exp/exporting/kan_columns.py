@@ -6,7 +6,7 @@ SCALES = {"": lambda x: x, "log": np.log, "log1p": np.log1p}
 
 
 def encode(about, rows):
-    """Inputs `(n, in)` of a `Model` by its `about`; a column is a value or an array `(n,)`.
+    """Inputs `(n, in)` of a `Model` by its `about`: columns are values of a row, or arrays `(n,)`.
 
     Dates are datetime64. Gaps are NaN, NaT, None and, among texts, empty ones.
     """

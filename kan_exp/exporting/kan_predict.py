@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Model:
-    """`Model("model.npz")({"a": 1.5, "b": 2})`: predictions `(n, outputs)`; also of `(n, in)`."""
+    """`Model("m.npz")({"a": 1.5, "b": 2})`: predictions `(1, outputs)`; of arrays, too."""
 
     def __init__(self, path):
         try:
