@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Model:
-    """`Model("m.npz")({"a": 1.5, "b": 2})`: predictions `(1, outputs)`; of arrays, too."""
+    """`Model("m.npz")({"a": 1.5, "b": 2})` is `(1, outputs)`; columns may be arrays `(n,)`."""
 
     def __init__(self, path):
         try:
