@@ -121,6 +121,42 @@ def test_other_edges_become_splines(kind, most, tmp_path):
     assert difference(Model(tmp_path / "m.npz")(arrays), expected) < most
 
 
+@pytest.mark.parametrize(
+    "kind", ["KANLayer", "KANFourierLayer", "KANRBFLayer", "KANRationalLayer", "KANWaveletLayer"]
+)
+def test_lines_beyond_the_range_of_a_training_are_exact(kind, tmp_path):
+    made = network(kind, [2, 3, 1])
+    made[0].node_operation = ["sum", "product", "sum"]
+    made[1].set_mask(torch.tensor([[True], [True], [False]]))
+    x = torch.randn(200, 2, generator=torch.Generator().manual_seed(1)).double()
+    model = complete(made, Schema.of_numbers(["a", "b"], ["y"]), x)
+    scaled = model.standardize(x)
+    model.observe(x, torch.stack([scaled.amin(0), scaled.amax(0)], 1))  # as a training does
+    at = 1.5 * torch.randn(300, 2, generator=torch.Generator().manual_seed(2)).double().numpy()
+    expected = model.predict(at).double().numpy()
+    model.export(tmp_path / "m.npz")
+    loaded = Model(tmp_path / "m.npz")
+    assert loaded.outside(at).sum() > 20
+    assert max(cells.shape[1] for _, _, cells, _ in loaded.layers) < 2000  # not for corners
+    assert difference(loaded(at), expected) < EXACT
+    if kind == "KANRBFLayer":
+        _check_in_onnx_and_c(model, at, expected, tmp_path)
+
+
+def _check_in_onnx_and_c(model, at, expected, folder):
+    if COMPILER is not None:
+        run = _compiled(model, folder)
+        found, far = np.zeros_like(expected), np.zeros(len(at), dtype=np.int8)
+        places = [array.ctypes.data_as(ctypes.c_void_p) for array in (at, found, far)]
+        run(places[0], len(at), *places[1:])
+        assert difference(found, expected) < EXACT
+    runtime = pytest.importorskip("onnxruntime")
+    model.export(folder / "m.onnx")
+    session = runtime.InferenceSession(folder / "m.onnx")
+    (found,) = session.run(["y_predicted"], {"a": at[:, :1], "b": at[:, 1:]})
+    assert difference(found, expected) < EXACT
+
+
 @pytest.mark.parametrize("outside", ["linear", "hold", "zero"])
 def test_tables_keep_what_they_do_outside(outside, tmp_path):
     schema = Schema.of_numbers(["a"], ["y"])
