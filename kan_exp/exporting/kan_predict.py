@@ -10,8 +10,8 @@ class Model:
 
     def __init__(self, path):
         try:
-            with np.load(path, allow_pickle=False) as file:
-                part = self.part = dict(file)
+            with path if hasattr(path, "read") else open(path, "rb") as file:
+                part = self.part = dict(np.load(file, allow_pickle=False))
             self.about = json.loads(str(part["about3"]))
             self.layers = [
                 (*part[f"grid{k}"], part[f"cells{k}"] * part[f"scale{k}"], part[f"products{k}"])
