@@ -491,6 +491,10 @@ def test_another_file_with_the_evaluators_name_stays(tmp_path):
     with pytest.raises(KanExpError, match="is there and is another file"):
         mixed_model().export(tmp_path / "m.npz")
     assert (tmp_path / "kan_predict.py").read_text() == "mine = 1\n"
+    old = '"""Evaluates a network that kan_exp has exported as npz. It needs NumPy alone.\n"""\n'
+    (tmp_path / "kan_predict.py").write_text(old)  # of another version
+    mixed_model().export(tmp_path / "m.npz")
+    assert (tmp_path / "kan_predict.py").read_text() == EVALUATOR.read_text()
 
 
 def test_a_network_with_other_modules_is_refused(tmp_path):
