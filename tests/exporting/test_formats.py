@@ -128,7 +128,7 @@ def test_other_edges_become_splines(kind, most, tmp_path):
 def test_lines_beyond_the_range_of_a_training_are_exact(kind, tmp_path):
     made = network(kind, [2, 3, 1])
     made[0].node_operation = ["sum", "product", "sum"]
-    made[1].set_mask(torch.tensor([[True], [True], [False]]))
+    made[0].set_mask(torch.tensor([[True, True, False]] * 2))  # a unit without a range
     x = torch.randn(200, 2, generator=torch.Generator().manual_seed(1)).double()
     model = complete(made, Schema.of_numbers(["a", "b"], ["y"]), x)
     scaled = model.standardize(x)
