@@ -46,3 +46,12 @@ def listing(names: Iterable[str], most: int = 12) -> str:
     names = list(names)
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + rest
+
+
+def check_once(names: Iterable[str], option: str) -> None:
+    """Raises a `KanExpError` if an option has a name twice."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise KanExpError(f"{option} has {name!r} twice: leave one of the two out.")
+        seen.add(name)

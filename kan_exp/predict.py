@@ -46,6 +46,8 @@ def predict(cfg: DictConfig) -> None:
     missing = cfg.get("missing", "error")
     if missing not in ("error", "drop"):
         raise KanExpError(f"missing must be error or drop, got {missing}.")
+    if not isinstance(marks := cfg.get("mark", False), bool):
+        raise KanExpError(f"mark must be true or false, got {marks}.")
     coverage = _coverage(cfg.get("interval"))
     if output is None:
         _log_to_stderr()
@@ -60,7 +62,7 @@ def predict(cfg: DictConfig) -> None:
     schema = Schema.restore(model.description)
     inputs = Schema(schema.inputs, (), schema.missing_values)
     predictor = Predictor(model, inputs, missing == "drop", margins)
-    columns = _Columns(predictor, bool(cfg.get("mark", False)))
+    columns = _Columns(predictor, marks)
     names = columns.names(batches.first, kept)
     with predictor.run(batches, "predict") as parts:
         try:

@@ -142,6 +142,9 @@ class _Estimator(BaseEstimator):
     def _rows(self, X: Any) -> Any:
         """Checked rows as the model takes them."""
         check_is_fitted(self)
+        from kan_exp.models.inputs import as_table
+
+        X = as_table(X)
         if self._mixed:
             return validate_data(self, X, reset=False, skip_check_array=True)
         return validate_data(self, X, reset=False, **self._check_missing())
@@ -327,6 +330,9 @@ class KANRegressor(RegressorMixin, _Estimator):
             sample_weight: `(n,)`; a whole weight is a number of copies of the row, and a row of
                 weight 0 is none.
         """
+        from kan_exp.models.inputs import as_table
+
+        X, y = as_table(X), as_table(y)
         names = list(map(str, getattr(y, "columns", [getattr(y, "name", None) or "y"])))
         checks, self._mixed = self._check_missing(), _is_mixed(X)
         if self._mixed:
@@ -446,7 +452,9 @@ class KANClassifier(ClassifierMixin, _Estimator):
             y: Classes `(n,)`.
             sample_weight: See `KANRegressor.fit`.
         """
-        name = getattr(y, "name", None) or "y"
+        from kan_exp.models.inputs import as_table
+
+        X, name = as_table(X), getattr(y, "name", None) or "y"
         checks, self._mixed = self._check_missing(), _is_mixed(X)
         if self._mixed:
             X = validate_data(self, X, skip_check_array=True)

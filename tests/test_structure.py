@@ -56,7 +56,7 @@ ROOMS: dict[str, set[str]] = {
         *("config", "data", "errors", "layers", "models", "plots", "preparing", "runs"),
         *("symbolic", "targets", "tasks", "training"),
     },
-    "sklearn": {"errors", "fitting", "symbolic"},
+    "sklearn": {"errors", "fitting", "models", "symbolic"},
     "sweeps": {
         *("cli", "commandline", "data", "errors", "options", "plots", "preparing"),
         *("quoting", "runs", "tasks"),

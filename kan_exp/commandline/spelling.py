@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from kan_exp.errors import KanExpError
+from kan_exp.errors import KanExpError, check_once
 from kan_exp.quoting import expand_home, in_quotes, quoted, unquoted
 from kan_exp.runs import option_name
 
@@ -39,6 +39,7 @@ def spelled_option(text: str, many: bool) -> str:
         raise KanExpError(f"{text!r}: options are written as name=value.")
     if not equals or not value or "/" in name or key.startswith("~"):
         return text
+    _check_keys(name, value)
     if name.rpartition(".")[2] == "formula":
         # Hydra would read its parentheses as calls. Commas outside of them separate the formulas of
         # a sweep.
@@ -65,6 +66,14 @@ def spelled_option(text: str, many: bool) -> str:
     if "${" in value and _parsed(value) is None and value.count("{") == value.count("}"):
         return f"{key}={in_quotes(value)}"  # one reference in another
     return text
+
+
+def _check_keys(name: str, value: str) -> None:
+    """Raises a `KanExpError` if a mapping has a key twice, of which Hydra takes the last."""
+    for part in map(str.strip, split(value)):
+        if part.startswith("{") and part.endswith("}"):
+            cut = str.rpartition if name in MAPPINGS else str.partition
+            check_once((_bare(cut(pair, ":")[0]) for pair in split(part[1:-1])), name)
 
 
 def _parsed(value: str) -> Override | None:

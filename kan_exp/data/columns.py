@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
+
+from kan_exp.errors import check_once
 
 if TYPE_CHECKING:
     from polars import Series
@@ -39,6 +41,32 @@ def shown(value: object, most: int = 40) -> str:
     """A field or a name for a message: quoted, in one line and cut short."""
     text = " ".join(repr(value).split())
     return text if len(text) <= most else f"{text[: most - 4]}...{text[-1]}"
+
+
+def by_column(value: object, option: str) -> Any:
+    """An option such as `{age: 1}` by the names of columns, or by the list of its parts.
+
+    The command line gives the parts where Hydra cannot read the names.
+
+    Returns:
+        A mapping; what is neither as it is.
+
+    Raises:
+        KanExpError: A column is there twice.
+    """
+    if isinstance(value, Mapping):
+        pairs = [*value.items()]
+    elif (
+        isinstance(value, Sequence)
+        and not isinstance(value, str)
+        and all(":" in str(part) for part in value)
+    ):
+        parts = (str(part).rpartition(":") for part in value)
+        pairs = [(column, word.strip()) for column, _, word in parts]
+    else:
+        return value
+    check_once((tidy(column) for column, _ in pairs), option)
+    return {tidy(column): word for column, word in pairs}
 
 
 def free_name(name: str, taken: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kan_exp.data import columns
 from kan_exp.data.classes import level_names
-from kan_exp.data.columns import INFINITY, MISSING_WORDS, NAN, shown, tidy
+from kan_exp.data.columns import INFINITY, MISSING_WORDS, NAN, by_column, shown, tidy
 from kan_exp.data.schema import MAX_LEVELS, SCALES, Column
 from kan_exp.data.table_file import are_numbers
 from kan_exp.errors import KanExpError, listing
@@ -122,16 +122,14 @@ def _list(value: object) -> Sequence[object]:
 
 
 def _mapping(name: str, value: object) -> dict[str, str]:
-    """An option `{column: word}`, or the list of its parts where Hydra cannot read the columns."""
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        parts = [str(part).rpartition(":") for part in value]
-        return {tidy(column): tidy(word) for column, _, word in parts}
-    if value is not None and not isinstance(value, Mapping):
+    """An option `{column: word}`, see `by_column`."""
+    words = by_column(value or {}, f"data.{name}")
+    if not isinstance(words, Mapping):
         raise KanExpError(
             f"data.{name} must name columns, such as {{price: "
             f"{'log' if name == 'scale' else 'category'}}}, got {shown(value)}."
         )
-    return {tidy(column): tidy(word) for column, word in (value or {}).items()}
+    return {column: tidy(word) for column, word in words.items()}
 
 
 class Found(NamedTuple):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import math
-import operator
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -24,7 +22,6 @@ OTHER, MISSING = "other", "missing"  # what stands for rare levels and gaps in n
 MIN_LEVEL = 5  # training rows of a level or of an indicator; fewer in small tables
 MIN_SHARE = 0.05
 MAX_LEVELS = 100
-MAX_SHOWN = 3  # levels in a line
 MAX_SAID = 12  # columns in a line
 FLAT = 1e-9  # sines of one day of the year differ by their rounding only
 # Scales of numbers: a function of arrays, and the method of a tensor that is its inverse.
@@ -213,11 +210,6 @@ class Column:
             said.append(f"{gaps:,} gap{'s' * (gaps > 1)} filled")
         return ", ".join(said)
 
-    def unknown(self, values: Series) -> Series:
-        """Levels of these fields that were not there in training, each once."""
-        known = [*self.levels, *self.rare]
-        return values.filter(~values.is_in(known)).unique(maintain_order=True)
-
 
 def _floats(values: Series) -> FloatArray:
     numbers = values.to_physical().cast(_dtype("number"))
@@ -384,32 +376,6 @@ class Schema:
     def target_name(self) -> str:
         """The outputs in one text, for titles and messages."""
         return ", ".join(self.targets)
-
-    def unknown_rows(self, frame: DataFrame) -> list[DataFrame]:
-        """The rows with levels that were not there in training, if there are any."""
-        found = [
-            frame[one.name].is_in([*one.levels, *one.rare]).not_().fill_null(False)
-            for one in self.inputs
-            if one.levels
-        ]
-        unknown = functools.reduce(operator.or_, found) if found else None
-        return [] if unknown is None or not unknown.any() else [frame.filter(unknown)]
-
-    def unknown_levels(self, frame: DataFrame) -> list[str]:
-        """A line for each input that has levels which were not there in training."""
-        lines = []
-        for column in self.inputs:
-            if not column.levels or not len(new := column.unknown(frame[column.name])):
-                continue
-            count = int(frame[column.name].is_in(new).sum())
-            many = "1 row" if count == 1 else f"{count:,} rows"
-            names = ", ".join(map(repr, new.head(MAX_SHOWN).to_list()))
-            more = ", ..." if len(new) > MAX_SHOWN else ""
-            lines.append(
-                f"column {column.name!r} has levels in {many} that are not in the training rows "
-                f"({names}{more}): their predictions are guesses."
-            )
-        return lines
 
     def summary(self, frame: DataFrame) -> list[str]:
         """A line about columns that are not taken as numbers as they are; none if all are."""

@@ -14,6 +14,7 @@ from kan_exp.data.base import ExperimentData
 from kan_exp.data.columns import CONSTANT, shown
 from kan_exp.data.hints import far_values, few_rows, repeated_rows, same_as_target
 from kan_exp.data.kinds import take_treatment
+from kan_exp.data.new_levels import new_levels
 from kan_exp.data.options import TRAINING, Options
 from kan_exp.data.points import measure_scaling
 from kan_exp.data.split_options import SplitOptions
@@ -106,7 +107,7 @@ class SplitTableData(ExperimentData):
         far = far_values(names, values, table.row_name)
         train, test = self.train, self.test
         rows = [*few_rows(len(test.x)), *repeated_rows(train.x, test.x)] * (not self.num_folds)
-        said = [*self.schema.summary(table.frame), *self.schema.unknown_levels(table.frame)]
+        said = [*self.schema.summary(table.frame), *new_levels(self.schema, table.frame)]
         same = same_as_target(self.schema, train)
         return [*said, *table.notes, *flat, *far, *same, *rows]
 

@@ -16,6 +16,7 @@ from kan_exp.data.classes import with_outputs
 from kan_exp.data.columns import CONSTANT, MISSING, Fault, FloatArray, shown, tidy
 from kan_exp.data.faults import faulty
 from kan_exp.data.kinds import Found, Treatment, adapt, recognize, table_decimal, without_words
+from kan_exp.data.new_levels import new_levels
 from kan_exp.data.options import TRAINING, Options, assign
 from kan_exp.data.readers import open_columns
 from kan_exp.data.remarks import remarks
@@ -320,7 +321,7 @@ def read_columns(
     frame = _frame(found)
     if keeps_gaps:
         return Table(file.source, schema, frame, tuple(notes))
-    notes += schema.unknown_levels(frame)
+    notes += new_levels(schema, frame)
     table = Table(file.source, schema, frame, tuple(notes))
     return table.without_gaps() if missing == "drop" else table
 

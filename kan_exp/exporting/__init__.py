@@ -23,6 +23,7 @@ FORMATS = {
     "sql": ("sql_query", ".sql"),
 }
 DTYPES = ("float32", "int16")
+WORDS = 48  # characters of a file beside the export, by which it is known
 
 
 def check_export(path: str | Path, format: str | None, dtype: str) -> tuple[Path, str]:
@@ -104,8 +105,11 @@ def export(
 
 
 def _write_beside(path: Path, text: str) -> None:
-    """Writes a file that belongs to the export, unless another one has its name."""
-    if path.exists() and path.read_text(errors="replace").splitlines()[:1] != text.splitlines()[:1]:
+    """Writes a file that belongs to the export, unless another one has its name.
+
+    One of another version begins with the same words.
+    """
+    if path.exists() and not path.read_text(errors="replace").startswith(text[:WORDS]):
         raise KanExpError(
             f"output: {path} is there and is another file, which would be replaced: move it, or "
             f"name a file in another folder."

@@ -232,12 +232,20 @@ def _layer(layer: SplineTable, name: str, number: int) -> str:
         for k in range(size)
     )
     terms = " + ".join(f"w[{k}][i] * c[{k * width} + j]" for k in range(size))
+    bends = far = ends = ""
+    if layer.bends is not None:
+        terms += " + far[i] * s[j]"
+        bends, far = f"far[{inputs}], ", "        far[i] = beyond;\n"
+        place = f"{own.format('bends')} + (2 * i + (far[i] > 0)) * {width}"
+        ends = f"\n        const float *s = {place};"
     start, step = "0", f"sum[j] += {terms};"
     arrays = [
         _array("float", own.format("first"), layer.first),
         _array("float", own.format("spacing"), layer.spacing),
         _array("float", own.format("table"), layer.coefficients),
     ]
+    if layer.bends is not None:
+        arrays.append(_array("float", own.format("bends"), layer.bends))
     if layer.products.any():
         flags = ", ".join(str(int(one)) for one in layer.products)
         arrays.append(f"static const char {own.format('products')}[{width}] = {{{flags}}};")
@@ -249,7 +257,7 @@ def _layer(layer: SplineTable, name: str, number: int) -> str:
     return f"""{newline.join(arrays)}
 
 static inline void {own.format("layer")}(const float *x, float *y) {{
-    float w[{size}][{inputs}], sum[{width}];
+    float w[{size}][{inputs}], {bends}sum[{width}];
     int at[{inputs}];
     for (int i = 0; i < {inputs}; ++i) {{ /* the cell of each input, and what it weighs there */
         const float place = (x[i] - {first}[i]) / {spacing}[i];
@@ -257,11 +265,11 @@ static inline void {own.format("layer")}(const float *x, float *y) {{
         const int cell = (int)cut;
         const float t = place - (float)cell, in = !(t > 0) ? 0 : t < 1 ? t : 1, beyond = t - in;
         at[i] = i * {rows} + cell;
-{weights}
+{far}{weights}
     }}
     for (int j = 0; j < {width}; ++j) sum[j] = {start};
     for (int i = 0; i < {inputs}; ++i) {{
-        const float *c = {own.format("table")} + at[i] * {width};
+        const float *c = {own.format("table")} + at[i] * {width};{ends}
         for (int j = 0; j < {width}; ++j) {step}
     }}
     for (int j = 0; j < {width}; ++j) y[j] = sum[j];

@@ -31,7 +31,6 @@ def about(tables: Tables) -> dict[str, Any]:
         columns.append(one)
     return {
         "columns": columns,
-        "plain": is_plain(tables),
         "features": [*tables.features],
         "outputs": tables.names,
         "classes": [*tables.classes],

@@ -1,4 +1,4 @@
-"""A network as one npz file, and the file that evaluates it with NumPy alone."""
+"""A network as one npz file, and the files that evaluate it with NumPy alone."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from kan_exp.data.columns import FloatArray
 from kan_exp.data.ranges import marks
 from kan_exp.data.schema import PARTS
 from kan_exp.errors import KanExpError
-from kan_exp.exporting.describing import about
+from kan_exp.exporting.describing import about, is_plain
 from kan_exp.exporting.fresh import as_arrays
-from kan_exp.exporting.kan_predict import FORMAT, Model
+from kan_exp.exporting.kan_columns import encode
+from kan_exp.exporting.kan_predict import Model
 from kan_exp.exporting.source import Made, Source
 from kan_exp.exporting.tables import SplineTable, Tables, error_bound
 
 LARGEST = 2**15 - 1  # of int16
 EVALUATOR = Path(__file__).with_name("kan_predict.py")
+ENCODER = Path(__file__).with_name("kan_columns.py")  # for columns that are no inputs as they are
+FORMAT = 3  # of the file, which the evaluator reads
 DATE_PARTS = [name for names in PARTS.values() for name in names]  # in the evaluator's order
 
 
@@ -31,7 +34,10 @@ def make(source: Source) -> Made:
     tables = as_stored(source.tables, source.dtype)
     data = _file(tables, source.dtype)
     lines = [_compared(source, tables, data), f"largest error: {_bound_text(tables)}"]
-    return Made(data, lines, {EVALUATOR.name: EVALUATOR.read_text()})
+    files = [EVALUATOR] if is_plain(tables) else [EVALUATOR, ENCODER]
+    rows = "row" if is_plain(tables) else "encode(model.about, row)"
+    used = f"in Python: model = Model({source.name + '.npz'!r}); model({rows})"
+    return Made(data, [*lines, used], {file.name: file.read_text() for file in files})
 
 
 def _compared(source: Source, tables: Tables, data: bytes) -> str:
@@ -41,8 +47,10 @@ def _compared(source: Source, tables: Tables, data: bytes) -> str:
         KanExpError: The network's outputs err by more than their bound.
     """
     model = Model(io.BytesIO(data))
-    rows = as_arrays(tables, source.rows)
-    y = model.network(model.encode(rows))[:, -len(tables.bound) :]
+    rows: Any = as_arrays(tables, source.rows)
+    if not is_plain(tables):
+        rows = encode(model.about, rows)
+    y = model.network(model.inputs(rows))[:, -len(tables.bound) :]
     expected = source.model.predict_outputs(source.rows).double().cpu().numpy()
     error = np.abs(y - expected).max(0, initial=0.0)
     if not (error <= tables.bound).all():
@@ -63,9 +71,9 @@ def _bound_text(tables: Tables) -> str:
 def _file(tables: Tables, dtype: str) -> bytes:
     """The arrays of the evaluator, and a description."""
     low, high = marks(tables.ranges)
-    arrays: dict[str, NDArray[Any]] = {"low": low, "high": high}
-    arrays |= {"y_std": tables.y_std, "y_mean": tables.y_mean + tables.smearing}
-    size, mean = tables.x_std, tables.x_mean
+    std, mean, exponentials = _last_steps(tables)
+    arrays: dict[str, NDArray[Any]] = {"low": low, "high": high, "y_std": std, "y_mean": mean}
+    x_std, x_mean = tables.x_std, tables.x_mean
     for number, layer in enumerate(tables.layers):
         cells, scale = _rounded(layer, dtype)
         products = np.flatnonzero(layer.products)
@@ -75,21 +83,16 @@ def _file(tables: Tables, dtype: str) -> bytes:
             scale = np.pad(scale, ((0, 0), (0, 0), (0, 0), (1, 0)))
             products = products + 1
         # Places in cells, of which the first is one more.
-        slope = 1 / (layer.spacing * size)
-        shift = 1 - (layer.first / layer.spacing + mean * slope)
-        parts: dict[str, NDArray[Any]] = {
-            "cells": cells,
-            "scale": scale,
-            "slope": slope,
-            "shift": shift,
-        }
-        inputs, exponents = np.arange(len(cells)), np.arange(cells.shape[2])
-        parts |= {"inputs": inputs, "exponents": exponents, "products": products}
+        slope = 1 / (layer.spacing * x_std)
+        shift = 1 - (layer.first / layer.spacing + x_mean * slope)
+        parts = {"grid": np.stack([slope, shift]), "cells": cells, "scale": scale}
         arrays |= {f"{name}{number}": part for name, part in parts.items()}
-        size, mean = np.ones(1), np.zeros(1)
+        arrays[f"products{number}"] = products
+        x_std, x_mean = np.ones(1), np.zeros(1)
     file = io.BytesIO()
-    text = json.dumps(_description(tables))
-    np.savez_compressed(file, about=np.array(text), **arrays)  # type: ignore[arg-type]
+    text = json.dumps(_description(tables) | {"exponentials": exponentials})
+    arrays[f"about{FORMAT}"] = np.array(text)
+    np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     return file.getvalue()
 
 
@@ -97,22 +100,36 @@ def _has_one_logit(tables: Tables) -> bool:
     return tables.activation == "classes" and len(tables.layers[-1].products) == 1
 
 
+def _last_steps(tables: Tables) -> tuple[FloatArray, FloatArray, list[tuple[int, float]]]:
+    """By what outputs are multiplied, what is added, and less what which are exponentials then.
+
+    Outputs with a link function are logarithms here, of what standard deviations multiply.
+
+    Raises:
+        KanExpError: The target of a link function has a logarithmic scale, too.
+    """
+    count = len(tables.names)
+    std, mean = (np.broadcast_to(one, count) for one in (tables.y_std, tables.y_mean))
+    if tables.activation == "identity":
+        shifts = {"log": 0.0, "log1p": 1.0}
+        exponentials = [(k, shifts[scale]) for k, scale in enumerate(tables.scales) if scale]
+        return std, mean + tables.smearing, exponentials
+    if any(tables.scales):
+        raise KanExpError(
+            f"format=npz: the predictions of {tables.target} are exponentials twice, by their task "
+            f"and by data.scale: use format=onnx."
+        )
+    return np.ones(count), np.log(std), [*enumerate((-mean).tolist())]
+
+
 def _description(tables: Tables) -> dict[str, Any]:
     """What the evaluator reads beside arrays, and what users may want to know."""
     found = about(tables)
     for column in found["columns"]:
         column["parts"] = [DATE_PARTS.index(name) for name in column.get("parts", [])] or [0]
-        column["scale"] = column["scale"] or "positive"
         if column["kind"] == "date" and column["fill"] is not None:
             column["fill"] = int(column["fill"])
-    shifts = {"log": 0, "log1p": 1}
-    logarithms = [(k, shifts[scale]) for k, scale in enumerate(tables.scales) if scale]
-    return found | {
-        "format": FORMAT,
-        "layers": len(tables.layers),
-        "link": "softmax" if tables.activation == "classes" else tables.activation,
-        "logarithms": logarithms,
-    }
+    return found | {"layers": len(tables.layers)}
 
 
 def as_stored(tables: Tables, dtype: str) -> Tables:

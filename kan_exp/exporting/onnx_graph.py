@@ -250,6 +250,7 @@ class _Graph:
         inside = self.add("Clip", self.add("Sub", place, cell), zero, one)
         beyond = self.add("Sub", self.add("Sub", place, cell), inside)
         last = np.array([-1])
+        ends = self._bends(beyond, layer)
         inside, beyond = (self.add("Unsqueeze", part, last) for part in (inside, beyond))
         powers = self.add("Pow", inside, np.arange(size, dtype=np.float32))
         weight = self.add("MatMul", powers, basis.astype(np.float32))
@@ -261,12 +262,25 @@ class _Graph:
         flat = self.add("Reshape", weight, np.array([0, 1, inputs * size]))
         both = self.add("Reshape", found, np.array([0, inputs * size, width]))
         total = self.add("Squeeze", self.add("MatMul", flat, both), np.array([1]))
+        if ends is not None:
+            total = self.add("Add", total, self.add("ReduceSum", ends, np.array([1]), keepdims=0))
         if not layer.products.any():
             return total
         edges = self.add("MatMul", self.add("Unsqueeze", weight, np.array([2])), found)
         edges = self.add("Squeeze", edges, np.array([2]))
+        edges = edges if ends is None else self.add("Add", edges, ends)
         product = self.add("ReduceProd", edges, np.array([1]), keepdims=0)
         return self.add("Where", layer.products, product, total)
+
+    def _bends(self, beyond: str, layer: SplineTable) -> str | None:
+        """What the lines beyond the ends add to the edges `(rows, in, out)`; None for nothing."""
+        if layer.bends is None:
+            return None
+        parts = []
+        for keep, bends in zip(("Min", "Max"), layer.bends.swapaxes(0, 1), strict=True):
+            part = self.add("Unsqueeze", self.add(keep, beyond, np.float32(0)), np.array([-1]))
+            parts.append(self.add("Mul", part, bends.astype(np.float32)))
+        return self.add("Add", *parts)
 
     def _predict(self, y: str) -> None:
         """Adds the outputs, made of those of the network."""

@@ -49,6 +49,8 @@ class SplineTable:
         products: Which outputs are products, `(out,)`; the others are sums.
         error: Upper bound for the error of each edge, `(in, out)`.
         beyond: How many cells outside the inputs can be, `(in,)`, in rows that are not marked.
+        bends: By how much the lines before and behind are steeper than the spline is at its ends,
+            per cell, `(in, 2, out)`; None if they only continue it.
     """
 
     first: FloatArray
@@ -58,6 +60,7 @@ class SplineTable:
     products: NDArray[np.bool_]
     error: FloatArray
     beyond: FloatArray
+    bends: FloatArray | None = None
 
     @property
     def cells(self) -> int:
@@ -78,6 +81,9 @@ class SplineTable:
         ends[0, :, 0] = cells[:, 0, 0] - cells[:, 0, 1]
         ends[1, :, 0] = cells[:, -1].sum(1)
         ends[1, :, 1] = (cells[:, -1] * np.arange(self.degree + 1)[:, None]).sum(1)
+        if self.bends is not None:
+            ends[0, :, 0] -= self.bends[:, 0]
+            ends[:, :, 1] += self.bends.swapaxes(0, 1)
         return np.concatenate([ends[0][:, None], cells, ends[1][:, None]], axis=1)
 
 
@@ -147,7 +153,7 @@ def make_tables(model: Exportable, ranges: FloatArray) -> Tables:
     Raises:
         KanExpError: The network has other modules than layers of edges.
     """
-    network = copy.deepcopy(model.network).cpu().double()
+    network = copy.deepcopy(model.network).cpu().double().eval()
     layers: list[SplineTable] = []
     low = high = np.zeros(0)
     for module in network:
@@ -158,7 +164,7 @@ def make_tables(model: Exportable, ranges: FloatArray) -> Tables:
             )
         named = isinstance(module, KANNamedLayer)
         if named:  # a known function may not be defined further out
-            module.eval().set_limits(module.domain)
+            module.set_limits(module.domain)
         # What the inputs can be in rows that are not marked as outside.
         least, most = _widened(module, MOST_ROOM if layers else MARGIN)
         low, high = (np.maximum(low, least), np.minimum(high, most)) if layers else (least, most)
@@ -221,6 +227,9 @@ def error_bound(layers: Sequence[SplineTable]) -> FloatArray:
     bound = np.zeros(len(layers[0].first))
     for layer in layers:
         steepest = np.abs(np.diff(layer.coefficients, axis=1)).max(1) / layer.spacing[:, None]
+        if layer.bends is not None:
+            slopes = np.abs(layer.with_ends()[:, [0, -1], 1]).max(1)
+            steepest = np.maximum(steepest, slopes / layer.spacing[:, None])
         largest = np.abs(layer.coefficients).max(1)
         largest = largest + steepest * (layer.beyond * layer.spacing)[:, None]
         # Rounding: of the place in a cell, of the weights and of the coefficients.
@@ -243,15 +252,37 @@ def _table(
         ends: Where the tables of other edges begin and end.
         low, high: What the inputs can be.
     """
-    spline = _spline(layer) if isinstance(layer, GridLayer) else None
-    table = _fitted(layer, *ends) if spline is None else spline
+    table = _spline(layer) if isinstance(layer, GridLayer) else None
+    if table is None and layer.limits is not None and not isinstance(layer, KANNamedLayer):
+        table = _limited(layer)
+    table = table or _fitted(layer, *ends)
     exists = layer.exists.numpy()
     neutral = np.where(table.products, 1.0, 0.0)
     coefficients = np.where(exists[:, None], table.coefficients, neutral)
     error = np.where(exists, table.error, 0.0)
     beyond = np.maximum(table.first - low, high - table.first - table.cells * table.spacing)
     beyond = np.maximum(beyond / table.spacing, 0.0)
-    return replace(table, coefficients=coefficients, error=error, beyond=beyond)
+    bends = None if table.bends is None else np.where(exists[:, None], table.bends, 0.0)
+    return replace(table, coefficients=coefficients, error=error, beyond=beyond, bends=bends)
+
+
+def _limited(layer: EdgeLayer) -> SplineTable:
+    """The table of edges that are straight lines beyond their limits, where they may have corners.
+
+    The table ends there, so that its splines need not follow corners.
+    """
+    limits = layer.limits
+    assert limits is not None
+    low, high = limits.numpy().T
+    layer.set_limits(None)
+    table = _fitted(layer, low, high)
+    layer.set_limits(limits)
+    # Of a constant, at which alone the edges are known.
+    table = replace(table, spacing=np.where(high > low, table.spacing, 1.0))
+    ends = np.stack([low - table.spacing, low, high, high + table.spacing])
+    values = _edges(layer, ends)  # (4, in, out)
+    slopes = np.stack([values[1] - values[0], values[3] - values[2]], 1)
+    return replace(table, bends=slopes - table.with_ends()[:, [0, -1], 1])
 
 
 def _reached(layer: EdgeLayer, low: FloatArray, high: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kan_exp.data.columns import free_name
 from kan_exp.data.points import Scaling
 from kan_exp.data.schema import Schema
 from kan_exp.errors import KanExpError, listing
@@ -20,8 +22,10 @@ from kan_exp.layers.walk import layers_of
 from kan_exp.symbolic import network
 from kan_exp.symbolic.expression import Array, Expression
 from kan_exp.symbolic.functions import expression_of
-from kan_exp.targets.formula import Formula
+from kan_exp.symbolic.notation import identifiers
+from kan_exp.targets.formula import Formula, is_word
 
+NAMES = re.compile(r"`([^`]+)`|((?<![\w.])[^\W\d]\w*)")  # in backticks, and others
 DRAWN = 10_000  # points at which the ranges of hidden units are observed
 RANGE = (-1.0, 1.0)  # of an input, where none is given
 
@@ -38,7 +42,8 @@ def formula_network(
     `Expression` are parameters; the numbers in a text are exact.
 
     Args:
-        formula: As text, which is not executed, or as a tree.
+        formula: As text, which is not executed, or as a tree. Names that are no words of ASCII
+            letters may be in backticks, as `Explanation.formula` has them.
         ranges: Smallest and largest value of each input by its name, where plots and exports look
             at the network; those of the names in a text are -1 to 1 if not given.
         target: Name of the output.
@@ -46,11 +51,12 @@ def formula_network(
     Raises:
         KanExpError: The text is no formula, or a range has no two finite numbers in order.
     """
-    if isinstance(formula, str):
-        text = Formula(formula, None if ranges is None else list(ranges))
-        ranges = ranges or dict.fromkeys(text.inputs, RANGE)
-        formula = expression_of(text)
-    names = list(ranges or {})
+    if not isinstance(ranges, Mapping | None):
+        raise KanExpError(f"ranges must be a mapping, such as {{'x': (-1, 1)}}, got {ranges!r}.")
+    if not isinstance(formula, Expression):
+        formula, inputs = _read(formula, ranges)
+        ranges = ranges or dict.fromkeys(inputs, RANGE)
+    target, names = str(target), [*map(str, ranges or ())]
     pairs = [_pair(name, pair) for name, pair in (ranges or {}).items()]
     if len(names) <= max(formula.inputs, default=0):
         got = listing(names) if names else "none"
@@ -82,6 +88,31 @@ def formula_network(
     model.observe(points)
     model.sample, model.residuals = points[:SAMPLE], None
     return model
+
+
+def _read(text: Any, given: Mapping[str, Any] | None) -> tuple[Expression, list[str]]:
+    """A formula as a tree, and the names of its inputs, which may be any text in backticks."""
+    names = [*map(str, given or ())]
+    found = NAMES.findall(text) if isinstance(text, str) else []
+    taken = {*names, *(bare for _, bare in found)}
+    words: dict[str, str] = {}  # for names that a formula cannot have as they are
+    odd = (quoted or bare for quoted, bare in found if quoted or not bare.isascii())
+    for name in (*names, *odd):
+        if not is_word(name) and name not in words:
+            (word,) = identifiers([name])
+            words[name] = free_name(word if is_word(word) else f"{word}_", taken)
+            taken.add(words[name])
+
+    def spelled(match: re.Match[str]) -> str:
+        quoted, bare = match.groups()
+        name = bare or quoted
+        return name if bare and bare.isascii() else words.get(name, name)
+
+    if isinstance(text, str):
+        text = NAMES.sub(spelled, text)
+    formula = Formula(text, [words.get(name, name) for name in names] if given else None)
+    known = {word: name for name, word in words.items()}
+    return expression_of(formula), [known.get(word, word) for word in formula.inputs]
 
 
 def _points(formula: Expression, ranges: Array) -> Tensor:

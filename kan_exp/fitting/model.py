@@ -91,6 +91,8 @@ class FittedModel(KANModel):
         if isinstance(x, Tensor) and x.ndim == 2 and x.shape[1] == len(self.features):
             return x
         values = x if isinstance(x, Tensor) else np.asarray(x)
+        if values.ndim == 0:  # no rows at all, such as None
+            return x
         if values.ndim == 1:
             values = values[:, None] if width == 1 else values[None]
         if values.ndim != 2 or values.shape[1] != width:

@@ -19,7 +19,7 @@ from kan_exp.data.points import Scaling
 from kan_exp.data.schema import Schema
 from kan_exp.equations.frame import Frame
 from kan_exp.errors import KanExpError, listing
-from kan_exp.layers import EdgeLayer
+from kan_exp.layers import EdgeLayer, KANNamedLayer
 from kan_exp.layers.importance import (
     ABLATION,
     GRADIENT,
@@ -266,6 +266,11 @@ class KANModel(nn.Module):
             return "the network predicts quantiles, which are the ends of intervals themselves."
         if self.activation != "identity":
             return "the errors of counts grow with them: train with task=quantile instead."
+        if self.residuals is None and any(isinstance(one, KANNamedLayer) for one in self.network):
+            return (
+                "a formula is fitted to no rows by itself: take those of the network that it "
+                "explains."
+            )
         if self.residuals is None:
             return (
                 "the run has stored no errors at rows that its network was not fitted to: train "

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,15 +15,13 @@ from torch import Tensor
 
 from kan_exp.data.batches import Batches
 from kan_exp.data.columns import FloatArray
+from kan_exp.data.new_levels import NewLevels
 from kan_exp.data.ranges import FarRows
 from kan_exp.data.schema import Schema
 from kan_exp.data.table import Table, read_columns
 from kan_exp.data.table_file import TableFile
 from kan_exp.models.model import KANModel
 from kan_exp.models.ranges import trained_ranges
-
-if TYPE_CHECKING:
-    from polars import DataFrame
 
 AHEAD = 2  # parts that wait for each thread
 
@@ -66,10 +64,9 @@ class Predictor:
         self, model: KANModel, schema: Schema, drops: bool, margins: Tensor | None = None
     ) -> None:
         self.model, self.schema, self.drops, self.margins = model, schema, drops, margins
-        self.far = FarRows(trained_ranges(model), model.features)
+        self.far, self.new = FarRows(trained_ranges(model), model.features), NewLevels(schema)
         self.rows = self.gaps = self.broken = 0
         self._notes: dict[str, str] = {}  # the first of each column
-        self._unknown: list[DataFrame] = []
 
     @contextmanager
     def run(self, parts: Batches, name: str) -> Iterator[Iterator[Part]]:
@@ -111,7 +108,7 @@ class Predictor:
             self.broken += int((~finite & known).sum())
             for note in part.table.notes:
                 self._notes.setdefault(note.partition(" has whole numbers")[0], note)
-            self._unknown += self.schema.unknown_rows(part.table.frame)
+            self.new.add(part.table.frame)
             advance(part.size)
             yield part
         if not self.rows and self.gaps:
@@ -119,11 +116,7 @@ class Predictor:
 
     def notes(self) -> list[str]:
         """Lines about all rows."""
-        import polars as pl
-
-        lines = list(self._notes.values())
-        if self._unknown:
-            lines += self.schema.unknown_levels(pl.concat(self._unknown))
+        lines = [*self._notes.values(), *self.new.lines()]
         if self.gaps:
             lines.append(f"{self.gaps:,} of {self.rows + self.gaps:,} rows with gaps are left out.")
         lines += self.far.lines()

@@ -18,7 +18,7 @@ from kan_exp.config import (
     choice,
     config_folder,
 )
-from kan_exp.data.columns import tidy
+from kan_exp.data.columns import by_column
 from kan_exp.errors import KanExpError, listing, suggest
 from kan_exp.runs import option_name
 from kan_exp.runs.identity import group_name
@@ -165,24 +165,22 @@ def _values(option: Mapping[Any, int] | None) -> list[int]:
 
 
 def _signs(name: str, signs: Any) -> dict[str, int] | None:
-    """Signs by column, of a mapping or of the list of its parts, as the command line has it."""
+    """Signs by column, see `by_column`; the command line may give them as text."""
     if signs is None:
         return None
-    if isinstance(signs, Sequence) and not isinstance(signs, str):
-        parts = [str(part).rpartition(":") for part in signs]
-        if all(column for column, _, _ in parts):
-            signs = {column: SIGNS.get(word.strip(), word.strip()) for column, _, word in parts}
+    signs = by_column(signs, name)
     if not isinstance(signs, Mapping):
         raise KanExpError(
             f"{name} must be signs by column, such as '{name}={{age: 1}}', got {signs!r}."
         )
     rising = "convex, -1 for concave" if name == "convex" else "increasing, -1 for decreasing"
+    signs = {c: SIGNS.get(s, s) if isinstance(s, str) else s for c, s in signs.items()}
     for column, sign in signs.items():
         if isinstance(sign, bool) or sign not in SIGNS.values():
             raise KanExpError(
-                f"{name}: {tidy(column)!r} must be 1 for {rising} or 0 for any, got {sign!r}."
+                f"{name}: {column!r} must be 1 for {rising} or 0 for any, got {sign!r}."
             )
-    return {tidy(column): int(sign) for column, sign in signs.items()}
+    return {column: int(sign) for column, sign in signs.items()}
 
 
 def _check_layer(shown: str, layer: Component, bends: bool) -> None:

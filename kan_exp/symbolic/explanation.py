@@ -16,7 +16,7 @@ from kan_exp.runs.folders import FORMULA
 from kan_exp.runs.printable import aligned, printable, shortened
 from kan_exp.symbolic.differences import Difference, finite_or_none
 from kan_exp.symbolic.edges import EdgeName
-from kan_exp.symbolic.expression import Array
+from kan_exp.symbolic.expression import Array, Input
 from kan_exp.symbolic.judge import Candidate
 from kan_exp.symbolic.notation import Notation, latex_name, with_error
 
@@ -109,12 +109,20 @@ class Explanation:
         """Source of a C99 function of doubles."""
         return self._notation.c(self.target)
 
-    def torch(self) -> FittedModel:
-        """The formula as a network `(n, in) -> (n, 1)`, see `kan_exp.formula_network`."""
+    def torch(self, only_used: bool = False) -> FittedModel:
+        """The formula as a network `(n, in) -> (n, 1)`, see `kan_exp.formula_network`.
+
+        Args:
+            only_used: Whether inputs that the formula does not have are left out; a constant has
+                the first one.
+        """
         from kan_exp import formula_network  # which stands above: models can be explained
 
-        ranges = dict(zip(self.names, self.ranges.tolist(), strict=True))
-        return formula_network(self.chosen.expression, ranges, self.target)
+        expression, count = self.chosen.expression, len(self.names)
+        kept = (expression.inputs or (0,)) if only_used else range(count)
+        inputs = [Input(kept.index(place) if place in kept else 0) for place in range(count)]
+        ranges = {self.names[place]: self.ranges[place].tolist() for place in kept}
+        return formula_network(expression.substituted(inputs), ranges, self.target)
 
     @cached_property
     def _network(self) -> FittedModel:

@@ -9,6 +9,7 @@ from fractions import Fraction
 from functools import cache
 from typing import Any
 
+from kan_exp.data.columns import by_column
 from kan_exp.errors import KanExpError, listing, message_of, suggest
 from kan_exp.symbolic.dimensions import Dimension, Dimensions
 
@@ -53,10 +54,7 @@ def check_units(units: Any, known: Iterable[str], option: str = "units") -> dict
     """
     if units is None:
         return {}
-    if isinstance(units, Sequence) and all(":" in str(part) for part in units):
-        # As the command line has it where a column or a unit is no word.
-        parts = [str(part).rpartition(":") for part in units]
-        units = {name.strip(): unit.strip() for name, _, unit in parts}
+    units = by_column(units, option)
     if not isinstance(units, Mapping):
         raise KanExpError(
             f"{option} must be units by column, such as {{m: kg, v: m/s}}, got {units!r}."

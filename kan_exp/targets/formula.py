@@ -271,6 +271,12 @@ def check_names(names: Iterable[str], option: str = "inputs") -> tuple[str, ...]
     return tuple(names)
 
 
+def is_word(name: str) -> bool:
+    """Whether a formula can have an input of this name."""
+    reserved = keyword.iskeyword(name) or name in FUNCTIONS or name in CONSTANTS
+    return bool(_NAME.fullmatch(name)) and not reserved and name.lower() not in _NOT_FINITE
+
+
 def quote(value: Any) -> str:
     """Quotes what a user wrote for a message: in ASCII, and cut short."""
     shown = ascii(value[:MAX_CHARACTERS] if isinstance(value, str) else value)

@@ -168,7 +168,7 @@ def explain_run(
     for number, (explanation, figure) in enumerate(zip(explanations, figures, strict=True), 1):
         name = f"formula_{number}" if many else "formula"
         with best_effort(f"the network {name} could not be written"):
-            explanation.torch().save(folder / name)
+            explanation.torch(only_used=True).save(folder / name)
         with best_effort(f"figures/{name}.png could not be drawn"):
             drawn[name] = save_png(figure(), folder / "figures" / f"{name}.png")
     log.info("  %s", from_here(folder / FORMULA))

@@ -85,6 +85,8 @@ def test_columns_are_kept_by_name(run, tmp_path, table):
         with pytest.raises(KanExpError) as caught:
             _predict(run, tmp_path / "new.csv", tmp_path / "no.csv", keep=keep)
         assert fragment in str(caught.value)
+    with pytest.raises(KanExpError, match="mark must be true or false, got no"):
+        _predict(run, tmp_path / "new.csv", tmp_path / "no.csv", mark="no")
     assert not (tmp_path / "no.csv").exists()
 
 

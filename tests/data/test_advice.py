@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kan_exp.commandline.spelling import spelled_option
+from kan_exp.data.columns import by_column
 from kan_exp.data.options import Options
 from kan_exp.data.readers import open_columns
 from kan_exp.data.schema import Schema
@@ -111,6 +112,31 @@ def test_mappings_from_columns_are_swept():
     spelled = spelled_option("monotone={a b: 1, c: -1},{Städte: 0},null", many=True)
     found = OverridesParser.create().parse_override(spelled).sweep_string_iterator()
     assert list(found) == ['["a b: 1","c: -1"]', '["Städte: 0"]', "null"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "key"),
+    [
+        ("monotone={a: -1, a: 1}", "'a'"),
+        ("monotone={a b: -1, 'a b': 1}", "'a b'"),
+        ("data.kinds={x:y: number, b: date, x:y: number}", "'x:y'"),
+        ("explain.functions={f: sin(x), f: cos(x)}", "'f'"),
+        ("penalty={l1: 1e-3,l1: 1e-4}", "'l1'"),
+    ],
+)
+def test_a_key_that_is_there_twice_is_refused(typed, key):
+    with pytest.raises(KanExpError, match=f"^{typed.partition('=')[0]} has {key} twice"):
+        spelled_option(typed, many=False)
+    with pytest.raises(KanExpError, match="twice"):
+        spelled_option(typed + ",null", many=True)
+    spelled_option("monotone={a: 1},{a: -1}", many=True)  # of two jobs
+
+
+def test_columns_whose_names_differ_by_blanks_are_one():
+    for parts in ({"a b": 1, "a  b": -1}, ["a b: 1", " a b: -1"]):
+        with pytest.raises(KanExpError, match="monotone has 'a b' twice"):
+            by_column(parts, "monotone")
+    assert by_column(["a: 1"], "monotone") == {"a": "1"}
 
 
 @pytest.mark.parametrize("option", ["data.features", "keep"])

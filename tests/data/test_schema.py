@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from kan_exp.data import Column, SampledData, Schema
+from kan_exp.data.new_levels import NewLevels
 from kan_exp.targets import Target
 
 
@@ -61,8 +62,26 @@ def test_categories_are_one_hot_and_rare_levels_share_a_feature():
     assert fitted.features == ("k=a", "k=b", "k=c", "k=other", "s=m")
     found = fitted.encode(frame(k=["a", "v", "new", "c"], s=["f", "m", "f", "x"]))
     assert found.tolist() == [[1, 0, 0, 0, 0], [0, 0, 0, 1, 1], [0, 0, 0, 1, 0], [0, 0, 1, 0, 0.5]]
-    assert fitted.inputs[0].unknown(pl.Series(["a", "v", "new", None, "new"])).to_list() == ["new"]
     assert Schema.restore({"schema": json.loads(json.dumps(fitted.describe()))}) == fitted
+
+
+def test_levels_that_are_new_are_counted_and_a_few_are_kept():
+    schema = Schema((Column("k", "category"), Column("s", "category"), Column("x")))
+    fitted = schema.fit(frame(k=["a", "b", "b"] * 9 + ["v"], s=["m", "f"] * 14, x=range(28)))
+    found = NewLevels(fitted)
+    assert found.lines() == []
+    known = {"s": ["m", "f", "m", None, "m"], "x": [0.0] * 5}
+    found.add(frame(k=["a", "v", "new", None, "new"], **known))
+    assert found.lines() == [
+        "column 'k' has levels in 2 rows that are not in the training rows ('new'): their "
+        "predictions are guesses."
+    ]
+    for part in range(1000):
+        found.add(frame(k=["new", f"n{part}", f"m{part}", "a", "b"], **known))
+    (line,) = found.lines()
+    assert "in 3,002 rows that" in line
+    assert "('new', 'n0', 'm0', ...)" in line
+    assert found.examples["k"] == ["new", "n0", "m0", "n1"]  # not more
 
 
 def test_gaps_are_filled_with_what_the_training_rows_have():

@@ -28,6 +28,7 @@ from kan_exp.models.loading import model_from
 from kan_exp.preparing.translation import run_config
 from kan_exp.sklearn import KANClassifier, KANRegressor
 from kan_exp.train import prepare
+from tests.models.conftest import ArrowTable
 
 PLAIN = {"dims": ["auto", "auto"]}
 NOISE = 0.1
@@ -354,6 +355,10 @@ def test_frames_of_any_columns_are_learned(frame):
     assert len(estimator.feature_importances_) == 4
     other = pl.DataFrame(frame.to_dict("list"))
     np.testing.assert_array_equal(estimator.predict(other), estimator.predict(frame))
+    arrow = ArrowTable(other)
+    np.testing.assert_array_equal(estimator.predict(arrow), estimator.predict(frame))
+    same = KANRegressor(**PLAIN).fit(arrow, y)
+    np.testing.assert_array_equal(same.predict(arrow), estimator.predict(frame))
     slopes = estimator.predict_derivative(frame)
     np.testing.assert_allclose(slopes[:, 0], 1, atol=0.02)
     assert np.isnan(slopes[:, 1:]).all()

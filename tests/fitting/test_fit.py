@@ -236,6 +236,8 @@ def test_models_refuse_what_they_were_not_trained_on(model):
             model.predict(wrong)
     with pytest.raises(KanExpError, match="model takes numbers for x"):
         model.predict([["a", "b", "c"]])
+    with pytest.raises(KanExpError, match="a sparse matrix, which its toarray"):
+        model.predict(coo_array(X))
     with pytest.raises(KanExpError, match="X has 100 rows, but y has 3"):
         model.score(X, y[:3])
     with pytest.raises(KanExpError, match="coverage must be between 0 and 1"):

@@ -271,8 +271,33 @@ def test_the_picture_names_the_functions():
 
 
 @pytest.mark.parametrize(
+    ("formula", "names"),
+    [
+        ("2*`Temp (°C)` + größe", ("Temp (°C)", "größe")),
+        ("2*`x` + `x²`", ("x", "x²")),
+        ("2*`sin` + `pi`*sin(pi/2)", ("sin", "pi")),
+        ("2*`lambda` + `nan`", ("lambda", "nan")),
+        ("2*`a b` + a_b", ("a b", "a_b")),
+    ],
+)
+def test_names_in_backticks_may_be_any_text(formula, names):
+    model = kan_exp.formula_network(formula)
+    assert model.features == names
+    assert model.predict([[0.25, 3.0]]).item() == pytest.approx(3.5)
+    ranges = dict.fromkeys(names[::-1], (0, 1))
+    assert kan_exp.formula_network(formula, ranges).predict([[3.0, 0.25]]).item() == 3.5
+
+
+def test_intervals_of_a_formula_are_those_of_its_network():
+    with pytest.raises(KanExpError, match=r"no intervals: a formula .* take those of the network"):
+        kan_exp.formula_network("x").predict_interval([[1.0]])
+
+
+@pytest.mark.parametrize(
     ("formula", "ranges", "message"),
     [
+        ("x", 5, r"ranges must be a mapping, such as \{'x': \(-1, 1\)\}, got 5"),
+        ("`x", None, "has '`'"),
         ("sin(x", None, "balance them"),
         ("min(x, y)", None, "cannot have minimum"),
         ("x*y", {"x": (0, 1)}, "uses 'y', but its inputs are x"),

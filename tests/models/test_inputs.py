@@ -18,6 +18,7 @@ from kan_exp.errors import KanExpError
 from kan_exp.layers import LayerSpec, find_layer, make_network
 from kan_exp.models.inputs import as_points
 from kan_exp.models.model import KANModel
+from tests.models.conftest import ArrowTable
 
 CPU = torch.device("cpu")
 KINDS = ("Interpo", "", "Spline", "Chebyshev", "Fourier", "RBF", "Rational", "Linear")
@@ -229,14 +230,6 @@ def test_a_date_among_numbers_is_no_number():
     columns = {"a": [datetime.date(2020, 1, 1)], "b": [1.0], "c": [2.0]}
     with pytest.raises(KanExpError, match="column 'a'"):
         make_model()(polars.DataFrame(columns))
-
-
-class ArrowTable:
-    """What pyarrow.Table has of a table."""
-
-    def __init__(self, frame):
-        self.column_names, self.columns = frame.columns, frame.get_columns()
-        self.__arrow_c_stream__ = frame.__arrow_c_stream__
 
 
 def test_rows_as_mappings_and_frames_that_are_not_computed_yet():

@@ -139,6 +139,19 @@ def test_the_formula_is_a_network_with_its_names_and_ranges(tmp_path):
     assert again.predict(table)[:, 0].tolist() == pytest.approx(WAVE(points()))
 
 
+def test_the_text_is_read_again_and_the_network_may_have_the_used_inputs_alone():
+    explanation, at = explained(), points(20)
+    ranges = dict(zip(NAMES, explanation.ranges.tolist(), strict=True))
+    again = kan_exp.formula_network(explanation.formula, ranges).predict(at)[:, 0]
+    assert again.tolist() == pytest.approx(WAVE(at), rel=1e-3)  # of rounded constants
+    one = explained(2 * y).torch(only_used=True)
+    assert one.features == (NAMES[1],)
+    assert one({NAMES[1]: at[:, 1]})[:, 0].tolist() == pytest.approx(2 * at[:, 1])
+    constant = explained(type(x)(0) * 0 + 3.0).torch(only_used=True)
+    assert constant.predict([[0.5]]).tolist() == [[3.0]]
+    assert constant.features == NAMES[:1]
+
+
 def test_it_is_called_with_arrays_tables_and_tensors():
     explanation, at = explained(), points(4)
     values = WAVE(at)
