@@ -51,7 +51,7 @@ def explain(cfg: DictConfig) -> None:
     description = model.description
     from kan_exp.symbolic.explaining import check_seconds
     from kan_exp.symbolic.observations import output_of
-    from kan_exp.training.explaining import explain_run
+    from kan_exp.training.explaining import ExplainSink
 
     check_seconds(cfg.seconds)
     output_of(model, cfg.output if cfg.output is not None else model.names[0])
@@ -63,9 +63,8 @@ def explain(cfg: DictConfig) -> None:
             units, {**dict.fromkeys(data.schema.names), **data.units}, "data.units"
         )
     folder = expand_home(run)
-    formulas, _ = explain_run(
-        model, data, folder, cfg.seconds, cfg.seed, functions, workers, cfg.output
-    )
+    sink = ExplainSink(folder, cfg.seconds, cfg.seed, functions, workers)
+    formulas, _ = sink.explain(model, data, cfg.output)
     if metrics := read_metrics(folder):
         write_metrics(folder, {**metrics, "formulas": formulas})
 

@@ -46,7 +46,7 @@ class FoldsModule(ReplicaModule):
             first.scheduler_factory,
             first.penalty,
             first.description,
-            first.constraints,
+            constraints=first.constraints,
         )
         self.folds = list(folds)
         self._points = torch.stack(_observed(folds))

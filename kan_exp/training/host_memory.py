@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -83,11 +82,9 @@ def _needs(needed: float) -> str:
 
 def host_bytes() -> float:
     """Free memory of this machine."""
-    free = [float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))]
-    meminfo = Path("/proc/meminfo")
-    if meminfo.is_file():
-        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        free.append(1024.0 * int(lines["MemAvailable"].split()[0]))
+    import psutil
+
+    free = [float(psutil.virtual_memory().available)]
     group = Path("/sys/fs/cgroup")  # a container may have less than its machine
     limit, used = group / "memory.max", group / "memory.current"
     if limit.is_file() and used.is_file() and (text := limit.read_text().strip()) != "max":
