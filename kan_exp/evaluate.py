@@ -23,12 +23,12 @@ from kan_exp.config import SAMPLED, STREAM, TABLE, to_component
 from kan_exp.data.batches import Batches
 from kan_exp.data.classes import check_known
 from kan_exp.data.columns import shown, tidy
-from kan_exp.data.kinds import Treatment
 from kan_exp.data.ranges import outside
 from kan_exp.data.row_columns import read_weight
 from kan_exp.data.schema import Schema
 from kan_exp.data.table import choose
 from kan_exp.data.table_file import TableFile
+from kan_exp.data.treatment import Treatment
 from kan_exp.errors import KanExpError, listing
 from kan_exp.preparing.components import make_data
 from kan_exp.preparing.own_data import OPTIONS, check_unchanged, own_data, stored_group
@@ -211,7 +211,7 @@ def _score_table(data: DictConfig, model: KANModel, batches: Batches) -> _Scored
 
     schema = _with_target(data, Schema.restore(model.description), batches.first)
     running = RunningScores(scoring_of(model.description))
-    drops = Treatment.of(missing=str(data.get("missing", "error"))).missing != "error"
+    drops = Treatment(missing=str(data.get("missing", "error"))).missing != "error"
     weight, weighs, without = data.get("weight"), False, 0
     predictor = Predictor(model, schema, drops)
     with predictor.run(batches, "evaluate") as parts:

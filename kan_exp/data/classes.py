@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from kan_exp.data.columns import MISSING_WORDS, shown
+from kan_exp.data.columns import FALSE, MISSING_WORDS, TRUE, shown
 from kan_exp.data.schema import MAX_LEVELS, Column, Schema
 from kan_exp.data.table_file import TableFile, are_numbers
 from kan_exp.errors import KanExpError, listing
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 MAX_FEW = 10  # different whole numbers that are taken for classes
 REPEATS = 5  # rows of each of them, on average
-TRUE, FALSE = ("true", "yes"), ("false", "no")
 
 
 def level_names(fields: Series) -> Series:
@@ -147,7 +146,7 @@ def _are_few(values: Series) -> bool:
 def _as_number(table: Table, column: Column) -> Table:
     names = table.frame[column.name]
     lower = names.str.to_lowercase()
-    for yes, no in zip(TRUE, FALSE, strict=True):
+    for yes, no in zip(TRUE[:2], FALSE[:2], strict=True):
         if {*lower.unique()} <= {yes, no}:
             frame = table.frame.with_columns((lower == yes).cast(float).alias(column.name))
             schema = replace(table.schema, outputs=(Column(column.name, "boolean"),))

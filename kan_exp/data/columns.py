@@ -26,6 +26,7 @@ CONSTANT, RANGE = "one value throughout", "a range beyond what float32 can scale
 # Fields of text that count as missing, in lower case, and those that C programs write for NaN.
 MISSING_WORDS = ["", "?", "-", "--", ".", "na", "n/a", "#n/a", "<na>", "nat", "null", "none"]
 MISSING_WORDS += ["#div/0!", "#value!", "#num!", "#ref!"]
+TRUE, FALSE = ("true", "yes", "y", "t", "on", "1"), ("false", "no", "n", "f", "off", "0")
 NAN = r"^[+-]?(nan(\(\w*\))?|1\.#(ind|[qs]nan)\d*)$"
 INFINITY = r"^[+-]?1\.#inf\d*$"
 

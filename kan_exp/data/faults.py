@@ -7,10 +7,10 @@ from itertools import groupby
 
 from kan_exp.data import columns
 from kan_exp.data.columns import Fault, shown
-from kan_exp.data.kinds import Treatment
 from kan_exp.data.options import MAX_TYPED, assign, assign_words
 from kan_exp.data.schema import Schema
 from kan_exp.data.table_file import TableFile
+from kan_exp.data.treatment import Treatment
 from kan_exp.errors import KanExpError
 from kan_exp.quoting import shell
 

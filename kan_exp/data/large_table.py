@@ -12,9 +12,11 @@ import numpy as np
 
 from kan_exp.data.columns import INFINITE, OTHER, TEXT, FloatArray, shown, tidy
 from kan_exp.data.csv_file import SEPARATORS
-from kan_exp.data.kinds import Treatment, read, recognize, without_words
+from kan_exp.data.fields import read, without_words
+from kan_exp.data.kinds import recognize
 from kan_exp.data.options import assign
 from kan_exp.data.schema import Schema
+from kan_exp.data.treatment import Treatment
 from kan_exp.errors import KanExpError, listing, suggest
 from kan_exp.quoting import expand_home, quoted, shell
 from kan_exp.runs import from_here

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kan_exp.data.columns import MISSING_WORDS, FloatArray, shown, tidy
-from kan_exp.data.kinds import read, without_words
+from kan_exp.data.fields import read, without_words
 from kan_exp.data.schema import Column
 from kan_exp.data.table_file import TableFile
 

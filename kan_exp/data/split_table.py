@@ -13,12 +13,12 @@ import torch
 from kan_exp.data.base import ExperimentData
 from kan_exp.data.columns import CONSTANT, shown
 from kan_exp.data.hints import far_values, few_rows, repeated_rows, same_as_target
-from kan_exp.data.kinds import take_treatment
 from kan_exp.data.options import TRAINING, Options
 from kan_exp.data.points import measure_scaling
 from kan_exp.data.split_options import SplitOptions
 from kan_exp.data.splitting import Rows
 from kan_exp.data.table import Table, learning_table, scale_fault
+from kan_exp.data.treatment import take_treatment
 from kan_exp.errors import KanExpError
 
 

@@ -15,7 +15,8 @@ from kan_exp.data import columns
 from kan_exp.data.classes import with_outputs
 from kan_exp.data.columns import CONSTANT, MISSING, Fault, FloatArray, shown, tidy
 from kan_exp.data.faults import faulty
-from kan_exp.data.kinds import Found, Treatment, adapt, recognize, table_decimal, without_words
+from kan_exp.data.fields import table_decimal, without_words
+from kan_exp.data.kinds import Found, adapt, recognize
 from kan_exp.data.options import TRAINING, Options, assign
 from kan_exp.data.readers import open_columns
 from kan_exp.data.remarks import remarks
@@ -23,6 +24,7 @@ from kan_exp.data.row_columns import read_groups, read_weight
 from kan_exp.data.schema import Schema
 from kan_exp.data.splitting import Rows
 from kan_exp.data.table_file import TableFile
+from kan_exp.data.treatment import Treatment
 from kan_exp.errors import KanExpError, listing
 
 if TYPE_CHECKING:

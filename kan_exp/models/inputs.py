@@ -84,7 +84,8 @@ def _encoded(x: Any, schema: Schema) -> Any:
         )
     import polars as pl
 
-    from kan_exp.data.kinds import adapt, without_words
+    from kan_exp.data.fields import without_words
+    from kan_exp.data.kinds import adapt
 
     columns = {}
     for column in schema.inputs:

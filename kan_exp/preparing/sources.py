@@ -154,8 +154,8 @@ def read_source(
     options: Mapping[str, Any], dims: tuple[int, ...] | None = None, classes: bool | None = None
 ) -> Table:
     """Reads and checks the table of `data=table`, see `learning_table`; it is kept for the data."""
-    from kan_exp.data.kinds import take_treatment
     from kan_exp.data.table import learning_table
+    from kan_exp.data.treatment import take_treatment
 
     if options.get("path") in (None, "???"):
         raise KanExpError("data.path is needed, the file of the table: set it with data.path=...")

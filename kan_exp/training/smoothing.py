@@ -295,7 +295,8 @@ class SmoothingModule(KANModule):
         about = "" if noise is None else f"; noise {noise:.3g}"
         return (
             f"Chosen: sums of curves{what}{about}, {self.chosen['effective']:.1f} effective "
-            f"parameters; fitted again to all {len(self.problems.every.x):,} training and validation rows."
+            f"parameters; fitted again to all {len(self.problems.every.x):,} training and "
+            f"validation rows."
         )
 
     # -- the model -----------------------------------------------------------------------------

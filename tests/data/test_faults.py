@@ -17,10 +17,10 @@ from omegaconf import OmegaConf
 
 from kan_exp.data import table as table_module
 from kan_exp.data.columns import tidy
-from kan_exp.data.kinds import Treatment
 from kan_exp.data.options import Options, assign
 from kan_exp.data.split_options import SplitOptions
 from kan_exp.data.table import Table, learning_table, read_table
+from kan_exp.data.treatment import Treatment
 from kan_exp.errors import KanExpError
 
 FRACTIONS = [0.7, 0.15, 0.15]
@@ -28,7 +28,7 @@ SPLIT = SplitOptions(FRACTIONS, seed=0)
 
 
 def learn(path, target="y", features=None, separator=None, dims=None, **treatment) -> Table:
-    treated = Treatment.of(**treatment)
+    treated = Treatment(**treatment)
     options = Options(dims=dims)
     return learning_table(path, target, features, SPLIT, separator, options, treatment=treated)
 

@@ -11,14 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kan_exp.data import columns
-from kan_exp.data.kinds import Treatment, adapt, recognize, table_decimal, without_words
+from kan_exp.data.fields import table_decimal, without_words
+from kan_exp.data.kinds import adapt, recognize
 from kan_exp.data.remarks import has_long_tail, is_code
 from kan_exp.data.schema import Column
+from kan_exp.data.treatment import Treatment
 
 
 def found(fields, decimal=".", is_target=False, **options):
     """A column of these fields, twelve times, so that there are levels."""
-    treatment = Treatment.of(**options)
+    treatment = Treatment(**options)
     series = fields if isinstance(fields, pl.Series) else pl.Series(list(fields) * 12)
     fields = without_words(series, treatment.missing_values)
     return recognize("c", fields, treatment, decimal, is_target)

@@ -13,10 +13,10 @@ import torch
 from kan_exp.data import StreamData, stream
 from kan_exp.data import large_table as reading
 from kan_exp.data.base import ChunkLoader
-from kan_exp.data.kinds import Treatment
 from kan_exp.data.large_table import LargeTable
 from kan_exp.data.stream import Moments, StreamLoader
 from kan_exp.data.table import read_table
+from kan_exp.data.treatment import Treatment
 from kan_exp.errors import KanExpError
 from kan_exp.train import prepare
 
