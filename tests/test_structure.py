@@ -185,7 +185,7 @@ def test_a_model_is_loaded_without_lightning_and_matplotlib():
 
 
 def test_tables_are_checked_without_torch_and_polars_waits_for_the_first():
-    tops = {name.partition(".")[0] for name in needed("kan_exp.data.table")}
+    tops = {name.partition(".")[0] for name in needed("kan_exp.data.training_table")}
     assert "numpy" in tops
     assert not tops & {"torch", "lightning", "polars", "hydra"}
 

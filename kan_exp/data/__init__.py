@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from kan_exp.data.base import ExperimentData
     from kan_exp.data.equation import EquationData
     from kan_exp.data.points import Scaling, Split, measure_scaling
+    from kan_exp.data.reading import read_table
     from kan_exp.data.sampled import SampledData
     from kan_exp.data.schema import Column, Schema
     from kan_exp.data.sklearn import SklearnData
     from kan_exp.data.split_table import TableData
     from kan_exp.data.stream import StreamData
-    from kan_exp.data.table import read_table
 
 __all__ = [
     "ArrayData",
@@ -50,7 +50,7 @@ _MODULES = {
     "StreamData": "stream",
     "TableData": "split_table",
     "measure_scaling": "points",
-    "read_table": "table",
+    "read_table": "reading",
 }
 
 __getattr__ = attach(__name__, _MODULES)

@@ -49,6 +49,11 @@ def free_name(name: str, taken: Iterable[str]) -> str:
     return next(one for one in numbered if one not in names)
 
 
+def one_of(count: int) -> str:
+    """Says behind an example that there are more of its kind."""
+    return f", one of {count:,}" if count > 1 else ""
+
+
 class Fault(NamedTuple):
     """Why a column cannot be used.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kan_exp.data.columns import MISSING_WORDS, FloatArray, shown, tidy
+from kan_exp.data.columns import MISSING_WORDS, FloatArray, one_of, shown, tidy
 from kan_exp.data.fields import read, without_words
 from kan_exp.data.schema import Column
 from kan_exp.data.table_file import TableFile
@@ -27,10 +27,9 @@ def read_weight(file: TableFile, name: str, is_part: bool = False) -> FloatArray
     bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
     if len(bad):
         (field,) = fields.gather([int(bad[0])]).to_list()
-        many = f", one of {len(bad):,}" if len(bad) > 1 else ""
         raise file.error(
-            f"data.weight={name} has {shown(field)} in {file.row_name(int(bad[0]))}{many}: weights "
-            f"must be finite numbers of at least 0."
+            f"data.weight={name} has {shown(field)} in {file.row_name(int(bad[0]))}"
+            f"{one_of(len(bad))}: weights must be finite numbers of at least 0."
         )
     if not is_part and not values.any():
         raise file.error(f"data.weight={name} is 0 in all rows: choose another column.")
@@ -51,10 +50,9 @@ def read_groups(file: TableFile, name: str) -> Series:
     texts = fields.cast(pl.String).str.strip_chars()
     missing = (texts.is_null() | texts.str.to_lowercase().is_in(MISSING_WORDS)).arg_true()
     if len(missing):
-        many = f", one of {len(missing):,}" if len(missing) > 1 else ""
         raise file.error(
-            f"data.group={name} has no value in {file.row_name(missing[0])}{many}: every row needs "
-            f"a group."
+            f"data.group={name} has no value in {file.row_name(missing[0])}{one_of(len(missing))}: "
+            f"every row needs a group."
         )
     return texts
 

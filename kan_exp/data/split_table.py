@@ -17,7 +17,8 @@ from kan_exp.data.options import TRAINING, Options
 from kan_exp.data.points import measure_scaling
 from kan_exp.data.split_options import SplitOptions
 from kan_exp.data.splitting import Rows
-from kan_exp.data.table import Table, learning_table, scale_fault
+from kan_exp.data.table import Table, scale_fault
+from kan_exp.data.training_table import learning_table
 from kan_exp.data.treatment import take_treatment
 from kan_exp.errors import KanExpError
 

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from kan_exp.data.classes import with_outputs
 from kan_exp.data.columns import tidy
 from kan_exp.data.options import Options
+from kan_exp.data.reading import learn_columns
 from kan_exp.data.schema import Column, Schema
-from kan_exp.data.table import Table, learn_columns
+from kan_exp.data.table import Table
 from kan_exp.data.table_file import TableFile
 from kan_exp.data.treatment import Treatment
 from kan_exp.errors import KanExpError

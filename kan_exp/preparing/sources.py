@@ -154,7 +154,7 @@ def read_source(
     options: Mapping[str, Any], dims: tuple[int, ...] | None = None, classes: bool | None = None
 ) -> Table:
     """Reads and checks the table of `data=table`, see `learning_table`; it is kept for the data."""
-    from kan_exp.data.table import learning_table
+    from kan_exp.data.training_table import learning_table
     from kan_exp.data.treatment import take_treatment
 
     if options.get("path") in (None, "???"):

@@ -10,7 +10,7 @@ from kan_exp.cli import hydra_config
 from kan_exp.commandline.arguments import spelled
 from kan_exp.config import Component
 from kan_exp.data.split_options import SplitOptions
-from kan_exp.data.table import learning_table
+from kan_exp.data.training_table import learning_table
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.checks import check, check_trainer
 from kan_exp.preparing.translation import translate

@@ -5,7 +5,7 @@ import shlex
 import pytest
 
 from kan_exp.data.split_options import SplitOptions
-from kan_exp.data.table import learning_table
+from kan_exp.data.training_table import learning_table
 from kan_exp.data.treatment import Treatment
 from kan_exp.errors import KanExpError
 

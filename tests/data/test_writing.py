@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from kan_exp.data.readers import open_columns
-from kan_exp.data.table import read_table
+from kan_exp.data.reading import read_table
 from kan_exp.errors import KanExpError
 
 
