@@ -100,11 +100,7 @@ class _Columns:
         self.predictor, self.model, self.marks = predictor, predictor.model, marks
 
     def names(self, file: TableFile, kept: Sequence[int] | None) -> list[str]:
-        """Names of the columns, numbered where an input has one.
-
-        Raises:
-            KanExpError: Another column that is kept has one.
-        """
+        """Names of the columns, numbered where an input has one; none of a kept column."""
         import torch
 
         names = list(self.model.as_columns(torch.empty(0, len(self.model.names))))
@@ -267,11 +263,7 @@ def _log_to_stderr() -> None:
 
 
 def _coverage(interval: Any) -> float | None:
-    """The share of cases that intervals hold; None for no intervals.
-
-    Raises:
-        KanExpError: It is no number between 0 and 1.
-    """
+    """The share of cases that intervals hold, between 0 and 1; None for no intervals."""
     if interval is None:
         return None
     number = isinstance(interval, int | float)
@@ -282,11 +274,7 @@ def _coverage(interval: Any) -> float | None:
 
 
 def _kept(file: TableFile, keep: Any) -> list[int] | None:
-    """Places of the columns that are kept; None for all.
-
-    Raises:
-        KanExpError: A name is unknown, or `keep` is no list.
-    """
+    """Places of the columns that are kept; None for all."""
     if keep is None:
         return None
     if isinstance(keep, str) or not (OmegaConf.is_list(keep) or isinstance(keep, list)):
@@ -306,11 +294,7 @@ def _separator(file: TableFile, source: Path | None, output: Path | None) -> str
 
 
 def _files(cfg: DictConfig) -> tuple[Path | None, Path | None]:
-    """Input and output; None for a standard stream.
-
-    Raises:
-        KanExpError: The output cannot be written, or is the input.
-    """
+    """Input and output, checked; None for a standard stream."""
     check_given(cfg, "run", "input", "output")
     source = None if cfg.input == STDIN else expand_home(str(cfg.input))
     if cfg.output == STDOUT:

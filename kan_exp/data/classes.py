@@ -114,14 +114,9 @@ def note_on_classes(schema: Schema) -> str:
 
 
 def check_known(table: Table, file: TableFile) -> None:
-    """Checks that every class of a table is one of its schema's.
+    """Raises a `KanExpError` if a class of a table is none of its schema's.
 
-    Args:
-        table: All rows of the file.
-        file: Names its rows.
-
-    Raises:
-        KanExpError: The network does not know it.
+    `file` has all rows of the table, and names them.
     """
     for column in table.schema.outputs:
         if column.kind == "class":

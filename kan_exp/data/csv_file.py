@@ -159,12 +159,9 @@ class CsvFile(TableFile):
         return f"row {self.first_row + row + 1}, line {self._lines[row][0]}"
 
     def part(self, data: bytes, first_row: int, first_line: int) -> CsvFile:
-        """Further rows of the same file.
+        """Further rows of the same file, whole lines in UTF-8.
 
-        Args:
-            data: Whole lines in UTF-8.
-            first_row: How many rows come before them.
-            first_line: How many lines come before them.
+        `first_row` and `first_line` are how many rows and lines come before them.
         """
         part = copy.copy(self)
         for name in ("columns", "_lines"):
@@ -266,10 +263,7 @@ def count_plain_rows(body: bytes, separator: str, width: int) -> int:
     """Counts the rows of a text that all parsers read alike; 0 for other texts.
 
     Then there are `width` fields in each row and no blank lines, and quotes stand around whole
-    fields or are doubled in such fields.
-
-    Args:
-        body: Ends with a newline.
+    fields or are doubled in such fields. `body` ends with a newline.
     """
     if width == 1 and (body.startswith((b"\n", b"\r\n")) or b"\n\n" in body or b"\n\r\n" in body):
         return 0

@@ -46,9 +46,7 @@ def is_text(fields: Series) -> bool:
 def without_words(fields: Series, words: Sequence[str] = ()) -> Series:
     """The fields without blanks around them; null where they stand for missing values.
 
-    Args:
-        fields: Of a column of any type.
-        words: Which also stand for missing values.
+    `words` are texts and numbers that stand for missing values, too.
     """
     import polars as pl
 
@@ -74,14 +72,9 @@ def without_words(fields: Series, words: Sequence[str] = ()) -> Series:
 
 
 def read(column: Column, fields: Series) -> Series:
-    """Reads fields as a column that is known; null where that is impossible.
+    """Values of fields as `Column.fit` takes them; null where they cannot be read as this column.
 
-    Args:
-        column: What it is.
-        fields: See `without_words`.
-
-    Returns:
-        Values as `Column.fit` takes them.
+    For `fields` see `without_words`.
     """
     import polars as pl
 

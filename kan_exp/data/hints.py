@@ -30,9 +30,7 @@ def few_rows(test: int) -> list[str]:
 def same_as_target(schema: Schema, train: Split) -> list[str]:
     """A line for each column that has nearly the target's values up to a scale.
 
-    Args:
-        schema: Fitted; its outputs are numbers, or one of two classes.
-        train: Training rows.
+    The schema is fitted; its outputs are numbers, or one of two classes.
     """
     if len(schema.classes) > 2:
         return []

@@ -109,12 +109,7 @@ def _kind_of(column: Column, kind: str, fields: Series, decimal: str | None) -> 
 
 
 def adapt(column: Column, fields: Series) -> Found:
-    """Reads fields as a column of a trained network, however they are written.
-
-    Args:
-        column: Of the network.
-        fields: See `without_words`.
-    """
+    """Reads fields, see `without_words`, as a column of a network, however they are written."""
     written = column
     if is_text(fields):
         if column.kind == "number":

@@ -258,11 +258,7 @@ class _Header(TableFile):
 
 @contextmanager
 def _readable(file: Path) -> Iterator[None]:
-    """Explains errors of reading a file.
-
-    Raises:
-        KanExpError: It is damaged, or not there any more.
-    """
+    """Explains errors of reading a file by a `KanExpError`."""
     import polars as pl
 
     try:

@@ -65,9 +65,7 @@ class TableFile:
     def unknown(self, names: Sequence[str], option: str | None) -> KanExpError:
         """The error for columns that the file lacks.
 
-        Args:
-            names: Of these columns.
-            option: The option that names them; `None` where a trained network needs them.
+        `option` names them; it is None where a trained network needs them.
         """
         meant = closest(names[0], [name for name in self.names if name])
         hint = self.header_hint() if meant is None else f" Did you mean {shown(meant)}?"

@@ -237,10 +237,7 @@ def _check_fold(data: ExperimentData, number: int, inputs: int) -> None:
 def _folds_at_once(config: RunConfig, module: KANModule, data: ExperimentData) -> int:
     """How many folds are trained as one stacked network; 1 where that is no faster, or impossible.
 
-    Args:
-        config: Settled.
-        module: Of the run's own network.
-        data: Of the run, whose test points are all rows.
+    `module` is that of the run's own network, `data` those of the run.
     """
     points = data.train_dataloader().batch_size
     widest = max(layer.numbers_per_sample for layer in module.model.edge_layers)

@@ -46,13 +46,7 @@ REPLACED = (
 
 
 def result_rows(metrics: Metrics, task: Task, max_steps: int) -> list[tuple[str, str]]:
-    """Rows of the table of results, test metrics first.
-
-    Args:
-        metrics: The content of metrics.json.
-        task: Of the run.
-        max_steps: Steps of the whole run.
-    """
+    """Rows of the table of results, test metrics first, from the content of metrics.json."""
     steps = f"{metrics['steps']:,}"
     best = metrics["best_step"]
     kept = f"the best on validation, of step {best:,}" if best else "the start"

@@ -198,12 +198,7 @@ def write_predictions(
 ) -> None:
     """Writes the out-of-fold prediction of every row as CSV, in the order of the rows.
 
-    Args:
-        path: The file.
-        results: Of all folds.
-        model: Names predictions as the model of each fold does.
-        data: Names the outputs.
-        folds: Number of folds.
+    `model` names predictions as the model of each fold does; `folds` is their number in a repeat.
     """
     rows = torch.cat([result.rows for result in results])
     number = torch.cat([torch.full_like(one.rows, k) for k, one in enumerate(results)])

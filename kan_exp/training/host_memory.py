@@ -15,16 +15,13 @@ MATRIX_COPIES = 3  # a penalty's matrix, those of all networks in one tensor, an
 
 
 def check_network_fits(shown: str, weights: int, basis: int, batch: int) -> None:
-    """Checks that a network can fit into the free memory.
+    """Raises a `KanExpError` if no memory here can hold a network.
 
     Args:
         shown: The network as the user chose it.
         weights: Its trainable numbers.
         basis: Numbers that a pass holds of one point, at least.
         batch: Points of a pass.
-
-    Raises:
-        KanExpError: It cannot.
     """
     needs = _needs(FLOAT * (WEIGHT_COPIES * weights + basis * batch))
     if needs:
@@ -35,30 +32,16 @@ def check_network_fits(shown: str, weights: int, basis: int, batch: int) -> None
 
 
 def check_points_fit(option: str, points: int, width: int) -> None:
-    """Checks that points fit into the free memory.
-
-    Args:
-        option: The option that sets their number.
-        points: Training, validation and test points.
-        width: Numbers of each.
-
-    Raises:
-        KanExpError: They do not fit.
-    """
+    """Raises a `KanExpError` if points of so many numbers each do not fit into the free memory."""
     if needs := _needs(FLOAT * points * width):
         raise KanExpError(f"{option}: {points:,} points need {needs}: set fewer.")
 
 
 def check_grids_fit(sizes: Sequence[int], stages: Sequence[Stage], penalized: bool) -> None:
-    """Checks that the matrices of a least-squares training on grids can fit into the free memory.
+    """Raises a `KanExpError` if no memory here can hold the matrices of least squares on grids.
 
-    Args:
-        sizes: Parameters of one network at each stage.
-        stages: Networks and intervals of each stage.
-        penalized: Whether there is a penalty, a matrix of all parameters of a network.
-
-    Raises:
-        KanExpError: They cannot; the message names the first grid of which this is so.
+    The message names the first grid of which this is so. `sizes` are the parameters of one network
+    at each stage; if it is `penalized`, there is a matrix of all of them.
     """
     grids = [stage.num_intervals or 0 for stage in stages]
     changes = [0, *(coarse * fine if coarse < fine else 0 for coarse, fine in pairwise(grids))]

@@ -25,11 +25,6 @@ def left_out_errors(
     That is what a training leaves out of itself, see `KANModule.left_out_errors`, or the validation
     points.
 
-    Args:
-        module: As the training has left it.
-        data: What it was trained on.
-        best: The checkpoint of the best network.
-
     Returns:
         Errors on the scale on which outputs are learned; None if there are none, or predictions
         are no numbers with errors of one size, such as classes, quantiles and counts.

@@ -78,11 +78,7 @@ def linear_model(
 ) -> Edges:
     """The edges of the linear model whose ridge penalties have the largest restricted likelihood.
 
-    Args:
-        points: Standardized, in float64.
-        outputs: Number of outputs.
-        loss: A mean over points.
-        constraints: Of each layer, none if not given.
+    `points` are standardized, in float64.
     """
     inputs = points.x.shape[1]
     smooth, q = _smoothed(points, outputs, loss, 1, 1, constraints)

@@ -225,11 +225,7 @@ class KANModule(LightningModule):
     def _record(
         self, losses: Tensor, rates: Sequence[float], penalties: Mapping[str, Tensor]
     ) -> None:
-        """Logs a chunk.
-
-        Raises:
-            DivergedError: A loss is NaN or infinite.
-        """
+        """Logs a chunk; raises a `DivergedError` if a loss is NaN or infinite."""
         broken = (~losses.isfinite()).nonzero()
         if len(broken):
             first = int(broken[0])

@@ -96,11 +96,7 @@ class Pruning:
     ) -> Pruned:
         """Prunes the network of a checkpoint.
 
-        Args:
-            best: The checkpoint.
-            task: What was minimized.
-            data: What was trained on.
-            interrupted: Whether the user has asked to stop.
+        `interrupted` says whether the user has asked to stop.
         """
         began = time.monotonic()
         model = model_from(best)
@@ -237,22 +233,13 @@ def _edges(count: int) -> str:
 
 
 def write_edges(path: Path, metrics: Mapping[str, Any]) -> None:
-    """Writes the edges before and after as CSV, with the validation error without each.
-
-    Args:
-        path: The file.
-        metrics: The entry `pruning` of `metrics.json`.
-    """
+    """Writes the edges before and after as CSV, from the entry `pruning` of `metrics.json`."""
     rows = [{"network": name, **row} for name in ("before", "after") for row in metrics[name]]
     write_text(path, csv_text(rows))
 
 
 def pruning_lines(metrics: Mapping[str, Any]) -> list[str]:
-    """What was removed, and the edges that are left, for the terminal.
-
-    Args:
-        metrics: The entry `pruning` of `metrics.json`.
-    """
+    """What was removed and what is left, from the entry `pruning` of `metrics.json`."""
     before, after = metrics["edges"]
     are = "is" if after == 1 else "are"
     old, new = (number(error) for error in metrics["error"])

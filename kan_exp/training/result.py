@@ -70,8 +70,7 @@ def make_result(
         data: What it was trained on.
         best: The checkpoint of the best network.
         details: Entries of `metrics.json` about the run, such as its device.
-        diverged: Why the training ended, if it diverged.
-        folds: The results of a cross-validation.
+        diverged, folds: See `Result`.
     """
     task, model, weight = module.task, model_from(best), data.test.weight
     if data.num_folds:

@@ -76,13 +76,9 @@ def resamples(sizes: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def bootstrap_error(metric: Metric, drawn: Tensor, sums: Tensor, sizes: Tensor) -> float:
-    """The standard deviation of a metric over resamples of blocks.
+    """The standard deviation of a metric over resamples of blocks, see `resamples`.
 
-    Args:
-        metric: A function of a mean over points.
-        drawn: See `resamples`.
-        sums: Of the terms of each block's points, `(blocks,)`.
-        sizes: Of their weights, `(blocks,)`.
+    `sums` are those of the terms of each block's points, `sizes` those of their weights.
     """
     return metric.of_mean(drawn @ sums / (drawn @ sizes)).std().item()
 
@@ -126,16 +122,9 @@ def linear_predictions(train: Split, test: Split) -> Tensor:
 def linear_predictions_by(
     task: Task, train: Split, test: Split, scaling: Scaling, outputs: int
 ) -> Tensor:
-    """Predictions of the linear model that minimizes a task's loss, `(n, out)`.
+    """Predictions of the linear model that minimizes a task's loss, `(n, outputs)`.
 
-    Of classes, that is logistic regression.
-
-    Args:
-        task: Has the loss.
-        train: What is fitted.
-        test: What is predicted.
-        scaling: Between the target and the outputs.
-        outputs: Their number.
+    Of classes, that is logistic regression. The scaling is that between target and outputs.
     """
     loss = task.loss()
     if isinstance(loss, Squared):

@@ -139,15 +139,9 @@ class SmoothProblems:
         return _in_errors(left_out) < -SUPPORT and _in_errors(seen) <= VETO
 
     def errors_of_folds(self, network: Network, split: Split, attempts: int) -> Tensor | None:
-        """Target minus output at the points of each fold by a network fitted to the others.
+        """Target minus output `(n, out)` at points of each fold, by a network fitted to the others.
 
-        Args:
-            network: Where the fits begin.
-            split: All points.
-            attempts: Of a step.
-
-        Returns:
-            `(n, out)`; None if all points are copies of one.
+        The fits begin at `network`. None if all points are copies of one.
         """
         # Copies of a point are left out together.
         fold = split.x.unique(dim=0, return_inverse=True)[1] % FOLDS

@@ -52,13 +52,9 @@ def read_state(path: Path) -> dict[str, Any]:
 def restore(
     state: Mapping[str, Any], trainer: Trainer, module: KANModule, data: ExperimentData
 ) -> None:
-    """Restores the state of a training in newly made parts.
+    """Restores the state of a training in parts that were made from the same configuration.
 
-    Args:
-        state: From `read_state`.
-        trainer: The trainer, with its callbacks and loggers.
-        module: Made from the same configuration.
-        data: The data, already planned.
+    The data are planned already.
 
     Raises:
         KanExpError: The training points are others, or the state does not fit the configuration.
