@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
-from kan_exp.config import EQUATION, Component, RunConfig, RunContext
+from kan_exp.config import Component, RunConfig, RunContext
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.checks import ELEMENTWISE
 from kan_exp.preparing.choices import flat_choices
@@ -19,15 +19,6 @@ from kan_exp.preparing.components import make_checked, make_data, make_partial, 
 from kan_exp.preparing.constraints import check_constraints
 from kan_exp.preparing.defaults import notes_on_defaults, with_defaults
 from kan_exp.preparing.devices import training_accelerator
-from kan_exp.preparing.modules import (
-    equation_stages,
-    intervals_of,
-    layer_specs,
-    make_module,
-    make_pruning,
-    plan_of,
-)
-from kan_exp.preparing.networks import stages_of
 from kan_exp.preparing.sources import check_schema
 from kan_exp.preparing.tasks import data_options, note_on_task, with_task
 from kan_exp.preparing.widths import are_known
@@ -89,6 +80,7 @@ def make_experiment(
     from lightning.pytorch import Callback
     from lightning.pytorch.loggers import Logger
 
+    from kan_exp.preparing.modules import make_module, make_pruning, num_steps
     from kan_exp.ranks.strategy import RankEnvironment
     from kan_exp.training.callbacks import BestNetwork, RunCheckpoint, SignalStop
     from kan_exp.training.experiment import Experiment, quiet_lightning
@@ -112,7 +104,7 @@ def make_experiment(
     given, data = data, copy(data)  # the given one may be of several trainings
     data.scaling = task.scaling(data.scaling)
     data.train, data.val = task.weigh(data.train, data.val, data.schema)
-    steps = _steps(config, data)
+    steps = num_steps(config, data)
     module = make_module(config, context, data, task, masks)
     generators = [torch.Generator().manual_seed(config.seed + k) for k in range(config.replicas)]
     moments = (config.log_every_n_steps, config.evaluations)
@@ -308,18 +300,6 @@ def _quiet(config: RunConfig) -> RunConfig:
         if callback is not None and callback.target not in OBSERVERS.values()
     }
     return replace(config, logger=None, callbacks=acting)
-
-
-def _steps(config: RunConfig, data: ExperimentData) -> int:
-    """How many optimizer steps the run has: `steps`, or those of least squares if that is null."""
-    if config.steps is not None:
-        return config.steps
-    specs = layer_specs(config)
-    if config.data.target == EQUATION:
-        return sum(stage.steps for stage in equation_stages(config, data))
-    if config.smooths:
-        return plan_of(config, specs, data).total_steps
-    return sum(stage.steps for stage in stages_of(config.refine, intervals_of(specs)))
 
 
 def _check_with_torch(config: RunConfig, count: int, accelerator: str) -> None:
