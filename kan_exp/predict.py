@@ -22,12 +22,11 @@ from kan_exp.data.ranges import MARKED
 from kan_exp.data.schema import Schema
 from kan_exp.data.table_file import TableFile
 from kan_exp.errors import KanExpError, listing, message_of
+from kan_exp.lazy import polars as pl
 from kan_exp.quoting import expand_home
 from kan_exp.runs.folders import find_checkpoint
 
 if TYPE_CHECKING:
-    from polars import DataFrame
-
     from kan_exp.models.streaming import Part, Predictor
 
 log = logging.getLogger(__name__)
@@ -133,8 +132,6 @@ class _Columns:
 
     def series(self, part: Part) -> list[Any]:
         """The columns as numbers, and as text for classes."""
-        import polars as pl
-
         numbers = part.predicted.double().numpy()
         columns: list[Any] = [pl.Series(column) for column in numbers.T]
         if self.model.classes:
@@ -176,13 +173,12 @@ def _write_frames(
     kept: Sequence[int] | None,
 ) -> list[str]:
     """Writes all rows as Parquet; returns names of columns that it cannot hold."""
-    import polars as pl
     from polars.io.plugins import register_io_source
 
     left_out: list[str] = []
     failures: list[BaseException] = []
 
-    def frames() -> Iterator[DataFrame]:
+    def frames() -> Iterator[pl.DataFrame]:
         try:
             for part in parts:
                 added = dict(zip(names, columns.series(part), strict=True))
@@ -194,7 +190,7 @@ def _write_frames(
     made = frames()
     first = next(made)
 
-    def source(*_: Any) -> Iterator[DataFrame]:
+    def source(*_: Any) -> Iterator[pl.DataFrame]:
         yield first
         yield from made
 
@@ -210,8 +206,6 @@ def _write_frames(
 
 def _kept_columns(part: Part, kept: Sequence[int] | None, left_out: list[str]) -> dict[str, Any]:
     """Columns of the input; of text, those that the network reads are as it reads them."""
-    import polars as pl
-
     file = part.file
     typed = part.table.frame if not any(file.types) else pl.DataFrame()
     columns: dict[str, Any] = {}

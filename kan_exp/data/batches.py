@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from kan_exp.data.csv_file import QUOTE, CsvFile
 from kan_exp.data.encodings import to_utf8
@@ -22,9 +22,7 @@ from kan_exp.data.readers import (
 )
 from kan_exp.data.table_file import TableFile
 from kan_exp.errors import KanExpError
-
-if TYPE_CHECKING:
-    from polars import DataFrame
+from kan_exp.lazy import polars as pl
 
 BLOCK = 2**16  # rows of a part of Parquet
 CHUNK = 2**24  # bytes of a part of text
@@ -79,8 +77,6 @@ class Batches:
 
     def _frames(self, found: Identified, options: Options) -> Iterator[tuple[TableFile, int]]:
         """Parts of Parquet; one without rows if there are none."""
-        import polars as pl
-
         row = 0
         try:
             scan = pl.scan_parquet(found.file, glob=False)
@@ -106,7 +102,7 @@ class FramePart(TableFile):
     """
 
     def __init__(
-        self, found: Identified, options: Options, frame: DataFrame, first_row: int
+        self, found: Identified, options: Options, frame: pl.DataFrame, first_row: int
     ) -> None:
         self.frame, self.first_row = frame, first_row
         super().__init__(found.file, found.source, options)

@@ -10,20 +10,17 @@ from kan_exp.data.columns import FALSE, MISSING_WORDS, TRUE, shown
 from kan_exp.data.schema import MAX_LEVELS, Column, Schema
 from kan_exp.data.table_file import TableFile, are_numbers
 from kan_exp.errors import KanExpError, listing
+from kan_exp.lazy import polars as pl
 
 if TYPE_CHECKING:
-    from polars import Series
-
     from kan_exp.data.table import Table
 
 MAX_FEW = 10  # different whole numbers that are taken for classes
 REPEATS = 5  # rows of each of them, on average
 
 
-def level_names(fields: Series) -> Series:
+def level_names(fields: pl.Series) -> pl.Series:
     """Classes as text: a number has one name, however it is written; null for missing ones."""
-    import polars as pl
-
     if fields.dtype == pl.Boolean:
         return fields.cast(pl.String)
     if fields.dtype.is_numeric():
@@ -131,7 +128,7 @@ def check_known(table: Table, file: TableFile) -> None:
                 )
 
 
-def _are_few(values: Series) -> bool:
+def _are_few(values: pl.Series) -> bool:
     """Whether numbers are whole and of few values, each with many rows."""
     count = values.n_unique()
     whole = bool((values == values.round()).all())

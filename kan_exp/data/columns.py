@@ -5,13 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from polars import Series
+from kan_exp.lazy import polars as pl
 
 FloatArray = NDArray[np.float64]
 MAX_EXACT = 2.0**53  # whole numbers up to here are exact in float64
@@ -70,7 +69,7 @@ class Fault(NamedTuple):
     words: tuple[str, ...] = ()
 
 
-def rounding_notes(name: str, fields: Series, values: Series) -> list[str]:
+def rounding_notes(name: str, fields: pl.Series, values: pl.Series) -> list[str]:
     """Names the first whole number of a column that float64 cannot hold, if there is one."""
     if not values.dtype.is_float():
         return []

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 
@@ -18,9 +18,7 @@ from kan_exp.data.columns import shown, tidy
 from kan_exp.data.encodings import readings, to_utf8
 from kan_exp.data.options import Options
 from kan_exp.data.table_file import TableFile, are_numbers
-
-if TYPE_CHECKING:
-    from polars import Series
+from kan_exp.lazy import polars as pl
 
 SEPARATORS = (",", ";", "\t", "|")
 SNIFFED = 200  # lines by which separators are recognized
@@ -112,10 +110,8 @@ class CsvFile(TableFile):
         return header.fields
 
     @cached_property
-    def columns(self) -> list[Series]:  # type: ignore[override]
+    def columns(self) -> list[pl.Series]:  # type: ignore[override]
         """All fields below the header as text."""
-        import polars as pl
-
         width = len(self.names)
         schema = {str(place): pl.String for place in range(width)}
         data = self.data

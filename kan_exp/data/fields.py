@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kan_exp.data.classes import level_names
 from kan_exp.data.columns import FALSE, INFINITY, MISSING_WORDS, NAN, TRUE
 from kan_exp.data.schema import Column
 from kan_exp.data.table_file import are_numbers
-
-if TYPE_CHECKING:
-    from polars import Series
+from kan_exp.lazy import polars as pl
 
 # Numbers as text by their decimal sign: currency in front, groups of three, unit behind.
 _WHOLE = (
@@ -36,20 +34,16 @@ TWO_DIGITS = r"[./-]\d\d(\s|$)"
 SAMPLE = 1000  # fields that formats of dates are tried on first
 
 
-def is_text(fields: Series) -> bool:
+def is_text(fields: pl.Series) -> bool:
     """Whether fields are text."""
-    import polars as pl
-
     return fields.dtype == pl.String
 
 
-def without_words(fields: Series, words: Sequence[str] = ()) -> Series:
+def without_words(fields: pl.Series, words: Sequence[str] = ()) -> pl.Series:
     """The fields without blanks around them; null where they stand for missing values.
 
     `words` are texts and numbers that stand for missing values, too.
     """
-    import polars as pl
-
     if isinstance(fields.dtype, pl.Categorical | pl.Enum):
         fields = fields.cast(pl.String)
     if fields.dtype == pl.String:
@@ -71,13 +65,11 @@ def without_words(fields: Series, words: Sequence[str] = ()) -> Series:
     return text.set(gaps.fill_null(True), None)
 
 
-def read(column: Column, fields: Series) -> Series:
+def read(column: Column, fields: pl.Series) -> pl.Series:
     """Values of fields as `Column.fit` takes them; null where they cannot be read as this column.
 
     For `fields` see `without_words`.
     """
-    import polars as pl
-
     text = fields.dtype == pl.String
     if column.kind in ("category", "class"):
         return as_text(fields)
@@ -97,18 +89,14 @@ def read(column: Column, fields: Series) -> Series:
     return pl.repeat(None, len(fields), dtype=pl.Float64, eager=True)
 
 
-def as_text(fields: Series) -> Series:
+def as_text(fields: pl.Series) -> pl.Series:
     """Levels; null where a type has no text."""
-    import polars as pl
-
     if isinstance(fields.dtype, pl.List | pl.Array | pl.Struct | pl.Object | pl.Binary):
         return pl.repeat(None, len(fields), dtype=pl.String, eager=True)
     return level_names(fields)
 
 
-def _numbers(text: Series, decimal: str) -> Series:
-    import polars as pl
-
+def _numbers(text: pl.Series, decimal: str) -> pl.Series:
     if decimal == ".":
         plain = plain_numbers(text)
         if plain.null_count() == text.null_count():
@@ -119,10 +107,8 @@ def _numbers(text: Series, decimal: str) -> Series:
     return (sign + digits.str.replace(",", ".", literal=True)).cast(pl.Float64, strict=False)
 
 
-def plain_numbers(text: Series) -> Series:
+def plain_numbers(text: pl.Series) -> pl.Series:
     """Numbers as programs write them, with words for infinity."""
-    import polars as pl
-
     numbers = text.cast(pl.Float64, strict=False)
     if numbers.null_count() == text.null_count():
         return numbers.fill_nan(None)
@@ -134,23 +120,21 @@ def plain_numbers(text: Series) -> Series:
     return frame.select(pl.when("i").then(signed).otherwise("n").fill_nan(None)).to_series()
 
 
-def _groups(text: Series, decimal: str) -> Any:
+def _groups(text: pl.Series, decimal: str) -> Any:
     """Signs, currency, digits and unit of numbers, see `WRITTEN`; a frame of texts."""
     for sign, plain in TYPOGRAPHIC.items():
         text = text.str.replace_all(sign, plain, literal=True)
     return text.str.extract_groups(WRITTEN[decimal]).struct.unnest()
 
 
-def units(text: Series, decimal: str) -> list[str]:
+def units(text: pl.Series, decimal: str) -> list[str]:
     """What stands in front of and behind numbers, each once; no number has none."""
-    import polars as pl
-
     groups = _groups(text, decimal)
     found = pl.concat([groups["2"], groups["5"]]).drop_nulls().unique(maintain_order=True)
     return [unit for unit in found.to_list() if unit]
 
 
-def styles(text: Series) -> list[str]:
+def styles(text: pl.Series) -> list[str]:
     """The decimal signs with which all fields are numbers of the same unit."""
     known = text.drop_nulls()
     return [
@@ -160,16 +144,14 @@ def styles(text: Series) -> list[str]:
     ]
 
 
-def table_decimal(fields: Iterable[Series]) -> str | None:
+def table_decimal(fields: Iterable[pl.Series]) -> str | None:
     """The decimal sign that a column of the table is certain to have; None if there is none."""
     texts = (text for text in fields if is_text(text))
     found = [styles(text) for text in texts if text.str.contains(",", literal=True).any()]
     return next((sign for sign in (",", ".") if [sign] in found), None)
 
 
-def _dates(fields: Series, form: str) -> Series:
-    import polars as pl
-
+def _dates(fields: pl.Series, form: str) -> pl.Series:
     if fields.dtype == pl.Time:
         return (
             pl.DataFrame({"t": fields})
@@ -190,7 +172,7 @@ def _with_day(form: str) -> str:
     return f"{form}-%d" if form == "%Y-%m" else form
 
 
-def _date_text(text: Series, form: str) -> Series:
+def _date_text(text: pl.Series, form: str) -> pl.Series:
     text = text.str.replace(r"(\d)T(\d)", "$1 $2")
     text = text.str.replace(r"(:\d\d(?:\.\d+)?)\s*(?:Z|UTC|[+-]\d\d:?\d\d)$", "$1")
     if form in TIMES_ALONE and not text.str.contains(r"^\d{4}-\d").any():
@@ -198,10 +180,8 @@ def _date_text(text: Series, form: str) -> Series:
     return text + "-01" if form == "%Y-%m" else text
 
 
-def date_formats(text: Series) -> list[str]:
+def date_formats(text: pl.Series) -> list[str]:
     """The formats in which all fields are dates or times; two of them if day and month differ."""
-    import polars as pl
-
     known = text.drop_nulls()
     if not len(known) or not LIKE_A_DATE.match(str(known[0])):
         return []

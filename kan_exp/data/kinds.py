@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from kan_exp.data import columns
 from kan_exp.data.columns import FALSE, TRUE, shown
@@ -19,9 +19,7 @@ from kan_exp.data.fields import (
 )
 from kan_exp.data.schema import MAX_LEVELS, Column
 from kan_exp.data.treatment import Treatment
-
-if TYPE_CHECKING:
-    from polars import Series
+from kan_exp.lazy import polars as pl
 
 DIGITS = FALSE[-1] + TRUE[-1]
 MAX_WORDS = 3  # texts of a column that may stand for missing values
@@ -43,9 +41,9 @@ class Found(NamedTuple):
     """
 
     column: Column
-    values: Series
+    values: pl.Series
     fault: str = ""
-    rows: Series | None = None
+    rows: pl.Series | None = None
     words: tuple[str, ...] = ()
     example: str = ""
 
@@ -57,7 +55,7 @@ class Found(NamedTuple):
 
 
 def recognize(
-    name: str, fields: Series, treatment: Treatment, decimal: str | None, is_target: bool = False
+    name: str, fields: pl.Series, treatment: Treatment, decimal: str | None, is_target: bool = False
 ) -> Found:
     """Recognizes one column.
 
@@ -87,10 +85,10 @@ def recognize(
     return Found(column, read(column, fields), fault, fields.is_not_null(), words)
 
 
-def _kind_of(column: Column, kind: str, fields: Series, decimal: str | None) -> tuple[Column, str]:
+def _kind_of(
+    column: Column, kind: str, fields: pl.Series, decimal: str | None
+) -> tuple[Column, str]:
     """What a column is, by the option that says so or by its fields, and why it can be nothing."""
-    import polars as pl
-
     is_time = fields.dtype.is_temporal() and not isinstance(fields.dtype, pl.Duration)
     if "%" in kind:
         return replace(column, kind="date", format=kind), ""
@@ -108,7 +106,7 @@ def _kind_of(column: Column, kind: str, fields: Series, decimal: str | None) -> 
     return column, "" if known else columns.OTHER
 
 
-def adapt(column: Column, fields: Series) -> Found:
+def adapt(column: Column, fields: pl.Series) -> Found:
     """Reads fields, see `without_words`, as a column of a network, however they are written."""
     written = column
     if is_text(fields):
@@ -124,7 +122,7 @@ def adapt(column: Column, fields: Series) -> Found:
     return _checked(column, fields, written)
 
 
-def _checked(column: Column, fields: Series, written: Column | None = None) -> Found:
+def _checked(column: Column, fields: pl.Series, written: Column | None = None) -> Found:
     """Reads fields and checks what came of them."""
     values = read(written or column, fields)
     bad = values.is_null() & fields.is_not_null()
@@ -145,13 +143,13 @@ def _checked(column: Column, fields: Series, written: Column | None = None) -> F
     return Found(column, values)
 
 
-def _below_scale(column: Column, values: Series) -> Series:
+def _below_scale(column: Column, values: pl.Series) -> pl.Series:
     """Where numbers have no logarithm."""
     low = values <= (0 if column.scale == "log" else -1)
     return low.fill_null(False)
 
 
-def _of_text(column: Column, fields: Series, decimal: str | None) -> tuple[Column, str]:
+def _of_text(column: Column, fields: pl.Series, decimal: str | None) -> tuple[Column, str]:
     """What a column of text is, and why it can be nothing."""
     known = fields.drop_nulls()
     if plain_numbers(known).null_count() == 0:
@@ -176,7 +174,7 @@ def _of_text(column: Column, fields: Series, decimal: str | None) -> tuple[Colum
     return replace(column, kind="category"), ""
 
 
-def _number_style(column: Column, fields: Series, decimal: str | None) -> tuple[Column, str]:
+def _number_style(column: Column, fields: pl.Series, decimal: str | None) -> tuple[Column, str]:
     """The decimal sign and the unit of a column of numbers, and whether the sign is unclear."""
     known = fields.drop_nulls()
     plain = not plain_numbers(known).null_count()

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,11 +21,9 @@ from kan_exp.data.schema import Schema
 from kan_exp.data.table_file import TableFile
 from kan_exp.data.treatment import Treatment
 from kan_exp.errors import KanExpError, listing
+from kan_exp.lazy import polars as pl
 from kan_exp.quoting import expand_home, quoted, shell
 from kan_exp.runs import from_here
-
-if TYPE_CHECKING:
-    from polars import DataFrame, LazyFrame
 
 BLOCK = 2**15  # rows that are read at a time
 # What fields of each kind are.
@@ -98,7 +96,7 @@ class LargeTable:
         self.schema = replace(self.schema, inputs=tuple(inputs))
         self.is_plain = self.schema == Schema.of_numbers(self.schema.columns, self.schema.targets)
 
-    def fit(self, frame: DataFrame) -> None:
+    def fit(self, frame: pl.DataFrame) -> None:
         """Fits the kinds of the inputs to training rows, see `Schema.fit`."""
         self.schema = self.schema.fit(frame)
         if not self.schema.inputs:
@@ -106,7 +104,7 @@ class LargeTable:
                 f"{self.source}: no column but the target varies in the training rows: add one."
             )
 
-    def frames(self) -> Iterator[DataFrame]:
+    def frames(self) -> Iterator[pl.DataFrame]:
         """All rows as columns of the types in `Column.fit`, in blocks as those of `blocks`.
 
         Raises:
@@ -119,9 +117,7 @@ class LargeTable:
                     yield self._read(file, first, raw)
                     first += len(raw)
 
-    def _read(self, file: Path, first: int, raw: DataFrame) -> DataFrame:
-        import polars as pl
-
+    def _read(self, file: Path, first: int, raw: pl.DataFrame) -> pl.DataFrame:
         columns, faults = {}, []
         for column in (*self.schema.inputs, *self.schema.outputs):
             fields = without_words(raw[column.name])
@@ -161,10 +157,8 @@ class LargeTable:
                     first += len(values)
 
     @staticmethod
-    def _batches(frame: LazyFrame) -> Iterator[DataFrame]:
+    def _batches(frame: pl.LazyFrame) -> Iterator[pl.DataFrame]:
         """Batches of `BLOCK` rows, the last one smaller."""
-        import polars as pl
-
         left = None
         for batch in frame.collect_batches(chunk_size=BLOCK, maintain_order=True):
             left = batch if left is None else pl.concat([left, batch])
@@ -174,28 +168,22 @@ class LargeTable:
         if left is not None and len(left):
             yield left
 
-    def _numbers(self, file: Path) -> LazyFrame:
+    def _numbers(self, file: Path) -> pl.LazyFrame:
         """The chosen columns as numbers; NaN for what is none."""
-        import polars as pl
-
         names = self._names(file)
         schema = dict.fromkeys(names.values(), pl.Float64)
         frame = self._open(file, schema=schema, ignore_errors=True)
         numbers = [pl.col(names[name]).cast(pl.Float64, strict=False) for name in self.schema.names]
         return frame.select(numbers).fill_null(float("nan"))
 
-    def _scan(self, file: Path, columns: Sequence[str]) -> LazyFrame:
+    def _scan(self, file: Path, columns: Sequence[str]) -> pl.LazyFrame:
         """Fields as they are stored, under the names that users type."""
-        import polars as pl
-
         names = self._names(file)
         frame = self._open(file, infer_schema=False)
         return frame.select(pl.col(names[name]).alias(name) for name in columns)
 
-    def _open(self, file: Path, **options: Any) -> LazyFrame:
+    def _open(self, file: Path, **options: Any) -> pl.LazyFrame:
         """A file, read by these options if it is text."""
-        import polars as pl
-
         if file.suffix == ".parquet":
             return pl.scan_parquet(file, glob=False)
         separator = "\t" if file.suffix == ".tsv" else self.separator
@@ -259,8 +247,6 @@ class _Header(TableFile):
 @contextmanager
 def _readable(file: Path) -> Iterator[None]:
     """Explains errors of reading a file by a `KanExpError`."""
-    import polars as pl
-
     try:
         yield
     except (pl.exceptions.PolarsError, OSError) as error:

@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +24,8 @@ from kan_exp.data.csv_file import MAX_TITLES, CsvFile
 from kan_exp.data.options import TRAINING, Options
 from kan_exp.data.table_file import TableFile
 from kan_exp.errors import KanExpError, listing, message_of
+from kan_exp.lazy import polars as pl
 from kan_exp.runs import from_here
-
-if TYPE_CHECKING:
-    from polars import DataFrame, Series
 
 SEPARATORS = (",", ";", "\t", "|", " ")
 TEXTS = (".csv", ".tsv", ".txt", ".dat", ".data", ".tab", ".psv", ".asc", "")
@@ -204,8 +202,6 @@ class FrameFile(TableFile):
         super().__init__(path, source, options)
 
     def _read_header(self) -> list[str]:
-        import polars as pl
-
         binary = self.suffix in (".parquet", ".feather", ".arrow", ".ipc") and not self.packing
         given = self.path if binary else _content(self.path, self.source, self.packing)
         options: dict[str, Any] = {"glob": False} if self.suffix == ".parquet" else {}
@@ -214,7 +210,7 @@ class FrameFile(TableFile):
         try:
             read = getattr(pl, FRAMES[self.suffix])
             source = given if isinstance(given, Path) else io.BytesIO(given)
-            frame: DataFrame = read(source, **options)
+            frame: pl.DataFrame = read(source, **options)
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
             name = "Parquet" if self.suffix == ".parquet" else self.suffix
             raise self.error(f"is no readable {name} file (cut short or damaged?).") from error
@@ -227,8 +223,6 @@ class ExcelFile(TableFile):
     """The first sheet of a spreadsheet, whose cells are read as text."""
 
     def _read_header(self) -> list[str]:
-        import polars as pl
-
         if zipfile.is_zipfile(self.path):
             _check_archive(self)
         try:
@@ -309,10 +303,8 @@ class NpzFile(TableFile):
             raise self.error("is no readable npz archive (cut short or damaged?).") from None
 
 
-def _series(array: NDArray[Any]) -> Series:
+def _series(array: NDArray[Any]) -> pl.Series:
     """A column of polars, whose types are fewer."""
-    import polars as pl
-
     if array.dtype.kind in "biuf":
         return pl.Series(array.astype(np.float64) if array.dtype.kind == "f" else array)
     if array.dtype.kind in "UM":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from kan_exp.data import columns
 from kan_exp.data.columns import CONSTANT, MISSING, Fault, one_of, shown, tidy
@@ -20,9 +19,7 @@ from kan_exp.data.table import Table, scale_fault
 from kan_exp.data.table_file import TableFile
 from kan_exp.data.treatment import Treatment
 from kan_exp.errors import KanExpError, listing
-
-if TYPE_CHECKING:
-    from polars import Series
+from kan_exp.lazy import polars as pl
 
 INDEX = re.compile(r"(Unnamed: \d+)?")  # names of an index that was written with a table
 
@@ -226,7 +223,7 @@ class _Reader:
         self.faults: list[Fault] = []
         self.found: dict[str, Found] = {}
 
-    def fields(self, names: Sequence[str], words: Sequence[str]) -> dict[str, Series]:
+    def fields(self, names: Sequence[str], words: Sequence[str]) -> dict[str, pl.Series]:
         """The fields of columns, see `without_words`; a name of several columns is a fault."""
         fields = {}
         for name in names:
@@ -239,7 +236,7 @@ class _Reader:
                 raise self.file.error("has column names but no rows.")
         return fields
 
-    def leave_out(self, one: Found, fields: Series) -> None:
+    def leave_out(self, one: Found, fields: pl.Series) -> None:
         """Notes a column that has one value."""
         only = next(iter(fields.drop_nulls().head(1)), None)
         reason = f"it has {'no value' if only is None else shown(only)} in all rows"
@@ -247,7 +244,7 @@ class _Reader:
             reason = f"all of its numbers are {float(one.values[0])!r} in float64"
         self.notes.append(f"column {shown(one.column.name)} is left out: {reason}.")
 
-    def take(self, one: Found, fields: Series, needs_all: bool) -> None:
+    def take(self, one: Found, fields: pl.Series, needs_all: bool) -> None:
         """Takes a column; gaps are faults only where it must have none."""
         name = one.column.name
         self.found[name] = one
@@ -260,7 +257,7 @@ class _Reader:
             self.faults.append(Fault(MISSING, name, f"{many}{first}", every))
         self.notes += columns.rounding_notes(name, fields, one.values)
 
-    def _example(self, one: Found, fields: Series) -> str:
+    def _example(self, one: Found, fields: pl.Series) -> str:
         """Where a fault shows first."""
         bad = [] if one.rows is None else one.rows.arg_true().to_list()
         if one.example or not bad:
@@ -273,8 +270,6 @@ class _Reader:
         )
 
     def table(self, schema: Schema) -> Table:
-        import polars as pl
-
         frame = pl.DataFrame({name: one.values for name, one in self.found.items()})
         return Table(self.file.source, schema, frame, tuple(self.notes))
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from kan_exp.data.columns import MISSING_WORDS, FloatArray, one_of, shown, tidy
 from kan_exp.data.fields import read, without_words
 from kan_exp.data.schema import Column
 from kan_exp.data.table_file import TableFile
-
-if TYPE_CHECKING:
-    from polars import Series
+from kan_exp.lazy import polars as pl
 
 
 def read_weight(file: TableFile, name: str, is_part: bool = False) -> FloatArray:
@@ -36,14 +32,12 @@ def read_weight(file: TableFile, name: str, is_part: bool = False) -> FloatArray
     return values.copy()  # what polars lends cannot be written
 
 
-def read_groups(file: TableFile, name: str) -> Series:
+def read_groups(file: TableFile, name: str) -> pl.Series:
     """Each row's group as text; equal fields are a group.
 
     Raises:
         KanExpError: There is no such column, or a field is empty.
     """
-    import polars as pl
-
     fields = _column(file, name, "data.group")
     if fields.dtype == pl.Object:  # of arrays whose type polars has not
         fields = pl.Series(list(map(str, fields.to_list())))
@@ -57,7 +51,7 @@ def read_groups(file: TableFile, name: str) -> Series:
     return texts
 
 
-def _column(file: TableFile, name: str, option: str) -> Series:
+def _column(file: TableFile, name: str, option: str) -> pl.Series:
     """The fields of a column."""
     places = file.places(tidy(name))
     if not places:

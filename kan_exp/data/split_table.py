@@ -15,6 +15,7 @@ from kan_exp.data.columns import CONSTANT, shown
 from kan_exp.data.hints import far_values, few_rows, repeated_rows, same_as_target
 from kan_exp.data.options import TRAINING, Options
 from kan_exp.data.points import measure_scaling
+from kan_exp.data.remarks import how_taken
 from kan_exp.data.split_options import SplitOptions
 from kan_exp.data.splitting import Rows
 from kan_exp.data.table import Table, scale_fault
@@ -107,7 +108,7 @@ class SplitTableData(ExperimentData):
         far = far_values(names, values, table.row_name)
         train, test = self.train, self.test
         rows = [*few_rows(len(test.x)), *repeated_rows(train.x, test.x)] * (not self.num_folds)
-        said = [*self.schema.summary(table.frame), *self.schema.unknown_levels(table.frame)]
+        said = [*how_taken(self.schema, table.frame), *self.schema.unknown_levels(table.frame)]
         same = same_as_target(self.schema, train)
         return [*said, *table.notes, *flat, *far, *same, *rows]
 

@@ -20,6 +20,7 @@ from kan_exp.data.points import Scaling, Split
 from kan_exp.data.split_options import MIN_TRAIN, check_fractions
 from kan_exp.data.table import scale_fault_of
 from kan_exp.errors import KanExpError
+from kan_exp.lazy import polars as pl
 
 # Training rows that stand for all, such as for the linear model; up to twice as many.
 SAMPLE = 50_000
@@ -138,8 +139,6 @@ class StreamData(ExperimentData):
 
     def _fit(self) -> None:
         """Fits the kinds of the columns to a sample of the training rows."""
-        import polars as pl
-
         draws, sample = np.random.default_rng(self.seed), _Sample(self._held[1])
         for frame in self.table.frames():
             sample.add(frame, draws.random(len(frame)))

@@ -15,10 +15,9 @@ from kan_exp.data.schema import Schema
 from kan_exp.data.splitting import Rows
 from kan_exp.data.table_file import TableFile
 from kan_exp.errors import KanExpError
+from kan_exp.lazy import polars as pl
 
 if TYPE_CHECKING:
-    from polars import DataFrame, Series
-
     from kan_exp.data.points import Split
 
 FLOAT32 = np.finfo(np.float32)
@@ -41,7 +40,7 @@ class Table:
 
     source: str
     schema: Schema
-    frame: DataFrame
+    frame: pl.DataFrame
     notes: tuple[str, ...] = ()
     weight: FloatArray | None = None
     groups: Rows | None = None
@@ -51,8 +50,6 @@ class Table:
     @classmethod
     def of_arrays(cls, source: str, schema: Schema, x: FloatArray, y: FloatArray) -> Table:
         """A table of numbers: inputs `(n, in)` and outputs `(n, out)`."""
-        import polars as pl
-
         values = np.column_stack([x, y]).T
         return cls(source, schema, pl.DataFrame(dict(zip(schema.names, values, strict=True))))
 
@@ -89,10 +86,8 @@ class Table:
         return ranks(self.frame[self.schema.targets[0]])
 
     @property
-    def gaps(self) -> Series:
+    def gaps(self) -> pl.Series:
         """Which rows have a gap that is not filled."""
-        import polars as pl
-
         needed = [one.name for one in (*self.schema.inputs, *self.schema.outputs) if not one.impute]
         if not needed:
             return pl.repeat(False, self.rows, eager=True)
@@ -133,10 +128,8 @@ class Table:
         return Split(torch.from_numpy(self.x), torch.from_numpy(self.y), weight)
 
 
-def ranks(values: Series) -> Rows:
+def ranks(values: pl.Series) -> Rows:
     """The place of each value among the different ones, from 1."""
-    import polars as pl
-
     return values.rank("dense").cast(pl.Int64).to_numpy()
 
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from kan_exp.data.columns import shown, tidy
 from kan_exp.data.options import TRAINING, Options, assign
 from kan_exp.errors import KanExpError, closest, listing
+from kan_exp.lazy import polars as pl
 from kan_exp.quoting import quoted
-
-if TYPE_CHECKING:
-    from polars import Series
 
 
 class TableFile:
@@ -31,7 +29,7 @@ class TableFile:
     """
 
     names: tuple[str, ...]  # as a user can type them
-    columns: list[Series]
+    columns: list[pl.Series]
     types: list[str]  # of the columns, for messages; empty if text is the only type
     notes: list[str]  # lines about how it was read
     encoding = "utf-8"  # of a text file that is written from it
@@ -102,8 +100,6 @@ class TableFile:
         Returns:
             Names of columns that text cannot hold, which are left out.
         """
-        import polars as pl
-
         wanted = range(len(self.names)) if keep is None else keep
         kept, left_out = {}, []
         for place in wanted:

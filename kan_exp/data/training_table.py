@@ -18,10 +18,9 @@ from kan_exp.data.row_columns import read_groups
 from kan_exp.data.table import Table, ranks
 from kan_exp.data.table_file import TableFile
 from kan_exp.data.treatment import Treatment
+from kan_exp.lazy import polars as pl
 
 if TYPE_CHECKING:
-    from polars import Series
-
     from kan_exp.data.split_options import SplitOptions
 
 # The last table that was read for a training, by its files and options.
@@ -87,7 +86,7 @@ def _with_test_rows(
     separator: object,
     split: SplitOptions,
     missing: str,
-    groups: Series | None,
+    groups: pl.Series | None,
 ) -> Table:
     """The table followed by the rows of `data.test_path`, which has the same columns."""
     file = open_columns(split.test_path, separator, replace(own.options, path="data.test_path"))

@@ -121,8 +121,6 @@ def _read_run(folder: Path, names: set[str], unreadable: list[str]) -> Iterable[
     status, metrics = status or {}, result or {}
     typed = parse_overrides(entry(status, "overrides", list))
     chosen = entry(metrics, "choices", dict)
-    if chosen:
-        chosen = {"task": "regression", **chosen}  # absent from older versions
     seed = chosen.get("seed", typed.get("seed"))
     versions = [f"{name} {version}" for name, version in entry(metrics, "versions", dict).items()]
     record = Record(
