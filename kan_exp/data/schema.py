@@ -248,7 +248,8 @@ class Schema:
         Raises:
             LookupError, TypeError, ValueError: There is none.
         """
-        stored = description["schema"]
+        if (stored := description.get("schema")) is None:  # of numbers alone
+            return cls.of_numbers(description["features"], [description["target"]])
         inputs, outputs = (
             tuple(Column(**column) for column in stored[part]) for part in ("inputs", "outputs")
         )
