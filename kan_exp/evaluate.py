@@ -33,7 +33,6 @@ from kan_exp.errors import KanExpError, listing
 from kan_exp.preparing.components import make_data
 from kan_exp.preparing.own_data import OPTIONS, check_unchanged, own_data, stored_group
 from kan_exp.runs import option_name
-from kan_exp.runs.folders import find_checkpoint
 from kan_exp.runs.identity import group_name
 from kan_exp.runs.printable import aligned
 from kan_exp.tasks import scoring_of
@@ -71,12 +70,10 @@ def evaluate(cfg: DictConfig) -> None:
     if cfg.target is not None and (cfg.data is None or "target" not in cfg.data):
         raise KanExpError("target=... has no effect without data=sampled.")
     _check_unused(cfg)
-    # Checks that need no torch come before its import, which takes seconds.
     batches = None
     if cfg.data is not None and cfg.data.get("_target_") == TABLE:
         batches = Batches(cfg.data.path, cfg.data.separator, OPTIONS)
     run, modules = str(cfg.run), list(cfg.modules)
-    find_checkpoint(run)
     model = load_model(run, modules)
     description = model.description
     from kan_exp.training.score import score_networks

@@ -14,7 +14,6 @@ from kan_exp.errors import KanExpError
 from kan_exp.preparing.own_data import check_unchanged, own_data
 from kan_exp.quoting import expand_home
 from kan_exp.runs.cores import count_workers
-from kan_exp.runs.folders import find_checkpoint
 from kan_exp.runs.results import read_metrics, write_metrics
 from kan_exp.symbolic.functions import read_functions
 from kan_exp.symbolic.units import check_units
@@ -46,7 +45,6 @@ def explain(cfg: DictConfig) -> None:
     read_functions(functions)
     workers = count_workers("workers", cfg.workers)
     run, modules = str(cfg.run), list(cfg.modules)
-    find_checkpoint(run)
     model = load_model(run, modules)
     description = model.description
     from kan_exp.symbolic.explaining import check_seconds

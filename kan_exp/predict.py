@@ -24,7 +24,6 @@ from kan_exp.data.table_file import TableFile
 from kan_exp.errors import KanExpError, listing, message_of
 from kan_exp.lazy import polars as pl
 from kan_exp.quoting import expand_home
-from kan_exp.runs.folders import find_checkpoint
 
 if TYPE_CHECKING:
     from kan_exp.models.streaming import Part, Predictor
@@ -48,10 +47,8 @@ def predict(cfg: DictConfig) -> None:
     coverage = _coverage(cfg.get("interval"))
     if output is None:
         _log_to_stderr()
-    # Checks that need no torch come before its import, which takes seconds.
     batches = Batches(cfg.input, cfg.separator, OPTIONS)
     kept = _kept(batches.first, cfg.get("keep"))
-    find_checkpoint(str(cfg.run))
     model = load_model(str(cfg.run), list(cfg.modules))
     from kan_exp.models.streaming import Predictor
 

@@ -165,11 +165,8 @@ def _dates(fields: pl.Series, form: str) -> pl.Series:
     text = _date_text(as_text(fields), form)
     if not form:
         return pl.repeat(None, len(fields), dtype=pl.Datetime("us"), eager=True)
-    return text.str.to_datetime(_with_day(form), strict=False, time_unit="us")
-
-
-def _with_day(form: str) -> str:
-    return f"{form}-%d" if form == "%Y-%m" else form
+    form = f"{form}-%d" if form == "%Y-%m" else form
+    return text.str.to_datetime(form, strict=False, time_unit="us")
 
 
 def _date_text(text: pl.Series, form: str) -> pl.Series:

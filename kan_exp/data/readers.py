@@ -13,6 +13,7 @@ import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,7 +61,8 @@ def open_columns(path: object, separator: object = None, options: Options = TRAI
     Raises:
         KanExpError: The file is missing, empty, of an unknown kind or damaged.
     """
-    file, source, start, suffix, packing, fixed = identify(path, separator, options)
+    found = identify(path, separator, options)
+    file, source, start, suffix, packing, fixed = found
     if suffix == ".npz":
         return NpzFile(file, source, options)
     if start.startswith(OLD_SHEET) or (suffix in SHEETS and not packing):
@@ -68,7 +70,7 @@ def open_columns(path: object, separator: object = None, options: Options = TRAI
     if start.startswith(ZIP):
         raise KanExpError(f"{source}: is a zip archive: unpack it, or name it .xlsx or .npz.")
     if suffix in FRAMES:
-        return FrameFile(file, source, options, suffix, packing)
+        return FrameFile(file, source, options, _read_frame(found))
     data = _content(file, source, packing)
     if suffix not in TEXTS and b"\0" in data[:4096]:
         raise KanExpError(
@@ -188,35 +190,48 @@ def _check_archive(file: TableFile) -> None:
 
 
 class FrameFile(TableFile):
-    """A file with types of columns, which polars reads.
+    """Rows of a file with types of columns.
 
     Args:
-        suffix: One of `FRAMES`.
-        packing: Extension of its packing, or empty.
+        frame: The rows.
+        first_row: How many come before them.
     """
 
     def __init__(
-        self, path: Path, source: str, options: Options, suffix: str, packing: str
+        self, path: Path, source: str, options: Options, frame: pl.DataFrame, first_row: int = 0
     ) -> None:
-        self.suffix, self.packing = suffix, packing
+        self.frame, self.first_row = frame, first_row
         super().__init__(path, source, options)
 
     def _read_header(self) -> list[str]:
-        binary = self.suffix in (".parquet", ".feather", ".arrow", ".ipc") and not self.packing
-        given = self.path if binary else _content(self.path, self.source, self.packing)
-        options: dict[str, Any] = {"glob": False} if self.suffix == ".parquet" else {}
-        if not binary:
-            options = {"infer_schema_length": None}
-        try:
-            read = getattr(pl, FRAMES[self.suffix])
-            source = given if isinstance(given, Path) else io.BytesIO(given)
-            frame: pl.DataFrame = read(source, **options)
-        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-            name = "Parquet" if self.suffix == ".parquet" else self.suffix
-            raise self.error(f"is no readable {name} file (cut short or damaged?).") from error
-        self.columns = frame.get_columns()
-        self.types = list(map(str, frame.dtypes))
-        return frame.columns
+        self.columns = self.frame.get_columns()
+        self.types = list(map(str, self.frame.dtypes))
+        return self.frame.columns
+
+
+def _read_frame(found: Identified) -> pl.DataFrame:
+    binary = found.suffix in (".parquet", ".feather", ".arrow", ".ipc") and not found.packing
+    options: dict[str, Any] = {} if binary else {"infer_schema_length": None}
+    if found.suffix == ".parquet" and binary:
+        options["glob"] = False
+    content = (
+        found.file if binary else io.BytesIO(_content(found.file, found.source, found.packing))
+    )
+    with readable(found):
+        frame: pl.DataFrame = getattr(pl, FRAMES[found.suffix])(content, **options)
+        return frame
+
+
+@contextmanager
+def readable(found: Identified) -> Iterator[None]:
+    """Explains errors of polars by a `KanExpError`."""
+    try:
+        yield
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        name = "Parquet" if found.suffix == ".parquet" else found.suffix
+        raise KanExpError(
+            f"{found.source}: is no readable {name} file (cut short or damaged?)."
+        ) from error
 
 
 class ExcelFile(TableFile):

@@ -26,7 +26,8 @@ def remarks(schema: Schema, frame: pl.DataFrame) -> list[str]:
         if column.kind != "number":
             continue
         values = frame[column.name].drop_nulls().to_numpy()
-        found = [code for code in _ends(values) if is_code(values, code)]
+        ends = [float(values.min()), float(values.max())] if len(values) else []
+        found = [code for code in ends if is_code(values, code)]
         for code in found:
             rest, count = values[values != code], int((values == code).sum())
             codes.append(f"{code:g}")
@@ -79,10 +80,6 @@ def _how_taken(column: Column, values: pl.Series) -> str:
     if column.impute and (gaps := values.null_count()):
         said.append(f"{counted(gaps, 'gap')} filled")
     return ", ".join(said)
-
-
-def _ends(values: FloatArray) -> list[float]:
-    return [float(values.min()), float(values.max())] if len(values) else []
 
 
 def is_code(values: FloatArray, code: float) -> bool:

@@ -206,7 +206,7 @@ class Experiment:
 
     def _write_best(self) -> None:
         if self._checkpoint is not None:
-            self._checkpoint.write_best(self.module)
+            self._checkpoint.write_best(self.module, changed=True)
 
     @property
     def _trained(self) -> Trained | None:

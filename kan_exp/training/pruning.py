@@ -107,7 +107,9 @@ class Pruning:
         unit = _unit(fit.loss, model)
         log.info("pruning: validation error %.3g with %s", error * unit, _edges(len(before)))
         stopped, found, module = "done", network, None
-        if error >= self._error_of_means(fit, network):
+        with torch.no_grad():
+            outputs: Tensor = network(fit.validation.x)
+        if error >= fit.error_of(outputs.mean(0).expand_as(outputs)):
             stopped = "nothing learned"
         elif self.train is not None:
             retrained = SmoothSearch(self.train, fit, self.max_rise).run(network)
@@ -166,12 +168,6 @@ class Pruning:
             self.recipe,
             Clock(self.seconds, interrupted),
         )
-
-    @staticmethod
-    @torch.no_grad()
-    def _error_of_means(fit: SparseFit, network: nn.Sequential) -> float:
-        outputs: Tensor = network(fit.validation.x)
-        return fit.error_of(outputs.mean(0).expand_as(outputs))
 
     @staticmethod
     def _table(fit: SparseFit, network: nn.Sequential, model: KANModel) -> list[dict[str, Any]]:

@@ -46,11 +46,8 @@ class Plan(NamedTuple):
         """At most so many steps are taken."""
         curves, starts, kept, finer, again = self.steps
         hidden = starts + kept if self.hidden else 0
-        return curves + hidden + self._doublings * finer + max(hidden, again)
-
-    @property
-    def _doublings(self) -> int:
-        return int(math.log2(max(1, self.max_intervals // self.intervals)))
+        doublings = int(math.log2(max(1, self.max_intervals // self.intervals)))
+        return curves + hidden + doublings * finer + max(hidden, again)
 
     def multiplications(self, rows: int) -> float:
         """About all multiplications of the training, without those on finer grids."""
