@@ -243,7 +243,7 @@ class RunConfig(RunOptions):
         """Whether the smoothness of edges is found from the data.
 
         That is for networks of one or two layers; the edges of the second must be curves. Unless
-        the data decide about hidden units, some must be beside those that carry sums of curves.
+        the data decide about hidden units, there must be more than those that carry sums of curves.
         """
         later = self.layers if isinstance(self.layers, list) else []
         if isinstance(self.layers, Component) and self.dims is not None:

@@ -60,13 +60,13 @@ class Fault(NamedTuple):
         kind: One of the above.
         name: Of the column.
         example: Where it shows first.
-        words: Values of an option that mend it.
+        remedies: Values of an option that mend it.
     """
 
     kind: str
     name: str
     example: str
-    words: tuple[str, ...] = ()
+    remedies: tuple[str, ...] = ()
 
 
 def rounding_notes(name: str, fields: pl.Series, values: pl.Series) -> list[str]:

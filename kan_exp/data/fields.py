@@ -39,7 +39,7 @@ def is_text(fields: pl.Series) -> bool:
     return fields.dtype == pl.String
 
 
-def without_words(fields: pl.Series, words: Sequence[str] = ()) -> pl.Series:
+def clean_fields(fields: pl.Series, words: Sequence[str] = ()) -> pl.Series:
     """The fields without blanks around them; null where they stand for missing values.
 
     `words` are texts and numbers that stand for missing values, too.
@@ -68,7 +68,7 @@ def without_words(fields: pl.Series, words: Sequence[str] = ()) -> pl.Series:
 def read(column: Column, fields: pl.Series) -> pl.Series:
     """Values of fields as `Column.fit` takes them; null where they cannot be read as this column.
 
-    For `fields` see `without_words`.
+    For `fields` see `clean_fields`.
     """
     text = fields.dtype == pl.String
     if column.kind in ("category", "class"):

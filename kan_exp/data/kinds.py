@@ -28,7 +28,7 @@ NEARLY_ALL = 0.9  # of the fields are numbers: others are faults rather than lev
 MANY = 20  # different numbers in a column, whose other fields are then no levels
 
 
-class Found(NamedTuple):
+class Recognized(NamedTuple):
     """A column as it was recognized.
 
     Attributes:
@@ -36,7 +36,7 @@ class Found(NamedTuple):
         values: Its fields, see `Column.fit`.
         fault: Why it cannot be used, one of those in `kan_exp.data.columns`; empty if it can.
         rows: Where that shows, booleans.
-        words: Values of an option that mend it.
+        remedies: Values of an option that mend it.
         example: What shows it, if it is no field.
     """
 
@@ -44,7 +44,7 @@ class Found(NamedTuple):
     values: pl.Series
     fault: str = ""
     rows: pl.Series | None = None
-    words: tuple[str, ...] = ()
+    remedies: tuple[str, ...] = ()
     example: str = ""
 
     @property
@@ -56,12 +56,12 @@ class Found(NamedTuple):
 
 def recognize(
     name: str, fields: pl.Series, treatment: Treatment, decimal: str | None, is_target: bool = False
-) -> Found:
+) -> Recognized:
     """Recognizes one column.
 
     Args:
         name: Of the column.
-        fields: See `without_words`.
+        fields: See `clean_fields`.
         treatment: Options.
         decimal: Sign of the table, if it is known.
         is_target: Whether it is an output, of which text and booleans are classes.
@@ -82,7 +82,7 @@ def recognize(
         return _checked(column, fields)
     words: tuple[str, ...] = tuple(date_formats(fields)) if fault == columns.SWAPPED else ()
     words = (".",) if fault == columns.COMMAS else words
-    return Found(column, read(column, fields), fault, fields.is_not_null(), words)
+    return Recognized(column, read(column, fields), fault, fields.is_not_null(), words)
 
 
 def _kind_of(
@@ -106,8 +106,8 @@ def _kind_of(
     return column, "" if known else columns.OTHER
 
 
-def adapt(column: Column, fields: pl.Series) -> Found:
-    """Reads fields, see `without_words`, as a column of a network, however they are written."""
+def read_as(column: Column, fields: pl.Series) -> Recognized:
+    """Reads fields, see `clean_fields`, as a column of a network, however they are written."""
     written = column
     if is_text(fields):
         if column.kind == "number":
@@ -115,14 +115,14 @@ def adapt(column: Column, fields: pl.Series) -> Found:
             written, _ = _number_style(plain, fields, column.format or ".")
             if written.unit and column.unit and written.unit != column.unit:
                 example = f"{shown(written.unit)}, trained on {shown(column.unit)}"
-                return Found(column, fields, columns.UNITS, None, (), example)
+                return Recognized(column, fields, columns.UNITS, None, (), example)
         elif column.kind == "date" and read(column, fields).null_count() > fields.null_count():
             forms = date_formats(fields)
             written = replace(column, format=forms[0]) if len(forms) == 1 else column
     return _checked(column, fields, written)
 
 
-def _checked(column: Column, fields: pl.Series, written: Column | None = None) -> Found:
+def _checked(column: Column, fields: pl.Series, written: Column | None = None) -> Recognized:
     """Reads fields and checks what came of them."""
     values = read(written or column, fields)
     bad = values.is_null() & fields.is_not_null()
@@ -132,15 +132,15 @@ def _checked(column: Column, fields: pl.Series, written: Column | None = None) -
         if len(texts) > MAX_WORDS or any(len(t) > MAX_WORD or not t.isprintable() for t in texts):
             texts = ()
         kind = columns.TEXT if is_text(fields) else columns.OTHER
-        return Found(column, values, kind, bad, texts if kind == columns.TEXT else ())
+        return Recognized(column, values, kind, bad, texts if kind == columns.TEXT else ())
     if column.kind == "number" and (infinite := values.is_infinite().fill_null(False)).any():
         signs = tuple(str(value) for value in values.filter(infinite).unique().to_list())
-        return Found(column, values, columns.INFINITE, infinite, signs)
+        return Recognized(column, values, columns.INFINITE, infinite, signs)
     if column.scale and column.kind == "number" and (low := _below_scale(column, values)).any():
         other = replace(column, scale="log1p")
         scales = () if _below_scale(other, values).any() else (other.scale,)
-        return Found(column, values, columns.SCALE, low, scales)
-    return Found(column, values)
+        return Recognized(column, values, columns.SCALE, low, scales)
+    return Recognized(column, values)
 
 
 def _below_scale(column: Column, values: pl.Series) -> pl.Series:

@@ -13,7 +13,7 @@ import numpy as np
 
 from kan_exp.data.columns import INFINITE, OTHER, TEXT, FloatArray, shown, tidy
 from kan_exp.data.csv_file import SEPARATORS
-from kan_exp.data.fields import read, without_words
+from kan_exp.data.fields import clean_fields, read
 from kan_exp.data.kinds import recognize
 from kan_exp.data.options import assign
 from kan_exp.data.reading import choose, no_target
@@ -82,7 +82,7 @@ class LargeTable:
         rows = self._scan(self.files[0], self.schema.names).head(BLOCK).collect()
         treatment, inputs = Treatment(missing=missing), []
         for column in self.schema.inputs:
-            fields = without_words(rows[column.name])
+            fields = clean_fields(rows[column.name])
             found = recognize(column.name, fields, treatment, None)
             if found.fault in (TEXT, OTHER, INFINITE) or not fields.count():
                 inputs.append(replace(column, impute=missing == "impute"))
@@ -120,7 +120,7 @@ class LargeTable:
     def _read(self, file: Path, first: int, raw: pl.DataFrame) -> pl.DataFrame:
         columns, faults = {}, []
         for column in (*self.schema.inputs, *self.schema.outputs):
-            fields = without_words(raw[column.name])
+            fields = clean_fields(raw[column.name])
             columns[column.name] = values = read(column, fields)
             bad = values.is_null() & (fields.is_not_null() | (not column.impute))
             if column.kind == "number":

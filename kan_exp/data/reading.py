@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 from kan_exp.data import columns
+from kan_exp.data.column_notes import column_notes
 from kan_exp.data.columns import CONSTANT, MISSING, Fault, one_of, shown, tidy
 from kan_exp.data.faults import faulty
-from kan_exp.data.fields import table_decimal, without_words
-from kan_exp.data.kinds import Found, adapt, recognize
+from kan_exp.data.fields import clean_fields, table_decimal
+from kan_exp.data.kinds import Recognized, read_as, recognize
 from kan_exp.data.options import assign
 from kan_exp.data.readers import open_columns
-from kan_exp.data.remarks import remarks
 from kan_exp.data.schema import Schema
 from kan_exp.data.table import Table, scale_fault
 from kan_exp.data.table_file import TableFile
@@ -171,7 +171,7 @@ def learn_columns(
         if learns and not one.fault and one.column.kind == "number":
             reader.faults += _scale_faults(one, is_target)
     if is_gapless := treatment.missing != "error":  # rows without the target are left out
-        reader.faults = [one for one in reader.faults if one.kind != MISSING or one.words]
+        reader.faults = [one for one in reader.faults if one.kind != MISSING or one.remedies]
     if reader.faults:
         raise faulty(file, reader.faults, chosen, treatment)
     inputs, outputs = (
@@ -182,7 +182,7 @@ def learn_columns(
         raise file.error("has no column but the target that varies: add one to learn from.")
     table = reader.table(Schema(inputs, outputs, treatment.missing_values))
     if learns:
-        table = table.with_notes(remarks(table.schema, table.frame))
+        table = table.with_notes(column_notes(table.schema, table.frame))
     return table.without_gaps() if is_gapless else table
 
 
@@ -205,7 +205,7 @@ def read_columns(
     for column in (*schema.inputs, *schema.outputs):
         if (values := fields.get(column.name)) is not None:
             needs_all = not column.impute and missing == "error"
-            reader.take(adapt(column, values), values, needs_all)
+            reader.take(read_as(column, values), values, needs_all)
     if reader.faults:
         raise faulty(file, reader.faults, schema, None)
     table = reader.table(schema)
@@ -221,22 +221,22 @@ class _Reader:
     def __init__(self, file: TableFile, notes: list[str]) -> None:
         self.file, self.notes = file, notes
         self.faults: list[Fault] = []
-        self.found: dict[str, Found] = {}
+        self.found: dict[str, Recognized] = {}
 
     def fields(self, names: Sequence[str], words: Sequence[str]) -> dict[str, pl.Series]:
-        """The fields of columns, see `without_words`; a name of several columns is a fault."""
+        """The fields of columns, see `clean_fields`; a name of several columns is a fault."""
         fields = {}
         for name in names:
             places = self.file.places(name)
             if len(places) > 1:
                 self.faults.append(Fault(columns.REPEATED, name, f"{len(places)} columns"))
                 continue
-            fields[name] = without_words(self.file.columns[places[0]], words)
+            fields[name] = clean_fields(self.file.columns[places[0]], words)
             if not len(fields[name]):
                 raise self.file.error("has column names but no rows.")
         return fields
 
-    def leave_out(self, one: Found, fields: pl.Series) -> None:
+    def leave_out(self, one: Recognized, fields: pl.Series) -> None:
         """Notes a column that has one value."""
         only = next(iter(fields.drop_nulls().head(1)), None)
         reason = f"it has {'no value' if only is None else shown(only)} in all rows"
@@ -244,12 +244,12 @@ class _Reader:
             reason = f"all of its numbers are {float(one.values[0])!r} in float64"
         self.notes.append(f"column {shown(one.column.name)} is left out: {reason}.")
 
-    def take(self, one: Found, fields: pl.Series, needs_all: bool) -> None:
+    def take(self, one: Recognized, fields: pl.Series, needs_all: bool) -> None:
         """Takes a column; gaps are faults only where it must have none."""
         name = one.column.name
         self.found[name] = one
         if one.fault:
-            self.faults.append(Fault(one.fault, name, self._example(one, fields), one.words))
+            self.faults.append(Fault(one.fault, name, self._example(one, fields), one.remedies))
         if needs_all and not one.column.impute and (count := fields.null_count()):
             many = f"{count:,}, first in " if count > 1 else ""
             first = self.file.row_name(fields.is_null().arg_max() or 0)
@@ -257,7 +257,7 @@ class _Reader:
             self.faults.append(Fault(MISSING, name, f"{many}{first}", every))
         self.notes += columns.rounding_notes(name, fields, one.values)
 
-    def _example(self, one: Found, fields: pl.Series) -> str:
+    def _example(self, one: Recognized, fields: pl.Series) -> str:
         """Where a fault shows first."""
         bad = [] if one.rows is None else one.rows.arg_true().to_list()
         if one.example or not bad:
@@ -275,7 +275,7 @@ class _Reader:
 
 
 def _unnamed(file: TableFile, chosen: Schema) -> list[str]:
-    """A line about columns without a name, which nobody has chosen."""
+    """A line about columns without a name that were not chosen."""
     count = sum(not name or INDEX.fullmatch(name) is not None for name in file.names)
     if not count or any(map(INDEX.fullmatch, chosen.names)):
         return []
@@ -283,7 +283,7 @@ def _unnamed(file: TableFile, chosen: Schema) -> list[str]:
     return [f"{many} left out."]
 
 
-def _scale_faults(one: Found, is_target: bool) -> list[Fault]:
+def _scale_faults(one: Recognized, is_target: bool) -> list[Fault]:
     """The faults of numbers that float32 cannot scale."""
     values = one.column.encode(one.values.drop_nulls())[:, 0]
     fault = scale_fault(one.column.name, values) if len(values) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from kan_exp.data.columns import MISSING_WORDS, FloatArray, one_of, shown, tidy
-from kan_exp.data.fields import read, without_words
+from kan_exp.data.fields import clean_fields, read
 from kan_exp.data.schema import Column
 from kan_exp.data.table_file import TableFile
 from kan_exp.lazy import polars as pl
@@ -19,7 +19,7 @@ def read_weight(file: TableFile, name: str, is_part: bool = False) -> FloatArray
             weights of a whole file are all 0.
     """
     fields = _column(file, name, "data.weight")
-    values = read(Column(name), without_words(fields)).fill_null(float("nan")).to_numpy()
+    values = read(Column(name), clean_fields(fields)).fill_null(float("nan")).to_numpy()
     bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
     if len(bad):
         (field,) = fields.gather([int(bad[0])]).to_list()

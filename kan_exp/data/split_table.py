@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from kan_exp.data.base import ExperimentData
+from kan_exp.data.column_notes import how_taken
 from kan_exp.data.columns import CONSTANT, shown
-from kan_exp.data.hints import far_values, few_rows, repeated_rows, same_as_target
+from kan_exp.data.data_warnings import far_values, few_rows, repeated_rows, same_as_target
 from kan_exp.data.options import TRAINING, Options
 from kan_exp.data.points import measure_scaling
-from kan_exp.data.remarks import how_taken
 from kan_exp.data.split_options import SplitOptions
 from kan_exp.data.splitting import Rows
 from kan_exp.data.table import Table, scale_fault
@@ -62,7 +62,7 @@ class SplitTableData(ExperimentData):
         self.schema = table.schema.fit(table.frame[self.parts.train])
         self.table = replace(table, schema=self.schema)
         kept = self.schema.columns
-        self.flat = [name for name in table.schema.columns if name not in kept]
+        self.constant_columns = [name for name in table.schema.columns if name not in kept]
         if not kept:
             raise KanExpError(
                 f"{table.source}: no column but the target varies in the {len(self.parts.train)} "
@@ -100,7 +100,7 @@ class SplitTableData(ExperimentData):
         table = self.table
         flat = [
             f"column {shown(name)} is left out: it has one value in all training rows."
-            for name in self.flat
+            for name in self.constant_columns
         ]
         names = (*self.features, *self.schema.targets)
         values = np.column_stack([table.x, table.y])

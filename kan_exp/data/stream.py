@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kan_exp.data.base import ChunkLoader, ExperimentData
 from kan_exp.data.columns import FloatArray, shown
-from kan_exp.data.hints import few_rows, same_as_target
+from kan_exp.data.data_warnings import few_rows, same_as_target
 from kan_exp.data.large_table import BLOCK, LargeTable
 from kan_exp.data.points import Scaling, Split
 from kan_exp.data.split_options import MIN_TRAIN, check_fractions

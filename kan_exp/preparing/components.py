@@ -48,7 +48,7 @@ def make_data(component: Component, **more: Any) -> ExperimentData:
         from kan_exp.symbolic.units import check_units
 
         # Columns that the training rows left out may have units, too.
-        known = (*data.schema.names, *getattr(data, "flat", ()))
+        known = (*data.schema.names, *getattr(data, "constant_columns", ()))
         data.units = check_units(units, dict.fromkeys(known), "data.units")
     return data
 

@@ -40,7 +40,7 @@ def constrained_options(config: RunConfig) -> list[str]:
     return [name for name in OPTIONS if any(_values(getattr(config, name)))]
 
 
-def with_curves(config: RunConfig, context: RunContext) -> tuple[RunConfig, RunContext]:
+def read_constraints(config: RunConfig, context: RunContext) -> tuple[RunConfig, RunContext]:
     """Reads `monotone` and `convex`, with which splines are the default layer.
 
     Of inputs that are convex and others that are concave, no hidden unit can be made: without

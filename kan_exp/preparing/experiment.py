@@ -97,7 +97,7 @@ def make_experiment(
     if data is None:
         data = make_data(config.data, **data_options(config.data, task))
     check_constraints(config)
-    left_out = getattr(data, "flat", ())
+    left_out = getattr(data, "constant_columns", ())
     check_schema("data", data.schema, config, context, task, left_out)
     for part in (data.train, data.val, data.test):
         task.check_target(data.schema, part.y)

@@ -79,11 +79,11 @@ def make_module(
     The data have the scaling and the weights of the task. `masks` say which edges exist, where the
     smoothness of edges is found from the data.
     """
-    return _Maker(config, context, data, task, masks, layer_specs(config)).module()
+    return _ModuleFactory(config, context, data, task, masks, layer_specs(config)).module()
 
 
 @dataclass(frozen=True)
-class _Maker:
+class _ModuleFactory:
     """Makes one of the modules; the arguments are those of `make_module`."""
 
     config: RunConfig
@@ -141,7 +141,7 @@ class _Maker:
 
     def _start(self, networks: Sequence[nn.Sequential]) -> None:
         """Makes networks the linear model, if asked for, and limits the edges of tables."""
-        self._oblige(networks)
+        self._apply_constraints(networks)
         if self.config.smoothing.method == "linear":
             self._start_linear(networks)
         if (bounds := self._bounds()) is None:
@@ -163,7 +163,7 @@ class _Maker:
         points = self.data.scaling.standardize(self.data.train)
         start_linear(networks, points, self.task.loss(), self._layer_constraints)
 
-    def _oblige(self, networks: Sequence[nn.Sequential]) -> None:
+    def _apply_constraints(self, networks: Sequence[nn.Sequential]) -> None:
         """Makes random straight lines obey the constraints."""
         if not self._layer_constraints:
             return
@@ -247,7 +247,7 @@ class _Maker:
             made = additive_network(specs, dims, points, *about, self._layer_constraints)
             begin, specs = made.network, made.specs(specs)
         starts = self._starts(specs, stages[0], x)
-        self._oblige(starts)
+        self._apply_constraints(starts)
         model, options = self._model(begin or starts[0]), self._stage_options(specs)
         validation = scaling.standardize(data.val)
         module = LeastSquaresModule(model, self.task, starts, stages, validation, **options)

@@ -110,9 +110,9 @@ class ExplainSink(Sink):
         explanations, figures = [], []
         with Workers(self.workers) as processes:
             for observed in observations(model, data, outputs):
-                with progress(seconds, self.shows_progress) as told:
+                with progress(seconds, self.shows_progress) as report:
                     explanation = solve(
-                        observed, seconds, self.seed, library, told, processes, data.units
+                        observed, seconds, self.seed, library, report, processes, data.units
                     )
                 explanations.append(explanation)
                 figures.append(partial(draw, explanation, observed))
@@ -177,7 +177,7 @@ def _target(data: ExperimentData, x: Tensor, y: Tensor) -> Tensor:
 
 @contextmanager
 def progress(seconds: float, shown: bool) -> Iterator[Callable[[str], None]]:
-    """Shows on a terminal what is being tried; gives the function that is told."""
+    """Shows on a terminal what is being tried; gives the function that reports it."""
     console = Console(stderr=True)
     if not (shown and console.is_terminal):
         yield lambda doing: None
@@ -193,11 +193,11 @@ def progress(seconds: float, shown: bool) -> Iterator[Callable[[str], None]]:
     with bar:
         task = bar.add_task("formula", total=seconds, doing="")
 
-        def told(doing: str) -> None:
+        def report(doing: str) -> None:
             spent = bar.tasks[0].elapsed or 0.0
             bar.update(task, completed=min(spent, seconds), doing=printable(doing))
 
-        yield told
+        yield report
 
 
 def draw(explanation: Explanation, observed: Observations) -> Figure:

@@ -25,7 +25,7 @@ from kan_exp.tasks import Scoring
 from kan_exp.tasks.metrics import LINEAR, STANDARD_ERROR, TEST
 from kan_exp.tasks.numbers import metric_text
 from kan_exp.training.callbacks.checkpoint import save
-from kan_exp.training.left_out import some
+from kan_exp.training.left_out import sampled_errors
 
 if TYPE_CHECKING:
     from kan_exp.data.schema import Schema
@@ -137,7 +137,7 @@ class CrossValidation:
             save(path, {"fingerprint": fingerprint, **vars(result)})
 
 
-def name_of(number: int, folds: int, repeats: int) -> str:
+def fold_name(number: int, folds: int, repeats: int) -> str:
     """What a fold is called, such as `fold 3` or `repeat 2, fold 3`."""
     repeat, fold = divmod(number, folds)
     return f"repeat {repeat + 1}, fold {fold + 1}" if repeats > 1 else f"fold {fold + 1}"
@@ -190,7 +190,9 @@ def first_of_each_row(results: Sequence[FoldResult]) -> tuple[Tensor, Tensor, Te
 def fold_errors(results: Sequence[FoldResult], schema: Schema) -> Tensor:
     """Truth minus prediction of each row, `(m, out)`, on the scale on which outputs are learned."""
     truth, predictions, _ = first_of_each_row(results)
-    return some(schema.scale_outputs(truth.double()) - schema.scale_outputs(predictions.double()))
+    return sampled_errors(
+        schema.scale_outputs(truth.double()) - schema.scale_outputs(predictions.double())
+    )
 
 
 def write_predictions(
@@ -229,7 +231,7 @@ def fold_table(metrics: Mapping[str, Any], scoring: Scoring) -> list[str]:
     keys = [*(TEST + one.name for one in scoring.metrics), LINEAR + scoring.primary.name]
     body = [
         [
-            name_of(number, about["count"], about["repeats"]),
+            fold_name(number, about["count"], about["repeats"]),
             f"{one['rows']:,}",
             *(metric_text(metric, one[key]) for metric, key in zip(shown, keys, strict=True)),
         ]

@@ -20,7 +20,7 @@ from kan_exp.training.module import Constraints
 from kan_exp.training.smooth_plan import Plan
 
 SATURATED = 0.6  # share of an edge's bends in use from which on finer grids are tried
-LEAST_GAIN = 0.01  # in generalized cross-validation, for hidden units to be taken
+MIN_GAIN = 0.01  # in generalized cross-validation, for hidden units to be taken
 SUPPORT = 1  # standard errors by which points left out must speak for hidden units
 VETO = 2  # standard errors by which validation points may not speak against them
 FOLDS = 10
@@ -89,7 +89,7 @@ class SmoothProblems:
     def starts(
         self, problem: Smoothing, curves: Network, split: Split, seed: int
     ) -> tuple[State, NaturalBasis]:
-        """Networks with the curves found so far, and hidden units beside them."""
+        """Networks with the curves found so far, and hidden units in addition."""
         plan = self.plan
         outputs = self.networks(0, split.x).outputs(curves.state.q, None)
         missing = residuals(outputs, split.y, self.loss)
@@ -132,7 +132,7 @@ class SmoothProblems:
         units that follow the noisiest seem to pay. Hence points that are left out must support
         them, and validation points must not contradict.
         """
-        if self.gain(hidden, curves) <= LEAST_GAIN:
+        if self.gain(hidden, curves) <= MIN_GAIN:
             return False
         left_out = self.left_out_losses(hidden, points) - self.left_out_losses(curves, points)
         seen = self.losses(hidden, validation) - self.losses(curves, validation)

@@ -1,4 +1,4 @@
-"""Trains on noisy tables: sums of smooth curves, and hidden units beside them if they pay."""
+"""Trains on noisy tables: sums of smooth curves, and hidden units if they lower the error."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from kan_exp.training.smooth_problems import SmoothProblems, joined, score_of
 
 log = logging.getLogger(__name__)
 
-# Phases: curves of the inputs; starts with hidden units, and those that go on; finer grids; on all
-# points a start or several, and those that go on.
-CURVES, STARTS, KEPT, FINER, AGAIN, AGAIN_KEPT, DONE = range(7)
+# Phases: curves of the inputs; starts with hidden units, and the best of them; finer grids; the
+# last fit to all points, from one or several starts, and the best of them.
+CURVES, STARTS, KEPT, FINER, REFIT, REFIT_KEPT, DONE = range(7)
 FINER_GAIN = 0.05  # by which the score must fall for finer grids to be kept
 # Weights of penalties follow each of few points: below this number, folds are left out.
 FEW = 100
@@ -51,7 +51,7 @@ class SmoothingModule(KANModule):
     """Fits networks in which the data decide how smooth each edge is.
 
     First a sum of curves of the inputs, whose weights of bends and slopes are found by restricted
-    maximum likelihood. Then hidden units beside it, from several starts. They are taken if
+    maximum likelihood. Then hidden units are added, from several starts. They are kept if
     generalized cross-validation is lower with them and the validation points do not contradict.
     Where edges need more bends, grids become finer as long as that pays. The chosen network is
     fitted again to the training and the validation points.
@@ -150,8 +150,8 @@ class SmoothingModule(KANModule):
         if self.plan.hidden:
             starts, kept = self.plan.num_candidates
             parts.append(
-                f"{self.plan.hidden} hidden units beside them from {starts} starts, of which "
-                f"{kept} go on"
+                f"{self.plan.hidden} more hidden units from {starts} starts, of which {kept} are "
+                f"continued"
             )
         return "; ".join(parts)
 
@@ -187,14 +187,14 @@ class SmoothingModule(KANModule):
 
     def _is_over(self) -> bool:
         search = self.search
-        settled = search.settled and self._phase not in (STARTS, AGAIN)
+        settled = search.settled and self._phase not in (STARTS, REFIT)
         return search.steps > 0 and (settled or search.steps >= self._limit())
 
     def _limit(self) -> int:
         curves, starts, kept, finer, again = self.plan.steps
         several = len(self.search.state.q) > 1
         limits = {CURVES: curves, STARTS: starts, KEPT: starts + kept, FINER: finer}
-        limits |= {AGAIN: starts if several else again, AGAIN_KEPT: starts + kept}
+        limits |= {REFIT: starts if several else again, REFIT_KEPT: starts + kept}
         return limits[self._phase]
 
     def _next_phase(self) -> None:
@@ -208,7 +208,7 @@ class SmoothingModule(KANModule):
                 self._phase = STARTS
             else:
                 self._choose()
-        elif self._phase == STARTS or (self._phase == AGAIN and len(search.state.q) > 1):
+        elif self._phase == STARTS or (self._phase == REFIT and len(search.state.q) > 1):
             search.keep(self.plan.num_candidates[1])
             self._phase += 1
         elif self._phase == KEPT:
@@ -229,7 +229,7 @@ class SmoothingModule(KANModule):
             self._finish()
 
     def _choose(self) -> None:
-        """Takes the hidden units if they pay, and goes on with finer grids or the last fit."""
+        """Keeps the hidden units if they pay, and continues with finer grids or the last fit."""
         curves, hidden = self._kept["curves"], self._kept.get("hidden")
         network, gain = curves, None
         if hidden is not None:
@@ -272,7 +272,7 @@ class SmoothingModule(KANModule):
             state, second = network.state, network.second
         state = state._replace(damping=torch.full_like(state.damping, 1e-3))
         self._begin(problem, state, second)
-        self._phase = AGAIN
+        self._phase = REFIT
 
     def _finish(self) -> None:
         network = self.search.winner()
@@ -363,7 +363,7 @@ class SmoothingModule(KANModule):
         network, problem = self._search.winner(), self._search.problem
         if len(problem.y) >= FEW:
             return problem.y - problem.left_out(network.state, network.second)[0]
-        split = self.problems.every if self._phase >= AGAIN else self.points
+        split = self.problems.every if self._phase >= REFIT else self.points
         return self.problems.errors_of_folds(network, split, self._option("attempts"))
 
     # -- checkpoints ---------------------------------------------------------------------------
@@ -393,7 +393,7 @@ class SmoothingModule(KANModule):
     def _restore_search(self, progress: Mapping[str, Any]) -> None:
         """Restores the networks of a state that is on the device of the training."""
         self._kept = {name: Network.from_dict(kept) for name, kept in progress["kept"].items()}
-        split = self.problems.every if self._phase >= AGAIN else self.points
+        split = self.problems.every if self._phase >= REFIT else self.points
         problem = self.problems.make(progress["hidden"], split)
         empty = State(*(self.points.x.new_empty(0),) * 3)
         self._begin(problem, empty, None)

@@ -1,4 +1,4 @@
-"""What a colleague would say about a table before it is trained on, one line each."""
+"""Warnings about a table before it is trained on, one line each."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ MAX_NAMED = 3
 MAX_KINDS = 12  # of columns in a line
 
 
-def remarks(schema: Schema, frame: pl.DataFrame) -> list[str]:
+def column_notes(schema: Schema, frame: pl.DataFrame) -> list[str]:
     """Lines about what may be done to the columns of a training."""
     codes, tails, lines = [], [], []
     for column in (*schema.inputs, *schema.outputs):
