@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from kan_exp.data import ExperimentData
     from kan_exp.data.split_table import SplitTableData
     from kan_exp.ranks import Rank
+    from kan_exp.tasks import Task
     from kan_exp.training.callbacks import SignalStop
     from kan_exp.training.experiment import Experiment
     from kan_exp.training.folds import FoldResult
@@ -77,12 +78,11 @@ def make_experiment(
     accelerator = training_accelerator(config)
     _check_with_torch(config, count, accelerator)
 
-    from lightning.pytorch import Callback
     from lightning.pytorch.loggers import Logger
 
     from kan_exp.preparing.modules import make_module, make_pruning, num_steps
     from kan_exp.ranks.strategy import RankEnvironment
-    from kan_exp.training.callbacks import BestNetwork, RunCheckpoint, SignalStop
+    from kan_exp.training.callbacks import SignalStop
     from kan_exp.training.experiment import Experiment, quiet_lightning
     from kan_exp.training.folds import CrossValidation
     from kan_exp.training.state import read_state
@@ -96,14 +96,7 @@ def make_experiment(
     task = make_task(config.task)
     if data is None:
         data = make_data(config.data, **data_options(config.data, task))
-    check_constraints(config)
-    left_out = getattr(data, "constant_columns", ())
-    check_schema("data", data.schema, config, context, task, left_out)
-    for part in (data.train, data.val, data.test):
-        task.check_target(data.schema, part.y)
-    given, data = data, copy(data)  # the given one may be of several trainings
-    data.scaling = task.scaling(data.scaling)
-    data.train, data.val = task.weigh(data.train, data.val, data.schema)
+    given, data = data, _data_of_task(data, config, context, task)
     steps = num_steps(config, data)
     module = make_module(config, context, data, task, masks)
     generators = [torch.Generator().manual_seed(config.seed + k) for k in range(config.replicas)]
@@ -113,30 +106,19 @@ def make_experiment(
         raise KanExpError(f"{len(data.train.x)} training points are too few for {count} processes.")
     # Fails if the components do not belong to the formula.
     data.true_edges(data.train.x[:2])
-    callbacks = [
-        make_checked(f"callbacks.{name}", callback, Callback, "lightning.pytorch.Callback")
-        for name, callback in config.callbacks.items()
-        if callback is not None
-    ]
-    best = BestNetwork()
-    callbacks += [best, stop]
-    if folder is not None:
-        callbacks.append(RunCheckpoint(folder / "checkpoints", config.checkpoint_seconds, best))
     logger = False
     if config.logger is not None and folder is not None:
         logger = make_checked("logger", config.logger, Logger, "lightning.pytorch Logger")
     trainer = _make_trainer(
         config,
         steps,
-        callbacks,
+        _make_callbacks(config, folder, stop),
         enable_checkpointing=folder is not None,
         logger=logger,
         **({} if rank is None else {"plugins": [RankEnvironment(rank)]}),
     )
     choices = flat_choices(config, context)
-    sinks: list[Sink] = []
-    if folder is not None:
-        sinks = _make_sinks(config, context, folder, trainer, choices)
+    sinks = [] if folder is None else _make_sinks(config, context, folder, trainer, choices)
     folds = None
     if data.num_folds:
         # What is left to the data is that of each fold.
@@ -156,6 +138,38 @@ def make_experiment(
         except KanExpError as error:
             raise KanExpError(f"{folder}: {error}") from error
     return experiment
+
+
+def _data_of_task(
+    data: ExperimentData, config: RunConfig, context: RunContext, task: Task
+) -> ExperimentData:
+    """The data with the scaling and the weights of the task, after a check that they suit it."""
+    check_constraints(config)
+    left_out = getattr(data, "constant_columns", ())
+    check_schema("data", data.schema, config, context, task, left_out)
+    for part in (data.train, data.val, data.test):
+        task.check_target(data.schema, part.y)
+    data = copy(data)  # the given one may be of several trainings
+    data.scaling = task.scaling(data.scaling)
+    data.train, data.val = task.weigh(data.train, data.val, data.schema)
+    return data
+
+
+def _make_callbacks(config: RunConfig, folder: Path | None, stop: SignalStop) -> list[Callback]:
+    from lightning.pytorch import Callback
+
+    from kan_exp.training.callbacks import BestNetwork, RunCheckpoint
+
+    callbacks: list[Callback] = [
+        make_checked(f"callbacks.{name}", callback, Callback, "lightning.pytorch.Callback")
+        for name, callback in config.callbacks.items()
+        if callback is not None
+    ]
+    best = BestNetwork()
+    callbacks += [best, stop]
+    if folder is not None:
+        callbacks.append(RunCheckpoint(folder / "checkpoints", config.checkpoint_seconds, best))
+    return callbacks
 
 
 def _make_trainer(

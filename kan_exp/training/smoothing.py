@@ -138,15 +138,13 @@ class SmoothingModule(KANModule):
     def size(self) -> str:
         if not self.chooses or not self.plan.hidden:
             return super().size
-        ends = self.dims[0], self.dims[-1]
-        return f"[{ends[0]},{ends[1]}] or [{ends[0]},{self.dims[1]},{ends[1]}], as the data decide"
+        first, hidden, last = self.dims
+        return f"[{first},{last}] or [{first},{hidden},{last}], as the data decide"
 
     @property
     def summary(self) -> str:
-        shape = self.problems.networks(0, self.points.x[:1]).shape
-        parts = [
-            f"smoothing by restricted maximum likelihood: curves of {shape.additive} functions"
-        ]
+        count = self.problems.networks(0, self.points.x[:1]).shape.additive
+        parts = [f"smoothing by restricted maximum likelihood: curves of {count} functions"]
         if self.plan.hidden:
             starts, kept = self.plan.num_candidates
             parts.append(
