@@ -25,8 +25,8 @@ from kan_exp.data.classes import check_known
 from kan_exp.data.columns import shown, tidy
 from kan_exp.data.ranges import outside
 from kan_exp.data.reading import choose
-from kan_exp.data.row_columns import read_weight
 from kan_exp.data.schema import Schema
+from kan_exp.data.table import read_weight
 from kan_exp.data.table_file import TableFile
 from kan_exp.data.treatment import Treatment
 from kan_exp.errors import KanExpError, listing

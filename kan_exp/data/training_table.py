@@ -14,8 +14,7 @@ from kan_exp.data.columns import shown, tidy
 from kan_exp.data.options import TRAINING, Options
 from kan_exp.data.readers import open_columns
 from kan_exp.data.reading import choose, learn_columns, no_target, read_columns
-from kan_exp.data.row_columns import read_groups
-from kan_exp.data.table import Table, ranks
+from kan_exp.data.table import Table, ranks, read_groups
 from kan_exp.data.table_file import TableFile
 from kan_exp.data.treatment import Treatment
 from kan_exp.lazy import polars as pl

@@ -1,10 +1,9 @@
 """The files of runs, read and written without torch."""
 
 from kan_exp.runs.files import replacing, write_json, write_text
-from kan_exp.runs.folders import from_here, no_run
+from kan_exp.runs.folders import folder_name, from_here, no_run, run_name
 from kan_exp.runs.identity import option_name
 from kan_exp.runs.lock import hold, holding, release
-from kan_exp.runs.names import folder_name, run_name
 from kan_exp.runs.status import (
     Status,
     StatusFile,

@@ -18,8 +18,8 @@ from kan_exp.models.model import KANModel, evaluation_mode
 from kan_exp.optimizers import LevenbergMarquardt
 from kan_exp.optimizers.bounds import inequalities_of_parameters
 from kan_exp.tasks import Task
-from kan_exp.training.group_penalty import group_matrix
 from kan_exp.training.module import KANModule
+from kan_exp.training.penalties import group_matrix
 from kan_exp.training.penalty_rules import ORDERS, check_quadratic
 from kan_exp.training.stages import Stage
 from kan_exp.training.starts import decayed_penalty, follow, grid_layers
