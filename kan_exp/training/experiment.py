@@ -9,6 +9,7 @@ import traceback
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -49,6 +50,7 @@ def quiet_lightning() -> None:
     warnings.filterwarnings("ignore", message="Experiment logs directory .* is not empty")
 
 
+@dataclass(eq=False)
 class Experiment:
     """A network, its data and its trainer, ready to be trained once.
 
@@ -64,23 +66,19 @@ class Experiment:
         pruning: Makes the trained network smaller, if asked for.
     """
 
-    def __init__(
-        self,
-        module: KANModule,
-        data: ExperimentData,
-        trainer: Trainer,
-        choices: Mapping[str, Any] | None = None,
-        folder: Path | None = None,
-        sinks: Sequence[Sink] = (),
-        notes: Sequence[str] = (),
-        folds: CrossValidation | None = None,
-        pruning: Pruning | None = None,
-    ) -> None:
+    module: KANModule
+    data: ExperimentData
+    trainer: Trainer
+    choices: dict[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+    sinks: Sequence[Sink] = ()
+    notes: Sequence[str] = ()
+    folds: CrossValidation | None = None
+    pruning: Pruning | None = None
+
+    def __post_init__(self) -> None:
         begin_run()
-        self.module, self.data, self.trainer = module, data, trainer
-        self.choices, self.folder, self.sinks = dict(choices or {}), folder, list(sinks)
-        self.folds, self.pruning = folds, pruning
-        self.notes = list(notes)
+        self.choices = dict(self.choices)  # which the data may add to
         self.best = cast(BestNetwork, self._callback(BestNetwork))
         self.stop = self._callback(SignalStop) or SignalStop()
         self._checkpoint = self._callback(RunCheckpoint)

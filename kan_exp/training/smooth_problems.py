@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -28,6 +29,7 @@ TINY = torch.finfo(torch.float64).tiny
 FOLD_STEPS = 8  # of the fit to the other folds, which begins with the network of all points
 
 
+@dataclass
 class SmoothProblems:
     """Makes problems of networks with and without hidden units, on any of the points.
 
@@ -36,23 +38,20 @@ class SmoothProblems:
         loss: A mean over points.
         every: Standardized training and validation points, which decide the grids.
         masks: Which edges of each layer exist; all if there are none.
-        constraints: Makes the constraints of each layer from the widths.
+        make_constraints: Makes the constraints of each layer from the widths.
 
     Attributes:
         intervals: Of the present grids.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        loss: Loss,
-        every: Split,
-        masks: Sequence[Tensor],
-        constraints: Constraints | None,
-    ) -> None:
-        self.plan, self.loss, self.every, self.masks = plan, loss, every, masks
-        self.make_constraints = constraints
-        self.intervals = plan.intervals
+    plan: Plan
+    loss: Loss
+    every: Split
+    masks: Sequence[Tensor]
+    make_constraints: Constraints | None
+
+    def __post_init__(self) -> None:
+        self.intervals = self.plan.intervals
         self._bases: dict[tuple[int, int], NaturalBasis] = {}  # by intervals and functions
 
     def to(self, device: torch.device) -> None:
