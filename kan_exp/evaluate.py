@@ -34,7 +34,7 @@ from kan_exp.preparing.components import make_data
 from kan_exp.preparing.own_data import OPTIONS, check_unchanged, own_data, stored_group
 from kan_exp.runs import option_name
 from kan_exp.runs.identity import group_name
-from kan_exp.runs.printable import aligned
+from kan_exp.runs.printable import aligned, counted
 from kan_exp.tasks import scoring_of
 from kan_exp.tasks.metrics import RESIDUAL
 from kan_exp.tasks.numbers import metric_texts
@@ -229,8 +229,7 @@ def _score_table(data: DictConfig, model: KANModel, batches: Batches) -> _Scored
         have = "has" if without == 1 else "have"
         names = " or no ".join(map(shown, schema.targets))
         notes.append(f"{without:,} of {predictor.rows + predictor.gaps:,} rows {have} no {names}.")
-    many = "s" if predictor.rows > 1 else ""
-    source = f"{predictor.rows:,} row{many} of {batches.first.source}"
+    source = f"{counted(predictor.rows, 'row')} of {batches.first.source}"
     return _Scored(running.scores(), predictor.rows, source, notes)
 
 

@@ -24,6 +24,7 @@ from kan_exp.data.table_file import TableFile
 from kan_exp.errors import KanExpError, listing, message_of
 from kan_exp.lazy import polars as pl
 from kan_exp.quoting import expand_home
+from kan_exp.runs.printable import counted
 
 if TYPE_CHECKING:
     from kan_exp.models.streaming import Part, Predictor
@@ -76,8 +77,8 @@ def predict(cfg: DictConfig) -> None:
             raise KanExpError(
                 f"output: cannot write {cfg.output}: {reason}: name another file."
             ) from error
-    many = "1 row" if predictor.rows == 1 else f"{predictor.rows:,} rows"
-    log.info("%s: %s with %s", cfg.output, many, listing(names))
+    rows = counted(predictor.rows, "row")
+    log.info("%s: %s with %s", cfg.output, rows, listing(names))
     if left_out:
         log.info("Note: the output cannot hold the columns %s, left out.", ", ".join(left_out))
     for line in predictor.notes():

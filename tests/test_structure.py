@@ -76,7 +76,7 @@ COMMANDS: dict[str, set[str]] = {
     },
     "export": {"cli", "exporting", "quoting"},
     "explain": {"cli", "errors", "preparing", "quoting", "runs", "symbolic", "training"},
-    "predict": {"cli", "data", "errors", "lazy", "models", "quoting"},
+    "predict": {"cli", "data", "errors", "lazy", "models", "quoting", "runs"},
     "report": {"cli", "commandline", "config", "errors", "quoting", "reporting", "runs"},
     "dashboard": {"board", "errors", "quoting", "runs", "terminal"},
     "__init__": {"fitting", "symbolic"},

@@ -32,7 +32,7 @@ def column_notes(schema: Schema, frame: pl.DataFrame) -> list[str]:
             rest, count = values[values != code], int((values == code).sum())
             codes.append(f"{code:g}")
             lines.append(
-                f"column {shown(column.name)} has {code:g} in {count:,} row{'s' * (count > 1)}, "
+                f"column {shown(column.name)} has {code:g} in {counted(count, 'row')}, "
                 f"far from the others ({rest.min():g} to {rest.max():g}): if that stands for "
                 f"missing values, set data.missing=impute "
             )

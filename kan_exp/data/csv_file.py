@@ -19,6 +19,7 @@ from kan_exp.data.encodings import readings, to_utf8
 from kan_exp.data.options import Options
 from kan_exp.data.table_file import TableFile, are_numbers
 from kan_exp.lazy import polars as pl
+from kan_exp.runs.printable import counted
 
 SEPARATORS = (",", ";", "\t", "|")
 SNIFFED = 200  # lines by which separators are recognized
@@ -71,7 +72,7 @@ class CsvFile(TableFile):
         if self.separator != "," and separator is None:
             said.append(f"text separated by {self.separator!r}")
         if self._above:
-            said.append(f"text with {self._above} line{'s' * (self._above > 1)} above the header")
+            said.append(f"text with {counted(self._above, 'line')} above the header")
         self.notes = [f"read as {', '.join(said)}."] if said else []
         super().__init__(path, source, options)
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from kan_exp.data.columns import FloatArray
 from kan_exp.lazy import polars as pl
+from kan_exp.runs.printable import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -372,12 +373,11 @@ class Schema:
             if not column.levels or not len(new := column.unknown(frame[column.name])):
                 continue
             count = int(frame[column.name].is_in(new).sum())
-            many = "1 row" if count == 1 else f"{count:,} rows"
             names = ", ".join(map(repr, new.head(MAX_SHOWN).to_list()))
             more = ", ..." if len(new) > MAX_SHOWN else ""
             lines.append(
-                f"column {column.name!r} has levels in {many} that are not in the training rows "
-                f"({names}{more}): their predictions are guesses."
+                f"column {column.name!r} has levels in {counted(count, 'row')} that are not in the "
+                f"training rows ({names}{more}): their predictions are guesses."
             )
         return lines
 

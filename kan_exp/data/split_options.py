@@ -13,6 +13,7 @@ from kan_exp.data.checks import check_whole
 from kan_exp.data.columns import shown
 from kan_exp.data.splitting import Parts, Rows, Splitter, cross_validation, halves
 from kan_exp.errors import KanExpError
+from kan_exp.runs.printable import counted
 
 if TYPE_CHECKING:
     from kan_exp.data.table import Table
@@ -177,7 +178,7 @@ class SplitOptions:
     def _check_part(self, table: Table, parts: Parts, where: str) -> None:
         for name, rows, least in zip(NAMES, parts, (MIN_TRAIN, 1, 1), strict=True):
             if len(rows) < least:
-                size = f"{len(rows)} row{'s' * (len(rows) != 1)}"
+                size = counted(len(rows), "row")
                 raise KanExpError(
                     f"{table.source}: data.group={shown(self.group)} leaves the {name} part{where} "
                     f"{size}, but it needs {least}: its groups are too large; choose another "
@@ -225,8 +226,8 @@ def split_rows(source: str, rows: int, fractions: Sequence[float]) -> tuple[int,
     """Numbers of rows for training, validation and test; an error if they are too few."""
     train, val, test = check_fractions(fractions)
     if rows < MIN_ROWS:
-        many = "1 row" if rows == 1 else f"{rows} rows"
-        raise KanExpError(f"{source}: has {many}, but training needs at least {MIN_ROWS}.")
+        has = counted(rows, "row")
+        raise KanExpError(f"{source}: has {has}, but training needs at least {MIN_ROWS}.")
     needed = max(MIN_TRAIN / train, 1 / val, 1 / test)
     if rows < needed * (1 - ROUNDED):
         raise KanExpError(

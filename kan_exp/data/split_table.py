@@ -22,6 +22,7 @@ from kan_exp.data.table import Table, scale_fault
 from kan_exp.data.training_table import learning_table
 from kan_exp.data.treatment import take_treatment
 from kan_exp.errors import KanExpError
+from kan_exp.runs.printable import counted
 
 
 class SplitTableData(ExperimentData):
@@ -85,8 +86,8 @@ class SplitTableData(ExperimentData):
 
     @property
     def summary(self) -> str:
-        table, many = self.table, "s" if len(self.features) > 1 else ""
-        read = f"{table.rows:,} rows, {len(self.features)} feature{many} -> {self.target_name}"
+        table, features = self.table, counted(len(self.features), "feature")
+        read = f"{table.rows:,} rows, {features} -> {self.target_name}"
         counts = f"{len(self.train.x):,} train, {len(self.val.x):,} validation"
         test = f"{len(self.test.x):,} test"
         if self.num_folds:

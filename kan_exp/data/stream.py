@@ -21,6 +21,7 @@ from kan_exp.data.split_options import MIN_TRAIN, check_fractions
 from kan_exp.data.table import scale_fault_of
 from kan_exp.errors import KanExpError
 from kan_exp.lazy import polars as pl
+from kan_exp.runs.printable import counted
 
 # Training rows that stand for all, such as for the linear model; up to twice as many.
 SAMPLE = 50_000
@@ -200,10 +201,9 @@ class StreamData(ExperimentData):
     def summary(self) -> str:
         count, buffer = len(self.table.files), self.buffer_rows
         files = f" in {count} files" if count > 1 else ""
-        many = "s" if self._width > 1 else ""
         kept = "" if buffer == self._moments.count else f", through a buffer of {buffer:,} rows"
         return (
-            f"{self.table.source}: {self.rows:,} rows{files}, {self._width} feature{many} -> "
+            f"{self.table.source}: {self.rows:,} rows{files}, {counted(self._width, 'feature')} -> "
             f"{self.target_name}; {self._moments.count:,} train, {len(self.val.x):,} validation, "
             f"{len(self.test.x):,} test{kept}"
         )

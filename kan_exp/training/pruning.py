@@ -21,7 +21,7 @@ from kan_exp.layers.walk import layers_of, observe_domains, widths_of
 from kan_exp.models.loading import model_from
 from kan_exp.models.model import KANModel, smearing
 from kan_exp.runs import write_text
-from kan_exp.runs.printable import aligned, csv_text, shortened
+from kan_exp.runs.printable import aligned, counted, csv_text, shortened
 from kan_exp.tasks import Task
 from kan_exp.tasks.losses import Huber, Loss, Squared
 from kan_exp.tasks.numbers import number
@@ -105,7 +105,9 @@ class Pruning:
         error = after = fit.error(network)
         before = self._table(fit, network, model)
         unit = _unit(fit.loss, model)
-        log.info("pruning: validation error %.3g with %s", error * unit, _edges(len(before)))
+        log.info(
+            "pruning: validation error %.3g with %s", error * unit, counted(len(before), "edge")
+        )
         stopped, found, module = "done", network, None
         with torch.no_grad():
             outputs: Tensor = network(fit.validation.x)
@@ -224,10 +226,6 @@ def _unit(loss: Loss, model: KANModel) -> float:
     return float(model.y_std) if one else 1.0
 
 
-def _edges(count: int) -> str:
-    return f"{count:,} edge{'s' * (count != 1)}"
-
-
 def write_edges(path: Path, metrics: Mapping[str, Any]) -> None:
     """Writes the edges before and after as CSV, from the entry `pruning` of `metrics.json`."""
     rows = [{"network": name, **row} for name in ("before", "after") for row in metrics[name]]
@@ -240,7 +238,8 @@ def pruning_lines(metrics: Mapping[str, Any]) -> list[str]:
     are = "is" if after == 1 else "are"
     old, new = (number(error) for error in metrics["error"])
     lines = [
-        f"Pruned: {after} of {_edges(before)} {are} left; validation error {old} before, {new} now."
+        f"Pruned: {after} of {counted(before, 'edge')} {are} left; validation error {old} before, "
+        f"{new} now."
     ]
     if metrics["stopped"] == "nothing learned":
         return [
