@@ -155,7 +155,7 @@ def test_types_of_dates_are_taken_as_they_are():
 
 def test_days_and_months_that_may_be_swapped_are_asked_about():
     one = found(["01/02/2024", "03/04/2024"])
-    assert (one.fault, one.words) == (columns.SWAPPED, ("%d/%m/%Y", "%m/%d/%Y"))
+    assert (one.fault, one.remedies) == (columns.SWAPPED, ("%d/%m/%Y", "%m/%d/%Y"))
     one = found(["01/02/2024", "03/04/2024"], kinds={"c": "%m/%d/%Y"})
     assert one.values[0] == datetime(2024, 1, 2)
     assert found(["01/02/2024", "03/14/2024"]).values[0] == datetime(2024, 1, 2)
@@ -168,13 +168,13 @@ def test_names_and_ids_are_refused_and_few_odd_fields_are_faults():
     many = [f"level {k % 10_000}" for k in range(100_000)]
     assert found(pl.Series(many)).fault == columns.NAMES
     one = found(pl.Series([*map(str, range(50)), "oops", "oops"]))
-    assert (one.fault, one.words, one.rows.arg_true().to_list()) == (
+    assert (one.fault, one.remedies, one.rows.arg_true().to_list()) == (
         columns.TEXT,
         ("oops",),
         [50, 51],
     )
-    assert found(pl.Series(["1", "2", "3", "4"] * 20 + ["kg"])).words == ("kg",)
-    assert found(pl.Series(["1", "1e999", "2"])).words == ("inf",)
+    assert found(pl.Series(["1", "2", "3", "4"] * 20 + ["kg"])).remedies == ("kg",)
+    assert found(pl.Series(["1", "1e999", "2"])).remedies == ("inf",)
 
 
 def test_a_kind_may_be_said():
