@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
 from kan_exp.data import ExperimentData, SampledData
@@ -35,6 +34,7 @@ from kan_exp.symbolic.expression import Array
 from kan_exp.symbolic.functions import read_functions
 from kan_exp.symbolic.observations import Observations, network_observations, output_of
 from kan_exp.symbolic.workers import Workers
+from kan_exp.training.callbacks.progress import progress_bar
 from kan_exp.training.closing import CUT_SHORT
 from kan_exp.training.result import Result
 from kan_exp.training.sinks import Sink
@@ -178,18 +178,13 @@ def _target(data: ExperimentData, x: Tensor, y: Tensor) -> Tensor:
 @contextmanager
 def progress(seconds: float, shown: bool) -> Iterator[Callable[[str], None]]:
     """Shows on a terminal what is being tried; gives the function that reports it."""
-    console = Console(stderr=True)
-    if not (shown and console.is_terminal):
+    bar = None
+    if shown:
+        doing = TextColumn("{task.fields[doing]}", markup=False)
+        bar = progress_bar(TextColumn("formula"), BarColumn(), TimeElapsedColumn(), doing)
+    if bar is None:
         yield lambda doing: None
         return
-    bar = Progress(
-        TextColumn("formula"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[doing]}", markup=False),
-        console=console,
-        transient=True,
-    )
     with bar:
         task = bar.add_task("formula", total=seconds, doing="")
 
