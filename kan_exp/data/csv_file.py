@@ -6,9 +6,9 @@ import copy
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -104,6 +104,7 @@ class CsvFile(TableFile):
 
     def _read_header(self) -> list[str]:
         self._first = header = next(self._records(), NO_RECORD)
+        self.line_end = header.text[len(header.text.rstrip("\r\n")) :] or "\n"
         if header.text.startswith("#"):
             first = header.fields[0].lstrip("# ")
             header.fields[:1] = [first] if first or self.separator != " " else []
@@ -169,30 +170,6 @@ class CsvFile(TableFile):
         part.first_line = first_line - header.count("\n")
         part._first = self._first._replace(last_line=header.count("\n"))
         return part
-
-    def write(
-        self,
-        file: IO[str],
-        separator: str,
-        added: Mapping[str, Sequence[str]],
-        keep: Sequence[int] | None = None,
-    ) -> list[str]:
-        text = self._first.text
-        end = text[len(text.rstrip("\r\n")) :] or "\n"
-        rows = chain([[*added]], zip(*added.values(), strict=True))
-        for place, (record, values) in enumerate(zip(self._records(), rows, strict=True)):
-            if not place and self.first_row:
-                continue
-            # Lines are copied unchanged if the separator is the same.
-            if separator == self.separator and keep is None:
-                row = [record.text.rstrip("\r\n")]
-            else:
-                fields = record.fields
-                kept = fields if keep is None else [fields[one] for one in keep]
-                row = [_quote(field, separator) for field in kept]
-            new = [_quote(value, separator) for value in values]
-            file.write(f"{separator.join([*row, *new])}{end}")
-        return []
 
     def _records(self) -> Iterator[Record]:
         """All records, the header first; blank lines are skipped.
@@ -283,10 +260,3 @@ def _remember(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
     for line in lines:
         taken.append(line)
         yield line
-
-
-def _quote(field: str, separator: str) -> str:
-    """A field of CSV, quoted if necessary."""
-    if any(character in field for character in (separator, '"', "\n", "\r")):
-        field = '"' + field.replace('"', '""') + '"'
-    return field

@@ -32,7 +32,7 @@ class TableFile:
     columns: list[pl.Series]
     types: list[str]  # of the columns, for messages; empty if text is the only type
     notes: list[str]  # lines about how it was read
-    encoding = "utf-8"  # of a text file that is written from it
+    encoding, line_end = "utf-8", "\n"  # of a text file that is written from it
     first_row = 0  # how many rows of the file come before those of a part
 
     def __init__(self, path: Path, source: str, options: Options = TRAINING) -> None:
@@ -110,10 +110,11 @@ class TableFile:
                 kept[str(place)] = column
         header = [self.header[int(place)] for place in kept]
         if not self.first_row:
-            writer = csv.writer(file, delimiter=separator, lineterminator="\n")
+            writer = csv.writer(file, delimiter=separator, lineterminator=self.line_end)
             writer.writerow([*header, *added])
         frame = pl.DataFrame({**kept, **{f"+{name}": pl.Series(v) for name, v in added.items()}})
-        file.write(frame.write_csv(separator=separator, include_header=False))
+        end = self.line_end
+        file.write(frame.write_csv(separator=separator, line_terminator=end, include_header=False))
         return left_out
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import math
 import shutil
@@ -20,7 +18,7 @@ from torch import Tensor
 
 from kan_exp.data import ExperimentData
 from kan_exp.runs.files import write_text
-from kan_exp.runs.printable import printable
+from kan_exp.runs.printable import csv_text
 from kan_exp.tasks import Scoring
 from kan_exp.tasks.metrics import LINEAR, STANDARD_ERROR, TEST
 from kan_exp.tasks.numbers import metric_text
@@ -214,12 +212,8 @@ def write_predictions(
         texts = [f"{value:.9g}" for value in values]
         columns[name] = [model.classes[int(v)] for v in values] if model.classes else texts
     columns |= model.as_columns(torch.cat([result.predictions.double() for result in results]))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(map(printable, columns))
     order = sorted(zip(*columns.values(), strict=True), key=itemgetter(0, 1, 2))
-    writer.writerows(order)
-    write_text(path, text.getvalue())
+    write_text(path, csv_text(dict(zip(columns, row, strict=True)) for row in order))
 
 
 def fold_table(metrics: Mapping[str, Any], scoring: Scoring) -> list[str]:
