@@ -13,6 +13,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -173,16 +174,11 @@ def first_of_each_row(results: Sequence[FoldResult]) -> tuple[Tensor, Tensor, Te
     """Truth, out-of-fold predictions and numbers of the rows in order, from the first repeat."""
     if not results:
         return torch.empty(0, 1), torch.empty(0, 1), torch.empty(0, dtype=torch.long)
-    seen: set[int] = set()
-    places = []
-    for result in results:
-        rows = result.rows.tolist()
-        places.append(torch.tensor([row not in seen for row in rows], dtype=torch.bool))
-        seen.update(rows)
-    kept = list(zip(results, places, strict=True))
-    numbers, order = torch.cat([result.rows[place] for result, place in kept]).sort()
-    truth = torch.cat([result.truth[place] for result, place in kept])[order]
-    return truth, torch.cat([result.predictions[place] for result, place in kept])[order], numbers
+    numbers, first = np.unique(torch.cat([one.rows for one in results]), return_index=True)
+    kept = torch.from_numpy(first)
+    truth = torch.cat([one.truth for one in results])[kept]
+    predictions = torch.cat([one.predictions for one in results])[kept]
+    return truth, predictions, torch.from_numpy(numbers)
 
 
 def fold_errors(results: Sequence[FoldResult], schema: Schema) -> Tensor:
