@@ -31,8 +31,8 @@ ROOMS: dict[str, set[str]] = {
     "plots": {"models", "runs", "tasks"},
     "reporting": {"errors", "plots", "runs", "tasks"},
     "training": {
-        *("board", "data", "equations", "errors", "layers", "models", "optimizers", "plots"),
-        *("quoting", "runs", "symbolic", "tasks"),
+        *("board", "data", "equations", "errors", "layers", "lazy", "models", "optimizers"),
+        *("plots", "quoting", "runs", "symbolic", "tasks"),
     },
     "config": {"errors"},
     "commandline": {"config", "errors", "quoting", "runs"},
