@@ -170,7 +170,7 @@ def learn_columns(
         reader.take(one, values, treatment.missing == "error" or is_target)
         if learns and not one.fault and one.column.kind == "number":
             reader.faults += _scale_faults(one, is_target)
-    if is_gapless := treatment.missing != "error":  # rows without the target are left out
+    if tolerates_gaps := treatment.missing != "error":  # rows without the target are left out
         reader.faults = [one for one in reader.faults if one.kind != MISSING or one.remedies]
     if reader.faults:
         raise faulty(file, reader.faults, chosen, treatment)
@@ -183,7 +183,7 @@ def learn_columns(
     table = reader.table(Schema(inputs, outputs, treatment.missing_values))
     if learns:
         table = table.with_notes(column_notes(table.schema, table.frame))
-    return table.without_gaps() if is_gapless else table
+    return table.without_gaps() if tolerates_gaps else table
 
 
 def read_columns(

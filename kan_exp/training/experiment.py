@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
-from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
 from kan_exp.data import ExperimentData
@@ -238,7 +238,7 @@ class Experiment:
 
     def train(self) -> DivergedError | None:
         """Trains, after which `best` has the network; returns why if the training diverged."""
-        return fit_trainer(self.trainer, self.module, self.data, self.stop)
+        return fit_trainer(self.trainer, self.module, self.stop, datamodule=self.data)
 
     def _stopped(self, diverged: DivergedError | None) -> str:
         """Why the training ended, as `metrics.json` has it."""
@@ -258,15 +258,15 @@ class Experiment:
 
 
 def fit_trainer(
-    trainer: Trainer, module: KANModule, data: LightningDataModule, stop: SignalStop
+    trainer: Trainer, module: KANModule, stop: SignalStop, *loaders: Any, **data: Any
 ) -> DivergedError | None:
-    """Trains a module; returns why it ended, if it diverged.
+    """Trains a module on data as `Trainer.fit` takes them; returns why it ended, if it diverged.
 
     Raises:
         KanExpError: Lightning refused something.
     """
     try:
-        trainer.fit(module, datamodule=data)
+        trainer.fit(module, *loaders, **data)
     except DivergedError as error:
         return error
     except SystemExit as error:
