@@ -107,10 +107,8 @@ class SplitOptions:
         if self.folds is None and not table.test_rows:
             train, needed = split_rows(source, table.rows, self.fractions)[0], 3
         else:
-            blocks = (self.folds or 1) + self.in_order
-            rest = given if self.folds is None else given - math.ceil(given / blocks)
-            if self.in_order and self.folds is not None:
-                rest = math.ceil(given / blocks)  # of the first fold
+            fold = 0 if self.folds is None else math.ceil(given / (self.folds + self.in_order))
+            rest = fold if fold and self.in_order else given - fold  # of the first fold
             train, needed = halves(rest, self.val_share)[0], (self.folds or 0) + 2
             if given < MIN_ROWS or train < MIN_TRAIN:
                 raise KanExpError(
