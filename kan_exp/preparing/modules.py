@@ -31,7 +31,6 @@ from kan_exp.tasks import Task
 from kan_exp.training.equations import EquationGradientModule, EquationModule
 from kan_exp.training.increments import orient
 from kan_exp.training.least_squares import LeastSquaresModule
-from kan_exp.training.linear_start import additive_network, start_linear
 from kan_exp.training.memory import Sizes, check_memory
 from kan_exp.training.module import OBSERVED_POINTS, Constraints, KANModule
 from kan_exp.training.penalty_rules import ORDERS
@@ -39,7 +38,6 @@ from kan_exp.training.pruning import Pruning, Trained
 from kan_exp.training.replicas import ReplicaModule
 from kan_exp.training.shared import SharedModule
 from kan_exp.training.smooth_plan import Plan
-from kan_exp.training.smoothing import SmoothingModule
 from kan_exp.training.sparse_fit import Recipe
 from kan_exp.training.stages import Stage, continued, multiplications
 from kan_exp.training.starts import count_parameters, make_starts
@@ -153,6 +151,8 @@ class _ModuleFactory:
             network.train()
 
     def _start_linear(self, networks: Sequence[nn.Sequential]) -> None:
+        from kan_exp.training.linear_start import start_linear  # which few runs need
+
         dims = self.config.widths
         if len(dims) != 3 or dims[1] < dims[2]:
             raise KanExpError(
@@ -243,6 +243,8 @@ class _ModuleFactory:
         check_work(multiplications(sizes, stages, len(x)), len(x), self.context)
         begin = None
         if config.begins_smooth:
+            from kan_exp.training.linear_start import additive_network
+
             about = self.task.loss(), config.smoothing.intervals, config.seed
             made = additive_network(specs, dims, points, *about, self._layer_constraints)
             begin, specs = made.network, made.specs(specs)
@@ -277,10 +279,12 @@ class _ModuleFactory:
         return EquationModule(data, model, self.task, starts, stages, data.val, **options)
 
     def _smoothing(self) -> KANModule:
+        from kan_exp.training.smoothing import SmoothingModule
+
         config, data = self.config, self.data
         dims, plan = config.widths, plan_of(config, self.specs, data)
         chooses = bool(config.smoothing.choose) and len(dims) == 3
-        rows = _rows(data)
+        rows = len(data.train.x) + len(data.val.x)
         check_work(plan.multiplications(rows), rows, self.context)
         shown = [dims[0], dims[-1]] if chooses else dims  # until the data have decided
         specs = self.specs[: len(shown) - 1]
@@ -361,10 +365,6 @@ def _trained(run: Path) -> Trained:
     return Trained(checkpoint, about, read_object(run / "history.json") or {})
 
 
-def _rows(data: ExperimentData) -> int:
-    return len(data.train.x) + len(data.val.x)
-
-
 def plan_of(config: RunConfig, specs: Sequence[LayerSpec], data: ExperimentData) -> Plan:
     """The sizes of a training that finds the smoothness of edges.
 
@@ -385,8 +385,9 @@ def plan_of(config: RunConfig, specs: Sequence[LayerSpec], data: ExperimentData)
         num_candidates=smoothing.num_candidates,
         steps=smoothing.steps,
     )
-    too_long = config.smoothing.choose and plan.multiplications(_rows(data)) > MAX_HIDDEN_WORK
-    return plan._replace(hidden=0) if too_long else plan
+    work = plan.multiplications(len(data.train.x) + len(data.val.x))
+    is_long = config.smoothing.choose and work > MAX_HIDDEN_WORK
+    return plan._replace(hidden=0) if is_long else plan
 
 
 def intervals_of(specs: Sequence[LayerSpec]) -> list[int | None]:
