@@ -1,4 +1,4 @@
-"""How every command starts, and how it ends on an error: with one line."""
+"""Start of every command, and its end on an error, with one line."""
 
 from __future__ import annotations
 

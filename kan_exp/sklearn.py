@@ -41,7 +41,7 @@ OPTIONS = (
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class _Estimator(BaseEstimator):
-    """What both estimators share: parameters, rows in and a trained network."""
+    """Base class of both estimators: parameters, checked rows, and the trained network."""
 
     dims: str | Sequence[Any] | None = None
     layer: str = "spline"
@@ -102,7 +102,7 @@ class _Estimator(BaseEstimator):
         return {name: X[:, place] for place, name in enumerate(names)}
 
     def _check_missing(self) -> dict[str, Any]:
-        """How `validate_data` treats X."""
+        """Options of `validate_data` for X."""
         if self.missing not in MISSING:
             raise self._refused("missing", f"one of {MISSING}")
         for name in ("options", "penalty", "monotone", "convex"):
@@ -133,7 +133,7 @@ class _Estimator(BaseEstimator):
         return validate_data(self, X, reset=False, **checks)
 
     def _asked(self, X: Any, method: str, *arguments: Any) -> Any:
-        """What a method of the model gives for rows."""
+        """The result of a method of the model for rows."""
         rows = self._rows(X)
         with _as_value_errors():
             return getattr(self.model_, method)(rows, *arguments)
@@ -169,7 +169,7 @@ class _Estimator(BaseEstimator):
 
     @property
     def feature_importances_(self) -> Floats:
-        """How much the predictions change without each column of X, `(n_features_in_,)`; sums to 1.
+        """Change of the predictions without each column of X, `(n_features_in_,)`; sums to 1.
 
         That is the sum over the edges from the column's inputs, see `KANModel.importance`.
         """

@@ -100,7 +100,7 @@ def _explain(error: BaseException) -> str:
 
 
 def _reason(message: str) -> str:
-    """What is wrong with a value, without a full stop."""
+    """The fault of a value, without a full stop."""
     message = message.rstrip(".")
     return wrong_type(message) or message
 
@@ -261,7 +261,7 @@ def first_line(error: BaseException) -> str:
 
 
 def wrong_type(message: str) -> str | None:
-    """What an option must be and what came instead, from the first line of OmegaConf's error.
+    """The rule for an option and the value, from the first line of OmegaConf's error.
 
     None if the message is about something else.
     """

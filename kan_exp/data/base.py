@@ -1,4 +1,4 @@
-"""What every source of data has: three splits, their columns and scales, and batches of them."""
+"""Base class of data sources: three splits, their columns and scaling, and mini-batches."""
 
 from __future__ import annotations
 

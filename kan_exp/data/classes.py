@@ -102,7 +102,7 @@ def with_outputs(table: Table, classes: bool | None, option: str = "data.target"
 
 
 def note_on_classes(schema: Schema) -> str:
-    """What was recognized, and how to choose otherwise."""
+    """A line about recognized classes, with the option to change."""
     (column,) = schema.outputs
     count = f"{len(column.levels)} classes ({listing(map(shown, column.levels), most=4)})"
     numbers = are_numbers(column.levels)

@@ -49,7 +49,7 @@ def free_name(name: str, taken: Iterable[str]) -> str:
 
 
 def one_of(count: int) -> str:
-    """Says behind an example that there are more of its kind."""
+    """Text behind an example that counts all of its kind; empty for one."""
     return f", one of {count:,}" if count > 1 else ""
 
 

@@ -128,7 +128,7 @@ def _groups(text: pl.Series, decimal: str) -> Any:
 
 
 def units(text: pl.Series, decimal: str) -> list[str]:
-    """What stands in front of and behind numbers, each once; no number has none."""
+    """The distinct currencies and units of numbers; all numbers must have one or none."""
     groups = _groups(text, decimal)
     found = pl.concat([groups["2"], groups["5"]]).drop_nulls().unique(maintain_order=True)
     return [unit for unit in found.to_list() if unit]

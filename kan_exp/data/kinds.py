@@ -88,7 +88,7 @@ def recognize(
 def _kind_of(
     column: Column, kind: str, fields: pl.Series, decimal: str | None
 ) -> tuple[Column, str]:
-    """What a column is, by the option that says so or by its fields, and why it can be nothing."""
+    """The column, by an option or by its fields, and the fault that makes it unusable, if any."""
     is_time = fields.dtype.is_temporal() and not isinstance(fields.dtype, pl.Duration)
     if "%" in kind:
         return replace(column, kind="date", format=kind), ""
@@ -150,7 +150,7 @@ def _below_scale(column: Column, values: pl.Series) -> pl.Series:
 
 
 def _of_text(column: Column, fields: pl.Series, decimal: str | None) -> tuple[Column, str]:
-    """What a column of text is, and why it can be nothing."""
+    """The column that a text column holds, and the fault that makes it unusable, if any."""
     known = fields.drop_nulls()
     if plain_numbers(known).null_count() == 0:
         return _number_style(column, fields, decimal) if decimal == "," else (column, "")

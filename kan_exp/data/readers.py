@@ -117,7 +117,7 @@ def check_separator(separator: object, options: Options) -> str | None:
 
 
 def identify(path: object, separator: object, options: Options) -> Identified:
-    """What a file is, see `open_columns`."""
+    """Recognizes a file by its first bytes and its extension, see `open_columns`."""
     if path is None:
         raise KanExpError(f"A table needs its file: set {options.path}=FILE.")
     source = tidy(from_here(str(path)))

@@ -149,7 +149,7 @@ class Column:
         return replace(self, levels=tuple(kept), rare=tuple(rare), other=other, gaps=gaps)
 
     def encode(self, values: pl.Series) -> FloatArray:
-        """What the network sees of these fields, see `fit`; `(n, features)`.
+        """The features `(n, features)` of fields, see `fit`.
 
         A level that is neither known nor has a feature is all zeros, or halfway between two.
         """
@@ -309,7 +309,7 @@ class Schema:
         return self._by_output(y, [one.scale for one in self.outputs])
 
     def _by_output(self, y: Tensor, methods: Sequence[str]) -> Tensor:
-        """What a method of tensors, or none, makes of each output."""
+        """Each output after a method of tensors; unchanged for an empty name."""
         if not self.scales_outputs:
             return y
         import torch

@@ -204,7 +204,7 @@ class SplitOptions:
             )
 
     def _cure(self, table: Table, rows: Rows) -> str:
-        """What may bring one of these rows into the training part."""
+        """Advice on how to bring one of these rows into the training part."""
         given = rows[rows < table.rows - table.test_rows]
         usable = given if table.weight is None else given[table.weight[given] > 0]
         if not len(usable):

@@ -70,7 +70,7 @@ class Table:
 
     @property
     def x(self) -> FloatArray:
-        """What a network sees, `(n, in)`; the schema must be fitted."""
+        """Inputs of the network, `(n, in)`; the schema must be fitted."""
         return self.schema.encode(self.frame)
 
     @property

@@ -1,4 +1,4 @@
-"""What all kinds of table files share: column names, columns, and messages about them."""
+"""Base class of table files: names of columns, the columns, and messages about them."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def _with_test_rows(
 
 
 def _file_state(path: object) -> tuple[object, ...]:
-    """What differs once a file has changed."""
+    """A key that changes with the file."""
     file = Path(str(path))
     try:
         file = file.expanduser()

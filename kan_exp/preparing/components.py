@@ -100,7 +100,7 @@ def _check_kind(name: str, made: Any, kind: type, kind_name: str) -> None:
 
 
 def make_task(component: Component) -> Task:
-    """What is minimized and measured, made without torch."""
+    """Makes the task, without torch."""
     task: Task = make("task", component)
     _check_kind(f"task._target_={component.target}", task, Task, "kan_exp.tasks.Task")
     return task

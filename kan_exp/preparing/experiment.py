@@ -198,7 +198,7 @@ def _make_sinks(
     trainer: Trainer,
     choices: Mapping[str, Any],
 ) -> list[Sink]:
-    """What writes, prints and draws the result of a run in a folder."""
+    """The sinks of a run that writes to a folder."""
     from kan_exp.board.summaries import Trial
     from kan_exp.training.callbacks import EdgeFigures
     from kan_exp.training.sinks import FigureSink, FileSink, TensorBoardSink, TerminalSink
@@ -241,7 +241,7 @@ def _check_fold(data: ExperimentData, number: int, inputs: int) -> None:
 
 
 def _folds_at_once(config: RunConfig, module: KANModule, data: ExperimentData) -> int:
-    """How many folds are trained as one stacked network; 1 where that is no faster, or impossible.
+    """Number of folds to train as one stacked network; 1 where that is no faster or impossible.
 
     `module` is that of the run's own network, `data` those of the run.
     """

@@ -258,7 +258,7 @@ class _ModuleFactory:
         return module
 
     def _equation(self) -> KANModule:
-        """What solves a differential equation."""
+        """The module that solves a differential equation."""
         config, data, specs = self.config, cast("EquationData", self.data), self.specs
         check_equation(config)
         network = self._network(config.seed)
@@ -308,7 +308,7 @@ class _ModuleFactory:
 
 
 def num_steps(config: RunConfig, data: ExperimentData) -> int:
-    """How many optimizer steps the run has: `steps`, or those of least squares if that is null."""
+    """Number of optimizer steps: `steps`, or those of least squares if that is null."""
     if config.steps is not None:
         return config.steps
     specs = layer_specs(config)
@@ -326,7 +326,7 @@ def equation_stages(config: RunConfig, data: ExperimentData) -> list[Stage]:
 
 
 def make_pruning(config: RunConfig, train: Callable[..., Any]) -> Pruning | None:
-    """What makes the trained network smaller; None if that is not asked for.
+    """The pruning of the trained network; None if it is not requested.
 
     `train` trains a network of given widths and masks anew, where the smoothness of edges is found
     from the data.

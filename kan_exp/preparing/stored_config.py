@@ -33,7 +33,7 @@ UNREADABLE = (YAMLError, OmegaConfBaseException, TypeError, KeyError, AttributeE
 
 
 class Stored(NamedTuple):
-    """How a run was made: plain containers, references unresolved."""
+    """The configuration of a run in plain containers, references unresolved."""
 
     config: dict[str, Any]
     overrides: list[str]
@@ -172,7 +172,7 @@ def check_unfinished(folder: Path) -> None:
 
 
 def how_it_ended(folder: Path) -> str | None:
-    """Why a run has stopped, if for good: one that a signal has stopped can be resumed."""
+    """The reason why a run has ended; None if it can be resumed, as after a signal."""
     stopped = read_metrics(folder).get("stopped")
     return None if stopped in (None, "interrupted") else str(stopped)
 

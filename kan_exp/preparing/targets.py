@@ -1,4 +1,4 @@
-"""What a configuration that was read from a run's folder may call."""
+"""Checks which classes a configuration from a run's folder may call."""
 
 from __future__ import annotations
 

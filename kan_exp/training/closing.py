@@ -208,7 +208,7 @@ def _about_linear(
 
 
 def _standard_error(metrics: Metrics, task: Task) -> float:
-    """Of the difference between the errors of the network and of the linear model.
+    """Standard error of the difference between the errors of network and linear model.
 
     Over folds it is that of their differences; otherwise it is taken for that of the network's.
     """

@@ -241,7 +241,7 @@ class Experiment:
         return fit_trainer(self.trainer, self.module, self.stop, datamodule=self.data)
 
     def _stopped(self, diverged: DivergedError | None) -> str:
-        """Why the training ended, as `metrics.json` has it."""
+        """The reason why the training ended, for `metrics.json`."""
         pruning = self._callback(TrialPruning)
         if diverged is not None:
             return "diverged"

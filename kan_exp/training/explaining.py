@@ -150,7 +150,7 @@ def _interruptible() -> Iterator[None]:
 def observations(
     model: KANModel, data: ExperimentData, outputs: Sequence[str | None]
 ) -> list[Observations]:
-    """What is known of some outputs of a run."""
+    """The data and the network's predictions for some outputs of a run."""
     places = [output_of(model, output) for output in outputs]
     seen = [data.train, data.val]
     points = torch.cat([part.x.double() for part in seen])

@@ -137,7 +137,7 @@ class CrossValidation:
 
 
 def fold_name(number: int, folds: int, repeats: int) -> str:
-    """What a fold is called, such as `fold 3` or `repeat 2, fold 3`."""
+    """Name of a fold, such as `fold 3` or `repeat 2, fold 3`."""
     repeat, fold = divmod(number, folds)
     return f"repeat {repeat + 1}, fold {fold + 1}" if repeats > 1 else f"fold {fold + 1}"
 

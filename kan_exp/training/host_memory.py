@@ -56,7 +56,7 @@ def check_grids_fit(sizes: Sequence[int], stages: Sequence[Stage], penalized: bo
 
 
 def _needs(needed: float) -> str:
-    """How much memory is needed and how much is free, if that is less; otherwise nothing."""
+    """A text on needed and free memory; empty if enough is free."""
     free = host_bytes()
     if needed <= free:
         return ""

@@ -1,4 +1,4 @@
-"""How much memory a stack of replicas takes, before it is taken."""
+"""Estimates the memory of a stack of replicas before it is allocated."""
 
 from __future__ import annotations
 

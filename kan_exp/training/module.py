@@ -283,16 +283,16 @@ class KANModule(LightningModule):
         self.log(CHOSEN_BY, error, logger=False, batch_size=1, sync_dist=True)
 
     def validation_error(self, split: Split) -> float:
-        """By what networks are chosen, of points in the user's units."""
+        """The error of points in the user's units by which networks are compared."""
         _, scores = self.score(split.map(lambda part: part.to(self.device)))
         return self.primary_error(scores)
 
     def primary_error(self, scores: Mapping[str, float]) -> float:
-        """By what networks are chosen, of their metrics; to be minimized."""
+        """The error by which networks are compared, from their metrics; lower is better."""
         return self.task.primary.error(scores[self.task.primary.name])
 
     def choice_error(self, loss: float, scores: Mapping[str, float]) -> float:
-        """By what the network that is kept is chosen, of its validation loss and its metrics."""
+        """The error by which the kept network is chosen, from validation loss and metrics."""
         return self.primary_error(scores)
 
     @property

@@ -221,7 +221,7 @@ class Pruning:
 
 
 def _unit(loss: Loss, model: KANModel) -> float:
-    """What errors of standardized outputs are multiplied with to be in units of the target."""
+    """The factor from errors of standardized outputs to the unit of the target."""
     one = isinstance(loss, Squared | Huber) and model.y_std.numel() == 1
     return float(model.y_std) if one else 1.0
 
@@ -233,7 +233,7 @@ def write_edges(path: Path, metrics: Mapping[str, Any]) -> None:
 
 
 def pruning_lines(metrics: Mapping[str, Any]) -> list[str]:
-    """What was removed and what is left, from the entry `pruning` of `metrics.json`."""
+    """Lines about removed and remaining edges, from the entry `pruning` of `metrics.json`."""
     before, after = metrics["edges"]
     are = "is" if after == 1 else "are"
     old, new = (number(error) for error in metrics["error"])

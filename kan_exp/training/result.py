@@ -28,7 +28,7 @@ from kan_exp.training.score import finite, linear_predictions_by, score_networks
 
 @dataclass
 class Result:
-    """What a training has produced.
+    """The result of a training.
 
     Args:
         model: The network that was best on validation, on the CPU, frozen, in evaluation mode.

@@ -69,7 +69,7 @@ def standard_errors(
 
 
 def resamples(sizes: Tensor, generator: torch.Generator) -> Tensor:
-    """How often each resample has each block `(blocks,)`, `(RESAMPLES, blocks)`."""
+    """Counts of each block in each bootstrap resample, `(RESAMPLES, blocks)`."""
     drawn = torch.randint(len(sizes), (RESAMPLES, len(sizes)), generator=generator)
     times = sizes.new_zeros(drawn.shape)
     return times.scatter_add_(1, drawn, sizes.new_ones(()).expand(drawn.shape))

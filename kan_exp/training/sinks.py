@@ -1,4 +1,4 @@
-"""What keeps the result of a training: files, the terminal, figures, TensorBoard."""
+"""Sinks of the result of a training: files, the terminal, figures, TensorBoard."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ class FigureSink(Sink):
                     self.logger.figure(f"{group}/{name}", png, result.metrics["steps"])
 
     def _figures(self, result: Result) -> dict[str, Callable[[], Figure]]:
-        """What draws each figure, by the figure's name."""
+        """Functions that draw the figures, by name."""
         metrics, edges = result.metrics, self.edges
         figures: dict[str, Callable[[], Figure]] = {}
         if edges is not None:

@@ -26,7 +26,7 @@ class Made(NamedTuple):
     description: list[dict[str, Any]]
 
     def specs(self, asked: Sequence[LayerSpec]) -> list[LayerSpec]:
-        """What was asked for, with the ranges of edges that have no grid."""
+        """The requested layers, with the ranges of edges that have no grid."""
         return [
             spec if issubclass(spec.kind, GridLayer) else LayerSpec(spec.kind, entry["options"])
             for spec, entry in zip(asked, self.description, strict=True)

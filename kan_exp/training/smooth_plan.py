@@ -35,7 +35,7 @@ class Plan(NamedTuple):
     steps: Sequence[int]
 
     def functions(self, intervals: int, hidden: int) -> tuple[int, int, int]:
-        """How many functions make up a curve, an edge to a hidden unit, and one from it."""
+        """Numbers of functions of a curve, of an edge to a hidden unit, and of one from it."""
         most = 1 if self.straight else intervals + 2
         additive = min(most, max(1, MAX_CURVE_NUMBERS // (self.inputs * self.outputs)))
         inner = min(most, INNER) if intervals == self.intervals else most

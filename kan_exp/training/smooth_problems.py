@@ -118,7 +118,7 @@ class SmoothProblems:
         return bool((network.criteria.used[0].cpu()[bends] > SATURATED).any())
 
     def gain(self, network: Network, other: Network) -> float:
-        """By which share generalized cross-validation is lower."""
+        """Relative decrease of generalized cross-validation against another network."""
         own, old = score_of(network), score_of(other)
         if self.loss.dispersion is None:  # scores are logarithms
             return -math.expm1(own - old)

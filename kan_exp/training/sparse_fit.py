@@ -62,7 +62,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How sparse networks are fitted.
+    """Options of fitting sparse networks.
 
     Args:
         stages: Of a fit from new starts, see `make_stages`.
@@ -85,7 +85,7 @@ class Recipe:
 
 @dataclass
 class SparseFit:
-    """What sparse networks are fitted to, and how.
+    """Fits sparse networks.
 
     Args:
         specs: The kind of each layer, with its options.
