@@ -58,15 +58,10 @@ class ProgressLine(Callback):
             step, loss = cast(KANModule, trainer.lightning_module).train_history[-1]
             self._progress.update(self._task, completed=step, loss=f"{loss:.2e}")
 
-    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        self._close()
-
-    def on_exception(
-        self, trainer: Trainer, module: LightningModule, exception: BaseException
-    ) -> None:
-        self._close()
-
-    def _close(self) -> None:
+    def on_train_end(self, *_: Any) -> None:
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
+
+    def on_exception(self, *_: Any) -> None:
+        self.on_train_end()
