@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from kan_exp.data import Split
+from kan_exp.errors import KanExpError
 from kan_exp.layers import GridLayer
 from kan_exp.layers.constraints import Constraint, constrain
 from kan_exp.models.loading import network_of
@@ -289,6 +290,8 @@ class LeastSquaresModule(KANModule):
 
     def restore(self, checkpoint: Mapping[str, Any]) -> None:
         progress = checkpoint["progress"]
+        if progress["optimizer"] is None:
+            raise KanExpError("an earlier version wrote its checkpoint: repeat it with --from.")
         self._starts = []
         for weights in progress["networks"]:  # with their present sizes
             network = network_of(checkpoint["kan_exp"]).double()
