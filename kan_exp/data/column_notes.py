@@ -20,7 +20,7 @@ MAX_KINDS = 12  # of columns in a line
 
 
 def column_notes(schema: Schema, frame: pl.DataFrame) -> list[str]:
-    """Lines about what may be done to the columns of a training."""
+    """Advice on columns of numbers: values that may stand for gaps, and long tails."""
     codes, tails, lines = [], [], []
     for column in (*schema.inputs, *schema.outputs):
         if column.kind != "number":
