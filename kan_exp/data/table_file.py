@@ -112,7 +112,8 @@ class TableFile:
         if not self.first_row:
             writer = csv.writer(file, delimiter=separator, lineterminator=self.line_end)
             writer.writerow([*header, *added])
-        frame = pl.DataFrame({**kept, **{f"+{name}": pl.Series(v) for name, v in added.items()}})
+        more = {f"+{n}": pl.Series(v, dtype=pl.String) for n, v in added.items()}
+        frame = pl.DataFrame(kept | {n: v.replace("", None) for n, v in more.items()})
         end = self.line_end
         file.write(frame.write_csv(separator=separator, line_terminator=end, include_header=False))
         return left_out
