@@ -1,4 +1,4 @@
-"""How every command starts, and how it ends on an error: with one line."""
+"""Start of every command, and its end on an error, with one line."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ from kan_exp.commandline.starting import fail
 from kan_exp.config import TrainConfig, config_folder
 from kan_exp.errors import KanExpError, suggest
 from kan_exp.runs import asks_version, option_name, run_name, version_text
+from kan_exp.runs.folders import find_checkpoint
 from kan_exp.terminal import fault_of_stdout, steady_streams, use_utf8_names
 
 if TYPE_CHECKING:
@@ -218,7 +219,11 @@ def store_schema(name: str, schema: type) -> None:
 
 
 def load_model(run: str, modules: Iterable[str]) -> KANModel:
-    """Loads a run's network, after the modules that its layers need."""
+    """Loads a run's network, after the modules that its layers need.
+
+    That there is one is checked before torch is imported, which takes seconds.
+    """
+    find_checkpoint(run)
     for name in modules:
         try:
             importlib.import_module(name)

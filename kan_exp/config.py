@@ -120,7 +120,7 @@ class RefineConfig:
 
 @dataclass
 class SmoothingConfig:
-    """How optimizer=lm finds the smoothness of edges on noisy data; see conf/train.yaml."""
+    """Search for the smoothness of edges on noisy data by optimizer=lm; see conf/train.yaml."""
 
     method: str | None = None
     choose: bool | None = None
@@ -132,7 +132,7 @@ class SmoothingConfig:
 
 @dataclass
 class PruningConfig:
-    """How `prune=auto` makes a network smaller; see conf/train.yaml."""
+    """Options of `prune=auto`; see conf/train.yaml."""
 
     max_rise: float = 1.02
     seconds: float = 120.0
@@ -243,7 +243,7 @@ class RunConfig(RunOptions):
         """Whether the smoothness of edges is found from the data.
 
         That is for networks of one or two layers; the edges of the second must be curves. Unless
-        the data decide about hidden units, some must be beside those that carry sums of curves.
+        the data decide about hidden units, there must be more than those that carry sums of curves.
         """
         later = self.layers if isinstance(self.layers, list) else []
         if isinstance(self.layers, Component) and self.dims is not None:
@@ -282,7 +282,7 @@ class RunConfig(RunOptions):
 
 @dataclass(frozen=True)
 class RunContext:
-    """How a run was asked for; none of it changes the result."""
+    """The request for a run; none of it changes the result."""
 
     overrides: Sequence[str] = ()  # what the user typed
     choices: Mapping[str, str] = field(default_factory=dict)  # of every group
@@ -296,7 +296,7 @@ class RunContext:
 
 @dataclass
 class GradientConfig:
-    """What layers recommend to optimizers that follow gradients."""
+    """Recommendations of layers for gradient-based optimizers."""
 
     steps: int
     batch_size: int
@@ -305,7 +305,7 @@ class GradientConfig:
 
 @dataclass
 class WideConfig:
-    """What wide tables are trained with; see conf/train.yaml."""
+    """Defaults for wide tables; see conf/train.yaml."""
 
     rows: int
     hidden: int
@@ -318,7 +318,7 @@ class WideConfig:
 
 @dataclass
 class SweepConfig:
-    """What a multirun does with its jobs."""
+    """Options of a multirun."""
 
     metric: str | None
     stack_seeds: bool
@@ -351,7 +351,7 @@ class TrainConfig(RunOptions):
 
 @dataclass
 class BootstrapConfig:
-    """How confidence intervals are drawn."""
+    """Options of confidence intervals."""
 
     level: float
     resamples: int
@@ -360,7 +360,7 @@ class BootstrapConfig:
 
 @dataclass
 class MostConfig:
-    """How much a report shows."""
+    """Limits of what a report shows."""
 
     rows: int
     terminal_rows: int

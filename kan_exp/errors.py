@@ -24,10 +24,9 @@ def suggest(word: str, known: Iterable[str]) -> str:
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
-    """The name that `word` may have meant: one that differs in case and signs alone, or a near one.
+    """The name that `word` may have meant; None if no name is near.
 
-    Returns:
-        None if no name is near.
+    It differs in case and signs alone, or is spelled nearly alike.
     """
     names = list(known)
     bare = _letters(word)

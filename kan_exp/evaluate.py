@@ -23,19 +23,18 @@ from kan_exp.config import SAMPLED, STREAM, TABLE, to_component
 from kan_exp.data.batches import Batches
 from kan_exp.data.classes import check_known
 from kan_exp.data.columns import shown, tidy
-from kan_exp.data.kinds import Treatment
 from kan_exp.data.ranges import outside
-from kan_exp.data.row_columns import read_weight
+from kan_exp.data.reading import choose
 from kan_exp.data.schema import Schema
-from kan_exp.data.table import choose
+from kan_exp.data.table import read_weight
 from kan_exp.data.table_file import TableFile
+from kan_exp.data.treatment import Treatment
 from kan_exp.errors import KanExpError, listing
 from kan_exp.preparing.components import make_data
 from kan_exp.preparing.own_data import OPTIONS, check_unchanged, own_data, stored_group
 from kan_exp.runs import option_name
-from kan_exp.runs.folders import find_checkpoint
 from kan_exp.runs.identity import group_name
-from kan_exp.runs.printable import aligned
+from kan_exp.runs.printable import aligned, counted
 from kan_exp.tasks import scoring_of
 from kan_exp.tasks.metrics import RESIDUAL
 from kan_exp.tasks.numbers import metric_texts
@@ -71,12 +70,10 @@ def evaluate(cfg: DictConfig) -> None:
     if cfg.target is not None and (cfg.data is None or "target" not in cfg.data):
         raise KanExpError("target=... has no effect without data=sampled.")
     _check_unused(cfg)
-    # Checks that need no torch come before its import, which takes seconds.
     batches = None
     if cfg.data is not None and cfg.data.get("_target_") == TABLE:
         batches = Batches(cfg.data.path, cfg.data.separator, OPTIONS)
     run, modules = str(cfg.run), list(cfg.modules)
-    find_checkpoint(run)
     model = load_model(run, modules)
     description = model.description
     from kan_exp.training.score import score_networks
@@ -211,7 +208,7 @@ def _score_table(data: DictConfig, model: KANModel, batches: Batches) -> _Scored
 
     schema = _with_target(data, Schema.restore(model.description), batches.first)
     running = RunningScores(scoring_of(model.description))
-    drops = Treatment.of(missing=str(data.get("missing", "error"))).missing != "error"
+    drops = Treatment(missing=str(data.get("missing", "error"))).missing != "error"
     weight, weighs, without = data.get("weight"), False, 0
     predictor = Predictor(model, schema, drops)
     with predictor.run(batches, "evaluate") as parts:
@@ -232,8 +229,7 @@ def _score_table(data: DictConfig, model: KANModel, batches: Batches) -> _Scored
         have = "has" if without == 1 else "have"
         names = " or no ".join(map(shown, schema.targets))
         notes.append(f"{without:,} of {predictor.rows + predictor.gaps:,} rows {have} no {names}.")
-    many = "s" if predictor.rows > 1 else ""
-    source = f"{predictor.rows:,} row{many} of {batches.first.source}"
+    source = f"{counted(predictor.rows, 'row')} of {batches.first.source}"
     return _Scored(running.scores(), predictor.rows, source, notes)
 
 

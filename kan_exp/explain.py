@@ -14,7 +14,6 @@ from kan_exp.errors import KanExpError
 from kan_exp.preparing.own_data import check_unchanged, own_data
 from kan_exp.quoting import expand_home
 from kan_exp.runs.cores import count_workers
-from kan_exp.runs.folders import find_checkpoint
 from kan_exp.runs.results import read_metrics, write_metrics
 from kan_exp.symbolic.functions import read_functions
 from kan_exp.symbolic.units import check_units
@@ -46,12 +45,11 @@ def explain(cfg: DictConfig) -> None:
     read_functions(functions)
     workers = count_workers("workers", cfg.workers)
     run, modules = str(cfg.run), list(cfg.modules)
-    find_checkpoint(run)
     model = load_model(run, modules)
     description = model.description
     from kan_exp.symbolic.explaining import check_seconds
     from kan_exp.symbolic.observations import output_of
-    from kan_exp.training.explaining import explain_run
+    from kan_exp.training.explaining import ExplainSink
 
     check_seconds(cfg.seconds)
     output_of(model, cfg.output if cfg.output is not None else model.names[0])
@@ -63,9 +61,8 @@ def explain(cfg: DictConfig) -> None:
             units, {**dict.fromkeys(data.schema.names), **data.units}, "data.units"
         )
     folder = expand_home(run)
-    formulas, _ = explain_run(
-        model, data, folder, cfg.seconds, cfg.seed, functions, workers, cfg.output
-    )
+    sink = ExplainSink(folder, cfg.seconds, cfg.seed, functions, workers)
+    formulas, _ = sink.explain(model, data, cfg.output)
     if metrics := read_metrics(folder):
         write_metrics(folder, {**metrics, "formulas": formulas})
 

@@ -9,7 +9,6 @@ from omegaconf import DictConfig
 from kan_exp.cli import check_given, check_names, load_model, run_command
 from kan_exp.exporting import FORMATS, check_export
 from kan_exp.quoting import expand_home
-from kan_exp.runs.folders import find_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +20,6 @@ def export_run(cfg: DictConfig) -> None:
     check_names(cfg, "export", KNOWN)
     check_given(cfg, "run", "dtype", "table")
     run, given = str(cfg.run), None if cfg.format is None else str(cfg.format)
-    find_checkpoint(run)
     output = cfg.output
     if output is None:
         given = given or "npz"

@@ -1,11 +1,25 @@
-"""Packages that import their modules when a name of theirs is first asked for."""
+"""Modules that are imported when a name of theirs is first asked for."""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+
+class _Lazy(ModuleType):
+    """A module that is imported when a name of it is first asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+if TYPE_CHECKING:
+    import polars as polars
+else:
+    polars = _Lazy("polars")  # which most commands do without
 
 
 def attach(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:

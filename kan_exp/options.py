@@ -28,7 +28,7 @@ def check_options(group: str, make: Callable[..., Any], options: Mapping[str, An
 
 
 def _broken_rule(option: str, parameter: inspect.Parameter, value: Any) -> str | None:
-    """What an option must be, and what came; None if it is that."""
+    """The broken rule of an option with the value; None if it is obeyed."""
     default = parameter.default
     kind, optional = _kind(parameter.annotation)
     if value is None and optional:
@@ -75,14 +75,14 @@ def _text(value: Any) -> str:
 
 
 def _as_text(option: str, value: Any) -> str:
-    """How to write a number or a truth value as a text."""
+    """Advice on writing a number or a truth value as text."""
     if not isinstance(value, int | float):
         return "."
     return f""": write {shell(f'{option}="{_text(value)}"')}"""
 
 
 def _cure(value: Any) -> str:
-    """How to turn a text that reads as a number into one."""
+    """Advice on turning a text that reads as a number into one."""
     try:
         float(value if isinstance(value, str) else "")
     except ValueError:

@@ -22,12 +22,11 @@ from kan_exp.data.ranges import MARKED
 from kan_exp.data.schema import Schema
 from kan_exp.data.table_file import TableFile
 from kan_exp.errors import KanExpError, listing, message_of
+from kan_exp.lazy import polars as pl
 from kan_exp.quoting import expand_home
-from kan_exp.runs.folders import find_checkpoint
+from kan_exp.runs.printable import counted
 
 if TYPE_CHECKING:
-    from polars import DataFrame
-
     from kan_exp.models.streaming import Part, Predictor
 
 log = logging.getLogger(__name__)
@@ -51,10 +50,8 @@ def predict(cfg: DictConfig) -> None:
     coverage = _coverage(cfg.get("interval"))
     if output is None:
         _log_to_stderr()
-    # Checks that need no torch come before its import, which takes seconds.
     batches = Batches(cfg.input, cfg.separator, OPTIONS)
     kept = _kept(batches.first, cfg.get("keep"))
-    find_checkpoint(str(cfg.run))
     model = load_model(str(cfg.run), list(cfg.modules))
     from kan_exp.models.streaming import Predictor
 
@@ -82,8 +79,8 @@ def predict(cfg: DictConfig) -> None:
             raise KanExpError(
                 f"output: cannot write {cfg.output}: {reason}: name another file."
             ) from error
-    many = "1 row" if predictor.rows == 1 else f"{predictor.rows:,} rows"
-    log.info("%s: %s with %s", cfg.output, many, listing(names))
+    rows = counted(predictor.rows, "row")
+    log.info("%s: %s with %s", cfg.output, rows, listing(names))
     if left_out:
         log.info("Note: the output cannot hold the columns %s, left out.", ", ".join(left_out))
     for line in predictor.notes():
@@ -102,11 +99,7 @@ class _Columns:
         self.predictor, self.model, self.marks = predictor, predictor.model, marks
 
     def names(self, file: TableFile, kept: Sequence[int] | None) -> list[str]:
-        """Names of the columns, numbered where an input has one.
-
-        Raises:
-            KanExpError: Another column that is kept has one.
-        """
+        """Names of the columns, numbered where an input has one; none of a kept column."""
         import torch
 
         names = list(self.model.as_columns(torch.empty(0, len(self.model.names))))
@@ -139,8 +132,6 @@ class _Columns:
 
     def series(self, part: Part) -> list[Any]:
         """The columns as numbers, and as text for classes."""
-        import polars as pl
-
         numbers = part.predicted.double().numpy()
         columns: list[Any] = [pl.Series(column) for column in numbers.T]
         if self.model.classes:
@@ -182,13 +173,12 @@ def _write_frames(
     kept: Sequence[int] | None,
 ) -> list[str]:
     """Writes all rows as Parquet; returns names of columns that it cannot hold."""
-    import polars as pl
     from polars.io.plugins import register_io_source
 
     left_out: list[str] = []
     failures: list[BaseException] = []
 
-    def frames() -> Iterator[DataFrame]:
+    def frames() -> Iterator[pl.DataFrame]:
         try:
             for part in parts:
                 added = dict(zip(names, columns.series(part), strict=True))
@@ -200,7 +190,7 @@ def _write_frames(
     made = frames()
     first = next(made)
 
-    def source(*_: Any) -> Iterator[DataFrame]:
+    def source(*_: Any) -> Iterator[pl.DataFrame]:
         yield first
         yield from made
 
@@ -216,8 +206,6 @@ def _write_frames(
 
 def _kept_columns(part: Part, kept: Sequence[int] | None, left_out: list[str]) -> dict[str, Any]:
     """Columns of the input; of text, those that the network reads are as it reads them."""
-    import polars as pl
-
     file = part.file
     typed = part.table.frame if not any(file.types) else pl.DataFrame()
     columns: dict[str, Any] = {}
@@ -269,11 +257,7 @@ def _log_to_stderr() -> None:
 
 
 def _coverage(interval: Any) -> float | None:
-    """The share of cases that intervals hold; None for no intervals.
-
-    Raises:
-        KanExpError: It is no number between 0 and 1.
-    """
+    """The share of cases that intervals hold, between 0 and 1; None for no intervals."""
     if interval is None:
         return None
     number = isinstance(interval, int | float)
@@ -284,11 +268,7 @@ def _coverage(interval: Any) -> float | None:
 
 
 def _kept(file: TableFile, keep: Any) -> list[int] | None:
-    """Places of the columns that are kept; None for all.
-
-    Raises:
-        KanExpError: A name is unknown, or `keep` is no list.
-    """
+    """Places of the columns that are kept; None for all."""
     if keep is None:
         return None
     if isinstance(keep, str) or not (OmegaConf.is_list(keep) or isinstance(keep, list)):
@@ -308,11 +288,7 @@ def _separator(file: TableFile, source: Path | None, output: Path | None) -> str
 
 
 def _files(cfg: DictConfig) -> tuple[Path | None, Path | None]:
-    """Input and output; None for a standard stream.
-
-    Raises:
-        KanExpError: The output cannot be written, or is the input.
-    """
+    """Input and output, checked; None for a standard stream."""
     check_given(cfg, "run", "input", "output")
     source = None if cfg.input == STDIN else expand_home(str(cfg.input))
     if cfg.output == STDOUT:

@@ -20,11 +20,7 @@ FOLDER = "'outputs/${now:%Y-%m-%d}/${now:%H-%M-%S-%f}_pruned'"
 
 
 def read_arguments(arguments: list[str]) -> tuple[str, list[str]]:
-    """The command line of a training that takes the network of a run.
-
-    Raises:
-        KanExpError: No run is named, there is no network in its folder, or an option is the run's.
-    """
+    """The command line of a training that takes the network of a run."""
     words = spelled(arguments)
     if not words or any(word in HELP for word in words):
         return "prune", words or ["--help"]

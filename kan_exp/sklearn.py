@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -37,48 +39,25 @@ OPTIONS = (
 )
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class _Estimator(BaseEstimator):
-    """What both estimators share: parameters, rows in and a trained network."""
+    """Base class of both estimators: parameters, checked rows, and the trained network."""
 
-    def __init__(
-        self,
-        *,
-        dims: str | Sequence[Any] | None = None,
-        layer: str = "spline",
-        optimizer: str | None = None,
-        steps: int | None = None,
-        batch_size: int | None = None,
-        replicas: int | None = None,
-        penalty: Mapping[str, float] | None = None,
-        prune: str | None = None,
-        monotone: Mapping[str, int] | None = None,
-        convex: Mapping[str, int] | None = None,
-        options: Mapping[str, Any] | None = None,
-        missing: str = "error",
-        max_time: float | None = None,
-        random_state: Any = 0,
-        verbose: bool = False,
-    ) -> None:
-        self.dims = dims
-        self.layer = layer
-        self.optimizer = optimizer
-        self.steps = steps
-        self.batch_size = batch_size
-        self.replicas = replicas
-        self.penalty = penalty
-        self.prune = prune
-        self.monotone = monotone
-        self.convex = convex
-        self.options = options
-        self.missing = missing
-        self.max_time = max_time
-        self.random_state = random_state
-        self.verbose = verbose
-
-    def _more_options(self) -> dict[str, Any]:
-        """Options of conf/, but for those that are parameters of the same name."""
-        weights = self.penalty or {}
-        return {f"penalty.{name}": weight for name, weight in weights.items()}
+    dims: str | Sequence[Any] | None = None
+    layer: str = "spline"
+    optimizer: str | None = None
+    steps: int | None = None
+    batch_size: int | None = None
+    replicas: int | None = None
+    penalty: Mapping[str, float] | None = None
+    prune: str | None = None
+    monotone: Mapping[str, int] | None = None
+    convex: Mapping[str, int] | None = None
+    options: Mapping[str, Any] | None = None
+    missing: str = "error"
+    max_time: float | None = None
+    random_state: Any = 0
+    verbose: bool = False
 
     def _train(
         self,
@@ -87,7 +66,8 @@ class _Estimator(BaseEstimator):
         weight: Floats | None,
         names: Sequence[str],
         classes: tuple[str, ...] | bool,
-        task: Mapping[str, Any] | None = None,
+        task: str,
+        **more: Any,  # options of the task
     ) -> None:
         from kan_exp.fitting.rows import as_frame, make_table
         from kan_exp.fitting.training import named_options, train_table
@@ -95,15 +75,18 @@ class _Estimator(BaseEstimator):
         with _as_value_errors():
             given = {name: getattr(self, name) for name in OPTIONS}
             given = {name: value for name, value in given.items() if value is not None}
-            given |= self._more_options() | dict(self.options or {})
+            given |= {f"penalty.{name}": weight for name, weight in (self.penalty or {}).items()}
+            given |= {"task": task, **(self.options or {})}
             if "seed" in given:
                 raise KanExpError("options: the seed is random_state: set that instead.")
             x = as_frame(X if self._mixed else self._named(X), "x")
             outputs = as_frame({name: y[:, k] for k, name in enumerate(names)}, "y")
             table = make_table(x, outputs, weight, self.missing, classes)
-            seed = self._seed()
+            seed = self.random_state
+            if not isinstance(seed, int | np.integer):
+                seed = check_random_state(seed).randint(2**31 - 1)
             fitted = train_table(
-                table, x.columns, named_options(given), seed, task, self.max_time, self.verbose
+                table, x.columns, named_options(given), int(seed), more, self.max_time, self.verbose
             )
         if fitted.interrupted:
             raise KeyboardInterrupt
@@ -112,11 +95,6 @@ class _Estimator(BaseEstimator):
         self.model_ = fitted.model
         self.n_iter_ = fitted.steps
 
-    def _seed(self) -> int:
-        if isinstance(self.random_state, int | np.integer):
-            return int(self.random_state)
-        return int(check_random_state(self.random_state).randint(2**31 - 1))
-
     def _named(self, X: Floats) -> dict[str, Floats]:
         names = list(getattr(self, "feature_names_in_", ()))
         if len({" ".join(name.split()) for name in names}) < X.shape[1]:
@@ -124,20 +102,32 @@ class _Estimator(BaseEstimator):
         return {name: X[:, place] for place, name in enumerate(names)}
 
     def _check_missing(self) -> dict[str, Any]:
-        """How `validate_data` treats X."""
+        """Options of `validate_data` for X."""
         if self.missing not in MISSING:
-            raise ValueError(
-                f"The 'missing' parameter of {type(self).__name__} must be one of {MISSING}. "
-                f"Got {self.missing!r} instead."
-            )
+            raise self._refused("missing", f"one of {MISSING}")
         for name in ("options", "penalty", "monotone", "convex"):
-            if not isinstance(value := getattr(self, name), Mapping | None):
-                raise ValueError(
-                    f"The {name!r} parameter of {type(self).__name__} must be a mapping or None. "
-                    f"Got {value!r} instead."
-                )
+            if not isinstance(getattr(self, name), Mapping | None):
+                raise self._refused(name, "a mapping or None")
         finite = "allow-nan" if self.missing == "impute" else True
         return {"dtype": np.float64, "ensure_all_finite": finite}
+
+    def _refused(self, name: str, rule: str) -> ValueError:
+        return ValueError(
+            f"The {name!r} parameter of {type(self).__name__} must be {rule}. "
+            f"Got {getattr(self, name)!r} instead."
+        )
+
+    def _checked(self, X: Any, y: Any, read: Callable[[Any], Any], **options: Any) -> Any:
+        """Checked rows and outputs of a training; `read` checks the outputs of mixed frames."""
+        from kan_exp.models.inputs import as_table
+
+        X = as_table(X)
+        checks, self._mixed = self._check_missing(), _is_mixed(X)
+        if not self._mixed:
+            return validate_data(self, X, y, ensure_min_samples=2, **options, **checks)
+        X, y = validate_data(self, X, skip_check_array=True), read(y)
+        check_consistent_length(X, y)
+        return X, y
 
     def _rows(self, X: Any) -> Any:
         """Checked rows as the model takes them."""
@@ -145,14 +135,17 @@ class _Estimator(BaseEstimator):
         from kan_exp.models.inputs import as_table
 
         X = as_table(X)
-        if self._mixed:
-            return validate_data(self, X, reset=False, skip_check_array=True)
-        return validate_data(self, X, reset=False, **self._check_missing())
+        checks = {"skip_check_array": True} if self._mixed else self._check_missing()
+        return validate_data(self, X, reset=False, **checks)
 
-    def _outputs(self, X: Any, method: str) -> Floats:
+    def _asked(self, X: Any, method: str, *arguments: Any) -> Any:
+        """The result of a method of the model for rows."""
         rows = self._rows(X)
         with _as_value_errors():
-            values = np.asarray(getattr(self.model_, method)(rows).double().numpy())
+            return getattr(self.model_, method)(rows, *arguments)
+
+    def _outputs(self, X: Any, method: str) -> Floats:
+        values = np.asarray(self._asked(X, method).double().numpy())
         gaps = np.isnan(values).any(1)
         if gaps.any():  # arrays with gaps are refused before
             raise ValueError(
@@ -174,8 +167,6 @@ class _Estimator(BaseEstimator):
         tags.input_tags.allow_nan = self.missing == "impute"
         return tags
 
-    # -- what has been learned -----------------------------------------------------------------
-
     @property
     def edges_(self) -> DataFrame:
         """The curves of all edges, a row for each point, see `FittedModel.edges`."""
@@ -184,7 +175,7 @@ class _Estimator(BaseEstimator):
 
     @property
     def feature_importances_(self) -> Floats:
-        """How much the predictions change without each column of X, `(n_features_in_,)`; sums to 1.
+        """Change of the predictions without each column of X, `(n_features_in_,)`; sums to 1.
 
         That is the sum over the edges from the column's inputs, see `KANModel.importance`.
         """
@@ -216,8 +207,6 @@ class _Estimator(BaseEstimator):
         with _as_value_errors():
             return self.model_.export(path, format, **options)
 
-    # -- pickles -------------------------------------------------------------------------------
-
     def __getstate__(self) -> dict[str, Any]:
         """Parameters and plain containers of arrays, without objects of torch."""
         state: dict[str, Any] = dict(super().__getstate__())
@@ -225,7 +214,7 @@ class _Estimator(BaseEstimator):
         if (model := state.get("model_")) is not None:
             checkpoint = model.checkpoint()
             weights = {n: part.numpy() for n, part in checkpoint["state_dict"].items()}
-            points = {n: _plain(checkpoint[n]) for n in POINTS}
+            points = {n: None if checkpoint[n] is None else checkpoint[n].numpy() for n in POINTS}
             state["model_"] = {**checkpoint, "state_dict": weights, **points}
         return state
 
@@ -237,12 +226,12 @@ class _Estimator(BaseEstimator):
             from kan_exp.fitting.model import FittedModel
 
             weights = {n: torch.tensor(values) for n, values in stored["state_dict"].items()}
-            points = {n: stored[n] for n in POINTS if stored[n] is not None}
-            tensors = {n: torch.tensor(values) for n, values in points.items()}
-            state["model_"] = FittedModel.of({**stored, "state_dict": weights, **tensors})
+            points = {n: torch.tensor(stored[n]) for n in POINTS if stored[n] is not None}
+            state["model_"] = FittedModel.of({**stored, "state_dict": weights, **points})
         super().__setstate__(state)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class KANRegressor(RegressorMixin, _Estimator):
     """A network of edges that are curves, for numbers.
 
@@ -279,47 +268,7 @@ class KANRegressor(RegressorMixin, _Estimator):
         formula_: A formula as text, after `explain`.
     """
 
-    def __init__(
-        self,
-        *,
-        dims: str | Sequence[Any] | None = None,
-        layer: str = "spline",
-        optimizer: str | None = None,
-        steps: int | None = None,
-        batch_size: int | None = None,
-        replicas: int | None = None,
-        penalty: Mapping[str, float] | None = None,
-        prune: str | None = None,
-        monotone: Mapping[str, int] | None = None,
-        convex: Mapping[str, int] | None = None,
-        options: Mapping[str, Any] | None = None,
-        missing: str = "error",
-        max_time: float | None = None,
-        random_state: Any = 0,
-        verbose: bool = False,
-        task: str = "regression",
-    ) -> None:
-        super().__init__(
-            dims=dims,
-            layer=layer,
-            optimizer=optimizer,
-            steps=steps,
-            batch_size=batch_size,
-            replicas=replicas,
-            penalty=penalty,
-            prune=prune,
-            monotone=monotone,
-            convex=convex,
-            options=options,
-            missing=missing,
-            max_time=max_time,
-            random_state=random_state,
-            verbose=verbose,
-        )
-        self.task = task
-
-    def _more_options(self) -> dict[str, Any]:
-        return {**super()._more_options(), "task": self.task}
+    task: str = "regression"
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> KANRegressor:
         """Trains the network.
@@ -332,30 +281,17 @@ class KANRegressor(RegressorMixin, _Estimator):
         """
         from kan_exp.models.inputs import as_table
 
-        X, y = as_table(X), as_table(y)
+        y = as_table(y)
         names = list(map(str, getattr(y, "columns", [getattr(y, "name", None) or "y"])))
-        checks, self._mixed = self._check_missing(), _is_mixed(X)
-        if self._mixed:
-            X = validate_data(self, X, skip_check_array=True)
-            y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
-            check_consistent_length(X, y)
-        else:
-            X, y = validate_data(
-                self,
-                X,
-                y,
-                multi_output=True,
-                y_numeric=True,
-                ensure_min_samples=2,
-                **checks,
-            )
+        read = partial(check_array, ensure_2d=False, dtype=np.float64, input_name="y")
+        X, y = self._checked(X, y, read, multi_output=True, y_numeric=True)
         weight = self._weights(sample_weight, X)
         self._one_output = y.ndim == 1
         y = np.asarray(y, np.float64).reshape(len(y), -1)
         if len(names) != y.shape[1]:
             names = [f"y{place}" for place in range(y.shape[1])]
-        several = y.shape[1] > 1 and self.task == "regression"
-        self._train(X, y, weight, names, False, {"primary": "r2"} if several else None)
+        more = {"primary": "r2"} if y.shape[1] > 1 and self.task == "regression" else {}
+        self._train(X, y, weight, names, False, self.task, **more)
         return self
 
     def predict(self, X: Any) -> Floats:
@@ -368,9 +304,7 @@ class KANRegressor(RegressorMixin, _Estimator):
 
         See `KANModel.predict_interval`.
         """
-        rows = self._rows(X)
-        with _as_value_errors():
-            ranges = self.model_.predict_interval(rows, coverage)
+        ranges = self._asked(X, "predict_interval", coverage)
         return np.asarray(ranges[:, 0] if self._one_output else ranges)
 
     def predict_derivative(self, X: Any) -> Floats:
@@ -378,9 +312,7 @@ class KANRegressor(RegressorMixin, _Estimator):
 
         They are 0 for a column that did not vary in training, and NaN for one that is no number.
         """
-        rows = self._rows(X)
-        with _as_value_errors():
-            found = self.model_.derivatives(rows)
+        found = self._asked(X, "derivatives")
         return np.asarray(found[:, 0] if self._one_output and found.shape[1] == 1 else found)
 
     def __sklearn_tags__(self) -> Any:
@@ -390,6 +322,7 @@ class KANRegressor(RegressorMixin, _Estimator):
         return tags
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class KANClassifier(ClassifierMixin, _Estimator):
     """A network of edges that are curves, for classes.
 
@@ -402,47 +335,7 @@ class KANClassifier(ClassifierMixin, _Estimator):
         classes_: The classes, sorted.
     """
 
-    def __init__(
-        self,
-        *,
-        dims: str | Sequence[Any] | None = None,
-        layer: str = "spline",
-        optimizer: str | None = None,
-        steps: int | None = None,
-        batch_size: int | None = None,
-        replicas: int | None = None,
-        penalty: Mapping[str, float] | None = None,
-        prune: str | None = None,
-        monotone: Mapping[str, int] | None = None,
-        convex: Mapping[str, int] | None = None,
-        options: Mapping[str, Any] | None = None,
-        missing: str = "error",
-        max_time: float | None = None,
-        random_state: Any = 0,
-        verbose: bool = False,
-        class_weight: str | Mapping[Any, float] | None = None,
-    ) -> None:
-        super().__init__(
-            dims=dims,
-            layer=layer,
-            optimizer=optimizer,
-            steps=steps,
-            batch_size=batch_size,
-            replicas=replicas,
-            penalty=penalty,
-            prune=prune,
-            monotone=monotone,
-            convex=convex,
-            options=options,
-            missing=missing,
-            max_time=max_time,
-            random_state=random_state,
-            verbose=verbose,
-        )
-        self.class_weight = class_weight
-
-    def _more_options(self) -> dict[str, Any]:
-        return {**super()._more_options(), "task": "classification"}
+    class_weight: str | Mapping[Any, float] | None = None
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> KANClassifier:
         """Trains the network.
@@ -452,16 +345,8 @@ class KANClassifier(ClassifierMixin, _Estimator):
             y: Classes `(n,)`.
             sample_weight: See `KANRegressor.fit`.
         """
-        from kan_exp.models.inputs import as_table
-
-        X, name = as_table(X), getattr(y, "name", None) or "y"
-        checks, self._mixed = self._check_missing(), _is_mixed(X)
-        if self._mixed:
-            X = validate_data(self, X, skip_check_array=True)
-            y = column_or_1d(y, warn=True)
-            check_consistent_length(X, y)
-        else:
-            X, y = validate_data(self, X, y, ensure_min_samples=2, **checks)
+        name = getattr(y, "name", None) or "y"
+        X, y = self._checked(X, y, partial(column_or_1d, warn=True))
         check_classification_targets(y)
         weight = self._weights(sample_weight, X)
         counts = np.ones(len(y), bool) if weight is None else weight > 0
@@ -477,15 +362,16 @@ class KANClassifier(ClassifierMixin, _Estimator):
         weights: Any = self.class_weight
         if isinstance(weights, Mapping):
             known = dict(zip(self.classes_.tolist(), names, strict=True))
-            # As in scikit-learn: a fold may lack a class, but then all others have a weight.
             unknown = [one for one in weights if one not in known]
+            # As in scikit-learn: a fold may lack a class, but then all others have a weight.
             if unknown and not known.keys() <= weights.keys():
                 raise ValueError(
                     f"The 'class_weight' parameter of {type(self).__name__} has a weight for "
                     f"{unknown[0]!r}, which is no class of y: {listing(map(repr, known))}."
                 )
             weights = {known[one]: weight for one, weight in weights.items() if one in known}
-        self._train(X, codes[:, None], weight, [str(name)], names, {"class_weights": weights})
+        task = "classification"
+        self._train(X, codes[:, None], weight, [str(name)], names, task, class_weights=weights)
         return self
 
     def decision_function(self, X: Any) -> Floats:
@@ -502,10 +388,6 @@ class KANClassifier(ClassifierMixin, _Estimator):
         values = self.decision_function(X)
         places = (values > 0).astype(int) if values.ndim == 1 else values.argmax(1)
         return self.classes_[places]
-
-
-def _plain(tensor: Any) -> Any:
-    return None if tensor is None else tensor.numpy()
 
 
 def _is_mixed(X: Any) -> bool:

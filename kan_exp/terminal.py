@@ -106,7 +106,7 @@ def _reserve(number: int) -> int:
 
 
 def fault_of_stdout() -> OSError | None:
-    """Why standard output is incomplete, unless its reader has gone."""
+    """The error that left standard output incomplete, unless its reader has gone."""
     sys.stdout.flush()
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     return raw.fault if isinstance(raw, Outlet) else None

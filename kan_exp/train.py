@@ -174,11 +174,7 @@ def _leave_the_terminal() -> None:
 
 
 def read_arguments(arguments: list[str]) -> tuple[str, list[str]]:
-    """The primary config that a command line asks for, and what is left of it for Hydra.
-
-    Raises:
-        KanExpError: Something in it cannot be read, or is no UTF-8, which configurations are.
-    """
+    """The primary config that a command line asks for, and what is left of it for Hydra."""
     for text in (*arguments, str(Path.cwd())):
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise KanExpError(f"{text!a} is not UTF-8: rename the file or folder, or link it.")

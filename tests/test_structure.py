@@ -32,8 +32,8 @@ ROOMS: dict[str, set[str]] = {
     "plots": {"models", "runs", "tasks"},
     "reporting": {"errors", "plots", "runs", "tasks"},
     "training": {
-        *("board", "data", "equations", "errors", "layers", "models", "optimizers", "plots"),
-        *("quoting", "runs", "symbolic", "tasks"),
+        *("board", "data", "equations", "errors", "layers", "lazy", "models", "optimizers"),
+        *("plots", "quoting", "runs", "symbolic", "tasks"),
     },
     "config": {"errors"},
     "commandline": {"config", "errors", "quoting", "runs"},
@@ -75,9 +75,9 @@ COMMANDS: dict[str, set[str]] = {
         *("cli", "commandline", "config", "data", "errors", "models", "preparing"),
         *("runs", "tasks", "training"),
     },
-    "export": {"cli", "exporting", "quoting", "runs"},
+    "export": {"cli", "exporting", "quoting"},
     "explain": {"cli", "errors", "preparing", "quoting", "runs", "symbolic", "training"},
-    "predict": {"cli", "data", "errors", "models", "quoting", "runs"},
+    "predict": {"cli", "data", "errors", "lazy", "models", "quoting", "runs"},
     "report": {"cli", "commandline", "config", "errors", "quoting", "reporting", "runs"},
     "dashboard": {"board", "errors", "quoting", "runs", "terminal"},
     "__init__": {"fitting", "symbolic"},
@@ -194,7 +194,7 @@ def test_a_model_is_loaded_without_lightning_and_matplotlib():
 
 
 def test_tables_are_checked_without_torch_and_polars_waits_for_the_first():
-    tops = {name.partition(".")[0] for name in needed("kan_exp.data.table")}
+    tops = {name.partition(".")[0] for name in needed("kan_exp.data.training_table")}
     assert "numpy" in tops
     assert not tops & {"torch", "lightning", "polars", "hydra"}
 

@@ -114,17 +114,6 @@ def _replace(pattern: str, new_text: str, value: str, old: str, new: str) -> str
     return replaced
 
 
-def with_old_names(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Options by the names that digests of earlier runs have."""
-    renamed = dict(values)
-    for old, new in OPTIONS.items():
-        group, _, option = new.rpartition(".")
-        if isinstance(options := renamed.get(group), dict) and option in options:
-            rest = {name: value for name, value in options.items() if name != option}
-            renamed[group] = {**rest, old.rpartition(".")[2]: options[option]}
-    return renamed
-
-
 class FileConfigSource(file_config_source.FileConfigSource):
     """Hydra's reader of YAML files; gives the new names to what they set.
 

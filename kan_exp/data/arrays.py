@@ -9,7 +9,6 @@ import torch
 from kan_exp.data.base import ExperimentData
 from kan_exp.data.split_options import MIN_ROWS, SplitOptions
 from kan_exp.data.split_table import SplitTableData
-from kan_exp.data.splitting import Parts
 from kan_exp.data.table import Table
 from kan_exp.errors import KanExpError
 
@@ -37,18 +36,14 @@ class ArrayData(SplitTableData):
         ExperimentData.__init__(self, seed)
         self.options = SplitOptions(fractions, seed)
         order = torch.randperm(table.rows, generator=torch.Generator().manual_seed(seed)).numpy()
-        self.parts = self._divide(table, self.options.final(table, order))
+        self.parts, classes = self.options.final(table, order), table.classes
+        lacks = classes is not None and len({*classes[self.parts.train]}) < len({*classes})
+        if lacks or table.rows < MIN_ROWS:
+            self.parts = self.parts._replace(train=self.parts.test, val=self.parts.test)
         self._take(table)
         self._check_spread()
         if self.parts.val is self.parts.train:
             self.val = self.train
-
-    @staticmethod
-    def _divide(table: Table, parts: Parts) -> Parts:
-        classes, train = table.classes, parts.train
-        lacks = classes is not None and len({*classes[train]}) < len({*classes})
-        flat = table.rows < MIN_ROWS
-        return parts._replace(train=parts.test, val=parts.test) if lacks or flat else parts
 
     def fold(self, number: int) -> SplitTableData:
         raise KanExpError("rows in memory are not divided into folds.")

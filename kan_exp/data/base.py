@@ -1,4 +1,4 @@
-"""What every source of data has: three splits, their columns and scales, and batches of them."""
+"""Base class of data sources: three splits, their columns and scaling, and mini-batches."""
 
 from __future__ import annotations
 
@@ -75,17 +75,19 @@ class ChunkLoader:
         end = self._pass_end(math.ceil((self.steps_drawn + HALF) / self.interval_steps))
         while (steps := min(self.chunk_steps, end - self.steps_drawn)) > 0:
             self.steps_drawn += steps
-            replicas = len(self.generators)
-            lead = (steps,) if replicas == 1 else (steps, replicas)
-            if self.batch_size == len(self.split.x):
-                self._marks.append(self._mark())
-                yield self.split.expand(*lead)
-                continue
-            drawn = [self._draw(k, steps * self.batch_size) for k in range(replicas)]
-            orders = [order.view(steps, self.batch_size) for order in drawn]
-            index = torch.stack(orders, 1).view(*lead, self.batch_size).to(self.split.x.device)
+            chunk = self._chunk(steps)
             self._marks.append(self._mark())
-            yield self.split.rows(index)
+            yield chunk
+
+    def _chunk(self, steps: int) -> Split:
+        replicas = len(self.generators)
+        lead = (steps,) if replicas == 1 else (steps, replicas)
+        if self.batch_size == len(self.split.x):
+            return self.split.expand(*lead)
+        drawn = [self._draw(k, steps * self.batch_size) for k in range(replicas)]
+        orders = [order.view(steps, self.batch_size) for order in drawn]
+        index = torch.stack(orders, 1).view(*lead, self.batch_size)
+        return self.split.rows(index.to(self.split.x.device))
 
     def _pass_end(self, number: int) -> int:
         """The last step of a pass, counted from 1."""

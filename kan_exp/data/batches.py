@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from kan_exp.data.csv_file import QUOTE, CsvFile
 from kan_exp.data.encodings import to_utf8
@@ -15,16 +15,16 @@ from kan_exp.data.readers import (
     OLD_SHEET,
     PACKED,
     ZIP,
+    FrameFile,
     Identified,
     check_separator,
     identify,
     open_columns,
+    readable,
 )
 from kan_exp.data.table_file import TableFile
 from kan_exp.errors import KanExpError
-
-if TYPE_CHECKING:
-    from polars import DataFrame
+from kan_exp.lazy import polars as pl
 
 BLOCK = 2**16  # rows of a part of Parquet
 CHUNK = 2**24  # bytes of a part of text
@@ -79,42 +79,14 @@ class Batches:
 
     def _frames(self, found: Identified, options: Options) -> Iterator[tuple[TableFile, int]]:
         """Parts of Parquet; one without rows if there are none."""
-        import polars as pl
-
         row = 0
-        try:
+        with readable(found):
             scan = pl.scan_parquet(found.file, glob=False)
             self.size = int(scan.select(pl.len()).collect().item())
             empty = scan.head(0).collect()
             for frame in scan.collect_batches(chunk_size=BLOCK) if self.size else [empty]:
-                yield FramePart(found, options, frame, row), len(frame)
+                yield FrameFile(found.file, found.source, options, frame, row), len(frame)
                 row += len(frame)
-        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-            raise KanExpError(
-                f"{found.source}: is no readable Parquet file (cut short or damaged?)."
-            ) from error
-
-
-class FramePart(TableFile):
-    """Rows of a file with types of columns.
-
-    Args:
-        found: The file.
-        options: What the command calls its options.
-        frame: The rows.
-        first_row: How many come before them.
-    """
-
-    def __init__(
-        self, found: Identified, options: Options, frame: DataFrame, first_row: int
-    ) -> None:
-        self.frame, self.first_row = frame, first_row
-        super().__init__(found.file, found.source, options)
-
-    def _read_header(self) -> list[str]:
-        self.columns = self.frame.get_columns()
-        self.types = list(map(str, self.frame.dtypes))
-        return self.frame.columns
 
 
 def _texts(

@@ -17,21 +17,13 @@ SKLEARN_SETS: dict[str, tuple[int | None, tuple[str, ...]]] = {
 
 
 def check_whole(name: str, value: object, least: int) -> None:
-    """Checks that a value is a whole number that a generator takes as a seed, or a size.
-
-    Raises:
-        KanExpError: It is not; the message names the option.
-    """
+    """Raises a `KanExpError` if a seed or a size is no whole number in its range."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**60:
         raise KanExpError(f"{name} must be a whole number of at least {least}, got {value!r}.")
 
 
 def check_batch_size(batch_size: int | None) -> None:
-    """Checks that a batch has points.
-
-    Raises:
-        KanExpError: `batch_size` is below 1.
-    """
+    """Raises a `KanExpError` if a batch has no points."""
     if batch_size is not None and batch_size < 1:
         raise KanExpError(f"batch_size must be at least 1 or null (all), got {batch_size}.")
 
@@ -44,14 +36,9 @@ def check_sampled(
     train_option: str = "data.num_train",
     border: object = 0.0,
 ) -> None:
-    """Checks the options of `SampledData`.
+    """Raises a `KanExpError` if options of `SampledData` are out of range.
 
-    Args:
-        train_option: The option that sets the number of training points.
-
-    Raises:
-        KanExpError: A count is below 2, `border` is no fraction below 1, or the domain is too
-            narrow or too wide for float32.
+    `train_option` is the option that sets the number of training points.
     """
     counts = {train_option: num_train, "data.num_val": num_val, "data.num_test": num_test}
     for name, count in counts.items():
@@ -71,14 +58,10 @@ def check_sampled(
 
 
 def sklearn_schema(name: object, target: object = None) -> tuple[int | None, tuple[str, ...]]:
-    """What is known of one of scikit-learn's sets without reading it.
+    """Number of inputs and names of the classes of one of scikit-learn's sets, which is not read.
 
-    Args:
-        name: Of the set.
-        target: A measured column that is learned instead of the set's own output.
-
-    Returns:
-        The number of inputs, `None` where some may be constant, and the names of the classes.
+    `target` is a measured column that is learned instead of the set's own output. The number is
+    None where some inputs may be constant.
 
     Raises:
         KanExpError: There is no such set.

@@ -6,25 +6,21 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from kan_exp.data.columns import MISSING_WORDS, shown
+from kan_exp.data.columns import FALSE, MISSING_WORDS, TRUE, shown
 from kan_exp.data.schema import MAX_LEVELS, Column, Schema
 from kan_exp.data.table_file import TableFile, are_numbers
 from kan_exp.errors import KanExpError, listing
+from kan_exp.lazy import polars as pl
 
 if TYPE_CHECKING:
-    from polars import Series
-
     from kan_exp.data.table import Table
 
 MAX_FEW = 10  # different whole numbers that are taken for classes
 REPEATS = 5  # rows of each of them, on average
-TRUE, FALSE = ("true", "yes"), ("false", "no")
 
 
-def level_names(fields: Series) -> Series:
+def level_names(fields: pl.Series) -> pl.Series:
     """Classes as text: a number has one name, however it is written; null for missing ones."""
-    import polars as pl
-
     if fields.dtype == pl.Boolean:
         return fields.cast(pl.String)
     if fields.dtype.is_numeric():
@@ -106,7 +102,7 @@ def with_outputs(table: Table, classes: bool | None, option: str = "data.target"
 
 
 def note_on_classes(schema: Schema) -> str:
-    """What was recognized, and how to choose otherwise."""
+    """A line about recognized classes, with the option to change."""
     (column,) = schema.outputs
     count = f"{len(column.levels)} classes ({listing(map(shown, column.levels), most=4)})"
     numbers = are_numbers(column.levels)
@@ -115,14 +111,9 @@ def note_on_classes(schema: Schema) -> str:
 
 
 def check_known(table: Table, file: TableFile) -> None:
-    """Checks that every class of a table is one of its schema's.
+    """Raises a `KanExpError` if a class of a table is none of its schema's.
 
-    Args:
-        table: All rows of the file.
-        file: Names its rows.
-
-    Raises:
-        KanExpError: The network does not know it.
+    `file` has all rows of the table, and names them.
     """
     for column in table.schema.outputs:
         if column.kind == "class":
@@ -137,7 +128,7 @@ def check_known(table: Table, file: TableFile) -> None:
                 )
 
 
-def _are_few(values: Series) -> bool:
+def _are_few(values: pl.Series) -> bool:
     """Whether numbers are whole and of few values, each with many rows."""
     count = values.n_unique()
     whole = bool((values == values.round()).all())
@@ -147,7 +138,7 @@ def _are_few(values: Series) -> bool:
 def _as_number(table: Table, column: Column) -> Table:
     names = table.frame[column.name]
     lower = names.str.to_lowercase()
-    for yes, no in zip(TRUE, FALSE, strict=True):
+    for yes, no in zip(TRUE[:2], FALSE[:2], strict=True):
         if {*lower.unique()} <= {yes, no}:
             frame = table.frame.with_columns((lower == yes).cast(float).alias(column.name))
             schema = replace(table.schema, outputs=(Column(column.name, "boolean"),))

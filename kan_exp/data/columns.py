@@ -5,15 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kan_exp.errors import check_once
-
-if TYPE_CHECKING:
-    from polars import Series
+from kan_exp.lazy import polars as pl
 
 FloatArray = NDArray[np.float64]
 MAX_EXACT = 2.0**53  # whole numbers up to here are exact in float64
@@ -28,6 +26,7 @@ CONSTANT, RANGE = "one value throughout", "a range beyond what float32 can scale
 # Fields of text that count as missing, in lower case, and those that C programs write for NaN.
 MISSING_WORDS = ["", "?", "-", "--", ".", "na", "n/a", "#n/a", "<na>", "nat", "null", "none"]
 MISSING_WORDS += ["#div/0!", "#value!", "#num!", "#ref!"]
+TRUE, FALSE = ("true", "yes", "y", "t", "on", "1"), ("false", "no", "n", "f", "off", "0")
 NAN = r"^[+-]?(nan(\(\w*\))?|1\.#(ind|[qs]nan)\d*)$"
 INFINITY = r"^[+-]?1\.#inf\d*$"
 
@@ -76,6 +75,11 @@ def free_name(name: str, taken: Iterable[str]) -> str:
     return next(one for one in numbered if one not in names)
 
 
+def one_of(count: int) -> str:
+    """Text behind an example that counts all of its kind; empty for one."""
+    return f", one of {count:,}" if count > 1 else ""
+
+
 class Fault(NamedTuple):
     """Why a column cannot be used.
 
@@ -83,16 +87,16 @@ class Fault(NamedTuple):
         kind: One of the above.
         name: Of the column.
         example: Where it shows first.
-        words: Values of an option that mend it.
+        remedies: Values of an option that mend it.
     """
 
     kind: str
     name: str
     example: str
-    words: tuple[str, ...] = ()
+    remedies: tuple[str, ...] = ()
 
 
-def rounding_notes(name: str, fields: Series, values: Series) -> list[str]:
+def rounding_notes(name: str, fields: pl.Series, values: pl.Series) -> list[str]:
     """Names the first whole number of a column that float64 cannot hold, if there is one."""
     if not values.dtype.is_float():
         return []

@@ -6,11 +6,11 @@ import copy
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 
@@ -18,9 +18,8 @@ from kan_exp.data.columns import shown, tidy
 from kan_exp.data.encodings import readings, to_utf8
 from kan_exp.data.options import Options
 from kan_exp.data.table_file import TableFile, are_numbers
-
-if TYPE_CHECKING:
-    from polars import Series
+from kan_exp.lazy import polars as pl
+from kan_exp.runs.printable import counted
 
 SEPARATORS = (",", ";", "\t", "|")
 SNIFFED = 200  # lines by which separators are recognized
@@ -73,7 +72,7 @@ class CsvFile(TableFile):
         if self.separator != "," and separator is None:
             said.append(f"text separated by {self.separator!r}")
         if self._above:
-            said.append(f"text with {self._above} line{'s' * (self._above > 1)} above the header")
+            said.append(f"text with {counted(self._above, 'line')} above the header")
         self.notes = [f"read as {', '.join(said)}."] if said else []
         super().__init__(path, source, options)
 
@@ -105,6 +104,7 @@ class CsvFile(TableFile):
 
     def _read_header(self) -> list[str]:
         self._first = header = next(self._records(), NO_RECORD)
+        self.line_end = header.text[len(header.text.rstrip("\r\n")) :] or "\n"
         if header.text.startswith("#"):
             first = header.fields[0].lstrip("# ")
             header.fields[:1] = [first] if first or self.separator != " " else []
@@ -112,10 +112,8 @@ class CsvFile(TableFile):
         return header.fields
 
     @cached_property
-    def columns(self) -> list[Series]:  # type: ignore[override]
+    def columns(self) -> list[pl.Series]:  # type: ignore[override]
         """All fields below the header as text."""
-        import polars as pl
-
         width = len(self.names)
         schema = {str(place): pl.String for place in range(width)}
         data = self.data
@@ -159,12 +157,9 @@ class CsvFile(TableFile):
         return f"row {self.first_row + row + 1}, line {self._lines[row][0]}"
 
     def part(self, data: bytes, first_row: int, first_line: int) -> CsvFile:
-        """Further rows of the same file.
+        """Further rows of the same file, whole lines in UTF-8.
 
-        Args:
-            data: Whole lines in UTF-8.
-            first_row: How many rows come before them.
-            first_line: How many lines come before them.
+        `first_row` and `first_line` are how many rows and lines come before them.
         """
         part = copy.copy(self)
         for name in ("columns", "_lines"):
@@ -175,30 +170,6 @@ class CsvFile(TableFile):
         part.first_line = first_line - header.count("\n")
         part._first = self._first._replace(last_line=header.count("\n"))
         return part
-
-    def write(
-        self,
-        file: IO[str],
-        separator: str,
-        added: Mapping[str, Sequence[str]],
-        keep: Sequence[int] | None = None,
-    ) -> list[str]:
-        text = self._first.text
-        end = text[len(text.rstrip("\r\n")) :] or "\n"
-        rows = chain([[*added]], zip(*added.values(), strict=True))
-        for place, (record, values) in enumerate(zip(self._records(), rows, strict=True)):
-            if not place and self.first_row:
-                continue
-            # Lines are copied unchanged if the separator is the same.
-            if separator == self.separator and keep is None:
-                row = [record.text.rstrip("\r\n")]
-            else:
-                fields = record.fields
-                kept = fields if keep is None else [fields[one] for one in keep]
-                row = [_quote(field, separator) for field in kept]
-            new = [_quote(value, separator) for value in values]
-            file.write(f"{separator.join([*row, *new])}{end}")
-        return []
 
     def _records(self) -> Iterator[Record]:
         """All records, the header first; blank lines are skipped.
@@ -266,10 +237,7 @@ def count_plain_rows(body: bytes, separator: str, width: int) -> int:
     """Counts the rows of a text that all parsers read alike; 0 for other texts.
 
     Then there are `width` fields in each row and no blank lines, and quotes stand around whole
-    fields or are doubled in such fields.
-
-    Args:
-        body: Ends with a newline.
+    fields or are doubled in such fields. `body` ends with a newline.
     """
     if width == 1 and (body.startswith((b"\n", b"\r\n")) or b"\n\n" in body or b"\n\r\n" in body):
         return 0
@@ -292,10 +260,3 @@ def _remember(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
     for line in lines:
         taken.append(line)
         yield line
-
-
-def _quote(field: str, separator: str) -> str:
-    """A field of CSV, quoted if necessary."""
-    if any(character in field for character in (separator, '"', "\n", "\r")):
-        field = '"' + field.replace('"', '""') + '"'
-    return field

@@ -11,8 +11,8 @@ from torch import Tensor
 from kan_exp.data.base import ExperimentData
 from kan_exp.data.checks import check_whole
 from kan_exp.data.points import Scaling, Split
+from kan_exp.data.reading import read_table
 from kan_exp.data.schema import Schema
-from kan_exp.data.table import read_table
 from kan_exp.equations import Problem
 from kan_exp.equations.notes import notes_on
 from kan_exp.equations.points import Ranges, compile_relation, draw_points

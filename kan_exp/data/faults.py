@@ -1,4 +1,4 @@
-"""Describes all faults of a table in one line, with one command that trains all the same."""
+"""Describes all faults of a table in one line, with options under which it can be learned."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from itertools import groupby
 
 from kan_exp.data import columns
 from kan_exp.data.columns import Fault, shown
-from kan_exp.data.kinds import Treatment
 from kan_exp.data.options import MAX_TYPED, assign, assign_words
 from kan_exp.data.schema import Schema
 from kan_exp.data.table_file import TableFile
+from kan_exp.data.treatment import Treatment
 from kan_exp.errors import KanExpError
 from kan_exp.quoting import shell
 
@@ -57,7 +57,7 @@ def faulty(
     known = CURES if treatment is None else CURES_IN_MEMORY
     cures = [text for kind, _ in groups if (text := known[kind]) is not None]
     text = ", ".join(cures)
-    blank = any(fault.words and fault.name in schema.targets for fault in faults)
+    blank = any(fault.remedies and fault.name in schema.targets for fault in faults)
     if {*(kind for kind, _ in groups)} == {columns.MISSING} and not blank:
         choice = "leave such rows out: set {}=drop" if treatment is None else "set {}='impute'"
         return file.error(f"{kinds}: {text}, or {choice.format(file.options.missing)}")
@@ -84,19 +84,19 @@ def _command(file: TableFile, faults: Sequence[Fault], schema: Schema, treatment
     repeated = any(fault.kind == columns.REPEATED for fault in faults)
     for fault in faults:
         is_target = fault.name in schema.targets
-        if fault.kind == columns.MISSING and fault.words != ("all",):
+        if fault.kind == columns.MISSING and fault.remedies != ("all",):
             gaps = True
-        elif fault.words and fault.kind in (columns.TEXT, columns.INFINITE):
-            words += [word for word in fault.words if word not in words]
+        elif fault.remedies and fault.kind in (columns.TEXT, columns.INFINITE):
+            words += [word for word in fault.remedies if word not in words]
             gaps = True
         elif fault.kind == columns.SWAPPED:
-            kinds[fault.name] = fault.words[0]
+            kinds[fault.name] = fault.remedies[0]
         elif fault.kind == columns.COMMAS:
-            decimal = fault.words[0]
+            decimal = fault.remedies[0]
         elif fault.kind == columns.SCALE:
             del scale[fault.name]
-            if fault.words:
-                (scale[fault.name],) = fault.words
+            if fault.remedies:
+                (scale[fault.name],) = fault.remedies
         elif is_target:
             lost.append(fault.name)
         else:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from kan_exp.data.columns import INFINITE, OTHER, TEXT, FloatArray, shown, tidy
 from kan_exp.data.csv_file import SEPARATORS
-from kan_exp.data.kinds import Treatment, read, recognize, without_words
+from kan_exp.data.fields import clean_fields, read
+from kan_exp.data.kinds import recognize
 from kan_exp.data.options import assign
+from kan_exp.data.reading import choose, no_target
 from kan_exp.data.schema import Schema
-from kan_exp.errors import KanExpError, listing, suggest
+from kan_exp.data.table_file import TableFile
+from kan_exp.data.treatment import Treatment
+from kan_exp.errors import KanExpError, listing
+from kan_exp.lazy import polars as pl
 from kan_exp.quoting import expand_home, quoted, shell
 from kan_exp.runs import from_here
-
-if TYPE_CHECKING:
-    from polars import DataFrame, LazyFrame
 
 BLOCK = 2**15  # rows that are read at a time
 # What fields of each kind are.
@@ -61,27 +64,10 @@ class LargeTable:
         self.files = _find(path)
         self.source = tidy(from_here(str(path)))
         self.separator = "\t" if separator == "\\t" else separator
-        self._header = self._names(self.files[0])
+        header = _Header(self.files[0], self.source, list(self._names(self.files[0])))
         if target is None:
-            last = shown(list(self._header)[-1])
-            raise KanExpError(
-                f"{self.source}: data.target is needed, the column to learn, such as {last}; "
-                f"columns: {listing(map(shown, self._header))}.{self._separator_hint()}"
-            )
-        outputs = tuple(map(tidy, target if isinstance(target, list | tuple) else [target]))
-        if features is None:
-            left_out = {"", *outputs}  # a column without a name is the index that pandas writes
-            features = [name for name in self._header if name not in left_out]
-        inputs = tuple(map(tidy, features))
-        self.schema = Schema.of_numbers(inputs, outputs)
-        for option, names in (("data.target", outputs), ("data.features", inputs)):
-            for name in names:
-                if name not in self._header:
-                    hint = self._separator_hint() or suggest(name, self._header)
-                    raise KanExpError(
-                        f"{self.source}: has no column {shown(name)}, which {option} names; "
-                        f"columns: {listing(map(shown, self._header))}.{hint}"
-                    )
+            raise no_target(header)
+        self.schema = choose(header, features, target)
         for file in self.files[1:]:
             own = self._names(file)
             if lacking := [name for name in self.schema.names if name not in own]:
@@ -96,7 +82,7 @@ class LargeTable:
         rows = self._scan(self.files[0], self.schema.names).head(BLOCK).collect()
         treatment, inputs = Treatment(missing=missing), []
         for column in self.schema.inputs:
-            fields = without_words(rows[column.name])
+            fields = clean_fields(rows[column.name])
             found = recognize(column.name, fields, treatment, None)
             if found.fault in (TEXT, OTHER, INFINITE) or not fields.count():
                 inputs.append(replace(column, impute=missing == "impute"))
@@ -110,7 +96,7 @@ class LargeTable:
         self.schema = replace(self.schema, inputs=tuple(inputs))
         self.is_plain = self.schema == Schema.of_numbers(self.schema.columns, self.schema.targets)
 
-    def fit(self, frame: DataFrame) -> None:
+    def fit(self, frame: pl.DataFrame) -> None:
         """Fits the kinds of the inputs to training rows, see `Schema.fit`."""
         self.schema = self.schema.fit(frame)
         if not self.schema.inputs:
@@ -118,30 +104,23 @@ class LargeTable:
                 f"{self.source}: no column but the target varies in the training rows: add one."
             )
 
-    def frames(self) -> Iterator[DataFrame]:
+    def frames(self) -> Iterator[pl.DataFrame]:
         """All rows as columns of the types in `Column.fit`, in blocks as those of `blocks`.
 
         Raises:
             KanExpError: A field is missing, or not of its column's kind; or a file is damaged.
         """
-        import polars as pl
-
         for file in self.files:
             first = 0
-            try:
+            with _readable(file):
                 for raw in self._batches(self._scan(file, self.schema.names)):
                     yield self._read(file, first, raw)
                     first += len(raw)
-            except (pl.exceptions.PolarsError, OSError) as error:
-                reason = str(error).strip().splitlines()[0]
-                raise KanExpError(f"{file}: cannot be read ({tidy(reason)}).") from None
 
-    def _read(self, file: Path, first: int, raw: DataFrame) -> DataFrame:
-        import polars as pl
-
+    def _read(self, file: Path, first: int, raw: pl.DataFrame) -> pl.DataFrame:
         columns, faults = {}, []
         for column in (*self.schema.inputs, *self.schema.outputs):
-            fields = without_words(raw[column.name])
+            fields = clean_fields(raw[column.name])
             columns[column.name] = values = read(column, fields)
             bad = values.is_null() & (fields.is_not_null() | (not column.impute))
             if column.kind == "number":
@@ -161,33 +140,25 @@ class LargeTable:
         Raises:
             KanExpError: A field is missing, infinite or no number; or a file is damaged.
         """
-        import polars as pl
-
         if not self.is_plain:
             for frame in self.frames():
                 parts = self.schema.encode(frame), self.schema.encode_outputs(frame)
                 yield np.column_stack(parts)
             return
         for file in self.files:
-            names, first = self._names(file), 0
-            chosen = [names[name] for name in self.schema.names]
-            try:
-                for frame in self._batches(self._numbers(file, chosen)):
+            first = 0
+            with _readable(file):
+                for frame in self._batches(self._numbers(file)):
                     values = frame.to_numpy()
                     if not np.isfinite(values).all():
                         row, column = np.argwhere(~np.isfinite(values))[0]
                         raise self._fault(file, first + int(row), self.schema.names[column])
                     yield values
                     first += len(values)
-            except (pl.exceptions.PolarsError, OSError) as error:
-                reason = str(error).strip().splitlines()[0]
-                raise KanExpError(f"{file}: cannot be read ({tidy(reason)}).") from None
 
     @staticmethod
-    def _batches(frame: LazyFrame) -> Iterator[DataFrame]:
+    def _batches(frame: pl.LazyFrame) -> Iterator[pl.DataFrame]:
         """Batches of `BLOCK` rows, the last one smaller."""
-        import polars as pl
-
         left = None
         for batch in frame.collect_batches(chunk_size=BLOCK, maintain_order=True):
             left = batch if left is None else pl.concat([left, batch])
@@ -197,43 +168,34 @@ class LargeTable:
         if left is not None and len(left):
             yield left
 
-    def _numbers(self, file: Path, chosen: Sequence[str]) -> LazyFrame:
-        import polars as pl
-
-        if file.suffix == ".parquet":
-            frame = pl.scan_parquet(file, glob=False)
-        else:
-            schema = dict.fromkeys(self._names(file).values(), pl.Float64)
-            frame = pl.scan_csv(file, schema=schema, ignore_errors=True, **self._format(file))
-        numbers = [pl.col(name).cast(pl.Float64, strict=False) for name in chosen]
+    def _numbers(self, file: Path) -> pl.LazyFrame:
+        """The chosen columns as numbers; NaN for what is none."""
+        names = self._names(file)
+        schema = dict.fromkeys(names.values(), pl.Float64)
+        frame = self._open(file, schema=schema, ignore_errors=True)
+        numbers = [pl.col(names[name]).cast(pl.Float64, strict=False) for name in self.schema.names]
         return frame.select(numbers).fill_null(float("nan"))
 
-    def _scan(self, file: Path, columns: Sequence[str]) -> LazyFrame:
+    def _scan(self, file: Path, columns: Sequence[str]) -> pl.LazyFrame:
         """Fields as they are stored, under the names that users type."""
-        import polars as pl
-
-        if file.suffix == ".parquet":
-            frame = pl.scan_parquet(file, glob=False)
-        else:
-            frame = pl.scan_csv(file, infer_schema=False, **self._format(file))
         names = self._names(file)
+        frame = self._open(file, infer_schema=False)
         return frame.select(pl.col(names[name]).alias(name) for name in columns)
+
+    def _open(self, file: Path, **options: Any) -> pl.LazyFrame:
+        """A file, read by these options if it is text."""
+        if file.suffix == ".parquet":
+            return pl.scan_parquet(file, glob=False)
+        separator = "\t" if file.suffix == ".tsv" else self.separator
+        return pl.scan_csv(file, separator=separator, glob=False, **options)
 
     def _names(self, file: Path) -> dict[str, str]:
         """Names of a file's columns as users type them, and as polars has them."""
-        import polars as pl
-
-        try:
-            if file.suffix == ".parquet":
-                names = typed = list(pl.read_parquet_schema(file))
-            else:
-                form = {"infer_schema": False, **self._format(file)}
-                names = pl.scan_csv(file, **form).collect_schema().names()
-                header = pl.scan_csv(file, has_header=False, n_rows=1, **form).collect()
+        with _readable(file):
+            names = typed = self._open(file, infer_schema=False).collect_schema().names()
+            if file.suffix != ".parquet":
+                header = self._open(file, has_header=False, n_rows=1, infer_schema=False).collect()
                 typed = [name or "" for name in header.row(0)]  # polars renames repeated ones
-        except (pl.exceptions.PolarsError, OSError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise KanExpError(f"{file}: cannot be read ({tidy(reason)}).") from None
         found = dict(zip(map(tidy, typed), names, strict=True))
         if len(found) < len(names):
             twice = next(name for name, count in Counter(map(tidy, typed)).items() if count > 1)
@@ -241,18 +203,6 @@ class LargeTable:
                 f"{file}: has several columns {shown(twice)}: rename all but one of them."
             )
         return found
-
-    def _separator_hint(self) -> str:
-        """Advice for text whose header is one column with another separator in it."""
-        (name, *others) = self._header
-        found = next((mark for mark in SEPARATORS if mark in self._header[name]), None)
-        if others or found is None or self.files[0].suffix == ".parquet":
-            return ""
-        typed = "\\t" if found == "\t" else found
-        return f" Is it separated by {found!r}? Set {shell(f'data.separator={quoted(typed)}')}"
-
-    def _format(self, file: Path) -> dict[str, Any]:
-        return {"separator": "\t" if file.suffix == ".tsv" else self.separator, "glob": False}
 
     def _fault(self, file: Path, row: int, name: str) -> KanExpError:
         """The error for a field that is no finite number."""
@@ -273,6 +223,35 @@ class LargeTable:
         if name in self.schema.targets or not kept:
             return "or choose another data.target."
         return f"or leave it out: {assign('data.features', kept)}"
+
+
+class _Header(TableFile):
+    """The names of the columns of a file."""
+
+    def __init__(self, path: Path, source: str, names: list[str]) -> None:
+        self._found = names
+        super().__init__(path, source)
+
+    def _read_header(self) -> list[str]:
+        return self._found
+
+    def header_hint(self) -> str:
+        """Advice for text whose header is one column with another separator in it."""
+        found = next((mark for mark in SEPARATORS if mark in self.header[0]), None)
+        if len(self.header) > 1 or found is None or self.path.suffix == ".parquet":
+            return super().header_hint()
+        typed = "\\t" if found == "\t" else found
+        return f" Is it separated by {found!r}? Set {shell(f'data.separator={quoted(typed)}')}"
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """Explains errors of reading a file by a `KanExpError`."""
+    try:
+        yield
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise KanExpError(f"{file}: cannot be read ({tidy(reason)}).") from None
 
 
 def _find(path: object) -> list[Path]:

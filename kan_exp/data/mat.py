@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kan_exp.data.schema import Schema
-from kan_exp.data.split_options import RANDOM, SplitOptions
+from kan_exp.data.split_options import SplitOptions
 from kan_exp.data.split_table import SplitTableData
 from kan_exp.data.table import Table
 from kan_exp.errors import KanExpError, listing, message_of, suggest
@@ -25,7 +25,7 @@ class MatData(SplitTableData):
         path: The file, of MATLAB's version 4 to 7.2; relative to the current folder, `~` is home.
         inputs: Name of the array of inputs `(rows, in)`.
         target: Name of the array of outputs `(rows,)`, `(rows, 1)` or `(1, rows)`.
-        fractions: See `SplitOptions` for this, `seed` and the options after it.
+        fractions: See `SplitOptions` for this, `seed` and `others`.
 
     Raises:
         KanExpError: SciPy is not installed, the file or an array cannot be read or is no array of
@@ -39,9 +39,7 @@ class MatData(SplitTableData):
         target: str,
         fractions: Sequence[float],
         seed: int,
-        split: str = RANDOM,
-        folds: int | None = None,
-        repeats: int = 1,
+        **others: Any,
     ) -> None:
         arrays = _read(Path(path).expanduser())
         x = _array(path, arrays, "inputs", inputs)
@@ -62,7 +60,7 @@ class MatData(SplitTableData):
         schema = Schema.of_numbers(names, [target])
         super().__init__(
             Table.of_arrays(str(path), schema, x, y),
-            SplitOptions(fractions, seed, split, folds=folds, repeats=repeats),
+            SplitOptions(fractions, seed, **others),
         )
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from kan_exp.data.schema import Schema
-
-if TYPE_CHECKING:
-    from polars import DataFrame
+from kan_exp.lazy import polars as pl
+from kan_exp.runs.printable import counted
 
 MAX_SHOWN = 3  # levels in a line
 
@@ -24,7 +21,7 @@ class NewLevels:
         self.counts = {column.name: 0 for column in self.columns}  # of rows
         self.examples: dict[str, list[str]] = {column.name: [] for column in self.columns}
 
-    def add(self, frame: DataFrame) -> None:
+    def add(self, frame: pl.DataFrame) -> None:
         """Adds rows of all columns of the schema."""
         for column in self.columns:
             values = frame[column.name]
@@ -41,17 +38,16 @@ class NewLevels:
         for name, count in self.counts.items():
             if not count:
                 continue
-            many = "1 row" if count == 1 else f"{count:,} rows"
             names = ", ".join(map(repr, self.examples[name][:MAX_SHOWN]))
             more = ", ..." if len(self.examples[name]) > MAX_SHOWN else ""
             lines.append(
-                f"column {name!r} has levels in {many} that are not in the training rows "
-                f"({names}{more}): their predictions are guesses."
+                f"column {name!r} has levels in {counted(count, 'row')} that are not in the "
+                f"training rows ({names}{more}): their predictions are guesses."
             )
         return lines
 
 
-def new_levels(schema: Schema, frame: DataFrame) -> list[str]:
+def new_levels(schema: Schema, frame: pl.DataFrame) -> list[str]:
     """A line for each column with levels in these rows that were not there in training."""
     found = NewLevels(schema)
     found.add(frame)

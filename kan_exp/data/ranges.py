@@ -81,15 +81,9 @@ class FarRows:
 
 
 def outside(x: FloatArray, ranges: FloatArray, names: Sequence[str]) -> list[str]:
-    """Describes the rows that lie far outside of the training ranges, and in which columns.
+    """Describes in a line, if there are any, the rows `(n, in)` far outside of the training ranges.
 
-    Args:
-        x: Inputs `(n, in)`.
-        ranges: Smallest and largest value of each input in training, `(in, 2)`.
-        names: Of the inputs.
-
-    Returns:
-        One line, or none.
+    For `ranges` and `names` see `FarRows`.
     """
     rows = FarRows(ranges, names)
     rows.add(x, rows.find(x))

@@ -13,8 +13,9 @@ import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +25,8 @@ from kan_exp.data.csv_file import MAX_TITLES, CsvFile
 from kan_exp.data.options import TRAINING, Options
 from kan_exp.data.table_file import TableFile
 from kan_exp.errors import KanExpError, listing, message_of
+from kan_exp.lazy import polars as pl
 from kan_exp.runs import from_here
-
-if TYPE_CHECKING:
-    from polars import DataFrame, Series
 
 SEPARATORS = (",", ";", "\t", "|", " ")
 TEXTS = (".csv", ".tsv", ".txt", ".dat", ".data", ".tab", ".psv", ".asc", "")
@@ -62,7 +61,8 @@ def open_columns(path: object, separator: object = None, options: Options = TRAI
     Raises:
         KanExpError: The file is missing, empty, of an unknown kind or damaged.
     """
-    file, source, start, suffix, packing, fixed = identify(path, separator, options)
+    found = identify(path, separator, options)
+    file, source, start, suffix, packing, fixed = found
     if suffix == ".npz":
         return NpzFile(file, source, options)
     if start.startswith(OLD_SHEET) or (suffix in SHEETS and not packing):
@@ -70,7 +70,7 @@ def open_columns(path: object, separator: object = None, options: Options = TRAI
     if start.startswith(ZIP):
         raise KanExpError(f"{source}: is a zip archive: unpack it, or name it .xlsx or .npz.")
     if suffix in FRAMES:
-        return FrameFile(file, source, options, suffix, packing)
+        return FrameFile(file, source, options, _read_frame(found))
     data = _content(file, source, packing)
     if suffix not in TEXTS and b"\0" in data[:4096]:
         raise KanExpError(
@@ -117,7 +117,7 @@ def check_separator(separator: object, options: Options) -> str | None:
 
 
 def identify(path: object, separator: object, options: Options) -> Identified:
-    """What a file is, see `open_columns`."""
+    """Recognizes a file by its first bytes and its extension, see `open_columns`."""
     if path is None:
         raise KanExpError(f"A table needs its file: set {options.path}=FILE.")
     source = tidy(from_here(str(path)))
@@ -190,45 +190,54 @@ def _check_archive(file: TableFile) -> None:
 
 
 class FrameFile(TableFile):
-    """A file with types of columns, which polars reads.
+    """Rows of a file with types of columns.
 
     Args:
-        suffix: One of `FRAMES`.
-        packing: Extension of its packing, or empty.
+        frame: The rows.
+        first_row: How many come before them.
     """
 
     def __init__(
-        self, path: Path, source: str, options: Options, suffix: str, packing: str
+        self, path: Path, source: str, options: Options, frame: pl.DataFrame, first_row: int = 0
     ) -> None:
-        self.suffix, self.packing = suffix, packing
+        self.frame, self.first_row = frame, first_row
         super().__init__(path, source, options)
 
     def _read_header(self) -> list[str]:
-        import polars as pl
+        self.columns = self.frame.get_columns()
+        self.types = list(map(str, self.frame.dtypes))
+        return self.frame.columns
 
-        binary = self.suffix in (".parquet", ".feather", ".arrow", ".ipc") and not self.packing
-        given = self.path if binary else _content(self.path, self.source, self.packing)
-        options: dict[str, Any] = {"glob": False} if self.suffix == ".parquet" else {}
-        if not binary:
-            options = {"infer_schema_length": None}
-        try:
-            read = getattr(pl, FRAMES[self.suffix])
-            source = given if isinstance(given, Path) else io.BytesIO(given)
-            frame: DataFrame = read(source, **options)
-        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-            name = "Parquet" if self.suffix == ".parquet" else self.suffix
-            raise self.error(f"is no readable {name} file (cut short or damaged?).") from error
-        self.columns = frame.get_columns()
-        self.types = list(map(str, frame.dtypes))
-        return frame.columns
+
+def _read_frame(found: Identified) -> pl.DataFrame:
+    binary = found.suffix in (".parquet", ".feather", ".arrow", ".ipc") and not found.packing
+    options: dict[str, Any] = {} if binary else {"infer_schema_length": None}
+    if found.suffix == ".parquet" and binary:
+        options["glob"] = False
+    content = (
+        found.file if binary else io.BytesIO(_content(found.file, found.source, found.packing))
+    )
+    with readable(found):
+        frame: pl.DataFrame = getattr(pl, FRAMES[found.suffix])(content, **options)
+        return frame
+
+
+@contextmanager
+def readable(found: Identified) -> Iterator[None]:
+    """Explains errors of polars by a `KanExpError`."""
+    try:
+        yield
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        name = "Parquet" if found.suffix == ".parquet" else found.suffix
+        raise KanExpError(
+            f"{found.source}: is no readable {name} file (cut short or damaged?)."
+        ) from error
 
 
 class ExcelFile(TableFile):
     """The first sheet of a spreadsheet, whose cells are read as text."""
 
     def _read_header(self) -> list[str]:
-        import polars as pl
-
         if zipfile.is_zipfile(self.path):
             _check_archive(self)
         try:
@@ -309,10 +318,8 @@ class NpzFile(TableFile):
             raise self.error("is no readable npz archive (cut short or damaged?).") from None
 
 
-def _series(array: NDArray[Any]) -> Series:
+def _series(array: NDArray[Any]) -> pl.Series:
     """A column of polars, whose types are fewer."""
-    import polars as pl
-
     if array.dtype.kind in "biuf":
         return pl.Series(array.astype(np.float64) if array.dtype.kind == "f" else array)
     if array.dtype.kind in "UM":

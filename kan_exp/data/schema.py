@@ -9,20 +9,18 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from kan_exp.data.columns import FloatArray
+from kan_exp.lazy import polars as pl
 
 if TYPE_CHECKING:
-    from polars import DataFrame, Series
     from torch import Tensor
-
-FloatArray = NDArray[np.float64]
 
 KINDS = ("number", "boolean", "category", "date", "class")
 OTHER, MISSING = "other", "missing"  # what stands for rare levels and gaps in names of features
 MIN_LEVEL = 5  # training rows of a level or of an indicator; fewer in small tables
 MIN_SHARE = 0.05
 MAX_LEVELS = 100
-MAX_SAID = 12  # columns in a line
 FLAT = 1e-9  # sines of one day of the year differ by their rounding only
 # Scales of numbers: a function of arrays, and the method of a tensor that is its inverse.
 SCALES: dict[str, tuple[Callable[[Any], Any], str]] = {
@@ -108,7 +106,7 @@ class Column:
             return not self.impute or self.fill is not None
         return bool(self.levels or self.parts)
 
-    def fit(self, values: Series) -> Column | None:
+    def fit(self, values: pl.Series) -> Column | None:
         """The column as the training rows have it.
 
         Args:
@@ -137,7 +135,7 @@ class Column:
         varied = tuple(name for name, part in parts.items() if np.ptp(part) > FLAT)
         return replace(fitted, parts=varied) if varied else None
 
-    def _fit_levels(self, known: Series, gaps: bool, least: int) -> Column | None:
+    def _fit_levels(self, known: pl.Series, gaps: bool, least: int) -> Column | None:
         counts = sorted(Counter(known.to_list()).items(), key=lambda pair: (-pair[1], pair[0]))
         kept = sorted(level for level, count in counts[:MAX_LEVELS] if count >= least)
         rare = sorted({level for level, _ in counts} - {*kept})
@@ -146,8 +144,8 @@ class Column:
             return None
         return replace(self, levels=tuple(kept), rare=tuple(rare), other=other, gaps=gaps)
 
-    def encode(self, values: Series) -> FloatArray:
-        """What the network sees of these fields, see `fit`; `(n, features)`.
+    def encode(self, values: pl.Series) -> FloatArray:
+        """The features `(n, features)` of fields, see `fit`.
 
         A level that is neither known nor has a feature is all zeros, or halfway between two.
         """
@@ -166,10 +164,10 @@ class Column:
             columns.append(_floats(missing))
         return np.column_stack(columns)
 
-    def _filled(self, values: Series) -> Series:
+    def _filled(self, values: pl.Series) -> pl.Series:
         return values if self.fill is None else values.fill_null(self.fill)
 
-    def _one_hot(self, values: Series) -> FloatArray:
+    def _one_hot(self, values: pl.Series) -> FloatArray:
         known, width = len(self.levels), len(self.levels) + self.other + self.gaps
         codes = _floats(
             values.replace_strict(
@@ -186,48 +184,20 @@ class Column:
         rows[known + 1] = np.eye(width)[-1] if self.gaps else blank if self.impute else np.nan
         return rows[codes][:, int(width == 2) :]
 
-    def summary(self, values: Series) -> str:
-        """How the fields are taken; empty for numbers as they are."""
-        said = []
-        if self.kind == "category":
-            count = len(self.levels) + len(self.rare)
-            said.append(f"category of {count}")
-            if self.rare:
-                what = "as one" if self.other else "left out"
-                said.append(f"{len(self.rare)} rare levels {what}")
-        elif self.kind == "date":
-            said.append(
-                "date -> " + ", ".join(part for part, of in PARTS.items() if {*of} & {*self.parts})
-            )
-        elif self.kind == "boolean":
-            said.append("yes is 1, no is 0")
-        elif self.unit or self.format:
-            signs = [self.unit] if self.unit else ["thousands separators"] * (self.format == ".")
-            signs += ["decimal comma"] * (self.format == ",")
-            said.append(f"numbers with {' and '.join(signs)}")
-        said += [f"{self.scale} scale"] * bool(self.scale)
-        if self.impute and (gaps := values.null_count()):
-            said.append(f"{gaps:,} gap{'s' * (gaps > 1)} filled")
-        return ", ".join(said)
 
-
-def _floats(values: Series) -> FloatArray:
+def _floats(values: pl.Series) -> FloatArray:
     numbers = values.to_physical().cast(_dtype("number"))
     return numbers.fill_null(float("nan")).to_numpy()
 
 
 def _dtype(kind: str) -> Any:
     """The type of a column of this kind in frames that are encoded."""
-    import polars as pl
-
     texts = {"category": pl.String(), "class": pl.String(), "date": pl.Datetime("us")}
     return texts.get(kind, pl.Float64())
 
 
-def _date_parts(times: Series) -> dict[str, FloatArray]:
+def _date_parts(times: pl.Series) -> dict[str, FloatArray]:
     """All features of dates; a day of the year is the same in leap years."""
-    import polars as pl
-
     at = pl.col("at").dt
     day = pl.date(2000, at.month(), at.day()).dt.ordinal_day() - 1
     second = at.hour().cast(pl.Int64) * 3600 + at.minute().cast(pl.Int64) * 60 + at.second()
@@ -270,7 +240,7 @@ class Schema:
         Raises:
             LookupError, TypeError, ValueError: There is none.
         """
-        if (stored := description.get("schema")) is None:  # as checkpoints once were
+        if (stored := description.get("schema")) is None:  # of numbers alone
             return cls.of_numbers(description["features"], [description["target"]])
         inputs, outputs = (
             tuple(Column(**column) for column in stored[part]) for part in ("inputs", "outputs")
@@ -283,7 +253,7 @@ class Schema:
         words = {"missing_values": list(self.missing_values)} if self.missing_values else {}
         return {name: [one.describe() for one in part] for name, part in parts.items()} | words
 
-    def fit(self, frame: DataFrame) -> Schema:
+    def fit(self, frame: pl.DataFrame) -> Schema:
         """The schema as the training rows have it, without inputs that do not vary there.
 
         Args:
@@ -294,13 +264,13 @@ class Schema:
         kept = tuple(column for column in inputs if column is not None)
         return Schema(kept, outputs, self.missing_values)
 
-    def encode(self, frame: DataFrame) -> FloatArray:
+    def encode(self, frame: pl.DataFrame) -> FloatArray:
         """The network's inputs `(n, features)` from rows of the columns, see `Column.fit`."""
         if not self.inputs:
             return np.empty((len(frame), 0))
         return np.column_stack([column.encode(frame[column.name]) for column in self.inputs])
 
-    def encode_outputs(self, frame: DataFrame) -> FloatArray:
+    def encode_outputs(self, frame: pl.DataFrame) -> FloatArray:
         """Outputs `(n, out)` on the scale on which they are learned; of a class, its index."""
         columns = []
         for column in self.outputs:
@@ -330,7 +300,7 @@ class Schema:
         return self._by_output(y, [one.scale for one in self.outputs])
 
     def _by_output(self, y: Tensor, methods: Sequence[str]) -> Tensor:
-        """What a method of tensors, or none, makes of each output."""
+        """Each output after a method of tensors; unchanged for an empty name."""
         if not self.scales_outputs:
             return y
         import torch
@@ -376,16 +346,6 @@ class Schema:
     def target_name(self) -> str:
         """The outputs in one text, for titles and messages."""
         return ", ".join(self.targets)
-
-    def summary(self, frame: DataFrame) -> list[str]:
-        """A line about columns that are not taken as numbers as they are; none if all are."""
-        said: dict[str, list[str]] = {}
-        for column in (*self.inputs, *self.outputs):
-            if column.kind != "class" and (text := column.summary(frame[column.name])):
-                said.setdefault(text, []).append(column.name)
-        lines = [f"{', '.join(names)}: {text}" for text, names in said.items()]
-        more = f"; {len(lines) - MAX_SAID:,} more kinds" if len(lines) > MAX_SAID else ""
-        return [f"columns: {'; '.join(lines[:MAX_SAID])}{more}"] if lines else []
 
     @property
     def has_features(self) -> bool:

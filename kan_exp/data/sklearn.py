@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -11,7 +12,7 @@ import polars as pl
 from kan_exp.data.checks import sklearn_schema
 from kan_exp.data.classes import with_outputs
 from kan_exp.data.schema import Column, Schema
-from kan_exp.data.split_options import RANDOM, SplitOptions
+from kan_exp.data.split_options import SplitOptions
 from kan_exp.data.split_table import SplitTableData
 from kan_exp.data.table import Table
 from kan_exp.errors import KanExpError, listing
@@ -25,7 +26,7 @@ class SklearnData(SplitTableData):
 
     Args:
         name: One of these.
-        fractions: See `SplitOptions` for this, `seed`, `split`, `folds` and `repeats`.
+        fractions: See `SplitOptions` for this, `seed` and `others`.
         target: A measured column to learn from the other ones, instead of the set's own output.
         classes: Whether the set's own output is a class; if `None`, where it has names.
 
@@ -39,10 +40,8 @@ class SklearnData(SplitTableData):
         fractions: Sequence[float],
         seed: int,
         target: str | None = None,
-        split: str = RANDOM,
-        folds: int | None = None,
-        repeats: int = 1,
         classes: bool | None = None,
+        **others: Any,
     ) -> None:
         sklearn_schema(name, target)
         try:
@@ -75,4 +74,4 @@ class SklearnData(SplitTableData):
                 frame=table.frame.with_columns(values),
             )
         table = with_outputs(table, classes)
-        super().__init__(table, SplitOptions(fractions, seed, split, folds=folds, repeats=repeats))
+        super().__init__(table, SplitOptions(fractions, seed, **others))

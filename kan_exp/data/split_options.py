@@ -13,6 +13,7 @@ from kan_exp.data.checks import check_whole
 from kan_exp.data.columns import shown
 from kan_exp.data.splitting import Parts, Rows, Splitter, cross_validation, halves
 from kan_exp.errors import KanExpError
+from kan_exp.runs.printable import counted
 
 if TYPE_CHECKING:
     from kan_exp.data.table import Table
@@ -106,10 +107,8 @@ class SplitOptions:
         if self.folds is None and not table.test_rows:
             train, needed = split_rows(source, table.rows, self.fractions)[0], 3
         else:
-            blocks = (self.folds or 1) + self.in_order
-            rest = given if self.folds is None else given - math.ceil(given / blocks)
-            if self.in_order and self.folds is not None:
-                rest = math.ceil(given / blocks)  # of the first fold
+            fold = 0 if self.folds is None else math.ceil(given / (self.folds + self.in_order))
+            rest = fold if fold and self.in_order else given - fold  # of the first fold
             train, needed = halves(rest, self.val_share)[0], (self.folds or 0) + 2
             if given < MIN_ROWS or train < MIN_TRAIN:
                 raise KanExpError(
@@ -177,7 +176,7 @@ class SplitOptions:
     def _check_part(self, table: Table, parts: Parts, where: str) -> None:
         for name, rows, least in zip(NAMES, parts, (MIN_TRAIN, 1, 1), strict=True):
             if len(rows) < least:
-                size = f"{len(rows)} row{'s' * (len(rows) != 1)}"
+                size = counted(len(rows), "row")
                 raise KanExpError(
                     f"{table.source}: data.group={shown(self.group)} leaves the {name} part{where} "
                     f"{size}, but it needs {least}: its groups are too large; choose another "
@@ -205,7 +204,7 @@ class SplitOptions:
             )
 
     def _cure(self, table: Table, rows: Rows) -> str:
-        """What may bring one of these rows into the training part."""
+        """Advice on how to bring one of these rows into the training part."""
         given = rows[rows < table.rows - table.test_rows]
         usable = given if table.weight is None else given[table.weight[given] > 0]
         if not len(usable):
@@ -225,8 +224,8 @@ def split_rows(source: str, rows: int, fractions: Sequence[float]) -> tuple[int,
     """Numbers of rows for training, validation and test; an error if they are too few."""
     train, val, test = check_fractions(fractions)
     if rows < MIN_ROWS:
-        many = "1 row" if rows == 1 else f"{rows} rows"
-        raise KanExpError(f"{source}: has {many}, but training needs at least {MIN_ROWS}.")
+        has = counted(rows, "row")
+        raise KanExpError(f"{source}: has {has}, but training needs at least {MIN_ROWS}.")
     needed = max(MIN_TRAIN / train, 1 / val, 1 / test)
     if rows < needed * (1 - ROUNDED):
         raise KanExpError(

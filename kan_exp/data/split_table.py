@@ -11,16 +11,19 @@ import numpy as np
 import torch
 
 from kan_exp.data.base import ExperimentData
+from kan_exp.data.column_notes import how_taken
 from kan_exp.data.columns import CONSTANT, shown
-from kan_exp.data.hints import far_values, few_rows, repeated_rows, same_as_target
-from kan_exp.data.kinds import take_treatment
+from kan_exp.data.data_warnings import far_values, few_rows, repeated_rows, same_as_target
 from kan_exp.data.new_levels import new_levels
 from kan_exp.data.options import TRAINING, Options
 from kan_exp.data.points import measure_scaling
 from kan_exp.data.split_options import SplitOptions
 from kan_exp.data.splitting import Rows
-from kan_exp.data.table import Table, learning_table, scale_fault
+from kan_exp.data.table import Table, scale_fault
+from kan_exp.data.training_table import learning_table
+from kan_exp.data.treatment import take_treatment
 from kan_exp.errors import KanExpError
+from kan_exp.runs.printable import counted
 
 
 class SplitTableData(ExperimentData):
@@ -61,7 +64,7 @@ class SplitTableData(ExperimentData):
         self.schema = table.schema.fit(table.frame[self.parts.train])
         self.table = replace(table, schema=self.schema)
         kept = self.schema.columns
-        self.flat = [name for name in table.schema.columns if name not in kept]
+        self.constant_columns = [name for name in table.schema.columns if name not in kept]
         if not kept:
             raise KanExpError(
                 f"{table.source}: no column but the target varies in the {len(self.parts.train)} "
@@ -84,8 +87,8 @@ class SplitTableData(ExperimentData):
 
     @property
     def summary(self) -> str:
-        table, many = self.table, "s" if len(self.features) > 1 else ""
-        read = f"{table.rows:,} rows, {len(self.features)} feature{many} -> {self.target_name}"
+        table, features = self.table, counted(len(self.features), "feature")
+        read = f"{table.rows:,} rows, {features} -> {self.target_name}"
         counts = f"{len(self.train.x):,} train, {len(self.val.x):,} validation"
         test = f"{len(self.test.x):,} test"
         if self.num_folds:
@@ -99,7 +102,7 @@ class SplitTableData(ExperimentData):
         table = self.table
         flat = [
             f"column {shown(name)} is left out: it has one value in all training rows."
-            for name in self.flat
+            for name in self.constant_columns
         ]
         names = (*self.features, *self.schema.targets)
         values = np.column_stack([table.x, table.y])
@@ -107,7 +110,7 @@ class SplitTableData(ExperimentData):
         far = far_values(names, values, table.row_name)
         train, test = self.train, self.test
         rows = [*few_rows(len(test.x)), *repeated_rows(train.x, test.x)] * (not self.num_folds)
-        said = [*self.schema.summary(table.frame), *new_levels(self.schema, table.frame)]
+        said = [*how_taken(self.schema, table.frame), *new_levels(self.schema, table.frame)]
         same = same_as_target(self.schema, train)
         return [*said, *table.notes, *flat, *far, *same, *rows]
 

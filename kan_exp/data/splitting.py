@@ -41,9 +41,7 @@ class Splitter:
     def split(self, order: Rows, sizes: Sequence[int]) -> list[Rows]:
         """Parts of about these sizes: exactly, unless groups have to stay whole.
 
-        Args:
-            order: Numbers of the rows to divide, for instance shuffled.
-            sizes: Of the parts; their sum is the number of rows.
+        `order` are the numbers of the rows to divide, such as shuffled; `sizes` sum to their count.
         """
         if self.groups is not None:
             return self._deal(order, sizes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property
@@ -13,18 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kan_exp.data.base import HALF, ChunkLoader, ExperimentData
+from kan_exp.data.base import ChunkLoader, ExperimentData
 from kan_exp.data.columns import FloatArray, shown
-from kan_exp.data.hints import few_rows, same_as_target
+from kan_exp.data.data_warnings import few_rows, same_as_target
 from kan_exp.data.large_table import BLOCK, LargeTable
 from kan_exp.data.points import Scaling, Split
 from kan_exp.data.split_options import MIN_TRAIN, check_fractions
 from kan_exp.data.table import scale_fault_of
 from kan_exp.errors import KanExpError
+from kan_exp.lazy import polars as pl
+from kan_exp.runs.printable import counted
 
-SAMPLE = (
-    50_000  # training rows that stand for all, such as for the linear model; up to twice as many
-)
+# Training rows that stand for all, such as for the linear model; up to twice as many.
+SAMPLE = 50_000
 MIN_MEMORY = 10_000_000
 FLOAT, DOUBLE = 4, 8  # bytes
 
@@ -56,6 +56,33 @@ class Moments:
     @property
     def std(self) -> FloatArray:
         return np.sqrt(self.squares / max(self.count, 1))
+
+
+class _Sample:
+    """A sample of the training rows: those with the lowest chances, in their order.
+
+    Args:
+        held: Rows of lower chances are not for training.
+
+    Attributes:
+        parts: Arrays or frames of rows.
+    """
+
+    def __init__(self, held: float) -> None:
+        self.held, self.most = held, 1.0
+        self.parts: list[Any] = []
+        self._chances: list[FloatArray] = []
+
+    def add(self, rows: Any, chance: FloatArray) -> None:
+        """Adds rows, an array or a frame, with a number in [0, 1) for each."""
+        chosen = (chance >= self.held) & (chance < self.most)
+        self.parts.append(rows[np.flatnonzero(chosen)])
+        self._chances.append(chance[chosen])
+        while sum(map(len, self.parts)) > 2 * SAMPLE:
+            self.most = self.held + (self.most - self.held) / 2
+            kept = [np.flatnonzero(each < self.most) for each in self._chances]
+            self.parts = [rows[places] for rows, places in zip(self.parts, kept, strict=True)]
+            self._chances = [each[each < self.most] for each in self._chances]
 
 
 class StreamData(ExperimentData):
@@ -113,28 +140,17 @@ class StreamData(ExperimentData):
 
     def _fit(self) -> None:
         """Fits the kinds of the columns to a sample of the training rows."""
-        import polars as pl
-
-        draws, held = np.random.default_rng(self.seed), self._held[1]
-        sample: list[pl.DataFrame] = []  # their chances are the last column, without a name
-        most, sampled = 1.0, 0
+        draws, sample = np.random.default_rng(self.seed), _Sample(self._held[1])
         for frame in self.table.frames():
-            chance = pl.Series("", draws.random(len(frame)))
-            sample.append(frame.with_columns(chance).filter((chance >= held) & (chance < most)))
-            sampled += len(sample[-1])
-            while sampled > 2 * SAMPLE:
-                most = held + (most - held) / 2
-                sample = [rows.filter(rows[""] < most) for rows in sample]
-                sampled = sum(map(len, sample))
-        self.table.fit(pl.concat(sample).drop(""))
+            sample.add(frame, draws.random(len(frame)))
+        self.table.fit(pl.concat(sample.parts))
 
     def _measure(self) -> None:
         """The first pass."""
         test, held = self._held
-        self._moments = Moments(len(self._columns))
+        self._moments, sample = Moments(len(self._columns)), _Sample(held)
         parts: tuple[list[FloatArray], list[FloatArray]] = ([], [])
-        sample: list[FloatArray] = []  # rows, their chances last
-        most, size, sampled = 1.0, 0, 0
+        size = 0
         for values, chance in self._chances():
             parts[0].append(values[chance < test])
             parts[1].append(values[(chance >= test) & (chance < held)])
@@ -144,17 +160,10 @@ class StreamData(ExperimentData):
                     f"{self.table.source}: its rows for validation and test take more than half of "
                     f"data.memory={self.memory:g}: lower their data.fractions, or raise it."
                 )
-            train = chance >= held
-            self._moments.add(values[train])
-            chosen = train & (chance < most)
-            sample.append(np.column_stack([values[chosen], chance[chosen]]))
-            sampled += len(sample[-1])
-            while sampled > 2 * SAMPLE:
-                most = held + (most - held) / 2
-                sample = [rows[rows[:, -1] < most] for rows in sample]
-                sampled = sum(map(len, sample))
+            self._moments.add(values[chance >= held])
+            sample.add(values, chance)
         self.test, self.val = (self._split(np.concatenate(part)) for part in parts)
-        self.train = self._split(np.concatenate(sample)[:, :-1])
+        self.train = self._split(np.concatenate(sample.parts))
 
     def _split(self, values: FloatArray) -> Split:
         return Split(
@@ -192,10 +201,9 @@ class StreamData(ExperimentData):
     def summary(self) -> str:
         count, buffer = len(self.table.files), self.buffer_rows
         files = f" in {count} files" if count > 1 else ""
-        many = "s" if self._width > 1 else ""
         kept = "" if buffer == self._moments.count else f", through a buffer of {buffer:,} rows"
         return (
-            f"{self.table.source}: {self.rows:,} rows{files}, {self._width} feature{many} -> "
+            f"{self.table.source}: {self.rows:,} rows{files}, {counted(self._width, 'feature')} -> "
             f"{self.target_name}; {self._moments.count:,} train, {len(self.val.x):,} validation, "
             f"{len(self.test.x):,} test{kept}"
         )
@@ -283,13 +291,9 @@ class StreamLoader(ChunkLoader):
         self._device = device
         return self
 
-    def __iter__(self) -> Iterator[Split]:
-        end = self._pass_end(math.ceil((self.steps_drawn + HALF) / self.interval_steps))
-        while (steps := min(self.chunk_steps, end - self.steps_drawn)) > 0:
-            self.steps_drawn += steps
-            rows = self._take(steps * self.batch_size).view(steps, self.batch_size, -1)
-            self._marks.append(self._mark())
-            yield Split(*rows.to(self._device).split(self.widths, 2))
+    def _chunk(self, steps: int) -> Split:
+        rows = self._take(steps * self.batch_size).view(steps, self.batch_size, -1)
+        return Split(*rows.to(self._device).split(self.widths, 2))
 
     def _take(self, count: int) -> Tensor:
         parts, missing = [], count

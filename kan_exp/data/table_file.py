@@ -1,19 +1,17 @@
-"""What all kinds of table files share: column names, columns, and messages about them."""
+"""Base class of table files: names of columns, the columns, and messages about them."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from kan_exp.data.columns import shown, tidy
 from kan_exp.data.options import TRAINING, Options, assign
 from kan_exp.errors import KanExpError, closest, listing
+from kan_exp.lazy import polars as pl
 from kan_exp.quoting import quoted
-
-if TYPE_CHECKING:
-    from polars import Series
 
 
 class TableFile:
@@ -31,10 +29,10 @@ class TableFile:
     """
 
     names: tuple[str, ...]  # as a user can type them
-    columns: list[Series]
+    columns: list[pl.Series]
     types: list[str]  # of the columns, for messages; empty if text is the only type
     notes: list[str]  # lines about how it was read
-    encoding = "utf-8"  # of a text file that is written from it
+    encoding, line_end = "utf-8", "\n"  # of a text file that is written from it
     first_row = 0  # how many rows of the file come before those of a part
 
     def __init__(self, path: Path, source: str, options: Options = TRAINING) -> None:
@@ -65,9 +63,7 @@ class TableFile:
     def unknown(self, names: Sequence[str], option: str | None) -> KanExpError:
         """The error for columns that the file lacks.
 
-        Args:
-            names: Of these columns.
-            option: The option that names them; `None` where a trained network needs them.
+        `option` names them; it is None where a trained network needs them.
         """
         meant = closest(names[0], [name for name in self.names if name])
         hint = self.header_hint() if meant is None else f" Did you mean {shown(meant)}?"
@@ -104,8 +100,6 @@ class TableFile:
         Returns:
             Names of columns that text cannot hold, which are left out.
         """
-        import polars as pl
-
         wanted = range(len(self.names)) if keep is None else keep
         kept, left_out = {}, []
         for place in wanted:
@@ -116,10 +110,12 @@ class TableFile:
                 kept[str(place)] = column
         header = [self.header[int(place)] for place in kept]
         if not self.first_row:
-            writer = csv.writer(file, delimiter=separator, lineterminator="\n")
+            writer = csv.writer(file, delimiter=separator, lineterminator=self.line_end)
             writer.writerow([*header, *added])
-        frame = pl.DataFrame({**kept, **{f"+{name}": pl.Series(v) for name, v in added.items()}})
-        file.write(frame.write_csv(separator=separator, include_header=False))
+        more = {f"+{n}": pl.Series(v, dtype=pl.String) for n, v in added.items()}
+        frame = pl.DataFrame(kept | {n: v.replace("", None) for n, v in more.items()})
+        end = self.line_end
+        file.write(frame.write_csv(separator=separator, line_terminator=end, include_header=False))
         return left_out
 
 

@@ -8,8 +8,7 @@ from contextlib import closing
 
 import numpy as np
 
-from kan_exp.data.columns import FloatArray, free_name, shown
-from kan_exp.data.kinds import FALSE, TRUE
+from kan_exp.data.columns import FALSE, TRUE, FloatArray, free_name, shown
 from kan_exp.data.ranges import MARKED, marks
 from kan_exp.data.schema import Column
 from kan_exp.errors import KanExpError, listing

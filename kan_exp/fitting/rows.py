@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from kan_exp.data.classes import with_outputs
 from kan_exp.data.columns import tidy
-from kan_exp.data.kinds import Treatment
 from kan_exp.data.options import Options
+from kan_exp.data.reading import learn_columns
 from kan_exp.data.schema import Column, Schema
-from kan_exp.data.table import Table, learn_columns
+from kan_exp.data.table import Table
 from kan_exp.data.table_file import TableFile
+from kan_exp.data.treatment import Treatment
 from kan_exp.errors import KanExpError
 from kan_exp.models.inputs import as_numbers, as_table, column_names, series_of
 
@@ -131,7 +132,7 @@ def make_table(
         weight = weight[rows]
     file = FrameColumns(x.hstack(y)[rows], rows)
     chosen = Schema.of_numbers(file.names[: x.width], file.names[x.width :])
-    table = learn_columns(file, chosen, Treatment.of(missing=missing))
+    table = learn_columns(file, chosen, Treatment(missing=missing))
     if isinstance(classes, tuple):
         (output,) = table.schema.targets
         names = table.frame[output].replace_strict(

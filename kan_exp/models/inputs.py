@@ -84,14 +84,15 @@ def _encoded(x: Any, schema: Schema) -> Any:
         )
     import polars as pl
 
-    from kan_exp.data.kinds import adapt, without_words
+    from kan_exp.data.fields import clean_fields
+    from kan_exp.data.kinds import read_as
 
     columns = {}
     for column in schema.inputs:
         name = column.name
         part = x[name] if isinstance(x, Mapping | np.ndarray) else x[[name]]
-        fields = without_words(series_of(np.asarray(part).reshape(-1)), schema.missing_values)
-        found = adapt(column, fields)
+        fields = clean_fields(series_of(np.asarray(part).reshape(-1)), schema.missing_values)
+        found = read_as(column, fields)
         if found.fault:
             rows = [] if found.rows is None else found.rows.arg_true().to_list()
             field = found.example or f"{fields[rows[0]]!r} in row {rows[0] + 1:,}"

@@ -17,8 +17,9 @@ from kan_exp.data.batches import Batches
 from kan_exp.data.columns import FloatArray
 from kan_exp.data.new_levels import NewLevels
 from kan_exp.data.ranges import FarRows
+from kan_exp.data.reading import read_columns
 from kan_exp.data.schema import Schema
-from kan_exp.data.table import Table, read_columns
+from kan_exp.data.table import Table
 from kan_exp.data.table_file import TableFile
 from kan_exp.models.model import KANModel
 from kan_exp.models.ranges import trained_ranges

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from operator import attrgetter
 
 from kan_exp.config import EQUATION, Component, RunConfig, RunContext
@@ -106,28 +107,25 @@ def check_numbers(config: RunConfig) -> None:
         check_whole(f"multiply[{place}]", products, 0)
     check_smoothing(config)
     check_pruning(config)
-    least = {
-        **dict.fromkeys(("steps", "log_every_n_steps", "evaluations"), 1),
-        **dict.fromkeys(("refine.follow_every", "refine.max_rise"), 1),
-        "checkpoint_seconds": 0,
+    most = sys.float_info.max
+    limits = {
+        **dict.fromkeys(("steps", "log_every_n_steps", "evaluations"), (1, math.inf)),
+        **dict.fromkeys(("refine.follow_every", "refine.max_rise"), (1, math.inf)),
+        **{"checkpoint_seconds": (0, math.inf), "threads": (1, MAX_THREADS)},
+        **{"pruning.max_rise": (1, most), "seed": (0, MAX_SEED - 1)},
     }
-    for name, bound in least.items():
-        if (value := attrgetter(name)(config)) is not None and not value >= bound:
-            raise KanExpError(f"{name} must be at least {bound}, got {value}.")
-    if not 0 < config.explain.seconds < math.inf:
-        raise KanExpError(f"explain.seconds must be above 0, got {config.explain.seconds}.")
+    for name, (low, high) in limits.items():
+        if (value := attrgetter(name)(config)) is not None and not low <= value <= high:
+            rule = f" and at most {high:,}" if high < most else ""
+            raise KanExpError(f"{name} must be at least {low}{rule}, got {value}.")
+    for name in ("explain.seconds", "pruning.seconds"):
+        if not 0 < (value := attrgetter(name)(config)) < math.inf:
+            raise KanExpError(f"{name} must be above 0, got {value}.")
     count_workers("explain.workers", config.explain.workers)
     if config.explain.functions is not None:
         from kan_exp.symbolic.functions import read_functions
 
         read_functions(config.explain.functions, "explain.functions")
-    threads = config.threads
-    if threads is not None and threads < 1:
-        raise KanExpError(f"threads must be at least 1 or null (torch decides), got {threads}.")
-    if threads is not None and threads > MAX_THREADS:
-        raise KanExpError(f"threads must be at most {MAX_THREADS}, got {threads}.")
-    if not 0 <= config.seed < MAX_SEED:
-        raise KanExpError(f"seed must be at least 0 and below {MAX_SEED:,}, got {config.seed}.")
 
 
 def check_smoothing(config: RunConfig) -> None:
@@ -151,20 +149,15 @@ def check_smoothing(config: RunConfig) -> None:
 
 
 def check_pruning(config: RunConfig) -> None:
-    """Checks `prune` and the options of `pruning`."""
+    """Checks `prune`, and that it goes with the training."""
     if config.prune not in (None, "auto"):
         raise KanExpError(f"prune must be auto or null, got {config.prune!r}.")
-    if not 1 <= config.pruning.max_rise < math.inf:
-        raise KanExpError(f"pruning.max_rise must be at least 1, got {config.pruning.max_rise}.")
-    if not 0 < config.pruning.seconds < math.inf:
-        raise KanExpError(f"pruning.seconds must be above 0, got {config.pruning.seconds}.")
-    if config.prune is None:
-        return
-    after = "leave it out, and prune the run afterwards: python -m kan_exp.prune run=FOLDER"
-    if config.replicas > 1:
-        raise KanExpError(f"prune=auto does not go with replicas={config.replicas}: {after}")
-    if config.shares_steps:
-        raise KanExpError(f"prune=auto does not go with trainer=ddp: {after}")
+    if config.prune is not None and (config.replicas > 1 or config.shares_steps):
+        other = "trainer=ddp" if config.replicas == 1 else f"replicas={config.replicas}"
+        raise KanExpError(
+            f"prune=auto does not go with {other}: leave it out, and prune the run afterwards: "
+            f"python -m kan_exp.prune run=FOLDER"
+        )
 
 
 def check_replicas(config: RunConfig) -> None:

@@ -12,21 +12,15 @@ from omegaconf import OmegaConf
 from kan_exp.config import GROUPS, config_folder
 from kan_exp.runs.identity import NON_RESULT_OPTIONS
 
-# What a run did before an option was there, where conf/ has another value: by what it makes.
-BEFORE = {"kan_exp.data.SampledData": {"border": 0.0}}
-
 
 def complete(config: dict[str, Any], today: Mapping[str, Any]) -> list[str]:
     """Adds to a stored configuration the options of `today`'s conf/train.yaml that it lacks.
 
-    They take the value that does what the run did, or the one in conf/. Constructors have defaults
-    of their own, which may be others.
+    They take the value in conf/. Constructors have defaults of their own, which may be others.
 
     Returns:
         What was added and may affect the result, as `name=value`.
     """
-    if config.get("task") is None:  # as of all runs before there were tasks
-        config["task"] = read_yaml(Path(config_folder(), "task", "regression.yaml"))
     added: list[tuple[str, Any]] = []
     for name, value in today.items():
         if name in ("sweep", *GROUPS, "callbacks"):
@@ -51,11 +45,10 @@ def complete(config: dict[str, Any], today: Mapping[str, Any]) -> list[str]:
 
 
 def _fill(stored: dict[str, Any], known: Mapping[str, Any], group: str) -> Iterator[Any]:
-    before = BEFORE.get(str(stored.get("_target_")), {})
     for name, value in known.items():
         if name not in stored and not name.startswith("_") and value != "???":
-            stored[name] = before.get(name, value)
-            yield f"{group}.{name}", stored[name]
+            stored[name] = value
+            yield f"{group}.{name}", value
 
 
 def _options(group: str, stored: Mapping[str, Any]) -> dict[str, Any]:

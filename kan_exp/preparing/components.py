@@ -48,7 +48,7 @@ def make_data(component: Component, **more: Any) -> ExperimentData:
         from kan_exp.symbolic.units import check_units
 
         # Columns that the training rows left out may have units, too.
-        known = (*data.schema.names, *getattr(data, "flat", ()))
+        known = (*data.schema.names, *getattr(data, "constant_columns", ()))
         data.units = check_units(units, dict.fromkeys(known), "data.units")
     return data
 
@@ -100,7 +100,7 @@ def _check_kind(name: str, made: Any, kind: type, kind_name: str) -> None:
 
 
 def make_task(component: Component) -> Task:
-    """What is minimized and measured, made without torch."""
+    """Makes the task, without torch."""
     task: Task = make("task", component)
     _check_kind(f"task._target_={component.target}", task, Task, "kan_exp.tasks.Task")
     return task

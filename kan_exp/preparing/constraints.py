@@ -40,7 +40,7 @@ def constrained_options(config: RunConfig) -> list[str]:
     return [name for name in OPTIONS if any(_values(getattr(config, name)))]
 
 
-def with_curves(config: RunConfig, context: RunContext) -> tuple[RunConfig, RunContext]:
+def read_constraints(config: RunConfig, context: RunContext) -> tuple[RunConfig, RunContext]:
     """Reads `monotone` and `convex`, with which splines are the default layer.
 
     Of inputs that are convex and others that are concave, no hidden unit can be made: without
@@ -71,11 +71,7 @@ def with_curves(config: RunConfig, context: RunContext) -> tuple[RunConfig, RunC
 
 
 def check_constraints(config: RunConfig) -> None:
-    """Checks whether the network and its training can keep to `monotone` and `convex`.
-
-    Raises:
-        KanExpError: They cannot.
-    """
+    """Raises a `KanExpError` if network or training cannot keep to `monotone` and `convex`."""
     if not (given := constrained_options(config)):
         return
     shown = " and ".join(given)
@@ -105,18 +101,11 @@ def check_constraints(config: RunConfig) -> None:
 def check_constrained_columns(
     config: RunConfig, schema: Schema, task: Task, left_out: Sequence[str] | None = ()
 ) -> None:
-    """Checks `monotone` and `convex` against the columns.
+    """Raises a `KanExpError` if `monotone` and `convex` do not suit the columns.
 
-    Args:
-        config: The configuration.
-        schema: Of the data.
-        task: What is minimized and measured.
-        left_out: Columns that the schema lacks since they do not vary in the training rows; None if
-            it does not have the names of columns.
-
-    Raises:
-        KanExpError: There is no such column, its kind has no order, its scale or that of the
-            target bends, or the outputs are probabilities of several classes.
+    Each must be a column whose kind has an order, and for `convex` without a scale; the outputs
+    must not be probabilities of several classes. `left_out` are columns that the schema lacks since
+    they do not vary in the training rows; None if it does not have the names of columns.
     """
     given = constrained_options(config)
     if not given:

@@ -21,13 +21,13 @@ from kan_exp.config import (
     config_folder,
 )
 from kan_exp.preparing.components import make_task
-from kan_exp.preparing.constraints import with_curves
+from kan_exp.preparing.constraints import read_constraints
 from kan_exp.preparing.sources import SKLEARN, training_rows
 from kan_exp.preparing.tasks import recognize_task
 from kan_exp.preparing.widths import AUTO, shown_dims
 from kan_exp.runs import option_name
 from kan_exp.runs.identity import group_name
-from kan_exp.training.smooth_plan import MOST_CURVES
+from kan_exp.training.smooth_plan import MAX_CURVE_NUMBERS
 
 # Rows from which a step of least squares, which sees all of them, takes longer than a training by
 # mini-batches needs.
@@ -41,7 +41,7 @@ DIGITS = (1797, 64, 10)  # rows, inputs and classes of data=sklearn data.name=di
 def with_defaults(config: RunConfig, context: RunContext) -> tuple[RunConfig, RunContext]:
     """Replaces defaults that do not go with the data, or with options that were typed.
 
-    Inputs that are to be monotone or convex need edges that can be, see `with_curves`.
+    Inputs that are to be monotone or convex need edges that can be, see `read_constraints`.
 
     Wide tables that have enough rows are trained as `wide` of conf/train.yaml says, beginning with
     the linear model, unless options of the network or the optimizer were typed.
@@ -54,7 +54,7 @@ def with_defaults(config: RunConfig, context: RunContext) -> tuple[RunConfig, Ru
     Raises:
         KanExpError: The table cannot be read.
     """
-    config, context = with_curves(config, context)
+    config, context = read_constraints(config, context)
     if (size := _size_of_wide(config, context)) is not None:
         return _wide(config, context, size)
     config, context = _by_gradient(config, context)
@@ -76,7 +76,9 @@ def _size_of_wide(config: RunConfig, context: RunContext) -> tuple[int, int, int
     if size is None:
         return None
     rows, inputs, outputs = size
-    is_wide = 2 * inputs * outputs > MOST_CURVES  # each edge would have less than two functions
+    is_wide = (
+        2 * inputs * outputs > MAX_CURVE_NUMBERS
+    )  # each edge would have less than two functions
     return size if is_wide and rows >= context.wide["rows"] * inputs else None
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
-from kan_exp.config import EQUATION, Component, RunConfig, RunContext
+from kan_exp.config import Component, RunConfig, RunContext
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.checks import ELEMENTWISE
 from kan_exp.preparing.choices import flat_choices
@@ -19,15 +19,6 @@ from kan_exp.preparing.components import make_checked, make_data, make_partial, 
 from kan_exp.preparing.constraints import check_constraints
 from kan_exp.preparing.defaults import notes_on_defaults, with_defaults
 from kan_exp.preparing.devices import training_accelerator, with_fast_device
-from kan_exp.preparing.modules import (
-    equation_stages,
-    intervals_of,
-    layer_specs,
-    make_module,
-    make_pruning,
-    plan_of,
-)
-from kan_exp.preparing.networks import stages_of
 from kan_exp.preparing.sources import check_schema
 from kan_exp.preparing.tasks import data_options, note_on_task, with_task
 from kan_exp.preparing.widths import are_known
@@ -41,6 +32,7 @@ if TYPE_CHECKING:
     from kan_exp.data import ExperimentData
     from kan_exp.data.split_table import SplitTableData
     from kan_exp.ranks import Rank
+    from kan_exp.tasks import Task
     from kan_exp.training.callbacks import SignalStop
     from kan_exp.training.experiment import Experiment
     from kan_exp.training.folds import FoldResult
@@ -86,11 +78,11 @@ def make_experiment(
     accelerator = training_accelerator(config)
     _check_with_torch(config, count, accelerator)
 
-    from lightning.pytorch import Callback
     from lightning.pytorch.loggers import Logger
 
+    from kan_exp.preparing.modules import make_module, make_pruning, num_steps
     from kan_exp.ranks.strategy import RankEnvironment
-    from kan_exp.training.callbacks import BestNetwork, RunCheckpoint, SignalStop
+    from kan_exp.training.callbacks import SignalStop
     from kan_exp.training.experiment import Experiment, quiet_lightning
     from kan_exp.training.folds import CrossValidation
     from kan_exp.training.state import read_state
@@ -104,15 +96,8 @@ def make_experiment(
     task = make_task(config.task)
     if data is None:
         data = make_data(config.data, **data_options(config.data, task))
-    check_constraints(config)
-    left_out = getattr(data, "flat", ())
-    check_schema("data", data.schema, config, context, task, left_out)
-    for part in (data.train, data.val, data.test):
-        task.check_target(data.schema, part.y)
-    given, data = data, copy(data)  # the given one may be of several trainings
-    data.scaling = task.scaling(data.scaling)
-    data.train, data.val = task.weigh(data.train, data.val, data.schema)
-    steps = _steps(config, data)
+    given, data = data, _data_of_task(data, config, context, task)
+    steps = num_steps(config, data)
     module = make_module(config, context, data, task, masks)
     config, note_on_device = with_fast_device(config, module.model, len(data.train.x))
     generators = [torch.Generator().manual_seed(config.seed + k) for k in range(config.replicas)]
@@ -122,30 +107,19 @@ def make_experiment(
         raise KanExpError(f"{len(data.train.x)} training points are too few for {count} processes.")
     # Fails if the components do not belong to the formula.
     data.true_edges(data.train.x[:2])
-    callbacks = [
-        make_checked(f"callbacks.{name}", callback, Callback, "lightning.pytorch.Callback")
-        for name, callback in config.callbacks.items()
-        if callback is not None
-    ]
-    best = BestNetwork()
-    callbacks += [best, stop]
-    if folder is not None:
-        callbacks.append(RunCheckpoint(folder / "checkpoints", config.checkpoint_seconds, best))
     logger = False
     if config.logger is not None and folder is not None:
         logger = make_checked("logger", config.logger, Logger, "lightning.pytorch Logger")
     trainer = _make_trainer(
         config,
         steps,
-        callbacks,
+        _make_callbacks(config, folder, stop),
         enable_checkpointing=folder is not None,
         logger=logger,
         **({} if rank is None else {"plugins": [RankEnvironment(rank)]}),
     )
     choices = flat_choices(config, context)
-    sinks: list[Sink] = []
-    if folder is not None:
-        sinks = _make_sinks(config, context, folder, trainer, choices)
+    sinks = [] if folder is None else _make_sinks(config, context, folder, trainer, choices)
     folds = None
     if data.num_folds:
         # What is left to the data is that of each fold.
@@ -165,6 +139,38 @@ def make_experiment(
         except KanExpError as error:
             raise KanExpError(f"{folder}: {error}") from error
     return experiment
+
+
+def _data_of_task(
+    data: ExperimentData, config: RunConfig, context: RunContext, task: Task
+) -> ExperimentData:
+    """The data with the scaling and the weights of the task, after a check that they suit it."""
+    check_constraints(config)
+    left_out = getattr(data, "constant_columns", ())
+    check_schema("data", data.schema, config, context, task, left_out)
+    for part in (data.train, data.val, data.test):
+        task.check_target(data.schema, part.y)
+    data = copy(data)  # the given one may be of several trainings
+    data.scaling = task.scaling(data.scaling)
+    data.train, data.val = task.weigh(data.train, data.val, data.schema)
+    return data
+
+
+def _make_callbacks(config: RunConfig, folder: Path | None, stop: SignalStop) -> list[Callback]:
+    from lightning.pytorch import Callback
+
+    from kan_exp.training.callbacks import BestNetwork, RunCheckpoint
+
+    callbacks: list[Callback] = [
+        make_checked(f"callbacks.{name}", callback, Callback, "lightning.pytorch.Callback")
+        for name, callback in config.callbacks.items()
+        if callback is not None
+    ]
+    best = BestNetwork()
+    callbacks += [best, stop]
+    if folder is not None:
+        callbacks.append(RunCheckpoint(folder / "checkpoints", config.checkpoint_seconds, best))
+    return callbacks
 
 
 def _make_trainer(
@@ -193,7 +199,7 @@ def _make_sinks(
     trainer: Trainer,
     choices: Mapping[str, Any],
 ) -> list[Sink]:
-    """What writes, prints and draws the result of a run in a folder."""
+    """The sinks of a run that writes to a folder."""
     from kan_exp.board.summaries import Trial
     from kan_exp.training.callbacks import EdgeFigures
     from kan_exp.training.sinks import FigureSink, FileSink, TensorBoardSink, TerminalSink
@@ -238,12 +244,9 @@ def _check_fold(data: ExperimentData, number: int, inputs: int) -> None:
 
 
 def _folds_at_once(config: RunConfig, module: KANModule, data: ExperimentData) -> int:
-    """How many folds are trained as one stacked network; 1 where that is no faster, or impossible.
+    """Number of folds to train as one stacked network; 1 where that is no faster or impossible.
 
-    Args:
-        config: Settled.
-        module: Of the run's own network.
-        data: Of the run, whose test points are all rows.
+    `module` is that of the run's own network, `data` those of the run.
     """
     points = data.train_dataloader().batch_size
     widest = max(layer.numbers_per_sample for layer in module.model.edge_layers)
@@ -314,18 +317,6 @@ def _quiet(config: RunConfig) -> RunConfig:
         if callback is not None and callback.target not in OBSERVERS.values()
     }
     return replace(config, logger=None, callbacks=acting)
-
-
-def _steps(config: RunConfig, data: ExperimentData) -> int:
-    """How many optimizer steps the run has: `steps`, or those of least squares if that is null."""
-    if config.steps is not None:
-        return config.steps
-    specs = layer_specs(config)
-    if config.data.target == EQUATION:
-        return sum(stage.steps for stage in equation_stages(config, data))
-    if config.smooths:
-        return plan_of(config, specs, data).total_steps
-    return sum(stage.steps for stage in stages_of(config.refine, intervals_of(specs)))
 
 
 def _check_with_torch(config: RunConfig, count: int, accelerator: str) -> None:

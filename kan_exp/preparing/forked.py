@@ -51,7 +51,7 @@ def call_in_fork(function: Callable[[], Found]) -> Found:
 
 
 def _end(code: int | None) -> str:
-    """How a process ended that sent no answer."""
+    """Describes the end of a process that sent no answer."""
     if code is None or code >= 0:
         return f"ended with exit code {code}."
     if code == -signal.SIGKILL:

@@ -8,7 +8,6 @@ from typing import Any
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from kan_exp.commandline.renamed import with_old_names
 from kan_exp.config import TABLE, to_component, to_values
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.sources import SKLEARN
@@ -27,7 +26,7 @@ def run_key(cfg: DictConfig) -> str:
 
     A table counts by its content, wherever it lies.
     """
-    values = with_old_names(plain_values(cfg))
+    values = plain_values(cfg)
     values["layers"] = without_targets(values.get("layers"))
     data = values.get("data")
     if isinstance(data, dict):  # units do not change the training

@@ -6,10 +6,19 @@ import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
 
 from kan_exp.config import EQUATION, LINES, SAMPLED, RunConfig, RunContext, choice, to_values
+from kan_exp.data import EquationData, ExperimentData
 from kan_exp.errors import KanExpError, message_of
+from kan_exp.layers import EdgeLayer, GridLayer, LayerSpec, find_layer, make_network
+from kan_exp.layers.constraints import Constraint, constrain, layer_constraints
+from kan_exp.layers.walk import observe_domains
+from kan_exp.models.loading import describe_model, read_checkpoint
+from kan_exp.models.model import KANModel
 from kan_exp.preparing.checks import check_equation
 from kan_exp.preparing.components import make_partial
 from kan_exp.preparing.constraints import constrained_options, input_signs
@@ -18,20 +27,20 @@ from kan_exp.preparing.networks import MULTIPLICATIONS_PER_MINUTE, check_work, s
 from kan_exp.preparing.widths import shown_dims
 from kan_exp.runs.lenient_json import read_object
 from kan_exp.runs.results import read_metrics
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from kan_exp.data import EquationData, ExperimentData
-    from kan_exp.layers import EdgeLayer, LayerSpec
-    from kan_exp.layers.constraints import Constraint
-    from kan_exp.models.model import KANModel
-    from kan_exp.tasks import Task
-    from kan_exp.training.module import Constraints, KANModule
-    from kan_exp.training.pruning import Pruning, Trained
-    from kan_exp.training.smooth_plan import Plan
-    from kan_exp.training.stages import Stage
-
+from kan_exp.tasks import Task
+from kan_exp.training.equations import EquationGradientModule, EquationModule
+from kan_exp.training.increments import orient
+from kan_exp.training.least_squares import LeastSquaresModule
+from kan_exp.training.memory import Sizes, check_memory
+from kan_exp.training.module import OBSERVED_POINTS, Constraints, KANModule
+from kan_exp.training.penalty_rules import ORDERS
+from kan_exp.training.pruning import Pruning, Trained
+from kan_exp.training.replicas import ReplicaModule
+from kan_exp.training.shared import SharedModule
+from kan_exp.training.smooth_plan import Plan
+from kan_exp.training.sparse_fit import Recipe
+from kan_exp.training.stages import Stage, continued, multiplications
+from kan_exp.training.starts import count_parameters, make_starts
 
 # Of a training with hidden units that the data may choose: about a minute on one core.
 MAX_HIDDEN_WORK = MULTIPLICATIONS_PER_MINUTE
@@ -39,8 +48,6 @@ MAX_HIDDEN_WORK = MULTIPLICATIONS_PER_MINUTE
 
 def layer_specs(config: RunConfig) -> list[LayerSpec]:
     """The class and the options of each layer."""
-    from kan_exp.layers import LayerSpec
-
     return [
         LayerSpec(_layer_class(layer.target), to_values(layer.options))
         for layer in config.each_layer
@@ -48,8 +55,6 @@ def layer_specs(config: RunConfig) -> list[LayerSpec]:
 
 
 def _layer_class(path: str) -> type[EdgeLayer]:
-    from kan_exp.layers import find_layer
-
     module, _, name = path.rpartition(".")
     try:
         getattr(importlib.import_module(module), name, None)  # some modules import their parts late
@@ -72,11 +77,11 @@ def make_module(
     The data have the scaling and the weights of the task. `masks` say which edges exist, where the
     smoothness of edges is found from the data.
     """
-    return _Maker(config, context, data, task, masks, layer_specs(config)).module()
+    return _ModuleFactory(config, context, data, task, masks, layer_specs(config)).module()
 
 
 @dataclass(frozen=True)
-class _Maker:
+class _ModuleFactory:
     """Makes one of the modules; the arguments are those of `make_module`."""
 
     config: RunConfig
@@ -99,9 +104,6 @@ class _Maker:
         return module
 
     def _by_gradient(self) -> KANModule:
-        from kan_exp.training.module import KANModule
-        from kan_exp.training.shared import SharedModule
-
         config = self.config
         network = self._network(config.seed)
         self._start([network])
@@ -116,9 +118,6 @@ class _Maker:
 
     def _replicas(self) -> KANModule:
         """The networks of all seeds as one, after a check that they fit into memory."""
-        from kan_exp.training.memory import Sizes, check_memory
-        from kan_exp.training.replicas import ReplicaModule
-
         config, options = self.config, self._gradient_options()
 
         def make(count: int) -> ReplicaModule:
@@ -134,23 +133,17 @@ class _Maker:
         return make(config.replicas)
 
     def _network(self, seed: int) -> nn.Sequential:
-        import torch
-
-        from kan_exp.layers import make_network
-
         # The weights have a generator of their own: all kinds see the same order of points.
         generator = torch.Generator().manual_seed(seed)
         return make_network(self.specs, self.config.widths, generator, self.config.multiply or ())
 
     def _start(self, networks: Sequence[nn.Sequential]) -> None:
         """Makes networks the linear model, if asked for, and limits the edges of tables."""
-        self._oblige(networks)
+        self._apply_constraints(networks)
         if self.config.smoothing.method == "linear":
             self._start_linear(networks)
         if (bounds := self._bounds()) is None:
             return
-        from kan_exp.layers.walk import observe_domains
-        from kan_exp.training.module import OBSERVED_POINTS
 
         x = self.data.scaling.standardize(self.data.train).x[:OBSERVED_POINTS].float()
         for network in networks:
@@ -158,7 +151,7 @@ class _Maker:
             network.train()
 
     def _start_linear(self, networks: Sequence[nn.Sequential]) -> None:
-        from kan_exp.training.linear_start import start_linear
+        from kan_exp.training.linear_start import start_linear  # which few runs need
 
         dims = self.config.widths
         if len(dims) != 3 or dims[1] < dims[2]:
@@ -170,12 +163,10 @@ class _Maker:
         points = self.data.scaling.standardize(self.data.train)
         start_linear(networks, points, self.task.loss(), self._layer_constraints)
 
-    def _oblige(self, networks: Sequence[nn.Sequential]) -> None:
+    def _apply_constraints(self, networks: Sequence[nn.Sequential]) -> None:
         """Makes random straight lines obey the constraints."""
         if not self._layer_constraints:
             return
-        from kan_exp.layers.constraints import constrain
-        from kan_exp.training.increments import orient
 
         for network in networks:
             orient(network, self._layer_constraints)
@@ -192,7 +183,6 @@ class _Maker:
         """Makes the constraints of each layer from widths; None if there are none."""
         if not constrained_options(self.config):
             return None
-        from kan_exp.layers.constraints import layer_constraints
 
         signs = input_signs(self.config, self.data.schema)
         return lambda dims: layer_constraints(dims, *signs)
@@ -204,8 +194,6 @@ class _Maker:
         return self.data.scaling.standardize_bounds(self.data.bounds)
 
     def _model(self, network: nn.Sequential) -> KANModel:
-        from kan_exp.models.model import KANModel
-
         data, schema = self.data, self.data.schema
         names = self.task.output_names(schema), schema.classes, schema
         about = data.scaling, data.features, data.target_name, self.task.activation
@@ -215,24 +203,29 @@ class _Maker:
         return model
 
     def _description(self, specs: Sequence[LayerSpec], dims: Sequence[int]) -> dict[str, Any]:
-        from kan_exp.models.loading import describe_model
-
         return describe_model(specs, dims, self.data, self.task)
 
-    def _gradient_options(self) -> dict[str, Any]:
-        scheduler = self.config.scheduler
+    def _options(self, specs: Sequence[LayerSpec]) -> dict[str, Any]:
+        """Options of all modules; `specs` describe the layers."""
         return {
             "optimizer": make_partial("optimizer", self.config.optimizer),
-            "scheduler": None if scheduler is None else make_partial("scheduler", scheduler),
             "penalty": asdict(self.config.penalty),
-            "description": self._description(self.specs, self.config.widths),
+            "description": self._description(specs, self.config.widths),
             "constraints": self._layer_constraints,
         }
 
+    def _gradient_options(self) -> dict[str, Any]:
+        scheduler = self.config.scheduler
+        made = None if scheduler is None else make_partial("scheduler", scheduler)
+        return {**self._options(self.specs), "scheduler": made}
+
+    def _stage_options(self, specs: Sequence[LayerSpec]) -> dict[str, Any]:
+        refine = self.config.refine
+        names = ("penalty_decay", "follow_every", "max_rise")
+        return {**self._options(specs), **{name: getattr(refine, name) for name in names}}
+
     def _starts(self, specs: Sequence[LayerSpec], stage: Stage, x: Tensor) -> list[nn.Sequential]:
         """The networks that the first stage begins with; `x` are standardized inputs."""
-        from kan_exp.training.starts import make_starts
-
         config, data = self.config, self.data
         noise = config.refine.init_noise_std
         bounds = data.scaling.standardize_bounds(data.bounds)
@@ -240,13 +233,9 @@ class _Maker:
         return make_starts(specs, config.widths, stage, config.seed, noise, x, bounds, products)
 
     def _least_squares(self) -> KANModule:
-        from kan_exp.training.least_squares import LeastSquaresModule
-        from kan_exp.training.stages import multiplications
-        from kan_exp.training.starts import count_parameters
-
         config, data, specs = self.config, self.data, self.specs
-        dims, refine, scaling = config.widths, config.refine, data.scaling
-        stages = stages_of(refine, intervals_of(specs))
+        dims, scaling = config.widths, data.scaling
+        stages = stages_of(config.refine, intervals_of(specs))
         points = scaling.standardize(data.train)
         x = points.x.double()
         self._network(config.seed)  # errors in options are about the layer as the user asked for it
@@ -256,36 +245,20 @@ class _Maker:
         if config.begins_smooth:
             from kan_exp.training.linear_start import additive_network
 
-            loss, intervals = self.task.loss(), config.smoothing.intervals
-            made = additive_network(
-                specs, dims, points, loss, intervals, config.seed, self._layer_constraints
-            )
+            about = self.task.loss(), config.smoothing.intervals, config.seed
+            made = additive_network(specs, dims, points, *about, self._layer_constraints)
             begin, specs = made.network, made.specs(specs)
         starts = self._starts(specs, stages[0], x)
-        self._oblige(starts)
-        module = LeastSquaresModule(
-            self._model(begin or starts[0]),
-            self.task,
-            starts,
-            stages,
-            scaling.standardize(data.val),
-            make_partial("optimizer", config.optimizer),
-            asdict(config.penalty),
-            refine.penalty_decay,
-            self._description(specs, dims),
-            follow_every=refine.follow_every,
-            max_rise=refine.max_rise,
-            constraints=self._layer_constraints,
-        )
+        self._apply_constraints(starts)
+        model, options = self._model(begin or starts[0]), self._stage_options(specs)
+        validation = scaling.standardize(data.val)
+        module = LeastSquaresModule(model, self.task, starts, stages, validation, **options)
         if begin is not None:  # a standard error of root mean squares
             module.start_margin = (2 * len(data.val.x)) ** -0.5
         return module
 
     def _equation(self) -> KANModule:
-        """What solves a differential equation."""
-        from kan_exp.layers import GridLayer
-        from kan_exp.training.equations import EquationGradientModule, EquationModule
-
+        """The module that solves a differential equation."""
         config, data, specs = self.config, cast("EquationData", self.data), self.specs
         check_equation(config)
         network = self._network(config.seed)
@@ -299,35 +272,19 @@ class _Maker:
         if not config.uses_least_squares:
             options = self._gradient_options()
             return EquationGradientModule(data, self._model(network), self.task, **options)
-        dims, refine, scaling = config.widths, config.refine, data.scaling
-        stages = equation_stages(config, data)
+        scaling, stages = data.scaling, equation_stages(config, data)
         x = (data.train.x - scaling.x_mean) / scaling.x_std
         starts = self._starts(specs, stages[0], x)
-        return EquationModule(
-            data,
-            self._model(starts[0]),
-            self.task,
-            starts,
-            stages,
-            data.val,
-            make_partial("optimizer", config.optimizer),
-            asdict(config.penalty),
-            refine.penalty_decay,
-            self._description(specs, dims),
-            follow_every=refine.follow_every,
-            max_rise=refine.max_rise,
-        )
+        model, options = self._model(starts[0]), self._stage_options(specs)
+        return EquationModule(data, model, self.task, starts, stages, data.val, **options)
 
     def _smoothing(self) -> KANModule:
-        import torch
-
-        from kan_exp.layers import make_network
         from kan_exp.training.smoothing import SmoothingModule
 
         config, data = self.config, self.data
         dims, plan = config.widths, plan_of(config, self.specs, data)
         chooses = bool(config.smoothing.choose) and len(dims) == 3
-        rows = _rows(data)
+        rows = len(data.train.x) + len(data.val.x)
         check_work(plan.multiplications(rows), rows, self.context)
         shown = [dims[0], dims[-1]] if chooses else dims  # until the data have decided
         specs = self.specs[: len(shown) - 1]
@@ -350,25 +307,32 @@ class _Maker:
         )
 
 
+def num_steps(config: RunConfig, data: ExperimentData) -> int:
+    """Number of optimizer steps: `steps`, or those of least squares if that is null."""
+    if config.steps is not None:
+        return config.steps
+    specs = layer_specs(config)
+    if config.data.target == EQUATION:
+        return sum(stage.steps for stage in equation_stages(config, data))
+    if config.smooths:
+        return plan_of(config, specs, data).total_steps
+    return sum(stage.steps for stage in stages_of(config.refine, intervals_of(specs)))
+
+
 def equation_stages(config: RunConfig, data: ExperimentData) -> list[Stage]:
     """The stages of a training that solves a differential equation."""
-    from kan_exp.training.stages import continued
-
     stages = stages_of(config.refine, intervals_of(layer_specs(config)))
     return continued(stages, cast("EquationData", data).problem.num_continuations)
 
 
 def make_pruning(config: RunConfig, train: Callable[..., Any]) -> Pruning | None:
-    """What makes the trained network smaller; None if that is not asked for.
+    """The pruning of the trained network; None if it is not requested.
 
     `train` trains a network of given widths and masks anew, where the smoothness of edges is found
     from the data.
     """
     if config.prune is None:
         return None
-    from kan_exp.training.penalty_rules import ORDERS
-    from kan_exp.training.pruning import Pruning
-    from kan_exp.training.sparse_fit import Recipe
 
     specs, refine = layer_specs(config), config.refine
     weights = asdict(config.penalty)
@@ -396,16 +360,9 @@ def make_pruning(config: RunConfig, train: Callable[..., Any]) -> Pruning | None
 
 def _trained(run: Path) -> Trained:
     """The network of a run, and what is known about its training."""
-    from kan_exp.models.loading import read_checkpoint
-    from kan_exp.training.pruning import Trained
-
     checkpoint, metrics = read_checkpoint(run), read_metrics(run)
     about = {name: value for name, value in metrics.items() if name in ("steps", "stopped")}
     return Trained(checkpoint, about, read_object(run / "history.json") or {})
-
-
-def _rows(data: ExperimentData) -> int:
-    return len(data.train.x) + len(data.val.x)
 
 
 def plan_of(config: RunConfig, specs: Sequence[LayerSpec], data: ExperimentData) -> Plan:
@@ -413,8 +370,6 @@ def plan_of(config: RunConfig, specs: Sequence[LayerSpec], data: ExperimentData)
 
     If the data decide about hidden units, these are left out where they would take long.
     """
-    from kan_exp.training.smooth_plan import Plan
-
     dims, smoothing = config.widths, config.smoothing
     counts = intervals_of(specs)
     least = min((count for count in counts if count is not None), default=smoothing.intervals)
@@ -430,8 +385,9 @@ def plan_of(config: RunConfig, specs: Sequence[LayerSpec], data: ExperimentData)
         num_candidates=smoothing.num_candidates,
         steps=smoothing.steps,
     )
-    too_long = config.smoothing.choose and plan.multiplications(_rows(data)) > MAX_HIDDEN_WORK
-    return plan._replace(hidden=0) if too_long else plan
+    work = plan.multiplications(len(data.train.x) + len(data.val.x))
+    is_long = config.smoothing.choose and work > MAX_HIDDEN_WORK
+    return plan._replace(hidden=0) if is_long else plan
 
 
 def intervals_of(specs: Sequence[LayerSpec]) -> list[int | None]:

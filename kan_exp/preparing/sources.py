@@ -71,18 +71,23 @@ def check_source(config: RunConfig, context: RunContext, task: Task) -> int | No
         columns = Schema.of_numbers(problem.names, problem.outputs)
         check_schema("pde", columns, config, context, task)
         return int(problem.points["interior"])
-    formula = options.get("target")
-    if kind == SAMPLED and not isinstance(formula, Component):
+    is_formula = kind == SAMPLED or isinstance(options.get("target"), Component)
+    return _check_formula(config, context, task) if is_formula else None
+
+
+def _check_formula(config: RunConfig, context: RunContext, task: Task) -> int | None:
+    """Checks data that are drawn from a formula, also by a source of the user's own."""
+    from kan_exp.data.schema import Schema
+
+    options, formula = config.data.options, config.data.options.get("target")
+    if not isinstance(formula, Component):
         raise KanExpError(
             f"data.target={formula}: data=sampled draws from a formula: choose one with "
             f"target=..., or set data=table and data.path=FILE to learn a column."
         )
-    if not isinstance(formula, Component):
-        return None
     target = make("target", formula)
-    schema = Schema.of_numbers(target.inputs, ["f"])
-    check_schema("target", schema, config, context, task)
-    if kind != SAMPLED:
+    check_schema("target", Schema.of_numbers(target.inputs, ["f"]), config, context, task)
+    if config.data.target != SAMPLED:
         return None
     train, val, test = (options[name] for name in ("num_train", "num_val", "num_test"))
     named = context.points_option
@@ -154,8 +159,8 @@ def read_source(
     options: Mapping[str, Any], dims: tuple[int, ...] | None = None, classes: bool | None = None
 ) -> Table:
     """Reads and checks the table of `data=table`, see `learning_table`; it is kept for the data."""
-    from kan_exp.data.kinds import take_treatment
-    from kan_exp.data.table import learning_table
+    from kan_exp.data.training_table import learning_table
+    from kan_exp.data.treatment import take_treatment
 
     if options.get("path") in (None, "???"):
         raise KanExpError("data.path is needed, the file of the table: set it with data.path=...")

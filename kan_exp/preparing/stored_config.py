@@ -33,7 +33,7 @@ UNREADABLE = (YAMLError, OmegaConfBaseException, TypeError, KeyError, AttributeE
 
 
 class Stored(NamedTuple):
-    """How a run was made: plain containers, references unresolved."""
+    """The configuration of a run in plain containers, references unresolved."""
 
     config: dict[str, Any]
     overrides: list[str]
@@ -66,7 +66,10 @@ def from_folder(arguments: Sequence[str]) -> tuple[str, list[str]]:
     ]
     if resumed is None:
         return REPEATED, _repeat(folder, rest, modules)
-    other = [text for text in rest if not _is_new_place(text)]
+    # A new location of the data is an exception: their content is checked later.
+    names = {text: option_name(text) for text in rest if "=" in text}
+    moved = [text for text, name in names.items() if name.startswith("data.") and is_path(name)]
+    other = [text for text in rest if text not in moved]
     if source is not None or other:
         raise KanExpError(
             f"{typed('resume', folder)} resumes with the run's own options, so that "
@@ -84,12 +87,6 @@ def _pop_option(arguments: list[str], prefix: str) -> str | None:
     taken = [text for text in arguments if text.startswith(prefix)]
     arguments[:] = [text for text in arguments if text not in taken]
     return taken[-1].removeprefix(prefix) if taken else None
-
-
-def _is_new_place(text: str) -> bool:
-    """Whether an override is a new location of the data, whose content is checked later."""
-    name = option_name(text)
-    return "=" in text and name.startswith("data.") and is_path(name)
 
 
 def _without(stored: Stored, overrides: Sequence[str]) -> Stored:
@@ -175,7 +172,7 @@ def check_unfinished(folder: Path) -> None:
 
 
 def how_it_ended(folder: Path) -> str | None:
-    """Why a run has stopped, if for good: one that a signal has stopped can be resumed."""
+    """The reason why a run has ended; None if it can be resumed, as after a signal."""
     stopped = read_metrics(folder).get("stopped")
     return None if stopped in (None, "interrupted") else str(stopped)
 

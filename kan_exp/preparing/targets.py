@@ -1,4 +1,4 @@
-"""What a configuration that was read from a run's folder may call."""
+"""Checks which classes a configuration from a run's folder may call."""
 
 from __future__ import annotations
 
@@ -22,13 +22,10 @@ REFERENCE = re.compile(r"\$\{((hydra:)?[\w.\[\]]*|oc\.env:[^${}]*)\}")
 
 
 def check_targets(config: Any, modules: Sequence[str]) -> None:
-    """Refuses a configuration that would call what is neither kan_exp's nor named by the user.
+    """Refuses a configuration that would call what is neither kan_exp's nor in `modules`.
 
-    A run's folder is data: whoever made it must not decide what runs here.
-
-    Args:
-        config: Plain containers, references unresolved.
-        modules: Names of further modules whose classes and functions may be called.
+    A run's folder is data: whoever made it must not decide what runs here. `config` is in plain
+    containers, its references unresolved.
     """
     leaves = list(_leaves(config))
     for group, key, target in leaves:

@@ -69,7 +69,7 @@ def note_on_task(task: Component, schema: Schema) -> str:
 
 
 def data_options(data: Component, task: Task) -> dict[str, Any]:
-    """What a source of data is made with, so that its outputs are what the task learns."""
+    """Options of a data source that depend on the task."""
     is_known = data.target in (TABLE, SKLEARN)
     return {"classes": task.predicts == CLASSES} if is_known else {}
 

@@ -18,9 +18,7 @@ _noted: set[str] = set()  # reasons of notes about a run
 def best_effort(failure: str, report: Callable[[str], None] = log.info) -> Iterator[None]:
     """Turns an exception into a note; `KeyboardInterrupt` and `SystemExit` are raised.
 
-    Args:
-        failure: Beginning of the note, such as "figures/loss.png could not be drawn".
-        report: Takes the note.
+    `failure` is how the note begins, such as "figures/loss.png could not be drawn".
     """
     try:
         yield

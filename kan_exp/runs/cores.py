@@ -31,10 +31,9 @@ def usable_cores(groups: Path = Path("/sys/fs/cgroup")) -> int:
 
 
 def count_workers(option: str, workers: Any) -> int:
-    """The number of processes that an option asks for: None or "auto" is one for each core.
+    """The number of processes, at least 1, that an option asks for.
 
-    Raises:
-        KanExpError: It is no whole number of at least 1.
+    None or "auto" is one for each core.
     """
     if workers is None or workers == "auto":
         return usable_cores()

@@ -61,20 +61,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any, indent: int | None = 2) -> None:
-    """Writes plain containers as JSON, complete or not at all.
-
-    Raises:
-        ValueError: A number is not finite, which JSON cannot hold.
-    """
+    """Writes plain containers of finite numbers as JSON, complete or not at all."""
     write_text(path, json.dumps(content, indent=indent, allow_nan=False) + "\n")
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Parses JSON.
-
-    Raises:
-        ValueError: It is not JSON, not UTF-8, or nests too deeply.
-    """
+    """Parses JSON; a `ValueError` also if it nests too deeply."""
     try:
         return json.loads(text)
     except RecursionError:

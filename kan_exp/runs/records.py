@@ -121,8 +121,6 @@ def _read_run(folder: Path, names: set[str], unreadable: list[str]) -> Iterable[
     status, metrics = status or {}, result or {}
     typed = parse_overrides(entry(status, "overrides", list))
     chosen = entry(metrics, "choices", dict)
-    if chosen:
-        chosen = {"task": "regression", **chosen}  # absent from older versions
     seed = chosen.get("seed", typed.get("seed"))
     versions = [f"{name} {version}" for name, version in entry(metrics, "versions", dict).items()]
     record = Record(
@@ -175,7 +173,7 @@ def _choices(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _state(status: Mapping[str, Any] | None, metrics: Mapping[str, Any] | None) -> str:
-    """How a run ended: its result decides, since it is written last; None is a damaged file."""
+    """The state of a run. Its result decides, since it is written last; None is a damaged file."""
     if metrics is None:
         return "unreadable"
     if metrics:
@@ -188,7 +186,7 @@ def _state(status: Mapping[str, Any] | None, metrics: Mapping[str, Any] | None) 
 
 
 def _why_unfinished(content: Mapping[str, Any]) -> str | None:
-    """Why a run that began has no result, if that is known."""
+    """The reason why a started run has no result, if it is known."""
     if content.get("state") != "running":
         return None
     try:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Literal
 
 from kan_exp.errors import DivergedError
@@ -139,12 +138,7 @@ class StatusFile:
         self.status = replace(self.status, versions={**self.status.versions, **versions})
         write_status(self.folder, self.status)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         state: State = "diverged" if isinstance(error, DivergedError) else "failed"
         reason = None
         if error is None or (self.began and is_complete(self.folder)):

@@ -9,13 +9,9 @@ from kan_exp.errors import KanExpError, listing
 
 
 def read_derivative(name: str, inputs: Sequence[str]) -> tuple[int, ...] | None:
-    """The inputs by which a name asks for a derivative, in ascending order.
+    """The inputs by which a name such as `dxx` or `d_temp_temp` asks for a derivative, ascending.
 
     After the `d` come names of inputs, one for each order; `_` may stand between them.
-
-    Args:
-        name: Such as `dxx`, `dtx` or `d_temp_temp`.
-        inputs: Names of all inputs.
 
     Returns:
         Places of the inputs; None if the name is no derivative by these inputs.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kan_exp.errors import KanExpError, listing, suggest
-from kan_exp.runs.metrics import RUN_METRICS
+from kan_exp.runs.results import RUN_METRICS
 from kan_exp.tasks.activations import find_activation
 from kan_exp.tasks.metrics import (
     CLASSES,

@@ -34,6 +34,10 @@ MAX_SHARE = 0.5
 MIN_POINTS = 1000
 # Differences of float32 networks, in standard deviations of the target.
 ROUNDING = 1e-5
+OVERFITTING = (
+    "Overfitting: the network began to follow the noise of the training points, so the training "
+    "ended early; the network of step {:,} is kept."
+)
 # Edges as smooth as the data ask for, which are about as good as a linear model at least.
 SMOOTH = ("layer=spline", "smoothing.method=reml", "dims=null")
 # Options that are dropped from a command when SMOOTH is added.
@@ -46,13 +50,7 @@ REPLACED = (
 
 
 def result_rows(metrics: Metrics, task: Task, max_steps: int) -> list[tuple[str, str]]:
-    """Rows of the table of results, test metrics first.
-
-    Args:
-        metrics: The content of metrics.json.
-        task: Of the run.
-        max_steps: Steps of the whole run.
-    """
+    """Rows of the table of results, test metrics first, from the content of metrics.json."""
     steps = f"{metrics['steps']:,}"
     best = metrics["best_step"]
     kept = f"the best on validation, of step {best:,}" if best else "the start"
@@ -141,10 +139,9 @@ def advice(
     if data.noise_free:
         lines = [_about_missing(metrics, data)]
     else:
-        lines = [
-            _about_noise(metrics),
-            *_about_linear(metrics, task, data, arguments),
-        ]
+        lines = _about_linear(metrics, task, data, arguments)
+    if metrics["stopped"] == "overfitting" and not data.noise_free:
+        lines.insert(0, OVERFITTING.format(metrics["best_step"]))
     return [line for line in lines if line] or _about_few_points(errors)
 
 
@@ -173,16 +170,6 @@ def _about_missing(metrics: Metrics, data: ExperimentData) -> str:
         )
     return (
         f"This run did not find the function: {left}. Try another seed, more steps or other dims."
-    )
-
-
-def _about_noise(metrics: Metrics) -> str:
-    """Reports that the training ended because of overfitting."""
-    if metrics["stopped"] != "overfitting":
-        return ""
-    return (
-        f"Overfitting: the network began to follow the noise of the training points, so the "
-        f"training ended early; the network of step {metrics['best_step']:,} is kept."
     )
 
 
@@ -221,7 +208,7 @@ def _about_linear(
 
 
 def _standard_error(metrics: Metrics, task: Task) -> float:
-    """Of the difference between the errors of the network and of the linear model.
+    """Standard error of the difference between the errors of network and linear model.
 
     Over folds it is that of their differences; otherwise it is taken for that of the network's.
     """

@@ -20,7 +20,8 @@ from kan_exp.plots import Fields
 from kan_exp.tasks import Task
 from kan_exp.tasks.metrics import RESIDUAL, TEST
 from kan_exp.training.least_squares import LeastSquaresModule
-from kan_exp.training.module import ON_LAYERS, KANModule
+from kan_exp.training.module import KANModule
+from kan_exp.training.penalties import ON_LAYERS
 from kan_exp.training.score import finite
 
 GRID_POINTS = {1: 501, 2: 121}  # along each input that is drawn, by their number

@@ -9,12 +9,13 @@ import traceback
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
-from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
 from kan_exp.data import ExperimentData
@@ -49,6 +50,7 @@ def quiet_lightning() -> None:
     warnings.filterwarnings("ignore", message="Experiment logs directory .* is not empty")
 
 
+@dataclass(eq=False)
 class Experiment:
     """A network, its data and its trainer, ready to be trained once.
 
@@ -64,23 +66,19 @@ class Experiment:
         pruning: Makes the trained network smaller, if asked for.
     """
 
-    def __init__(
-        self,
-        module: KANModule,
-        data: ExperimentData,
-        trainer: Trainer,
-        choices: Mapping[str, Any] | None = None,
-        folder: Path | None = None,
-        sinks: Sequence[Sink] = (),
-        notes: Sequence[str] = (),
-        folds: CrossValidation | None = None,
-        pruning: Pruning | None = None,
-    ) -> None:
+    module: KANModule
+    data: ExperimentData
+    trainer: Trainer
+    choices: dict[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+    sinks: Sequence[Sink] = ()
+    notes: Sequence[str] = ()
+    folds: CrossValidation | None = None
+    pruning: Pruning | None = None
+
+    def __post_init__(self) -> None:
         begin_run()
-        self.module, self.data, self.trainer = module, data, trainer
-        self.choices, self.folder, self.sinks = dict(choices or {}), folder, list(sinks)
-        self.folds, self.pruning = folds, pruning
-        self.notes = list(notes)
+        self.choices = dict(self.choices)  # which the data may add to
         self.best = cast(BestNetwork, self._callback(BestNetwork))
         self.stop = self._callback(SignalStop) or SignalStop()
         self._checkpoint = self._callback(RunCheckpoint)
@@ -206,7 +204,7 @@ class Experiment:
 
     def _write_best(self) -> None:
         if self._checkpoint is not None:
-            self._checkpoint.write_best(self.module)
+            self._checkpoint.write_best(self.module, changed=True)
 
     @property
     def _trained(self) -> Trained | None:
@@ -240,10 +238,10 @@ class Experiment:
 
     def train(self) -> DivergedError | None:
         """Trains, after which `best` has the network; returns why if the training diverged."""
-        return fit_trainer(self.trainer, self.module, self.data, self.stop)
+        return fit_trainer(self.trainer, self.module, self.stop, datamodule=self.data)
 
     def _stopped(self, diverged: DivergedError | None) -> str:
-        """Why the training ended, as `metrics.json` has it."""
+        """The reason why the training ended, for `metrics.json`."""
         pruning = self._callback(TrialPruning)
         if diverged is not None:
             return "diverged"
@@ -260,15 +258,15 @@ class Experiment:
 
 
 def fit_trainer(
-    trainer: Trainer, module: KANModule, data: LightningDataModule, stop: SignalStop
+    trainer: Trainer, module: KANModule, stop: SignalStop, *loaders: Any, **data: Any
 ) -> DivergedError | None:
-    """Trains a module; returns why it ended, if it diverged.
+    """Trains a module on data as `Trainer.fit` takes them; returns why it ended, if it diverged.
 
     Raises:
         KanExpError: Lightning refused something.
     """
     try:
-        trainer.fit(module, datamodule=data)
+        trainer.fit(module, *loaders, **data)
     except DivergedError as error:
         return error
     except SystemExit as error:

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
 from kan_exp.data import ExperimentData, SampledData
@@ -35,6 +35,7 @@ from kan_exp.symbolic.functions import read_functions
 from kan_exp.symbolic.observations import Observations, network_observations, output_of
 from kan_exp.symbolic.records import save
 from kan_exp.symbolic.workers import Workers
+from kan_exp.training.callbacks.progress import progress_bar
 from kan_exp.training.closing import CUT_SHORT
 from kan_exp.training.result import Result
 from kan_exp.training.sinks import Sink
@@ -48,6 +49,7 @@ SHOWN_POINTS = 500
 MAX_EDGES = 12  # on the terminal
 
 
+@dataclass
 class ExplainSink(Sink):
     """Seeks a formula once the result of a training is written; a failure is a note.
 
@@ -56,39 +58,24 @@ class ExplainSink(Sink):
         seconds: Limit of time for each output.
         seed: Of the search.
         functions: Of the user, see `kan_exp.symbolic.functions.read_functions`.
-        workers: Processes that try things side by side.
+        workers: Processes that try things side by side, for one output after the other.
         shows_progress: Whether a terminal shows what is being tried.
         logger: Of the run; takes the figures.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        seconds: float,
-        seed: int,
-        functions: Mapping[str, Any],
-        workers: int,
-        shows_progress: bool,
-        logger: RunLogger | None = None,
-    ) -> None:
-        self.folder, self.seconds, self.seed = folder, seconds, seed
-        self.functions, self.workers = functions, workers
-        self.shows_progress, self.logger = shows_progress, logger
+    folder: Path
+    seconds: float
+    seed: int
+    functions: Mapping[str, Any]
+    workers: int
+    shows_progress: bool = True
+    logger: RunLogger | None = None
 
     def write(self, result: Result) -> None:
         if result.metrics["stopped"] in CUT_SHORT:
             return
         with best_effort("no formula"), _interruptible():
-            formulas, figures = explain_run(
-                result.model,
-                result.data,
-                self.folder,
-                self.seconds,
-                self.seed,
-                self.functions,
-                self.workers,
-                shows_progress=self.shows_progress,
-            )
+            formulas, figures = self.explain(result.model, result.data)
             result.metrics["formulas"] = formulas
             write_metrics(self.folder, result.metrics)
             if self.logger is not None:
@@ -98,6 +85,54 @@ class ExplainSink(Sink):
     def clear(self) -> None:
         for path in (self.folder / FORMULA, *self.folder.glob(f"formula*/{CHECKPOINTS[0]}")):
             path.unlink(missing_ok=True)
+
+    def explain(
+        self, model: KANModel, data: ExperimentData, output: str | None = None
+    ) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
+        """Seeks a formula for each output of a run, or for one, and writes and prints them.
+
+        The search sees the training and validation points; the test points are fresh.
+
+        Args:
+            model: The run's network.
+            data: What it was trained on.
+            output: Name of an output; all if not given.
+
+        Returns:
+            The entry `formulas` of metrics.json, and PNG figures by name.
+
+        Raises:
+            KanExpError: The outputs are neither numbers nor two classes, or the data cannot be
+                used.
+        """
+        library, seconds, folder = read_functions(self.functions), self.seconds, self.folder
+        every = output is None and not model.classes
+        outputs: list[str | None] = [*model.names] if every else [output]
+        explanations, figures = [], []
+        with Workers(self.workers) as processes:
+            for observed in observations(model, data, outputs):
+                with progress(seconds, self.shows_progress) as report:
+                    explanation = solve(
+                        observed, seconds, self.seed, library, report, processes, data.units
+                    )
+                explanations.append(explanation)
+                figures.append(partial(draw, explanation, observed))
+        save(explanations, folder)
+        lines = [line for one in explanations for line in [*one.lines(), *one.table()]]
+        edges = next((found for one in explanations if (found := one.edge_lines())), [])
+        if len(edges) > MAX_EDGES:
+            edges[MAX_EDGES:] = [f"  ... and {len(edges) - MAX_EDGES:,} more in formula.txt"]
+        for line in (*lines, *edges):
+            log.info("%s", line)
+        many, drawn = len(figures) > 1, {}
+        for number, (explanation, figure) in enumerate(zip(explanations, figures, strict=True), 1):
+            name = f"formula_{number}" if many else "formula"
+            with best_effort(f"the network {name} could not be written"):
+                explanation.torch(only_used=True).save(folder / name)
+            with best_effort(f"figures/{name}.png could not be drawn"):
+                drawn[name] = save_png(figure(), folder / "figures" / f"{name}.png")
+        log.info("  %s", from_here(folder / FORMULA))
+        return [one.summary() for one in explanations], drawn
 
 
 @contextmanager
@@ -113,72 +148,10 @@ def _interruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def explain_run(
-    model: KANModel,
-    data: ExperimentData,
-    folder: Path,
-    seconds: float,
-    seed: int,
-    functions: Mapping[str, Any],
-    workers: int,
-    output: str | None = None,
-    shows_progress: bool = True,
-) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
-    """Seeks a formula for each output of a run, or for one, and writes and prints them.
-
-    The search sees the training and validation points; the test points are fresh.
-
-    Args:
-        model: The run's network.
-        data: What it was trained on.
-        folder: Of the run.
-        seconds: Limit of time for each output.
-        seed: Of the search.
-        functions: Of the user.
-        workers: Processes that try things side by side, for one output after the other.
-        output: Name of an output; all if not given.
-        shows_progress: Whether a terminal shows what is being tried.
-
-    Returns:
-        The entry `formulas` of metrics.json, and PNG figures by name.
-
-    Raises:
-        KanExpError: The outputs are neither numbers nor two classes, or the data cannot be used.
-    """
-    library = read_functions(functions)
-    every = output is None and not model.classes
-    outputs: list[str | None] = [*model.names] if every else [output]
-    explanations, figures = [], []
-    with Workers(workers) as processes:
-        for observed in observations(model, data, outputs):
-            with progress(seconds, shows_progress) as told:
-                explanation = solve(observed, seconds, seed, library, told, processes, data.units)
-            explanations.append(explanation)
-            figures.append(partial(draw, explanation, observed))
-    save(explanations, folder)
-    for explanation in explanations:
-        for line in [*explanation.lines(), *explanation.table()]:
-            log.info("%s", line)
-    lines = next((lines for one in explanations if (lines := one.edge_lines())), [])
-    if len(lines) > MAX_EDGES:
-        lines[MAX_EDGES:] = [f"  ... and {len(lines) - MAX_EDGES:,} more in formula.txt"]
-    for line in lines:
-        log.info("%s", line)
-    many, drawn = len(figures) > 1, {}
-    for number, (explanation, figure) in enumerate(zip(explanations, figures, strict=True), 1):
-        name = f"formula_{number}" if many else "formula"
-        with best_effort(f"the network {name} could not be written"):
-            explanation.torch(only_used=True).save(folder / name)
-        with best_effort(f"figures/{name}.png could not be drawn"):
-            drawn[name] = save_png(figure(), folder / "figures" / f"{name}.png")
-    log.info("  %s", from_here(folder / FORMULA))
-    return [one.summary() for one in explanations], drawn
-
-
 def observations(
     model: KANModel, data: ExperimentData, outputs: Sequence[str | None]
 ) -> list[Observations]:
-    """What is known of some outputs of a run."""
+    """The data and the network's predictions for some outputs of a run."""
     places = [output_of(model, output) for output in outputs]
     seen = [data.train, data.val]
     points = torch.cat([part.x.double() for part in seen])
@@ -205,27 +178,22 @@ def _target(data: ExperimentData, x: Tensor, y: Tensor) -> Tensor:
 
 @contextmanager
 def progress(seconds: float, shown: bool) -> Iterator[Callable[[str], None]]:
-    """Shows on a terminal what is being tried; gives the function that is told."""
-    console = Console(stderr=True)
-    if not (shown and console.is_terminal):
+    """Shows on a terminal what is being tried; gives the function that reports it."""
+    bar = None
+    if shown:
+        doing = TextColumn("{task.fields[doing]}", markup=False)
+        bar = progress_bar(TextColumn("formula"), BarColumn(), TimeElapsedColumn(), doing)
+    if bar is None:
         yield lambda doing: None
         return
-    bar = Progress(
-        TextColumn("formula"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[doing]}", markup=False),
-        console=console,
-        transient=True,
-    )
     with bar:
         task = bar.add_task("formula", total=seconds, doing="")
 
-        def told(doing: str) -> None:
+        def report(doing: str) -> None:
             spent = bar.tasks[0].elapsed or 0.0
             bar.update(task, completed=min(spent, seconds), doing=printable(doing))
 
-        yield told
+        yield report
 
 
 def draw(explanation: Explanation, observed: Observations) -> Figure:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import Trainer
 from torch import Tensor
 
 from kan_exp.data import ExperimentData, Split
@@ -46,7 +46,7 @@ class FoldsModule(ReplicaModule):
             first.scheduler_factory,
             first.penalty,
             first.description,
-            first.constraints,
+            constraints=first.constraints,
         )
         self.folds = list(folds)
         self._points = torch.stack(_observed(folds))
@@ -76,26 +76,11 @@ class FoldsModule(ReplicaModule):
         """Does nothing: a fold has no curves."""
 
 
-class FoldsData(LightningDataModule):
-    """The chunks of several folds, stacked.
-
-    Shape:
-        As those of `ReplicaModule`.
-    """
-
-    def __init__(self, folds: Sequence[ExperimentData]) -> None:
-        super().__init__()
-        self.folds = folds
-
-    def train_dataloader(self) -> _Stacked:
-        return _Stacked(self.folds)
-
-    def val_dataloader(self) -> WholeSplit:
-        return WholeSplit(self.folds[0].val)  # the module validates each fold on its own
-
-
 class _Stacked:
-    """A loader whose chunks are those of the folds' loaders, which draw as they do alone."""
+    """A loader of stacked chunks, as `ReplicaModule` takes them.
+
+    The loaders of the folds draw as they do alone.
+    """
 
     def __init__(self, folds: Sequence[ExperimentData]) -> None:
         self.loaders = [data.train_dataloader() for data in folds]
@@ -138,7 +123,9 @@ def train_stacked(folds: Sequence[Experiment], trainer: Trainer) -> Iterator[Res
     for fold in folds:
         fold.best.begin(fold.module, fold.data)
     module = FoldsModule(folds)
-    fit_trainer(trainer, module, FoldsData([fold.data for fold in folds]), folds[0].stop)
+    data = [fold.data for fold in folds]
+    loaders = _Stacked(data), WholeSplit(data[0].val)  # the module validates each fold on its own
+    fit_trainer(trainer, module, folds[0].stop, *loaders)
     seconds = round((time.perf_counter() - start) / len(folds), 3)
     for replica, fold in enumerate(folds):
         about: dict[str, Any] = {

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import math
 import shutil
@@ -15,17 +13,18 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from kan_exp.data import ExperimentData
 from kan_exp.runs.files import write_text
-from kan_exp.runs.printable import printable
+from kan_exp.runs.printable import csv_text
 from kan_exp.tasks import Scoring
 from kan_exp.tasks.metrics import LINEAR, STANDARD_ERROR, TEST
 from kan_exp.tasks.numbers import metric_text
 from kan_exp.training.callbacks.checkpoint import save
-from kan_exp.training.left_out import some
+from kan_exp.training.left_out import sampled_errors
 
 if TYPE_CHECKING:
     from kan_exp.data.schema import Schema
@@ -137,8 +136,8 @@ class CrossValidation:
             save(path, {"fingerprint": fingerprint, **vars(result)})
 
 
-def name_of(number: int, folds: int, repeats: int) -> str:
-    """What a fold is called, such as `fold 3` or `repeat 2, fold 3`."""
+def fold_name(number: int, folds: int, repeats: int) -> str:
+    """Name of a fold, such as `fold 3` or `repeat 2, fold 3`."""
     repeat, fold = divmod(number, folds)
     return f"repeat {repeat + 1}, fold {fold + 1}" if repeats > 1 else f"fold {fold + 1}"
 
@@ -175,22 +174,19 @@ def first_of_each_row(results: Sequence[FoldResult]) -> tuple[Tensor, Tensor, Te
     """Truth, out-of-fold predictions and numbers of the rows in order, from the first repeat."""
     if not results:
         return torch.empty(0, 1), torch.empty(0, 1), torch.empty(0, dtype=torch.long)
-    seen: set[int] = set()
-    places = []
-    for result in results:
-        rows = result.rows.tolist()
-        places.append(torch.tensor([row not in seen for row in rows], dtype=torch.bool))
-        seen.update(rows)
-    kept = list(zip(results, places, strict=True))
-    numbers, order = torch.cat([result.rows[place] for result, place in kept]).sort()
-    truth = torch.cat([result.truth[place] for result, place in kept])[order]
-    return truth, torch.cat([result.predictions[place] for result, place in kept])[order], numbers
+    numbers, first = np.unique(torch.cat([one.rows for one in results]), return_index=True)
+    kept = torch.from_numpy(first)
+    truth = torch.cat([one.truth for one in results])[kept]
+    predictions = torch.cat([one.predictions for one in results])[kept]
+    return truth, predictions, torch.from_numpy(numbers)
 
 
 def fold_errors(results: Sequence[FoldResult], schema: Schema) -> Tensor:
     """Truth minus prediction of each row, `(m, out)`, on the scale on which outputs are learned."""
     truth, predictions, _ = first_of_each_row(results)
-    return some(schema.scale_outputs(truth.double()) - schema.scale_outputs(predictions.double()))
+    return sampled_errors(
+        schema.scale_outputs(truth.double()) - schema.scale_outputs(predictions.double())
+    )
 
 
 def write_predictions(
@@ -198,12 +194,7 @@ def write_predictions(
 ) -> None:
     """Writes the out-of-fold prediction of every row as CSV, in the order of the rows.
 
-    Args:
-        path: The file.
-        results: Of all folds.
-        model: Names predictions as the model of each fold does.
-        data: Names the outputs.
-        folds: Number of folds.
+    `model` names predictions as the model of each fold does; `folds` is their number in a repeat.
     """
     rows = torch.cat([result.rows for result in results])
     number = torch.cat([torch.full_like(one.rows, k) for k, one in enumerate(results)])
@@ -217,12 +208,8 @@ def write_predictions(
         texts = [f"{value:.9g}" for value in values]
         columns[name] = [model.classes[int(v)] for v in values] if model.classes else texts
     columns |= model.as_columns(torch.cat([result.predictions.double() for result in results]))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(map(printable, columns))
     order = sorted(zip(*columns.values(), strict=True), key=itemgetter(0, 1, 2))
-    writer.writerows(order)
-    write_text(path, text.getvalue())
+    write_text(path, csv_text(dict(zip(columns, row, strict=True)) for row in order))
 
 
 def fold_table(metrics: Mapping[str, Any], scoring: Scoring) -> list[str]:
@@ -234,7 +221,7 @@ def fold_table(metrics: Mapping[str, Any], scoring: Scoring) -> list[str]:
     keys = [*(TEST + one.name for one in scoring.metrics), LINEAR + scoring.primary.name]
     body = [
         [
-            name_of(number, about["count"], about["repeats"]),
+            fold_name(number, about["count"], about["repeats"]),
             f"{one['rows']:,}",
             *(metric_text(metric, one[key]) for metric, key in zip(shown, keys, strict=True)),
         ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -16,16 +15,13 @@ MATRIX_COPIES = 3  # a penalty's matrix, those of all networks in one tensor, an
 
 
 def check_network_fits(shown: str, weights: int, basis: int, batch: int) -> None:
-    """Checks that a network can fit into the free memory.
+    """Raises a `KanExpError` if no memory here can hold a network.
 
     Args:
         shown: The network as the user chose it.
         weights: Its trainable numbers.
         basis: Numbers that a pass holds of one point, at least.
         batch: Points of a pass.
-
-    Raises:
-        KanExpError: It cannot.
     """
     needs = _needs(FLOAT * (WEIGHT_COPIES * weights + basis * batch))
     if needs:
@@ -36,30 +32,16 @@ def check_network_fits(shown: str, weights: int, basis: int, batch: int) -> None
 
 
 def check_points_fit(option: str, points: int, width: int) -> None:
-    """Checks that points fit into the free memory.
-
-    Args:
-        option: The option that sets their number.
-        points: Training, validation and test points.
-        width: Numbers of each.
-
-    Raises:
-        KanExpError: They do not fit.
-    """
+    """Raises a `KanExpError` if points of so many numbers each do not fit into the free memory."""
     if needs := _needs(FLOAT * points * width):
         raise KanExpError(f"{option}: {points:,} points need {needs}: set fewer.")
 
 
 def check_grids_fit(sizes: Sequence[int], stages: Sequence[Stage], penalized: bool) -> None:
-    """Checks that the matrices of a least-squares training on grids can fit into the free memory.
+    """Raises a `KanExpError` if no memory here can hold the matrices of least squares on grids.
 
-    Args:
-        sizes: Parameters of one network at each stage.
-        stages: Networks and intervals of each stage.
-        penalized: Whether there is a penalty, a matrix of all parameters of a network.
-
-    Raises:
-        KanExpError: They cannot; the message names the first grid of which this is so.
+    The message names the first grid of which this is so. `sizes` are the parameters of one network
+    at each stage; if it is `penalized`, there is a matrix of all of them.
     """
     grids = [stage.num_intervals or 0 for stage in stages]
     changes = [0, *(coarse * fine if coarse < fine else 0 for coarse, fine in pairwise(grids))]
@@ -74,7 +56,7 @@ def check_grids_fit(sizes: Sequence[int], stages: Sequence[Stage], penalized: bo
 
 
 def _needs(needed: float) -> str:
-    """How much memory is needed and how much is free, if that is less; otherwise nothing."""
+    """A text on needed and free memory; empty if enough is free."""
     free = host_bytes()
     if needed <= free:
         return ""
@@ -83,11 +65,9 @@ def _needs(needed: float) -> str:
 
 def host_bytes() -> float:
     """Free memory of this machine."""
-    free = [float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))]
-    meminfo = Path("/proc/meminfo")
-    if meminfo.is_file():
-        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        free.append(1024.0 * int(lines["MemAvailable"].split()[0]))
+    import psutil
+
+    free = [float(psutil.virtual_memory().available)]
     group = Path("/sys/fs/cgroup")  # a container may have less than its machine
     limit, used = group / "memory.max", group / "memory.current"
     if limit.is_file() and used.is_file() and (text := limit.read_text().strip()) != "max":

@@ -12,7 +12,7 @@ from kan_exp.layers import GridLayer
 from kan_exp.layers.constraints import Constraint, constrain, differences
 from kan_exp.layers.walk import layers_of
 
-LEAST = 0.1  # at the start, of the root of a difference: one that is 0 would stay so
+MIN_ROOT = 0.1  # at the start, of the root of a difference: one that is 0 would stay so
 
 
 class _Layer(NamedTuple):
@@ -109,4 +109,4 @@ def _make(layer: nn.Module, constraint: Constraint) -> _Layer:
 
 def _start(one: _Layer) -> Tensor:
     steps = one.differences @ one.layer.values
-    return torch.where(one.bounded, steps.clamp(min=LEAST**2).sqrt(), steps)
+    return torch.where(one.bounded, steps.clamp(min=MIN_ROOT**2).sqrt(), steps)

@@ -19,8 +19,8 @@ from kan_exp.models.model import KANModel, evaluation_mode
 from kan_exp.optimizers import LevenbergMarquardt
 from kan_exp.optimizers.bounds import inequalities_of_parameters
 from kan_exp.tasks import Task
-from kan_exp.training.group_penalty import group_matrix
 from kan_exp.training.module import KANModule
+from kan_exp.training.penalties import group_matrix
 from kan_exp.training.penalty_rules import ORDERS, check_quadratic
 from kan_exp.training.stages import Stage
 from kan_exp.training.starts import decayed_penalty, follow, grid_layers
@@ -120,7 +120,7 @@ class LeastSquaresModule(KANModule):
     def _inequalities(self, network: nn.Module) -> Tensor:
         return inequalities_of_parameters(cast(nn.Sequential, network), self.constraints)
 
-    def _obey(self, engine: LevenbergMarquardt) -> None:
+    def _apply_constraints(self, engine: LevenbergMarquardt) -> None:
         """Makes all networks obey the constraints exactly."""
         for network in engine.modules if self.constraints else ():
             constrain(cast(nn.Sequential, network), self.constraints)
@@ -162,13 +162,13 @@ class LeastSquaresModule(KANModule):
         for _step in chunk.x:
             self._move_on(engine)
             self.errors = cast(Tensor, optimizer.step(lambda: self._seen(points)))
-            self._obey(engine)
+            self._apply_constraints(engine)
             self._steps_in_stage += 1
             losses.append(self.errors.nan_to_num(torch.inf).min())
             if self._steps_in_stage % self.follow_every == 0 and not self._stage_is_over(engine):
                 for network in engine.modules:
                     follow(cast(nn.Sequential, network), points.x)
-                self._obey(engine)
+                self._apply_constraints(engine)
             if self._is_last and bool(cast(Any, engine.replicas).stalled.all()):
                 best = int(self.errors.nan_to_num(torch.inf).argmin())
                 self.converged = engine.stopped[best]
@@ -265,7 +265,7 @@ class LeastSquaresModule(KANModule):
             for network in engine.modules:
                 for layer in grid_layers(cast(nn.Sequential, network)):
                     layer.refine(stage.num_intervals)
-            self._obey(engine)
+            self._apply_constraints(engine)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Describes the layers with their present sizes."""

@@ -14,7 +14,7 @@ from kan_exp.tasks.equation import Equation
 from kan_exp.tasks.metrics import NUMBERS
 from kan_exp.training.module import KANModule
 
-MOST = 10_000  # errors that are kept
+MAX_ERRORS = 10_000  # errors that are kept
 
 
 def left_out_errors(
@@ -25,11 +25,6 @@ def left_out_errors(
     That is what a training leaves out of itself, see `KANModule.left_out_errors`, or the validation
     points.
 
-    Args:
-        module: As the training has left it.
-        data: What it was trained on.
-        best: The checkpoint of the best network.
-
     Returns:
         Errors on the scale on which outputs are learned; None if there are none, or predictions
         are no numbers with errors of one size, such as classes, quantiles and counts.
@@ -39,11 +34,11 @@ def left_out_errors(
         return None
     if (found := module.left_out_errors()) is not None:
         found = found.cpu() * data.scaling.y_std.cpu()
-        return some(found - found.new_tensor(model.smearing or 0.0))
+        return sampled_errors(found - found.new_tensor(model.smearing or 0.0))
     if data.val is data.train or module.selects:  # which fits to all points at the end
         return None
     val = data.val.map(lambda part: part.double().cpu())
-    return some(val.y - data.schema.scale_outputs(model.predict(val.x).double()))
+    return sampled_errors(val.y - data.schema.scale_outputs(model.predict(val.x).double()))
 
 
 def has_intervals(task: Task) -> bool:
@@ -52,6 +47,6 @@ def has_intervals(task: Task) -> bool:
     return learns and task.activation == "identity"
 
 
-def some(errors: Tensor) -> Tensor:
-    """At most `MOST` of the errors, evenly spaced."""
-    return errors[:: -(-len(errors) // MOST) or 1].clone()
+def sampled_errors(errors: Tensor) -> Tensor:
+    """At most `MAX_ERRORS` of the errors, evenly spaced."""
+    return errors[:: -(-len(errors) // MAX_ERRORS) or 1].clone()

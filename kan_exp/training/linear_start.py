@@ -18,7 +18,7 @@ from kan_exp.optimizers.smooth_search import Search
 from kan_exp.optimizers.smoothing import Smoothing, State
 from kan_exp.tasks.losses import Loss
 from kan_exp.training.smooth_layers import Made, make_layers
-from kan_exp.training.smooth_plan import MOST_CURVES
+from kan_exp.training.smooth_plan import MAX_CURVE_NUMBERS
 
 Edges = Callable[[Tensor], Tensor]  # (n, in) -> (n, in, out)
 
@@ -78,11 +78,7 @@ def linear_model(
 ) -> Edges:
     """The edges of the linear model whose ridge penalties have the largest restricted likelihood.
 
-    Args:
-        points: Standardized, in float64.
-        outputs: Number of outputs.
-        loss: A mean over points.
-        constraints: Of each layer, none if not given.
+    `points` are standardized, in float64.
     """
     inputs = points.x.shape[1]
     smooth, q = _smoothed(points, outputs, loss, 1, 1, constraints)
@@ -117,7 +113,7 @@ def additive_network(
         seed: Of edges that are fitted step by step.
         constraints: Of each layer, none if not given.
     """
-    functions = min(intervals + 2, max(1, MOST_CURVES // (dims[0] * dims[-1])))
+    functions = min(intervals + 2, max(1, MAX_CURVE_NUMBERS // (dims[0] * dims[-1])))
     points = points.map(Tensor.double)
     smooth, q = _smoothed(points, dims[-1], loss, intervals, functions, constraints)
     generator = torch.Generator().manual_seed(seed)

@@ -1,4 +1,4 @@
-"""How much memory a stack of replicas takes, before it is taken."""
+"""Estimates the memory of a stack of replicas before it is allocated."""
 
 from __future__ import annotations
 
@@ -27,16 +27,9 @@ class Sizes(NamedTuple):
 
 
 def check_memory(module: Any, replicas: int, sizes: Sizes, device: torch.device) -> None:
-    """Checks that replicas fit into the free memory.
+    """Raises a `KanExpError` if replicas do not fit into the free memory; it says how many would.
 
-    Args:
-        module: A `ReplicaModule` of one replica, from which the need is estimated.
-        replicas: Their number.
-        sizes: Of what each is trained on.
-        device: Where they are trained.
-
-    Raises:
-        KanExpError: They would not fit; the message says how many would.
+    The need is estimated from a `ReplicaModule` of one replica.
     """
     each, free = replica_bytes(module, sizes), free_bytes(device)
     if replicas * each > free:

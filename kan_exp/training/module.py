@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any, cast
 
 import torch
@@ -17,15 +16,13 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from kan_exp.data import Split
 from kan_exp.errors import DivergedError
-from kan_exp.layers import EdgeLayer, GridLayer, KANInterpoLayer, smooth_penalty
+from kan_exp.layers import GridLayer, KANInterpoLayer
 from kan_exp.layers.constraints import Constraint
-from kan_exp.layers.walk import LayerPass, walk
 from kan_exp.models.model import KANModel
 from kan_exp.tasks import Task
-from kan_exp.tasks.losses import Loss
-from kan_exp.training.group_penalty import group_penalty
 from kan_exp.training.increments import Increments
-from kan_exp.training.penalty_rules import ORDERS, check_group, check_smooth, check_weights
+from kan_exp.training.penalties import ON_EDGES, ON_LAYERS, objective_by_edges
+from kan_exp.training.penalty_rules import check_group, check_smooth, check_weights
 
 log = logging.getLogger(__name__)
 
@@ -106,15 +103,13 @@ class KANModule(LightningModule):
 
     def trained(self) -> Iterable[nn.Parameter]:
         """The parameters that the optimizer changes."""
-        return self._replaced(self.trained_network.parameters())
+        parameters = self.trained_network.parameters()
+        return parameters if self._increments is None else self._increments.trained(parameters)
 
     @property
     def trained_network(self) -> nn.Sequential:
         """The network, or the stack of networks, that is trained."""
         return self.model.network
-
-    def _replaced(self, parameters: Iterable[nn.Parameter]) -> Iterable[nn.Parameter]:
-        return parameters if self._increments is None else self._increments.trained(parameters)
 
     @property
     def logs_penalties(self) -> bool:
@@ -141,8 +136,8 @@ class KANModule(LightningModule):
                     own.data.copy_(raw)
                 self._increments.write()
         optimizer = self.optimizer_factory(self.trained())
-        make_scheduler = self.scheduler_factory
-        scheduler = None if make_scheduler is None else make_scheduler(optimizer)
+        make = self.scheduler_factory
+        scheduler = None if make is None else make(optimizer)
         if self._rules is not None:
             optimizer.load_state_dict(self._rules["optimizer"])
             if scheduler is not None:
@@ -230,11 +225,7 @@ class KANModule(LightningModule):
     def _record(
         self, losses: Tensor, rates: Sequence[float], penalties: Mapping[str, Tensor]
     ) -> None:
-        """Logs a chunk.
-
-        Raises:
-            DivergedError: A loss is NaN or infinite.
-        """
+        """Logs a chunk; raises a `DivergedError` if a loss is NaN or infinite."""
         broken = (~losses.isfinite()).nonzero()
         if len(broken):
             first = int(broken[0])
@@ -292,16 +283,16 @@ class KANModule(LightningModule):
         self.log(CHOSEN_BY, error, logger=False, batch_size=1, sync_dist=True)
 
     def validation_error(self, split: Split) -> float:
-        """By what networks are chosen, of points in the user's units."""
+        """The error of points in the user's units by which networks are compared."""
         _, scores = self.score(split.map(lambda part: part.to(self.device)))
         return self.primary_error(scores)
 
     def primary_error(self, scores: Mapping[str, float]) -> float:
-        """By what networks are chosen, of their metrics; to be minimized."""
+        """The error by which networks are compared, from their metrics; lower is better."""
         return self.task.primary.error(scores[self.task.primary.name])
 
     def choice_error(self, loss: float, scores: Mapping[str, float]) -> float:
-        """By what the network that is kept is chosen, of its validation loss and its metrics."""
+        """The error by which the kept network is chosen, from validation loss and metrics."""
         return self.primary_error(scores)
 
     @property
@@ -373,47 +364,3 @@ def pack(history: Sequence[tuple[int, Any]]) -> dict[str, Tensor]:
 def unpack(packed: Mapping[str, Tensor]) -> list[tuple[int, Tensor]]:
     """The inverse of `pack`."""
     return list(zip(packed["steps"].tolist(), packed["values"], strict=True))
-
-
-def _roughness(order: int, network: nn.Sequential) -> Tensor:
-    layers = [layer.roughness(order).mean() for layer in network if isinstance(layer, EdgeLayer)]
-    return torch.stack(layers).sum()
-
-
-def _l1_edges(visits: list[LayerPass]) -> Tensor:
-    return torch.stack([EdgeLayer.magnitude(visit.edges) for visit in visits]).sum()
-
-
-def _l1_outputs(visits: list[LayerPass]) -> Tensor:
-    return torch.stack([visit.outputs.abs().mean() for visit in visits]).sum()
-
-
-def objective_by_edges(
-    network: nn.Sequential,
-    points: tuple[Tensor, Tensor, Tensor | None],
-    names: Sequence[str],
-    loss: Loss,
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """The objective where a penalty reads every edge's values, which a fused pass never has."""
-    x, y, weight = points
-    visits = list(walk(network, x, from_edges=True))
-    outputs = visits[-1].outputs  # before the penalties: the order decides how gradients round
-    penalties = {
-        name: ON_EDGES[name](visits) if name in ON_EDGES else ON_LAYERS[name](network)
-        for name in names
-    }
-    return loss.mean(outputs, y, weight), penalties
-
-
-# Each is a sum over layers. `smooth` is the seed project's unsquared norm, `roughness` its square
-# in units that do not depend on the number of knots, `curvature` and `jerk` the same of second
-# and third derivatives; the L1 terms read the mini-batch's edges.
-ON_LAYERS: dict[str, Callable[[nn.Sequential], Tensor]] = {
-    **{name: partial(_roughness, order) for name, order in ORDERS.items()},
-    "smooth": smooth_penalty,
-    "group": group_penalty,
-}
-ON_EDGES: dict[str, Callable[[list[LayerPass]], Tensor]] = {
-    "l1_edges": _l1_edges,
-    "l1_outputs": _l1_outputs,
-}

@@ -37,11 +37,9 @@ def check_group(penalty: Mapping[str, float], splines: bool) -> None:
 
 
 def check_quadratic(names: Iterable[str], grids: bool) -> None:
-    """Raises a `KanExpError` if least squares cannot take a penalty.
+    """Raises a `KanExpError` if least squares cannot take a penalty of these names.
 
-    Args:
-        names: Penalties with a weight above 0.
-        grids: Whether all layers are splines on grids.
+    `grids` says whether all layers are splines on grids.
     """
     for name in names:
         if name not in (*ORDERS, "group") or not grids:

@@ -21,7 +21,7 @@ from kan_exp.layers.walk import layers_of, observe_domains, widths_of
 from kan_exp.models.loading import model_from
 from kan_exp.models.model import KANModel, smearing
 from kan_exp.runs import write_text
-from kan_exp.runs.printable import aligned, csv_text, shortened
+from kan_exp.runs.printable import aligned, counted, csv_text, shortened
 from kan_exp.tasks import Task
 from kan_exp.tasks.losses import Huber, Loss, Squared
 from kan_exp.tasks.numbers import number
@@ -96,11 +96,7 @@ class Pruning:
     ) -> Pruned:
         """Prunes the network of a checkpoint.
 
-        Args:
-            best: The checkpoint.
-            task: What was minimized.
-            data: What was trained on.
-            interrupted: Whether the user has asked to stop.
+        `interrupted` says whether the user has asked to stop.
         """
         began = time.monotonic()
         model = model_from(best)
@@ -109,9 +105,13 @@ class Pruning:
         error = after = fit.error(network)
         before = self._table(fit, network, model)
         unit = _unit(fit.loss, model)
-        log.info("pruning: validation error %.3g with %s", error * unit, _edges(len(before)))
+        log.info(
+            "pruning: validation error %.3g with %s", error * unit, counted(len(before), "edge")
+        )
         stopped, found, module = "done", network, None
-        if error >= self._error_of_means(fit, network):
+        with torch.no_grad():
+            outputs: Tensor = network(fit.validation.x)
+        if error >= fit.error_of(outputs.mean(0).expand_as(outputs)):
             stopped = "nothing learned"
         elif self.train is not None:
             retrained = SmoothSearch(self.train, fit, self.max_rise).run(network)
@@ -172,12 +172,6 @@ class Pruning:
         )
 
     @staticmethod
-    @torch.no_grad()
-    def _error_of_means(fit: SparseFit, network: nn.Sequential) -> float:
-        outputs: Tensor = network(fit.validation.x)
-        return fit.error_of(outputs.mean(0).expand_as(outputs))
-
-    @staticmethod
     def _table(fit: SparseFit, network: nn.Sequential, model: KANModel) -> list[dict[str, Any]]:
         """Each edge, its form, and the validation error without it; None of too many edges."""
         names, unit = model.unit_names(), _unit(fit.loss, model)
@@ -227,37 +221,25 @@ class Pruning:
 
 
 def _unit(loss: Loss, model: KANModel) -> float:
-    """What errors of standardized outputs are multiplied with to be in units of the target."""
+    """The factor from errors of standardized outputs to the unit of the target."""
     one = isinstance(loss, Squared | Huber) and model.y_std.numel() == 1
     return float(model.y_std) if one else 1.0
 
 
-def _edges(count: int) -> str:
-    return f"{count:,} edge{'s' * (count != 1)}"
-
-
 def write_edges(path: Path, metrics: Mapping[str, Any]) -> None:
-    """Writes the edges before and after as CSV, with the validation error without each.
-
-    Args:
-        path: The file.
-        metrics: The entry `pruning` of `metrics.json`.
-    """
+    """Writes the edges before and after as CSV, from the entry `pruning` of `metrics.json`."""
     rows = [{"network": name, **row} for name in ("before", "after") for row in metrics[name]]
     write_text(path, csv_text(rows))
 
 
 def pruning_lines(metrics: Mapping[str, Any]) -> list[str]:
-    """What was removed, and the edges that are left, for the terminal.
-
-    Args:
-        metrics: The entry `pruning` of `metrics.json`.
-    """
+    """Lines about removed and remaining edges, from the entry `pruning` of `metrics.json`."""
     before, after = metrics["edges"]
     are = "is" if after == 1 else "are"
     old, new = (number(error) for error in metrics["error"])
     lines = [
-        f"Pruned: {after} of {_edges(before)} {are} left; validation error {old} before, {new} now."
+        f"Pruned: {after} of {counted(before, 'edge')} {are} left; validation error {old} before, "
+        f"{new} now."
     ]
     if metrics["stopped"] == "nothing learned":
         return [

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from kan_exp.data import Split
 from kan_exp.errors import DivergedError, listing
 from kan_exp.layers import EdgeLayer, over_replicas, stack_networks
-from kan_exp.layers.constraints import Constraint
 from kan_exp.layers.walk import layers_of, observe_domains, walk
 from kan_exp.models.model import EVALUATION_NUMBERS, KANModel, evaluation_mode
 from kan_exp.tasks import Task
@@ -20,15 +19,11 @@ from kan_exp.training.module import (
     CHOSEN_BY,
     OBSERVE_EVERY,
     OBSERVED_POINTS,
-    ON_EDGES,
-    ON_LAYERS,
     KANModule,
-    OptimizerFactory,
-    SchedulerFactory,
-    objective_by_edges,
     pack,
     unpack,
 )
+from kan_exp.training.penalties import ON_EDGES, ON_LAYERS, objective_by_edges
 from kan_exp.training.penalty_rules import ORDERS
 
 log = logging.getLogger(__name__)
@@ -55,12 +50,8 @@ class ReplicaModule(KANModule):
         task: Defines the loss and the metric by which replicas are compared.
         networks: The initial networks, of one shape.
         seed: Of the first replica; replica k has `seed + k`.
-        optimizer: Makes the optimizer from the stacked parameters. It must be elementwise, as
-            Adam, AdamW and SGD are, so that its step is a step of each replica.
-        scheduler: Makes the learning-rate scheduler, or `None`.
-        penalty: Weight of each penalty.
-        description: Plain containers from which the model can be rebuilt; kept in checkpoints.
-        constraints: Of each layer, none if not given.
+        arguments: Those of `KANModule`. The optimizer must be elementwise, as Adam, AdamW and SGD
+            are, so that its step is a step of each replica.
 
     Shape:
         Chunks of training points `(steps, replicas, batch, in)`. `train_losses` and `val_losses`
@@ -76,15 +67,10 @@ class ReplicaModule(KANModule):
         task: Task,
         networks: Sequence[nn.Sequential],
         seed: int,
-        optimizer: OptimizerFactory,
-        scheduler: SchedulerFactory | None,
-        penalty: Mapping[str, float],
-        description: Mapping[str, Any],
-        constraints: Sequence[Constraint] = (),
+        *arguments: Any,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            model, task, optimizer, scheduler, penalty, description, constraints=constraints
-        )
+        super().__init__(model, task, *arguments, **options)
         self.seed = seed
         self.count = len(networks)
         self.stack = stack_networks(networks)

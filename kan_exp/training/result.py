@@ -28,7 +28,7 @@ from kan_exp.training.score import finite, linear_predictions_by, score_networks
 
 @dataclass
 class Result:
-    """What a training has produced.
+    """The result of a training.
 
     Args:
         model: The network that was best on validation, on the CPU, frozen, in evaluation mode.
@@ -70,8 +70,7 @@ def make_result(
         data: What it was trained on.
         best: The checkpoint of the best network.
         details: Entries of `metrics.json` about the run, such as its device.
-        diverged: Why the training ended, if it diverged.
-        folds: The results of a cross-validation.
+        diverged, folds: See `Result`.
     """
     task, model, weight = module.task, model_from(best), data.test.weight
     if data.num_folds:

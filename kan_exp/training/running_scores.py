@@ -16,13 +16,13 @@ from kan_exp.training.score import (
     score_networks,
 )
 
-MOST_KEPT = 10**6  # points up to which all are kept
+MAX_KEPT = 10**6  # points up to which all are kept
 
 
 class RunningScores:
     """The metrics of `score_networks` for any number of points.
 
-    Up to `MOST_KEPT` points are kept and scored together. Of more, sums are kept, which most
+    Up to `MAX_KEPT` points are kept and scored together. Of more, sums are kept, which most
     metrics are functions of, and the predictions and true values that the others need: those of all
     points for the ROC AUC. Standard errors are then those of sums over random blocks of points.
 
@@ -42,7 +42,7 @@ class RunningScores:
         if not len(truth):
             return
         self._kept.append((predicted.double(), truth.double(), weight))
-        if self._sums is None and self.points > MOST_KEPT:
+        if self._sums is None and self.points > MAX_KEPT:
             center = torch.cat([truth for _, truth, _ in self._kept]).mean(0)
             self._sums = _Sums(self.scoring, center)
         if self._sums is not None:

@@ -69,20 +69,16 @@ def standard_errors(
 
 
 def resamples(sizes: Tensor, generator: torch.Generator) -> Tensor:
-    """How often each resample has each block `(blocks,)`, `(RESAMPLES, blocks)`."""
+    """Counts of each block in each bootstrap resample, `(RESAMPLES, blocks)`."""
     drawn = torch.randint(len(sizes), (RESAMPLES, len(sizes)), generator=generator)
     times = sizes.new_zeros(drawn.shape)
     return times.scatter_add_(1, drawn, sizes.new_ones(()).expand(drawn.shape))
 
 
 def bootstrap_error(metric: Metric, drawn: Tensor, sums: Tensor, sizes: Tensor) -> float:
-    """The standard deviation of a metric over resamples of blocks.
+    """The standard deviation of a metric over resamples of blocks, see `resamples`.
 
-    Args:
-        metric: A function of a mean over points.
-        drawn: See `resamples`.
-        sums: Of the terms of each block's points, `(blocks,)`.
-        sizes: Of their weights, `(blocks,)`.
+    `sums` are those of the terms of each block's points, `sizes` those of their weights.
     """
     return metric.of_mean(drawn @ sums / (drawn @ sizes)).std().item()
 
@@ -126,16 +122,9 @@ def linear_predictions(train: Split, test: Split) -> Tensor:
 def linear_predictions_by(
     task: Task, train: Split, test: Split, scaling: Scaling, outputs: int
 ) -> Tensor:
-    """Predictions of the linear model that minimizes a task's loss, `(n, out)`.
+    """Predictions of the linear model that minimizes a task's loss, `(n, outputs)`.
 
-    Of classes, that is logistic regression.
-
-    Args:
-        task: Has the loss.
-        train: What is fitted.
-        test: What is predicted.
-        scaling: Between the target and the outputs.
-        outputs: Their number.
+    Of classes, that is logistic regression. The scaling is that between target and outputs.
     """
     loss = task.loss()
     if isinstance(loss, Squared):

@@ -1,11 +1,11 @@
-"""What keeps the result of a training: files, the terminal, figures, TensorBoard."""
+"""Sinks of the result of a training: files, the terminal, figures, TensorBoard."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,7 @@ class Sink:
         """Removes what an earlier attempt at the same training has left."""
 
 
+@dataclass
 class FileSink(Sink):
     """Writes `history.json` and `metrics.json`; the presence of the latter means done.
 
@@ -68,8 +69,7 @@ class FileSink(Sink):
     not seen it.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    folder: Path
 
     def write(self, result: Result) -> None:
         write_json(self.folder / "history.json", result.history, indent=None)
@@ -81,6 +81,7 @@ class FileSink(Sink):
         write_metrics(self.folder, result.metrics)
 
 
+@dataclass
 class TerminalSink(Sink):
     """Logs the result as a table, and advice on what to try next.
 
@@ -92,47 +93,44 @@ class TerminalSink(Sink):
         arguments: The command line that repeats the run; None if there is none.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        max_steps: int,
-        has_curves: bool,
-        has_figures: bool,
-        arguments: Sequence[str] | None,
-    ) -> None:
-        self.folder, self.max_steps = folder, max_steps
-        self.has_curves, self.has_figures, self.arguments = has_curves, has_figures, arguments
+    folder: Path
+    max_steps: int
+    has_curves: bool
+    has_figures: bool
+    arguments: Sequence[str] | None
 
     def write(self, result: Result) -> None:
         with best_effort("the table of the result could not be shown"):
-            folder = from_here(self.folder)
-            rows = result_rows(result.metrics, result.task, self.max_steps)
-            if self.has_figures:
-                rows.append(("figures", f"{folder / 'figures'}"))
-            if result.folds:
-                rows.append(("predictions", f"{folder / 'predictions.csv'}"))
-            if pruned := "pruning" in result.metrics:
-                rows.append(("edges", f"{folder / 'edges.csv'}"))
-            if self.has_curves:
-                rows.append(("curves", f"python -m kan_exp.dashboard {shell(word(folder))}"))
-            for line in aligned(rows):
-                log.info("%s", line)
-            for line in pruning_lines(result.metrics["pruning"]) if pruned else ():
-                log.info("%s", line)
-            if result.folds:
-                for line in fold_table(result.metrics, result.task):
-                    log.info("%s", line)
-                log.info(
-                    "The network was trained on all rows; its error is estimated by that of the "
-                    "folds, each on rows that its network has not seen."
-                )
-            errors = None
-            if result.task.predicts == NUMBERS:
-                errors = result.predictions.double() - result.truth.double()
-            for line in advice(result.metrics, result.task, result.data, errors, self.arguments):
+            for line in self._lines(result):
                 log.info("%s", line)
 
+    def _lines(self, result: Result) -> Iterator[str]:
+        metrics, task, folder = result.metrics, result.task, from_here(self.folder)
+        rows = result_rows(metrics, task, self.max_steps)
+        if self.has_figures:
+            rows.append(("figures", f"{folder / 'figures'}"))
+        if result.folds:
+            rows.append(("predictions", f"{folder / 'predictions.csv'}"))
+        if "pruning" in metrics:
+            rows.append(("edges", f"{folder / 'edges.csv'}"))
+        if self.has_curves:
+            rows.append(("curves", f"python -m kan_exp.dashboard {shell(word(folder))}"))
+        yield from aligned(rows)
+        if "pruning" in metrics:
+            yield from pruning_lines(metrics["pruning"])
+        if result.folds:
+            yield from fold_table(metrics, task)
+            yield (
+                "The network was trained on all rows; its error is estimated by that of the "
+                "folds, each on rows that its network has not seen."
+            )
+        errors = None
+        if task.predicts == NUMBERS:
+            errors = result.predictions.double() - result.truth.double()
+        yield from advice(metrics, task, result.data, errors, self.arguments)
 
+
+@dataclass
 class FigureSink(Sink):
     """Draws the final figures into a folder and, if there is a logger, into TensorBoard.
 
@@ -142,8 +140,9 @@ class FigureSink(Sink):
         logger: Of the run.
     """
 
-    def __init__(self, folder: Path, edges: EdgeFigures, logger: RunLogger | None) -> None:
-        self.folder, self.edges, self.logger = folder, edges, logger
+    folder: Path
+    edges: EdgeFigures
+    logger: RunLogger | None
 
     def write(self, result: Result) -> None:
         contents, failures = {}, Failures()
@@ -162,7 +161,7 @@ class FigureSink(Sink):
                     self.logger.figure(f"{group}/{name}", png, result.metrics["steps"])
 
     def _figures(self, result: Result) -> dict[str, Callable[[], Figure]]:
-        """What draws each figure, by the figure's name."""
+        """Functions that draw the figures, by name."""
         metrics, edges = result.metrics, self.edges
         figures: dict[str, Callable[[], Figure]] = {}
         views = cache(partial(edges.views, result.model, result.data))
@@ -257,13 +256,13 @@ class TensorBoardSink(Sink):
 
     def write(self, result: Result) -> None:
         metrics: Mapping[str, Any] = result.metrics
-        complete = metrics["stopped"] not in CUT_SHORT
         if not self.described:
             self.trial = replace(self.trial, choices=metrics["choices"])
             with best_effort("the run could not be described in TensorBoard"):
                 self.logger.describe(self.trial, self.config)
             self._draw_graph(result.model)
         with best_effort("the result could not be written to TensorBoard"):
+            complete = metrics["stopped"] not in CUT_SHORT
             self.logger.conclude(self.trial, metrics, metrics["steps"], complete=complete)
 
     def clear(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from kan_exp.layers import GridLayer, KANSplineLayer, LayerSpec, layer_path, mak
 from kan_exp.layers.walk import layers_of
 from kan_exp.optimizers.natural_basis import DEGREE, NaturalBasis
 from kan_exp.optimizers.pursuit import MARGIN
-from kan_exp.optimizers.smooth_networks import SmoothNetworks, split
+from kan_exp.optimizers.smooth_networks import Parts, SmoothNetworks, split
 
 EVEN, OFTEN = 49, 64  # points of each edge: evenly over its range, and as the data are distributed
 
@@ -25,11 +26,65 @@ class Made(NamedTuple):
     description: list[dict[str, Any]]
 
     def specs(self, asked: Sequence[LayerSpec]) -> list[LayerSpec]:
-        """What was asked for, with the ranges of edges that have no grid."""
+        """The requested layers, with the ranges of edges that have no grid."""
         return [
             spec if issubclass(spec.kind, GridLayer) else LayerSpec(spec.kind, entry["options"])
             for spec, entry in zip(asked, self.description, strict=True)
         ]
+
+
+@dataclass
+class _Edges:
+    """The edges of a smooth network at points `(n, in)`, `(n, in, out)`.
+
+    Args:
+        smooth: On all points.
+        parts: Its coefficients.
+        second: Basis of its hidden units.
+        width: Of the first layer's outputs: those of the network, its hidden units, and others.
+    """
+
+    smooth: SmoothNetworks
+    parts: Parts
+    second: NaturalBasis | None
+    width: int
+
+    @property
+    def hidden(self) -> slice:
+        """Places of the hidden units."""
+        shape = self.smooth.shape
+        return slice(shape.outputs, shape.outputs + shape.hidden)
+
+    def curves(self, x: Tensor) -> Tensor:
+        """The first layer: curves that lead to the outputs, and those to hidden units."""
+        shape, parts = self.smooth.shape, self.parts
+        basis = self.smooth.first.values(x)
+        values = basis.new_zeros(len(x), shape.inputs, self.width)
+        values[..., : shape.outputs] = torch.einsum(
+            "nik,iko->nio", basis[..., : shape.additive], parts.curves[0]
+        )
+        values[..., : shape.outputs] += parts.bias[0] / shape.inputs
+        if shape.hidden:
+            values[..., self.hidden] = torch.einsum(
+                "nik,iko->nio", basis[..., : shape.inner], parts.inner[0]
+            )
+        return values
+
+    def outer(self, z: Tensor, dim_out: int) -> Tensor:
+        """The second layer: outputs pass, and hidden units are bent."""
+        values = self.passing(z, dim_out)
+        if self.second is not None:
+            basis = self.second.values(z[None, :, self.hidden])[0]
+            bent = torch.einsum("nhk,hko->nho", basis, self.parts.outer[0])
+            values[:, self.hidden, : self.smooth.shape.outputs] = bent
+        return values
+
+    def passing(self, z: Tensor, dim_out: int) -> Tensor:
+        """A layer that passes the outputs on."""
+        count = self.smooth.shape.outputs
+        values = z.new_zeros(*z.shape, dim_out)
+        values[:, :count, :count] = torch.diag_embed(z[:, :count])
+        return values
 
 
 @torch.no_grad()
@@ -55,38 +110,12 @@ def make_layers(
         second: Basis of its hidden units.
         generator: Draws where edges start that are fitted step by step.
     """
-    shape, parts = smooth.shape, split(smooth.shape, q)
-    width = dims[1]
-
-    def curves(x: Tensor) -> Tensor:
-        basis = smooth.first.values(x)
-        values = basis.new_zeros(len(x), shape.inputs, width)
-        values[..., : shape.outputs] = torch.einsum(
-            "nik,iko->nio", basis[..., : shape.additive], parts.curves[0]
-        )
-        values[..., : shape.outputs] += parts.bias[0] / shape.inputs
-        if shape.hidden:
-            values[..., shape.outputs : shape.outputs + shape.hidden] = torch.einsum(
-                "nik,iko->nio", basis[..., : shape.inner], parts.inner[0]
-            )
-        return values
-
-    def passing(z: Tensor, dim_out: int) -> Tensor:
-        values = z.new_zeros(*z.shape, dim_out)
-        values[:, : shape.outputs, : shape.outputs] = torch.diag_embed(z[:, : shape.outputs])
-        return values
-
-    def outer(z: Tensor) -> Tensor:
-        values = passing(z, dims[2])
-        if second is not None:
-            basis = second.values(z[None, :, hidden])[0]
-            values[:, hidden, : shape.outputs] = torch.einsum("nhk,hko->nho", basis, parts.outer[0])
-        return values
-
-    hidden = slice(shape.outputs, shape.outputs + shape.hidden)
+    shape = smooth.shape
+    smooth_edges = _Edges(smooth, split(shape, q), second, dims[1])
     points = [_points(smooth.x, torch.stack(smooth.first.ends))]
-    edges: list[Callable[[Tensor], Tensor]] = [curves, outer]
-    edges += [partial(passing, dim_out=width) for width in dims[3:]]
+    edges: list[Callable[[Tensor], Tensor]] = [smooth_edges.curves]
+    edges += [partial(smooth_edges.outer, dim_out=width) for width in dims[2:3]]
+    edges += [partial(smooth_edges.passing, dim_out=width) for width in dims[3:]]
     z = smooth.x
     for depth, functions in enumerate(edges[: len(dims) - 2]):
         z = functions(z).sum(1)
@@ -94,7 +123,7 @@ def make_layers(
         room = MARGIN * (high - low).clamp(min=1e-3)
         ends = torch.stack([low - room, high + room])
         if second is not None and depth == 0:
-            ends[:, hidden] = torch.stack(second.ends)[:, 0]
+            ends[:, smooth_edges.hidden] = torch.stack(second.ends)[:, 0]
         points.append(_points(z, ends))
     sized = [
         _sized(spec, smooth.first.intervals, places)

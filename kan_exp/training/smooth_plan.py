@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 INNER = 5  # functions of an edge to a hidden unit before grids are refined
-MOST_CURVES, MOST_INNER = 600, 450  # coordinates: of many inputs each edge has fewer functions
+# Coefficients of all curves, and of all edges to hidden units: many inputs have fewer each.
+MAX_CURVE_NUMBERS, MAX_INNER_NUMBERS = 600, 450
 
 
 class Plan(NamedTuple):
@@ -20,8 +21,8 @@ class Plan(NamedTuple):
         straight: Whether edges from the inputs are straight lines.
         intervals: Of the grids at the start.
         max_intervals: Of the finest grids.
-        num_candidates: Starts of networks with hidden units, and how many of them go on.
-        steps: For curves, for starts, for those that go on, on each finer grid, for the last fit.
+        num_candidates: Starts of networks with hidden units, and how many of them are continued.
+        steps: For curves, for starts, for the best of them, on each finer grid, for the last fit.
     """
 
     inputs: int
@@ -34,11 +35,11 @@ class Plan(NamedTuple):
     steps: Sequence[int]
 
     def functions(self, intervals: int, hidden: int) -> tuple[int, int, int]:
-        """How many functions make up a curve, an edge to a hidden unit, and one from it."""
+        """Numbers of functions of a curve, of an edge to a hidden unit, and of one from it."""
         most = 1 if self.straight else intervals + 2
-        additive = min(most, max(1, MOST_CURVES // (self.inputs * self.outputs)))
+        additive = min(most, max(1, MAX_CURVE_NUMBERS // (self.inputs * self.outputs)))
         inner = min(most, INNER) if intervals == self.intervals else most
-        inner = min(inner, max(1, MOST_INNER // (self.inputs * max(1, hidden))))
+        inner = min(inner, max(1, MAX_INNER_NUMBERS // (self.inputs * max(1, hidden))))
         return additive, inner, intervals + 2
 
     @property
@@ -46,11 +47,8 @@ class Plan(NamedTuple):
         """At most so many steps are taken."""
         curves, starts, kept, finer, again = self.steps
         hidden = starts + kept if self.hidden else 0
-        return curves + hidden + self._doublings * finer + max(hidden, again)
-
-    @property
-    def _doublings(self) -> int:
-        return int(math.log2(max(1, self.max_intervals // self.intervals)))
+        doublings = int(math.log2(max(1, self.max_intervals // self.intervals)))
+        return curves + hidden + doublings * finer + max(hidden, again)
 
     def multiplications(self, rows: int) -> float:
         """About all multiplications of the training, without those on finer grids."""

@@ -62,7 +62,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How sparse networks are fitted.
+    """Options of fitting sparse networks.
 
     Args:
         stages: Of a fit from new starts, see `make_stages`.
@@ -85,7 +85,7 @@ class Recipe:
 
 @dataclass
 class SparseFit:
-    """What sparse networks are fitted to, and how.
+    """Fits sparse networks.
 
     Args:
         specs: The kind of each layer, with its options.
@@ -128,10 +128,7 @@ class SparseFit:
     ) -> list[Fitted]:
         """Trains networks of one shape for a few steps; gives each as it was best on validation.
 
-        Args:
-            networks: They are changed.
-            steps: At most.
-            points: The number of training points; all if not given.
+        The networks are changed. `points` is the number of training points; all if not given.
         """
         train = self.train.map(lambda part: part[:points])
         best = [Fitted(network, self.error(network)) for network in networks]
@@ -156,14 +153,10 @@ class SparseFit:
         return best
 
     def fit(self, network: nn.Sequential, fresh: bool = True) -> Fitted:
-        """Trains a structure through all stages, from what it is and from new starts.
-
-        Args:
-            network: A sparse network, which is not changed.
-            fresh: Whether there are new starts.
+        """Trains a structure through all stages, from what it is and, if `fresh`, from new starts.
 
         Returns:
-            The best network on validation, of any stage.
+            The best network on validation, of any stage; the given one is not changed.
         """
         best = Fitted(network, self.error(network))
         stages = self.recipe.stages

@@ -136,7 +136,7 @@ class SparseSearch:
         yield from ([edge] for edge in order[:MAX_TRIED])
 
     def _importances(self, network: nn.Sequential) -> list[Tensor]:
-        """Of each edge the error without it or, if that takes long, a first-order estimate."""
+        """The error without each edge or, if that takes long, a first-order estimate."""
         x = self.fit.validation.x
         if len(x) <= SLOW * ablation_samples(network):
             return errors_without_edges(network, x, self.fit.error_of)

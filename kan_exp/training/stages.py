@@ -110,10 +110,7 @@ def _sizes(intervals: Sequence[int | None]) -> list[int]:
 def multiplications(sizes: Sequence[int], stages: Sequence[Stage], points: int) -> float:
     """Multiplications in the normal matrices of all steps: about all of a training's work.
 
-    Args:
-        sizes: Parameters of one network at each stage.
-        stages: Networks, steps and points of each stage.
-        points: Training points.
+    `sizes` are the parameters of one network at each stage.
     """
     total = 0.0
     for size, stage in zip(sizes, stages, strict=True):

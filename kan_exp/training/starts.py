@@ -80,15 +80,9 @@ def grid_layers(network: nn.Sequential) -> list[GridLayer]:
 
 @torch.no_grad()
 def follow(network: nn.Sequential, x: Tensor, slack: float = SLACK) -> bool:
-    """Moves the grids of hidden layers to the ranges of their values.
+    """Moves the grids of hidden layers to the ranges of their values; says whether any moved.
 
-    Args:
-        network: Its first grid stays where it is.
-        x: Inputs of the network.
-        slack: How many times too wide a grid may be.
-
-    Returns:
-        Whether any grid moved.
+    `slack` is how many times too wide a grid may be.
     """
     moved = False
     for visit in walk(network, x):
@@ -110,25 +104,17 @@ def follow(network: nn.Sequential, x: Tensor, slack: float = SLACK) -> bool:
 def decayed_penalty(network: nn.Sequential, weights: dict[int, float], decay: float) -> Tensor:
     """The `penalty_matrix` of weights that are given on grids of `COARSEST` intervals.
 
-    Args:
-        network: Its layers have grids.
-        weights: By the order of the derivative.
-        decay: The power of the number of intervals with which they fall.
+    They fall with the number of intervals to the power `decay`.
     """
     share = (COARSEST / grid_layers(network)[0].num_intervals) ** decay
     return penalty_matrix(network, {order: share * weight for order, weight in weights.items()})
 
 
 def penalty_matrix(network: nn.Sequential, weights: dict[int, float]) -> Tensor:
-    """The penalties on derivatives as a quadratic form of all parameters.
+    """The penalties on derivatives as a form of all parameters, `(parameters, parameters)`.
 
-    Args:
-        network: Layers, one after the other.
-        weights: Of the mean squared derivative, by its order; it is the mean over a layer's edges
-            and the sum over layers.
-
-    Returns:
-        `(parameters, parameters)`.
+    `weights` are those of the mean squared derivative by its order; it is the mean over a layer's
+    edges and the sum over layers.
     """
     return form_of_parameters(
         network,
@@ -142,10 +128,8 @@ def form_of_parameters(
 ) -> Tensor:
     """A quadratic form of all parameters, `(parameters, parameters)`.
 
-    Args:
-        network: Layers, one after the other.
-        curves: For each layer with a grid the form of each input's coefficients.
-        slopes: For each of them the weights of the squared slopes of straight edges, `(in, out)`.
+    For each layer with a grid, `curves` has the form of each input's coefficients, and `slopes` the
+    weights of the squared slopes of straight edges, `(in, out)`.
     """
     forms = dict(zip(grid_layers(network), zip(curves, slopes, strict=True), strict=True))
     blocks: list[Tensor] = []

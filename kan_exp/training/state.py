@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +11,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from kan_exp.data import ExperimentData
 from kan_exp.errors import KanExpError, message_of
+from kan_exp.lazy import polars as pl
 from kan_exp.models.loading import read_file
 from kan_exp.runs import write_text
 from kan_exp.training.module import KANModule
@@ -52,13 +51,9 @@ def read_state(path: Path) -> dict[str, Any]:
 def restore(
     state: Mapping[str, Any], trainer: Trainer, module: KANModule, data: ExperimentData
 ) -> None:
-    """Restores the state of a training in newly made parts.
+    """Restores the state of a training in parts that were made from the same configuration.
 
-    Args:
-        state: From `read_state`.
-        trainer: The trainer, with its callbacks and loggers.
-        module: Made from the same configuration.
-        data: The data, already planned.
+    The data are planned already.
 
     Raises:
         KanExpError: The training points are others, or the state does not fit the configuration.
@@ -97,18 +92,10 @@ def _callbacks(trainer: Trainer) -> list[Any]:
 def _cut(logger: CSVLogger, step: int) -> None:
     """Removes the rows after a step from the logger's file."""
     path = Path(logger.log_dir) / "metrics.csv"
-    if not path.is_file():
+    if not path.is_file() or not path.stat().st_size:
         return
-    text = io.StringIO()
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        names = list(reader.fieldnames or ())
-        writer = csv.DictWriter(text, names)
-        writer.writeheader()
-        for row in reader:
-            number = row.get("step") or ""  # the last row may be cut
-            if number.isdigit() and int(number) <= step:
-                writer.writerow(row)
+    rows = pl.read_csv(path, infer_schema=False, truncate_ragged_lines=True)
+    number = pl.col("step").cast(pl.Int64, strict=False)  # the last row may be cut
     inner = logger.experiment  # which removes the file when it is first used
-    write_text(path, text.getvalue())
-    inner.metrics_keys = names  # otherwise it would start with new columns
+    write_text(path, rows.filter(number <= step).write_csv())
+    inner.metrics_keys = rows.columns  # otherwise it would start with new columns

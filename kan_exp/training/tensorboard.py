@@ -108,11 +108,7 @@ class RunLogger(TensorBoardLogger):
     ) -> None:
         """Logs the result, for the HParams tab and as text, and closes the file.
 
-        Args:
-            trial: The run.
-            metrics: The content of metrics.json.
-            step: The last step.
-            complete: False if the training was interrupted.
+        `complete` is false if the training was interrupted.
         """
         results = {f"{RESULT}{name}": v for name, v in summaries.results(metrics).items()}
         self._write(summaries.scalars(results), step)

@@ -10,7 +10,7 @@ from kan_exp.cli import hydra_config
 from kan_exp.commandline.arguments import spelled
 from kan_exp.config import Component
 from kan_exp.data.split_options import SplitOptions
-from kan_exp.data.table import learning_table
+from kan_exp.data.training_table import learning_table
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.checks import check, check_trainer
 from kan_exp.preparing.translation import translate
@@ -119,7 +119,7 @@ def test_what_no_memory_can_hold_is_refused_at_once(train: Train, options, messa
     ("options", "message"),
     [
         (["data.target=exp"], "data.target=exp: data=sampled draws from a formula"),
-        (["threads=100000"], "threads must be at most 4096, got 100000."),
+        (["threads=100000"], "threads must be at least 1 and at most 4,096, got 100000."),
         (["hydra.job.env_copy=[KAN_EXP_NOPE]"], "no environment variable KAN_EXP_NOPE"),
     ],
 )

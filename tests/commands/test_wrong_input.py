@@ -15,7 +15,7 @@ LIGHT = [
     (["dims=[2,1"], ["dims=[2,1", "bracket"]),
     (["dim=[2,1]"], ["dim:", "Did you mean 'dims'?"]),
     (["seed=abc"], ["seed:", "abc"]),
-    (["seed=-1"], ["seed must be at least 0 and below"]),
+    (["seed=-1"], ["seed must be at least 0 and at most"]),
     (["steps=0"], ["steps must be at least 1, got 0"]),
     (["layer.foo=1"], ["layer.foo:", "fcn_hidden"]),
     (["+layer.foo=1"], ["+layer.foo:", "no such option"]),

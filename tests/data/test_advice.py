@@ -14,9 +14,9 @@ from kan_exp.commandline.spelling import spelled_option
 from kan_exp.data.columns import by_column
 from kan_exp.data.options import Options
 from kan_exp.data.readers import open_columns
+from kan_exp.data.reading import read_columns, read_table
 from kan_exp.data.schema import Schema
 from kan_exp.data.split_options import MIN_ROWS, split_rows
-from kan_exp.data.table import read_columns, read_table
 from kan_exp.errors import KanExpError, closest
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from kan_exp.data import Column, Schema, Split, TableData
-from kan_exp.data.hints import far_values, repeated_rows, same_as_target
+from kan_exp.data.data_warnings import far_values, repeated_rows, same_as_target
 
 
 def table(folder, x, y) -> TableData:

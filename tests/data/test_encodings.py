@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kan_exp.data.encodings import readings, to_utf8
-from kan_exp.data.table import read_table
+from kan_exp.data.reading import read_table
 from kan_exp.errors import KanExpError
 
 HEADERS = {

@@ -15,12 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from kan_exp.data import table as table_module
+from kan_exp.data import training_table
 from kan_exp.data.columns import tidy
-from kan_exp.data.kinds import Treatment
 from kan_exp.data.options import Options, assign
+from kan_exp.data.reading import read_table
 from kan_exp.data.split_options import SplitOptions
-from kan_exp.data.table import Table, learning_table, read_table
+from kan_exp.data.table import Table
+from kan_exp.data.training_table import learning_table
+from kan_exp.data.treatment import Treatment
 from kan_exp.errors import KanExpError
 
 FRACTIONS = [0.7, 0.15, 0.15]
@@ -28,7 +30,7 @@ SPLIT = SplitOptions(FRACTIONS, seed=0)
 
 
 def learn(path, target="y", features=None, separator=None, dims=None, **treatment) -> Table:
-    treated = Treatment.of(**treatment)
+    treated = Treatment(**treatment)
     options = Options(dims=dims)
     return learning_table(path, target, features, SPLIT, separator, options, treatment=treated)
 
@@ -229,7 +231,7 @@ def test_a_table_is_read_again_only_if_its_file_or_its_columns_are_others(tmp_pa
     path = write(tmp_path, ["a", "b", "y"], numbers())
     table = learn(path)
     with monkeypatch.context() as patch:
-        patch.setattr(table_module, "open_columns", None)
+        patch.setattr(training_table, "open_columns", None)
         assert learn(path) is table
     assert learn(path, features=["a"]).features == ("a",)
     write(tmp_path, ["a", "b", "y"], numbers(41))

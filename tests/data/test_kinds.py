@@ -11,16 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kan_exp.data import columns
-from kan_exp.data.kinds import Treatment, adapt, recognize, table_decimal, without_words
-from kan_exp.data.remarks import has_long_tail, is_code
+from kan_exp.data.column_notes import has_long_tail, is_code
+from kan_exp.data.fields import clean_fields, table_decimal
+from kan_exp.data.kinds import read_as, recognize
 from kan_exp.data.schema import Column
+from kan_exp.data.treatment import Treatment
 
 
 def found(fields, decimal=".", is_target=False, **options):
     """A column of these fields, twelve times, so that there are levels."""
-    treatment = Treatment.of(**options)
+    treatment = Treatment(**options)
     series = fields if isinstance(fields, pl.Series) else pl.Series(list(fields) * 12)
-    fields = without_words(series, treatment.missing_values)
+    fields = clean_fields(series, treatment.missing_values)
     return recognize("c", fields, treatment, decimal, is_target)
 
 
@@ -111,7 +113,7 @@ def test_words_for_truth_are_booleans(fields, values):
     one = found(fields)
     assert one.column.kind == "boolean"
     assert one.values.to_list() == values * 12
-    assert adapt(one.column, pl.Series(["1", "0"])).values.to_list() == [1, 0]
+    assert read_as(one.column, pl.Series(["1", "0"])).values.to_list() == [1, 0]
     assert found(["0", "1"]).column.kind == "number"
 
 
@@ -153,7 +155,7 @@ def test_types_of_dates_are_taken_as_they_are():
 
 def test_days_and_months_that_may_be_swapped_are_asked_about():
     one = found(["01/02/2024", "03/04/2024"])
-    assert (one.fault, one.words) == (columns.SWAPPED, ("%d/%m/%Y", "%m/%d/%Y"))
+    assert (one.fault, one.remedies) == (columns.SWAPPED, ("%d/%m/%Y", "%m/%d/%Y"))
     one = found(["01/02/2024", "03/04/2024"], kinds={"c": "%m/%d/%Y"})
     assert one.values[0] == datetime(2024, 1, 2)
     assert found(["01/02/2024", "03/14/2024"]).values[0] == datetime(2024, 1, 2)
@@ -166,20 +168,20 @@ def test_names_and_ids_are_refused_and_few_odd_fields_are_faults():
     many = [f"level {k % 10_000}" for k in range(100_000)]
     assert found(pl.Series(many)).fault == columns.NAMES
     one = found(pl.Series([*map(str, range(50)), "oops", "oops"]))
-    assert (one.fault, one.words, one.rows.arg_true().to_list()) == (
+    assert (one.fault, one.remedies, one.rows.arg_true().to_list()) == (
         columns.TEXT,
         ("oops",),
         [50, 51],
     )
-    assert found(pl.Series(["1", "2", "3", "4"] * 20 + ["kg"])).words == ("kg",)
-    assert found(pl.Series(["1", "1e999", "2"])).words == ("inf",)
+    assert found(pl.Series(["1", "2", "3", "4"] * 20 + ["kg"])).remedies == ("kg",)
+    assert found(pl.Series(["1", "1e999", "2"])).remedies == ("inf",)
 
 
 def test_a_kind_may_be_said():
     one = found([8001, 8002, 8001], kinds={"c": "category"})
     assert one.values.to_list()[:3] == ["8001", "8002", "8001"]
-    assert adapt(one.column, pl.Series([8001.0, None])).values.to_list() == ["8001", None]
-    assert adapt(one.column, pl.Series(["8001"])).values.to_list() == ["8001"]
+    assert read_as(one.column, pl.Series([8001.0, None])).values.to_list() == ["8001", None]
+    assert read_as(one.column, pl.Series(["8001"])).values.to_list() == ["8001"]
     assert found(["1", "0"], kinds={"c": "boolean"}).column.kind == "boolean"
     assert found(["yes", "no"], kinds={"c": "category"}).column.kind == "category"
     assert found(["20240131"], kinds={"c": "%Y%m%d"}).values[0] == datetime(2024, 1, 31)
@@ -207,16 +209,16 @@ def test_gaps_and_what_stands_for_them_are_null():
 def test_new_fields_are_read_as_the_column_however_they_are_written():
     column = Column("c", format=",", unit="km")
     for text in (["1.234,5 km", "7"], ["1,234.5", "7.0"], ["1234,5km", "7,0"]):
-        assert adapt(column, pl.Series(text)).values.to_list() == [1234.5, 7]
-    assert adapt(column, pl.Series(["1.234", "7"])).values.to_list() == [1234, 7]
-    one = adapt(column, pl.Series(["3 mi", "4 mi"]))
+        assert read_as(column, pl.Series(text)).values.to_list() == [1234.5, 7]
+    assert read_as(column, pl.Series(["1.234", "7"])).values.to_list() == [1234, 7]
+    one = read_as(column, pl.Series(["3 mi", "4 mi"]))
     assert (one.fault, one.example) == (columns.UNITS, "'mi', trained on 'km'")
-    assert adapt(column, pl.Series([3, 4])).values.to_list() == [3, 4]
+    assert read_as(column, pl.Series([3, 4])).values.to_list() == [3, 4]
     column = Column("c", kind="date", format="%d/%m/%Y")
-    assert adapt(column, pl.Series(["01/02/2024"])).values[0] == datetime(2024, 2, 1)
-    assert adapt(column, pl.Series(["2024-02-01 00:00:00"])).values[0] == datetime(2024, 2, 1)
-    assert adapt(column, pl.Series(["soon"])).fault == columns.TEXT
-    assert adapt(Column("c", scale="log"), pl.Series([1.0, 0.0])).fault == columns.SCALE
+    assert read_as(column, pl.Series(["01/02/2024"])).values[0] == datetime(2024, 2, 1)
+    assert read_as(column, pl.Series(["2024-02-01 00:00:00"])).values[0] == datetime(2024, 2, 1)
+    assert read_as(column, pl.Series(["soon"])).fault == columns.TEXT
+    assert read_as(Column("c", scale="log"), pl.Series([1.0, 0.0])).fault == columns.SCALE
 
 
 @settings(deadline=None, derandomize=True, max_examples=60)

@@ -6,7 +6,7 @@ import pytest
 
 from kan_exp.data.checks import check_sampled
 from kan_exp.data.split_options import SplitOptions
-from kan_exp.data.table import learning_table
+from kan_exp.data.training_table import learning_table
 from kan_exp.errors import KanExpError
 from kan_exp.targets import Target
 

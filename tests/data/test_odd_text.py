@@ -4,9 +4,9 @@ import shlex
 
 import pytest
 
-from kan_exp.data.kinds import Treatment
 from kan_exp.data.split_options import SplitOptions
-from kan_exp.data.table import learning_table
+from kan_exp.data.training_table import learning_table
+from kan_exp.data.treatment import Treatment
 from kan_exp.errors import KanExpError
 
 HEADER = "a,b,y\n"
@@ -46,7 +46,7 @@ def test_a_row_of_words_stands_for_gaps_if_that_is_pasted(tmp_path, words, dropp
     options = dict(word.split("=") for word in shlex.split(line.partition(": set ")[2]))
     missing = options["data.missing_values"].strip("[]").replace('"', "").split(",")
     assert missing == [word for word in words.split(",") if word.isalpha()]
-    treatment = Treatment.of(missing=options["data.missing"], missing_values=missing)
+    treatment = Treatment(missing=options["data.missing"], missing_values=missing)
     table = read(tmp_path / "t.csv", treatment=treatment)
     assert table.rows == 41 - dropped
     assert [column.impute for column in table.schema.inputs] == [True, True]

@@ -14,7 +14,7 @@ import pytest
 
 from kan_exp.data import readers
 from kan_exp.data.readers import open_columns
-from kan_exp.data.table import read_table
+from kan_exp.data.reading import read_table
 from kan_exp.errors import KanExpError
 
 FRAME = pl.DataFrame(

@@ -13,10 +13,10 @@ import torch
 from kan_exp.data import StreamData, stream
 from kan_exp.data import large_table as reading
 from kan_exp.data.base import ChunkLoader
-from kan_exp.data.kinds import Treatment
 from kan_exp.data.large_table import LargeTable
+from kan_exp.data.reading import read_table
 from kan_exp.data.stream import Moments, StreamLoader
-from kan_exp.data.table import read_table
+from kan_exp.data.treatment import Treatment
 from kan_exp.errors import KanExpError
 from kan_exp.train import prepare
 
@@ -299,7 +299,7 @@ def test_a_stream_of_texts_becomes_a_model_that_reads_them(texts, tmp_path):
     [
         ({"target": "z"}, "has no column 'z', which data.target names; columns: 'n', 'a', 'b'"),
         ({"features": ["a", "c"]}, "has no column 'c', which data.features names"),
-        ({"target": None}, "data.target is needed, the column to learn, such as 'y'"),
+        ({"target": None}, "data.target is needed, the column to learn, such as data.target=y"),
         ({"memory": 1000}, "data.memory must be at least 10,000,000 bytes, got 1000"),
         ({"fractions": [0.999, 0.0005, 0.0005]}, "raise their data.fractions"),
         ({"path": "gone.csv"}, "gone.csv: no such file"),

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from kan_exp.data.readers import open_columns
-from kan_exp.data.table import read_table
+from kan_exp.data.reading import read_table
 from kan_exp.errors import KanExpError
 
 
@@ -36,7 +36,7 @@ def test_columns_that_text_cannot_hold_are_left_out_and_named(tmp_path):
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_lines_of_a_csv_file_are_copied_with_one_more_cell(tmp_path, end):
+def test_cells_of_a_csv_file_are_written_with_more_cells(tmp_path, end):
     lines = ["a;name", '1,0;"x;y"', "", "2;z"]
     (tmp_path / "t.csv").write_text(end.join([*lines, ""]), newline="")
     reader = open_columns(tmp_path / "t.csv", ";")

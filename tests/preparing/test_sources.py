@@ -2,7 +2,7 @@
 
 import pytest
 
-from kan_exp.data import SklearnData, table
+from kan_exp.data import SklearnData, training_table
 from kan_exp.data.checks import SKLEARN_SETS
 from kan_exp.errors import KanExpError
 from kan_exp.train import prepare
@@ -17,13 +17,13 @@ def test_a_table_is_read_once(tmp_path, monkeypatch, features, separator):
     path = tmp_path / "t.csv"
     path.write_text("\n".join([separator.join("aby"), *rows]) + "\n")
     opened: list[object] = []
-    open_columns = table.open_columns
+    open_columns = training_table.open_columns
 
     def watched(path: object, *rest: object, **options: object):
         opened.append(path)
         return open_columns(path, *rest, **options)
 
-    monkeypatch.setattr(table, "open_columns", watched)
+    monkeypatch.setattr(training_table, "open_columns", watched)
     typed = separator.replace("\t", "\\t")
     data = [f"data.path={path}", "data.target=y", f"data.features={features}"]
     choice = [*FAST, "data=table", *data, f'data.separator="{typed}"', "dims=[2,1]"]

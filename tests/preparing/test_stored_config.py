@@ -241,20 +241,6 @@ def test_a_run_of_least_squares_from_before_qr_does_not_take_the_constructors_va
     assert inspect.signature(LevenbergMarquardt).parameters["qr"].default is True
 
 
-def test_a_run_from_before_an_option_does_what_it_did(run, capsys):
-    without(run, "data.border")  # points on the border, which there were not
-    name, _ = from_folder(["--from", str(run)])
-    assert composed(name)[0].data.border == 0.0
-    assert capsys.readouterr().err == "Note: new since then: data.border=0.0\n"
-
-
-def test_a_run_from_before_there_were_tasks_minimized_the_squared_error(run, capsys):
-    without(run, "task")
-    name, _ = from_folder([f"resume={run}"])
-    assert composed(name)[0].task == OmegaConf.load(Path(config_folder(), "task/regression.yaml"))
-    assert capsys.readouterr().err == ""
-
-
 def test_options_of_a_kind_that_is_not_ours_are_left_alone(run, capsys):
     change(run, layer={"_target_": "my_lab.MyLayer"})
     without(run, "layer.outside")

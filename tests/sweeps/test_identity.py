@@ -23,7 +23,6 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf, open_dict
 
 from kan_exp.cli import store_schema
-from kan_exp.commandline.renamed import with_old_names
 from kan_exp.config import RunConfig, RunContext, TrainConfig, config_folder
 from kan_exp.errors import KanExpError
 from kan_exp.preparing import keys, values
@@ -283,7 +282,7 @@ def test_keys_are_those_of_the_configurations_that_run(sweep, swept):
     jobs = [job for group in groups for job in group.jobs]
     assert len(jobs) > 0
     for job in jobs:
-        assert job.key == digest(with_old_names(resolved(sweeper, job.overrides)))
+        assert job.key == digest(resolved(sweeper, job.overrides))
 
 
 def test_a_task_that_no_table_decides_has_the_key_of_the_task_it_is(sweep):

@@ -14,7 +14,7 @@ from kan_exp.optimizers import LevenbergMarquardt
 from kan_exp.preparing.checks import check
 from kan_exp.preparing.experiment import make_experiment
 from kan_exp.preparing.translation import run_config
-from kan_exp.training.group_penalty import ROUNDING, group_matrix, group_penalty
+from kan_exp.training.penalties import ROUNDING, group_matrix, group_penalty
 
 SPECS = {
     "cubic": LayerSpec(KANSplineLayer, {"num_intervals": 5}),

@@ -20,8 +20,8 @@ from kan_exp.layers import KANInterpoLayer, KANLayer, KANSplineLayer, LayerSpec,
 from kan_exp.models.model import KANModel
 from kan_exp.optimizers import LevenbergMarquardt
 from kan_exp.optimizers.checking import check_optimizer
-from kan_exp.training.group_penalty import group_penalty
 from kan_exp.training.module import CHOSEN_BY, OBSERVED_POINTS, KANModule
+from kan_exp.training.penalties import group_penalty
 from tests.regression import TASK
 
 KINDS = [KANInterpoLayer, KANLayer, KANSplineLayer]

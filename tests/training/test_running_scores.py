@@ -20,7 +20,7 @@ LEVELS = (0.1, 0.5, 0.9)
 @pytest.fixture
 def few(monkeypatch):
     """Keeps no more than 1,000 points."""
-    monkeypatch.setattr(running_scores, "MOST_KEPT", 1000)
+    monkeypatch.setattr(running_scores, "MAX_KEPT", 1000)
 
 
 def rows(judges: str) -> tuple[torch.Tensor, torch.Tensor]:

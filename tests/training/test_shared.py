@@ -12,7 +12,8 @@ import torch
 from kan_exp.data import Split
 from kan_exp.layers import KANInterpoLayer, KANLayer, LayerSpec, make_network
 from kan_exp.models.model import KANModel
-from kan_exp.training.module import ON_EDGES, ON_LAYERS, KANModule
+from kan_exp.training.module import KANModule
+from kan_exp.training.penalties import ON_EDGES, ON_LAYERS
 from kan_exp.training.shared import SharedModule
 from tests.regression import TASK
 

@@ -198,7 +198,7 @@ def test_a_resumed_search_is_moved_to_the_device(table, tmp_path):
     (found,) = moved
     networks = [found["search"]["best"], found["kept"]["curves"]]
     tensors = [found["search"]["state"]["q"], *(one["state"]["weights"] for one in networks)]
-    tensors += [module.points.x, module.validation.y, module.every.x]
+    tensors += [module.points.x, module.validation.y, module.problems.every.x]
     assert {part.device.type for part in tensors} == {"meta"}
 
 

@@ -121,7 +121,7 @@ class RunCheckpoint(Checkpoint):
     def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
         self._written = self._began = time.perf_counter()
         if self.best.checkpoint and trainer.is_global_zero:
-            self._write_best(module)  # the file may be later than the state
+            self.write_best(module)  # the file may be later than the state
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         trainer.should_stop = trainer.should_stop or self._finished
@@ -143,26 +143,21 @@ class RunCheckpoint(Checkpoint):
             self.best.checkpoint["residuals"] = errors
             self._best_is_written = False
         stops = [c for c in cast(Any, trainer).callbacks if isinstance(c, SignalStop)]
-        if any(stop.received is not None for stop in stops):
-            if trainer.is_global_zero:
-                self._write_best(module)
-            return
-        self._finished = True
-        self._write(trainer, module)
+        if all(stop.received is None for stop in stops):
+            self._finished = True
+            self._write(trainer, module)
+        elif trainer.is_global_zero:
+            self.write_best(module)
 
     def on_exception(
         self, trainer: Trainer, module: LightningModule, exception: BaseException
     ) -> None:
         if isinstance(exception, DivergedError) and trainer.is_global_zero:
-            self._write_best(module)
+            self.write_best(module)
 
-    def write_best(self, module: LightningModule) -> None:
-        """Writes the best network again, which has changed after the training."""
-        self._best_is_written = False
-        self._write_best(module)
-
-    def _write_best(self, module: LightningModule) -> None:
-        if not self.best.checkpoint or self._best_is_written:
+    def write_best(self, module: LightningModule, changed: bool = False) -> None:
+        """Writes the best network, unless it is written and has not `changed`."""
+        if not self.best.checkpoint or (self._best_is_written and not changed):
             return
         content: dict[str, Any] = {}
         module.on_save_checkpoint(content)
@@ -177,7 +172,7 @@ class RunCheckpoint(Checkpoint):
                 logger.flush()
             else:
                 logger.save()
-        self._write_best(module)
+        self.write_best(module)
         kept = {
             "best": self.best.checkpoint,
             "least": self.best.error,

@@ -10,6 +10,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -20,6 +21,15 @@ from kan_exp.training.module import KANModule
 NOTEBOOK_WIDTH = 90
 
 
+def progress_bar(*columns: ProgressColumn) -> Progress | None:
+    """A bar on a terminal or in a notebook; None elsewhere."""
+    console = Console(stderr=True)
+    if console.is_jupyter:  # where rich would need widgets; a line is shown without them
+        width = NOTEBOOK_WIDTH
+        console = Console(stderr=True, force_jupyter=False, force_terminal=True, width=width)
+    return Progress(*columns, console=console, transient=True) if console.is_terminal else None
+
+
 class ProgressLine(Callback):
     """Shows steps, loss and time left on a terminal or in a notebook; silent elsewhere."""
 
@@ -27,13 +37,7 @@ class ProgressLine(Callback):
         self._progress: Progress | None = None
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        console = Console(stderr=True)
-        if console.is_jupyter:  # where rich would need widgets; a line is shown without them
-            width = NOTEBOOK_WIDTH
-            console = Console(stderr=True, force_jupyter=False, force_terminal=True, width=width)
-        if not console.is_terminal:
-            return
-        self._progress = Progress(
+        self._progress = progress_bar(
             TextColumn("training"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -41,9 +45,9 @@ class ProgressLine(Callback):
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            console=console,
-            transient=True,
         )
+        if self._progress is None:
+            return
         self._progress.start()
         self._task = self._progress.add_task(
             "training", total=trainer.max_steps, completed=trainer.global_step, loss="-"
@@ -54,15 +58,10 @@ class ProgressLine(Callback):
             step, loss = cast(KANModule, trainer.lightning_module).train_history[-1]
             self._progress.update(self._task, completed=step, loss=f"{loss:.2e}")
 
-    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        self._close()
-
-    def on_exception(
-        self, trainer: Trainer, module: LightningModule, exception: BaseException
-    ) -> None:
-        self._close()
-
-    def _close(self) -> None:
+    def on_train_end(self, *_: Any) -> None:
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
+
+    def on_exception(self, *_: Any) -> None:
+        self.on_train_end()

@@ -52,11 +52,7 @@ class TrialPruning(Callback):
 
 
 def open_trial(journal: str, study_name: str, number: int, pruner: BasePruner) -> Trial:
-    """Opens a trial of a stored study.
-
-    Raises:
-        KanExpError: There is no such study or trial.
-    """
+    """Opens a trial of a stored study; raises a `KanExpError` if there is none."""
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend

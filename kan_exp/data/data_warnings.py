@@ -1,4 +1,4 @@
-"""What a colleague would say about a table before it is trained on, one line each."""
+"""Warnings about a table before it is trained on, one line each."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from kan_exp.data.columns import FloatArray, shown
 from kan_exp.data.options import assign
 from kan_exp.data.points import Split
 from kan_exp.data.schema import Schema
+from kan_exp.lazy import polars as pl
 
 FAR = 1000.0  # times the distance of the quartiles, from the median
 FEW = 50  # test rows
@@ -30,9 +31,7 @@ def few_rows(test: int) -> list[str]:
 def same_as_target(schema: Schema, train: Split) -> list[str]:
     """A line for each column that has nearly the target's values up to a scale.
 
-    Args:
-        schema: Fitted; its outputs are numbers, or one of two classes.
-        train: Training rows.
+    The schema is fitted; its outputs are numbers, or one of two classes.
     """
     if len(schema.classes) > 2:
         return []
@@ -54,8 +53,6 @@ def same_as_target(schema: Schema, train: Split) -> list[str]:
 
 def repeated_rows(train: torch.Tensor, test: torch.Tensor) -> list[str]:
     """A line if test rows have the inputs of training rows; `(n, in)` each."""
-    import polars as pl
-
     # Frames compare by bits, which differ between 0 and -0 unless a 0 is added.
     known, found = (pl.from_numpy((part + 0.0).numpy()) for part in (train, test))
     repeated = len(found.join(known, on=known.columns, how="semi", nulls_equal=True))

@@ -1,17 +1,14 @@
-"""Remarks about columns of numbers: values that may stand for gaps, and long tails."""
+"""Lines about columns: how they are taken, values that may stand for gaps, long tails."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kan_exp.data.columns import FloatArray, shown
 from kan_exp.data.options import assign, assign_words
-from kan_exp.data.schema import Schema
-
-if TYPE_CHECKING:
-    from polars import DataFrame
+from kan_exp.data.schema import PARTS, Column, Schema
+from kan_exp.lazy import polars as pl
+from kan_exp.runs.printable import counted
 
 # What people write where nothing was measured.
 CODES = {-1.0, -9.0, *(sign * (10.0**n - 1) for n in range(2, 8) for sign in (1, -1))}
@@ -19,21 +16,23 @@ CODES |= {-99.9, -999.9, -9999.9}
 MIN_ROWS = 30  # that show the shape of a distribution
 SKEW = 2.0
 MAX_NAMED = 3
+MAX_KINDS = 12  # of columns in a line
 
 
-def remarks(schema: Schema, frame: DataFrame) -> list[str]:
-    """Lines about what may be done to the columns of a training."""
+def column_notes(schema: Schema, frame: pl.DataFrame) -> list[str]:
+    """Advice on columns of numbers: values that may stand for gaps, and long tails."""
     codes, tails, lines = [], [], []
     for column in (*schema.inputs, *schema.outputs):
         if column.kind != "number":
             continue
         values = frame[column.name].drop_nulls().to_numpy()
-        found = [code for code in _ends(values) if is_code(values, code)]
+        ends = [float(values.min()), float(values.max())] if len(values) else []
+        found = [code for code in ends if is_code(values, code)]
         for code in found:
             rest, count = values[values != code], int((values == code).sum())
             codes.append(f"{code:g}")
             lines.append(
-                f"column {shown(column.name)} has {code:g} in {count:,} row{'s' * (count > 1)}, "
+                f"column {shown(column.name)} has {code:g} in {counted(count, 'row')}, "
                 f"far from the others ({rest.min():g} to {rest.max():g}): if that stands for "
                 f"missing values, set data.missing=impute "
             )
@@ -49,8 +48,38 @@ def remarks(schema: Schema, frame: DataFrame) -> list[str]:
     return lines
 
 
-def _ends(values: FloatArray) -> list[float]:
-    return [float(values.min()), float(values.max())] if len(values) else []
+def how_taken(schema: Schema, frame: pl.DataFrame) -> list[str]:
+    """A line about columns that are not taken as numbers as they are; none if all are."""
+    said: dict[str, list[str]] = {}
+    for column in (*schema.inputs, *schema.outputs):
+        if column.kind != "class" and (text := _how_taken(column, frame[column.name])):
+            said.setdefault(text, []).append(column.name)
+    lines = [f"{', '.join(names)}: {text}" for text, names in said.items()]
+    more = f"; {len(lines) - MAX_KINDS:,} more kinds" if len(lines) > MAX_KINDS else ""
+    return [f"columns: {'; '.join(lines[:MAX_KINDS])}{more}"] if lines else []
+
+
+def _how_taken(column: Column, values: pl.Series) -> str:
+    said = []
+    if column.kind == "category":
+        said.append(f"category of {len(column.levels) + len(column.rare)}")
+        if column.rare:
+            said.append(
+                f"{len(column.rare)} rare levels {'as one' if column.other else 'left out'}"
+            )
+    elif column.kind == "date":
+        parts = (part for part, features in PARTS.items() if {*features} & {*column.parts})
+        said.append(f"date -> {', '.join(parts)}")
+    elif column.kind == "boolean":
+        said.append("yes is 1, no is 0")
+    elif column.unit or column.format:
+        signs = [column.unit] if column.unit else ["thousands separators"] * (column.format == ".")
+        signs += ["decimal comma"] * (column.format == ",")
+        said.append(f"numbers with {' and '.join(signs)}")
+    said += [f"{column.scale} scale"] * bool(column.scale)
+    if column.impute and (gaps := values.null_count()):
+        said.append(f"{counted(gaps, 'gap')} filled")
+    return ", ".join(said)
 
 
 def is_code(values: FloatArray, code: float) -> bool:
