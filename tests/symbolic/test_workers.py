@@ -32,10 +32,12 @@ SCRIPT = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
 import numpy as np, psutil, threading, time
+from kan_exp.symbolic import workers
 from kan_exp.symbolic.search import search
 from kan_exp.symbolic.workers import Workers
 
 assert "torch" not in sys.modules
+workers._HEAD_START = 0
 def progress(name):
     for process in psutil.Process().children():
         print(process.pid, flush=True)
