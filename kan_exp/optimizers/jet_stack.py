@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from kan_exp.layers import GridLayer
-from kan_exp.layers.jets import Jets, Key, chain_rule, input_jets, product_of
+from kan_exp.layers.jets import (
+    Jets,
+    Key,
+    chain_rule,
+    leibniz,
+    leibniz_transposed,
+    product_of,
+)
 from kan_exp.layers.kernels import basis_derivatives
-from kan_exp.optimizers.grid_stack import GridLayers, StackedLayer, locate
+from kan_exp.optimizers.grid_stack import GridLayers, GridStack, StackedLayer, locate
+
+UNIT = {(): torch.ones((), dtype=torch.float64)}
 
 
 class _Visit(NamedTuple):
@@ -30,8 +39,7 @@ class JetStack:
     Args:
         modules: The networks, for which `takes` is true.
         parameters: Their parameters, `(networks, parameters)`, in float64.
-        x: Inputs of the networks, `(samples, in)`.
-        slopes: Derivative of each input by the variable that is meant, `(in,)`.
+        inputs: Jets of the inputs of the networks, `(samples, in)` each.
         keys: A `closure` of derivatives.
 
     Attributes:
@@ -42,8 +50,7 @@ class JetStack:
         self,
         modules: Sequence[nn.Module],
         parameters: Tensor,
-        x: Tensor,
-        slopes: Tensor,
+        inputs: Jets,
         keys: Sequence[Key],
     ) -> None:
         self.keys, self.order = keys, max(map(len, keys))
@@ -51,8 +58,7 @@ class JetStack:
         self.sizes = stacked.sizes
         self._visits: list[_Visit] = []
         jets: Jets = {
-            key: values.expand(len(parameters), -1, -1)
-            for key, values in input_jets(x, slopes).items()
+            key: values.expand(len(parameters), -1, -1) for key, values in inputs.items()
         }
         for layer in stacked.layers:
             jets = self._forward(layer, jets)
@@ -60,12 +66,8 @@ class JetStack:
 
     @staticmethod
     def takes(modules: Sequence[nn.Module]) -> bool:
-        """Whether these are networks of splines whose nodes all sum."""
-        first = modules[0]
-        return isinstance(first, nn.Sequential) and all(
-            isinstance(layer, GridLayer) and layer.only_splines and layer.products is None
-            for layer in first
-        )
+        """Whether these are networks of splines alone."""
+        return GridStack.takes(modules)
 
     def _forward(self, layer: StackedLayer, jets: Jets) -> dict[Key, Tensor]:
         basis, cell = _read(layer, jets[()], self.order + 1)
@@ -74,7 +76,10 @@ class JetStack:
         first = torch.arange(networks * inputs, device=cell.device).view(networks, 1, inputs, 1)
         found = layer.table.reshape(-1, outputs)[rows + count * first]
         edges = basis @ found
-        self._visits.append(_Visit(layer, jets, basis, cell, edges))
+        visit = _Visit(layer, jets, basis, cell, edges)
+        self._visits.append(visit)
+        if layer.products is not None:
+            return self._multiply(visit)
         made = {}
         for key in self.keys:
             parts = []
@@ -93,6 +98,57 @@ class JetStack:
                 made[key] = sum(parts[1:], parts[0])
         return made
 
+    def _multiply(self, visit: _Visit) -> dict[Key, Tensor]:
+        """Jets of outputs of which some are products of their edges."""
+        edges = self._edge_jets(visit)
+        products = visit.layer.products
+        total = reduce(lambda left, right: leibniz(left, right, self.keys), _factors(visit, edges))
+        return {
+            key: torch.where(products, total.get(key, torch.zeros_like(one[:, :, 0])), one.sum(2))
+            for key, one in edges.items()
+        }
+
+    def _edge_jets(self, visit: _Visit) -> dict[Key, Tensor]:
+        """Jets of each edge, `(networks, samples, in, out)`."""
+        layer, jets, edges = visit.layer, visit.inputs, visit.edges
+        made = {}
+        for key in self.keys:
+            parts = []
+            for times, degree, factors in chain_rule(key):
+                if not factors:
+                    parts.append(edges[:, :, :, 0])
+                elif (inner := product_of(factors, jets)) is not None:
+                    parts.append((times * inner).unsqueeze(-1) * edges[:, :, :, degree])
+            if layer.lines is not None and (inner := jets.get(key)) is not None:
+                slope, offset = layer.lines.unsqueeze(2).unbind(1)
+                parts.append(inner.unsqueeze(-1) * slope + (0.0 if key else offset))
+            if parts:
+                made[key] = sum(parts[1:], parts[0])
+        return made
+
+    def _by_edges(self, visit: _Visit, grads: Mapping[Key, Tensor]) -> dict[Key, Tensor]:
+        """Derivatives by the jets of the edges, `(networks, samples, in or 1, out)` each."""
+        made = {key: grad.unsqueeze(2) for key, grad in grads.items()}
+        if (products := visit.layer.products) is None:
+            return made
+        factors = _factors(visit, self._edge_jets(visit))
+        parts = []
+        for place in range(len(factors)):
+            others = factors[:place] + factors[place + 1 :]
+            rest = reduce(lambda left, right: leibniz(left, right, self.keys), others, UNIT)
+            parts.append(leibniz_transposed(grads, rest))
+        zero = torch.zeros_like(visit.edges[:, :, 0, 0])
+        keys = {key for part in parts for key in part} | {*made}
+        products = products.unsqueeze(2)
+        return {
+            key: torch.where(
+                products,
+                torch.stack([part.get(key, zero) for part in parts], 2),
+                made.get(key, zero.unsqueeze(2)),
+            )
+            for key in keys
+        }
+
     def pull_back(self, grads: Mapping[Key, Tensor], out: Tensor) -> None:
         """Writes the derivatives by the parameters of one number for each sample.
 
@@ -103,9 +159,10 @@ class JetStack:
         end = sum(self.sizes)
         for depth in reversed(range(len(self._visits))):
             visit, start = self._visits[depth], end - self.sizes[depth]
-            self._by_parameters(visit, grads, out[:, :, start:end])
+            by_edges = self._by_edges(visit, grads)
+            self._by_parameters(visit, by_edges, out[:, :, start:end])
             if depth:
-                grads = self._by_inputs(visit, grads)
+                grads = self._by_inputs(visit, by_edges)
             end = start
 
     def _by_parameters(self, visit: _Visit, grads: Mapping[Key, Tensor], out: Tensor) -> None:
@@ -117,8 +174,7 @@ class JetStack:
                 inner = product_of(factors, jets) if factors else None
                 if factors and inner is None:
                     continue
-                part = grad.unsqueeze(2)
-                part = part if inner is None else part * (times * inner).unsqueeze(-1)
+                part = grad if inner is None else grad * (times * inner).unsqueeze(-1)
                 known = weights[degree]
                 weights[degree] = part if known is None else known + part
         shape = edges[:, :, :, 0].shape
@@ -136,11 +192,11 @@ class JetStack:
             straight = layer.exists & ~layer.bent.unsqueeze(1)
             lines = out[:, :, size:].unflatten(-1, (2, *shape[2:]))
             slopes = [
-                jets[key].unsqueeze(-1) * g.unsqueeze(2) for key, g in grads.items() if key in jets
+                jets[key].unsqueeze(-1) * grad for key, grad in grads.items() if key in jets
             ]
             lines[:, :, 0] = sum(slopes[1:], slopes[0]) * straight if slopes else 0.0
             offset = grads.get(())
-            lines[:, :, 1] = 0.0 if offset is None else offset.unsqueeze(2) * straight
+            lines[:, :, 1] = 0.0 if offset is None else offset * straight
 
     def _by_inputs(self, visit: _Visit, grads: Mapping[Key, Tensor]) -> dict[Key, Tensor]:
         layer, jets, edges = visit.layer, visit.inputs, visit.edges
@@ -149,9 +205,8 @@ class JetStack:
         def add(key: Key, part: Tensor) -> None:
             made[key] = made[key] + part if key in made else part
 
-        stacked = torch.stack(list(grads.values()), -1)  # (networks, samples, out, keys)
-        sums = edges.flatten(2, 3) @ stacked
-        sums = sums.unflatten(2, (edges.shape[2], edges.shape[3]))  # (..., in, order + 2, keys)
+        stacked = torch.stack(list(grads.values()), -1)  # (networks, samples, in or 1, out, keys)
+        sums = edges @ stacked  # (..., in, order + 2, keys)
         for number, (key, grad) in enumerate(grads.items()):
             for times, degree, factors in chain_rule(key):
                 inner = product_of(factors, jets) if factors else 1.0
@@ -163,8 +218,18 @@ class JetStack:
                     if rest is not None:
                         add(factor, times * rest * sums[:, :, :, degree, number])
             if layer.lines is not None:
-                add(key, grad @ layer.lines[:, 0].mT)
+                add(key, (grad * layer.lines[:, None, 0]).sum(3))
         return made
+
+
+def _factors(visit: _Visit, edges: Jets) -> list[dict[Key, Tensor]]:
+    """Jets of each input's factor of the outputs; an edge that does not exist is 1."""
+    exists = visit.layer.exists
+    values = edges[()] if exists is None else edges[()].where(exists, 1.0)
+    jets = {**edges, (): values}
+    return [
+        {key: one[:, :, place] for key, one in jets.items()} for place in range(values.shape[2])
+    ]
 
 
 def _read(layer: StackedLayer, x: Tensor, order: int) -> tuple[Tensor, Tensor]:
