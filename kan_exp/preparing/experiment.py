@@ -106,7 +106,7 @@ def make_experiment(
         data = make_data(config.data, **data_options(config.data, task))
     check_constraints(config)
     left_out = getattr(data, "flat", ())
-    check_schema("data", data.schema, config, context, task, left_out)
+    check_schema("data", data.schema, config, context, task, left_out, data.width)
     for part in (data.train, data.val, data.test):
         task.check_target(data.schema, part.y)
     given, data = data, copy(data)  # the given one may be of several trainings

@@ -201,7 +201,7 @@ class _Maker:
         """The standardized ranges of a table, outside of which edges mean nothing."""
         if self.config.data.target == SAMPLED:
             return None
-        return self.data.scaling.standardize_bounds(self.data.bounds)
+        return self.data.scaling.standardize_bounds(self.data.read_bounds)
 
     def _model(self, network: nn.Sequential) -> KANModel:
         from kan_exp.models.model import KANModel
@@ -235,7 +235,7 @@ class _Maker:
 
         config, data = self.config, self.data
         noise = config.refine.init_noise_std
-        bounds = data.scaling.standardize_bounds(data.bounds)
+        bounds = data.scaling.standardize_bounds(data.read_bounds)
         products = config.multiply or ()
         return make_starts(specs, config.widths, stage, config.seed, noise, x, bounds, products)
 
@@ -283,6 +283,7 @@ class _Maker:
 
     def _equation(self) -> KANModule:
         """What solves a differential equation."""
+        from kan_exp.equations.frame import read
         from kan_exp.layers import GridLayer
         from kan_exp.training.equations import EquationGradientModule, EquationModule
 
@@ -301,7 +302,7 @@ class _Maker:
             return EquationGradientModule(data, self._model(network), self.task, **options)
         dims, refine, scaling = config.widths, config.refine, data.scaling
         stages = equation_stages(config, data)
-        x = (data.train.x - scaling.x_mean) / scaling.x_std
+        x = (read(data.problem.frame, data.train.x) - scaling.x_mean) / scaling.x_std
         starts = self._starts(specs, stages[0], x)
         return EquationModule(
             data,

@@ -7,12 +7,23 @@ import math
 import pytest
 import torch
 
-from kan_exp.layers import KANChebyshevLayer, KANSplineLayer, LayerSpec, make_network
+from kan_exp.layers import (
+    KANChebyshevLayer,
+    KANLinearLayer,
+    KANSplineLayer,
+    LayerSpec,
+    make_network,
+)
 from kan_exp.layers.jets import input_jets
 from kan_exp.optimizers import LevenbergMarquardt, ResidualFit, Residuals, Term
 from kan_exp.optimizers.fit import Limits
 
 SPLINE = LayerSpec(KANSplineLayer, {"num_intervals": 5, "degree": 3})
+KINDS = {
+    "spline": SPLINE,
+    "chebyshev": LayerSpec(KANChebyshevLayer, {"degree": 3}),
+    "linear": [SPLINE, LayerSpec(KANLinearLayer, {"activation": "none"})],
+}
 KEYS = [(0, 0), (0, 1), (0, 0, 1)]
 GENERATOR = torch.Generator
 
@@ -42,10 +53,11 @@ def random_fit(spec, sparse=False, multiply=()):
 
 @pytest.mark.parametrize("multiply", [(), (2, 1)], ids=["sums", "products"])
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
-@pytest.mark.parametrize("kind", ["spline", "chebyshev"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_gradient_is_that_of_the_loss(kind, sparse, multiply):
-    spec = SPLINE if kind == "spline" else LayerSpec(KANChebyshevLayer, {"degree": 3})
-    fit = random_fit(spec, sparse, multiply)
+    if kind == "linear" and (sparse or multiply == (2, 1)):
+        pytest.skip("linear layers are")
+    fit = random_fit(KINDS[kind], sparse, multiply)
     parameters = fit.read().requires_grad_()
     (gradient,) = torch.autograd.grad(fit.evaluate(parameters).loss.sum(), parameters)
     with torch.no_grad():
