@@ -94,7 +94,9 @@ class Features:
             share = (x[:, place] - low) / (high - low)
             before = masses.cumsum(0) - masses
             cell = torch.searchsorted(before, share.contiguous(), right=True) - 1
-            moved = low + (cell + (share - before[cell]) / masses[cell]) * (high - low) / len(masses)
+            moved = low + (cell + (share - before[cell]) / masses[cell]) * (high - low) / len(
+                masses
+            )
             ends = (share <= 0) | (share >= 1)  # where conditions hold
             x[:, place] = x[:, place].where(ends, moved.clamp(low, high))
         return x

@@ -88,9 +88,7 @@ def input_jets(x: Tensor, slopes: Sequence[float] | Tensor | None = None) -> dic
     return {(): x} | {(k,): column.expand_as(x) for k, column in enumerate(torch.diag(ones))}
 
 
-def network_jets(
-    network: nn.Sequential, inputs: Jets, keys: Iterable[Key]
-) -> dict[Key, Tensor]:
+def network_jets(network: nn.Sequential, inputs: Jets, keys: Iterable[Key]) -> dict[Key, Tensor]:
     """A network's outputs and their derivatives.
 
     Differentiable by the parameters. The cost grows linearly with the number of keys and layers,
