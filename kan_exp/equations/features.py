@@ -129,17 +129,13 @@ def _derivative(formula: Formula, x: Tensor, order: int) -> Tensor:
     import torch
     from torch.func import jvp
 
-    def function(x: Tensor) -> Tensor:
-        return formula(x[:, None])
+    def derive(x: Tensor, order: int) -> Tensor:
+        if not order:
+            return formula(x[:, None])
+        derivative: Tensor = jvp(lambda x: derive(x, order - 1), (x,), (torch.ones_like(x),))[1]
+        return derivative
 
-    for _ in range(order):
-        inner = function
-
-        def function(x: Tensor, inner: Any = inner) -> Tensor:
-            derivative: Tensor = jvp(inner, (x,), (torch.ones_like(x),))[1]
-            return derivative
-
-    return function(x).expand_as(x)
+    return derive(x, order).expand_as(x)
 
 
 def _along(ranges: Ranges) -> Tensor:

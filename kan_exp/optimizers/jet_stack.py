@@ -22,7 +22,7 @@ from kan_exp.layers.jets import (
 from kan_exp.layers.kernels import basis_derivatives
 from kan_exp.optimizers.grid_stack import StackedLayer, is_grid, locate, stack_layer
 
-UNIT = {(): torch.ones((), dtype=torch.float64)}  # of a product
+UNIT: dict[Key, Tensor] = {(): torch.ones((), dtype=torch.float64)}  # of a product
 
 
 class JetStack:
