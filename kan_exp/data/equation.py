@@ -14,6 +14,7 @@ from kan_exp.data.points import Scaling, Split
 from kan_exp.data.reading import read_table
 from kan_exp.data.schema import Schema
 from kan_exp.equations import Problem
+from kan_exp.equations.frame import read
 from kan_exp.equations.notes import notes_on
 from kan_exp.equations.points import Ranges, compile_relation, draw_points
 from kan_exp.errors import KanExpError
@@ -117,10 +118,28 @@ class EquationData(ExperimentData):
         """Draws points: 0 those of training, 1 of validation, 2 of the test, 3 what is observed."""
         return torch.Generator().manual_seed(4 * self.seed + stream)
 
-    @staticmethod
-    def scaling_of(ranges: Ranges) -> Scaling:
-        """Mean and deviation of inputs that are uniform over these ranges; outputs as they are."""
-        low, high = torch.tensor([*ranges.values()], dtype=torch.float64).unbind(1)
+    @property
+    def width(self) -> int:
+        return len(self.problem.columns)
+
+    @property
+    def read_bounds(self) -> Tensor:
+        return self._ends(self.problem.ranges)
+
+    def standardized(self) -> Split:
+        """What the network reads, and in the place of outputs the points themselves."""
+        split = Split(read(self.problem.frame, self.train.x), self.train.x)
+        return self.scaling.standardize(split)
+
+    def _ends(self, ranges: Ranges) -> Tensor:
+        frame = self.problem.frame
+        if frame is None or frame.features is None:
+            return torch.tensor([*ranges.values()], dtype=torch.float64)
+        return frame.features.ends(ranges)
+
+    def scaling_of(self, ranges: Ranges) -> Scaling:
+        """Mean and deviation of what is read, if uniform in these ranges; outputs as they are."""
+        low, high = self._ends(ranges).unbind(1)
         zero = torch.zeros(1, dtype=torch.float64)
         return Scaling((low + high) / 2, (high - low) / math.sqrt(12), zero, zero + 1)
 

@@ -35,8 +35,8 @@ def _unknown(problem: Problem) -> list[str]:
 
 
 def _too_few(problem: Problem, relations: Sequence[Compiled]) -> Iterator[str]:
-    if problem.frame is not None:
-        return
+    if problem.factor is not None or problem.offset is not None or problem.features is not None:
+        return  # these may take the place of conditions
     inside = relations[0]
     orders = [
         max((key.count(place) for key in inside.keys), default=0)

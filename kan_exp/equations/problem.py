@@ -70,6 +70,8 @@ class Problem:
         factor: A formula of the inputs by which the network's output is multiplied, for all unknown
             functions or one for each by its name: zero where `offset` meets a condition exactly.
         offset: Formulas that are added, likewise.
+        features: What the network reads in the place of an input: a formula of it, or several, by
+            its name. See `kan_exp.equations.features.Features`.
         weight: Of the mean square of the equation inside.
         inside: A formula of the inputs that is above 0 in the domain, if that is no rectangle.
         continuation: Ends of ranges, or values of coefficients, that lead to the last one.
@@ -91,6 +93,7 @@ class Problem:
     conditions: Sequence[Condition] = ()
     factor: Any = None
     offset: Any = None
+    features: Any = None
     weight: float = 1.0
     inside: str | None = None
     continuation: Mapping[str, Sequence[float]] = {}
@@ -133,13 +136,20 @@ class Problem:
         self.points = _read_points(self.points)
         self.region = None if self.inside is None else self._formula("pde.inside", self.inside)
         self.frame = None
-        if self.factor is not None or self.offset is not None:
-            self.frame = Frame(self.names, self.outputs, self.factor, self.offset)
+        parts = self.factor, self.offset, self.features
+        if any(part is not None for part in parts):
+            self.frame = Frame(self.names, self.outputs, *parts)
         self.continuation = self._read_continuation()
         self.solution = self._read_exact()
         self.relations = [Relation("the interior", {}, _interior, self.weight)]
         for number, condition in enumerate(self.conditions):
             self.relations += self._read_condition(f"pde.conditions[{number}]", condition)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What the network reads."""
+        frame = self.frame
+        return self.names if frame is None or not frame.features else frame.features.columns
 
     def interior(self, at: Any, *fields: Any) -> Any:
         """The residual inside, zero for a solution: a tensor, or several for several equations.
@@ -268,7 +278,7 @@ class Problem:
                 raise KanExpError(f"{option}: {name} is unknown, so that it cannot be given.")
             if not isinstance(values, Sequence) or isinstance(values, str) or not values:
                 raise KanExpError(f"{option} must be a list of numbers, got {quote(values)}.")
-            numbers = [_number(f"{option}[{k}]", value) for k, value in enumerate(values)]
+            numbers = [_number_of(f"{option}[{k}]", value) for k, value in enumerate(values)]
             last = self.ranges[name][1] if name in self.names else self.coefficients[name]
             if not math.isclose(numbers[-1], last, rel_tol=1e-9):
                 raise KanExpError(

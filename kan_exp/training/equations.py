@@ -11,11 +11,14 @@ from torch import Tensor, nn
 
 from kan_exp.data import Split
 from kan_exp.data.equation import EquationData
+from kan_exp.equations.features import Features
+from kan_exp.equations.frame import inputs_of
 from kan_exp.equations.points import Compiled, draw_anew, draw_points, pointwise
 from kan_exp.errors import DivergedError
-from kan_exp.layers.jets import Key, closure, network_jets
+from kan_exp.layers.jets import Jets, Key, closure, network_jets
 from kan_exp.models.model import KANModel, evaluation_mode
 from kan_exp.optimizers import LevenbergMarquardt, ResidualFit, Residuals, Term
+from kan_exp.optimizers.residuals import Pointwise
 from kan_exp.plots import Fields
 from kan_exp.tasks import Task
 from kan_exp.tasks.metrics import RESIDUAL, TEST
@@ -49,12 +52,25 @@ class Residue:
     def draw(self, inside: int, generator: torch.Generator) -> list[Tensor]:
         """Points of each relation, of which `inside` in the interior."""
         edge, problem = int(self.data.problem.points["edge"]), self.data.problem
-        return [
+        points = [
             draw_points(problem, one.relation, count, self.ranges, generator)
             for one, count in zip(
                 self.data.relations, [inside] + [edge] * len(self.data.relations), strict=False
             )
         ]
+        features = self._features
+        return points if features is None else [features.grade(x, self.ranges) for x in points]
+
+    def sizes(self, x: Tensor) -> Tensor:
+        """The part of the domain of each point relative to the mean one, `(n, 1)`."""
+        features = self._features
+        sizes = x.new_ones(len(x)) if features is None else features.sizes(x, self.ranges)
+        return sizes.unsqueeze(1)
+
+    @property
+    def _features(self) -> Features | None:
+        frame = self.data.problem.frame
+        return None if frame is None else frame.features
 
     def terms(self, points: Sequence[Tensor], device: torch.device) -> list[Term]:
         """What is minimized at these points of each relation."""
@@ -62,15 +78,16 @@ class Residue:
         terms = [self.term(one, x.to(device)) for one, x in pairs]
         if self.observations is not None:
             x, y = (part.to(device) for part in self.observations[:2])
-            scaled, slopes = self._scaled(x)
-            known = torch.cat([x, y], 1)
-            terms.append(Term(scaled, known, slopes, [()], self._misfit, self.data.data_weight))
+            known, weight = torch.cat([x, y], 1), self.data.data_weight
+            terms.append(Term(self._inputs(x, [()]), known, [()], self._misfit, weight))
         return terms
 
     def term(self, one: Compiled, x: Tensor) -> Term:
-        scaled, slopes = self._scaled(x)
-        function = pointwise(self.data.problem, one, self.known, self.unknown)
-        return Term(scaled, x, slopes, one.keys, function, one.relation.weight)
+        problem, inputs = self.data.problem, self._inputs(x, one.keys)
+        function = pointwise(problem, one, self.known, self.unknown)
+        if self._features is not None:  # a mean over the domain, in which points are not even
+            function, x = weighted(function), torch.cat([x, self.sizes(x).sqrt()], 1)
+        return Term(inputs, x, one.keys, function, one.relation.weight)
 
     def _misfit(self, points: Tensor, jets: Mapping[Key, Tensor], _: Tensor) -> Tensor:
         """Differences of the solution from the last columns of the points."""
@@ -79,9 +96,18 @@ class Residue:
             jets = frame.jets(points[..., :width], jets, [()])
         return jets[()] - points[..., width:]
 
-    def _scaled(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _inputs(self, x: Tensor, keys: Sequence[Key]) -> Jets:
         mean, std = self.scaling.x_mean.to(x), self.scaling.x_std.to(x)
-        return (x - mean) / std, 1 / std
+        return inputs_of(self.data.problem.frame, x, closure(keys), mean, std)
+
+
+def weighted(function: Pointwise) -> Pointwise:
+    """Residuals times the last column of the points."""
+
+    def residuals(points: Tensor, jets: Jets, known: Tensor) -> Tensor:
+        return points[..., -1:] * function(points[..., :-1], jets, known)
+
+    return residuals
 
 
 class _Solves(KANModule):
@@ -109,7 +135,8 @@ class _Solves(KANModule):
         loss = 0.0
         for one, x in zip(self.data.relations, self._val_points, strict=True):
             left = residuals_of(self.data, self.model, one, x, known)
-            loss += one.relation.weight * left.square().sum(1).mean().item()
+            sizes = self._residue.sizes(x).to(left)
+            loss += one.relation.weight * (sizes * left.square()).sum(1).mean().item()
         if (seen := self._residue.observations) is not None:
             left = self.model.predict(seen.x).cpu() - seen.y
             loss += self.data.data_weight * left.square().sum(1).mean().item()
@@ -155,12 +182,15 @@ class EquationGradientModule(_Solves):
         if not self._terms:
             self._terms = self._residue.terms(self._points, self.device)
         inside, *others = self._terms
-        points = x.double() * self.model.x_std + self.model.x_mean
+        frame, keys = self.data.problem.frame, closure(inside.keys)
+        inputs = inputs_of(frame, y.double(), keys, self.model.x_mean, self.model.x_std)
+        first = Term(inputs, y.double(), keys, inside.function, inside.weight)
         found = self.found if self.found is not None else x.new_zeros(0)
         losses = []
-        for term in (inside._replace(x=x.double(), points=points), *others):
-            jets = network_jets(network, term.x.to(x), closure(term.keys), term.slopes.to(x))
-            left = term.function(term.points.to(x), jets, found.expand(len(term.x), -1))
+        for term in (first, *others):
+            inputs = {key: one.to(x) for key, one in term.inputs.items()}
+            jets = network_jets(network, inputs, term.keys)
+            left = term.function(term.points.to(x), jets, found.expand(len(term.points), -1))
             losses.append(term.weight * left.square().sum(1).mean())
         penalties = {name: ON_LAYERS[name](network) for name in self.penalty}
         return torch.stack(losses).sum(), penalties
@@ -339,9 +369,7 @@ def residuals_of(
     parts = []
     with evaluation_mode(model):
         for part in x.split(1000):
-            jets = network_jets(
-                model.network, model.standardize(part), closure(one.keys), 1 / model.x_std
-            )
+            jets = model.jets(part, one.keys)
             parts.append(function(part, jets, part[:, :0]))
     return torch.cat(parts)
 
