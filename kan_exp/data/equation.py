@@ -28,7 +28,8 @@ class EquationData(ExperimentData):
     Args:
         problem: The equation with its conditions.
         num_val: Points inside at which networks are compared by their residuals.
-        num_test: Points at which the solution is compared with the exact one.
+        num_test: Points at which the solution is compared with the exact one, unless that is a
+            table, all of whose rows are taken.
         seed: Decides the points.
         path: A table with columns for inputs and unknown functions: what is known of the solution,
             from which unknown coefficients are found.
@@ -66,7 +67,9 @@ class EquationData(ExperimentData):
         self.schema = Schema.of_numbers(problem.names, problem.outputs)
         self.relations = [compile_relation(problem, one) for one in problem.relations]
         self.train = self._split(int(problem.points["interior"]), 0)
-        self.val, self.test = self._split(num_val, 1), self._split(num_test, 2)
+        self.val = self._split(num_val, 1)
+        table = problem.reference
+        self.test = self._split(num_test, 2) if table is None else self._read("pde.exact", table)
         self.scaling = self.scaling_of(problem.ranges)
         self.data_weight = data_weight
         self.observations = self._observe(path, observed, noise)
@@ -86,18 +89,14 @@ class EquationData(ExperimentData):
         values: Any = problem.solution(x)
         y = torch.as_tensor(values).to(x).reshape(len(x), len(problem.outputs))
         if len(bad := (~y.isfinite().all(1)).nonzero()):
-            where = ", ".join(
-                f"{name}={value:.4g}"
-                for name, value in zip(problem.names, x[int(bad[0])].tolist(), strict=True)
-            )
+            where = self._shown(x[int(bad[0])])
             raise KanExpError(f"pde.exact is not finite at {where}: correct it, or set it to null.")
         return Split(x, y)
 
     def _observe(self, path: str | None, observed: int | None, noise: float) -> Split | None:
         problem = self.problem
         if path is not None:
-            table = read_table(path, list(problem.names), list(problem.outputs))
-            return Split(torch.tensor(table.x).double(), torch.tensor(table.y).double())
+            return self._read("data.path", path)
         if observed is None:
             return None
         check_whole("data.observed", observed, 1)
@@ -112,6 +111,29 @@ class EquationData(ExperimentData):
         y = torch.as_tensor(problem.solution(x)).to(x).reshape(observed, -1)
         error = torch.randn(y.shape, generator=draws, dtype=torch.float64)
         return Split(x, y + noise * y.std(0) * error)
+
+    def _read(self, option: str, path: str) -> Split:
+        """Points and values of a table.
+
+        Raises:
+            KanExpError: It cannot be read, or has a point off the domain.
+        """
+        table = read_table(path, list(self.problem.names), list(self.problem.outputs))
+        x = torch.tensor(table.x).double()
+        low, high = self.bounds.unbind(1)
+        slack = 1e-9 * (high - low)
+        off = ((x < low - slack) | (x > high + slack)).any(1).nonzero()
+        if len(off):
+            where = self._shown(x[int(off[0])])
+            raise KanExpError(
+                f"{option}={path} has {len(off):,} of {len(x):,} rows off the domain, such as "
+                f"{where}: remove them, or widen pde.inputs."
+            )
+        return Split(x, torch.tensor(table.y).double())
+
+    def _shown(self, point: Tensor) -> str:
+        pairs = zip(self.problem.names, point.tolist(), strict=True)
+        return ", ".join(f"{name}={value:.4g}" for name, value in pairs)
 
     def generator(self, stream: int) -> torch.Generator:
         """Draws points: 0 those of training, 1 of validation, 2 of the test, 3 what is observed."""

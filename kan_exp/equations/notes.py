@@ -26,11 +26,11 @@ def notes_on(problem: Problem, relations: Sequence[Compiled]) -> list[str]:
 
 
 def _unknown(problem: Problem) -> list[str]:
-    if problem.solution is not None:
+    if problem.has_exact:
         return []
     return [
         "no exact solution is given (pde.exact): the residual says how well the equation is met, "
-        "not how far the solution is from the true one"
+        "not how far the solution is from the true one, which is estimated"
     ]
 
 

@@ -18,8 +18,9 @@ Values = Callable[..., "Tensor"]
 # What predictions are: numbers `(n, out)`, probabilities of classes `(n, K)`, or quantiles of one
 # number `(n, quantiles)`. The truth is numbers `(n, out)`, or indices of classes `(n, 1)`.
 NUMBERS, CLASSES, QUANTILES = "numbers", "classes", "quantiles"
-# What is left of a differential equation, in the place of predictions, and zeros as their truth.
-RESIDUAL = "residual"
+# Of solutions of differential equations: the residual; values with their first derivatives in the
+# place of predictions; and an estimate, where the exact solution is not known.
+RESIDUAL, H1, ESTIMATE = OF_EQUATIONS = ("residual", "h1_error", "estimated_error")
 MIN_CHANCE = 2.0**-52  # the least probability in a logarithm, as scikit-learn has it
 
 
@@ -324,6 +325,8 @@ METRICS = {
             of_differences=True,
         ),
         Metric(RESIDUAL, "RMS residual", rmse, terms=_squares, of_mean=lambda mean: mean.sqrt()),
+        Metric(H1, "relative H1 error", relative_error),
+        Metric(ESTIMATE, "relative error, estimated from residuals", relative_error),
         _mean_of("poisson_deviance", "Poisson deviance", _deviances),
         _mean_of("pinball", "pinball loss", _pinballs, in_target_units=True, judges=QUANTILES),
         Metric(

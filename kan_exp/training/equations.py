@@ -16,14 +16,11 @@ from kan_exp.errors import DivergedError
 from kan_exp.layers.jets import Key, closure, network_jets
 from kan_exp.models.model import KANModel, evaluation_mode
 from kan_exp.optimizers import LevenbergMarquardt, ResidualFit, Residuals, Term
-from kan_exp.plots import Fields
 from kan_exp.tasks import Task
-from kan_exp.tasks.metrics import RESIDUAL, TEST
+from kan_exp.tasks.metrics import OF_EQUATIONS, RESIDUAL
 from kan_exp.training.least_squares import LeastSquaresModule
 from kan_exp.training.module import ON_LAYERS, KANModule
-from kan_exp.training.score import finite
 
-GRID_POINTS = {1: 501, 2: 121}  # along each input that is drawn, by their number
 RUN_AWAY = 1e4  # factor by which an unknown coefficient may differ from its start
 CANDIDATES = 5  # points among which one is drawn anew
 
@@ -314,10 +311,10 @@ def equation_scores(
     split: Split,
     coefficients: Mapping[str, float],
 ) -> dict[str, float]:
-    """The metrics of a solution: those against the exact one, if it is known, and the residual."""
+    """The metrics of a solution: those against the exact values, if known, and the residual."""
     scores: dict[str, float] = {}
-    if data.problem.solution is not None:
-        compared = [one for one in task.metrics if one.name != RESIDUAL]
+    if bool(split.y.isfinite().all()):
+        compared = [one for one in task.metrics if one.name not in OF_EQUATIONS]
         scores = task.score(model.predict(split.x), split.y, compared)
     left = residuals_of(data, model, data.relations[0], split.x, coefficients)
     scores[RESIDUAL] = left.square().mean().sqrt().item()
@@ -343,57 +340,3 @@ def residuals_of(
             )
             parts.append(function(part, jets, part[:, :0]))
     return torch.cat(parts)
-
-
-def solution_fields(data: EquationData, model: KANModel) -> Fields:
-    """The solution, its residual and, if it is known, the exact one, on a grid over two inputs.
-
-    Other inputs are in the middle of their ranges.
-    """
-    problem = data.problem
-    ranges = torch.tensor([*problem.ranges.values()], dtype=torch.float64)
-    shown = tuple(problem.names[:2])
-    sides = GRID_POINTS[len(shown)]
-    axes = [torch.linspace(low, high, sides).double() for low, high in ranges[:2].tolist()]
-    grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).flatten(0, -2)
-    x = ranges.mean(1).expand(len(grid), -1).clone()
-    x[:, : len(shown)] = grid
-    found = model.predict(x).T
-    coefficients = model.description.get("coefficients", {})
-    left = residuals_of(data, model, data.relations[0], x, coefficients).abs().amax(1)
-    exact = None if problem.solution is None else torch.as_tensor(problem.solution(x)).T
-    if problem.region is not None:
-        outside = problem.region(x) <= 0
-        found, left = (part.masked_fill(outside, math.nan) for part in (found, left))
-        exact = None if exact is None else exact.masked_fill(outside, math.nan)
-    shape = [sides] * len(shown)
-    others = zip(problem.names[2:], ranges.mean(1).tolist()[2:], strict=True)
-    return Fields(
-        shown,
-        tuple(axis.numpy() for axis in axes),
-        tuple(problem.outputs),
-        found.reshape(-1, *shape).numpy(),
-        left.reshape(shape).numpy(),
-        None if exact is None else exact.reshape(-1, *shape).numpy(),
-        ", ".join(f"{name}={value:g}" for name, value in others),
-    )
-
-
-def equation_result(
-    task: Task, data: EquationData, model: KANModel, split: Split
-) -> dict[str, Any]:
-    """Entries of `metrics.json`: the test metrics, and what is left of each relation."""
-    coefficients = model.description.get("coefficients", {})
-    scores = equation_scores(task, data, model, split, coefficients)
-    known = {TEST + one.name: finite(scores.get(one.name, math.nan)) for one in task.metrics}
-    draws = data.generator(2)
-    points = Residue(data, data.problem.num_continuations - 1).draw(len(split.x), draws)
-    pairs = zip(data.relations, points, strict=True)
-    left = {
-        one.relation.name: finite(
-            residuals_of(data, model, one, x, coefficients).square().mean().sqrt().item()
-        )
-        for one, x in pairs
-    }
-    found = {"coefficients": dict(coefficients)} if coefficients else {}
-    return {**known, **found, "residuals": left}
