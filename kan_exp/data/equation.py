@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from kan_exp.data.table import read_table
 from kan_exp.equations import Problem
 from kan_exp.equations.notes import notes_on
 from kan_exp.equations.points import Ranges, compile_relation, draw_points
-from kan_exp.errors import KanExpError
+from kan_exp.errors import KanExpError, listing, suggest
 
 
 class EquationData(ExperimentData):
@@ -32,13 +33,15 @@ class EquationData(ExperimentData):
             table, all of whose rows are taken.
         seed: Decides the points.
         path: A table with columns for inputs and unknown functions: what is known of the solution,
-            from which unknown coefficients are found.
+            from which unknown coefficients and functions are found.
         observed: Where there is no table, how many points of the exact solution take its place.
         noise: Standard deviation of the noise on these, as a share of the solution's.
         data_weight: Of the mean square of the differences from what is known.
+        measured: Names of the unknown functions that are known there; all if not given.
 
     Attributes:
         observations: What is known of the solution, points and values in float64; None if nothing.
+        measured: Places of the functions whose values these are.
 
     Raises:
         KanExpError: The problem cannot be evaluated, or the table cannot be read.
@@ -54,6 +57,7 @@ class EquationData(ExperimentData):
         observed: int | None = None,
         noise: float = 0.0,
         data_weight: float = 1.0,
+        measured: Sequence[str] | None = None,
     ) -> None:
         super().__init__(seed)
         for name, count in (("num_val", num_val), ("num_test", num_test)):
@@ -69,9 +73,21 @@ class EquationData(ExperimentData):
         self.train = self._split(int(problem.points["interior"]), 0)
         self.val = self._split(num_val, 1)
         table = problem.reference
-        self.test = self._split(num_test, 2) if table is None else self._read("pde.exact", table)
+        self.test = (
+            self._split(num_test, 2)
+            if table is None
+            else self._read("pde.exact", table, problem.outputs)
+        )
         self.scaling = self.scaling_of(problem.ranges)
         self.data_weight = data_weight
+        known = problem.outputs if measured is None else tuple(measured)
+        for name in known:
+            if name not in problem.outputs:
+                raise KanExpError(
+                    f"data.measured has {name!r}, which is none of the unknown functions "
+                    f"{listing(problem.outputs)}.{suggest(name, problem.outputs)}"
+                )
+        self.measured = [problem.outputs.index(name) for name in known]
         self.observations = self._observe(path, observed, noise)
         if problem.unknown and self.observations is None:
             raise KanExpError(
@@ -96,7 +112,7 @@ class EquationData(ExperimentData):
     def _observe(self, path: str | None, observed: int | None, noise: float) -> Split | None:
         problem = self.problem
         if path is not None:
-            return self._read("data.path", path)
+            return self._read("data.path", path, [problem.outputs[k] for k in self.measured])
         if observed is None:
             return None
         check_whole("data.observed", observed, 1)
@@ -108,17 +124,17 @@ class EquationData(ExperimentData):
         unit = torch.rand(observed, len(problem.names), generator=draws, dtype=torch.float64)
         low, high = self.bounds.unbind(1)
         x = torch.lerp(low, high, unit)
-        y = torch.as_tensor(problem.solution(x)).to(x).reshape(observed, -1)
+        y = torch.as_tensor(problem.solution(x)).to(x).reshape(observed, -1)[:, self.measured]
         error = torch.randn(y.shape, generator=draws, dtype=torch.float64)
         return Split(x, y + noise * y.std(0) * error)
 
-    def _read(self, option: str, path: str) -> Split:
+    def _read(self, option: str, path: str, outputs: Sequence[str]) -> Split:
         """Points and values of a table.
 
         Raises:
             KanExpError: It cannot be read, or has a point off the domain.
         """
-        table = read_table(path, list(self.problem.names), list(self.problem.outputs))
+        table = read_table(path, list(self.problem.names), list(outputs))
         x = torch.tensor(table.x).double()
         low, high = self.bounds.unbind(1)
         slack = 1e-9 * (high - low)

@@ -146,6 +146,8 @@ def _on_log_scale(values: Array) -> tuple[Array, LogNorm]:
 
 def _draw_map(axes: Axes, fields: Fields, values: Array, scale: Mapping[str, Any]) -> QuadMesh:
     first, second = fields.axes
+    if np.isclose(np.ptp(first), np.ptp(second)):
+        axes.set_box_aspect(1)
     image = axes.pcolormesh(first, second, values.T, shading="nearest", rasterized=True, **scale)
     tidy(axes)
     axes.set_xlabel(fields.names[0], fontsize=LABELS)

@@ -206,8 +206,9 @@ class Task(Scoring, ABC):
         """
         if truth.shape[1] == 1:
             return {}
+        of_one = [one for one in self.metrics if one.name not in OF_EQUATIONS]
         parts = zip(names, predicted.split(1, 1), truth.split(1, 1), strict=True)
-        return {name: self.titled(self.score(p, t, weight=weight)) for name, p, t in parts}
+        return {name: self.titled(self.score(p, t, of_one, weight)) for name, p, t in parts}
 
     def titled(self, scores: Mapping[str, float]) -> dict[str, float | None]:
         """Finite values by the titles of their metrics, None for others."""

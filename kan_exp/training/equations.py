@@ -73,7 +73,7 @@ class Residue:
         width = len(self.data.problem.names)
         if (frame := self.data.problem.frame) is not None:
             jets = frame.jets(points[..., :width], jets, [()])
-        return jets[()] - points[..., width:]
+        return jets[()][..., self.data.measured] - points[..., width:]
 
     def _scaled(self, x: Tensor) -> tuple[Tensor, Tensor]:
         mean, std = self.scaling.x_mean.to(x), self.scaling.x_std.to(x)
@@ -107,7 +107,7 @@ class _Solves(KANModule):
             left = residuals_of(self.data, self.model, one, x, known)
             loss += one.relation.weight * left.square().sum(1).mean().item()
         if (seen := self._residue.observations) is not None:
-            left = self.model.predict(seen.x).cpu() - seen.y
+            left = self.model.predict(seen.x).cpu()[:, self.data.measured] - seen.y
             loss += self.data.data_weight * left.square().sum(1).mean().item()
         return loss, {name: value for name, value in scores.items() if math.isfinite(value)}
 
@@ -210,7 +210,7 @@ class EquationModule(_Solves, LeastSquaresModule):
         """
         last = len(self.stages) - 1
         first = sum(one.continuation < self.stages[-1].continuation for one in self.stages)
-        return self._stage > min(first, last - 1)
+        return not self.data.problem.unknown or self._stage > min(first, last - 1)
 
     def _seen(self, points: Split) -> Any:
         if not self._points:
