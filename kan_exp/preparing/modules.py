@@ -298,7 +298,8 @@ class _Maker:
                 )
         if not config.uses_least_squares:
             options = self._gradient_options()
-            return EquationGradientModule(data, self._model(network), self.task, **options)
+            steps = cast(int, config.steps)
+            return EquationGradientModule(data, steps, self._model(network), self.task, **options)
         dims, refine, scaling = config.widths, config.refine, data.scaling
         stages = equation_stages(config, data)
         x = (data.train.x - scaling.x_mean) / scaling.x_std

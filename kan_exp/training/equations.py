@@ -125,20 +125,26 @@ class _Solves(KANModule):
 class EquationGradientModule(_Solves):
     """Solves a differential equation by an optimizer that follows gradients.
 
-    A mini-batch has some of the points inside, and all of those on the border.
+    A mini-batch has some of the points inside, and all of those on the border. Problems that lead
+    to the last one share the first half of the steps.
 
     Args:
         data: The problem and its points.
+        steps: Of the whole training.
         arguments: Those of `KANModule`.
     """
 
-    def __init__(self, data: EquationData, *arguments: Any, **options: Any) -> None:
+    def __init__(self, data: EquationData, steps: int, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.data = data
+        self.data, self._steps = data, steps
         count = len(data.problem.unknown)
         self.found = nn.Parameter(torch.zeros(count)) if count else None
-        self._set_problem(data.problem.num_continuations - 1)
-        self._points = self._residue.draw(1, data.generator(0))
+        self._begin(0)
+
+    def _begin(self, continuation: int) -> None:
+        self._continuation = continuation
+        self._set_problem(continuation)
+        self._points = self._residue.draw(1, self.data.generator(0))
         self._terms: list[Term] = []
 
     def trained(self) -> Iterable[nn.Parameter]:
@@ -147,14 +153,20 @@ class EquationGradientModule(_Solves):
     def objective(
         self, x: Tensor, y: Tensor, weight: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        network = self.model.network
+        network, last = self.model.network, self.data.problem.num_continuations - 1
+        continuation = min(last, 2 * last * self.global_step // self._steps)
+        if continuation != self._continuation:
+            self._begin(continuation)
         if not self._terms:
             self._terms = self._residue.terms(self._points, self.device)
         inside, *others = self._terms
-        points = x.double() * self.model.x_std + self.model.x_mean
+        scaled, ranges = x.double(), self.data.scaling_of(self._residue.ranges)
+        points = scaled * ranges.x_std.to(scaled) + ranges.x_mean.to(scaled)
+        if not self.data.problem.stretch:
+            scaled = self.model.standardize(points).double()
         found = self.found if self.found is not None else x.new_zeros(0)
         losses = []
-        for term in (inside._replace(x=x.double(), points=points), *others):
+        for term in (inside._replace(x=scaled, points=points), *others):
             jets = network_jets(network, term.x.to(x), closure(term.keys), term.slopes.to(x))
             left = term.function(term.points.to(x), jets, found.expand(len(term.x), -1))
             losses.append(term.weight * left.square().sum(1).mean())
@@ -162,7 +174,8 @@ class EquationGradientModule(_Solves):
         return torch.stack(losses).sum(), penalties
 
     def choice_error(self, loss: float, scores: Mapping[str, float]) -> float:
-        return loss
+        left = self.data.problem.num_continuations - 1 - self._continuation
+        return left + loss / (1 + loss)
 
     @property
     def coefficients(self) -> dict[str, float]:

@@ -83,6 +83,27 @@ def test_a_gradient_lowers_the_residuals(tmp_path):
     assert result.metrics["best_step"] == 60
 
 
+@pytest.mark.parametrize("stretch", [True, False])
+def test_a_gradient_follows_a_continuation(tmp_path, stretch):
+    options = ("pde=heat", "optimizer=adam", "steps=40", "batch_size=50", "scheduler=none")
+    more = ("pde.continuation={t: [0.2, 0.6, 1]}", f"pde.stretch={stretch}", "evaluations=4")
+    more = (*more, 'pde.conditions=[{on: "t=0", equation: "u-x"}]', "layer.num_intervals=8")
+    experiment = make_experiment(run_config([*SMALL, *options, *more], tmp_path))
+    module, seen = experiment.module, []
+    term = module._residue.__class__.term
+
+    def watched(self, one, x):
+        seen.append((module.global_step, self.ranges["t"][1]))
+        return term(self, one, x)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module._residue.__class__, "term", watched)
+        result = experiment.fit()
+    assert seen[::2] == [(0, 0.2), (10, 0.6), (20, 1)]
+    assert result.metrics["best_step"] > 20  # earlier networks know a part of the range
+    torch.testing.assert_close(result.model.x_mean[1], torch.tensor(0.5).double())
+
+
 def test_an_unknown_coefficient_is_found_from_a_table(tmp_path):
     generator = torch.Generator().manual_seed(4)
     x = torch.rand(60, 2, generator=generator, dtype=torch.float64)
