@@ -111,6 +111,9 @@ class EquationData(ExperimentData):
 
     def _observe(self, path: str | None, observed: int | None, noise: float) -> Split | None:
         problem = self.problem
+        for name, value in (("noise", noise), ("data_weight", self.data_weight)):
+            if not 0 <= value < math.inf:
+                raise KanExpError(f"data.{name} must be at least 0, got {value}.")
         if path is not None:
             return self._read("data.path", path, [problem.outputs[k] for k in self.measured])
         if observed is None:
@@ -134,7 +137,10 @@ class EquationData(ExperimentData):
         Raises:
             KanExpError: It cannot be read, or has a point off the domain.
         """
-        table = read_table(path, list(self.problem.names), list(outputs))
+        try:
+            table = read_table(path, list(self.problem.names), list(outputs))
+        except KanExpError as error:
+            raise KanExpError(str(error).replace("data.path", option)) from error
         x = torch.tensor(table.x).double()
         low, high = self.bounds.unbind(1)
         slack = 1e-9 * (high - low)

@@ -264,6 +264,8 @@ class Problem:
         read: dict[str, list[float]] = {}
         for name, values in (self.continuation or {}).items():
             option = f"pde.continuation.{name}"
+            if values is None:
+                continue
             if name not in self.names and name not in self.coefficients:
                 hint = suggest(name, [*self.names, *self.coefficients])
                 raise KanExpError(f"{option}: there is no such input or coefficient.{hint}")

@@ -19,7 +19,7 @@ from kan_exp.runs.results import INCOMPLETE
 from kan_exp.tasks import Task
 from kan_exp.tasks.metrics import LINEAR, STANDARD_ERROR, TEST, title
 from kan_exp.tasks.numbers import metric_text, metric_texts, near_one, number
-from kan_exp.training.solutions import conditions_row
+from kan_exp.training.solutions import relations_row
 
 Metrics = Mapping[str, Any]
 
@@ -66,7 +66,7 @@ def result_rows(metrics: Metrics, task: Task, max_steps: int) -> list[tuple[str,
             (title(TEST + metric.name), text)
             for metric, text in metric_texts(task.metrics, metrics)
         ),
-        *conditions_row(metrics),
+        *relations_row(metrics),
         *_coefficient_rows(metrics),
         *_output_rows(metrics["outputs"]),
         *_agreement_row(metrics["edge_r2"]),

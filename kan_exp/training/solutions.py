@@ -117,21 +117,17 @@ def equation_result(
     }
 
 
-def conditions_row(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """A row of the table of results: which conditions are met."""
-    shares: dict[str, float | None] = metrics.get("relative_residuals", {})
-    conditions = [(name, share) for name, share in [*shares.items()][1:]]
-    if not conditions:
+def relations_row(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """A row of the table of results: whether the equation and its conditions are met."""
+    found: dict[str, float | None] = metrics.get("relative_residuals", {})
+    shares = {name: math.inf if share is None else share for name, share in found.items()}
+    if not shares:
         return []
-    missed = [
-        f"{name} (relative residual {math.nan if share is None else share:.2g})"
-        for name, share in conditions
-        if share is None or share > MET
-    ]
+    missed = [f"{name} ({share:.2g})" for name, share in shares.items() if share > MET]
     if missed:
-        return [("conditions", f"not met: {', '.join(missed)}")]
-    name, most = max(conditions, key=lambda pair: cast(float, pair[1]))
-    return [("conditions", f"met; the largest relative residual is {most:.2g}, on {name}")]
+        return [("not met", f"{', '.join(missed)} (residuals relative to the size of the terms)")]
+    name = max(shares, key=lambda one: shares[one])
+    return [("met", f"all; the largest relative residual is {shares[name]:.2g}, on {name}")]
 
 
 def _h1_error(data: EquationData, model: KANModel, split: Split) -> float:
