@@ -16,7 +16,7 @@ Moving = tuple[Figure, Callable[[Fields], None]]  # what is drawn, and what show
 
 MILLISECONDS = 80  # of a frame
 PAUSE = 1200  # milliseconds at the end
-WHITE = (255, 255, 255)
+NEAR_WHITE = 246  # of a channel; a palette has the mean of the background and what is near it
 MARGIN = 0.06  # of the range of values, above and below curves
 
 
@@ -40,8 +40,9 @@ def moving_picture(frames: Sequence[Fields]) -> bytes:
         title.set_text(fields.where)
         update(fields)
         images.append(Image.fromarray(pixels(figure)))
-    palette = images[len(images) // 2].quantize(255)
-    palette.putpalette([*(palette.getpalette() or ())[: 3 * 255], *WHITE])
+    palette = images[len(images) // 2].quantize(256)
+    colors = palette.getpalette() or []
+    palette.putpalette([255 if value > NEAR_WHITE else value for value in colors])
     coded = [one.quantize(palette=palette, dither=Image.Dither.NONE) for one in images]
     file = io.BytesIO()
     durations = [MILLISECONDS] * (len(coded) - 1) + [PAUSE]
