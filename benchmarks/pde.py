@@ -132,18 +132,19 @@ def jaxkan(case: Case, points: Points, seconds: float, then: Sequence[str]) -> t
     import optax
     from flax import nnx
     from jax import numpy as jnp
+    from jax.flatten_util import ravel_pytree
     from jaxkan.models.KAN import KAN
 
     jax.config.update("jax_enable_x64", True)
     size, outputs = points.x.shape[1], points.y.shape[1]
     splines = {"k": 5, "G": 8}
     model = KAN([size, *WIDTHS["jaxKAN"], outputs], "spline", splines, seed=0)
-    graph, weights = nnx.split(model)
+    graph, weights, rest = nnx.split(model, nnx.Param, ...)
     weights = jax.tree.map(lambda part: part.astype(jnp.float64), weights)
     low, high = jnp.asarray(points.bounds.T)
 
     def network(weights: Any, x: Any) -> Any:
-        out = nnx.merge(graph, weights)((2 * (x - low) / (high - low) - 1)[None])[0]
+        out = nnx.merge(graph, weights, rest)((2 * (x - low) / (high - low) - 1)[None])[0]
         return out if case.factor is None else case.factor(x) * out
 
     def residuals(weights: Any, function: Function, x: Any) -> Any:
@@ -165,23 +166,39 @@ def jaxkan(case: Case, points: Points, seconds: float, then: Sequence[str]) -> t
             total += weight * (left**2).sum(1).mean()
         return total
 
+    flat, unravel = ravel_pytree(weights)
+    evaluate = jax.jit(jax.value_and_grad(lambda flat: loss(unravel(flat))))
+    jax.block_until_ready(evaluate(flat))  # compiles
     for kind in then:
-        rule: Any = optax.adam(RATE) if kind == "adam" else optax.lbfgs()
-        state = rule.init(weights)
-
-        @jax.jit
-        def step(weights: Any, state: Any, rule: Any = rule, kind: str = kind) -> Any:
-            number, slope = jax.value_and_grad(loss)(weights)
-            more = {} if kind == "adam" else {"value": number, "grad": slope, "value_fn": loss}
-            change, state = rule.update(slope, state, weights, **more)
-            return optax.apply_updates(weights, change), state
-
-        weights, state = jax.block_until_ready(step(weights, state))  # compiles
         clock = Clock(seconds / len(then))
-        while not clock.is_over:
-            weights, state = jax.block_until_ready(step(weights, state))
+        if kind == "adam":
+            rule = optax.adam(RATE)
+            state = rule.init(flat)
+            follow = jax.jit(rule.update)
+            while not clock.is_over:
+                change, state = follow(evaluate(flat)[1], state)
+                flat = jax.block_until_ready(flat + change)
+        else:
+            flat = _lbfgs(evaluate, flat, clock)
+    weights = unravel(jnp.asarray(flat))
     found = jax.vmap(network, (None, 0))(weights, jnp.asarray(points.x))
     return points.error(np.asarray(found)), sum(part.size for part in jax.tree.leaves(weights))
+
+
+def _lbfgs(evaluate: Callable[[Any], Any], start: Any, clock: Clock) -> Any:
+    from scipy.optimize import minimize
+
+    def measure(flat: Any) -> tuple[float, np.ndarray]:
+        number, slope = evaluate(flat)
+        return float(number), np.array(slope, dtype=float)
+
+    def watch(intermediate_result: Any) -> None:
+        if clock.is_over:
+            raise StopIteration
+
+    limits = {"maxiter": 10**7, "maxfun": 10**7, "maxcor": 100, "ftol": 0, "gtol": 0}
+    start = np.array(start, dtype=float)
+    return minimize(measure, start, jac=True, callback=watch, options=limits, method="L-BFGS-B").x
 
 
 def deepxde(case: Case, points: Points, seconds: float, then: Sequence[str]) -> tuple[float, int]:
@@ -247,6 +264,8 @@ def deepxde(case: Case, points: Points, seconds: float, then: Sequence[str]) -> 
     equations = outputs  # as many inside as there are functions
     all_weights = [inside[1]] * equations + weights
     dde.optimizers.set_LBFGS_options(maxiter=10**7)
+    # It looks at the clock after so many.
+    dde.optimizers.config.LBFGS_options |= {"iter_per_step": 20, "fun_per_step": 25}
     dde.optimizers.set_NNCG_options(cgmaxiter=100)
     for kind in then:
         model.compile(
