@@ -26,7 +26,7 @@ from kan_exp.training.score import finite
 from kan_exp.training.starts import grid_layers
 
 GRID_POINTS = {1: 501, 2: 121}  # along each input that is drawn, by their number
-FRAMES = 40  # of a moving picture
+FRAMES = 30  # of a moving picture
 MET = 1e-3  # relative residual up to which a condition counts as met
 FINER = 2  # grid of an estimate
 STEPS = 4  # of an estimate
