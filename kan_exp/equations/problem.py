@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BORDER = "border"
+TABLES = (".csv", ".tsv", ".parquet")  # endings of files
 POINTS = {"interior": 1000, "edge": 80, "drawn_anew": 0.0}
 
 
@@ -79,8 +80,9 @@ class Problem:
             what it does beyond the present range is extrapolated.
         points: How many points there are inside and for each condition, and which share of those
             inside is drawn anew where the residual is large.
-        exact: The solution, if it is known: a formula of the inputs for each unknown function, or a
-            function from points `(n, in)` to values `(n, out)`. It is never trained on.
+        exact: The solution, if it is known: a formula of the inputs for each unknown function, a
+            function from points `(n, in)` to values `(n, out)`, or a table with columns for inputs
+            and unknown functions. It is never trained on.
 
     Raises:
         KanExpError: An attribute breaks its rule; the error names it.
@@ -140,6 +142,7 @@ class Problem:
         if any(part is not None for part in parts):
             self.frame = Frame(self.names, self.outputs, *parts)
         self.continuation = self._read_continuation()
+        self.reference: str | None = None  # the file of a table
         self.solution = self._read_exact()
         self.relations = [Relation("the interior", {}, _interior, self.weight)]
         for number, condition in enumerate(self.conditions):
@@ -271,6 +274,8 @@ class Problem:
         read: dict[str, list[float]] = {}
         for name, values in (self.continuation or {}).items():
             option = f"pde.continuation.{name}"
+            if values is None:
+                continue
             if name not in self.names and name not in self.coefficients:
                 hint = suggest(name, [*self.names, *self.coefficients])
                 raise KanExpError(f"{option}: there is no such input or coefficient.{hint}")
@@ -308,6 +313,11 @@ class Problem:
                 coefficients[name] = values[number]
         return ranges, coefficients
 
+    @property
+    def has_exact(self) -> bool:
+        """Whether the solution is known, as a function or at the points of a table."""
+        return self.solution is not None or self.reference is not None
+
     def _read_exact(self) -> Callable[[Tensor], Tensor] | None:
         exact = self.exact
         if exact is None:
@@ -315,12 +325,15 @@ class Problem:
         if callable(exact):
             solution: Callable[[Tensor], Tensor] = exact
             return solution
+        if isinstance(exact, str) and exact.strip().lower().endswith(TABLES):
+            self.reference = exact.strip()
+            return None
         if isinstance(exact, str | int | float):
             exact = {self.outputs[0]: str(exact)}
         if not isinstance(exact, Mapping) or {*exact} != {*self.outputs}:
             raise KanExpError(
-                f"pde.exact must have a formula for each of {listing(self.outputs)}, got "
-                f"{quote(exact)}."
+                f"pde.exact must have a formula for each of {listing(self.outputs)}, or be a table "
+                f"({listing(TABLES)}), got {quote(exact)}."
             )
         formulas = [self._formula(f"pde.exact.{n}", str(exact[n])) for n in self.outputs]
 

@@ -273,7 +273,8 @@ class _ModuleFactory:
                 )
         if not config.uses_least_squares:
             options = self._gradient_options()
-            return EquationGradientModule(data, self._model(network), self.task, **options)
+            steps = cast(int, config.steps)
+            return EquationGradientModule(data, steps, self._model(network), self.task, **options)
         scaling, stages = data.scaling, equation_stages(config, data)
         x = (read(data.problem.frame, data.train.x) - scaling.x_mean) / scaling.x_std
         starts = self._starts(specs, stages[0], x)

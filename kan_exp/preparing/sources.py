@@ -67,7 +67,7 @@ def check_source(config: RunConfig, context: RunContext, task: Task) -> int | No
             schema = Schema(tuple(Column(str(k)) for k in range(width)), (output,))
             check_schema("data", schema, config, context, task, left_out=None)
     if kind == EQUATION:
-        problem = _problem(options)
+        problem = problem_of(options)
         columns = Schema.of_numbers(problem.names, problem.outputs)
         check_schema("pde", columns, config, context, task, width=len(problem.columns))
         return int(problem.points["interior"])
@@ -98,7 +98,7 @@ def _check_formula(config: RunConfig, context: RunContext, task: Task) -> int | 
     return int(train)
 
 
-def _problem(options: Mapping[str, Any]) -> Problem:
+def problem_of(options: Mapping[str, Any]) -> Problem:
     """The differential equation of a configuration, made without torch."""
     component = options.get("problem")
     if not isinstance(component, Component):
