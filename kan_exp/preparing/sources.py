@@ -96,7 +96,7 @@ def check_source(config: RunConfig, context: RunContext, task: Task) -> int | No
 def problem_of(options: Mapping[str, Any]) -> Problem:
     """The differential equation of a configuration, made without torch."""
     component = options.get("problem")
-    if not isinstance(component, Component) or component.target == "None":  # null in YAML
+    if not isinstance(component, Component):
         raise KanExpError(
             "data=equation solves a differential equation: choose one with pde=..., such as "
             "pde=poisson"

@@ -125,7 +125,7 @@ def test_a_problem_in_python_is_solved_like_its_formulas(tmp_path, monkeypatch):
     module = ModuleType("my_module")
     module.Decay = Decay
     monkeypatch.setitem(sys.modules, "my_module", module)
-    result = solve(tmp_path, "data=equation", "pde._target_=my_module.Decay", "dims=[auto,auto]")
+    result = solve(tmp_path, "data=equation", "+pde._target_=my_module.Decay", "dims=[auto,auto]")
     assert result.metrics["test_relative_error"] < 1e-6
     assert result.metrics["test_h1_error"] < 1e-5
 
