@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import sys
+from types import ModuleType
 
 import pytest
 import torch
 
+from kan_exp.equations import Condition, Problem
 from kan_exp.errors import KanExpError
 from kan_exp.preparing.experiment import make_experiment
 from kan_exp.preparing.translation import run_config
@@ -108,6 +111,23 @@ def test_an_unknown_function_is_found_from_values_of_another(tmp_path):
         pytest.approx([1, 3], rel=1e-4),
         pytest.approx([4, 3], rel=1e-4),
     ]
+
+
+def test_a_problem_in_python_is_solved_like_its_formulas(tmp_path, monkeypatch):
+    class Decay(Problem):
+        inputs, coefficients = {"t": (0, 1)}, {"k": 2.0}
+        conditions = (Condition("t=0", lambda at, u: u - 1),)
+        exact = "exp(-2*t)"
+
+        def interior(self, at, u):
+            return u.dt + self.k * u
+
+    module = ModuleType("my_module")
+    module.Decay = Decay
+    monkeypatch.setitem(sys.modules, "my_module", module)
+    result = solve(tmp_path, "data=equation", "+pde._target_=my_module.Decay", "dims=[auto,auto]")
+    assert result.metrics["test_relative_error"] < 1e-6
+    assert result.metrics["test_h1_error"] < 1e-5
 
 
 def test_a_continuation_ends_with_the_whole_problem(tmp_path):
