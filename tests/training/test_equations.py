@@ -24,6 +24,8 @@ SMALL = [
     "pde.points={interior: 150, edge: 20}",
 ]
 
+SUMS = ["dims=[auto,3,auto]", "layers=null", "multiply=null"]
+
 
 def solve(folder, *options):
     return make_experiment(run_config([*SMALL, *options], folder)).fit()
@@ -131,12 +133,11 @@ def test_a_problem_in_python_is_solved_like_its_formulas(tmp_path, monkeypatch):
 
 
 def test_a_continuation_ends_with_the_whole_problem(tmp_path):
-    options = ("pde=burgers", "pde.coefficients.nu=0.3", "pde.continuation.t=[0.2,1]")
-    exact = "pde.exact.nu=0.3"
-    result = solve(tmp_path, *options, exact, "dims=[auto,3,auto]", "pde.points.drawn_anew=0.5")
+    options = ("pde=heat", "pde.continuation={t: [0.2, 1]}", "pde.points.drawn_anew=0.5")
+    result = solve(tmp_path, *options, *SUMS)
     assert result.metrics["steps"] == 50
     assert result.metrics["best_step"] > 25  # those of the first problem know t up to 0.2
-    torch.testing.assert_close(result.model.x_mean, torch.tensor([0, 0.5]).double())
+    torch.testing.assert_close(result.model.x_mean, torch.tensor([0.5, 0.5]).double())
     assert result.metrics["test_relative_error"] < 0.1
 
 
@@ -175,7 +176,7 @@ def test_an_unknown_coefficient_is_found_from_a_table(tmp_path):
     u = (-0.1 * math.pi**2 * x[:, 1]).exp() * (math.pi * x[:, 0]).sin()
     rows = [f"{a},{b},{value}" for (a, b), value in zip(x.tolist(), u.tolist(), strict=True)]
     (tmp_path / "known.csv").write_text("\n".join(["x,t,u", *rows]))
-    options = ("pde=heat", "pde.unknown=[a]", "pde.coefficients.a=0.4", "dims=[auto,3,auto]")
+    options = ("pde=heat", "pde.unknown=[a]", "pde.coefficients.a=0.4", *SUMS)
     stages = ("refine.grids=[8,8]", "refine.num_candidates=[3,1]", "refine.steps=[15,25]")
     result = solve(tmp_path / "run", *options, *stages, f"data.path={tmp_path / 'known.csv'}")
     assert result.metrics["coefficients"]["a"] == pytest.approx(0.1, rel=0.01)
@@ -211,7 +212,7 @@ def test_a_coefficient_that_nothing_determines_runs_away(tmp_path):
 
 def test_tables_have_no_second_derivatives(tmp_path):
     with pytest.raises(KanExpError, match="derivatives of order 2, which edges of degree 1"):
-        solve(tmp_path, "pde=poisson", "layer=interpo")
+        solve(tmp_path, "pde=poisson", *SUMS, "layer=interpo")
 
 
 @pytest.mark.parametrize("option", ["prune=auto", "replicas=2", "explain.enabled=true"])
