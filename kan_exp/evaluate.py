@@ -36,7 +36,7 @@ from kan_exp.runs import option_name
 from kan_exp.runs.identity import group_name
 from kan_exp.runs.printable import aligned, counted
 from kan_exp.tasks import scoring_of
-from kan_exp.tasks.metrics import RESIDUAL
+from kan_exp.tasks.metrics import OF_EQUATIONS
 from kan_exp.tasks.numbers import metric_texts
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ def evaluate(cfg: DictConfig) -> None:
     from kan_exp.training.score import score_networks
 
     scoring = scoring_of(description)
-    # Of a differential equation the residual belongs to the problem, not to points of a table.
-    shown = [one for one in scoring.metrics if one.name != RESIDUAL]
+    # Residuals and derivatives belong to the problem, not to points of a table.
+    shown = [one for one in scoring.metrics if one.name not in OF_EQUATIONS]
     if not shown:
         raise KanExpError(
             f"{run} solves a differential equation without a known solution: read test_residual in "

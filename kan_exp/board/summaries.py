@@ -38,10 +38,13 @@ def scalars(values: Mapping[str, float]) -> Summary:
     return Summary(value=[Summary.Value(tag=tag, simple_value=v) for tag, v in values.items()])
 
 
-def figure(tag: str, png: bytes) -> Summary:
-    """A figure, given as PNG; torch's function would encode it again."""
-    width, height = (int.from_bytes(png[at : at + 4]) for at in (16, 20))  # of the PNG's header
-    image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png)
+def figure(tag: str, picture: bytes) -> Summary:
+    """A figure, given as PNG or GIF; torch's function would encode it again."""
+    if picture.startswith(b"GIF"):
+        width, height = (int.from_bytes(picture[at : at + 2], "little") for at in (6, 8))
+    else:
+        width, height = (int.from_bytes(picture[at : at + 4]) for at in (16, 20))
+    image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=picture)
     return Summary(value=[Summary.Value(tag=tag, image=image)])
 
 

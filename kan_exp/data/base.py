@@ -183,6 +183,20 @@ class ExperimentData(LightningDataModule, ABC):
         return self.schema.features
 
     @property
+    def width(self) -> int:
+        """How many numbers a network reads."""
+        return len(self.features)
+
+    @property
+    def read_bounds(self) -> Tensor:
+        """Ranges of what a network reads, `(width, 2)`."""
+        return self.bounds
+
+    def standardized(self) -> Split:
+        """The training points as a network reads them."""
+        return self.scaling.standardize(self.train)
+
+    @property
     def target_name(self) -> str:
         return self.schema.target_name
 
@@ -250,7 +264,7 @@ class ExperimentData(LightningDataModule, ABC):
         generators: Sequence[torch.Generator],
     ) -> ChunkLoader:
         """The loader of the training points; `passes` are the steps that `ChunkLoader` takes."""
-        split = self.scaling.standardize(self.train)
+        split = self.standardized()
         if split.weight is not None:  # of mean one, so that the mean over any batch is unbiased
             split = split._replace(weight=(split.weight / split.weight.mean()).float())
         return ChunkLoader(split, batch_size, *passes, *generators)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,9 +15,10 @@ from kan_exp.data.points import Scaling, Split
 from kan_exp.data.reading import read_table
 from kan_exp.data.schema import Schema
 from kan_exp.equations import Problem
+from kan_exp.equations.frame import read
 from kan_exp.equations.notes import notes_on
 from kan_exp.equations.points import Ranges, compile_relation, draw_points
-from kan_exp.errors import KanExpError
+from kan_exp.errors import KanExpError, listing, suggest
 
 
 class EquationData(ExperimentData):
@@ -28,16 +30,19 @@ class EquationData(ExperimentData):
     Args:
         problem: The equation with its conditions.
         num_val: Points inside at which networks are compared by their residuals.
-        num_test: Points at which the solution is compared with the exact one.
+        num_test: Points at which the solution is compared with the exact one, unless that is a
+            table, all of whose rows are taken.
         seed: Decides the points.
         path: A table with columns for inputs and unknown functions: what is known of the solution,
-            from which unknown coefficients are found.
+            from which unknown coefficients and functions are found.
         observed: Where there is no table, how many points of the exact solution take its place.
         noise: Standard deviation of the noise on these, as a share of the solution's.
         data_weight: Of the mean square of the differences from what is known.
+        measured: Names of the unknown functions that are known there; all if not given.
 
     Attributes:
         observations: What is known of the solution, points and values in float64; None if nothing.
+        measured: Places of the functions whose values these are.
 
     Raises:
         KanExpError: The problem cannot be evaluated, or the table cannot be read.
@@ -53,6 +58,7 @@ class EquationData(ExperimentData):
         observed: int | None = None,
         noise: float = 0.0,
         data_weight: float = 1.0,
+        measured: Sequence[str] | None = None,
     ) -> None:
         super().__init__(seed)
         for name, count in (("num_val", num_val), ("num_test", num_test)):
@@ -66,9 +72,23 @@ class EquationData(ExperimentData):
         self.schema = Schema.of_numbers(problem.names, problem.outputs)
         self.relations = [compile_relation(problem, one) for one in problem.relations]
         self.train = self._split(int(problem.points["interior"]), 0)
-        self.val, self.test = self._split(num_val, 1), self._split(num_test, 2)
+        self.val = self._split(num_val, 1)
+        table = problem.reference
+        self.test = (
+            self._split(num_test, 2)
+            if table is None
+            else self._read("pde.exact", table, problem.outputs)
+        )
         self.scaling = self.scaling_of(problem.ranges)
         self.data_weight = data_weight
+        known = problem.outputs if measured is None else tuple(measured)
+        for name in known:
+            if name not in problem.outputs:
+                raise KanExpError(
+                    f"data.measured has {name!r}, which is none of the unknown functions "
+                    f"{listing(problem.outputs)}.{suggest(name, problem.outputs)}"
+                )
+        self.measured = [problem.outputs.index(name) for name in known]
         self.observations = self._observe(path, observed, noise)
         if problem.unknown and self.observations is None:
             raise KanExpError(
@@ -86,18 +106,17 @@ class EquationData(ExperimentData):
         values: Any = problem.solution(x)
         y = torch.as_tensor(values).to(x).reshape(len(x), len(problem.outputs))
         if len(bad := (~y.isfinite().all(1)).nonzero()):
-            where = ", ".join(
-                f"{name}={value:.4g}"
-                for name, value in zip(problem.names, x[int(bad[0])].tolist(), strict=True)
-            )
+            where = self._shown(x[int(bad[0])])
             raise KanExpError(f"pde.exact is not finite at {where}: correct it, or set it to null.")
         return Split(x, y)
 
     def _observe(self, path: str | None, observed: int | None, noise: float) -> Split | None:
         problem = self.problem
+        for name, value in (("noise", noise), ("data_weight", self.data_weight)):
+            if not 0 <= value < math.inf:
+                raise KanExpError(f"data.{name} must be at least 0, got {value}.")
         if path is not None:
-            table = read_table(path, list(problem.names), list(problem.outputs))
-            return Split(torch.tensor(table.x).double(), torch.tensor(table.y).double())
+            return self._read("data.path", path, [problem.outputs[k] for k in self.measured])
         if observed is None:
             return None
         check_whole("data.observed", observed, 1)
@@ -109,18 +128,62 @@ class EquationData(ExperimentData):
         unit = torch.rand(observed, len(problem.names), generator=draws, dtype=torch.float64)
         low, high = self.bounds.unbind(1)
         x = torch.lerp(low, high, unit)
-        y = torch.as_tensor(problem.solution(x)).to(x).reshape(observed, -1)
+        y = torch.as_tensor(problem.solution(x)).to(x).reshape(observed, -1)[:, self.measured]
         error = torch.randn(y.shape, generator=draws, dtype=torch.float64)
         return Split(x, y + noise * y.std(0) * error)
+
+    def _read(self, option: str, path: str, outputs: Sequence[str]) -> Split:
+        """Points and values of a table.
+
+        Raises:
+            KanExpError: It cannot be read, or has a point off the domain.
+        """
+        try:
+            table = read_table(path, list(self.problem.names), list(outputs))
+        except KanExpError as error:
+            raise KanExpError(str(error).replace("data.path", option)) from error
+        x = torch.tensor(table.x).double()
+        low, high = self.bounds.unbind(1)
+        slack = 1e-9 * (high - low)
+        off = ((x < low - slack) | (x > high + slack)).any(1).nonzero()
+        if len(off):
+            where = self._shown(x[int(off[0])])
+            raise KanExpError(
+                f"{option}={path} has {len(off):,} of {len(x):,} rows off the domain, such as "
+                f"{where}: remove them, or widen pde.inputs."
+            )
+        return Split(x, torch.tensor(table.y).double())
+
+    def _shown(self, point: Tensor) -> str:
+        pairs = zip(self.problem.names, point.tolist(), strict=True)
+        return ", ".join(f"{name}={value:.4g}" for name, value in pairs)
 
     def generator(self, stream: int) -> torch.Generator:
         """Draws points: 0 those of training, 1 of validation, 2 of the test, 3 what is observed."""
         return torch.Generator().manual_seed(4 * self.seed + stream)
 
-    @staticmethod
-    def scaling_of(ranges: Ranges) -> Scaling:
-        """Mean and deviation of inputs that are uniform over these ranges; outputs as they are."""
-        low, high = torch.tensor([*ranges.values()], dtype=torch.float64).unbind(1)
+    @property
+    def width(self) -> int:
+        return len(self.problem.columns)
+
+    @property
+    def read_bounds(self) -> Tensor:
+        return self._ends(self.problem.ranges)
+
+    def standardized(self) -> Split:
+        """What the network reads, and in the place of outputs the points themselves."""
+        split = Split(read(self.problem.frame, self.train.x), self.train.x)
+        return self.scaling.standardize(split)
+
+    def _ends(self, ranges: Ranges) -> Tensor:
+        frame = self.problem.frame
+        if frame is None or frame.features is None:
+            return torch.tensor([*ranges.values()], dtype=torch.float64)
+        return frame.features.ends(ranges)
+
+    def scaling_of(self, ranges: Ranges) -> Scaling:
+        """Mean and deviation of what is read, if uniform in these ranges; outputs as they are."""
+        low, high = self._ends(ranges).unbind(1)
         zero = torch.zeros(1, dtype=torch.float64)
         return Scaling((low + high) / 2, (high - low) / math.sqrt(12), zero, zero + 1)
 

@@ -2,6 +2,13 @@
 
 from kan_exp.equations.formulas import FormulaProblem
 from kan_exp.equations.problem import Condition, Problem
-from kan_exp.equations.references import BurgersSolution, IntegratedSolution
+from kan_exp.equations.references import AllenCahnSolution, BurgersSolution, IntegratedSolution
 
-__all__ = ["BurgersSolution", "Condition", "FormulaProblem", "IntegratedSolution", "Problem"]
+__all__ = [
+    "AllenCahnSolution",
+    "BurgersSolution",
+    "Condition",
+    "FormulaProblem",
+    "IntegratedSolution",
+    "Problem",
+]

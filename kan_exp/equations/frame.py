@@ -1,10 +1,11 @@
-"""Solutions that meet conditions exactly: `offset + factor * output of the network`."""
+"""Solutions that are made of a network: `offset + factor * network(features)`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from kan_exp.equations.features import Features
 from kan_exp.errors import KanExpError, listing
 from kan_exp.targets import Formula
 
@@ -18,7 +19,7 @@ KEPT = 8  # sets of points
 
 
 class Frame:
-    """What a network's outputs are multiplied by, and what is added.
+    """What a network reads, what its outputs are multiplied by, and what is added.
 
     Where the factor is zero the solution is the offset, whatever the network does.
 
@@ -28,14 +29,21 @@ class Frame:
         factor: A formula of the inputs for all functions, or one for each by its name; 1 if not
             given.
         offset: Likewise; 0 if not given.
+        features: See `Features`; the network reads the inputs if not given.
 
     Raises:
         KanExpError: A formula cannot be read, or a name is no unknown function.
     """
 
     def __init__(
-        self, inputs: Sequence[str], outputs: Sequence[str], factor: Any = None, offset: Any = None
+        self,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        factor: Any = None,
+        offset: Any = None,
+        features: Any = None,
     ) -> None:
+        self.features = None if features is None else Features(inputs, features)
         self.texts = {
             "factor": _texts("factor", outputs, factor, "1"),
             "offset": _texts("offset", outputs, offset, "0"),
@@ -63,7 +71,9 @@ class Frame:
 
     def describe(self) -> dict[str, Any]:
         """The arguments in plain containers."""
-        return {"inputs": list(self.inputs), "outputs": list(self.outputs), **self.texts}
+        features = None if self.features is None else self.features.texts
+        names = {"inputs": list(self.inputs), "outputs": list(self.outputs)}
+        return {**names, **self.texts, "features": features}
 
     def values(self, x: Tensor, outputs: Tensor) -> Tensor:
         """The solution at points `(n, in)`, of outputs `(n, out)`."""
@@ -83,6 +93,30 @@ class Frame:
         factor, offset = self._at(x, needed)
         made = leibniz(factor, jets, needed)
         return {key: offset[key] + made.get(key, 0.0) for key in needed}
+
+
+def read(frame: Frame | None, x: Tensor) -> Tensor:
+    """What a network reads at points `(n, in)`."""
+    return x if frame is None or frame.features is None else frame.features(x)
+
+
+def inputs_of(
+    frame: Frame | None, x: Tensor, keys: Iterable[Key], mean: Tensor, std: Tensor
+) -> dict[Key, Tensor]:
+    """Derivatives of what a network reads, standardized, at points `(n, in)`.
+
+    Args:
+        frame: Has the features.
+        x: The points.
+        keys: A closure of derivatives.
+        mean, std: Of each column that the network reads.
+    """
+    from kan_exp.layers.jets import input_jets
+
+    if frame is None or frame.features is None:
+        return input_jets((x - mean) / std, 1 / std)
+    made = frame.features.jets(x, keys)
+    return {key: (values if key else values - mean) / std for key, values in made.items()}
 
 
 def _derivatives(formulas: Sequence[Formula], x: Tensor, keys: Iterable[Key]) -> dict[Key, Tensor]:

@@ -13,6 +13,8 @@ from kan_exp.equations.problem import Problem, Relation
 CONFLICT = 1e-6  # relative difference of two values that are to be the same
 JUMP = 0.2  # of the range of values along a part of the border, between neighbors of many
 EDGE_POINTS = 1000
+ZOOMS = (1e-2, 1e-4, 1e-6)  # of a range, around the point where an equation is largest
+UNBOUNDED = 1e3  # factor by which it grows there
 
 
 def notes_on(problem: Problem, relations: Sequence[Compiled]) -> list[str]:
@@ -21,22 +23,24 @@ def notes_on(problem: Problem, relations: Sequence[Compiled]) -> list[str]:
         *_too_few(problem, relations),
         *_contradictions(problem, relations),
         *_jumps(problem, relations),
+        *_inside(problem, relations),
+        *_singular(problem, relations),
         *_unknown(problem),
     ]
 
 
 def _unknown(problem: Problem) -> list[str]:
-    if problem.solution is not None:
+    if problem.has_exact:
         return []
     return [
         "no exact solution is given (pde.exact): the residual says how well the equation is met, "
-        "not how far the solution is from the true one"
+        "not how far the solution is from the true one, which is estimated"
     ]
 
 
 def _too_few(problem: Problem, relations: Sequence[Compiled]) -> Iterator[str]:
-    if problem.frame is not None:
-        return
+    if problem.factor is not None or problem.offset is not None or problem.features is not None:
+        return  # these may take the place of conditions
     inside = relations[0]
     orders = [
         max((key.count(place) for key in inside.keys), default=0)
@@ -114,6 +118,44 @@ def _jumps(problem: Problem, relations: Sequence[Compiled]) -> Iterator[str]:
                 f"the condition on {one.relation.name} jumps at {_shown(problem, x[worst])}: "
                 f"networks are smooth, so that the error there stays large"
             )
+
+
+def _inside(problem: Problem, relations: Sequence[Compiled]) -> Iterator[str]:
+    for one in relations[1:]:
+        for place, value in one.relation.fixed.items():
+            if place >= 0 and value not in problem.ranges[problem.names[place]]:
+                yield f"the condition on {one.relation.name} is off the border, inside the domain"
+
+
+def _singular(problem: Problem, relations: Sequence[Compiled]) -> Iterator[str]:
+    """Notes on points where an equation has no value or no bound, whatever the solution."""
+    for one in relations:
+        generator = torch.Generator().manual_seed(0)
+        x = draw_points(problem, one.relation, EDGE_POINTS, problem.ranges, generator)
+        first = sizes = _sizes(problem, one, x)
+        ends = torch.tensor([*problem.ranges.values()], dtype=torch.float64)
+        free = [k for k in range(len(ends)) if k not in one.relation.fixed]
+        for zoom in ZOOMS if free and -1 not in one.relation.fixed else ():
+            if not bool(sizes.isfinite().all()):
+                break
+            around = torch.rand(EDGE_POINTS, len(free), generator=generator, dtype=torch.float64)
+            x = x[sizes.argmax()].repeat(EDGE_POINTS, 1)
+            x[:, free] += zoom * (2 * around - 1) * (ends[free, 1] - ends[free, 0])
+            x = x.clamp(ends[:, 0], ends[:, 1])
+            sizes = _sizes(problem, one, x)
+        bad = (~sizes.isfinite()).nonzero()
+        if len(bad) or sizes.max() > UNBOUNDED * first.max():
+            place = int(bad[0]) if len(bad) else int(sizes.argmax())
+            yield (
+                f"the equation on {one.relation.name} has no finite value at or near "
+                f"{_shown(problem, x[place])}: leave this point out by pde.inputs or pde.inside"
+            )
+
+
+def _sizes(problem: Problem, one: Compiled, x: Tensor) -> Tensor:
+    """The largest residual at each point where all functions and derivatives are 1."""
+    ones = torch.ones(1, len(x), dtype=torch.float64)
+    return problem.evaluate(one.relation, x, lambda place, key: ones, {})[0].abs().amax(1)
 
 
 def _shown(problem: Problem, point: Tensor) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BORDER = "border"
+TABLES = (".csv", ".tsv", ".parquet")  # endings of files
 POINTS = {"interior": 1000, "edge": 80, "drawn_anew": 0.0}
 
 
@@ -70,6 +71,8 @@ class Problem:
         factor: A formula of the inputs by which the network's output is multiplied, for all unknown
             functions or one for each by its name: zero where `offset` meets a condition exactly.
         offset: Formulas that are added, likewise.
+        features: What the network reads in the place of an input: a formula of it, or several, by
+            its name. See `kan_exp.equations.features.Features`.
         weight: Of the mean square of the equation inside.
         inside: A formula of the inputs that is above 0 in the domain, if that is no rectangle.
         continuation: Ends of ranges, or values of coefficients, that lead to the last one.
@@ -77,8 +80,9 @@ class Problem:
             what it does beyond the present range is extrapolated.
         points: How many points there are inside and for each condition, and which share of those
             inside is drawn anew where the residual is large.
-        exact: The solution, if it is known: a formula of the inputs for each unknown function, or a
-            function from points `(n, in)` to values `(n, out)`. It is never trained on.
+        exact: The solution, if it is known: a formula of the inputs for each unknown function, a
+            function from points `(n, in)` to values `(n, out)`, or a table with columns for inputs
+            and unknown functions. It is never trained on.
 
     Raises:
         KanExpError: An attribute breaks its rule; the error names it.
@@ -91,6 +95,7 @@ class Problem:
     conditions: Sequence[Condition] = ()
     factor: Any = None
     offset: Any = None
+    features: Any = None
     weight: float = 1.0
     inside: str | None = None
     continuation: Mapping[str, Sequence[float]] = {}
@@ -133,13 +138,21 @@ class Problem:
         self.points = _read_points(self.points)
         self.region = None if self.inside is None else self._formula("pde.inside", self.inside)
         self.frame = None
-        if self.factor is not None or self.offset is not None:
-            self.frame = Frame(self.names, self.outputs, self.factor, self.offset)
+        parts = self.factor, self.offset, self.features
+        if any(part is not None for part in parts):
+            self.frame = Frame(self.names, self.outputs, *parts)
         self.continuation = self._read_continuation()
+        self.reference: str | None = None  # the file of a table
         self.solution = self._read_exact()
         self.relations = [Relation("the interior", {}, _interior, self.weight)]
         for number, condition in enumerate(self.conditions):
             self.relations += self._read_condition(f"pde.conditions[{number}]", condition)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What the network reads."""
+        frame = self.frame
+        return self.names if frame is None or not frame.features else frame.features.columns
 
     def interior(self, at: Any, *fields: Any) -> Any:
         """The residual inside, zero for a solution: a tensor, or several for several equations.
@@ -261,6 +274,8 @@ class Problem:
         read: dict[str, list[float]] = {}
         for name, values in (self.continuation or {}).items():
             option = f"pde.continuation.{name}"
+            if values is None:
+                continue
             if name not in self.names and name not in self.coefficients:
                 hint = suggest(name, [*self.names, *self.coefficients])
                 raise KanExpError(f"{option}: there is no such input or coefficient.{hint}")
@@ -268,7 +283,7 @@ class Problem:
                 raise KanExpError(f"{option}: {name} is unknown, so that it cannot be given.")
             if not isinstance(values, Sequence) or isinstance(values, str) or not values:
                 raise KanExpError(f"{option} must be a list of numbers, got {quote(values)}.")
-            numbers = [_number(f"{option}[{k}]", value) for k, value in enumerate(values)]
+            numbers = [_number_of(f"{option}[{k}]", value) for k, value in enumerate(values)]
             last = self.ranges[name][1] if name in self.names else self.coefficients[name]
             if not math.isclose(numbers[-1], last, rel_tol=1e-9):
                 raise KanExpError(
@@ -298,6 +313,11 @@ class Problem:
                 coefficients[name] = values[number]
         return ranges, coefficients
 
+    @property
+    def has_exact(self) -> bool:
+        """Whether the solution is known, as a function or at the points of a table."""
+        return self.solution is not None or self.reference is not None
+
     def _read_exact(self) -> Callable[[Tensor], Tensor] | None:
         exact = self.exact
         if exact is None:
@@ -305,12 +325,15 @@ class Problem:
         if callable(exact):
             solution: Callable[[Tensor], Tensor] = exact
             return solution
+        if isinstance(exact, str) and exact.strip().lower().endswith(TABLES):
+            self.reference = exact.strip()
+            return None
         if isinstance(exact, str | int | float):
             exact = {self.outputs[0]: str(exact)}
         if not isinstance(exact, Mapping) or {*exact} != {*self.outputs}:
             raise KanExpError(
-                f"pde.exact must have a formula for each of {listing(self.outputs)}, got "
-                f"{quote(exact)}."
+                f"pde.exact must have a formula for each of {listing(self.outputs)}, or be a table "
+                f"({listing(TABLES)}), got {quote(exact)}."
             )
         formulas = [self._formula(f"pde.exact.{n}", str(exact[n])) for n in self.outputs]
 

@@ -88,33 +88,27 @@ def input_jets(x: Tensor, slopes: Sequence[float] | Tensor | None = None) -> dic
     return {(): x} | {(k,): column.expand_as(x) for k, column in enumerate(torch.diag(ones))}
 
 
-def network_jets(
-    network: nn.Sequential,
-    x: Tensor,
-    keys: Iterable[Key],
-    slopes: Sequence[float] | Tensor | None = None,
-) -> dict[Key, Tensor]:
-    """A network's outputs and their derivatives by its inputs.
+def network_jets(network: nn.Sequential, inputs: Jets, keys: Iterable[Key]) -> dict[Key, Tensor]:
+    """A network's outputs and their derivatives.
 
     Differentiable by the parameters. The cost grows linearly with the number of keys and layers,
     in place of a backward pass for each derivative.
 
     Args:
         network: Layers, one after the other.
-        x: Inputs, `(n, in)`.
+        inputs: Jets of its inputs, `(n, in)` each: `input_jets`.
         keys: Which derivatives.
-        slopes: See `input_jets`.
 
     Returns:
         For each key and those that it is made of, `(n, out)`.
     """
     needed = closure(keys)
-    jets: Jets = input_jets(x, slopes)
+    jets = dict(inputs)
     for layer in network:
         if not isinstance(layer, EdgeLayer):
             raise TypeError(f"derivatives by inputs need layers of edges, got {layer}.")
         jets = layer_jets(layer, jets, needed)
-    return dict(jets)
+    return jets
 
 
 def layer_jets(layer: EdgeLayer, jets: Jets, keys: Sequence[Key]) -> dict[Key, Tensor]:
@@ -161,4 +155,16 @@ def leibniz(left: Jets, right: Jets, keys: Iterable[Key]) -> dict[Key, Tensor]:
                 parts.append(first * second)
         if parts:
             made[key] = sum(parts[1:], parts[0])
+    return made
+
+
+def leibniz_transposed(grads: Jets, right: Jets) -> dict[Key, Tensor]:
+    """Derivatives by the jets of a factor, of those by the jets of its product with `right`."""
+    made: dict[Key, Tensor] = {}
+    for key, grad in grads.items():
+        for chosen in itertools.product((True, False), repeat=len(key)):
+            left = tuple(itertools.compress(key, chosen))
+            other = right.get(tuple(itertools.compress(key, [not one for one in chosen])))
+            if other is not None:
+                made[left] = made[left] + grad * other if left in made else grad * other
     return made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Real
 from pathlib import Path
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from kan_exp.data.points import Scaling
 from kan_exp.data.schema import Schema
-from kan_exp.equations.frame import Frame
+from kan_exp.equations.frame import Frame, Key, inputs_of, read
 from kan_exp.errors import KanExpError, listing
 from kan_exp.layers import EdgeLayer, KANNamedLayer
 from kan_exp.layers.importance import (
@@ -27,7 +27,7 @@ from kan_exp.layers.importance import (
     ablation_samples,
     edge_importance,
 )
-from kan_exp.layers.jets import network_jets
+from kan_exp.layers.jets import closure, network_jets
 from kan_exp.layers.nodes import PRODUCT
 from kan_exp.layers.walk import LayerPass, layers_of, observe_domains, walk
 from kan_exp.models.importance import Importance
@@ -142,7 +142,7 @@ class KANModel(nn.Module):
 
     def standardize(self, x: Tensor) -> Tensor:
         """Inputs as the network takes them, in its own dtype."""
-        scaled = (x - self.x_mean) / self.x_std
+        scaled = (read(self.frame, x) - self.x_mean) / self.x_std
         parameter = next(self.network.parameters(), scaled)
         return scaled.to(parameter.dtype)
 
@@ -174,13 +174,19 @@ class KANModel(nn.Module):
             raise KanExpError("model.derivative needs outputs that are plain numbers.")
 
         def derive(points: Tensor) -> Tensor:
-            slopes = 1 / self.x_std
-            jets = network_jets(self.network, self.standardize(points), [key], slopes)
+            jets = self.jets(points, [key])
             if self.frame is not None:
                 return self.frame.jets(points, jets, [key])[key]
             return jets[key] * self.y_std
 
         return self._in_batches(derive, x)
+
+    def jets(self, x: Tensor, keys: Iterable[Key]) -> dict[Key, Tensor]:
+        """Derivatives of `outputs` by the inputs in the user's units, see `network_jets`."""
+        needed = closure(keys)
+        inputs = inputs_of(self.frame, x, needed, self.x_mean, self.x_std)
+        dtype = next(self.network.parameters(), x).dtype
+        return network_jets(self.network, {k: one.to(dtype) for k, one in inputs.items()}, needed)
 
     @torch.no_grad()
     def predict_outputs(self, x: Any) -> Tensor:
@@ -338,7 +344,8 @@ class KANModel(nn.Module):
     def unit_names(self) -> list[list[str]]:
         """Names of inputs, hidden units (`h1`, or `h2.1` in deep networks) and outputs."""
         *hidden, outputs = [layer.dim_out for layer in self.edge_layers] or [1]
-        names = [list(self.features)]
+        read = None if self.frame is None else self.frame.features
+        names = [list(self.features if read is None else read.columns)]
         for depth, width in enumerate(hidden, 1):
             names.append(_numbered(f"h{depth}." if len(hidden) > 1 else "h", width))
         last = [self.target_name] if outputs == 1 else _numbered(self.target_name, outputs)

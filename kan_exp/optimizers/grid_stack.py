@@ -42,11 +42,14 @@ class _Reading(NamedTuple):
     cell: Tensor  # (networks, samples, in)
 
 
-class GridLayers:
-    """The layers of networks of one shape, all of them grids, in float64.
+class GridStack:
+    """Networks of one shape whose layers all are grids, in float64.
+
+    It does not use `kan_exp.layers.walk`, which passes through modules: stacking these in float64
+    at every evaluation would take longer than the evaluation.
 
     Args:
-        modules: The networks, for which `GridStack.takes` is true.
+        modules: The networks, for which `takes` is true.
         parameters: Their parameters, `(networks, parameters)`.
     """
 
@@ -55,26 +58,15 @@ class GridLayers:
         self.sizes = [sum(part.numel() for part in layer.parameters()) for layer in networks[0]]
         parts = parameters.split(self.sizes, dim=1)
         self.layers = [
-            _make_layer(layers, part)
+            stack_layer(layers, part)
             for part, layers in zip(parts, zip(*networks, strict=True), strict=True)
         ]
-
-
-class GridStack(GridLayers):
-    """Networks of one shape whose layers all are grids, in float64.
-
-    It does not use `kan_exp.layers.walk`, which passes through modules: stacking these in float64
-    at every evaluation would take longer than the evaluation.
-
-    """
 
     @staticmethod
     def takes(modules: Sequence[nn.Module]) -> bool:
         """Whether these are networks of tables and splines alone."""
         first = modules[0]
-        return isinstance(first, nn.Sequential) and all(
-            isinstance(layer, GridLayer) and layer.only_splines for layer in first
-        )
+        return isinstance(first, nn.Sequential) and all(map(is_grid, first))
 
     def outputs(self, x: Tensor) -> Tensor:
         """`(samples, in)` -> `(networks, samples, out)`."""
@@ -143,7 +135,12 @@ def _read(layer: StackedLayer, x: Tensor) -> _Reading:
     return _Reading(basis, slopes / layer.spacing[:, None, :, None], cell)
 
 
-def _make_layer(layers: Sequence[GridLayer], parameters: Tensor) -> StackedLayer:
+def is_grid(layer: nn.Module) -> bool:
+    """Whether a layer has tables or splines alone."""
+    return isinstance(layer, GridLayer) and layer.only_splines
+
+
+def stack_layer(layers: Sequence[GridLayer], parameters: Tensor) -> StackedLayer:
     """The same layer of all networks, with its parameters `(networks, parameters)`."""
     first = layers[0]
     size = first.values.numel()

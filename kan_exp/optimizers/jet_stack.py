@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from functools import partial, reduce
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from kan_exp.layers import GridLayer
-from kan_exp.layers.jets import Jets, Key, chain_rule, input_jets, product_of
+from kan_exp.layers import EdgeLayer, GridLayer, KANLinearLayer
+from kan_exp.layers.jets import (
+    Jets,
+    Key,
+    chain_rule,
+    leibniz,
+    leibniz_transposed,
+    product_of,
+)
 from kan_exp.layers.kernels import basis_derivatives
-from kan_exp.optimizers.grid_stack import GridLayers, StackedLayer, locate
+from kan_exp.optimizers.grid_stack import StackedLayer, is_grid, locate, stack_layer
 
-
-class _Visit(NamedTuple):
-    """A layer, the jets that reach it, and what samples read of its edges."""
-
-    layer: StackedLayer
-    inputs: Jets
-    basis: Tensor  # (networks, samples, in, order + 2, functions)
-    cell: Tensor  # (networks, samples, in)
-    edges: Tensor  # derivatives of the edges, (networks, samples, in, order + 2, out)
+UNIT: dict[Key, Tensor] = {(): torch.ones((), dtype=torch.float64)}  # of a product
 
 
 class JetStack:
-    """Networks of one shape whose layers are splines, at the same points.
+    """Networks of one shape whose layers are splines or linear, at the same points.
 
     Args:
         modules: The networks, for which `takes` is true.
         parameters: Their parameters, `(networks, parameters)`, in float64.
-        x: Inputs of the networks, `(samples, in)`.
-        slopes: Derivative of each input by the variable that is meant, `(in,)`.
+        inputs: Jets of the inputs of the networks, `(samples, in)` each.
         keys: A `closure` of derivatives.
 
     Attributes:
@@ -42,56 +42,28 @@ class JetStack:
         self,
         modules: Sequence[nn.Module],
         parameters: Tensor,
-        x: Tensor,
-        slopes: Tensor,
+        inputs: Jets,
         keys: Sequence[Key],
     ) -> None:
-        self.keys, self.order = keys, max(map(len, keys))
-        stacked = GridLayers(modules, parameters)
-        self.sizes = stacked.sizes
+        networks = [list(cast("Sequence[EdgeLayer]", module)) for module in modules]
+        self.sizes = [sum(part.numel() for part in layer.parameters()) for layer in networks[0]]
         self._visits: list[_Visit] = []
-        jets: Jets = {
-            key: values.expand(len(parameters), -1, -1)
-            for key, values in input_jets(x, slopes).items()
+        self.outputs: Jets = {
+            key: values.expand(len(parameters), -1, -1) for key, values in inputs.items()
         }
-        for layer in stacked.layers:
-            jets = self._forward(layer, jets)
-        self.outputs = jets
+        parts = parameters.split(self.sizes, dim=1)
+        for part, layers in zip(parts, zip(*networks, strict=True), strict=True):
+            visit = _Linear if _is_linear(layers[0]) else _Splines
+            self._visits.append(visit(layers, part, self.outputs, keys))
+            self.outputs = self._visits[-1].outputs
 
     @staticmethod
     def takes(modules: Sequence[nn.Module]) -> bool:
-        """Whether these are networks of splines whose nodes all sum."""
+        """Whether these are networks of splines and of linear layers without an activation."""
         first = modules[0]
         return isinstance(first, nn.Sequential) and all(
-            isinstance(layer, GridLayer) and layer.only_splines and layer.products is None
-            for layer in first
+            _is_linear(layer) or is_grid(layer) for layer in first
         )
-
-    def _forward(self, layer: StackedLayer, jets: Jets) -> dict[Key, Tensor]:
-        basis, cell = _read(layer, jets[()], self.order + 1)
-        rows = cell.unsqueeze(-1) + torch.arange(basis.shape[-1], device=cell.device)
-        networks, inputs, count, outputs = layer.table.shape
-        first = torch.arange(networks * inputs, device=cell.device).view(networks, 1, inputs, 1)
-        found = layer.table.reshape(-1, outputs)[rows + count * first]
-        edges = basis @ found
-        self._visits.append(_Visit(layer, jets, basis, cell, edges))
-        made = {}
-        for key in self.keys:
-            parts = []
-            for times, degree, factors in chain_rule(key):
-                if not factors:
-                    parts.append(edges[:, :, :, 0].sum(2))
-                elif (inner := product_of(factors, jets)) is not None:
-                    weight = times * inner.unsqueeze(2)
-                    parts.append((weight @ edges[:, :, :, degree]).squeeze(2))
-            if layer.lines is not None and (inner := jets.get(key)) is not None:
-                slope, offset = layer.lines.unbind(1)
-                parts.append(inner @ slope)
-                if not key:
-                    parts.append(offset.sum(1, keepdim=True))
-            if parts:
-                made[key] = sum(parts[1:], parts[0])
-        return made
 
     def pull_back(self, grads: Mapping[Key, Tensor], out: Tensor) -> None:
         """Writes the derivatives by the parameters of one number for each sample.
@@ -102,14 +74,142 @@ class JetStack:
         """
         end = sum(self.sizes)
         for depth in reversed(range(len(self._visits))):
-            visit, start = self._visits[depth], end - self.sizes[depth]
-            self._by_parameters(visit, grads, out[:, :, start:end])
-            if depth:
-                grads = self._by_inputs(visit, grads)
+            start = end - self.sizes[depth]
+            grads = self._visits[depth].pull_back(grads, out[:, :, start:end], depth > 0)
             end = start
 
-    def _by_parameters(self, visit: _Visit, grads: Mapping[Key, Tensor], out: Tensor) -> None:
-        layer, jets, basis, cell, edges = visit
+
+class _Visit(ABC):
+    """A layer and the jets that reach it."""
+
+    outputs: Jets
+
+    @abstractmethod
+    def pull_back(self, grads: Jets, out: Tensor, by_inputs: bool) -> Jets:
+        """Writes derivatives by the layer's parameters; returns those by its inputs if asked."""
+
+
+class _Linear(_Visit):
+    def __init__(
+        self, layers: Sequence[EdgeLayer], parameters: Tensor, inputs: Jets, _: Sequence[Key]
+    ) -> None:
+        count = layers[0].dim_out
+        self.inputs, self.weight = inputs, parameters[:, :-count].unflatten(1, (count, -1))
+        self.outputs = {key: jet @ self.weight.mT for key, jet in inputs.items()}
+        self.outputs[()] = self.outputs[()] + parameters[:, None, -count:]
+
+    def pull_back(self, grads: Jets, out: Tensor, by_inputs: bool) -> Jets:
+        count = self.weight.shape[1]
+        parts = [
+            grad.unsqueeze(3) * self.inputs[key].unsqueeze(2)
+            for key, grad in grads.items()
+            if key in self.inputs
+        ]
+        out[:, :, :-count] = sum(parts[1:], parts[0]).flatten(2) if parts else 0.0
+        out[:, :, -count:] = grads.get((), 0.0)
+        return {key: grad @ self.weight for key, grad in grads.items()} if by_inputs else {}
+
+
+class _Splines(_Visit):
+    """Splines, of which samples read a few basis functions.
+
+    Attributes:
+        basis: `(networks, samples, in, order + 2, functions)`.
+        cell: `(networks, samples, in)`.
+        edges: Derivatives of the edges, `(networks, samples, in, order + 2, out)`.
+    """
+
+    def __init__(
+        self, layers: Sequence[EdgeLayer], parameters: Tensor, inputs: Jets, keys: Sequence[Key]
+    ) -> None:
+        self.layer = layer = stack_layer(cast("Sequence[GridLayer]", layers), parameters)
+        self.inputs, self.keys = inputs, keys
+        self.order = max(map(len, keys))
+        self.basis, self.cell = _read(layer, inputs[()], self.order + 1)
+        cell = self.cell.unsqueeze(-1)
+        rows = cell + torch.arange(self.basis.shape[-1], device=cell.device)
+        networks, count, size, outputs = layer.table.shape
+        first = torch.arange(networks * count, device=cell.device).view(networks, 1, count, 1)
+        self.edges = self.basis @ layer.table.reshape(-1, outputs)[rows + size * first]
+        self.outputs = self._sums() if layer.products is None else self._products()
+
+    def _sums(self) -> dict[Key, Tensor]:
+        """Jets of outputs that are sums of their edges."""
+        layer, jets, made = self.layer, self.inputs, {}
+        for key in self.keys:
+            parts = []
+            for times, degree, factors in chain_rule(key):
+                if not factors:
+                    parts.append(self.edges[:, :, :, 0].sum(2))
+                elif (inner := product_of(factors, jets)) is not None:
+                    weight = times * inner.unsqueeze(2)
+                    parts.append((weight @ self.edges[:, :, :, degree]).squeeze(2))
+            if layer.lines is not None and (inner := jets.get(key)) is not None:
+                slope, offset = layer.lines.unbind(1)
+                parts.append(inner @ slope)
+                if not key:
+                    parts.append(offset.sum(1, keepdim=True))
+            if parts:
+                made[key] = sum(parts[1:], parts[0])
+        return made
+
+    def _products(self) -> dict[Key, Tensor]:
+        """Jets of outputs of which some are products of their edges."""
+        edges, products = self._edge_jets(), cast(Tensor, self.layer.products)
+        total = reduce(partial(leibniz, keys=self.keys), self._factors(edges))
+        return {key: torch.where(products, total[key], one.sum(2)) for key, one in edges.items()}
+
+    def _edge_jets(self) -> dict[Key, Tensor]:
+        """Jets of each edge, `(networks, samples, in, out)`."""
+        layer, jets, made = self.layer, self.inputs, {}
+        for key in self.keys:
+            parts = []
+            for times, degree, factors in chain_rule(key):
+                if not factors:
+                    parts.append(self.edges[:, :, :, 0])
+                elif (inner := product_of(factors, jets)) is not None:
+                    parts.append((times * inner).unsqueeze(-1) * self.edges[:, :, :, degree])
+            if layer.lines is not None and (inner := jets.get(key)) is not None:
+                slope, offset = layer.lines.unsqueeze(2).unbind(1)
+                parts.append(inner.unsqueeze(-1) * slope + (0.0 if key else offset))
+            if parts:
+                made[key] = sum(parts[1:], parts[0])
+        return made
+
+    def _factors(self, edges: Jets) -> list[dict[Key, Tensor]]:
+        """Jets of each input's factor of the outputs; an edge that does not exist is 1."""
+        exists = self.layer.exists
+        jets = {**edges, (): edges[()] if exists is None else edges[()].where(exists, 1.0)}
+        count = self.cell.shape[2]
+        return [{key: one[:, :, place] for key, one in jets.items()} for place in range(count)]
+
+    def pull_back(self, grads: Jets, out: Tensor, by_inputs: bool) -> Jets:
+        by_edges = self._by_edges(grads)
+        self._by_parameters(by_edges, out)
+        return self._by_inputs(by_edges) if by_inputs else {}
+
+    def _by_edges(self, grads: Jets) -> dict[Key, Tensor]:
+        """Derivatives by the jets of the edges, `(networks, samples, in or 1, out)` each."""
+        made = {key: grad.unsqueeze(2) for key, grad in grads.items()}
+        if (products := self.layer.products) is None:
+            return made
+        factors, parts = self._factors(self._edge_jets()), []
+        for place in range(len(factors)):
+            others = factors[:place] + factors[place + 1 :]
+            rest = reduce(partial(leibniz, keys=self.keys), others, UNIT)
+            parts.append(leibniz_transposed(grads, rest))
+        zero = torch.zeros_like(self.edges[:, :, 0, 0])
+        return {
+            key: torch.where(
+                products.unsqueeze(2),
+                torch.stack([part.get(key, zero) for part in parts], 2),
+                made.get(key, zero.unsqueeze(2)),
+            )
+            for key in {**made, **parts[0]}
+        }
+
+    def _by_parameters(self, grads: Jets, out: Tensor) -> None:
+        layer, jets, edges = self.layer, self.inputs, self.edges
         # Derivatives by those of the edges.
         weights: list[Tensor | None] = [None] * (self.order + 1)
         for key, grad in grads.items():
@@ -117,54 +217,55 @@ class JetStack:
                 inner = product_of(factors, jets) if factors else None
                 if factors and inner is None:
                     continue
-                part = grad.unsqueeze(2)
-                part = part if inner is None else part * (times * inner).unsqueeze(-1)
+                part = grad if inner is None else grad * (times * inner).unsqueeze(-1)
                 known = weights[degree]
                 weights[degree] = part if known is None else known + part
         shape = edges[:, :, :, 0].shape
         used = [k for k, weight in enumerate(weights) if weight is not None]
         by_edges = torch.stack([w.expand(shape) for w in weights if w is not None], 3)
-        parts = basis[:, :, :, used].mT @ by_edges  # (networks, samples, in, functions, out)
+        parts = self.basis[:, :, :, used].mT @ by_edges  # (networks, samples, in, functions, out)
         if layer.bent is not None:
             parts = parts * layer.bent[:, None, :, None]
         size, outputs = layer.table[0].numel(), shape[-1]
         parts = parts.flatten(3)
-        places = (cell * outputs).unsqueeze(-1) + torch.arange(parts.shape[-1], device=cell.device)
+        places = torch.arange(parts.shape[-1], device=parts.device)
+        places = (self.cell * outputs).unsqueeze(-1) + places
         made = parts.new_zeros(*shape[:3], layer.table.shape[2] * outputs)
         out[:, :, :size] = made.scatter_(-1, places, parts).flatten(2)
         if layer.lines is not None and layer.bent is not None and layer.exists is not None:
             straight = layer.exists & ~layer.bent.unsqueeze(1)
             lines = out[:, :, size:].unflatten(-1, (2, *shape[2:]))
-            slopes = [
-                jets[key].unsqueeze(-1) * g.unsqueeze(2) for key, g in grads.items() if key in jets
-            ]
+            slopes = [jets[key].unsqueeze(-1) * grad for key, grad in grads.items() if key in jets]
             lines[:, :, 0] = sum(slopes[1:], slopes[0]) * straight if slopes else 0.0
             offset = grads.get(())
-            lines[:, :, 1] = 0.0 if offset is None else offset.unsqueeze(2) * straight
+            lines[:, :, 1] = 0.0 if offset is None else offset * straight
 
-    def _by_inputs(self, visit: _Visit, grads: Mapping[Key, Tensor]) -> dict[Key, Tensor]:
-        layer, jets, edges = visit.layer, visit.inputs, visit.edges
+    def _by_inputs(self, grads: Jets) -> dict[Key, Tensor]:
         made: dict[Key, Tensor] = {}
 
         def add(key: Key, part: Tensor) -> None:
             made[key] = made[key] + part if key in made else part
 
-        stacked = torch.stack(list(grads.values()), -1)  # (networks, samples, out, keys)
-        sums = edges.flatten(2, 3) @ stacked
-        sums = sums.unflatten(2, (edges.shape[2], edges.shape[3]))  # (..., in, order + 2, keys)
+        stacked = torch.stack(list(grads.values()), -1)  # (networks, samples, in or 1, out, keys)
+        sums = self.edges @ stacked  # (networks, samples, in, order + 2, keys)
         for number, (key, grad) in enumerate(grads.items()):
             for times, degree, factors in chain_rule(key):
-                inner = product_of(factors, jets) if factors else 1.0
+                inner = product_of(factors, self.inputs) if factors else 1.0
                 if inner is not None:
                     add((), times * inner * sums[:, :, :, degree + 1, number])
                 for place, factor in enumerate(factors):
                     others = factors[:place] + factors[place + 1 :]
-                    rest = product_of(others, jets) if others else 1.0
+                    rest = product_of(others, self.inputs) if others else 1.0
                     if rest is not None:
                         add(factor, times * rest * sums[:, :, :, degree, number])
-            if layer.lines is not None:
-                add(key, grad @ layer.lines[:, 0].mT)
+            if self.layer.lines is not None:
+                add(key, (grad * self.layer.lines[:, None, 0]).sum(3))
         return made
+
+
+def _is_linear(layer: nn.Module) -> bool:
+    plain = isinstance(layer, KANLinearLayer) and layer.activation == "none"
+    return plain and cast(EdgeLayer, layer).sums_all_edges
 
 
 def _read(layer: StackedLayer, x: Tensor, order: int) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 
-from kan_exp.layers.jets import Key, closure, network_jets
+from kan_exp.layers.jets import Jets, Key, closure, network_jets
 from kan_exp.optimizers.fit import BYTES, Limits
 from kan_exp.optimizers.jacobian import BatchedNetworks, state_of
 from kan_exp.optimizers.jet_stack import JetStack
@@ -27,17 +27,15 @@ class Term(NamedTuple):
     """Residuals of the same equations at many points.
 
     Attributes:
-        x: Inputs of the networks, `(n, in)`.
+        inputs: Jets of the inputs of the networks, `(n, in)` each.
         points: What `function` knows of each point, `(n, columns)`.
-        slopes: Derivative of each input of the networks by the variable that is meant, `(in,)`.
         keys: The derivatives that `function` uses.
         function: Makes the residuals.
         weight: The loss has this times the sum over equations of the mean square over points.
     """
 
-    x: Tensor
+    inputs: Jets
     points: Tensor
-    slopes: Tensor
     keys: Sequence[Key]
     function: Pointwise
     weight: float = 1.0
@@ -71,7 +69,7 @@ class ResidualFit(Problem):
     ) -> None:
         self.networks = BatchedNetworks(modules)
         self.terms = [
-            term._replace(keys=closure(term.keys)) for term in residuals.terms if len(term.x)
+            term._replace(keys=closure(term.keys)) for term in residuals.terms if len(term.points)
         ]
         self.coefficients = residuals.coefficients
         self.penalty, self.limits = Sum(penalties), limits
@@ -94,8 +92,8 @@ class ResidualFit(Problem):
 
     def evaluate(self, parameters: Tensor) -> Value:
         loss = parameters.new_zeros(len(parameters))
-        for term, x, points in self._blocks(parameters):
-            loss += self._residuals(parameters, term, x, points).square().sum((1, 2))
+        for part in self._blocks(parameters):
+            loss += self._residuals(parameters, part).square().sum((1, 2))
         return self._value(parameters, loss)
 
     def expand(self, parameters: Tensor) -> tuple[Value, System]:
@@ -116,25 +114,23 @@ class ResidualFit(Problem):
 
     def sizes(self, parameters: Tensor, place: int) -> Tensor:
         """Norm of the residuals of a term at each point, `(networks, n)`."""
-        term = self.terms[place]
-        return self._residuals(parameters, term, term.x, term.points).norm(dim=2)
+        return self._residuals(parameters, self.terms[place]).norm(dim=2)
 
     def _linearized(self, parameters: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Blocks of rows `(networks, n, parameters)` and residuals `(networks, n)`."""
-        for term, x, points in self._blocks(parameters):
-            yield from self._rows(parameters, term, x, points)
+        for part in self._blocks(parameters):
+            yield from self._rows(parameters, part)
 
-    def _rows(
-        self, parameters: Tensor, term: Term, x: Tensor, points: Tensor
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    def _rows(self, parameters: Tensor, term: Term) -> Iterator[tuple[Tensor, Tensor]]:
         weights, coefficients = self._split(parameters)
+        points = term.points
         if not JetStack.takes(self.networks.modules):
-            yield from self._by_sample(parameters, term, x, points)
+            yield from self._by_sample(parameters, term)
             return
-        stack = JetStack(self.networks.modules, weights, x, term.slopes, term.keys)
+        stack = JetStack(self.networks.modules, weights, term.inputs, term.keys)
         with torch.enable_grad():
             jets = {key: part.detach().requires_grad_() for key, part in stack.outputs.items()}
-            known = coefficients.unsqueeze(1).expand(-1, len(x), -1).detach().requires_grad_()
+            known = coefficients.unsqueeze(1).expand(-1, len(points), -1).detach().requires_grad_()
             each = (self._scale(term) * term.function(points, jets, known)).unbind(2)
             sums = [residual.sum() for residual in each]
         size = weights.shape[1]
@@ -152,49 +148,54 @@ class ResidualFit(Problem):
                 rows[:, :, size:] = grads[-1]
             yield rows, residual.detach()
 
-    def _by_sample(
-        self, parameters: Tensor, term: Term, x: Tensor, points: Tensor
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    def _by_sample(self, parameters: Tensor, term: Term) -> Iterator[tuple[Tensor, Tensor]]:
         """For any kind of network, one sample at a time."""
         made = []
         for module, row in zip(self.networks.modules, parameters, strict=True):
 
             def residual(
-                row: Tensor, x: Tensor, at: Tensor, module: nn.Module = module
+                row: Tensor, inputs: Jets, at: Tensor, module: nn.Module = module
             ) -> tuple[Tensor, Tensor]:
                 weights, known = self._split(row.unsqueeze(0))
-                jets = _jets(module, weights[0], x.unsqueeze(0), term)
+                jets = _jets(module, weights[0], _lead(inputs), term.keys)
                 values = term.function(at.unsqueeze(0), _lead(jets), known.unsqueeze(1))[0, 0]
                 return values, values
 
-            jacobian, values = vmap(jacrev(residual, has_aux=True), (None, 0, 0))(row, x, points)
+            jacobian, values = vmap(jacrev(residual, has_aux=True), (None, 0, 0))(
+                row, dict(term.inputs), term.points
+            )
             made.append((jacobian, values))
         rows = self._scale(term) * torch.stack([jacobian for jacobian, _ in made])
         residuals = self._scale(term) * torch.stack([values for _, values in made])
         yield rows.flatten(1, 2), residuals.flatten(1)
 
-    def _residuals(self, parameters: Tensor, term: Term, x: Tensor, points: Tensor) -> Tensor:
+    def _residuals(self, parameters: Tensor, term: Term) -> Tensor:
         weights, coefficients = self._split(parameters)
         modules = self.networks.modules
         if JetStack.takes(modules):
-            jets = JetStack(modules, weights, x, term.slopes, term.keys).outputs
+            jets = JetStack(modules, weights, term.inputs, term.keys).outputs
         else:
-            each = [_jets(*pair, x, term) for pair in zip(modules, weights, strict=True)]
+            pairs = zip(modules, weights, strict=True)
+            each = [_jets(*pair, term.inputs, term.keys) for pair in pairs]
             jets = {key: torch.stack([one[key] for one in each]) for key in each[0]}
-        known = coefficients.unsqueeze(1).expand(-1, len(x), -1)
-        return self._scale(term) * term.function(points, jets, known)
+        known = coefficients.unsqueeze(1).expand(-1, len(term.points), -1)
+        return self._scale(term) * term.function(term.points, jets, known)
 
     def _scale(self, term: Term) -> float:
-        return cast(float, (term.weight / len(term.x)) ** 0.5)
+        return cast(float, (term.weight / len(term.points)) ** 0.5)
 
     def _value(self, parameters: Tensor, loss: Tensor) -> Value:
         return Value(loss, loss + self.penalty.value(parameters))
 
-    def _blocks(self, parameters: Tensor) -> Iterator[tuple[Term, Tensor, Tensor]]:
-        block = max(1, int(self.limits.memory // (parameters.numel() * BYTES)))
+    def _blocks(self, parameters: Tensor) -> Iterator[Term]:
+        """Parts of the terms whose Jacobians fit into memory."""
+        size = max(1, int(self.limits.memory // (parameters.numel() * BYTES)))
         for term in self.terms:
-            for x, points in zip(term.x.split(block), term.points.split(block), strict=True):
-                yield term, x, points
+            for start in range(0, len(term.points), size):
+                points = term.points[start : start + size]
+                inputs = {key: one[start : start + size] for key, one in term.inputs.items()}
+                weight = term.weight * (len(points) / len(term.points))
+                yield term._replace(inputs=inputs, points=points, weight=weight)
 
 
 class _Jets(nn.Module):
@@ -202,13 +203,13 @@ class _Jets(nn.Module):
         super().__init__()
         self.module = cast(nn.Sequential, module)
 
-    def forward(self, x: Tensor, term: Term) -> dict[Key, Tensor]:
-        return network_jets(self.module, x, term.keys, term.slopes)
+    def forward(self, inputs: Jets, keys: Sequence[Key]) -> dict[Key, Tensor]:
+        return network_jets(self.module, inputs, keys)
 
 
-def _jets(module: nn.Module, row: Tensor, x: Tensor, term: Term) -> dict[Key, Tensor]:
+def _jets(module: nn.Module, row: Tensor, inputs: Jets, keys: Sequence[Key]) -> dict[Key, Tensor]:
     state = {f"module.{name}": part for name, part in state_of(module, row).items()}
-    return cast("dict[Key, Tensor]", functional_call(_Jets(module), state, (x, term)))
+    return cast("dict[Key, Tensor]", functional_call(_Jets(module), state, (inputs, keys)))
 
 
 def _lead(jets: Mapping[Key, Tensor]) -> dict[Key, Tensor]:

@@ -6,9 +6,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from kan_exp.plots.classes import calibration_figure, confusion_figure, roc_figure
+from kan_exp.plots.conditions import conditions_figure
 from kan_exp.plots.edges import LayerFigure
 from kan_exp.plots.formula import formula_figure
 from kan_exp.plots.history import history_figure
+from kan_exp.plots.moving import moving_picture
 from kan_exp.plots.network import network_figure
 from kan_exp.plots.prediction import prediction_figure, quantiles_figure
 from kan_exp.plots.replica_spread import replicas_figure
@@ -19,9 +21,11 @@ __all__ = [
     "TASK_FIGURES",
     "Fields",
     "LayerFigure",
+    "conditions_figure",
     "formula_figure",
     "history_figure",
     "importance_figure",
+    "moving_picture",
     "network_figure",
     "parallel_figure",
     "prediction_figure",

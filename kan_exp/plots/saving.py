@@ -23,7 +23,11 @@ def png(figure: Figure) -> bytes:
 
 def save_png(figure: Figure, path: Path) -> bytes:
     """Writes a figure to a file, whole or not at all, and returns the content."""
-    encoded = png(figure)
+    return save_bytes(png(figure), path)
+
+
+def save_bytes(encoded: bytes, path: Path) -> bytes:
+    """Writes an encoded picture to a file, whole or not at all, and returns it."""
     path.parent.mkdir(exist_ok=True)
     with replacing(path) as file:
         file.write(encoded)

@@ -147,7 +147,7 @@ def _data_of_task(
     """The data with the scaling and the weights of the task, after a check that they suit it."""
     check_constraints(config)
     left_out = getattr(data, "constant_columns", ())
-    check_schema("data", data.schema, config, context, task, left_out)
+    check_schema("data", data.schema, config, context, task, left_out, data.width)
     for part in (data.train, data.val, data.test):
         task.check_target(data.schema, part.y)
     data = copy(data)  # the given one may be of several trainings

@@ -191,7 +191,7 @@ class _ModuleFactory:
         """The standardized ranges of a table, outside of which edges mean nothing."""
         if self.config.data.target == SAMPLED:
             return None
-        return self.data.scaling.standardize_bounds(self.data.bounds)
+        return self.data.scaling.standardize_bounds(self.data.read_bounds)
 
     def _model(self, network: nn.Sequential) -> KANModel:
         data, schema = self.data, self.data.schema
@@ -228,7 +228,7 @@ class _ModuleFactory:
         """The networks that the first stage begins with; `x` are standardized inputs."""
         config, data = self.config, self.data
         noise = config.refine.init_noise_std
-        bounds = data.scaling.standardize_bounds(data.bounds)
+        bounds = data.scaling.standardize_bounds(data.read_bounds)
         products = config.multiply or ()
         return make_starts(specs, config.widths, stage, config.seed, noise, x, bounds, products)
 
@@ -259,6 +259,8 @@ class _ModuleFactory:
 
     def _equation(self) -> KANModule:
         """The module that solves a differential equation."""
+        from kan_exp.equations.frame import read
+
         config, data, specs = self.config, cast("EquationData", self.data), self.specs
         check_equation(config)
         network = self._network(config.seed)
@@ -271,9 +273,10 @@ class _ModuleFactory:
                 )
         if not config.uses_least_squares:
             options = self._gradient_options()
-            return EquationGradientModule(data, self._model(network), self.task, **options)
+            steps = cast(int, config.steps)
+            return EquationGradientModule(data, steps, self._model(network), self.task, **options)
         scaling, stages = data.scaling, equation_stages(config, data)
-        x = (data.train.x - scaling.x_mean) / scaling.x_std
+        x = (read(data.problem.frame, data.train.x) - scaling.x_mean) / scaling.x_std
         starts = self._starts(specs, stages[0], x)
         model, options = self._model(starts[0]), self._stage_options(specs)
         return EquationModule(data, model, self.task, starts, stages, data.val, **options)

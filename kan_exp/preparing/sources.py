@@ -67,9 +67,9 @@ def check_source(config: RunConfig, context: RunContext, task: Task) -> int | No
             schema = Schema(tuple(Column(str(k)) for k in range(width)), (output,))
             check_schema("data", schema, config, context, task, left_out=None)
     if kind == EQUATION:
-        problem = _problem(options)
+        problem = problem_of(options)
         columns = Schema.of_numbers(problem.names, problem.outputs)
-        check_schema("pde", columns, config, context, task)
+        check_schema("pde", columns, config, context, task, width=len(problem.columns))
         return int(problem.points["interior"])
     is_formula = kind == SAMPLED or isinstance(options.get("target"), Component)
     return _check_formula(config, context, task) if is_formula else None
@@ -98,7 +98,7 @@ def _check_formula(config: RunConfig, context: RunContext, task: Task) -> int | 
     return int(train)
 
 
-def _problem(options: Mapping[str, Any]) -> Problem:
+def problem_of(options: Mapping[str, Any]) -> Problem:
     """The differential equation of a configuration, made without torch."""
     component = options.get("problem")
     if not isinstance(component, Component):
@@ -117,15 +117,17 @@ def check_schema(
     context: RunContext,
     task: Task,
     left_out: Sequence[str] | None = (),
+    width: int | None = None,
 ) -> None:
     """Refuses data that the task cannot learn, and widths that do not fit their columns.
 
     Widths that `dims` leaves to the data are put into it. `left_out` are columns that the schema
-    lacks since they do not vary; None if its columns have no names yet.
+    lacks since they do not vary; None if its columns have no names yet. `width` is how many numbers
+    a network reads, if not one for each feature.
     """
     task.check_schema(schema)
     check_constrained_columns(config, schema, task, left_out)
-    count, outputs = len(schema.features), task.num_outputs(schema)
+    count, outputs = width or len(schema.features), task.num_outputs(schema)
     if not schema.has_features:  # which the training rows decide
         return
     resolve_widths(config, count, outputs)

@@ -18,8 +18,8 @@ from kan_exp.config import (
 )
 from kan_exp.data.checks import sklearn_schema
 from kan_exp.errors import KanExpError
-from kan_exp.preparing.sources import SKLEARN, training_rows
-from kan_exp.tasks.metrics import CLASSES, RESIDUAL
+from kan_exp.preparing.sources import SKLEARN, problem_of, training_rows
+from kan_exp.tasks.metrics import CLASSES, ESTIMATE, H1, RESIDUAL
 
 if TYPE_CHECKING:
     from kan_exp.data.schema import Schema
@@ -50,11 +50,15 @@ def recognize_task(task: Component, data: Component) -> Component:
     for option in given:
         if option not in found.options:
             raise KanExpError(f"task.{option} is no option of task={name}, which the target has.")
-    problem = data.options.get("problem")
-    if isinstance(problem, Component) and not given.keys() & {"metrics", "primary"}:
-        if problem.options.get("exact") is None:
-            given |= {"metrics": [RESIDUAL], "primary": RESIDUAL}
-    elif outputs > 1 and not given.keys() & {"metrics", "primary"}:
+    if given.keys() & {"metrics", "primary"}:
+        pass
+    elif name == "equation":
+        problem = problem_of(data.options)
+        if not problem.has_exact:
+            given |= {"metrics": [ESTIMATE, RESIDUAL], "primary": RESIDUAL}
+        elif problem.reference is not None:  # which has no derivatives
+            given["metrics"] = [one for one in found.options["metrics"] if one != H1]
+    elif outputs > 1:
         given["primary"] = "r2"  # which has no unit that one of the outputs could dominate
     return Component(found.target, {**found.options, **given})
 

@@ -15,6 +15,7 @@ from kan_exp.tasks.metrics import (
     LINEAR,
     METRICS,
     NUMBERS,
+    OF_EQUATIONS,
     STANDARD_ERROR,
     TEST,
     VALIDATION,
@@ -158,6 +159,7 @@ class Task(Scoring, ABC):
     activation = "identity"
     scales_target = True
     figures: tuple[str, ...] = ("prediction",)
+    solves = False  # a differential equation
 
     def __init__(
         self, metrics: Sequence[str], primary: str, quantiles: Sequence[float] = ()
@@ -168,6 +170,12 @@ class Task(Scoring, ABC):
                 f"task.metrics: {self.metrics[0].name} judges {self.judges}, but the task predicts "
                 f"{self.predicts}: {_choices(self.predicts)}"
             )
+        for one in self.metrics:
+            if one.name in OF_EQUATIONS and not self.solves:
+                raise KanExpError(
+                    f"task.metrics: {one.name} is of solutions of differential equations (pde=...):"
+                    f" leave it out."
+                )
 
     @abstractmethod
     def loss(self) -> Loss:
@@ -198,8 +206,9 @@ class Task(Scoring, ABC):
         """
         if truth.shape[1] == 1:
             return {}
+        of_one = [one for one in self.metrics if one.name not in OF_EQUATIONS]
         parts = zip(names, predicted.split(1, 1), truth.split(1, 1), strict=True)
-        return {name: self.titled(self.score(p, t, weight=weight)) for name, p, t in parts}
+        return {name: self.titled(self.score(p, t, of_one, weight)) for name, p, t in parts}
 
     def titled(self, scores: Mapping[str, float]) -> dict[str, float | None]:
         """Finite values by the titles of their metrics, None for others."""

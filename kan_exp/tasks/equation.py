@@ -15,6 +15,7 @@ class Equation(Task):
 
     scales_target = False
     figures = ()
+    solves = True
 
     def loss(self) -> Loss:
         from kan_exp.tasks.losses import Squared

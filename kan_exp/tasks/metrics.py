@@ -18,8 +18,9 @@ Values = Callable[..., "Tensor"]
 # What predictions are: numbers `(n, out)`, probabilities of classes `(n, K)`, or quantiles of one
 # number `(n, quantiles)`. The truth is numbers `(n, out)`, or indices of classes `(n, 1)`.
 NUMBERS, CLASSES, QUANTILES = "numbers", "classes", "quantiles"
-# What is left of a differential equation, in the place of predictions, and zeros as their truth.
-RESIDUAL = "residual"
+# Of solutions of differential equations: the residual; values with their first derivatives in the
+# place of predictions; and an estimate, where the exact solution is not known.
+RESIDUAL, H1, ESTIMATE = OF_EQUATIONS = ("residual", "h1_error", "estimated_error")
 MIN_CHANCE = 2.0**-52  # the least probability in a logarithm, as scikit-learn has it
 
 
@@ -114,9 +115,13 @@ def _error_and_size(predicted: Tensor, truth: Tensor) -> Tensor:
 
 
 def _relative_error(moments: Tensor) -> Tensor:
-    """Euclidean norm of the errors divided by that of the truth; NaN if the truth is zero."""
     error, size = moments
     return (error / size).sqrt() if size > 0 else size.new_tensor(math.nan)
+
+
+def relative_error(predicted: Tensor, truth: Tensor) -> Tensor:
+    """Euclidean norm of the errors divided by that of the truth; NaN if the truth is zero."""
+    return _relative_error(_error_and_size(predicted, truth).mean(0))
 
 
 def _second_moments(predicted: Tensor, truth: Tensor) -> Tensor:
@@ -285,6 +290,8 @@ METRICS = {
         Metric("max_error", "max error", max_error, in_target_units=True, decisive=_worst),
         Metric("r", "r", r, of_moments=_r_of, **_OF_SECOND_MOMENTS),
         _mean_of(RESIDUAL, "RMS residual", _squares, lambda mean: mean.sqrt()),
+        Metric(H1, "relative H1 error", relative_error),
+        Metric(ESTIMATE, "relative error, estimated from residuals", relative_error),
         _mean_of("poisson_deviance", "Poisson deviance", _deviances),
         _mean_of("pinball", "pinball loss", _pinballs, in_target_units=True, judges=QUANTILES),
         _of_moments("coverage_error", "coverage error", _below, _coverage_error, judges=QUANTILES),

@@ -19,6 +19,7 @@ from kan_exp.runs.results import INCOMPLETE
 from kan_exp.tasks import Task
 from kan_exp.tasks.metrics import LINEAR, STANDARD_ERROR, TEST, title
 from kan_exp.tasks.numbers import metric_text, metric_texts, near_one, number
+from kan_exp.training.solutions import relations_row
 
 Metrics = Mapping[str, Any]
 
@@ -63,6 +64,8 @@ def result_rows(metrics: Metrics, task: Task, max_steps: int) -> list[tuple[str,
             (title(TEST + metric.name), text)
             for metric, text in metric_texts(task.metrics, metrics)
         ),
+        *relations_row(metrics),
+        *_coefficient_rows(metrics),
         *_output_rows(metrics["outputs"]),
         *_agreement_row(metrics["edge_r2"]),
         *_replicas_row(metrics.get("replicas"), task),
@@ -70,6 +73,11 @@ def result_rows(metrics: Metrics, task: Task, max_steps: int) -> list[tuple[str,
         ("steps", f"{steps}; kept {kept}"),
         ("seconds", f"{metrics['train_seconds']:.1f}"),
     ]
+
+
+def _coefficient_rows(metrics: Metrics) -> list[tuple[str, str]]:
+    """Coefficients of a differential equation that were found."""
+    return [(printable(n), f"{v:.6g}") for n, v in metrics.get("coefficients", {}).items()]
 
 
 def _output_rows(outputs: Mapping[str, Mapping[str, float | None]]) -> list[tuple[str, str]]:

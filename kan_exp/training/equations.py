@@ -11,20 +11,20 @@ from torch import Tensor, nn
 
 from kan_exp.data import Split
 from kan_exp.data.equation import EquationData
+from kan_exp.equations.features import Features
+from kan_exp.equations.frame import inputs_of
 from kan_exp.equations.points import Compiled, draw_anew, draw_points, pointwise
 from kan_exp.errors import DivergedError
-from kan_exp.layers.jets import Key, closure, network_jets
+from kan_exp.layers.jets import Jets, Key, closure, network_jets
 from kan_exp.models.model import KANModel, evaluation_mode
 from kan_exp.optimizers import LevenbergMarquardt, ResidualFit, Residuals, Term
-from kan_exp.plots import Fields
+from kan_exp.optimizers.residuals import Pointwise
 from kan_exp.tasks import Task
-from kan_exp.tasks.metrics import RESIDUAL, TEST
+from kan_exp.tasks.metrics import OF_EQUATIONS, RESIDUAL
 from kan_exp.training.least_squares import LeastSquaresModule
 from kan_exp.training.module import KANModule
 from kan_exp.training.penalties import ON_LAYERS
-from kan_exp.training.score import finite
 
-GRID_POINTS = {1: 501, 2: 121}  # along each input that is drawn, by their number
 RUN_AWAY = 1e4  # factor by which an unknown coefficient may differ from its start
 CANDIDATES = 5  # points among which one is drawn anew
 
@@ -49,12 +49,35 @@ class Residue:
     def draw(self, inside: int, generator: torch.Generator) -> list[Tensor]:
         """Points of each relation, of which `inside` in the interior."""
         edge, problem = int(self.data.problem.points["edge"]), self.data.problem
-        return [
+        points = [
             draw_points(problem, one.relation, count, self.ranges, generator)
             for one, count in zip(
                 self.data.relations, [inside] + [edge] * len(self.data.relations), strict=False
             )
         ]
+        features = self._features
+        return points if features is None else [features.grade(x, self.ranges) for x in points]
+
+    def moved(self, x: Tensor) -> Tensor:
+        """Points that are even in the whole domain, `(n, in)`, as those that `draw` returns."""
+        ends = [
+            torch.tensor([*ranges.values()]).to(x).T
+            for ranges in (self.data.problem.ranges, self.ranges)
+        ]
+        (low, high), (start, stop) = ends
+        x = start + (x - low) / (high - low) * (stop - start)
+        return x if self._features is None else self._features.grade(x, self.ranges)
+
+    def sizes(self, x: Tensor) -> Tensor:
+        """The part of the domain of each point relative to the mean one, `(n, 1)`."""
+        features = self._features
+        sizes = x.new_ones(len(x)) if features is None else features.sizes(x, self.ranges)
+        return sizes.unsqueeze(1)
+
+    @property
+    def _features(self) -> Features | None:
+        frame = self.data.problem.frame
+        return None if frame is None else frame.features
 
     def terms(self, points: Sequence[Tensor], device: torch.device) -> list[Term]:
         """What is minimized at these points of each relation."""
@@ -62,26 +85,36 @@ class Residue:
         terms = [self.term(one, x.to(device)) for one, x in pairs]
         if self.observations is not None:
             x, y = (part.to(device) for part in self.observations[:2])
-            scaled, slopes = self._scaled(x)
-            known = torch.cat([x, y], 1)
-            terms.append(Term(scaled, known, slopes, [()], self._misfit, self.data.data_weight))
+            known, weight = torch.cat([x, y], 1), self.data.data_weight
+            terms.append(Term(self._inputs(x, [()]), known, [()], self._misfit, weight))
         return terms
 
     def term(self, one: Compiled, x: Tensor) -> Term:
-        scaled, slopes = self._scaled(x)
-        function = pointwise(self.data.problem, one, self.known, self.unknown)
-        return Term(scaled, x, slopes, one.keys, function, one.relation.weight)
+        problem, inputs = self.data.problem, self._inputs(x, one.keys)
+        function = pointwise(problem, one, self.known, self.unknown)
+        if self._features is not None:  # a mean over the domain, in which points are not even
+            function, x = weighted(function), torch.cat([x, self.sizes(x).sqrt()], 1)
+        return Term(inputs, x, one.keys, function, one.relation.weight)
 
     def _misfit(self, points: Tensor, jets: Mapping[Key, Tensor], _: Tensor) -> Tensor:
         """Differences of the solution from the last columns of the points."""
         width = len(self.data.problem.names)
         if (frame := self.data.problem.frame) is not None:
             jets = frame.jets(points[..., :width], jets, [()])
-        return jets[()] - points[..., width:]
+        return jets[()][..., self.data.measured] - points[..., width:]
 
-    def _scaled(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _inputs(self, x: Tensor, keys: Sequence[Key]) -> Jets:
         mean, std = self.scaling.x_mean.to(x), self.scaling.x_std.to(x)
-        return (x - mean) / std, 1 / std
+        return inputs_of(self.data.problem.frame, x, closure(keys), mean, std)
+
+
+def weighted(function: Pointwise) -> Pointwise:
+    """Residuals times the last column of the points."""
+
+    def residuals(points: Tensor, jets: Jets, known: Tensor) -> Tensor:
+        return points[..., -1:] * function(points[..., :-1], jets, known)
+
+    return residuals
 
 
 class _Solves(KANModule):
@@ -109,9 +142,10 @@ class _Solves(KANModule):
         loss = 0.0
         for one, x in zip(self.data.relations, self._val_points, strict=True):
             left = residuals_of(self.data, self.model, one, x, known)
-            loss += one.relation.weight * left.square().sum(1).mean().item()
+            sizes = self._residue.sizes(x).to(left)
+            loss += one.relation.weight * (sizes * left.square()).sum(1).mean().item()
         if (seen := self._residue.observations) is not None:
-            left = self.model.predict(seen.x).cpu() - seen.y
+            left = self.model.predict(seen.x).cpu()[:, self.data.measured] - seen.y
             loss += self.data.data_weight * left.square().sum(1).mean().item()
         return loss, {name: value for name, value in scores.items() if math.isfinite(value)}
 
@@ -129,20 +163,26 @@ class _Solves(KANModule):
 class EquationGradientModule(_Solves):
     """Solves a differential equation by an optimizer that follows gradients.
 
-    A mini-batch has some of the points inside, and all of those on the border.
+    A mini-batch has some of the points inside, and all of those on the border. Problems that lead
+    to the last one share the first half of the steps.
 
     Args:
         data: The problem and its points.
+        steps: Of the whole training.
         arguments: Those of `KANModule`.
     """
 
-    def __init__(self, data: EquationData, *arguments: Any, **options: Any) -> None:
+    def __init__(self, data: EquationData, steps: int, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.data = data
+        self.data, self._steps = data, steps
         count = len(data.problem.unknown)
         self.found = nn.Parameter(torch.zeros(count)) if count else None
-        self._set_problem(data.problem.num_continuations - 1)
-        self._points = self._residue.draw(1, data.generator(0))
+        self._begin(0)
+
+    def _begin(self, continuation: int) -> None:
+        self._continuation = continuation
+        self._set_problem(continuation)
+        self._points = self._residue.draw(1, self.data.generator(0))
         self._terms: list[Term] = []
 
     def trained(self) -> Iterable[nn.Parameter]:
@@ -151,22 +191,28 @@ class EquationGradientModule(_Solves):
     def objective(
         self, x: Tensor, y: Tensor, weight: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        network = self.model.network
+        network, last = self.model.network, self.data.problem.num_continuations - 1
+        continuation = min(last, 2 * last * self.global_step // self._steps)
+        if continuation != self._continuation:
+            self._begin(continuation)
         if not self._terms:
             self._terms = self._residue.terms(self._points, self.device)
-        inside, *others = self._terms
-        points = x.double() * self.model.x_std + self.model.x_mean
+        # Those of the whole range, moved to the present one.
+        points = self._residue.moved(y.double())
+        terms = [self._residue.term(self.data.relations[0], points), *self._terms[1:]]
         found = self.found if self.found is not None else x.new_zeros(0)
         losses = []
-        for term in (inside._replace(x=x.double(), points=points), *others):
-            jets = network_jets(network, term.x.to(x), closure(term.keys), term.slopes.to(x))
-            left = term.function(term.points.to(x), jets, found.expand(len(term.x), -1))
+        for term in terms:
+            inputs = {key: one.to(x) for key, one in term.inputs.items()}
+            jets = network_jets(network, inputs, closure(term.keys))
+            left = term.function(term.points.to(x), jets, found.expand(len(term.points), -1))
             losses.append(term.weight * left.square().sum(1).mean())
         penalties = {name: ON_LAYERS[name](network) for name in self.penalty}
         return torch.stack(losses).sum(), penalties
 
     def choice_error(self, loss: float, scores: Mapping[str, float]) -> float:
-        return loss
+        left = self.data.problem.num_continuations - 1 - self._continuation
+        return left + loss / (1 + loss)
 
     @property
     def coefficients(self) -> dict[str, float]:
@@ -214,7 +260,7 @@ class EquationModule(_Solves, LeastSquaresModule):
         """
         last = len(self.stages) - 1
         first = sum(one.continuation < self.stages[-1].continuation for one in self.stages)
-        return self._stage > min(first, last - 1)
+        return not self.data.problem.unknown or self._stage > min(first, last - 1)
 
     def _seen(self, points: Split) -> Any:
         if not self._points:
@@ -315,10 +361,10 @@ def equation_scores(
     split: Split,
     coefficients: Mapping[str, float],
 ) -> dict[str, float]:
-    """The metrics of a solution: those against the exact one, if it is known, and the residual."""
+    """The metrics of a solution: those against the exact values, if known, and the residual."""
     scores: dict[str, float] = {}
-    if data.problem.solution is not None:
-        compared = [one for one in task.metrics if one.name != RESIDUAL]
+    if bool(split.y.isfinite().all()):
+        compared = [one for one in task.metrics if one.name not in OF_EQUATIONS]
         scores = task.score(model.predict(split.x), split.y, compared)
     left = residuals_of(data, model, data.relations[0], split.x, coefficients)
     scores[RESIDUAL] = left.square().mean().sqrt().item()
@@ -339,62 +385,6 @@ def residuals_of(
     parts = []
     with evaluation_mode(model):
         for part in x.split(1000):
-            jets = network_jets(
-                model.network, model.standardize(part), closure(one.keys), 1 / model.x_std
-            )
+            jets = model.jets(part, one.keys)
             parts.append(function(part, jets, part[:, :0]))
     return torch.cat(parts)
-
-
-def solution_fields(data: EquationData, model: KANModel) -> Fields:
-    """The solution, its residual and, if it is known, the exact one, on a grid over two inputs.
-
-    Other inputs are in the middle of their ranges.
-    """
-    problem = data.problem
-    ranges = torch.tensor([*problem.ranges.values()], dtype=torch.float64)
-    shown = tuple(problem.names[:2])
-    sides = GRID_POINTS[len(shown)]
-    axes = [torch.linspace(low, high, sides).double() for low, high in ranges[:2].tolist()]
-    grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).flatten(0, -2)
-    x = ranges.mean(1).expand(len(grid), -1).clone()
-    x[:, : len(shown)] = grid
-    found = model.predict(x).T
-    coefficients = model.description.get("coefficients", {})
-    left = residuals_of(data, model, data.relations[0], x, coefficients).abs().amax(1)
-    exact = None if problem.solution is None else torch.as_tensor(problem.solution(x)).T
-    if problem.region is not None:
-        outside = problem.region(x) <= 0
-        found, left = (part.masked_fill(outside, math.nan) for part in (found, left))
-        exact = None if exact is None else exact.masked_fill(outside, math.nan)
-    shape = [sides] * len(shown)
-    others = zip(problem.names[2:], ranges.mean(1).tolist()[2:], strict=True)
-    return Fields(
-        shown,
-        tuple(axis.numpy() for axis in axes),
-        tuple(problem.outputs),
-        found.reshape(-1, *shape).numpy(),
-        left.reshape(shape).numpy(),
-        None if exact is None else exact.reshape(-1, *shape).numpy(),
-        ", ".join(f"{name}={value:g}" for name, value in others),
-    )
-
-
-def equation_result(
-    task: Task, data: EquationData, model: KANModel, split: Split
-) -> dict[str, Any]:
-    """Entries of `metrics.json`: the test metrics, and what is left of each relation."""
-    coefficients = model.description.get("coefficients", {})
-    scores = equation_scores(task, data, model, split, coefficients)
-    known = {TEST + one.name: finite(scores.get(one.name, math.nan)) for one in task.metrics}
-    draws = data.generator(2)
-    points = Residue(data, data.problem.num_continuations - 1).draw(len(split.x), draws)
-    pairs = zip(data.relations, points, strict=True)
-    left = {
-        one.relation.name: finite(
-            residuals_of(data, model, one, x, coefficients).square().mean().sqrt().item()
-        )
-        for one, x in pairs
-    }
-    found = {"coefficients": dict(coefficients)} if coefficients else {}
-    return {**known, **found, "residuals": left}

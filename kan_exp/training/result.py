@@ -19,11 +19,12 @@ from kan_exp.models.model import KANModel, smearing
 from kan_exp.runs.best_effort import best_effort
 from kan_exp.tasks import Task
 from kan_exp.tasks.metrics import LINEAR, NUMBERS
-from kan_exp.training.equations import equation_result, equation_scores
+from kan_exp.training.equations import equation_scores
 from kan_exp.training.folds import FoldResult, first_of_each_row, fold_metrics
 from kan_exp.training.module import OBSERVED_POINTS, KANModule
 from kan_exp.training.replicas import QUANTILES, ReplicaModule, spread
 from kan_exp.training.score import finite, linear_predictions_by, score_networks
+from kan_exp.training.solutions import equation_result
 
 
 @dataclass
@@ -90,7 +91,7 @@ def make_result(
     if isinstance(data, EquationData):
         coefficients = model.description["coefficients"]
         found = equation_scores(task, data, model, data.val, coefficients)
-        validation = found[task.primary.name]
+        validation = found.get(task.primary.name, math.nan)
     elif module.validated is None:
         validation = _validation_error(task, model, data)
     else:

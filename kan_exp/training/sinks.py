@@ -20,12 +20,14 @@ from kan_exp.models.importance import Importance
 from kan_exp.models.model import KANModel
 from kan_exp.plots import (
     TASK_FIGURES,
+    conditions_figure,
     history_figure,
+    moving_picture,
     network_figure,
     replicas_figure,
     solution_figure,
 )
-from kan_exp.plots.saving import save_png, save_svg
+from kan_exp.plots.saving import save_bytes, save_png, save_svg
 from kan_exp.quoting import shell, word
 from kan_exp.runs import from_here, write_json
 from kan_exp.runs.best_effort import Failures, best_effort
@@ -35,14 +37,15 @@ from kan_exp.tasks.metrics import NUMBERS, TEST, title
 from kan_exp.tasks.numbers import metric_text
 from kan_exp.training.callbacks import EdgeFigures
 from kan_exp.training.closing import CUT_SHORT, advice, result_rows
-from kan_exp.training.equations import solution_fields
 from kan_exp.training.folds import fold_table, write_predictions
 from kan_exp.training.module import KANModule
 from kan_exp.training.pruning import pruning_lines, write_edges
 from kan_exp.training.result import Result
+from kan_exp.training.solutions import MET, moving_fields, remainders, solution_fields, time_of
 from kan_exp.training.tensorboard import RunLogger
 
 NETWORK = "network"
+MOVING = "solution_in_time"
 MAX_POINTS = 1000  # on which the importance of edges is measured
 
 log = logging.getLogger(__name__)
@@ -153,6 +156,10 @@ class FigureSink(Sink):
                 if name == NETWORK:
                     with failures.attempt(f"figures/{name}.svg"):
                         save_svg(figure, self.folder / f"{name}.svg")
+        if (data := result.data) and isinstance(data, EquationData) and time_of(data) is not None:
+            with failures.attempt(f"figures/{MOVING}.gif"):
+                picture = moving_picture([*moving_fields(data, result.model)])
+                contents[MOVING] = save_bytes(picture, self.folder / f"{MOVING}.gif")
         failures.log("could not be drawn")
         if self.logger is not None:
             with best_effort("the figures could not be written to TensorBoard"):
@@ -184,6 +191,7 @@ class FigureSink(Sink):
             figures["solution"] = lambda: solution_figure(
                 solution_fields(data, result.model), _caption(result)
             )
+            figures["conditions"] = lambda: _conditions_figure(data, result.model)
         if "replicas" in metrics:
             figures["replicas"] = lambda: _replicas_figure(result)
         return figures
@@ -194,6 +202,12 @@ def _importance(result: Result) -> Importance:
     split = result.data.val if len(result.data.val.x) else result.data.train
     weight = None if split.weight is None else split.weight[:MAX_POINTS]
     return result.model.importance(split.x[:MAX_POINTS], weight)
+
+
+def _conditions_figure(data: EquationData, model: KANModel) -> Figure:
+    left = remainders(data, model, model.description.get("coefficients", {}))
+    sizes = [one.residuals.abs().flatten().numpy() for one in left]
+    return conditions_figure([one.name for one in left], sizes, [one.relative for one in left], MET)
 
 
 def _caption(result: Result) -> str:

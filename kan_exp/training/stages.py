@@ -76,17 +76,20 @@ def make_stages(
 
 
 def continued(stages: Sequence[Stage], problems: int) -> list[Stage]:
-    """Stages that solve several problems one after the other on the first grid.
+    """Stages that solve several problems one after the other on the finest grid but one.
 
-    The other stages solve the last one. Networks that were kept after the first problem solve all.
+    Coarser grids solve the first problem, the finest grid solves the last one. Networks that were
+    kept after the first problem solve all.
     """
-    first, others = stages[0], stages[1:]
-    kept = (others or stages)[0].num_candidates
-    leading = [
-        first._replace(num_candidates=kept if number else first.num_candidates, continuation=number)
-        for number in range(problems)
+    sizes = [stage.num_intervals for stage in stages]
+    place = max(0, sizes.index(sizes[-1]) - 1)
+    kept = stages[min(place + 1, len(stages) - 1)].num_candidates
+    others = [
+        stages[place]._replace(num_candidates=kept, continuation=number)
+        for number in range(1, problems)
     ]
-    return [*leading, *(stage._replace(continuation=problems - 1) for stage in others)]
+    last = [stage._replace(continuation=problems - 1) for stage in stages[place + 1 :]]
+    return [*stages[: place + 1], *others, *last]
 
 
 def _sizes(intervals: Sequence[int | None]) -> list[int]:

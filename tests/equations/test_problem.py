@@ -208,11 +208,25 @@ def test_a_sound_problem_has_no_notes():
             [{"on": "t=0", "equation": "2*u - sign(x) + x"}, *BURGERS["conditions"][1:]],
             "on t=0 jumps at x=",
         ),
+        (
+            [*BURGERS["conditions"], {"on": "x=0.5", "equation": "dt(u)"}],
+            "the condition on x=0.5 is off the border",
+        ),
     ],
 )
 def test_what_is_doubtful_is_noted(conditions, note):
     (found,) = noted(conditions=conditions)
     assert note in found
+
+
+@pytest.mark.parametrize("term", ["1/(x - 0.5)", "log(x - 0.5)"])
+def test_a_singular_point_is_noted(term):
+    (found,) = noted(equation=f"dt(u) + u*dx(u) - nu*dxx(u) - {term}")
+    assert "the interior has no finite value at or near x=" in found
+
+
+def test_a_narrow_peak_is_no_singular_point():
+    assert noted(equation="dt(u) + u*dx(u) - nu*dxx(u) - exp(-1e4*((x - 0.5)**2 + t**2))") == []
 
 
 def test_a_frame_meets_conditions_exactly_and_is_derived():

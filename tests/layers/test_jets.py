@@ -14,7 +14,7 @@ from kan_exp.layers import (
     LayerSpec,
     make_network,
 )
-from kan_exp.layers.jets import chain_rule, network_jets
+from kan_exp.layers.jets import chain_rule, input_jets, network_jets
 
 KEYS = [(), (0,), (1,), (0, 0), (0, 1), (0, 0, 1)]
 KINDS = {
@@ -52,7 +52,7 @@ def network_of(spec, multiply=()):
 def test_derivatives_are_those_of_automatic_differentiation(kind, multiply):
     network, x = network_of(KINDS[kind], multiply)
     slopes = torch.tensor([0.5, 3.0], dtype=torch.float64)
-    jets = network_jets(network, x, KEYS, slopes)
+    jets = network_jets(network, input_jets(x, slopes), KEYS)
     for key in KEYS:
         scale = slopes[list(key)].prod()
         torch.testing.assert_close(jets[key], scale * derived(network, x, key))
@@ -62,14 +62,14 @@ def test_masked_and_straight_edges_count():
     network, x = network_of(KINDS["spline"])
     network[0].set_mask(torch.tensor([[True, False, True], [True, True, True]]))
     network[1].straighten(torch.tensor([[True, False], [False, False], [False, True]]))
-    jets = network_jets(network, x, KEYS)
+    jets = network_jets(network, input_jets(x), KEYS)
     for key in KEYS:
         torch.testing.assert_close(jets[key], derived(network, x, key))
 
 
 def test_tables_have_slopes_only():
     network, x = network_of(LayerSpec(KANInterpoLayer, {"num_x": 5, "outside": "zero"}))
-    jets = network_jets(network, x, [(0, 0)])
+    jets = network_jets(network, input_jets(x), [(0, 0)])
     torch.testing.assert_close(jets[(0,)], derived(network, x, (0,)))
     assert not jets[(0, 0)].any()
 

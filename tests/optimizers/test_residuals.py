@@ -7,11 +7,23 @@ import math
 import pytest
 import torch
 
-from kan_exp.layers import KANChebyshevLayer, KANSplineLayer, LayerSpec, make_network
+from kan_exp.layers import (
+    KANChebyshevLayer,
+    KANLinearLayer,
+    KANSplineLayer,
+    LayerSpec,
+    make_network,
+)
+from kan_exp.layers.jets import input_jets
 from kan_exp.optimizers import LevenbergMarquardt, ResidualFit, Residuals, Term
 from kan_exp.optimizers.fit import Limits
 
 SPLINE = LayerSpec(KANSplineLayer, {"num_intervals": 5, "degree": 3})
+KINDS = {
+    "spline": SPLINE,
+    "chebyshev": LayerSpec(KANChebyshevLayer, {"degree": 3}),
+    "linear": [SPLINE, LayerSpec(KANLinearLayer, {"activation": "none"})],
+}
 KEYS = [(0, 0), (0, 1), (0, 0, 1)]
 GENERATOR = torch.Generator
 
@@ -22,9 +34,9 @@ def equations(points, jets, coefficients):
     return torch.stack([first, v - jets[0, 0, 1][..., 0] * jets[0, 1][..., 1]], -1)
 
 
-def random_fit(spec, sparse=False):
+def random_fit(spec, sparse=False, multiply=()):
     generator = torch.Generator().manual_seed(5)
-    networks = [make_network(spec, [2, 3, 2], generator).double() for _ in range(2)]
+    networks = [make_network(spec, [2, 3, 2], generator, multiply).double() for _ in range(2)]
     for network in networks:
         for part in network.parameters():
             part.data += 0.3 * torch.randn(part.shape, generator=generator, dtype=torch.float64)
@@ -34,16 +46,16 @@ def random_fit(spec, sparse=False):
             network[1].straighten(torch.tensor([[True, False], [False, False], [False, True]]))
     x = 5 * torch.rand(11, 2, generator=generator, dtype=torch.float64) - 2.5
     slopes = torch.tensor([0.5, 2.0], dtype=torch.float64)
-    term = Term(x, 3 * x, slopes, KEYS, equations, weight=0.7)
+    term = Term(input_jets(x, slopes), 3 * x, KEYS, equations, weight=0.7)
     start = torch.rand(2, 1, generator=generator, dtype=torch.float64)
     return ResidualFit(networks, Residuals([term], start), [], Limits(memory=20_000))
 
 
+@pytest.mark.parametrize("multiply", [(), (2, 1)], ids=["sums", "products"])
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
-@pytest.mark.parametrize("kind", ["spline", "chebyshev"])
-def test_the_gradient_is_that_of_the_loss(kind, sparse):
-    spec = SPLINE if kind == "spline" else LayerSpec(KANChebyshevLayer, {"degree": 3})
-    fit = random_fit(spec, sparse)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_gradient_is_that_of_the_loss(kind, sparse, multiply):
+    fit = random_fit(KINDS[kind], sparse and kind == "spline", multiply)
     parameters = fit.read().requires_grad_()
     (gradient,) = torch.autograd.grad(fit.evaluate(parameters).loss.sum(), parameters)
     with torch.no_grad():
@@ -57,15 +69,14 @@ def test_a_decay_and_its_rate_are_found():
     # u' = -k u, u(0) = 1, and u is known to be 1/4 at 2: k = log 2.
     network = make_network(LayerSpec(KANSplineLayer, {"num_intervals": 8, "degree": 5}), [1, 1])
     x = torch.linspace(0, 2, 50, dtype=torch.float64)[:, None]
-    ones = torch.ones(1, dtype=torch.float64)
 
     def inside(points, jets, coefficients):
         return jets[(0,)] + coefficients.exp() * jets[()]
 
     ends = torch.tensor([[0.0], [2.0]], dtype=torch.float64)
     terms = [
-        Term(x, x, ones, [(0,)], inside),
-        Term(ends, ends, ones, [()], lambda p, j, c: j[()] - 0.25 ** (p / 2)),
+        Term(input_jets(x), x, [(0,)], inside),
+        Term(input_jets(ends), ends, [()], lambda p, j, c: j[()] - 0.25 ** (p / 2)),
     ]
     found = torch.zeros(1, 1, dtype=torch.float64)
     optimizer = LevenbergMarquardt(network)

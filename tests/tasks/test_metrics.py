@@ -15,7 +15,7 @@ from kan_exp.tasks.metrics import (
     CLASSES,
     METRICS,
     NUMBERS,
-    RESIDUAL,
+    OF_EQUATIONS,
     aucs,
     higher_is_better,
     linear_of,
@@ -36,7 +36,7 @@ ORACLES = {
 OF_NUMBERS = [
     one.name
     for one in METRICS.values()
-    if one.judges == NUMBERS and one.name not in (RESIDUAL, "poisson_deviance")
+    if one.judges == NUMBERS and one.name not in (*OF_EQUATIONS, "poisson_deviance")
 ]
 OF_CLASSES = {
     "log_loss": lambda p, t: sklearn.log_loss(t, p),

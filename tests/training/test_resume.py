@@ -86,7 +86,9 @@ CASES = {
         [
             *LM,
             "pde=burgers",
-            "pde.continuation.t=[0.3,0.6,1]",
+            "pde.continuation.nu=[0.05,0.01,0.0031830988618379067]",
+            "dims=[auto,3,auto]",
+            "multiply=[3]",
             "pde.points={interior: 60, edge: 10, drawn_anew: 0.5}",
             "refine.grids=[4,8]",
             "refine.num_candidates=[3,1]",
