@@ -72,6 +72,12 @@ def translate(cfg: DictConfig, hydra: DictConfig) -> tuple[RunConfig, RunContext
             )
     if values["layers"] is not None:
         choices["layer"] = "+".join(kind for layer in values["layers"] for kind in layer)
+        if unused := next((text for text in overrides if group_name(text) == "layer"), None):
+            products = " multiply=null" if cfg.multiply else ""
+            raise KanExpError(
+                f"{unused} has no effect, since layers names a kind for each layer "
+                f"({choices['layer']}): leave it out, or set layers=null{products}"
+            )
     draws = "num_train" in cfg.data and OmegaConf.is_interpolation(cfg.data, "num_train")
     context = RunContext(
         overrides=overrides,

@@ -65,6 +65,7 @@ LIGHT += [
     (["layers=[mlp,{mlp:{fcn_hiden:8}}]"], ["layer.fcn_hiden:", "Did you mean 'fcn_hidden'?"]),
     (["layers=[mlp,{spline:{degree:9}}]"], ["degree", "1 to 5, got 9"]),
     (["layers=[mlp,{spline:8}]"], ["layers:", "layers=[spline,mlp]"]),
+    (["layers=[mlp,spline]", "layer=interpo"], ["layer=interpo has no effect", "layers=null"]),
     (["points=100000"], ["100,000 points are many for least squares", "set optimizer=adam, or"]),
     (["points=1"], ["points must be a whole number of at least 2, got 1"]),
     (["data.num_test=0"], ["data.num_test must be a whole number of at least 2, got 0"]),
