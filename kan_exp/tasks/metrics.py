@@ -115,13 +115,9 @@ def _error_and_size(predicted: Tensor, truth: Tensor) -> Tensor:
 
 
 def _relative_error(moments: Tensor) -> Tensor:
+    """Euclidean norm of the errors divided by that of the truth; NaN if the truth is zero."""
     error, size = moments
     return (error / size).sqrt() if size > 0 else size.new_tensor(math.nan)
-
-
-def relative_error(predicted: Tensor, truth: Tensor) -> Tensor:
-    """Euclidean norm of the errors divided by that of the truth; NaN if the truth is zero."""
-    return _relative_error(_error_and_size(predicted, truth).mean(0))
 
 
 def _second_moments(predicted: Tensor, truth: Tensor) -> Tensor:
@@ -290,8 +286,10 @@ METRICS = {
         Metric("max_error", "max error", max_error, in_target_units=True, decisive=_worst),
         Metric("r", "r", r, of_moments=_r_of, **_OF_SECOND_MOMENTS),
         _mean_of(RESIDUAL, "RMS residual", _squares, lambda mean: mean.sqrt()),
-        Metric(H1, "relative H1 error", relative_error),
-        Metric(ESTIMATE, "relative error, estimated from residuals", relative_error),
+        _of_moments(H1, "relative H1 error", _error_and_size, _relative_error),
+        _of_moments(
+            ESTIMATE, "relative error, estimated from residuals", _error_and_size, _relative_error
+        ),
         _mean_of("poisson_deviance", "Poisson deviance", _deviances),
         _mean_of("pinball", "pinball loss", _pinballs, in_target_units=True, judges=QUANTILES),
         _of_moments("coverage_error", "coverage error", _below, _coverage_error, judges=QUANTILES),

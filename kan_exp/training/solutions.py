@@ -20,7 +20,7 @@ from kan_exp.optimizers import LevenbergMarquardt, Residuals
 from kan_exp.plots import Fields
 from kan_exp.runs.best_effort import best_effort
 from kan_exp.tasks import Task
-from kan_exp.tasks.metrics import ESTIMATE, H1, TEST, relative_error
+from kan_exp.tasks.metrics import ESTIMATE, H1, METRICS, TEST
 from kan_exp.training.equations import Residue, equation_scores, residuals_of
 from kan_exp.training.score import finite
 from kan_exp.training.starts import grid_layers
@@ -135,7 +135,11 @@ def _h1_error(data: EquationData, model: KANModel, split: Split) -> float:
         direction = torch.zeros_like(split.x)
         direction[:, place] = 1
         true.append(jvp(exact, (split.x,), (direction,))[1])
-    return relative_error(torch.cat(found, 1).double(), torch.cat(true, 1).double()).item()
+    return (
+        METRICS["relative_error"]
+        .value(torch.cat(found, 1).double(), torch.cat(true, 1).double())
+        .item()
+    )
 
 
 def _estimated_error(
@@ -162,7 +166,11 @@ def _estimated_error(
     engine = LevenbergMarquardt([network])
     for _ in range(STEPS):
         engine.step(lambda: Residuals(terms, none))
-    return relative_error(model.predict(split.x).double(), better.predict(split.x)).item()
+    return (
+        METRICS["relative_error"]
+        .value(model.predict(split.x).double(), better.predict(split.x))
+        .item()
+    )
 
 
 def solution_fields(

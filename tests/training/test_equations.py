@@ -143,7 +143,7 @@ def test_a_continuation_ends_with_the_whole_problem(tmp_path):
 
 def test_a_gradient_lowers_the_residuals(tmp_path):
     options = ("pde=poisson", "optimizer=adam", "steps=60", "batch_size=50", "scheduler=none")
-    result = solve(tmp_path, *options, "layer.num_intervals=8", "log_every_n_steps=20")
+    result = solve(tmp_path, *options, "log_every_n_steps=20")
     losses = [loss for _, loss in result.history["train"]]
     assert losses[-1] < 0.5 * losses[0]
     assert result.metrics["best_step"] == 60
@@ -153,7 +153,7 @@ def test_a_gradient_lowers_the_residuals(tmp_path):
 def test_a_gradient_follows_a_continuation(tmp_path, stretch):
     options = ("pde=heat", "optimizer=adam", "steps=40", "batch_size=50", "scheduler=none")
     more = ("pde.continuation={t: [0.2, 0.6, 1]}", f"pde.stretch={stretch}", "evaluations=4")
-    more = (*more, 'pde.conditions=[{on: "t=0", equation: "u-x"}]', "layer.num_intervals=8")
+    more = (*more, 'pde.conditions=[{on: "t=0", equation: "u-x"}]')
     experiment = make_experiment(run_config([*SMALL, *options, *more], tmp_path))
     module, seen = experiment.module, []
     term = module._residue.__class__.term
