@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,8 @@ class Features:
         self.texts: dict[str, list[str]] = {}
         for name in inputs:
             texts = given.get(name, name)
-            self.texts[name] = [*map(str, [texts] if isinstance(texts, str) else texts)]
+            several = isinstance(texts, Sequence) and not isinstance(texts, str)
+            self.texts[name] = [*map(str, texts if several else [texts])]
         self.formulas = [
             (place, Formula(text, [name], option=f"pde.features.{name}"))
             for place, (name, texts) in enumerate(self.texts.items())
@@ -77,10 +79,25 @@ class Features:
         return made
 
     def ends(self, ranges: Ranges) -> Tensor:
-        """Smallest and largest values of each column, `(columns, 2)`."""
+        """Smallest and largest values of each column, `(columns, 2)`.
+
+        Raises:
+            KanExpError: A formula is constant, or not finite, on the range of its input.
+        """
         import torch
 
-        return torch.stack([*torch.aminmax(self(_along(ranges)), dim=0)], -1)
+        values = self(_along(ranges))
+        ends = torch.stack([*torch.aminmax(values, dim=0)], -1)
+        names = [name for name, texts in self.texts.items() for _ in texts]
+        for name, text, column in zip(names, self.columns, ends.tolist(), strict=True):
+            low, high = column
+            if not -math.inf < low < high < math.inf:
+                what = "constant" if low == high else "not finite everywhere"
+                start, stop = ranges[name]
+                raise KanExpError(
+                    f"pde.features.{name}: {text} is {what} for {name} from {start:g} to {stop:g}."
+                )
+        return ends
 
     def grade(self, x: Tensor, ranges: Ranges) -> Tensor:
         """Moves points that are even in the inputs to where features change, `(n, in)`.

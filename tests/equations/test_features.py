@@ -83,3 +83,16 @@ def test_allen_cahn_is_solved_as_a_finer_grid_does():
     rate = (along(1, 1) - along(1, -1)) / (2 * step)
     bend = (along(0, 1) - 2 * u + along(0, -1)) / step**2
     torch.testing.assert_close(rate, 0.01 * bend + 5 * (u - u**3), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("formula", "what"),
+    [
+        ("0*x", "constant"),
+        (3, "constant"),
+        ("log(x)", "not finite everywhere"),
+    ],
+)
+def test_a_feature_that_tells_no_points_apart_is_refused(formula, what):
+    with pytest.raises(KanExpError, match=rf"pde.features.x: .* is {what} for x from -1 to 1"):
+        Features(["x"], {"x": formula}).ends({"x": (-1.0, 1.0)})
