@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from kan_exp.cli import as_typed, hydra_config, store_schema
 from kan_exp.commandline.renamed import rename_in_files, renamed_options
 from kan_exp.config import (
+    EQUATION,
     GROUPS,
     LEAST_SQUARES,
     OPTIONAL_GROUPS,
@@ -137,7 +138,7 @@ def is_stackable(cfg: DictConfig) -> bool:
 def composed_task(cfg: DictConfig) -> Task:
     """The task of a composed configuration; where the target decides it, that is read."""
     task = to_component(OmegaConf.to_container(cfg.task, resolve=True))
-    if task.target == AUTO and cfg.data.get("_target_") not in (TABLE, SKLEARN):
+    if task.target == AUTO and cfg.data.get("_target_") not in (TABLE, SKLEARN, EQUATION):
         task = recognize_task(task, Component(""))  # other options may be known to the jobs alone
     elif task.target == AUTO:
         data = to_component(resolved(cfg, "data"))

@@ -22,7 +22,7 @@ from kan_exp.errors import KanExpError
 from kan_exp.preparing.checks import check
 from kan_exp.preparing.components import make, make_task
 from kan_exp.preparing.experiment import make_experiment
-from kan_exp.preparing.translation import run_config
+from kan_exp.preparing.translation import composed, composed_task, run_config
 from tests.conftest import read_metrics
 
 SMALL = ["layer=spline", "dims=[2,1,1]", "points=60", "data.num_val=20", "data.num_test=20"]
@@ -164,3 +164,12 @@ def test_product_nodes_learn_a_product(optimizer):
     assert result.metrics["test_r2"] > (0.9999 if optimizer == "lm" else 0.97)
     assert result.model.network[0].node_operation == ("product",)
     assert result.metrics["choices"]["multiply"] == [1]
+
+
+@pytest.mark.parametrize(
+    ("options", "metric"),
+    [([], "rmse"), (["pde=heat"], "relative_error"), (["pde=disc", "pde.exact=null"], "residual")],
+)
+def test_a_sweep_knows_the_metric_of_its_jobs(options, metric, tmp_path):
+    with composed(options, tmp_path) as (cfg, _):
+        assert composed_task(cfg).primary.name == metric
