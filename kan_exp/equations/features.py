@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from kan_exp.equations.derivatives import derivative
 from kan_exp.errors import KanExpError, suggest
 from kan_exp.targets import Formula
 
@@ -55,6 +56,7 @@ class Features:
             for text in texts
         ]
         self.columns = tuple(formula.text for _, formula in self.formulas)
+        self._known: dict[Any, dict[int, tuple[float, float, Tensor]]] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
         """What the network reads at points, `(n, in)` -> `(n, columns)`."""
@@ -69,7 +71,7 @@ class Features:
         made = {}
         for key in keys:
             parts = [
-                _derivative(formula, x[:, place], len(key))
+                derivative(formula, x[:, [place]], (0,) * len(key))
                 if {place} >= {*key}
                 else torch.zeros_like(x[:, 0])
                 for place, formula in self.formulas
@@ -108,7 +110,7 @@ class Features:
 
         x = x.clone()
         for place, (low, high, masses) in self._masses(ranges).items():
-            share = (x[:, place] - low) / (high - low)
+            share, masses = (x[:, place] - low) / (high - low), masses.to(x)
             before = masses.cumsum(0) - masses
             cell = torch.searchsorted(before, share.contiguous(), right=True) - 1
             moved = low + (cell + (share - before[cell]) / masses[cell]) * (high - low) / len(
@@ -131,28 +133,16 @@ class Features:
 
     def _masses(self, ranges: Ranges) -> dict[int, tuple[float, float, Tensor]]:
         """The range and the share of points in each of many cells, by places of graded inputs."""
+        if (asked := tuple(ranges.values())) in self._known:  # as in each step of gradients
+            return self._known[asked]
         changes = self(_along(ranges)).diff(dim=0).abs()
         changes = changes / changes.sum(0)
-        made = {}
+        made = self._known[asked] = {}
         for place, (name, texts) in enumerate(self.texts.items()):
             if texts != [name]:
                 own = changes[:, [place == other for other, _ in self.formulas]].mean(1)
                 made[place] = (*ranges[name], (own + 1 / len(own)) / 2)
         return made
-
-
-def _derivative(formula: Formula, x: Tensor, order: int) -> Tensor:
-    """A derivative at each place, `(n,)`."""
-    import torch
-    from torch.func import jvp
-
-    def derive(x: Tensor, order: int) -> Tensor:
-        if not order:
-            return formula(x[:, None])
-        derivative: Tensor = jvp(lambda x: derive(x, order - 1), (x,), (torch.ones_like(x),))[1]
-        return derivative
-
-    return derive(x, order).expand_as(x)
 
 
 def _along(ranges: Ranges) -> Tensor:

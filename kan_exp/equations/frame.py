@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from kan_exp.equations.derivatives import derivative
 from kan_exp.equations.features import Features
 from kan_exp.errors import KanExpError, listing
 from kan_exp.targets import Formula
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
 Key = tuple[int, ...]
 Jets = Mapping[Key, "Tensor"]
-Function = Callable[["Tensor"], "Tensor"]
 KEPT = 8  # sets of points
 
 
@@ -122,23 +122,11 @@ def inputs_of(
 def _derivatives(formulas: Sequence[Formula], x: Tensor, keys: Iterable[Key]) -> dict[Key, Tensor]:
     """Derivatives of formulas at points, `(n, formulas)` each."""
     import torch
-    from torch.func import jvp
 
     def values(x: Tensor) -> Tensor:
         return torch.stack([formula(x) for formula in formulas], -1)
 
-    def along(function: Function, place: int) -> Function:
-        direction = torch.zeros_like(x)
-        direction[..., place] = 1
-        return lambda x: jvp(function, (x,), (direction,))[1]
-
-    def derive(key: Key) -> Tensor:
-        function: Function = values
-        for place in key:
-            function = along(function, place)
-        return function(x)
-
-    return {key: derive(key) for key in keys}
+    return {key: derivative(values, x, key) for key in keys}
 
 
 def _texts(name: str, outputs: Sequence[str], given: Any, default: str) -> dict[str, str]:

@@ -54,8 +54,7 @@ def forward(x: Tensor, table: Tensor, grid: Grid) -> tuple[Tensor, list[Tensor]]
     splines.start(
         "forward",
         (splines.replicas * _count(splines.batch, samples), _count(splines.outputs, outputs)),
-        *(splines.x, splines.table, splines.first, splines.spacing, total),
-        *(splines.batch, splines.inputs, splines.rows, splines.outputs),
+        *(*splines.tensors, total, *splines.sizes),
         **splines.shape,
         SAMPLES=samples,
         OUTPUTS=outputs,
@@ -84,9 +83,11 @@ class _Splines:
 
     def __init__(self, x: Tensor, table: Tensor, grid: Grid) -> None:
         tensors = (x, table, grid.first, grid.spacing)
-        self.x, self.table, self.first, self.spacing = (part.contiguous() for part in tensors)
+        self.tensors = [part.contiguous() for part in tensors]
+        self.x, self.table, self.first, self.spacing = self.tensors
         self.replicas = table.shape[0] if table.ndim == 4 else 1
-        self.batch, (self.inputs, self.rows, self.outputs) = x.shape[-2], table.shape[-3:]
+        self.sizes = x.shape[-2], *table.shape[-3:]
+        self.batch, self.inputs, self.rows, self.outputs = self.sizes
         self.functions = grid.functions
         self.shape = {"F": grid.functions, "POLYNOMIALS": _polynomials(grid.functions)}
         self.real = torch.promote_types(x.dtype, torch.float32)  # the type of the sums
@@ -104,8 +105,7 @@ def _by_x(splines: _Splines, grad: Tensor) -> Tensor:
     splines.start(
         "backward_x",
         (splines.replicas * _count(splines.batch, samples), _count(splines.inputs, INPUTS)),
-        *(splines.x, splines.table, splines.first, splines.spacing, grad, found),
-        *(splines.batch, splines.inputs, splines.rows, splines.outputs),
+        *(*splines.tensors, grad, found, *splines.sizes),
         **splines.shape,
         INPUTS=INPUTS,
         SAMPLES=samples,
@@ -135,7 +135,7 @@ def _by_table(splines: _Splines, grad: Tensor) -> Tensor:
         "backward_table",
         (blocks, columns, parts),
         *(splines.x, splines.first, splines.spacing, grad, order, starts, found),
-        *(splines.batch, splines.inputs, splines.rows, splines.outputs, splines.replicas, parts),
+        *(*splines.sizes, splines.replicas, parts),
         **splines.shape,
         SORTED=order is not None,
         INPUTS=inputs,
