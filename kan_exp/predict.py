@@ -23,6 +23,7 @@ from kan_exp.data.schema import Schema
 from kan_exp.data.table_file import TableFile
 from kan_exp.errors import KanExpError, listing, message_of
 from kan_exp.lazy import polars as pl
+from kan_exp.models.residuals import check_coverage
 from kan_exp.quoting import expand_home
 from kan_exp.runs.printable import counted
 
@@ -47,7 +48,8 @@ def predict(cfg: DictConfig) -> None:
         raise KanExpError(f"missing must be error or drop, got {missing}.")
     if not isinstance(marks := cfg.get("mark", False), bool):
         raise KanExpError(f"mark must be true or false, got {marks}.")
-    coverage = _coverage(cfg.get("interval"))
+    if (coverage := cfg.get("interval")) is not None:
+        coverage = check_coverage("interval", coverage)
     if output is None:
         _log_to_stderr()
     batches = Batches(cfg.input, cfg.separator, OPTIONS)
@@ -254,17 +256,6 @@ def _log_to_stderr() -> None:
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
             handler.setStream(sys.stderr)
-
-
-def _coverage(interval: Any) -> float | None:
-    """The share of cases that intervals hold, between 0 and 1; None for no intervals."""
-    if interval is None:
-        return None
-    number = isinstance(interval, int | float)
-    if not number or not 0 < interval < 1:
-        hint = f": set interval={interval / 100:g}" if number and 1 < interval < 100 else ""
-        raise KanExpError(f"interval must be between 0 and 1, got {interval}{hint}.")
-    return float(interval)
 
 
 def _kept(file: TableFile, keep: Any) -> list[int] | None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -182,7 +182,7 @@ class _Estimator(BaseEstimator):
         check_is_fitted(self)
         model = self.model_
         values = model.importance(model.sample).layers[0].sum(1)  # (inputs of the network,)
-        columns = [one.name for one in cast(Any, model.schema).inputs for _ in one.features]
+        columns = [one.name for one in model.schema.inputs for _ in one.features]
         total = np.zeros(self.n_features_in_)
         np.add.at(total, [model.columns.index(name) for name in columns], values)
         return total / (total.sum() or 1.0)

@@ -11,8 +11,7 @@ from kan_exp.quoting import expand_home
 from kan_exp.runs.files import replacing, write_text
 
 if TYPE_CHECKING:
-    from kan_exp.data.columns import FloatArray
-    from kan_exp.exporting.tables import Exportable
+    from kan_exp.models.model import KANModel
 
 # The module of each format, and how its files end.
 FORMATS = {
@@ -60,10 +59,9 @@ def check_export(path: str | Path, format: str | None, dtype: str) -> tuple[Path
 
 
 def export(
-    model: Exportable,
+    model: KANModel,
     path: str | Path,
-    format: str | None,
-    ranges: FloatArray,
+    format: str | None = None,
     dtype: str = "float32",
     table: str = "data",
 ) -> list[str]:
@@ -75,7 +73,6 @@ def export(
         model: The model.
         path: The file.
         format: A name in `FORMATS`; None where the file's extension says it.
-        ranges: Smallest and largest value of each input in training, `(in, 2)`.
         dtype: Of the tables in npz: `float32` or `int16`.
         table: Name of the table that a query in SQL reads.
 
@@ -87,9 +84,18 @@ def export(
             be written.
     """
     file, format = check_export(path, format, dtype)
-    from kan_exp.exporting.source import Source
+    if model.frame is not None:
+        raise KanExpError(
+            "export writes plain networks, and this one is multiplied by pde.factor: call "
+            "model.predict, or train it with conditions in the place of pde.factor"
+        )
+    import numpy as np
 
-    source = Source.of(model, file.stem, dtype, table, ranges)
+    from kan_exp.exporting.source import Source
+    from kan_exp.exporting.tables import make_tables
+
+    with np.errstate(over="ignore", invalid="ignore"):  # of edges that `check_tables` refuses
+        source = Source(model, make_tables(model), file.stem, dtype, table)
     if format != "torch":
         source.check_tables()
     made = importlib.import_module(f"kan_exp.exporting.{FORMATS[format][0]}").make(source)

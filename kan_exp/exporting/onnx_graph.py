@@ -235,52 +235,42 @@ class _Graph:
         self._output(MARKED, self._cast(far, np.bool_), np.bool_)
 
     def _layer(self, x: str, layer: SplineTable) -> str:
-        """Sums and products of splines, as `kan_exp.layers.kernels.splines` defines them."""
-        inputs, rows, width = layer.coefficients.shape
-        size = layer.degree + 1
-        table = layer.coefficients.reshape(-1, width).astype(np.float32)
-        basis = basis_polynomials(layer.degree)
-        slopes = np.zeros_like(basis)
-        slopes[:-1] = basis[1:] * np.arange(1, size)[:, None]
-        first, spacing = layer.first.astype(np.float32), layer.spacing.astype(np.float32)
-        place = self.add("Div", self.add("Sub", x, first), spacing)
-        zero, one = np.float32(0), np.float32(1)
-        known = self.add("Where", self.add("IsNaN", place), zero, place)
-        cell = self.add("Floor", self.add("Clip", known, zero, np.float32(layer.cells - 1)))
-        inside = self.add("Clip", self.add("Sub", place, cell), zero, one)
-        beyond = self.add("Sub", self.add("Sub", place, cell), inside)
-        last = np.array([-1])
-        ends = self._bends(beyond, layer)
-        inside, beyond = (self.add("Unsqueeze", part, last) for part in (inside, beyond))
-        powers = self.add("Pow", inside, np.arange(size, dtype=np.float32))
-        weight = self.add("MatMul", powers, basis.astype(np.float32))
-        slope = self.add("MatMul", powers, slopes.astype(np.float32))
-        weight = self.add("Add", weight, self.add("Mul", beyond, slope))  # (rows, in, size)
-        index = self._whole("Add", self._cast(cell, np.int64), np.arange(inputs) * rows)
-        index = self.add("Add", self.add("Unsqueeze", index, last), np.arange(size))
-        found = self.add("Gather", table, index)  # (rows, in, size, out)
-        flat = self.add("Reshape", weight, np.array([0, 1, inputs * size]))
+        """Sums and products of splines, each a polynomial of the place in a cell."""
+        inputs, _, width = layer.coefficients.shape
+        size, last = layer.degree + 1, np.array([-1])
+        place = self.add("Sub", x, layer.first.astype(np.float32))
+        place = self.add("Div", place, layer.spacing.astype(np.float32))
+        known = self.add("Where", self.add("IsNaN", place), np.float32(0), place)
+        ends = np.float32(-1), np.float32(layer.cells)  # the cells before and behind the table
+        cell = self.add("Floor", self.add("Clip", known, *ends))
+        inside = self.add("Unsqueeze", self.add("Sub", place, cell), last)
+        powers = self.add("Pow", inside, np.arange(size, dtype=np.float32))  # (rows, in, size)
+        first = np.arange(inputs) * (layer.cells + 2) + 1  # row of each input's cell 0
+        index = self.add("Add", self._cast(cell, np.int64), first)
+        found = self.add("Gather", self._cells(layer), index)  # (rows, in, size, out)
+        flat = self.add("Reshape", powers, np.array([0, 1, inputs * size]))
         both = self.add("Reshape", found, np.array([0, inputs * size, width]))
         total = self.add("Squeeze", self.add("MatMul", flat, both), np.array([1]))
-        if ends is not None:
-            total = self.add("Add", total, self.add("ReduceSum", ends, np.array([1]), keepdims=0))
         if not layer.products.any():
             return total
-        edges = self.add("MatMul", self.add("Unsqueeze", weight, np.array([2])), found)
+        edges = self.add("MatMul", self.add("Unsqueeze", powers, np.array([2])), found)
         edges = self.add("Squeeze", edges, np.array([2]))
-        edges = edges if ends is None else self.add("Add", edges, ends)
         product = self.add("ReduceProd", edges, np.array([1]), keepdims=0)
         return self.add("Where", layer.products, product, total)
 
-    def _bends(self, beyond: str, layer: SplineTable) -> str | None:
-        """What the lines beyond the ends add to the edges `(rows, in, out)`; None for nothing."""
-        if layer.bends is None:
-            return None
-        parts = []
-        for keep, bends in zip(("Min", "Max"), layer.bends.swapaxes(0, 1), strict=True):
-            part = self.add("Unsqueeze", self.add(keep, beyond, np.float32(0)), np.array([-1]))
-            parts.append(self.add("Mul", part, bends.astype(np.float32)))
-        return self.add("Add", *parts)
+    def _cells(self, layer: SplineTable) -> str:
+        """The polynomials of `SplineTable.with_ends`, `(in * (cells + 2), size, out)`.
+
+        They are made of the coefficients as the model is loaded, as these are fewer numbers.
+        """
+        size = layer.degree + 1
+        windows = np.arange(layer.cells)[:, None] + np.arange(size)
+        table = layer.coefficients.astype(np.float32)
+        found = self.add("Gather", table, windows, axis=1)  # (in, cells, functions, out)
+        inner = self.add("MatMul", basis_polynomials(layer.degree).astype(np.float32), found)
+        low, high = np.split(layer.with_ends().astype(np.float32)[:, [0, -1]], 2, axis=1)
+        cells = self.add("Concat", low, inner, high, axis=1)
+        return self.add("Reshape", cells, np.array([-1, size, layer.coefficients.shape[2]]))
 
     def _predict(self, y: str) -> None:
         """Adds the outputs, made of those of the network."""

@@ -13,8 +13,9 @@ import torch
 from kan_exp.data.columns import FloatArray
 from kan_exp.errors import KanExpError
 from kan_exp.exporting.fresh import difference, fresh_rows
-from kan_exp.exporting.tables import Exportable, Tables, make_tables
+from kan_exp.exporting.tables import Tables
 from kan_exp.layers import KANNamedLayer
+from kan_exp.models.model import KANModel
 
 if TYPE_CHECKING:
     from polars import DataFrame
@@ -44,23 +45,11 @@ class Source:
         table: Of a query in SQL.
     """
 
-    model: Exportable
+    model: KANModel
     tables: Tables
     name: str
     dtype: str
     table: str
-
-    @classmethod
-    def of(
-        cls,
-        model: Exportable,
-        name: str,
-        dtype: str,
-        table: str,
-        ranges: FloatArray,
-    ) -> Source:
-        with np.errstate(over="ignore", invalid="ignore"):  # of edges that `check_tables` refuses
-            return cls(model, make_tables(model, ranges), name, dtype, table)
 
     @cached_property
     def rows(self) -> DataFrame:

@@ -6,20 +6,21 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from kan_exp.data.columns import FloatArray
 from kan_exp.data.ranges import MARGIN
-from kan_exp.data.schema import Column, Schema
+from kan_exp.data.schema import Column
 from kan_exp.errors import KanExpError
 from kan_exp.layers import EdgeLayer, KANInterpoLayer, KANNamedLayer
 from kan_exp.layers.grid import GridLayer
 from kan_exp.layers.kernels import interval_polynomials
+from kan_exp.models.model import KANModel
+from kan_exp.models.ranges import trained_ranges
 
 DEGREE = 3  # of the tables of edges that are no splines
 ROOM = 0.5  # of an input's trained range, by which such tables exceed it on both sides
@@ -126,29 +127,8 @@ class Tables:
     bound: FloatArray = field(repr=False)
 
 
-class Exportable(Protocol):
-    """What an export needs of a model, see `kan_exp.models.model.KANModel`."""
-
-    network: nn.Sequential
-    schema: Schema | None
-    activation: str
-    smearing: tuple[float, ...]
-    classes: tuple[str, ...]
-
-    @property
-    def names(self) -> list[str]: ...
-
-    def predict(self, x: Any) -> Tensor: ...
-
-    def predict_outputs(self, x: Any) -> Tensor: ...
-
-
-def make_tables(model: Exportable, ranges: FloatArray) -> Tables:
+def make_tables(model: KANModel) -> Tables:
     """Makes the tables of a trained model.
-
-    Args:
-        model: The model.
-        ranges: Smallest and largest value of each input in training, `(in, 2)`.
 
     Raises:
         KanExpError: The network has other modules than layers of edges.
@@ -173,9 +153,7 @@ def make_tables(model: Exportable, ranges: FloatArray) -> Tables:
             ends = _observed(module) if named else ends
             layers.append(_table(module, ends, low, high))
             low, high = _reached(module, low, high)
-    if (schema := model.schema) is None:
-        raise KanExpError("export: the model has no schema: load it from the folder of its run.")
-    predictions = len(model.names)
+    schema, predictions = model.schema, len(model.names)
     scales = [one.scale for one in schema.outputs]
     scales = scales if len(scales) == predictions else (scales or [""])[:1] * predictions
     smearing = model.smearing if any(scales) and model.smearing else ()
@@ -187,7 +165,7 @@ def make_tables(model: Exportable, ranges: FloatArray) -> Tables:
         columns=schema.inputs,
         encodings=tuple(category_rows(column) for column in schema.inputs),
         features=schema.features,
-        ranges=ranges,
+        ranges=trained_ranges(model),
         layers=layers,
         activation=model.activation,
         scales=list(scales),

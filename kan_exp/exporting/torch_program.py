@@ -8,27 +8,12 @@ import json
 import warnings
 
 import torch
-from torch import Tensor, nn
 
 from kan_exp.errors import listing
 from kan_exp.exporting.describing import about, is_plain
 from kan_exp.exporting.source import Made, Source
-from kan_exp.exporting.tables import Exportable
 
 ABOUT = "kan_exp.json"  # name of the description among the file's extra files
-
-
-class _Whole(nn.Module):
-    """A model as one module of tensors."""
-
-    def __init__(self, model: Exportable) -> None:
-        super().__init__()
-        assert isinstance(model, nn.Module)
-        self.model = model
-
-    def forward(self, x: Tensor) -> Tensor:
-        predicted: Tensor = self.model(x)
-        return predicted
 
 
 def make(source: Source) -> Made:
@@ -38,9 +23,8 @@ def make(source: Source) -> Made:
         KanExpError: Its predictions differ from the model's.
     """
     tables, schema = source.tables, source.model.schema
-    assert schema is not None
     x = torch.from_numpy(schema.encode(source.rows))
-    model = _Whole(copy.deepcopy(source.model)).cpu().eval()
+    model = copy.deepcopy(source.model).cpu().eval()
     rows = torch.export.Dim("rows", min=1)
     file = io.BytesIO()
     with warnings.catch_warnings(action="ignore"):  # torch's about itself

@@ -71,9 +71,7 @@ def formula_network(
         layer.set_numbers(torch.tensor(plan.numbers, dtype=torch.float64))
     schema = Schema.of_numbers(names, [target])
     ends = [torch.full((width,), value).double() for width in (len(names), 1) for value in (0, 1)]
-    model = FittedModel(
-        made, Scaling(*ends), names, target, output_names=[target], schema=schema
-    ).eval()
+    model = FittedModel(made, Scaling(*ends), schema, output_names=[target]).eval()
     model.description = {
         "layers": [
             {"kind": layer_path(spec.kind), "options": dict(spec.options)} for spec in specs

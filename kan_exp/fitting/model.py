@@ -85,7 +85,7 @@ class FittedModel(KANModel):
 
     def _by_place(self, x: Any) -> Any:
         """Rows without names as columns by name; as they are if these are the network's inputs."""
-        if self.columns == self.features and (self.schema is None or self.schema.is_plain):
+        if self.columns == self.features and self.schema.is_plain:
             return x
         width = len(self.columns)
         if isinstance(x, Tensor) and x.ndim == 2 and x.shape[1] == len(self.features):
@@ -100,7 +100,7 @@ class FittedModel(KANModel):
                 f"model takes x of shape (n, {width}) ({listing(self.columns)}), got "
                 f"{tuple(values.shape)}."
             )
-        if isinstance(values, Tensor) and (self.schema is None or self.schema.is_plain):
+        if isinstance(values, Tensor) and self.schema.is_plain:
             return values[:, [self.columns.index(name) for name in self.features]]
         return {name: values[:, place] for place, name in enumerate(self.columns)}
 
@@ -154,7 +154,7 @@ class FittedModel(KANModel):
                 torch.autograd.grad(one.sum(), points, retain_graph=True)[0] for one in predicted.T
             ]
         slopes = torch.stack(parts, 1).cpu().numpy()
-        if not self.columns or self.schema is None:
+        if not self.columns:
             return slopes
         found = np.zeros((*slopes.shape[:2], len(self.columns)))
         place = 0
@@ -233,6 +233,21 @@ class FittedModel(KANModel):
         from kan_exp.symbolic.explaining import explain
 
         return explain(self, self._looked_at(x), y, **options)
+
+    def export(self, path: str | Path, format: str | None = None, **options: Any) -> list[str]:
+        """Writes the model to a file that other programs read, see `kan_exp.exporting.export`.
+
+        Args:
+            path: The file.
+            format: `npz`, `onnx`, `torch`, `c` or `sql`; None where the file's extension says it.
+            options: Of the format.
+
+        Returns:
+            Lines about the file.
+        """
+        from kan_exp.exporting import export
+
+        return export(self, path, format, **options)
 
     def checkpoint(self) -> dict[str, Any]:
         """What `of` makes the model of again: plain containers and tensors."""

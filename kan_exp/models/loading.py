@@ -131,17 +131,12 @@ def model_from(
         network.to(
             next(part.dtype for name, part in weights.items() if name.startswith("network."))
         )
-        schema = Schema.restore(description)
-        activation = description.get("activation", "identity")
         model = kind(
             network,
             scaling,
-            schema.features,
-            schema.target_name,
-            activation,
+            Schema.restore(description),
+            description.get("activation", "identity"),
             description.get("outputs", ()),
-            schema.classes,
-            schema,
             description.get("smearing", ()),
             Frame(**description["frame"]) if description.get("frame") else None,
         )

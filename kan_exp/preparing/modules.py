@@ -194,13 +194,15 @@ class _ModuleFactory:
         return self.data.scaling.standardize_bounds(self.data.read_bounds)
 
     def _model(self, network: nn.Sequential) -> KANModel:
-        data, schema = self.data, self.data.schema
-        names = self.task.output_names(schema), schema.classes, schema
-        about = data.scaling, data.features, data.target_name, self.task.activation
-        model = KANModel(network, *about, *names)
-        problem = getattr(data, "problem", None)
-        model.frame = None if problem is None else problem.frame
-        return model
+        data, task, problem = self.data, self.task, getattr(self.data, "problem", None)
+        return KANModel(
+            network,
+            data.scaling,
+            data.schema,
+            task.activation,
+            task.output_names(data.schema),
+            frame=None if problem is None else problem.frame,
+        )
 
     def _description(self, specs: Sequence[LayerSpec], dims: Sequence[int]) -> dict[str, Any]:
         return describe_model(specs, dims, self.data, self.task)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import kan_exp
 from kan_exp.data.points import Scaling
+from kan_exp.data.schema import Schema
 from kan_exp.errors import KanExpError
 from kan_exp.layers import LayerSpec, find_layer, make_network
 from kan_exp.models.inputs import as_points
@@ -49,7 +50,7 @@ def make_model(kind: str = "Interpo", width: int = 3, dtype=torch.float32) -> KA
     spec = LayerSpec(find_layer(f"kan_exp.layers.KAN{kind}Layer"), {})
     network = make_network(spec, [width, 2, 1], torch.Generator().manual_seed(0)).to(dtype)
     ones = [torch.ones(n, dtype=torch.float64) for n in (width, width, 1, 1)]
-    return KANModel(network, Scaling(*ones), ["a", "b", "c"][:width], "y").eval()
+    return KANModel(network, Scaling(*ones), Schema.of_numbers("abc"[:width], "y")).eval()
 
 
 @pytest.mark.parametrize(
