@@ -85,15 +85,15 @@ class _Estimator(BaseEstimator):
             seed = self.random_state
             if not isinstance(seed, int | np.integer):
                 seed = check_random_state(seed).randint(2**31 - 1)
-            fitted = train_table(
+            model, interrupted = train_table(
                 table, x.columns, named_options(given), int(seed), more, self.max_time, self.verbose
             )
-        if fitted.interrupted:
+        if interrupted:
             raise KeyboardInterrupt
         for name in ("explanation_", "formula_"):  # of another training
             self.__dict__.pop(name, None)
-        self.model_ = fitted.model
-        self.n_iter_ = fitted.steps
+        self.model_ = model
+        self.n_iter_ = model.description["steps"]
 
     def _named(self, X: Floats) -> dict[str, Floats]:
         names = list(getattr(self, "feature_names_in_", ()))

@@ -13,9 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kan_exp.data.columns import tidy
 from kan_exp.errors import KanExpError, listing
-from kan_exp.models.inputs import as_points, as_table, column_names
 from kan_exp.models.loading import loaded, model_from
 from kan_exp.models.model import KANModel
 from kan_exp.runs.files import replacing
@@ -39,9 +37,6 @@ class FittedModel(KANModel):
     """A `KANModel` that draws, explains and saves itself.
 
     Attributes:
-        description: Plain containers from which the model can be made again. Of a model of
-            `kan_exp.fit`, `columns` are the names of all columns of X: rows without names are
-            these columns, unless they are a tensor of the network's inputs.
         sample: At most `SAMPLE` training points as the network takes them, `(n, in)`, at which
             edges are looked at where no others are given; of a run they are drawn at random from
             the range of its training points.
@@ -65,44 +60,6 @@ class FittedModel(KANModel):
             unit = torch.rand(SAMPLE, len(low), generator=generator, dtype=torch.float64)
             sample = low + unit * (high - low)
         self.sample = sample
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Names of the columns of X; empty if rows without names are the network's inputs."""
-        return tuple(self.description.get("columns", ()))
-
-    def points_of(self, x: Any) -> Tensor:
-        x = as_table(x)
-        if names := column_names(x):
-            parts = {
-                tidy(n): x[n] if isinstance(x, Mapping | np.ndarray) else x[[n]] for n in names
-            }
-            if isinstance(x, Mapping) or self.columns:
-                x = parts
-        elif self.columns:
-            x = self._by_place(x)
-        return as_points(x, self.features, self.x_mean.device, self.schema)
-
-    def _by_place(self, x: Any) -> Any:
-        """Rows without names as columns by name; as they are if these are the network's inputs."""
-        if self.columns == self.features and self.schema.is_plain:
-            return x
-        width = len(self.columns)
-        if isinstance(x, Tensor) and x.ndim == 2 and x.shape[1] == len(self.features):
-            return x
-        values = x if isinstance(x, Tensor) else np.asarray(x)
-        if values.ndim == 0:  # no rows at all, such as None
-            return x
-        if values.ndim == 1:
-            values = values[:, None] if width == 1 else values[None]
-        if values.ndim != 2 or values.shape[1] != width:
-            raise KanExpError(
-                f"model takes x of shape (n, {width}) ({listing(self.columns)}), got "
-                f"{tuple(values.shape)}."
-            )
-        if isinstance(values, Tensor) and self.schema.is_plain:
-            return values[:, [self.columns.index(name) for name in self.features]]
-        return {name: values[:, place] for place, name in enumerate(self.columns)}
 
     def score(self, x: Any, y: Any, weight: Any = None) -> float:
         """R² of numbers, the mean over several outputs; the accuracy of classes.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from kan_exp.data.table import Table
 from kan_exp.data.table_file import TableFile
 from kan_exp.data.treatment import Treatment
 from kan_exp.errors import KanExpError
-from kan_exp.models.inputs import as_numbers, as_table, column_names, series_of
+from kan_exp.models.inputs import as_numbers, as_table, columns_of, series_of
 
 # Up to so many rows whole weights are numbers of copies; of more rows they are proportions.
 MOST_COPIES = 10_000
@@ -62,25 +61,17 @@ def as_frame(x: Any, name: str) -> pl.DataFrame:
     x = as_table(x)
     if isinstance(x, pl.Series):
         x = x.to_frame(x.name or name)
-    names = column_names(x)
-    if names:
-        parts = [x[n] if isinstance(x, Mapping | np.ndarray) else x[[n]] for n in names]
-        columns = [series_of(np.asarray(part).reshape(-1)) for part in parts]
-    else:
+    table = {name: series_of(column) for name, column in columns_of(x).items()}
+    if not table:
         own = getattr(x, "name", None)  # of a series of pandas
         array = _array(x, name)
         names = [f"{name}{place}" for place in range(array.shape[1])]
         if array.shape[1] == 1 and name != "x":
             names = [name if own is None else own]
-        columns = [series_of(column) for column in array.T]
-    frame: dict[str, pl.Series] = {}
-    for given, column in zip(names, columns, strict=True):
-        if (text := tidy(given)) in frame:
-            raise KanExpError(f"two columns are called {text!r}: give each a name of its own.")
-        frame[text] = column
-    if len({len(column) for column in columns}) > 1:
+        table = {tidy(name): series_of(part) for name, part in zip(names, array.T, strict=True)}
+    if len({len(column) for column in table.values()}) > 1:
         raise KanExpError(f"the columns of {name} have different lengths.")
-    return pl.DataFrame(frame)
+    return pl.DataFrame(table)
 
 
 def _array(x: Any, name: str) -> NDArray[Any]:

@@ -73,6 +73,8 @@ class KANModel(nn.Module):
         target_name: Name of the target, or of all in one text.
         classes: Of a classifier, in the order of its predictions; else empty.
         description: Plain containers from which a model of a checkpoint was made; else empty.
+        columns: Of a model of `kan_exp.fit`, the names of all columns of X: rows without names are
+            these columns, unless they are a tensor of the network's inputs.
         residuals: Errors where the network has not seen the truth, `(m, out)`, on the scale on
             which outputs are learned; None if there are none.
 
@@ -131,7 +133,7 @@ class KANModel(nn.Module):
 
     def points_of(self, x: Any) -> Tensor:
         """Points `(n, in)` as the network takes them, see `kan_exp.models.inputs.as_points`."""
-        return as_points(x, self.features, self.x_mean.device, self.schema)
+        return as_points(x, self.features, self.x_mean.device, self.schema, self.columns)
 
     def standardize(self, x: Tensor) -> Tensor:
         """Inputs as the network takes them, in its own dtype."""
@@ -273,6 +275,10 @@ class KANModel(nn.Module):
     def _batches(self, x: Tensor) -> Sequence[Tensor]:
         widest = max((layer.numbers_per_sample for layer in self.edge_layers), default=1)
         return x.split(max(1, min(MAX_POINTS, EVALUATION_NUMBERS // widest)))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(self.description.get("columns", ()))
 
     @property
     def edge_layers(self) -> list[EdgeLayer]:

@@ -100,7 +100,7 @@ def test_anything_with_numbers_is_taken(x):
         ([["1", "2", "3"]], "takes numbers for x"),
         ([[1, 2, 3], [4, 5]], "takes numbers for x"),
         ([[1, 2, "three"]], "takes numbers for x"),
-        ({"a": 1.0}, "takes numbers for x"),
+        ({"a": 1.0}, "takes the columns a, b, c, but x lacks b, c."),
         (None, "takes"),
         (np.array([["2020-01-01"] * 3], dtype="datetime64[D]"), "takes numbers for x"),
         (np.ones((2, 3)) * 1j, "takes numbers for x"),
@@ -207,7 +207,7 @@ def test_columns_are_taken_by_name_and_sparse_tensors_as_dense(x):
         (memoryview(np.zeros((2, 3))), "takes numbers for x"),
         (Frame(a=np.array(["2020-01-01"], "M8[D]"), b=[1.0], c=[2.0]), "column 'a': datetime64[D]"),
         (Frame(a=[1.0], b=["n/a"], c=[2.0]), "column 'b'"),
-        ({"a": [1.0], "b": [1.0]}, "got dict: it lacks 'c'."),
+        ({"a": [1.0], "b": [1.0]}, "takes the columns a, b, c, but x lacks c."),
     ],
     ids=["large", "memoryview", "dates", "text", "mapping"],
 )
