@@ -44,7 +44,7 @@ class _Estimator(BaseEstimator):
     """Base class of both estimators: parameters, checked rows, and the trained network."""
 
     dims: str | Sequence[Any] | None = None
-    layer: str = "spline"
+    layer: str | None = None
     optimizer: str | None = None
     steps: int | None = None
     batch_size: int | None = None
@@ -242,7 +242,8 @@ class KANRegressor(RegressorMixin, _Estimator):
     Args:
         dims: Widths from the inputs to the outputs, such as `["auto", 5, "auto"]`; None or "auto"
             leaves all to the data.
-        layer: The kind of edges, such as `interpo` or `mlp`.
+        layer: The kind of edges, such as `interpo` or `mlp`; None for `spline`, or the kinds that
+            `options` have as `layers`.
         optimizer: By default least squares (`lm`) for fewer than 10,000 rows, else `adam`.
         steps: Of the optimizer.
         batch_size: Of optimizers that follow gradients.

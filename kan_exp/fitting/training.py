@@ -122,14 +122,14 @@ def fit(
         options: Those of a training by their names in conf/, such as `dims=[3, 5, 1]`,
             `layer="interpo"`, `optimizer="adam"`, `task="count"`; `__` stands for a dot, as in
             `layer__num_intervals=16`. By default the data decide the widths, and `layer` is
-            `spline`.
+            `spline` unless `layers` names a kind for each layer.
 
     Raises:
         KanExpError: The rows or an option cannot be used; one line says why.
     """
     x, outputs = as_frame(X, "x"), as_frame(y, "y")
     weights = None if weight is None else np.asarray(weight, np.float64).reshape(-1)
-    named = named_options({"layer": LAYER} | options)
+    named = named_options(options)
     classes = {"auto": None, "classification": True}.get(str(named.get("task", "auto")), False)
     table = make_table(x, outputs, weights, missing, classes)
     model, interrupted = train_table(table, x.columns, named, seed, None, max_time, progress)
@@ -139,8 +139,10 @@ def fit(
 
 
 def named_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Keywords as options of conf/: a dot for `__`, and null for dims="auto"."""
+    """Keywords as options of conf/: a dot for `__`, null for dims="auto", and a kind of edges."""
     named = {name.replace("__", "."): value for name, value in options.items()}
+    if named.get("layers") is None:
+        named.setdefault("layer", LAYER)
     if isinstance(named.get("dims"), str) and named["dims"] == "auto":
         named["dims"] = None
     return named

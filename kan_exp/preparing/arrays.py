@@ -53,11 +53,7 @@ def array_config(
             raise KanExpError(
                 f"{name} is an option of commands, which read and write files: leave it out."
             )
-    # Where `layers` names each kind, `layer` is no more than the default of those who call this.
-    unused = () if options.get("layers") is None else ("layer",)
-    texts = tuple(
-        f"{name}={_text(name, value)}" for name, value in options.items() if name not in unused
-    )
+    texts = tuple(f"{name}={_text(name, value)}" for name, value in options.items())
     with _composing:
         config, context = _translated(texts)
     fractions = config.data.options["fractions"]
