@@ -11,12 +11,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from kan_exp.cli import check_given, check_names, load_model, run_command
 from kan_exp.data.batches import STDIN, Batches
-from kan_exp.data.columns import free_name, shown, tidy
+from kan_exp.data.columns import as_texts, free_name, shown, tidy
 from kan_exp.data.options import Options
 from kan_exp.data.ranges import MARKED
 from kan_exp.data.schema import Schema
@@ -120,32 +119,12 @@ class _Columns:
             )
         return found
 
-    def texts(self, part: Part) -> list[list[str]]:
-        """The columns as text."""
-        columns = list(self.model.as_columns(part.predicted).values())
-        if part.ends is not None:
-            ends = part.ends.flatten(1).T.tolist()
-            columns += [[f"{value:.9g}" for value in column] for column in ends]
-        columns += [["true" if one else "false" for one in part.far]] * self.marks
-        for row in np.flatnonzero(part.gaps).tolist():
-            for column in columns:
-                column[row] = ""
-        return columns
-
-    def series(self, part: Part) -> list[Any]:
-        """The columns as numbers, and as text for classes."""
-        numbers = part.predicted.double().numpy()
-        columns: list[Any] = [pl.Series(column) for column in numbers.T]
-        if self.model.classes:
-            best = pl.Series([*self.model.classes, None], dtype=pl.String)
-            finite = np.isfinite(numbers).all(1)
-            places = np.where(finite, numbers.argmax(1), len(self.model.classes))
-            columns.insert(0, best.gather(places))
+    def series(self, part: Part) -> list[pl.Series]:
+        """The columns; null where a row has a gap."""
+        columns = [*self.model.as_columns(part.predicted).values()]
         if part.ends is not None:
             columns += [pl.Series(column) for column in part.ends.flatten(1).numpy().T]
         columns += [pl.Series(part.far)] * self.marks
-        if not part.gaps.any():
-            return columns
         gaps = pl.Series(part.gaps)
         return [column.set(gaps, None) for column in columns]
 
@@ -161,7 +140,7 @@ def _write_texts(
     """Writes all rows as text; returns names of columns that it cannot hold."""
     left_out: list[str] = []
     for part in parts:
-        added = dict(zip(names, columns.texts(part), strict=True))
+        added = dict(zip(names, map(as_texts, columns.series(part)), strict=True))
         left_out = part.file.write(file, separator, added, kept)
         file.flush()
     return left_out

@@ -54,7 +54,7 @@ ROOMS: dict[str, set[str]] = {
         ),
     },
     "fitting": {
-        *("config", "data", "errors", "exporting", "layers", "models", "plots", "preparing"),
+        *("data", "errors", "exporting", "layers", "models", "plots", "preparing"),
         *("runs", "symbolic", "targets", "tasks", "training"),
     },
     "sklearn": {"errors", "fitting", "models", "symbolic"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +144,7 @@ def _float(value: float) -> str:
 
 
 def _array(kind: str, name: str, values: NDArray[Any]) -> str:
-    write: Callable[[Any], Any] = {"float": _float, "double": _double, "char": int}[kind]
+    write: Any = {"float": _float, "double": _double, "char": int}[kind]
     texts = [str(write(value)) for value in values.ravel().tolist()]
     lines = [", ".join(texts[k : k + PER_LINE]) for k in range(0, len(texts), PER_LINE)]
     return f"static const {kind} {name}[{len(texts)}] = {{\n    " + ",\n    ".join(lines) + "};"

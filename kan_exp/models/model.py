@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -34,6 +34,9 @@ from kan_exp.targets.derivatives import read_derivative
 from kan_exp.tasks.activations import find_activation
 from kan_exp.tasks.base import scoring_of
 from kan_exp.tasks.metrics import QUANTILES
+
+if TYPE_CHECKING:
+    from polars import Series
 
 # Numbers that one layer may hold at a time when points are only evaluated, 64 MB in float32.
 EVALUATION_NUMBERS = 2**24
@@ -200,16 +203,17 @@ class KANModel(nn.Module):
             )
         return np.array(self.classes)[self.predict(x).argmax(1).cpu().numpy()]
 
-    def as_columns(self, predicted: Tensor) -> dict[str, list[str]]:
-        """Predictions `(n, columns)` as text by name; of classes, the most probable one first."""
-        columns = [[f"{value:.9g}" for value in column] for column in predicted.T.tolist()]
+    def as_columns(self, predicted: Tensor) -> dict[str, Series]:
+        """Predictions `(n, columns)` by name; of classes, the most probable one first."""
+        import polars as pl
+
+        numbers = predicted.double().cpu().numpy()
+        columns = [pl.Series(column) for column in numbers.T]
         if not self.classes:
-            names = [f"{name}_predicted" for name in self.names]
-            return dict(zip(names, columns, strict=True))
-        known = predicted.isfinite().all(1)
-        places = predicted.argmax(1).where(known, len(self.classes)).tolist()
+            return {f"{name}_predicted": one for name, one in zip(self.names, columns, strict=True)}
+        places = np.where(np.isfinite(numbers).all(1), numbers.argmax(1), len(self.classes))
+        best = pl.Series([*self.classes, None], dtype=pl.String).gather(places)
         names = [f"{self.target_name}_probability_{name}" for name in self.classes]
-        best = [[*self.classes, ""][place] for place in places]
         return {f"{self.target_name}_predicted": best, **dict(zip(names, columns, strict=True))}
 
     def predict_interval(self, x: Any, coverage: float = 0.9) -> NDArray[np.float64]:
