@@ -57,7 +57,7 @@ ROOMS: dict[str, set[str]] = {
         *("data", "errors", "exporting", "layers", "models", "plots", "preparing"),
         *("runs", "symbolic", "targets", "tasks", "training"),
     },
-    "sklearn": {"errors", "fitting", "models", "symbolic"},
+    "sklearn": {"errors", "fitting", "models"},
     "sweeps": {
         *("cli", "commandline", "data", "errors", "options", "plots", "preparing"),
         *("quoting", "runs", "tasks"),

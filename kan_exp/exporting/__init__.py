@@ -1,4 +1,7 @@
-"""A trained model in, a file that other programs read out: npz, ONNX, torch.export, C or SQL."""
+"""Writes a trained model as a file that other programs read: npz, ONNX, torch.export, C or SQL.
+
+The network becomes tables of splines, and each file is compared with the model before it is kept.
+"""
 
 from __future__ import annotations
 

@@ -40,6 +40,14 @@ class FittedModel(KANModel):
         sample: At most `SAMPLE` training points as the network takes them, `(n, in)`, at which
             edges are looked at where no others are given; of a run they are drawn at random from
             the range of its training points.
+
+    Example:
+        >>> import kan_exp
+        >>> model = kan_exp.formula_network("2*x + y**2")
+        >>> model.predict({"x": [1.0, 0.5], "y": [0.0, 3.0]}).flatten().tolist()
+        [2.0, 10.0]
+        >>> model.edges().select("input", "output", "function").unique().sort("input").rows()
+        [('x', 'f', '2*x'), ('y', 'f', 'y**2')]
     """
 
     sample: Tensor
@@ -268,5 +276,11 @@ def load(folder: str | Path, replica: int | None = None) -> FittedModel:
     Raises:
         KanExpError: There is no readable checkpoint, its layer is unknown, or there is no such
             replica.
+
+    Example:
+        >>> import kan_exp, tempfile
+        >>> folder = kan_exp.formula_network("x**2").save(tempfile.mkdtemp())
+        >>> kan_exp.load(folder).predict([3.0]).item()
+        9.0
     """
     return loaded(folder, lambda checkpoint: FittedModel.of(checkpoint, replica))

@@ -124,8 +124,19 @@ def fit(
             `layer__num_intervals=16`. By default the data decide the widths, and `layer` is
             `spline` unless `layers` names a kind for each layer.
 
+    Returns:
+        The model on the CPU, in evaluation mode and frozen, see `kan_exp.load`.
+
     Raises:
         KanExpError: The rows or an option cannot be used; one line says why.
+
+    Example:
+        >>> import kan_exp, numpy as np
+        >>> X = np.random.default_rng(0).uniform(-1, 1, (100, 2))
+        >>> y = np.sin(3 * X[:, 0]) + X[:, 1] ** 2
+        >>> model = kan_exp.fit(X, y, dims=["auto", "auto"], progress=False)
+        >>> model.score(X, y) > 0.99
+        True
     """
     x, outputs = as_frame(X, "x"), as_frame(y, "y")
     weights = None if weight is None else np.asarray(weight, np.float64).reshape(-1)
