@@ -141,16 +141,13 @@ static inline void {{ name }}_predict(const {{ name }}_row *row, double *y) {
     {{ name }}_layer{{ loop.index0 }}({{ ends.next() }}, {{ ends.current }});
 {% endfor %}
 {% set last = ends.current %}
-{% if activation == "logit" %}
-    {{ last }}[1] = {{ last }}[0], {{ last }}[0] = -{{ last }}[0];
-{% endif %}
-{% if activation == "softmax" %}
+{% if tables.activation == "softmax" %}
     double most = {{ last }}[0], total = 0;
     for (int j = 1; j < {{ count }}; ++j) most = {{ last }}[j] > most ? {{ last }}[j] : most;
     for (int j = 0; j < {{ count }}; ++j) total += y[j] = exp({{ last }}[j] - most);
     for (int j = 0; j < {{ count }}; ++j) y[j] /= total;
 {% else %}
-    for (int j = 0; j < {{ count }}; ++j) y[j] = {{ forms[activation].format(last ~ "[j]") }};
+    for (int j = 0; j < {{ count }}; ++j) y[j] = {{ forms[tables.activation].format(last ~ "[j]") }};
 {% endif %}
 {% for form in decoded %}
     y[{{ loop.index0 }}] = {{ form.format("y[" ~ loop.index0 ~ "]") }};

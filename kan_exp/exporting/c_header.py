@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from kan_exp.data.columns import FloatArray, free_name
 from kan_exp.data.ranges import marks
-from kan_exp.data.schema import PARTS
 from kan_exp.errors import KanExpError
-from kan_exp.exporting.describing import inputs_text, prediction_names
+from kan_exp.exporting.describing import DATE_PARTS, inputs_text, prediction_names
 from kan_exp.exporting.source import Made, Source
 from kan_exp.exporting.tables import OUTSIDE, Tables, basis_polynomials
 
@@ -35,11 +34,9 @@ RESERVED = (
 FORMS = {
     "identity": "{}",
     "sigmoid": "1 / (1 + exp(-(double){}))",
-    "logit": "1 / (1 + exp(-(double){}))",
     "exp": "exp((double){})",
 }
 INVERSE = {"": "{}", "log": "exp({})", "log1p": "expm1({})"}  # of a target's scale
-DATE_PARTS = [name for names in PARTS.values() for name in names]
 
 
 def make(source: Source) -> Made:
@@ -80,9 +77,6 @@ def _text(tables: Tables, name: str, lines: Sequence[str]) -> str:
         OUTSIDE,
     ]
     widths = [len(layer.products) for layer in tables.layers]
-    count, activation = widths[-1], tables.activation
-    if activation == "classes":  # a single logit is that of the second of two
-        activation, count = ("softmax", count) if count > 1 else ("logit", 2)
     environment = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     environment.filters["comment"] = _comment
     low, high = marks(tables.ranges)
@@ -95,11 +89,10 @@ def _text(tables: Tables, name: str, lines: Sequence[str]) -> str:
         parts=DATE_PARTS if any(column.kind == "date" for column in tables.columns) else None,
         low=low,
         high=high,
-        widest=max(2, len(tables.features), *widths),
-        activation=activation,
-        count=count,
+        widest=max(len(tables.features), *widths),
+        count=widths[-1],
         forms=FORMS,
-        decoded=[] if tables.classes else _decoded(tables, count),
+        decoded=[] if tables.classes else _decoded(tables, widths[-1]),
         texts=_texts,
         array=_array,
         double=_double,

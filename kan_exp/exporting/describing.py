@@ -8,9 +8,11 @@ import numpy as np
 
 from kan_exp.data.columns import FloatArray
 from kan_exp.data.ranges import MARGIN
+from kan_exp.data.schema import PARTS
 from kan_exp.errors import listing
 from kan_exp.exporting.tables import OUTSIDE, Tables
 
+DATE_PARTS = [name for names in PARTS.values() for name in names]  # as evaluators have them
 # What stands for a gap, and how the values of each kind of column are given.
 KINDS = {
     "number": "NaN if missing",

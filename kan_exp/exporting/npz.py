@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from kan_exp.data.columns import FloatArray
 from kan_exp.data.ranges import marks
-from kan_exp.data.schema import PARTS
 from kan_exp.errors import KanExpError
-from kan_exp.exporting.describing import about, is_plain
+from kan_exp.exporting.describing import DATE_PARTS, about, is_plain
 from kan_exp.exporting.fresh import as_arrays
 from kan_exp.exporting.kan_columns import encode
 from kan_exp.exporting.kan_predict import Model
@@ -26,7 +25,6 @@ LARGEST = 2**15 - 1  # of int16
 EVALUATOR = Path(__file__).with_name("kan_predict.py")
 ENCODER = Path(__file__).with_name("kan_columns.py")  # for columns that are no inputs as they are
 FORMAT = 3  # of the file, which the evaluator reads
-DATE_PARTS = [name for names in PARTS.values() for name in names]  # in the evaluator's order
 
 
 def make(source: Source) -> Made:
@@ -50,10 +48,11 @@ def _compared(source: Source, tables: Tables, data: bytes) -> str:
     rows: Any = as_arrays(tables, source.rows)
     if not is_plain(tables):
         rows = encode(model.about, rows)
-    y = model.network(model.inputs(rows))[:, -len(tables.bound) :]
     expected = source.model.predict_outputs(source.rows).double().cpu().numpy()
-    error = np.abs(y - expected).max(0, initial=0.0)
-    if not (error <= tables.bound).all():
+    width = expected.shape[1]
+    found = model.network(model.inputs(rows))[:, -width:]
+    error = np.abs(found - expected).max(0, initial=0.0)
+    if not (error <= tables.bound[-width:]).all():
         raise KanExpError(
             f"export: the tables err by {error.max():.2g}, more than their bound of "
             f"{tables.bound.max():.2g}: nothing is written."
@@ -76,28 +75,18 @@ def _file(tables: Tables, dtype: str) -> bytes:
     x_std, x_mean = tables.x_std, tables.x_mean
     for number, layer in enumerate(tables.layers):
         cells, scale = _rounded(layer, dtype)
-        products = np.flatnonzero(layer.products)
-        if _has_one_logit(tables) and number == len(tables.layers) - 1:
-            # The logit of the other class is 0.
-            cells = np.pad(cells, ((0, 0), (0, 0), (0, 0), (1, 0)))
-            scale = np.pad(scale, ((0, 0), (0, 0), (0, 0), (1, 0)))
-            products = products + 1
         # Places in cells, of which the first is one more.
         slope = 1 / (layer.spacing * x_std)
         shift = 1 - (layer.first / layer.spacing + x_mean * slope)
         parts = {"grid": np.stack([slope, shift]), "cells": cells, "scale": scale}
         arrays |= {f"{name}{number}": part for name, part in parts.items()}
-        arrays[f"products{number}"] = products
+        arrays[f"products{number}"] = np.flatnonzero(layer.products)
         x_std, x_mean = np.ones(1), np.zeros(1)
     file = io.BytesIO()
     text = json.dumps(_description(tables) | {"exponentials": exponentials})
     arrays[f"about{FORMAT}"] = np.array(text)
     np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     return file.getvalue()
-
-
-def _has_one_logit(tables: Tables) -> bool:
-    return tables.activation == "classes" and len(tables.layers[-1].products) == 1
 
 
 def _last_steps(tables: Tables) -> tuple[FloatArray, FloatArray, list[tuple[int, float]]]:

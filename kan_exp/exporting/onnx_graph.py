@@ -275,12 +275,9 @@ class _Graph:
     def _predict(self, y: str) -> None:
         """Adds the outputs, made of those of the network."""
         tables = self.tables
-        kind, logits = tables.activation, len(tables.layers[-1].products)
-        if kind == "classes" and logits == 1:
-            kind, y = "sigmoid", self.add("Concat", self.add("Neg", y), y, axis=1)
-        names = {"sigmoid": "Sigmoid", "classes": "Softmax", "softmax": "Softmax", "exp": "Exp"}
-        if kind != "identity":
-            y = self.add(names[kind], y)
+        names = {"sigmoid": "Sigmoid", "softmax": "Softmax", "exp": "Exp"}
+        if tables.activation != "identity":
+            y = self.add(names[tables.activation], y)
         y = self.add("Add", self.add("Mul", y, tables.y_std), tables.y_mean)
         if tables.classes:
             self._choose(y)

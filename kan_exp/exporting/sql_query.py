@@ -247,7 +247,7 @@ def _predictions(tables: Tables) -> Iterator[str]:
 
 
 def _chances(tables: Tables, count: int) -> Iterator[str]:
-    logits = [f"x{j}" for j in range(count)] if count > 1 else ["0e0", "x0"]
+    logits = [f"x{j}" for j in range(count)]
     query = _outputs(tables, range(count))
     cases = " ".join(
         f"WHEN {' AND '.join(f'{one} >= {other}' for other in logits if other != one)} "

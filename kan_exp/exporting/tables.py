@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -98,8 +99,8 @@ class Tables:
         features: Names of the network's inputs.
         ranges: Smallest and largest value of each in training, `(in, 2)`; NaN where unknown.
         x_mean, x_std, y_mean, y_std: Standardization of inputs and outputs.
-        layers: From the inputs to the outputs.
-        activation: A name in `kan_exp.tasks.activations`.
+        layers: From the inputs to the outputs; a logit of each class.
+        activation: "identity", "sigmoid", "softmax" or "exp", see `kan_exp.tasks.activations`.
         scales: Of each prediction, a name in `SCALES` or empty.
         smearing: What is added to each prediction on its scale.
         names: Of the predictions: a class, a target or a quantile.
@@ -153,7 +154,11 @@ def make_tables(model: KANModel) -> Tables:
             ends = _observed(module) if named else ends
             layers.append(_table(module, ends, low, high))
             low, high = _reached(module, low, high)
-    schema, predictions = model.schema, len(model.names)
+    schema, predictions, activation = model.schema, len(model.names), model.activation
+    if activation == "classes":
+        activation = "softmax"
+        if predictions > len(layers[-1].products):
+            layers[-1] = _with_zero(layers[-1])
     scales = [one.scale for one in schema.outputs]
     scales = scales if len(scales) == predictions else (scales or [""])[:1] * predictions
     smearing = model.smearing if any(scales) and model.smearing else ()
@@ -167,7 +172,7 @@ def make_tables(model: KANModel) -> Tables:
         features=schema.features,
         ranges=trained_ranges(model),
         layers=layers,
-        activation=model.activation,
+        activation=activation,
         scales=list(scales),
         smearing=[*smearing] or [0.0] * predictions,
         names=list(model.names),
@@ -175,6 +180,21 @@ def make_tables(model: KANModel) -> Tables:
         target=schema.target_name,
         bound=error_bound(layers),
         **array,
+    )
+
+
+def _with_zero(layer: SplineTable) -> SplineTable:
+    """The last layer of a network with one logit, that of the second class: the other is 0."""
+
+    def widened(part: NDArray[Any]) -> NDArray[Any]:
+        return np.concatenate([np.zeros_like(part[..., :1]), part], axis=-1)
+
+    return replace(
+        layer,
+        coefficients=widened(layer.coefficients),
+        products=widened(layer.products),
+        error=widened(layer.error),
+        bends=None if layer.bends is None else widened(layer.bends),
     )
 
 

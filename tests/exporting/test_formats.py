@@ -23,10 +23,11 @@ from kan_exp.data.schema import Column, Schema
 from kan_exp.errors import KanExpError
 from kan_exp.exporting import export
 from kan_exp.exporting.c_header import identifier
+from kan_exp.exporting.describing import DATE_PARTS
 from kan_exp.exporting.fresh import as_arrays, difference, fresh_rows
 from kan_exp.exporting.kan_columns import date_parts, encode
 from kan_exp.exporting.kan_predict import Model
-from kan_exp.exporting.npz import DATE_PARTS, ENCODER, EVALUATOR, as_stored
+from kan_exp.exporting.npz import ENCODER, EVALUATOR, as_stored
 from kan_exp.exporting.tables import make_tables
 from kan_exp.models.ranges import trained_ranges
 from tests.exporting.conftest import DAY, complete, mixed_model, network
