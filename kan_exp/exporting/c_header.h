@@ -7,14 +7,14 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { {{ name }}_FEATURES = {{ tables.features | length }}, {{ name }}_OUTPUTS = {{ outputs | length }} };
+enum { {{ name }}_FEATURES = {{ tables.schema.features | length }}, {{ name }}_OUTPUTS = {{ outputs | length }} };
 {{ texts(name ~ "_outputs", outputs) }}
-{% if tables.classes %}
-{{ texts(name ~ "_classes", tables.classes) }}
+{% if tables.schema.classes %}
+{{ texts(name ~ "_classes", tables.schema.classes) }}
 {% endif %}
 
 typedef struct {
-{% for column, _, field in columns %}
+{% for column, field in columns %}
     {{ {"category": "const char *", "date": "int64_t "}.get(column.kind, "double ") }}{{ field }}; /* {{ column.name | comment }} */
 {% endfor %}
 } {{ name }}_row;
@@ -40,7 +40,8 @@ static inline void {{ name }}_date(int64_t at, double *parts) {
 
 /* The network's inputs, from a row. */
 static inline void {{ name }}_encode(const {{ name }}_row *row, double *x) {
-{% for column, rows, field in columns %}
+{% for column, field in columns %}
+    {% set rows = category_rows(column) %}
     {
         const {{ {"category": "char *const", "date": "int64_t"}.get(column.kind, "double") }} at = row->{{ field }};
     {% if rows is not none %}

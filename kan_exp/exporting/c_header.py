@@ -16,7 +16,7 @@ from kan_exp.data.ranges import marks
 from kan_exp.errors import KanExpError
 from kan_exp.exporting.describing import DATE_PARTS, inputs_text, prediction_names
 from kan_exp.exporting.source import Made, Source
-from kan_exp.exporting.tables import OUTSIDE, Tables, basis_polynomials
+from kan_exp.exporting.tables import OUTSIDE, Tables, basis_polynomials, category_rows
 
 MAX_NUMBERS = 2_000_000  # of all tables, some 25 MB of text
 PER_LINE = 8
@@ -68,7 +68,7 @@ def identifier(text: str, taken: Iterable[str] = ()) -> str:
 
 def _text(tables: Tables, name: str, lines: Sequence[str]) -> str:
     fields: list[str] = []
-    for column in tables.columns:
+    for column in tables.schema.inputs:
         fields.append(identifier(column.name, fields))
     about = [
         "A network, written by kan_exp.",
@@ -85,18 +85,19 @@ def _text(tables: Tables, name: str, lines: Sequence[str]) -> str:
         name=name,
         tables=tables,
         outputs=prediction_names(tables),
-        columns=[*zip(tables.columns, tables.encodings, fields, strict=True)],
-        parts=DATE_PARTS if any(column.kind == "date" for column in tables.columns) else None,
+        columns=[*zip(tables.schema.inputs, fields, strict=True)],
+        parts=DATE_PARTS if any(column.kind == "date" for column in tables.schema.inputs) else None,
         low=low,
         high=high,
-        widest=max(len(tables.features), *widths),
+        widest=max(len(tables.schema.features), *widths),
         count=widths[-1],
         forms=FORMS,
-        decoded=[] if tables.classes else _decoded(tables, widths[-1]),
+        decoded=[] if tables.schema.classes else _decoded(tables, widths[-1]),
         texts=_texts,
         array=_array,
         double=_double,
         weights=_weights,
+        category_rows=category_rows,
     )
 
 

@@ -63,7 +63,7 @@ def _compared(source: Source, tables: Tables, data: bytes) -> str:
 def _bound_text(tables: Tables) -> str:
     bound = float(tables.bound.max())
     if tables.activation == "identity" and not any(tables.scales):
-        return f"{bound:.2g} standard deviations of {tables.target}."
+        return f"{bound:.2g} standard deviations of {tables.schema.target_name}."
     return f"{bound:.2g} of an output before its link function."
 
 
@@ -105,8 +105,8 @@ def _last_steps(tables: Tables) -> tuple[FloatArray, FloatArray, list[tuple[int,
         return std, mean + tables.smearing, exponentials
     if any(tables.scales):
         raise KanExpError(
-            f"format=npz: the predictions of {tables.target} are exponentials twice, by their task "
-            f"and by data.scale: use format=onnx."
+            f"format=npz: predictions of {tables.schema.target_name} are exponentials twice, by "
+            f"their task and by data.scale: use format=onnx."
         )
     return np.ones(count), np.log(std), [*enumerate((-mean).tolist())]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kan_exp.data.columns import FloatArray, free_name
+from kan_exp.data.columns import free_name
 from kan_exp.data.ranges import MARKED, marks
 from kan_exp.data.schema import PARTS, Column
 from kan_exp.errors import KanExpError, listing, message_of
@@ -19,12 +19,7 @@ from kan_exp.exporting.describing import (
 )
 from kan_exp.exporting.fresh import NO_DATE, as_arrays
 from kan_exp.exporting.source import Made, Source
-from kan_exp.exporting.tables import (
-    OUTSIDE,
-    SplineTable,
-    Tables,
-    basis_polynomials,
-)
+from kan_exp.exporting.tables import OUTSIDE, SplineTable, Tables, basis_polynomials, category_rows
 
 OPSET, ML_OPSET, IR_VERSION = 21, 3, 10  # onnxruntime 1.18 and later read these
 MICROSECONDS = 86_400_000_000  # of a day
@@ -81,11 +76,9 @@ class _Graph:
         self.outputs: dict[str, Any] = {}  # types and shapes by name
         self.predictions: list[str] = []
         self._prefix = "kan"
-        while any(column.name.startswith(self._prefix) for column in tables.columns):
+        while any(column.name.startswith(self._prefix) for column in tables.schema.inputs):
             self._prefix += "_"
-        parts = [
-            self._features(*pair) for pair in zip(tables.columns, tables.encodings, strict=True)
-        ]
+        parts = [self._features(column) for column in tables.schema.inputs]
         x = self.add("Concat", *parts, axis=1)
         self._mark(x)
         x = self.add("Div", self.add("Sub", x, tables.x_mean), tables.x_std)
@@ -103,7 +96,7 @@ class _Graph:
             helper.make_tensor_value_info(
                 one.name, types.get(one.kind, TensorProto.DOUBLE), ["rows", 1], KINDS[one.kind]
             )
-            for one in self.tables.columns
+            for one in self.tables.schema.inputs
         ]
         outputs = [*self.outputs.values()]
         graph = helper.make_graph(self.nodes, name, inputs, outputs, self.constants, OUTSIDE)
@@ -150,16 +143,16 @@ class _Graph:
     def _output(self, name: str, value: str, dtype: Any, width: int = 1) -> None:
         from onnx import helper
 
-        name = free_name(name, [*(one.name for one in self.tables.columns), *self.outputs])
+        name = free_name(name, [*(one.name for one in self.tables.schema.inputs), *self.outputs])
         kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
         self.nodes.append(helper.make_node("Identity", [value], [name], name))
         self.outputs[name] = helper.make_tensor_value_info(name, kind, ["rows", width])
         if dtype is np.float64:
             self.predictions.append(name)
 
-    def _features(self, column: Column, rows: FloatArray | None) -> str:
+    def _features(self, column: Column) -> str:
         """The features `(rows, features)` of a column `(rows, 1)`."""
-        if rows is not None:
+        if (rows := category_rows(column)) is not None:
             levels = [*column.levels, ""]
             codes = [*range(len(column.levels)), len(levels)]
             code = self.add(
@@ -279,7 +272,7 @@ class _Graph:
         if tables.activation != "identity":
             y = self.add(names[tables.activation], y)
         y = self.add("Add", self.add("Mul", y, tables.y_std), tables.y_mean)
-        if tables.classes:
+        if tables.schema.classes:
             self._choose(y)
             return
         y = self.add("Add", y, np.array(tables.smearing, dtype=np.float64))
@@ -294,11 +287,11 @@ class _Graph:
 
     def _choose(self, chances: str) -> None:
         """Adds the most probable class, and the probabilities."""
-        tables = self.tables
-        count = len(tables.classes)
+        schema = self.tables.schema
+        count, name = len(schema.classes), schema.target_name
         place = self.add("ArgMax", chances, axis=1, keepdims=1)
         total = self.add("ReduceSum", chances, np.array([1]), keepdims=1)
         place = self.add("Where", self.add("IsNaN", total), np.int64(count), place)
-        words = np.array([*tables.classes, ""], dtype=object)
-        self._output(f"{tables.target}_predicted", self.add("Gather", words, place), np.object_)
-        self._output(f"{tables.target}_probability", chances, np.float64, count)
+        words = np.array([*schema.classes, ""], dtype=object)
+        self._output(f"{name}_predicted", self.add("Gather", words, place), np.object_)
+        self._output(f"{name}_probability", chances, np.float64, count)

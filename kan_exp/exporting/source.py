@@ -61,7 +61,7 @@ class Source:
 
     def check_tables(self) -> None:
         """Raises a `KanExpError` if a known function cannot be tabulated."""
-        names = list(self.tables.features)
+        names = list(self.tables.schema.features)
         for layer, table in zip(self.model.network, self.tables.layers, strict=True):
             if isinstance(layer, KANNamedLayer):
                 labels = layer.labels(names)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kan_exp.data.columns import FloatArray
 from kan_exp.data.ranges import MARGIN
-from kan_exp.data.schema import Column
+from kan_exp.data.schema import Column, Schema
 from kan_exp.errors import KanExpError
 from kan_exp.layers import EdgeLayer, KANInterpoLayer, KANNamedLayer
 from kan_exp.layers.grid import GridLayer
@@ -94,25 +94,20 @@ class Tables:
     """A model without torch.
 
     Attributes:
-        columns: Of the inputs.
-        encodings: What each column of categories becomes, see `category_rows`; None for others.
-        features: Names of the network's inputs.
-        ranges: Smallest and largest value of each in training, `(in, 2)`; NaN where unknown.
+        schema: Of the columns of inputs and outputs.
+        ranges: Smallest and largest value of each of the network's inputs in training, `(in, 2)`;
+            NaN where unknown.
         x_mean, x_std, y_mean, y_std: Standardization of inputs and outputs.
         layers: From the inputs to the outputs; a logit of each class.
         activation: "identity", "sigmoid", "softmax" or "exp", see `kan_exp.tasks.activations`.
         scales: Of each prediction, a name in `SCALES` or empty.
         smearing: What is added to each prediction on its scale.
         names: Of the predictions: a class, a target or a quantile.
-        classes: Of a classifier.
-        target: Name of the output, or of all in one text.
         bound: Upper bound for the error of each output of the network, `(out,)`, standardized, in
             rows that are not marked as outside.
     """
 
-    columns: tuple[Column, ...]
-    encodings: tuple[FloatArray | None, ...]
-    features: tuple[str, ...]
+    schema: Schema
     ranges: FloatArray
     x_mean: FloatArray
     x_std: FloatArray
@@ -123,8 +118,6 @@ class Tables:
     scales: list[str]
     smearing: list[float]
     names: list[str]
-    classes: tuple[str, ...]
-    target: str
     bound: FloatArray = field(repr=False)
 
 
@@ -167,17 +160,13 @@ def make_tables(model: KANModel) -> Tables:
         for name in ("x_mean", "x_std", "y_mean", "y_std")
     }
     return Tables(
-        columns=schema.inputs,
-        encodings=tuple(category_rows(column) for column in schema.inputs),
-        features=schema.features,
+        schema=schema,
         ranges=trained_ranges(model),
         layers=layers,
         activation=activation,
         scales=list(scales),
         smearing=[*smearing] or [0.0] * predictions,
         names=list(model.names),
-        classes=model.classes,
-        target=schema.target_name,
         bound=error_bound(layers),
         **array,
     )

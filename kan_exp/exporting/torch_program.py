@@ -23,6 +23,7 @@ def make(source: Source) -> Made:
         KanExpError: Its predictions differ from the model's.
     """
     tables, schema = source.tables, source.model.schema
+    names = schema.features
     x = torch.from_numpy(schema.encode(source.rows))
     model = copy.deepcopy(source.model).cpu().eval()
     rows = torch.export.Dim("rows", min=1)
@@ -33,7 +34,7 @@ def make(source: Source) -> Made:
         file.seek(0)
         found = torch.export.load(file).module()(x)
     compared = source.compare(found.detach().double().numpy())
-    takes = f"takes float64 of shape (rows, {len(tables.features)}): {listing(tables.features)}"
+    takes = f"takes float64 of shape (rows, {len(names)}): {listing(names)}"
     note = (
         "it cannot read texts, dates and gaps: encode columns as the description says."
         if not is_plain(tables)
