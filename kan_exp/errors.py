@@ -9,7 +9,7 @@ class KanExpError(Exception):
 
 
 class DivergedError(KanExpError):
-    """The loss or a validation figure stopped being a finite number."""
+    """The loss or a validation metric stopped being a finite number."""
 
 
 def message_of(error: BaseException) -> str:

@@ -79,7 +79,7 @@ class KANRegressor(RegressorMixin, Estimator):
         y = as_table(y)
         names = list(map(str, getattr(y, "columns", [getattr(y, "name", None) or "y"])))
         read = partial(check_array, ensure_2d=False, dtype=np.float64, input_name="y")
-        X, y = self._checked(X, y, read, multi_output=True, y_numeric=True)
+        X, y = self._check_training(X, y, read, multi_output=True, y_numeric=True)
         weight = self._weights(sample_weight, X)
         self._one_output = y.ndim == 1
         y = np.asarray(y, np.float64).reshape(len(y), -1)
@@ -91,7 +91,7 @@ class KANRegressor(RegressorMixin, Estimator):
 
     def predict(self, X: Any) -> Floats:
         """Predictions `(n,)`; `(n, outputs)` of y with two dimensions, or of several quantiles."""
-        values = self._outputs(X, "predict")
+        values = self._predicted(X, "predict")
         return values[:, 0] if self._one_output and values.shape[1] == 1 else values
 
     def predict_interval(self, X: Any, coverage: float = 0.9) -> Floats:
@@ -99,7 +99,7 @@ class KANRegressor(RegressorMixin, Estimator):
 
         See `KANModel.predict_interval`.
         """
-        ranges = self._asked(X, "predict_interval", coverage)
+        ranges = self._call_model(X, "predict_interval", coverage)
         return np.asarray(ranges[:, 0] if self._one_output else ranges)
 
     def predict_derivative(self, X: Any) -> Floats:
@@ -107,7 +107,7 @@ class KANRegressor(RegressorMixin, Estimator):
 
         They are 0 for a column that did not vary in training, and NaN for one that is no number.
         """
-        found = self._asked(X, "derivatives")
+        found = self._call_model(X, "derivatives")
         return np.asarray(found[:, 0] if self._one_output and found.shape[1] == 1 else found)
 
     def __sklearn_tags__(self) -> Any:
@@ -148,7 +148,7 @@ class KANClassifier(ClassifierMixin, Estimator):
             sample_weight: See `KANRegressor.fit`.
         """
         name = getattr(y, "name", None) or "y"
-        X, y = self._checked(X, y, partial(column_or_1d, warn=True))
+        X, y = self._check_training(X, y, partial(column_or_1d, warn=True))
         check_classification_targets(y)
         weight = self._weights(sample_weight, X)
         counts = np.ones(len(y), bool) if weight is None else weight > 0
@@ -178,12 +178,12 @@ class KANClassifier(ClassifierMixin, Estimator):
 
     def decision_function(self, X: Any) -> Floats:
         """Log-odds of the second of two classes `(n,)`, or a logit of each class `(n, classes)`."""
-        values = self._outputs(X, "predict_outputs")
+        values = self._predicted(X, "predict_outputs")
         return values[:, 0] if len(self.classes_) == 2 else values
 
     def predict_proba(self, X: Any) -> Floats:
         """The probability of each class, `(n, classes)`."""
-        return self._outputs(X, "predict")
+        return self._predicted(X, "predict")
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The most probable class, `(n,)`."""

@@ -103,8 +103,8 @@ def export(
         source.check_tables()
     made = importlib.import_module(f"kan_exp.exporting.{FORMATS[format][0]}").make(source)
     try:
-        for name, text in made.beside.items():
-            _write_beside(file.with_name(name), text)
+        for name, text in made.companions.items():
+            _write_companion(file.with_name(name), text)
         with replacing(file) as stream:
             stream.write(made.data)
     except OSError as error:
@@ -113,7 +113,7 @@ def export(
     return made.lines
 
 
-def _write_beside(path: Path, text: str) -> None:
+def _write_companion(path: Path, text: str) -> None:
     """Writes a file that belongs to the export, unless another one has its name.
 
     One of another version begins with the same words.

@@ -15,7 +15,7 @@ from kan_exp.data.columns import FloatArray, free_name
 from kan_exp.data.ranges import marks
 from kan_exp.errors import KanExpError
 from kan_exp.exporting.describing import DATE_PARTS, inputs_text, prediction_names
-from kan_exp.exporting.source import Made, Source
+from kan_exp.exporting.source import ExportedFile, Source
 from kan_exp.exporting.tables import OUTSIDE, Tables, basis_polynomials, category_rows
 
 MAX_NUMBERS = 2_000_000  # of all tables, some 25 MB of text
@@ -39,7 +39,7 @@ FORMS = {
 INVERSE = {"": "{}", "log": "exp({})", "log1p": "expm1({})"}  # of a target's scale
 
 
-def make(source: Source) -> Made:
+def make(source: Source) -> ExportedFile:
     """The header.
 
     Raises:
@@ -55,7 +55,7 @@ def make(source: Source) -> Made:
     name = identifier(source.name)
     lines = inputs_text(tables)
     used = f"{name}_row row = {{...}}; double y[{name}_OUTPUTS]; {name}_predict(&row, y);"
-    return Made(_text(tables, name, lines).encode(), [*lines, f"in C: {used}"])
+    return ExportedFile(_text(tables, name, lines).encode(), [*lines, f"in C: {used}"])
 
 
 def identifier(text: str, taken: Iterable[str] = ()) -> str:

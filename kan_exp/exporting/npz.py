@@ -18,7 +18,7 @@ from kan_exp.exporting.describing import DATE_PARTS, about, is_plain
 from kan_exp.exporting.fresh import as_arrays
 from kan_exp.exporting.kan_columns import encode
 from kan_exp.exporting.kan_predict import Model
-from kan_exp.exporting.source import Made, Source
+from kan_exp.exporting.source import ExportedFile, Source
 from kan_exp.exporting.tables import SplineTable, Tables, error_bound
 
 LARGEST = 2**15 - 1  # of int16
@@ -27,7 +27,7 @@ ENCODER = Path(__file__).with_name("kan_columns.py")  # for columns that are no 
 FORMAT = 3  # of the file, which the evaluator reads
 
 
-def make(source: Source) -> Made:
+def make(source: Source) -> ExportedFile:
     """Arrays and a description in JSON, without pickled objects, compared with the model."""
     tables = as_stored(source.tables, source.dtype)
     data = _file(tables, source.dtype)
@@ -35,7 +35,7 @@ def make(source: Source) -> Made:
     files = [EVALUATOR] if is_plain(tables) else [EVALUATOR, ENCODER]
     rows = "row" if is_plain(tables) else "encode(model.about, row)"
     used = f"in Python: model = Model({source.name + '.npz'!r}); model({rows})"
-    return Made(data, [*lines, used], {file.name: file.read_text() for file in files})
+    return ExportedFile(data, [*lines, used], {file.name: file.read_text() for file in files})
 
 
 def _compared(source: Source, tables: Tables, data: bytes) -> str:

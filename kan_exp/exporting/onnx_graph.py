@@ -18,7 +18,7 @@ from kan_exp.exporting.describing import (
     prediction_names,
 )
 from kan_exp.exporting.fresh import NO_DATE, as_arrays
-from kan_exp.exporting.source import Made, Source
+from kan_exp.exporting.source import ExportedFile, Source
 from kan_exp.exporting.tables import OUTSIDE, SplineTable, Tables, basis_polynomials, category_rows
 
 OPSET, ML_OPSET, IR_VERSION = 21, 3, 10  # onnxruntime 1.18 and later read these
@@ -27,7 +27,7 @@ EPOCH = 719_468  # days from the first of March of the year 0 to 1970
 STARTS = (60, 91, 121, 152, 182, 213, 244, 274, 305, 335, 0, 31)  # of months in 2000, from March on
 
 
-def make(source: Source) -> Made:
+def make(source: Source) -> ExportedFile:
     """The graph, compared with the model in onnxruntime.
 
     Raises:
@@ -59,7 +59,7 @@ def make(source: Source) -> Made:
             f"({message_of(error)[:200]}): pip install --upgrade 'kan_exp[onnx]'"
         ) from error
     lines = [source.compare(np.column_stack(found)), *inputs_text(source.tables)]
-    return Made(data, [*lines, f"outputs: {listing(graph.outputs)}"])
+    return ExportedFile(data, [*lines, f"outputs: {listing(graph.outputs)}"])
 
 
 class _Graph:

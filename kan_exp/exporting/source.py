@@ -25,12 +25,12 @@ SEED = 0  # of the rows by which files are compared with models
 
 
 @dataclass(frozen=True)
-class Made:
-    """A format's file, lines about it, and texts that belong beside it by their names."""
+class ExportedFile:
+    """The bytes of a file, lines about it, and by name the texts of files that it needs."""
 
     data: bytes
     lines: list[str]
-    beside: Mapping[str, str] = field(default_factory=dict)
+    companions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ from kan_exp.data.schema import Column
 from kan_exp.errors import KanExpError, listing
 from kan_exp.exporting.describing import prediction_names
 from kan_exp.exporting.fresh import as_arrays
-from kan_exp.exporting.source import Made, Source
+from kan_exp.exporting.source import ExportedFile, Source
 from kan_exp.exporting.tables import OUTSIDE, SplineTable, Tables, category_rows
 
 MAX_POLYNOMIALS = 20_000  # some two megabytes of text for each prediction
 ROW = "kan_row"  # alias of the table
 
 
-def make(source: Source) -> Made:
+def make(source: Source) -> ExportedFile:
     """The query, which adds predictions to the columns of a table.
 
     Raises:
@@ -46,7 +46,7 @@ def make(source: Source) -> Made:
     added = _added(tables)
     text = _query(tables, source.table, added)
     lines = [_compared(source, added), f"adds to {source.table}: {listing(added)}"]
-    return Made(text.encode(), lines)
+    return ExportedFile(text.encode(), lines)
 
 
 def _compared(source: Source, added: Sequence[str]) -> str:

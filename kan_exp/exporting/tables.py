@@ -25,7 +25,7 @@ from kan_exp.models.ranges import trained_ranges
 
 DEGREE = 3  # of the tables of edges that are no splines
 ROOM = 0.5  # of an input's trained range, by which such tables exceed it on both sides
-MOST_ROOM = 2.0  # of a hidden unit's range, by which they exceed it at most
+MAX_ROOM = 2.0  # of a hidden unit's range, by which they exceed it at most
 TOLERANCE = 1e-7  # of such a table's error, in units of the largest value of the layer's edges
 MAX_CELLS = 4096
 PROBES = 7  # in each cell, at which tables are compared with what they stand for
@@ -140,7 +140,7 @@ def make_tables(model: KANModel) -> Tables:
         if named:  # a known function may not be defined further out
             module.set_limits(module.domain)
         # What the inputs can be in rows that are not marked as outside.
-        least, most = _widened(module, MOST_ROOM if layers else MARGIN)
+        least, most = _widened(module, MAX_ROOM if layers else MARGIN)
         low, high = (np.maximum(low, least), np.minimum(high, most)) if layers else (least, most)
         with torch.no_grad():
             ends = (low, high) if layers else _widened(module, ROOM)

@@ -11,12 +11,12 @@ import torch
 
 from kan_exp.errors import listing
 from kan_exp.exporting.describing import about, is_plain
-from kan_exp.exporting.source import Made, Source
+from kan_exp.exporting.source import ExportedFile, Source
 
 ABOUT = "kan_exp.json"  # name of the description among the file's extra files
 
 
-def make(source: Source) -> Made:
+def make(source: Source) -> ExportedFile:
     """The program, from features `(n, in)` of float64 to predictions `(n, outputs)`.
 
     Raises:
@@ -40,4 +40,4 @@ def make(source: Source) -> Made:
         if not is_plain(tables)
         else ""
     )
-    return Made(file.getvalue(), [line for line in (compared, takes, note) if line])
+    return ExportedFile(file.getvalue(), [line for line in (compared, takes, note) if line])

@@ -72,7 +72,7 @@ class Estimator(BaseEstimator):
             given |= {"task": task, **(self.options or {})}
             if "seed" in given:
                 raise KanExpError("options: the seed is random_state: set that instead.")
-            x = as_frame(X if self._mixed else self._named(X), "x")
+            x = as_frame(X if self._mixed else self._with_names(X), "x")
             outputs = as_frame({name: y[:, k] for k, name in enumerate(names)}, "y")
             table = make_table(x, outputs, weight, self.missing, classes)
             seed = self.random_state
@@ -88,7 +88,7 @@ class Estimator(BaseEstimator):
         self.model_ = model
         self.n_iter_ = model.description["steps"]
 
-    def _named(self, X: Floats) -> dict[str, Floats]:
+    def _with_names(self, X: Floats) -> dict[str, Floats]:
         names = list(getattr(self, "feature_names_in_", ()))
         if len({" ".join(name.split()) for name in names}) < X.shape[1]:
             names = [f"x{place}" for place in range(X.shape[1])]
@@ -97,20 +97,20 @@ class Estimator(BaseEstimator):
     def _check_missing(self) -> dict[str, Any]:
         """Options of `validate_data` for X."""
         if self.missing not in MISSING:
-            raise self._refused("missing", f"one of {MISSING}")
+            raise self._parameter_error("missing", f"one of {MISSING}")
         for name in ("options", "penalty", "monotone", "convex"):
             if not isinstance(getattr(self, name), Mapping | None):
-                raise self._refused(name, "a mapping or None")
+                raise self._parameter_error(name, "a mapping or None")
         finite = "allow-nan" if self.missing == "impute" else True
         return {"dtype": np.float64, "ensure_all_finite": finite}
 
-    def _refused(self, name: str, rule: str) -> ValueError:
+    def _parameter_error(self, name: str, rule: str) -> ValueError:
         return ValueError(
             f"The {name!r} parameter of {type(self).__name__} must be {rule}. "
             f"Got {getattr(self, name)!r} instead."
         )
 
-    def _checked(self, X: Any, y: Any, read: Callable[[Any], Any], **options: Any) -> Any:
+    def _check_training(self, X: Any, y: Any, read: Callable[[Any], Any], **options: Any) -> Any:
         """Checked rows and outputs of a training; `read` checks the outputs of mixed frames."""
         from kan_exp.models.inputs import as_table
 
@@ -122,7 +122,7 @@ class Estimator(BaseEstimator):
         check_consistent_length(X, y)
         return X, y
 
-    def _rows(self, X: Any) -> Any:
+    def _check_rows(self, X: Any) -> Any:
         """Checked rows as the model takes them."""
         check_is_fitted(self)
         from kan_exp.models.inputs import as_table
@@ -131,14 +131,14 @@ class Estimator(BaseEstimator):
         checks = {"skip_check_array": True} if self._mixed else self._check_missing()
         return validate_data(self, X, reset=False, **checks)
 
-    def _asked(self, X: Any, method: str, *arguments: Any) -> Any:
+    def _call_model(self, X: Any, method: str, *arguments: Any) -> Any:
         """The result of a method of the model for rows."""
-        rows = self._rows(X)
+        rows = self._check_rows(X)
         with as_value_errors():
             return getattr(self.model_, method)(rows, *arguments)
 
-    def _outputs(self, X: Any, method: str) -> Floats:
-        values = np.asarray(self._asked(X, method).double().numpy())
+    def _predicted(self, X: Any, method: str) -> Floats:
+        values = np.asarray(self._call_model(X, method).double().numpy())
         gaps = np.isnan(values).any(1)
         if gaps.any():  # arrays with gaps are refused before
             raise ValueError(
@@ -183,13 +183,13 @@ class Estimator(BaseEstimator):
     def plot(self, X: Any = None) -> Figure:
         """Draws the network at the rows of X, or at training rows, see `FittedModel.plot`."""
         check_is_fitted(self)
-        return self.model_.plot(None if X is None else self._rows(X))
+        return self.model_.plot(None if X is None else self._check_rows(X))
 
     def explain(self, X: Any = None, y: Any = None, **options: Any) -> Explanation:
         """Finds a formula, see `kan_exp.explain`; sets `explanation_` and `formula_`, its text."""
         check_is_fitted(self)
         with as_value_errors():
-            rows = None if X is None else self._rows(X)
+            rows = None if X is None else self._check_rows(X)
             self.explanation_ = self.model_.explain(rows, y, **options)
         self.formula_ = str(self.explanation_.formula)
         return self.explanation_

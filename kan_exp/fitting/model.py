@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kan_exp.errors import KanExpError, listing
-from kan_exp.models.loading import loaded, model_from
+from kan_exp.models.loading import load_from, model_from
 from kan_exp.models.model import KANModel
 from kan_exp.runs.files import replacing
 from kan_exp.runs.folders import CHECKPOINTS
@@ -56,10 +56,10 @@ class FittedModel(KANModel):
     def of(cls, checkpoint: Mapping[str, Any], replica: int | None = None) -> FittedModel:
         """The model of a checkpoint in memory."""
         model = cast(FittedModel, model_from(checkpoint, replica, cls))
-        model._remember(checkpoint.get("sample"))
+        model._set_sample(checkpoint.get("sample"))
         return model
 
-    def _remember(self, sample: Tensor | None) -> None:
+    def _set_sample(self, sample: Tensor | None) -> None:
         if sample is None:
             low, high = self.x_mean - 2 * self.x_std, self.x_mean + 2 * self.x_std
             if "bounds" in self.description:  # not in checkpoints of old versions
@@ -132,9 +132,9 @@ class FittedModel(KANModel):
 
     def edge_views(self, x: Any = None) -> list[LayerView]:
         """What every layer does to points, see `KANModel.views`."""
-        return self.views(self._looked_at(x))
+        return self.views(self._points_or_sample(x))
 
-    def _looked_at(self, x: Any) -> Tensor:
+    def _points_or_sample(self, x: Any) -> Tensor:
         return self.sample.to(self.x_mean.device) if x is None else self.points_of(x)
 
     def edges(self, x: Any = None) -> DataFrame:
@@ -151,7 +151,7 @@ class FittedModel(KANModel):
         """
         import polars as pl
 
-        measured = self.importance(self._looked_at(x))
+        measured = self.importance(self._points_or_sample(x))
         texts: tuple[str, ...] = ("input", "output")
         numbers = ("importance", "x", "y")
         views = self.edge_views(x)
@@ -185,7 +185,7 @@ class FittedModel(KANModel):
         """
         from kan_exp.plots import network_figure
 
-        return network_figure(self.edge_views(x), self.importance(self._looked_at(x)))
+        return network_figure(self.edge_views(x), self.importance(self._points_or_sample(x)))
 
     def explain(self, x: Any = None, y: Any = None, **options: Any) -> Explanation:
         """Finds a formula: `kan_exp.explain(model, x, y, **options)`.
@@ -197,7 +197,7 @@ class FittedModel(KANModel):
         """
         from kan_exp.symbolic.explaining import explain
 
-        return explain(self, self._looked_at(x), y, **options)
+        return explain(self, self._points_or_sample(x), y, **options)
 
     def export(self, path: str | Path, format: str | None = None, **options: Any) -> list[str]:
         """Writes the model to a file that other programs read, see `kan_exp.exporting.export`.
@@ -283,4 +283,4 @@ def load(folder: str | Path, replica: int | None = None) -> FittedModel:
         >>> kan_exp.load(folder).predict([3.0]).item()
         9.0
     """
-    return loaded(folder, lambda checkpoint: FittedModel.of(checkpoint, replica))
+    return load_from(folder, lambda checkpoint: FittedModel.of(checkpoint, replica))

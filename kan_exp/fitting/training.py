@@ -30,14 +30,14 @@ def train_table(
     seed: int,
     task: Mapping[str, Any] | None = None,
     max_time: float | None = None,
-    shows: bool = False,
+    progress: bool = False,
 ) -> tuple[FittedModel, bool]:
     """Trains a network on a table; writes nothing.
 
     Args:
         table: See `make_table`.
         columns: Names of all columns of X.
-        options: See `array_config` for this, `seed`, `task` and `shows`.
+        options: See `array_config` for this, `seed`, `task` and `progress`.
         max_time: Seconds after which the training ends with the best network so far.
 
     Returns:
@@ -48,7 +48,7 @@ def train_table(
     """
     if max_time is not None and not max_time > 0:
         raise KanExpError(f"max_time must be above 0 seconds, got {max_time!r}.")
-    config, context = array_config(options, table, seed, task, shows)
+    config, context = array_config(options, table, seed, task, progress)
 
     import torch
 
@@ -56,7 +56,8 @@ def train_table(
     from kan_exp.preparing.experiment import make_experiment
     from kan_exp.training.callbacks import SignalStop
 
-    if not shows and config.uses_least_squares:  # few turns of the trainer's loop, the same result
+    if not progress and config.uses_least_squares:
+        # The same result with fewer turns of the trainer's loop.
         evaluations = 1 if config.smooths else config.evaluations
         config = replace(config, log_every_n_steps=1000, evaluations=evaluations)
     stop = SignalStop(max_time)
