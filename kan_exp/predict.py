@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from kan_exp.errors import KanExpError, listing, message_of
 from kan_exp.lazy import polars as pl
 from kan_exp.models.residuals import check_coverage
 from kan_exp.quoting import expand_home
+from kan_exp.runs.files import check_output, replacing
 from kan_exp.runs.printable import counted
 
 if TYPE_CHECKING:
@@ -69,8 +71,8 @@ def predict(cfg: DictConfig) -> None:
                 with _text_file(output, batches.first.encoding) as file:
                     left_out = _write_texts(columns, parts, file, names, kept, separator)
             else:
-                with _partial(output) as partial:
-                    left_out = _write_frames(columns, parts, partial, names, kept)
+                with replacing(output) as file:
+                    left_out = _write_frames(columns, parts, Path(file.name), names, kept)
         except BrokenPipeError:  # whoever reads standard output wants no more
             return
         except OSError as error:
@@ -206,18 +208,6 @@ def _kept_columns(part: Part, kept: Sequence[int] | None, left_out: list[str]) -
 
 
 @contextmanager
-def _partial(output: Path) -> Iterator[Path]:
-    """Another file, which becomes the output once it is whole."""
-    partial = output.with_name(f".{os.getpid()}.partial")
-    try:
-        yield partial
-        partial.replace(output)
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-
-
-@contextmanager
 def _text_file(output: Path | None, encoding: str) -> Iterator[IO[str]]:
     """The output for text; standard output if there is none."""
     if output is None:
@@ -226,8 +216,9 @@ def _text_file(output: Path | None, encoding: str) -> Iterator[IO[str]]:
         with open(number, "w", newline="", encoding=encoding) as file:  # noqa: PTH123
             yield file
         return
-    with _partial(output) as partial, partial.open("w", newline="", encoding=encoding) as file:
-        yield file
+    with replacing(output) as stream:
+        yield (file := io.TextIOWrapper(stream, newline="", encoding=encoding))
+        file.detach()  # which `replacing` closes
 
 
 def _log_to_stderr() -> None:
@@ -268,10 +259,7 @@ def _files(cfg: DictConfig) -> tuple[Path | None, Path | None]:
         raise KanExpError(f"output must be a .csv, .tsv or .parquet file, got {cfg.output}.")
     if source is not None and output.resolve() == source.resolve():
         raise KanExpError("output is the same file as input: name another.")
-    if not output.parent.is_dir():
-        raise KanExpError(f"output: there is no folder {output.parent}: make it first.")
-    if output.is_dir():
-        raise KanExpError(f"output: {cfg.output} is a folder: name a file in it.")
+    check_output(output)
     return source, output
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from kan_exp.errors import KanExpError, listing, message_of, suggest
 from kan_exp.quoting import expand_home
-from kan_exp.runs.files import replacing, write_text
+from kan_exp.runs.files import check_output, replacing, write_text
 
 if TYPE_CHECKING:
     from kan_exp.models.model import KANModel
@@ -54,10 +54,7 @@ def check_export(path: str | Path, format: str | None, dtype: str) -> tuple[Path
         raise KanExpError(f"dtype must be float32 or int16, got {dtype!r}.")
     if dtype != "float32" and format != "npz":
         raise KanExpError(f"dtype={dtype} is for format=npz, got format={format}: leave it out.")
-    if file.is_dir():
-        raise KanExpError(f"output: {path} is a folder: name a file in it.")
-    if not file.parent.is_dir():
-        raise KanExpError(f"output: there is no folder {file.parent}: make it first.")
+    check_output(file)
     return file, format
 
 
