@@ -18,25 +18,17 @@ if TYPE_CHECKING:
     from polars import Series
 
 
-def as_points(
-    x: Any,
-    features: Sequence[str],
-    device: torch.device,
-    schema: Schema | None = None,
-    columns: Sequence[str] = (),
-) -> Tensor:
+def as_points(x: Any, schema: Schema, device: torch.device, columns: Sequence[str] = ()) -> Tensor:
     """Converts points to a tensor `(n, in)`.
 
     Args:
         x: A tensor, which keeps its dtype, device and graph, or anything that NumPy makes an array
             of numbers of. Columns of a table, a mapping or a structured array are taken by name
-            where it has any of the features. A list of mappings has one for each row.
-            One-dimensional: the points of a model with one input, else one point.
-        features: Name of each input.
+            where it has any of the schema, or else of the features. A list of mappings has one for
+            each row. One-dimensional: the points of a model with one input, else one point.
+        schema: Of the columns that the inputs of the network are made of.
         device: Where arrays go.
-        schema: Of the columns that the features are made of; a table that has any of these must
-            have them all, as they are in the user's files.
-        columns: Names of the columns of rows without names, and a table must have those that are
+        columns: Names of the columns of rows without names; a table must then have those that are
             read. Tensors `(n, in)` are taken as inputs of the network.
 
     Returns:
@@ -45,8 +37,9 @@ def as_points(
     Raises:
         KanExpError: The shape is wrong, a column is missing, or a value is no number.
     """
+    features = schema.features
     try:
-        found = _inputs(as_table(x), tuple(features), schema, tuple(columns))
+        found = _inputs(as_table(x), schema, tuple(columns))
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         reason = message_of(error).rstrip(".")
         raise KanExpError(
@@ -61,27 +54,26 @@ def as_points(
     return _as_rows(points if points.is_floating_point() else points.double(), features)
 
 
-def _inputs(
-    x: Any, features: tuple[str, ...], schema: Schema | None, columns: tuple[str, ...]
-) -> Tensor | NDArray[Any]:
+def _inputs(x: Any, schema: Schema, columns: tuple[str, ...]) -> Tensor | NDArray[Any]:
     """The network's inputs, or numbers that may be these by their place."""
-    is_plain, table = schema is None or schema.is_plain, columns_of(x)
-    if not table and columns and not (is_plain and columns == features):
+    features, table = schema.features, columns_of(x)
+    if not table and columns and not (schema.is_plain and columns == features):
         if isinstance(x, Tensor) and x.ndim == 2 and x.shape[1] == len(features):
             return x
         rows = _as_rows(x if isinstance(x, Tensor) else np.asarray(x), columns)
-        if isinstance(rows, Tensor) and is_plain:
+        if isinstance(rows, Tensor) and schema.is_plain:  # which keeps its graph
             return rows[:, [columns.index(name) for name in features]]
         table = dict(zip(columns, rows.T, strict=True))
-    encodes = schema is not None and not is_plain and not {*schema.columns}.isdisjoint(table)
-    names = schema.columns if schema is not None and encodes else features
-    if not table or not (columns or isinstance(x, Mapping) or not {*names}.isdisjoint(table)):
+    encodes = not schema.is_plain and not {*schema.columns}.isdisjoint(table)
+    names = schema.columns if encodes else features
+    by_name = columns or isinstance(x, Mapping) or not {*names}.isdisjoint(table)
+    if not table or not by_name:
         return x if isinstance(x, Tensor) else as_numbers(x)
     if missing := [name for name in names if name not in table]:
         raise KanExpError(
             f"model takes the columns {listing(names)}, but x lacks {listing(missing)}."
         )
-    if schema is not None and encodes:
+    if encodes:
         return _encoded(table, schema)
     parts = []
     for name in names:

@@ -107,11 +107,8 @@ class KANModel(nn.Module):
     ) -> None:
         super().__init__()
         self.network, self.schema, self.frame = network, schema, frame
-        self.features, self.target_name, self.classes = (
-            schema.features,
-            schema.target_name,
-            schema.classes,
-        )
+        self.features, self.classes = schema.features, schema.classes
+        self.target_name = schema.target_name
         self.output_names, self.smearing = tuple(output_names), tuple(smearing)
         self.activation, self._activate = activation, find_activation(activation)
         for name, value in scaling._asdict().items():
@@ -136,7 +133,7 @@ class KANModel(nn.Module):
 
     def points_of(self, x: Any) -> Tensor:
         """Points `(n, in)` as the network takes them, see `kan_exp.models.inputs.as_points`."""
-        return as_points(x, self.features, self.x_mean.device, self.schema, self.columns)
+        return as_points(x, self.schema, self.x_mean.device, self.columns)
 
     def standardize(self, x: Tensor) -> Tensor:
         """Inputs as the network takes them, in its own dtype."""

@@ -155,7 +155,7 @@ def test_no_rows_give_no_rows(kind):
 def test_integers_keep_their_digits(rows):
     """Seconds since 1970 in float32 would lose the minutes."""
     for x in (rows, np.array(rows), torch.tensor(rows)):
-        found = as_points(x, ["a", "b", "c"], CPU)
+        found = as_points(x, Schema.of_numbers("abc"), CPU)
         assert found.dtype == torch.float64
         assert found.tolist() == rows
 
@@ -222,7 +222,7 @@ def test_what_is_no_number_is_told_by_its_column(x, said):
 
 def test_durations_are_seconds():
     hours = np.array([1, "NaT"], "m8[h]")
-    found = as_points({"a": hours, "b": [1.0, 2.0]}, ["a", "b"], CPU)
+    found = as_points({"a": hours, "b": [1.0, 2.0]}, Schema.of_numbers("ab"), CPU)
     np.testing.assert_array_equal(found, [[3600.0, 1.0], [np.nan, 2.0]])
 
 
@@ -237,5 +237,5 @@ def test_rows_as_mappings_and_frames_that_are_not_computed_yet():
     rows = [dict(zip("abc", row, strict=True)) for row in ROWS]
     for x in (rows, pl.LazyFrame(rows), ArrowTable(pl.DataFrame(rows))):
         torch.testing.assert_close(
-            as_points(x, ["c", "a", "b"], CPU), torch.tensor(ROWS).double()[:, [2, 0, 1]]
+            as_points(x, Schema.of_numbers("cab"), CPU), torch.tensor(ROWS).double()[:, [2, 0, 1]]
         )
