@@ -1,4 +1,4 @@
-"""Start of every command, and its end on an error, with one line."""
+"""Starts every command, and ends it on an error with one line."""
 
 from __future__ import annotations
 

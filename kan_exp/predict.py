@@ -222,7 +222,7 @@ def _text_file(output: Path | None, encoding: str) -> Iterator[IO[str]]:
 
 
 def _log_to_stderr() -> None:
-    """Sends lines about the rows elsewhere than the rows."""
+    """Logs to standard error, as the rows go to standard output."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
             handler.setStream(sys.stderr)

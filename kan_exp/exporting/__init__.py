@@ -25,7 +25,7 @@ FORMATS = {
     "sql": ("sql_query", ".sql"),
 }
 DTYPES = ("float32", "int16")
-WORDS = 48  # characters of a file beside the export, by which it is known
+PREFIX = 48  # characters by which an earlier version of a companion file is recognized
 
 
 def check_export(path: str | Path, format: str | None, dtype: str) -> tuple[Path, str]:
@@ -111,11 +111,8 @@ def export(
 
 
 def _write_companion(path: Path, text: str) -> None:
-    """Writes a file that belongs to the export, unless another one has its name.
-
-    One of another version begins with the same words.
-    """
-    if path.exists() and not path.read_text(errors="replace").startswith(text[:WORDS]):
+    """Writes a file that the export needs; refuses to replace an unrelated one of its name."""
+    if path.exists() and not path.read_text(errors="replace").startswith(text[:PREFIX]):
         raise KanExpError(
             f"output: {path} is there and is another file, which would be replaced: move it, or "
             f"name a file in another folder."

@@ -1,4 +1,4 @@
-"""What a format is made from, and what comes of it."""
+"""The model that is exported, and the file that a format makes of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trained network as tables of splines and what surrounds them, in NumPy's arrays alone."""
+"""A trained network with its preprocessing as tables of splines, in NumPy arrays."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class SplineTable:
         degree: Of the polynomials.
         products: Which outputs are products, `(out,)`; the others are sums.
         error: Upper bound for the error of each edge, `(in, out)`.
-        beyond: How many cells outside the inputs can be, `(in,)`, in rows that are not marked.
+        beyond: By how many cells inputs can lie outside, `(in,)`, in rows that are not marked.
         bends: By how much the lines before and behind are steeper than the spline is at its ends,
             per cell, `(in, 2, out)`; None if they only continue it.
     """

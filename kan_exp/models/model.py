@@ -216,9 +216,9 @@ class KANModel(nn.Module):
     def predict_interval(self, x: Any, coverage: float = 0.9) -> NDArray[np.float64]:
         """Ranges that hold the true value in this share of cases, `(n, out, 2)`.
 
-        Their width is the same everywhere, for outputs that are learned by their logarithm as a
-        factor: a quantile of the errors at points that the network was not fitted to, see
-        `kan_exp.training.left_out`.
+        Their width is a quantile of the errors at points that the network was not fitted to, see
+        `kan_exp.training.left_out`. It is the same everywhere; of outputs that are learned by their
+        logarithm, it is the same factor everywhere.
 
         Args:
             x: As in `predict`.
@@ -243,7 +243,7 @@ class KANModel(nn.Module):
         return interval_margins(self.residuals, coverage)
 
     def _why_no_intervals(self) -> str:
-        """A sentence, empty if there are some."""
+        """Why the model has no intervals, as a sentence; empty if it has."""
         if self.classes:
             return f"{self.target_name} is a class, whose predictions are probabilities."
         if "coefficients" in self.description:
@@ -354,7 +354,7 @@ class KANModel(nn.Module):
     def importance(self, x: Any, weight: Tensor | None = None) -> Importance:
         """How much the predictions at the points `x` `(n, in)` change without each edge.
 
-        Of many points it takes as many as need a few tenths of a second, evenly spaced.
+        Of many points, evenly spaced ones are used, so that it takes a few tenths of a second.
 
         Args:
             x: As in `forward`.
