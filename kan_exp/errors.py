@@ -1,4 +1,4 @@
-"""The errors a user can mend: one line that says who, the rule, what came and what to change."""
+"""Errors that a user can correct: one line that names the rule, what came, and what to change."""
 
 import difflib
 from collections.abc import Iterable

@@ -72,7 +72,7 @@ def export(
     Args:
         model: The model.
         path: The file.
-        format: A name in `FORMATS`; None where the file's extension says it.
+        format: A name in `FORMATS`; by default that of the file's extension.
         dtype: Of the tables in npz: `float32` or `int16`.
         table: Name of the table that a query in SQL reads.
 

@@ -90,9 +90,10 @@ def _file(tables: Tables, dtype: str) -> bytes:
 
 
 def _last_steps(tables: Tables) -> tuple[FloatArray, FloatArray, list[tuple[int, float]]]:
-    """By what outputs are multiplied, what is added, and less what which are exponentials then.
+    """Makes predictions of outputs: their factors, their shifts, and which are exponentials.
 
-    Outputs with a link function are logarithms here, of what standard deviations multiply.
+    The last is pairs of an output and what is subtracted from its exponential. With a link function
+    an output is a logarithm, so that its standard deviation becomes a shift.
 
     Raises:
         KanExpError: The target of a link function has a logarithmic scale, too.
@@ -112,7 +113,7 @@ def _last_steps(tables: Tables) -> tuple[FloatArray, FloatArray, list[tuple[int,
 
 
 def _description(tables: Tables) -> dict[str, Any]:
-    """What the evaluator reads beside arrays, and what users may want to know."""
+    """What the evaluator reads in addition to arrays, and what users may want to know."""
     found = about(tables)
     for column in found["columns"]:
         column["parts"] = [DATE_PARTS.index(name) for name in column.get("parts", [])] or [0]

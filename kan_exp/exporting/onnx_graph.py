@@ -48,7 +48,7 @@ def make(source: Source) -> ExportedFile:
         name: values[:, None] for name, values in as_arrays(source.tables, source.rows).items()
     }
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # the error says it
+    options.log_severity_level = 4  # the exception has it
     try:
         onnx.checker.check_model(model)
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])

@@ -204,7 +204,7 @@ class FittedModel(KANModel):
 
         Args:
             path: The file.
-            format: `npz`, `onnx`, `torch`, `c` or `sql`; None where the file's extension says it.
+            format: `npz`, `onnx`, `torch`, `c` or `sql`; by default that of the file's extension.
             options: Of the format.
 
         Returns:

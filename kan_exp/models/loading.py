@@ -81,7 +81,7 @@ def read_checkpoint_file(path: Path) -> dict[str, Any]:
 
 
 def _is_sound(description: Mapping[str, Any], weights: Mapping[str, Any]) -> bool:
-    """Whether a checkpoint has what `load` takes from it; raises an exception if a part is missing."""
+    """Whether a checkpoint has what `load` needs; raises an exception if a part is missing."""
     Schema.restore(description)
     return all(
         (

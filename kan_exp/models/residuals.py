@@ -1,4 +1,4 @@
-"""What the errors at points that a network was not fitted to say about its predictions."""
+"""Intervals and means of predictions, from errors at points that the network was not fitted to."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ class Predictor:
         return np.asarray(columns.to_numpy(order="fortran", writable=True))
 
     def _counted(self, parts: Iterator[Part], advance: Callable[[int], None]) -> Iterator[Part]:
-        """The parts; each is added to what `notes` says."""
+        """The parts, each of which is counted for `notes`."""
         for part in parts:
             known = ~part.gaps
             count = int(known.sum())

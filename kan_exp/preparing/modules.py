@@ -68,8 +68,10 @@ def make_module(
 ) -> KANModule:
     """The network, or the networks to choose from, and what trains them.
 
-    The data have the scaling and the weights of the task. `masks` say which edges exist, where the
-    smoothness of edges is found from the data.
+    Args:
+        data: With the scaling and the weights of the task.
+        masks: Which edges of each layer exist `(in, out)`; used where the smoothness of edges is
+            found from the data.
     """
     return _ModuleFactory(config, context, data, task, masks, layer_specs(config)).module()
 
