@@ -14,6 +14,7 @@ from sklearn.utils import check_array
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
+from kan_exp.data.frames import as_table
 from kan_exp.errors import listing
 from kan_exp.fitting.estimator import Estimator, Floats
 
@@ -74,8 +75,6 @@ class KANRegressor(RegressorMixin, Estimator):
             sample_weight: `(n,)`; a whole weight is a number of copies of the row, and a row of
                 weight 0 is none.
         """
-        from kan_exp.models.inputs import as_table
-
         y = as_table(y)
         names = list(map(str, getattr(y, "columns", [getattr(y, "name", None) or "y"])))
         read = partial(check_array, ensure_2d=False, dtype=np.float64, input_name="y")

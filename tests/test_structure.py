@@ -57,7 +57,7 @@ ROOMS: dict[str, set[str]] = {
         *("data", "errors", "exporting", "layers", "models", "plots", "preparing"),
         *("runs", "symbolic", "targets", "tasks", "training"),
     },
-    "sklearn": {"errors", "fitting", "models"},
+    "sklearn": {"data", "errors", "fitting"},
     "sweeps": {
         *("cli", "commandline", "data", "errors", "options", "plots", "preparing"),
         *("quoting", "runs", "tasks"),
@@ -98,8 +98,8 @@ TORCH = {
     "board",
     "exporting",
 }
-TORCH |= {"predict", "evaluate", "fitting", "sklearn"}
-MATPLOTLIB = {"plots", "reporting", "training", "sweeps", "fitting", "sklearn"}
+TORCH |= {"predict", "evaluate", "fitting"}
+MATPLOTLIB = {"plots", "reporting", "training", "sweeps", "fitting"}
 
 
 @cache

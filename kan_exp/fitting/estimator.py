@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from kan_exp.data.frames import as_table
 from kan_exp.errors import KanExpError
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class Estimator(BaseEstimator):
             names = [f"x{place}" for place in range(X.shape[1])]
         return {name: X[:, place] for place, name in enumerate(names)}
 
-    def _check_missing(self) -> dict[str, Any]:
+    def _validation_options(self) -> dict[str, Any]:
         """Options of `validate_data` for X."""
         if self.missing not in MISSING:
             raise self._parameter_error("missing", f"one of {MISSING}")
@@ -112,10 +113,8 @@ class Estimator(BaseEstimator):
 
     def _check_training(self, X: Any, y: Any, read: Callable[[Any], Any], **options: Any) -> Any:
         """Checked rows and outputs of a training; `read` checks the outputs of mixed frames."""
-        from kan_exp.models.inputs import as_table
-
         X = as_table(X)
-        checks, self._mixed = self._check_missing(), _is_mixed(X)
+        checks, self._mixed = self._validation_options(), _is_mixed(X)
         if not self._mixed:
             return validate_data(self, X, y, ensure_min_samples=2, **options, **checks)
         X, y = validate_data(self, X, skip_check_array=True), read(y)
@@ -125,10 +124,8 @@ class Estimator(BaseEstimator):
     def _check_rows(self, X: Any) -> Any:
         """Checked rows as the model takes them."""
         check_is_fitted(self)
-        from kan_exp.models.inputs import as_table
-
         X = as_table(X)
-        checks = {"skip_check_array": True} if self._mixed else self._check_missing()
+        checks = {"skip_check_array": True} if self._mixed else self._validation_options()
         return validate_data(self, X, reset=False, **checks)
 
     def _call_model(self, X: Any, method: str, *arguments: Any) -> Any:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from kan_exp.data.classes import with_outputs
 from kan_exp.data.columns import free_name, tidy
+from kan_exp.data.frames import as_table, columns_of, series_of
 from kan_exp.data.options import Options
 from kan_exp.data.reading import learn_columns
 from kan_exp.data.schema import Column, Schema
@@ -19,7 +20,7 @@ from kan_exp.data.table import Table
 from kan_exp.data.table_file import TableFile
 from kan_exp.data.treatment import Treatment
 from kan_exp.errors import KanExpError
-from kan_exp.models.inputs import as_numbers, as_table, columns_of, series_of
+from kan_exp.models.inputs import as_numbers
 
 # Up to so many rows whole weights are numbers of copies; of more rows they are proportions.
 MAX_COPIES = 10_000

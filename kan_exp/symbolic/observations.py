@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kan_exp.data.frames import as_table, column_names
 from kan_exp.data.schema import SCALES
 from kan_exp.errors import KanExpError, listing, message_of, suggest
-from kan_exp.models.inputs import as_numbers, as_table, column_names
+from kan_exp.models.inputs import as_numbers
 from kan_exp.symbolic.edges import EdgeName, name_edges
 from kan_exp.symbolic.expression import Array
 
