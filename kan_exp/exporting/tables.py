@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from kan_exp.data.columns import FloatArray
+from kan_exp.data.points import Scaling
 from kan_exp.data.ranges import MARGIN
 from kan_exp.data.schema import Column, Schema
 from kan_exp.errors import KanExpError
@@ -127,10 +128,31 @@ def make_tables(model: KANModel) -> Tables:
     Raises:
         KanExpError: The network has other modules than layers of edges.
     """
-    network = copy.deepcopy(model.network).cpu().double().eval()
+    layers, schema, names = _tabulated(model.network), model.schema, model.names
+    if model.activation == "classes" and len(names) > len(layers[-1].products):
+        layers[-1] = _with_zero(layers[-1])
+    scales = [one.scale for one in schema.outputs] or [""]
+    if len(scales) != len(names):  # several predictions of one output
+        scales = scales[:1] * len(names)
+    scaling = {name: getattr(model, name).double().cpu().numpy() for name in Scaling._fields}
+    return Tables(
+        schema=schema,
+        ranges=trained_ranges(model),
+        layers=layers,
+        activation="softmax" if model.activation == "classes" else model.activation,
+        scales=scales,
+        smearing=[*model.smearing] if any(scales) and model.smearing else [0.0] * len(names),
+        names=names,
+        bound=error_bound(layers),
+        **scaling,
+    )
+
+
+def _tabulated(network: nn.Sequential) -> list[SplineTable]:
+    """A table for each layer of a network."""
     layers: list[SplineTable] = []
     low = high = np.zeros(0)
-    for module in network:
+    for module in copy.deepcopy(network).cpu().double().eval():
         if not isinstance(module, EdgeLayer):
             raise KanExpError(
                 f"export: the network has a {type(module).__name__} among its layers, which cannot "
@@ -147,29 +169,7 @@ def make_tables(model: KANModel) -> Tables:
             ends = _observed(module) if named else ends
             layers.append(_table(module, ends, low, high))
             low, high = _reached(module, low, high)
-    schema, predictions, activation = model.schema, len(model.names), model.activation
-    if activation == "classes":
-        activation = "softmax"
-        if predictions > len(layers[-1].products):
-            layers[-1] = _with_zero(layers[-1])
-    scales = [one.scale for one in schema.outputs]
-    scales = scales if len(scales) == predictions else (scales or [""])[:1] * predictions
-    smearing = model.smearing if any(scales) and model.smearing else ()
-    array = {
-        name: getattr(model, name).double().cpu().numpy()
-        for name in ("x_mean", "x_std", "y_mean", "y_std")
-    }
-    return Tables(
-        schema=schema,
-        ranges=trained_ranges(model),
-        layers=layers,
-        activation=activation,
-        scales=list(scales),
-        smearing=[*smearing] or [0.0] * predictions,
-        names=list(model.names),
-        bound=error_bound(layers),
-        **array,
-    )
+    return layers
 
 
 def _with_zero(layer: SplineTable) -> SplineTable:
