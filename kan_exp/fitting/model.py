@@ -151,30 +151,23 @@ class FittedModel(KANModel):
         """
         import polars as pl
 
-        measured = self.importance(self._points_or_sample(x))
-        texts: tuple[str, ...] = ("input", "output")
-        numbers = ("importance", "x", "y")
-        views = self.edge_views(x)
-        if any(view.labels for view in views):
-            texts = (*texts, "function")
+        measured, views = self.importance(self._points_or_sample(x)), self.edge_views(x)
+        texts = ["input", "output", *(["function"] if any(view.labels for view in views) else [])]
         kinds = {"layer": pl.Int32, **dict.fromkeys(texts, pl.String)}
-        # For a network of which pruning has left no edge.
-        parts = [pl.DataFrame(schema=kinds | dict.fromkeys(numbers, pl.Float64))]
-        for view, important in zip(views, measured.layers, strict=True):
-            exists = np.ones(view.y.shape[1:]) if view.mask is None else view.mask
-            for i, j in np.argwhere(exists):
-                columns = {"x": view.curve_x[:, i], "y": view.curve_y[:, i, j]}
-                about = {
+        kinds |= dict.fromkeys(("importance", "x", "y"), pl.Float64)
+        parts = [pl.DataFrame(schema=kinds)]  # for a network without an edge
+        for view, important, mask in zip(views, measured.layers, measured.masks, strict=True):
+            for i, j in np.argwhere(mask):
+                columns = {
                     "layer": view.number,
                     "input": view.input_names[i],
                     "output": view.output_names[j],
-                    **({"function": view.labels[i][j]} if view.labels else {}),
+                    "function": view.labels[i][j] if view.labels else None,
                     "importance": float(important[i, j]),
+                    "x": view.curve_x[:, i],
+                    "y": view.curve_y[:, i, j],
                 }
-                frame = pl.DataFrame(columns).with_columns(
-                    **{k: pl.lit(v) for k, v in about.items()}
-                )
-                parts.append(frame.select(*about, *columns))
+                parts.append(pl.DataFrame({name: columns[name] for name in kinds}, schema=kinds))
         return pl.concat(parts)
 
     def plot(self, x: Any = None) -> Figure:
