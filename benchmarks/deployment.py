@@ -27,7 +27,6 @@ import kan_exp
 from kan_exp.exporting.fresh import as_arrays, difference, fresh_rows
 from kan_exp.exporting.kan_predict import Model
 from kan_exp.exporting.tables import make_tables
-from kan_exp.models.ranges import trained_ranges
 from kan_exp.predict import predict
 from kan_exp.train import prepare
 
@@ -75,8 +74,7 @@ def main() -> None:
     prepare(words, folder / "run").run()
 
     model = kan_exp.load(folder / "run")
-    ranges = trained_ranges(model)
-    tables = make_tables(model, ranges)
+    tables = make_tables(model)
     rows = fresh_rows(tables, torch.Generator().manual_seed(5), 2000)
     arrays, expected = as_arrays(tables, rows), model.predict(rows).double().numpy()
     say = functools.partial(print, end="", flush=True)

@@ -1,4 +1,4 @@
-"""Start of every command, and its end on an error, with one line."""
+"""Starts every command, and ends it on an error with one line."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ def load_model(run: str, modules: Iterable[str]) -> KANModel:
             importlib.import_module(name)
         except ImportError as error:
             raise KanExpError(f"modules: cannot import {name!r}: {error}.") from error
-    from kan_exp.models.loading import loaded, model_from
+    from kan_exp.models.loading import load_from, model_from
 
     resume_gc()
-    return loaded(run, model_from)
+    return load_from(run, model_from)

@@ -245,9 +245,8 @@ class RunConfig(RunOptions):
         That is for networks of one or two layers; the edges of the second must be curves. Unless
         the data decide about hidden units, there must be more than those that carry sums of curves.
         """
-        later = self.layers if isinstance(self.layers, list) else []
-        if isinstance(self.layers, Component) and self.dims is not None:
-            later = [self.layers] * (len(self.dims) - 1)
+        count = 0 if self.dims is None else len(self.dims) - 1
+        later = self.layers if isinstance(self.layers, list) else [self.layers] * count
         if self.smoothing.method is None or not self.uses_least_squares or len(later) > 2:
             return False
         if len(later) == 2 and self.dims is not None and not self.smoothing.choose:

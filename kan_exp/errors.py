@@ -1,4 +1,4 @@
-"""The errors a user can mend: one line that says who, the rule, what came and what to change."""
+"""Errors that a user can correct: one line that names the rule, what came, and what to change."""
 
 import difflib
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ class KanExpError(Exception):
 
 
 class DivergedError(KanExpError):
-    """The loss or a validation figure stopped being a finite number."""
+    """The loss or a validation metric stopped being a finite number."""
 
 
 def message_of(error: BaseException) -> str:

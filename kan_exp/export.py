@@ -7,7 +7,7 @@ import logging
 from omegaconf import DictConfig
 
 from kan_exp.cli import check_given, check_names, load_model, run_command
-from kan_exp.exporting import FORMATS, check_export
+from kan_exp.exporting import FORMATS, check_export, export
 from kan_exp.quoting import expand_home
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ def export_run(cfg: DictConfig) -> None:
         output = expand_home(run) / f"model{FORMATS.get(given, ('', ''))[1]}"
     file, format = check_export(str(output), given, str(cfg.dtype))
     model = load_model(run, list(cfg.modules))
-    lines = model.export(file, format, dtype=str(cfg.dtype), table=str(cfg.table))
+    lines = export(model, file, format, str(cfg.dtype), str(cfg.table))
     log.info("%s: %s bytes", file, f"{file.stat().st_size:,}")
     for line in lines:
         log.info("%s", line)

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from kan_exp.cli import check_given, check_names, load_model, run_command
 from kan_exp.data.batches import STDIN, Batches
-from kan_exp.data.columns import free_name, shown, tidy
+from kan_exp.data.columns import as_texts, free_name, shown, tidy
 from kan_exp.data.options import Options
 from kan_exp.data.ranges import MARKED
 from kan_exp.data.schema import Schema
 from kan_exp.data.table_file import TableFile
 from kan_exp.errors import KanExpError, listing, message_of
 from kan_exp.lazy import polars as pl
+from kan_exp.models.residuals import check_coverage
 from kan_exp.quoting import expand_home
+from kan_exp.runs.files import check_output, replacing
 from kan_exp.runs.printable import counted
 
 if TYPE_CHECKING:
@@ -47,7 +49,8 @@ def predict(cfg: DictConfig) -> None:
         raise KanExpError(f"missing must be error or drop, got {missing}.")
     if not isinstance(marks := cfg.get("mark", False), bool):
         raise KanExpError(f"mark must be true or false, got {marks}.")
-    coverage = _coverage(cfg.get("interval"))
+    if (coverage := cfg.get("interval")) is not None:
+        coverage = check_coverage("interval", coverage)
     if output is None:
         _log_to_stderr()
     batches = Batches(cfg.input, cfg.separator, OPTIONS)
@@ -68,8 +71,8 @@ def predict(cfg: DictConfig) -> None:
                 with _text_file(output, batches.first.encoding) as file:
                     left_out = _write_texts(columns, parts, file, names, kept, separator)
             else:
-                with _partial(output) as partial:
-                    left_out = _write_frames(columns, parts, partial, names, kept)
+                with replacing(output) as file:
+                    left_out = _write_frames(columns, parts, Path(file.name), names, kept)
         except BrokenPipeError:  # whoever reads standard output wants no more
             return
         except OSError as error:
@@ -118,32 +121,12 @@ class _Columns:
             )
         return found
 
-    def texts(self, part: Part) -> list[list[str]]:
-        """The columns as text."""
-        columns = list(self.model.as_columns(part.predicted).values())
-        if part.ends is not None:
-            ends = part.ends.flatten(1).T.tolist()
-            columns += [[f"{value:.9g}" for value in column] for column in ends]
-        columns += [["true" if one else "false" for one in part.far]] * self.marks
-        for row in np.flatnonzero(part.gaps).tolist():
-            for column in columns:
-                column[row] = ""
-        return columns
-
-    def series(self, part: Part) -> list[Any]:
-        """The columns as numbers, and as text for classes."""
-        numbers = part.predicted.double().numpy()
-        columns: list[Any] = [pl.Series(column) for column in numbers.T]
-        if self.model.classes:
-            best = pl.Series([*self.model.classes, None], dtype=pl.String)
-            finite = np.isfinite(numbers).all(1)
-            places = np.where(finite, numbers.argmax(1), len(self.model.classes))
-            columns.insert(0, best.gather(places))
+    def series(self, part: Part) -> list[pl.Series]:
+        """The columns; null where a row has a gap."""
+        columns = [*self.model.as_columns(part.predicted).values()]
         if part.ends is not None:
             columns += [pl.Series(column) for column in part.ends.flatten(1).numpy().T]
         columns += [pl.Series(part.far)] * self.marks
-        if not part.gaps.any():
-            return columns
         gaps = pl.Series(part.gaps)
         return [column.set(gaps, None) for column in columns]
 
@@ -159,7 +142,7 @@ def _write_texts(
     """Writes all rows as text; returns names of columns that it cannot hold."""
     left_out: list[str] = []
     for part in parts:
-        added = dict(zip(names, columns.texts(part), strict=True))
+        added = dict(zip(names, map(as_texts, columns.series(part)), strict=True))
         left_out = part.file.write(file, separator, added, kept)
         file.flush()
     return left_out
@@ -225,18 +208,6 @@ def _kept_columns(part: Part, kept: Sequence[int] | None, left_out: list[str]) -
 
 
 @contextmanager
-def _partial(output: Path) -> Iterator[Path]:
-    """Another file, which becomes the output once it is whole."""
-    partial = output.with_name(f".{os.getpid()}.partial")
-    try:
-        yield partial
-        partial.replace(output)
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-
-
-@contextmanager
 def _text_file(output: Path | None, encoding: str) -> Iterator[IO[str]]:
     """The output for text; standard output if there is none."""
     if output is None:
@@ -245,26 +216,16 @@ def _text_file(output: Path | None, encoding: str) -> Iterator[IO[str]]:
         with open(number, "w", newline="", encoding=encoding) as file:  # noqa: PTH123
             yield file
         return
-    with _partial(output) as partial, partial.open("w", newline="", encoding=encoding) as file:
-        yield file
+    with replacing(output) as stream:
+        yield (file := io.TextIOWrapper(stream, newline="", encoding=encoding))
+        file.detach()  # which `replacing` closes
 
 
 def _log_to_stderr() -> None:
-    """Sends lines about the rows elsewhere than the rows."""
+    """Logs to standard error, as the rows go to standard output."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
             handler.setStream(sys.stderr)
-
-
-def _coverage(interval: Any) -> float | None:
-    """The share of cases that intervals hold, between 0 and 1; None for no intervals."""
-    if interval is None:
-        return None
-    number = isinstance(interval, int | float)
-    if not number or not 0 < interval < 1:
-        hint = f": set interval={interval / 100:g}" if number and 1 < interval < 100 else ""
-        raise KanExpError(f"interval must be between 0 and 1, got {interval}{hint}.")
-    return float(interval)
 
 
 def _kept(file: TableFile, keep: Any) -> list[int] | None:
@@ -298,10 +259,7 @@ def _files(cfg: DictConfig) -> tuple[Path | None, Path | None]:
         raise KanExpError(f"output must be a .csv, .tsv or .parquet file, got {cfg.output}.")
     if source is not None and output.resolve() == source.resolve():
         raise KanExpError("output is the same file as input: name another.")
-    if not output.parent.is_dir():
-        raise KanExpError(f"output: there is no folder {output.parent}: make it first.")
-    if output.is_dir():
-        raise KanExpError(f"output: {cfg.output} is a folder: name a file in it.")
+    check_output(output)
     return source, output
 
 

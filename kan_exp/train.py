@@ -154,7 +154,7 @@ def prepare(
         resume: Whether it is resumed from the checkpoint in the folder.
 
     Raises:
-        KanExpError: As the command would say; also if the folder holds another run's results.
+        KanExpError: As for the command; also if the folder holds another run's results.
     """
     if not resume and rank is None:
         check_unused(Path(folder))
@@ -166,7 +166,7 @@ def prepare(
 
 
 def _leave_the_terminal() -> None:
-    """Keeps a job's log off the terminal: of many jobs, the sweep prints what is needed."""
+    """Stops logging to the terminal: of jobs, the sweep prints what is needed."""
     root = logging.getLogger()
     for handler in list(root.handlers):
         if type(handler) is logging.StreamHandler:

@@ -75,6 +75,13 @@ def free_name(name: str, taken: Iterable[str]) -> str:
     return next(one for one in numbered if one not in names)
 
 
+def as_texts(column: pl.Series) -> list[str]:
+    """Values as they are written to tables of text: numbers with nine digits, gaps empty."""
+    write: Any = {pl.Boolean: lambda value: str(value).lower(), pl.Float64: "{:.9g}".format}
+    write = write.get(column.dtype, str)
+    return ["" if value is None else write(value) for value in column.to_list()]
+
+
 def one_of(count: int) -> str:
     """Text behind an example that counts all of its kind; empty for one."""
     return f", one of {count:,}" if count > 1 else ""

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -310,7 +311,7 @@ class Schema:
         pairs = zip(parts, methods, strict=True)
         return torch.cat([getattr(part, method or "clone")() for part, method in pairs], 1)
 
-    @property
+    @cached_property
     def features(self) -> tuple[str, ...]:
         """Names of the network's inputs, each once."""
         names = [name for column in self.inputs for name in column.features]
@@ -352,7 +353,7 @@ class Schema:
         """Whether the features are known, which those of some kinds are only after `fit`."""
         return all(column.has_features for column in self.inputs)
 
-    @property
+    @cached_property
     def is_plain(self) -> bool:
         """Whether every column of the inputs is an input of the network as it is."""
         return all(column == Column(column.name) for column in self.inputs)

@@ -1,4 +1,7 @@
-"""Differential equations with their conditions, and the points at which they are to hold."""
+"""Differential equations with their conditions, and the points at which they are to hold.
+
+Formulas of `conf/pde/` become residuals that `training` minimizes; exact solutions measure errors.
+"""
 
 from kan_exp.equations.formulas import FormulaProblem
 from kan_exp.equations.problem import Condition, Problem

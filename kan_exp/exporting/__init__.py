@@ -1,4 +1,7 @@
-"""A trained model in, a file that other programs read out: npz, ONNX, torch.export, C or SQL."""
+"""Writes a trained model as a file that other programs read: npz, ONNX, torch.export, C or SQL.
+
+The network becomes tables of splines, and each file is compared with the model before it is kept.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,10 @@ from typing import TYPE_CHECKING
 
 from kan_exp.errors import KanExpError, listing, message_of, suggest
 from kan_exp.quoting import expand_home
-from kan_exp.runs.files import replacing, write_text
+from kan_exp.runs.files import check_output, replacing, write_text
 
 if TYPE_CHECKING:
-    from kan_exp.data.columns import FloatArray
-    from kan_exp.exporting.tables import Exportable
+    from kan_exp.models.model import KANModel
 
 # The module of each format, and how its files end.
 FORMATS = {
@@ -23,7 +25,7 @@ FORMATS = {
     "sql": ("sql_query", ".sql"),
 }
 DTYPES = ("float32", "int16")
-WORDS = 48  # characters of a file beside the export, by which it is known
+PREFIX = 48  # characters by which an earlier version of a companion file is recognized
 
 
 def check_export(path: str | Path, format: str | None, dtype: str) -> tuple[Path, str]:
@@ -52,18 +54,14 @@ def check_export(path: str | Path, format: str | None, dtype: str) -> tuple[Path
         raise KanExpError(f"dtype must be float32 or int16, got {dtype!r}.")
     if dtype != "float32" and format != "npz":
         raise KanExpError(f"dtype={dtype} is for format=npz, got format={format}: leave it out.")
-    if file.is_dir():
-        raise KanExpError(f"output: {path} is a folder: name a file in it.")
-    if not file.parent.is_dir():
-        raise KanExpError(f"output: there is no folder {file.parent}: make it first.")
+    check_output(file)
     return file, format
 
 
 def export(
-    model: Exportable,
+    model: KANModel,
     path: str | Path,
-    format: str | None,
-    ranges: FloatArray,
+    format: str | None = None,
     dtype: str = "float32",
     table: str = "data",
 ) -> list[str]:
@@ -74,8 +72,7 @@ def export(
     Args:
         model: The model.
         path: The file.
-        format: A name in `FORMATS`; None where the file's extension says it.
-        ranges: Smallest and largest value of each input in training, `(in, 2)`.
+        format: A name in `FORMATS`; by default that of the file's extension.
         dtype: Of the tables in npz: `float32` or `int16`.
         table: Name of the table that a query in SQL reads.
 
@@ -87,15 +84,24 @@ def export(
             be written.
     """
     file, format = check_export(path, format, dtype)
-    from kan_exp.exporting.source import Source
+    if model.frame is not None:
+        raise KanExpError(
+            "export writes plain networks, and this one is multiplied by pde.factor: call "
+            "model.predict, or train it with conditions in the place of pde.factor"
+        )
+    import numpy as np
 
-    source = Source.of(model, file.stem, dtype, table, ranges)
+    from kan_exp.exporting.source import Source
+    from kan_exp.exporting.tables import make_tables
+
+    with np.errstate(over="ignore", invalid="ignore"):  # of edges that `check_tables` refuses
+        source = Source(model, make_tables(model), file.stem, dtype, table)
     if format != "torch":
         source.check_tables()
     made = importlib.import_module(f"kan_exp.exporting.{FORMATS[format][0]}").make(source)
     try:
-        for name, text in made.beside.items():
-            _write_beside(file.with_name(name), text)
+        for name, text in made.companions.items():
+            _write_companion(file.with_name(name), text)
         with replacing(file) as stream:
             stream.write(made.data)
     except OSError as error:
@@ -104,12 +110,9 @@ def export(
     return made.lines
 
 
-def _write_beside(path: Path, text: str) -> None:
-    """Writes a file that belongs to the export, unless another one has its name.
-
-    One of another version begins with the same words.
-    """
-    if path.exists() and not path.read_text(errors="replace").startswith(text[:WORDS]):
+def _write_companion(path: Path, text: str) -> None:
+    """Writes a file that the export needs; refuses to replace an unrelated one of its name."""
+    if path.exists() and not path.read_text(errors="replace").startswith(text[:PREFIX]):
         raise KanExpError(
             f"output: {path} is there and is another file, which would be replaced: move it, or "
             f"name a file in another folder."

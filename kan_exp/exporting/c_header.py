@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from jinja2 import Environment
+from numpy.typing import NDArray
 
 from kan_exp.data.columns import FloatArray, free_name
 from kan_exp.data.ranges import marks
-from kan_exp.data.schema import PARTS, Column
 from kan_exp.errors import KanExpError
-from kan_exp.exporting.describing import inputs_text, prediction_names
-from kan_exp.exporting.source import Made, Source
-from kan_exp.exporting.tables import (
-    OUTSIDE,
-    SplineTable,
-    Tables,
-    basis_polynomials,
-)
+from kan_exp.exporting.describing import DATE_PARTS, inputs_text, prediction_names
+from kan_exp.exporting.source import ExportedFile, Source
+from kan_exp.exporting.tables import OUTSIDE, Tables, basis_polynomials, category_rows
 
 MAX_NUMBERS = 2_000_000  # of all tables, some 25 MB of text
 PER_LINE = 8
+TEMPLATE = Path(__file__).with_suffix(".h")
 # Words of C and C++, and macros, in lower case.
 RESERVED = (
     "alignas alignof and asm auto bool break case catch char class const constexpr continue "
@@ -31,28 +30,16 @@ RESERVED = (
     "static struct switch template this throw true try typedef typeid typename union unix unsigned "
     "using virtual void volatile while xor"
 )
-TYPES = {"category": "const char *", "date": "int64_t "}
-DATES = """
-/* What networks see of microseconds since 1970; after H. Hinnant's civil_from_days. */
-static inline void NAME_date(int64_t at, double *parts) {
-    static const int starts[12] = {60, 91, 121, 152, 182, 213, 244, 274, 305, 335, 0, 31};
-    const int64_t day_length = 86400000000LL, all = at + 719468LL * day_length;
-    const int64_t days = all / day_length, second = all % day_length / 1000000;
-    const int64_t era = days / 146097, day = days % 146097;
-    const int64_t year = (day - day / 1460 + day / 36524 - day / 146096) / 365;
-    const int64_t past = day - (365 * year + year / 4 - year / 100), month = (5 * past + 2) / 153;
-    const int64_t ordinal = starts[month] + past - (153 * month + 2) / 5;
-    const double turn = 6.283185307179586;
-    parts[0] = (double)(year + 400 * era + (month >= 10));
-    parts[1] = sin(turn * (double)ordinal / 366), parts[2] = cos(turn * (double)ordinal / 366);
-    parts[3] = sin(turn * (double)((days + 2) % 7) / 7);
-    parts[4] = cos(turn * (double)((days + 2) % 7) / 7);
-    parts[5] = sin(turn * (double)second / 86400), parts[6] = cos(turn * (double)second / 86400);
+# Predictions of the network's outputs, by the activation.
+FORMS = {
+    "identity": "{}",
+    "sigmoid": "1 / (1 + exp(-(double){}))",
+    "exp": "exp((double){})",
 }
-"""
+INVERSE = {"": "{}", "log": "exp({})", "log1p": "expm1({})"}  # of a target's scale
 
 
-def make(source: Source) -> Made:
+def make(source: Source) -> ExportedFile:
     """The header.
 
     Raises:
@@ -68,7 +55,7 @@ def make(source: Source) -> Made:
     name = identifier(source.name)
     lines = inputs_text(tables)
     used = f"{name}_row row = {{...}}; double y[{name}_OUTPUTS]; {name}_predict(&row, y);"
-    return Made(_text(tables, name, lines).encode(), [*lines, f"in C: {used}"])
+    return ExportedFile(_text(tables, name, lines).encode(), [*lines, f"in C: {used}"])
 
 
 def identifier(text: str, taken: Iterable[str] = ()) -> str:
@@ -81,7 +68,7 @@ def identifier(text: str, taken: Iterable[str] = ()) -> str:
 
 def _text(tables: Tables, name: str, lines: Sequence[str]) -> str:
     fields: list[str] = []
-    for column in tables.columns:
+    for column in tables.schema.inputs:
         fields.append(identifier(column.name, fields))
     about = [
         "A network, written by kan_exp.",
@@ -89,29 +76,38 @@ def _text(tables: Tables, name: str, lines: Sequence[str]) -> str:
         f"Its errors add up to at most {tables.bound.max():.2g} of a standardized output.",
         OUTSIDE,
     ]
-    names = prediction_names(tables)
-    parts = [
-        *(f"/* {_comment(line)} */" for line in about),
-        f"#ifndef {name}_H\n#define {name}_H\n#include <math.h>\n#include <stdint.h>\n"
-        "#include <string.h>\n",
-        f"enum {{ {name}_FEATURES = {len(tables.features)}, {name}_OUTPUTS = {len(names)} }};",
-        _texts(f"{name}_outputs", names),
-        *([_texts(f"{name}_classes", tables.classes)] if tables.classes else []),
-        "\ntypedef struct {",
-        *(
-            f"    {TYPES.get(column.kind, 'double ')}{field}; /* {_comment(column.name)} */"
-            for column, field in zip(tables.columns, fields, strict=True)
-        ),
-        f"}} {name}_row;",
+    widths = [len(layer.products) for layer in tables.layers]
+    environment = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    environment.filters["comment"] = _comment
+    low, high = marks(tables.ranges)
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        about=about,
+        name=name,
+        tables=tables,
+        outputs=prediction_names(tables),
+        columns=[*zip(tables.schema.inputs, fields, strict=True)],
+        parts=DATE_PARTS if any(column.kind == "date" for column in tables.schema.inputs) else None,
+        low=low,
+        high=high,
+        widest=max(len(tables.schema.features), *widths),
+        count=widths[-1],
+        forms=FORMS,
+        decoded=[] if tables.schema.classes else _decoded(tables, widths[-1]),
+        texts=_texts,
+        array=_array,
+        double=_double,
+        weights=_weights,
+        category_rows=category_rows,
+    )
+
+
+def _decoded(tables: Tables, count: int) -> list[str]:
+    """Predictions in the units of the target, with a place for those that are standardized."""
+    std, mean = (np.broadcast_to(one, count) for one in (tables.y_std, tables.y_mean))
+    return [
+        INVERSE[scale].format(f"{{}} * {_double(factor)} + {_double(shift)}")
+        for scale, factor, shift in zip(tables.scales, std, mean + tables.smearing, strict=True)
     ]
-    if any(column.kind == "date" for column in tables.columns):
-        parts.append(DATES.replace("NAME", name))
-    parts.append(_encoding(tables, name, fields))
-    for number, layer in enumerate(tables.layers):
-        parts.append(_layer(layer, name, number))
-    parts.append(_decoding(tables, name))
-    parts.append("#endif\n")
-    return "\n".join(parts)
 
 
 def _comment(text: str) -> str:
@@ -141,140 +137,18 @@ def _float(value: float) -> str:
     return f"{text}f" if "." in text or "e" in text else f"{text}.f"
 
 
-def _array(kind: str, name: str, values: FloatArray) -> str:
-    write = _float if kind == "float" else _double
-    texts = [write(value) for value in values.ravel().tolist()]
+def _array(kind: str, name: str, values: NDArray[Any]) -> str:
+    write: Any = {"float": _float, "double": _double, "char": int}[kind]
+    texts = [str(write(value)) for value in values.ravel().tolist()]
     lines = [", ".join(texts[k : k + PER_LINE]) for k in range(0, len(texts), PER_LINE)]
     return f"static const {kind} {name}[{len(texts)}] = {{\n    " + ",\n    ".join(lines) + "};"
 
 
-def _encoding(tables: Tables, name: str, fields: Sequence[str]) -> str:
-    """The function from a row to features, and the one that marks rows."""
-    lines = []
-    place = 0
-    for number, (column, rows) in enumerate(zip(tables.columns, tables.encodings, strict=True)):
-        lines += _column(name, number, column, rows, fields[number], place)
-        place += len(column.features)
-    low, high = marks(tables.ranges)
-    body = "\n".join(f"    {line}" for line in lines)
-    arrays = [
-        _array("double", f"{name}_{end}", values) for end, values in (("low", low), ("high", high))
-    ]
-    return f"""
-/* The network's inputs, from a row. */
-static inline void {name}_encode(const {name}_row *row, double *x) {{
-{body}
-}}
-
-{arrays[0]}
-{arrays[1]}
-
-/* Whether a row lies far outside of what the network was trained on. */
-static inline int {name}_outside(const {name}_row *row) {{
-    double x[{name}_FEATURES];
-    {name}_encode(row, x);
-    for (int i = 0; i < {name}_FEATURES; ++i)
-        if (x[i] < {name}_low[i] || x[i] > {name}_high[i]) return 1;
-    return 0;
-}}
-"""
-
-
-def _column(
-    name: str, number: int, column: Column, rows: FloatArray | None, field: str, place: int
-) -> list[str]:
-    """Statements that set the features of a column, the first of which is `x[place]`."""
-    value = f"row->{field}"
-    if rows is not None:
-        levels = f"levels{number}"
-        count, width = len(column.levels), rows.shape[1]
-        table = _array("double", f"rows{number}", rows).replace("\n", "\n    ")
-        return [
-            _texts(levels, column.levels),
-            table,
-            f"int code{number} = {value} && *{value} ? 0 : {count + 1};",
-            f"while (code{number} < {count} && strcmp({value}, {levels}[code{number}]))",
-            f"    ++code{number};",
-            f"for (int k = 0; k < {width}; ++k) x[{place} + k] = rows{number}"
-            f"[code{number} * {width} + k];",
-        ]
-    fill = "NAN" if column.fill is None else _double(column.fill)
-    if column.kind == "date":
-        order = ["year", *(part for parts in [*PARTS.values()][1:] for part in parts)]
-        at = f"at{number}"
-        whole = int(column.fill or 0)
-        lines = [
-            f"const int no{at} = {value} == INT64_MIN;",
-            f"double parts{number}[7];",
-            f"{name}_date(no{at} ? {whole}LL : {value}, parts{number});",
-        ]
-        for part in column.parts:
-            found = f"parts{number}[{order.index(part)}]"
-            found = f"no{at} ? NAN : {found}" if column.fill is None else found
-            lines.append(f"x[{place}] = {found};")
-            place += 1
-        return [*lines, *([f"x[{place}] = no{at};"] if column.gaps else [])]
-    found = value if column.fill is None else f"isnan({value}) ? {fill} : {value}"
-    found = f"{column.scale}({found})" if column.scale else found
-    gap = [f"x[{place + 1}] = isnan({value}) ? 1 : 0;"] if column.gaps else []
-    return [f"x[{place}] = {found};", *gap]
-
-
-def _layer(layer: SplineTable, name: str, number: int) -> str:
-    inputs, rows, width = layer.coefficients.shape
-    basis = basis_polynomials(layer.degree)
-    slopes = np.zeros_like(basis)
-    slopes[:-1] = basis[1:] * np.arange(1, len(basis))[:, None]
-    own = f"{name}_{{}}{number}"
-    size = len(basis)
-    weights = "\n".join(
-        f"        w[{k}][i] = {_horner(basis[:, k])} + beyond * ({_horner(slopes[:, k])});"
-        for k in range(size)
-    )
-    terms = " + ".join(f"w[{k}][i] * c[{k * width} + j]" for k in range(size))
-    bends = far = ends = ""
-    if layer.bends is not None:
-        terms += " + far[i] * s[j]"
-        bends, far = f"far[{inputs}], ", "        far[i] = beyond;\n"
-        place = f"{own.format('bends')} + (2 * i + (far[i] > 0)) * {width}"
-        ends = f"\n        const float *s = {place};"
-    start, step = "0", f"sum[j] += {terms};"
-    arrays = [
-        _array("float", own.format("first"), layer.first),
-        _array("float", own.format("spacing"), layer.spacing),
-        _array("float", own.format("table"), layer.coefficients),
-    ]
-    if layer.bends is not None:
-        arrays.append(_array("float", own.format("bends"), layer.bends))
-    if layer.products.any():
-        flags = ", ".join(str(int(one)) for one in layer.products)
-        arrays.append(f"static const char {own.format('products')}[{width}] = {{{flags}}};")
-        product = f"{own.format('products')}[j]"
-        start = product
-        step = f"{{ const float e = {terms}; sum[j] = {product} ? sum[j] * e : sum[j] + e; }}"
-    newline = "\n"
-    first, spacing, last = own.format("first"), own.format("spacing"), layer.cells - 1
-    return f"""{newline.join(arrays)}
-
-static inline void {own.format("layer")}(const float *x, float *y) {{
-    float w[{size}][{inputs}], {bends}sum[{width}];
-    int at[{inputs}];
-    for (int i = 0; i < {inputs}; ++i) {{ /* the cell of each input, and what it weighs there */
-        const float place = (x[i] - {first}[i]) / {spacing}[i];
-        const float cut = !(place > 0) ? 0 : place < {last} ? place : {last};
-        const int cell = (int)cut;
-        const float t = place - (float)cell, in = !(t > 0) ? 0 : t < 1 ? t : 1, beyond = t - in;
-        at[i] = i * {rows} + cell;
-{far}{weights}
-    }}
-    for (int j = 0; j < {width}; ++j) sum[j] = {start};
-    for (int i = 0; i < {inputs}; ++i) {{
-        const float *c = {own.format("table")} + at[i] * {width};{ends}
-        for (int j = 0; j < {width}; ++j) {step}
-    }}
-    for (int j = 0; j < {width}; ++j) y[j] = sum[j];
-}}
-"""
+def _weights(degree: int) -> list[tuple[str, str]]:
+    """Each basis function of a cell, and its slope, as polynomials of `in`."""
+    basis = basis_polynomials(degree)
+    slopes = np.polynomial.polynomial.polyder(basis)
+    return [*zip(map(_horner, basis.T), map(_horner, slopes.T), strict=True)]
 
 
 def _horner(polynomial: FloatArray) -> str:
@@ -283,51 +157,3 @@ def _horner(polynomial: FloatArray) -> str:
     for coefficient in polynomial[-2::-1]:
         text = f"({text} * in + {_float(coefficient)})".replace("+ -", "- ")
     return text
-
-
-def _decoding(tables: Tables, name: str) -> str:
-    """The function from a row to predictions."""
-    widths = [len(layer.products) for layer in tables.layers]
-    widest = max(2, len(tables.features), *widths)
-    lines = [
-        "double x[{0}_FEATURES];",
-        f"float a[{widest}], b[{widest}];",
-        "{0}_encode(row, x);",
-        "for (int i = 0; i < {0}_FEATURES; ++i)",
-        "    a[i] = (float)((x[i] - {0}_x_mean[i]) / {0}_x_std[i]);",
-    ]
-    here, there = "a", "b"
-    for number in range(len(widths)):
-        lines.append(f"{{0}}_layer{number}({here}, {there});")
-        here, there = there, here
-    count, kind = widths[-1], tables.activation
-    if kind == "classes" and count == 1:
-        count, kind = 2, "sigmoid"
-        lines.append(f"{here}[1] = {here}[0], {here}[0] = -{here}[0];")
-    forms = {"sigmoid": "1 / (1 + exp(-(double){0}))", "exp": "exp((double){0})"}
-    if kind in ("classes", "softmax"):
-        lines += [
-            f"double most = {here}[0], total = 0;",
-            f"for (int j = 1; j < {count}; ++j) most = {here}[j] > most ? {here}[j] : most;",
-            f"for (int j = 0; j < {count}; ++j) total += y[j] = exp({here}[j] - most);",
-            f"for (int j = 0; j < {count}; ++j) y[j] /= total;",
-        ]
-    else:
-        form = forms.get(kind, "{0}").format(f"{here}[j]")
-        lines.append(f"for (int j = 0; j < {count}; ++j) y[j] = {form};")
-    shape = (count,)
-    std, mean = (np.broadcast_to(one, shape) for one in (tables.y_std, tables.y_mean))
-    inverse = {"": "{}", "log": "exp({})", "log1p": "expm1({})"}
-    if not tables.classes:
-        for place, (scale, add) in enumerate(zip(tables.scales, tables.smearing, strict=True)):
-            value = f"y[{place}] * {_double(std[place])} + {_double(mean[place] + add)}"
-            lines.append(f"y[{place}] = {inverse[scale].format(value)};")
-    body = "\n".join(f"    {line}".replace("{0}", name) for line in lines)
-    return f"""{_array("double", f"{name}_x_mean", tables.x_mean)}
-{_array("double", f"{name}_x_std", tables.x_std)}
-
-/* Predictions of a row, {name}_OUTPUTS numbers, see {name}_outputs. */
-static inline void {name}_predict(const {name}_row *row, double *y) {{
-{body}
-}}
-"""

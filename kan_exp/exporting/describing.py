@@ -8,9 +8,11 @@ import numpy as np
 
 from kan_exp.data.columns import FloatArray
 from kan_exp.data.ranges import MARGIN
+from kan_exp.data.schema import PARTS
 from kan_exp.errors import listing
-from kan_exp.exporting.tables import OUTSIDE, Tables
+from kan_exp.exporting.tables import OUTSIDE, Tables, category_rows
 
+DATE_PARTS = [name for names in PARTS.values() for name in names]  # as evaluators have them
 # What stands for a gap, and how the values of each kind of column are given.
 KINDS = {
     "number": "NaN if missing",
@@ -23,18 +25,18 @@ KINDS = {
 def about(tables: Tables) -> dict[str, Any]:
     """All but the large arrays: columns, outputs, and what happens outside of the tables."""
     columns = []
-    for column, rows in zip(tables.columns, tables.encodings, strict=True):
+    for column in tables.schema.inputs:
         one = {name: getattr(column, name) for name in ("name", "kind", "scale", "fill", "gaps")}
         one |= {"parts": [*column.parts]} if column.kind == "date" else {}
-        if rows is not None:
+        if (rows := category_rows(column)) is not None:
             one |= {"levels": [*column.levels], "rows": _plain(rows)}
         columns.append(one)
     return {
         "columns": columns,
-        "features": [*tables.features],
+        "features": [*tables.schema.features],
         "outputs": tables.names,
-        "classes": [*tables.classes],
-        "target": tables.target,
+        "classes": [*tables.schema.classes],
+        "target": tables.schema.target_name,
         "activation": tables.activation,
         "scales": tables.scales,
         "smearing": tables.smearing,
@@ -56,21 +58,20 @@ def is_plain(tables: Tables) -> bool:
     """Whether every column is a number that is an input of the network as it is."""
     return all(
         column.kind in ("number", "boolean") and not column.scale and column.fill is None
-        for column in tables.columns
+        for column in tables.schema.inputs
     )
 
 
 def prediction_names(tables: Tables) -> list[str]:
     """Names of the columns of predictions, as `kan_exp.predict` calls them."""
-    if not tables.classes:
+    if not tables.schema.classes:
         return [f"{name}_predicted" for name in tables.names]
-    return [f"{tables.target}_probability_{name}" for name in tables.classes]
+    return [f"{tables.schema.target_name}_probability_{name}" for name in tables.schema.classes]
 
 
 def inputs_text(tables: Tables) -> list[str]:
     """A line for each kind of column: how its values are given, and names."""
-    kinds = {column.kind: KINDS[column.kind] for column in tables.columns}
-    named = {
-        kind: listing(one.name for one in tables.columns if one.kind == kind) for kind in kinds
-    }
-    return [f"{kind} ({text}): {named[kind]}" for kind, text in kinds.items()]
+    named: dict[str, list[str]] = {}
+    for column in tables.schema.inputs:
+        named.setdefault(column.kind, []).append(column.name)
+    return [f"{kind} ({KINDS[kind]}): {listing(names)}" for kind, names in named.items()]

@@ -30,8 +30,8 @@ def fresh_rows(tables: Tables, generator: torch.Generator, rows: int = ROWS) -> 
     draws = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
     known = np.isfinite(tables.ranges)
     spread = np.stack([tables.x_mean - tables.x_std, tables.x_mean + tables.x_std], 1)
-    ranges = dict(zip(tables.features, np.where(known, tables.ranges, spread), strict=True))
-    return pl.DataFrame([_values(column, ranges, draws, rows) for column in tables.columns])
+    ranges = dict(zip(tables.schema.features, np.where(known, tables.ranges, spread), strict=True))
+    return pl.DataFrame([_values(column, ranges, draws, rows) for column in tables.schema.inputs])
 
 
 def _values(column: Column, ranges: Any, draws: np.random.Generator, rows: int) -> Series:
@@ -61,7 +61,7 @@ def as_arrays(tables: Tables, rows: DataFrame) -> dict[str, Any]:
     import polars as pl
 
     found: dict[str, Any] = {}
-    for column in tables.columns:
+    for column in tables.schema.inputs:
         values = rows[column.name]
         if column.kind == "category":
             found[column.name] = np.array(values.fill_null("").to_list(), dtype=object)

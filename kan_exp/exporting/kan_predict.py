@@ -22,7 +22,7 @@ class Model:
 
     def __call__(self, rows):
         y = self.network(self.inputs(rows))
-        if self.about["activation"] in ("classes", "softmax"):
+        if self.about["activation"] == "softmax":
             y = y - np.logaddexp.reduce(y, 1, keepdims=True)
         elif self.about["activation"] == "sigmoid":
             y = -np.logaddexp(0, -y)

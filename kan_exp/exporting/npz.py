@@ -13,23 +13,21 @@ from numpy.typing import NDArray
 
 from kan_exp.data.columns import FloatArray
 from kan_exp.data.ranges import marks
-from kan_exp.data.schema import PARTS
 from kan_exp.errors import KanExpError
-from kan_exp.exporting.describing import about, is_plain
+from kan_exp.exporting.describing import DATE_PARTS, about, is_plain
 from kan_exp.exporting.fresh import as_arrays
 from kan_exp.exporting.kan_columns import encode
 from kan_exp.exporting.kan_predict import Model
-from kan_exp.exporting.source import Made, Source
+from kan_exp.exporting.source import ExportedFile, Source
 from kan_exp.exporting.tables import SplineTable, Tables, error_bound
 
 LARGEST = 2**15 - 1  # of int16
 EVALUATOR = Path(__file__).with_name("kan_predict.py")
 ENCODER = Path(__file__).with_name("kan_columns.py")  # for columns that are no inputs as they are
 FORMAT = 3  # of the file, which the evaluator reads
-DATE_PARTS = [name for names in PARTS.values() for name in names]  # in the evaluator's order
 
 
-def make(source: Source) -> Made:
+def make(source: Source) -> ExportedFile:
     """Arrays and a description in JSON, without pickled objects, compared with the model."""
     tables = as_stored(source.tables, source.dtype)
     data = _file(tables, source.dtype)
@@ -37,7 +35,7 @@ def make(source: Source) -> Made:
     files = [EVALUATOR] if is_plain(tables) else [EVALUATOR, ENCODER]
     rows = "row" if is_plain(tables) else "encode(model.about, row)"
     used = f"in Python: model = Model({source.name + '.npz'!r}); model({rows})"
-    return Made(data, [*lines, used], {file.name: file.read_text() for file in files})
+    return ExportedFile(data, [*lines, used], {file.name: file.read_text() for file in files})
 
 
 def _compared(source: Source, tables: Tables, data: bytes) -> str:
@@ -50,10 +48,11 @@ def _compared(source: Source, tables: Tables, data: bytes) -> str:
     rows: Any = as_arrays(tables, source.rows)
     if not is_plain(tables):
         rows = encode(model.about, rows)
-    y = model.network(model.inputs(rows))[:, -len(tables.bound) :]
     expected = source.model.predict_outputs(source.rows).double().cpu().numpy()
-    error = np.abs(y - expected).max(0, initial=0.0)
-    if not (error <= tables.bound).all():
+    width = expected.shape[1]
+    found = model.network(model.inputs(rows))[:, -width:]
+    error = np.abs(found - expected).max(0, initial=0.0)
+    if not (error <= tables.bound[-width:]).all():
         raise KanExpError(
             f"export: the tables err by {error.max():.2g}, more than their bound of "
             f"{tables.bound.max():.2g}: nothing is written."
@@ -64,7 +63,7 @@ def _compared(source: Source, tables: Tables, data: bytes) -> str:
 def _bound_text(tables: Tables) -> str:
     bound = float(tables.bound.max())
     if tables.activation == "identity" and not any(tables.scales):
-        return f"{bound:.2g} standard deviations of {tables.target}."
+        return f"{bound:.2g} standard deviations of {tables.schema.target_name}."
     return f"{bound:.2g} of an output before its link function."
 
 
@@ -76,18 +75,12 @@ def _file(tables: Tables, dtype: str) -> bytes:
     x_std, x_mean = tables.x_std, tables.x_mean
     for number, layer in enumerate(tables.layers):
         cells, scale = _rounded(layer, dtype)
-        products = np.flatnonzero(layer.products)
-        if _has_one_logit(tables) and number == len(tables.layers) - 1:
-            # The logit of the other class is 0.
-            cells = np.pad(cells, ((0, 0), (0, 0), (0, 0), (1, 0)))
-            scale = np.pad(scale, ((0, 0), (0, 0), (0, 0), (1, 0)))
-            products = products + 1
         # Places in cells, of which the first is one more.
         slope = 1 / (layer.spacing * x_std)
         shift = 1 - (layer.first / layer.spacing + x_mean * slope)
         parts = {"grid": np.stack([slope, shift]), "cells": cells, "scale": scale}
         arrays |= {f"{name}{number}": part for name, part in parts.items()}
-        arrays[f"products{number}"] = products
+        arrays[f"products{number}"] = np.flatnonzero(layer.products)
         x_std, x_mean = np.ones(1), np.zeros(1)
     file = io.BytesIO()
     text = json.dumps(_description(tables) | {"exponentials": exponentials})
@@ -96,14 +89,11 @@ def _file(tables: Tables, dtype: str) -> bytes:
     return file.getvalue()
 
 
-def _has_one_logit(tables: Tables) -> bool:
-    return tables.activation == "classes" and len(tables.layers[-1].products) == 1
-
-
 def _last_steps(tables: Tables) -> tuple[FloatArray, FloatArray, list[tuple[int, float]]]:
-    """By what outputs are multiplied, what is added, and less what which are exponentials then.
+    """Makes predictions of outputs: their factors, their shifts, and which are exponentials.
 
-    Outputs with a link function are logarithms here, of what standard deviations multiply.
+    The last is pairs of an output and what is subtracted from its exponential. With a link function
+    an output is a logarithm, so that its standard deviation becomes a shift.
 
     Raises:
         KanExpError: The target of a link function has a logarithmic scale, too.
@@ -116,14 +106,14 @@ def _last_steps(tables: Tables) -> tuple[FloatArray, FloatArray, list[tuple[int,
         return std, mean + tables.smearing, exponentials
     if any(tables.scales):
         raise KanExpError(
-            f"format=npz: the predictions of {tables.target} are exponentials twice, by their task "
-            f"and by data.scale: use format=onnx."
+            f"format=npz: predictions of {tables.schema.target_name} are exponentials twice, by "
+            f"their task and by data.scale: use format=onnx."
         )
     return np.ones(count), np.log(std), [*enumerate((-mean).tolist())]
 
 
 def _description(tables: Tables) -> dict[str, Any]:
-    """What the evaluator reads beside arrays, and what users may want to know."""
+    """What the evaluator reads in addition to arrays, and what users may want to know."""
     found = about(tables)
     for column in found["columns"]:
         column["parts"] = [DATE_PARTS.index(name) for name in column.get("parts", [])] or [0]

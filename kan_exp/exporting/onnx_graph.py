@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kan_exp.data.columns import FloatArray, free_name
+from kan_exp.data.columns import free_name
 from kan_exp.data.ranges import MARKED, marks
 from kan_exp.data.schema import PARTS, Column
 from kan_exp.errors import KanExpError, listing, message_of
@@ -18,13 +18,8 @@ from kan_exp.exporting.describing import (
     prediction_names,
 )
 from kan_exp.exporting.fresh import NO_DATE, as_arrays
-from kan_exp.exporting.source import Made, Source
-from kan_exp.exporting.tables import (
-    OUTSIDE,
-    SplineTable,
-    Tables,
-    basis_polynomials,
-)
+from kan_exp.exporting.source import ExportedFile, Source
+from kan_exp.exporting.tables import OUTSIDE, SplineTable, Tables, basis_polynomials, category_rows
 
 OPSET, ML_OPSET, IR_VERSION = 21, 3, 10  # onnxruntime 1.18 and later read these
 MICROSECONDS = 86_400_000_000  # of a day
@@ -32,7 +27,7 @@ EPOCH = 719_468  # days from the first of March of the year 0 to 1970
 STARTS = (60, 91, 121, 152, 182, 213, 244, 274, 305, 335, 0, 31)  # of months in 2000, from March on
 
 
-def make(source: Source) -> Made:
+def make(source: Source) -> ExportedFile:
     """The graph, compared with the model in onnxruntime.
 
     Raises:
@@ -53,7 +48,7 @@ def make(source: Source) -> Made:
         name: values[:, None] for name, values in as_arrays(source.tables, source.rows).items()
     }
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # the error says it
+    options.log_severity_level = 4  # the exception has it
     try:
         onnx.checker.check_model(model)
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
@@ -64,7 +59,7 @@ def make(source: Source) -> Made:
             f"({message_of(error)[:200]}): pip install --upgrade 'kan_exp[onnx]'"
         ) from error
     lines = [source.compare(np.column_stack(found)), *inputs_text(source.tables)]
-    return Made(data, [*lines, f"outputs: {listing(graph.outputs)}"])
+    return ExportedFile(data, [*lines, f"outputs: {listing(graph.outputs)}"])
 
 
 class _Graph:
@@ -81,11 +76,9 @@ class _Graph:
         self.outputs: dict[str, Any] = {}  # types and shapes by name
         self.predictions: list[str] = []
         self._prefix = "kan"
-        while any(column.name.startswith(self._prefix) for column in tables.columns):
+        while any(column.name.startswith(self._prefix) for column in tables.schema.inputs):
             self._prefix += "_"
-        parts = [
-            self._features(*pair) for pair in zip(tables.columns, tables.encodings, strict=True)
-        ]
+        parts = [self._features(column) for column in tables.schema.inputs]
         x = self.add("Concat", *parts, axis=1)
         self._mark(x)
         x = self.add("Div", self.add("Sub", x, tables.x_mean), tables.x_std)
@@ -103,7 +96,7 @@ class _Graph:
             helper.make_tensor_value_info(
                 one.name, types.get(one.kind, TensorProto.DOUBLE), ["rows", 1], KINDS[one.kind]
             )
-            for one in self.tables.columns
+            for one in self.tables.schema.inputs
         ]
         outputs = [*self.outputs.values()]
         graph = helper.make_graph(self.nodes, name, inputs, outputs, self.constants, OUTSIDE)
@@ -150,16 +143,16 @@ class _Graph:
     def _output(self, name: str, value: str, dtype: Any, width: int = 1) -> None:
         from onnx import helper
 
-        name = free_name(name, [*(one.name for one in self.tables.columns), *self.outputs])
+        name = free_name(name, [*(one.name for one in self.tables.schema.inputs), *self.outputs])
         kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
         self.nodes.append(helper.make_node("Identity", [value], [name], name))
         self.outputs[name] = helper.make_tensor_value_info(name, kind, ["rows", width])
         if dtype is np.float64:
             self.predictions.append(name)
 
-    def _features(self, column: Column, rows: FloatArray | None) -> str:
+    def _features(self, column: Column) -> str:
         """The features `(rows, features)` of a column `(rows, 1)`."""
-        if rows is not None:
+        if (rows := category_rows(column)) is not None:
             levels = [*column.levels, ""]
             codes = [*range(len(column.levels)), len(levels)]
             code = self.add(
@@ -235,64 +228,51 @@ class _Graph:
         self._output(MARKED, self._cast(far, np.bool_), np.bool_)
 
     def _layer(self, x: str, layer: SplineTable) -> str:
-        """Sums and products of splines, as `kan_exp.layers.kernels.splines` defines them."""
-        inputs, rows, width = layer.coefficients.shape
-        size = layer.degree + 1
-        table = layer.coefficients.reshape(-1, width).astype(np.float32)
-        basis = basis_polynomials(layer.degree)
-        slopes = np.zeros_like(basis)
-        slopes[:-1] = basis[1:] * np.arange(1, size)[:, None]
-        first, spacing = layer.first.astype(np.float32), layer.spacing.astype(np.float32)
-        place = self.add("Div", self.add("Sub", x, first), spacing)
-        zero, one = np.float32(0), np.float32(1)
-        known = self.add("Where", self.add("IsNaN", place), zero, place)
-        cell = self.add("Floor", self.add("Clip", known, zero, np.float32(layer.cells - 1)))
-        inside = self.add("Clip", self.add("Sub", place, cell), zero, one)
-        beyond = self.add("Sub", self.add("Sub", place, cell), inside)
-        last = np.array([-1])
-        ends = self._bends(beyond, layer)
-        inside, beyond = (self.add("Unsqueeze", part, last) for part in (inside, beyond))
-        powers = self.add("Pow", inside, np.arange(size, dtype=np.float32))
-        weight = self.add("MatMul", powers, basis.astype(np.float32))
-        slope = self.add("MatMul", powers, slopes.astype(np.float32))
-        weight = self.add("Add", weight, self.add("Mul", beyond, slope))  # (rows, in, size)
-        index = self._whole("Add", self._cast(cell, np.int64), np.arange(inputs) * rows)
-        index = self.add("Add", self.add("Unsqueeze", index, last), np.arange(size))
-        found = self.add("Gather", table, index)  # (rows, in, size, out)
-        flat = self.add("Reshape", weight, np.array([0, 1, inputs * size]))
+        """Sums and products of splines, each a polynomial of the place in a cell."""
+        inputs, _, width = layer.coefficients.shape
+        size, last = layer.degree + 1, np.array([-1])
+        place = self.add("Sub", x, layer.first.astype(np.float32))
+        place = self.add("Div", place, layer.spacing.astype(np.float32))
+        known = self.add("Where", self.add("IsNaN", place), np.float32(0), place)
+        ends = np.float32(-1), np.float32(layer.cells)  # the cells before and behind the table
+        cell = self.add("Floor", self.add("Clip", known, *ends))
+        inside = self.add("Unsqueeze", self.add("Sub", place, cell), last)
+        powers = self.add("Pow", inside, np.arange(size, dtype=np.float32))  # (rows, in, size)
+        first = np.arange(inputs) * (layer.cells + 2) + 1  # row of each input's cell 0
+        index = self.add("Add", self._cast(cell, np.int64), first)
+        found = self.add("Gather", self._cells(layer), index)  # (rows, in, size, out)
+        flat = self.add("Reshape", powers, np.array([0, 1, inputs * size]))
         both = self.add("Reshape", found, np.array([0, inputs * size, width]))
         total = self.add("Squeeze", self.add("MatMul", flat, both), np.array([1]))
-        if ends is not None:
-            total = self.add("Add", total, self.add("ReduceSum", ends, np.array([1]), keepdims=0))
         if not layer.products.any():
             return total
-        edges = self.add("MatMul", self.add("Unsqueeze", weight, np.array([2])), found)
+        edges = self.add("MatMul", self.add("Unsqueeze", powers, np.array([2])), found)
         edges = self.add("Squeeze", edges, np.array([2]))
-        edges = edges if ends is None else self.add("Add", edges, ends)
         product = self.add("ReduceProd", edges, np.array([1]), keepdims=0)
         return self.add("Where", layer.products, product, total)
 
-    def _bends(self, beyond: str, layer: SplineTable) -> str | None:
-        """What the lines beyond the ends add to the edges `(rows, in, out)`; None for nothing."""
-        if layer.bends is None:
-            return None
-        parts = []
-        for keep, bends in zip(("Min", "Max"), layer.bends.swapaxes(0, 1), strict=True):
-            part = self.add("Unsqueeze", self.add(keep, beyond, np.float32(0)), np.array([-1]))
-            parts.append(self.add("Mul", part, bends.astype(np.float32)))
-        return self.add("Add", *parts)
+    def _cells(self, layer: SplineTable) -> str:
+        """The polynomials of `SplineTable.with_ends`, `(in * (cells + 2), size, out)`.
+
+        They are made of the coefficients as the model is loaded, as these are fewer numbers.
+        """
+        size = layer.degree + 1
+        windows = np.arange(layer.cells)[:, None] + np.arange(size)
+        table = layer.coefficients.astype(np.float32)
+        found = self.add("Gather", table, windows, axis=1)  # (in, cells, functions, out)
+        inner = self.add("MatMul", basis_polynomials(layer.degree).astype(np.float32), found)
+        low, high = np.split(layer.with_ends().astype(np.float32)[:, [0, -1]], 2, axis=1)
+        cells = self.add("Concat", low, inner, high, axis=1)
+        return self.add("Reshape", cells, np.array([-1, size, layer.coefficients.shape[2]]))
 
     def _predict(self, y: str) -> None:
         """Adds the outputs, made of those of the network."""
         tables = self.tables
-        kind, logits = tables.activation, len(tables.layers[-1].products)
-        if kind == "classes" and logits == 1:
-            kind, y = "sigmoid", self.add("Concat", self.add("Neg", y), y, axis=1)
-        names = {"sigmoid": "Sigmoid", "classes": "Softmax", "softmax": "Softmax", "exp": "Exp"}
-        if kind != "identity":
-            y = self.add(names[kind], y)
+        names = {"sigmoid": "Sigmoid", "softmax": "Softmax", "exp": "Exp"}
+        if tables.activation != "identity":
+            y = self.add(names[tables.activation], y)
         y = self.add("Add", self.add("Mul", y, tables.y_std), tables.y_mean)
-        if tables.classes:
+        if tables.schema.classes:
             self._choose(y)
             return
         y = self.add("Add", y, np.array(tables.smearing, dtype=np.float64))
@@ -307,11 +287,11 @@ class _Graph:
 
     def _choose(self, chances: str) -> None:
         """Adds the most probable class, and the probabilities."""
-        tables = self.tables
-        count = len(tables.classes)
+        schema = self.tables.schema
+        count, name = len(schema.classes), schema.target_name
         place = self.add("ArgMax", chances, axis=1, keepdims=1)
         total = self.add("ReduceSum", chances, np.array([1]), keepdims=1)
         place = self.add("Where", self.add("IsNaN", total), np.int64(count), place)
-        words = np.array([*tables.classes, ""], dtype=object)
-        self._output(f"{tables.target}_predicted", self.add("Gather", words, place), np.object_)
-        self._output(f"{tables.target}_probability", chances, np.float64, count)
+        words = np.array([*schema.classes, ""], dtype=object)
+        self._output(f"{name}_predicted", self.add("Gather", words, place), np.object_)
+        self._output(f"{name}_probability", chances, np.float64, count)

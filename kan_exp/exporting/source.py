@@ -1,4 +1,4 @@
-"""What a format is made from, and what comes of it."""
+"""The model that is exported, and the file that a format makes of it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import torch
 from kan_exp.data.columns import FloatArray
 from kan_exp.errors import KanExpError
 from kan_exp.exporting.fresh import difference, fresh_rows
-from kan_exp.exporting.tables import Exportable, Tables, make_tables
+from kan_exp.exporting.tables import Tables
 from kan_exp.layers import KANNamedLayer
+from kan_exp.models.model import KANModel
 
 if TYPE_CHECKING:
     from polars import DataFrame
@@ -24,12 +25,12 @@ SEED = 0  # of the rows by which files are compared with models
 
 
 @dataclass(frozen=True)
-class Made:
-    """A format's file, lines about it, and texts that belong beside it by their names."""
+class ExportedFile:
+    """The bytes of a file, lines about it, and by name the texts of files that it needs."""
 
     data: bytes
     lines: list[str]
-    beside: Mapping[str, str] = field(default_factory=dict)
+    companions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -44,23 +45,11 @@ class Source:
         table: Of a query in SQL.
     """
 
-    model: Exportable
+    model: KANModel
     tables: Tables
     name: str
     dtype: str
     table: str
-
-    @classmethod
-    def of(
-        cls,
-        model: Exportable,
-        name: str,
-        dtype: str,
-        table: str,
-        ranges: FloatArray,
-    ) -> Source:
-        with np.errstate(over="ignore", invalid="ignore"):  # of edges that `check_tables` refuses
-            return cls(model, make_tables(model, ranges), name, dtype, table)
 
     @cached_property
     def rows(self) -> DataFrame:
@@ -72,7 +61,7 @@ class Source:
 
     def check_tables(self) -> None:
         """Raises a `KanExpError` if a known function cannot be tabulated."""
-        names = list(self.tables.features)
+        names = list(self.tables.schema.features)
         for layer, table in zip(self.model.network, self.tables.layers, strict=True):
             if isinstance(layer, KANNamedLayer):
                 labels = layer.labels(names)

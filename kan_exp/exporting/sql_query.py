@@ -14,21 +14,21 @@ from kan_exp.data.schema import Column
 from kan_exp.errors import KanExpError, listing
 from kan_exp.exporting.describing import prediction_names
 from kan_exp.exporting.fresh import as_arrays
-from kan_exp.exporting.source import Made, Source
-from kan_exp.exporting.tables import OUTSIDE, SplineTable, Tables
+from kan_exp.exporting.source import ExportedFile, Source
+from kan_exp.exporting.tables import OUTSIDE, SplineTable, Tables, category_rows
 
 MAX_POLYNOMIALS = 20_000  # some two megabytes of text for each prediction
 ROW = "kan_row"  # alias of the table
 
 
-def make(source: Source) -> Made:
+def make(source: Source) -> ExportedFile:
     """The query, which adds predictions to the columns of a table.
 
     Raises:
         KanExpError: A column is a date, the network is too large, or the predictions differ.
     """
     tables = source.tables
-    for column in tables.columns:
+    for column in tables.schema.inputs:
         if column.kind == "date":
             raise KanExpError(
                 f"format=sql: column {shown(column.name)} is a date, which databases take apart in "
@@ -46,7 +46,7 @@ def make(source: Source) -> Made:
     added = _added(tables)
     text = _query(tables, source.table, added)
     lines = [_compared(source, added), f"adds to {source.table}: {listing(added)}"]
-    return Made(text.encode(), lines)
+    return ExportedFile(text.encode(), lines)
 
 
 def _compared(source: Source, added: Sequence[str]) -> str:
@@ -65,14 +65,14 @@ def _compared(source: Source, added: Sequence[str]) -> str:
             found = base.execute(_query(tables, table, added)).fetchall()
         except sqlite3.OperationalError as error:
             return f"not compared with the model: SQLite {sqlite3.sqlite_version} has {error}."
-    chances = slice(len(columns) + bool(tables.classes), len(columns) + len(added) - 1)
+    chances = slice(len(columns) + bool(tables.schema.classes), len(columns) + len(added) - 1)
     return source.compare(np.array([row[chances] for row in found], dtype=np.float64))
 
 
 def _added(tables: Tables) -> list[str]:
     """Names of the columns that the query adds."""
-    taken = [column.name for column in tables.columns]
-    names = [f"{tables.target}_predicted"] if tables.classes else []
+    taken = [column.name for column in tables.schema.inputs]
+    names = [f"{tables.schema.target_name}_predicted"] if tables.schema.classes else []
     added: list[str] = []
     for name in [*names, *prediction_names(tables), MARKED]:
         added.append(free_name(name, [*taken, *added]))
@@ -113,16 +113,16 @@ def _number(value: float) -> str:
 def _encoded(tables: Tables) -> str:
     """The innermost query: the features x0, x1, ... of a row."""
     features: list[str] = []
-    for column, rows in zip(tables.columns, tables.encodings, strict=True):
-        features += _features(column, rows)
+    for column in tables.schema.inputs:
+        features += _features(column)
     return "SELECT " + ", ".join(f"{text} AS x{k}" for k, text in enumerate(features))
 
 
-def _features(column: Column, rows: FloatArray | None) -> Iterator[str]:
+def _features(column: Column) -> Iterator[str]:
     own = f"{ROW}.{_name(column.name)}"
     value = f"CAST({own} AS TEXT)"
     is_gap = f"{own} IS NULL OR {value} = ''"  # tables of text have no NULL
-    if rows is not None:
+    if (rows := category_rows(column)) is not None:
         *levels, other, gap = rows
         for place in range(rows.shape[1]):
             cases = " ".join(
@@ -233,7 +233,7 @@ def _horner(polynomial: FloatArray, variable: str) -> str:
 def _predictions(tables: Tables) -> Iterator[str]:
     """A query for each prediction; of a classifier the most probable class first."""
     count = len(tables.layers[-1].products)
-    if tables.classes:
+    if tables.schema.classes:
         yield from _chances(tables, count)
         return
     std, mean = (np.broadcast_to(one, count) for one in (tables.y_std, tables.y_mean))
@@ -247,12 +247,12 @@ def _predictions(tables: Tables) -> Iterator[str]:
 
 
 def _chances(tables: Tables, count: int) -> Iterator[str]:
-    logits = [f"x{j}" for j in range(count)] if count > 1 else ["0e0", "x0"]
+    logits = [f"x{j}" for j in range(count)]
     query = _outputs(tables, range(count))
     cases = " ".join(
         f"WHEN {' AND '.join(f'{one} >= {other}' for other in logits if other != one)} "
         f"THEN {_text(name)}"
-        for one, name in zip(logits, tables.classes, strict=True)
+        for one, name in zip(logits, tables.schema.classes, strict=True)
     )
     yield _select(f"CASE {cases} END", query)
     for one in logits:

@@ -1,4 +1,4 @@
-"""A trained network as tables of splines and what surrounds them, in NumPy's arrays alone."""
+"""A trained network with its preprocessing as tables of splines, in NumPy arrays."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from kan_exp.data.columns import FloatArray
 from kan_exp.data.ranges import MARGIN
@@ -20,10 +20,12 @@ from kan_exp.errors import KanExpError
 from kan_exp.layers import EdgeLayer, KANInterpoLayer, KANNamedLayer
 from kan_exp.layers.grid import GridLayer
 from kan_exp.layers.kernels import interval_polynomials
+from kan_exp.models.model import KANModel
+from kan_exp.models.ranges import trained_ranges
 
 DEGREE = 3  # of the tables of edges that are no splines
 ROOM = 0.5  # of an input's trained range, by which such tables exceed it on both sides
-MOST_ROOM = 2.0  # of a hidden unit's range, by which they exceed it at most
+MAX_ROOM = 2.0  # of a hidden unit's range, by which they exceed it at most
 TOLERANCE = 1e-7  # of such a table's error, in units of the largest value of the layer's edges
 MAX_CELLS = 4096
 PROBES = 7  # in each cell, at which tables are compared with what they stand for
@@ -48,7 +50,7 @@ class SplineTable:
         degree: Of the polynomials.
         products: Which outputs are products, `(out,)`; the others are sums.
         error: Upper bound for the error of each edge, `(in, out)`.
-        beyond: How many cells outside the inputs can be, `(in,)`, in rows that are not marked.
+        beyond: By how many cells inputs can lie outside, `(in,)`, in rows that are not marked.
         bends: By how much the lines before and behind are steeper than the spline is at its ends,
             per cell, `(in, 2, out)`; None if they only continue it.
     """
@@ -92,25 +94,20 @@ class Tables:
     """A model without torch.
 
     Attributes:
-        columns: Of the inputs.
-        encodings: What each column of categories becomes, see `category_rows`; None for others.
-        features: Names of the network's inputs.
-        ranges: Smallest and largest value of each in training, `(in, 2)`; NaN where unknown.
+        schema: Of the columns of inputs and outputs.
+        ranges: Smallest and largest value of each of the network's inputs in training, `(in, 2)`;
+            NaN where unknown.
         x_mean, x_std, y_mean, y_std: Standardization of inputs and outputs.
-        layers: From the inputs to the outputs.
-        activation: A name in `kan_exp.tasks.activations`.
+        layers: From the inputs to the outputs; a logit of each class.
+        activation: "identity", "sigmoid", "softmax" or "exp", see `kan_exp.tasks.activations`.
         scales: Of each prediction, a name in `SCALES` or empty.
         smearing: What is added to each prediction on its scale.
         names: Of the predictions: a class, a target or a quantile.
-        classes: Of a classifier.
-        target: Name of the output, or of all in one text.
         bound: Upper bound for the error of each output of the network, `(out,)`, standardized, in
             rows that are not marked as outside.
     """
 
-    columns: tuple[Column, ...]
-    encodings: tuple[FloatArray | None, ...]
-    features: tuple[str, ...]
+    schema: Schema
     ranges: FloatArray
     x_mean: FloatArray
     x_std: FloatArray
@@ -121,34 +118,11 @@ class Tables:
     scales: list[str]
     smearing: list[float]
     names: list[str]
-    classes: tuple[str, ...]
-    target: str
     bound: FloatArray = field(repr=False)
 
 
-class Exportable(Protocol):
-    """What an export needs of a model, see `kan_exp.models.model.KANModel`."""
-
-    network: nn.Sequential
-    schema: Schema | None
-    activation: str
-    smearing: tuple[float, ...]
-    classes: tuple[str, ...]
-
-    @property
-    def names(self) -> list[str]: ...
-
-    def predict(self, x: Any) -> Tensor: ...
-
-    def predict_outputs(self, x: Any) -> Tensor: ...
-
-
-def make_tables(model: Exportable, ranges: FloatArray) -> Tables:
+def make_tables(model: KANModel) -> Tables:
     """Makes the tables of a trained model.
-
-    Args:
-        model: The model.
-        ranges: Smallest and largest value of each input in training, `(in, 2)`.
 
     Raises:
         KanExpError: The network has other modules than layers of edges.
@@ -166,16 +140,18 @@ def make_tables(model: Exportable, ranges: FloatArray) -> Tables:
         if named:  # a known function may not be defined further out
             module.set_limits(module.domain)
         # What the inputs can be in rows that are not marked as outside.
-        least, most = _widened(module, MOST_ROOM if layers else MARGIN)
+        least, most = _widened(module, MAX_ROOM if layers else MARGIN)
         low, high = (np.maximum(low, least), np.minimum(high, most)) if layers else (least, most)
         with torch.no_grad():
             ends = (low, high) if layers else _widened(module, ROOM)
             ends = _observed(module) if named else ends
             layers.append(_table(module, ends, low, high))
             low, high = _reached(module, low, high)
-    if (schema := model.schema) is None:
-        raise KanExpError("export: the model has no schema: load it from the folder of its run.")
-    predictions = len(model.names)
+    schema, predictions, activation = model.schema, len(model.names), model.activation
+    if activation == "classes":
+        activation = "softmax"
+        if predictions > len(layers[-1].products):
+            layers[-1] = _with_zero(layers[-1])
     scales = [one.scale for one in schema.outputs]
     scales = scales if len(scales) == predictions else (scales or [""])[:1] * predictions
     smearing = model.smearing if any(scales) and model.smearing else ()
@@ -184,19 +160,30 @@ def make_tables(model: Exportable, ranges: FloatArray) -> Tables:
         for name in ("x_mean", "x_std", "y_mean", "y_std")
     }
     return Tables(
-        columns=schema.inputs,
-        encodings=tuple(category_rows(column) for column in schema.inputs),
-        features=schema.features,
-        ranges=ranges,
+        schema=schema,
+        ranges=trained_ranges(model),
         layers=layers,
-        activation=model.activation,
+        activation=activation,
         scales=list(scales),
         smearing=[*smearing] or [0.0] * predictions,
         names=list(model.names),
-        classes=model.classes,
-        target=schema.target_name,
         bound=error_bound(layers),
         **array,
+    )
+
+
+def _with_zero(layer: SplineTable) -> SplineTable:
+    """The last layer of a network with one logit, that of the second class: the other is 0."""
+
+    def widened(part: NDArray[Any]) -> NDArray[Any]:
+        return np.concatenate([np.zeros_like(part[..., :1]), part], axis=-1)
+
+    return replace(
+        layer,
+        coefficients=widened(layer.coefficients),
+        products=widened(layer.products),
+        error=widened(layer.error),
+        bends=None if layer.bends is None else widened(layer.bends),
     )
 
 

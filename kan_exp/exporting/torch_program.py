@@ -8,39 +8,24 @@ import json
 import warnings
 
 import torch
-from torch import Tensor, nn
 
 from kan_exp.errors import listing
 from kan_exp.exporting.describing import about, is_plain
-from kan_exp.exporting.source import Made, Source
-from kan_exp.exporting.tables import Exportable
+from kan_exp.exporting.source import ExportedFile, Source
 
 ABOUT = "kan_exp.json"  # name of the description among the file's extra files
 
 
-class _Whole(nn.Module):
-    """A model as one module of tensors."""
-
-    def __init__(self, model: Exportable) -> None:
-        super().__init__()
-        assert isinstance(model, nn.Module)
-        self.model = model
-
-    def forward(self, x: Tensor) -> Tensor:
-        predicted: Tensor = self.model(x)
-        return predicted
-
-
-def make(source: Source) -> Made:
+def make(source: Source) -> ExportedFile:
     """The program, from features `(n, in)` of float64 to predictions `(n, outputs)`.
 
     Raises:
         KanExpError: Its predictions differ from the model's.
     """
     tables, schema = source.tables, source.model.schema
-    assert schema is not None
+    names = schema.features
     x = torch.from_numpy(schema.encode(source.rows))
-    model = _Whole(copy.deepcopy(source.model)).cpu().eval()
+    model = copy.deepcopy(source.model).cpu().eval()
     rows = torch.export.Dim("rows", min=1)
     file = io.BytesIO()
     with warnings.catch_warnings(action="ignore"):  # torch's about itself
@@ -49,10 +34,10 @@ def make(source: Source) -> Made:
         file.seek(0)
         found = torch.export.load(file).module()(x)
     compared = source.compare(found.detach().double().numpy())
-    takes = f"takes float64 of shape (rows, {len(tables.features)}): {listing(tables.features)}"
+    takes = f"takes float64 of shape (rows, {len(names)}): {listing(names)}"
     note = (
         "it cannot read texts, dates and gaps: encode columns as the description says."
         if not is_plain(tables)
         else ""
     )
-    return Made(file.getvalue(), [line for line in (compared, takes, note) if line])
+    return ExportedFile(file.getvalue(), [line for line in (compared, takes, note) if line])

@@ -35,7 +35,7 @@ def formula_network(
     ranges: Mapping[str, Sequence[float]] | None = None,
     target: str = "f",
 ) -> FittedModel:
-    """Makes a network of a formula: `formula_network("exp(sin(pi*x) + y**2)", {"x": (0, 1), ...})`.
+    """Makes a network that is a formula.
 
     Each edge is a known function of one variable, nodes are sums and products, and missing edges
     are masked; see `kan_exp.layers.KANNamedLayer`. It computes in float64. The free constants of an
@@ -50,6 +50,12 @@ def formula_network(
 
     Raises:
         KanExpError: The text is no formula, or a range has no two finite numbers in order.
+
+    Example:
+        >>> import kan_exp
+        >>> network = kan_exp.formula_network("exp(sin(pi*x) + y**2)", {"x": (0, 1), "y": (-1, 1)})
+        >>> network.predict([[0.0, 0.0], [1.0, 0.0]]).flatten().round(decimals=6).tolist()
+        [1.0, 1.0]
     """
     if not isinstance(ranges, Mapping | None):
         raise KanExpError(f"ranges must be a mapping, such as {{'x': (-1, 1)}}, got {ranges!r}.")
@@ -71,9 +77,7 @@ def formula_network(
         layer.set_numbers(torch.tensor(plan.numbers, dtype=torch.float64))
     schema = Schema.of_numbers(names, [target])
     ends = [torch.full((width,), value).double() for width in (len(names), 1) for value in (0, 1)]
-    model = FittedModel(
-        made, Scaling(*ends), names, target, output_names=[target], schema=schema
-    ).eval()
+    model = FittedModel(made, Scaling(*ends), schema, output_names=[target]).eval()
     model.description = {
         "layers": [
             {"kind": layer_path(spec.kind), "options": dict(spec.options)} for spec in specs

@@ -13,10 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kan_exp.data.columns import tidy
 from kan_exp.errors import KanExpError, listing
-from kan_exp.models.inputs import as_points, as_table, column_names
-from kan_exp.models.loading import loaded, model_from
+from kan_exp.models.loading import load_from, model_from
 from kan_exp.models.model import KANModel
 from kan_exp.runs.files import replacing
 from kan_exp.runs.folders import CHECKPOINTS
@@ -39,12 +37,17 @@ class FittedModel(KANModel):
     """A `KANModel` that draws, explains and saves itself.
 
     Attributes:
-        description: Plain containers from which the model can be made again. Of a model of
-            `kan_exp.fit`, `columns` are the names of all columns of X: rows without names are
-            these columns, unless they are a tensor of the network's inputs.
         sample: At most `SAMPLE` training points as the network takes them, `(n, in)`, at which
             edges are looked at where no others are given; of a run they are drawn at random from
             the range of its training points.
+
+    Example:
+        >>> import kan_exp
+        >>> model = kan_exp.formula_network("2*x + y**2")
+        >>> model.predict({"x": [1.0, 0.5], "y": [0.0, 3.0]}).flatten().tolist()
+        [2.0, 10.0]
+        >>> model.edges().select("input", "output", "function").unique().sort("input").rows()
+        [('x', 'f', '2*x'), ('y', 'f', 'y**2')]
     """
 
     sample: Tensor
@@ -53,10 +56,10 @@ class FittedModel(KANModel):
     def of(cls, checkpoint: Mapping[str, Any], replica: int | None = None) -> FittedModel:
         """The model of a checkpoint in memory."""
         model = cast(FittedModel, model_from(checkpoint, replica, cls))
-        model._remember(checkpoint.get("sample"))
+        model._set_sample(checkpoint.get("sample"))
         return model
 
-    def _remember(self, sample: Tensor | None) -> None:
+    def _set_sample(self, sample: Tensor | None) -> None:
         if sample is None:
             low, high = self.x_mean - 2 * self.x_std, self.x_mean + 2 * self.x_std
             if "bounds" in self.description:  # not in checkpoints of old versions
@@ -65,44 +68,6 @@ class FittedModel(KANModel):
             unit = torch.rand(SAMPLE, len(low), generator=generator, dtype=torch.float64)
             sample = low + unit * (high - low)
         self.sample = sample
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Names of the columns of X; empty if rows without names are the network's inputs."""
-        return tuple(self.description.get("columns", ()))
-
-    def points_of(self, x: Any) -> Tensor:
-        x = as_table(x)
-        if names := column_names(x):
-            parts = {
-                tidy(n): x[n] if isinstance(x, Mapping | np.ndarray) else x[[n]] for n in names
-            }
-            if isinstance(x, Mapping) or self.columns:
-                x = parts
-        elif self.columns:
-            x = self._by_place(x)
-        return as_points(x, self.features, self.x_mean.device, self.schema)
-
-    def _by_place(self, x: Any) -> Any:
-        """Rows without names as columns by name; as they are if these are the network's inputs."""
-        if self.columns == self.features and (self.schema is None or self.schema.is_plain):
-            return x
-        width = len(self.columns)
-        if isinstance(x, Tensor) and x.ndim == 2 and x.shape[1] == len(self.features):
-            return x
-        values = x if isinstance(x, Tensor) else np.asarray(x)
-        if values.ndim == 0:  # no rows at all, such as None
-            return x
-        if values.ndim == 1:
-            values = values[:, None] if width == 1 else values[None]
-        if values.ndim != 2 or values.shape[1] != width:
-            raise KanExpError(
-                f"model takes x of shape (n, {width}) ({listing(self.columns)}), got "
-                f"{tuple(values.shape)}."
-            )
-        if isinstance(values, Tensor) and (self.schema is None or self.schema.is_plain):
-            return values[:, [self.columns.index(name) for name in self.features]]
-        return {name: values[:, place] for place, name in enumerate(self.columns)}
 
     def score(self, x: Any, y: Any, weight: Any = None) -> float:
         """R² of numbers, the mean over several outputs; the accuracy of classes.
@@ -154,7 +119,7 @@ class FittedModel(KANModel):
                 torch.autograd.grad(one.sum(), points, retain_graph=True)[0] for one in predicted.T
             ]
         slopes = torch.stack(parts, 1).cpu().numpy()
-        if not self.columns or self.schema is None:
+        if not self.columns:
             return slopes
         found = np.zeros((*slopes.shape[:2], len(self.columns)))
         place = 0
@@ -167,9 +132,9 @@ class FittedModel(KANModel):
 
     def edge_views(self, x: Any = None) -> list[LayerView]:
         """What every layer does to points, see `KANModel.views`."""
-        return self.views(self._looked_at(x))
+        return self.views(self._points_or_sample(x))
 
-    def _looked_at(self, x: Any) -> Tensor:
+    def _points_or_sample(self, x: Any) -> Tensor:
         return self.sample.to(self.x_mean.device) if x is None else self.points_of(x)
 
     def edges(self, x: Any = None) -> DataFrame:
@@ -186,7 +151,7 @@ class FittedModel(KANModel):
         """
         import polars as pl
 
-        measured = self.importance(self._looked_at(x))
+        measured = self.importance(self._points_or_sample(x))
         texts: tuple[str, ...] = ("input", "output")
         numbers = ("importance", "x", "y")
         views = self.edge_views(x)
@@ -220,7 +185,7 @@ class FittedModel(KANModel):
         """
         from kan_exp.plots import network_figure
 
-        return network_figure(self.edge_views(x), self.importance(self._looked_at(x)))
+        return network_figure(self.edge_views(x), self.importance(self._points_or_sample(x)))
 
     def explain(self, x: Any = None, y: Any = None, **options: Any) -> Explanation:
         """Finds a formula: `kan_exp.explain(model, x, y, **options)`.
@@ -232,7 +197,22 @@ class FittedModel(KANModel):
         """
         from kan_exp.symbolic.explaining import explain
 
-        return explain(self, self._looked_at(x), y, **options)
+        return explain(self, self._points_or_sample(x), y, **options)
+
+    def export(self, path: str | Path, format: str | None = None, **options: Any) -> list[str]:
+        """Writes the model to a file that other programs read, see `kan_exp.exporting.export`.
+
+        Args:
+            path: The file.
+            format: `npz`, `onnx`, `torch`, `c` or `sql`; by default that of the file's extension.
+            options: Of the format.
+
+        Returns:
+            Lines about the file.
+        """
+        from kan_exp.exporting import export
+
+        return export(self, path, format, **options)
 
     def checkpoint(self) -> dict[str, Any]:
         """What `of` makes the model of again: plain containers and tensors."""
@@ -296,5 +276,11 @@ def load(folder: str | Path, replica: int | None = None) -> FittedModel:
     Raises:
         KanExpError: There is no readable checkpoint, its layer is unknown, or there is no such
             replica.
+
+    Example:
+        >>> import kan_exp, tempfile
+        >>> folder = kan_exp.formula_network("x**2").save(tempfile.mkdtemp())
+        >>> kan_exp.load(folder).predict([3.0]).item()
+        9.0
     """
-    return loaded(folder, lambda checkpoint: FittedModel.of(checkpoint, replica))
+    return load_from(folder, lambda checkpoint: FittedModel.of(checkpoint, replica))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from kan_exp.data.classes import with_outputs
-from kan_exp.data.columns import tidy
+from kan_exp.data.columns import free_name, tidy
 from kan_exp.data.options import Options
 from kan_exp.data.reading import learn_columns
 from kan_exp.data.schema import Column, Schema
@@ -20,10 +19,10 @@ from kan_exp.data.table import Table
 from kan_exp.data.table_file import TableFile
 from kan_exp.data.treatment import Treatment
 from kan_exp.errors import KanExpError
-from kan_exp.models.inputs import as_numbers, as_table, column_names, series_of
+from kan_exp.models.inputs import as_numbers, as_table, columns_of, series_of
 
 # Up to so many rows whole weights are numbers of copies; of more rows they are proportions.
-MOST_COPIES = 10_000
+MAX_COPIES = 10_000
 WEIGHT = "\0weight"  # no name of a column
 OPTIONS = Options("X", "separator", None, "y", "missing")
 
@@ -62,25 +61,17 @@ def as_frame(x: Any, name: str) -> pl.DataFrame:
     x = as_table(x)
     if isinstance(x, pl.Series):
         x = x.to_frame(x.name or name)
-    names = column_names(x)
-    if names:
-        parts = [x[n] if isinstance(x, Mapping | np.ndarray) else x[[n]] for n in names]
-        columns = [series_of(np.asarray(part).reshape(-1)) for part in parts]
-    else:
+    table = {name: series_of(column) for name, column in columns_of(x).items()}
+    if not table:
         own = getattr(x, "name", None)  # of a series of pandas
         array = _array(x, name)
         names = [f"{name}{place}" for place in range(array.shape[1])]
         if array.shape[1] == 1 and name != "x":
             names = [name if own is None else own]
-        columns = [series_of(column) for column in array.T]
-    frame: dict[str, pl.Series] = {}
-    for given, column in zip(names, columns, strict=True):
-        if (text := tidy(given)) in frame:
-            raise KanExpError(f"two columns are called {text!r}: give each a name of its own.")
-        frame[text] = column
-    if len({len(column) for column in columns}) > 1:
+        table = {tidy(name): series_of(part) for name, part in zip(names, array.T, strict=True)}
+    if len({len(column) for column in table.values()}) > 1:
         raise KanExpError(f"the columns of {name} have different lengths.")
-    return pl.DataFrame(frame)
+    return pl.DataFrame(table)
 
 
 def _array(x: Any, name: str) -> NDArray[Any]:
@@ -124,10 +115,10 @@ def make_table(
     """
     if len(x) != len(y):
         raise KanExpError(f"X has {len(x):,} rows, but y has {len(y):,}.")
-    y = y.rename({name: _other_name(name, x.columns) for name in y.columns})
+    y = y.rename({name: free_name(name, x.columns) for name in y.columns})
     rows = np.arange(len(x))
     if weight is not None:
-        weight = _checked(weight, len(x))
+        weight = _check_weight(weight, len(x))
         rows = np.flatnonzero(weight)
         weight = weight[rows]
     file = FrameColumns(x.hstack(y)[rows], rows)
@@ -142,16 +133,10 @@ def make_table(
         table = replace(table, schema=schema, frame=table.frame.with_columns(names))
     else:
         table = with_outputs(table, classes, "y")
-    return _in_order(table, None if weight is None else table.rows_of(weight))
+    return _sorted_rows(table, None if weight is None else table.rows_of(weight))
 
 
-def _other_name(name: str, taken: list[str]) -> str:
-    while name in taken:
-        name += "_"
-    return name
-
-
-def _checked(weight: NDArray[np.float64], rows: int) -> NDArray[np.float64]:
+def _check_weight(weight: NDArray[np.float64], rows: int) -> NDArray[np.float64]:
     if len(weight) != rows:
         raise KanExpError(f"X has {rows:,} rows, but weight has {len(weight):,} numbers.")
     if not np.isfinite(weight).all() or (weight < 0).any() or not weight.any():
@@ -159,12 +144,12 @@ def _checked(weight: NDArray[np.float64], rows: int) -> NDArray[np.float64]:
     return weight
 
 
-def _in_order(table: Table, weight: NDArray[np.float64] | None) -> Table:
+def _sorted_rows(table: Table, weight: NDArray[np.float64] | None) -> Table:
     """The rows sorted by their values, and copied where weights are numbers of copies."""
     keys = table.frame if weight is None else table.frame.with_columns(pl.Series(WEIGHT, weight))
     order = keys.select(pl.arg_sort_by(keys.columns)).to_series().to_numpy()
     if weight is not None:
         weight = weight[order]
-        if (weight == weight.round()).all() and weight.sum() <= max(MOST_COPIES, table.rows):
+        if (weight == weight.round()).all() and weight.sum() <= max(MAX_COPIES, table.rows):
             order, weight = np.repeat(order, weight.astype(int)), None
     return replace(table, frame=table.frame[order], weight=weight, kept=None)

@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,26 +17,10 @@ from kan_exp.fitting.rows import as_frame, make_table
 from kan_exp.preparing.arrays import array_config
 
 if TYPE_CHECKING:
-    from kan_exp.config import RunConfig
     from kan_exp.data.table import Table
     from kan_exp.fitting.model import FittedModel
 
 LAYER = "spline"  # which trains fastest, and follows what the data decide exactly
-
-
-@dataclass
-class Fitted:
-    """What a training in memory has produced.
-
-    Attributes:
-        model: The best network, in float64.
-        steps: How many were taken.
-        interrupted: Whether Ctrl-C has ended the training early.
-    """
-
-    model: FittedModel
-    steps: int
-    interrupted: bool
 
 
 def train_table(
@@ -46,22 +30,25 @@ def train_table(
     seed: int,
     task: Mapping[str, Any] | None = None,
     max_time: float | None = None,
-    shows: bool = False,
-) -> Fitted:
+    progress: bool = False,
+) -> tuple[FittedModel, bool]:
     """Trains a network on a table; writes nothing.
 
     Args:
         table: See `make_table`.
         columns: Names of all columns of X.
-        options: See `array_config` for this, `seed`, `task` and `shows`.
+        options: See `array_config` for this, `seed`, `task` and `progress`.
         max_time: Seconds after which the training ends with the best network so far.
+
+    Returns:
+        The best network, in float64, and whether Ctrl-C has ended the training early.
 
     Raises:
         KanExpError: The options are wrong or do not suit the table, or the training diverged.
     """
     if max_time is not None and not max_time > 0:
         raise KanExpError(f"max_time must be above 0 seconds, got {max_time!r}.")
-    config, context = array_config(options, table, seed, task, shows)
+    config, context = array_config(options, table, seed, task, progress)
 
     import torch
 
@@ -69,18 +56,19 @@ def train_table(
     from kan_exp.preparing.experiment import make_experiment
     from kan_exp.training.callbacks import SignalStop
 
-    if not shows:
-        config = _in_one_go(config)
+    if not progress and config.uses_least_squares:
+        # The same result with fewer turns of the trainer's loop.
+        evaluations = 1 if config.smooths else config.evaluations
+        config = replace(config, log_every_n_steps=1000, evaluations=evaluations)
     stop = SignalStop(max_time)
     with _own_settings():
         experiment = make_experiment(config, None, context, stop=stop)
-        pruning = experiment.pruning
         with stop:
             diverged = experiment.train()
             if diverged is not None:
                 raise KanExpError(f"the training diverged: {diverged}") from diverged
-            if pruning is not None and stop.received is None:
-                experiment.prune(pruning)
+            if experiment.pruning is not None and stop.received is None:
+                experiment.prune(experiment.pruning)
     if stop.received is signal.SIGTERM:
         sys.exit(128 + signal.SIGTERM)
     checkpoint = dict(experiment.best.checkpoint)
@@ -90,15 +78,7 @@ def train_table(
     checkpoint["residuals"] = experiment.left_out_errors()
     model = FittedModel.of(checkpoint)
     model.network.to(torch.float64)
-    return Fitted(model, experiment.trainer.global_step, stop.received is not None)
-
-
-def _in_one_go(config: RunConfig) -> RunConfig:
-    """With as few turns of the trainer's loop as give the same result."""
-    if not config.uses_least_squares:  # whose turns hold the points of all their steps
-        return config
-    evaluations = 1 if config.smooths else config.evaluations
-    return replace(config, log_every_n_steps=1000, evaluations=evaluations)
+    return model, stop.received is not None
 
 
 @contextmanager
@@ -143,25 +123,38 @@ def fit(
         options: Those of a training by their names in conf/, such as `dims=[3, 5, 1]`,
             `layer="interpo"`, `optimizer="adam"`, `task="count"`; `__` stands for a dot, as in
             `layer__num_intervals=16`. By default the data decide the widths, and `layer` is
-            `spline`.
+            `spline` unless `layers` names a kind for each layer.
+
+    Returns:
+        The model on the CPU, in evaluation mode and frozen, see `kan_exp.load`.
 
     Raises:
         KanExpError: The rows or an option cannot be used; one line says why.
+
+    Example:
+        >>> import kan_exp, numpy as np
+        >>> X = np.random.default_rng(0).uniform(-1, 1, (100, 2))
+        >>> y = np.sin(3 * X[:, 0]) + X[:, 1] ** 2
+        >>> model = kan_exp.fit(X, y, dims=["auto", "auto"], progress=False)
+        >>> model.score(X, y) > 0.99
+        True
     """
     x, outputs = as_frame(X, "x"), as_frame(y, "y")
     weights = None if weight is None else np.asarray(weight, np.float64).reshape(-1)
-    named = named_options({"layer": LAYER} | options)
+    named = named_options(options)
     classes = {"auto": None, "classification": True}.get(str(named.get("task", "auto")), False)
     table = make_table(x, outputs, weights, missing, classes)
-    fitted = train_table(table, x.columns, named, seed, None, max_time, progress)
-    if fitted.interrupted:
+    model, interrupted = train_table(table, x.columns, named, seed, None, max_time, progress)
+    if interrupted:
         warnings.warn("interrupted: this is the best network so far", UserWarning, stacklevel=2)
-    return fitted.model
+    return model
 
 
 def named_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Keywords as options of conf/: a dot for `__`, and null for dims="auto"."""
+    """Keywords as options of conf/: a dot for `__`, null for dims="auto", and a kind of edges."""
     named = {name.replace("__", "."): value for name, value in options.items()}
+    if named.get("layers") is None:
+        named.setdefault("layer", LAYER)
     if isinstance(named.get("dims"), str) and named["dims"] == "auto":
         named["dims"] = None
     return named

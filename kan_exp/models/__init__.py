@@ -1,1 +1,4 @@
-"""Trained networks in the user's units: what they are, and how they are loaded from a folder."""
+"""A trained network in the user's units: predictions, intervals, edges and their importance.
+
+Models are loaded from the checkpoints of runs; neither Lightning nor matplotlib is needed.
+"""

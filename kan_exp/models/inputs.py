@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kan_exp.data.columns import tidy
 from kan_exp.data.schema import Schema
 from kan_exp.errors import KanExpError, listing, message_of
 
@@ -17,20 +18,18 @@ if TYPE_CHECKING:
     from polars import Series
 
 
-def as_points(
-    x: Any, features: Sequence[str], device: torch.device, schema: Schema | None = None
-) -> Tensor:
+def as_points(x: Any, schema: Schema, device: torch.device, columns: Sequence[str] = ()) -> Tensor:
     """Converts points to a tensor `(n, in)`.
 
     Args:
         x: A tensor, which keeps its dtype, device and graph, or anything that NumPy makes an array
             of numbers of. Columns of a table, a mapping or a structured array are taken by name
-            where it has any of the features. A list of mappings has one for each row.
-            One-dimensional: the points of a model with one input, else one point.
-        features: Name of each input.
+            where it has any of the schema, or else of the features. A list of mappings has one for
+            each row. One-dimensional: the points of a model with one input, else one point.
+        schema: Of the columns that the inputs of the network are made of.
         device: Where arrays go.
-        schema: Of the columns that the features are made of; a table that has any of these must
-            have them all, as they are in the user's files.
+        columns: Names of the columns of rows without names; a table must then have those that are
+            read. Tensors `(n, in)` are taken as inputs of the network.
 
     Returns:
         Floating-point numbers; integers and booleans as float64.
@@ -38,24 +37,61 @@ def as_points(
     Raises:
         KanExpError: The shape is wrong, a column is missing, or a value is no number.
     """
-    x = as_table(x)
-    if schema is not None and not schema.is_plain and not isinstance(x, Tensor):
-        x = _encoded(x, schema)
-    points = x if isinstance(x, Tensor) else _from_array(x, features, device)
+    features = schema.features
+    try:
+        found = _inputs(as_table(x), schema, tuple(columns))
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        reason = message_of(error).rstrip(".")
+        raise KanExpError(
+            f"model takes numbers for x, an array of shape (n, {len(features)}), "
+            f"got {type(x).__name__}: {reason}."
+        ) from error
+    points = found if isinstance(found, Tensor) else torch.from_numpy(found).to(device)
     if points.layout != torch.strided:
         points = points.to_dense()
     if points.is_complex():
         raise KanExpError(f"model takes real numbers for x, got {points.dtype}.")
-    if not points.is_floating_point():
-        points = points.double()
-    width, shape = len(features), tuple(points.shape)
-    if points.ndim == 1:
-        points = points[:, None] if width == 1 else points[None]
-    if points.ndim != 2 or points.shape[1] != width:
+    return _as_rows(points if points.is_floating_point() else points.double(), features)
+
+
+def _inputs(x: Any, schema: Schema, columns: tuple[str, ...]) -> Tensor | NDArray[Any]:
+    """The network's inputs, or numbers that may be these by their place."""
+    features, table = schema.features, columns_of(x)
+    if not table and columns and not (schema.is_plain and columns == features):
+        if isinstance(x, Tensor) and x.ndim == 2 and x.shape[1] == len(features):
+            return x
+        rows = _as_rows(x if isinstance(x, Tensor) else np.asarray(x), columns)
+        if isinstance(rows, Tensor) and schema.is_plain:  # which keeps its graph
+            return rows[:, [columns.index(name) for name in features]]
+        table = dict(zip(columns, rows.T, strict=True))
+    encodes = not schema.is_plain and not {*schema.columns}.isdisjoint(table)
+    names = schema.columns if encodes else features
+    by_name = columns or isinstance(x, Mapping) or not {*names}.isdisjoint(table)
+    if not table or not by_name:
+        return x if isinstance(x, Tensor) else as_numbers(x)
+    if missing := [name for name in names if name not in table]:
         raise KanExpError(
-            f"model takes x of shape (n, {width}) ({listing(features)}), got {shape}."
+            f"model takes the columns {listing(names)}, but x lacks {listing(missing)}."
         )
-    return points
+    if encodes:
+        return _encoded(table, schema)
+    parts = []
+    for name in names:
+        try:
+            parts.append(as_numbers(table[name]).reshape(-1))
+        except TypeError as error:
+            raise TypeError(f"column {name!r}: {error}") from error
+    return np.stack(parts, axis=-1)
+
+
+def _as_rows(x: Any, names: Sequence[str]) -> Any:
+    """A tensor or an array as one of shape `(n, len(names))`."""
+    shape, width = tuple(x.shape), len(names)
+    if x.ndim == 1:
+        x = x[:, None] if width == 1 else x[None]
+    if x.ndim != 2 or x.shape[1] != width:
+        raise KanExpError(f"model takes x of shape (n, {width}) ({listing(names)}), got {shape}.")
+    return x
 
 
 def as_table(x: Any) -> Any:
@@ -72,16 +108,32 @@ def as_table(x: Any) -> Any:
     return x
 
 
-def _encoded(x: Any, schema: Schema) -> Any:
-    """The features of a table that has the columns of the schema; anything else as it is."""
-    names = column_names(x)
-    missing = [name for name in schema.columns if name not in names]
-    if len(missing) == len(schema.columns):
-        return x
-    if missing:
-        raise KanExpError(
-            f"model takes the columns {listing(schema.columns)}, but x lacks {listing(missing)}."
-        )
+def columns_of(x: Any) -> dict[str, Any]:
+    """The columns of a table, a mapping or a structured array by their tidy names; else none.
+
+    They are taken one by one: a whole table may turn dates among numbers into numbers.
+
+    Raises:
+        KanExpError: Two columns have the same name.
+    """
+    found: dict[str, Any] = {}
+    for given in column_names(x):
+        if (name := tidy(given)) in found:
+            raise KanExpError(f"two columns are called {name!r}: give each a name of its own.")
+        found[name] = x[given] if isinstance(x, Mapping | np.ndarray) else x[[given]]
+    return found
+
+
+def column_names(x: Any) -> list[Any]:
+    """Names of the columns of a table, a mapping or a structured array; of others none."""
+    if isinstance(x, np.ndarray):
+        return list(x.dtype.names or ())
+    names = x if isinstance(x, Mapping) else getattr(x, "columns", None)
+    return [] if names is None or callable(names) else list(names)
+
+
+def _encoded(table: Mapping[str, Any], schema: Schema) -> NDArray[np.float64]:
+    """The network's inputs `(n, in)` from the columns of a schema."""
     import polars as pl
 
     from kan_exp.data.fields import clean_fields
@@ -90,8 +142,7 @@ def _encoded(x: Any, schema: Schema) -> Any:
     columns = {}
     for column in schema.inputs:
         name = column.name
-        part = x[name] if isinstance(x, Mapping | np.ndarray) else x[[name]]
-        fields = clean_fields(series_of(np.asarray(part).reshape(-1)), schema.missing_values)
+        fields = clean_fields(series_of(table[name]), schema.missing_values)
         found = read_as(column, fields)
         if found.fault:
             rows = [] if found.rows is None else found.rows.arg_true().to_list()
@@ -101,10 +152,11 @@ def _encoded(x: Any, schema: Schema) -> Any:
     return schema.encode(pl.DataFrame(columns))
 
 
-def series_of(array: NDArray[Any]) -> Series:
+def series_of(column: Any) -> Series:
     """A column of polars, in which values that pandas knows as missing are null."""
     import polars as pl
 
+    array = np.asarray(column).reshape(-1)
     if array.dtype.kind in "Mm":
         return pl.Series(array.astype(f"{array.dtype.kind}8[us]"))
     if array.dtype.kind in "biuf":
@@ -112,19 +164,6 @@ def series_of(array: NDArray[Any]) -> Series:
     gaps = ("NAType", "NaTType")
     values = [None if type(one).__name__ in gaps else one for one in array.tolist()]
     return pl.Series(values, strict=False)
-
-
-def _from_array(x: Any, features: Sequence[str], device: torch.device) -> Tensor:
-    try:
-        array = _by_name(x, features)
-        array = as_numbers(x) if array is None else array
-    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        reason = message_of(error).rstrip(".")
-        raise KanExpError(
-            f"model takes numbers for x, an array of shape (n, {len(features)}), "
-            f"got {type(x).__name__}: {reason}."
-        ) from error
-    return torch.from_numpy(array).to(device)
 
 
 def as_numbers(x: Any) -> NDArray[Any]:
@@ -148,34 +187,3 @@ def as_numbers(x: Any) -> NDArray[Any]:
         raise TypeError(array.dtype.name)
     exact = array.dtype in (np.float32, np.float64)
     return np.array(array, dtype=array.dtype.name if exact else np.float64, order="C")
-
-
-def _by_name(x: Any, features: Sequence[str]) -> NDArray[Any] | None:
-    """The columns of the features, in their order; `None` if no column has the name of one."""
-    names = column_names(x)
-    missing = [name for name in features if name not in names]
-    if len(missing) == len(features):
-        return None
-    if missing and isinstance(x, Mapping):
-        raise TypeError(f"it lacks {listing(map(repr, missing))}")
-    if missing:
-        raise KanExpError(
-            f"model takes the columns {listing(features)}, but x lacks {listing(missing)}."
-        )
-    columns = []
-    for name in features:
-        # One by one: a whole table may turn dates among numbers into numbers.
-        try:
-            part = x[name] if isinstance(x, Mapping | np.ndarray) else x[[name]]
-            columns.append(as_numbers(part).reshape(-1))
-        except TypeError as error:
-            raise TypeError(f"column {name!r}: {error}") from error
-    return np.stack(columns, axis=-1)
-
-
-def column_names(x: Any) -> list[Any]:
-    """Names of the columns of a table, a mapping or a structured array; of others none."""
-    if isinstance(x, np.ndarray):
-        return list(x.dtype.names or ())
-    names = x if isinstance(x, Mapping) else getattr(x, "columns", None)
-    return [] if names is None or callable(names) else list(names)

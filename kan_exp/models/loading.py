@@ -17,7 +17,7 @@ from kan_exp.equations.frame import Frame
 from kan_exp.errors import KanExpError, message_of
 from kan_exp.layers import LayerSpec, find_layer, layer_path, make_network
 from kan_exp.models.model import KANModel
-from kan_exp.runs.folders import CHECKPOINTS, find_checkpoint
+from kan_exp.runs.folders import find_checkpoint
 from kan_exp.tasks import Task
 
 if TYPE_CHECKING:
@@ -49,20 +49,19 @@ def describe_model(
     }
 
 
-def read_checkpoint(folder: str | Path, names: Sequence[str] = CHECKPOINTS) -> dict[str, Any]:
+def read_checkpoint(folder: str | Path) -> dict[str, Any]:
     """Reads the best checkpoint of a run, or the last where none was validated.
 
     Args:
         folder: `outputs/<date>/<run>`.
-        names: Files to look for, in this order.
 
     Raises:
         KanExpError: The folder, or a checkpoint in it, is missing or cannot be read.
     """
-    return read_file(find_checkpoint(folder, names))
+    return read_checkpoint_file(find_checkpoint(folder))
 
 
-def read_file(path: Path) -> dict[str, Any]:
+def read_checkpoint_file(path: Path) -> dict[str, Any]:
     """Reads a checkpoint, which cannot run code.
 
     Raises:
@@ -82,7 +81,7 @@ def read_file(path: Path) -> dict[str, Any]:
 
 
 def _is_sound(description: Mapping[str, Any], weights: Mapping[str, Any]) -> bool:
-    """Whether a checkpoint has what `load` takes from it; raises an exception if a part lacks."""
+    """Whether a checkpoint has what `load` needs; raises an exception if a part is missing."""
     Schema.restore(description)
     return all(
         (
@@ -96,7 +95,7 @@ def _is_sound(description: Mapping[str, Any], weights: Mapping[str, Any]) -> boo
     )
 
 
-def loaded(folder: str | Path, make: Callable[[dict[str, Any]], M]) -> M:
+def load_from(folder: str | Path, make: Callable[[dict[str, Any]], M]) -> M:
     """The model that `make` makes of a run's best checkpoint; errors name the folder.
 
     Raises:
@@ -131,17 +130,12 @@ def model_from(
         network.to(
             next(part.dtype for name, part in weights.items() if name.startswith("network."))
         )
-        schema = Schema.restore(description)
-        activation = description.get("activation", "identity")
         model = kind(
             network,
             scaling,
-            schema.features,
-            schema.target_name,
-            activation,
+            Schema.restore(description),
+            description.get("activation", "identity"),
             description.get("outputs", ()),
-            schema.classes,
-            schema,
             description.get("smearing", ()),
             Frame(**description["frame"]) if description.get("frame") else None,
         )

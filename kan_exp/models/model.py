@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from numbers import Real
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -28,21 +25,22 @@ from kan_exp.layers.importance import (
     edge_importance,
 )
 from kan_exp.layers.jets import closure, network_jets
-from kan_exp.layers.nodes import PRODUCT
-from kan_exp.layers.walk import LayerPass, layers_of, observe_domains, walk
+from kan_exp.layers.walk import layers_of, observe_domains, walk
 from kan_exp.models.importance import Importance
 from kan_exp.models.inputs import as_points
-from kan_exp.models.views import LayerView
+from kan_exp.models.residuals import check_coverage, interval_ends, interval_margins
+from kan_exp.models.views import LayerView, make_view
 from kan_exp.targets.derivatives import read_derivative
 from kan_exp.tasks.activations import find_activation
 from kan_exp.tasks.base import scoring_of
 from kan_exp.tasks.metrics import QUANTILES
 
+if TYPE_CHECKING:
+    from polars import Series
+
 # Numbers that one layer may hold at a time when points are only evaluated, 64 MB in float32.
 EVALUATION_NUMBERS = 2**24
 MAX_POINTS = 4096
-CURVE_POINTS = 200
-CURVE_MARGIN = 0.15  # of the range of the data, by which curves exceed it on both sides
 
 
 @contextmanager
@@ -64,19 +62,22 @@ class KANModel(nn.Module):
     Args:
         network: `nn.Sequential` of layers that maps standardized inputs to standardized outputs.
         scaling: Means and deviations of the training data.
-        features: Name of each input.
-        target_name: Name of the output; several are numbered from 1.
+        schema: Of the columns that inputs and outputs are made of.
         activation: Makes predictions of the outputs, see `kan_exp.tasks.activations`.
-        output_names: Name of each output of the network, such as a class.
-        classes: Of a classifier, in the order of its predictions.
-        schema: Of the columns that the features are made of.
+        output_names: Name of each output of the network, such as a class; that of the target if not
+            given, of several outputs with numbers from 1.
         smearing: What is added to each output `(out,)` of a logarithmic scale, so that predictions
             are means rather than medians.
         frame: Makes the predictions of the outputs where these solve a differential equation and
             meet conditions exactly.
 
     Attributes:
+        features: Name of each input.
+        target_name: Name of the target, or of all in one text.
+        classes: Of a classifier, in the order of its predictions; else empty.
         description: Plain containers from which a model of a checkpoint was made; else empty.
+        columns: Of a model of `kan_exp.fit`, the names of all columns of X: rows without names are
+            these columns, unless they are a tensor of the network's inputs.
         residuals: Errors where the network has not seen the truth, `(m, out)`, on the scale on
             which outputs are learned; None if there are none.
 
@@ -98,30 +99,24 @@ class KANModel(nn.Module):
         self,
         network: nn.Sequential,
         scaling: Scaling,
-        features: Sequence[str],
-        target_name: str,
+        schema: Schema,
         activation: str = "identity",
         output_names: Sequence[str] = (),
-        classes: Sequence[str] = (),
-        schema: Schema | None = None,
         smearing: Sequence[float] = (),
         frame: Frame | None = None,
     ) -> None:
         super().__init__()
-        self.network = network
-        self.features = tuple(features)
-        self.target_name = target_name
-        self.activation = activation
-        self.output_names, self.classes = tuple(output_names), tuple(classes)
-        self.schema, self.smearing = schema, tuple(smearing)
-        self.frame = frame
-        self._activate = find_activation(activation)
+        self.network, self.schema, self.frame = network, schema, frame
+        self.features, self.classes = schema.features, schema.classes
+        self.target_name = schema.target_name
+        self.output_names, self.smearing = tuple(output_names), tuple(smearing)
+        self.activation, self._activate = activation, find_activation(activation)
         for name, value in scaling._asdict().items():
             self.register_buffer(name, value)
 
     def forward(self, x: Any) -> Tensor:
         scaled = self.scaled(x)
-        if self.schema is None or not self.schema.scales_outputs:
+        if not self.schema.scales_outputs:
             return scaled
         return self.schema.decode_outputs(scaled + scaled.new_tensor(self.smearing or 0.0))
 
@@ -138,7 +133,7 @@ class KANModel(nn.Module):
 
     def points_of(self, x: Any) -> Tensor:
         """Points `(n, in)` as the network takes them, see `kan_exp.models.inputs.as_points`."""
-        return as_points(x, self.features, self.x_mean.device, self.schema)
+        return as_points(x, self.schema, self.x_mean.device, self.columns)
 
     def standardize(self, x: Tensor) -> Tensor:
         """Inputs as the network takes them, in its own dtype."""
@@ -170,7 +165,7 @@ class KANModel(nn.Module):
                 f"model.derivative: {name!r} is no derivative by {listing(self.features)}, such as "
                 f"'d_{self.features[0]}'."
             )
-        if self.activation != "identity" or (self.schema and self.schema.scales_outputs):
+        if self.activation != "identity" or self.schema.scales_outputs:
             raise KanExpError("model.derivative needs outputs that are plain numbers.")
 
         def derive(points: Tensor) -> Tensor:
@@ -205,24 +200,25 @@ class KANModel(nn.Module):
             )
         return np.array(self.classes)[self.predict(x).argmax(1).cpu().numpy()]
 
-    def as_columns(self, predicted: Tensor) -> dict[str, list[str]]:
-        """Predictions `(n, columns)` as text by name; of classes, the most probable one first."""
-        columns = [[f"{value:.9g}" for value in column] for column in predicted.T.tolist()]
+    def as_columns(self, predicted: Tensor) -> dict[str, Series]:
+        """Predictions `(n, columns)` by name; of classes, the most probable one first."""
+        import polars as pl
+
+        numbers = predicted.double().cpu().numpy()
+        columns = [pl.Series(column) for column in numbers.T]
         if not self.classes:
-            names = [f"{name}_predicted" for name in self.names]
-            return dict(zip(names, columns, strict=True))
-        known = predicted.isfinite().all(1)
-        places = predicted.argmax(1).where(known, len(self.classes)).tolist()
+            return {f"{name}_predicted": one for name, one in zip(self.names, columns, strict=True)}
+        places = np.where(np.isfinite(numbers).all(1), numbers.argmax(1), len(self.classes))
+        best = pl.Series([*self.classes, None], dtype=pl.String).gather(places)
         names = [f"{self.target_name}_probability_{name}" for name in self.classes]
-        best = [[*self.classes, ""][place] for place in places]
         return {f"{self.target_name}_predicted": best, **dict(zip(names, columns, strict=True))}
 
     def predict_interval(self, x: Any, coverage: float = 0.9) -> NDArray[np.float64]:
         """Ranges that hold the true value in this share of cases, `(n, out, 2)`.
 
-        Their width is the same everywhere, for outputs that are learned by their logarithm as a
-        factor: a quantile of the errors at points that the network was not fitted to, see
-        `kan_exp.training.left_out`.
+        Their width is a quantile of the errors at points that the network was not fitted to, see
+        `kan_exp.training.left_out`. It is the same everywhere; of outputs that are learned by their
+        logarithm, it is the same factor everywhere.
 
         Args:
             x: As in `predict`.
@@ -240,30 +236,14 @@ class KANModel(nn.Module):
         Raises:
             KanExpError: The share is not between 0 and 1, predictions are no plain numbers, or
                 there are too few errors.
-
-        Source:
-            J. Lei et al., "Distribution-free predictive inference for regression", JASA 113 (2018);
-            R. Barber et al., "Predictive inference with the jackknife+", 2021.
         """
-        if not isinstance(coverage, Real) or not 0 < coverage < 1:
-            share = isinstance(coverage, Real) and 1 < coverage < 100
-            hint = f": use {coverage / 100:g}" if share else ""
-            raise KanExpError(f"coverage must be between 0 and 1, got {coverage!r}{hint}.")
+        coverage = check_coverage("coverage", coverage)
         if (reason := self._why_no_intervals()) or self.residuals is None:
             raise KanExpError(f"there are no intervals: {reason}")
-        errors = self.residuals.double().cpu().abs().sort(0).values
-        count = len(errors)
-        place = math.ceil((count + 1) * coverage - 1e-9)
-        if place > count:
-            most = math.floor(100 * count / (count + 1)) / 100
-            raise KanExpError(
-                f"intervals for {coverage:.4g} of cases need more than {count} errors at rows that "
-                f"the network was not fitted to: ask for {most:g} at most, or train on more rows."
-            )
-        return errors[place - 1]
+        return interval_margins(self.residuals, coverage)
 
     def _why_no_intervals(self) -> str:
-        """A sentence, empty if there are some."""
+        """Why the model has no intervals, as a sentence; empty if it has."""
         if self.classes:
             return f"{self.target_name} is a class, whose predictions are probabilities."
         if "coefficients" in self.description:
@@ -286,35 +266,7 @@ class KANModel(nn.Module):
 
     def intervals(self, predicted: Tensor, margins: Tensor) -> Tensor:
         """Ends `(n, out, 2)` of the intervals around predictions `(n, out)`, float64."""
-        predicted = predicted.double().cpu()
-        if self.schema is None or not self.schema.scales_outputs:
-            return torch.stack([predicted - margins, predicted + margins], -1)
-        scaled = self.schema.scale_outputs(predicted)
-        ends = [self.schema.decode_outputs(scaled + side) for side in (-margins, margins)]
-        return torch.stack(ends, -1)
-
-    def export(
-        self,
-        path: str | Path,
-        format: str | None = None,
-        **options: Any,
-    ) -> list[str]:
-        """Writes the model to a file that other programs read, see `kan_exp.exporting.export`.
-
-        Args:
-            path: The file.
-            format: `npz`, `onnx`, `torch`, `c` or `sql`; None where the file's extension says it.
-            options: Of the format.
-        """
-        if self.frame is not None:
-            raise KanExpError(
-                "export writes plain networks, and this one is multiplied by pde.factor: call "
-                "model.predict, or train it with conditions in the place of pde.factor"
-            )
-        from kan_exp.exporting import export
-        from kan_exp.models.ranges import trained_ranges
-
-        return export(self, path, format, trained_ranges(self), **options)
+        return interval_ends(self.schema, predicted, margins)
 
     def _in_batches(self, function: Callable[[Tensor], Tensor], x: Any) -> Tensor:
         points = self.points_of(x)
@@ -324,6 +276,10 @@ class KANModel(nn.Module):
     def _batches(self, x: Tensor) -> Sequence[Tensor]:
         widest = max((layer.numbers_per_sample for layer in self.edge_layers), default=1)
         return x.split(max(1, min(MAX_POINTS, EVALUATION_NUMBERS // widest)))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(self.description.get("columns", ()))
 
     @property
     def edge_layers(self) -> list[EdgeLayer]:
@@ -370,12 +326,35 @@ class KANModel(nn.Module):
                 list(walk(self.network, self.standardize(part), from_edges=True))
                 for part in self._batches(x)
             ]
-            return [self._view(visits, true_edges) for visits in zip(*passes, strict=True)]
+            names, last = self.unit_names(), len(self.edge_layers) - 1
+            # The first layer's axis and the last layer's values are shown in the user's units.
+            return [
+                make_view(
+                    visits,
+                    names[depth : depth + 2],
+                    (self.x_std, self.x_mean) if depth == 0 else (1.0, 0.0),
+                    self.y_std if depth == last else 1.0,
+                    self._fitting(true_edges, depth),
+                )
+                for depth, visits in enumerate(zip(*passes, strict=True))
+            ]
+
+    def _fitting(self, true_edges: Sequence[Tensor], depth: int) -> Tensor | None:
+        """The true edges of a layer, where they mean the same as the network's.
+
+        The first layer's edges read the inputs themselves. Later ones read hidden units, which are
+        those of the known formula only if the network has its shape.
+        """
+        layers = self.edge_layers
+        if len(true_edges) != len(layers):
+            return None
+        fits = [one.dim_in == true.shape[1] for one, true in zip(layers, true_edges, strict=True)]
+        return true_edges[depth] if (all(fits) if depth else fits[0]) else None
 
     def importance(self, x: Any, weight: Tensor | None = None) -> Importance:
         """How much the predictions at the points `x` `(n, in)` change without each edge.
 
-        Of many points it takes as many as need a few tenths of a second, evenly spaced.
+        Of many points, evenly spaced ones are used, so that it takes a few tenths of a second.
 
         Args:
             x: As in `forward`.
@@ -401,73 +380,9 @@ class KANModel(nn.Module):
                 method = GRADIENT  # a known function may not be defined without an edge before it
                 layers = edge_importance(self.network, scaled, self._activate, weight, method)
         masks = [layer.exists.cpu().numpy() for layer in layers_of(self.network)]
-        return Importance([_array(values) for values in layers], masks, self.unit_names(), method)
-
-    def _view(self, visits: Sequence[LayerPass], true_edges: Sequence[Tensor]) -> LayerView:
-        """The view of one layer, which a batch of points after the other has passed."""
-        depth, layer = visits[0].index, visits[0].layer
-        layers, names = self.edge_layers, self.unit_names()
-        inputs = torch.cat([visit.inputs for visit in visits])
-        edges = torch.cat([visit.edges for visit in visits])
-        unit = torch.linspace(0, 1, CURVE_POINTS).to(inputs)
-        low, high = inputs.amin(0), inputs.amax(0)
-        labels = layer.labels(names[depth])
-        # A known function, such as a root, may not be defined beyond its data.
-        margin = (0.0 if labels else CURVE_MARGIN) * (high - low)
-        curve = (low - margin) + unit[:, None] * (high - low + 2 * margin)
-        # The first layer's axis and the last layer's values are shown in the user's units.
-        size, shift = (self.x_std, self.x_mean) if depth == 0 else (1.0, 0.0)
-        gain = self.y_std if depth == len(layers) - 1 else 1.0
-        return LayerView(
-            number=depth + 1,
-            input_names=names[depth],
-            output_names=names[depth + 1],
-            x=_array(inputs * size + shift),
-            y=_array(edges * gain),
-            curve_x=_array(curve * size + shift),
-            curve_y=_array(layer.edges(curve) * gain),
-            domain=_array((layer.domain.T * size + shift).T),
-            mask=visits[0].mask.cpu().numpy(),
-            products=np.array(visits[0].node_operation) == PRODUCT,
-            labels=labels,
-            truth=_fitting(true_edges, depth, layers),
-        )
-
-
-def smearing(residuals: Tensor, schema: Schema, weight: Tensor | None = None) -> list[float]:
-    """What makes means of exponentials of predictions, from their residuals `(n, out)`.
-
-    It is 0 for outputs without a logarithmic scale. Weights of the points are `(n,)`.
-
-    Source:
-        Duan, "Smearing estimate: a nonparametric retransformation method", JASA 78 (1983).
-    """
-    residuals = residuals.double()
-    if weight is None:
-        logs = residuals.logsumexp(0) - math.log(len(residuals))
-    else:
-        logs = (residuals + (weight / weight.sum()).log()[:, None]).logsumexp(0)
-    found: list[float] = logs.nan_to_num(0.0, 0.0, 0.0).tolist()
-    return [one if to.scale else 0.0 for one, to in zip(found, schema.outputs, strict=True)]
-
-
-def _array(tensor: Tensor) -> NDArray[np.float64]:
-    return tensor.double().cpu().numpy()
+        arrays = [values.double().cpu().numpy() for values in layers]
+        return Importance(arrays, masks, self.unit_names(), method)
 
 
 def _numbered(prefix: str, count: int) -> list[str]:
     return [f"{prefix}{unit}" for unit in range(1, count + 1)]
-
-
-def _fitting(
-    true_edges: Sequence[Tensor], depth: int, layers: list[EdgeLayer]
-) -> NDArray[np.float64] | None:
-    """The true edges of a layer, where they mean the same as the network's.
-
-    The first layer's edges read the inputs themselves. Later ones read hidden units, which are
-    those of the known formula only if the network has its shape.
-    """
-    if len(true_edges) != len(layers):
-        return None
-    fits = [layer.dim_in == true.shape[1] for layer, true in zip(layers, true_edges, strict=True)]
-    return _array(true_edges[depth]) if (all(fits) if depth else fits[0]) else None

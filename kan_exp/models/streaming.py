@@ -32,7 +32,7 @@ class Part(NamedTuple):
 
     Attributes:
         file: The part.
-        size: How much of the whole it is.
+        size: Its rows or bytes, as `Batches.size` counts them.
         table: Its columns.
         x: Inputs of the network `(n, in)`.
         predicted: Predictions `(n, outputs)`.
@@ -52,7 +52,7 @@ class Part(NamedTuple):
 
 
 class Predictor:
-    """Predicts the parts of a table, and gathers what is to be said about all rows.
+    """Predicts the parts of a table, and collects notes on all rows.
 
     Args:
         model: The network.
@@ -77,7 +77,7 @@ class Predictor:
             KanExpError: A part cannot be read, or every row has a gap.
         """
         with _one_thread_each() as workers, _progress(name, parts.size) as advance:
-            yield self._taken(_in_order(self.predict, parts, workers), advance)
+            yield self._counted(_in_order(self.predict, parts, workers), advance)
 
     def predict(self, file: TableFile, size: int) -> Part:
         """Predicts a part; several threads call this."""
@@ -97,7 +97,8 @@ class Predictor:
         columns = table.frame.select(self.schema.columns).fill_null(float("nan"))
         return np.asarray(columns.to_numpy(order="fortran", writable=True))
 
-    def _taken(self, parts: Iterator[Part], advance: Callable[[int], None]) -> Iterator[Part]:
+    def _counted(self, parts: Iterator[Part], advance: Callable[[int], None]) -> Iterator[Part]:
+        """The parts, each of which is counted for `notes`."""
         for part in parts:
             known = ~part.gaps
             count = int(known.sum())

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kan_exp.layers.walk import LayerPass
+
 IDENTITY = "identity"  # label of an edge that passes its input on
 MAX_EDGES = 36  # of a layer's figure: more small diagrams cannot be read
+CURVE_POINTS = 200
+CURVE_MARGIN = 0.15  # of the range of the data, by which curves exceed it on both sides
 
 
 @dataclass(frozen=True)
@@ -66,3 +75,53 @@ class LayerView:
             return edges
         variation = self.y.std(axis=0)
         return sorted(sorted(edges, key=lambda edge: -variation[edge])[:MAX_EDGES])
+
+
+def make_view(
+    visits: Sequence[LayerPass],
+    names: Sequence[list[str]],
+    x_scale: tuple[Tensor | float, Tensor | float],
+    y_scale: Tensor | float,
+    truth: Tensor | None,
+) -> LayerView:
+    """The view of a layer that points have passed, one batch after the other.
+
+    Args:
+        visits: Its passes, one for each batch.
+        names: Of its inputs and of its outputs.
+        x_scale: Standard deviation and mean by which inputs are shown in the user's units.
+        y_scale: Standard deviation by which values are.
+        truth: See `LayerView`.
+    """
+    import torch
+
+    from kan_exp.layers.nodes import PRODUCT
+
+    first, (size, shift) = visits[0], x_scale
+    layer = first.layer
+    inputs = torch.cat([visit.inputs for visit in visits])
+    edges = torch.cat([visit.edges for visit in visits])
+    unit = torch.linspace(0, 1, CURVE_POINTS).to(inputs)
+    low, high = inputs.amin(0), inputs.amax(0)
+    labels = layer.labels(names[0])
+    # A known function, such as a root, may not be defined beyond its data.
+    margin = (0.0 if labels else CURVE_MARGIN) * (high - low)
+    curve = (low - margin) + unit[:, None] * (high - low + 2 * margin)
+    return LayerView(
+        number=first.index + 1,
+        input_names=names[0],
+        output_names=names[1],
+        x=_array(inputs * size + shift),
+        y=_array(edges * y_scale),
+        curve_x=_array(curve * size + shift),
+        curve_y=_array(layer.edges(curve) * y_scale),
+        domain=_array((layer.domain.T * size + shift).T),
+        mask=first.mask.cpu().numpy(),
+        products=np.array(first.node_operation) == PRODUCT,
+        labels=labels,
+        truth=None if truth is None else _array(truth),
+    )
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.double().cpu().numpy()

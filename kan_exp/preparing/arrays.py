@@ -34,7 +34,7 @@ def array_config(
     table: Table,
     seed: int,
     task: Mapping[str, Any] | None = None,
-    shows: bool = False,
+    progress: bool = False,
 ) -> tuple[RunConfig, RunContext]:
     """The checked configuration of a training on a table in memory.
 
@@ -43,7 +43,7 @@ def array_config(
         table: What is trained on.
         seed: Decides the start and which rows are for validation.
         task: Further options of the task, which need not be writable in YAML.
-        shows: Whether there is a progress bar.
+        progress: Whether there is a progress bar.
 
     Raises:
         KanExpError: There is no such option or value, or it does not go with others or the rows.
@@ -53,16 +53,12 @@ def array_config(
             raise KanExpError(
                 f"{name} is an option of commands, which read and write files: leave it out."
             )
-    # Where `layers` names each kind, `layer` is no more than the default of those who call this.
-    unused = () if options.get("layers") is None else ("layer",)
-    texts = tuple(
-        f"{name}={_text(name, value)}" for name, value in options.items() if name not in unused
-    )
+    texts = tuple(f"{name}={_text(name, value)}" for name, value in options.items())
     with _composing:
         config, context = _translated(texts)
     fractions = config.data.options["fractions"]
     data = Component(ARRAYS, {"table": table, "fractions": fractions, "seed": seed})
-    callbacks = dict(config.callbacks) if shows else {}
+    callbacks = dict(config.callbacks) if progress else {}
     dims = None if config.dims is None else list(config.dims)  # which `resolve_widths` changes
     judged = replace(config.task, options={**config.task.options, **(task or {})})
     config = replace(config, data=data, task=judged, seed=seed, callbacks=callbacks, dims=dims)

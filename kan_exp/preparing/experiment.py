@@ -80,7 +80,8 @@ def make_experiment(
 
     from lightning.pytorch.loggers import Logger
 
-    from kan_exp.preparing.modules import make_module, make_pruning, num_steps
+    from kan_exp.preparing.modules import make_module, num_steps
+    from kan_exp.preparing.pruning import make_pruning
     from kan_exp.ranks.strategy import RankEnvironment
     from kan_exp.training.callbacks import SignalStop
     from kan_exp.training.experiment import Experiment, quiet_lightning

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from kan_exp.config import EQUATION, LINES, SAMPLED, RunConfig, RunContext, choice, to_values
+from kan_exp.config import EQUATION, LINES, SAMPLED, RunConfig, RunContext, to_values
 from kan_exp.data import EquationData, ExperimentData
 from kan_exp.errors import KanExpError, message_of
 from kan_exp.layers import EdgeLayer, GridLayer, LayerSpec, find_layer, make_network
 from kan_exp.layers.constraints import Constraint, constrain, layer_constraints
 from kan_exp.layers.walk import observe_domains
-from kan_exp.models.loading import describe_model, read_checkpoint
+from kan_exp.models.loading import describe_model
 from kan_exp.models.model import KANModel
 from kan_exp.preparing.checks import check_equation
 from kan_exp.preparing.components import make_partial
@@ -25,20 +24,15 @@ from kan_exp.preparing.constraints import constrained_options, input_signs
 from kan_exp.preparing.devices import training_device
 from kan_exp.preparing.networks import MULTIPLICATIONS_PER_MINUTE, check_work, stages_of
 from kan_exp.preparing.widths import shown_dims
-from kan_exp.runs.lenient_json import read_object
-from kan_exp.runs.results import read_metrics
 from kan_exp.tasks import Task
 from kan_exp.training.equations import EquationGradientModule, EquationModule
 from kan_exp.training.increments import orient
 from kan_exp.training.least_squares import LeastSquaresModule
 from kan_exp.training.memory import Sizes, check_memory
 from kan_exp.training.module import OBSERVED_POINTS, Constraints, KANModule
-from kan_exp.training.penalty_rules import ORDERS
-from kan_exp.training.pruning import Pruning, Trained
 from kan_exp.training.replicas import ReplicaModule
 from kan_exp.training.shared import SharedModule
 from kan_exp.training.smooth_plan import Plan
-from kan_exp.training.sparse_fit import Recipe
 from kan_exp.training.stages import Stage, continued, multiplications
 from kan_exp.training.starts import count_parameters, make_starts
 
@@ -74,8 +68,10 @@ def make_module(
 ) -> KANModule:
     """The network, or the networks to choose from, and what trains them.
 
-    The data have the scaling and the weights of the task. `masks` say which edges exist, where the
-    smoothness of edges is found from the data.
+    Args:
+        data: With the scaling and the weights of the task.
+        masks: Which edges of each layer exist `(in, out)`; used where the smoothness of edges is
+            found from the data.
     """
     return _ModuleFactory(config, context, data, task, masks, layer_specs(config)).module()
 
@@ -194,13 +190,15 @@ class _ModuleFactory:
         return self.data.scaling.standardize_bounds(self.data.read_bounds)
 
     def _model(self, network: nn.Sequential) -> KANModel:
-        data, schema = self.data, self.data.schema
-        names = self.task.output_names(schema), schema.classes, schema
-        about = data.scaling, data.features, data.target_name, self.task.activation
-        model = KANModel(network, *about, *names)
-        problem = getattr(data, "problem", None)
-        model.frame = None if problem is None else problem.frame
-        return model
+        data, task, problem = self.data, self.task, getattr(self.data, "problem", None)
+        return KANModel(
+            network,
+            data.scaling,
+            data.schema,
+            task.activation,
+            task.output_names(data.schema),
+            frame=None if problem is None else problem.frame,
+        )
 
     def _description(self, specs: Sequence[LayerSpec], dims: Sequence[int]) -> dict[str, Any]:
         return describe_model(specs, dims, self.data, self.task)
@@ -326,46 +324,6 @@ def equation_stages(config: RunConfig, data: ExperimentData) -> list[Stage]:
     """The stages of a training that solves a differential equation."""
     stages = stages_of(config.refine, intervals_of(layer_specs(config)))
     return continued(stages, cast("EquationData", data).problem.num_continuations)
-
-
-def make_pruning(config: RunConfig, train: Callable[..., Any]) -> Pruning | None:
-    """The pruning of the trained network; None if it is not requested.
-
-    `train` trains a network of given widths and masks anew, where the smoothness of edges is found
-    from the data.
-    """
-    if config.prune is None:
-        return None
-
-    specs, refine = layer_specs(config), config.refine
-    weights = asdict(config.penalty)
-    weights["jerk"] = max(weights["jerk"], refine.jerk)
-    optimizer = config.optimizer if config.uses_least_squares else choice("optimizer", "lm")
-    run = config.pruning.run
-    recipe = Recipe(
-        stages_of(refine, intervals_of(specs)),
-        make_partial("optimizer", optimizer),
-        {ORDERS[name]: weight for name, weight in weights.items() if name in ORDERS and weight},
-        refine.penalty_decay,
-        refine.init_noise_std,
-        refine.follow_every,
-        config.seed,
-    )
-    return Pruning(
-        specs,
-        recipe,
-        config.pruning.max_rise,
-        config.pruning.seconds,
-        None if run is None else _trained(Path(run)),
-        train if config.smooths else None,
-    )
-
-
-def _trained(run: Path) -> Trained:
-    """The network of a run, and what is known about its training."""
-    checkpoint, metrics = read_checkpoint(run), read_metrics(run)
-    about = {name: value for name, value in metrics.items() if name in ("steps", "stopped")}
-    return Trained(checkpoint, about, read_object(run / "history.json") or {})
 
 
 def plan_of(config: RunConfig, specs: Sequence[LayerSpec], data: ExperimentData) -> Plan:

@@ -1,1 +1,4 @@
-"""Compares many runs: groups, summarizes and draws them; without torch."""
+"""Compares the finished runs of folders: groups, statistics, figures, and one page about them.
+
+It reads what runs have written and imports no torch.
+"""

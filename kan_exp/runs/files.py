@@ -12,7 +12,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from kan_exp.errors import KanExpError
 from kan_exp.quoting import expand_home
+
+
+def check_output(path: Path) -> None:
+    """Raises a `KanExpError` if `output=...` names a folder, or a file in one that is not there."""
+    if path.is_dir():
+        raise KanExpError(f"output: {path} is a folder: name a file in it.")
+    if not path.parent.is_dir():
+        raise KanExpError(f"output: there is no folder {path.parent}: make it first.")
 
 
 @contextmanager
@@ -22,7 +31,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: The disk is full, or the folder cannot be written; `path` is unchanged.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name[:50]}.partial")  # names may be as long as any can be
     try:
         with partial.open("wb") as file:
             yield file

@@ -1,1 +1,4 @@
-"""Formulas: found in data, written as trees, with constants and their errors."""
+"""Finds formulas for data and networks, and writes them in the notations of other programs.
+
+A formula is a tree of `expression`; a search proposes trees, and `judge` compares them with noise.
+"""

@@ -86,6 +86,13 @@ def explain(
     Raises:
         KanExpError: The data cannot be used, an output must be chosen, or a function or unit
             cannot be read.
+
+    Example:
+        >>> import kan_exp, numpy as np
+        >>> X = np.random.default_rng(0).uniform(1, 2, (30, 2))
+        >>> found = kan_exp.explain(X, X[:, 0] * X[:, 1], seconds=60, workers=1)
+        >>> found.formula, found.found
+        ('x0*x1', True)
     """
     check_seconds(seconds)
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:

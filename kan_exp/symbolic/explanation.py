@@ -134,9 +134,10 @@ class Explanation:
         if isinstance(x, torch.Tensor):
             values = self._network.to(x.device)(x)[:, 0]
             return values.to(x.dtype) if x.is_floating_point() else values
+        from kan_exp.data.schema import Schema
         from kan_exp.models.inputs import as_points
 
-        points = as_points(x, self.names, torch.device("cpu"))
+        points = as_points(x, Schema.of_numbers(self.names), torch.device("cpu"))
         return self.chosen.expression(points.double().numpy())
 
     def equals(self, other: Explanation | Any) -> bool:

@@ -154,7 +154,7 @@ def network_observations(
         raise KanExpError("explain: the network has no input that is a number.")
     points, y = rows
     notes = []
-    others = [] if schema is None else [one.name for one in schema.inputs]
+    others = [one.name for one in schema.inputs]
     if left_out := [name for name in others if name not in {name for _, name, _ in columns}]:
         notes.append(f"the formula has no columns but numbers: without {listing(left_out)}.")
     if not _is_of_data(model):
@@ -264,8 +264,6 @@ def _is_of_data(model: KANModel) -> bool:
 
 def _target_columns(model: KANModel) -> list[tuple[str, str]]:
     """Name and scale of each column of the target."""
-    if model.schema is None or not model.schema.outputs:
-        return [(name, "") for name in model.names]
     return [(column.name, column.scale) for column in model.schema.outputs]
 
 
@@ -286,8 +284,6 @@ def _output_name(model: KANModel, place: int) -> str:
 
 def _number_columns(model: KANModel) -> list[tuple[int, str, str]]:
     """Place among the features, name and scale of each input that is a number."""
-    if model.schema is None:
-        return [(place, name, "") for place, name in enumerate(model.features)]
     found, place = [], 0
     for column in model.schema.inputs:
         if column.kind in ("number", "boolean"):

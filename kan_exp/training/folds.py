@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from kan_exp.data import ExperimentData
+from kan_exp.data.columns import as_texts
 from kan_exp.runs.files import write_text
 from kan_exp.runs.printable import csv_text
 from kan_exp.tasks import Scoring
@@ -207,7 +208,8 @@ def write_predictions(
     for name, values in zip(data.schema.targets, truth.T.tolist(), strict=True):
         texts = [f"{value:.9g}" for value in values]
         columns[name] = [model.classes[int(v)] for v in values] if model.classes else texts
-    columns |= model.as_columns(torch.cat([result.predictions.double() for result in results]))
+    predicted = model.as_columns(torch.cat([result.predictions.double() for result in results]))
+    columns |= {name: as_texts(column) for name, column in predicted.items()}
     order = sorted(zip(*columns.values(), strict=True), key=itemgetter(0, 1, 2))
     write_text(path, csv_text(dict(zip(columns, row, strict=True)) for row in order))
 

@@ -19,7 +19,8 @@ from kan_exp.layers.importance import errors_without_edges
 from kan_exp.layers.sparsity import connected, count_edges, masks_of, thinned
 from kan_exp.layers.walk import layers_of, observe_domains, widths_of
 from kan_exp.models.loading import model_from
-from kan_exp.models.model import KANModel, smearing
+from kan_exp.models.model import KANModel
+from kan_exp.models.residuals import smearing
 from kan_exp.runs import write_text
 from kan_exp.runs.printable import aligned, counted, csv_text, shortened
 from kan_exp.tasks import Task

@@ -15,7 +15,8 @@ from kan_exp.data import EquationData, ExperimentData
 from kan_exp.data.split_table import SplitTableData
 from kan_exp.errors import DivergedError
 from kan_exp.models.loading import model_from
-from kan_exp.models.model import KANModel, smearing
+from kan_exp.models.model import KANModel
+from kan_exp.models.residuals import smearing
 from kan_exp.runs.best_effort import best_effort
 from kan_exp.tasks import Task
 from kan_exp.tasks.metrics import LINEAR, NUMBERS

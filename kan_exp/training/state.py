@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import CSVLogger
 from kan_exp.data import ExperimentData
 from kan_exp.errors import KanExpError, message_of
 from kan_exp.lazy import polars as pl
-from kan_exp.models.loading import read_file
+from kan_exp.models.loading import read_checkpoint_file
 from kan_exp.runs import write_text
 from kan_exp.training.module import KANModule
 from kan_exp.training.tensorboard import RunLogger
@@ -39,7 +39,7 @@ def read_state(path: Path) -> dict[str, Any]:
     Raises:
         KanExpError: It cannot be read, or holds a network only.
     """
-    state = read_file(path)
+    state = read_checkpoint_file(path)
     if missing := {"progress", "callbacks", "data", "kept"} - state.keys():
         raise KanExpError(
             f"{path}: holds a network, but not the state of its training "

@@ -61,7 +61,7 @@ def test_defaults_are_those_of_the_configs(kind):
     given = {name: p.default for name, p in inspect.signature(kind).parameters.items()}
     assert given.pop("random_state") == config.seed
     assert given.pop("missing") == config.data.options["missing"]
-    assert given.pop("layer") == "spline"
+    assert given.pop("layer") is None
     assert given.pop("verbose") is False
     assert given.pop("task", "regression") == "regression"
     assert {*given.values()} == {None}  # what conf/ says
@@ -420,6 +420,7 @@ def test_few_rows_are_all_for_training(count):
     ("options", "message"),
     [
         ({"layer": "splin"}, "Did you mean 'spline'"),
+        ({"layer": "mlp", "options": {"layers": ["spline"]}}, "layer=mlp has no effect, since"),
         ({"dims": [2, 1]}, r"dims=\[2,1\] starts with 2: set dims=\[3,1\]"),
         ({"options": {"layer.foo": 1}}, "layer.foo: there is no such option"),
         ({"options": {"data.folds": 5}}, "data.folds is an option of commands"),

@@ -102,11 +102,8 @@ def complete(
     model = KANModel(
         made,
         scaling,
-        schema.features,
-        schema.target_name,
+        schema,
         output_names=names,
-        classes=schema.classes,
-        schema=schema,
         **options,
     )
     model.observe(x)

@@ -21,11 +21,13 @@ import torch
 
 from kan_exp.data.schema import Column, Schema
 from kan_exp.errors import KanExpError
+from kan_exp.exporting import export
 from kan_exp.exporting.c_header import identifier
+from kan_exp.exporting.describing import DATE_PARTS
 from kan_exp.exporting.fresh import as_arrays, difference, fresh_rows
 from kan_exp.exporting.kan_columns import date_parts, encode
 from kan_exp.exporting.kan_predict import Model
-from kan_exp.exporting.npz import DATE_PARTS, ENCODER, EVALUATOR, as_stored
+from kan_exp.exporting.npz import ENCODER, EVALUATOR, as_stored
 from kan_exp.exporting.tables import make_tables
 from kan_exp.models.ranges import trained_ranges
 from tests.exporting.conftest import DAY, complete, mixed_model, network
@@ -36,7 +38,7 @@ COMPILER = shutil.which("cc") or shutil.which("gcc")
 
 def rows_for(model, seed=7, count=400):
     """Rows that no export has been compared with, as frames and as exports take them."""
-    tables = make_tables(model, trained_ranges(model))
+    tables = make_tables(model)
     rows = fresh_rows(tables, torch.Generator().manual_seed(seed), count)
     return rows, as_arrays(tables, rows), model.predict(rows).double().numpy()
 
@@ -48,7 +50,7 @@ def far_rows(model, rows):
 
 
 def test_npz(model, tmp_path):
-    lines = model.export(tmp_path / "m.npz")
+    lines = export(model, tmp_path / "m.npz")
     assert any("largest error" in line for line in lines)
     files = {"m.npz", "kan_predict.py", "kan_columns.py"}
     assert {path.name for path in tmp_path.iterdir()} == files
@@ -63,7 +65,7 @@ def test_npz(model, tmp_path):
 
 def test_npz_takes_missing_and_new_values(tmp_path):
     model = mixed_model()
-    model.export(tmp_path / "m.npz")
+    export(model, tmp_path / "m.npz")
     row = {"double */": 2.0, 'the "b"': None, "city": None, "größe": 1}
     row["when, it was"] = np.datetime64("2020-02-29T13:00")
     expected = model.predict(pl.DataFrame([{**row, "when, it was": row["when, it was"].item()}]))
@@ -78,7 +80,7 @@ def test_npz_takes_missing_and_new_values(tmp_path):
 @pytest.mark.parametrize("dtype", ["float32", "int16"])
 def test_the_error_in_npz_is_within_its_bound(dtype, tmp_path):
     model = mixed_model(width=2, outputs=(Column("y"), Column("z")))
-    model.export(tmp_path / "m.npz", dtype=dtype)
+    export(model, tmp_path / "m.npz", dtype=dtype)
     rows, arrays, _ = rows_for(model)
     loaded = Model(tmp_path / "m.npz")
     found = loaded.network(encode(loaded.about, arrays))
@@ -97,7 +99,7 @@ def test_tables_that_err_by_more_than_their_bound_are_not_written(tmp_path, monk
 
     monkeypatch.setattr("kan_exp.exporting.npz.as_stored", optimistic)
     with pytest.raises(KanExpError, match="more than their bound of 0: nothing is written"):
-        mixed_model().export(tmp_path / "m.npz")
+        export(mixed_model(), tmp_path / "m.npz")
     assert not [*tmp_path.iterdir()]
 
 
@@ -117,7 +119,7 @@ def test_other_edges_become_splines(kind, most, tmp_path):
     schema = Schema.of_numbers(["a", "b"], ["y"])
     x = torch.randn(200, 2, generator=torch.Generator().manual_seed(1)).double()
     model = complete(network(kind, [2, 3, 1]), schema, x)
-    model.export(tmp_path / "m.npz")
+    export(model, tmp_path / "m.npz")
     _, arrays, expected = rows_for(model)
     assert difference(Model(tmp_path / "m.npz")(arrays), expected) < most
 
@@ -135,7 +137,7 @@ def test_lines_beyond_the_range_of_a_training_are_exact(kind, tmp_path):
     model.observe(x, torch.stack([scaled.amin(0), scaled.amax(0)], 1))  # as a training does
     at = 1.5 * torch.randn(300, 2, generator=torch.Generator().manual_seed(2)).double().numpy()
     expected = model.predict(at).double().numpy()
-    model.export(tmp_path / "m.npz")
+    export(model, tmp_path / "m.npz")
     loaded = Model(tmp_path / "m.npz")
     assert loaded.outside(at).sum() > 20
     assert max(cells.shape[1] for _, _, cells, _ in loaded.layers) < 2000  # not for corners
@@ -152,7 +154,7 @@ def _check_in_onnx_and_c(model, at, expected, folder):
         run(places[0], len(at), *places[1:])
         assert difference(found, expected) < EXACT
     runtime = pytest.importorskip("onnxruntime")
-    model.export(folder / "m.onnx")
+    export(model, folder / "m.onnx")
     session = runtime.InferenceSession(folder / "m.onnx")
     (found,) = session.run(["y_predicted"], {"a": at[:, :1], "b": at[:, 1:]})
     assert difference(found, expected) < EXACT
@@ -164,7 +166,7 @@ def test_tables_keep_what_they_do_outside(outside, tmp_path):
     made = network("KANInterpoLayer", [1, 1], num_x=9, outside=outside)
     x = torch.linspace(-5, 5, 101, dtype=torch.float64)[:, None]
     model = complete(made, schema, x)
-    model.export(tmp_path / "m.npz")
+    export(model, tmp_path / "m.npz")
     points = np.linspace(-12, 12, 97)[:, None]
     found = Model(tmp_path / "m.npz")(points)
     for wrong in (points[None], points.T):
@@ -177,7 +179,7 @@ def test_splines_with_a_base_are_near(tmp_path):
     made = network("KANSplineLayer", [2, 2, 1], num_intervals=8, base="silu")
     x = torch.randn(200, 2, generator=torch.Generator().manual_seed(1)).double()
     model = complete(made, Schema.of_numbers(["a", "b"], ["y"]), x)
-    model.export(tmp_path / "m.npz")
+    export(model, tmp_path / "m.npz")
     _, arrays, expected = rows_for(model)
     assert difference(Model(tmp_path / "m.npz")(arrays), expected) < EXACT
 
@@ -211,7 +213,7 @@ def numbers_model():
 )
 def test_numbers_need_one_file_and_come_in_many_forms(make, tmp_path):
     model = numbers_model()
-    model.export(tmp_path / "m.npz")
+    export(model, tmp_path / "m.npz")
     assert {path.name for path in tmp_path.iterdir()} == {"m.npz", "kan_predict.py"}
     _, columns, expected = rows_for(model, count=600)  # more than are evaluated at a time
     loaded = Model(tmp_path / "m.npz")
@@ -233,7 +235,7 @@ def test_numbers_need_one_file_and_come_in_many_forms(make, tmp_path):
     ],
 )
 def test_wrong_rows_are_one_line(rows, fragment, tmp_path):
-    numbers_model().export(tmp_path / "m.npz")
+    export(numbers_model(), tmp_path / "m.npz")
     with pytest.raises(ValueError, match=r"takes numbers of \['a', 'b c'\]") as caught:
         Model(tmp_path / "m.npz")(rows)
     assert fragment in str(caught.value)
@@ -242,7 +244,7 @@ def test_wrong_rows_are_one_line(rows, fragment, tmp_path):
 
 def test_wrong_rows_of_any_kind_are_one_line(tmp_path):
     model = mixed_model()
-    model.export(tmp_path / "m.npz")
+    export(model, tmp_path / "m.npz")
     loaded = Model(tmp_path / "m.npz")
     _, arrays, _ = rows_for(model, count=3)
     for wrong in ({"city": None}, arrays | {"größe": "very"}, arrays | {"city": ["Rome"]}):
@@ -283,7 +285,7 @@ def _damaged(path, kind):
 @pytest.mark.parametrize("kind", ["cut", "another", "old", "pickled", "a bit"])
 def test_a_damaged_npz_is_refused_in_a_line(kind, tmp_path):
     path = tmp_path / "m.npz"
-    mixed_model().export(path)
+    export(mixed_model(), path)
     _damaged(path, kind)
     with pytest.raises(ValueError, match=r"cannot read .*: export it again") as caught:
         Model(path)
@@ -295,7 +297,7 @@ def test_a_damaged_npz_is_refused_in_a_line(kind, tmp_path):
 
 def test_onnx(model, tmp_path):
     runtime = pytest.importorskip("onnxruntime")
-    model.export(tmp_path / "m.onnx")
+    export(model, tmp_path / "m.onnx")
     rows, arrays, expected = rows_for(model)
     session = runtime.InferenceSession(tmp_path / "m.onnx")
     assert [one.name for one in session.get_inputs()] == list(model.schema.columns)
@@ -319,7 +321,7 @@ def test_onnx(model, tmp_path):
 def test_onnx_gives_nothing_for_what_is_missing(tmp_path):
     runtime = pytest.importorskip("onnxruntime")
     model = mixed_model((Column("y", "class", levels=("a", "b")),), activation="classes")
-    model.export(tmp_path / "m.onnx")
+    export(model, tmp_path / "m.onnx")
     _, arrays, _ = rows_for(model, count=2)
     arrays["double */"] = np.array([np.nan, 1.0])
     session = runtime.InferenceSession(tmp_path / "m.onnx")
@@ -341,14 +343,14 @@ def test_an_old_onnxruntime_is_named(tmp_path, monkeypatch):
     with pytest.raises(
         KanExpError, match=r"onnxruntime .* cannot run .*pip install --upgrade"
     ) as caught:
-        mixed_model().export(tmp_path / "m.onnx")
+        export(mixed_model(), tmp_path / "m.onnx")
     assert str(caught.value).isprintable()
     assert not [*tmp_path.iterdir()]
 
 
 def _compiled(model, folder):
     """The function of a header for many rows."""
-    model.export(folder / "m.h")
+    export(model, folder / "m.h")
     run = '#include "m.h"\nvoid run(const m_row *rows, int n, double *y, char *far) {\n'
     run += "for (int i = 0; i < n; ++i) { m_predict(rows + i, y + i * m_OUTPUTS);\n"
     (folder / "run.c").write_text(run + "far[i] = (char)m_outside(rows + i); } }\n")
@@ -407,7 +409,7 @@ def test_names_in_c(text, name):
 @pytest.mark.parametrize("as_text", [False, True])  # as a table that was read from CSV
 def test_sql(options, as_text, tmp_path):
     model = mixed_model(dates=False, **options)
-    model.export(tmp_path / "m.sql", table="my table")
+    export(model, tmp_path / "m.sql", table="my table")
     rows, arrays, expected = rows_for(model, count=100)
     with sqlite3.connect(":memory:") as base:
         names = ", ".join('"' + name.replace('"', '""') + '"' for name in ["id", *arrays])
@@ -431,12 +433,12 @@ def test_sql(options, as_text, tmp_path):
 
 def test_sql_says_what_it_cannot_do(tmp_path):
     with pytest.raises(KanExpError, match="'when, it was' is a date"):
-        mixed_model().export(tmp_path / "m.sql")
+        export(mixed_model(), tmp_path / "m.sql")
     made = network("KANSplineLayer", [10, 40, 1], num_intervals=64)
     x = torch.randn(50, 10, generator=torch.Generator().manual_seed(1)).double()
     schema = Schema.of_numbers([f"x{k}" for k in range(10)], ["y"])
     with pytest.raises(KanExpError, match="more than 20,000: train a smaller one"):
-        complete(made, schema, x).export(tmp_path / "m.sql")
+        export(complete(made, schema, x), tmp_path / "m.sql")
     assert not [*tmp_path.iterdir()]
 
 
@@ -444,7 +446,7 @@ def test_torch(tmp_path):
     model = mixed_model(
         outputs=(Column("y", scale="log"),), smearing=(0.1,), kind="KANInterpoLayer"
     )
-    lines = model.export(tmp_path / "m.pt2")
+    lines = export(model, tmp_path / "m.pt2")
     assert any("cannot read texts, dates and gaps" in line for line in lines)
     rows, _, expected = rows_for(model, count=11)
     files = {"kan_exp.json": ""}
@@ -467,7 +469,7 @@ def test_torch(tmp_path):
 )
 def test_wrong_arguments_are_one_line(name, options, fragment, tmp_path):
     with pytest.raises(KanExpError) as caught:
-        mixed_model().export(tmp_path / name, **options)
+        export(mixed_model(), tmp_path / name, **options)
     assert fragment in str(caught.value)
     assert str(caught.value).isprintable()
     assert not [*tmp_path.iterdir()]
@@ -481,7 +483,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(KanExpError, match=r"cannot write .*: No space left on device"):
-        mixed_model().export(tmp_path / "m.h")
+        export(mixed_model(), tmp_path / "m.h")
     assert [path.name for path in tmp_path.iterdir()] == ["m.h"]
     assert (tmp_path / "m.h").read_text() == "before"
 
@@ -489,11 +491,11 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
 def test_another_file_with_the_evaluators_name_stays(tmp_path):
     (tmp_path / "kan_predict.py").write_text("mine = 1\n")
     with pytest.raises(KanExpError, match="is there and is another file"):
-        mixed_model().export(tmp_path / "m.npz")
+        export(mixed_model(), tmp_path / "m.npz")
     assert (tmp_path / "kan_predict.py").read_text() == "mine = 1\n"
     old = '"""Evaluates a network that kan_exp has exported as npz. It needs NumPy alone.\n"""\n'
     (tmp_path / "kan_predict.py").write_text(old)  # of another version
-    mixed_model().export(tmp_path / "m.npz")
+    export(mixed_model(), tmp_path / "m.npz")
     assert (tmp_path / "kan_predict.py").read_text() == EVALUATOR.read_text()
 
 
@@ -501,4 +503,4 @@ def test_a_network_with_other_modules_is_refused(tmp_path):
     model = mixed_model()
     model.network.append(torch.nn.Tanh())
     with pytest.raises(KanExpError, match="has a Tanh among its layers"):
-        model.export(tmp_path / "m.npz")
+        export(model, tmp_path / "m.npz")

@@ -96,6 +96,8 @@ def test_options_are_those_of_the_configs():
     trained = fit(X, y, dims=[3, 2, 1], optimizer="adam", steps=20, progress=False)
     assert trained.description["steps"] == 20
     assert trained.description["dims"] == [3, 2, 1]
+    (edges,) = fit(X, y, layers=["interpo"], **PLAIN).description["layers"]
+    assert edges["kind"] == "kan_exp.layers.KANInterpoLayer"
     assert fit(X, y, dims="auto", progress=False).description["dims"][0] == 3
 
 
@@ -204,6 +206,7 @@ def test_progress_is_shown_where_somebody_looks(monkeypatch, capsys, where):
         (lambda X, y: ((coo_array(X), y), {}), "x is a sparse matrix, which its toarray"),
         (lambda X, y: (([], []), {}), "x must be an array of rows and columns"),
         (lambda X, y: ((X, y), {"layr": "spline"}), "Did you mean 'layer'"),
+        (lambda X, y: ((X, y), {"layer": "mlp", "layers": ["mlp"]}), "layer=mlp has no effect"),
         (lambda X, y: ((X, y), {"weight": -(y**2)}), "weight must be finite numbers of at least 0"),
         (lambda X, y: ((X, y), {"weight": [1]}), "X has 100 rows, but weight has 1 number"),
         (lambda X, y: ((X, y), {"missing": "fill"}), "missing must be error or impute or drop"),

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import kan_exp
 from kan_exp.data.points import Scaling
+from kan_exp.data.schema import Schema
 from kan_exp.errors import KanExpError
 from kan_exp.layers import LayerSpec, find_layer, make_network
 from kan_exp.models.inputs import as_points
@@ -49,7 +50,7 @@ def make_model(kind: str = "Interpo", width: int = 3, dtype=torch.float32) -> KA
     spec = LayerSpec(find_layer(f"kan_exp.layers.KAN{kind}Layer"), {})
     network = make_network(spec, [width, 2, 1], torch.Generator().manual_seed(0)).to(dtype)
     ones = [torch.ones(n, dtype=torch.float64) for n in (width, width, 1, 1)]
-    return KANModel(network, Scaling(*ones), ["a", "b", "c"][:width], "y").eval()
+    return KANModel(network, Scaling(*ones), Schema.of_numbers("abc"[:width], "y")).eval()
 
 
 @pytest.mark.parametrize(
@@ -99,7 +100,7 @@ def test_anything_with_numbers_is_taken(x):
         ([["1", "2", "3"]], "takes numbers for x"),
         ([[1, 2, 3], [4, 5]], "takes numbers for x"),
         ([[1, 2, "three"]], "takes numbers for x"),
-        ({"a": 1.0}, "takes numbers for x"),
+        ({"a": 1.0}, "takes the columns a, b, c, but x lacks b, c."),
         (None, "takes"),
         (np.array([["2020-01-01"] * 3], dtype="datetime64[D]"), "takes numbers for x"),
         (np.ones((2, 3)) * 1j, "takes numbers for x"),
@@ -154,7 +155,7 @@ def test_no_rows_give_no_rows(kind):
 def test_integers_keep_their_digits(rows):
     """Seconds since 1970 in float32 would lose the minutes."""
     for x in (rows, np.array(rows), torch.tensor(rows)):
-        found = as_points(x, ["a", "b", "c"], CPU)
+        found = as_points(x, Schema.of_numbers("abc"), CPU)
         assert found.dtype == torch.float64
         assert found.tolist() == rows
 
@@ -206,7 +207,7 @@ def test_columns_are_taken_by_name_and_sparse_tensors_as_dense(x):
         (memoryview(np.zeros((2, 3))), "takes numbers for x"),
         (Frame(a=np.array(["2020-01-01"], "M8[D]"), b=[1.0], c=[2.0]), "column 'a': datetime64[D]"),
         (Frame(a=[1.0], b=["n/a"], c=[2.0]), "column 'b'"),
-        ({"a": [1.0], "b": [1.0]}, "got dict: it lacks 'c'."),
+        ({"a": [1.0], "b": [1.0]}, "takes the columns a, b, c, but x lacks c."),
     ],
     ids=["large", "memoryview", "dates", "text", "mapping"],
 )
@@ -221,7 +222,7 @@ def test_what_is_no_number_is_told_by_its_column(x, said):
 
 def test_durations_are_seconds():
     hours = np.array([1, "NaT"], "m8[h]")
-    found = as_points({"a": hours, "b": [1.0, 2.0]}, ["a", "b"], CPU)
+    found = as_points({"a": hours, "b": [1.0, 2.0]}, Schema.of_numbers("ab"), CPU)
     np.testing.assert_array_equal(found, [[3600.0, 1.0], [np.nan, 2.0]])
 
 
@@ -236,5 +237,5 @@ def test_rows_as_mappings_and_frames_that_are_not_computed_yet():
     rows = [dict(zip("abc", row, strict=True)) for row in ROWS]
     for x in (rows, pl.LazyFrame(rows), ArrowTable(pl.DataFrame(rows))):
         torch.testing.assert_close(
-            as_points(x, ["c", "a", "b"], CPU), torch.tensor(ROWS).double()[:, [2, 0, 1]]
+            as_points(x, Schema.of_numbers("cab"), CPU), torch.tensor(ROWS).double()[:, [2, 0, 1]]
         )

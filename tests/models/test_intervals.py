@@ -19,8 +19,7 @@ def model(output: Column, residuals: torch.Tensor | None = NINE, **options) -> K
     """A model that predicts its only input, on the scale on which the output is learned."""
     schema = Schema((Column("x"),), (output,))
     scaling = Scaling(*(make(1).double() for make in (torch.zeros, torch.ones) * 2))
-    given = {"schema": schema, "classes": schema.classes} | options
-    made = KANModel(nn.Sequential(nn.Identity()), scaling, ["x"], "y", **given)
+    made = KANModel(nn.Sequential(nn.Identity()), scaling, schema, **options)
     made.residuals = residuals
     return made
 
@@ -39,7 +38,7 @@ def test_logarithms_have_intervals_of_a_factor():
 def test_each_output_has_its_own_margin():
     both = torch.cat([NINE, 10 * NINE], 1)
     scaling = Scaling(*(make(2).double() for make in (torch.zeros, torch.ones) * 2))
-    made = KANModel(nn.Sequential(nn.Identity()), scaling, ["a", "b"], "y")
+    made = KANModel(nn.Sequential(nn.Identity()), scaling, Schema.of_numbers("ab", "yz"))
     made.residuals = both
     np.testing.assert_allclose(made.predict_interval([[1.0, 2.0]]), [[[-3, 5], [-38, 42]]])
 
@@ -50,7 +49,7 @@ QUANTILES = {"scoring": {"metrics": ["pinball"], "primary": "pinball", "quantile
 @pytest.mark.parametrize(
     ("output", "change", "coverage", "fragment"),
     [
-        (Column("y"), {}, 90, "coverage must be between 0 and 1, got 90: use 0.9."),
+        (Column("y"), {}, 90, "coverage must be between 0 and 1, got 90: set coverage=0.9."),
         (Column("y"), {}, "all", "coverage must be between 0 and 1, got 'all'."),
         (Column("y"), {}, 0.95, "need more than 9 errors .* ask for 0.9 at most"),
         (Column("y"), {"residuals": None}, 0.9, "train it again, on few rows with data.folds=5"),

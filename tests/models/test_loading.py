@@ -14,6 +14,7 @@ from lightning.pytorch import Callback
 import kan_exp
 from kan_exp import load
 from kan_exp.data.points import Scaling
+from kan_exp.data.schema import Schema
 from kan_exp.errors import DivergedError, KanExpError
 from kan_exp.layers import (
     KANInterpoLayer,
@@ -48,6 +49,13 @@ def saved(folder: Path, content, name: str = "best") -> Path:
     return folder
 
 
+def checkpoint_of(model: KANModel, specs, data) -> dict:
+    """A checkpoint as a run writes it, less what loading does not read."""
+    weights = {f"model.{name}": weight for name, weight in model.state_dict().items()}
+    description = describe_model(specs, [2, 3, 1], data, TASK)
+    return {"kan_exp": description, "state_dict": weights, "global_step": 1}
+
+
 TABLE = LayerSpec(KANInterpoLayer, {"num_x": 9, "outside": "hold", "x_min": -1.0})
 MLP = LayerSpec(KANLayer, {"fcn_hidden": 5, "fcn_n_sin": 2, "activation": "gelu"})
 SPLINE = LayerSpec(KANSplineLayer, {"num_intervals": 3, "degree": 2, "base": "silu"})
@@ -68,7 +76,7 @@ RBF = LayerSpec(KANRBFLayer, {"num_centers": 4})
 def test_a_trained_network_comes_back_bit_for_bit(make_data, make_trainer, tmp_path, specs, dims):
     data = make_data()
     network = make_network(specs, dims, torch.Generator().manual_seed(0))
-    model = KANModel(network, data.scaling, data.features, data.target_name)
+    model = KANModel(network, data.scaling, data.schema)
     description = describe_model(specs, dims, data, TASK)
     module = KANModule(model, TASK, torch.optim.Adam, None, {}, description)
     best = BestNetwork()
@@ -96,14 +104,11 @@ def test_a_network_whose_grids_have_moved_comes_back(make_data, tmp_path):
     data = make_data()
     specs = [SPLINE, TABLE]
     network = make_network(specs, [2, 3, 1], torch.Generator().manual_seed(0))
-    model = KANModel(network, data.scaling, data.features, data.target_name)
+    model = KANModel(network, data.scaling, data.schema)
     reaching = model.standardize(data.train.x)
     network[0].fit_domain(reaching)
     network[1].fit_domain(network[0](reaching), margin=0.1)
-    weights = {f"model.{name}": weight for name, weight in model.state_dict().items()}
-    description = describe_model(specs, [2, 3, 1], data, TASK)
-    saved(tmp_path, {"kan_exp": description, "state_dict": weights, "global_step": 0})
-    loaded = load(tmp_path)
+    loaded = load(saved(tmp_path, checkpoint_of(model, specs, data)))
     assert torch.equal(loaded.predict(data.test.x), model.predict(data.test.x))
     assert torch.equal(loaded.network[1].grid, network[1].grid)
     assert not torch.equal(network[1].grid[0], network[1].grid[1])
@@ -115,11 +120,8 @@ def test_masks_and_product_nodes_are_loaded_with_the_network(make_data, tmp_path
     mask = torch.tensor([[True, False, True], [False, True, True]])
     network[0].set_mask(mask)
     network[0].node_operation = ["sum", "product", "sum"]
-    model = KANModel(network, data.scaling, data.features, data.target_name)
-    weights = {f"model.{name}": weight for name, weight in model.state_dict().items()}
-    description = describe_model(specs, [2, 3, 1], data, TASK)
-    saved(tmp_path, {"kan_exp": description, "state_dict": weights, "global_step": 0})
-    loaded = load(tmp_path)
+    model = KANModel(network, data.scaling, data.schema)
+    loaded = load(saved(tmp_path, checkpoint_of(model, specs, data)))
     assert torch.equal(loaded.network[0].mask, mask)
     assert loaded.network[0].node_operation == ("sum", "product", "sum")
     assert loaded.network[1].mask is None
@@ -133,11 +135,8 @@ def test_a_network_in_float64_comes_back_with_all_its_digits(make_data, tmp_path
     with torch.no_grad():
         for part in network.parameters():
             part += 1e-9
-    model = KANModel(network, data.scaling, data.features, data.target_name)
-    weights = {f"model.{name}": weight for name, weight in model.state_dict().items()}
-    description = describe_model([SPLINE, MLP], [2, 3, 1], data, TASK)
-    saved(tmp_path, {"kan_exp": description, "state_dict": weights, "global_step": 0})
-    loaded = load(tmp_path)
+    model = KANModel(network, data.scaling, data.schema)
+    loaded = load(saved(tmp_path, checkpoint_of(model, [SPLINE, MLP], data)))
     for name, weight in network.state_dict().items():
         assert torch.equal(loaded.network.state_dict()[name], weight), name
     assert torch.equal(loaded.predict(data.test.x), model.predict(data.test.x))
@@ -188,13 +187,10 @@ def test_the_start_is_kept_where_no_step_did_any_good(
     assert not torch.equal(module.model.predict(x), start)
 
 
-def content(make_data, make_model, **changes) -> dict:
-    """A checkpoint as a run writes it, less what loading does not read."""
+def content(make_data, make_model) -> dict:
+    """The checkpoint of a small network."""
     data = make_data()
-    model = make_model(data)
-    description = describe_model([SMALL, SMALL], [2, 3, 1], data, TASK)
-    weights = {f"model.{name}": weight for name, weight in model.state_dict().items()}
-    return {"kan_exp": {**description, **changes}, "state_dict": weights, "global_step": 1}
+    return checkpoint_of(make_model(data), [SMALL, SMALL], data)
 
 
 def renamed(description_content: dict, **changes) -> dict:
@@ -352,8 +348,7 @@ def test_a_checkpoint_of_another_shape_is_refused_in_one_line(tmp_path, change):
     model = KANModel(
         make_network([SMALL], [2, 1]),
         Scaling(torch.zeros(2), torch.ones(2), torch.zeros(1), torch.ones(1)),
-        ["a", "b"],
-        "y",
+        Schema.of_numbers("ab", "y"),
     )
     layers = [{"kind": "kan_exp.layers.KANInterpoLayer", "options": dict(SMALL.options)}]
     described = {"layers": layers, "dims": [2, 1], "features": ["a", "b"], "target": "y"}

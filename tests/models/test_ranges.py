@@ -68,7 +68,7 @@ def test_ranges_are_those_of_the_checkpoint_or_what_the_first_layer_has_seen(mak
     expected = np.stack([x.min(0), x.max(0)], axis=1)
     np.testing.assert_allclose(trained_ranges(model), expected, rtol=1e-6)
     plain = nn.Sequential(nn.Linear(2, 1))
-    unknown = trained_ranges(KANModel(plain, data.scaling, data.features, "f"))
+    unknown = trained_ranges(KANModel(plain, data.scaling, data.schema))
     assert unknown.shape == (2, 2)
     assert np.isnan(unknown).all()
     assert outside(torch.full((3, 2), 1e9).numpy(), unknown, data.features) == []

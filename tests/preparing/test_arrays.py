@@ -46,12 +46,12 @@ def test_a_composition_is_not_changed_by_a_training():
     [
         ({"refine.steps": (2, 3)}, [2, 3]),
         ({"refine.steps": np.array([2, 3])}, [2, 3]),
-        ({"penalty.roughness": np.float32(0.5), "smoothing.method": None}, 0.5),
+        ({"penalty.roughness": np.float32(0.5), "layer": "spline"}, 0.5),
         ({"layers": [{"interpo": {"num_x": 9}}]}, 9),
     ],
 )
 def test_values_of_python_are_those_of_yaml(options, value):
-    plain = {"smoothing.method": None, "dims": ["auto", "auto"], "layer": "spline"} | options
+    plain = {"smoothing.method": None, "dims": ["auto", "auto"]} | options
     config, _ = array_config(plain, table(30), 0)
     found = {
         "refine.steps": config.refine.steps,

@@ -190,20 +190,18 @@ def test_a_search_without_an_answer_leaves_the_mean(monkeypatch):
     assert explanation.verdict.startswith("no formula found before the search ended")
 
 
-def model_of(
-    outputs=1, schema=None, activation="identity", classes=(), names=("a", "b"), target="z"
-):
+def model_of(outputs=1, schema=None, activation="identity", output_names=()):
     """A network that is `a + 2 b` in each output."""
-    layer = KANInterpoLayer(len(names), outputs, num_x=2, x_min=-1.0, x_max=1.0)
+    schema = schema or Schema.of_numbers("ab", "z")
+    width = len(schema.features)
+    layer = KANInterpoLayer(width, outputs, num_x=2, x_min=-1.0, x_max=1.0)
     with torch.no_grad():
-        for k, slope in enumerate([1.0, 2.0, 5.0][: len(names)]):
+        for k, slope in enumerate([1.0, 2.0, 5.0][:width]):
             layer.values[k] = slope * torch.tensor([[-1.0], [1.0]])
-    ones, zeros = torch.ones(len(names)), torch.zeros(len(names))
+    ones, zeros = torch.ones(width), torch.zeros(width)
     scaling = Scaling(zeros, ones, torch.zeros(outputs), torch.ones(outputs))
     network = torch.nn.Sequential(layer)
-    return KANModel(
-        network, scaling, names, target, activation, classes=classes, schema=schema
-    ).eval()
+    return KANModel(network, scaling, schema, activation, output_names).eval()
 
 
 LINE = x + 2 * y
@@ -248,9 +246,7 @@ def test_units_of_columns_are_given_to_the_search(finds):
     kan_exp.explain(model_of(schema=schema), at, np.exp(LINE(at)), units=units)
     assert asked["dimensions"].is_logarithm
     classes = Schema((Column("a"), Column("b")), (Column("z", "class", levels=("no", "yes")),))
-    kan_exp.explain(
-        model_of(schema=classes, activation="sigmoid", classes=("no", "yes")), at, units={"a": "m"}
-    )
+    kan_exp.explain(model_of(schema=classes, activation="sigmoid"), at, units={"a": "m"})
     assert asked["dimensions"].target == (0,)
     with pytest.raises(KanExpError, match="units: there is no column 'c' among a, b, z"):
         kan_exp.explain(model_of(), at, LINE(at), units={"c": "m"})
@@ -283,13 +279,13 @@ def test_a_network_that_has_not_learned_is_named(finds):
 def test_log_odds_of_two_classes(finds):
     schema = Schema((Column("a"), Column("b")), (Column("z", "class", levels=("no", "yes")),))
     asked = finds(LINE)
-    explanation = kan_exp.explain(model_of(1, schema, "classes", ("no", "yes")), points(30, 2))
+    explanation = kan_exp.explain(model_of(1, schema, "classes"), points(30, 2))
     assert asked["y"] == pytest.approx(LINE(points(30, 2)), abs=1e-5)
     assert explanation.target == "log-odds of yes"
     three = ("no", "yes", "maybe")
     schema = Schema(schema.inputs, (Column("z", "class", levels=three),))
     with pytest.raises(KanExpError, match="numbers and two classes, but the network has 3 classes"):
-        kan_exp.explain(model_of(3, schema, "classes", three), points(30, 2))
+        kan_exp.explain(model_of(3, schema, "classes"), points(30, 2))
 
 
 def test_scaled_columns_are_in_their_own_units_and_categories_are_left_out(finds):
@@ -298,7 +294,7 @@ def test_scaled_columns_are_in_their_own_units_and_categories_are_left_out(finds
         Column("color", "category", levels=("blue", "red")),
     )
     schema = Schema(inputs, (Column("price", scale="log"),))
-    model = model_of(schema=schema, names=schema.features, target="price")
+    model = model_of(schema=schema)
     table = pl.DataFrame({"size": np.exp(points(40, 1)[:, 0]), "color": ["red", "blue"] * 20})
     asked = finds(Call("log", x))
     price = pl.Series("price", table["size"].to_numpy() ** 1.0)
@@ -312,8 +308,7 @@ def test_scaled_columns_are_in_their_own_units_and_categories_are_left_out(finds
 
 
 def test_a_single_quantile_is_explained_from_the_network(finds):
-    schema = Schema((Column("a"), Column("b")), (Column("z"),))
-    model = model_of(schema=schema, target="z q0.9")
+    model = model_of(output_names=["z q0.9"])
     finds(LINE)
     explanation = kan_exp.explain(model, points(200, 2), points(200, 2)[:, 0])
     assert explanation.target == "z q0.9"
@@ -347,7 +342,8 @@ def test_edges_without_a_name_are_marked():
         layer.values[1, :, 0] = torch.tensor([0.0, 5, -3, 2, 0])
         layer.values[2, :, 0] = torch.arange(5.0)
     scaling = Scaling(torch.zeros(3), torch.ones(3), torch.zeros(1), torch.ones(1))
-    model = KANModel(torch.nn.Sequential(layer), scaling, ("a", "b", "c"), "z").eval()
+    schema = Schema.of_numbers("abc", "z")
+    model = KANModel(torch.nn.Sequential(layer), scaling, schema).eval()
     at = torch.rand(300, 3, generator=torch.Generator().manual_seed(0)) * 4
     at[:, 2] = at[:, 2].round()
     names = name_edges(model.views(at), seconds=60)

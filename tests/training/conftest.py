@@ -38,7 +38,7 @@ def make_model():
     def make(data, dims=(2, 3, 1), layer=KANInterpoLayer, seed: int = 1) -> KANModel:
         generator = torch.Generator().manual_seed(seed)
         network = make_network(LayerSpec(layer, OPTIONS[layer]), dims, generator)
-        return KANModel(network, data.scaling, data.features, data.target_name)
+        return KANModel(network, data.scaling, data.schema)
 
     return make
 

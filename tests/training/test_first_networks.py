@@ -57,7 +57,7 @@ def test_a_finer_grid_has_five_steps_before_it_is_judged(make_data, make_trainer
     specs = [LayerSpec(KANSplineLayer, {"num_intervals": 8})] * 2
     stages = [Stage(4, 1, 1, points=20), Stage(8, 1, 12)]
     starts = make_starts(specs, [2, 2, 1], stages[0], 0, 0.3, x, bounds)
-    model = KANModel(starts[0], data.scaling, data.features, "f")
+    model = KANModel(starts[0], data.scaling, data.schema)
     # On the points of the first stage the start is right; all others are far off.
     y = model.predict(data.train.x)
     y[20:] += 3 * data.scaling.y_std

@@ -10,6 +10,7 @@ from torch import nn
 
 from kan_exp.data import Split
 from kan_exp.data.points import Scaling
+from kan_exp.data.schema import Schema
 from kan_exp.layers import KANInterpoLayer, KANSplineLayer, LayerSpec
 from kan_exp.models.model import KANModel
 from kan_exp.optimizers import LevenbergMarquardt
@@ -30,7 +31,7 @@ def networks(count: int, kind=KANSplineLayer, cells: int = 8) -> list[nn.Sequent
 
 def module(starts, stages, y, penalty_decay=0.0, **penalty: float) -> LeastSquaresModule:
     return LeastSquaresModule(
-        KANModel(starts[0], UNIT, ("a", "b"), "f"),
+        KANModel(starts[0], UNIT, Schema.of_numbers("ab", "f")),
         TASK,
         starts,
         stages,
@@ -159,7 +160,7 @@ def test_hidden_grids_follow_their_values_while_training(kind, make_data, make_t
     starts = make_starts([LayerSpec(kind, {})] * 2, [2, 2, 1], stage, 0, 0.3, x, bounds)
     (network,) = starts
     before = network[1].grid.clone()
-    model = KANModel(network, scaling, data.features, "f")
+    model = KANModel(network, scaling, data.schema)
     validation = scaling.standardize(data.val)
     description = {"layers": [{"kind": "any", "options": {}}] * 2}
     made = LeastSquaresModule(

@@ -110,7 +110,7 @@ def test_what_a_replica_needs_is_what_a_training_takes(make_data, make_trainer, 
     def make(count: int) -> ReplicaModule:
         seeds = [torch.Generator().manual_seed(seed) for seed in range(count)]
         networks = [make_network(LayerSpec(kind, options), (2, 3, 1), seed) for seed in seeds]
-        model = KANModel(networks[0], data.scaling, data.features, data.target_name)
+        model = KANModel(networks[0], data.scaling, data.schema)
         adam = partial(torch.optim.Adam, lr=1e-3)
         data.plan(sizes.batch, 2 * sizes.steps, sizes.steps, 1, *seeds)
         return ReplicaModule(model, TASK, networks, 0, adam, None, penalty, {})

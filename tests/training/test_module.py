@@ -15,6 +15,7 @@ import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, StepLR
 
 from kan_exp.data.points import Scaling
+from kan_exp.data.schema import Schema
 from kan_exp.errors import DivergedError, KanExpError
 from kan_exp.layers import KANInterpoLayer, KANLayer, KANSplineLayer, LayerSpec, make_network
 from kan_exp.models.model import KANModel
@@ -152,7 +153,7 @@ def test_roughness_and_curvature_of_a_known_network():
     network[0].place(grid, lambda x: torch.stack([x**2 / 2, 3 - 2 * x], dim=-1))
     network[1].place(torch.tensor([[-1.0, 1.0]] * 2), lambda x: 0.5 * x.unsqueeze(-1))
     scaling = Scaling(torch.zeros(1), torch.ones(1), torch.zeros(1), torch.ones(1))
-    model = KANModel(network, scaling, ["x"], "y")
+    model = KANModel(network, scaling, Schema.of_numbers(["x"], ["y"]))
     x = torch.linspace(0, 4, 9)[:, None]
     _, penalties = module(model, roughness=1.0, curvature=1.0, jerk=1.0).objective(x, x)
     # Slopes: x on 0 to 4, whose mean square is 16 / 3, and -2; then 0.5. Bends: 1 and 0; then 0.
@@ -165,7 +166,7 @@ def test_smooth_counts_the_tables_of_a_mixed_network(make_data):
     data = make_data()
     specs = [LayerSpec(KANSplineLayer, {}), LayerSpec(KANInterpoLayer, {"num_x": 7})]
     network = make_network(specs, [2, 3, 1], torch.Generator().manual_seed(0))
-    model = KANModel(network, data.scaling, data.features, data.target_name)
+    model = KANModel(network, data.scaling, data.schema)
     _, penalties = module(model, smooth=1.0).objective(data.train.x, data.train.y)
     slow = slow_penalty("smooth", network, data.train.x).item()
     assert penalties["smooth"].item() == pytest.approx(slow, rel=1e-4)

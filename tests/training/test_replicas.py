@@ -47,7 +47,7 @@ def networks(layers, count: int):
 
 
 def model_of(network, data) -> KANModel:
-    return KANModel(network, data.scaling, data.features, data.target_name)
+    return KANModel(network, data.scaling, data.schema)
 
 
 def train_alone(layers, data, trainer, replica, optimizer, scheduler, batch, penalty):

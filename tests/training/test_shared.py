@@ -128,7 +128,7 @@ def looked_up(data, kind=KANModule, **options):
     """A module whose second layer, too, is trained through a table."""
     spec = LayerSpec(KANLayer, {"fcn_hidden": 4, "table_points": 6})
     network = make_network(spec, (2, 3, 1), torch.Generator().manual_seed(1)).double()
-    model = KANModel(network, data.scaling, data.features, data.target_name)
+    model = KANModel(network, data.scaling, data.schema)
     return backward(kind(model, TASK, sgd, None, {}, {}, **options))
 
 

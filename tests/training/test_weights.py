@@ -13,7 +13,7 @@ from kan_exp.data.base import ChunkLoader
 from kan_exp.data.points import measure_scaling
 from kan_exp.data.schema import Column, Schema
 from kan_exp.layers import KANSplineLayer
-from kan_exp.models.model import smearing
+from kan_exp.models.residuals import smearing
 from kan_exp.optimizers import LevenbergMarquardt
 from kan_exp.optimizers.natural_basis import NaturalBasis
 from kan_exp.optimizers.smooth_networks import Shape, SmoothNetworks

@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from kan_exp.data import ExperimentData
 from kan_exp.errors import DivergedError
 from kan_exp.models.loading import model_from
-from kan_exp.models.model import smearing
+from kan_exp.models.residuals import smearing
 from kan_exp.runs import replacing
 from kan_exp.tasks.metrics import NUMBERS
 from kan_exp.training.callbacks.stop import SignalStop
