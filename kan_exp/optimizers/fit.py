@@ -80,7 +80,7 @@ class Fit(Problem):
         self.networks, self.x, self.y, self.loss = networks, x, y, loss
         self.weight = weight
         self.penalty, self.limits = Sum(penalties), limits
-        self.width = networks.outputs(networks.read(), x[:1]).shape[-1]
+        self.width = networks.width(x)
 
     def read(self) -> Tensor:
         """All parameters, `(modules, parameters)`."""

@@ -54,7 +54,7 @@ class ResidualFit(Problem):
     Parameters are those of the networks, followed by the coefficients.
 
     Args:
-        modules: Networks of one shape.
+        networks: Networks of one shape.
         residuals: What is minimized.
         penalties: Added to the loss; functions of the networks' parameters.
         limits: Limits of a step; conjugate gradients are not used.
@@ -62,12 +62,12 @@ class ResidualFit(Problem):
 
     def __init__(
         self,
-        modules: Sequence[nn.Module],
+        networks: BatchedNetworks,
         residuals: Residuals,
         penalties: Sequence[Penalty],
         limits: Limits,
     ) -> None:
-        self.networks = BatchedNetworks(modules)
+        self.networks = networks
         self.terms = [
             term._replace(keys=closure(term.keys)) for term in residuals.terms if len(term.points)
         ]

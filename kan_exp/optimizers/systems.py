@@ -95,9 +95,7 @@ class FactoredSystem(System):
             return change
         if self._triangle is None:
             self._triangle = self._make_triangle()
-        slope, diagonal, matrix = self.penalty
-        matrix = None if matrix is None else matrix[inexact]
-        penalty = Expansion(slope[inexact], diagonal[inexact], matrix)
+        penalty = self.penalty.take(inexact)
         self.min_damping = self.min_damping.masked_fill(inexact, MIN_QR_DAMPING)
         change[inexact] = damped_step(self._triangle[inexact], penalty, added[inexact])
         return change
@@ -177,7 +175,7 @@ class SampleSystem(FactoredSystem):
         super().__init__(slope, diagonal, make_triangle if qr else None, penalty)
         self.jacobian, self.residuals, self.count = jacobian, residuals, count
         # Without a penalty the matrix is the same for any damping up to a factor.
-        self._inner = None if penalty.diagonal.any() else self._inner_matrix(self.scale)
+        self._inner = self._inner_matrix(self.scale) if penalty.is_zero else None
 
     def cholesky(self, damping: Tensor, added: Tensor) -> tuple[Tensor, Tensor]:
         diagonal = self.penalty.diagonal + added
