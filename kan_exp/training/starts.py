@@ -92,18 +92,19 @@ def follow(networks: Sequence[nn.Sequential], x: Tensor, slack: float = SLACK) -
         if visits[0].index == 0 or not isinstance(visits[0].layer, GridLayer):
             continue
         layers = [cast(GridLayer, visit.layer) for visit in visits]
-        grids, moves = [], []
+        ranges, moves = [], []
         for layer, visit in zip(layers, visits, strict=True):
             low, high = visit.inputs.amin(0), visit.inputs.amax(0)
             width = (high - low).clamp(min=MIN_WIDTH)
             first, last = layer.grid.unbind(1)
             too_wide = last - first > slack * (1 + 2 * MARGIN) * width
+            ranges.append((low, high, width))
             moves.append((low < first) | (high > last) | too_wide)
-            ends = torch.stack([low - MARGIN * width, high + MARGIN * width], dim=1)
-            grids.append(torch.where(moves[-1][:, None], ends, layer.grid))
         chosen = torch.stack(moves).any(1).tolist()
-        for layer, grid in itertools.compress(zip(layers, grids, strict=True), chosen):
-            layer.move_grid(grid)
+        found = zip(layers, ranges, moves, strict=True)
+        for layer, (low, high, width), which in itertools.compress(found, chosen):
+            ends = torch.stack([low - MARGIN * width, high + MARGIN * width], dim=1)
+            layer.move_grid(torch.where(which[:, None], ends, layer.grid))
         moved = moved or any(chosen)
     return moved
 
