@@ -93,16 +93,15 @@ class LeastSquares(Problem):
         self.penalty = Sum([*quadratics, *penalties])
 
     def evaluate(self, parameters: Tensor) -> Value:
-        return self._value(parameters, self.residuals(parameters))
+        return self._value(parameters, self.residuals(parameters).square().mean(1))
 
     def expand(self, parameters: Tensor) -> tuple[Value, System]:
         residuals, jacobian = self.linearize(parameters)
-        penalty = self.penalty.expand(parameters)
-        system = dense_system(jacobian, residuals, residuals.shape[1], penalty)
-        return self._value(parameters, residuals), system
+        block = jacobian, residuals, residuals.square().mean(1)
+        system = dense_system(block, residuals.shape[1], self.penalty.expand(parameters))
+        return self._value(parameters, system.loss), system
 
-    def _value(self, parameters: Tensor, residuals: Tensor) -> Value:
-        loss = residuals.square().mean(1)
+    def _value(self, parameters: Tensor, loss: Tensor) -> Value:
         return Value(loss, loss + self.penalty.value(parameters))
 
 
