@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _SIGNS = ("neg", "pos", "abs")
-_ARITHMETIC = ("add", "sub", "mul", "truediv", "pow", "mod", "floordiv")
+_ARITHMETIC = ("add", "sub", "mul", "truediv", "pow", "mod")
 _COMPARISONS = ("lt", "le", "gt", "ge")
 
 

@@ -224,6 +224,8 @@ class Problem:
         fields = [self._field(k, derivative) for k in range(len(self.outputs))]
         values = relation.function(self.with_coefficients(coefficients), at, *fields)
         each = values if isinstance(values, list | tuple) else [values]
+        if not each:
+            raise ValueError("it must return a tensor, or several, got none")
         like = derivative(0, ())
         return torch.stack([_as_tensor(one, like) for one in each], -1)
 
