@@ -81,6 +81,8 @@ class EquationData(ExperimentData):
         )
         self.scaling = self.scaling_of(problem.ranges)
         self.data_weight = data_weight
+        if isinstance(measured, str) or not isinstance(measured, Sequence | None):
+            raise KanExpError(f"data.measured must be a list of names, got {measured!r}.")
         known = problem.outputs if measured is None else tuple(measured)
         for name in known:
             if name not in problem.outputs:
@@ -113,8 +115,9 @@ class EquationData(ExperimentData):
     def _observe(self, path: str | None, observed: int | None, noise: float) -> Split | None:
         problem = self.problem
         for name, value in (("noise", noise), ("data_weight", self.data_weight)):
-            if not 0 <= value < math.inf:
-                raise KanExpError(f"data.{name} must be at least 0, got {value}.")
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not 0 <= value < math.inf:
+                raise KanExpError(f"data.{name} must be a number of at least 0, got {value!r}.")
         if path is not None:
             return self._read("data.path", path, [problem.outputs[k] for k in self.measured])
         if observed is None:

@@ -20,7 +20,7 @@ STEPS = 3  # after which LBFGS has a history
 def check_optimizer(
     make_optimizer: Callable[..., Any], make_scheduler: Callable[..., Any] | None = None
 ) -> None:
-    """Makes both for a stand-in of the parameters, and takes steps to the minimum of a sum of squares.
+    """Makes both for a stand-in of the parameters, and takes steps on a sum of squares.
 
     Args:
         make_optimizer: Makes the optimizer from parameters, or from networks for least squares.
