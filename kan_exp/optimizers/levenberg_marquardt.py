@@ -14,6 +14,7 @@ from kan_exp.optimizers.jacobian import BatchedNetworks
 from kan_exp.optimizers.least_squares import TOLERANCES, Report, State, Tolerances, start, step
 from kan_exp.optimizers.penalties import Penalty, Quadratic
 from kan_exp.optimizers.residuals import ResidualFit, Residuals
+from kan_exp.options import MAX_WHOLE
 from kan_exp.tasks.losses import Loss, Squared
 
 Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor | None] | Residuals
@@ -87,8 +88,9 @@ class LevenbergMarquardt(Optimizer):
         options = {"memory": memory, "cg_tolerance": cg_tolerance, "cg_steps": cg_steps}
         options = {"damping": damping, "attempts": attempts, **options}
         for name, value in options.items():
-            if not value > 0:
-                raise ValueError(f"LevenbergMarquardt needs {name} above 0, got {value!r}.")
+            if not 0 < value < MAX_WHOLE:
+                bounds = "above 0 and below 2**60"
+                raise ValueError(f"LevenbergMarquardt needs {name} {bounds}, got {value!r}.")
         for name, value in tolerances.items():
             if not value >= 0:
                 raise ValueError(f"LevenbergMarquardt needs {name} at least 0, got {value!r}.")
