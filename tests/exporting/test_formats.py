@@ -458,9 +458,9 @@ def test_sql_tells_names_apart_as_databases_do(tmp_path, inputs, target, table, 
     model = complete(network("KANSplineLayer", [len(inputs), 1]), schema, x)
     if isinstance(added, str):
         with pytest.raises(KanExpError, match=added):
-            model.export(tmp_path / "m.sql", table=table)
+            export(model, tmp_path / "m.sql", table=table)
         return
-    model.export(tmp_path / "m.sql", table=table)
+    export(model, tmp_path / "m.sql", table=table)
     names = ", ".join(f'"{name}"' for name in inputs)
     with sqlite3.connect(":memory:") as base:
         base.execute(f"CREATE TABLE t ({names})")
