@@ -4,6 +4,7 @@
 python benchmarks/pde.py                                all problems
 python benchmarks/pde.py --problems heat poisson --seconds 20
 python benchmarks/pde.py --own                          without peers
+python benchmarks/pde.py --seeds 10                     how errors vary, for all of conf/pde/
 
 Each problem is that of conf/pde/, with its points and its weights: peers minimize the same sum at
 the same points, and where a solution meets conditions by a factor and an offset, theirs does.
@@ -13,18 +14,24 @@ of splines, DeepXDE (on PyTorch) a tanh network, of widths chosen here and not t
 float64. Their optimizers are adam (learning rate 1e-3); adam for half of the time, then L-BFGS; and
 of DeepXDE adam and L-BFGS for a third each, then NNCG. Errors are relative Euclidean norms at the
 problem's test points, of one seed.
+
+With --seeds nothing is compared: each problem is solved from so many seeds of network, points and
+noise, and the table has the errors of each unknown function and each unknown coefficient; beside
+the latter, those of the exact solution that fits the same noisy values best.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from statistics import median
+from typing import Any, NamedTuple, cast
 
 os.environ.setdefault("DDE_BACKEND", "pytorch")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -32,13 +39,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 
+from kan_exp.data import Split
+from kan_exp.data.equation import EquationData
 from kan_exp.equations.points import draw_points
 from kan_exp.preparing.experiment import make_experiment
 from kan_exp.preparing.translation import run_config
 from kan_exp.training.equations import Residue
+from kan_exp.training.result import Result
 
 RATE = 1e-3
-PROBLEMS = ("poisson", "helmholtz", "heat", "burgers", "lotka_volterra")
+CONFIGS = Path(__file__).parents[1] / "conf" / "pde"
 WIDTHS = {"jaxKAN": (8, 8), "DeepXDE": (32, 32, 32)}
 
 # Of a library (numpy's names), inputs, and derivatives by their names and the output's place.
@@ -122,14 +132,62 @@ class Clock:
         return time.process_time() > self.end
 
 
-def solve(name: str, options: Sequence[str]) -> tuple[float, float, int, Points]:
-    """kan_exp's error, its seconds and its parameters, and the points of the problem."""
+def fit(name: str, options: Sequence[str]) -> tuple[Result, float]:
+    """kan_exp's result, and its processor seconds."""
     with tempfile.TemporaryDirectory() as folder:
         config = run_config([f"pde={name}", "logger=none", *options], Path(folder))
         experiment = make_experiment(config)
         start = time.process_time()
-        result = experiment.fit()
-        seconds = time.process_time() - start
+        return experiment.fit(), time.process_time() - start
+
+
+def errors_of(result: Result) -> dict[str, float]:
+    """The relative error of each unknown function, and of each unknown coefficient."""
+    data = cast(EquationData, result.data)
+    problem: Any = data.problem
+    norms = (result.predictions - result.truth).norm(dim=0) / result.truth.norm(dim=0)
+    errors = dict(zip(problem.outputs, norms.tolist(), strict=True))
+    for name, value in result.metrics.get("coefficients", {}).items():
+        true = getattr(problem.solution, name)
+        errors[name] = abs(value / true - 1)
+        errors[f"{name} by exact solutions"] = abs(_best_fit(data, true) / true - 1)
+    return errors
+
+
+def _best_fit(data: EquationData, true: float) -> float:
+    """The coefficient of the exact solution that fits what is observed best."""
+    from scipy.optimize import minimize_scalar
+
+    x, y = cast(Split, data.observations)[:2]
+    make = type(cast(Any, data.problem.solution))
+
+    def misfit(log: float) -> float:
+        return float((make(true * math.exp(log))(x) - y).square().sum())
+
+    return true * math.exp(minimize_scalar(misfit, bracket=(-0.1, 0.1)).x)
+
+
+def vary(names: Sequence[str], seeds: int, options: Sequence[str]) -> None:
+    """Prints how the errors vary with the seed."""
+    print("| problem | seconds | error of | best | median | worst | worst / median |")
+    print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
+    for name in names:
+        runs = [fit(name, [f"seed={seed}", f"data.seed={seed}", *options]) for seed in range(seeds)]
+        seconds = median(taken for _, taken in runs)
+        errors = [errors_of(result) for result, _ in runs]
+        for what in errors[0]:
+            each = [one[what] for one in errors]
+            middle, worst = median(each), max(each)
+            print(
+                f"| {name} | {seconds:.0f} | {what} | {min(each):.1e} | {middle:.1e} | "
+                f"{worst:.1e} | {worst / middle:.1f} |",
+                flush=True,
+            )
+
+
+def solve(name: str, options: Sequence[str]) -> tuple[float, float, int, Points]:
+    """kan_exp's error, its seconds and its parameters, and the points of the problem."""
+    result, seconds = fit(name, options)
     data: Any = result.data
     residue = Residue(data, data.problem.num_continuations - 1)
     counts, draws = data.problem.points, data.generator(0)
@@ -308,17 +366,22 @@ def peers() -> Iterator[tuple[str, Callable[..., tuple[float, int]], tuple[str, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="errors of solutions after the same seconds")
-    parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=PROBLEMS)
+    parser.add_argument("--problems", nargs="+", help="names in conf/pde/; all if not given")
     parser.add_argument("--seconds", type=float, help="of peers, in the place of kan_exp's")
     parser.add_argument("--own", action="store_true", help="without peers")
+    parser.add_argument("--seeds", type=int, help="of kan_exp alone: how errors vary")
     parser.add_argument("options", nargs="*", default=[], help="of kan_exp, such as seed=1")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if hasattr(os, "sched_setaffinity"):  # JAX has no option for its threads
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    if arguments.seeds:
+        every = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+        vary(arguments.problems or every, arguments.seeds, arguments.options)
+        return
     print("| problem | network | trained by | parameters | seconds | relative error | times |")
     print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
-    for name in arguments.problems:
+    for name in arguments.problems or CASES:
         own, seconds, size, points = solve(name, arguments.options)
         print(f"| {name} | kan_exp | least squares | {size:,} | {seconds:.0f} | {own:.1e} | 1 |")
         given = arguments.seconds or seconds

@@ -32,7 +32,7 @@ from kan_exp.commandline.arguments import (
     own_folders,
     spelled,
 )
-from kan_exp.commandline.explain import USER_ERRORS, one_line
+from kan_exp.commandline.explain import USER_ERRORS, lacks_memory, one_line
 from kan_exp.commandline.own_configs import OwnConfigs
 from kan_exp.commandline.renamed import note, rename_in_files
 from kan_exp.commandline.starting import fail
@@ -136,7 +136,7 @@ def _composing_once(arguments: Sequence[str]) -> Iterator[None]:
 
 def is_user_error(error: Exception) -> bool:
     """Whether a user can mend the cause of an exception: a configuration, files, folders."""
-    if isinstance(error, USER_ERRORS):
+    if isinstance(error, USER_ERRORS) or lacks_memory(error):
         return True
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     modules = [str(frame.f_globals.get("__name__")) for frame in frames]

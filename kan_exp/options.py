@@ -10,6 +10,8 @@ from typing import Any
 from kan_exp.errors import KanExpError
 from kan_exp.quoting import shell
 
+MAX_WHOLE = 2**60  # sums of a few are int64
+
 
 def check_options(group: str, make: Callable[..., Any], options: Mapping[str, Any]) -> None:
     """Refuses `options` of another type than the defaults or annotations of the constructor `make`.
@@ -36,14 +38,18 @@ def _broken_rule(option: str, parameter: inspect.Parameter, value: Any) -> str |
     if isinstance(default, tuple) and all(map(_is_number, default)):
         if isinstance(value, str) or not isinstance(value, Sequence):
             return f"a list, as {_list(default)}, got {value!r}."
-        if len(value) != len(default) or not all(map(_is_number, value)):
+        if len(value) != len(default) or not all(_is_number(v) and v == v for v in value):
             return f"{len(default)} numbers, as {_list(default)}, got {_list(value)}."
     elif _is_number(default) or kind in ("int", "float"):
         if not _is_number(value):
             shown = repr(value) if isinstance(value, str) else _text(value)
             return f"a number, got {shown}{_cure(value)}."
-        if kind == "int" and value != int(value):
+        if value != value:
+            return "a number, got nan."
+        if kind == "int" and not isinstance(value, int):
             return f"a whole number, got {value}."
+        if isinstance(value, int) and abs(value) >= MAX_WHOLE:
+            return f"a number between -2**60 and 2**60, or in the form 1e20, got {value}."
     elif kind == "str" and not isinstance(value, str):
         return f"text{' or null' if optional else ''}, got {_text(value)}{_as_text(option, value)}"
     elif kind == "bool" and not isinstance(value, bool):

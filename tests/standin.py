@@ -84,6 +84,40 @@ _as_strided = torch.ops.aten.as_strided.default
 _clone_storage = torch.UntypedStorage.clone
 
 
+class Count:
+    """Counts what a GPU would do: kernels that are launched, and waits of the host for the device.
+
+    The host waits for copies from the device, and for those to it that are not `non_blocking`, of
+    which operators make some: to read a number, find the places of a mask, or check for errors.
+    """
+
+    def __init__(self) -> None:
+        self.kernels = self.waits = 0
+
+    def __enter__(self) -> Count:
+        _counts.append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _counts.remove(self)
+
+    def see(self, operator: Any, name: str, args: tuple[Any, ...]) -> None:
+        self.kernels += not operator.is_view
+        self.waits += name in WAITS
+        if name == "aten::_copy_from":
+            source, target, *rest = args
+            self.waits += source.device != target.device and not any(rest)
+        if name in INDEXED:
+            places = [place for place in args[1] if place is not None]
+            self.waits += any(not _is_ours(one) or one.dtype == torch.bool for one in places)
+
+
+_counts: list[Count] = []
+WAITS = {"aten::_local_scalar_dense", "aten::_linalg_check_errors", "aten::_unique2"}
+WAITS |= {"aten::equal", "aten::masked_select", "aten::nonzero"}
+INDEXED = {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"}
+
+
 def _is_ours(value: Any) -> bool:
     return isinstance(value, Tensor) and value.device.type == NAME
 
@@ -122,6 +156,8 @@ def _unwrap(tensor: Tensor) -> Tensor:
 def _kernel(operator: Any, *args: Any, **options: Any) -> Any:
     """Runs any operator on the CPU's view of its arguments."""
     name = operator._schema.name
+    for count in _counts:
+        count.see(operator, name, args)
     if operator is _set:
         return _on_cpu(_set, *args)
     if name == "aten::_efficientzerotensor":

@@ -45,6 +45,11 @@ VALUES = (
     r"\. value: (.*)$",
 )
 MAX_CHARACTERS = 60  # of a value
+# What torch and NumPy say where memory does not suffice.
+NO_MEMORY = re.compile(
+    r"can't allocate memory|out of memory|Unable to allocate|Storage size calculation overflowed",
+    re.IGNORECASE,
+)
 
 
 def one_line(error: BaseException) -> str:
@@ -56,6 +61,12 @@ def one_line(error: BaseException) -> str:
         return line if is_own else " ".join(line.split())
     except Exception:  # noqa: BLE001 - an explanation that fails must not hide the error
         return f"{type(error).__name__}."
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether memory of this machine or of its GPU did not suffice."""
+    by_torch = isinstance(error, RuntimeError) and NO_MEMORY.search(str(error)) is not None
+    return by_torch or isinstance(error, MemoryError)
 
 
 def _explain(error: BaseException) -> str:
@@ -94,6 +105,10 @@ def _explain(error: BaseException) -> str:
             f"hydra.job.env_copy: there is no environment variable {error.args[0]}: set it, or "
             f"leave it out."
         )
+    if lacks_memory(error):
+        wanted = re.search(r"allocate ([\d.,]+ \w+)", message)
+        amount = f" for {wanted[1]} more" if wanted else ""
+        return f"not enough memory{amount}: lower dims, options of the layer, points or batch_size."
     if isinstance(error, RecursionError):
         return "the configuration refers to itself without an end."
     return first_line(error)

@@ -19,7 +19,10 @@ SKLEARN_SETS: dict[str, tuple[int | None, tuple[str, ...]]] = {
 def check_whole(name: str, value: object, least: int) -> None:
     """Raises a `KanExpError` if a seed or a size is no whole number in its range."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**60:
-        raise KanExpError(f"{name} must be a whole number of at least {least}, got {value!r}.")
+        below = " and below 2**60" if isinstance(value, int) and value >= 2**60 else ""
+        raise KanExpError(
+            f"{name} must be a whole number of at least {least}{below}, got {value!r}."
+        )
 
 
 def check_batch_size(batch_size: int | None) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from kan_exp.data.columns import FALSE, MISSING_WORDS, TRUE, shown
+from kan_exp.data.columns import FALSE, TRUE, shown
+from kan_exp.data.fields import level_names
 from kan_exp.data.schema import MAX_LEVELS, Column, Schema
 from kan_exp.data.table_file import TableFile, are_numbers
 from kan_exp.errors import KanExpError, listing
@@ -17,24 +18,6 @@ if TYPE_CHECKING:
 
 MAX_FEW = 10  # different whole numbers that are taken for classes
 REPEATS = 5  # rows of each of them, on average
-
-
-def level_names(fields: pl.Series) -> pl.Series:
-    """Classes as text: a number has one name, however it is written; null for missing ones."""
-    if fields.dtype == pl.Boolean:
-        return fields.cast(pl.String)
-    if fields.dtype.is_numeric():
-        numbers = fields.cast(pl.Float64).fill_nan(None)
-    else:
-        text = fields.cast(pl.String, strict=False).str.strip_chars()
-        text = text.set(text.str.to_lowercase().is_in(MISSING_WORDS), None)
-        numbers = text.cast(pl.Float64, strict=False)
-        if numbers.null_count() > text.null_count():
-            return text
-    whole = (numbers == numbers.round()) & (numbers.abs() < 2**53)
-    frame = pl.DataFrame({"number": numbers, "whole": whole})
-    name = pl.when("whole").then(pl.col("number").cast(pl.Int64, strict=False).cast(pl.String))
-    return frame.select(name.otherwise(pl.col("number").cast(pl.String))).to_series()
 
 
 def sorted_levels(names: Iterable[str]) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,14 +11,17 @@ from torch import Tensor
 
 from kan_exp.data.base import ExperimentData
 from kan_exp.data.checks import check_whole
+from kan_exp.data.options import Options
 from kan_exp.data.points import Scaling, Split
-from kan_exp.data.reading import read_table
+from kan_exp.data.readers import open_columns
+from kan_exp.data.reading import read_columns
 from kan_exp.data.schema import Schema
 from kan_exp.equations import Problem
 from kan_exp.equations.frame import read
 from kan_exp.equations.notes import notes_on
 from kan_exp.equations.points import Ranges, compile_relation, draw_points
-from kan_exp.errors import KanExpError, listing, suggest
+from kan_exp.equations.reading import read_names, read_number, read_positive
+from kan_exp.errors import KanExpError, listing, message_of, suggest
 
 
 class EquationData(ExperimentData):
@@ -63,6 +66,8 @@ class EquationData(ExperimentData):
         super().__init__(seed)
         for name, count in (("num_val", num_val), ("num_test", num_test)):
             check_whole(f"data.{name}", count, 2)
+        if read_number("data.noise", noise) < 0:
+            raise KanExpError(f"data.noise must be at least 0, got {noise}.")
         if not isinstance(problem, Problem):
             raise KanExpError(
                 f"data.problem must be a kan_exp.equations.Problem, got "
@@ -80,8 +85,8 @@ class EquationData(ExperimentData):
             else self._read("pde.exact", table, problem.outputs)
         )
         self.scaling = self.scaling_of(problem.ranges)
-        self.data_weight = data_weight
-        known = problem.outputs if measured is None else tuple(measured)
+        self.data_weight = read_positive("data.data_weight", data_weight)
+        known = read_names("data.measured", measured) or problem.outputs
         for name in known:
             if name not in problem.outputs:
                 raise KanExpError(
@@ -95,6 +100,13 @@ class EquationData(ExperimentData):
                 "pde.unknown needs something that is known of the solution: set data.path=FILE, a "
                 "table with columns for inputs and unknown functions."
             )
+        used = frozenset[str]().union(*(one.names for one in self.relations))
+        for name in problem.unknown:
+            if name not in used:
+                raise KanExpError(
+                    f"pde.unknown has {name!r}, on which no equation depends: leave it out, or "
+                    f"correct the equation."
+                )
 
     def _split(self, count: int, stream: int) -> Split:
         problem = self.problem
@@ -103,23 +115,36 @@ class EquationData(ExperimentData):
         )
         if stream == 0 or problem.solution is None:
             return Split(x, x.new_full((len(x), len(problem.outputs)), math.nan))
-        values: Any = problem.solution(x)
-        y = torch.as_tensor(values).to(x).reshape(len(x), len(problem.outputs))
+        return Split(x, self._exact(problem.solution, x))
+
+    def _exact(self, solution: Callable[[Tensor], Any], x: Tensor) -> Tensor:
+        """Values of the exact solution at points, `(n, out)`.
+
+        Raises:
+            KanExpError: It cannot be evaluated there, or is not finite.
+        """
+        shape = len(x), len(self.problem.outputs)
+        try:
+            y = torch.as_tensor(solution(x)).to(x).reshape(shape)
+        except KanExpError:
+            raise
+        except Exception as error:  # of a user's own function
+            raise KanExpError(
+                f"pde.exact must return values of shape {shape} for points {tuple(x.shape)}: "
+                f"{message_of(error)}"
+            ) from error
         if len(bad := (~y.isfinite().all(1)).nonzero()):
             where = self._shown(x[int(bad[0])])
             raise KanExpError(f"pde.exact is not finite at {where}: correct it, or set it to null.")
-        return Split(x, y)
+        return y
 
     def _observe(self, path: str | None, observed: int | None, noise: float) -> Split | None:
         problem = self.problem
-        for name, value in (("noise", noise), ("data_weight", self.data_weight)):
-            if not 0 <= value < math.inf:
-                raise KanExpError(f"data.{name} must be at least 0, got {value}.")
         if path is not None:
             return self._read("data.path", path, [problem.outputs[k] for k in self.measured])
         if observed is None:
             return None
-        check_whole("data.observed", observed, 1)
+        check_whole("data.observed", observed, 2)
         if problem.solution is None:
             raise KanExpError(
                 "data.observed draws from the exact solution: set pde.exact, or data.path=FILE"
@@ -128,7 +153,7 @@ class EquationData(ExperimentData):
         unit = torch.rand(observed, len(problem.names), generator=draws, dtype=torch.float64)
         low, high = self.bounds.unbind(1)
         x = torch.lerp(low, high, unit)
-        y = torch.as_tensor(problem.solution(x)).to(x).reshape(observed, -1)[:, self.measured]
+        y = self._exact(problem.solution, x)[:, self.measured]
         error = torch.randn(y.shape, generator=draws, dtype=torch.float64)
         return Split(x, y + noise * y.std(0) * error)
 
@@ -138,10 +163,9 @@ class EquationData(ExperimentData):
         Raises:
             KanExpError: It cannot be read, or has a point off the domain.
         """
-        try:
-            table = read_table(path, list(self.problem.names), list(outputs))
-        except KanExpError as error:
-            raise KanExpError(str(error).replace("data.path", option)) from error
+        options = Options(path=option, features=None, target=option, missing=None)
+        schema = Schema.of_numbers(self.problem.names, outputs)
+        table = read_columns(open_columns(path, options=options), schema)
         x = torch.tensor(table.x).double()
         low, high = self.bounds.unbind(1)
         slack = 1e-9 * (high - low)

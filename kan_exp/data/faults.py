@@ -54,11 +54,13 @@ def faulty(
     kinds = "; ".join(_describe(kind, group, schema.targets) for kind, group in groups)
     if treatment is not None and file.options.features is not None:
         return file.error(f"{kinds}: {_command(file, faults, schema, treatment)}")
-    known = CURES if treatment is None else CURES_IN_MEMORY
+    learned = treatment is not None or file.options.missing is None
+    known = CURES_IN_MEMORY if learned else CURES
     cures = [text for kind, _ in groups if (text := known[kind]) is not None]
     text = ", ".join(cures)
     blank = any(fault.remedies and fault.name in schema.targets for fault in faults)
-    if {*(kind for kind, _ in groups)} == {columns.MISSING} and not blank:
+    fillable = {*(kind for kind, _ in groups)} == {columns.MISSING} and not blank
+    if fillable and file.options.missing:
         choice = "leave such rows out: set {}=drop" if treatment is None else "set {}='impute'"
         return file.error(f"{kinds}: {text}, or {choice.format(file.options.missing)}")
     return file.error(f"{kinds}: {text}.")

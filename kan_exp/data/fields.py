@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from kan_exp.data.classes import level_names
 from kan_exp.data.columns import FALSE, INFINITY, MISSING_WORDS, NAN, TRUE
 from kan_exp.data.schema import Column
 from kan_exp.data.table_file import are_numbers
@@ -87,6 +86,24 @@ def read(column: Column, fields: pl.Series) -> pl.Series:
         values = fields.cast(pl.Float64)
         return values.fill_nan(None)
     return pl.repeat(None, len(fields), dtype=pl.Float64, eager=True)
+
+
+def level_names(fields: pl.Series) -> pl.Series:
+    """Classes as text: a number has one name, however it is written; null for missing ones."""
+    if fields.dtype == pl.Boolean:
+        return fields.cast(pl.String)
+    if fields.dtype.is_numeric():
+        numbers = fields.cast(pl.Float64).fill_nan(None)
+    else:
+        text = fields.cast(pl.String, strict=False).str.strip_chars()
+        text = text.set(text.str.to_lowercase().is_in(MISSING_WORDS), None)
+        numbers = text.cast(pl.Float64, strict=False)
+        if numbers.null_count() > text.null_count():
+            return text
+    whole = (numbers == numbers.round()) & (numbers.abs() < 2**53)
+    frame = pl.DataFrame({"number": numbers, "whole": whole})
+    name = pl.when("whole").then(pl.col("number").cast(pl.Int64, strict=False).cast(pl.String))
+    return frame.select(name.otherwise(pl.col("number").cast(pl.String))).to_series()
 
 
 def as_text(fields: pl.Series) -> pl.Series:

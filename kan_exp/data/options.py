@@ -19,7 +19,7 @@ class Options:
 
     Attributes:
         features: Option that chooses the inputs; `None` where a trained network decides them.
-        missing: Option that says what happens to gaps.
+        missing: Option that says what happens to gaps; `None` where there must be none.
         dims: Widths of the network to train, whose first is the number of inputs; `None` if there
             is no network to train, or if its widths are chosen.
     """
@@ -28,7 +28,7 @@ class Options:
     separator: str = "data.separator"
     features: str | None = "data.features"
     target: str = "data.target"
-    missing: str = "data.missing"
+    missing: str | None = "data.missing"
     dims: tuple[int, ...] | None = None
 
 

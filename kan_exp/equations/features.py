@@ -47,9 +47,11 @@ class Features:
                 raise KanExpError(f"pde.features.{name}: there is no such input.{hint}")
         self.texts: dict[str, list[str]] = {}
         for name in inputs:
-            texts = given.get(name, name)
+            texts = name if given.get(name) is None else given[name]
             several = isinstance(texts, Sequence) and not isinstance(texts, str)
             self.texts[name] = [*map(str, texts if several else [texts])]
+            if not self.texts[name]:
+                raise KanExpError(f"pde.features.{name} must have a formula of {name}, got [].")
         self.formulas = [
             (place, Formula(text, [name], option=f"pde.features.{name}"))
             for place, (name, texts) in enumerate(self.texts.items())

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-_OPERATORS = ("add", "sub", "mul", "truediv", "pow")
+_SIGNS = ("neg", "pos", "abs")
+_ARITHMETIC = ("add", "sub", "mul", "truediv", "pow", "mod")
+_COMPARISONS = ("lt", "le", "gt", "ge")
 
 
 class Field:
@@ -30,14 +32,15 @@ class Field:
             raise AttributeError(name)
         return self._derivative(name)
 
-    def __neg__(self) -> Tensor:
-        return -self.value
+    def __bool__(self) -> bool:
+        return bool(self.value)  # of many points torch refuses it
 
     @classmethod
     def __torch_function__(
         cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        return function(*_plain(args), **(kwargs or {}))
+        named = {name: _plain(value) for name, value in (kwargs or {}).items()}
+        return function(*_plain(args), **named)
 
 
 def _plain(value: Any) -> Any:
@@ -47,8 +50,11 @@ def _plain(value: Any) -> Any:
 
 
 def _add_operators() -> None:
-    for name in _OPERATORS:
+    for name in (*_SIGNS, *_ARITHMETIC, *_COMPARISONS):
         operate = getattr(operator, name)
+
+        def alone(self: Field, operate: Any = operate) -> Any:
+            return operate(self.value)
 
         def forward(self: Field, other: Any, operate: Any = operate) -> Any:
             return operate(self.value, _plain(other))
@@ -56,8 +62,9 @@ def _add_operators() -> None:
         def backward(self: Field, other: Any, operate: Any = operate) -> Any:
             return operate(_plain(other), self.value)
 
-        setattr(Field, f"__{name}__", forward)
-        setattr(Field, f"__r{name}__", backward)
+        setattr(Field, f"__{name}__", alone if name in _SIGNS else forward)
+        if name in _ARITHMETIC:
+            setattr(Field, f"__r{name}__", backward)
 
 
 _add_operators()

@@ -8,6 +8,7 @@ from typing import Any
 
 from kan_exp.equations.frame import Key
 from kan_exp.equations.problem import Problem
+from kan_exp.equations.reading import read_names, read_numbers, read_ranges
 from kan_exp.errors import KanExpError, listing, suggest
 from kan_exp.targets import Formula
 from kan_exp.targets.derivatives import read_derivative
@@ -34,7 +35,7 @@ class Expression(Formula):
 
     def __init__(
         self,
-        text: Any,
+        text: str,
         inputs: Sequence[str],
         outputs: Sequence[str] | None,
         coefficients: Sequence[str],
@@ -42,11 +43,9 @@ class Expression(Formula):
     ) -> None:
         self._inputs, self._outputs = tuple(inputs), outputs
         self.derivatives: dict[str, tuple[str, Key]] = {}
-        if isinstance(text, int | float) and not isinstance(text, bool):
-            text = str(text)
         super().__init__(text, None, option=option)
-        self.differentiated = tuple(dict.fromkeys(name for name, _ in self.derivatives.values()))
-        self.differentiated = self.differentiated[::-1]  # the tree is read backwards
+        found = (self.derivatives[name][0] for name in self.inputs if name in self.derivatives)
+        self.differentiated = tuple(dict.fromkeys(found))
         known = [*self._inputs, *(outputs or ()), *coefficients]
         for name in self.inputs if outputs is not None else ():
             if name not in known and name not in self.derivatives:
@@ -55,6 +54,11 @@ class Expression(Formula):
                     f"({listing(known)}): correct it, or set pde.coefficients.{name}."
                     f"{suggest(name, known)}"
                 )
+
+    def _parse(self) -> ast.expr:
+        if "=" in self.text:
+            raise self._error("has '=': write what is zero, the left side minus the right one")
+        return super()._parse()
 
     def _read(self, node: ast.expr) -> tuple[Step, Sequence[ast.expr]]:
         match node:
@@ -71,7 +75,8 @@ class Expression(Formula):
                     source = self.text[argument.col_offset : argument.end_col_offset]
                     raise self._error(
                         f"derives {quote(source)}: only unknown functions are derived, as in "
-                        f"{name}(u): apply the rules of differentiation to the rest"
+                        f"{name}(u) and d{2 * self._inputs[0]}(u): apply the rules of "
+                        f"differentiation to the rest"
                     )
                 if self._outputs is not None and argument.id not in self._outputs:
                     raise self._error(
@@ -105,31 +110,24 @@ class FormulaProblem(Problem):
         outputs: Sequence[str] | None = None,
         **options: Any,
     ) -> None:
-        texts = list(equation) if isinstance(equation, list | tuple) else [equation]
-        self.texts = texts
-        inputs = options.get("inputs")
-        names = [str(name) for name in inputs or ()]
-        coefficients = [str(name) for name in options.get("coefficients") or ()]
-        where = "pde.equation"
-        given = None if outputs is None else list(outputs)
-        read = [
-            Expression(text, names, given, coefficients, where if k == 0 else f"{where}[{k}]")
-            for k, text in enumerate(texts)
-            if names
-        ]
-        if given is None:
-            given = list(dict.fromkeys(name for one in read for name in one.differentiated))
-        if names and not given:
+        where, self.texts = "pde.equation", _texts("pde.equation", equation)
+        names = list(read_ranges(options.get("inputs")))
+        coefficients = list(read_numbers("pde.coefficients", options.get("coefficients")))
+        given = read_names("pde.outputs", outputs)
+        if not given:
+            read = (Expression(text, names, None, coefficients, where) for text in self.texts)
+            given = tuple(dict.fromkeys(name for one in read for name in one.differentiated))
+        if not given:
             raise KanExpError(
-                f"{where} {quote(str(texts[0]))} has no derivative of an unknown function, such as "
+                f"{where} {quote(self.texts[0])} has no derivative of an unknown function, such as "
                 f"d{names[0]}(u)."
             )
-        self._equations = [
-            Expression(text, names, given, coefficients, one._option)
-            for text, one in zip(texts, read, strict=False)
-        ]
         self._coefficient_names = coefficients
-        super().__init__(outputs=given or ["u"], conditions=conditions or (), **options)
+        self._equations = [
+            Expression(text, names, given, coefficients, f"{where}[{k}]" if k else where)
+            for k, text in enumerate(self.texts)
+        ]
+        super().__init__(outputs=given, conditions=conditions, **options)
 
     @property
     def summary(self) -> str:
@@ -139,12 +137,22 @@ class FormulaProblem(Problem):
         return [_evaluate(self, one, at, fields) for one in self._equations]
 
     def condition_function(self, option: str, equation: Any) -> Callable[..., Any]:
-        texts = list(equation) if isinstance(equation, list | tuple) else [equation]
         read = [
             Expression(text, self.names, self.outputs, self._coefficient_names, option)
-            for text in texts
+            for text in _texts(option, equation)
         ]
         return lambda problem, at, *fields: [_evaluate(problem, one, at, fields) for one in read]
+
+
+def _texts(option: str, equation: Any) -> list[str]:
+    """One formula or several."""
+    texts = list(equation) if isinstance(equation, list | tuple) else [equation]
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise KanExpError(
+            f"{option} must be a formula that is zero for a solution, such as 'dt(u) - dxx(u)', or "
+            f"a list of them, got {quote(equation)}."
+        )
+    return texts
 
 
 def _evaluate(problem: Problem, formula: Expression, at: Any, fields: Sequence[Any]) -> Any:

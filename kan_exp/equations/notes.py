@@ -7,13 +7,17 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from kan_exp.equations.frame import Frame, Jets, Key
 from kan_exp.equations.points import Compiled, draw_points, fixed_inputs
 from kan_exp.equations.problem import Problem, Relation
+from kan_exp.layers.jets import closure
 
 CONFLICT = 1e-6  # relative difference of two values that are to be the same
 JUMP = 0.2  # of the range of values along a part of the border, between neighbors of many
 EDGE_POINTS = 1000
 ZOOMS = (1e-2, 1e-4, 1e-6)  # of a range, around the point where an equation is largest
+ORDINALS = {1: "first", 2: "second", 3: "third"}
+LARGE = 3e3  # values that networks, which begin with values near 1, do not reach
 UNBOUNDED = 1e3  # factor by which it grows there
 
 
@@ -25,6 +29,8 @@ def notes_on(problem: Problem, relations: Sequence[Compiled]) -> list[str]:
         *_jumps(problem, relations),
         *_inside(problem, relations),
         *_singular(problem, relations),
+        *_unused(problem, relations),
+        *_large(problem, relations),
         *_unknown(problem),
     ]
 
@@ -50,9 +56,9 @@ def _too_few(problem: Problem, relations: Sequence[Compiled]) -> Iterator[str]:
         known = sum(fixed_inputs([one.relation], place) * one.equations for one in relations[1:])
         # Of several equations each may have derivatives by each input, or not.
         if order and known < order and (len(problem.outputs) == 1 or not known):
-            times = {1: "first", 2: "second"}.get(order, f"{order}th")
             yield (
-                f"the equation has {times} derivatives by {name}, but {known or 'no'} "
+                f"the equation has {ORDINALS.get(order, f'{order}th')} derivatives by {name}, but "
+                f"{known or 'no'} "
                 f"condition{'s' * (known != 1)} at an end of {name}: there may be many solutions, "
                 f"of which one is found"
             )
@@ -127,35 +133,79 @@ def _inside(problem: Problem, relations: Sequence[Compiled]) -> Iterator[str]:
                 yield f"the condition on {one.relation.name} is off the border, inside the domain"
 
 
+def _unused(problem: Problem, relations: Sequence[Compiled]) -> Iterator[str]:
+    used = frozenset[str]().union(*(one.names for one in relations))
+    for name in problem.outputs:
+        if name not in used:
+            yield f"no equation and no condition has {name}: only data can tell what it is"
+
+
+def _large(problem: Problem, relations: Sequence[Compiled]) -> Iterator[str]:
+    for one in relations[1:]:
+        if problem.factor is not None or -1 in one.relation.fixed:
+            continue
+        generator = torch.Generator().manual_seed(0)
+        x = draw_points(problem, one.relation, EDGE_POINTS, problem.ranges, generator)
+        if (values := _values(problem, one, x)) is not None and values.abs().max() > LARGE:
+            size = float(values.abs().max())
+            yield (
+                f"the condition on {one.relation.name} has values of {size:.2g}, which networks, "
+                f"whose values begin near 1, hardly reach: set pde.factor={size:.0e}"
+            )
+            return
+
+
 def _singular(problem: Problem, relations: Sequence[Compiled]) -> Iterator[str]:
     """Notes on points where an equation has no value or no bound, whatever the solution."""
     for one in relations:
-        generator = torch.Generator().manual_seed(0)
-        x = draw_points(problem, one.relation, EDGE_POINTS, problem.ranges, generator)
-        first = sizes = _sizes(problem, one, x)
-        ends = torch.tensor([*problem.ranges.values()], dtype=torch.float64)
-        free = [k for k in range(len(ends)) if k not in one.relation.fixed]
-        for zoom in ZOOMS if free and -1 not in one.relation.fixed else ():
-            if not bool(sizes.isfinite().all()):
-                break
-            around = torch.rand(EDGE_POINTS, len(free), generator=generator, dtype=torch.float64)
-            x = x[sizes.argmax()].repeat(EDGE_POINTS, 1)
-            x[:, free] += zoom * (2 * around - 1) * (ends[free, 1] - ends[free, 0])
-            x = x.clamp(ends[:, 0], ends[:, 1])
-            sizes = _sizes(problem, one, x)
-        bad = (~sizes.isfinite()).nonzero()
-        if len(bad) or sizes.max() > UNBOUNDED * first.max():
-            place = int(bad[0]) if len(bad) else int(sizes.argmax())
+        if (x := _singular_point(problem, one, None)) is not None:
             yield (
                 f"the equation on {one.relation.name} has no finite value at or near "
-                f"{_shown(problem, x[place])}: leave this point out by pde.inputs or pde.inside"
+                f"{_shown(problem, x)}: leave this point out by pde.inputs or pde.inside"
+            )
+        elif problem.frame and (x := _singular_point(problem, one, problem.frame)) is not None:
+            yield (
+                f"the equation on {one.relation.name} has no finite value at or near "
+                f"{_shown(problem, x)}, where pde.factor or pde.offset, or their derivatives, have "
+                f"none: change them"
             )
 
 
-def _sizes(problem: Problem, one: Compiled, x: Tensor) -> Tensor:
-    """The largest residual at each point where all functions and derivatives are 1."""
-    ones = torch.ones(1, len(x), dtype=torch.float64)
-    return problem.evaluate(one.relation, x, lambda place, key: ones, {})[0].abs().amax(1)
+def _singular_point(problem: Problem, one: Compiled, frame: Frame | None) -> Tensor | None:
+    """Where the residual has no bound, if there is such a point."""
+    generator = torch.Generator().manual_seed(0)
+    x = draw_points(problem, one.relation, EDGE_POINTS, problem.ranges, generator)
+    first = sizes = _sizes(problem, one, x, frame)
+    ends = torch.tensor([*problem.ranges.values()], dtype=torch.float64)
+    free = [k for k in range(len(ends)) if k not in one.relation.fixed]
+    for zoom in ZOOMS if free and -1 not in one.relation.fixed else ():
+        if not bool(sizes.isfinite().all()):
+            break
+        around = torch.rand(EDGE_POINTS, len(free), generator=generator, dtype=torch.float64)
+        x = x[sizes.argmax()].repeat(EDGE_POINTS, 1)
+        x[:, free] += zoom * (2 * around - 1) * (ends[free, 1] - ends[free, 0])
+        x = x.clamp(ends[:, 0], ends[:, 1])
+        sizes = _sizes(problem, one, x, frame)
+    if len(bad := (~sizes.isfinite()).nonzero()):
+        return x[int(bad[0])]
+    return x[sizes.argmax()] if sizes.max() > UNBOUNDED * first.max() else None
+
+
+def _sizes(problem: Problem, one: Compiled, x: Tensor, frame: Frame | None) -> Tensor:
+    """The largest residual at each point where all functions and derivatives are 1.
+
+    With a frame those of the network are 1.
+    """
+    jets: Jets = dict.fromkeys(closure(one.keys), x.new_ones(len(x), len(problem.outputs)))
+    if frame is not None:
+        jets = frame.jets(x, jets, one.keys)
+    known = {key: values.unsqueeze(0) for key, values in jets.items()}
+    ones = x.new_ones(1, len(x))
+
+    def derivative(place: int, key: Key) -> Tensor:
+        return known[key][..., place] if key in known else ones
+
+    return problem.evaluate(one.relation, x, derivative, {})[0].abs().amax(1)
 
 
 def _shown(problem: Problem, point: Tensor) -> str:

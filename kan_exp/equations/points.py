@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,11 +25,13 @@ class Compiled(NamedTuple):
         relation: The equation and where it holds.
         keys: The derivatives that it uses.
         equations: How many residuals it has.
+        names: The unknown functions and unknown coefficients that it uses.
     """
 
     relation: Relation
     keys: tuple[Key, ...]
     equations: int
+    names: frozenset[str]
 
 
 def compile_relation(problem: Problem, relation: Relation) -> Compiled:
@@ -40,18 +42,17 @@ def compile_relation(problem: Problem, relation: Relation) -> Compiled:
     """
     generator = torch.Generator().manual_seed(0)
     x = draw_points(problem, relation, PROBES, problem.ranges, generator)
-    asked: set[tuple[int, Key]] = set()
-    used: dict[tuple[int, Key], Tensor] = {}
+    made: dict[Any, Tensor] = {}  # by the name of a coefficient, or by function and derivative
 
-    def derivative(place: int, key: Key) -> Tensor:
-        asked.add((place, key))
-        if (place, key) not in used:
-            random = torch.rand(1, len(x), generator=generator, dtype=torch.float64)
-            used[place, key] = (random + 0.5).requires_grad_()
-        return used[place, key]
+    def random(what: Any) -> Tensor:
+        if what not in made:
+            value = torch.rand(1, len(x), generator=generator, dtype=torch.float64)
+            made[what] = (value + 0.5).requires_grad_()
+        return made[what]
 
     try:
-        values = problem.evaluate(relation, x, derivative, {})
+        coefficients = {name: random(name) for name in problem.unknown}
+        values = problem.evaluate(relation, x, lambda *which: random(which), coefficients)
     except KanExpError:
         raise
     except Exception as error:  # of a user's own function
@@ -59,14 +60,18 @@ def compile_relation(problem: Problem, relation: Relation) -> Compiled:
             f"{type(problem).__name__}: the equation on {relation.name} cannot be evaluated: "
             f"{message_of(error)}"
         ) from error
-    if not values.requires_grad:
+    known = values.requires_grad
+    grads = torch.autograd.grad(values.sum(), [*made.values()], allow_unused=True) if known else ()
+    used = {what for what, grad in zip(made, grads, strict=False) if grad is not None}
+    unknown = used & {*problem.unknown}
+    if not (fields := used - unknown):
         raise KanExpError(
             f"{type(problem).__name__}: the equation on {relation.name} uses none of "
             f"{listing(problem.outputs)} and none of their derivatives."
         )
-    parts = torch.autograd.grad(values.sum(), [*used.values()], allow_unused=True)
-    keys = {key for (_, key), part in zip(used, parts, strict=True) if part is not None}
-    return Compiled(relation, tuple(sorted(keys)), values.shape[-1])
+    keys = {key for _, key in fields}
+    names = unknown | {problem.outputs[place] for place, _ in fields}
+    return Compiled(relation, tuple(sorted(keys)), values.shape[-1], frozenset(names))
 
 
 def pointwise(

@@ -6,11 +6,22 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
+from numbers import Real
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kan_exp.equations.fields import Field
 from kan_exp.equations.frame import Frame, Key
+from kan_exp.equations.reading import (
+    POINTS,
+    read_list,
+    read_names,
+    read_number,
+    read_numbers,
+    read_points,
+    read_positive,
+    read_ranges,
+)
 from kan_exp.errors import KanExpError, listing, suggest
 from kan_exp.targets import Formula
 from kan_exp.targets.derivatives import read_derivative
@@ -21,7 +32,6 @@ if TYPE_CHECKING:
 
 BORDER = "border"
 TABLES = (".csv", ".tsv", ".parquet")  # endings of files
-POINTS = {"interior": 1000, "edge": 80, "drawn_anew": 0.0}
 
 
 @dataclass(frozen=True)
@@ -112,18 +122,47 @@ class Problem:
                     f"There are: {listing(known)}."
                 )
             if value is not None:
-                setattr(self, name, value)
-        self.ranges = _read_ranges(getattr(self, "inputs", None))
+                setattr(self, name, self._completed(name, value))
+        self.ranges = read_ranges(getattr(self, "inputs", None))
         self.names = tuple(self.ranges)
-        self.outputs = tuple(check_names(self.outputs, "pde.outputs"))
-        self.coefficients = _read_numbers("pde.coefficients", self.coefficients)
+        self.outputs = read_names("pde.outputs", self.outputs)
+        self.coefficients = read_numbers("pde.coefficients", self.coefficients)
         everything: list[str] = [*self.names, *self.outputs, *self.coefficients]
         check_names(everything, "names of pde.inputs, outputs and coefficients")
-        for name in self.coefficients:
-            if hasattr(type(self), name):
-                raise KanExpError(f"pde.coefficients: {name} is a name of Problem's: rename it.")
-        self.unknown = tuple(self.unknown or ())
-        for name in self.unknown:
+        self.unknown = self._read_unknown()
+        self.weight = read_positive("pde.weight", self.weight)
+        self.points = read_points(self.points)
+        self.region = None if self.inside is None else self._formula("pde.inside", self.inside)
+        self.frame = None
+        parts = self.factor, self.offset, self.features
+        if any(part is not None for part in parts):
+            self.frame = Frame(self.names, self.outputs, *parts)
+        self.continuation = self._read_continuation()
+        self.reference: str | None = None  # the file of a table
+        self.solution = self._read_exact()
+        self.relations = [Relation("the interior", {}, _interior, self.weight)]
+        conditions = read_list("pde.conditions", self.conditions, _EXAMPLE)
+        for number, condition in enumerate(conditions):
+            self.relations += self._read_condition(f"pde.conditions[{number}]", condition)
+        for name in self.coefficients:  # which will be attributes, see `with_coefficients`
+            if hasattr(self, name):
+                raise KanExpError(
+                    f"pde.coefficients: {name} is a name of {type(self).__name__}'s: rename it."
+                )
+
+    def _completed(self, name: str, value: Any) -> Any:
+        """An option, with what the class says about the names that it leaves out."""
+        inherited: Any = getattr(type(self), name, None)
+        if not isinstance(inherited, Mapping) or not isinstance(value, Mapping):
+            return value
+        if name not in ("inputs", "coefficients", "points"):
+            return value
+        given = {n: v for n, v in value.items() if v is not None or n not in inherited}
+        return {**inherited, **given}
+
+    def _read_unknown(self) -> tuple[str, ...]:
+        unknown = read_names("pde.unknown", self.unknown)
+        for name in unknown:
             if name not in self.coefficients:
                 raise KanExpError(
                     f"pde.unknown has {quote(name)}, which is no coefficient: set "
@@ -134,19 +173,7 @@ class Problem:
                     f"pde.coefficients.{name}=0: an unknown coefficient keeps its sign: start from "
                     f"another value, such as 1."
                 )
-        self.weight = _positive("pde.weight", self.weight)
-        self.points = _read_points(self.points)
-        self.region = None if self.inside is None else self._formula("pde.inside", self.inside)
-        self.frame = None
-        parts = self.factor, self.offset, self.features
-        if any(part is not None for part in parts):
-            self.frame = Frame(self.names, self.outputs, *parts)
-        self.continuation = self._read_continuation()
-        self.reference: str | None = None  # the file of a table
-        self.solution = self._read_exact()
-        self.relations = [Relation("the interior", {}, _interior, self.weight)]
-        for number, condition in enumerate(self.conditions):
-            self.relations += self._read_condition(f"pde.conditions[{number}]", condition)
+        return unknown
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -193,10 +220,12 @@ class Problem:
         """
         import torch
 
-        at = SimpleNamespace(**dict(zip(self.names, points.unbind(-1), strict=True)))
+        at = _At(**dict(zip(self.names, points.unbind(-1), strict=True)))
         fields = [self._field(k, derivative) for k in range(len(self.outputs))]
         values = relation.function(self.with_coefficients(coefficients), at, *fields)
         each = values if isinstance(values, list | tuple) else [values]
+        if not each:
+            raise ValueError("it must return a tensor, or several, got none")
         like = derivative(0, ())
         return torch.stack([_as_tensor(one, like) for one in each], -1)
 
@@ -204,9 +233,11 @@ class Problem:
         def named(name: str) -> Tensor:
             key = read_derivative(name, self.names)
             if key is None:
+                field = self.outputs[place]
                 raise KanExpError(
-                    f"{type(self).__name__}: {self.outputs[place]}.{name} is no derivative by "
-                    f"{listing(self.names)}, such as {self.outputs[place]}.d{self.names[0]}."
+                    f"{type(self).__name__}: {field}.{name} is no derivative by "
+                    f"{listing(self.names)}, such as {field}.d{self.names[0]}; functions are those "
+                    f"of torch, such as torch.sin({field})."
                 )
             return derivative(place, key)
 
@@ -230,7 +261,7 @@ class Problem:
             condition = Condition(**condition)
         if not isinstance(condition, Condition):
             raise KanExpError(f"{option} must be as {_EXAMPLE}, got {quote(condition)}.")
-        weight = _positive(f"{option}.weight", condition.weight)
+        weight = read_positive(f"{option}.weight", condition.weight)
         function = self.condition_function(f"{option}.equation", condition.equation)
         where = str(condition.on).strip()
         if where == BORDER and self.region is None:
@@ -260,18 +291,25 @@ class Problem:
                     f"{option}={quote(where)} must be {BORDER} or as {example}, of the inputs "
                     f"{listing(self.names)}.{hint}"
                 )
-            value = _number_of(option, text)
+            value = read_number(f"{option}={quote(where)}", text)
             low, high = self.ranges[name]
             if not low <= value <= high:
                 raise KanExpError(
                     f"{option}={quote(where)} is off the domain, where {name} is from {low:g} to "
                     f"{high:g}: set it to one of these, or change pde.inputs.{name}."
                 )
+            if self.names.index(name) in fixed:
+                raise KanExpError(f"{option}={quote(where)} has two values of {name}: leave one.")
             fixed[self.names.index(name)] = value
         return fixed
 
     def _read_continuation(self) -> dict[str, list[float]]:
         read: dict[str, list[float]] = {}
+        if not isinstance(self.continuation or {}, Mapping):
+            raise KanExpError(
+                f"pde.continuation must have values by the names of inputs or coefficients, such "
+                f"as {{{self.names[-1]}: [0.1, 0.3, 1]}}, got {quote(self.continuation)}."
+            )
         for name, values in (self.continuation or {}).items():
             option = f"pde.continuation.{name}"
             if values is None:
@@ -283,15 +321,19 @@ class Problem:
                 raise KanExpError(f"{option}: {name} is unknown, so that it cannot be given.")
             if not isinstance(values, Sequence) or isinstance(values, str) or not values:
                 raise KanExpError(f"{option} must be a list of numbers, got {quote(values)}.")
-            numbers = [_number_of(f"{option}[{k}]", value) for k, value in enumerate(values)]
+            numbers = [read_number(f"{option}[{k}]", value) for k, value in enumerate(values)]
             last = self.ranges[name][1] if name in self.names else self.coefficients[name]
             if not math.isclose(numbers[-1], last, rel_tol=1e-9):
                 raise KanExpError(
                     f"{option} must end with {last:g}, which the problem has, got {numbers[-1]:g}."
                 )
-            if name in self.names and not self.ranges[name][0] < min(numbers) <= max(numbers):
-                low = self.ranges[name][0]
-                raise KanExpError(f"{option} must be above {low:g}, where {name} begins.")
+            if name in self.names and [self.ranges[name][0], *numbers] != sorted(
+                {self.ranges[name][0], *numbers}
+            ):
+                raise KanExpError(
+                    f"{option} must ascend from above {self.ranges[name][0]:g}, where {name} "
+                    f"begins, got {quote(values)}."
+                )
             read[name] = [*numbers[:-1], last]
         if len({len(numbers) for numbers in read.values()}) > 1:
             raise KanExpError("pde.continuation needs as many values for each name.")
@@ -324,6 +366,12 @@ class Problem:
             return None
         if callable(exact):
             solution: Callable[[Tensor], Tensor] = exact
+            names = tuple(getattr(exact, "outputs", self.outputs))
+            if names != self.outputs:
+                raise KanExpError(
+                    f"pde.exact has the functions {listing(names)}, the problem "
+                    f"{listing(self.outputs)}: write the same in the same order."
+                )
             return solution
         if isinstance(exact, str) and exact.strip().lower().endswith(TABLES):
             self.reference = exact.strip()
@@ -345,6 +393,13 @@ class Problem:
         return solve
 
 
+class _At(SimpleNamespace):
+    """Values of the inputs, by attributes."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"the inputs are {listing(vars(self))}, of which at.{name} is none")
+
+
 _EXAMPLE = "{on: 't=0', equation: 'u - sin(x)', weight: 1}"
 
 
@@ -353,74 +408,18 @@ def _interior(problem: Problem, at: Any, *fields: Any) -> Any:
 
 
 def _as_tensor(value: Any, like: Tensor) -> Tensor:
+    """A residual at each point, where a function may return one number for all."""
     import torch
 
     if isinstance(value, Field):
         value = value.value
-    if not isinstance(value, torch.Tensor):
+    if isinstance(value, Real):
         value = like.new_tensor(float(value))
-    return value.expand(torch.broadcast_shapes(value.shape, like.shape))
-
-
-def _number(option: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise KanExpError(f"{option} must be a finite number, got {quote(value)}.")
-    return float(value)
-
-
-def _number_of(option: str, value: Any) -> float:
-    """A number, or a formula of numbers such as `pi/2`."""
-    if not isinstance(value, str):
-        return _number(option, value)
-    import torch
-
-    result = Formula(value, ["_"], option=option)(torch.zeros(1, 1, dtype=torch.float64))
-    return _number(option, float(result))
-
-
-def _positive(option: str, value: Any) -> float:
-    number = _number(option, value)
-    if number <= 0:
-        raise KanExpError(f"{option} must be above 0, got {number:g}.")
-    return number
-
-
-def _read_numbers(option: str, values: Any) -> dict[str, float]:
-    if not isinstance(values or {}, Mapping):
-        raise KanExpError(f"{option} must have a number for each name, got {quote(values)}.")
-    return {str(n): _number_of(f"{option}.{n}", v) for n, v in (values or {}).items()}
-
-
-def _read_points(values: Any) -> dict[str, float]:
-    if not isinstance(values or {}, Mapping):
-        raise KanExpError(f"pde.points must have {listing(POINTS)}, got {quote(values)}.")
-    points = {**POINTS, **{n: v for n, v in (values or {}).items() if v is not None}}
-    for name, value in points.items():
-        if name not in POINTS:
-            raise KanExpError(f"pde.points.{name}: there is no such option.{suggest(name, POINTS)}")
-        number = _number(f"pde.points.{name}", value)
-        if name == "drawn_anew":
-            if not 0 <= number < 1:
-                raise KanExpError(f"pde.points.drawn_anew must be from 0 to below 1, got {value}.")
-        elif number < 1 or number != int(number):
-            raise KanExpError(f"pde.points.{name} must be a whole number above 0, got {value}.")
-    return points
-
-
-def _read_ranges(inputs: Any) -> dict[str, tuple[float, float]]:
-    if not isinstance(inputs, Mapping) or not inputs:
-        raise KanExpError(
-            f"pde.inputs must have a range for each input, such as {{x: [-1, 1], t: [0, 1]}}, got "
-            f"{quote(inputs)}."
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(f"it must return a tensor, or several, got {type(value).__name__}")
+    if value.ndim > like.ndim or (value.requires_grad and value.shape[-1:] != like.shape[-1:]):
+        raise ValueError(
+            f"it must return one value for each of {like.shape[-1]} points, got a tensor of shape "
+            f"{tuple(value.shape)}; several equations are a list"
         )
-    check_names([*inputs], "pde.inputs")
-    ranges = {}
-    for name, pair in inputs.items():
-        option = f"pde.inputs.{name}"
-        if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
-            raise KanExpError(f"{option} needs a range, such as [0, 1], got {quote(pair)}.")
-        low, high = (_number_of(option, end) for end in pair)
-        if not low < high:
-            raise KanExpError(f"{option} needs a range from low to high, got [{low:g}, {high:g}].")
-        ranges[str(name)] = low, high
-    return ranges
+    return value.expand(like.shape)

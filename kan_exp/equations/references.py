@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kan_exp.equations.reading import read_number, read_positive
+from kan_exp.errors import KanExpError, listing
 from kan_exp.targets import Formula
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ class BurgersSolution:
     """
 
     def __init__(self, nu: float) -> None:
-        self.nu = float(nu)
+        self.nu = read_positive("pde.exact.nu", nu)
 
     def __call__(self, points: Tensor) -> Tensor:
         import torch
@@ -54,8 +56,14 @@ class IntegratedSolution:
         end: The last time.
         steps: Of equal length; the error falls with their fourth power.
 
+    Attributes:
+        outputs: Names of the functions.
+
     Shape:
         Points `(n, 1)` of t -> `(n, functions)`.
+
+    Raises:
+        KanExpError: A formula cannot be read, or `start` has other functions.
     """
 
     def __init__(
@@ -65,14 +73,19 @@ class IntegratedSolution:
         end: float,
         steps: int = 8000,
     ) -> None:
-        names = list(equations)
+        self.outputs = list(equations)
         option = "pde.exact.equations"
         self._formulas = [
-            Formula(str(text), ["t", *names], option=f"{option}.{name}")
+            Formula(str(text), ["t", *self.outputs], option=f"{option}.{name}")
             for name, text in equations.items()
         ]
-        self._start = [float(start[name]) for name in names]
-        self._end, self._steps = float(end), steps
+        if {*start} != {*self.outputs}:
+            raise KanExpError(
+                f"pde.exact.start must have a value of each of {listing(self.outputs)}, got "
+                f"{listing(start) or 'none'}."
+            )
+        self._start = [read_number(f"pde.exact.start.{n}", start[n]) for n in self.outputs]
+        self._end, self._steps = read_number("pde.exact.end", end), steps
         self._table: tuple[Tensor, Tensor] | None = None
 
     def __call__(self, points: Tensor) -> Tensor:
@@ -137,7 +150,8 @@ class AllenCahnSolution:
     def __init__(
         self, a: float, b: float, start: str, nodes: int = 1024, steps: int = 1000
     ) -> None:
-        self.a, self.b, self.nodes, self.steps = float(a), float(b), nodes, steps
+        self.a, self.b = (read_number(f"pde.exact.{n}", v) for n, v in (("a", a), ("b", b)))
+        self.nodes, self.steps = nodes, steps
         self._start = Formula(str(start), ["x"], option="pde.exact.start")
         self._table: Tensor | None = None
 

@@ -25,7 +25,8 @@ def make(source: Source) -> ExportedFile:
     """The query, which adds predictions to the columns of a table.
 
     Raises:
-        KanExpError: A column is a date, the network is too large, or the predictions differ.
+        KanExpError: A column is a date, names differ in case alone, a text has a null character,
+            the network is too large, or the predictions differ.
     """
     tables = source.tables
     for column in tables.schema.inputs:
@@ -34,6 +35,7 @@ def make(source: Source) -> ExportedFile:
                 f"format=sql: column {shown(column.name)} is a date, which databases take apart in "
                 f"ways of their own: use format=onnx, format=npz or format=c."
             )
+    _check_names([column.name for column in tables.schema.inputs])
     count = sum(
         layer.cells * int(np.ptp(layer.coefficients, axis=1).astype(bool).sum())
         for layer in tables.layers
@@ -45,8 +47,25 @@ def make(source: Source) -> ExportedFile:
         )
     added = _added(tables)
     text = _query(tables, source.table, added)
+    if "\0" in text:
+        raise KanExpError(
+            "format=sql: a level or a name has a null character, which no database takes: use "
+            "format=onnx, format=npz or format=c."
+        )
     lines = [_compared(source, added), f"adds to {source.table}: {listing(added)}"]
     return ExportedFile(text.encode(), lines)
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Refuses names of columns that SQLite and DuckDB take for the same."""
+    known: dict[str, str] = {}
+    for name in names:
+        if (other := known.setdefault(name.lower(), name)) != name:
+            raise KanExpError(
+                f"format=sql: columns {shown(other)} and {shown(name)} differ in case alone, which "
+                f"databases do not tell apart: rename one, or use format=onnx, format=npz or "
+                f"format=c."
+            )
 
 
 def _compared(source: Source, added: Sequence[str]) -> str:
@@ -55,27 +74,28 @@ def _compared(source: Source, added: Sequence[str]) -> str:
     columns = as_arrays(tables, source.rows)
     table = source.table.rpartition(".")[2]
     rows = zip(*(values.tolist() for values in columns.values()), strict=True)
-    with closing(sqlite3.connect(":memory:")) as base:
-        base.execute(f"CREATE TABLE {_table(table)} ({', '.join(map(_name, columns))})")
-        base.executemany(
-            f"INSERT INTO {_table(table)} VALUES ({', '.join('?' * len(columns))})",
-            ([None if value != value else value for value in row] for row in rows),
-        )
-        try:
+    try:
+        with closing(sqlite3.connect(":memory:")) as base:
+            base.execute(f"CREATE TABLE {_table(table)} ({', '.join(map(_name, columns))})")
+            base.executemany(
+                f"INSERT INTO {_table(table)} VALUES ({', '.join('?' * len(columns))})",
+                ([None if value != value else value for value in row] for row in rows),
+            )
             found = base.execute(_query(tables, table, added)).fetchall()
-        except sqlite3.OperationalError as error:
-            return f"not compared with the model: SQLite {sqlite3.sqlite_version} has {error}."
+    except sqlite3.Error as error:
+        return f"not compared with the model: SQLite {sqlite3.sqlite_version} refuses: {error}."
     chances = slice(len(columns) + bool(tables.schema.classes), len(columns) + len(added) - 1)
     return source.compare(np.array([row[chances] for row in found], dtype=np.float64))
 
 
 def _added(tables: Tables) -> list[str]:
     """Names of the columns that the query adds."""
-    taken = [column.name for column in tables.schema.inputs]
+    taken = [column.name.lower() for column in tables.schema.inputs]
     names = [f"{tables.schema.target_name}_predicted"] if tables.schema.classes else []
     added: list[str] = []
     for name in [*names, *prediction_names(tables), MARKED]:
-        added.append(free_name(name, [*taken, *added]))
+        taken.append(free_name(name.lower(), taken))
+        added.append(name + taken[-1].removeprefix(name.lower()))
     return added
 
 

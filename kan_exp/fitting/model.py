@@ -93,7 +93,7 @@ class FittedModel(KANModel):
         from kan_exp.fitting.rows import as_frame
 
         if self.classes:
-            from kan_exp.data.classes import level_names
+            from kan_exp.data.fields import level_names
 
             names = level_names(as_frame(y, "y").to_series())
             codes = {name: place for place, name in enumerate(self.classes)}

@@ -186,7 +186,9 @@ class GridLayer(EdgeLayer):
         squared derivative.
         """
         matrix = torch.from_numpy(_roughness_matrix(self.num_intervals, self.degree, order))
-        return matrix.to(self.values) / self.spacing[:, None, None] ** (2 * order)
+        return matrix.to(self.values, non_blocking=True) / self.spacing[:, None, None] ** (
+            2 * order
+        )
 
     def variance(self) -> Tensor:
         """Each edge's mean squared deviation from its mean over the grid, `(dim_in, dim_out)`.
@@ -235,7 +237,10 @@ class GridLayer(EdgeLayer):
             )
         matrix = torch.from_numpy(_subdivision(self.num_intervals, self.degree, factor))
         self.spacing.div_(factor)
-        self._replace(torch.einsum("fk,iko->ifo", matrix.to(self.values), self.values), optimizer)
+        self._replace(
+            torch.einsum("fk,iko->ifo", matrix.to(self.values, non_blocking=True), self.values),
+            optimizer,
+        )
 
     @torch.no_grad()
     def fit_domain(
@@ -293,11 +298,16 @@ class GridLayer(EdgeLayer):
 
     def _fitted(self, grid: Tensor, edges: Callable[[Tensor], Tensor]) -> Tensor:
         if self.degree == 1:  # a table has the values at its knots
-            places = torch.linspace(0, 1, self.num_intervals + 1, dtype=grid.dtype).to(grid)
+            places = torch.linspace(
+                0, 1, self.num_intervals + 1, dtype=grid.dtype, device=grid.device
+            )
             return edges(torch.lerp(grid[:, 0], grid[:, 1], places[:, None])).transpose(0, 1)
-        samples, fit = map(torch.from_numpy, _fit(self.num_intervals, self.degree))
+        samples, fit = (
+            torch.from_numpy(part).to(grid.device, non_blocking=True)
+            for part in _fit(self.num_intervals, self.degree)
+        )
         values = edges(torch.lerp(grid[:, 0], grid[:, 1], samples.to(grid)[:, None]))
-        fitted = torch.tensordot(fit.to(values.device), values.double(), dims=1)  # (rows, in, out)
+        fitted = torch.tensordot(fit, values.double(), dims=1)  # (rows, in, out)
         return fitted.transpose(0, 1).to(values)
 
     def _replace(self, values: Tensor, optimizer: torch.optim.Optimizer | None) -> None:

@@ -12,12 +12,15 @@ from typing import Any
 
 from kan_exp.errors import KanExpError, listing, suggest
 
+MAX_COUNT = 2**31 - 1  # beyond which torch cannot count what a few layers have
 MAX_PLACES = 2**20  # an interval at an end of the range then has 16 values of float32
 
 
 @dataclass(frozen=True)
 class Whole:
     """A whole number from `least` to `most`, or 0 with `or_zero`; `is_grid` if it counts knots.
+
+    `most` is `MAX_COUNT` if not given.
 
     As all rules, `check` raises a `ValueError` that starts with the owner, the class of the option.
     """
@@ -31,9 +34,11 @@ class Whole:
         whole = isinstance(value, int) and not isinstance(value, bool)
         if whole and self.or_zero and value == 0:
             return
-        if not whole or value < self.least or (self.most is not None and value > self.most):
+        most = MAX_COUNT if self.most is None else self.most
+        if not whole or not self.least <= value <= most:
             zero = "0 or " if self.or_zero else ""
-            bounds = f"{self.least} to {self.most}" if self.most else f"at least {self.least}"
+            known = self.most is not None or (whole and value > most)
+            bounds = f"{self.least} to {most}" if known else f"at least {self.least}"
             raise ValueError(
                 f"{owner} needs {name} to be {zero}a whole number of {bounds}, got {value!r}."
             )

@@ -5,6 +5,7 @@ from kan_exp.optimizers.jacobian import BatchedNetworks
 from kan_exp.optimizers.least_squares import (
     LeastSquares,
     Problem,
+    Report,
     State,
     Stop,
     Tolerances,
@@ -28,6 +29,7 @@ __all__ = [
     "Penalty",
     "Problem",
     "Quadratic",
+    "Report",
     "ResidualFit",
     "Residuals",
     "SmoothL1",

@@ -13,15 +13,14 @@ from torch.func import jvp, vjp
 from kan_exp.optimizers.bounds import violation
 from kan_exp.optimizers.jacobian import BatchedNetworks
 from kan_exp.optimizers.least_squares import Problem, Value
-from kan_exp.optimizers.orthogonal import triangular_factor
 from kan_exp.optimizers.penalties import Expansion, Penalty, Sum
 from kan_exp.optimizers.systems import (
+    Block,
     BoundedSystem,
     ParameterSystem,
     ProductSystem,
     SampleSystem,
     System,
-    gram,
 )
 from kan_exp.tasks.losses import Loss
 
@@ -80,7 +79,7 @@ class Fit(Problem):
         self.networks, self.x, self.y, self.loss = networks, x, y, loss
         self.weight = weight
         self.penalty, self.limits = Sum(penalties), limits
-        self.width = networks.outputs(networks.read(), x[:1]).shape[-1]
+        self.width = networks.width(x)
 
     def read(self) -> Tensor:
         """All parameters, `(modules, parameters)`."""
@@ -98,40 +97,28 @@ class Fit(Problem):
 
     def expand(self, parameters: Tensor) -> tuple[Value, System]:
         replicas, size = parameters.shape
+        count, qr = len(self.x), self.limits.qr
         penalty, block = self.penalty.expand(parameters), self._max_block(parameters)
-        if self.rows is not None:
-            value, plain = self._in_parameter_space(parameters, penalty, block)
-            return value, BoundedSystem(plain, parameters, self.rows)
-        if block >= len(self.x) and size > len(self.x) * self.width and penalty.matrix is None:
-            rows, residuals, loss = self._linearize(parameters, self.x, self.y, self.weight)
-            system = SampleSystem(rows, residuals, len(self.x), penalty, self.limits.qr)
-            return self._value(parameters, loss), system
+        needs_matrix = penalty.matrix is not None or self.rows is not None
+        system: SampleSystem | ParameterSystem
+        if block >= count and size > count * self.width and not needs_matrix:
+            points = self._linearize(parameters, self.x, self.y, self.weight)
+            system = SampleSystem(points, count, penalty, qr)
+            return self._value(parameters, system.loss), system
         matrix_fits = replicas * size**2 * BYTES <= self.limits.memory
-        if block >= len(self.x) or matrix_fits or penalty.matrix is not None:
-            return self._in_parameter_space(parameters, penalty, block)
-        return self._by_products(parameters, penalty, block)
-
-    def _in_parameter_space(
-        self, parameters: Tensor, penalty: Expansion, max_block: int
-    ) -> tuple[Value, ParameterSystem]:
-        replicas, size = parameters.shape
+        if not (block >= count or matrix_fits or needs_matrix):
+            return self._by_products(parameters, penalty, block)
         cached = CACHED // (parameters.numel() * self.width * BYTES)
-        block = min(max_block, max(cached, 2 * size))
-        hessian, slope = parameters.new_zeros(replicas, size, size), torch.zeros_like(parameters)
-        loss, count = parameters.new_zeros(replicas), len(self.x)
-        for points in self._blocks(block):
-            rows, residuals, part = self._linearize(parameters, *points)
-            gram(rows, hessian)
-            slope += torch.einsum("rnp,rn->rp", rows, residuals)
-            loss += part
+        block = min(block, max(cached, 2 * size))
 
-        def make_triangle() -> Tensor:
-            blocks = (self._linearize(parameters, *points)[:2] for points in self._blocks(block))
-            return triangular_factor(blocks, count)
+        def blocks() -> Iterator[Block]:
+            return (self._linearize(parameters, *points) for points in self._blocks(block))
 
-        triangle = make_triangle if self.limits.qr else None
-        system = ParameterSystem(hessian.div_(count), slope.div_(count), triangle, penalty)
-        return self._value(parameters, loss), system
+        if self.rows is not None:
+            system = BoundedSystem(parameters, self.rows, blocks, count, penalty)
+        else:
+            system = ParameterSystem(blocks, count, penalty, qr)
+        return self._value(parameters, system.loss), system
 
     def _by_products(
         self, parameters: Tensor, penalty: Expansion, block: int
@@ -154,10 +141,7 @@ class Fit(Problem):
         system = ProductSystem(product, slope, diagonal, limits.cg_tolerance, limits.cg_steps)
         return self._value(parameters, loss), system
 
-    def _linearize(
-        self, parameters: Tensor, x: Tensor, y: Tensor, weight: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """A block's rows `(replicas, terms, parameters)`, residuals and part of the loss."""
+    def _linearize(self, parameters: Tensor, x: Tensor, y: Tensor, weight: Tensor | None) -> Block:
         outputs, jacobian = self.networks.jacobian(parameters, x)
         loss = self._loss(outputs, y, weight)
         local = self.loss.expand(outputs, y).times(weight)

@@ -24,6 +24,13 @@ class BatchedNetworks:
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:
         self.modules = list(modules)
+        self._width: int | None = None
+
+    def width(self, x: Tensor) -> int:
+        """Number of outputs for inputs such as `x`, found once by an evaluation of a sample."""
+        if self._width is None:
+            self._width = self.outputs(self.read(), x[:1]).shape[2]
+        return self._width
 
     def read(self) -> Tensor:
         """All parameters, `(modules, parameters)`."""
@@ -53,9 +60,8 @@ class BatchedNetworks:
         """Outputs, and their derivatives `(modules, samples, out, parameters)`."""
         if GridStack.takes(self.modules):
             return GridStack(self.modules, parameters).jacobian(x)
-        width = self.outputs(parameters, x[:1]).shape[2]
         # Samples are last in memory, so that operations on them are on contiguous numbers.
-        jacobian = x.new_empty(len(parameters), width, parameters.shape[1], len(x))
+        jacobian = x.new_empty(len(parameters), self.width(x), parameters.shape[1], len(x))
         jacobian = jacobian.permute(0, 3, 1, 2)
         if not x.is_cpu:
 
@@ -132,7 +138,7 @@ def _through_layers(network: nn.Sequential, x: Tensor, jacobian: Tensor) -> Tens
         pulls.append(visit.linearize() if visits else None)  # none by the inputs of the network
         visits.append(visit)
     output = visits[-1].outputs
-    for unit, grad in enumerate(torch.eye(output.shape[1]).to(x)):
+    for unit, grad in enumerate(torch.eye(output.shape[1], dtype=x.dtype, device=x.device)):
         grad = grad.expand_as(output)
         end = jacobian.shape[2]
         for visit, pull in zip(reversed(visits), reversed(pulls), strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from enum import IntEnum
@@ -92,16 +93,15 @@ class LeastSquares(Problem):
         self.penalty = Sum([*quadratics, *penalties])
 
     def evaluate(self, parameters: Tensor) -> Value:
-        return self._value(parameters, self.residuals(parameters))
+        return self._value(parameters, self.residuals(parameters).square().mean(1))
 
     def expand(self, parameters: Tensor) -> tuple[Value, System]:
         residuals, jacobian = self.linearize(parameters)
-        penalty = self.penalty.expand(parameters)
-        system = dense_system(jacobian, residuals, residuals.shape[1], penalty)
-        return self._value(parameters, residuals), system
+        block = jacobian, residuals, residuals.square().mean(1)
+        system = dense_system(block, residuals.shape[1], self.penalty.expand(parameters))
+        return self._value(parameters, system.loss), system
 
-    def _value(self, parameters: Tensor, residuals: Tensor) -> Value:
-        loss = residuals.square().mean(1)
+    def _value(self, parameters: Tensor, loss: Tensor) -> Value:
         return Value(loss, loss + self.penalty.value(parameters))
 
 
@@ -125,8 +125,34 @@ class State(NamedTuple):
     @property
     def reasons(self) -> list[str | None]:
         """Why each replica has stopped, as a word; `None` if it has not."""
-        reasons = [Stop(int(code)) for code in self.stopped]
+        reasons = [Stop(int(code)) for code in self.stopped.tolist()]
         return [None if reason is Stop.NO else reason.name.lower() for reason in reasons]
+
+
+class Report(NamedTuple):
+    """What the host knows of a `State`, with one entry for each replica.
+
+    To read it, the host waits for a device: once for each attempt of a step, and not again for
+    whatever else it decides after the step.
+    """
+
+    damping: list[float]
+    error: list[float]
+    stalled: list[float]  # whether it has stopped, 0 or 1
+    pending: list[float]  # whether it needs another attempt, likewise
+
+    @classmethod
+    def of(cls, state: State, pending: Tensor | None = None) -> Report:
+        """Reads a state; `pending` is `(replicas,)`, none of them if not given."""
+        stalled = state.stalled.to(state.error)
+        still = torch.zeros_like(stalled) if pending is None else pending.to(stalled)
+        return cls(*torch.stack([state.damping, state.error, stalled, still]).tolist())
+
+    @property
+    def best(self) -> int:
+        """The replica with the smallest loss; NaN counts as infinite."""
+        errors = [math.inf if math.isnan(error) else error for error in self.error]
+        return errors.index(min(errors))
 
 
 def start(problem: Problem, parameters: Tensor, damping: float) -> State:
@@ -144,14 +170,17 @@ def step(
     state: State,
     attempts: int,
     tolerances: Tolerances = TOLERANCES,
-) -> tuple[Tensor, State]:
+) -> tuple[Tensor, State, Report]:
     """One Levenberg-Marquardt step of every replica.
 
     A replica whose objective does not decrease tries again with more damping, up to `attempts`
     times, with the same linearization. A step that is not finite counts as one without a decrease.
+    All of that is decided where the tensors are; the host reads after each attempt whether there is
+    another one.
 
     Returns:
-        The new parameters and state; a replica without a decrease keeps its parameters.
+        The new parameters and state, and what the host knows of it; a replica without a decrease
+        keeps its parameters.
 
     Source:
         Nocedal and Wright, Numerical Optimization, 2006, chapter 10.3; the damping follows the gain
@@ -167,8 +196,6 @@ def step(
     stopped = stopped.masked_fill(~objective.isfinite(), Stop.NON_FINITE)
     pending = stopped == Stop.NO
     for _ in range(attempts):
-        if not pending.any():
-            break
         change, predicted = system.step(damping)
         trial = parameters + change
         value = problem.evaluate(trial)
@@ -189,8 +216,11 @@ def step(
         error = torch.where(better, value.loss, error)
         objective = torch.where(better, value.objective, objective)
         pending = pending & ~better
-    stopped = stopped.masked_fill(pending, Stop.LOSS)
-    return parameters, State(damping, error, objective, stopped)
+        state = State(damping, error, objective, stopped.masked_fill(pending, Stop.LOSS))
+        report = Report.of(state, pending)
+        if not any(report.pending):
+            break
+    return parameters, state, report
 
 
 def minimize(
@@ -204,7 +234,7 @@ def minimize(
     """Steps until every replica has stopped; one that has keeps its parameters."""
     state = start(problem, parameters, damping)
     for _ in range(steps):
-        moved, after = step(problem, parameters, state, attempts, tolerances)
+        moved, after, _ = step(problem, parameters, state, attempts, tolerances)
         done = state.stalled
         parameters = torch.where(done.unsqueeze(1), parameters, moved)
         state = State(*(torch.where(done, old, new) for old, new in zip(state, after, strict=True)))

@@ -11,9 +11,10 @@ from torch.optim import Optimizer
 
 from kan_exp.optimizers.fit import LIMITS, Fit, Limits
 from kan_exp.optimizers.jacobian import BatchedNetworks
-from kan_exp.optimizers.least_squares import TOLERANCES, State, Tolerances, start, step
+from kan_exp.optimizers.least_squares import TOLERANCES, Report, State, Tolerances, start, step
 from kan_exp.optimizers.penalties import Penalty, Quadratic
 from kan_exp.optimizers.residuals import ResidualFit, Residuals
+from kan_exp.options import MAX_WHOLE
 from kan_exp.tasks.losses import Loss, Squared
 
 Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor | None] | Residuals
@@ -74,6 +75,7 @@ class LevenbergMarquardt(Optimizer):
         inequalities: Callable[[nn.Module], Tensor] | None = None,
     ) -> None:
         self.modules = [modules] if isinstance(modules, nn.Module) else list(modules)
+        self.networks = BatchedNetworks(self.modules)
         if len({tuple(dict(module.named_buffers())) for module in self.modules}) > 1:
             raise ValueError(
                 "LevenbergMarquardt needs modules with the same buffers, such as masks."
@@ -86,8 +88,9 @@ class LevenbergMarquardt(Optimizer):
         options = {"memory": memory, "cg_tolerance": cg_tolerance, "cg_steps": cg_steps}
         options = {"damping": damping, "attempts": attempts, **options}
         for name, value in options.items():
-            if not value > 0:
-                raise ValueError(f"LevenbergMarquardt needs {name} above 0, got {value!r}.")
+            if not 0 < value < MAX_WHOLE:
+                bounds = "above 0 and below 2**60"
+                raise ValueError(f"LevenbergMarquardt needs {name} {bounds}, got {value!r}.")
         for name, value in tolerances.items():
             if not value >= 0:
                 raise ValueError(f"LevenbergMarquardt needs {name} at least 0, got {value!r}.")
@@ -95,6 +98,7 @@ class LevenbergMarquardt(Optimizer):
         self.quadratic, self.penalties = quadratic, list(penalties)
         self.inequalities = inequalities
         self.loss = Squared() if loss is None else loss
+        self._report: Report | None = None
 
     @property
     def replicas(self) -> State | None:
@@ -125,15 +129,29 @@ class LevenbergMarquardt(Optimizer):
             )
         device = next(self.modules[0].parameters()).device
         self.replicas = State(*(part.to(device) for part in self.replicas))
+        self._report = None
+
+    @property
+    def report(self) -> Report | None:
+        """What the host knows of `replicas`; `None` before the first step."""
+        if self._report is None and self.replicas is not None:
+            self._report = Report.of(self.replicas)
+        return self._report
 
     @property
     def stopped(self) -> list[str | None]:
         """Why each module has stopped, a `Stop` in lower case; `None` if it has not."""
         return [None] * len(self.modules) if self.replicas is None else self.replicas.reasons
 
+    @property
+    def stalled(self) -> bool:
+        """Whether all modules have stopped."""
+        return self.report is not None and all(self.report.stalled)
+
     def keep(self, indices: Sequence[int]) -> None:
         """Drops all other modules; those kept have the damping that they had."""
         self.modules = [self.modules[k] for k in indices]
+        self.networks, self._report = BatchedNetworks(self.modules), None
         self.param_groups[0]["params"] = self._all_parameters()
         if self.replicas is not None:
             self.replicas = State(*(part[list(indices)] for part in self.replicas))
@@ -159,7 +177,8 @@ class LevenbergMarquardt(Optimizer):
         if state is None:
             state = start(problem, parameters, options["damping"])
         tolerances = Tolerances(*(options[f"{name}_tolerance"] for name in Tolerances._fields))
-        parameters, state = step(problem, parameters, state, options["attempts"], tolerances)
+        attempts = options["attempts"]
+        parameters, state, self._report = step(problem, parameters, state, attempts, tolerances)
         problem.write(parameters)
         self.replicas = state
         return state.error
@@ -172,15 +191,14 @@ class LevenbergMarquardt(Optimizer):
             penalties.append(Quadratic(torch.stack(matrices)))
         limits = Limits(*(self.param_groups[0][name] for name in Limits._fields))
         if isinstance(batch, Residuals):
-            return ResidualFit(self.modules, batch, penalties, limits)
+            return ResidualFit(self.networks, batch, penalties, limits)
         x, y, *rest = batch
         y = y.double() if y.is_floating_point() else y
         weight = rest[0].double() if rest and rest[0] is not None else None
-        networks = BatchedNetworks(self.modules)
         rows = None
         if self.inequalities is not None:
             rows = torch.stack([self.inequalities(module).double() for module in self.modules])
-        return Fit(networks, x.double(), y, self.loss, penalties, limits, weight, rows)
+        return Fit(self.networks, x.double(), y, self.loss, penalties, limits, weight, rows)
 
     def _all_parameters(self) -> list[nn.Parameter]:
         return [part for module in self.modules for part in module.parameters()]

@@ -11,19 +11,19 @@ from torch.nn import functional
 from kan_exp.optimizers.penalties import Expansion
 
 
-def triangular_factor(blocks: Iterable[tuple[Tensor, Tensor]], count: int) -> Tensor:
+def triangular_factor(blocks: Iterable[tuple[Tensor, ...]], count: int) -> Tensor:
     """The factor R of `[J r] / sqrt(count)`, from one block of samples after the other.
 
     Args:
-        blocks: Rows of the Jacobian `(replicas, rows, parameters)` and residuals
-            `(replicas, rows)`.
+        blocks: Rows of the Jacobian `(replicas, rows, parameters)`, residuals `(replicas, rows)`,
+            and anything else.
         count: The squares are divided by this.
 
     Returns:
         `(replicas, at most parameters + 1, parameters + 1)`.
     """
     factor: Tensor | None = None
-    for jacobian, residuals in blocks:
+    for jacobian, residuals, *_ in blocks:
         rows = torch.cat([jacobian, residuals.unsqueeze(2)], dim=2) / count**0.5
         rows = rows if factor is None else torch.cat([factor, rows], dim=1)
         factor = torch.linalg.qr(rows, mode="r").R

@@ -18,11 +18,18 @@ class Expansion(NamedTuple):
         diagonal: Curvature of each parameter alone, at least 0, `(replicas, parameters)`.
         matrix: Other curvature, symmetric and positive semidefinite, `(replicas, parameters,
             parameters)`, or `None`.
+        is_zero: Whether there is no penalty.
     """
 
     slope: Tensor
     diagonal: Tensor
     matrix: Tensor | None = None
+    is_zero: bool = False
+
+    def take(self, which: Tensor) -> Expansion:
+        """Those of some replicas, `(replicas,)`."""
+        matrix = None if self.matrix is None else self.matrix[which]
+        return self._replace(slope=self.slope[which], diagonal=self.diagonal[which], matrix=matrix)
 
     def full_diagonal(self) -> Tensor:
         """The diagonal of all curvature."""
@@ -123,4 +130,4 @@ class Sum(Penalty):
             slope, diagonal = slope + term.slope, diagonal + term.diagonal
             if term.matrix is not None:
                 matrix = term.matrix if matrix is None else matrix + term.matrix
-        return Expansion(slope, diagonal, matrix)
+        return Expansion(slope, diagonal, matrix, is_zero=not self.penalties)

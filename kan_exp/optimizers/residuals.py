@@ -14,9 +14,8 @@ from kan_exp.optimizers.fit import BYTES, Limits
 from kan_exp.optimizers.jacobian import BatchedNetworks, state_of
 from kan_exp.optimizers.jet_stack import JetStack
 from kan_exp.optimizers.least_squares import Problem, Value
-from kan_exp.optimizers.orthogonal import triangular_factor
 from kan_exp.optimizers.penalties import Penalty, Sum
-from kan_exp.optimizers.systems import ParameterSystem, System, gram
+from kan_exp.optimizers.systems import Block, ParameterSystem, System
 
 # From points `(n, columns)`, derivatives of the outputs, `(networks, n, out)` by their keys, and
 # coefficients `(networks, n, coefficients)` to residuals `(networks, n, equations)`.
@@ -54,7 +53,7 @@ class ResidualFit(Problem):
     Parameters are those of the networks, followed by the coefficients.
 
     Args:
-        modules: Networks of one shape.
+        networks: Networks of one shape.
         residuals: What is minimized.
         penalties: Added to the loss; functions of the networks' parameters.
         limits: Limits of a step; conjugate gradients are not used.
@@ -62,12 +61,12 @@ class ResidualFit(Problem):
 
     def __init__(
         self,
-        modules: Sequence[nn.Module],
+        networks: BatchedNetworks,
         residuals: Residuals,
         penalties: Sequence[Penalty],
         limits: Limits,
     ) -> None:
-        self.networks = BatchedNetworks(modules)
+        self.networks = networks
         self.terms = [
             term._replace(keys=closure(term.keys)) for term in residuals.terms if len(term.points)
         ]
@@ -97,31 +96,20 @@ class ResidualFit(Problem):
         return self._value(parameters, loss)
 
     def expand(self, parameters: Tensor) -> tuple[Value, System]:
-        networks, size = parameters.shape
-        hessian, slope = parameters.new_zeros(networks, size, size), torch.zeros_like(parameters)
-        loss = parameters.new_zeros(networks)
-        for rows, residuals in self._linearized(parameters):
-            gram(rows, hessian)
-            slope += torch.einsum("rnp,rn->rp", rows, residuals)
-            loss += residuals.square().sum(1)
+        def blocks() -> Iterator[Block]:
+            for term in self._blocks(parameters):
+                for rows, residuals in self._rows(parameters, term):
+                    yield rows, residuals, residuals.square().sum(1)
 
-        def make_triangle() -> Tensor:
-            return triangular_factor(self._linearized(parameters), 1)
-
-        triangle = make_triangle if self.limits.qr else None
-        system = ParameterSystem(hessian, slope, triangle, self.penalty.expand(parameters))
-        return self._value(parameters, loss), system
+        system = ParameterSystem(blocks, 1, self.penalty.expand(parameters), self.limits.qr)
+        return self._value(parameters, system.loss), system
 
     def sizes(self, parameters: Tensor, place: int) -> Tensor:
         """Norm of the residuals of a term at each point, `(networks, n)`."""
         return self._residuals(parameters, self.terms[place]).norm(dim=2)
 
-    def _linearized(self, parameters: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Blocks of rows `(networks, n, parameters)` and residuals `(networks, n)`."""
-        for part in self._blocks(parameters):
-            yield from self._rows(parameters, part)
-
     def _rows(self, parameters: Tensor, term: Term) -> Iterator[tuple[Tensor, Tensor]]:
+        """Rows `(networks, n, parameters)` and residuals `(networks, n)`, an equation at a time."""
         weights, coefficients = self._split(parameters)
         points = term.points
         if not JetStack.takes(self.networks.modules):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -21,7 +21,10 @@ MIN_DAMPING, MIN_QR_DAMPING = 1e-14, 1e-30
 MIN_PIVOT, MIN_PIVOT_UNDAMPED = 1e-10, 1e-6
 STRIP = 128  # columns of a symmetric product that are computed at a time
 
-Triangle = Callable[[], Tensor]
+# Rows of a Jacobian `(replicas, rows, parameters)`, their residuals `(replicas, rows)`, and their
+# part of the loss `(replicas,)`.
+Block = tuple[Tensor, Tensor, Tensor]
+Blocks = Callable[[], Iterable[Block]]  # a pass over the points
 
 
 class System(ABC):
@@ -63,21 +66,21 @@ class FactoredSystem(System):
     """Solves by a Cholesky factor, or by QR for replicas whose factor is too inexact.
 
     Args:
-        make_triangle: Computes the factor of all residuals, see `triangular_factor`; called at most
-            once. Without it there is no QR.
         penalty: Its share of `H` and of the slope.
+        count: Squares of residuals are divided by this.
+        blocks: The residuals, for QR; `None` for no QR.
     """
 
     def __init__(
         self,
         slope: Tensor,
         diagonal: Tensor,
-        make_triangle: Triangle | None,
         penalty: Expansion,
+        count: int,
+        blocks: Blocks | None,
     ) -> None:
         super().__init__(slope, diagonal)
-        self.penalty = penalty
-        self._make_triangle = make_triangle
+        self.penalty, self.count, self.blocks = penalty, count, blocks
         self._triangle: Tensor | None = None
 
     @abstractmethod
@@ -86,7 +89,7 @@ class FactoredSystem(System):
 
     def solve(self, damping: Tensor, added: Tensor) -> Tensor:
         change, pivot = self.cholesky(damping, added)
-        if self._make_triangle is None:
+        if self.blocks is None:
             return change
         undamped = damping <= MIN_DAMPING
         inexact = (pivot < MIN_PIVOT) | (undamped & (pivot < MIN_PIVOT_UNDAMPED))
@@ -94,10 +97,8 @@ class FactoredSystem(System):
         if not inexact.any():
             return change
         if self._triangle is None:
-            self._triangle = self._make_triangle()
-        slope, diagonal, matrix = self.penalty
-        matrix = None if matrix is None else matrix[inexact]
-        penalty = Expansion(slope[inexact], diagonal[inexact], matrix)
+            self._triangle = triangular_factor(self.blocks(), self.count)
+        penalty = self.penalty.take(inexact)
         self.min_damping = self.min_damping.masked_fill(inexact, MIN_QR_DAMPING)
         change[inexact] = damped_step(self._triangle[inexact], penalty, added[inexact])
         return change
@@ -107,19 +108,31 @@ class ParameterSystem(FactoredSystem):
     """Solves in the space of parameters.
 
     Args:
-        hessian: The loss's `H`, `(replicas, parameters, parameters)`; only its lower triangle is
-            read.
-        slope: Half the gradient of the loss.
+        blocks: The residuals.
+        count: See `FactoredSystem`.
+        penalty: Likewise.
+        qr: Whether QR may replace the Cholesky factor.
+
+    Attributes:
+        hessian: `H`, `(replicas, parameters, parameters)`; only its lower triangle is defined.
+        loss: The sum over the blocks, `(replicas,)`.
     """
 
-    def __init__(
-        self, hessian: Tensor, slope: Tensor, make_triangle: Triangle | None, penalty: Expansion
-    ) -> None:
+    def __init__(self, blocks: Blocks, count: int, penalty: Expansion, qr: bool) -> None:
+        slope = torch.zeros_like(penalty.slope)
+        hessian = slope.new_zeros(*slope.shape, slope.shape[1])
+        self.loss = torch.zeros_like(slope[:, 0])
+        for rows, residuals, part in blocks():
+            gram(rows, hessian)
+            slope += torch.einsum("rnp,rn->rp", rows, residuals)
+            self.loss += part
+        hessian.div_(count)
         if penalty.matrix is not None:
             hessian = hessian + penalty.matrix
         self.hessian = _add_diagonal(hessian, penalty.diagonal)
         diagonal = self.hessian.diagonal(dim1=1, dim2=2)
-        super().__init__(slope + penalty.slope, diagonal, make_triangle, penalty)
+        slope = slope.div_(count) + penalty.slope
+        super().__init__(slope, diagonal, penalty, count, blocks if qr else None)
 
     def cholesky(self, damping: Tensor, added: Tensor) -> tuple[Tensor, Tensor]:
         solution, pivot = _solve(self.hessian, added, self.slope)
@@ -130,15 +143,16 @@ class BoundedSystem(ParameterSystem):
     """Solves in the space of parameters, which are to obey inequalities.
 
     Args:
-        system: The system without them.
         parameters: The current ones, `(replicas, parameters)`.
         rows: See `inequalities_of_parameters`, with a leading axis of replicas.
+        blocks: See `ParameterSystem`, as for the next two.
     """
 
-    def __init__(self, system: ParameterSystem, parameters: Tensor, rows: Tensor) -> None:
-        diagonal = system.hessian.diagonal(dim1=1, dim2=2)
-        FactoredSystem.__init__(self, system.slope, diagonal, None, system.penalty)
-        self.hessian, self.parameters, self.rows = system.hessian, parameters, rows
+    def __init__(
+        self, parameters: Tensor, rows: Tensor, blocks: Blocks, count: int, penalty: Expansion
+    ) -> None:
+        super().__init__(blocks, count, penalty, qr=False)
+        self.parameters, self.rows = parameters, rows
 
     def step(self, damping: Tensor) -> tuple[Tensor, Tensor]:
         damped = _add_diagonal(self.hessian, damping.unsqueeze(1) * self.scale)
@@ -155,9 +169,8 @@ class SampleSystem(FactoredSystem):
     """Solves in the space of samples, for fewer residuals than parameters.
 
     Args:
-        jacobian: Jacobian of the residuals, `(replicas, residuals, parameters)`.
-        residuals: `(replicas, residuals)`.
-        count: Their squares are divided by this.
+        block: All residuals.
+        count: See `ParameterSystem`, as for the next two.
         penalty: One without a matrix.
         qr: Whether QR may replace the Cholesky factor.
 
@@ -165,19 +178,13 @@ class SampleSystem(FactoredSystem):
         The Woodbury identity; without a penalty `J' (J J' + D)^-1 r = (J' J + D)^-1 J' r`.
     """
 
-    def __init__(
-        self, jacobian: Tensor, residuals: Tensor, count: int, penalty: Expansion, qr: bool
-    ) -> None:
-        slope = torch.einsum("rnp,rn->rp", jacobian, residuals) / count + penalty.slope
-        diagonal = jacobian.square().sum(1) / count + penalty.diagonal
-
-        def make_triangle() -> Tensor:
-            return triangular_factor([(jacobian, residuals)], count)
-
-        super().__init__(slope, diagonal, make_triangle if qr else None, penalty)
-        self.jacobian, self.residuals, self.count = jacobian, residuals, count
+    def __init__(self, block: Block, count: int, penalty: Expansion, qr: bool) -> None:
+        self.jacobian, self.residuals, self.loss = block
+        slope = torch.einsum("rnp,rn->rp", self.jacobian, self.residuals) / count + penalty.slope
+        diagonal = self.jacobian.square().sum(1) / count + penalty.diagonal
+        super().__init__(slope, diagonal, penalty, count, (lambda: [block]) if qr else None)
         # Without a penalty the matrix is the same for any damping up to a factor.
-        self._inner = None if penalty.diagonal.any() else self._inner_matrix(self.scale)
+        self._inner = self._inner_matrix(self.scale) if penalty.is_zero else None
 
     def cholesky(self, damping: Tensor, added: Tensor) -> tuple[Tensor, Tensor]:
         diagonal = self.penalty.diagonal + added
@@ -229,17 +236,12 @@ class ProductSystem(System):
 
 
 def dense_system(
-    jacobian: Tensor, residuals: Tensor, count: int, penalty: Expansion, qr: bool = True
-) -> System:
+    block: Block, count: int, penalty: Expansion, qr: bool = True
+) -> SampleSystem | ParameterSystem:
     """The system of residuals and their Jacobian, in the smaller space."""
-    if penalty.matrix is None and jacobian.shape[2] > jacobian.shape[1]:
-        return SampleSystem(jacobian, residuals, count, penalty, qr)
-
-    def make_triangle() -> Tensor:
-        return triangular_factor([(jacobian, residuals)], count)
-
-    slope = torch.einsum("rnp,rn->rp", jacobian, residuals) / count
-    return ParameterSystem(gram(jacobian) / count, slope, make_triangle if qr else None, penalty)
+    if penalty.matrix is None and block[0].shape[2] > block[0].shape[1]:
+        return SampleSystem(block, count, penalty, qr)
+    return ParameterSystem(lambda: [block], count, penalty, qr)
 
 
 def gram(rows: Tensor, total: Tensor | None = None) -> Tensor:

@@ -8,10 +8,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from kan_exp.plots.labels import literal
-from kan_exp.plots.style import GRID, LEARNED, TRUE, log_scale, new_figure, tidy
+from kan_exp.plots.labels import shorten_all
+from kan_exp.plots.style import DPI, GRID, LEARNED, TRUE, log_scale, new_figure, tidy
 
 WIDTH, ROW, HEAD = 7.5, 0.34, 1.15  # inches
+ACROSS = 2.5  # inches of a name
 LABELS = 10  # points
 MOST = 16  # relations
 SPREAD = (0.05, 1)  # quantiles of sizes at the ends of a bar
@@ -53,12 +54,12 @@ def conditions_figure(
             fontsize=LABELS - 1,
             color=color,
         )
-    axes.set_yticks(range(count), [literal(name) for name in names[:count]], fontsize=LABELS)
+    shown = shorten_all(names[:count], ACROSS * DPI, LABELS)
+    axes.set_yticks(range(count), shown, fontsize=LABELS)
     axes.set_ylim(count - 0.4, -0.6)
     axes.set_xlabel("size of the residual: dot RMS, bar to the largest", fontsize=LABELS)
-    axes.set_title(
+    figure.suptitle(
         f"residuals; relative to the size of the terms in brackets, met up to {met:g}",
         fontsize=LABELS,
-        loc="left",
     )
     return figure

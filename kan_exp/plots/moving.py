@@ -5,12 +5,23 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 
-import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from kan_exp.plots.solution import HEAD, HEIGHT, LABELS, MAX_OUTPUTS, WIDTH, Fields, signed_map
-from kan_exp.plots.style import LEARNED, TRUE, new_figure, pixels, tidy
+from kan_exp.plots.labels import shorten
+from kan_exp.plots.solution import (
+    CAPTION,
+    HEAD,
+    HEIGHT,
+    MAX_OUTPUTS,
+    WIDTH,
+    Fields,
+    draw_map,
+    limits,
+    name_axes,
+    name_panel,
+)
+from kan_exp.plots.style import DPI, LEARNED, TRUE, new_figure, pixels, tidy
 
 Moving = tuple[Figure, Callable[[Fields], None]]  # what is drawn, and what shows another time
 
@@ -32,12 +43,13 @@ def moving_picture(frames: Sequence[Fields]) -> bytes:
     first = frames[0]
     count = min(MAX_OUTPUTS, len(first.outputs))
     figure, update = (_curves if len(first.axes) == 1 else _maps)(frames, count)
-    title = figure.suptitle(first.where, fontsize=11)
+    width = count * WIDTH * DPI
+    title = figure.suptitle(shorten(first.where, width, CAPTION), fontsize=CAPTION)
     figure.canvas.draw()
     figure.set_layout_engine("none")  # which would move the panels between frames
     images = []
     for fields in frames:
-        title.set_text(fields.where)
+        title.set_text(shorten(fields.where, width, CAPTION))
         update(fields)
         images.append(Image.fromarray(pixels(figure)))
     palette = images[len(images) // 2].quantize(256)
@@ -52,8 +64,7 @@ def moving_picture(frames: Sequence[Fields]) -> bytes:
 
 def _limits(frames: Sequence[Fields], output: int) -> tuple[float, float]:
     parts = [one.solution[output] for one in frames]
-    parts += [one.exact[output] for one in frames if one.exact is not None]
-    return float(np.nanmin(parts)), float(np.nanmax(parts))
+    return limits(*parts, *(one.exact[output] for one in frames if one.exact is not None))
 
 
 def _curves(frames: Sequence[Fields], count: int) -> Moving:
@@ -74,8 +85,8 @@ def _curves(frames: Sequence[Fields], count: int) -> Moving:
         )
         if first.exact is not None:
             axes.legend(fontsize=8, frameon=False, loc="upper right")
-        axes.set_title(first.outputs[k], fontsize=LABELS)
-        axes.set_xlabel(first.names[0], fontsize=LABELS)
+        name_panel(axes, first.outputs[k])
+        name_axes(axes, first.names)
         lines.append(pair)
 
     def update(fields: Fields) -> None:
@@ -91,9 +102,8 @@ def _maps(frames: Sequence[Fields], count: int) -> Moving:
     figure = new_figure(count * WIDTH, HEIGHT + HEAD)
     images = []
     for k, axes in enumerate(figure.subplots(1, count, squeeze=False)[0]):
-        largest = max(abs(end) for end in _limits(frames, k)) or 1.0
-        images.append(signed_map(axes, frames[0], frames[0].solution[k], largest))
-        axes.set_title(frames[0].outputs[k], fontsize=LABELS)
+        images.append(draw_map(axes, frames[0], frames[0].solution[k], _limits(frames, k)))
+        name_panel(axes, frames[0].outputs[k])
 
     def update(fields: Fields) -> None:
         for k, image in enumerate(images):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,22 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from kan_exp.plots.style import LEARNED, TRUE, log_scale, new_figure, short_number, tidy
+from kan_exp.plots.labels import shorten
+from kan_exp.plots.style import (
+    DPI,
+    LEARNED,
+    TRUE,
+    log_scale,
+    log_ticks,
+    new_figure,
+    plain_formatter,
+    tidy,
+)
 
 Array = NDArray[np.float64]
 WIDTH, HEIGHT, HEAD = 3.5, 2.9, 0.35  # inches: of a panel, and of the title above
-LABELS = 10  # points
+LABELS, CAPTION = 10, 11  # points
+ACROSS, UP = 2.6, 2.2  # inches of names below and above a panel, and beside it
 DECADES = 5  # of a logarithmic scale, at most
 MAX_OUTPUTS = 4
 
@@ -49,7 +60,8 @@ def solution_figure(fields: Fields, caption: str) -> Figure:
     compares = fields.exact is not None or fields.table is not None
     columns = 3 if compares else 2
     figure = new_figure(columns * WIDTH, count * HEIGHT + HEAD)
-    figure.suptitle(", ".join(part for part in (caption, fields.where) if part), fontsize=11)
+    caption = ", ".join(part for part in (caption, fields.where) if part)
+    figure.suptitle(shorten(caption, columns * WIDTH * DPI, CAPTION), fontsize=CAPTION)
     panels = figure.subplots(count, columns, squeeze=False)
     is_curve = len(fields.axes) == 1
     for k, row in enumerate(panels):
@@ -57,18 +69,17 @@ def solution_figure(fields: Fields, caption: str) -> Figure:
         if is_curve:
             _draw_curves(row[0], fields, k)
         else:
-            size = float(np.nanmax(np.abs(fields.solution[k]), initial=0.0)) or 1.0
-            signed_map(row[0], fields, fields.solution[k], size)
-        row[0].set_title(name, fontsize=LABELS)
+            draw_map(row[0], fields, fields.solution[k], limits(fields.solution[k]))
+        name_panel(row[0], name)
         if fields.exact is not None:
             _draw_size(row[1], fields, np.abs(fields.solution[k] - fields.exact[k]))
         elif fields.table is not None:
             _draw_points(row[1], fields, k)
         if compares:
-            row[1].set_title(f"error of {name}", fontsize=LABELS)
+            name_panel(row[1], f"error of {name}")
         if k == 0:
             _draw_size(row[-1], fields, fields.residual)
-            row[-1].set_title("residual", fontsize=LABELS)
+            name_panel(row[-1], "residual")
         else:
             row[-1].set_axis_off()
     return figure
@@ -85,12 +96,36 @@ def _draw_curves(axes: Axes, fields: Fields, place: int) -> None:
     axes.plot(at, fields.solution[place], color=LEARNED, linewidth=1.2, label="found")
     if fields.exact is not None or fields.table is not None:
         axes.legend(fontsize=8, frameon=False)
-    axes.set_xlabel(fields.names[0], fontsize=LABELS)
+    name_axes(axes, fields.names)
 
 
-def signed_map(axes: Axes, fields: Fields, values: Array, largest: float) -> QuadMesh:
-    """Draws values of both signs, `(n, m)`, up to a largest size."""
-    scale = {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest}
+def name_panel(axes: Axes, name: str) -> None:
+    """Writes a name above a panel."""
+    axes.set_title(shorten(name, ACROSS * DPI, LABELS), fontsize=LABELS)
+
+
+def name_axes(axes: Axes, names: Sequence[str]) -> None:
+    """Writes the names of one or two inputs below a panel, and beside it."""
+    axes.set_xlabel(shorten(names[0], ACROSS * DPI, LABELS), fontsize=LABELS)
+    if len(names) > 1:
+        axes.set_ylabel(shorten(names[1], UP * DPI, LABELS), fontsize=LABELS)
+
+
+def limits(*values: Array) -> tuple[float, float]:
+    """Least and largest of values, of which some are NaN."""
+    return min(map(np.nanmin, values)), max(map(np.nanmax, values))
+
+
+def draw_map(axes: Axes, fields: Fields, values: Array, ends: tuple[float, float]) -> QuadMesh:
+    """Draws values `(n, m)`, in two hues around 0 unless they vary little around another value."""
+    low, high = ends
+    largest = max(abs(low), abs(high)) or 1.0
+    if high - low >= largest:
+        return _draw_map(
+            axes, fields, values, {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest}
+        )
+    middle, half = (low + high) / 2, max((high - low) / 2, 1e-6 * largest)
+    scale = {"cmap": "viridis", "vmin": middle - half, "vmax": middle + half}
     return _draw_map(axes, fields, values, scale)
 
 
@@ -103,7 +138,7 @@ def _draw_size(axes: Axes, fields: Fields, values: Array) -> None:
     tidy(axes)
     axes.plot(fields.axes[0], values, color=LEARNED, linewidth=1.2)
     log_scale(axes, "y", values)
-    axes.set_xlabel(fields.names[0], fontsize=LABELS)
+    name_axes(axes, fields.names)
 
 
 def _draw_points(axes: Axes, fields: Fields, place: int) -> None:
@@ -112,7 +147,7 @@ def _draw_points(axes: Axes, fields: Fields, place: int) -> None:
     points, _, errors = fields.table
     sizes, scale = _on_log_scale(errors[place])
     tidy(axes)
-    axes.set_xlabel(fields.names[0], fontsize=LABELS)
+    name_axes(axes, fields.names)
     if len(fields.axes) == 1:
         axes.plot(points[0], sizes, ".", color=LEARNED, markersize=3)
         log_scale(axes, "y", sizes)
@@ -121,7 +156,6 @@ def _draw_points(axes: Axes, fields: Fields, place: int) -> None:
     image = axes.scatter(
         points[0], points[1], c=sizes, s=area, marker="s", norm=scale, linewidths=0
     )
-    axes.set_ylabel(fields.names[1], fontsize=LABELS)
     _add_bar(axes, image)
 
 
@@ -139,13 +173,16 @@ def _draw_map(axes: Axes, fields: Fields, values: Array, scale: Mapping[str, Any
         axes.set_box_aspect(1)
     image = axes.pcolormesh(first, second, values.T, shading="nearest", rasterized=True, **scale)
     tidy(axes)
-    axes.set_xlabel(fields.names[0], fontsize=LABELS)
-    axes.set_ylabel(fields.names[1], fontsize=LABELS)
+    name_axes(axes, fields.names)
     _add_bar(axes, image)
     return image
 
 
 def _add_bar(axes: Axes, image: Any) -> None:
-    bar = axes.figure.colorbar(image, ax=axes, format=lambda value, _: short_number(value))
+    bar = axes.figure.colorbar(image, ax=axes, format=plain_formatter())
+    least, largest = image.get_clim()
+    if isinstance(image.norm, LogNorm):
+        log_ticks(bar.ax.yaxis, largest / least)
     bar.ax.tick_params(labelsize=8, length=2)
+    bar.ax.yaxis.get_offset_text().set_fontsize(8)
     bar.outline.set_visible(False)

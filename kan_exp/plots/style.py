@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib import ticker
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -82,8 +83,11 @@ def log_scale(axes: Axes, which: Literal["x", "y"], values: np.ndarray) -> None:
     if not len(values) or values.min() <= 0:
         return
     axes.set(**{f"{which}scale": "log"})
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    ratio = values.max() / values.min()
+    log_ticks(axes.xaxis if which == "x" else axes.yaxis, values.max() / values.min())
+
+
+def log_ticks(axis: Axis, ratio: float) -> None:
+    """Short labels of a logarithmic axis, given the ratio of its largest to its least value."""
     if ratio < MIN_RATIO:
         axis.set_major_locator(ticker.MaxNLocator(TICKS - 1, steps=ROUND))
         axis.set_major_formatter(plain_formatter())

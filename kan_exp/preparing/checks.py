@@ -113,6 +113,7 @@ def check_numbers(config: RunConfig) -> None:
         **dict.fromkeys(("refine.follow_every", "refine.max_rise"), (1, math.inf)),
         **{"checkpoint_seconds": (0, math.inf), "threads": (1, MAX_THREADS)},
         **{"pruning.max_rise": (1, most), "seed": (0, MAX_SEED - 1)},
+        **dict.fromkeys(("refine.init_noise_std", "refine.penalty_decay"), (0, most)),
     }
     for name, (low, high) in limits.items():
         if (value := attrgetter(name)(config)) is not None and not low <= value <= high:

@@ -8,6 +8,7 @@ from typing import Any
 from kan_exp.config import LINES, Component, RunConfig
 from kan_exp.errors import KanExpError
 
+MAX_WIDTH = 2**31  # of which a square is int64
 AUTO = "auto"  # at an end of dims: the data's number of inputs or outputs
 
 
@@ -42,6 +43,8 @@ def check_dims(dims: list[Any] | None) -> None:
         )
     if any(width != AUTO and width < 1 for width in dims):
         raise KanExpError(f"{shown}: every width must be at least 1.")
+    if any(width != AUTO and width >= MAX_WIDTH for width in dims):
+        raise KanExpError(f"{shown}: every width must be below {MAX_WIDTH:,}.")
 
 
 def check_multiply(multiply: list[int] | None, dims: list[int]) -> None:

@@ -61,7 +61,8 @@ class WarmLauncher(Launcher):
         if not hasattr(os, "fork"):
             raise KanExpError("hydra/launcher=warm needs os.fork: set hydra/launcher=joblib.")
         self.workers = workers
-        self.watch: Callable[[], None] = lambda: None  # called while jobs run
+        # Called while jobs run, and with True before they are ended early.
+        self.watch: Callable[[bool], None] = lambda _: None
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -85,9 +86,12 @@ class WarmLauncher(Launcher):
                     number, overrides = waiting.pop(0)
                     running[self._start(number, overrides)] = number
                 self._collect(running, codes)
-                self.watch()
+                self.watch(False)
         except BaseException:  # no process can be started, the disk is full, Ctrl-C
-            self._stop(running, codes)
+            try:
+                self.watch(True)  # or a job that was killed just now would count as interrupted
+            finally:
+                self._stop(running, codes)
             raise
         ends = [JobStatus.FAILED if codes[n] else JobStatus.COMPLETED for n in sorted(codes)]
         jobs = zip(job_overrides, ends, strict=True)

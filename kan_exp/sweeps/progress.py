@@ -61,9 +61,9 @@ class SweepProgress:
         status = read_status(group.folder)
         return status is not None and status != self._before[group.folder]
 
-    def poll(self) -> None:
-        """Calls `look`, at most every `POLL_SECONDS`."""
-        if time.monotonic() - self._last_look >= POLL_SECONDS:
+    def poll(self, at_once: bool) -> None:
+        """Calls `look`, unless `at_once` at most every `POLL_SECONDS`."""
+        if at_once or time.monotonic() - self._last_look >= POLL_SECONDS:
             self.look()
 
     def look(self) -> None:

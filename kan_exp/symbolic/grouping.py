@@ -12,9 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from kan_exp.symbolic.expression import Array, Expression, Input, power_product
-from kan_exp.symbolic.problem import Problem
+from kan_exp.symbolic.problem import Problem, State
 from kan_exp.symbolic.reduction import Reduction
-from kan_exp.symbolic.states import State
 
 # Exponents that are tried, the first that have a solution are taken; products of so many inputs.
 _EXPONENTS = (*(np.arange(-top, top + 1.0) for top in (2, 3, 4)), np.arange(-4.0, 5.0) / 2)

@@ -11,11 +11,10 @@ import numpy as np
 from kan_exp.symbolic.constants import simplified, standard_errors
 from kan_exp.symbolic.evidence import is_certain
 from kan_exp.symbolic.expression import Array, Constant, Expression, Input, Power
-from kan_exp.symbolic.problem import Problem
+from kan_exp.symbolic.problem import Problem, State
 from kan_exp.symbolic.reduction import FITTED, HELD
 from kan_exp.symbolic.refit import refit
 from kan_exp.symbolic.residuals import leaves_noise, neighbors_agree
-from kan_exp.symbolic.states import State
 from kan_exp.symbolic.strategies import FEW_ROWS, Trial
 
 # Share of the rows that is held back to compare formulas.

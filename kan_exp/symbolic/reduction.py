@@ -27,9 +27,8 @@ from kan_exp.symbolic.expression import (
 )
 from kan_exp.symbolic.links import Link, links
 from kan_exp.symbolic.naming import Name, name_curve
-from kan_exp.symbolic.problem import Problem, Proposal
+from kan_exp.symbolic.problem import Problem, Proposal, State
 from kan_exp.symbolic.regression import Holdout, Polynomials
-from kan_exp.symbolic.states import State
 
 # Rows that decide between changes of variables: fitted to, and held back for the error.
 FITTED, HELD = 1600, 1000

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from kan_exp.symbolic.expression import Array, Expression
-from kan_exp.symbolic.problem import Problem
+from kan_exp.symbolic.problem import Problem, State
 from kan_exp.symbolic.regression import Polynomials
-from kan_exp.symbolic.states import State
 
 # Rows whose nearest neighbors are compared.
 _NEIGHBORS = 1000

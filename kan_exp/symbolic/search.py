@@ -16,11 +16,10 @@ from kan_exp.symbolic.dimensions import Dimensions
 from kan_exp.symbolic.expression import Array, Expression
 from kan_exp.symbolic.grouping import grouped, grouped_error
 from kan_exp.symbolic.judge import Judge, Search, with_free_numbers
-from kan_exp.symbolic.problem import Finder, Problem, Proposal
+from kan_exp.symbolic.problem import Finder, Problem, Proposal, State
 from kan_exp.symbolic.quotients import quotients
 from kan_exp.symbolic.reduction import reductions
 from kan_exp.symbolic.separation import separations
-from kan_exp.symbolic.states import State
 from kan_exp.symbolic.strategies import Strategy, in_state
 from kan_exp.symbolic.sums import sums, sums_of_functions, sums_of_one_unit
 from kan_exp.symbolic.trees import find_trees

@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from kan_exp.symbolic.expression import Expression
-from kan_exp.symbolic.problem import Finder, Problem, Proposal
+from kan_exp.symbolic.problem import Finder, Problem, Proposal, State
 from kan_exp.symbolic.refit import refit
-from kan_exp.symbolic.states import State
 
 # Rows to which proposals are fitted at first.
 FEW_ROWS = 600

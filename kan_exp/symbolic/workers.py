@@ -20,7 +20,7 @@ from typing import IO, Any, cast
 import numpy as np
 
 from kan_exp.symbolic.library import own_functions, with_functions
-from kan_exp.symbolic.states import State
+from kan_exp.symbolic.problem import State
 from kan_exp.symbolic.strategies import Strategy, Trial
 
 # Unlike multiprocessing's processes, a worker does not import the user's script, which then needs

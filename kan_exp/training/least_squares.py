@@ -16,7 +16,7 @@ from kan_exp.layers import GridLayer
 from kan_exp.layers.constraints import Constraint, constrain
 from kan_exp.models.loading import network_of
 from kan_exp.models.model import KANModel, evaluation_mode
-from kan_exp.optimizers import LevenbergMarquardt
+from kan_exp.optimizers import LevenbergMarquardt, Report
 from kan_exp.optimizers.bounds import inequalities_of_parameters
 from kan_exp.tasks import Task
 from kan_exp.training.module import KANModule
@@ -92,7 +92,6 @@ class LeastSquaresModule(KANModule):
         self._steps_in_stage = 0
         self._least = math.inf  # validation error at the end of the stage before
         self._forms: dict[int, tuple[Any, Tensor]] = {}
-        self.errors: Tensor = torch.empty(0)
 
     def configure_optimizers(self) -> Any:
         """Makes the optimizer of all networks, once the trainer has moved the module.
@@ -158,20 +157,19 @@ class LeastSquaresModule(KANModule):
         optimizer = self._optimizer
         engine = cast(LevenbergMarquardt, optimizer.optimizer)
         points = next(chunk.unbind()).map(Tensor.double)  # every step takes the same ones
-        losses: list[Tensor] = []
+        losses: list[float] = []
         for _step in chunk.x:
             self._move_on(engine)
-            self.errors = cast(Tensor, optimizer.step(lambda: self._seen(points)))
+            optimizer.step(lambda: self._seen(points))
             self._apply_constraints(engine)
             self._steps_in_stage += 1
-            losses.append(self.errors.nan_to_num(torch.inf).min())
+            report = cast(Report, engine.report)
+            losses.append(report.error[report.best])
             if self._steps_in_stage % self.follow_every == 0 and not self._stage_is_over(engine):
-                for network in engine.modules:
-                    follow(cast(nn.Sequential, network), points.x)
+                follow(cast("list[nn.Sequential]", engine.modules), points.x)
                 self._apply_constraints(engine)
-            if self._is_last and bool(cast(Any, engine.replicas).stalled.all()):
-                best = int(self.errors.nan_to_num(torch.inf).argmin())
-                self.converged = engine.stopped[best]
+            if self._is_last and engine.stalled:
+                self.converged = engine.stopped[report.best]
                 self.trainer.should_stop = True
             if self._overfits(engine):
                 self.overfits = self.trainer.should_stop = True
@@ -179,7 +177,8 @@ class LeastSquaresModule(KANModule):
                 break
         self._choose(engine)
         self._observe()
-        self._record(torch.stack(losses), [self._rate()] * len(losses), {})
+        rates = [self._rate()] * len(losses)
+        self._record(torch.tensor(losses, dtype=torch.float64), rates, {})
 
     def _seen(self, points: Split) -> Split:
         count = self.stages[self._stage].points
@@ -190,18 +189,17 @@ class LeastSquaresModule(KANModule):
 
     def _rate(self) -> float:
         """The damping of the best network's next step."""
-        state = cast(LevenbergMarquardt, self._optimizer.optimizer).replicas
-        if state is None:
+        report = cast(LevenbergMarquardt, self._optimizer.optimizer).report
+        if report is None:
             return float(self._optimizer.param_groups[0]["damping"])
-        return float(state.damping[state.error.nan_to_num(torch.inf).argmin()])
+        return report.damping[report.best]
 
     @property
     def _is_last(self) -> bool:
         return self._stage == len(self.stages) - 1
 
     def _stage_is_over(self, engine: LevenbergMarquardt) -> bool:
-        stalled = engine.replicas is not None and bool(engine.replicas.stalled.all())
-        return stalled or self._steps_in_stage >= self.stages[self._stage].steps
+        return engine.stalled or self._steps_in_stage >= self.stages[self._stage].steps
 
     @torch.no_grad()
     def _validate(self, engine: LevenbergMarquardt) -> Tensor:
@@ -217,9 +215,13 @@ class LeastSquaresModule(KANModule):
 
     def _choose(self, engine: LevenbergMarquardt) -> None:
         """Makes the best network the model's: on validation, or of many on the training points."""
-        few = len(engine.modules) <= MAX_VALIDATED
-        errors = self._validate(engine) if few else self.errors.nan_to_num(torch.inf)
-        self.model.network = cast(nn.Sequential, engine.modules[int(errors.argmin())])
+        best = 0
+        if len(engine.modules) > MAX_VALIDATED:
+            best = cast(Report, engine.report).best
+        elif len(engine.modules) > 1:
+            errors = self._validate(engine).tolist()
+            best = errors.index(min(errors))
+        self.model.network = cast(nn.Sequential, engine.modules[best])
 
     def _overfits(self, engine: LevenbergMarquardt) -> bool:
         """Whether the finer grid of this stage has raised the validation error."""
@@ -229,7 +231,7 @@ class LeastSquaresModule(KANModule):
         # A stage with some of the points may well fit these alone: the next one sees more.
         if self._stage == 0 or not settled or self.stages[self._stage].points is not None:
             return False
-        least = float(self._validate(engine).min())
+        least = min(self._validate(engine).tolist())
         if least <= (ROUNDING if over else self.max_rise) * self._least:
             return False
         intervals = self.stages[self._stage].num_intervals
@@ -248,9 +250,10 @@ class LeastSquaresModule(KANModule):
         self._stage += 1
         self._steps_in_stage = 0
         stage = self.stages[self._stage]
-        errors = self._validate(engine)
-        self._least = float(errors.min())
-        self._keep(engine, errors.argsort().tolist()[: stage.num_candidates])
+        errors = self._validate(engine).tolist()
+        self._least = min(errors)
+        order = sorted(range(len(errors)), key=errors.__getitem__)
+        self._keep(engine, order[: stage.num_candidates])
         self._forms.clear()
         self._begin_stage(engine)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, cast
 
 import torch
@@ -226,6 +227,7 @@ class KANModule(LightningModule):
         self, losses: Tensor, rates: Sequence[float], penalties: Mapping[str, Tensor]
     ) -> None:
         """Logs a chunk; raises a `DivergedError` if a loss is NaN or infinite."""
+        losses = losses.cpu()
         broken = (~losses.isfinite()).nonzero()
         if len(broken):
             first = int(broken[0])
@@ -238,10 +240,15 @@ class KANModule(LightningModule):
             self.rate_name: rates[-1],
             **{f"penalty/{name}": value.item() for name, value in penalties.items()},
         }
-        error = self.task.training_error(mean, self.model.y_std)
+        error = self.task.training_error(mean, self._y_std)
         if error is not None:
             values[f"error/train_{self.task.primary.name}"] = error.item()
         self._log_at_step(values)
+
+    @cached_property
+    def _y_std(self) -> Tensor:
+        """The model's, on the CPU."""
+        return self.model.y_std.cpu()
 
     def _log_at_step(self, values: dict[str, float]) -> None:
         """Logs against optimizer steps; `self.log` counts chunks and is far slower."""
@@ -254,7 +261,7 @@ class KANModule(LightningModule):
         Called by optimizer steps alone, so that results do not depend on logging or validation.
         """
         points = cast(Any, self.trainer).datamodule.train.x[:OBSERVED_POINTS]
-        self.model.observe(points.to(self.device), self.bounds)
+        self.model.observe(points.to(self.device, non_blocking=True), self.bounds)
 
     def validation_step(self, split: Split, _: int) -> None:
         self._log_validation(*self._scores_of(split))

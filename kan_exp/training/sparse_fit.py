@@ -133,20 +133,18 @@ class SparseFit:
         train = self.train.map(lambda part: part[:points])
         best = [Fitted(network, self.error(network)) for network in networks]
         states = [copy.deepcopy(network.state_dict()) for network in networks]
-        for network in networks:
-            follow(network, train.x)
+        follow(networks, train.x)
         engine = self._engine(networks)
         for step in range(1, steps + 1):
             if self._is_over(engine, len(train.x)):
                 break
             engine.step(lambda: cast(Any, train))
-            stalled = bool(cast(Any, engine.replicas).stalled.all())
-            if step % VALIDATE_EVERY == 0 or step == steps or stalled:
+            if step % VALIDATE_EVERY == 0 or step == steps or engine.stalled:
                 for k, network in enumerate(networks):
                     if (error := self.error(network)) < best[k].error:
                         best[k] = Fitted(network, error)
                         states[k] = copy.deepcopy(network.state_dict())
-            if stalled:
+            if engine.stalled:
                 break
         for network, state in zip(networks, states, strict=True):
             network.load_state_dict(state)
@@ -192,11 +190,10 @@ class SparseFit:
             if self._is_over(engine, len(train.x)):
                 return
             engine.step(lambda: cast(Any, train))
-            if bool(cast(Any, engine.replicas).stalled.all()):
+            if engine.stalled:
                 return
             if step % self.recipe.follow_every == 0:
-                for network in engine.modules:
-                    follow(cast(nn.Sequential, network), train.x)
+                follow(cast("list[nn.Sequential]", engine.modules), train.x)
 
     def _starts(self, network: nn.Sequential) -> list[nn.Sequential]:
         """New starts of the structure of a network."""
@@ -209,7 +206,7 @@ class SparseFit:
                 layer.set_mask(like.mask)
                 layer.node_operation = like.node_operation
                 layer.straighten(like.straight)
-            follow(start, self.train.x, slack=1)
+        follow(starts, self.train.x, slack=1)
         return starts
 
     def resized(self, network: nn.Sequential, intervals: int | None) -> nn.Sequential:

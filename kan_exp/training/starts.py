@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -55,8 +57,8 @@ def make_starts(
         first = network[0]
         if isinstance(first, GridLayer):
             first.move_grid(bounds)
-        follow(network, x, slack=1)
         networks.append(network)
+    follow(networks, x, slack=1)
     return networks
 
 
@@ -79,25 +81,31 @@ def grid_layers(network: nn.Sequential) -> list[GridLayer]:
 
 
 @torch.no_grad()
-def follow(network: nn.Sequential, x: Tensor, slack: float = SLACK) -> bool:
+def follow(networks: Sequence[nn.Sequential], x: Tensor, slack: float = SLACK) -> bool:
     """Moves the grids of hidden layers to the ranges of their values; says whether any moved.
 
-    `slack` is how many times too wide a grid may be.
+    The networks have one shape and are passed through in step: on a device, the host waits for what
+    moves once for each hidden layer. `slack` is how many times too wide a grid may be.
     """
     moved = False
-    for visit in walk(network, x):
-        layer = visit.layer
-        if visit.index == 0 or not isinstance(layer, GridLayer):
+    for visits in zip(*(walk(network, x) for network in networks), strict=True):
+        if visits[0].index == 0 or not isinstance(visits[0].layer, GridLayer):
             continue
-        low, high = visit.inputs.amin(0), visit.inputs.amax(0)
-        width = (high - low).clamp(min=MIN_WIDTH)
-        first, last = layer.grid.unbind(1)
-        too_wide = last - first > slack * (1 + 2 * MARGIN) * width
-        moves = (low < first) | (high > last) | too_wide
-        if moves.any():
+        layers = [cast(GridLayer, visit.layer) for visit in visits]
+        ranges, moves = [], []
+        for layer, visit in zip(layers, visits, strict=True):
+            low, high = visit.inputs.amin(0), visit.inputs.amax(0)
+            width = (high - low).clamp(min=MIN_WIDTH)
+            first, last = layer.grid.unbind(1)
+            too_wide = last - first > slack * (1 + 2 * MARGIN) * width
+            ranges.append((low, high, width))
+            moves.append((low < first) | (high > last) | too_wide)
+        chosen = torch.stack(moves).any(1).tolist()
+        found = zip(layers, ranges, moves, strict=True)
+        for layer, (low, high, width), which in itertools.compress(found, chosen):
             ends = torch.stack([low - MARGIN * width, high + MARGIN * width], dim=1)
-            layer.move_grid(torch.where(moves[:, None], ends, layer.grid))
-            moved = True
+            layer.move_grid(torch.where(which[:, None], ends, layer.grid))
+        moved = moved or any(chosen)
     return moved
 
 

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +15,6 @@ from tests.conftest import (
     run_folders,
     start_command,
     until_it_trains,
-    wait_until,
 )
 
 SMALL = ["layer=interpo", "optimizer=adam", "dims=[2,1,1]", "steps=40", "evaluations=2"]
@@ -86,11 +84,6 @@ def test_going_on_without_the_flag_is_told(sweep, tmp_path):
     assert "add -m" in result.stderr.splitlines()[-1]
 
 
-def has_failed(folder: Path, job: int) -> bool:
-    """Whether the sweep has noticed that a job was killed."""
-    return any(read_status(one).state == "failed" for one in folder.glob(f"{job}_*"))
-
-
 def test_a_killed_job_and_an_interrupted_sweep_cost_nothing_else(tmp_path):
     """Kills a job outright, ends the sweep while another runs, and lets it go on."""
     long = ["steps=100000000", "checkpoint_seconds=0", "sweep.stack_seeds=false", "seed=0,1,2"]
@@ -100,7 +93,6 @@ def test_a_killed_job_and_an_interrupted_sweep_cost_nothing_else(tmp_path):
         try:
             os.kill(until_it_trains(tmp_path, 0, process), signal.SIGKILL)
             until_it_trains(tmp_path, 1, process)
-            wait_until(lambda: has_failed(sweep_folder(tmp_path), 0) or None, process)
             process.send_signal(signal.SIGINT)
             output, errors = process.communicate()
         finally:

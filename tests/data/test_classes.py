@@ -6,7 +6,8 @@ import polars as pl
 import pytest
 
 from kan_exp.data import TableData
-from kan_exp.data.classes import level_names, note_on_classes, sorted_levels
+from kan_exp.data.classes import note_on_classes, sorted_levels
+from kan_exp.data.fields import level_names
 from kan_exp.errors import KanExpError
 
 FRACTIONS = [0.7, 0.15, 0.15]

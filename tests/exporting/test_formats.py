@@ -442,6 +442,32 @@ def test_sql_says_what_it_cannot_do(tmp_path):
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.parametrize(
+    ("inputs", "target", "table", "added"),
+    [
+        (["a", "A"], "y", "t", "'a' and 'A' differ in case alone"),
+        (["é", "x", "É"], "y", "t", "'é' and 'É' differ in case alone"),
+        (["a", "b"], "y", "t\0", "null character"),
+        (["a", "Y_Predicted"], "y", "t", ["y_predicted2", "outside_trained_range"]),
+        (["Outside_Trained_Range", "b"], "y", "t", ["y_predicted", "outside_trained_range2"]),
+    ],
+)
+def test_sql_tells_names_apart_as_databases_do(tmp_path, inputs, target, table, added):
+    schema = Schema.of_numbers(inputs, [target])
+    x = torch.randn(50, len(inputs), generator=torch.Generator().manual_seed(1)).double()
+    model = complete(network("KANSplineLayer", [len(inputs), 1]), schema, x)
+    if isinstance(added, str):
+        with pytest.raises(KanExpError, match=added):
+            export(model, tmp_path / "m.sql", table=table)
+        return
+    export(model, tmp_path / "m.sql", table=table)
+    names = ", ".join(f'"{name}"' for name in inputs)
+    with sqlite3.connect(":memory:") as base:
+        base.execute(f"CREATE TABLE t ({names})")
+        answer = base.execute((tmp_path / "m.sql").read_text())
+        assert [one[0] for one in answer.description] == [*inputs, *added]
+
+
 def test_torch(tmp_path):
     model = mixed_model(
         outputs=(Column("y", scale="log"),), smearing=(0.1,), kind="KANInterpoLayer"

@@ -67,3 +67,10 @@ def test_each_exported_name_is_what_its_module_defines():
         assert name in dir(kan_exp.layers)
     with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
         _ = kan_exp.layers.Nonsense
+
+
+@pytest.mark.parametrize("value", [2**31, 10**20, 1e30, True, 0, -1])
+def test_counts_that_torch_cannot_take_are_refused(value):
+    for name, option in (("KANLayer", "fcn_hidden"), ("KANFourierLayer", "num_frequencies")):
+        with pytest.raises(ValueError, match=f"{name} needs {option} to be a whole number of "):
+            KINDS[name].check(name, **{option: value})

@@ -92,7 +92,9 @@ def test_only_the_replica_that_needs_it_takes_the_other_way():
     good[2, 0, 0] = torch.nan
     residuals = torch.randn(3, 30, generator=draw, dtype=torch.float64)
     nothing = torch.zeros(3, 5, dtype=torch.float64)
-    system = systems.dense_system(good, residuals, 30, Expansion(nothing, nothing))
+    system = systems.dense_system(
+        (good, residuals, torch.zeros(3)), 30, Expansion(nothing, nothing)
+    )
     change, _ = system.step(torch.full((3,), 1e-22, dtype=torch.float64))
     assert system.min_damping.tolist() == [1e-14, 1e-30, 1e-14]
     assert change[2].isnan().all()

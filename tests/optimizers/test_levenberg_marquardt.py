@@ -113,7 +113,7 @@ def test_a_linear_problem_is_solved_as_algebra_does(quadratic):
     parameters = torch.ones(3, 4, dtype=torch.float64)
     state = start(problem, parameters, 1e-10)
     for _ in range(3):
-        parameters, state = step(problem, parameters, state, attempts=4)
+        parameters, state, _ = step(problem, parameters, state, attempts=4)
     for k in range(3):
         a, b = matrix[k].numpy(), target[k].numpy()
         normal = a.T @ a / 9 + (np.eye(4) if quadratic else 0)
@@ -128,7 +128,7 @@ def test_both_spaces_give_the_damped_step(count):
     """With fewer samples than parameters the system is solved in the space of samples."""
     problem, matrix, target = linear_problem(count=count, size=6)
     parameters = torch.full((3, 6), 0.5, dtype=torch.float64)
-    found, _ = step(problem, parameters, start(problem, parameters, 0.3), attempts=1)
+    found, *_ = step(problem, parameters, start(problem, parameters, 0.3), attempts=1)
     for k in range(3):
         a = matrix[k].numpy()
         residual = a @ parameters[k].numpy() - target[k].numpy()
@@ -151,7 +151,7 @@ def test_it_reaches_what_scipy_reaches():
     places = torch.tensor([[1.0, -1.0], [0.5, 0.2], [3.0, -3.0]], dtype=torch.float64)
     parameters, state = places, start(problem, places, 1e-2)
     for _ in range(60):
-        parameters, state = step(problem, parameters, state, attempts=8)
+        parameters, state, _ = step(problem, parameters, state, attempts=8)
     expected = least_squares(lambda p: one(torch.from_numpy(p)).numpy(), [1.0, -1.0], xtol=1e-14).x
     for found in parameters:
         np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6)
@@ -164,7 +164,7 @@ def test_the_objective_never_rises_and_a_lost_replica_stays_alone():
     parameters[1, 2] = math.nan
     state = start(problem, parameters, 1e-3)
     for _ in range(3):
-        moved, after = step(problem, parameters, state, attempts=3)
+        moved, after, _ = step(problem, parameters, state, attempts=3)
         assert (after.objective[[0, 2]] <= state.objective[[0, 2]]).all()
         parameters, state = moved, after
     assert parameters[1, 2].isnan()
@@ -181,7 +181,7 @@ def test_a_singular_system_only_raises_the_damping():
     parameters = torch.zeros(1, 2, dtype=torch.float64)
     state = start(problem, parameters, 1e-3)
     for _ in range(5):
-        parameters, state = step(problem, parameters, state, attempts=8)
+        parameters, state, _ = step(problem, parameters, state, attempts=8)
     assert parameters[0].tolist() == pytest.approx([4.0, 0.0])
 
 
@@ -266,7 +266,9 @@ def test_fresh_points_at_every_step_find_what_all_points_would():
     ],
 )
 def test_bad_options_are_named(options, said):
-    with pytest.raises(ValueError, match=f"LevenbergMarquardt needs {said} above 0, got 0"):
+    with pytest.raises(
+        ValueError, match=rf"LevenbergMarquardt needs {said} above 0 and below 2\*\*60, got 0"
+    ):
         LevenbergMarquardt(network(0), **options)
 
 

@@ -52,7 +52,7 @@ def test_a_step_is_the_exact_one_with_a_penalty(samples, damping, by_qr):
     # None on the parallel columns, which it would tell apart.
     weight = torch.tensor([0.3, 0.0, 0.0, 0.2], dtype=torch.float64)
     penalty = SmoothL1(weight).expand(parameters)
-    system = dense_system(jacobian, residuals, COUNT, penalty)
+    system = dense_system((jacobian, residuals, torch.zeros(2)), COUNT, penalty)
     change, _ = system.step(torch.full((2,), damping, dtype=torch.float64))
     held = penalty.diagonal + damping * system.scale
     for replica in range(2):

@@ -15,7 +15,7 @@ from kan_exp.layers import (
     make_network,
 )
 from kan_exp.layers.jets import input_jets
-from kan_exp.optimizers import LevenbergMarquardt, ResidualFit, Residuals, Term
+from kan_exp.optimizers import BatchedNetworks, LevenbergMarquardt, ResidualFit, Residuals, Term
 from kan_exp.optimizers.fit import Limits
 
 SPLINE = LayerSpec(KANSplineLayer, {"num_intervals": 5, "degree": 3})
@@ -48,7 +48,9 @@ def random_fit(spec, sparse=False, multiply=()):
     slopes = torch.tensor([0.5, 2.0], dtype=torch.float64)
     term = Term(input_jets(x, slopes), 3 * x, KEYS, equations, weight=0.7)
     start = torch.rand(2, 1, generator=generator, dtype=torch.float64)
-    return ResidualFit(networks, Residuals([term], start), [], Limits(memory=20_000))
+    return ResidualFit(
+        BatchedNetworks(networks), Residuals([term], start), [], Limits(memory=20_000)
+    )
 
 
 @pytest.mark.parametrize("multiply", [(), (2, 1)], ids=["sums", "products"])

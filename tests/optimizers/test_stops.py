@@ -123,7 +123,7 @@ class Foretold(Problem):
 @pytest.mark.parametrize(("gain", "reason"), [(3.9, "loss"), (4.1, None), (1000.0, None)])
 def test_a_small_fall_is_the_last_only_where_it_was_foretold(gain, reason):
     start_state = start(Foretold(gain), tensor(0.0), 1.0)
-    found, state = step(Foretold(gain), tensor(0.0), start_state, 1, OFF._replace(loss=0.02))
+    found, state, _ = step(Foretold(gain), tensor(0.0), start_state, 1, OFF._replace(loss=0.02))
     assert found.item() == 1
     assert state.reasons == [reason]
 
@@ -131,7 +131,7 @@ def test_a_small_fall_is_the_last_only_where_it_was_foretold(gain, reason):
 @pytest.mark.parametrize("ratio", [0.1, 0.25, 0.5, 0.7, 0.9, 1.0, 3.0])
 def test_damping_follows_the_gain_ratio_as_nielsens(ratio):
     problem = Foretold(1 / ratio)
-    _, state = step(problem, tensor(0.0), start(problem, tensor(0.0), 0.6), 1, OFF)
+    _, state, _ = step(problem, tensor(0.0), start(problem, tensor(0.0), 0.6), 1, OFF)
     expected = 0.6 * min(1, max(1 / 3, 1 - (2 * ratio - 1) ** 3))
     assert state.damping.item() == pytest.approx(expected, rel=1e-12)
 
@@ -140,7 +140,7 @@ def test_damping_grows_fourfold_where_nothing_is_gained():
     state = start(root(3), tensor(0.0), 0.6)
     worse = Foretold(-1.0)
     worse.evaluate = lambda p: Value(100 + p.sum(1), 100 + p.sum(1))
-    found, state = step(worse, tensor(0.0), state, 3, OFF)
+    found, state, _ = step(worse, tensor(0.0), state, 3, OFF)
     assert found.item() == 0
     assert state.damping.item() == pytest.approx(0.6 * 4**3)
     assert state.reasons == ["loss"]

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
+from datetime import UTC, datetime
+from socket import gethostname
 
 import pytest
 from omegaconf import OmegaConf
+from rich.console import Console
 
 from kan_exp.errors import KanExpError
 from kan_exp.quoting import in_quotes, option
-from kan_exp.runs import read_status
+from kan_exp.runs import Status, read_status, write_status
 from kan_exp.sweeps import launcher
+from kan_exp.sweeps.jobs import Job, JobGroup
+from kan_exp.sweeps.progress import SweepProgress
 
 
 class Patient(launcher.WarmLauncher):
@@ -47,6 +53,32 @@ def test_no_job_outlives_a_launcher_that_breaks(patient, monkeypatch):
         patient.launch([["a=1"], ["a=2"]], 0)
     with pytest.raises(ChildProcessError):  # it is over, and taken note of
         os.waitpid(started[0], os.WNOHANG)
+
+
+def test_a_job_that_was_killed_just_before_an_interrupt_has_failed(patient, tmp_path, monkeypatch):
+    job = Job(0, ("a=1",), "key", "a=1")
+    group = JobGroup((job,), tmp_path)
+    progress = SweepProgress(Console(), 1, 0, "test_rmse")
+    progress.follow([group])
+    progress.look()  # so that it is not looked again for a while
+    patient.watch = progress.poll
+
+    def kill_and_interrupt(running, codes):
+        (process,) = running
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        write_status(
+            tmp_path, Status("running", None, [], "key", 0, process, gethostname(), started)
+        )
+        os.kill(process, signal.SIGKILL)
+        os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
+        monkeypatch.setattr(patient, "_collect", collect)
+        raise KeyboardInterrupt
+
+    collect = patient._collect
+    monkeypatch.setattr(patient, "_collect", kill_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        patient.launch([["a=1"]], 0)
+    assert read_status(tmp_path).state == "failed"
 
 
 @pytest.mark.parametrize("name", ["0_seed-0", "a b", "it's"])

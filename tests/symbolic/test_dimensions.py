@@ -11,10 +11,9 @@ import pytest
 from kan_exp.symbolic.dimensions import Dimensions
 from kan_exp.symbolic.expression import Call, Constant, Input, exact
 from kan_exp.symbolic.grouping import grouped
-from kan_exp.symbolic.problem import Problem
+from kan_exp.symbolic.problem import Problem, State
 from kan_exp.symbolic.reduction import reductions
 from kan_exp.symbolic.search import search
-from kan_exp.symbolic.states import State
 from kan_exp.symbolic.sums import sums_of_one_unit
 
 

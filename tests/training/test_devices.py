@@ -10,12 +10,13 @@ import torch
 from lightning.pytorch import Callback
 
 import kan_exp
+from kan_exp.optimizers import Report
 from kan_exp.preparing import experiment as preparing
 from kan_exp.preparing.components import make_checked
 from kan_exp.train import prepare
 from kan_exp.training.callbacks import checkpoint as checkpoints
 from tests.conftest import read_metrics
-from tests.standin import Strategy, standin
+from tests.standin import Count, Strategy, standin
 
 POINTS = ["points=60", "data.num_val=20", "data.num_test=20", "logger=none", "~callbacks.figures"]
 CURVES = "layers=[chebyshev,fourier,rbf,rational]"
@@ -116,6 +117,40 @@ def test_another_device_gives_the_same_numbers(make, on_the_cpu, tmp_path, name)
     close(found, on_the_cpu(name))
     model = kan_exp.load(tmp_path / "other")
     assert {part.device.type for part in model.state_dict().values()} == {"cpu"}
+
+
+class Waits(Callback):
+    """Counts the waits of each step for its device, but for those of each attempt."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.found, self._attempts = [], 0
+        read = Report.of
+
+        def of(*args):
+            self._attempts += 1
+            return read(*args)
+
+        monkeypatch.setattr(Report, "of", of)
+
+    def on_train_batch_start(self, *_) -> None:
+        self._count, self._attempts = Count().__enter__(), 0
+
+    def on_train_batch_end(self, *_) -> None:
+        self._count.__exit__()
+        self.found.append(self._count.waits - self._attempts)
+
+
+@pytest.mark.parametrize("layer", ["mlp", "spline", "interpo"])
+def test_least_squares_wait_once_for_each_attempt(make, monkeypatch, tmp_path, layer):
+    """And once to choose among few networks; more where a stage begins or ends."""
+    if make.other.type == "cuda":
+        pytest.skip("waits are counted by the stand-in")
+    waits = Waits(monkeypatch)
+    stages = ["refine.steps=[4]", "refine.num_candidates=[6,3,1]", "refine.follow_every=100"]
+    options = [f"layer={layer}", NARROW, *stages, "refine.points=null", "evaluations=1"]
+    grids = [] if layer == "mlp" else ["refine.grids=[4,8,16]"]
+    make([*options, *grids], tmp_path, True, waits).fit()
+    assert [waits.found[step] for step in (1, 2, 5, 6, 9, 10)] == [0, 0, 1, 1, 0, 0]
 
 
 class Crash(Callback):

@@ -13,7 +13,7 @@ from kan_exp.data.points import Scaling
 from kan_exp.data.schema import Schema
 from kan_exp.layers import KANInterpoLayer, KANSplineLayer, LayerSpec
 from kan_exp.models.model import KANModel
-from kan_exp.optimizers import LevenbergMarquardt
+from kan_exp.optimizers import LevenbergMarquardt, State
 from kan_exp.training.least_squares import LeastSquaresModule
 from kan_exp.training.stages import Stage, make_stages
 from kan_exp.training.starts import make_starts
@@ -48,7 +48,8 @@ def module(starts, stages, y, penalty_decay=0.0, **penalty: float) -> LeastSquar
 def settled(made: LeastSquaresModule, starts) -> LevenbergMarquardt:
     """Brings a module to the end of its first stage without any step."""
     engine = LevenbergMarquardt(starts)
-    made.errors = torch.arange(len(starts), dtype=torch.float64)  # on training the first is best
+    errors = torch.arange(len(starts), dtype=torch.float64)  # on training the first is best
+    engine.replicas = State(errors, errors, errors, torch.zeros(len(starts), dtype=torch.long))
     made._steps_in_stage = made.stages[0].steps
     return engine
 

@@ -94,7 +94,7 @@ def test_the_first_grid_is_the_datas_and_hidden_ones_hold_their_values():
 
 def test_layers_without_grids_are_left_as_they_are():
     (network,) = starts(LayerSpec(KANLayer, {"fcn_hidden": 4}), num_candidates=1, cells=None)
-    assert not follow(network, points())
+    assert not follow([network], points())
 
 
 @torch.no_grad()
@@ -102,11 +102,11 @@ def test_a_grid_follows_the_values_that_left_it_and_the_function_stays():
     (network,) = starts(num_candidates=1, cells=16)
     x = points()
     before = network(x)
-    assert not follow(network, x)  # it fits already
+    assert not follow([network], x)  # it fits already
     network[0].values.mul_(3)
     network[1].values.div_(3)
     moved = network(x)
-    assert follow(network, x)
+    assert follow([network], x)
     hidden = network[0](x)
     assert (network[1].grid[:, 0] <= hidden.amin(0)).all()
     assert (network[1].grid[:, 1] >= hidden.amax(0)).all()
