@@ -270,7 +270,6 @@ def _fold_fitter(
     import torch
 
     from kan_exp.training.fold_stack import can_stack, train_stacked
-    from kan_exp.training.folds import FoldResult
 
     quiet = _quiet(config)
 
@@ -285,7 +284,7 @@ def _fold_fitter(
         for data, result in zip(folds, results, strict=True):
             if stop.received is not None:
                 return
-            yield FoldResult.of(result, torch.from_numpy(cast("SplitTableData", data).test_rows))
+            yield result.of_fold(torch.from_numpy(cast("SplitTableData", data).test_rows))
 
     return fit
 

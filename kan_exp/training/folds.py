@@ -30,7 +30,6 @@ from kan_exp.training.left_out import sampled_errors
 if TYPE_CHECKING:
     from kan_exp.data.schema import Schema
     from kan_exp.models.model import KANModel
-    from kan_exp.training.result import Result
 
 FOLDER = "folds"  # of the results so far, in the folder of the run
 
@@ -52,15 +51,6 @@ class FoldResult:
     rows: Tensor
     truth: Tensor
     predictions: Tensor
-
-    @classmethod
-    def of(cls, result: Result, rows: Tensor) -> FoldResult:
-        """The result of a fold's training."""
-        scoring = result.task
-        names = [prefix + one.name for one in scoring.metrics for prefix in (TEST, LINEAR)]
-        names += [scoring.chosen_by, "parameters", "best_step", "stopped", "train_seconds"]
-        metrics = {name: result.metrics[name] for name in names}
-        return cls(metrics, rows, result.truth, result.predictions)
 
 
 class CrossValidation:

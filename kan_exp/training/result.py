@@ -19,7 +19,7 @@ from kan_exp.models.model import KANModel
 from kan_exp.models.residuals import smearing
 from kan_exp.runs.best_effort import best_effort
 from kan_exp.tasks import Task
-from kan_exp.tasks.metrics import LINEAR, NUMBERS
+from kan_exp.tasks.metrics import LINEAR, NUMBERS, TEST
 from kan_exp.training.equations import equation_scores
 from kan_exp.training.folds import FoldResult, first_of_each_row, fold_metrics
 from kan_exp.training.module import OBSERVED_POINTS, KANModule
@@ -53,6 +53,13 @@ class Result:
     predictions: Tensor
     diverged: DivergedError | None = None
     folds: Sequence[FoldResult] = ()
+
+    def of_fold(self, rows: Tensor) -> FoldResult:
+        """What a cross-validation keeps of a fold, of whose test rows `rows` are the numbers."""
+        names = [prefix + one.name for one in self.task.metrics for prefix in (TEST, LINEAR)]
+        names += [self.task.chosen_by, "parameters", "best_step", "stopped", "train_seconds"]
+        metrics = {name: self.metrics[name] for name in names}
+        return FoldResult(metrics, rows, self.truth, self.predictions)
 
 
 def make_result(
