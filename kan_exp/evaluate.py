@@ -94,12 +94,10 @@ def evaluate(cfg: DictConfig) -> None:
             split = own_test_points(Path(run), moved, description, modules)
             source = "its own test points"
         else:
-            split, source = _other_points(cfg, Schema.restore(description))
-            from kan_exp.models.ranges import trained_ranges
-
+            split, source = _other_points(cfg, model.schema)
             x = split.x.double().numpy()
-            notes = outside(x, trained_ranges(model), model.features)
-        truth = Schema.restore(description).decode_outputs(split.y)
+            notes = outside(x, model.trained_ranges, model.features)
+        truth = model.schema.decode_outputs(split.y)
         (scores,) = score_networks(scoring, [model.predict(split.x)], truth, split.weight)
         scored = _Scored(scores, len(split.y), source, notes)
     log.info("%s on %s", run, scored.source)
@@ -206,7 +204,7 @@ def _score_table(data: DictConfig, model: KANModel, batches: Batches) -> _Scored
     from kan_exp.models.streaming import Predictor
     from kan_exp.training.running_scores import RunningScores
 
-    schema = _with_target(data, Schema.restore(model.description), batches.first)
+    schema = _with_target(data, model.schema, batches.first)
     running = RunningScores(scoring_of(model.description))
     drops = Treatment(missing=str(data.get("missing", "error"))).missing != "error"
     weight, weighs, without = data.get("weight"), False, 0

@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -19,7 +20,6 @@ from kan_exp.data.batches import STDIN, Batches
 from kan_exp.data.columns import as_texts, free_name, shown, tidy
 from kan_exp.data.options import Options
 from kan_exp.data.ranges import MARKED
-from kan_exp.data.schema import Schema
 from kan_exp.data.table_file import TableFile
 from kan_exp.errors import KanExpError, listing, message_of
 from kan_exp.lazy import polars as pl
@@ -59,9 +59,7 @@ def predict(cfg: DictConfig) -> None:
     from kan_exp.models.streaming import Predictor
 
     margins = None if coverage is None else model.interval_margins(coverage)
-    schema = Schema.restore(model.description)
-    inputs = Schema(schema.inputs, (), schema.missing_values)
-    predictor = Predictor(model, inputs, missing == "drop", margins)
+    predictor = Predictor(model, replace(model.schema, outputs=()), missing == "drop", margins)
     columns = _Columns(predictor, marks)
     names = columns.names(batches.first, kept)
     with predictor.run(batches, "predict") as parts:

@@ -22,7 +22,6 @@ from kan_exp.layers import EdgeLayer, KANInterpoLayer, KANNamedLayer
 from kan_exp.layers.grid import GridLayer
 from kan_exp.layers.kernels import interval_polynomials
 from kan_exp.models.model import KANModel
-from kan_exp.models.ranges import trained_ranges
 
 DEGREE = 3  # of the tables of edges that are no splines
 ROOM = 0.5  # of an input's trained range, by which such tables exceed it on both sides
@@ -137,7 +136,7 @@ def make_tables(model: KANModel) -> Tables:
     scaling = {name: getattr(model, name).double().cpu().numpy() for name in Scaling._fields}
     return Tables(
         schema=schema,
-        ranges=trained_ranges(model),
+        ranges=model.trained_ranges,
         layers=layers,
         activation="softmax" if model.activation == "classes" else model.activation,
         scales=scales,

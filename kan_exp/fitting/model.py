@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from polars import DataFrame
 
-    from kan_exp.models.views import LayerView
     from kan_exp.symbolic.explanation import Explanation
 
 SAMPLE = 1000  # points that a model keeps of its training
@@ -130,10 +129,6 @@ class FittedModel(KANModel):
             place += len(column.features)
         return found
 
-    def edge_views(self, x: Any = None) -> list[LayerView]:
-        """What every layer does to points, see `KANModel.views`."""
-        return self.views(self._points_or_sample(x))
-
     def _points_or_sample(self, x: Any) -> Tensor:
         return self.sample.to(self.x_mean.device) if x is None else self.points_of(x)
 
@@ -151,7 +146,8 @@ class FittedModel(KANModel):
         """
         import polars as pl
 
-        measured, views = self.importance(self._points_or_sample(x)), self.edge_views(x)
+        points = self._points_or_sample(x)
+        measured, views = self.importance(points), self.views(points)
         texts = ["input", "output", *(["function"] if any(view.labels for view in views) else [])]
         kinds = {"layer": pl.Int32, **dict.fromkeys(texts, pl.String)}
         kinds |= dict.fromkeys(("importance", "x", "y"), pl.Float64)
@@ -178,7 +174,8 @@ class FittedModel(KANModel):
         """
         from kan_exp.plots import network_figure
 
-        return network_figure(self.edge_views(x), self.importance(self._points_or_sample(x)))
+        points = self._points_or_sample(x)
+        return network_figure(self.views(points), self.importance(points))
 
     def explain(self, x: Any = None, y: Any = None, **options: Any) -> Explanation:
         """Finds a formula: `kan_exp.explain(model, x, y, **options)`.

@@ -228,7 +228,7 @@ class KANModel(nn.Module):
             KanExpError: See `interval_margins`.
         """
         margins = self.interval_margins(coverage)
-        return self.intervals(self.predict(x), margins).numpy()
+        return interval_ends(self.schema, self.predict(x), margins).numpy()
 
     def interval_margins(self, coverage: float) -> Tensor:
         """By how much intervals exceed predictions on the scale of `residuals`, `(out,)`.
@@ -264,10 +264,6 @@ class KANModel(nn.Module):
             )
         return ""
 
-    def intervals(self, predicted: Tensor, margins: Tensor) -> Tensor:
-        """Ends `(n, out, 2)` of the intervals around predictions `(n, out)`, float64."""
-        return interval_ends(self.schema, predicted, margins)
-
     def _in_batches(self, function: Callable[[Tensor], Tensor], x: Any) -> Tensor:
         points = self.points_of(x)
         with evaluation_mode(self):
@@ -284,6 +280,20 @@ class KANModel(nn.Module):
     @property
     def edge_layers(self) -> list[EdgeLayer]:
         return layers_of(self.network)
+
+    @property
+    def trained_ranges(self) -> NDArray[np.float64]:
+        """Smallest and largest value of each input in training, `(in, 2)`; NaN where unknown.
+
+        Checkpoints of early versions lack them; the first layer has observed what it was given.
+        """
+        if (bounds := self.description.get("bounds")) is not None:
+            return np.array(bounds, dtype=np.float64)
+        layers = self.edge_layers
+        if not layers or layers[0] is not self.network[0]:
+            return np.full((len(self.features), 2), np.nan)
+        scale, shift = self.x_std.double()[:, None], self.x_mean.double()[:, None]
+        return (layers[0].domain.detach().double() * scale + shift).cpu().numpy()
 
     @torch.no_grad()
     def observe(self, x: Tensor, bounds: Tensor | None = None) -> None:

@@ -22,7 +22,7 @@ from kan_exp.data.schema import Schema
 from kan_exp.data.table import Table
 from kan_exp.data.table_file import TableFile
 from kan_exp.models.model import KANModel
-from kan_exp.models.ranges import trained_ranges
+from kan_exp.models.residuals import interval_ends
 
 AHEAD = 2  # parts that wait for each thread
 
@@ -65,7 +65,7 @@ class Predictor:
         self, model: KANModel, schema: Schema, drops: bool, margins: Tensor | None = None
     ) -> None:
         self.model, self.schema, self.drops, self.margins = model, schema, drops, margins
-        self.far, self.new = FarRows(trained_ranges(model), model.features), NewLevels(schema)
+        self.far, self.new = FarRows(model.trained_ranges, model.features), NewLevels(schema)
         self.rows = self.gaps = self.broken = 0
         self._notes: dict[str, str] = {}  # the first of each column
 
@@ -86,7 +86,9 @@ class Predictor:
         x = self._inputs(table)
         gaps = table.gaps.to_numpy() if self.drops else np.zeros(len(x), dtype=bool)
         predicted = self.model.predict(torch.from_numpy(x))
-        ends = None if self.margins is None else self.model.intervals(predicted, self.margins)
+        ends = None
+        if self.margins is not None:
+            ends = interval_ends(self.model.schema, predicted, self.margins)
         return Part(file, size, table, x, predicted, ends, self.far.find(x), gaps)
 
     def _inputs(self, table: Table) -> FloatArray:

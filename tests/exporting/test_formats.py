@@ -29,7 +29,6 @@ from kan_exp.exporting.kan_columns import date_parts, encode
 from kan_exp.exporting.kan_predict import Model
 from kan_exp.exporting.npz import ENCODER, EVALUATOR, as_stored
 from kan_exp.exporting.tables import make_tables
-from kan_exp.models.ranges import trained_ranges
 from tests.exporting.conftest import DAY, complete, mixed_model, network
 
 EXACT = 1e-5
@@ -44,7 +43,7 @@ def rows_for(model, seed=7, count=400):
 
 
 def far_rows(model, rows):
-    low, high = trained_ranges(model).T
+    low, high = model.trained_ranges.T
     x = model.schema.encode(rows)
     return ((x < low - 0.1 * (high - low)) | (x > high + 0.1 * (high - low))).any(1)
 

@@ -11,7 +11,6 @@ from torch import nn
 
 from kan_exp.data.ranges import outside
 from kan_exp.models.model import KANModel
-from kan_exp.models.ranges import trained_ranges
 
 RANGES = np.array([[0.0, 10.0], [-1.0, 1.0], [5.0, 5.0]])
 INSIDE = [3.0, 0.5, 5.0]
@@ -61,14 +60,14 @@ def test_ranges_are_those_of_the_checkpoint_or_what_the_first_layer_has_seen(mak
     data = make_data()
     model = make_model(data)
     model.description = {"bounds": [[0, 1], [2, 3]]}
-    np.testing.assert_array_equal(trained_ranges(model), [[0, 1], [2, 3]])
+    np.testing.assert_array_equal(model.trained_ranges, [[0, 1], [2, 3]])
     del model.description
     model.observe(data.train.x)
     x = data.train.x.numpy()
     expected = np.stack([x.min(0), x.max(0)], axis=1)
-    np.testing.assert_allclose(trained_ranges(model), expected, rtol=1e-6)
+    np.testing.assert_allclose(model.trained_ranges, expected, rtol=1e-6)
     plain = nn.Sequential(nn.Linear(2, 1))
-    unknown = trained_ranges(KANModel(plain, data.scaling, data.schema))
+    unknown = KANModel(plain, data.scaling, data.schema).trained_ranges
     assert unknown.shape == (2, 2)
     assert np.isnan(unknown).all()
     assert outside(torch.full((3, 2), 1e9).numpy(), unknown, data.features) == []
