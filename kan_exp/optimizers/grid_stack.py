@@ -42,6 +42,47 @@ class _Reading(NamedTuple):
     cell: Tensor  # (networks, samples, in)
 
 
+class LayerStack:
+    """One layer of networks of one shape but for its parameters: grids, and which edges exist.
+
+    Args:
+        layers: The layer of each network, for which `is_grid` is true.
+
+    Attributes:
+        size: Number of its parameters.
+    """
+
+    def __init__(self, layers: Sequence[GridLayer]) -> None:
+        first = layers[0]
+        self.size = sum(part.numel() for part in first.parameters())
+        self._made = made = StackedLayer(
+            first.values.detach().unsqueeze(0),
+            torch.stack([layer.first_knot for layer in layers]).double(),
+            torch.stack([layer.spacing for layer in layers]).double(),
+            first.polynomials.double(),
+        )
+        if first.sums_all_edges:
+            return
+        exists = torch.stack([layer.exists for layer in layers])
+        bent, products = exists, None
+        if first.straight is not None:
+            bent = exists & ~torch.stack([cast(Tensor, layer.straight) for layer in layers])
+        if first.products is not None:
+            products = torch.stack([cast(Tensor, layer.products) for layer in layers]).unsqueeze(1)
+        self._made = made._replace(exists=exists.unsqueeze(1), bent=bent, products=products)
+
+    def __call__(self, parameters: Tensor) -> StackedLayer:
+        """The layer with parameters, `(networks, parameters)`."""
+        made, shape = self._made, self._made.table.shape[1:]
+        table, lines = parameters[:, : shape.numel()].view(-1, *shape), None
+        if made.exists is not None and made.bent is not None:
+            table = table.where(made.bent.unsqueeze(2), 0)
+            if shape.numel() < self.size:
+                lines = parameters[:, shape.numel() :].view(-1, 2, shape[0], shape[2])
+                lines = lines.where(made.exists & ~made.bent.unsqueeze(1), 0)
+        return made._replace(table=table, lines=lines)
+
+
 class GridStack:
     """Networks of one shape whose layers all are grids, in float64.
 
@@ -49,18 +90,13 @@ class GridStack:
     at every evaluation would take longer than the evaluation.
 
     Args:
-        modules: The networks, for which `takes` is true.
-        parameters: Their parameters, `(networks, parameters)`.
+        modules: The networks, for which `takes` is true; their grids are not to change.
     """
 
-    def __init__(self, modules: Sequence[nn.Module], parameters: Tensor) -> None:
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
         networks = [list(cast("Sequence[GridLayer]", module)) for module in modules]
-        self.sizes = [sum(part.numel() for part in layer.parameters()) for layer in networks[0]]
-        parts = parameters.split(self.sizes, dim=1)
-        self.layers = [
-            stack_layer(layers, part)
-            for part, layers in zip(parts, zip(*networks, strict=True), strict=True)
-        ]
+        self._stacks = [LayerStack(layers) for layers in zip(*networks, strict=True)]
+        self._sizes = [stack.size for stack in self._stacks]
 
     @staticmethod
     def takes(modules: Sequence[nn.Module]) -> bool:
@@ -68,33 +104,37 @@ class GridStack:
         first = modules[0]
         return isinstance(first, nn.Sequential) and all(map(is_grid, first))
 
-    def outputs(self, x: Tensor) -> Tensor:
-        """`(samples, in)` -> `(networks, samples, out)`."""
-        hidden = x.expand(len(self.layers[0].table), -1, -1)
-        for layer in self.layers:
+    def outputs(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """Parameters `(networks, parameters)`, `(samples, in)` -> `(networks, samples, out)`."""
+        hidden = x.expand(len(parameters), -1, -1)
+        for layer in self._layers(parameters):
             hidden = _outputs(layer, hidden, _read(layer, hidden).basis)
         return hidden
 
-    def jacobian(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _layers(self, parameters: Tensor) -> list[StackedLayer]:
+        parts = parameters.split(self._sizes, dim=1)
+        return [stack(part) for stack, part in zip(self._stacks, parts, strict=True)]
+
+    def jacobian(self, parameters: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs, and their derivatives `(networks, samples, out, parameters)`."""
-        hidden = x.expand(len(self.layers[0].table), -1, -1)
+        hidden, layers = x.expand(len(parameters), -1, -1), self._layers(parameters)
         inputs, readings = [], []
-        for layer in self.layers:
+        for layer in layers:
             inputs.append(hidden)
             readings.append(_read(layer, hidden))
             hidden = _outputs(layer, hidden, readings[-1].basis)
-        inner = [_by_inputs(*pair) for pair in zip(self.layers[1:], readings[1:], strict=True)]
-        triples = zip(self.layers, inputs, readings, strict=True)
+        inner = [_by_inputs(*pair) for pair in zip(layers[1:], readings[1:], strict=True)]
+        triples = zip(layers, inputs, readings, strict=True)
         factors = [_by_edges(layer, x, reading.basis) for layer, x, reading in triples]
         units = hidden.shape[2]
-        size = sum(self.sizes)
+        size = sum(self._sizes)
         jacobian = hidden.new_empty(*hidden.shape, size)
         for unit in range(units):
             grad = torch.zeros_like(hidden)
             grad[..., unit] = 1
             end = size
-            for depth in reversed(range(len(self.layers))):
-                layer, start = self.layers[depth], end - self.sizes[depth]
+            for depth in reversed(range(len(layers))):
+                layer, start = layers[depth], end - self._sizes[depth]
                 part = jacobian[:, :, unit, start:end]
                 basis = readings[depth].basis.unsqueeze(-1)  # (networks, samples, in, rows, 1)
                 shape = (*basis.shape[:-1], grad.shape[2])
@@ -138,33 +178,6 @@ def _read(layer: StackedLayer, x: Tensor) -> _Reading:
 def is_grid(layer: nn.Module) -> bool:
     """Whether a layer has tables or splines alone."""
     return isinstance(layer, GridLayer) and layer.only_splines
-
-
-def stack_layer(layers: Sequence[GridLayer], parameters: Tensor) -> StackedLayer:
-    """The same layer of all networks, with its parameters `(networks, parameters)`."""
-    first = layers[0]
-    size = first.values.numel()
-    made = StackedLayer(
-        parameters[:, :size].view(-1, *first.values.shape),
-        torch.stack([layer.first_knot for layer in layers]).double(),
-        torch.stack([layer.spacing for layer in layers]).double(),
-        first.polynomials.double(),
-    )
-    if first.sums_all_edges:
-        return made
-    exists = torch.stack([layer.exists for layer in layers])
-    straight, lines, products = torch.zeros_like(exists), None, None
-    if first.straight is not None:
-        straight = torch.stack([cast(Tensor, layer.straight) for layer in layers])
-        lines = parameters[:, size:].view(-1, 2, *straight.shape[1:])
-        lines = lines.where((exists & straight).unsqueeze(1), 0)
-    if first.products is not None:
-        products = torch.stack([cast(Tensor, layer.products) for layer in layers]).unsqueeze(1)
-    bent = exists & ~straight
-    table = made.table.where(bent.unsqueeze(2), 0)
-    return made._replace(
-        table=table, exists=exists.unsqueeze(1), bent=bent, lines=lines, products=products
-    )
 
 
 def _outputs(layer: StackedLayer, x: Tensor, basis: Tensor) -> Tensor:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import cast
+from functools import cached_property
+from typing import TypeGuard, cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 
 from kan_exp.layers import EdgeLayer
-from kan_exp.layers.walk import LayerPass, walk
+from kan_exp.layers.walk import LayerPass, walk, widths_of
 from kan_exp.optimizers.grid_stack import GridStack
 
 
@@ -19,18 +20,27 @@ class BatchedNetworks:
 
     Args:
         modules: At least one, with different parameter values only. Each maps `(samples, in)` to
-            `(samples, out)` row by row.
+            `(samples, out)` row by row. Their buffers, such as grids, are not to change.
     """
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:
         self.modules = list(modules)
-        self._width: int | None = None
+
+    @cached_property
+    def _grids(self) -> GridStack | None:
+        return GridStack(self.modules) if GridStack.takes(self.modules) else None
+
+    @cached_property
+    def _stacked_buffers(self) -> dict[str, Tensor]:
+        buffers = [_buffers(module) for module in self.modules]
+        return {name: torch.stack([each[name] for each in buffers]) for name in buffers[0]}
 
     def width(self, x: Tensor) -> int:
-        """Number of outputs for inputs such as `x`, found once by an evaluation of a sample."""
-        if self._width is None:
-            self._width = self.outputs(self.read(), x[:1]).shape[2]
-        return self._width
+        """Number of outputs for inputs such as `x`."""
+        first = self.modules[0]
+        if _has_edges(first):
+            return widths_of(first)[-1]
+        return self.outputs(self.read(), x[:1]).shape[2]
 
     def read(self) -> Tensor:
         """All parameters, `(modules, parameters)`."""
@@ -47,8 +57,8 @@ class BatchedNetworks:
 
     def outputs(self, parameters: Tensor, x: Tensor) -> Tensor:
         """Outputs of the modules with these parameters: `(modules, samples, out)`."""
-        if GridStack.takes(self.modules):
-            return GridStack(self.modules, parameters).outputs(x)
+        if self._grids is not None:
+            return self._grids.outputs(parameters, x)
         if not x.is_cpu:
             return self._at_once(
                 lambda module, state: functional_call(module, state, (x,)), parameters
@@ -58,8 +68,8 @@ class BatchedNetworks:
 
     def jacobian(self, parameters: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs, and their derivatives `(modules, samples, out, parameters)`."""
-        if GridStack.takes(self.modules):
-            return GridStack(self.modules, parameters).jacobian(x)
+        if self._grids is not None:
+            return self._grids.jacobian(parameters, x)
         # Samples are last in memory, so that operations on them are on contiguous numbers.
         jacobian = x.new_empty(len(parameters), self.width(x), parameters.shape[1], len(x))
         jacobian = jacobian.permute(0, 3, 1, 2)
@@ -82,13 +92,16 @@ class BatchedNetworks:
         On a GPU, which waits for each operation to start; on a CPU it would take longer.
         """
         first = self.modules[0]
-        buffers = [_buffers(module) for module in self.modules]
-        stacked = {name: torch.stack([each[name] for each in buffers]) for name in buffers[0]}
 
         def call(row: Tensor, buffers: dict[str, Tensor], *args: Tensor) -> Tensor:
             return function(first, {**_split(first, row), **buffers}, *args)
 
-        return vmap(call)(parameters, stacked, *args)
+        return vmap(call)(parameters, self._stacked_buffers, *args)
+
+
+def _has_edges(module: nn.Module) -> TypeGuard[nn.Sequential]:
+    """Whether a module consists of layers of edges alone."""
+    return isinstance(module, nn.Sequential) and all(isinstance(m, EdgeLayer) for m in module)
 
 
 def _split(module: nn.Module, row: Tensor) -> dict[str, Tensor]:
@@ -125,7 +138,7 @@ class _Linearized(nn.Module):
 
     def forward(self, x: Tensor, jacobian: Tensor) -> Tensor:
         module = self.module
-        if isinstance(module, nn.Sequential) and all(isinstance(m, EdgeLayer) for m in module):
+        if _has_edges(module):
             return _through_layers(module, x, jacobian)
         return _sample_by_sample(module, x, jacobian)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import partial, reduce
 from typing import cast
@@ -20,17 +19,35 @@ from kan_exp.layers.jets import (
     product_of,
 )
 from kan_exp.layers.kernels import basis_derivatives
-from kan_exp.optimizers.grid_stack import StackedLayer, is_grid, locate, stack_layer
+from kan_exp.optimizers.grid_stack import LayerStack, StackedLayer, is_grid, locate
 
 UNIT: dict[Key, Tensor] = {(): torch.ones((), dtype=torch.float64)}  # of a product
 
 
+def stack_layers(modules: Sequence[nn.Module]) -> list[LayerStack | KANLinearLayer] | None:
+    """The layers of networks of splines and of linear layers without an activation.
+
+    None if a network has others. Of linear layers the first network's stands for all.
+    """
+    if not isinstance(modules[0], nn.Sequential) or not all(
+        _is_linear(layer) or is_grid(layer) for layer in modules[0]
+    ):
+        return None
+    networks = [list(cast("Sequence[EdgeLayer]", module)) for module in modules]
+    return [
+        cast(KANLinearLayer, layers[0])
+        if _is_linear(layers[0])
+        else LayerStack(cast("Sequence[GridLayer]", layers))
+        for layers in zip(*networks, strict=True)
+    ]
+
+
 class JetStack:
-    """Networks of one shape whose layers are splines or linear, at the same points.
+    """Networks of one shape at the same points.
 
     Args:
-        modules: The networks, for which `takes` is true.
-        parameters: Their parameters, `(networks, parameters)`, in float64.
+        layers: See `stack_layers`.
+        parameters: Those of the networks, `(networks, parameters)`, in float64.
         inputs: Jets of the inputs of the networks, `(samples, in)` each.
         keys: A `closure` of derivatives.
 
@@ -40,30 +57,27 @@ class JetStack:
 
     def __init__(
         self,
-        modules: Sequence[nn.Module],
+        layers: Sequence[LayerStack | KANLinearLayer],
         parameters: Tensor,
         inputs: Jets,
         keys: Sequence[Key],
     ) -> None:
-        networks = [list(cast("Sequence[EdgeLayer]", module)) for module in modules]
-        self.sizes = [sum(part.numel() for part in layer.parameters()) for layer in networks[0]]
-        self._visits: list[_Visit] = []
+        self.sizes = [
+            layer.size
+            if isinstance(layer, LayerStack)
+            else sum(part.numel() for part in layer.parameters())
+            for layer in layers
+        ]
+        self._visits: list[_Linear | _Splines] = []
         self.outputs: Jets = {
             key: values.expand(len(parameters), -1, -1) for key, values in inputs.items()
         }
-        parts = parameters.split(self.sizes, dim=1)
-        for part, layers in zip(parts, zip(*networks, strict=True), strict=True):
-            visit = _Linear if _is_linear(layers[0]) else _Splines
-            self._visits.append(visit(layers, part, self.outputs, keys))
+        for layer, part in zip(layers, parameters.split(self.sizes, dim=1), strict=True):
+            if isinstance(layer, LayerStack):
+                self._visits.append(_Splines(layer(part), self.outputs, keys))
+            else:
+                self._visits.append(_Linear(layer.dim_out, part, self.outputs))
             self.outputs = self._visits[-1].outputs
-
-    @staticmethod
-    def takes(modules: Sequence[nn.Module]) -> bool:
-        """Whether these are networks of splines and of linear layers without an activation."""
-        first = modules[0]
-        return isinstance(first, nn.Sequential) and all(
-            _is_linear(layer) or is_grid(layer) for layer in first
-        )
 
     def pull_back(self, grads: Mapping[Key, Tensor], out: Tensor) -> None:
         """Writes the derivatives by the parameters of one number for each sample.
@@ -79,26 +93,14 @@ class JetStack:
             end = start
 
 
-class _Visit(ABC):
-    """A layer and the jets that reach it."""
-
-    outputs: Jets
-
-    @abstractmethod
-    def pull_back(self, grads: Jets, out: Tensor, by_inputs: bool) -> Jets:
-        """Writes derivatives by the layer's parameters; returns those by its inputs if asked."""
-
-
-class _Linear(_Visit):
-    def __init__(
-        self, layers: Sequence[EdgeLayer], parameters: Tensor, inputs: Jets, _: Sequence[Key]
-    ) -> None:
-        count = layers[0].dim_out
+class _Linear:
+    def __init__(self, count: int, parameters: Tensor, inputs: Jets) -> None:
         self.inputs, self.weight = inputs, parameters[:, :-count].unflatten(1, (count, -1))
         self.outputs = {key: jet @ self.weight.mT for key, jet in inputs.items()}
         self.outputs[()] = self.outputs[()] + parameters[:, None, -count:]
 
     def pull_back(self, grads: Jets, out: Tensor, by_inputs: bool) -> Jets:
+        """Writes derivatives by the layer's parameters; returns those by its inputs if asked."""
         count = self.weight.shape[1]
         parts = [
             grad.unsqueeze(3) * self.inputs[key].unsqueeze(2)
@@ -110,7 +112,7 @@ class _Linear(_Visit):
         return {key: grad @ self.weight for key, grad in grads.items()} if by_inputs else {}
 
 
-class _Splines(_Visit):
+class _Splines:
     """Splines, of which samples read a few basis functions.
 
     Attributes:
@@ -119,11 +121,8 @@ class _Splines(_Visit):
         edges: Derivatives of the edges, `(networks, samples, in, order + 2, out)`.
     """
 
-    def __init__(
-        self, layers: Sequence[EdgeLayer], parameters: Tensor, inputs: Jets, keys: Sequence[Key]
-    ) -> None:
-        self.layer = layer = stack_layer(cast("Sequence[GridLayer]", layers), parameters)
-        self.inputs, self.keys = inputs, keys
+    def __init__(self, layer: StackedLayer, inputs: Jets, keys: Sequence[Key]) -> None:
+        self.layer, self.inputs, self.keys = layer, inputs, keys
         self.order = max(map(len, keys))
         self.basis, self.cell = _read(layer, inputs[()], self.order + 1)
         cell = self.cell.unsqueeze(-1)
@@ -184,6 +183,7 @@ class _Splines(_Visit):
         return [{key: one[:, :, place] for key, one in jets.items()} for place in range(count)]
 
     def pull_back(self, grads: Jets, out: Tensor, by_inputs: bool) -> Jets:
+        """See `_Linear`."""
         by_edges = self._by_edges(grads)
         self._by_parameters(by_edges, out)
         return self._by_inputs(by_edges) if by_inputs else {}

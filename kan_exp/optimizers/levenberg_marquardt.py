@@ -75,7 +75,6 @@ class LevenbergMarquardt(Optimizer):
         inequalities: Callable[[nn.Module], Tensor] | None = None,
     ) -> None:
         self.modules = [modules] if isinstance(modules, nn.Module) else list(modules)
-        self.networks = BatchedNetworks(self.modules)
         if len({tuple(dict(module.named_buffers())) for module in self.modules}) > 1:
             raise ValueError(
                 "LevenbergMarquardt needs modules with the same buffers, such as masks."
@@ -151,7 +150,7 @@ class LevenbergMarquardt(Optimizer):
     def keep(self, indices: Sequence[int]) -> None:
         """Drops all other modules; those kept have the damping that they had."""
         self.modules = [self.modules[k] for k in indices]
-        self.networks, self._report = BatchedNetworks(self.modules), None
+        self._report = None
         self.param_groups[0]["params"] = self._all_parameters()
         if self.replicas is not None:
             self.replicas = State(*(part[list(indices)] for part in self.replicas))
@@ -189,16 +188,17 @@ class LevenbergMarquardt(Optimizer):
         if self.quadratic is not None:
             matrices = [self.quadratic(module).double() for module in self.modules]
             penalties.append(Quadratic(torch.stack(matrices)))
+        networks = BatchedNetworks(self.modules)
         limits = Limits(*(self.param_groups[0][name] for name in Limits._fields))
         if isinstance(batch, Residuals):
-            return ResidualFit(self.networks, batch, penalties, limits)
+            return ResidualFit(networks, batch, penalties, limits)
         x, y, *rest = batch
         y = y.double() if y.is_floating_point() else y
         weight = rest[0].double() if rest and rest[0] is not None else None
         rows = None
         if self.inequalities is not None:
             rows = torch.stack([self.inequalities(module).double() for module in self.modules])
-        return Fit(self.networks, x.double(), y, self.loss, penalties, limits, weight, rows)
+        return Fit(networks, x.double(), y, self.loss, penalties, limits, weight, rows)
 
     def _all_parameters(self) -> list[nn.Parameter]:
         return [part for module in self.modules for part in module.parameters()]

@@ -76,10 +76,6 @@ class NaturalBasis(NamedTuple):
         """First and last knots, each `(*, in)`."""
         return self.low, self.low + self.intervals * self.spacing
 
-    def take(self, index: Tensor) -> NaturalBasis:
-        """The bases of some networks."""
-        return NaturalBasis(*(part[index] for part in self))
-
     def limit(self, functions: int) -> NaturalBasis:
         """The first functions alone."""
         return self._replace(table=self.table[..., :functions])

@@ -12,7 +12,7 @@ from torch.func import functional_call, jacrev, vmap
 from kan_exp.layers.jets import Jets, Key, closure, network_jets
 from kan_exp.optimizers.fit import BYTES, Limits
 from kan_exp.optimizers.jacobian import BatchedNetworks, state_of
-from kan_exp.optimizers.jet_stack import JetStack
+from kan_exp.optimizers.jet_stack import JetStack, stack_layers
 from kan_exp.optimizers.least_squares import Problem, Value
 from kan_exp.optimizers.penalties import Penalty, Sum
 from kan_exp.optimizers.systems import Block, ParameterSystem, System
@@ -66,7 +66,7 @@ class ResidualFit(Problem):
         penalties: Sequence[Penalty],
         limits: Limits,
     ) -> None:
-        self.networks = networks
+        self.networks, self._layers = networks, stack_layers(networks.modules)
         self.terms = [
             term._replace(keys=closure(term.keys)) for term in residuals.terms if len(term.points)
         ]
@@ -112,10 +112,10 @@ class ResidualFit(Problem):
         """Rows `(networks, n, parameters)` and residuals `(networks, n)`, an equation at a time."""
         weights, coefficients = self._split(parameters)
         points = term.points
-        if not JetStack.takes(self.networks.modules):
+        if self._layers is None:
             yield from self._by_sample(parameters, term)
             return
-        stack = JetStack(self.networks.modules, weights, term.inputs, term.keys)
+        stack = JetStack(self._layers, weights, term.inputs, term.keys)
         with torch.enable_grad():
             jets = {key: part.detach().requires_grad_() for key, part in stack.outputs.items()}
             known = coefficients.unsqueeze(1).expand(-1, len(points), -1).detach().requires_grad_()
@@ -159,11 +159,10 @@ class ResidualFit(Problem):
 
     def _residuals(self, parameters: Tensor, term: Term) -> Tensor:
         weights, coefficients = self._split(parameters)
-        modules = self.networks.modules
-        if JetStack.takes(modules):
-            jets = JetStack(modules, weights, term.inputs, term.keys).outputs
+        if self._layers is not None:
+            jets = JetStack(self._layers, weights, term.inputs, term.keys).outputs
         else:
-            pairs = zip(modules, weights, strict=True)
+            pairs = zip(self.networks.modules, weights, strict=True)
             each = [_jets(*pair, term.inputs, term.keys) for pair in pairs]
             jets = {key: torch.stack([one[key] for one in each]) for key in each[0]}
         known = coefficients.unsqueeze(1).expand(-1, len(term.points), -1)

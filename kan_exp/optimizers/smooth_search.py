@@ -11,7 +11,7 @@ from torch import Tensor
 from kan_exp.optimizers.natural_basis import NaturalBasis
 from kan_exp.optimizers.pursuit import follow, hidden_basis
 from kan_exp.optimizers.smooth_networks import Shape, SmoothNetworks, split
-from kan_exp.optimizers.smoothing import Criteria, Smoothing, State
+from kan_exp.optimizers.smoothing import Criteria, Smoothing, State, map_tensors, take
 
 FOLLOW_EVERY = 3  # steps after which grids of hidden units follow their values
 SETTLED = 1e-6  # change of the score
@@ -24,25 +24,19 @@ class Network(NamedTuple):
     second: NaturalBasis | None
     criteria: Criteria
 
-    def take(self, index: Tensor) -> Network:
-        """Some of them."""
-        second = None if self.second is None else self.second.take(index)
-        return Network(self.state.take(index), second, self.criteria.take(index))
-
     def to_dict(self) -> dict[str, Any]:
         """Plain containers and tensors."""
-        second = None if self.second is None else self.second._asdict()
-        return {
-            "state": self.state._asdict(),
-            "second": second,
-            "criteria": self.criteria._asdict(),
-        }
+        return {name: part and part._asdict() for name, part in self._asdict().items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Network:
         """The inverse of `to_dict`."""
-        second = None if values["second"] is None else NaturalBasis(**values["second"])
-        return cls(State(**values["state"]), second, Criteria(**values["criteria"]))
+        state, criteria = State(**values["state"]), Criteria(**values["criteria"])
+        return cls(state, _basis(values["second"]), criteria)
+
+
+def _basis(values: Mapping[str, Tensor] | None) -> NaturalBasis | None:
+    return None if values is None else NaturalBasis(**values)
 
 
 class Search:
@@ -90,14 +84,14 @@ class Search:
         """Goes on with the best networks alone, from where they are."""
         assert self.best is not None
         index = self.best.criteria.score.argsort(stable=True)[:count]
-        self.best, self.state = self.best.take(index), self.state.take(index)
-        self.second = None if self.second is None else self.second.take(index)
+        self.best, self.state = take(self.best, index), take(self.state, index)
+        self.second = take(self.second, index)
         self._score, self.settled = None, False
 
     def winner(self) -> Network:
         """The network with the best score."""
         assert self.best is not None
-        return self.best.take(self.best.criteria.score.argmin().unsqueeze(0))
+        return take(self.best, self.best.criteria.score.argmin().unsqueeze(0))
 
     def _remember(self, now: Network) -> None:
         if self.best is None:
@@ -105,21 +99,17 @@ class Search:
             return
         better = now.criteria.score < self.best.criteria.score
 
-        def choose(new: Any, old: Any) -> Any:
-            if new is None:
-                return None
-            if isinstance(new, tuple):
-                return type(new)(*map(choose, new, old))
+        def choose(new: Tensor, old: Tensor) -> Tensor:
             return torch.where(better.view(-1, *[1] * (new.ndim - 1)), new, old)
 
-        self.best = choose(now, self.best)
+        self.best = map_tensors(choose, now, self.best)
 
     def to_dict(self) -> dict[str, Any]:
         """The state of the search, in plain containers and tensors."""
         return {
             "state": self.state._asdict(),
-            "second": None if self.second is None else self.second._asdict(),
-            "best": None if self.best is None else self.best.to_dict(),
+            "second": self.second and self.second._asdict(),
+            "best": self.best and self.best.to_dict(),
             "settled": self.settled,
             "steps": self.steps,
             "score": self._score,
@@ -128,7 +118,7 @@ class Search:
     def restore(self, values: Mapping[str, Any]) -> None:
         """Continues from the result of `to_dict`."""
         self.state = State(**values["state"])
-        self.second = None if values["second"] is None else NaturalBasis(**values["second"])
+        self.second = _basis(values["second"])
         self.best = None if values["best"] is None else Network.from_dict(values["best"])
         self.settled, self.steps = values["settled"], values["steps"]
         self._score = values["score"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -19,6 +19,8 @@ from kan_exp.optimizers.bounds import (
 from kan_exp.optimizers.natural_basis import NaturalBasis
 from kan_exp.optimizers.smooth_networks import SmoothNetworks
 from kan_exp.tasks.losses import Local, Loss
+
+T = TypeVar("T")
 
 # Weights are kept where a Cholesky factor in float64 exists.
 MIN_WEIGHT, MAX_WEIGHT = 1e-16, 1e4
@@ -54,10 +56,6 @@ class State(NamedTuple):
         """The state before the first step."""
         return cls(q, weights, torch.full_like(q[:, 0], damping))
 
-    def take(self, index: Tensor) -> State:
-        """Some of the networks."""
-        return State(*(part[index] for part in self))
-
 
 class Criteria(NamedTuple):
     """What is known about the networks of a state, all `(r,)` but the last.
@@ -76,9 +74,19 @@ class Criteria(NamedTuple):
     score: Tensor
     used: Tensor
 
-    def take(self, index: Tensor) -> Criteria:
-        """Those of some of the networks."""
-        return Criteria(*(part[index] for part in self))
+
+def map_tensors(change: Callable[..., Tensor], *values: T) -> T:
+    """Named tuples of one structure as one, of which `change` makes each tensor; None stays."""
+    first = values[0]
+    if isinstance(first, tuple):
+        parts = (map_tensors(change, *each) for each in zip(*values, strict=True))
+        return cast(T, type(first)(*parts))
+    return first if first is None else cast(T, change(*values))
+
+
+def take(values: T, index: Tensor) -> T:
+    """Some of the networks of a state, of criteria or of a basis."""
+    return map_tensors(lambda part: part[index], values)
 
 
 class Smoothing:
@@ -112,6 +120,7 @@ class Smoothing:
         shape = networks.shape
         groups = shape.groups().to(networks.additive.device)
         self._penalized, self._groups = groups >= 0, groups.clamp(min=0)
+        self._count = int(groups.max()) + 1
         self._sizes = self._by_group(networks.additive.new_ones(1, len(groups)))[0]
         of_curves = shape.outputs * (1 + shape.inputs)
         numbers = torch.arange(len(self._sizes), device=groups.device)
@@ -256,7 +265,7 @@ class Smoothing:
         penalty = self.penalty(weights)
         active = None if rows is None else held(rows, q)
         factor, info = _factor(hessian if active is None else hessian + active.mT @ active, penalty)
-        identity = torch.eye(q.shape[1]).to(q).expand_as(factor)
+        identity = torch.eye(q.shape[1], dtype=q.dtype, device=q.device).expand_as(factor)
         inverse = torch.linalg.solve_triangular(factor, identity, upper=False)
         kept = (penalty * inverse.square().sum(1)).clamp(0, 1)
         effective = q.shape[1] - kept.sum(1)
@@ -283,8 +292,7 @@ class Smoothing:
 
     def _by_group(self, values: Tensor) -> Tensor:
         """Sums over each group, `(r, size)` -> `(r, groups)`."""
-        count = int(self._groups.max()) + 1
-        total = values.new_zeros(len(values), count)
+        total = values.new_zeros(len(values), self._count)
         return total.index_add_(1, self._groups, values * self._penalized)
 
 

@@ -15,7 +15,7 @@ from kan_exp.optimizers.natural_basis import NaturalBasis
 from kan_exp.optimizers.pursuit import find_directions, residuals, start_beside
 from kan_exp.optimizers.smooth_networks import Shape, SmoothNetworks
 from kan_exp.optimizers.smooth_search import Network
-from kan_exp.optimizers.smoothing import Smoothing, State
+from kan_exp.optimizers.smoothing import Smoothing, State, take
 from kan_exp.tasks.losses import Loss
 from kan_exp.training.module import Constraints
 from kan_exp.training.smooth_plan import Plan
@@ -147,7 +147,7 @@ class SmoothProblems:
         if not fold.any():
             return None
         count = int(fold.max()) + 1
-        start, second, _ = network.take(torch.zeros(count, dtype=torch.long, device=fold.device))
+        start, second, _ = take(network, torch.zeros(count, dtype=torch.long, device=fold.device))
         others = (fold != torch.arange(count, device=fold.device).unsqueeze(1)).to(split.x)
         weight = others if split.weight is None else others * split.weight
         problem = self.make(self.units(network), split._replace(weight=weight))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -19,7 +20,7 @@ from kan_exp.models.loading import network_of
 from kan_exp.models.model import KANModel
 from kan_exp.optimizers.natural_basis import NaturalBasis
 from kan_exp.optimizers.smooth_search import Network, Search, refined
-from kan_exp.optimizers.smoothing import Smoothing, State
+from kan_exp.optimizers.smoothing import Smoothing, State, map_tensors
 from kan_exp.tasks import Task
 from kan_exp.tasks.losses import Huber, Squared
 from kan_exp.training.module import Constraints, KANModule
@@ -263,9 +264,8 @@ class SmoothingModule(KANModule):
             # With more points other directions may be better: some starts are new.
             network, curves = self._kept["all"], self._kept["curves"]
             fresh, basis = self.problems.starts(problem, curves, self.problems.every, self.seed + 1)
-            state = State(*map(torch.cat, zip(network.state, fresh, strict=True)))
-            pairs = zip(cast(NaturalBasis, network.second), basis, strict=True)
-            second: NaturalBasis | None = NaturalBasis(*map(torch.cat, pairs))
+            both = partial(map_tensors, lambda *parts: torch.cat(parts))
+            state, second = both(network.state, fresh), both(network.second, basis)
         else:
             state, second = network.state, network.second
         state = state._replace(damping=torch.full_like(state.damping, 1e-3))

@@ -159,8 +159,10 @@ def _grid_blocks(layer: GridLayer, weights: dict[int, float]) -> list[Tensor]:
     """One block for each input: the same form for every output to which it has an edge."""
     edges = layer.dim_in * layer.dim_out
     forms = [weight / edges * layer.penalty_gram_matrix(order) for order, weight in weights.items()]
-    blocks = zip(torch.stack(forms).sum(0), bent_edges(layer), strict=True)
-    return [torch.kron(form, torch.diag(outputs)) for form, outputs in blocks]
+    outputs = torch.diag_embed(bent_edges(layer))[:, None, :, None]
+    blocks = torch.stack(forms).sum(0)[:, :, None, :, None] * outputs  # Kronecker products
+    size = layer.values[0].numel()
+    return list(blocks.reshape(-1, size, size))
 
 
 def bent_edges(layer: GridLayer) -> Tensor:
