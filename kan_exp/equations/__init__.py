@@ -1,7 +1,8 @@
 """Differential equations with their conditions, and the points at which they are to hold."""
 
+from kan_exp.equations.conditions import Condition
 from kan_exp.equations.formulas import FormulaProblem
-from kan_exp.equations.problem import Condition, Problem
+from kan_exp.equations.problem import Problem
 from kan_exp.equations.references import AllenCahnSolution, BurgersSolution, IntegratedSolution
 
 __all__ = [

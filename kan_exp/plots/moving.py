@@ -52,7 +52,7 @@ def moving_picture(frames: Sequence[Fields]) -> bytes:
         title.set_text(shorten(fields.where, width, CAPTION))
         update(fields)
         images.append(Image.fromarray(pixels(figure)))
-    palette = images[len(images) // 2].quantize(256)
+    palette = images[len(images) // 2].quantize(256, Image.Quantize.MAXCOVERAGE)
     colors = palette.getpalette() or []
     palette.putpalette([255 if value > NEAR_WHITE else value for value in colors])
     coded = [one.quantize(palette=palette, dither=Image.Dither.NONE) for one in images]
