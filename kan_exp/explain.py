@@ -47,7 +47,6 @@ def explain(cfg: DictConfig) -> None:
     run, modules = str(cfg.run), list(cfg.modules)
     model = load_model(run, modules)
     description = model.description
-    from kan_exp.data import EquationData
     from kan_exp.symbolic.explaining import check_seconds
     from kan_exp.symbolic.observations import output_of
     from kan_exp.training.explaining import ExplainSink
@@ -57,8 +56,6 @@ def explain(cfg: DictConfig) -> None:
     moved = {} if cfg.data.path is None else {"path": str(cfg.data.path)}
     data = own_data(Path(run), moved, description, modules, INSTEAD)
     check_unchanged(run, data, description, INSTEAD)
-    if isinstance(data, EquationData):
-        raise KanExpError(f"{run} solves a differential equation, which has no data: {INSTEAD}.")
     if (units := values["data"]["units"]) is not None:
         data.units = check_units(
             units, {**dict.fromkeys(data.schema.names), **data.units}, "data.units"

@@ -43,7 +43,7 @@ def moving_picture(frames: Sequence[Fields]) -> bytes:
     first = frames[0]
     count = min(MAX_OUTPUTS, len(first.outputs))
     figure, update = (_curves if len(first.axes) == 1 else _maps)(frames, count)
-    width = count * WIDTH * DPI
+    width = (count * WIDTH - HEAD) * DPI
     title = figure.suptitle(shorten(first.where, width, CAPTION), fontsize=CAPTION)
     figure.canvas.draw()
     figure.set_layout_engine("none")  # which would move the panels between frames
