@@ -262,6 +262,10 @@ def _unknown_option(error: OmegaConfBaseException) -> str:
         group = str(parent._get_full_key(None))
         known = [str(key) for key in parent if key not in ("hydra", "_target_", "_partial_")]
     name = f"{group}.{error.key}".lstrip(".")
+    swept = f"{name.partition('.')[0]}="
+    if set(MULTIRUN) & set(sys.argv) and any(w.startswith(swept) and "," in w for w in sys.argv):
+        typed = next((word for word in sys.argv if word.startswith(name)), f"{name}=...")
+        return f"{name}: {swept}... varies in this sweep: write {shell(f'++{typed}')}"
     has = f" {group or 'There'} {'has' if group else 'are'}: {listing(known, most=MAX_OPTIONS)}."
     hint = suggest(str(error.key), known)
     return f"{name}: there is no such option.{hint}{has if known else ''}"

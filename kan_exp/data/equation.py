@@ -19,8 +19,9 @@ from kan_exp.data.schema import Schema
 from kan_exp.equations import Problem
 from kan_exp.equations.frame import read
 from kan_exp.equations.notes import notes_on
-from kan_exp.equations.points import Ranges, compile_relation, draw_points
-from kan_exp.equations.reading import read_names, read_number, read_positive
+from kan_exp.equations.points import compile_relation, draw_points
+from kan_exp.equations.problem import check_problem
+from kan_exp.equations.reading import Ranges, read_names, read_number, read_positive
 from kan_exp.errors import KanExpError, listing, message_of, suggest
 
 
@@ -68,11 +69,7 @@ class EquationData(ExperimentData):
             check_whole(f"data.{name}", count, 2)
         if read_number("data.noise", noise) < 0:
             raise KanExpError(f"data.noise must be at least 0, got {noise}.")
-        if not isinstance(problem, Problem):
-            raise KanExpError(
-                f"data.problem must be a kan_exp.equations.Problem, got "
-                f"{type(problem).__name__}: choose one with pde=..."
-            )
+        check_problem(problem)
         self.problem, self.num_val = problem, num_val
         self.schema = Schema.of_numbers(problem.names, problem.outputs)
         self.relations = [compile_relation(problem, one) for one in problem.relations]

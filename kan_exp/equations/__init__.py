@@ -3,8 +3,9 @@
 Formulas of `conf/pde/` become residuals that `training` minimizes; exact solutions measure errors.
 """
 
+from kan_exp.equations.conditions import Condition
 from kan_exp.equations.formulas import FormulaProblem
-from kan_exp.equations.problem import Condition, Problem
+from kan_exp.equations.problem import Problem
 from kan_exp.equations.references import AllenCahnSolution, BurgersSolution, IntegratedSolution
 
 __all__ = [

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
+Key = tuple[int, ...]  # the places of the inputs by which a derivative is taken, ascending
+
 
 def derivative(function: Callable[[Tensor], Any], x: Tensor, key: Sequence[int]) -> Tensor:
     """A derivative of a function of points `(..., in)`, by the inputs at these places in turn."""

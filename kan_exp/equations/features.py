@@ -6,15 +6,14 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kan_exp.equations.derivatives import derivative
+from kan_exp.equations.derivatives import Key, derivative
+from kan_exp.equations.reading import Ranges
 from kan_exp.errors import KanExpError, suggest
 from kan_exp.targets import Formula
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Key = tuple[int, ...]
-Ranges = Mapping[str, tuple[float, float]]
 PLACES = 2001  # of an input between which features are taken to change evenly
 
 

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kan_exp.equations.frame import Key
+from kan_exp.equations.derivatives import Key
 from kan_exp.equations.problem import Problem
 from kan_exp.equations.reading import read_names, read_numbers, read_ranges
 from kan_exp.errors import KanExpError, listing, suggest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kan_exp.equations.derivatives import derivative
+from kan_exp.equations.derivatives import Key, derivative
 from kan_exp.equations.features import Features
 from kan_exp.errors import KanExpError, listing
 from kan_exp.targets import Formula
@@ -13,7 +13,6 @@ from kan_exp.targets import Formula
 if TYPE_CHECKING:
     from torch import Tensor
 
-Key = tuple[int, ...]
 Jets = Mapping[Key, "Tensor"]
 KEPT = 8  # sets of points
 

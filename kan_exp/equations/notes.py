@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from kan_exp.equations.frame import Frame, Jets, Key
+from kan_exp.equations.conditions import Relation
+from kan_exp.equations.derivatives import Key
+from kan_exp.equations.frame import Frame, Jets
 from kan_exp.equations.points import Compiled, draw_points, fixed_inputs
-from kan_exp.equations.problem import Problem, Relation
+from kan_exp.equations.problem import Problem
 from kan_exp.layers.jets import closure
 
 CONFLICT = 1e-6  # relative difference of two values that are to be the same

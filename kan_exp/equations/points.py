@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from kan_exp.equations.frame import Key
-from kan_exp.equations.problem import BORDER, Problem, Relation
+from kan_exp.equations.conditions import BORDER, Relation
+from kan_exp.equations.derivatives import Key
+from kan_exp.equations.problem import Problem
+from kan_exp.equations.reading import Ranges
 from kan_exp.errors import KanExpError, listing, message_of
 
-Ranges = Mapping[str, tuple[float, float]]
 MAX_DRAWS = 100  # of as many points as are wanted, until enough of them lie inside
 HALVINGS = 60  # of a segment that crosses the border
 PROBES = 3

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
 from numbers import Real
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from kan_exp.equations.conditions import EXAMPLE, Condition, Relation, read_condition
+from kan_exp.equations.derivatives import Key
 from kan_exp.equations.fields import Field
-from kan_exp.equations.frame import Frame, Key
+from kan_exp.equations.frame import Frame
 from kan_exp.equations.reading import (
     POINTS,
+    read_continuation,
     read_list,
     read_names,
-    read_number,
     read_numbers,
     read_points,
     read_positive,
@@ -30,47 +30,15 @@ from kan_exp.targets.formula import check_names, quote
 if TYPE_CHECKING:
     from torch import Tensor
 
-BORDER = "border"
 TABLES = (".csv", ".tsv", ".parquet")  # endings of files
-
-
-@dataclass(frozen=True)
-class Condition:
-    """An equation that holds on a part of the border.
-
-    Args:
-        on: Where: `"t=0"`, `"x=0, y=1"`, or `"border"` for all ends of all inputs.
-        equation: The residual, which is zero where the condition is met: in Python a function of
-            the point and of the unknown functions, in YAML a formula.
-        weight: Of its mean square in what is minimized.
-    """
-
-    on: str
-    equation: Any
-    weight: float = 1.0
-
-
-class Relation(NamedTuple):
-    """An equation and where it holds: at fixed values of some inputs, or inside if there are none.
-
-    Attributes:
-        name: For messages, such as `t=0`.
-        fixed: Values of inputs by their places.
-        function: Of the problem, the point and the unknown functions: the residual, or several.
-        weight: Of its mean square.
-    """
-
-    name: str
-    fixed: Mapping[int, float]
-    function: Callable[..., Any]
-    weight: float
 
 
 class Problem:
     """A differential equation with its conditions, written in Python.
 
     A subclass sets the attributes and defines `interior`. Arguments that are not None replace
-    attributes, so that they are options of the command: `pde._target_=my_module.Burgers`.
+    attributes, so that they are options of the command: `pde._target_=my_module.Burgers`. Inputs,
+    coefficients and points that an argument leaves out stay those of the class.
 
     Attributes:
         inputs: The range of each input by its name.
@@ -137,13 +105,22 @@ class Problem:
         parts = self.factor, self.offset, self.features
         if any(part is not None for part in parts):
             self.frame = Frame(self.names, self.outputs, *parts)
-        self.continuation = self._read_continuation()
+        ends = {name: high for name, (_, high) in self.ranges.items()}
+        self.continuation = read_continuation(
+            self.continuation, self.ranges, {**ends, **self.coefficients}, self.unknown
+        )
         self.reference: str | None = None  # the file of a table
         self.solution = self._read_exact()
         self.relations = [Relation("the interior", {}, _interior, self.weight)]
-        conditions = read_list("pde.conditions", self.conditions, _EXAMPLE)
+        conditions = read_list("pde.conditions", self.conditions, EXAMPLE)
         for number, condition in enumerate(conditions):
-            self.relations += self._read_condition(f"pde.conditions[{number}]", condition)
+            self.relations += read_condition(
+                f"pde.conditions[{number}]",
+                condition,
+                self.ranges,
+                self.region is None,
+                self.condition_function,
+            )
         for name in self.coefficients:  # which will be attributes, see `with_coefficients`
             if hasattr(self, name):
                 raise KanExpError(
@@ -246,98 +223,11 @@ class Problem:
     def _formula(self, option: str, text: Any) -> Formula:
         return Formula(text, self.names, option=option)
 
-    def _read_condition(self, option: str, condition: Any) -> list[Relation]:
-        if isinstance(condition, Mapping):
-            known = ("on", "equation", "weight")
-            # YAML reads the word `on` as true.
-            condition = {"on" if str(n) == "True" else n: v for n, v in condition.items()}
-            for name in condition:
-                if name not in known:
-                    hint = suggest(str(name), known)
-                    raise KanExpError(f"{option}.{name}: there is no such option.{hint}")
-            for name in known[:2]:
-                if name not in condition:
-                    raise KanExpError(f"{option}.{name} is needed, as in {_EXAMPLE}.")
-            condition = Condition(**condition)
-        if not isinstance(condition, Condition):
-            raise KanExpError(f"{option} must be as {_EXAMPLE}, got {quote(condition)}.")
-        weight = read_positive(f"{option}.weight", condition.weight)
-        function = self.condition_function(f"{option}.equation", condition.equation)
-        where = str(condition.on).strip()
-        if where == BORDER and self.region is None:
-            return [
-                Relation(f"{name}={end:g}", {place: end}, function, weight)
-                for place, (name, ends) in enumerate(self.ranges.items())
-                for end in ends
-            ]
-        if where == BORDER:
-            return [Relation(BORDER, {-1: 0.0}, function, weight)]
-        return [Relation(where, self._read_place(f"{option}.on", where), function, weight)]
-
     def condition_function(self, option: str, equation: Any) -> Callable[..., Any]:
         """The function of a condition, which is called with the problem, the point and fields."""
         if not callable(equation):
             raise KanExpError(f"{option} must be a function, got {quote(equation)}.")
         return lambda problem, at, *fields: equation(at, *fields)
-
-    def _read_place(self, option: str, where: str) -> dict[int, float]:
-        fixed: dict[int, float] = {}
-        for part in where.split(","):
-            name, sign, text = (piece.strip() for piece in part.partition("="))
-            if not sign or name not in self.names:
-                hint = suggest(name, [*self.names, BORDER])
-                example = f"{self.names[0]}={self.ranges[self.names[0]][0]:g}"
-                raise KanExpError(
-                    f"{option}={quote(where)} must be {BORDER} or as {example}, of the inputs "
-                    f"{listing(self.names)}.{hint}"
-                )
-            value = read_number(f"{option}={quote(where)}", text)
-            low, high = self.ranges[name]
-            if not low <= value <= high:
-                raise KanExpError(
-                    f"{option}={quote(where)} is off the domain, where {name} is from {low:g} to "
-                    f"{high:g}: set it to one of these, or change pde.inputs.{name}."
-                )
-            if self.names.index(name) in fixed:
-                raise KanExpError(f"{option}={quote(where)} has two values of {name}: leave one.")
-            fixed[self.names.index(name)] = value
-        return fixed
-
-    def _read_continuation(self) -> dict[str, list[float]]:
-        read: dict[str, list[float]] = {}
-        if not isinstance(self.continuation or {}, Mapping):
-            raise KanExpError(
-                f"pde.continuation must have values by the names of inputs or coefficients, such "
-                f"as {{{self.names[-1]}: [0.1, 0.3, 1]}}, got {quote(self.continuation)}."
-            )
-        for name, values in (self.continuation or {}).items():
-            option = f"pde.continuation.{name}"
-            if values is None:
-                continue
-            if name not in self.names and name not in self.coefficients:
-                hint = suggest(name, [*self.names, *self.coefficients])
-                raise KanExpError(f"{option}: there is no such input or coefficient.{hint}")
-            if name in self.unknown:
-                raise KanExpError(f"{option}: {name} is unknown, so that it cannot be given.")
-            if not isinstance(values, Sequence) or isinstance(values, str) or not values:
-                raise KanExpError(f"{option} must be a list of numbers, got {quote(values)}.")
-            numbers = [read_number(f"{option}[{k}]", value) for k, value in enumerate(values)]
-            last = self.ranges[name][1] if name in self.names else self.coefficients[name]
-            if not math.isclose(numbers[-1], last, rel_tol=1e-9):
-                raise KanExpError(
-                    f"{option} must end with {last:g}, which the problem has, got {numbers[-1]:g}."
-                )
-            if name in self.names and [self.ranges[name][0], *numbers] != sorted(
-                {self.ranges[name][0], *numbers}
-            ):
-                raise KanExpError(
-                    f"{option} must ascend from above {self.ranges[name][0]:g}, where {name} "
-                    f"begins, got {quote(values)}."
-                )
-            read[name] = [*numbers[:-1], last]
-        if len({len(numbers) for numbers in read.values()}) > 1:
-            raise KanExpError("pde.continuation needs as many values for each name.")
-        return read
 
     @property
     def num_continuations(self) -> int:
@@ -393,14 +283,20 @@ class Problem:
         return solve
 
 
+def check_problem(problem: Any) -> None:
+    """Raises a `KanExpError` unless this is a problem whose `__init__` was called."""
+    kind = type(problem).__name__
+    if not isinstance(problem, Problem):
+        raise KanExpError(f"pde must be a kan_exp.equations.Problem, got {kind}: choose pde=...")
+    if not hasattr(problem, "relations"):
+        raise KanExpError(f"pde: {kind}.__init__ must call super().__init__(**options).")
+
+
 class _At(SimpleNamespace):
     """Values of the inputs, by attributes."""
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"the inputs are {listing(vars(self))}, of which at.{name} is none")
-
-
-_EXAMPLE = "{on: 't=0', equation: 'u - sin(x)', weight: 1}"
 
 
 def _interior(problem: Problem, at: Any, *fields: Any) -> Any:

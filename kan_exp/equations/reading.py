@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from numbers import Real
 from typing import Any
 
@@ -12,7 +13,7 @@ from kan_exp.targets import Formula
 from kan_exp.targets.formula import check_names, quote
 
 POINTS = {"interior": 1000, "edge": 80, "drawn_anew": 0.0}
-Ranges = dict[str, tuple[float, float]]
+Ranges = Mapping[str, tuple[float, float]]
 
 
 def read_number(option: str, value: Any) -> float:
@@ -77,7 +78,7 @@ def read_points(values: Any) -> dict[str, float]:
     return points
 
 
-def read_ranges(inputs: Any) -> Ranges:
+def read_ranges(inputs: Any) -> dict[str, tuple[float, float]]:
     """The range of each input, from low to high."""
     if not isinstance(inputs, Mapping) or not inputs:
         raise KanExpError(
@@ -95,3 +96,48 @@ def read_ranges(inputs: Any) -> Ranges:
             raise KanExpError(f"{option} needs a range from low to high, got [{low:g}, {high:g}].")
         ranges[name] = low, high
     return ranges
+
+
+def read_continuation(
+    given: Any, ranges: Ranges, last: Mapping[str, float], unknown: Sequence[str]
+) -> dict[str, list[float]]:
+    """Values that lead to the last ones, as many for each name.
+
+    Args:
+        given: A list for each of some names.
+        ranges: Of the inputs, whose upper ends ascend.
+        last: The upper ends of the inputs and the values of the coefficients.
+        unknown: Coefficients that cannot be given.
+    """
+    if not isinstance(given or {}, Mapping):
+        raise KanExpError(
+            f"pde.continuation must have values by the names of inputs or coefficients, such as "
+            f"{{{[*ranges][-1]}: [0.1, 0.3, 1]}}, got {quote(given)}."
+        )
+    read: dict[str, list[float]] = {}
+    for name, values in (given or {}).items():
+        option = f"pde.continuation.{name}"
+        if values is None:
+            continue
+        if name not in last:
+            hint = suggest(str(name), last)
+            raise KanExpError(f"{option}: there is no such input or coefficient.{hint}")
+        if name in unknown:
+            raise KanExpError(f"{option}: {name} is unknown, so that it cannot be given.")
+        if not isinstance(values, Sequence) or isinstance(values, str) or not values:
+            raise KanExpError(f"{option} must be a list of numbers, got {quote(values)}.")
+        numbers = [read_number(f"{option}[{k}]", value) for k, value in enumerate(values)]
+        if not math.isclose(numbers[-1], last[name], rel_tol=1e-9):
+            raise KanExpError(
+                f"{option} must end with {last[name]:g}, which the problem has, got "
+                f"{numbers[-1]:g}."
+            )
+        read[name] = [*numbers[:-1], last[name]]
+        if name in ranges and any(one >= two for one, two in pairwise([ranges[name][0], *numbers])):
+            raise KanExpError(
+                f"{option} must ascend from above {ranges[name][0]:g}, where {name} begins, got "
+                f"{quote(values)}."
+            )
+    if len({len(numbers) for numbers in read.values()}) > 1:
+        raise KanExpError("pde.continuation needs as many values for each name.")
+    return read

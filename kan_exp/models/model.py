@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from kan_exp.data.points import Scaling
 from kan_exp.data.schema import Schema
-from kan_exp.equations.frame import Frame, Key, inputs_of, read
+from kan_exp.equations.derivatives import Key
+from kan_exp.equations.frame import Frame, inputs_of, read
 from kan_exp.errors import KanExpError, listing
 from kan_exp.layers import EdgeLayer, KANNamedLayer
 from kan_exp.layers.importance import (

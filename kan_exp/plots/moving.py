@@ -43,7 +43,7 @@ def moving_picture(frames: Sequence[Fields]) -> bytes:
     first = frames[0]
     count = min(MAX_OUTPUTS, len(first.outputs))
     figure, update = (_curves if len(first.axes) == 1 else _maps)(frames, count)
-    width = count * WIDTH * DPI
+    width = (count * WIDTH - HEAD) * DPI
     title = figure.suptitle(shorten(first.where, width, CAPTION), fontsize=CAPTION)
     figure.canvas.draw()
     figure.set_layout_engine("none")  # which would move the panels between frames
@@ -52,7 +52,7 @@ def moving_picture(frames: Sequence[Fields]) -> bytes:
         title.set_text(shorten(fields.where, width, CAPTION))
         update(fields)
         images.append(Image.fromarray(pixels(figure)))
-    palette = images[len(images) // 2].quantize(256)
+    palette = images[len(images) // 2].quantize(256, Image.Quantize.MAXCOVERAGE)
     colors = palette.getpalette() or []
     palette.putpalette([255 if value > NEAR_WHITE else value for value in colors])
     coded = [one.quantize(palette=palette, dither=Image.Dither.NONE) for one in images]

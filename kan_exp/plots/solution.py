@@ -61,7 +61,7 @@ def solution_figure(fields: Fields, caption: str) -> Figure:
     columns = 3 if compares else 2
     figure = new_figure(columns * WIDTH, count * HEIGHT + HEAD)
     caption = ", ".join(part for part in (caption, fields.where) if part)
-    figure.suptitle(shorten(caption, columns * WIDTH * DPI, CAPTION), fontsize=CAPTION)
+    figure.suptitle(shorten(caption, (columns * WIDTH - HEAD) * DPI, CAPTION), fontsize=CAPTION)
     panels = figure.subplots(count, columns, squeeze=False)
     is_curve = len(fields.axes) == 1
     for k, row in enumerate(panels):

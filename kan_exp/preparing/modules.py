@@ -265,9 +265,10 @@ class _ModuleFactory:
         order = max(len(key) for one in data.relations for key in one.keys)
         for layer in network:
             if isinstance(layer, GridLayer) and layer.degree < order:
+                cure = "set layer=spline5" if order <= 5 else "write a system of lower order"
                 raise KanExpError(
                     f"pde: the equation has derivatives of order {order}, which edges of degree "
-                    f"{layer.degree} do not have: set layer=spline5"
+                    f"{layer.degree} do not have: {cure}"
                 )
         if not config.uses_least_squares:
             options = self._gradient_options()

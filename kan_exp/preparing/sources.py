@@ -70,7 +70,13 @@ def check_source(config: RunConfig, context: RunContext, task: Task) -> int | No
         problem = problem_of(options)
         columns = Schema.of_numbers(problem.names, problem.outputs)
         check_schema("pde", columns, config, context, task, width=len(problem.columns))
-        return int(problem.points["interior"])
+        interior, edge = (int(problem.points[name]) for name in ("interior", "edge"))
+        for name in ("num_val", "num_test"):
+            check_whole(f"data.{name}", options.get(name), 2)
+        count = interior + edge * len(problem.relations) + options["num_val"] + options["num_test"]
+        named = "pde.points and data.num_val, data.num_test"
+        check_points_fit(named, count, len(problem.names) + len(problem.outputs))
+        return interior
     is_formula = kind == SAMPLED or isinstance(options.get("target"), Component)
     return _check_formula(config, context, task) if is_formula else None
 
@@ -106,7 +112,10 @@ def problem_of(options: Mapping[str, Any]) -> Problem:
             "data=equation solves a differential equation: choose one with pde=..., such as "
             "pde=poisson"
         )
+    from kan_exp.equations.problem import check_problem
+
     problem: Problem = make("pde", component)
+    check_problem(problem)
     return problem
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 from kan_exp.errors import KanExpError, listing
 
 
-def read_derivative(name: str, inputs: Sequence[str]) -> tuple[int, ...] | None:
+def read_derivative(name: Any, inputs: Sequence[str]) -> tuple[int, ...] | None:
     """The inputs by which a name such as `dxx` or `d_temp_temp` asks for a derivative, ascending.
 
     After the `d` come names of inputs, one for each order; `_` may stand between them.
@@ -19,7 +20,7 @@ def read_derivative(name: str, inputs: Sequence[str]) -> tuple[int, ...] | None:
     Raises:
         KanExpError: It can be read in two ways.
     """
-    if not name.startswith("d") or len(name) == 1:
+    if not isinstance(name, str) or not name.startswith("d") or len(name) == 1:
         return None
     found = {tuple(sorted(one)) for one in _readings(name[1:], tuple(inputs))}
     if len(found) > 1:

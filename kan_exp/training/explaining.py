@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
-from kan_exp.data import ExperimentData, SampledData
+from kan_exp.data import EquationData, ExperimentData, SampledData
+from kan_exp.errors import KanExpError
 from kan_exp.models.model import KANModel
 from kan_exp.plots import formula_figure
 from kan_exp.plots.formula import MAX_CURVES, Curve
@@ -105,6 +106,11 @@ class ExplainSink(Sink):
             KanExpError: The outputs are neither numbers nor two classes, or the data cannot be
                 used.
         """
+        if isinstance(data, EquationData):
+            raise KanExpError(
+                "explain: a differential equation has no data: explain its solution in Python, by "
+                "kan_exp.explain(X, model.predict(X))."
+            )
         library, seconds, folder = read_functions(self.functions), self.seconds, self.folder
         every = output is None and not model.classes
         outputs: list[str | None] = [*model.names] if every else [output]

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch.func import jacrev, vmap
 
-from kan_exp.equations import Condition, FormulaProblem, Problem
+from kan_exp.equations import Condition, FormulaProblem, IntegratedSolution, Problem
+from kan_exp.equations.fields import Field
 from kan_exp.equations.frame import Frame
 from kan_exp.equations.notes import notes_on
 from kan_exp.equations.points import compile_relation, draw_points, pointwise
@@ -161,6 +162,22 @@ def test_a_continuation_leads_to_the_problem():
         ({"exact": "x + z"}, "uses 'z', but its inputs are x, t"),
         ({"weight": 0}, "pde.weight must be above 0"),
         ({"wieght": 1}, "pde.wieght: there is no such option. Did you mean 'weight'"),
+        ({"equation": []}, "pde.equation must be a formula that is zero for a solution"),
+        ({"equation": "dt(u) = -u"}, "write what is zero, the left side minus the right"),
+        ({"equation": "dt(dt(u))"}, r"as in dt\(u\) and dxx\(u\)"),
+        ({"inputs": {"x 1": [0, 1]}, "equation": "d_x(u)"}, "pde.inputs must be names of letters"),
+        ({"inputs": {"x": ["a", 1], "t": [0, 1]}}, "pde.inputs.x must be a finite number, or a"),
+        ({"outputs": 3}, "pde.outputs must be a list of names"),
+        ({"coefficients": {"nu": 1, "ranges": 1}}, "ranges is a name of FormulaProblem's"),
+        ({"unknown": ["nu", "nu"]}, "pde.unknown must be different names"),
+        ({"unknown": "mu"}, "pde.unknown has 'mu', which is no coefficient"),
+        ({"conditions": {"on": "t=0"}}, "pde.conditions must be a list"),
+        ({"conditions": [{"on": "t=0,t=1", "equation": "u"}]}, "has two values of t: leave one"),
+        ({"conditions": [{"on": "t=a", "equation": "u"}]}, "on='t=a' must be a finite number"),
+        ({"conditions": [{"on": "t=0", "equation": []}]}, r"conditions\[0\].equation must be a"),
+        ({"continuation": [1]}, "must have values by the names of inputs or coefficients"),
+        ({"continuation": {"t": [2, 1]}}, "must ascend from above 0, where t begins"),
+        ({"features": {"x": []}}, "pde.features.x must have a formula of x"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -176,18 +193,61 @@ def test_an_equation_without_the_unknown_function_is_refused():
         compile_relation(problem, problem.relations[1])
 
 
-def test_a_derivative_that_python_misspells_is_refused():
-    class Wrong(Burgers):
-        def interior(self, at, u):
-            return u.dz
-
-    problem = Wrong()
-    with pytest.raises(KanExpError, match=re.escape("u.dz is no derivative by x, t")):
+@pytest.mark.parametrize(
+    ("residual", "message"),
+    [
+        (lambda self, at, u: u.dz, "u.dz is no derivative by x, t"),
+        (lambda self, at, u: u.sin(), "such as torch.sin(u)"),
+        (lambda self, at, u: u.dx + at.y, "the inputs are x, t, of which at.y is none"),
+        (lambda self, at, u: None, "must return a tensor, or several, got NoneType"),
+        (lambda self, at, u: [], "must return a tensor, or several, got none"),
+        (lambda self, at, u: u.dx.sum(), "one value for each of 3 points"),
+        (lambda self, at, u: torch.stack([u.dx, u.dt]), "several equations are a list"),
+        (lambda self, at, u: u.dx if u else u.dt, "is ambiguous"),
+    ],
+)
+def test_a_wrong_residual_in_python_is_refused(residual, message):
+    problem = type("Wrong", (Burgers,), {"interior": residual})()
+    with pytest.raises(KanExpError, match=re.escape(message)):
         compile_relation(problem, problem.relations[0])
 
 
+def test_a_field_takes_part_in_arithmetic_and_functions():
+    value = torch.tensor([-2.0, 0.5, 3.0])
+    u = Field(value, lambda name: value)
+    for found, expected in (
+        (abs(u) + (+u) - (-u), value.abs() + 2 * value),
+        (2**u % 3, 2**value % 3),
+        (torch.where(u > 0, u, 1 / u), value.where(value > 0, 1 / value)),
+        (torch.maximum(u, other=u), value),
+    ):
+        torch.testing.assert_close(found, expected)
+
+
+def test_options_complete_what_a_class_says():
+    own = type("Own", (Burgers,), {"points": {"interior": 5, "edge": 7}})
+    points = {"interior": None, "edge": 9, "drawn_anew": None}
+    problem = own(points=points, inputs={"t": [0, 2]}, coefficients={"nu": "pi/2"})
+    assert problem.points == {"interior": 5, "edge": 9, "drawn_anew": 0}
+    assert problem.ranges == {"x": (-1, 1), "t": (0, 2)}
+    assert problem.coefficients == {"nu": pytest.approx(math.pi / 2)}
+
+
+def test_unknown_functions_come_in_the_order_of_the_text():
+    problem = FormulaProblem(["dt(u) + dx(v) + dxx(u)", "dt(v)"], inputs={"x": [0, 1], "t": [0, 1]})
+    assert problem.outputs == ("u", "v")
+
+
+def test_an_exact_solution_has_the_functions_of_the_problem():
+    exact = IntegratedSolution({"v": "-u", "u": "v"}, {"u": 0, "v": 1}, 1)
+    with pytest.raises(KanExpError, match=r"pde\.exact has the functions v, u, the problem u, v"):
+        FormulaProblem(["dt(u) - v", "dt(v) + u"], inputs={"t": [0, 1]}, exact=exact)
+    with pytest.raises(KanExpError, match="must have a value of each of u, v, got u"):
+        IntegratedSolution({"u": "v", "v": "-u"}, {"u": 0}, 1)
+
+
 def noted(**changes):
-    problem = burgers(exact="x*t", **changes)
+    problem = burgers(**{"exact": "x*t", **changes})
     return notes_on(problem, [compile_relation(problem, one) for one in problem.relations])
 
 
@@ -212,6 +272,13 @@ def test_a_sound_problem_has_no_notes():
             [*BURGERS["conditions"], {"on": "x=0.5", "equation": "dt(u)"}],
             "the condition on x=0.5 is off the border",
         ),
+        (
+            [
+                {"on": "t=0", "equation": "u - 1e4"},
+                *({"on": f"x={x}", "equation": "u - 1e4"} for x in (-1, 1)),
+            ],
+            "values of 1e+04, which networks, whose values begin near 1, hardly reach",
+        ),
     ],
 )
 def test_what_is_doubtful_is_noted(conditions, note):
@@ -223,6 +290,17 @@ def test_what_is_doubtful_is_noted(conditions, note):
 def test_a_singular_point_is_noted(term):
     (found,) = noted(equation=f"dt(u) + u*dx(u) - nu*dxx(u) - {term}")
     assert "the interior has no finite value at or near x=" in found
+
+
+def test_a_factor_without_a_finite_value_is_noted():
+    found = noted(factor="1/t")
+    assert "near x=" in found[0]
+    assert "pde.factor or pde.offset" in found[0]
+
+
+def test_an_unknown_function_in_no_equation_is_noted():
+    (found,) = noted(outputs=["u", "v"], exact={"u": "x*t", "v": "0*x"})
+    assert found == "no equation and no condition has v: only data can tell what it is"
 
 
 def test_a_narrow_peak_is_no_singular_point():
