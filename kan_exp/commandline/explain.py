@@ -14,9 +14,9 @@ from omegaconf import errors as option_errors
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
-from kan_exp.commandline.spelling import MULTIRUN
+from kan_exp.commandline.spelling import MULTIRUN, split
 from kan_exp.errors import KanExpError, listing, suggest
-from kan_exp.quoting import in_quotes, shell
+from kan_exp.quoting import in_quotes, shell, unquoted
 
 USER_ERRORS = (KanExpError, hydra_errors.HydraException, OmegaConfBaseException, OSError, YAMLError)
 RESOLVERS = ("oc.env", "oc.select", "oc.decode", "oc.dict.keys", "oc.dict.values", "now", "hydra")
@@ -251,7 +251,10 @@ def _unreadable_option(error: hydra_errors.OverrideParseException) -> str:
         return f"{name}: there is no such option: names have letters, digits and dots only."
     if any(value.count(a) != value.count(b) for a, b in ("[]", "()", "{}")):
         return f"cannot read the option {text!r}{reason} (is a bracket or a quote missing?)"
-    quoted = shell(f"{name}={in_quotes(value)}")
+    is_list = re.fullmatch(r"\[.+\]", value)
+    parts = split(value[1:-1]) if is_list else [value]
+    text_of = ",".join(in_quotes(unquoted(part.strip()) or part.strip()) for part in parts)
+    quoted = shell(f"{name}=[{text_of}]" if is_list else f"{name}={text_of}")
     return f"cannot read the option {text!r}{reason}: if its value is text, quote it: {quoted}"
 
 

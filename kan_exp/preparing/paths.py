@@ -62,6 +62,25 @@ def _leaves(node: DictConfig, before: str = "") -> Iterator[tuple[DictConfig, st
             yield node, key, name
 
 
+def found_from(here: str | Path, overrides: Sequence[str], cfg: DictConfig) -> list[str]:
+    """Overrides with the paths of the configuration where their own name other files from `here`.
+
+    Those of a run that is repeated were given in the folder where it was made.
+    """
+    return [_found_from(here, text, cfg) for text in overrides]
+
+
+def _found_from(here: str | Path, text: str, cfg: DictConfig) -> str:
+    key, equals, value = text.partition("=")
+    name = option_name(text)
+    if not equals or not is_path(name) or "${" in value:
+        return text
+    path, taken = unquoted(value), OmegaConf.select(cfg, name)
+    if not isinstance(taken, str) or str(_absolute(value if path is None else path, here)) == taken:
+        return text
+    return f"{key}={quoted(taken)}" if Path(taken).is_absolute() else text
+
+
 def absolute_arguments(arguments: Sequence[str], here: str | Path) -> list[str]:
     """A command line, given in the folder `here`, that means the same in another folder."""
     words: list[str] = []

@@ -35,6 +35,7 @@ from kan_exp.preparing.checks import check_equation, check_full_batch, check_rep
 from kan_exp.preparing.components import make, make_task
 from kan_exp.preparing.forked import call_in_fork
 from kan_exp.preparing.keys import check_shared, follows_seed
+from kan_exp.preparing.paths import found_from
 from kan_exp.preparing.references import check_additions, check_references
 from kan_exp.preparing.sources import SKLEARN
 from kan_exp.preparing.tasks import AUTO, recognize_task
@@ -80,12 +81,13 @@ def translate(cfg: DictConfig, hydra: DictConfig) -> tuple[RunConfig, RunContext
                 f"({choices['layer']}): leave it out, or set layers=null{products}"
             )
     draws = "num_train" in cfg.data and OmegaConf.is_interpolation(cfg.data, "num_train")
+    found = found_from(hydra.runtime.cwd, overrides, cfg)
     context = RunContext(
         overrides=overrides,
         choices=choices,
         job=int(hydra.job.num) if hydra.mode == RunMode.MULTIRUN else None,
         # Of a sweep over a stored run, the rest is in that run's folder.
-        arguments=None if cfg.sweep.origin else [*search_path_override(hydra), *overrides],
+        arguments=None if cfg.sweep.origin else [*search_path_override(hydra), *found],
         follows_seed=follows_seed(cfg),
         points_option="points" if draws else "data.num_train",
         gradient=values["gradient"],

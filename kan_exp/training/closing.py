@@ -231,6 +231,8 @@ def _standard_error(metrics: Metrics, task: Task) -> float:
 def _with_options(arguments: Sequence[str], options: Sequence[str]) -> str:
     """The command of the run with options added; `SMOOTH` replace its network and training."""
     dropped = REPLACED if options == SMOOTH else ()
+    if any(option_name(text) == "pruning.run" for text in arguments):  # it was another run's
+        dropped = (*dropped, "prune", "pruning")
     names = {option_name(text) for text in options}
     kept = [
         text

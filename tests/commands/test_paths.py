@@ -16,7 +16,8 @@ from kan_exp.errors import KanExpError
 from kan_exp.evaluate import own_test_points
 from kan_exp.models.loading import read_checkpoint
 from kan_exp.preparing.keys import run_key
-from kan_exp.preparing.paths import absolute_arguments, use_absolute_paths
+from kan_exp.preparing.paths import absolute_arguments, found_from, use_absolute_paths
+from kan_exp.quoting import read_path
 from kan_exp.report import split_folders
 from kan_exp.runs import Status, no_run, write_status
 from kan_exp.sweeps.summary import resumed_arguments
@@ -163,6 +164,18 @@ def test_only_paths_are_made_absolute(tmp_path):
         f'run="{tmp_path / "a b"}"',
         f"--from={tmp_path / 'x'}",
     ]
+
+
+def test_a_run_that_is_repeated_elsewhere_is_told_with_its_own_files(tmp_path):
+    there = write_table(tmp_path / ODD / "t, 1.csv")
+    write_table(tmp_path / "t, 1.csv")  # another file of that name
+    cfg = OmegaConf.create({"data": {"path": str(there)}, "seed": 1, "task": {"path": None}})
+    for typed in ("data.path=t, 1.csv", 'data.path="t, 1.csv"'):
+        given = [typed, "seed=1", "data.test_path=x", "task.path=null"]
+        assert found_from(tmp_path / ODD, given, cfg) == given
+        path, *rest = found_from(tmp_path, given, cfg)
+        assert rest == given[1:]
+        assert read_path(path.removeprefix("data.path=")) == str(there)
 
 
 def test_a_folder_that_hydra_cannot_name_is_refused(train, tmp_path):

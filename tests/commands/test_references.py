@@ -70,6 +70,7 @@ GIVEN = [
     ("seed", "cannot read 'seed': options are written as name=value."),
     ("layer.kind=ü(x)", """quote it: 'layer.kind="ü(x)"'"""),
     ("steps=a(b)", """quote it: 'steps="a(b)"'"""),
+    ("folders=[a, b=1]", """quote it: 'folders=["a","b=1"]'"""),
     ("steps=it's", """quote it: 'steps="it'"'"'s"\'"""),
     ("dims=[2,1", "is a bracket or a quote missing?"),
     ("seed=1,2", "seed=1,2 has several values: add -m to run each; a list is in brackets."),

@@ -80,7 +80,7 @@ LIGHT += [
     (["refine.penalty_decay=-1"], ["refine.penalty_decay must be at least 0, got -1"]),
     (
         ["points=9999999999999999999"],
-        ["points must be a whole number of at least 2 and below 2**60"],
+        ["points must be", "at least 2 and below 2**60"],
     ),
     (["dims=[2,2147483648,1]"], ["every width must be below 2,147,483,648"]),
     (

@@ -12,7 +12,7 @@ import torch
 from kan_exp.data import SampledData, Schema, Split, TableData
 from kan_exp.targets import Target
 from kan_exp.train import prepare
-from kan_exp.training.closing import advice, result_rows
+from kan_exp.training.closing import SMOOTH, advice, result_rows
 from kan_exp.training.smoothing import SmoothingModule
 from tests.regression import TASK
 from tests.training.test_ending import SMALL
@@ -106,6 +106,14 @@ def test_one_that_is_worse_says_so_and_what_to_try(rmse):
         "  python -m kan_exp.train data=table 'data.path=my data.csv' data.target=y seed=3 "
         "layer=spline smoothing.method=reml dims=null"
     )
+
+
+def test_the_command_for_a_pruned_run_trains_instead_of_pruning_again():
+    given = ["data=table", "prune=auto", "pruning.run=/a/run", "pruning.seconds=3"]
+    _, command = said(arguments=given, test_rmse=90.0)
+    assert command == f"  python -m kan_exp.train data=table {' '.join(SMOOTH)}"
+    trained = given[:2]
+    assert "prune=auto" in said(arguments=trained, test_rmse=90.0)[1]
 
 
 @pytest.mark.parametrize(
