@@ -162,7 +162,7 @@ class Steps:
 
     def __init__(self, modules, loss, quadratic):
         self.modules, self.quadratic, self.taken = modules, quadratic, 0
-        self.replicas = SimpleNamespace(stalled=torch.zeros(len(modules)).bool())
+        self.stalled = False
 
     def step(self, closure):
         self.taken += 1
