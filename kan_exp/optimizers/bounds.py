@@ -141,7 +141,7 @@ def constrained_step(
     spread = torch.cholesky_solve(rows.mT, factor)
     gram, start = rows @ spread, _values(rows, free)
     values, multipliers = start, torch.zeros_like(start)
-    ridge = torch.eye(start.shape[1]).to(start) / STIFFNESS
+    ridge = torch.eye(start.shape[1], dtype=q.dtype, device=q.device) / STIFFNESS
     for _ in range(ROUNDS):
         violated = values < 0
         pairs = violated.unsqueeze(1) & violated.unsqueeze(2)

@@ -60,8 +60,8 @@ class Fit(Problem):
         penalties: Added to the loss.
         limits: Limits of a step.
         weight: Of each point, `(samples,)`, with a mean of one; `None` for equal weights.
-        rows: Inequalities of the parameters, see `BoundedSystem`; squared violations are part of
-            the objective.
+        inequalities: Of the parameters, see `BoundedSystem`; squared violations are part of the
+            objective.
     """
 
     def __init__(
@@ -73,9 +73,9 @@ class Fit(Problem):
         penalties: Sequence[Penalty],
         limits: Limits,
         weight: Tensor | None = None,
-        rows: Tensor | None = None,
+        inequalities: Tensor | None = None,
     ) -> None:
-        self.rows = rows
+        self.inequalities = inequalities
         self.networks, self.x, self.y, self.loss = networks, x, y, loss
         self.weight = weight
         self.penalty, self.limits = Sum(penalties), limits
@@ -99,7 +99,7 @@ class Fit(Problem):
         replicas, size = parameters.shape
         count, qr = len(self.x), self.limits.qr
         penalty, block = self.penalty.expand(parameters), self._max_block(parameters)
-        needs_matrix = penalty.matrix is not None or self.rows is not None
+        needs_matrix = penalty.matrix is not None or self.inequalities is not None
         system: SampleSystem | ParameterSystem
         if block >= count and size > count * self.width and not needs_matrix:
             points = self._linearize(parameters, self.x, self.y, self.weight)
@@ -114,8 +114,8 @@ class Fit(Problem):
         def blocks() -> Iterator[Block]:
             return (self._linearize(parameters, *points) for points in self._blocks(block))
 
-        if self.rows is not None:
-            system = BoundedSystem(parameters, self.rows, blocks, count, penalty)
+        if self.inequalities is not None:
+            system = BoundedSystem(parameters, self.inequalities, blocks, count, penalty)
         else:
             system = ParameterSystem(blocks, count, penalty, qr)
         return self._value(parameters, system.loss), system
@@ -167,8 +167,8 @@ class Fit(Problem):
 
     def _value(self, parameters: Tensor, loss: Tensor) -> Value:
         objective = loss + self.penalty.value(parameters)
-        if self.rows is not None:
-            objective = objective + violation(self.rows, parameters)
+        if self.inequalities is not None:
+            objective = objective + violation(self.inequalities, parameters)
         return Value(loss, objective)
 
     def _max_block(self, parameters: Tensor) -> int:

@@ -42,7 +42,7 @@ class _Reading(NamedTuple):
     cell: Tensor  # (networks, samples, in)
 
 
-class LayerStack:
+class StackedGrids:
     """One layer of networks of one shape but for its parameters: grids, and which edges exist.
 
     Args:
@@ -95,7 +95,7 @@ class GridStack:
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:
         networks = [list(cast("Sequence[GridLayer]", module)) for module in modules]
-        self._stacks = [LayerStack(layers) for layers in zip(*networks, strict=True)]
+        self._stacks = [StackedGrids(layers) for layers in zip(*networks, strict=True)]
         self._sizes = [stack.size for stack in self._stacks]
 
     @staticmethod

@@ -19,12 +19,12 @@ from kan_exp.layers.jets import (
     product_of,
 )
 from kan_exp.layers.kernels import basis_derivatives
-from kan_exp.optimizers.grid_stack import LayerStack, StackedLayer, is_grid, locate
+from kan_exp.optimizers.grid_stack import StackedGrids, StackedLayer, is_grid, locate
 
 UNIT: dict[Key, Tensor] = {(): torch.ones((), dtype=torch.float64)}  # of a product
 
 
-def stack_layers(modules: Sequence[nn.Module]) -> list[LayerStack | KANLinearLayer] | None:
+def stack_layers(modules: Sequence[nn.Module]) -> list[StackedGrids | KANLinearLayer] | None:
     """The layers of networks of splines and of linear layers without an activation.
 
     None if a network has others. Of linear layers the first network's stands for all.
@@ -37,7 +37,7 @@ def stack_layers(modules: Sequence[nn.Module]) -> list[LayerStack | KANLinearLay
     return [
         cast(KANLinearLayer, layers[0])
         if _is_linear(layers[0])
-        else LayerStack(cast("Sequence[GridLayer]", layers))
+        else StackedGrids(cast("Sequence[GridLayer]", layers))
         for layers in zip(*networks, strict=True)
     ]
 
@@ -57,14 +57,14 @@ class JetStack:
 
     def __init__(
         self,
-        layers: Sequence[LayerStack | KANLinearLayer],
+        layers: Sequence[StackedGrids | KANLinearLayer],
         parameters: Tensor,
         inputs: Jets,
         keys: Sequence[Key],
     ) -> None:
         self.sizes = [
             layer.size
-            if isinstance(layer, LayerStack)
+            if isinstance(layer, StackedGrids)
             else sum(part.numel() for part in layer.parameters())
             for layer in layers
         ]
@@ -73,7 +73,7 @@ class JetStack:
             key: values.expand(len(parameters), -1, -1) for key, values in inputs.items()
         }
         for layer, part in zip(layers, parameters.split(self.sizes, dim=1), strict=True):
-            if isinstance(layer, LayerStack):
+            if isinstance(layer, StackedGrids):
                 self._visits.append(_Splines(layer(part), self.outputs, keys))
             else:
                 self._visits.append(_Linear(layer.dim_out, part, self.outputs))

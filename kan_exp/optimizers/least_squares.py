@@ -200,22 +200,22 @@ def step(
         trial = parameters + change
         value = problem.evaluate(trial)
         decrease = objective - value.objective
-        better = pending & (decrease > 0)  # false for a NaN
-        ratio = (decrease / predicted).nan_to_num(0, 0, 0)
-        lowered = damping * (1 - (2 * ratio - 1) ** 3).clamp(1 / 3, 1)
-        damping = torch.where(better, lowered, torch.where(pending, damping * 4, damping))
+        accepted = pending & (decrease > 0)  # false for a NaN
+        gain_ratio = (decrease / predicted).nan_to_num(0, 0, 0)
+        lowered = damping * (1 - (2 * gain_ratio - 1) ** 3).clamp(1 / 3, 1)
+        damping = torch.where(accepted, lowered, torch.where(pending, damping * 4, damping))
         damping = damping.clamp(max=MAX_DAMPING).maximum(system.min_damping)
 
         length, size = change.norm(dim=1), parameters.norm(dim=1)
         short = length <= tolerances.step * (tolerances.step + size)
-        small = (decrease <= tolerances.loss * objective.abs()) & (ratio > MIN_GAIN_RATIO)
-        stopped = stopped.masked_fill(better & small, Stop.LOSS)
-        stopped = stopped.masked_fill(better & short, Stop.STEP)
+        small = (decrease <= tolerances.loss * objective.abs()) & (gain_ratio > MIN_GAIN_RATIO)
+        stopped = stopped.masked_fill(accepted & small, Stop.LOSS)
+        stopped = stopped.masked_fill(accepted & short, Stop.STEP)
 
-        parameters = torch.where(better.unsqueeze(1), trial, parameters)
-        error = torch.where(better, value.loss, error)
-        objective = torch.where(better, value.objective, objective)
-        pending = pending & ~better
+        parameters = torch.where(accepted.unsqueeze(1), trial, parameters)
+        error = torch.where(accepted, value.loss, error)
+        objective = torch.where(accepted, value.objective, objective)
+        pending = pending & ~accepted
         state = State(damping, error, objective, stopped.masked_fill(pending, Stop.LOSS))
         report = Report.of(state, pending)
         if not any(report.pending):

@@ -195,10 +195,10 @@ class LevenbergMarquardt(Optimizer):
         x, y, *rest = batch
         y = y.double() if y.is_floating_point() else y
         weight = rest[0].double() if rest and rest[0] is not None else None
-        rows = None
+        bounds = None
         if self.inequalities is not None:
-            rows = torch.stack([self.inequalities(module).double() for module in self.modules])
-        return Fit(networks, x.double(), y, self.loss, penalties, limits, weight, rows)
+            bounds = torch.stack([self.inequalities(module).double() for module in self.modules])
+        return Fit(networks, x.double(), y, self.loss, penalties, limits, weight, bounds)
 
     def _all_parameters(self) -> list[nn.Parameter]:
         return [part for module in self.modules for part in module.parameters()]

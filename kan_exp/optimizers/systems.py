@@ -66,21 +66,21 @@ class FactoredSystem(System):
     """Solves by a Cholesky factor, or by QR for replicas whose factor is too inexact.
 
     Args:
-        penalty: Its share of `H` and of the slope.
-        count: Squares of residuals are divided by this.
         blocks: The residuals, for QR; `None` for no QR.
+        count: Squares of residuals are divided by this.
+        penalty: Its share of `H` and of the slope.
     """
 
     def __init__(
         self,
         slope: Tensor,
         diagonal: Tensor,
-        penalty: Expansion,
-        count: int,
         blocks: Blocks | None,
+        count: int,
+        penalty: Expansion,
     ) -> None:
         super().__init__(slope, diagonal)
-        self.penalty, self.count, self.blocks = penalty, count, blocks
+        self.blocks, self.count, self.penalty = blocks, count, penalty
         self._triangle: Tensor | None = None
 
     @abstractmethod
@@ -109,8 +109,8 @@ class ParameterSystem(FactoredSystem):
 
     Args:
         blocks: The residuals.
-        count: See `FactoredSystem`.
-        penalty: Likewise.
+        count: See `FactoredSystem`, as for the next one.
+        penalty: Its share of `H` and of the slope.
         qr: Whether QR may replace the Cholesky factor.
 
     Attributes:
@@ -132,7 +132,7 @@ class ParameterSystem(FactoredSystem):
         self.hessian = _add_diagonal(hessian, penalty.diagonal)
         diagonal = self.hessian.diagonal(dim1=1, dim2=2)
         slope = slope.div_(count) + penalty.slope
-        super().__init__(slope, diagonal, penalty, count, blocks if qr else None)
+        super().__init__(slope, diagonal, blocks if qr else None, count, penalty)
 
     def cholesky(self, damping: Tensor, added: Tensor) -> tuple[Tensor, Tensor]:
         solution, pivot = _solve(self.hessian, added, self.slope)
@@ -182,7 +182,7 @@ class SampleSystem(FactoredSystem):
         self.jacobian, self.residuals, self.loss = block
         slope = torch.einsum("rnp,rn->rp", self.jacobian, self.residuals) / count + penalty.slope
         diagonal = self.jacobian.square().sum(1) / count + penalty.diagonal
-        super().__init__(slope, diagonal, penalty, count, (lambda: [block]) if qr else None)
+        super().__init__(slope, diagonal, (lambda: [block]) if qr else None, count, penalty)
         # Without a penalty the matrix is the same for any damping up to a factor.
         self._inner = self._inner_matrix(self.scale) if penalty.is_zero else None
 

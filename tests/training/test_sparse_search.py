@@ -160,9 +160,10 @@ def test_the_errors_of_retrained_networks_are_those_of_edges():
 class Steps:
     """Stands for an optimizer: counts its steps."""
 
+    stalled = False
+
     def __init__(self, modules, loss, quadratic):
         self.modules, self.quadratic, self.taken = modules, quadratic, 0
-        self.stalled = False
 
     def step(self, closure):
         self.taken += 1
