@@ -10,7 +10,7 @@ from torch import Tensor
 from kan_exp.equations.conditions import Relation
 from kan_exp.equations.derivatives import Key
 from kan_exp.equations.frame import Frame, Jets
-from kan_exp.equations.points import Compiled, draw_points, fixed_inputs
+from kan_exp.equations.points import Compiled, draw_points, shown
 from kan_exp.equations.problem import Problem
 from kan_exp.layers.jets import closure
 
@@ -55,7 +55,10 @@ def _too_few(problem: Problem, relations: Sequence[Compiled]) -> Iterator[str]:
         for place in range(len(problem.names))
     ]
     for place, (name, order) in enumerate(zip(problem.names, orders, strict=True)):
-        known = sum(fixed_inputs([one.relation], place) * one.equations for one in relations[1:])
+        known = sum(
+            (2 if one.relation.is_border else place in one.relation.fixed) * one.equations
+            for one in relations[1:]
+        )
         # Of several equations each may have derivatives by each input, or not.
         if order and known < order and (len(problem.outputs) == 1 or not known):
             yield (
@@ -84,7 +87,7 @@ def _values(problem: Problem, one: Compiled, x: Tensor) -> Tensor | None:
 
 def _contradictions(problem: Problem, relations: Sequence[Compiled]) -> Iterator[str]:
     generator = torch.Generator().manual_seed(0)
-    conditions = [one for one in relations[1:] if -1 not in one.relation.fixed]
+    conditions = [one for one in relations[1:] if not one.relation.is_border]
     for number, one in enumerate(conditions):
         for other in conditions[number + 1 :]:
             fixed = {**one.relation.fixed, **other.relation.fixed}
@@ -99,7 +102,7 @@ def _contradictions(problem: Problem, relations: Sequence[Compiled]) -> Iterator
             gap = (pair[0] - pair[1]).abs()
             worst = int(gap.argmax())
             if gap[worst] > CONFLICT * (1 + pair[0].abs().max()):
-                where = _shown(problem, x[worst])
+                where = shown(problem, x[worst])
                 yield (
                     f"the conditions on {one.relation.name} and {other.relation.name} contradict "
                     f"each other at {where}: {float(pair[0][worst]):.4g} and "
@@ -110,7 +113,7 @@ def _contradictions(problem: Problem, relations: Sequence[Compiled]) -> Iterator
 def _jumps(problem: Problem, relations: Sequence[Compiled]) -> Iterator[str]:
     for one in relations[1:]:
         free = [k for k in range(len(problem.names)) if k not in one.relation.fixed]
-        if len(free) != 1 or -1 in one.relation.fixed:
+        if len(free) != 1 or one.relation.is_border:
             continue
         low, high = problem.ranges[problem.names[free[0]]]
         x = torch.zeros(EDGE_POINTS, len(problem.names), dtype=torch.float64)
@@ -123,7 +126,7 @@ def _jumps(problem: Problem, relations: Sequence[Compiled]) -> Iterator[str]:
         worst = int(steps.argmax())
         if steps[worst] > JUMP * (values.max() - values.min()) > 0:
             yield (
-                f"the condition on {one.relation.name} jumps at {_shown(problem, x[worst])}: "
+                f"the condition on {one.relation.name} jumps at {shown(problem, x[worst])}: "
                 f"networks are smooth, so that the error there stays large"
             )
 
@@ -131,7 +134,7 @@ def _jumps(problem: Problem, relations: Sequence[Compiled]) -> Iterator[str]:
 def _inside(problem: Problem, relations: Sequence[Compiled]) -> Iterator[str]:
     for one in relations[1:]:
         for place, value in one.relation.fixed.items():
-            if place >= 0 and value not in problem.ranges[problem.names[place]]:
+            if value not in problem.ranges[problem.names[place]]:
                 yield f"the condition on {one.relation.name} is off the border, inside the domain"
 
 
@@ -144,7 +147,7 @@ def _unused(problem: Problem, relations: Sequence[Compiled]) -> Iterator[str]:
 
 def _large(problem: Problem, relations: Sequence[Compiled]) -> Iterator[str]:
     for one in relations[1:]:
-        if problem.factor is not None or -1 in one.relation.fixed:
+        if problem.factor is not None or one.relation.is_border:
             continue
         generator = torch.Generator().manual_seed(0)
         x = draw_points(problem, one.relation, EDGE_POINTS, problem.ranges, generator)
@@ -163,12 +166,12 @@ def _singular(problem: Problem, relations: Sequence[Compiled]) -> Iterator[str]:
         if (x := _singular_point(problem, one, None)) is not None:
             yield (
                 f"the equation on {one.relation.name} has no finite value at or near "
-                f"{_shown(problem, x)}: leave this point out by pde.inputs or pde.inside"
+                f"{shown(problem, x)}: leave this point out by pde.inputs or pde.inside"
             )
         elif problem.frame and (x := _singular_point(problem, one, problem.frame)) is not None:
             yield (
                 f"the equation on {one.relation.name} has no finite value at or near "
-                f"{_shown(problem, x)}, where pde.factor or pde.offset, or their derivatives, have "
+                f"{shown(problem, x)}, where pde.factor or pde.offset, or their derivatives, have "
                 f"none: change them"
             )
 
@@ -180,7 +183,7 @@ def _singular_point(problem: Problem, one: Compiled, frame: Frame | None) -> Ten
     first = sizes = _sizes(problem, one, x, frame)
     ends = torch.tensor([*problem.ranges.values()], dtype=torch.float64)
     free = [k for k in range(len(ends)) if k not in one.relation.fixed]
-    for zoom in ZOOMS if free and -1 not in one.relation.fixed else ():
+    for zoom in ZOOMS if free and not one.relation.is_border else ():
         if not bool(sizes.isfinite().all()):
             break
         around = torch.rand(EDGE_POINTS, len(free), generator=generator, dtype=torch.float64)
@@ -208,8 +211,3 @@ def _sizes(problem: Problem, one: Compiled, x: Tensor, frame: Frame | None) -> T
         return known[key][..., place] if key in known else ones
 
     return problem.evaluate(one.relation, x, derivative, {})[0].abs().amax(1)
-
-
-def _shown(problem: Problem, point: Tensor) -> str:
-    pairs = zip(problem.names, point.tolist(), strict=True)
-    return ", ".join(f"{name}={value:.4g}" for name, value in pairs)
