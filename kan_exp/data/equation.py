@@ -221,4 +221,6 @@ class EquationData(ExperimentData):
 
     @property
     def data_warnings(self) -> list[str]:
-        return notes_on(self.problem, self.relations)
+        none = bool((self.test.y == 0).all())
+        of_zero = "the exact solution is 0: errors relative to it have no value, see test_max_error"
+        return [*notes_on(self.problem, self.relations), *([of_zero] if none else [])]

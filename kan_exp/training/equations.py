@@ -164,9 +164,9 @@ class _Solves(KANModule):
             if abs(log) > math.log(RUN_AWAY):
                 start = self.data.problem.coefficients[name]
                 raise DivergedError(
-                    f"{name} ran away from {start:g} to {value:.3g}: what is known of the solution does "
-                    f"not determine it, or the first solutions were too far off: start nearer, or "
-                    f"{cure}."
+                    f"{name} ran away from {start:g} to {value:.3g}: what is known of the solution "
+                    f"does not determine it, or the first solutions were too far off: start "
+                    f"nearer, or {cure}."
                 )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
