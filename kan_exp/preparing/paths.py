@@ -52,7 +52,8 @@ def use_absolute_paths(cfg: DictConfig, here: str | Path) -> bool:
 
 def _leaves(node: DictConfig, before: str = "") -> Iterator[tuple[DictConfig, Any, str]]:
     """Every option that has a value of its own: its group, its key and its full name."""
-    for key in node:  # a text, or what YAML reads `on` and numbers as
+    key: Any  # a text, or what YAML makes of numbers and of `on`
+    for key in node:
         name = f"{before}{key}"
         if name in SKIPPED or OmegaConf.is_missing(node, key):
             continue
