@@ -56,6 +56,7 @@ def burgers(**changes):
         ("dz", "xt", None),
         ("x", "xt", None),
         ("d", "xt", None),
+        (None, "xt", None),
     ],
 )
 def test_names_of_derivatives(name, inputs, key):
