@@ -19,7 +19,7 @@ from kan_exp.data.schema import Schema
 from kan_exp.equations import Problem
 from kan_exp.equations.frame import read
 from kan_exp.equations.notes import notes_on
-from kan_exp.equations.points import compile_relation, draw_points
+from kan_exp.equations.points import compile_relation, draw_points, shown
 from kan_exp.equations.problem import check_problem
 from kan_exp.equations.reading import Ranges, read_names, read_number, read_positive
 from kan_exp.errors import KanExpError, listing, message_of, suggest
@@ -131,7 +131,7 @@ class EquationData(ExperimentData):
                 f"{message_of(error)}"
             ) from error
         if len(bad := (~y.isfinite().all(1)).nonzero()):
-            where = self._shown(x[int(bad[0])])
+            where = shown(self.problem, x[int(bad[0])])
             raise KanExpError(f"pde.exact is not finite at {where}: correct it, or set it to null.")
         return y
 
@@ -168,16 +168,12 @@ class EquationData(ExperimentData):
         slack = 1e-9 * (high - low)
         off = ((x < low - slack) | (x > high + slack)).any(1).nonzero()
         if len(off):
-            where = self._shown(x[int(off[0])])
+            where = shown(self.problem, x[int(off[0])])
             raise KanExpError(
                 f"{option}={path} has {len(off):,} of {len(x):,} rows off the domain, such as "
                 f"{where}: remove them, or widen pde.inputs."
             )
         return Split(x, torch.tensor(table.y).double())
-
-    def _shown(self, point: Tensor) -> str:
-        pairs = zip(self.problem.names, point.tolist(), strict=True)
-        return ", ".join(f"{name}={value:.4g}" for name, value in pairs)
 
     def generator(self, stream: int) -> torch.Generator:
         """Draws points: 0 those of training, 1 of validation, 2 of the test, 3 what is observed."""
@@ -225,4 +221,6 @@ class EquationData(ExperimentData):
 
     @property
     def data_warnings(self) -> list[str]:
-        return notes_on(self.problem, self.relations)
+        none = bool((self.test.y == 0).all())
+        of_zero = "the exact solution is 0: errors relative to it have no value, see test_max_error"
+        return [*notes_on(self.problem, self.relations), *([of_zero] if none else [])]

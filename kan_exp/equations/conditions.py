@@ -45,6 +45,11 @@ class Relation(NamedTuple):
     function: Callable[..., Any]
     weight: float
 
+    @property
+    def is_border(self) -> bool:
+        """Whether it holds on the border of a domain that is no rectangle."""
+        return self.name == BORDER
+
 
 def read_condition(
     option: str,
@@ -86,7 +91,7 @@ def read_condition(
         fixed = _fixed(f"{option}.on={quote(where)}", where, ranges)
         return [Relation(where, fixed, function, weight)]
     if not is_rectangle:
-        return [Relation(BORDER, {-1: 0.0}, function, weight)]
+        return [Relation(BORDER, {}, function, weight)]
     return [
         Relation(f"{name}={end:g}", {place: end}, function, weight)
         for place, (name, ends) in enumerate(ranges.items())

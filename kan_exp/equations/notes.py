@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -10,8 +11,9 @@ from torch import Tensor
 from kan_exp.equations.conditions import Relation
 from kan_exp.equations.derivatives import Key
 from kan_exp.equations.frame import Frame, Jets
-from kan_exp.equations.points import Compiled, draw_points, fixed_inputs
+from kan_exp.equations.points import Compiled, draw_points, shown
 from kan_exp.equations.problem import Problem
+from kan_exp.errors import KanExpError
 from kan_exp.layers.jets import closure
 
 CONFLICT = 1e-6  # relative difference of two values that are to be the same
@@ -55,83 +57,92 @@ def _too_few(problem: Problem, relations: Sequence[Compiled]) -> Iterator[str]:
         for place in range(len(problem.names))
     ]
     for place, (name, order) in enumerate(zip(problem.names, orders, strict=True)):
-        known = sum(fixed_inputs([one.relation], place) * one.equations for one in relations[1:])
+        known = sum(
+            (2 if one.relation.is_border else place in one.relation.fixed) * one.equations
+            for one in relations[1:]
+        )
         # Of several equations each may have derivatives by each input, or not.
         if order and known < order and (len(problem.outputs) == 1 or not known):
             yield (
                 f"the equation has {ORDINALS.get(order, f'{order}th')} derivatives by {name}, but "
-                f"{known or 'no'} "
-                f"condition{'s' * (known != 1)} at an end of {name}: there may be many solutions, "
-                f"of which one is found"
+                f"{known or 'no'} condition{'s' * (known != 1)} at an end of {name}: there may be "
+                f"many solutions, of which one is found"
             )
 
 
-def _values(problem: Problem, one: Compiled, x: Tensor) -> Tensor | None:
-    """The value that a condition `a u - b = 0` gives to a single unknown function."""
-    if len(problem.outputs) > 1 or one.equations > 1 or one.keys != ((),):
-        return None
+def _values(problem: Problem, one: Compiled, x: Tensor) -> dict[int, Tensor]:
+    """Values that equations `a u - b = 0` of a condition give to functions, by their places."""
 
-    def residual(u: float) -> Tensor:
-        given = torch.full((1, len(x)), u, dtype=torch.float64)
-        return problem.evaluate(one.relation, x, lambda place, key: given, {})[0, :, 0]
+    def residuals(place: int, u: float, others: float) -> Tensor:
+        def derivative(k: int, key: Key) -> Tensor:
+            return x.new_full((1, len(x)), u if (k, key) == (place, ()) else others)
 
-    zero, first, second = (residual(u) for u in (0.0, 1.0, 2.0))
-    slope = first - zero
-    if not torch.allclose(second - first, slope) or not bool((slope != 0).all()):
-        return None
-    return -zero / slope + 0.0  # not -0
+        return problem.evaluate(one.relation, x, derivative, {})[0]
+
+    found = {}
+    for place in range(len(problem.outputs)):
+        pairs = (0.0, 0.0), (1.0, 0.0), (2.0, 0.0), (0.0, 1.0)
+        for zero, first, second, other in zip(
+            *(residuals(place, *pair).unbind(1) for pair in pairs), strict=True
+        ):
+            slope = first - zero
+            is_linear = torch.allclose(second - first, slope) and bool((slope != 0).all())
+            if is_linear and torch.equal(other, zero):
+                found[place] = -zero / slope + 0.0  # not -0
+    return found
 
 
 def _contradictions(problem: Problem, relations: Sequence[Compiled]) -> Iterator[str]:
     generator = torch.Generator().manual_seed(0)
-    conditions = [one for one in relations[1:] if -1 not in one.relation.fixed]
-    for number, one in enumerate(conditions):
-        for other in conditions[number + 1 :]:
-            fixed = {**one.relation.fixed, **other.relation.fixed}
-            shared = one.relation.fixed.keys() & other.relation.fixed.keys()
-            if any(one.relation.fixed[k] != other.relation.fixed[k] for k in shared):
-                continue
-            both = Relation("", fixed, one.relation.function, 1.0)
+    conditions = [one for one in relations[1:] if not one.relation.is_border]
+    for one, other in combinations(conditions, 2):
+        fixed = {**one.relation.fixed, **other.relation.fixed}
+        if fixed != {**other.relation.fixed, **one.relation.fixed}:  # at different ends
+            continue
+        both = Relation("both", fixed, one.relation.function, 1.0)
+        try:
             x = draw_points(problem, both, EDGE_POINTS, problem.ranges, generator)
-            pair = [_values(problem, each, x) for each in (one, other)]
-            if pair[0] is None or pair[1] is None:
-                continue
-            gap = (pair[0] - pair[1]).abs()
+        except KanExpError:  # they meet outside of the domain
+            continue
+        if problem.region is not None and bool((problem.region(x) <= 0).any()):
+            continue
+        first, second = (_values(problem, each, x) for each in (one, other))
+        for place in sorted(first.keys() & second.keys()):
+            gap = (first[place] - second[place]).abs()
             worst = int(gap.argmax())
-            if gap[worst] > CONFLICT * (1 + pair[0].abs().max()):
-                where = _shown(problem, x[worst])
+            if gap[worst] > CONFLICT * (1 + first[place].abs().max()):
                 yield (
                     f"the conditions on {one.relation.name} and {other.relation.name} contradict "
-                    f"each other at {where}: {float(pair[0][worst]):.4g} and "
-                    f"{float(pair[1][worst]):.4g}; a smooth solution meets neither there"
+                    f"each other at {shown(problem, x[worst])}: {problem.outputs[place]} is "
+                    f"{float(first[place][worst]):.4g} and {float(second[place][worst]):.4g}; a "
+                    f"smooth solution meets neither there"
                 )
 
 
 def _jumps(problem: Problem, relations: Sequence[Compiled]) -> Iterator[str]:
     for one in relations[1:]:
         free = [k for k in range(len(problem.names)) if k not in one.relation.fixed]
-        if len(free) != 1 or -1 in one.relation.fixed:
+        if len(free) != 1 or one.relation.is_border:
             continue
         low, high = problem.ranges[problem.names[free[0]]]
         x = torch.zeros(EDGE_POINTS, len(problem.names), dtype=torch.float64)
         for place, value in one.relation.fixed.items():
             x[:, place] = value
         x[:, free[0]] = torch.linspace(low, high, EDGE_POINTS, dtype=torch.float64)
-        if (values := _values(problem, one, x)) is None:
-            continue
-        steps = values.diff().abs()
-        worst = int(steps.argmax())
-        if steps[worst] > JUMP * (values.max() - values.min()) > 0:
-            yield (
-                f"the condition on {one.relation.name} jumps at {_shown(problem, x[worst])}: "
-                f"networks are smooth, so that the error there stays large"
-            )
+        for values in _values(problem, one, x).values():
+            steps = values.diff().abs()
+            worst = int(steps.argmax())
+            if steps[worst] > JUMP * (values.max() - values.min()) > 0:
+                yield (
+                    f"the condition on {one.relation.name} jumps at {shown(problem, x[worst])}: "
+                    f"networks are smooth, so that the error there stays large"
+                )
 
 
 def _inside(problem: Problem, relations: Sequence[Compiled]) -> Iterator[str]:
     for one in relations[1:]:
         for place, value in one.relation.fixed.items():
-            if place >= 0 and value not in problem.ranges[problem.names[place]]:
+            if value not in problem.ranges[problem.names[place]]:
                 yield f"the condition on {one.relation.name} is off the border, inside the domain"
 
 
@@ -143,13 +154,11 @@ def _unused(problem: Problem, relations: Sequence[Compiled]) -> Iterator[str]:
 
 
 def _large(problem: Problem, relations: Sequence[Compiled]) -> Iterator[str]:
-    for one in relations[1:]:
-        if problem.factor is not None or -1 in one.relation.fixed:
-            continue
+    for one in relations[1:] if problem.factor is None else ():
         generator = torch.Generator().manual_seed(0)
         x = draw_points(problem, one.relation, EDGE_POINTS, problem.ranges, generator)
-        if (values := _values(problem, one, x)) is not None and values.abs().max() > LARGE:
-            size = float(values.abs().max())
+        found = _values(problem, one, x).values()
+        if (size := max((float(values.abs().max()) for values in found), default=0.0)) > LARGE:
             yield (
                 f"the condition on {one.relation.name} has values of {size:.2g}, which networks, "
                 f"whose values begin near 1, hardly reach: set pde.factor={size:.0e}"
@@ -163,12 +172,12 @@ def _singular(problem: Problem, relations: Sequence[Compiled]) -> Iterator[str]:
         if (x := _singular_point(problem, one, None)) is not None:
             yield (
                 f"the equation on {one.relation.name} has no finite value at or near "
-                f"{_shown(problem, x)}: leave this point out by pde.inputs or pde.inside"
+                f"{shown(problem, x)}: leave this point out by pde.inputs or pde.inside"
             )
         elif problem.frame and (x := _singular_point(problem, one, problem.frame)) is not None:
             yield (
                 f"the equation on {one.relation.name} has no finite value at or near "
-                f"{_shown(problem, x)}, where pde.factor or pde.offset, or their derivatives, have "
+                f"{shown(problem, x)}, where pde.factor or pde.offset, or their derivatives, have "
                 f"none: change them"
             )
 
@@ -180,7 +189,7 @@ def _singular_point(problem: Problem, one: Compiled, frame: Frame | None) -> Ten
     first = sizes = _sizes(problem, one, x, frame)
     ends = torch.tensor([*problem.ranges.values()], dtype=torch.float64)
     free = [k for k in range(len(ends)) if k not in one.relation.fixed]
-    for zoom in ZOOMS if free and -1 not in one.relation.fixed else ():
+    for zoom in ZOOMS if free and not one.relation.is_border else ():
         if not bool(sizes.isfinite().all()):
             break
         around = torch.rand(EDGE_POINTS, len(free), generator=generator, dtype=torch.float64)
@@ -208,8 +217,3 @@ def _sizes(problem: Problem, one: Compiled, x: Tensor, frame: Frame | None) -> T
         return known[key][..., place] if key in known else ones
 
     return problem.evaluate(one.relation, x, derivative, {})[0].abs().amax(1)
-
-
-def _shown(problem: Problem, point: Tensor) -> str:
-    pairs = zip(problem.names, point.tolist(), strict=True)
-    return ", ".join(f"{name}={value:.4g}" for name, value in pairs)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from kan_exp.equations.conditions import BORDER, Relation
+from kan_exp.equations.conditions import Relation
 from kan_exp.equations.derivatives import Key
 from kan_exp.equations.problem import Problem
 from kan_exp.equations.reading import Ranges
@@ -120,9 +120,9 @@ def draw_points(
         KanExpError: No points lie inside.
     """
     ends = torch.tensor([ranges[name] for name in problem.names], dtype=torch.float64)
-    if problem.region is not None and relation.name == BORDER:
+    if relation.is_border:
         return _on_border(problem, count, ends, generator)
-    fixed = {k: problem_end(problem, ranges, k, value) for k, value in relation.fixed.items()}
+    fixed = {k: _moved(problem, ranges, k, value) for k, value in relation.fixed.items()}
     free = [k for k in range(len(ends)) if k not in fixed]
     if not free:
         return torch.tensor([[fixed[k] for k in range(len(ends))]], dtype=torch.float64)
@@ -130,7 +130,7 @@ def draw_points(
     left = count
     for _ in range(MAX_DRAWS):
         x = torch.empty(count, len(ends), dtype=torch.float64)
-        x[:, free] = spread(count, ends[free], generator)
+        x[:, free] = _spread(count, ends[free], generator)
         for k, value in fixed.items():
             x[:, k] = value
         if problem.region is not None:
@@ -145,13 +145,13 @@ def draw_points(
     )
 
 
-def problem_end(problem: Problem, ranges: Ranges, place: int, value: float) -> float:
+def _moved(problem: Problem, ranges: Ranges, place: int, value: float) -> float:
     """The fixed value of an input: an end of its range moves with that range."""
     name = problem.names[place]
     return ranges[name][1] if value == problem.ranges[name][1] else value
 
 
-def spread(count: int, ends: Tensor, generator: torch.Generator) -> Tensor:
+def _spread(count: int, ends: Tensor, generator: torch.Generator) -> Tensor:
     """Points of a scrambled Sobol sequence in a box of `ends` `(in, 2)`, `(count, in)`."""
     seed = int(torch.randint(2**31, (), generator=generator))
     engine = torch.quasirandom.SobolEngine(len(ends), scramble=True, seed=seed)
@@ -163,7 +163,7 @@ def _on_border(problem: Problem, count: int, ends: Tensor, generator: torch.Gene
     wide = (ends[:, 1] - ends[:, 0])[:, None] * torch.tensor([-0.1, 0.1]) + ends
     inside, outside = [], []
     for _ in range(MAX_DRAWS):
-        x = spread(2 * count, wide, generator)
+        x = _spread(2 * count, wide, generator)
         within = ((x >= ends[:, 0]) & (x <= ends[:, 1])).all(1) & (problem.region(x) > 0)
         inside.append(x[within])
         outside.append(x[~within])
@@ -192,6 +192,7 @@ def draw_anew(candidates: Tensor, sizes: Tensor, count: int, generator: torch.Ge
     return candidates[torch.multinomial(weights, count, generator=generator)]
 
 
-def fixed_inputs(relations: Sequence[Relation], place: int) -> int:
-    """How many conditions fix an input; a border that is no rectangle's counts twice."""
-    return sum(2 if -1 in one.fixed else place in one.fixed for one in relations)
+def shown(problem: Problem, point: Tensor) -> str:
+    """A point in words."""
+    pairs = zip(problem.names, point.tolist(), strict=True)
+    return ", ".join(f"{name}={value:.4g}" for name, value in pairs)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from numbers import Real
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from kan_exp.equations.conditions import EXAMPLE, Condition, Relation, read_condition
 from kan_exp.equations.derivatives import Key
@@ -61,6 +61,12 @@ class Problem:
         exact: The solution, if it is known: a formula of the inputs for each unknown function, a
             function from points `(n, in)` to values `(n, out)`, or a table with columns for inputs
             and unknown functions. It is never trained on.
+        ranges, names: The inputs' ranges as numbers, and their names.
+        region: `inside` as a function of points; None for a rectangle.
+        frame: What factor, offset and features make of a network; None without them.
+        relations: The equation inside, and what holds on the border.
+        solution: `exact` as a function from points to values; None if it is a table, or unknown.
+        reference: The file of the table.
 
     Raises:
         KanExpError: An attribute breaks its rule; the error names it.
@@ -109,8 +115,9 @@ class Problem:
         self.continuation = read_continuation(
             self.continuation, self.ranges, {**ends, **self.coefficients}, self.unknown
         )
-        self.reference: str | None = None  # the file of a table
-        self.solution = self._read_exact()
+        is_file = isinstance(self.exact, str) and self.exact.strip().lower().endswith(TABLES)
+        self.reference = self.exact.strip() if is_file else None
+        self.solution = None if is_file or self.exact is None else self._read_exact(self.exact)
         self.relations = [Relation("the interior", {}, _interior, self.weight)]
         conditions = read_list("pde.conditions", self.conditions, EXAMPLE)
         for number, condition in enumerate(conditions):
@@ -250,22 +257,15 @@ class Problem:
         """Whether the solution is known, as a function or at the points of a table."""
         return self.solution is not None or self.reference is not None
 
-    def _read_exact(self) -> Callable[[Tensor], Tensor] | None:
-        exact = self.exact
-        if exact is None:
-            return None
+    def _read_exact(self, exact: Any) -> Callable[[Tensor], Any]:
         if callable(exact):
-            solution: Callable[[Tensor], Tensor] = exact
             names = tuple(getattr(exact, "outputs", self.outputs))
             if names != self.outputs:
                 raise KanExpError(
                     f"pde.exact has the functions {listing(names)}, the problem "
                     f"{listing(self.outputs)}: write the same in the same order."
                 )
-            return solution
-        if isinstance(exact, str) and exact.strip().lower().endswith(TABLES):
-            self.reference = exact.strip()
-            return None
+            return cast("Callable[[Tensor], Any]", exact)
         if isinstance(exact, str | int | float):
             exact = {self.outputs[0]: str(exact)}
         if not isinstance(exact, Mapping) or {*exact} != {*self.outputs}:

@@ -112,7 +112,10 @@ def network_jets(network: nn.Sequential, inputs: Jets, keys: Iterable[Key]) -> d
 
 
 def layer_jets(layer: EdgeLayer, jets: Jets, keys: Sequence[Key]) -> dict[Key, Tensor]:
-    """Jets of the outputs of a layer, given those of its inputs; each `(n, out)`."""
+    """Jets of the outputs of a layer, given those of its inputs; each `(n, out)`.
+
+    `keys` are a `closure`.
+    """
     order = max(map(len, keys))
     derivatives = layer.edge_derivatives(jets[()], order)  # (n, in, out) each
     edges: dict[Key, Tensor] = {(): derivatives[0]}

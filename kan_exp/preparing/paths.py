@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -49,9 +50,10 @@ def use_absolute_paths(cfg: DictConfig, here: str | Path) -> bool:
     return changed
 
 
-def _leaves(node: DictConfig, before: str = "") -> Iterator[tuple[DictConfig, str, str]]:
+def _leaves(node: DictConfig, before: str = "") -> Iterator[tuple[DictConfig, Any, str]]:
     """Every option that has a value of its own: its group, its key and its full name."""
-    for key in map(str, node):
+    key: Any  # a text, or what YAML makes of numbers and of `on`
+    for key in node:
         name = f"{before}{key}"
         if name in SKIPPED or OmegaConf.is_missing(node, key):
             continue

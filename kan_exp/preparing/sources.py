@@ -110,7 +110,8 @@ def problem_of(options: Mapping[str, Any]) -> Problem:
     if not isinstance(component, Component):
         raise KanExpError(
             "data=equation solves a differential equation: choose one with pde=..., such as "
-            "pde=poisson"
+            "pde=poisson, or name a class with pde._target_, such as "
+            "kan_exp.equations.FormulaProblem"
         )
     from kan_exp.equations.problem import check_problem
 

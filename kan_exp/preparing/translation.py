@@ -72,6 +72,12 @@ def translate(cfg: DictConfig, hydra: DictConfig) -> tuple[RunConfig, RunContext
                 f"{text} has no effect with data={choices['data']}, which brings its own values: "
                 f"leave one of the two out."
             )
+    if values["pde"] is not None and config.data.target != EQUATION:
+        raise KanExpError(
+            f"pde={choices.get('pde')} has no effect with data={choices['data']}: leave one of the "
+            f"two out. A file in pde/ begins with '# @package _global_' and has 'override /data: "
+            f"equation' in its defaults."
+        )
     if values["layers"] is not None:
         choices["layer"] = "+".join(kind for layer in values["layers"] for kind in layer)
         if unused := next((text for text in overrides if group_name(text) == "layer"), None):

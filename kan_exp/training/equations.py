@@ -25,6 +25,7 @@ from kan_exp.training.least_squares import LeastSquaresModule
 from kan_exp.training.module import KANModule
 from kan_exp.training.penalties import ON_LAYERS
 
+LARGEST = 700.0  # logarithm of a float
 RUN_AWAY = 1e4  # factor by which an unknown coefficient may differ from its start
 CANDIDATES = 5  # points among which one is drawn anew
 
@@ -149,6 +150,25 @@ class _Solves(KANModule):
             loss += self.data.data_weight * left.square().sum(1).mean().item()
         return loss, {name: value for name, value in scores.items() if math.isfinite(value)}
 
+    def _times_starts(self, logs: Sequence[float]) -> dict[str, float]:
+        """Unknown coefficients: where they start, times exponentials."""
+        problem = self.data.problem
+        pairs = zip(problem.unknown, logs, strict=True)
+        return {
+            name: problem.coefficients[name] * math.exp(min(log, LARGEST)) for name, log in pairs
+        }
+
+    def _check_found(self, logs: Sequence[float], cure: str) -> None:
+        """Ends a training in which an unknown coefficient is far from its start."""
+        for (name, value), log in zip(self._times_starts(logs).items(), logs, strict=True):
+            if abs(log) > math.log(RUN_AWAY):
+                start = self.data.problem.coefficients[name]
+                raise DivergedError(
+                    f"{name} ran away from {start:g} to {value:.3g}: what is known of the solution "
+                    f"does not determine it, or the first solutions were too far off: start "
+                    f"nearer, or {cure}."
+                )
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
         frame = self.data.problem.frame
@@ -191,6 +211,8 @@ class EquationGradientModule(_Solves):
     def objective(
         self, x: Tensor, y: Tensor, weight: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
+        if self.found is not None:
+            self._check_found(self.found.tolist(), "lower optimizer.lr")
         network, last = self.model.network, self.data.problem.num_continuations - 1
         continuation = min(last, 2 * last * self.global_step // self._steps)
         if continuation != self._continuation:
@@ -216,12 +238,7 @@ class EquationGradientModule(_Solves):
 
     @property
     def coefficients(self) -> dict[str, float]:
-        problem = self.data.problem
-        if self.found is None:
-            return {}
-        logs = self.found.tolist()
-        pairs = zip(problem.unknown, logs, strict=True)
-        return {name: problem.coefficients[name] * math.exp(log) for name, log in pairs}
+        return {} if self.found is None else self._times_starts(self.found.tolist())
 
 
 class EquationModule(_Solves, LeastSquaresModule):
@@ -320,23 +337,12 @@ class EquationModule(_Solves, LeastSquaresModule):
 
     def _record(self, *arguments: Any) -> None:
         super()._record(*arguments)
-        for name, log in zip(self.data.problem.unknown, self.found[self.chosen], strict=True):
-            if abs(float(log)) > math.log(RUN_AWAY):
-                raise DivergedError(
-                    f"{name} ran away from {self.data.problem.coefficients[name]:g} to "
-                    f"{self.coefficients[name]:.3g}: what is known of the solution does not "
-                    f"determine it, or the first solutions were too far off: start nearer, or "
-                    f"give more steps in refine.steps."
-                )
+        self._check_found(self.found[self.chosen].tolist(), "give more steps in refine.steps")
 
     @property
     def coefficients(self) -> dict[str, float]:
         """Those that are unknown, as the chosen network has them."""
-        problem = self.data.problem
-        return {
-            name: problem.coefficients[name] * math.exp(float(self.found[self.chosen, k]))
-            for k, name in enumerate(problem.unknown)
-        }
+        return self._times_starts(self.found[self.chosen].tolist())
 
     def training_state(self) -> dict[str, Any]:
         return {

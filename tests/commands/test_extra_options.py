@@ -38,6 +38,11 @@ def test_an_added_option_without_effect_is_refused(train: Train, added, meant):
     assert line.endswith(meant)
 
 
+def test_an_option_of_a_choice_that_varies_says_how_it_is_set(train: Train):
+    line = train("-m", "pde=poisson,heat", "pde.points.interior=60").line
+    assert line == "pde.points: pde=... varies in this sweep: write ++pde.points.interior=60"
+
+
 @pytest.mark.parametrize(
     "options",
     [

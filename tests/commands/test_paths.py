@@ -115,6 +115,13 @@ def test_the_identity_of_a_run_does_not_depend_on_where_it_was_begun(train, tmp_
     assert cfg.data.path == str(tmp_path / "data" / "t.csv")
 
 
+def test_names_of_options_need_not_be_texts(tmp_path):
+    (tmp_path / "t.csv").write_text("")
+    cfg = OmegaConf.create({"pde": {True: "border", 2: {"path": "t.csv"}}})  # on: border
+    assert use_absolute_paths(cfg, tmp_path)
+    assert cfg.pde[2].path == str(tmp_path / "t.csv")
+
+
 def test_a_sweep_goes_on_where_it_was_begun(tmp_path, monkeypatch):
     began, now = tmp_path / "began", tmp_path / "now"
     for folder in (began / "sweep", now):

@@ -83,3 +83,11 @@ def test_a_problem_that_is_not_initialized_is_refused():
 
     with pytest.raises(KanExpError, match=r"Own.__init__ must call super\(\).__init__"):
         EquationData(Own(), 5, 6, 0)
+
+
+def test_a_formula_is_not_sought_where_there_are_no_data(tmp_path):
+    from kan_exp.training.explaining import ExplainSink
+
+    sink = ExplainSink(tmp_path, seconds=1, seed=0, functions={}, workers=1)
+    with pytest.raises(KanExpError, match="a differential equation has no data: explain its"):
+        sink.explain(None, decay())

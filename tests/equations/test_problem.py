@@ -56,6 +56,7 @@ def burgers(**changes):
         ("dz", "xt", None),
         ("x", "xt", None),
         ("d", "xt", None),
+        (None, "xt", None),
     ],
 )
 def test_names_of_derivatives(name, inputs, key):
@@ -262,7 +263,7 @@ def test_a_sound_problem_has_no_notes():
         (BURGERS["conditions"][:2], "second derivatives by x, but 1 condition at an end of x"),
         (
             [{"on": "t=0", "equation": "u - x*(1 - x)/2"}, *BURGERS["conditions"][1:]],
-            "t=0 and x=-1 contradict each other at x=-1, t=0: -1 and 0",
+            "t=0 and x=-1 contradict each other at x=-1, t=0: u is -1 and 0",
         ),
         (
             [{"on": "t=0", "equation": "2*u - sign(x) + x"}, *BURGERS["conditions"][1:]],
@@ -290,6 +291,30 @@ def test_what_is_doubtful_is_noted(conditions, note):
 def test_a_singular_point_is_noted(term):
     (found,) = noted(equation=f"dt(u) + u*dx(u) - nu*dxx(u) - {term}")
     assert "the interior has no finite value at or near x=" in found
+
+
+def test_conditions_of_a_system_that_contradict_each_other_are_noted():
+    problem = FormulaProblem(
+        ["dt(u) - v", "dt(v) + u"],
+        [{"on": "t=0", "equation": ["u", "v - 1"]}, {"on": "t=0", "equation": ["dt(u)", "v - 2"]}],
+        inputs={"t": [0, 1]},
+        exact={"u": "sin(t)", "v": "cos(t)"},
+    )
+    (found,) = notes_on(problem, [compile_relation(problem, one) for one in problem.relations])
+    assert "t=0 and t=0 contradict each other at t=0: v is 1 and 2" in found
+
+
+def test_conditions_that_meet_outside_of_the_domain_do_not_contradict_each_other():
+    ends = [{"on": "x=1", "equation": "u"}, {"on": "y=1", "equation": "u - 1"}]
+    for inputs in ("xy", "xyz"):
+        problem = FormulaProblem(
+            "dxx(u) + dyy(u)",
+            [*ends, *ends],
+            inputs={name: [0, 1] for name in inputs},
+            inside="1.5 - x - y",
+            exact="x",
+        )
+        assert not notes_on(problem, [compile_relation(problem, one) for one in problem.relations])
 
 
 def test_a_factor_without_a_finite_value_is_noted():

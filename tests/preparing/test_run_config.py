@@ -173,3 +173,15 @@ def test_product_nodes_learn_a_product(optimizer):
 def test_a_sweep_knows_the_metric_of_its_jobs(options, metric, tmp_path):
     with composed(options, tmp_path) as (cfg, _):
         assert composed_task(cfg).primary.name == metric
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["pde=heat", "data=sampled"], "pde=heat has no effect with data=sampled"),
+        (["data=equation"], "choose one with pde="),
+    ],
+)
+def test_what_is_no_problem_is_one_line(tmp_path, options, message):
+    with pytest.raises(KanExpError, match=message):
+        make_experiment(run_config(options, tmp_path))

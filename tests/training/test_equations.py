@@ -220,3 +220,10 @@ def test_tables_have_no_second_derivatives(tmp_path):
 def test_what_means_nothing_is_refused(tmp_path, option):
     with pytest.raises(KanExpError, match="does not go with data=equation"):
         solve(tmp_path, "pde=poisson", "optimizer=adam", option)
+
+
+def test_a_gradient_ends_where_a_coefficient_runs_away(tmp_path):
+    options = ("pde=heat", "pde.unknown=a", "data.observed=5", "optimizer=adam", "optimizer.lr=50")
+    result = solve(tmp_path, *options, "scheduler=none", "steps=20", "batch_size=50")
+    assert "a ran away from 0.1 to" in str(result.diverged)
+    assert "lower optimizer.lr" in str(result.diverged)
