@@ -81,8 +81,6 @@ class EquationData(ExperimentData):
         )
         self.scaling = self.scaling_of(problem.ranges)
         self.data_weight = data_weight
-        if isinstance(measured, str) or not isinstance(measured, Sequence | None):
-            raise KanExpError(f"data.measured must be a list of names, got {measured!r}.")
         known = problem.outputs if measured is None else tuple(measured)
         for name in known:
             if name not in problem.outputs:

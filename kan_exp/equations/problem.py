@@ -402,8 +402,9 @@ def _read_points(values: Any) -> dict[str, float]:
         if name == "drawn_anew":
             if not 0 <= number < 1:
                 raise KanExpError(f"pde.points.drawn_anew must be from 0 to below 1, got {value}.")
-        elif number < 1 or number != int(number):
-            raise KanExpError(f"pde.points.{name} must be a whole number above 0, got {value}.")
+        elif not 1 <= number < 2**31 or number != int(number):
+            bounds = "above 0 and below 2**31"
+            raise KanExpError(f"pde.points.{name} must be a whole number {bounds}, got {value}.")
     return points
 
 

@@ -19,6 +19,7 @@ from kan_exp.config import (
 from kan_exp.data.checks import check_sampled, check_whole, sklearn_schema
 from kan_exp.data.options import Options
 from kan_exp.errors import KanExpError, listing
+from kan_exp.options import check_attributes
 from kan_exp.preparing.components import make
 from kan_exp.preparing.constraints import check_constrained_columns
 from kan_exp.preparing.widths import are_known, resolve_widths, shown_dims
@@ -106,6 +107,9 @@ def problem_of(options: Mapping[str, Any]) -> Problem:
             "data=equation solves a differential equation: choose one with pde=..., such as "
             "pde=poisson"
         )
+    from kan_exp.equations.problem import Problem
+
+    check_attributes("pde", Problem, component.options)
     problem: Problem = make("pde", component)
     return problem
 
