@@ -206,6 +206,6 @@ def nearly_dates(text: pl.Series, share: float) -> str:
     known = text.drop_nulls().head(SAMPLE)
     for form in (f"{day}{time}" for day in DAYS for time in TIMES):
         found = _dates(known, form).drop_nulls()
-        if len(found) and len(found) >= share * len(known) and found.dt.year().min() >= 1000:
+        if len(found) >= max(1, share * len(known)) and (found.dt.year() >= 1000).all():
             return form
     return ""
