@@ -52,6 +52,8 @@ def _broken_rule(option: str, parameter: inspect.Parameter, value: Any) -> str |
             return f"a number between -2**60 and 2**60, or in the form 1e20, got {value}."
     elif kind == "str" and not isinstance(value, str):
         return f"text{' or null' if optional else ''}, got {_text(value)}{_as_text(option, value)}"
+    elif kind.startswith("Sequence[") and not _is_list(value, "[str]" in kind):
+        return f"a list{' of names' if '[str]' in kind else ''}, got {_text(value)}."
     elif kind == "bool" and not isinstance(value, bool):
         return f"{'true, false or null' if optional else 'true or false'}, got {value!r}."
     return None
@@ -61,8 +63,14 @@ def _kind(annotation: Any) -> tuple[str, bool]:
     """The name of a type, and whether null is allowed too."""
     text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
     match = re.fullmatch(r"(?:typing\.)?Optional\[(int|float|str|bool)\]", text)
-    match = match or re.fullmatch(r"(int|float|str|bool) \| None", text)
+    match = match or re.fullmatch(r"(int|float|str|bool|Sequence\[.*\]) \| None", text)
     return (match[1], True) if match else (text, False)
+
+
+def _is_list(value: Any, of_texts: bool) -> bool:
+    """Whether a value is a list, if it is to be `of_texts` of these alone."""
+    is_list = isinstance(value, Sequence) and not isinstance(value, str)
+    return is_list and not (of_texts and any(not isinstance(one, str) for one in value))
 
 
 def _is_number(value: Any) -> bool:

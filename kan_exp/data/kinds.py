@@ -12,6 +12,7 @@ from kan_exp.data.fields import (
     as_text,
     date_formats,
     is_text,
+    nearly_dates,
     plain_numbers,
     read,
     styles,
@@ -170,6 +171,8 @@ def _of_text(column: Column, fields: pl.Series, decimal: str | None) -> tuple[Co
     if share >= NEARLY_ALL or (share >= 0.5 and many):
         return column, ""  # whose other fields are faults
     if levels > max(2, min(MAX_LEVELS, len(known) / 2)):
+        if form := nearly_dates(known, NEARLY_ALL):
+            return replace(column, kind="date", format=form), ""  # whose other fields are faults
         return replace(column, kind="category"), columns.NAMES
     return replace(column, kind="category"), ""
 

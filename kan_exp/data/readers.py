@@ -8,6 +8,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import json
 import lzma
 import stat
 import zipfile
@@ -214,24 +215,41 @@ def _read_frame(found: Identified) -> pl.DataFrame:
     options: dict[str, Any] = {} if binary else {"infer_schema_length": None}
     if found.suffix == ".parquet" and binary:
         options["glob"] = False
-    content = (
-        found.file if binary else io.BytesIO(_content(found.file, found.source, found.packing))
-    )
-    with readable(found):
+    data = b"" if binary else _content(found.file, found.source, found.packing)
+    content = found.file if binary else io.BytesIO(data)
+    with readable(found, data):
         frame: pl.DataFrame = getattr(pl, FRAMES[found.suffix])(content, **options)
         return frame
 
 
+def _fault_of_json(found: Identified, data: bytes) -> str:
+    """Why polars cannot read JSON."""
+    lines = [data] if found.suffix == ".json" else data.splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line, parse_constant=_refuse) if line.strip() else {}
+        except (ValueError, RecursionError) as error:
+            place = "" if len(lines) == 1 else f"line {number}: "
+            return f"{place}{message_of(error)}"
+        if not isinstance(row, list if found.suffix == ".json" else dict):
+            wanted = "a list of rows" if found.suffix == ".json" else 'a row, as {"a": 1}'
+            return f"line {number} is not {wanted}"
+    return "a column has values of different types"
+
+
+def _refuse(word: str) -> None:
+    raise ValueError(f"{word} is no JSON, write null")
+
+
 @contextmanager
-def readable(found: Identified) -> Iterator[None]:
-    """Explains errors of polars by a `KanExpError`."""
+def readable(found: Identified, data: bytes = b"") -> Iterator[None]:
+    """Explains errors of polars by a `KanExpError`; `data` are those of JSON."""
     try:
         yield
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         name = "Parquet" if found.suffix == ".parquet" else found.suffix
-        raise KanExpError(
-            f"{found.source}: is no readable {name} file (cut short or damaged?)."
-        ) from error
+        why = _fault_of_json(found, data) if data else "cut short or damaged?"
+        raise KanExpError(f"{found.source}: is no readable {name} file ({why}).") from error
 
 
 class ExcelFile(TableFile):

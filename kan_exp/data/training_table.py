@@ -123,5 +123,5 @@ def _file_state(path: object) -> tuple[object, ...]:
         file = file.expanduser()
         state = file.stat()
     except (OSError, RuntimeError, ValueError):
-        return (path,)
+        return (str(path),)
     return (file.absolute(), state.st_mtime_ns, state.st_size, state.st_ino)

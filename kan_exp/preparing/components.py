@@ -43,6 +43,7 @@ def make_data(component: Component, **more: Any) -> ExperimentData:
     options, units = dict(component.options), None
     if component.target.startswith("kan_exp.data."):
         units = options.pop("units", None)
+        check_options("data", locate("data", component.target), to_values(options))
     data: ExperimentData = make("data", replace(component, options=options), **more)
     if units is not None:
         from kan_exp.symbolic.units import check_units

@@ -247,3 +247,14 @@ def test_codes_and_long_tails_are_noticed():
     assert has_long_tail(np.exp(rng.normal(size=500)))
     assert not has_long_tail(rng.normal(10, 1, size=500))
     assert not has_long_tail(np.append(np.exp(rng.normal(size=500)), 0))
+
+
+@pytest.mark.parametrize("wrong", ["2024-02-31", "unknown", "31.1.2024"])
+def test_a_few_fields_that_are_no_dates_are_faults_of_a_column_of_dates(wrong):
+    days = [f"2024-{1 + k % 12:02d}-{1 + k % 28:02d}" for k in range(40)]
+    for place in (0, 17, 39):
+        fields = pl.Series([*days[:place], wrong, *days[place:]])
+        found = recognize("day", clean_fields(fields), Treatment(), None)
+        assert (found.column.kind, found.column.format) == ("date", "%Y-%m-%d")
+        assert (found.fault, found.remedies) == (columns.TEXT, (wrong,))
+        assert found.rows.arg_true().to_list() == [place]

@@ -202,6 +202,8 @@ def test_classes_are_divided_in_proportion():
         ({"folds": 61}, "data.folds=61 has more folds than the table has rows"),
         ({"test_path": "other.csv"}, "other.csv: has no column 'z'"),
         ({"test_path": "gone.csv"}, "gone.csv: no such file in .*: set data.test_path=FILE"),
+        ({"test_path": ["a", 1]}, r"\['a', 1\]: no such file in .*: set data.test_path=FILE"),
+        ({"test_path": {"a": 1}}, r"\{'a': 1\}: no such file in .*: set data.test_path=FILE"),
     ],
     ids=str,
 )
