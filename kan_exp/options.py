@@ -46,9 +46,10 @@ def _broken_rule(option: str, parameter: inspect.Parameter, value: Any) -> str |
             return f"a number, got {shown}{_cure(value)}."
         if value != value:
             return "a number, got nan."
-        if kind == "int" and not isinstance(value, int):
-            return f"a whole number, got {value}."
-        if isinstance(value, int) and abs(value) >= MAX_WHOLE:
+        too_large = abs(value) >= MAX_WHOLE
+        if kind == "int" and (too_large or value != int(value)):
+            return f"a whole number{' between -2**60 and 2**60' if too_large else ''}, got {value}."
+        if isinstance(value, int) and too_large:
             return f"a number between -2**60 and 2**60, or in the form 1e20, got {value}."
     elif kind == "str" and not isinstance(value, str):
         return f"text{' or null' if optional else ''}, got {_text(value)}{_as_text(option, value)}"

@@ -88,11 +88,12 @@ class LevenbergMarquardt(Optimizer):
         options = {"damping": damping, "attempts": attempts, **options}
         for name, value in options.items():
             if not 0 < value < MAX_WHOLE:
-                bounds = "above 0 and below 2**60"
+                bounds = "below 2**60" if value > 0 else "above 0"
                 raise ValueError(f"LevenbergMarquardt needs {name} {bounds}, got {value!r}.")
         for name, value in tolerances.items():
             if not value >= 0:
                 raise ValueError(f"LevenbergMarquardt needs {name} at least 0, got {value!r}.")
+        options |= {"attempts": int(attempts), "cg_steps": int(cg_steps)}  # 8.0 counts, too
         super().__init__(self._all_parameters(), {**options, **tolerances, "qr": qr})
         self.quadratic, self.penalties = quadratic, list(penalties)
         self.inequalities = inequalities

@@ -71,3 +71,12 @@ def test_rates_that_are_no_numbers_are_refused():
 def test_what_only_a_step_shows_is_refused(options):
     with pytest.raises(KanExpError, match=r"^optimizer: .*Change one of its options: "):
         check_optimizer(partial(torch.optim.LBFGS, **options))
+
+
+def test_counts_may_be_written_as_floats():
+    taken = partial(LevenbergMarquardt, attempts=3.0, cg_steps=7.0)
+    check_optimizer(taken)
+    optimizer = taken(torch.nn.Linear(1, 1))
+    x = torch.tensor([[0.0], [1.0]])
+    optimizer.step(lambda: (x, 2 * x))
+    assert optimizer.param_groups[0]["attempts"] == 3

@@ -270,6 +270,8 @@ def test_bad_options_are_named(options, said):
         ValueError, match=rf"LevenbergMarquardt needs {said} above 0 and below 2\*\*60, got 0"
     ):
         LevenbergMarquardt(network(0), **options)
+    with pytest.raises(ValueError, match=rf"needs {said} below 2\*\*60, got 1e\+30"):
+        LevenbergMarquardt(network(0), **dict.fromkeys(options, 1e30))
 
 
 # State
