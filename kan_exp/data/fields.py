@@ -221,6 +221,9 @@ def date_formats(text: pl.Series) -> list[str]:
 def nearly_dates(text: pl.Series, share: float) -> str:
     """The format in which such a share of the fields are dates or times; empty if there is none."""
     known = text.drop_nulls().head(SAMPLE)
+    alike = known.str.contains(f"^(?:{LIKE_A_DATE.pattern})")
+    if alike.sum() < max(1, share * len(known)):
+        return ""
     for form in (f"{day}{time}" for day in DAYS for time in TIMES):
         found = _dates(known, form).drop_nulls()
         if len(found) >= max(1, share * len(known)) and (found.dt.year() >= 1000).all():

@@ -111,7 +111,7 @@ def test_a_column_of_question_marks_is_not_advised_as_the_target(tmp_path):
     ("options", "message"),
     [
         (["points=100000000000"], "points and data.num_val, data.num_test: 100,000,"),
-        (["layer=chebyshev", "layer.degree=1000000000000"], "parameters and 50 points a step"),
+        (["layer=chebyshev", "layer.degree=1000000000"], "parameters and 50 points a step"),
         (["dims=[2,10000000,10000000,1]"], "parameters and 50 points a step"),
         (["layer.num_x=100000000"], "num_x to be at most 1048576"),
     ],

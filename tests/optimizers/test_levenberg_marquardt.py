@@ -266,9 +266,7 @@ def test_fresh_points_at_every_step_find_what_all_points_would():
     ],
 )
 def test_bad_options_are_named(options, said):
-    with pytest.raises(
-        ValueError, match=rf"LevenbergMarquardt needs {said} above 0 and below 2\*\*60, got 0"
-    ):
+    with pytest.raises(ValueError, match=f"LevenbergMarquardt needs {said} above 0, got 0"):
         LevenbergMarquardt(network(0), **options)
     with pytest.raises(ValueError, match=rf"needs {said} below 2\*\*60, got 1e\+30"):
         LevenbergMarquardt(network(0), **dict.fromkeys(options, 1e30))
