@@ -1,5 +1,6 @@
 """The package as others get it: silent on import, and whole in a wheel."""
 
+import importlib
 import subprocess
 import sys
 import zipfile
@@ -10,6 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import kan_exp.symbolic.explaining
 from tests.conftest import PATIENCE, ROOT, environment, read_metrics, run_folders
 
 STATE = """
@@ -27,6 +29,11 @@ assert before == after, "importing drew random numbers"
 assert (threads, default) == (torch.get_num_threads(), torch.get_default_dtype())
 assert not os.listdir("."), "importing wrote something"
 """
+
+
+def test_a_command_does_not_take_the_name_of_a_function():
+    importlib.import_module("kan_exp.explain")
+    assert kan_exp.explain is kan_exp.symbolic.explaining.explain
 
 
 def test_importing_seeds_prints_and_writes_nothing(tmp_path):
