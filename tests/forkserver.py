@@ -333,6 +333,7 @@ if __name__ == "__main__":
     look_for_plugins_once()
     parse_files_once()
     compose_from_memory()
+    gc.disable()  # while modules are imported, as in conftest.py
     for module in sys.argv[2:]:
         importlib.import_module(module)
     # Hydra looks for plugins in all packages, which takes a quarter of a short command.
@@ -340,6 +341,8 @@ if __name__ == "__main__":
     compose_once()
     gc.collect()
     gc.freeze()  # else each fork would copy all memory to look for garbage in it
+    gc.enable()
+    gc.set_threshold(200_000, 50, 100)
     words, folder, variables = serve(socket.socket(fileno=int(sys.argv[1])))
     for variable in given - variables.keys():
         del os.environ[variable]
