@@ -64,7 +64,7 @@ class Watch:
     def look(self, predict: Callable[[Any], Any]) -> None:
         """Notes the error of `predict`, which takes and gives `(n, in)` and `(n, 1)` tensors."""
         self.seconds += time.process_time() - self._since
-        x, y = self.data.test
+        x, y = self.data.test[:2]
         error = (predict(x).double() - y.double()).square().mean().sqrt().item()
         self.found.append((self.seconds, error))
         if self.seconds > self.limit:
@@ -110,7 +110,7 @@ def pykan(dims: list[int], seed: int, watch: Watch) -> None:
     import torch
     from kan import KAN
 
-    x, y = watch.data.train
+    x, y = watch.data.train[:2]
     # What it tests at each step is not needed, and would take time.
     points = {"train_input": x, "train_label": y, "test_input": x[:1], "test_label": y[:1]}
     steps = itertools.count()
@@ -141,7 +141,7 @@ def jaxkan(dims: list[int], seed: int, watch: Watch) -> None:
     from flax import nnx
     from jaxkan.models.KAN import KAN
 
-    x, y = (jax.numpy.asarray(part.numpy()) for part in watch.data.train)
+    x, y = (jax.numpy.asarray(part.numpy()) for part in watch.data.train[:2])
 
     def predict(points: Any) -> Any:
         return torch.from_numpy(jax.device_get(forward(weights, points.numpy())).copy())
@@ -184,7 +184,7 @@ def seed_project(dims: list[int], seed: int, watch: Watch) -> None:
     from torch import nn
 
     torch.manual_seed(seed)  # the layer draws its start from the global generator
-    x, y = watch.data.train
+    x, y = watch.data.train[:2]
 
     @torch.no_grad()
     def predict(points: Any) -> Any:
