@@ -295,7 +295,7 @@ def check_outcome(path: Path, separator: str) -> None:
 CELLS = TEXTS | NASTY | st.sampled_from(["1", "2.5", "", "NA", "inf", "true", "1,5", "1_0", "5%"])
 
 
-@settings(deadline=None, derandomize=True, max_examples=200)
+@settings(deadline=None, derandomize=True, max_examples=300)
 @given(
     st.lists(st.lists(CELLS, min_size=1, max_size=4), min_size=1, max_size=6),
     st.sampled_from([",", ";", "|", "\t"]),

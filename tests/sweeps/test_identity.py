@@ -223,7 +223,7 @@ def sets_of_overrides(draw):
     return [*found, *swept, f"seed={','.join(map(str, numbers))}"]
 
 
-@settings(deadline=None, derandomize=True, max_examples=24)
+@settings(deadline=None, derandomize=True, max_examples=40)
 @given(overrides=sets_of_overrides())
 def test_keys_and_groups_go_by_the_resolved_configurations(light, overrides):
     options = [text.partition("=")[::2] for text in overrides]
