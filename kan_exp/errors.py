@@ -1,7 +1,8 @@
 """Errors that a user can correct: one line that names the rule, what came, and what to change."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class KanExpError(Exception):
@@ -15,6 +16,17 @@ class DivergedError(KanExpError):
 def message_of(error: BaseException) -> str:
     """The message of an exception in one line, or its type if it has none."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+@contextmanager
+def explained(rule: str) -> Iterator[None]:
+    """Raises what a user's own function raises as a `KanExpError`: the rule, and the message."""
+    try:
+        yield
+    except KanExpError:
+        raise
+    except Exception as error:
+        raise KanExpError(f"{rule}: {message_of(error)}") from error
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

@@ -22,7 +22,7 @@ from kan_exp.equations.notes import notes_on
 from kan_exp.equations.points import compile_relation, draw_points, shown
 from kan_exp.equations.problem import check_problem
 from kan_exp.equations.reading import Ranges, read_names, read_number, read_positive
-from kan_exp.errors import KanExpError, listing, message_of, suggest
+from kan_exp.errors import KanExpError, explained, listing, suggest
 
 
 class EquationData(ExperimentData):
@@ -121,15 +121,10 @@ class EquationData(ExperimentData):
             KanExpError: It cannot be evaluated there, or is not finite.
         """
         shape = len(x), len(self.problem.outputs)
-        try:
+        with explained(
+            f"pde.exact must return values of shape {shape} for points {tuple(x.shape)}"
+        ):
             y = torch.as_tensor(solution(x)).to(x).reshape(shape)
-        except KanExpError:
-            raise
-        except Exception as error:  # of a user's own function
-            raise KanExpError(
-                f"pde.exact must return values of shape {shape} for points {tuple(x.shape)}: "
-                f"{message_of(error)}"
-            ) from error
         if len(bad := (~y.isfinite().all(1)).nonzero()):
             where = shown(self.problem, x[int(bad[0])])
             raise KanExpError(f"pde.exact is not finite at {where}: correct it, or set it to null.")

@@ -27,6 +27,7 @@ DAYS = (
 )
 TIMES = ("", " %H:%M", " %H:%M:%S%.f", " %I:%M %p", " %I:%M:%S %p")
 TIMES_ALONE = tuple(f"%Y-%m-%d{time}" for time in TIMES[1:])
+FORMATS = tuple(f"{day}{time}" for day in DAYS for time in TIMES)
 EPOCH = "1970-01-01"  # the day of times without one
 LIKE_A_DATE = re.compile(r"\d{1,4}[-/. ]\w{1,9}[-/., ]|\d{4}-\d\d$|[A-Za-z]{3,9} \d|\d?\d:\d\d")
 TWO_DIGITS = r"[./-]\d\d(\s|$)"
@@ -199,7 +200,7 @@ def date_formats(text: pl.Series) -> list[str]:
     known = text.drop_nulls()
     if not len(known) or not LIKE_A_DATE.match(str(known[0])):
         return []
-    found = [f"{day}{time}" for day in DAYS for time in TIMES]
+    found = list(FORMATS)
     for part in (known.head(1), known.head(SAMPLE), known):
         dates = {form: _dates(part, form) for form in found}
         # Years have two or four digits, as a format says.
@@ -224,7 +225,7 @@ def nearly_dates(text: pl.Series, share: float) -> str:
     alike = known.str.contains(f"^(?:{LIKE_A_DATE.pattern})")
     if alike.sum() < max(1, share * len(known)):
         return ""
-    for form in (f"{day}{time}" for day in DAYS for time in TIMES):
+    for form in FORMATS:
         found = _dates(known, form).drop_nulls()
         if len(found) >= max(1, share * len(known)) and (found.dt.year() >= 1000).all():
             return form

@@ -12,7 +12,7 @@ from kan_exp.equations.conditions import Relation
 from kan_exp.equations.derivatives import Key
 from kan_exp.equations.problem import Problem
 from kan_exp.equations.reading import Ranges
-from kan_exp.errors import KanExpError, listing, message_of
+from kan_exp.errors import KanExpError, explained, listing
 
 MAX_DRAWS = 100  # of as many points as are wanted, until enough of them lie inside
 HALVINGS = 60  # of a segment that crosses the border
@@ -51,23 +51,17 @@ def compile_relation(problem: Problem, relation: Relation) -> Compiled:
             made[what] = (value + 0.5).requires_grad_()
         return made[what]
 
-    try:
+    title = type(problem).__name__
+    with explained(f"{title}: the equation on {relation.name} cannot be evaluated"):
         coefficients = {name: random(name) for name in problem.unknown}
         values = problem.evaluate(relation, x, lambda *which: random(which), coefficients)
-    except KanExpError:
-        raise
-    except Exception as error:  # of a user's own function
-        raise KanExpError(
-            f"{type(problem).__name__}: the equation on {relation.name} cannot be evaluated: "
-            f"{message_of(error)}"
-        ) from error
     known = values.requires_grad
     grads = torch.autograd.grad(values.sum(), [*made.values()], allow_unused=True) if known else ()
     used = {what for what, grad in zip(made, grads, strict=False) if grad is not None}
     unknown = used & {*problem.unknown}
     if not (fields := used - unknown):
         raise KanExpError(
-            f"{type(problem).__name__}: the equation on {relation.name} uses none of "
+            f"{title}: the equation on {relation.name} uses none of "
             f"{listing(problem.outputs)} and none of their derivatives."
         )
     keys = {key for _, key in fields}
